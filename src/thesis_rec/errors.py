@@ -1,0 +1,86 @@
+"""The project's own errors, and the table in which failed items are reported.
+
+One bad model or dataset must never stop the others, so processing code raises :class:`ItemError` for it, its caller
+turns that into a :class:`Failure`, and only a check behind the whole step raises :class:`NothingSucceeded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+class ThesisRecError(Exception):
+    """Base of all errors that a user can act on; the command line prints them without a traceback."""
+
+
+class ItemError(ThesisRecError):
+    """One model, dataset or file can't be used.
+
+    Args:
+        item: Identifier of the model or dataset, or the path of the file.
+        error: What is wrong with it, in one sentence.
+        hint: What the user can do about it.
+    """
+
+    def __init__(self, item: str, error: str, hint: str) -> None:
+        super().__init__(f"{item}: {error} {hint}".strip())
+        self.item = item
+        self.error = error
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[ItemError], tuple[str, str, str]]:
+        # Exceptions with several arguments don't survive a process pool without this.
+        return type(self), (self.item, self.error, self.hint)
+
+
+class NothingSucceeded(ThesisRecError):
+    """Every item of a step failed, or any did where the step is strict."""
+
+
+class ConfigurationError(ThesisRecError):
+    """The configuration asks for something impossible."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row of a failures table."""
+
+    item: str
+    error: str
+    hint: str = ""
+
+    @classmethod
+    def of(cls, item: str, error: Exception, hint: str = "") -> Failure:
+        """The failure of ``item`` by any exception; an :class:`ItemError` brings its own words."""
+        if isinstance(error, ItemError):
+            return cls(item, error.error, error.hint)
+        return cls(item, f"{type(error).__name__}: {error}", hint)
+
+
+def failures_frame(failures: Iterable[Failure], key: str = "model_id") -> pd.DataFrame:
+    """Failures as a table with the string columns ``key``, ``error`` and ``hint`` (empty when there are none)."""
+    rows = [(f.item, f.error, f.hint) for f in failures]
+    return pd.DataFrame(rows, columns=[key, "error", "hint"]).astype("string")
+
+
+def check_failures(failures: pd.DataFrame, succeeded: int, strict: bool, what: str) -> None:
+    """Raise if a step produced nothing, or if it is strict and anything failed.
+
+    Args:
+        failures: Table made by :func:`failures_frame`.
+        succeeded: Number of items that did succeed.
+        strict: Whether a single failure is an error.
+        what: Plural noun for the message, such as ``"models"``.
+
+    Raises:
+        NothingSucceeded: With up to five of the failures in its message.
+    """
+    if failures.empty or (succeeded and not strict):
+        return
+    shown = [f"  {row[0]}: {row[1]} {row[2]}".rstrip() for row in failures.head(5).itertuples(index=False)]
+    rest = [f"  ... and {len(failures) - 5} more"] if len(failures) > 5 else []
+    head = f"{len(failures)} of {len(failures) + succeeded} {what} failed" + ("" if succeeded else "; none succeeded")
+    raise NothingSucceeded("\n".join([head + ":", *shown, *rest]))

@@ -1,0 +1,70 @@
+"""Files that are whole or absent: atomic writes, safe names and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block succeeds and vanishes when it doesn't.
+
+    The parent folder is made when needed. Readers see the old file or the new one, never half of one; two writers
+    don't disturb each other, the last one wins.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:80]}.", suffix=".tmp" + target.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    # mkstemp makes files that only their owner can read; on a cluster the group shares results.
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n", encoding="utf-8")
+
+
+def encode_id(identifier: str) -> str:
+    """An identifier as one safe file name (percent-encoding), e.g. ``timm/resnet18`` as ``timm%2Fresnet18``.
+
+    A leading dot is encoded too, so that no identifier becomes a hidden file or a path outside its folder.
+    """
+    name = quote(identifier, safe="-_.~+=@")
+    return "%2E" + name[1:] if name.startswith(".") else name
+
+
+def decode_id(name: str) -> str:
+    """The identifier that :func:`encode_id` made ``name`` of."""
+    return unquote(name)
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_json(content: Any) -> str:
+    """Hexadecimal SHA-256 of a JSON-serialisable value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The Kedro pipelines: wiring, short nodes and typed parameters."""

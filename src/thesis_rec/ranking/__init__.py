@@ -1,0 +1,1 @@
+"""Rankings of models: losses, metrics, splits, baselines, transferability scores and active probing."""

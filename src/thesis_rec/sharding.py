@@ -1,0 +1,29 @@
+"""A deterministic slice of a list of items, so that many jobs share one manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Item = TypeVar("Item")
+
+
+class Shard(BaseModel):
+    """Slice ``index`` of ``count``: every ``count``-th item, so that neighbours of similar size are spread out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: int = Field(default=0, ge=0)
+    count: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _index_within_count(self) -> Shard:
+        if self.index >= self.count:
+            raise ValueError(f"shard.index is {self.index} but must be below shard.count, {self.count}")
+        return self
+
+    def select(self, items: Sequence[Item]) -> list[Item]:
+        """The items of this slice; all slices together give each item once."""
+        return list(items[self.index :: self.count])

@@ -1,0 +1,1 @@
+"""Measured performance of models on labelled images: linear probes, fine-tuning and their noise."""

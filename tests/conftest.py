@@ -1,0 +1,25 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def project_dir() -> Path:
+    """Root of the repository."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder of optional real test material (``data/``, ``benchmarks/``); the test is skipped when it is absent."""
+    folder = Path(os.environ.get("THESIS_REC_SHARED", PROJECT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real test material at THESIS_REC_SHARED ({folder.name})")
+    return folder
