@@ -1,0 +1,146 @@
+"""Kedro hooks: a quiet, well-behaved process, and a report of every run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from thesis_rec.files import write_json
+
+logger = logging.getLogger(__name__)
+
+_VERSIONED = ("kedro", "torch", "timm", "transformers", "open_clip_torch", "numpy", "pandas")
+
+
+class ConfigureProcessHooks:
+    """Sets what must be set before the first heavy import, and frees memory between nodes."""
+
+    @hook_impl
+    def after_context_created(self) -> None:
+        """Quieten libraries that talk to terminals or to the network without being asked."""
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+    @hook_impl
+    def after_node_run(self) -> None:
+        """Give a node's GPU memory back before the next one starts."""
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class RunReportHooks:
+    """Writes ``08_reporting/run_report.json`` and prints a short summary of what a run made, and what failed."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._started = 0.0
+        self._node_started: dict[str, float] = {}
+        self._nodes: list[dict[str, Any]] = []
+        self._failures: dict[str, int] = {}
+        self._seed: Any = None
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Learn where reports go."""
+        settings = context.config_loader["globals"]
+        root = Path(context.project_path) / settings["data_root"]
+        self._path = root / "08_reporting" / "run_report.json"
+        self._seed = settings.get("seed")
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Start the clock."""
+        self._started = time.time()
+        self._nodes, self._failures = [], {}
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Start a node's clock."""
+        self._node_started[node.name] = time.perf_counter()
+
+    @hook_impl
+    def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
+        """Note a node's time, the process's peak memory and how many items failed."""
+        seconds = time.perf_counter() - self._node_started.pop(node.name)
+        self._nodes.append({"name": node.name, "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb()})
+        for name, data in outputs.items():
+            if name.endswith("_failures") and hasattr(data, "__len__"):
+                self._failures[name] = len(data)
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Write the report and print the summary."""
+        self._finish(run_params, sorted(pipeline.outputs()), error=None)
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Write the report of a run that failed, so that its timings aren't lost."""
+        self._finish(run_params, [], error=f"{type(error).__name__}: {error}")
+
+    def _finish(self, run_params: dict[str, Any], outputs: list[str], error: str | None) -> None:
+        seconds = time.time() - self._started
+        runtime = run_params.get("runtime_params") or {}
+        report = {
+            "pipeline": run_params.get("pipeline_names") or run_params.get("pipeline_name") or "__default__",
+            "environment": run_params.get("env") or "local",
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._started)),
+            "seconds": round(seconds, 2),
+            "peak_memory_mb": peak_memory_mb(),
+            "error": error,
+            "seed": runtime.get("seed", self._seed),
+            "runtime_params": runtime,
+            "failures": self._failures,
+            "outputs": outputs,
+            "nodes": self._nodes,
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONED}},
+            "git": git_state(),
+            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "slurm_task": os.environ.get("SLURM_ARRAY_TASK_ID"),
+        }
+        if self._path is not None:
+            # One report a task in an array: tasks that end at once must not replace each other's.
+            task = report["slurm_task"]
+            path = self._path if task is None else self._path.with_stem(f"run_report_{task}")
+            write_json(path, json.loads(json.dumps(report, default=str)))
+        failed = ", ".join(f"{count} in {name}" for name, count in self._failures.items() if count)
+        logger.info(
+            "%s: %d steps in %.1f s, peak memory %.0f MB; %s",
+            "failed" if error else "finished",
+            len(self._nodes),
+            seconds,
+            report["peak_memory_mb"],
+            f"FAILED ITEMS: {failed}" if failed else "no item failed",
+        )
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux kibibytes.
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and cleanliness of the checkout, or None outside one."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=5)
+        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.stdout.strip(), "clean": not status.stdout.strip()}
