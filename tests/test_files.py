@@ -1,0 +1,49 @@
+import json
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thesis_rec.files import atomic_path, decode_id, encode_id, sha256_file, sha256_json, write_json
+
+
+def test_atomic_path_replaces_only_on_success(tmp_path):
+    target = tmp_path / "deep" / "file.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("one")
+        assert not target.exists()
+    assert target.read_text() == "one"
+
+    with pytest.raises(RuntimeError, match="half way"), atomic_path(target) as temporary:
+        temporary.write_text("tw")
+        raise RuntimeError("half way")
+    assert target.read_text() == "one"
+    assert [p.name for p in target.parent.iterdir()] == ["file.txt"]
+
+
+def test_atomic_path_lets_the_group_read(tmp_path):
+    with atomic_path(tmp_path / "shared.bin") as temporary:
+        temporary.write_bytes(b"x")
+    assert (tmp_path / "shared.bin").stat().st_mode & stat.S_IRGRP
+
+
+def test_write_json_round_trip(tmp_path):
+    write_json(tmp_path / "a.json", {"b": [1, 2.5, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, 2.5, None]}
+
+
+@given(st.text(min_size=1, max_size=60))
+def test_encoded_ids_are_safe_and_reversible(identifier):
+    name = encode_id(identifier)
+    assert decode_id(name) == identifier
+    assert "/" not in name
+    assert not name.startswith(".")
+
+
+def test_hashes(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    assert sha256_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_json({"a": 1, "b": 2}) == sha256_json({"b": 2, "a": 1})
+    assert sha256_json({"a": 1}) != sha256_json({"a": 2})
