@@ -1,0 +1,120 @@
+"""The house rules, held by machine: catalog, parameters, pipelines, start-up."""
+
+import inspect
+import subprocess
+import sys
+from functools import cache
+from importlib import import_module
+from typing import get_type_hints
+
+import pytest
+from kedro.config import OmegaConfigLoader
+from pydantic import BaseModel
+
+from tests.conftest import PROJECT
+from thesis_rec import settings
+from thesis_rec.pipeline_registry import AROUND, FIVE, register_pipelines
+
+ENVIRONMENTS = ("local", "hub", "real", "gautschi", "anvil", "test")
+LAYERS = {
+    "01_raw", "02_intermediate", "03_primary", "04_feature",
+    "05_model_input", "06_models", "07_model_output", "08_reporting",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def scratch(monkeypatch):
+    monkeypatch.setenv("SCRATCH", "/scratch/someone")
+
+
+def loader(environment: str) -> OmegaConfigLoader:
+    return OmegaConfigLoader(str(PROJECT / "conf"), env=environment, **settings.CONFIG_LOADER_ARGS)
+
+
+@cache
+def pipelines():
+    return register_pipelines()
+
+
+def catalog_entries():
+    import os
+
+    os.environ.setdefault("SCRATCH", "/scratch/someone")
+    return sorted((name, entry) for name, entry in loader("local")["catalog"].items() if not name.startswith("_"))
+
+
+@pytest.mark.parametrize(("name", "entry"), catalog_entries(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_catalog_entry_is_described_and_validated(name, entry):
+    assert entry["metadata"]["kedro-viz"]["layer"] in LAYERS
+    assert entry["metadata"]["description"]
+    validator = entry["validator"]
+    path = validator if isinstance(validator, str) else validator["function"]
+    module, function = path.rsplit(".", 1)
+    assert callable(getattr(import_module(module), function))
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_environment_resolves(environment):
+    config = loader(environment)
+    assert config["catalog"]
+    parameters = config["parameters"]
+    for name in FIVE:
+        assert name in parameters
+
+
+@pytest.mark.parametrize("environment", ["gautschi", "anvil"])
+def test_cluster_environments_write_to_scratch_only(environment):
+    config = loader(environment)
+    for name, entry in config["catalog"].items():
+        for path in file_paths(entry):
+            assert path.startswith(("/scratch/someone/", "data/01_raw/starter")), name
+
+
+def file_paths(entry):
+    for key, value in entry.items():
+        if key in ("filepath", "path") and isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            yield from file_paths(value)
+        elif isinstance(value, list):
+            yield from (path for item in value if isinstance(item, dict) for path in file_paths(item))
+
+
+def test_the_clusters_differ_in_nothing_but_globals_and_resources():
+    keys = [sorted(p.name for p in (PROJECT / "conf" / name).rglob("*") if p.is_file()) for name in ("gautschi", "anvil")]
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("name", [*FIVE, *AROUND])
+def test_every_pipeline_is_documented_tested_and_typed(name):
+    package = import_module(f"thesis_rec.pipelines.{name}")
+    assert package.__doc__
+    assert inspect.getdoc(package.create_pipeline)
+    assert list((PROJECT / "tests" / "pipelines").rglob(f"*{name}*")), f"no test of the pipeline {name}"
+    for node in pipelines()[name].nodes:
+        assert "__" not in node.name, f"{node.name} has no name of its own"
+        hints = get_type_hints(node.func)
+        bound = inspect.signature(node.func).parameters
+        names = node._inputs if isinstance(node._inputs, dict) else dict(zip(bound, node.inputs, strict=False))
+        for argument, dataset in names.items():
+            if str(dataset).startswith(("params:", "parameters")):
+                assert isinstance(hints.get(argument), type), f"{node.name}: {argument} is untyped"
+                assert issubclass(hints[argument], BaseModel), f"{node.name}: {argument} is not a pydantic model"
+                assert hints[argument].model_config.get("extra") == "forbid"
+
+
+def test_every_dataset_that_crosses_pipelines_is_in_the_catalog():
+    named = set(loader("local")["catalog"])
+    produced = {output for name in (*FIVE, *AROUND) for output in pipelines()[name].all_outputs()}
+    consumed = {i for name in (*FIVE, *AROUND) for i in pipelines()[name].inputs() if not i.startswith("param")}
+    assert consumed <= named, f"not in the catalog: {sorted(consumed - named)}"
+    assert {name for name in produced & consumed if name not in named} == set()
+
+
+def test_registry_list_imports_no_heavy_library():
+    code = (
+        "import sys; from thesis_rec.pipeline_registry import register_pipelines; register_pipelines();"
+        "print(sorted({'torch','timm','transformers','open_clip','sklearn','lightning','datasets','plotly'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert done.stdout.strip() == "[]"
