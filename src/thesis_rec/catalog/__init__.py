@@ -1,0 +1,17 @@
+"""Kedro datasets that kedro-datasets lacks, all writing atomically, and the catalog's validators."""
+
+from thesis_rec.catalog.checkpoint import CheckpointDataset
+from thesis_rec.catalog.first_existing import FirstExistingDataset
+from thesis_rec.catalog.npz import NPZDataset
+from thesis_rec.catalog.partitions import KeyedPartitionDataset
+from thesis_rec.catalog.tables import AtomicCSVDataset, AtomicJSONDataset, AtomicParquetDataset
+
+__all__ = [
+    "AtomicCSVDataset",
+    "AtomicJSONDataset",
+    "AtomicParquetDataset",
+    "CheckpointDataset",
+    "FirstExistingDataset",
+    "KeyedPartitionDataset",
+    "NPZDataset",
+]

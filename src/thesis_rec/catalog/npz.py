@@ -1,0 +1,83 @@
+"""NumPy archives: named arrays in one file, without pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kedro_datasets._typing import JSONPreview
+
+from thesis_rec.catalog.base import FileDataset
+
+
+class NPZDataset(FileDataset):
+    """A dictionary of arrays as one NPZ file.
+
+    Strings and numbers are stored as arrays without a dimension and come back as such (``str(payload["x"])``). Arrays
+    of objects are refused: they would need pickle, which can execute code when it is read.
+
+    Args:
+        filepath: Path of the file.
+        save_args: ``{"compressed": false}`` writes faster and larger.
+        metadata: Read by kedro-viz.
+    """
+
+    def read(self, path: Path) -> dict[str, np.ndarray]:
+        """Read all arrays."""
+        return read_npz(path)
+
+    def write(self, path: Path, data: dict[str, Any]) -> None:
+        """Write all arrays."""
+        write_npz(path, data, **self._save_args)
+
+    def preview(self) -> JSONPreview:
+        """Name, shape and type of each array, for kedro-viz."""
+        return JSONPreview(json.dumps(describe_npz(self._filepath)))
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an NPZ file.
+
+    Raises:
+        ValueError: If it is no NPZ file, is damaged, or holds pickled objects.
+    """
+    from zipfile import BadZipFile
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (BadZipFile, EOFError, ValueError, AttributeError, OSError) as error:
+        raise ValueError(f"{path} is not a readable NPZ file ({error}); delete it and run again.") from error
+
+
+def write_npz(path: Path, data: dict[str, Any], compressed: bool = True) -> None:
+    """Write named arrays to ``path``.
+
+    Raises:
+        TypeError: If ``data`` isn't a dictionary or one of its values can't be stored without pickle.
+    """
+    if not isinstance(data, dict):
+        raise TypeError(f"an NPZ file holds a dictionary of arrays, not {type(data).__name__}")
+    arrays = {name: np.asarray(value) for name, value in data.items()}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{name!r} holds Python objects; make it an array of numbers or strings")
+    with open(path, "wb") as file:
+        (np.savez_compressed if compressed else np.savez)(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+
+
+def describe_npz(path: Path) -> dict[str, dict[str, Any]]:
+    """Shape and type of each array, read from the headers alone."""
+    from zipfile import ZipFile
+
+    found: dict[str, dict[str, Any]] = {}
+    with ZipFile(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            found[member.removesuffix(".npy")] = {"shape": list(shape), "dtype": str(dtype)}
+    return found

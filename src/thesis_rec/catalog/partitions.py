@@ -1,0 +1,195 @@
+"""A folder with one file per key, saved and resumed one by one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import JSONPreview
+
+from thesis_rec.catalog.npz import describe_npz, read_npz, write_npz
+from thesis_rec.files import atomic_path, decode_id, encode_id, write_json
+
+logger = logging.getLogger(__name__)
+
+Payload = Any
+Partitions = dict[str, Callable[[], Payload]]
+
+
+class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
+    """One file per key below a folder; keys are any strings, percent-encoded into file names.
+
+    Loading gives ``{key: callable}``, and ``{}`` for an absent folder. Saving writes each partition atomically and
+    keeps the others, so a generator node can save as it goes and a killed run loses one item at most. A value that is
+    callable is called when its turn comes.
+
+    Args:
+        path: Folder of the partitions.
+        format: ``npz`` (dictionary of arrays), ``parquet`` (table) or ``json``.
+        depth: Number of levels of a key. With 1 (the default) a key is one file, slashes included (``timm/resnet18`` is
+            ``timm%2Fresnet18.npz``). With 3 the last two slashes are folders: ``org/data/train/00000`` is
+            ``org%2Fdata/train/00000.npz``.
+        expected: Which items there ought to be: ``filepath`` of a CSV table, its ``column`` of ids and, optionally,
+            ``where_empty``, a column that must be empty for a row to count. Partitions of other items are left out at
+            loading. Without it the dataset exists when any partition does.
+        count_field: Name of a number in each partition that tells how many partitions its item has; an item with fewer
+            is incomplete.
+        partition_validator: Dotted path of a function that gets each partition when it is saved and when it is loaded,
+            and raises when something is wrong with it.
+        save_args: Keyword arguments of the writer.
+        metadata: Read by kedro-viz.
+
+    Raises:
+        DatasetError: If the format is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | PathLike[str],
+        format: str = "npz",
+        depth: int = 1,
+        expected: dict[str, str] | None = None,
+        count_field: str | None = None,
+        partition_validator: str | None = None,
+        save_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        if format not in _FORMATS:
+            raise DatasetError(f"unknown partition format {format!r}; choose one of {', '.join(_FORMATS)}")
+        self._path = Path(path)
+        self._format = format
+        self._depth = depth
+        self._expected = expected
+        self._count_field = count_field
+        self._partition_validator = partition_validator
+        self._save_args = dict(save_args or {})
+        self.metadata = metadata
+
+    def load(self) -> Partitions:
+        """All partitions by key, in the order of their keys; none is read before it is called."""
+        found: Partitions = {key: partial(self._read, key) for key in sorted(self._keys())}
+        expected = self._expected_items()
+        if expected is None:
+            return found
+        kept = {key: reader for key, reader in found.items() if self._item(key) in expected}
+        if len(kept) < len(found):
+            logger.info("%s: %d partitions of items no longer listed are left out", self._path, len(found) - len(kept))
+        return kept
+
+    def save(self, data: dict[str, Any]) -> None:
+        """Write the partitions of ``data``; other partitions stay.
+
+        Raises:
+            DatasetError: If the validator refuses a partition; those before it are written.
+        """
+        self._path.mkdir(parents=True, exist_ok=True)
+        for key, value in data.items():
+            payload = value() if callable(value) else value
+            self._validate(key, payload)
+            with atomic_path(self._file(key)) as temporary:
+                _FORMATS[self._format][1](temporary, payload, **self._save_args)
+
+    def preview(self) -> JSONPreview:
+        """How many partitions there are and what the first one holds, for kedro-viz."""
+        keys = sorted(self._keys())
+        shown: dict[str, Any] = {"partitions": len(keys), "first keys": keys[:5]}
+        if keys and self._format == "npz":
+            shown["content"] = describe_npz(self._file(keys[0]))
+        return JSONPreview(json.dumps(shown))
+
+    def _read(self, key: str) -> Payload:
+        payload = _FORMATS[self._format][0](self._file(key))
+        self._validate(key, payload)
+        return payload
+
+    def _validate(self, key: str, payload: Payload) -> None:
+        if self._partition_validator is None:
+            return
+        module, function = self._partition_validator.rsplit(".", 1)
+        try:
+            getattr(import_module(module), function)(payload)
+        except (ValueError, TypeError) as error:
+            raise DatasetError(f"partition {key!r} of {self._path}: {error}") from error
+
+    def _file(self, key: str) -> Path:
+        parts = key.rsplit("/", self._depth - 1) if self._depth > 1 else [key]
+        if len(parts) != self._depth or not all(parts):
+            raise DatasetError(f"partition key {key!r} hasn't the {self._depth} levels that {self._path} is made of")
+        *folders, name = map(encode_id, parts)
+        return self._path.joinpath(*folders, f"{name}.{self._format}")
+
+    def _keys(self) -> Iterable[str]:
+        pattern = "/".join(["*"] * (self._depth - 1) + [f"*.{self._format}"])
+        for file in self._path.glob(pattern):
+            parts = file.relative_to(self._path).with_suffix("").parts
+            # Names that begin with a dot are files being written.
+            if not any(part.startswith(".") for part in parts):
+                yield "/".join(map(decode_id, parts))
+
+    def _item(self, key: str) -> str:
+        return key.rsplit("/", self._depth - 1)[0] if self._depth > 1 else key
+
+    def _expected_items(self) -> set[str] | None:
+        if self._expected is None or not Path(self._expected["filepath"]).is_file():
+            return None
+        table = pd.read_csv(self._expected["filepath"], dtype=str, keep_default_na=False)
+        if (empty := self._expected.get("where_empty")) and empty in table:
+            table = table[table[empty].str.strip() == ""]
+        return set(table[self._expected["column"]])
+
+    def _exists(self) -> bool:
+        keys = sorted(self._keys())
+        expected = self._expected_items()
+        if expected is None:
+            return bool(keys)
+        present: dict[str, list[str]] = {}
+        for key in keys:
+            present.setdefault(self._item(key), []).append(key)
+        if not expected or expected - set(present):
+            return False
+        return all(self._complete(present[item]) for item in expected)
+
+    def _complete(self, keys: list[str]) -> bool:
+        if self._count_field is None:
+            return True
+        by_folder: dict[str, list[str]] = {}
+        for key in keys:
+            by_folder.setdefault(key.rsplit("/", 1)[0], []).append(key)
+        return all(
+            len(members) >= int(_FORMATS[self._format][0](self._file(members[0]))[self._count_field])
+            for members in by_folder.values()
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._path), "format": self._format, "depth": self._depth, "expected": self._expected}
+
+    def _release(self) -> None:
+        """Nothing is cached."""
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path)
+
+
+def _write_parquet(path: Path, payload: pd.DataFrame, **arguments: Any) -> None:
+    payload.to_parquet(path, **{"index": False, **arguments})
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+_FORMATS: dict[str, tuple[Callable[[Path], Any], Callable[..., None]]] = {
+    "npz": (read_npz, write_npz),
+    "parquet": (_read_parquet, _write_parquet),
+    "json": (_read_json, write_json),
+}

@@ -1,0 +1,258 @@
+"""Catalog datasets: round trips, atomic writes, refusals, resumption, previews."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kedro.io import DataCatalog, DatasetError
+
+from thesis_rec.catalog import (
+    AtomicCSVDataset,
+    AtomicJSONDataset,
+    AtomicParquetDataset,
+    CheckpointDataset,
+    FirstExistingDataset,
+    KeyedPartitionDataset,
+    NPZDataset,
+)
+
+
+class Unwritable:
+    """Makes a writer fail half-way."""
+
+    def to_parquet(self, path, **kwargs):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+
+class TestFiles:
+    @pytest.mark.parametrize(("kind", "suffix"), [(AtomicParquetDataset, "parquet"), (AtomicCSVDataset, "csv")])
+    def test_tables_round_trip_without_their_index(self, tmp_path, kind, suffix):
+        dataset = kind(filepath=tmp_path / "deep" / f"t.{suffix}", metadata={"a": 1})
+        table = pd.DataFrame({"model_id": ["a", "b"], "value": [0.5, 1.0]}, index=[7, 8])
+        assert not dataset.exists()
+        with pytest.raises(DatasetError, match="doesn't exist"):
+            dataset.load()
+        dataset.save(table)
+        assert dataset.exists()
+        assert dataset.metadata == {"a": 1}
+        pd.testing.assert_frame_equal(dataset.load(), table.reset_index(drop=True), check_dtype=False)
+        assert dataset.preview(1)["data"] == [["a", 0.5]]
+        dataset.release()
+
+    def test_preview_of_an_empty_table_has_its_columns(self, tmp_path):
+        dataset = AtomicParquetDataset(filepath=tmp_path / "t.parquet")
+        dataset.save(pd.DataFrame({"error": pd.Series(dtype="string")}))
+        assert dataset.preview()["columns"] == ["error"]
+
+    def test_a_failed_save_leaves_the_former_file_and_no_litter(self, tmp_path):
+        dataset = AtomicParquetDataset(filepath=tmp_path / "t.parquet")
+        dataset.save(pd.DataFrame({"a": [1]}))
+        with pytest.raises(DatasetError, match="disk full"):
+            dataset.save(Unwritable())
+        assert dataset.load()["a"].tolist() == [1]
+        assert [p.name for p in tmp_path.iterdir()] == ["t.parquet"]
+
+    def test_json_takes_numpy_and_stays_valid_json(self, tmp_path):
+        dataset = AtomicJSONDataset(filepath=tmp_path / "t.json")
+        document = {"a": np.float32(0.5), "b": np.arange(2), "c": float("nan"), 3: (True, None, pd.NA), "p": tmp_path}
+        dataset.save(document)
+        text = (tmp_path / "t.json").read_text()
+        assert "NaN" not in text
+        assert dataset.load() == {
+            "a": 0.5, "b": [0, 1], "c": None, "3": [True, None, None], "p": str(tmp_path),
+        }  # fmt: skip
+        assert json.loads(dataset.preview())["b"] == [0, 1]
+        dataset.save({"long": {f"k{i}": i for i in range(9)}, "list": [1], "n": 1})
+        assert json.loads(dataset.preview(characters=10))["long"].startswith("9 keys: k0")
+
+
+class TestNPZ:
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.lists(st.integers(-9, 9)), min_size=1))
+    def test_round_trip(self, tmp_path, content):
+        dataset = NPZDataset(filepath=tmp_path / "a.npz")
+        arrays = {name: np.array(values, dtype=np.float32) for name, values in content.items()}
+        dataset.save(arrays)
+        loaded = dataset.load()
+        assert set(loaded) == set(arrays)
+        assert all(np.array_equal(loaded[name], arrays[name]) and loaded[name].dtype == np.float32 for name in arrays)
+
+    def test_strings_and_numbers_and_preview(self, tmp_path):
+        dataset = NPZDataset(filepath=tmp_path / "a.npz", save_args={"compressed": False})
+        dataset.save({"name": "é", "n": 3, "names": ["a", "bb"], "x": np.zeros((2, 3))})
+        loaded = dataset.load()
+        assert str(loaded["name"]) == "é"
+        assert int(loaded["n"]) == 3
+        assert json.loads(dataset.preview())["x"] == {"shape": [2, 3], "dtype": "float64"}
+
+    def test_objects_are_refused(self, tmp_path):
+        dataset = NPZDataset(filepath=tmp_path / "a.npz")
+        with pytest.raises(DatasetError, match="Python objects"):
+            dataset.save({"x": [{}, None]})
+        with pytest.raises(DatasetError, match="dictionary"):
+            dataset.save([1])
+
+    def test_pickles_and_truncated_files_are_refused(self, tmp_path):
+        path = tmp_path / "a.npz"
+        np.savez(path, x=np.array([{}], dtype=object))
+        with pytest.raises(DatasetError, match="not a readable NPZ"):
+            NPZDataset(filepath=path).load()
+        np.savez(path, x=np.arange(1000))
+        path.write_bytes(path.read_bytes()[:500])
+        with pytest.raises(DatasetError, match="delete it"):
+            NPZDataset(filepath=path).load()
+
+
+class TestCheckpoint:
+    def test_round_trip_keeps_runs_and_reads_no_pickle(self, tmp_path):
+        torch = pytest.importorskip("torch")
+        (tmp_path / "runs").mkdir()
+        (tmp_path / "runs" / "epoch=000.ckpt").write_text("kept")
+        dataset = CheckpointDataset(filepath=tmp_path / "c.pt")
+        dataset.save({"weights": {"a": torch.arange(3.0)}, "config": {"width": 4, "x": [1, None]}, "epoch": 2})
+        loaded = dataset.load()
+        assert torch.equal(loaded["weights"]["a"], torch.arange(3.0))
+        assert loaded["config"] == {"width": 4, "x": [1, None]}
+        assert json.loads(dataset.preview())["weights"] == {"a": "float32 [3]"}
+        assert (tmp_path / "runs" / "epoch=000.ckpt").read_text() == "kept"
+
+    def test_what_could_not_be_read_back_is_refused_at_saving(self, tmp_path):
+        torch = pytest.importorskip("torch")
+        dataset = CheckpointDataset(filepath=tmp_path / "c.pt")
+        with pytest.raises(DatasetError, match="more than tensors"):
+            dataset.save({"model": torch.nn.Linear(2, 2)})
+        with pytest.raises(DatasetError, match="state_dict"):
+            dataset.save(torch.nn.Linear(2, 2))
+        assert not dataset.exists()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_malicious_pickle_is_not_executed(self, tmp_path):
+        torch = pytest.importorskip("torch")
+        marker = tmp_path / "executed"
+
+        class Bomb:
+            def __reduce__(self):
+                return marker.write_text, ("x",)
+
+        torch.save({"a": Bomb()}, tmp_path / "c.pt")
+        with pytest.raises(DatasetError):
+            CheckpointDataset(filepath=tmp_path / "c.pt", load_args={"weights_only": False}).load()
+        assert not marker.exists()
+
+
+class TestKeyedPartitions:
+    def test_absent_folder_is_empty_and_saving_keeps_others(self, tmp_path):
+        dataset = KeyedPartitionDataset(path=tmp_path / "p")
+        assert dataset.load() == {}
+        assert not dataset.exists()
+        dataset.save({"timm/resnet18": {"x": np.ones(2)}})
+        dataset.save({"b": lambda: {"x": np.zeros(2)}})
+        loaded = dataset.load()
+        assert list(loaded) == ["b", "timm/resnet18"]
+        assert loaded["timm/resnet18"]()["x"].tolist() == [1, 1]
+        assert {p.name for p in (tmp_path / "p").iterdir()} == {"b.npz", "timm%2Fresnet18.npz"}
+        assert json.loads(dataset.preview())["partitions"] == 2
+        dataset.save({})
+        assert len(dataset.load()) == 2
+
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12))
+    def test_any_key_stays_inside_its_folder_and_comes_back(self, tmp_path_factory, key):
+        folder = tmp_path_factory.mktemp("keys")
+        dataset = KeyedPartitionDataset(path=folder / "p", format="json")
+        dataset.save({key: [1]})
+        assert list(dataset.load()) == [key]
+        assert len(list((folder / "p").rglob("*.json"))) == 1
+        assert [p.name for p in folder.iterdir()] == ["p"]
+
+    def test_levels(self, tmp_path):
+        dataset = KeyedPartitionDataset(path=tmp_path, depth=3)
+        dataset.save({"org/data/train/00000": {"x": [1]}})
+        assert (tmp_path / "org%2Fdata" / "train" / "00000.npz").is_file()
+        assert list(dataset.load()) == ["org/data/train/00000"]
+        with pytest.raises(DatasetError, match="3 levels"):
+            dataset.save({"only/two": {"x": [1]}})
+        with pytest.raises(DatasetError, match="3 levels"):
+            dataset.save({"a//0": {"x": [1]}})
+
+    def test_tables_and_unknown_formats(self, tmp_path):
+        dataset = KeyedPartitionDataset(path=tmp_path, format="parquet")
+        dataset.save({"a": pd.DataFrame({"v": [1]})})
+        assert dataset.load()["a"]()["v"].tolist() == [1]
+        assert json.loads(dataset.preview()) == {"partitions": 1, "first keys": ["a"]}
+        with pytest.raises(DatasetError, match="unknown partition format"):
+            KeyedPartitionDataset(path=tmp_path, format="pickle")
+
+    def test_exists_means_all_expected_and_others_are_left_out(self, tmp_path):
+        manifest = tmp_path / "m.csv"
+        pd.DataFrame({"dataset_id": ["a", "b", "s"], "parent": ["", "", "a"]}).to_csv(manifest, index=False)
+        expected = {"filepath": str(manifest), "column": "dataset_id", "where_empty": "parent"}
+        dataset = KeyedPartitionDataset(path=tmp_path / "p", expected=expected)
+        dataset.save({"a": {"x": [1]}, "gone": {"x": [1]}})
+        assert not dataset.exists()
+        assert list(dataset.load()) == ["a"]
+        dataset.save({"b": {"x": [1]}})
+        assert dataset.exists()
+        manifest.unlink()
+        assert dataset.exists()
+        assert "gone" in dataset.load()
+
+    def test_an_item_with_missing_shards_does_not_exist(self, tmp_path):
+        manifest = tmp_path / "m.csv"
+        manifest.write_text("dataset_id\na\n")
+        expected = {"filepath": str(manifest), "column": "dataset_id"}
+        dataset = KeyedPartitionDataset(path=tmp_path / "p", depth=3, expected=expected, count_field="n_shards")
+        dataset.save({"a/train/00000": {"n_shards": 2}})
+        assert not dataset.exists()
+        dataset.save({"a/train/00001": {"n_shards": 2}})
+        assert dataset.exists()
+
+    def test_validator_at_save_and_load(self, tmp_path):
+        validator = "thesis_rec.catalog.validators.validate_model_vector"
+        dataset = KeyedPartitionDataset(path=tmp_path, partition_validator=validator)
+        with pytest.raises(DatasetError, match=r"'m'.*no array 'parameters'"):
+            dataset.save({"m": {"x": [1]}})
+        KeyedPartitionDataset(path=tmp_path).save({"m": {"x": [1]}})
+        with pytest.raises(DatasetError, match="no array 'parameters'"):
+            dataset.load()["m"]()
+
+    def test_files_being_written_are_not_partitions(self, tmp_path):
+        (tmp_path / ".a.npz.x.tmp.npz").write_text("half")
+        assert KeyedPartitionDataset(path=tmp_path).load() == {}
+
+
+class TestFirstExisting:
+    def test_takes_ones_own_before_the_shipped_one(self, tmp_path, caplog):
+        entry = {"type": "thesis_rec.catalog.AtomicJSONDataset"}
+        config = {
+            "type": "thesis_rec.catalog.FirstExistingDataset",
+            "datasets": {
+                "own": {**entry, "filepath": str(tmp_path / "own.json")},
+                "starter": {**entry, "filepath": str(tmp_path / "starter.json")},
+            },
+        }
+        dataset = DataCatalog.from_config({"ranker": config}).get("ranker")
+        assert not dataset.exists()
+        with pytest.raises(DatasetError, match="none of these exists"):
+            dataset.load()
+        (tmp_path / "starter.json").write_text("1")
+        assert dataset.load() == 1
+        assert dataset.chosen == "starter"
+        dataset.save(2)
+        assert dataset.load() == 2
+        assert dataset.chosen == "own"
+        assert dataset.exists()
+        dataset.release()
+
+    def test_a_list_is_taken_too_and_an_empty_one_refused(self, tmp_path):
+        dataset = FirstExistingDataset(datasets=[AtomicJSONDataset(filepath=tmp_path / "a.json")])
+        dataset.save([1])
+        assert dataset.load() == [1]
+        assert dataset.chosen == "0"
+        assert "datasets" in repr(dataset)
+        with pytest.raises(DatasetError, match="at least one"):
+            FirstExistingDataset(datasets=[])

@@ -1,0 +1,169 @@
+"""Validators: each takes what its contract describes and refuses each way of breaking it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from thesis_rec.catalog import validators as v
+
+
+def records(**changes):
+    row = {
+        "model_id": "m", "dataset_id": "d", "protocol": "linear_probe", "metric": "accuracy", "value": 0.5, "seed": 0,
+        "n_train": 160, "source": "starter",
+    }  # fmt: skip
+    return pd.DataFrame([{**row, **changes}])
+
+
+def splits(**changes):
+    row = {"kind": "model", "id": "m", "id2": "", "known": True, "role": "train", "fold": 0, "seed": 0}
+    return pd.DataFrame([{**row, **changes}])
+
+
+def rankings(**changes):
+    row = {
+        "dataset_id": "d", "model_id": "m", "quadrant": "Q1", "score": 1.0, "rank": 1, "predicted_value": 0.5,
+        "predicted_std": np.nan, "method": "random", "seed": 0,
+    }  # fmt: skip
+    return pd.DataFrame([{**row, **changes}])
+
+
+def profile(**changes):
+    row = dict.fromkeys(v.HARDWARE_COLUMNS, 1.0)
+    row |= {"model_id": "m", "device": "cpu", "precision": "fp32", "source": "x"}
+    return pd.DataFrame([{**row, **changes}])
+
+
+def shard(**changes):
+    features = np.zeros((2, 3, 4), np.float16)
+    features[..., 0] = 1
+    payload = {
+        "features": features, "class_ids": np.arange(3), "class_names": np.array(["a", "b", "c"]),
+        "n_images": np.array(9), "encoder_id": np.array("clip"),
+    }  # fmt: skip
+    return {**payload, **changes}
+
+
+def embeddings(**changes):
+    frame = pd.DataFrame({"model_id": ["a", "b"], "e000": np.float32([1, 2])})
+    return frame.assign(**changes)
+
+
+VECTOR = np.ones(8192, np.float32)
+METRICS = {
+    "quadrants": {"Q1": {"random": {"tau": {"mean": 0.1, "low": 0.0, "high": 0.2, "n": 3}}}},
+    "paired": {}, "noise_ceiling": {}, "cost_seconds": {},
+}  # fmt: skip
+
+GOOD = [
+    (v.validate_model_manifest, pd.DataFrame([dict.fromkeys(v.MODEL_MANIFEST_COLUMNS, "x")])),
+    (v.validate_dataset_manifest, pd.DataFrame([dict.fromkeys(v.DATASET_MANIFEST_COLUMNS, "")])),
+    (v.validate_performance_records, records()),
+    (v.validate_performance_records, records(protocol="imported:transfergraph", n_train=np.nan)),
+    (v.validate_measured_performance, records(seed=-1)),
+    (v.validate_model_vectors, {"m": {"parameters": VECTOR}, "lazy": lambda: None}),
+    (v.validate_dataset_tokens, {"d/train/00000": shard()}),
+    (v.validate_model_embeddings, embeddings()),
+    (v.validate_performance, records().assign(std=0.1)),
+    (v.validate_transferability_scores, records(value=np.nan).assign(method="LEEP", seconds=0.1)),
+    (v.validate_splits, splits()),
+    (v.validate_splits, splits(known=False, role="test")),
+    (v.validate_hardware_profiles, profile(macs=np.nan)),
+    (v.validate_autoencoder_checkpoint, {"weights": {}, "history": [1.0]}),
+    (v.validate_similarity_checkpoint, {"selected": "cross_attention"}),
+    (v.validate_rankings, rankings()),
+    (v.validate_evaluation_metrics, METRICS),
+    (v.validate_recommendation, pd.DataFrame({"model_id": ["a"], "rank": [1]})),
+    (v.validate_extraction_failures, pd.DataFrame(columns=["model_id", "error", "hint"])),
+    (v.validate_dataset_failures, pd.DataFrame({"dataset_id": ["d"], "error": ["e"], "hint": [""]})),
+    (v.validate_failure_record, {"error": "", "hint": ""}),
+    (v.validate_table, pd.DataFrame()),
+    (v.validate_json, {"a": [1, np.float32(2)]}),
+    (v.validate_arrays, {"x": [1, 2]}),
+    (v.validate_partitions, {"a": 1}),
+    (v.validate_text, "<html>"),
+    (v.validate_figure, {"data": [], "layout": {}}),
+    (v.validate_figure, {"loss": b"png", "lazy": lambda: None}),
+]  # fmt: skip
+
+BAD = [
+    (v.validate_model_manifest, pd.DataFrame({"model_id": ["m"]}), "missing columns: loader"),
+    (v.validate_model_manifest, pd.DataFrame(columns=v.MODEL_MANIFEST_COLUMNS), "no rows"),
+    (v.validate_dataset_manifest, pd.DataFrame(columns=v.DATASET_MANIFEST_COLUMNS), "no rows"),
+    (v.validate_dataset_manifest, [1], "expected a table"),
+    (v.validate_performance_records, records(value=1.5), r"within \[0, 1\]"),
+    (v.validate_performance_records, records(value=np.nan), "no value"),
+    (v.validate_performance_records, records(value="0.5"), "numeric"),
+    (v.validate_performance_records, records(protocol="guess"), "unknown values"),
+    (v.validate_performance_records, records(model_id=" "), "empty in 1 rows"),
+    (v.validate_performance_records, pd.concat([records(), records()]), "repeat"),
+    (v.validate_model_vectors, {"m": {"parameters": VECTOR[:5]}}, "m: .*8192"),
+    (v.validate_model_vectors, {"m": {"parameters": VECTOR.astype(np.float64)}}, "float32"),
+    (v.validate_model_vectors, {"m": {"parameters": VECTOR * np.nan}}, "finite"),
+    (v.validate_model_vectors, {"m": {"parameters": VECTOR * 0}}, "zero"),
+    (v.validate_model_vectors, {"": {}}, "keys"),
+    (v.validate_model_vectors, {"m": 3}, "named arrays"),
+    (v.validate_model_vectors, [], "dictionary"),
+    (v.validate_dataset_tokens, {"d": shard(features=np.ones((2, 3, 4), np.float32))}, "normalised"),
+    (v.validate_dataset_tokens, {"d": shard(features=np.ones((3, 4), np.float32))}, "3 dimensions"),
+    (v.validate_dataset_tokens, {"d": shard(features=np.ones((2, 3, 4)))}, "float16 or"),
+    (v.validate_dataset_tokens, {"d": shard(features=np.ones((0, 3, 4), np.float32))}, "empty"),
+    (v.validate_dataset_tokens, {"d": shard(class_ids=np.arange(2))}, "2 entries for 3"),
+    (v.validate_dataset_tokens, {"d": shard(n_images=0)}, "positive"),
+    (v.validate_dataset_tokens, {"d": {"features": shard()["features"]}}, "no array 'class_ids'"),
+    (v.validate_model_embeddings, embeddings(model_id=["a", "a"]), "repeat"),
+    (v.validate_model_embeddings, embeddings(e000=[1.0, 2.0]), "float32"),
+    (v.validate_model_embeddings, embeddings(e000=np.float32([1, np.inf])), "finite"),
+    (v.validate_model_embeddings, pd.DataFrame({"model_id": ["a"]}), "no columns"),
+    (v.validate_performance, records().assign(std=-1.0), "std"),
+    (v.validate_transferability_scores, records(), "missing columns: method"),
+    (v.validate_splits, splits(known=False), "used for training"),
+    (v.validate_splits, splits(known="maybe"), "true or false"),
+    (v.validate_splits, splits(kind="cells"), "kind"),
+    (v.validate_hardware_profiles, profile(latency_ms_p50=-1.0), "latency_ms_p50"),
+    (v.validate_hardware_profiles, profile(batch_size=0), "batch_size"),
+    (v.validate_autoencoder_checkpoint, {}, "non-empty"),
+    (v.validate_autoencoder_checkpoint, {1: 2}, "strings"),
+    (v.validate_rankings, rankings(rank=0), "rank"),
+    (v.validate_rankings, rankings(quadrant="Q5"), "quadrant"),
+    (v.validate_evaluation_metrics, [], "object"),
+    (v.validate_evaluation_metrics, {}, "missing keys"),
+    (v.validate_evaluation_metrics, METRICS | {"quadrants": {"Q1": {"r": {"t": {"mean": 1, "low": 0, "high": 0.5}}}}},
+     "Q1/r/t"),
+    (v.validate_recommendation, pd.DataFrame({"model_id": ["a", "a"]}), "repeat"),
+    (v.validate_extraction_failures, pd.DataFrame({"dataset_id": []}), "model_id"),
+    (v.validate_failure_record, {"error": ""}, "hint"),
+    (v.validate_table, pd.DataFrame([[1, 2]], columns=["a", "a"]), "twice"),
+    (v.validate_json, {"a": object()}, "not a JSON"),
+    (v.validate_arrays, {"x": [{}]}, "objects"),
+    (v.validate_arrays, 1, "named arrays"),
+    (v.validate_text, " ", "non-empty"),
+    (v.validate_figure, {}, "no figures"),
+    (v.validate_figure, {"a": 1}, "expected a figure"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("validator", "data"), GOOD)
+def test_contract_is_accepted(validator, data):
+    assert validator(data) is None
+
+
+@pytest.mark.parametrize(("validator", "data", "message"), BAD)
+def test_breach_is_refused_with_its_reason(validator, data, message):
+    with pytest.raises(ValueError, match=message):
+        validator(data)
+
+
+def test_checkpoint_tensors_must_be_finite():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="/members/0/w"):
+        v.validate_similarity_checkpoint({"members": [{"w": torch.tensor([float("nan")])}]})
+    v.validate_similarity_checkpoint({"members": [{"w": torch.ones(2), "n": torch.arange(2)}]})
+
+
+def test_figures_of_the_plotting_libraries():
+    class Figure:
+        def savefig(self):
+            """Matplotlib's."""
+
+    v.validate_figure(Figure())
