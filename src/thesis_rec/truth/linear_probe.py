@@ -1,0 +1,293 @@
+"""Few-shot linear probes in closed form, thousands of tasks at once.
+
+The recipe, the same for every model and task:
+
+1. **Draw.** In repeat ``r``, ``min(shots, 75 % of the class's images)`` training images of every class are drawn by
+   seed. The draw of a class depends on its base dataset, its index there and ``r`` only, so a class contributes the
+   same images to every sub-task and mixture that it is part of.
+2. **Standardise.** Features get the mean and (population) standard deviation of the task's drawn images; a feature
+   that is constant there keeps scale 1, exactly as in ``sklearn.preprocessing.StandardScaler``.
+3. **Solve.** Ridge regression with intercept on one-hot targets, with ``lambda = ridge * n`` for ``n`` drawn images:
+   the mean eigenvalue of the standardised Gram matrix is ``n``, so ``ridge`` is relative to it and means the same for
+   every number of images and features. The normal equations are solved by Cholesky in the primal (features) or the
+   dual (images), whichever is smaller; both give the same weights.
+4. **Measure.** Accuracy of the argmax on all test images of the task's classes.
+
+A task's classes are gathered by index from the features of the base tasks, padded with zero rows (which change
+neither system), so any class-subset or mixture costs a small matrix and no forward pass.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.truth.store import MeasuredTask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Rows = NDArray[np.int64]
+
+#: Memory of one chunk's largest arrays, in bytes: big enough to fill a GPU, small enough for a CPU's cache levels.
+CHUNK_BYTES = {"cuda": 2 << 30, "cpu": 64 << 20}
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """The probe's recipe.
+
+    Attributes:
+        shots: Training images of a class in one draw.
+        max_share: Largest share of a class's training images that a draw takes, so that draws differ.
+        draws: Number of repeats.
+        ridge: Ridge penalty relative to the number of training images.
+        seed: Seed of the draws.
+    """
+
+    shots: int = 16
+    max_share: float = 0.75
+    draws: int = 3
+    ridge: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ClassRows:
+    """Where the images of one class are in the bank's feature matrix.
+
+    Attributes:
+        train: (n,) rows of training images.
+        test: (m,) rows of test images.
+    """
+
+    train: Rows
+    test: Rows
+
+
+def draw_rows(rows: ClassRows, dataset_id: str, class_index: int, draw: int, settings: ProbeSettings) -> Rows:
+    """The training rows of one class in one draw.
+
+    Args:
+        rows: The class's rows.
+        dataset_id: Base dataset of the class.
+        class_index: Index of the class there.
+        draw: Number of the repeat.
+        settings: Recipe.
+
+    Returns:
+        (k,) rows, ``k = min(shots, max_share * n)`` but at least one.
+    """
+    count = len(rows.train)
+    k = min(settings.shots, max(1, int(settings.max_share * count)), count)
+    key = [settings.seed, draw, zlib.crc32(dataset_id.encode()), class_index]
+    return rows.train[np.random.default_rng(key).permutation(count)[:k]]
+
+
+@dataclass(frozen=True)
+class ProbeChunk:
+    """Probes that are solved together; -1 marks padding.
+
+    Attributes:
+        probes: (B,) positions in the plan.
+        train_rows: (B, n) rows of the feature matrix.
+        train_class: (B, n) class of each, or -1.
+        test_rows: (B, m) rows of the feature matrix.
+        test_class: (B, m) class of each, or -1.
+        n_classes: (B,) number of classes.
+        max_classes: Largest of them.
+    """
+
+    probes: Tensor
+    train_rows: Tensor
+    train_class: Tensor
+    test_rows: Tensor
+    test_class: Tensor
+    n_classes: Tensor
+    max_classes: int
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """All probes of a set of tasks, as index tensors; made once, used for every model.
+
+    Attributes:
+        task: (P,) index of each probe's task.
+        draw: (P,) number of its draw.
+        n_train: (P,) number of its training images.
+        items: Per probe, its train rows, train classes, test rows, test classes and number of classes.
+    """
+
+    task: Rows
+    draw: Rows
+    n_train: Rows
+    items: list[tuple[Rows, Rows, Rows, Rows, int]]
+
+    def chunks(self, width: int, device: str) -> list[ProbeChunk]:
+        """The probes as padded chunks on a device, similar sizes together.
+
+        Args:
+            width: Number of features, which decides how many probes fit in a chunk.
+            device: Torch device.
+        """
+        import torch
+
+        budget = CHUNK_BYTES["cuda" if device.startswith("cuda") else "cpu"]
+        order = sorted(range(len(self.items)), key=lambda p: (len(self.items[p][0]), len(self.items[p][2])))
+        groups: list[list[int]] = []
+        n = m = 0
+        for probe in order:
+            n_new, m_new = max(n, len(self.items[probe][0])), max(m, len(self.items[probe][2]))
+            # float64 arrays of one probe: gathered train (three copies at worst), gathered test, scores, system.
+            each = 8 * (3 * n_new * width + m_new * (width + 2 * self.items[probe][4]) + 3 * min(n_new, width) ** 2)
+            if not groups or (len(groups[-1]) + 1) * each > budget:
+                groups.append([])
+                n_new, m_new = len(self.items[probe][0]), len(self.items[probe][2])
+            groups[-1].append(probe)
+            n, m = n_new, m_new
+        chunks = []
+        for group in groups:
+            padded = [_pad([self.items[p][field] for p in group]) for field in range(4)]
+            tensors = [torch.as_tensor(array, device=device) for array in padded]
+            probes = torch.as_tensor(np.asarray(group, dtype=np.int64), device=device)
+            counts = [self.items[p][4] for p in group]
+            n_classes = torch.as_tensor(np.asarray(counts, dtype=np.int64), device=device)
+            chunks.append(ProbeChunk(probes, *tensors, n_classes=n_classes, max_classes=max(counts)))
+        return chunks
+
+
+def _pad(rows: list[Rows]) -> Rows:
+    longest = max(len(row) for row in rows)
+    padded = np.full((len(rows), longest), -1, dtype=np.int64)
+    for position, row in enumerate(rows):
+        padded[position, : len(row)] = row
+    return padded
+
+
+def plan_probes(
+    tasks: Sequence[MeasuredTask], classes: Mapping[str, Sequence[ClassRows]], settings: ProbeSettings
+) -> ProbePlan:
+    """Draw the training images of every task and repeat.
+
+    Args:
+        tasks: What is measured.
+        classes: For each base dataset, the rows of its classes in order.
+        settings: Recipe.
+
+    Returns:
+        The plan, task by task and draw by draw.
+
+    Raises:
+        KeyError: If a task has a class of a dataset that isn't in ``classes``.
+        ValueError: If a task has fewer than two classes, or a class without a training or test image.
+    """
+    task_index, draw_index, n_train = [], [], []
+    items = []
+    drawn: dict[tuple[str, int, int], Rows] = {}
+    for index, task in enumerate(tasks):
+        if len(task.members) < 2:
+            raise ValueError(f"{task.dataset_id}: a task needs at least two classes")
+        tests = [classes[dataset_id][c].test for dataset_id, c in task.members]
+        if not all(len(rows) for rows in tests):
+            raise ValueError(f"{task.dataset_id}: a class has no test image")
+        test_rows = np.concatenate(tests)
+        test_class = np.repeat(np.arange(len(tests)), [len(rows) for rows in tests])
+        for draw in range(settings.draws):
+            trains = []
+            for dataset_id, c in task.members:
+                key = (dataset_id, c, draw)
+                if key not in drawn:
+                    rows = classes[dataset_id][c]
+                    if not len(rows.train):
+                        raise ValueError(f"{task.dataset_id}: class {c} of {dataset_id} has no training image")
+                    drawn[key] = draw_rows(rows, dataset_id, c, draw, settings)
+                trains.append(drawn[key])
+            train_class = np.repeat(np.arange(len(trains)), [len(rows) for rows in trains])
+            items.append((np.concatenate(trains), train_class, test_rows, test_class, len(tests)))
+            task_index.append(index)
+            draw_index.append(draw)
+            n_train.append(len(train_class))
+    as_rows = [np.asarray(values, dtype=np.int64) for values in (task_index, draw_index, n_train)]
+    return ProbePlan(*as_rows, items=items)
+
+
+def probe_weights(x: Tensor, labels: Tensor, n_classes: int, ridge: float) -> tuple[Tensor, Tensor]:
+    """Linear classifiers of a batch of tasks, acting on unstandardised features.
+
+    Args:
+        x: (B, n, D) float64 training features; padded rows hold anything finite.
+        labels: (B, n) classes, -1 for padding.
+        n_classes: C, the largest number of classes in the batch.
+        ridge: Relative ridge penalty.
+
+    Returns:
+        Weights (B, D, C) and biases (B, C), so that ``x @ weights + biases`` are the class scores.
+    """
+    import torch
+
+    valid = (labels >= 0).unsqueeze(-1)
+    count = valid.sum(1).to(x.dtype)  # (B, 1)
+    x = x.masked_fill(~valid, 0.0)
+    mean = x.sum(1) / count  # (B, D)
+    centred = (x - mean.unsqueeze(1)).masked_fill(~valid, 0.0)
+    variance = centred.square().sum(1) / count
+    # The rule by which StandardScaler decides that a feature is constant.
+    eps = torch.finfo(x.dtype).eps
+    constant = variance <= count * eps * variance + (count * mean * eps).square()
+    scale = torch.where(constant, torch.ones_like(variance), variance.sqrt())  # (B, D)
+    z = centred / scale.unsqueeze(1)
+    y = torch.nn.functional.one_hot(labels.clamp(min=0), n_classes).to(x.dtype).masked_fill(~valid, 0.0)
+    y_mean = y.sum(1) / count  # (B, C)
+    y = (y - y_mean.unsqueeze(1)).masked_fill(~valid, 0.0)
+    penalty = (ridge * count).unsqueeze(-1)  # (B, 1, 1)
+    rows, width = z.shape[1], z.shape[2]
+    if width <= rows:
+        gram = z.mT @ z
+        weights = _solve(gram, penalty, z.mT @ y)
+    else:
+        weights = z.mT @ _solve(z @ z.mT, penalty, y)
+    weights = weights / scale.unsqueeze(-1)
+    biases = y_mean - (mean.unsqueeze(1) @ weights).squeeze(1)
+    return weights, biases
+
+
+def _solve(gram: Tensor, penalty: Tensor, right: Tensor) -> Tensor:
+    import torch
+
+    system = gram + penalty * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    factor, _ = torch.linalg.cholesky_ex(system)
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    return torch.linalg.solve_triangular(factor.mT, half, upper=True)
+
+
+def probe_accuracies(features: Tensor, plan: ProbePlan, settings: ProbeSettings, chunks: Sequence[ProbeChunk]) -> Tensor:
+    """Test accuracy of every probe of a plan for one model.
+
+    Args:
+        features: (N, D) features of all images of the bank.
+        plan: Which images each probe trains and tests on.
+        settings: Recipe.
+        chunks: ``plan.chunks(D, device)``, on the features' device.
+
+    Returns:
+        (P,) float64 accuracies, a fraction 0..1, on the features' device.
+    """
+    import torch
+
+    x = features.double()
+    accuracies = torch.empty(len(plan.items), dtype=torch.float64, device=x.device)
+    for chunk in chunks:
+        classes = chunk.max_classes
+        weights, biases = probe_weights(x[chunk.train_rows.clamp(min=0)], chunk.train_class, classes, settings.ridge)
+        scores = x[chunk.test_rows.clamp(min=0)] @ weights + biases.unsqueeze(1)  # (B, m, C)
+        absent = torch.arange(classes, device=x.device) >= chunk.n_classes.unsqueeze(-1)  # (B, C)
+        predicted = scores.masked_fill(absent.unsqueeze(1), -torch.inf).argmax(-1)
+        valid = chunk.test_class >= 0
+        hits = ((predicted == chunk.test_class) & valid).sum(1)
+        accuracies[chunk.probes] = hits.double() / valid.sum(1).double()
+    return accuracies

@@ -1,0 +1,184 @@
+"""Responses of a model on a fixed reference bank of images: a description that carries over between architectures.
+
+The bank consists of reference tasks, which are never used for evaluation or pre-training, so a model's responses are
+measured once and say nothing directly about any target. They have three parts, in this order:
+
+- for each reference task: leave-one-out accuracy of the nearest class mean, centred kernel-target alignment
+  (Cortes et al., JMLR 2012, linear kernel), and mean few-shot linear-probe accuracy;
+- a fixed random projection of the centred, normalised Gram matrix of landmark images, that is of the geometry of the
+  representation as centred kernel alignment (Kornblith et al., ICML 2019) compares it;
+- global statistics of the features over all reference images.
+
+Features are standardised by their mean and standard deviation over the reference images first: the linear probe
+standardises too, so this is the geometry that decides its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.truth.linear_probe import ClassRows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PER_TASK = ("nearest_mean", "alignment", "linear_probe")
+STATISTICS = ("effective_rank", "participation_ratio", "sparsity", "dead_share", "log10_width", "log10_norm")
+
+
+@dataclass(frozen=True)
+class ResponseSettings:
+    """Size of the geometric part.
+
+    Attributes:
+        landmarks: Number of landmark images L, spread evenly over the reference tasks and their classes.
+        projections: Number of random projections of the L x L Gram matrix.
+        seed: Seed of the projection; responses with different seeds don't compare.
+    """
+
+    landmarks: int = 96
+    projections: int = 160
+    seed: int = 20240
+
+
+def response_names(reference: Sequence[str], settings: ResponseSettings) -> list[str]:
+    """Names of the responses, in order: ``task/measure``, ``geometry/000``..., ``features/statistic``."""
+    if not reference:
+        return []
+    return [
+        *(f"{dataset_id}/{measure}" for dataset_id in reference for measure in PER_TASK),
+        *(f"geometry/{index:03d}" for index in range(settings.projections)),
+        *(f"features/{statistic}" for statistic in STATISTICS),
+    ]
+
+
+def landmark_rows(
+    reference: Sequence[str], classes: Mapping[str, Sequence[ClassRows]], settings: ResponseSettings
+) -> NDArray[np.int64]:
+    """Rows of the landmark images: round after round, one training image of the next class of each reference task."""
+    count = min(settings.landmarks, sum(len(rows.train) for name in reference for rows in classes[name]))
+    chosen: list[int] = []
+    turn = 0
+    while len(chosen) < count:
+        for name in reference:
+            members = classes[name]
+            # Classes in an order that spreads the first few over the whole list of classes.
+            position, depth = turn % len(members), turn // len(members)
+            rows = members[(position * _stride(len(members))) % len(members)].train
+            if depth < len(rows) and len(chosen) < count:
+                chosen.append(int(rows[depth]))
+        turn += 1
+    return np.asarray(chosen, dtype=np.int64)
+
+
+def _stride(length: int) -> int:
+    """A step near 0.62 of ``length`` that visits every position."""
+    step = max(1, round(0.618 * length))
+    while np.gcd(step, length) != 1:
+        step += 1
+    return step
+
+
+def projection_matrix(landmarks: int, settings: ResponseSettings) -> NDArray[np.float64]:
+    """The (projections, L (L + 1) / 2) Gaussian matrix that acts on the upper triangle of the Gram matrix."""
+    entries = landmarks * (landmarks + 1) // 2
+    return np.random.default_rng(settings.seed).standard_normal((settings.projections, entries))
+
+
+def standardise(features: Tensor) -> Tensor:
+    """Features (N, D) with zero mean and unit variance; constant ones become zero."""
+    centred = features - features.mean(0)
+    spread = centred.square().mean(0).sqrt()
+    dead = spread <= 1e-6 * features.abs().amax(0).clamp(min=1e-30)
+    return (centred / spread.masked_fill(dead, 1.0)).masked_fill(dead, 0.0)
+
+
+def nearest_mean_accuracy(x: Tensor, one_hot: Tensor) -> Tensor:
+    """Leave-one-out accuracy of the nearest class mean.
+
+    Args:
+        x: (T, N, D) features.
+        one_hot: (T, N, C) labels, all-zero rows being padding.
+
+    Returns:
+        (T,) accuracies. An image that is alone in its class counts as an error.
+    """
+    import torch
+
+    count = one_hot.sum(1)  # (T, C)
+    means = one_hot.mT @ x / count.clamp(min=1.0).unsqueeze(-1)
+    distance = (
+        x.square().sum(-1, keepdim=True) - 2 * x @ means.mT + means.square().sum(-1).unsqueeze(1)
+    ).clamp(min=0.0)
+    # Without image i its class mean is (n m - x) / (n - 1), at n / (n - 1) times the distance.
+    factor = torch.where(count > 1, count / (count - 1).clamp(min=1.0), torch.inf).square().unsqueeze(1)
+    own = one_hot > 0
+    distance = torch.where(own, (distance * factor).nan_to_num(nan=torch.inf), distance)
+    distance = distance.masked_fill((count == 0).unsqueeze(1), torch.inf)
+    hits = one_hot.gather(-1, distance.argmin(-1, keepdim=True)).squeeze(-1)
+    hits = hits * (count.unsqueeze(1).expand_as(one_hot).gather(-1, one_hot.argmax(-1, keepdim=True)).squeeze(-1) > 1)
+    return hits.sum(-1) / one_hot.sum((1, 2))
+
+
+def kernel_alignment(x: Tensor, one_hot: Tensor) -> Tensor:
+    """Centred alignment of the linear kernel with the label kernel, (T,) in 0..1; arguments as above."""
+    valid = (one_hot.sum(-1, keepdim=True) > 0).to(x.dtype)
+    n = valid.sum(1, keepdim=True)
+    xc = (x - (x * valid).sum(1, keepdim=True) / n) * valid
+    yc = (one_hot - one_hot.sum(1, keepdim=True) / n) * valid
+    cross = (xc.mT @ yc).square().sum((1, 2))
+    norms = (xc.mT @ xc).square().sum((1, 2)).sqrt() * (yc.mT @ yc).square().sum((1, 2)).sqrt()
+    return cross / norms.clamp(min=1e-300)
+
+
+def geometry(x: Tensor, projection: Tensor) -> Tensor:
+    """Random projection of the centred Gram matrix of unit Frobenius norm.
+
+    Args:
+        x: (L, D) standardised features of the landmarks.
+        projection: (P, L (L + 1) / 2) Gaussian matrix.
+
+    Returns:
+        (P,) projections of unit expected variance.
+    """
+    import torch
+
+    centred = x - x.mean(0)
+    gram = centred @ centred.mT
+    gram = gram / gram.square().sum().sqrt().clamp(min=1e-300)
+    rows, columns = torch.triu_indices(len(gram), len(gram), device=x.device)
+    # Entries off the diagonal stand for two, so that the projection keeps the Frobenius norm.
+    entries = gram[rows, columns] * torch.where(rows == columns, 1.0, 2.0**0.5)
+    return projection @ entries
+
+
+def statistics(features: Tensor) -> Tensor:
+    """The global statistics named in :data:`STATISTICS`.
+
+    Args:
+        features: (N, D) raw features of all reference images.
+
+    Returns:
+        (6,): log effective rank and log participation ratio of the correlation matrix, mean Hoyer sparsity of an
+        image's features (0 dense, 1 one-hot), share of constant features, log10 D, log10 of the mean feature norm.
+    """
+    import torch
+
+    x = standardise(features)
+    width = x.shape[1]
+    values = torch.linalg.eigvalsh((x.mT @ x / len(x)).cpu()).clamp(min=0.0).to(x.device)
+    share = values / values.sum().clamp(min=1e-300)
+    entropy = -(share * share.clamp(min=1e-300).log()).sum()
+    participation = 1 / share.square().sum().clamp(min=1e-300)
+    norm = features.norm(dim=1)
+    root = width**0.5
+    hoyer = (root - features.abs().sum(1) / norm.clamp(min=1e-30)) / max(root - 1, 1e-12)
+    dead = (x == 0).all(0).to(x.dtype).mean()
+    width_log = torch.tensor(float(width), dtype=x.dtype, device=x.device).log10()
+    norm_log = norm.mean().clamp(min=1e-12).log10()
+    return torch.stack([entropy, participation.log(), hoyer.mean(), dead, width_log, norm_log])

@@ -1,0 +1,67 @@
+"""A tiny bank of tasks and a tiny model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from thesis_rec.truth.store import TaskImages
+
+
+@dataclass
+class FakeBackbone:
+    """The attributes of a backbone that measuring needs."""
+
+    model_id: str
+    network: nn.Module
+    features: Any
+    head: Any
+    n_features: int
+    input_size: int = 8
+    mean: tuple[float, float, float] = (0.5, 0.4, 0.3)
+    std: tuple[float, float, float] = (0.2, 0.25, 0.3)
+
+
+def make_backbone(model_id: str = "tiny", width: int = 12, seed: int = 0, head: bool = True) -> FakeBackbone:
+    """A random convolution, pooled."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Conv2d(3, width, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        classifier = nn.Linear(width, 5)
+    return FakeBackbone(model_id, network, network, classifier if head else None, width)
+
+
+def make_task(dataset_id: str, classes: int, per_class: int, tests: int, seed: int, size: int = 8) -> TaskImages:
+    """Noisy images around one random picture per class."""
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(60, 190, (classes, size, size, 3))
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.repeat(np.arange(classes), n)
+        noise = rng.normal(0, 40, (classes * n, size, size, 3))
+        order = rng.permutation(len(labels))
+        return np.clip(pictures[labels] + noise, 0, 255).astype(np.uint8)[order], labels[order].astype(np.int64)
+
+    train, test = draw(per_class), draw(tests)
+    return TaskImages(dataset_id, *train, *test, [f"c{c}" for c in range(classes)])
+
+
+@pytest.fixture
+def images() -> dict[str, TaskImages]:
+    """Three base tasks of unequal size, one of another image size."""
+    return {
+        "a": make_task("a", 3, 20, 9, seed=1),
+        "b": make_task("b", 4, 10, 7, seed=2, size=10),
+        "ref": make_task("ref", 3, 12, 5, seed=3),
+    }
+
+
+@pytest.fixture
+def backbone() -> FakeBackbone:
+    """A model with a head."""
+    return make_backbone()
