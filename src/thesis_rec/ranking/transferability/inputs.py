@@ -1,0 +1,131 @@
+"""What every transferability score reads: features and labels of one task or of a padded batch of tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+class ScoreInput:
+    """Features and labels of T tasks, and the quantities that several scores share, computed when first asked for.
+
+    Args:
+        features: (N, D) features of one task, or (T, N, D) of several.
+        labels: (N,) or (T, N) integer classes 0..C-1; -1 marks padded rows.
+        dtype: Precision of the computation.
+
+    Attributes:
+        features: (T, N, D), padded rows zero.
+        labels: (T, N).
+        valid: (T, N) bool, False for padding.
+        count: (T,) number of images.
+        one_hot: (T, N, C), padded rows zero.
+        class_count: (T, C) images of each class, zero for a class that a task doesn't have.
+
+    Raises:
+        ValueError: If the shapes don't fit each other or a task has fewer than two classes.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, dtype: torch.dtype = torch.float64) -> None:
+        if features.ndim == 2:
+            features, labels = features.unsqueeze(0), labels.unsqueeze(0)
+        if features.ndim != 3 or labels.shape != features.shape[:2]:
+            raise ValueError(f"features {tuple(features.shape)} and labels {tuple(labels.shape)} don't fit")
+        self.labels = labels
+        self.valid = labels >= 0
+        self.features = features.to(dtype).masked_fill(~self.valid.unsqueeze(-1), 0.0)
+        self.count = self.valid.sum(1).to(dtype)
+        classes = int(labels.max()) + 1
+        one_hot = torch.nn.functional.one_hot(labels.clamp(min=0), classes).to(dtype)
+        self.one_hot = one_hot.masked_fill(~self.valid.unsqueeze(-1), 0.0)
+        self.class_count = self.one_hot.sum(1)
+        if bool(((self.class_count > 0).sum(1) < 2).any()):
+            raise ValueError("every task needs images of at least two classes")
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """(T, D) mean feature of each task."""
+        return self.features.sum(1) / self.count.unsqueeze(-1)
+
+    @cached_property
+    def centred(self) -> Tensor:
+        """(T, N, D) features less their mean, padded rows zero."""
+        return (self.features - self.mean.unsqueeze(1)).masked_fill(~self.valid.unsqueeze(-1), 0.0)
+
+    @cached_property
+    def class_means(self) -> Tensor:
+        """(T, C, D) mean of each class less the task's mean; zero for absent classes."""
+        return self.one_hot.mT @ self.centred / self.class_count.clamp(min=1.0).unsqueeze(-1)
+
+    @cached_property
+    def raw_eigen(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues (T, D), ascending, and eigenvectors (T, D, D) of the uncentred scatter ``F^T F``."""
+        return symmetric_eigen(self.features.mT @ self.features)
+
+    @cached_property
+    def centred_eigen(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues (T, D), ascending, and eigenvectors (T, D, D) of the centred scatter."""
+        return symmetric_eigen(self.centred.mT @ self.centred)
+
+    def principal(self, components: int) -> Tensor:
+        """(T, N, P) coordinates on the first ``P = min(components, D)`` principal axes, largest variance first."""
+        _, vectors = self.centred_eigen
+        return self.centred @ vectors.flip(-1)[..., :components]
+
+
+_faster_on_cpu: dict[int, bool] = {}
+
+
+def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigen-decomposition of a batch of positive semi-definite matrices.
+
+    Some releases of torch work through a batch on the GPU one matrix at a time, which is slower than a pool of CPU
+    threads; the first batch of each size is tried both ways and the faster way is kept.
+
+    Args:
+        matrices: (T, D, D).
+
+    Returns:
+        Eigenvalues (T, D) in ascending order, negative rounding errors set to zero, and eigenvectors (T, D, D).
+    """
+    width = matrices.shape[-1]
+    if not matrices.is_cuda:
+        values, vectors = _pooled_eigen(matrices)
+        return values.clamp(min=0.0), vectors
+    if width not in _faster_on_cpu:
+        torch.linalg.eigh(matrices[:2])  # the solver's set-up isn't part of the comparison
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        torch.linalg.eigh(matrices)
+        torch.cuda.synchronize()
+        on_gpu = time.perf_counter() - started
+        started = time.perf_counter()
+        _pooled_eigen(matrices.cpu())
+        on_cpu = time.perf_counter() - started
+        _faster_on_cpu[width] = on_cpu < on_gpu
+        logger.info("eigenvectors of %s: %.3f s on the GPU, %.3f s on the CPU", tuple(matrices.shape), on_gpu, on_cpu)
+    if _faster_on_cpu[width]:
+        values, vectors = (part.to(matrices.device) for part in _pooled_eigen(matrices.cpu()))
+    else:
+        values, vectors = torch.linalg.eigh(matrices)
+    return values.clamp(min=0.0), vectors
+
+
+def _pooled_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # NumPy's eigh releases the interpreter, and small matrices gain nothing from threads inside one.
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(np.linalg.eigh, matrices.numpy()))
+    values = torch.from_numpy(np.stack([part[0] for part in parts]))
+    vectors = torch.from_numpy(np.stack([part[1] for part in parts]))
+    return values, vectors
