@@ -1,0 +1,1 @@
+"""SLURM: which jobs a pipeline becomes, what must hold before they are submitted, and their submission."""

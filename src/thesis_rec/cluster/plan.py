@@ -1,0 +1,108 @@
+"""From pipelines to jobs: arrays of ordinary ``kedro run`` calls, and the order in which they must end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from thesis_rec.cluster.resources import Cluster, Resources
+from thesis_rec.errors import ConfigurationError
+
+#: Pipelines whose items are independent, so that many jobs can share them.
+SHARDED = ("model_extraction", "dataset_features", "ground_truth", "hardware_profiling")
+
+
+class PipelineLike(Protocol):
+    """The part of a Kedro pipeline that planning needs."""
+
+    def inputs(self) -> set[str]:
+        """Names of the free inputs."""
+
+    def all_outputs(self) -> set[str]:
+        """Names of everything the pipeline makes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job, or one job array.
+
+    Attributes:
+        name: Name shown by ``squeue``.
+        pipeline: Which pipeline it runs.
+        commands: One command line per array task; a single one is an ordinary job.
+        resources: What each task asks for.
+        after: Names of the jobs that must have succeeded before.
+    """
+
+    name: str
+    pipeline: str
+    commands: tuple[tuple[str, ...], ...]
+    resources: Resources
+    after: tuple[str, ...] = field(default=())
+
+
+def kedro_run(pipeline: str, environment: str, params: Mapping[str, object]) -> tuple[str, ...]:
+    """The command line of one ordinary run, by the Python that plans it."""
+    command = [sys.executable, "-m", "kedro", "run", f"--pipeline={pipeline}", f"--env={environment}"]
+    if params:
+        command.append("--params=" + ",".join(f"{key}={value}" for key, value in params.items()))
+    return tuple(command)
+
+
+def plan_jobs(
+    pipelines: Mapping[str, PipelineLike],
+    names: Sequence[str],
+    environment: str,
+    cluster: Cluster,
+    shards: int = 1,
+    params: Mapping[str, object] | None = None,
+) -> list[Job]:
+    """The jobs that run the pipelines ``names``, in an order in which each may be submitted.
+
+    A pipeline with independent items becomes an array of ``shards`` tasks and a joining job, which computes nothing
+    anew: it names every item that no task delivered. A job waits for those that make what it reads.
+
+    Raises:
+        ConfigurationError: If a name is unknown or the array would be longer than the cluster allows.
+    """
+    unknown = sorted(set(names) - set(pipelines))
+    if unknown:
+        raise ConfigurationError(f"No pipeline named {', '.join(unknown)}; there are {', '.join(sorted(pipelines))}.")
+    if shards > cluster.max_array_size:
+        raise ConfigurationError(
+            f"{shards} shards are more than the cluster's longest job array ({cluster.max_array_size}); "
+            "use fewer shards, each takes several items."
+        )
+    extra = dict(params or {})
+    jobs: list[Job] = []
+    last_of: dict[str, str] = {}
+    for name in names:
+        makers = [p for p in names if p in last_of and pipelines[p].all_outputs() & pipelines[name].inputs()]
+        after = tuple(last_of[p] for p in makers)
+        resources = cluster.resources(name)
+        if name in SHARDED and shards > 1:
+            commands = tuple(
+                kedro_run(name, environment, {**extra, "shard.index": index, "shard.count": shards})
+                for index in range(shards)
+            )
+            jobs.append(Job(f"{name}-array", name, commands, resources, after))
+            join = kedro_run(name, environment, {**extra, "join": "true"})
+            # Joining reads small tables: it needs no accelerator.
+            jobs.append(Job(f"{name}-join", name, (join,), resources.model_copy(update={"gpus": 0}), (f"{name}-array",)))
+            last_of[name] = f"{name}-join"
+        else:
+            jobs.append(Job(name, name, (kedro_run(name, environment, extra),), resources, after))
+            last_of[name] = name
+    return jobs
+
+
+def crossing_datasets(pipelines: Mapping[str, PipelineLike], names: Iterable[str]) -> set[str]:
+    """Datasets that one job reads and another one, or a file, provides: each must lie on the shared disk."""
+    return {
+        dataset
+        for name in names
+        for dataset in pipelines[name].inputs()
+        if not dataset.startswith(("params:", "parameters"))
+    }

@@ -1,0 +1,60 @@
+"""What must hold before anything is submitted: a job that waited a night must not fail on a typo."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from thesis_rec.cluster.plan import Job
+from thesis_rec.cluster.resources import Cluster
+
+
+def find_problems(
+    jobs: Sequence[Job],
+    cluster: Cluster,
+    data_root: Path,
+    crossing: Collection[str],
+    is_persistent: Callable[[str], bool],
+    free_inputs: Collection[str],
+    exists: Callable[[str], bool],
+    needs_sbatch: bool = True,
+) -> list[str]:
+    """All reasons not to submit, each with its remedy; empty when there is none.
+
+    Args:
+        jobs: What would be submitted.
+        cluster: The environment's ``cluster`` section.
+        data_root: Root of everything the jobs write.
+        crossing: Datasets that cross the border between jobs.
+        is_persistent: Whether a dataset lies in a file.
+        free_inputs: Datasets that no job of the plan makes.
+        exists: Whether a dataset's file is there now.
+        needs_sbatch: False for a dry run, which may be made anywhere.
+    """
+    problems = []
+    if needs_sbatch and shutil.which("sbatch") is None:
+        problems.append("sbatch is not on PATH: run this on a login node of the cluster, or add --dry-run.")
+    for job in jobs:
+        if not job.resources.partition:
+            problems.append(f"{job.name}: no partition; set cluster.default.partition in the environment's parameters.")
+        if cluster.needs_account and not job.resources.account:
+            problems.append(f"{job.name}: no account; set THESIS_REC_ACCOUNT or cluster.default.account.")
+    for name in sorted(crossing):
+        if not is_persistent(name):
+            problems.append(f"{name} would be lost between jobs: give it an entry with a filepath in the catalog.")
+    for name in sorted(free_inputs):
+        if is_persistent(name) and not exists(name):
+            problems.append(f"{name} does not exist: run the pipeline that makes it first, or provide the file.")
+    free_gb = _free_gb(data_root)
+    if free_gb < cluster.min_free_gb:
+        problems.append(
+            f"{data_root} has {free_gb:.1f} GB free, below cluster.min_free_gb ({cluster.min_free_gb:g}): make room."
+        )
+    return sorted(set(problems), key=problems.index)
+
+
+def _free_gb(path: Path) -> float:
+    """Free space of the disk on which ``path`` lies or will lie, in GB."""
+    present = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(present).free / 1e9

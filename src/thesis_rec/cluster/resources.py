@@ -1,0 +1,43 @@
+"""What a job asks the cluster for."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Resources(BaseModel):
+    """Resources of one job; every field maps to one option of ``sbatch``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    partition: str = ""
+    account: str = ""
+    cpus: int = Field(default=4, ge=1)
+    memory_gb: int = Field(default=16, ge=1)
+    minutes: int = Field(default=60, ge=1)
+    gpus: int = Field(default=0, ge=0)
+    nodes: int = Field(default=1, ge=1)
+
+
+class Cluster(BaseModel):
+    """The ``cluster`` section of an environment.
+
+    Attributes:
+        needs_account: Whether jobs without an account are refused there.
+        min_free_gb: Free space on the disk of ``data_root`` below which nothing is submitted.
+        max_array_size: Longest job array the cluster accepts (``scontrol show config``, ``MaxArraySize``).
+        default: Resources of pipelines that have no entry of their own.
+        pipelines: Resources by pipeline name; unset fields are those of ``default``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    needs_account: bool = True
+    min_free_gb: float = Field(default=10.0, ge=0)
+    max_array_size: int = Field(default=1000, ge=1)
+    default: Resources = Resources()
+    pipelines: dict[str, dict[str, str | int]] = {}
+
+    def resources(self, pipeline: str) -> Resources:
+        """Resources of one pipeline's jobs."""
+        return Resources(**{**self.default.model_dump(), **self.pipelines.get(pipeline, {})})

@@ -1,0 +1,1 @@
+"""Commands that the project adds to Kedro's, one module each."""

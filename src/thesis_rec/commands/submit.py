@@ -1,0 +1,77 @@
+"""``kedro submit``: a pipeline as SLURM jobs, each an ordinary ``kedro run``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from thesis_rec.errors import ConfigurationError
+
+
+@click.command()
+@click.option("--pipeline", "-p", "pipeline", default="__default__", show_default=True, help="Pipeline to run.")
+@click.option("--env", "-e", "environment", required=True, help="Environment, such as gautschi or anvil.")
+@click.option("--shards", default=1, show_default=True, type=click.IntRange(min=1), help="Tasks of each job array.")
+@click.option("--after", default="", help="SLURM job ids, comma-separated, that must have ended well before.")
+@click.option("--params", default="", help="Runtime parameters for every run, a=1,b.c=2.")
+@click.option("--dry-run", is_flag=True, help="Check everything and print the jobs, but submit nothing.")
+@click.pass_obj
+def submit(metadata: Any, pipeline: str, environment: str, shards: int, after: str, params: str, dry_run: bool) -> None:
+    """Submit a pipeline to SLURM: arrays over shards, a joining job behind each, and the order between them."""
+    from kedro.framework.project import pipelines as registered
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+    from kedro.io import MemoryDataset
+
+    from thesis_rec.cluster.plan import crossing_datasets, plan_jobs
+    from thesis_rec.cluster.preflight import find_problems
+    from thesis_rec.cluster.resources import Cluster
+    from thesis_rec.cluster.submission import submit_jobs
+    from thesis_rec.pipeline_registry import FIVE
+
+    project = Path(metadata.project_path) if metadata else Path.cwd()
+    bootstrap_project(project)
+    with KedroSession.create(project_path=project, env=environment) as session:
+        context = session.load_context()
+        catalog = context.catalog
+        cluster = Cluster(**context.params.get("cluster", {}))
+        data_root = project / context.config_loader["globals"]["data_root"]
+    names = list(FIVE) if pipeline == "__default__" else [pipeline]
+    available = {name: registered[name] for name in registered}
+    jobs = plan_jobs(available, names, environment, cluster, shards, _parse(params))
+    crossing = crossing_datasets(available, names)
+    made = {output for name in names for output in available[name].all_outputs()}
+
+    def is_persistent(name: str) -> bool:
+        return name in catalog and not isinstance(catalog.get(name), MemoryDataset)
+
+    problems = find_problems(
+        jobs, cluster, data_root, crossing, is_persistent, crossing - made, catalog.exists, needs_sbatch=not dry_run
+    )
+    for job in jobs:
+        waits = f" after {', '.join(job.after)}" if job.after else ""
+        click.echo(f"{job.name}: {len(job.commands)} task(s){waits}")
+        click.echo(f"  {shlex.join(job.commands[0])}")
+    if problems:
+        raise ConfigurationError("Nothing was submitted:\n" + "\n".join(f"  {problem}" for problem in problems))
+    if dry_run:
+        click.echo("Dry run: every check passed, nothing was submitted.")
+        return
+    identifiers = submit_jobs(jobs, data_root / "logs", [item for item in after.split(",") if item])
+    for name, identifier in identifiers.items():
+        click.echo(f"submitted {name} as {identifier}")
+
+
+def _parse(params: str) -> dict[str, str]:
+    """``a=1,b.c=2`` as a mapping.
+
+    Raises:
+        ConfigurationError: If an item has no ``=``.
+    """
+    items = [item for item in params.split(",") if item]
+    if bad := [item for item in items if "=" not in item]:
+        raise ConfigurationError(f"--params takes a=1,b.c=2; {bad[0]!r} has no '='.")
+    return dict(item.split("=", 1) for item in items)
