@@ -1,0 +1,453 @@
+"""Labelled images of a manifest row, from a folder, an NPZ file, a hub dataset or a formula.
+
+Every loader gives a :class:`Source`: named splits, opened when asked for, whose images are decoded one at a time. What
+is the same for all of them (split rules, label maps, caps, empty classes) is done here, once. A new kind of source is a
+function registered under the name that the manifest's ``loader`` column then takes::
+
+    @register_loader("sketches")
+    def open_sketches(row, root, limits):
+        return Source(("train", "test"), lambda split: RawSplit(labels, class_names, read))
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from thesis_rec.errors import Failure, ItemError
+from thesis_rec.images.decoding import MAX_PIXELS, resize_image, to_rgb
+from thesis_rec.images.manifest import DatasetRow, SplitRule
+from thesis_rec.truth.store import TaskImages
+
+logger = logging.getLogger(__name__)
+
+#: Side of a dataset's images in memory when they come in several sizes and none was asked for, in pixels.
+DEFAULT_SIZE = 64
+#: Names under which sources have our splits.
+ALIASES = {
+    "pretrain": ("pretrain", "train"),
+    "train": ("train", "training"),
+    "test": ("test", "testing", "validation", "valid", "val"),
+}
+#: Share of a source's only split that is used for training where no rule says otherwise.
+TRAIN_SHARE = 0.75
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """How much of a dataset is used, and what is refused.
+
+    Attributes:
+        n_per_class: Largest number of images of each class; None for all.
+        size: Side to which images in memory are resized, in pixels; None keeps a dataset's own size.
+        fit: ``crop``, ``pad`` or ``stretch``: what happens to images that aren't square.
+        max_pixels: Largest image that is decoded.
+        max_bytes: Largest uncompressed size of an NPZ file.
+        streaming: Whether hub datasets are read from start to end, for those larger than the disk.
+        max_streamed: Number of images after which a stream is left.
+        seed: Seed of split permutations and caps.
+    """
+
+    n_per_class: int | None = None
+    size: int | None = None
+    fit: str = "crop"
+    max_pixels: int = MAX_PIXELS
+    max_bytes: int = 8 << 30
+    streaming: bool = False
+    max_streamed: int = 1_000_000
+    seed: int = 0
+
+
+Reader = Callable[[int], "NDArray[np.uint8] | Image.Image"]
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """One split as its source has it: N labels, C class names, and how image i is read."""
+
+    labels: NDArray[np.int64]
+    class_names: list[str]
+    read: Reader
+    warnings: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset's splits by name; ``open`` reads a split's labels, not its images."""
+
+    split_names: tuple[str, ...]
+    open: Callable[[str], RawSplit]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """One split of a dataset: labels in memory, images decoded when asked for.
+
+    Attributes:
+        dataset_id: Identifier.
+        labels: (N,) int64 in 0..C-1.
+        class_names: C names.
+        reader: Reads an image by its position in the source.
+        positions: (N,) position of each image in the source.
+        warnings: What is wrong with single images or classes; the rest is usable.
+    """
+
+    dataset_id: str
+    labels: NDArray[np.int64]
+    class_names: list[str]
+    reader: Reader
+    positions: NDArray[np.int64]
+    warnings: tuple[Failure, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Image ``index`` as uint8 (H, W, 3).
+
+        Raises:
+            ItemError: If it can't be decoded.
+        """
+        image = self.reader(int(self.positions[index]))
+        return np.asarray(image) if isinstance(image, Image.Image) else image
+
+    def select(self, index: Sequence[int] | NDArray[np.integer]) -> LabelledImages:
+        """Some of the images, in the order given."""
+        chosen = np.asarray(index, dtype=np.int64)
+        return replace(self, labels=self.labels[chosen], positions=self.positions[chosen])
+
+    def select_classes(self, classes: Sequence[int]) -> LabelledImages:
+        """The images of some classes, which are renumbered in the order given."""
+        lookup = np.full(len(self.class_names), -1, dtype=np.int64)
+        lookup[np.asarray(classes, dtype=int)] = np.arange(len(classes))
+        labels = lookup[self.labels]
+        kept = labels >= 0
+        return replace(
+            self,
+            labels=labels[kept],
+            positions=self.positions[kept],
+            class_names=[self.class_names[c] for c in classes],
+        )
+
+
+Loader = Callable[[DatasetRow, Path, ImageLimits], Source]
+Fingerprint = Callable[[DatasetRow, Path], str]
+_LOADERS: dict[str, Loader] = {}
+_FINGERPRINTS: dict[str, Fingerprint] = {}
+
+
+def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callable[[Loader], Loader]:
+    """Make a loader available to manifests under ``name``.
+
+    Args:
+        name: Value of the manifest's ``loader`` column.
+        fingerprint: Cheap function that changes when the images do; finished tokens are kept as long as it gives the
+            same text. Without one they are kept as long as the row stays the same.
+    """
+
+    def register(loader: Loader) -> Loader:
+        _LOADERS[name] = loader
+        _FINGERPRINTS[name] = fingerprint or (lambda row, root: "")
+        return loader
+
+    return register
+
+
+def _loader(row: DatasetRow) -> Loader:
+    from thesis_rec.images import sources  # noqa: F401  registers the loaders that come with the project
+
+    if row.loader not in _LOADERS:
+        hint = f"Use one of {', '.join(sorted(_LOADERS))}, or register a loader of that name."
+        raise ItemError(row.dataset_id, f"there is no loader {row.loader!r}.", hint)
+    return _LOADERS[row.loader]
+
+
+def split_fingerprint(row: DatasetRow, root: Path) -> str:
+    """A text that changes when a row's images change, without reading them.
+
+    Raises:
+        ItemError: If the source is absent or the loader unknown.
+    """
+    _loader(row)
+    return _FINGERPRINTS[row.loader](row, root)
+
+
+def open_split(
+    row: DatasetRow,
+    split: str,
+    root: Path,
+    limits: ImageLimits | None = None,
+) -> LabelledImages:
+    """Open one split of a dataset; images are decoded later, one at a time.
+
+    All classes of the source keep their numbers, so that splits agree; a class without an image is reported among the
+    ``warnings``.
+
+    Args:
+        row: Manifest row that has images of its own.
+        split: ``pretrain``, ``train`` or ``test``.
+        root: Folder to which ``row.source`` is relative.
+        limits: Caps and refusals.
+
+    Returns:
+        The images.
+
+    Raises:
+        ItemError: If the source is absent, unreadable, or has fewer than two classes.
+    """
+    limits = limits or ImageLimits()
+    if row.is_subtask:
+        hint = "Open its parents and select their classes."
+        raise ItemError(row.dataset_id, "a sub-task has no images of its own.", hint)
+    source = _loader(row)(row, root, limits)
+    part = _part(row, split, source.split_names)
+    raw = source.open(part.source)
+    labels, class_names = _map_labels(raw, row.label_map)
+    chosen = np.flatnonzero(labels >= 0)
+    chosen = _share(chosen, labels, part, limits.seed, row.dataset_id)
+    chosen = _cap(chosen, labels, len(class_names), part.cap, limits)
+    notes = _warnings(row, raw, split, labels[chosen], class_names)
+    images = LabelledImages(row.dataset_id, labels[chosen], class_names, raw.read, chosen, notes)
+    _check_classes(row, images)
+    return images
+
+
+def load_task_images(
+    row: DatasetRow,
+    root: Path,
+    limits: ImageLimits | None = None,
+    splits: tuple[str, str] = ("train", "test"),
+    warnings: list[Failure] | None = None,
+) -> TaskImages:
+    """Both splits of a dataset in memory, all images of one size.
+
+    Images that can't be read are skipped; classes that are left without an image for training are left out.
+
+    Args:
+        row: Manifest row.
+        root: Folder to which ``row.source`` is relative.
+        limits: Caps, size and refusals.
+        splits: Our names of the splits for training and testing.
+        warnings: List to which what was skipped is added.
+
+    Returns:
+        Images (N, size, size, 3) uint8.
+
+    Raises:
+        ItemError: If fewer than two classes are left, or there is nothing to test on.
+    """
+    limits = limits or ImageLimits()
+    notes = [] if warnings is None else warnings
+    opened = [open_split(row, split, root, limits) for split in splits]
+    size = limits.size or _common_size(opened)
+    arrays, labels = [], []
+    for images in opened:
+        notes.extend(images.warnings)
+        array, kept = read_images(images, np.arange(len(images)), size, limits.fit, notes)
+        arrays.append(array)
+        labels.append(images.labels[kept])
+    classes = np.unique(labels[0])
+    if len(classes) < 2:
+        hint = "Give at least two classes with readable images."
+        raise ItemError(row.dataset_id, f"only {len(classes)} class has readable images for training.", hint)
+    lookup = np.full(len(opened[0].class_names), -1, dtype=np.int64)
+    lookup[classes] = np.arange(len(classes))
+    tested = lookup[labels[1]] >= 0
+    if not tested.any():
+        raise ItemError(row.dataset_id, "there are no images for testing.", "Add some, or change the splits column.")
+    return TaskImages(
+        row.dataset_id,
+        arrays[0],
+        lookup[labels[0]],
+        arrays[1][tested],
+        lookup[labels[1]][tested],
+        [opened[0].class_names[c] for c in classes],
+    )
+
+
+def read_images(
+    images: LabelledImages,
+    index: NDArray[np.integer],
+    size: int,
+    fit: str = "crop",
+    warnings: list[Failure] | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Decode and resize images; those that can't be read are skipped and noted.
+
+    Args:
+        images: Where they come from.
+        index: (N,) which ones.
+        size: Side, in pixels.
+        fit: ``crop``, ``pad`` or ``stretch``.
+        warnings: List to which a failure for each unreadable image is added.
+
+    Returns:
+        (K, size, size, 3) uint8 and the (K,) indices that could be read.
+    """
+    out = np.empty((len(index), size, size, 3), dtype=np.uint8)
+    kept: list[int] = []
+    for i in index:
+        try:
+            out[len(kept)] = resize_image(images.image(int(i)), size, fit)
+        except ItemError as error:
+            if warnings is not None:
+                warnings.append(unreadable(images.dataset_id, error))
+        else:
+            kept.append(int(i))
+    return out[: len(kept)], np.asarray(kept, dtype=np.int64)
+
+
+def unreadable(dataset_id: str, error: ItemError) -> Failure:
+    """The failures row of one image of a dataset that is skipped."""
+    return Failure(dataset_id, f"skipped {error.item}: {error.error}", error.hint)
+
+
+def stratified_order(labels: NDArray[np.int64], seed: int, name: str) -> NDArray[np.float64]:
+    """(N,) fraction of its class before each image, in a random order of the class: a cut at s takes a share s of each.
+
+    Args:
+        labels: (N,) class of each image.
+        seed: Seed of the order.
+        name: Makes datasets with equal labels differ.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    place = np.empty(len(labels))
+    for c in np.unique(labels):
+        members = np.flatnonzero(labels == c)
+        place[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+    return place
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Which part of a source split is one of ours: images whose place in their class is in (start, start + share]."""
+
+    source: str
+    start: float = 0.0
+    share: float = 1.0
+    cap: int | None = None
+
+
+def _part(row: DatasetRow, split: str, available: tuple[str, ...]) -> _Part:
+    """The part of the source that makes ``split``."""
+    rules = {rule.name: rule for rule in row.splits}
+    rule = rules.get(split, SplitRule(name=split))
+    if rules and split not in rules:
+        hint = f"Name it in the splits column (now: {'; '.join(rules)})."
+        raise ItemError(row.dataset_id, f"it has no split {split!r}.", hint)
+    bare = all(not other.source and other.share is None for other in rules.values())
+    if len(available) == 1 and bare and split in ("train", "test") and (not rules or {"train", "test"} <= set(rules)):
+        # One split only: divided, without overlap.
+        start, share = (0.0, TRAIN_SHARE) if split == "train" else (TRAIN_SHARE, 1.0 - TRAIN_SHARE)
+        return _Part(available[0], start, share, rule.cap)
+    wanted = (rule.source,) if rule.source else (split, *ALIASES.get(split, ()))
+    source = next((name for name in wanted if name in available), None)
+    if source is None:
+        error = f"its source has no split {wanted[0]!r}; there are {', '.join(available)}."
+        raise ItemError(row.dataset_id, error, "Correct the splits column, e.g. train=train:0.8;test=train:0.2.")
+    if rule.share is None:
+        return _Part(source, cap=rule.cap)
+    start = 0.0
+    for other in row.splits:
+        if other.name == split:
+            break
+        if (other.source or other.name) == source and other.share is not None:
+            start += other.share
+    return _Part(source, start, rule.share, rule.cap)
+
+
+def _share(
+    chosen: NDArray[np.int64], labels: NDArray[np.int64], part: _Part, seed: int, name: str
+) -> NDArray[np.int64]:
+    if part.share >= 1.0:
+        return chosen
+    place = stratified_order(labels[chosen], seed, name)
+    return chosen[(place > part.start - 1e-9) & (place <= part.start + part.share - 1e-9)]
+
+
+def _cap(
+    chosen: NDArray[np.int64], labels: NDArray[np.int64], n_classes: int, cap: int | None, limits: ImageLimits
+) -> NDArray[np.int64]:
+    """At most ``cap`` images, equally many of each class, and at most ``limits.n_per_class`` of each."""
+    per_class = limits.n_per_class
+    if cap is not None:
+        per_class = min(per_class or cap, max(1, cap // max(n_classes, 1)))
+    if per_class is None:
+        return chosen
+    rng = np.random.default_rng(limits.seed)
+    kept = []
+    for c in range(n_classes):
+        members = chosen[labels[chosen] == c]
+        kept.append(members if len(members) <= per_class else np.sort(rng.permutation(members)[:per_class]))
+    return np.sort(np.concatenate(kept)) if kept else chosen
+
+
+def _map_labels(raw: RawSplit, label_map: dict[str, str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Labels and class names after renaming, joining and dropping; dropped images have the label -1."""
+    if not label_map:
+        return raw.labels, list(raw.class_names)
+    new_names = [label_map.get(name, name) for name in raw.class_names]
+    names = list(dict.fromkeys(name for name in new_names if name))
+    lookup = np.array([names.index(name) if name else -1 for name in new_names], dtype=np.int64)
+    return lookup[raw.labels], names
+
+
+def _warnings(
+    row: DatasetRow, raw: RawSplit, split: str, labels: NDArray[np.int64], class_names: list[str]
+) -> tuple[Failure, ...]:
+    empty = [name for c, name in enumerate(class_names) if not (labels == c).any()]
+    notes = tuple(
+        Failure(
+            row.dataset_id,
+            f"class {name!r} has no image in the split {split!r} and is left out.",
+            "Add images of it, or remove the class.",
+        )
+        for name in empty
+    )
+    return raw.warnings + notes
+
+
+def _check_classes(row: DatasetRow, images: LabelledImages) -> None:
+    present = len(np.unique(images.labels))
+    if len(images) == 0:
+        raise ItemError(row.dataset_id, "there are no images.", "Check source, label_column and splits.")
+    if present < 2:
+        name = images.class_names[int(images.labels[0])]
+        hint = "Give at least two classes: one folder (or label) for each."
+        raise ItemError(row.dataset_id, f"it has one class only, {name!r}.", hint)
+
+
+def _common_size(opened: Sequence[LabelledImages]) -> int:
+    """The datasets' own size if a few images agree on one square size, else the default."""
+    sizes = set()
+    for images in opened:
+        for i in np.linspace(0, len(images) - 1, num=min(len(images), 8)).astype(int):
+            try:
+                sizes.add(images.image(int(i)).shape[:2])
+            except ItemError:
+                continue
+    height, width = next(iter(sizes), (DEFAULT_SIZE, DEFAULT_SIZE))
+    return int(height) if len(sizes) == 1 and height == width else DEFAULT_SIZE
+
+
+__all__ = [
+    "DEFAULT_SIZE",
+    "ImageLimits",
+    "LabelledImages",
+    "RawSplit",
+    "Source",
+    "load_task_images",
+    "open_split",
+    "read_images",
+    "register_loader",
+    "split_fingerprint",
+    "to_rgb",
+    "unreadable",
+]

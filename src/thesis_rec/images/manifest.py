@@ -1,0 +1,201 @@
+"""The dataset manifest: which labelled images there are, and how their labels and splits are made.
+
+One row per dataset. A row with a ``parent`` is a sub-task: some classes of one or several other rows, listed in
+``class_subset`` as ``base_id:class_index;...``; it has no images of its own.
+
+**splits** is a list of rules separated by semicolons, one per split of ours (``pretrain``, ``train``, ``test``)::
+
+    name[=source split][:share][@cap]
+
+``train;test`` takes the source's splits of these names; ``train;test=validation`` uses its validation part for testing;
+``train=train:0.8;test=train:0.2`` divides one source split, class by class, by a seeded permutation, without overlap;
+``train@5000`` keeps at most 5000 images, equally many of each class. An empty field means ``train;test``, divided 3:1
+where the source has one split only.
+
+**label_column** is a column of a hub dataset or of the folder's ``metadata.csv``, or ``filename:<regular expression>``
+whose first group is the label; empty means the source's own labels (folder names, ``train_labels``, the column of class
+labels). **label_map**, an optional column, renames or joins labels (``cat=animal;dog=animal``) and drops those whose
+new name is empty (``unknown=``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TypeGuard
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from thesis_rec.errors import Failure
+
+_RULE = re.compile(r"(?P<name>\w+)(?:=(?P<source>[^:@=]+))?(?::(?P<share>[0-9.]+))?(?:@(?P<cap>\d+))?")
+#: Optional columns beyond the data contract.
+OPTIONAL_COLUMNS = ("config", "revision", "label_map", "licence", "reference", "note")
+
+
+class SplitRule(BaseModel):
+    """How one of our splits is taken from a source: ``name[=source][:share][@cap]``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    source: str = ""
+    share: float | None = Field(default=None, gt=0.0, le=1.0)
+    cap: int | None = Field(default=None, ge=1)
+
+    @classmethod
+    def parse(cls, text: str) -> SplitRule:
+        """Read a rule.
+
+        Raises:
+            ValueError: If it isn't one.
+        """
+        match = _RULE.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"{text!r} is no split rule; write name, name=source, name=source:0.8 or name@5000")
+        return cls.model_validate({key: value for key, value in match.groupdict().items() if value is not None})
+
+
+class DatasetRow(BaseModel):
+    """One row of the dataset manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset_id: str = Field(min_length=1)
+    loader: str = ""
+    source: str = ""
+    image_column: str = ""
+    label_column: str = ""
+    splits: tuple[SplitRule, ...] = ()
+    domain: str = ""
+    group: str = ""
+    parent: tuple[str, ...] = ()
+    class_subset: tuple[tuple[str, int], ...] = ()
+    config: str = ""
+    revision: str = ""
+    label_map: dict[str, str] = Field(default_factory=dict)
+    licence: str = ""
+    reference: str = ""
+    note: str = ""
+
+    @property
+    def is_subtask(self) -> bool:
+        """Whether the row is a selection of other rows' classes."""
+        return bool(self.parent)
+
+    @field_validator("dataset_id", "loader", "source", mode="before")
+    @classmethod
+    def _strip(cls, value: object) -> object:
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _parse_splits(cls, value: object) -> object:
+        return tuple(SplitRule.parse(rule) for rule in value.split(";") if rule.strip()) if _text(value) else value
+
+    @field_validator("parent", mode="before")
+    @classmethod
+    def _parse_parent(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(";") if part.strip()) if _text(value) else value
+
+    @field_validator("class_subset", mode="before")
+    @classmethod
+    def _parse_classes(cls, value: object) -> object:
+        if not _text(value):
+            return value
+        members = []
+        for part in filter(None, (part.strip() for part in value.split(";"))):
+            base, separator, index = part.rpartition(":")
+            if not separator or not index.isdigit():
+                raise ValueError(f"{part!r} is no member of a class subset; write base_id:class_index")
+            members.append((base, int(index)))
+        return tuple(members)
+
+    @field_validator("label_map", mode="before")
+    @classmethod
+    def _parse_label_map(cls, value: object) -> object:
+        if not _text(value):
+            return value
+        pairs = [part.partition("=") for part in value.split(";") if part.strip()]
+        if bad := [old for old, separator, _ in pairs if not separator]:
+            raise ValueError(f"{bad[0]!r} is no entry of a label map; write old=new, or old= to drop it")
+        return {old.strip(): new.strip() for old, _, new in pairs}
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> DatasetRow:
+        if self.is_subtask:
+            if strangers := {base for base, _ in self.class_subset} - set(self.parent):
+                raise ValueError(f"class_subset names {sorted(strangers)}, which are not in parent")
+            if len(self.class_subset) < 2:
+                raise ValueError("a sub-task needs at least two classes in class_subset")
+            if len(set(self.class_subset)) < len(self.class_subset):
+                raise ValueError("class_subset names a class twice")
+        elif not self.loader or not self.source:
+            raise ValueError("loader and source must be given (or parent and class_subset, for a sub-task)")
+        names = [rule.name for rule in self.splits]
+        if len(set(names)) < len(names):
+            raise ValueError("splits names a split twice")
+        shares: dict[str, float] = {}
+        for rule in self.splits:
+            if rule.share is not None:
+                shares[rule.source or rule.name] = shares.get(rule.source or rule.name, 0.0) + rule.share
+        if over := [source for source, share in shares.items() if share > 1.0 + 1e-9]:
+            raise ValueError(f"the shares of {over[0]!r} in splits sum to more than 1")
+        return self
+
+
+def _text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)
+
+
+def read_dataset_manifest(table: pd.DataFrame) -> tuple[list[DatasetRow], list[Failure]]:
+    """Rows of a manifest that can be used, and why the others can't.
+
+    A repeated ``dataset_id`` is refused from its second row on; a sub-task of a refused or absent row is refused too.
+
+    Args:
+        table: The manifest as strings; missing cells and unknown further columns are allowed.
+
+    Returns:
+        Rows in the order of the table, and failures.
+    """
+    rows: list[DatasetRow] = []
+    failures: list[Failure] = []
+    seen: set[str] = set()
+    fields = [name for name in DatasetRow.model_fields if name in table]
+    for position, record in enumerate(table[fields].to_dict("records")):
+        cells = {name: "" if pd.isna(value) else str(value) for name, value in record.items()}
+        name = cells.get("dataset_id", "").strip() or f"row {position + 1}"
+        try:
+            row = DatasetRow.model_validate(cells)
+        except ValidationError as error:
+            failures.append(Failure(name, f"manifest row {position + 1}: {_first_message(error)}.", "Correct the row."))
+            continue
+        if row.dataset_id in seen:
+            hint = "Give each dataset an id of its own, or delete the row."
+            failures.append(Failure(name, f"manifest row {position + 1} repeats the id of an earlier row.", hint))
+            continue
+        seen.add(row.dataset_id)
+        rows.append(row)
+    bases = {row.dataset_id for row in rows if not row.is_subtask}
+    usable = []
+    for row in rows:
+        if absent := [parent for parent in row.parent if parent not in bases]:
+            message = f"its parent {absent[0]!r} is not a usable dataset of the manifest."
+            failures.append(Failure(row.dataset_id, message, "Add or correct the parent's row."))
+        else:
+            usable.append(row)
+    return usable, failures
+
+
+def base_rows(rows: Iterable[DatasetRow]) -> list[DatasetRow]:
+    """The rows that have images of their own."""
+    return [row for row in rows if not row.is_subtask]
+
+
+def _first_message(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
