@@ -53,7 +53,7 @@ class ProbeSettings:
     shots: int = 16
     max_share: float = 0.75
     draws: int = 3
-    ridge: float = 0.1
+    ridge: float = 0.2
     seed: int = 0
 
 
