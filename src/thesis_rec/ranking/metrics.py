@@ -1,0 +1,188 @@
+"""How good a ranking of models is on one dataset, and the table of all its figures.
+
+Every function takes the measured values and a method's scores of the same models, in the same order, higher better.
+Models whose value or score is missing are left out; a figure that can't be computed (fewer than two models, all values
+equal) is NaN. Scores that are equal carry no order: :func:`metric_table` breaks such ties at random, several times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+#: The figures of :func:`metric_table`, in the order in which they are reported.
+METRICS = ("weighted_tau", "kendall_tau", "pearson", "ndcg@5", "regret@1", "regret@5", "recall@5")
+
+#: Figures of which a smaller value is better.
+LOWER_IS_BETTER = ("regret@1", "regret@5")
+
+
+def defined(truth: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
+    """Both vectors without the models for which either is missing.
+
+    Args:
+        truth: (M,) measured values, NaN where none was measured.
+        score: (M,) scores, NaN where the method gives none.
+
+    Raises:
+        ValueError: If the lengths differ.
+    """
+    value, rating = np.asarray(truth, dtype=np.float64), np.asarray(score, dtype=np.float64)
+    if value.shape != rating.shape or value.ndim != 1:
+        raise ValueError(f"truth and score must be vectors of one length, not {value.shape} and {rating.shape}")
+    # An infinite score is an order; an infinite value is a mistake of the measurement.
+    keep = np.isfinite(value) & ~np.isnan(rating)
+    return value[keep], rating[keep]
+
+
+def weighted_tau(truth: ArrayLike, score: ArrayLike) -> float:
+    """Weighted Kendall tau with hyperbolic weights, the mean of both rankings' (Vigna 2015, ``scipy`` defaults)."""
+    from scipy.stats import weightedtau
+
+    value, rating = defined(truth, score)
+    if len(value) < 2 or _constant(value) or _constant(rating):
+        return float("nan")
+    return float(weightedtau(value, rating).statistic)
+
+
+def kendall_tau_b(truth: ArrayLike, score: ArrayLike) -> float:
+    """Kendall's tau-b, which corrects for ties."""
+    from scipy.stats import kendalltau
+
+    value, rating = defined(truth, score)
+    if len(value) < 2 or _constant(value) or _constant(rating):
+        return float("nan")
+    return float(kendalltau(value, rating).statistic)
+
+
+def pearson(truth: ArrayLike, score: ArrayLike) -> float:
+    """Pearson's linear correlation; infinite scores make it undefined."""
+    value, rating = defined(truth, score)
+    if len(value) < 2 or not np.isfinite(rating).all() or _constant(value) or _constant(rating):
+        return float("nan")
+    a, b = value - value.mean(), rating - rating.mean()
+    # Scaled first: the squares of very large or small scores would leave the range of doubles.
+    a, b = a / np.abs(a).max(), b / np.abs(b).max()
+    return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
+
+
+def ndcg(truth: ArrayLike, score: ArrayLike, k: int = 5) -> float:
+    """Normalised discounted cumulative gain of the first ``k`` (Järvelin & Kekäläinen 2002).
+
+    A model's gain is its value on the scale from the dataset's worst (0) to its best model (1), so that the figure
+    doesn't depend on how hard the dataset is.
+    """
+    value, rating = defined(truth, score)
+    if len(value) < 2 or _constant(value):
+        return float("nan")
+    gain = (value - value.min()) / (value.max() - value.min())
+    first = gain[_best_first(rating)][:k]
+    discount = 1.0 / np.log2(np.arange(2, len(first) + 2))
+    ideal = np.sort(gain)[::-1][: len(first)]
+    return float(first @ discount / (ideal @ discount))
+
+
+def ndcg_at_5(truth: ArrayLike, score: ArrayLike) -> float:
+    """:func:`ndcg` of the first five."""
+    return ndcg(truth, score, 5)
+
+
+def regret(truth: ArrayLike, score: ArrayLike, k: int) -> float:
+    """What is lost by taking the best of the predicted first ``k`` instead of the best of all, in units of the truth.
+
+    Raises:
+        ValueError: If ``k`` is not positive.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    value, rating = defined(truth, score)
+    if not len(value):
+        return float("nan")
+    return float(value.max() - value[_best_first(rating)[:k]].max())
+
+
+def recall_at_5(truth: ArrayLike, score: ArrayLike) -> float:
+    """Share of the predicted first five that are among the true first five; ties at the fifth place count as in."""
+    value, rating = defined(truth, score)
+    if not len(value):
+        return float("nan")
+    k = min(5, len(value))
+    fifth = np.sort(value)[-k]
+    return float((value[_best_first(rating)[:k]] >= fifth).mean())
+
+
+#: Every figure but Pearson's depends on the order of the scores alone.
+_BY_ORDER: dict[str, Callable[[Floats, Floats], float]] = {
+    "weighted_tau": weighted_tau,
+    "kendall_tau": kendall_tau_b,
+    "ndcg@5": ndcg_at_5,
+    "regret@1": partial(regret, k=1),
+    "regret@5": partial(regret, k=5),
+    "recall@5": recall_at_5,
+}
+
+
+def metric_table(
+    truth: ArrayLike, score: ArrayLike, rng: np.random.Generator | int = 0, draws: int = 20
+) -> dict[str, float]:
+    """All figures of :data:`METRICS` for one dataset.
+
+    Args:
+        truth: (M,) measured values.
+        score: (M,) scores; equal ones are put in a random order, ``draws`` times, and the figures averaged.
+        rng: Source of the random orders, or its seed.
+        draws: Number of random orders; without ties one suffices.
+
+    Returns:
+        Each figure's name and value.
+
+    Raises:
+        ValueError: If the lengths differ or ``draws`` is not positive.
+    """
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, not {draws}")
+    value, rating = defined(truth, score)
+    if len(value) < 2:
+        return {name: float("nan") for name in METRICS}
+    generator = np.random.default_rng(rng)
+    tied = len(np.unique(rating)) < len(rating)
+    rows = []
+    for _ in range(draws if tied else 1):
+        order = np.lexsort((generator.random(len(rating)), rating))
+        ranked = np.empty(len(rating))
+        ranked[order] = np.arange(len(rating))
+        rows.append([function(value, ranked) for function in _BY_ORDER.values()])
+    figures = dict(zip(_BY_ORDER, np.mean(rows, axis=0).tolist(), strict=True))
+    figures["pearson"] = pearson(value, rating)
+    return {name: figures[name] for name in METRICS}
+
+
+def interval_score(truth: ArrayLike, low: ArrayLike, high: ArrayLike, level: float = 0.9) -> Floats:
+    """Interval score of central ``level`` intervals (Gneiting & Raftery 2007, eq. 43); smaller is better.
+
+    Args:
+        truth: (M,) measured values.
+        low: (M,) lower bounds.
+        high: (M,) upper bounds.
+        level: Nominal coverage.
+
+    Returns:
+        (M,) widths plus penalties of 2/(1-level) times the distance by which the value lies outside.
+    """
+    y, lower, upper = (np.asarray(x, dtype=np.float64) for x in (truth, low, high))
+    penalty = 2.0 / (1.0 - level)
+    return (upper - lower) + penalty * np.maximum(lower - y, 0.0) + penalty * np.maximum(y - upper, 0.0)
+
+
+def _constant(values: Floats) -> bool:
+    return bool(values.max() == values.min())
+
+
+def _best_first(score: Floats) -> NDArray[np.intp]:
+    """Positions in the order of falling score; equal ones keep their order."""
+    return np.argsort(-score, kind="stable")

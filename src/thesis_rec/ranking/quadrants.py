@@ -1,0 +1,276 @@
+"""Which models, datasets and cells are known, and what each is used for.
+
+Four quadrants answer four questions:
+
+* **Q1** known models, known datasets: cells that were never measured;
+* **Q2** unknown models, known datasets;
+* **Q3** known models, unknown datasets;
+* **Q4** unknown models, unknown datasets.
+
+Unknown means that not one of its cells was seen in training. Whole families are unknown, because a sister of a trained
+model or a variant of a trained task gives the answer away. Sub-tasks follow their parents: one that mixes parents of
+different roles would carry knowledge over the border, so it is used nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+QUADRANTS = ("Q1", "Q2", "Q3", "Q4")
+SPLIT_COLUMNS = ["kind", "id", "id2", "known", "role", "fold", "seed"]
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How known things are divided.
+
+    Attributes:
+        validation_share: Share of the known base tasks (as whole families) on which choices are made.
+        test_cells: Share of the cells of known models and training tasks that Q1 is measured on.
+        validation_cells: The same for choices; also never trained on.
+        unknown_share: Share of models and of base tasks kept as unknown when none is named.
+        seed: Seed of all draws.
+        fold: Number written into the table, for those who make several.
+    """
+
+    validation_share: float = 0.15
+    test_cells: float = 0.1
+    validation_cells: float = 0.03
+    unknown_share: float = 0.2
+    seed: int = 0
+    fold: int = 0
+
+
+def parents_of(dataset_info: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """The base tasks of each dataset: its parents, or itself where it has none."""
+    parents: dict[str, tuple[str, ...]] = {}
+    for dataset, parent in zip(dataset_info["dataset_id"], dataset_info["parent"], strict=True):
+        named = () if pd.isna(parent) else str(parent).split(";")
+        bases = tuple(dict.fromkeys(name.strip() for name in named if name.strip()))
+        parents[str(dataset)] = bases or (str(dataset),)
+    return parents
+
+
+def assign_splits(
+    performance: pd.DataFrame,
+    model_families: Mapping[str, str],
+    dataset_info: pd.DataFrame,
+    sides: Mapping[str, Iterable[str]] | None = None,
+    settings: SplitSettings | None = None,
+) -> pd.DataFrame:
+    """Divide everything that was measured into known and unknown, training, validation and test.
+
+    Args:
+        performance: Measured cells, columns ``model_id`` and ``dataset_id``.
+        model_families: Architecture family of each model; one without is its own family.
+        dataset_info: ``dataset_id``, ``domain`` (the task family; empty: its own family) and ``parent`` (base tasks
+            joined by ``;``, empty for a base task) of each dataset.
+        sides: What is kept as unknown: any of ``dataset_families``, ``dataset_ids``, ``model_families``,
+            ``model_ids``. Without any name on one side, whole families of that side are drawn by seed.
+        settings: Shares and seed.
+
+    Returns:
+        ``kind`` (model, dataset, cell), ``id``, ``id2`` (the dataset of a cell, else empty), ``known``, ``role``
+        (train, validation, test), ``fold``, ``seed``. Cells are listed only where they are withheld although their
+        model and dataset are known. Datasets that mix roles are not listed.
+    """
+    chosen = settings or SplitSettings()
+    rng = np.random.default_rng([chosen.seed, chosen.fold])
+    named = {key: {str(item) for item in (sides or {}).get(key, ())} for key in _SIDES}
+    models = sorted(performance["model_id"].astype(str).unique())
+    measured = set(performance["dataset_id"].astype(str))
+    info = dataset_info[dataset_info["dataset_id"].astype(str).isin(measured)]
+    parents = parents_of(info)
+    # A parent may itself not have been measured; it still decides where its sub-tasks belong.
+    bases = sorted({base for group in parents.values() for base in group})
+    domains = dict(zip(dataset_info["dataset_id"].astype(str), dataset_info["domain"].astype("string"), strict=True))
+    dataset_family = {base: _or_itself(domains.get(base), base) for base in bases}
+    model_family = {model: _or_itself(model_families.get(model), model) for model in models}
+
+    unknown_models = _unknown(model_family, named["model_families"], named["model_ids"], chosen.unknown_share, rng)
+    unknown_bases = _unknown(dataset_family, named["dataset_families"], named["dataset_ids"], chosen.unknown_share, rng)
+    known_bases = {base: family for base, family in dataset_family.items() if base not in unknown_bases}
+    validation = _draw_families(known_bases, chosen.validation_share, rng)
+    base_role = {
+        base: "test" if base in unknown_bases else "validation" if base in validation else "train" for base in bases
+    }
+
+    rows: list[tuple[str, str, str, bool, str]] = [
+        ("model", model, "", model not in unknown_models, "test" if model in unknown_models else "train")
+        for model in models
+    ]
+    role: dict[str, str] = {}
+    for dataset in sorted(parents):
+        roles = {base_role[base] for base in parents[dataset]}
+        if dataset in named["dataset_ids"]:
+            roles = {"test"}
+        if len(roles) == 1:
+            role[dataset] = roles.pop()
+            rows.append(("dataset", dataset, "", role[dataset] != "test", role[dataset]))
+
+    known_models = [model for model in models if model not in unknown_models]
+    training_bases = [base for base in bases if base_role[base] == "train"]
+    withheld = _withhold(known_models, training_bases, chosen, rng)
+    pairs = zip(performance["model_id"].astype(str), performance["dataset_id"].astype(str), strict=True)
+    for model, dataset in sorted(set(pairs)):
+        if model in unknown_models or role.get(dataset) != "train":
+            continue
+        # A sub-task of a withheld cell is withheld as well; test wins where its parents differ.
+        cells = {withheld.get((model, base)) for base in parents[dataset]} - {None}
+        if cells:
+            rows.append(("cell", model, dataset, True, "test" if "test" in cells else "validation"))
+    table = pd.DataFrame(rows, columns=SPLIT_COLUMNS[:5])
+    table["fold"], table["seed"] = chosen.fold, chosen.seed
+    return table.astype({"kind": "string", "id": "string", "id2": "string", "role": "string"})
+
+
+@dataclass(frozen=True)
+class Split:
+    """A table of splits, ready to be asked.
+
+    Attributes:
+        models: Whether each listed model is known.
+        datasets: Role of each listed dataset: train, validation (both known) or test (unknown).
+        cells: Role of each withheld cell (model, dataset).
+    """
+
+    models: Mapping[str, bool]
+    datasets: Mapping[str, str]
+    cells: Mapping[tuple[str, str], str]
+
+    @staticmethod
+    def of(splits: pd.DataFrame) -> Split:
+        """Read the table that :func:`assign_splits` made."""
+        model, dataset, cell = (splits[splits["kind"] == kind] for kind in ("model", "dataset", "cell"))
+        return Split(
+            dict(zip(model["id"].astype(str), model["known"].astype(bool), strict=True)),
+            dict(zip(dataset["id"].astype(str), dataset["role"].astype(str), strict=True)),
+            {(str(m), str(d)): str(r) for m, d, r in zip(cell["id"], cell["id2"], cell["role"], strict=True)},
+        )
+
+    def known_models(self, model_ids: Sequence[str]) -> NDArray[np.bool_]:
+        """(M,) whether each model may be trained on."""
+        return np.array([self.models.get(model, False) for model in model_ids], dtype=bool)
+
+    def with_role(self, dataset_ids: Iterable[str], role: str) -> list[str]:
+        """The datasets of one role, in the order given."""
+        return [dataset for dataset in dataset_ids if self.datasets.get(dataset) == role]
+
+
+def quadrant_of(model_known: bool, dataset_known: bool) -> str:
+    """The quadrant of a cell."""
+    if dataset_known:
+        return "Q1" if model_known else "Q2"
+    return "Q3" if model_known else "Q4"
+
+
+def training_mask(
+    splits: pd.DataFrame | Split, model_ids: Sequence[str], dataset_ids: Sequence[str]
+) -> NDArray[np.bool_]:
+    """(M, N) which cells may be trained on: known model, training dataset, not withheld."""
+    split = splits if isinstance(splits, Split) else Split.of(splits)
+    training = np.array([split.datasets.get(dataset) == "train" for dataset in dataset_ids], dtype=bool)
+    mask = split.known_models(model_ids)[:, None] & training[None, :]
+    row = {model: i for i, model in enumerate(model_ids)}
+    column = {dataset: j for j, dataset in enumerate(dataset_ids)}
+    for model, dataset in split.cells:
+        if model in row and dataset in column:
+            mask[row[model], column[dataset]] = False
+    return mask
+
+
+def quadrant_masks(
+    splits: pd.DataFrame | Split, model_ids: Sequence[str], dataset_ids: Sequence[str], role: str = "test"
+) -> dict[str, NDArray[np.bool_]]:
+    """Which cells each quadrant is measured on.
+
+    Args:
+        splits: The table or its :class:`Split`.
+        model_ids: M models.
+        dataset_ids: N datasets.
+        role: ``test`` for the figures that are reported, ``validation`` for choices: then the validation datasets
+            stand for the unknown ones (Q3), withheld validation cells for Q1, and there are no Q2 and Q4.
+
+    Returns:
+        Quadrant and (M, N) mask.
+    """
+    split = splits if isinstance(splits, Split) else Split.of(splits)
+    known = split.known_models(model_ids)[:, None]
+    listed = np.array([model in split.models for model in model_ids], dtype=bool)[:, None]
+    roles = np.array([split.datasets.get(dataset, "") for dataset in dataset_ids])[None, :]
+    row = {model: i for i, model in enumerate(model_ids)}
+    column = {dataset: j for j, dataset in enumerate(dataset_ids)}
+    cells = np.zeros((len(model_ids), len(dataset_ids)), dtype=bool)
+    for (model, dataset), cell_role in split.cells.items():
+        if cell_role == role and model in row and dataset in column:
+            cells[row[model], column[dataset]] = True
+    if role == "test":
+        return {
+            "Q1": cells,
+            "Q2": listed & ~known & (roles == "train"),
+            "Q3": known & (roles == "test"),
+            "Q4": listed & ~known & (roles == "test"),
+        }
+    return {"Q1": cells, "Q3": known & (roles == role)}
+
+
+_SIDES = ("dataset_families", "dataset_ids", "model_families", "model_ids")
+
+
+def _or_itself(family: object, identifier: str) -> str:
+    text = "" if family is None or family is pd.NA else str(family).strip()
+    return text or identifier
+
+
+def _unknown(
+    family: Mapping[str, str], families: set[str], ids: set[str], share: float, rng: np.random.Generator
+) -> set[str]:
+    if families or ids:
+        return {item for item, name in family.items() if name in families or item in ids}
+    return _draw_families(family, share, rng)
+
+
+def _draw_families(family: Mapping[str, str], share: float, rng: np.random.Generator) -> set[str]:
+    """Whole families until ``share`` of the items is reached; single items where there are fewer than four families.
+
+    The last family drawn may overshoot; one that would take more than half of everything is passed over.
+    """
+    if share <= 0 or len(family) < 2:
+        return set()
+    groups: dict[str, list[str]] = {}
+    for item in sorted(family):
+        groups.setdefault(family[item], []).append(item)
+    if len(groups) < 4:
+        groups = {item: [item] for item in sorted(family)}
+    wanted = max(1, round(share * len(family)))
+    drawn: set[str] = set()
+    names = sorted(groups)
+    for index in rng.permutation(len(names)):
+        members = groups[names[index]]
+        if len(drawn) >= wanted:
+            break
+        if len(drawn) + len(members) <= max(1, len(family) // 2):
+            drawn.update(members)
+    return drawn
+
+
+def _withhold(
+    models: Sequence[str], bases: Sequence[str], settings: SplitSettings, rng: np.random.Generator
+) -> dict[tuple[str, str], str]:
+    """Cells of known models and training tasks that are not trained on, the same share of every task."""
+    withheld: dict[tuple[str, str], str] = {}
+    # Two cells are the least that can be ranked; a zoo too small for them has no Q1.
+    n_test = round(settings.test_cells * len(models))
+    n_validation = round(settings.validation_cells * len(models))
+    for base in bases:
+        order = rng.permutation(len(models))
+        for index in order[:n_test]:
+            withheld[models[index], base] = "test"
+        for index in order[n_test : n_test + n_validation]:
+            withheld[models[index], base] = "validation"
+    return withheld
