@@ -1,0 +1,295 @@
+"""Pre-trained networks as feature extractors, built by the libraries that published them.
+
+Hub models and folders take one way: the files are located (and downloaded, at the pinned revision), checked by
+:mod:`thesis_rec.weights.reader`, and the library builds the network from the folder. Checkpoints in half precision
+become float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thesis_rec.errors import ItemError, ThesisRecError
+from thesis_rec.weights.reader import open_checkpoint
+from thesis_rec.zoo.manifest import ManifestRow
+from thesis_rec.zoo.sources import locate, read_configuration
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Triple = tuple[float, float, float]
+
+#: Mean and standard deviation of ImageNet's colours, for models whose files name none.
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+
+DEFAULT_SIZE = 224
+
+
+@dataclass
+class Backbone:
+    """A network that turns images into feature vectors.
+
+    Attributes:
+        model_id: The manifest's name of the model.
+        network: The network, in evaluation mode.
+        features: ``(B, 3, H, W)`` normalised images, float32, to ``(B, D)`` features: what the network's own classifier
+            sees, or for an image-text model its image embedding before normalisation. Gradients flow through it.
+        head: ``(B, D)`` features to ``(B, K)`` logits of the classes that the model was trained on; None without one.
+        n_features: ``D``.
+        input_size: Height and width of the images, in pixels.
+        mean: Mean of each colour channel, on a scale of 0 to 1, that is taken from an image.
+        std: What each channel is divided by after that.
+    """
+
+    model_id: str
+    network: nn.Module
+    features: Callable[[Tensor], Tensor]
+    head: Callable[[Tensor], Tensor] | None
+    n_features: int
+    input_size: int
+    mean: Triple
+    std: Triple
+
+
+Loader = Callable[[ManifestRow, Path], Backbone]
+
+
+def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path | None = None) -> Backbone:
+    """Build a model with the library that the manifest names.
+
+    Args:
+        row: The model.
+        root: Folder that relative sources refer to.
+        device: Where the network is put, e.g. ``cpu`` or ``cuda``.
+        cache: Folder of hub downloads; None for the hub library's own.
+
+    Raises:
+        ItemError: If the loader is unknown or has no network (``local``), the files are absent, damaged or unsafe, or
+            the library can't build the network from them.
+    """
+    loader = LOADERS.get(row.loader)
+    if loader is None:
+        known = ", ".join(sorted(LOADERS))
+        raise ItemError(row.model_id, f"The loader {row.loader!r} is unknown.", f"Choose one of {known}.")
+    if row.loader == "local":
+        return loader(row, root)
+    folder = locate(row, root, cache, build=True)
+    if not folder.is_dir():
+        raise ItemError(
+            row.model_id,
+            f"{folder} is a file, but the loader {row.loader} builds a network from a folder with its configuration.",
+            "Name the folder in the source column, or choose the loader local.",
+        )
+    # Opening checks the weights before a library meets them; nothing but headers is read.
+    open_checkpoint(folder, row.model_id, prefer=PREFERRED_FILES.get(row.loader, ""))
+    try:
+        backbone = loader(row, folder)
+    except ThesisRecError:
+        raise
+    except Exception as error:
+        # Three libraries raise anything at all for a configuration that they can't use.
+        reason = " ".join(str(error).split())[:300]
+        raise ItemError(
+            row.model_id,
+            f"{row.loader} can't build the network ({type(error).__name__}: {reason}).",
+            "Check that the configuration belongs to the weights and that the loader column is right.",
+        ) from error
+    backbone.network.to(device)
+    return backbone
+
+
+def load_timm(row: ManifestRow, folder: Path) -> Backbone:
+    """A timm model from a folder with ``config.json``, as ``timm`` saves and the hub keeps them."""
+    import timm
+    from timm.data import resolve_model_data_config
+
+    network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).float().eval()
+    settings = resolve_model_data_config(network)
+    channels, size, _ = settings["input_size"]
+
+    def features(images: Tensor) -> Tensor:
+        found: Tensor = network.forward_head(network.forward_features(_channels(images, channels)), pre_logits=True)
+        return found.flatten(1)
+
+    classifier = network.get_classifier()
+    has_head = getattr(network, "num_classes", 0) > 0 and not isinstance(classifier, tuple)
+    return Backbone(
+        model_id=row.model_id,
+        network=network,
+        features=features,
+        head=classifier if has_head else None,
+        n_features=_measure(features, size),
+        input_size=size,
+        mean=_triple(settings["mean"], IMAGENET_MEAN),
+        std=_triple(settings["std"], IMAGENET_STD),
+    )
+
+
+def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
+    """An image model of transformers from a folder with ``config.json`` and, better, ``preprocessor_config.json``.
+
+    With a classification head the features are what its last linear layer is given, which holds for every architecture;
+    without one they are the model's pooled output, else the mean over tokens or positions.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+
+    read_configuration(folder, "config.json", row.model_id)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    architectures: Sequence[str] = getattr(config, "architectures", None) or ()
+    classifies = any("ForImageClassification" in name for name in architectures)
+    auto = AutoModelForImageClassification if classifies else AutoModel
+    network: Any
+    network, found = auto.from_pretrained(folder, local_files_only=True, dtype=torch.float32, output_loading_info=True)
+    network.eval()
+    # The library fills absent weights with random numbers and only warns. An absent pooler is common, and not needed.
+    absent = sorted(key for key in found["missing_keys"] if "pooler" not in key)
+    if absent or found["mismatched_keys"]:
+        text = f"The checkpoint lacks weights that its configuration asks for ({', '.join(absent[:3])} ...)."
+        raise ItemError(row.model_id, text, "Correct the architecture in config.json, or choose another checkpoint.")
+    has_pooler = not any("pooler" in key for key in found["missing_keys"])
+    if not classifies:
+        # Of an image-text model only the image half is of use.
+        network = getattr(network, "vision_model", network)
+    image_config = getattr(config, "vision_config", config)
+    channels = int(getattr(image_config, "num_channels", 3))
+    size, mean, std = _preprocessing(folder, image_config, row.model_id)
+    linear = _last_linear(network, int(config.num_labels)) if classifies else None
+
+    def penultimate(images: Tensor) -> Tensor:
+        assert linear is not None
+        seen: list[Tensor] = []
+        handle = linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            network(pixel_values=_channels(images, channels))
+        finally:
+            handle.remove()
+        found = seen[-1]
+        return found if found.ndim == 2 else found.flatten(1, -2).mean(1)
+
+    def pooled(images: Tensor) -> Tensor:
+        output = network(pixel_values=_channels(images, channels))
+        pooler: Tensor | None = getattr(output, "pooler_output", None)
+        if pooler is not None and has_pooler:
+            return pooler.flatten(1)
+        last: Tensor = output.last_hidden_state  # (B, N, D) tokens or (B, D, H, W) positions
+        return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(2)
+
+    features = penultimate if linear is not None else pooled
+    return Backbone(
+        model_id=row.model_id,
+        network=network,
+        features=features,
+        head=linear,
+        n_features=int(linear.in_features) if linear is not None else _measure(features, size),
+        input_size=size,
+        mean=mean,
+        std=std,
+    )
+
+
+def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
+    """The image encoder of an open_clip model from a folder with ``open_clip_config.json``."""
+    import open_clip
+
+    read_configuration(folder, "open_clip_config.json", row.model_id)
+    network: Any = open_clip.create_model(
+        f"local-dir:{folder}", precision="fp32", pretrained_image=False, pretrained_text=False, require_pretrained=True
+    ).eval()
+    settings = open_clip.get_model_preprocess_cfg(network)
+    size = settings["size"]
+    size = int(size if isinstance(size, int) else size[0])
+
+    def features(images: Tensor) -> Tensor:
+        found: Tensor = network.encode_image(images, normalize=False)
+        return found
+
+    return Backbone(
+        model_id=row.model_id,
+        network=network,
+        features=features,
+        head=None,
+        n_features=_measure(features, size),
+        input_size=size,
+        mean=_triple(settings["mean"], IMAGENET_MEAN),
+        std=_triple(settings["std"], IMAGENET_STD),
+    )
+
+
+def load_local(row: ManifestRow, _root: Path) -> Backbone:
+    """A bare state dict has no network.
+
+    Raises:
+        ItemError: Always.
+    """
+    raise ItemError(
+        row.model_id,
+        "The loader local reads weights only: there is no network to run.",
+        "Save the model in the format of timm, transformers or open_clip to use it as a feature extractor.",
+    )
+
+
+#: Loaders by the manifest's ``loader`` column. A new one is a function from a row and a checked folder to a backbone.
+LOADERS: dict[str, Loader] = {
+    "timm": load_timm,
+    "transformers": load_transformers,
+    "open_clip": load_open_clip,
+    "local": load_local,
+}
+
+#: Beginnings of the weight files that a loader reads where a repository has several.
+PREFERRED_FILES = {"open_clip": "open_clip"}
+
+
+def _channels(images: Tensor, channels: int) -> Tensor:
+    # A network for grey images gets the mean of the colours.
+    return images if images.shape[1] == channels else images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+
+
+def _measure(features: Callable[[Tensor], Tensor], size: int) -> int:
+    import torch
+
+    with torch.inference_mode():
+        return int(features(torch.zeros(1, 3, size, size)).shape[-1])
+
+
+def _triple(values: Any, default: Triple) -> Triple:
+    if values is None:
+        return default
+    numbers = [float(value) for value in values] if isinstance(values, list | tuple) else [float(values)]
+    numbers = numbers * 3 if len(numbers) == 1 else numbers
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _last_linear(network: nn.Module, n_labels: int) -> nn.Linear | None:
+    """The layer that gives the logits: the last linear one, or None for a model without labels."""
+    from torch import nn
+
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    matching = [module for module in linear if module.out_features == n_labels]
+    return matching[-1] if matching and n_labels > 0 else None
+
+
+def _preprocessing(folder: Path, config: Any, model_id: str) -> tuple[int, Triple, Triple]:
+    """Image size and normalisation from ``preprocessor_config.json``, else the model's own image size."""
+    settings: dict[str, Any] = {}
+    if (folder / "preprocessor_config.json").is_file():
+        settings = read_configuration(folder, "preprocessor_config.json", model_id)
+    cropped = settings.get("do_center_crop", True)
+    size = (_pixels(settings.get("crop_size")) if cropped else None) or _pixels(settings.get("size"))
+    size = size or _pixels(getattr(config, "image_size", None)) or DEFAULT_SIZE
+    if settings.get("do_normalize") is False:
+        return size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return size, _triple(settings.get("image_mean"), IMAGENET_MEAN), _triple(settings.get("image_std"), IMAGENET_STD)
+
+
+def _pixels(size: Any) -> int | None:
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge")
+    if isinstance(size, list | tuple):
+        size = size[0] if size else None
+    return int(size) if size else None
