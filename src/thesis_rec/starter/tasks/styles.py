@@ -122,8 +122,8 @@ def finish(image: Array, style: str, rng: Rng) -> Array:
         light = 0.75 + ramp * canvas.uniform(rng, 0.3, 0.6, n) + spot * canvas.uniform(rng, 0, 0.4, n)
         image = image * np.clip(light, 0.08, None)[..., None]
     elif style == "noise":
-        image = image + rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0.1, 0.22, (n, 1, 1, 1))
-        dead = rng.random(image.shape[:3]) < 0.03
+        image = image + rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0.07, 0.18, (n, 1, 1, 1))
+        dead = rng.random(image.shape[:3]) < 0.015
         image = np.where(dead[..., None], rng.integers(0, 2, (*image.shape[:3], 1)), image)
     elif style == "invert":
         flip = rng.random((n, 1, 1, 1)) < 0.5

@@ -71,8 +71,8 @@ def _jitter(jitter: float, n: int, rng: Rng) -> Array:
 
 
 def _metric(power: float, n: int, rng: Rng) -> Array:
-    first, _, _ = _distances(n, rng, 3, 0.9, power)
-    return canvas.normalise(first)
+    first, second, _ = _distances(n, rng, 3, 0.9, power)
+    return 0.6 * canvas.smoothstep((second - first) * 1.5) + 0.4 * (np.mod(first * 1.8, 1.0) < 0.5)
 
 
 def _stretch(k: int, n: int, rng: Rng) -> Array:
@@ -141,7 +141,7 @@ TASKS = family(
         ("count", "noise", "How many cells there are.", [f"{k}_across" for k in range(2, 8)], by_class(_count, range(2, 8))),
         ("regularity", "lighting", "How regular the cells are.", [f"jitter_{j}" for j in ("0.05", "0.25", "0.5", "0.75", "1.1")],
          by_class(_jitter, [0.05, 0.25, 0.5, 0.75, 1.1])),
-        ("metric", "low_contrast", "By which metric distance is measured.", ["p0.6", "p1", "p2", "p4", "maximum"],
+        ("metric", "lighting", "By which metric distance is measured.", ["p0.6", "p1", "p2", "p4", "maximum"],
          by_class(_metric, [0.6, 1.0, 2.0, 4.0, 10.0])),
         ("stretch", "blur", "Which way the cells are stretched.", [f"{k * 30}_degrees" for k in range(6)], by_class(_stretch, range(6))),
         ("tiling", "occlusion", "Which tiling covers the wall.", TILINGS, by_class(_tiling, TILINGS)),
