@@ -1,0 +1,86 @@
+"""An autoencoder of model vectors: 8192 summarised weights to a code of 512 numbers and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
+
+
+class AutoEncoder(nn.Module):
+    """Symmetric multi-layer autoencoder with a linear code.
+
+    Inputs are standardised by the buffers ``mean`` and ``scale``, which belong to the network, so that an encoder can't
+    be used with the statistics of another zoo. Position i of a vector means something else in every architecture;
+    what is shared is learned by the hidden layers, not assumed.
+
+    Args:
+        n_inputs: Length of a model vector.
+        hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
+        n_code: Length of the code.
+        activation: ``gelu``, ``relu`` or ``leaky_relu``.
+        dropout: Probability of dropping a hidden unit in training.
+
+    Raises:
+        ValueError: If the activation is unknown.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        n_inputs: int = 8192,
+        hidden: Sequence[int] = (128,),
+        n_code: int = 512,
+        activation: str = "gelu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
+        widths = [n_inputs, *hidden, n_code]
+        self.encoder = _layers(widths, activation, dropout)
+        self.decoder = _layers(widths[::-1], activation, dropout)
+        self.register_buffer("mean", torch.zeros(n_inputs))
+        self.register_buffer("scale", torch.ones(n_inputs))
+
+    def fit_normalisation(self, vectors: Tensor, floor: float = 1e-3) -> None:
+        """Take mean and scale from the vectors of known models.
+
+        Args:
+            vectors: (N, n_inputs) raw model vectors.
+            floor: Smallest scale, as a share of the mean scale: a position that hardly varies (padding) would
+                otherwise turn its first non-zero value into a huge one.
+        """
+        self.mean.copy_(vectors.mean(0))
+        scale = vectors.std(0, correction=0)
+        self.scale.copy_(scale.clamp(min=float(scale.mean()) * floor + 1e-12))
+
+    def normalise(self, vectors: Tensor) -> Tensor:
+        """(B, n_inputs) raw vectors, standardised and clipped to ±10 scales, so that outliers can't dominate."""
+        return ((vectors - self.mean) / self.scale).clamp(-10.0, 10.0)
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        """(B, n_inputs) raw vectors to (B, n_code) codes."""
+        code: Tensor = self.encoder(self.normalise(vectors))
+        return code
+
+    def forward(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, n_inputs) standardised vectors to their reconstruction and code."""
+        code = self.encoder(normalised)
+        return self.decoder(code), code
+
+
+def _layers(widths: Sequence[int], activation: str, dropout: float) -> nn.Sequential:
+    """Linear layers with activation and dropout between them, none after the last."""
+    parts: list[nn.Module] = []
+    last = len(widths) - 2
+    for index, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        parts.append(nn.Linear(inputs, outputs))
+        if index < last:
+            parts += [ACTIVATIONS[activation](), nn.Dropout(dropout)]
+    return nn.Sequential(*parts)
