@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 class ClassBalancedSampler:
     """Deterministic batches of one image per class, without replacement until a class is exhausted.
 
-    Each class's images are shuffled by a stream of their own, so batches don't depend on how many are asked for, and any
-    batch can be made without those before it. A class that is exhausted is shuffled anew.
+    Each class's images are shuffled by a stream of their own, so batches don't depend on how many are asked for, and
+    any batch can be made without those before it. A class that is exhausted is shuffled anew.
 
     Args:
         labels: (N,) class of each image, 0..C-1.

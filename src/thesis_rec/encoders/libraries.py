@@ -1,0 +1,332 @@
+"""Encoders of the three libraries. Imports torch; nothing imports it before an encoder is loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from thesis_rec.encoders.base import EncoderConfig, local_folder
+from thesis_rec.errors import ItemError
+
+logger = logging.getLogger(__name__)
+
+Normalisation = tuple[float, float, float]
+#: Of CLIP (Radford et al. 2021), which open_clip and transformers use unless a model says otherwise.
+CLIP_MEAN: Normalisation = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Normalisation = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass
+class Tower:
+    """What the libraries differ in.
+
+    Attributes:
+        module: The whole network.
+        image: (B, 3, S, S) normalised to (B, D).
+        text: Texts to (K, D), or None.
+        size: S, in pixels.
+        mean: Of each channel, for pixels in 0..1.
+        std: Likewise.
+    """
+
+    module: nn.Module
+    image: Callable[[Tensor], Tensor]
+    text: Callable[[list[str], torch.device], Tensor] | None
+    size: int
+    mean: Normalisation
+    std: Normalisation
+
+
+class TorchEncoder:
+    """An :class:`~thesis_rec.encoders.base.ImageEncoder` around a network of any library.
+
+    Args:
+        tower: The network and its preprocessing.
+        name: Identifier of its features.
+        layers: Modules whose mean activations are appended, each normalised to length 1 first.
+        device: Where it runs.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    def __init__(
+        self, tower: Tower, name: str, layers: tuple[str, ...] = (), device: str = "cpu", precision: str = "fp32"
+    ) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.encoder_id = name
+        self.image_size = tower.size
+        self.device = torch.device(device)
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._tower = tower
+        self._module = tower.module.eval().requires_grad_(False).to(self.device, self.dtype)
+        self._mean = torch.tensor(tower.mean, device=self.device).view(1, 3, 1, 1) * 255.0
+        self._std = torch.tensor(tower.std, device=self.device).view(1, 3, 1, 1) * 255.0
+        self._layers = layers
+        self._captured: dict[str, Tensor] = {}
+        self._watch(layers)
+        blank = torch.zeros(1, tower.size, tower.size, 3, dtype=torch.uint8)
+        self.dim = int(self.encode_tensor(blank).shape[1])
+
+    def _watch(self, layers: tuple[str, ...]) -> None:
+        modules = dict(self._module.named_modules())
+        for layer in layers:
+            if layer not in modules:
+                near = [name for name in modules if name and layer.split(".")[-1] in name][:5]
+                hint = f"Use a name of named_modules(){', such as ' + ', '.join(near) if near else ''}."
+                raise ItemError(self.encoder_id, f"the encoder has no layer {layer!r}.", hint)
+
+            def keep(module: nn.Module, inputs: Any, output: Any, layer: str = layer) -> None:
+                self._captured[layer] = output[0] if isinstance(output, tuple) else output
+
+            modules[layer].register_forward_hook(keep)
+
+    @torch.inference_mode()
+    def encode_tensor(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
+        pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        pixels = fit_to(pixels, self.image_size)
+        features = self._tower.image(((pixels - self._mean) / self._std).to(self.dtype)).float()  # (B, D)
+        if self._layers:
+            parts = [features] + [pooled(self._captured[layer], len(images)) for layer in self._layers]
+            features = torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)
+        return functional.normalize(features, dim=1)
+
+    def encode(self, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
+        """Features of images.
+
+        Args:
+            images: (N, H, W, 3) uint8 RGB.
+            batch_size: Images at a time.
+
+        Returns:
+            (N, D) float32, each of length 1.
+
+        Raises:
+            ItemError: If a feature isn't finite.
+        """
+        out = np.empty((len(images), self.dim), dtype=np.float32)
+        for start in range(0, len(images), batch_size):
+            block = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
+            out[start : start + batch_size] = self.encode_tensor(block).cpu().numpy()
+        return check_features(out, self.encoder_id)
+
+    @torch.inference_mode()
+    def encode_text(self, texts: list[str]) -> NDArray[np.float32] | None:
+        """(K, D) float32 features of K texts, each of length 1; None without a text tower or with extra layers."""
+        if self._tower.text is None or self._layers:
+            return None
+        features = self._tower.text(texts, self.device).float()
+        return functional.normalize(features, dim=1).cpu().numpy()
+
+
+def check_features(features: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """``features`` if each is finite and of length 1.
+
+    Raises:
+        ItemError: If one isn't: the encoder's weights are damaged, or overflow in the chosen precision.
+    """
+    if not np.isfinite(features).all() or (len(features) and np.linalg.norm(features, axis=1).min() < 0.5):
+        raise ItemError(name, "the encoder gives features that aren't finite.", "Use fp32, or another encoder.")
+    return features
+
+
+def fit_to(pixels: Tensor, size: int) -> Tensor:
+    """(B, 3, H, W) floats 0..255 to (B, 3, size, size): the short side resized (bicubic), the middle cut out."""
+    height, width = pixels.shape[-2:]
+    if (height, width) == (size, size):
+        return pixels
+    scale = size / min(height, width)
+    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    pixels = functional.interpolate(pixels, shape, mode="bicubic", antialias=True).clamp(0, 255)
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+    return pixels[..., top : top + size, left : left + size]
+
+
+def pooled(activation: Tensor, batch: int) -> Tensor:
+    """Mean of a layer's activations over space or tokens: (B, C).
+
+    (B, C, H, W) is averaged over H and W, (B, N, C) over N; sequence-first layers, (N, B, C), are recognised by B.
+    """
+    if activation.ndim == 4:
+        return activation.float().mean((2, 3))
+    if activation.ndim == 3:
+        sequence_first = activation.shape[0] != batch and activation.shape[1] == batch
+        return activation.float().mean(0 if sequence_first else 1)
+    return activation.float().flatten(1)
+
+
+def load(config: EncoderConfig, name: str, device: str, precision: str) -> TorchEncoder:
+    """Load the encoder of a configuration; see :func:`thesis_rec.encoders.load_encoder`."""
+    build = {"open_clip": _open_clip, "transformers": _transformers, "timm": _timm}[config.kind]
+    try:
+        tower = build(config)
+    except ItemError:
+        raise
+    except Exception as error:  # the libraries raise nearly everything
+        raise _explained(config, error) from error
+    return TorchEncoder(tower, name, config.layers, device, precision)
+
+
+def _explained(config: EncoderConfig, error: Exception) -> ItemError:
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)  # type: ignore[arg-type]
+    words = " ".join(f"{type(one).__name__} {one}" for one in chain).lower()
+    if any(word in words for word in ("offline", "connecterror", "connectionerror", "couldn't connect", "max retries")):
+        hint = "Download it once on a machine with network, or give a local folder as source."
+        return ItemError(config.source, "offline: the encoder is not in the local cache.", hint)
+    if "gated" in words or "401" in words:
+        hint = "Accept the terms on its page and run `hf auth login`."
+        return ItemError(config.source, "the encoder is gated or private.", hint)
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ItemError(config.source, f"the encoder can't be loaded ({first}).", "Check active.encoder in globals.yml.")
+
+
+def _triple(values: Any, default: Normalisation) -> Normalisation:
+    if values is None:
+        return default
+    numbers = [float(value) for value in values]
+    return (numbers[0], numbers[1], numbers[2])
+
+
+def _side(size: Any) -> int:
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge")
+    return int(size[0] if isinstance(size, tuple | list) else size)
+
+
+# --- open_clip ---------------------------------------------------------------------------------------------------
+
+
+def _open_clip(config: EncoderConfig) -> Tower:
+    import open_clip
+
+    folder = local_folder(config)
+    architecture, tag = config.source, None
+    if folder is not None:
+        architecture = f"local-dir:{folder}"
+    elif not config.source.startswith("hf-hub:"):
+        architecture, _, tag = config.source.partition("/")
+        if config.pretrained and not tag:
+            hint = f"Give architecture/tag; tags: {', '.join(open_clip.list_pretrained_tags_by_model(architecture))}."
+            raise ItemError(config.source, "no pretrained weights were named.", hint)
+    model = open_clip.create_model(
+        architecture,
+        pretrained=tag if config.pretrained else None,
+        load_weights=config.pretrained,
+        require_pretrained=config.pretrained,
+    )
+    tokenizer = open_clip.get_tokenizer(architecture)
+    settings = open_clip.get_model_preprocess_cfg(model)
+
+    def text(texts: list[str], device: torch.device) -> Tensor:
+        features: Tensor = model.encode_text(tokenizer(texts).to(device))
+        return features
+
+    return Tower(
+        model,
+        model.encode_image,
+        text,
+        _side(settings.get("size", model.visual.image_size)),
+        _triple(settings.get("mean"), CLIP_MEAN),
+        _triple(settings.get("std"), CLIP_STD),
+    )
+
+
+# --- transformers ------------------------------------------------------------------------------------------------
+
+
+def _transformers(config: EncoderConfig) -> Tower:
+    from transformers import AutoConfig, AutoModel
+
+    source = str(local_folder(config) or config.source)
+    if config.pretrained:
+        model = AutoModel.from_pretrained(source, trust_remote_code=False)
+    else:
+        model = AutoModel.from_config(AutoConfig.from_pretrained(source, trust_remote_code=False))
+    settings = _image_settings(source)
+    vision = getattr(model.config, "vision_config", model.config)
+    size = settings.get("crop_size") or settings.get("size") or vision.image_size
+    contrastive = hasattr(model, "get_image_features")
+
+    def image(pixels: Tensor) -> Tensor:
+        if contrastive:
+            return _tensor(model.get_image_features(pixel_values=pixels))
+        return _tensor(model(pixel_values=pixels))
+
+    return Tower(
+        model,
+        image,
+        _transformers_text(model, source) if contrastive and hasattr(model, "get_text_features") else None,
+        _side(size),
+        _triple(settings.get("image_mean"), CLIP_MEAN if contrastive else (0.5, 0.5, 0.5)),
+        _triple(settings.get("image_std"), CLIP_STD if contrastive else (0.5, 0.5, 0.5)),
+    )
+
+
+def _image_settings(source: str) -> dict[str, Any]:
+    from transformers import AutoImageProcessor
+
+    try:
+        return dict(AutoImageProcessor.from_pretrained(source, trust_remote_code=False).to_dict())
+    except (OSError, ValueError, ImportError) as error:
+        logger.warning("%s has no readable image processor (%s); CLIP's normalisation is used", source, error)
+        return {}
+
+
+def _transformers_text(model: Any, source: str) -> Callable[[list[str], torch.device], Tensor] | None:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError, AttributeError) as error:
+        logger.warning("%s has no readable tokenizer (%s): no zero-shot figures", source, error)
+        return None
+    longest = getattr(getattr(model.config, "text_config", None), "max_position_embeddings", None)
+
+    def text(texts: list[str], device: torch.device) -> Tensor:
+        # SigLIP was trained with padding to the full length; CLIP ignores it.
+        tokens = tokenizer(texts, padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
+        return _tensor(model.get_text_features(**{k: v.to(device) for k, v in tokens.items() if k != "token_type_ids"}))
+
+    return text
+
+
+def _tensor(output: Any) -> Tensor:
+    """(B, D) of what a transformers model returns: pooled if it pools, else the mean over tokens."""
+    if isinstance(output, Tensor):
+        return output
+    features: Tensor | None = getattr(output, "pooler_output", None)
+    if features is None:
+        features = output.last_hidden_state
+        return features.mean(1) if features.ndim == 3 else features.mean((2, 3))
+    return features.flatten(1)
+
+
+# --- timm --------------------------------------------------------------------------------------------------------
+
+
+def _timm(config: EncoderConfig) -> Tower:
+    import timm
+    from timm.data import resolve_model_data_config
+
+    folder = local_folder(config)
+    name = f"local-dir:{folder}" if folder else config.source
+    model = timm.create_model(name, pretrained=config.pretrained, num_classes=0)
+    settings = resolve_model_data_config(model)
+    return Tower(
+        model,
+        model,
+        None,
+        int(settings["input_size"][-1]),
+        _triple(settings["mean"], CLIP_MEAN),
+        _triple(settings["std"], CLIP_STD),
+    )

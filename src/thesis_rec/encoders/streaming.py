@@ -1,0 +1,124 @@
+"""Many images through an encoder: decoding in worker processes while the encoder computes, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from thesis_rec.encoders.libraries import TorchEncoder, check_features
+from thesis_rec.errors import Failure, ItemError
+from thesis_rec.images.decoding import resize_image
+from thesis_rec.images.loading import LabelledImages, unreadable
+
+Sample = tuple[torch.Tensor, int, Failure | None]
+
+
+class DecodedImages(Dataset[Sample]):
+    """Decoded, resized images by position; what can't be read becomes a black image and a failure.
+
+    Args:
+        images: Where they come from.
+        index: (N,) which ones.
+        size: Side, in pixels.
+        fit: ``crop``, ``pad`` or ``stretch``.
+    """
+
+    def __init__(self, images: LabelledImages, index: NDArray[np.integer], size: int, fit: str = "crop") -> None:
+        self._images = images
+        self._index = np.asarray(index, dtype=np.int64).ravel()
+        self._size = size
+        self._fit = fit
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, place: int) -> Sample:
+        try:
+            pixels = resize_image(self._images.image(int(self._index[place])), self._size, self._fit)
+        except ItemError as error:
+            blank = torch.zeros(self._size, self._size, 3, dtype=torch.uint8)
+            return blank, place, unreadable(self._images.dataset_id, error)
+        return torch.from_numpy(pixels), place, None
+
+
+def _collate(samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor, list[Failure | None]]:
+    pixels, places, failures = zip(*samples, strict=True)
+    return torch.stack(pixels), torch.tensor(places), list(failures)
+
+
+def image_loader(
+    images: LabelledImages,
+    index: NDArray[np.integer],
+    size: int,
+    *,
+    batch_size: int,
+    workers: int,
+    fit: str = "crop",
+    pin: bool = False,
+) -> DataLoader[Sample]:
+    """Batches of decoded images in order; ``workers`` processes decode, 0 decodes in this one."""
+    return DataLoader(
+        DecodedImages(images, index, size, fit),
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin,
+        # Two batches ahead of each worker hide its slowest image, and bound the memory.
+        prefetch_factor=2 if workers else None,
+    )
+
+
+def encode_images(
+    encoder: TorchEncoder,
+    images: LabelledImages,
+    index: NDArray[np.integer],
+    *,
+    batch_size: int = 256,
+    workers: int = 0,
+    fit: str = "crop",
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], list[Failure | None]]]:
+    """Encode images, batch by batch, in order.
+
+    While the GPU encodes a batch the next one is copied from pinned memory and workers decode those after it; results
+    are fetched one batch late, so that the host never waits for a batch it has just started.
+
+    Args:
+        encoder: The encoder.
+        images: Where they come from.
+        index: (N,) which ones.
+        batch_size: Images at a time.
+        workers: Processes that decode; 0 for none.
+        fit: ``crop``, ``pad`` or ``stretch``.
+
+    Yields:
+        Places in ``index`` (B,), features (B, D) float32, and the failure of each image or None; the features of a
+        failed image mean nothing.
+    """
+    loader = image_loader(
+        images,
+        index,
+        encoder.image_size,
+        batch_size=batch_size,
+        workers=workers,
+        fit=fit,
+        pin=encoder.device.type == "cuda",
+    )
+    waiting: tuple[torch.Tensor, torch.Tensor, list[Failure | None]] | None = None
+    for pixels, places, failures in loader:
+        features = encoder.encode_tensor(pixels)
+        if waiting is not None:
+            yield _finished(encoder, *waiting)
+        waiting = (features, places, failures)
+    if waiting is not None:
+        yield _finished(encoder, *waiting)
+
+
+def _finished(
+    encoder: TorchEncoder, features: torch.Tensor, places: torch.Tensor, failures: list[Failure | None]
+) -> tuple[NDArray[np.int64], NDArray[np.float32], list[Failure | None]]:
+    array = check_features(features.cpu().numpy(), encoder.encoder_id)
+    return places.numpy(), array, failures

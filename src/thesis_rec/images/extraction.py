@@ -1,0 +1,183 @@
+"""Tokens of many datasets, resumable shard by shard; one bad dataset doesn't stop the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thesis_rec.errors import Failure
+from thesis_rec.files import sha256_json
+from thesis_rec.images.loading import ImageLimits, open_split, split_fingerprint
+from thesis_rec.images.manifest import DatasetRow
+from thesis_rec.images.tokens import Partitions, Shard, finished_shards, make_shards, shard_notes
+from thesis_rec.progress import track
+
+if TYPE_CHECKING:
+    from thesis_rec.encoders.libraries import TorchEncoder
+
+logger = logging.getLogger(__name__)
+
+#: Rows of the failures table that one dataset's skipped images may take.
+MAX_NOTES = 20
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """How tokens are made.
+
+    Attributes:
+        encoder_id: Which encoder.
+        splits: Splits that are encoded.
+        batches: Batches of one image per class, B.
+        seed: Seed of the choice of images.
+        limits: How much of each dataset is used.
+        images_per_shard: Largest number of images of a shard.
+        batch_size: Images that are encoded at a time.
+        workers: Processes that decode.
+        precision: Of the encoder.
+    """
+
+    encoder_id: str
+    splits: tuple[str, ...] = ("train",)
+    batches: int = 8
+    seed: int = 0
+    limits: ImageLimits = field(default_factory=ImageLimits)
+    images_per_shard: int = 4096
+    batch_size: int = 256
+    workers: int = 0
+    precision: str = "fp32"
+
+    def hash_for(self, row: DatasetRow, split: str, root: Path) -> str:
+        """Hash of everything that a row's tokens depend on; batch size and workers aren't among it.
+
+        Raises:
+            ItemError: If the row's source is absent.
+        """
+        made_by = {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in ("batch_size", "workers", "splits", "limits")
+        }
+        source = row.model_dump(include={"loader", "source", "image_column", "label_column", "splits", "config"})
+        source |= row.model_dump(include={"revision", "label_map"})
+        limits = {key: value for key, value in asdict(self.limits).items() if key not in ("size", "max_bytes")}
+        return sha256_json([made_by, limits, source, split, split_fingerprint(row, root)])
+
+
+Outcome = dict[str, Any]
+Chunk = tuple[dict[str, Shard], dict[str, Outcome]]
+
+
+def extract_tokens(
+    rows: Sequence[DatasetRow],
+    root: Path,
+    settings: TokenSettings,
+    existing: Partitions,
+    encoder: Callable[[], TorchEncoder],
+) -> Iterator[Chunk]:
+    """Encode datasets, shard by shard.
+
+    Args:
+        rows: Rows that have images of their own.
+        root: Folder to which their sources are relative.
+        settings: How tokens are made.
+        existing: Shards that are there; those made with the same settings are kept.
+        encoder: Called once, when the first image must be encoded.
+
+    Yields:
+        New shards by key, and outcomes by dataset: ``error`` and ``hint``, empty after success, and ``notes``, a list
+        of errors and hints for what was skipped.
+    """
+    loaded: list[TorchEncoder] = []
+
+    def get_encoder() -> TorchEncoder:
+        if not loaded:
+            loaded.append(encoder())
+        return loaded[0]
+
+    for row in track(rows, "encoding datasets"):
+        yield from _extract_one(row, root, settings, existing, get_encoder)
+
+
+def _extract_one(
+    row: DatasetRow,
+    root: Path,
+    settings: TokenSettings,
+    existing: Partitions,
+    get_encoder: Callable[[], TorchEncoder],
+) -> Iterator[Chunk]:
+    notes: list[Failure] = []
+    for split in settings.splits:
+        try:
+            settings_hash = settings.hash_for(row, split, root)
+            done = finished_shards(existing, row.dataset_id, split, settings_hash)
+            for shard in done.values():
+                notes += shard_notes(row.dataset_id, shard)
+            if done and len(done) == int(next(iter(done.values()))["n_shards"]):
+                continue
+            images = open_split(row, split, root, settings.limits)
+        except Exception as error:  # a loader of any library may raise anything; the other datasets go on
+            yield {}, _failed(row, error)
+            return
+        # Outside of the try: without an encoder no dataset can be encoded.
+        shards = make_shards(
+            get_encoder(),
+            images,
+            split,
+            n_batches=settings.batches,
+            seed=settings.seed,
+            settings_hash=settings_hash,
+            done=done,
+            images_per_shard=settings.images_per_shard,
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            fit=settings.limits.fit,
+        )
+        while True:
+            try:
+                key, shard = next(shards)
+            except StopIteration:
+                break
+            except Exception as error:  # as above
+                yield {}, _failed(row, error)
+                return
+            notes += shard_notes(row.dataset_id, shard)
+            yield {key: shard}, {}
+    yield {}, {row.dataset_id: outcome(None, notes)}
+
+
+def _failed(row: DatasetRow, error: Exception) -> dict[str, Outcome]:
+    logger.debug("%s failed", row.dataset_id, exc_info=error)
+    return {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."), [])}
+
+
+def outcome(failure: Failure | None, notes: Sequence[Failure]) -> Outcome:
+    """What became of one dataset, as a JSON document."""
+    return {
+        "error": failure.error if failure else "",
+        "hint": failure.hint if failure else "",
+        "notes": [[note.error, note.hint] for note in notes],
+    }
+
+
+def outcome_failures(dataset_id: str, document: Outcome) -> list[Failure]:
+    """An outcome as rows of the failures table: its error, and what was skipped, up to a number of rows."""
+    rows = [Failure(dataset_id, document["error"], document["hint"])] if document["error"] else []
+    notes = [Failure(dataset_id, error, hint) for error, hint in document.get("notes", [])]
+    rows += notes[:MAX_NOTES]
+    if len(notes) > MAX_NOTES:
+        more = len(notes) - MAX_NOTES
+        rows.append(Failure(dataset_id, f"{more} more images or classes were skipped.", "See the rows above."))
+    return rows
+
+
+def spread(rows: Sequence[DatasetRow], count: int | None) -> list[DatasetRow]:
+    """At most ``count`` rows, evenly spread over the manifest, which lists families one after another."""
+    if count is None or count >= len(rows):
+        return list(rows)
+    return [rows[i] for i in np.linspace(0, len(rows) - 1, num=count).round().astype(int)]

@@ -1,0 +1,339 @@
+"""A dataset as an image encoder sees it: made batch by batch, stored in shards, read back as tokens of tasks.
+
+A shard is a dictionary of arrays: ``features`` (batches, classes, D) float16, L2-normalised; ``class_ids`` and
+``class_names`` (classes,); ``n_images`` of the split; ``encoder_id``; ``settings_hash``; ``shard`` and ``n_shards``;
+``notes``, what was left out and why. Its key is ``<dataset>/<split>/<00000>``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.errors import Failure, ItemError
+from thesis_rec.images.loading import LabelledImages
+from thesis_rec.images.manifest import DatasetRow, base_rows
+from thesis_rec.images.sampling import ClassBalancedSampler
+from thesis_rec.ranking.data import TaskTokens
+
+if TYPE_CHECKING:
+    from thesis_rec.encoders.libraries import TorchEncoder
+
+logger = logging.getLogger(__name__)
+
+Shard = dict[str, Any]
+Partitions = Mapping[str, Callable[[], Shard] | Shard]
+
+
+def shard_key(dataset_id: str, split: str, number: int) -> str:
+    """Key of a shard: ``<dataset>/<split>/<00000>``."""
+    return f"{dataset_id}/{split}/{number:05d}"
+
+
+def batch_ranges(n_batches: int, n_classes: int, images_per_shard: int) -> list[range]:
+    """The batches of each shard: as many as ``images_per_shard`` allows, at least one."""
+    step = max(1, images_per_shard // max(n_classes, 1))
+    return [range(start, min(start + step, n_batches)) for start in range(0, n_batches, step)]
+
+
+def without_empty_classes(images: LabelledImages) -> LabelledImages:
+    """The images without the classes that have none."""
+    present = np.unique(images.labels)
+    return images if len(present) == len(images.class_names) else images.select_classes(present.tolist())
+
+
+def encode_tokens(
+    encoder: TorchEncoder,
+    images: LabelledImages,
+    sampler: ClassBalancedSampler,
+    batches: Sequence[int],
+    *,
+    batch_size: int = 256,
+    workers: int = 0,
+    fit: str = "crop",
+) -> tuple[NDArray[np.float32], list[Failure]]:
+    """Encode class-balanced batches.
+
+    An image that can't be read is replaced by another one of its class, and noted.
+
+    Args:
+        encoder: The image encoder.
+        images: A split, every class of which has an image.
+        sampler: Chooses the images.
+        batches: Numbers of B batches.
+        batch_size: Images at a time.
+        workers: Processes that decode.
+        fit: What happens to images that aren't square.
+
+    Returns:
+        (B, C, D) float32, L2-normalised, and the images that were replaced.
+
+    Raises:
+        ItemError: If a class has no image that can be read.
+    """
+    from thesis_rec.encoders.streaming import encode_images
+
+    chosen = np.stack([sampler.batch(b) for b in batches])  # (B, C)
+    features = np.empty((chosen.size, encoder.dim), dtype=np.float32)
+    failures: list[Failure] = []
+    failed: list[int] = []
+    stream = encode_images(encoder, images, chosen.ravel(), batch_size=batch_size, workers=workers, fit=fit)
+    for places, block, problems in stream:
+        features[places] = block
+        for place, problem in zip(places.tolist(), problems, strict=True):
+            if problem is not None:
+                failures.append(problem)
+                failed.append(place)
+    for place in failed:
+        number, class_index = divmod(place, sampler.n_classes)
+        features[place] = _substitute(
+            encoder, images, sampler, number=batches[number], class_index=class_index, fit=fit
+        )
+    return features.reshape(*chosen.shape, encoder.dim), failures
+
+
+def _substitute(
+    encoder: TorchEncoder,
+    images: LabelledImages,
+    sampler: ClassBalancedSampler,
+    *,
+    number: int,
+    class_index: int,
+    fit: str,
+) -> NDArray[np.float32]:
+    """Feature of the first readable other image of a class."""
+    from thesis_rec.images.decoding import resize_image
+
+    for other in sampler.substitutes(number, class_index):
+        try:
+            pixels = resize_image(images.image(other), encoder.image_size, fit)
+        except ItemError:
+            continue
+        row: NDArray[np.float32] = encoder.encode(pixels[None])[0]
+        return row
+    error = f"class {images.class_names[class_index]!r} has no image that can be read."
+    raise ItemError(images.dataset_id, error, "Replace its images, or remove the class.")
+
+
+def make_shards(
+    encoder: TorchEncoder,
+    images: LabelledImages,
+    split: str,
+    *,
+    n_batches: int,
+    seed: int,
+    settings_hash: str,
+    done: Iterable[int] = (),
+    images_per_shard: int = 4096,
+    batch_size: int = 256,
+    workers: int = 0,
+    fit: str = "crop",
+) -> Iterator[tuple[str, Shard]]:
+    """Encode a split shard by shard; shards that are done already are left out.
+
+    Args:
+        encoder: The image encoder.
+        images: The split.
+        split: Its name.
+        n_batches: Number of batches, B: each gives one token per class.
+        seed: Seed of the choice of images.
+        settings_hash: Kept in every shard: tokens made otherwise are made again.
+        done: Numbers of finished shards.
+        images_per_shard: Largest number of images of a shard (but one batch at least).
+        batch_size: Images at a time.
+        workers: Processes that decode.
+        fit: What happens to images that aren't square.
+
+    Yields:
+        Key and content of each shard.
+
+    Raises:
+        ItemError: If a class has no readable image.
+    """
+    class_ids = np.unique(images.labels)
+    images = without_empty_classes(images)
+    sampler = ClassBalancedSampler(images.labels, len(images.class_names), seed)
+    ranges = batch_ranges(n_batches, len(images.class_names), images_per_shard)
+    finished = set(done)
+    for number, batches in enumerate(ranges):
+        if number in finished:
+            continue
+        features, failures = encode_tokens(
+            encoder, images, sampler, list(batches), batch_size=batch_size, workers=workers, fit=fit
+        )
+        shard = {
+            "features": features.astype(np.float16),
+            "class_ids": class_ids.astype(np.int64),
+            "class_names": np.array(images.class_names),
+            "n_images": np.int64(len(images)),
+            "encoder_id": np.array(encoder.encoder_id),
+            "settings_hash": np.array(settings_hash),
+            "shard": np.int64(number),
+            "n_shards": np.int64(len(ranges)),
+            "notes": np.array(_notes([*(images.warnings if number == 0 else ()), *failures]), dtype=np.str_),
+        }
+        yield shard_key(images.dataset_id, split, number), shard
+
+
+def _notes(failures: Sequence[Failure]) -> list[str]:
+    return [f"{failure.error}\t{failure.hint}" for failure in failures]
+
+
+def shard_notes(dataset_id: str, shard: Shard) -> list[Failure]:
+    """What was left out of a shard, as rows of the failures table."""
+    return [Failure(dataset_id, *str(note).split("\t", 1)) for note in shard.get("notes", ())]
+
+
+def finished_shards(partitions: Partitions, dataset_id: str, split: str, settings_hash: str) -> dict[int, Shard]:
+    """Shards of a split that were made with the same settings, by number."""
+    prefix = f"{dataset_id}/{split}/"
+    done: dict[int, Shard] = {}
+    for key in partitions:
+        if not key.startswith(prefix) or "/" in key[len(prefix) :]:
+            continue
+        try:
+            shard = _read(partitions, key)
+        except Exception as error:  # whatever is wrong with it, it is made again
+            logger.warning("token shard %s is unreadable and is made again (%s)", key, error)
+            continue
+        if str(shard.get("settings_hash", "")) == settings_hash:
+            done[int(shard["shard"])] = shard
+    return done
+
+
+def _read(partitions: Partitions, key: str) -> Shard:
+    value = partitions[key]
+    return value() if callable(value) else value
+
+
+def load_task_tokens(
+    partitions: Partitions, dataset_rows: Iterable[DatasetRow], split: str = "train"
+) -> dict[str, TaskTokens]:
+    """Tokens of datasets and of the sub-tasks that are selections of them.
+
+    Args:
+        partitions: Shards by key, or functions that read them.
+        dataset_rows: Rows of the manifest: datasets, sub-tasks or both. A sub-task's parents needn't be among them.
+        split: Split whose tokens are taken.
+
+    Returns:
+        Tokens by id, in the order of the rows. Rows whose shards aren't all there, or one of whose classes was left
+        out when they were made, are absent.
+    """
+    rows = list(dataset_rows)
+    needed = [row.dataset_id for row in base_rows(rows)] + [parent for row in rows for parent in row.parent]
+    keys: dict[str, list[str]] = {}
+    for key in partitions:
+        dataset_id, key_split, _ = key.rsplit("/", 2)
+        if key_split == split:
+            keys.setdefault(dataset_id, []).append(key)
+    bases: dict[str, tuple[TaskTokens, dict[int, int]]] = {}
+    for dataset_id in dict.fromkeys(needed):
+        if found := _base_tokens(partitions, sorted(keys.get(dataset_id, [])), dataset_id):
+            bases[dataset_id] = found
+    tasks: dict[str, TaskTokens] = {}
+    for row in rows:
+        if not row.is_subtask:
+            if row.dataset_id in bases:
+                tasks[row.dataset_id] = bases[row.dataset_id][0]
+        elif (tokens := _subtask_tokens(row, bases)) is not None:
+            tasks[row.dataset_id] = tokens
+    return tasks
+
+
+def _base_tokens(partitions: Partitions, keys: list[str], dataset_id: str) -> tuple[TaskTokens, dict[int, int]] | None:
+    """Tokens of a dataset and the row of each class id, or None if shards are missing."""
+    if not keys:
+        return None
+    first = _read(partitions, keys[0])
+    count = int(first.get("n_shards", len(keys)))
+    if len(keys) < count:
+        logger.warning("%s: %d of %d token shards are there; it is left out", dataset_id, len(keys), count)
+        return None
+    # More shards than that are left from an earlier run with other settings.
+    shards = [first] + [_read(partitions, key) for key in keys[1:count]]
+    if len({(str(shard["encoder_id"]), str(shard.get("settings_hash", ""))) for shard in shards}) > 1:
+        logger.warning("%s: its token shards were made with different settings; it is left out", dataset_id)
+        return None
+    features = np.concatenate([np.asarray(shard["features"], dtype=np.float32) for shard in shards])
+    features /= np.linalg.norm(features, axis=-1, keepdims=True)  # float16 rounded it
+    names = [str(name) for name in first["class_names"]]
+    tokens = TaskTokens(dataset_id, features, names, int(first["n_images"]), str(first["encoder_id"]))
+    return tokens, {int(class_id): place for place, class_id in enumerate(first["class_ids"])}
+
+
+def _subtask_tokens(row: DatasetRow, bases: Mapping[str, tuple[TaskTokens, dict[int, int]]]) -> TaskTokens | None:
+    """Tokens of a sub-task: its classes in the order of ``class_subset``."""
+    if any(parent not in bases for parent, _ in row.class_subset):
+        return None
+    if any(index not in bases[parent][1] for parent, index in row.class_subset):
+        logger.warning("%s: a class of it has no images; it is left out", row.dataset_id)
+        return None
+    parts = []
+    for parent in dict.fromkeys(parent for parent, _ in row.class_subset):
+        tokens, places = bases[parent]
+        classes = [places[index] for base, index in row.class_subset if base == parent]
+        parts.append(tokens.select_classes(classes, row.dataset_id))
+    if len(parts) == 1:
+        return parts[0]
+    mixture = TaskTokens.mixture(parts, row.dataset_id)
+    # The parts come parent by parent; the classes' order is that of the row.
+    grouped = [
+        member
+        for parent in dict.fromkeys(p for p, _ in row.class_subset)
+        for member in row.class_subset
+        if member[0] == parent
+    ]
+    order = [grouped.index(member) for member in row.class_subset]
+    if order == list(range(len(order))):
+        return mixture
+    return TaskTokens(
+        row.dataset_id,
+        mixture.features[:, order],
+        [mixture.class_names[i] for i in order],
+        mixture.n_images,
+        mixture.encoder_id,
+    )
+
+
+def tokens_of_images(
+    encoder: TorchEncoder,
+    images: LabelledImages,
+    n_batches: int = 8,
+    seed: int = 0,
+    *,
+    batch_size: int = 256,
+    workers: int = 0,
+    fit: str = "crop",
+    warnings: list[Failure] | None = None,
+) -> TaskTokens:
+    """Tokens of one split at once, in memory: the path of a dataset that is recommended for, never stored.
+
+    Args:
+        encoder: The image encoder.
+        images: The split; classes without an image are left out.
+        n_batches: Number of batches, B.
+        seed: Seed of the choice of images.
+        batch_size: Images at a time.
+        workers: Processes that decode.
+        fit: What happens to images that aren't square.
+        warnings: List to which images that were replaced are added.
+
+    Returns:
+        The tokens, (B, C, D).
+
+    Raises:
+        ItemError: If a class has no readable image.
+    """
+    images = without_empty_classes(images)
+    sampler = ClassBalancedSampler(images.labels, len(images.class_names), seed)
+    features, failures = encode_tokens(
+        encoder, images, sampler, list(range(n_batches)), batch_size=batch_size, workers=workers, fit=fit
+    )
+    if warnings is not None:
+        warnings.extend(failures)
+    return TaskTokens(images.dataset_id, features, images.class_names, len(images), encoder.encoder_id)

@@ -1,0 +1,111 @@
+"""Nodes of the pipeline dataset_features."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thesis_rec.errors import check_failures, failures_frame
+from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
+
+Partitions = dict[str, Callable[[], Any]]
+
+
+def encode_datasets(
+    dataset_manifest: pd.DataFrame,
+    existing_dataset_tokens: Partitions,
+    parameters: DatasetFeaturesParameters,
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Encode this shard's datasets; what is finished already is kept.
+
+    Yields:
+        New token shards by key, and outcomes by dataset, as they come: both are saved at once.
+    """
+    from thesis_rec.encoders import encoder_id, load_encoder
+    from thesis_rec.images.extraction import TokenSettings, extract_tokens
+    from thesis_rec.images.loading import ImageLimits
+
+    limits = ImageLimits(
+        n_per_class=parameters.n_per_class,
+        fit=parameters.fit,
+        max_pixels=parameters.max_pixels,
+        streaming=parameters.streaming,
+        max_streamed=parameters.max_streamed,
+        seed=parameters.seed,
+    )
+    settings = TokenSettings(
+        encoder_id=encoder_id(parameters.encoder),
+        splits=parameters.splits,
+        batches=parameters.batches,
+        seed=parameters.seed,
+        limits=limits,
+        images_per_shard=parameters.images_per_shard,
+        batch_size=parameters.batch_size,
+        workers=parameters.workers,
+        precision=parameters.precision,
+    )
+    # An empty chunk first: the folders exist even when no dataset is usable.
+    yield {}, {}
+    yield from extract_tokens(
+        _selected_rows(dataset_manifest, parameters),
+        Path(parameters.images_root).expanduser(),
+        settings,
+        existing_dataset_tokens,
+        lambda: load_encoder(parameters.encoder, parameters.device, parameters.precision),
+    )
+
+
+def join_dataset_failures(dataset_manifest: pd.DataFrame, dataset_outcomes: Partitions) -> pd.DataFrame:
+    """The failures table: unusable rows of the manifest, failed datasets, skipped images."""
+    from thesis_rec.images.extraction import outcome_failures
+    from thesis_rec.images.manifest import read_dataset_manifest
+
+    rows, failures = read_dataset_manifest(dataset_manifest)
+    known = {row.dataset_id for row in rows}
+    for dataset_id, read in dataset_outcomes.items():
+        if dataset_id in known:
+            failures += outcome_failures(dataset_id, read())
+    return failures_frame(failures, key="dataset_id")
+
+
+def evaluate_encoder(
+    dataset_manifest: pd.DataFrame, dataset_tokens: Partitions, parameters: DatasetFeaturesParameters
+) -> dict[str, Any]:
+    """Nearest-class-mean and zero-shot accuracy of the image encoder on every dataset."""
+    from thesis_rec.encoders import load_encoder
+    from thesis_rec.encoders.evaluation import evaluate_tokens
+    from thesis_rec.images.tokens import load_task_tokens
+
+    rows = _selected_rows(dataset_manifest, parameters)
+    train = load_task_tokens(dataset_tokens, rows, "train")
+    tested = load_task_tokens(dataset_tokens, rows, "test") if "test" in parameters.splits else {}
+    if not train:
+        return {"encoder_id": None, "datasets": {}, "mean": {}}
+    encoder = load_encoder(parameters.encoder, parameters.device)
+    return evaluate_tokens(encoder, train, tested, parameters.prompts)
+
+
+def check_dataset_features(
+    dataset_manifest: pd.DataFrame,
+    dataset_tokens: Partitions,
+    dataset_failures: pd.DataFrame,
+    parameters: DatasetFeaturesParameters,
+) -> None:
+    """Stop if no dataset could be encoded, or any failed and ``strict`` is set.
+
+    Raises:
+        NothingSucceeded: With the first failures.
+    """
+    encoded = {key.rsplit("/", 2)[0] for key in dataset_tokens}
+    succeeded = sum(row.dataset_id in encoded for row in _selected_rows(dataset_manifest, parameters))
+    check_failures(dataset_failures, succeeded, parameters.strict, "datasets")
+
+
+def _selected_rows(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesParameters) -> list[Any]:
+    """The rows with images of their own that this job encodes."""
+    from thesis_rec.images.extraction import spread
+    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
+
+    rows, _ = read_dataset_manifest(dataset_manifest)
+    return parameters.shard.select(spread(base_rows(rows), parameters.max_datasets))
