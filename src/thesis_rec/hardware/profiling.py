@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def profile_backbone(
                 for batch_size in batch_sizes:
                     images = _images(backbone, batch_size, device, precision)
                     try:
-                        times, memory = measure_calls(lambda x=images: backbone.features(x), device, settings)
+                        times, memory = measure_calls(partial(backbone.features, images), device, settings)
                     except RuntimeError as error:  # also torch's out-of-memory error
                         errors.append(f"{precision}, batch {batch_size}: {error}")
                         continue

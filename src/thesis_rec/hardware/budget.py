@@ -1,0 +1,190 @@
+"""What a user's hardware and rules allow, which limit excludes a model, and what to relax when nothing is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from thesis_rec.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits on a model; None and empty mean no limit.
+
+    Attributes:
+        max_latency_ms: Milliseconds of one call of ``batch_size`` images.
+        min_throughput: Images per second.
+        max_memory_mb: MiB of weights and one call's intermediate results.
+        max_parameters: Number of weights.
+        device: Device identifier, part of one, or ``here`` for the present machine.
+        batch_size: Images in a call.
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+        licences: Licences that are allowed, in any case of letters.
+        families: Architecture families that are allowed.
+    """
+
+    max_latency_ms: float | None = None
+    min_throughput: float | None = None
+    max_memory_mb: float | None = None
+    max_parameters: float | None = None
+    device: str = "here"
+    batch_size: int = 1
+    precision: str = "fp32"
+    licences: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in LIMITS:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"{name} is {value} but must be greater than 0.")
+        if self.batch_size < 1:
+            raise ConfigurationError(f"batch_size is {self.batch_size} but must be at least 1.")
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits that are set, by name."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in named.items() if name in (*LIMITS, *RULES) and value not in (None, ())}
+
+    @property
+    def needs_clock(self) -> bool:
+        """Whether a limit can only be checked by measuring."""
+        return self.max_latency_ms is not None or self.min_throughput is not None or self.max_memory_mb is not None
+
+
+#: Numeric limits: the figure that each is held against, on its safe side, and whether it is an upper limit.
+LIMITS: dict[str, tuple[str, bool]] = {
+    "max_latency_ms": ("latency_ms_safe", True),
+    "min_throughput": ("throughput_safe", False),
+    "max_memory_mb": ("memory_mb_safe", True),
+    "max_parameters": ("n_parameters", True),
+}
+
+RULES = {"licences": "licence", "families": "family"}
+
+
+def excesses(figures: pd.DataFrame, budget: Budget) -> pd.DataFrame:
+    """By which factor each model breaks each limit that is set.
+
+    Args:
+        figures: One row per model with the columns that ``LIMITS`` and ``RULES`` name.
+        budget: The limits.
+
+    Returns:
+        One column per limit; values up to 1 keep it, infinity breaks a rule or stands for an unknown figure.
+    """
+    found: dict[str, Any] = {}
+    for name, limit in budget.limits.items():
+        if name in LIMITS:
+            column, upper = LIMITS[name]
+            value = figures[column].astype(float)
+            found[name] = (value / limit if upper else limit / value).fillna(np.inf)
+        else:
+            allowed = {item.lower() for item in limit}
+            found[name] = np.where(figures[RULES[name]].astype(str).str.lower().isin(allowed), 0.0, np.inf)
+    return pd.DataFrame(found, index=figures.index)
+
+
+def feasible(figures: pd.DataFrame, budget: Budget) -> tuple[NDArray[np.bool_], pd.Series]:
+    """Which models keep every limit, and what excludes the others.
+
+    Args:
+        figures: As for :func:`excesses`.
+        budget: The limits.
+
+    Returns:
+        (M,) mask, and for each model the limits that it breaks, joined by ``, `` (empty for feasible ones).
+    """
+    excess = excesses(figures, budget)
+    broken = excess.to_numpy(float).reshape(len(figures), -1) > 1
+    reasons = [", ".join(str(name) for name in excess.columns[row]) for row in broken]
+    return np.asarray(~broken.any(axis=1)), pd.Series(reasons, index=figures.index, dtype=object)
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """A smallest change of the limits under which a model fits.
+
+    Attributes:
+        changes: New value of each limit that has to change.
+        model_ids: The models that fit then.
+        factor: Largest relative change among the limits.
+    """
+
+    changes: dict[str, Any]
+    model_ids: list[str]
+    factor: float
+
+    def __str__(self) -> str:
+        changed = " and ".join(f"--{name.replace('_', '-')} {_shown(value)}" for name, value in self.changes.items())
+        return f"{changed} (then {', '.join(self.model_ids[:3])} fits)"
+
+
+def closest_relaxations(figures: pd.DataFrame, budget: Budget) -> list[Relaxation]:
+    """The smallest changes of the limits under which something fits, smallest first.
+
+    For each limit alone: the value at which the first model fits while the others stay. Then the model whose largest
+    excess over all numeric limits is smallest, with all the limits that it needs. A rule (licence, family) is only
+    relaxed alone, to the values that the models which keep the other limits have.
+
+    Args:
+        figures: As for :func:`excesses`, with ``model_id``.
+        budget: The limits, under which nothing fits.
+
+    Returns:
+        Nothing when there is no model that any change would let in.
+    """
+    excess = excesses(figures, budget)
+    found: list[Relaxation] = []
+    for name in excess.columns:
+        others = figures[(excess.drop(columns=name) <= 1).all(axis=1)]
+        if others.empty:
+            continue
+        if name in RULES:
+            values = tuple(sorted(set(others[RULES[name]].astype(str))))
+            found.append(Relaxation({name: values}, others["model_id"].tolist(), np.inf))
+            continue
+        column, upper = LIMITS[name]
+        known = others[np.isfinite(others[column].astype(float))]
+        if known.empty:
+            continue
+        value = float(known[column].min() if upper else known[column].max())
+        fits = known[known[column] <= value] if upper else known[known[column] >= value]
+        change = {name: _rounded(value, upper)}
+        found.append(Relaxation(change, fits["model_id"].tolist(), _factor(budget, name, value)))
+    numeric = [str(name) for name in excess.columns if name in LIMITS]
+    allowed = np.flatnonzero(np.isfinite(excess.to_numpy(float)).all(axis=1))
+    if len(numeric) > 1 and len(allowed):
+        by_limit = excess[numeric].to_numpy(float)
+        best = int(allowed[by_limit[allowed].max(axis=1).argmin()])
+        model = figures.iloc[best]
+        broken = [name for name, factor in zip(numeric, by_limit[best], strict=True) if factor > 1]
+        if len(broken) > 1:
+            changes = {name: _rounded(float(model[LIMITS[name][0]]), LIMITS[name][1]) for name in broken}
+            found.append(Relaxation(changes, [str(model["model_id"])], float(by_limit[best].max())))
+    return sorted(found, key=lambda relaxation: relaxation.factor)
+
+
+def _factor(budget: Budget, name: str, value: float) -> float:
+    limit = float(getattr(budget, name))
+    return value / limit if LIMITS[name][1] else limit / value
+
+
+def _rounded(value: float, upper: bool) -> float:
+    """Three digits, on the side on which the model still fits."""
+    if value == 0 or not np.isfinite(value):
+        return value
+    digits = 2 - int(np.floor(np.log10(abs(value))))
+    step = 10.0**-digits
+    rounded = np.ceil(value / step * (1 - 1e-9)) if upper else np.floor(value / step * (1 + 1e-9))
+    return float(round(rounded * step, max(digits, 0)))
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thesis_rec.errors import ConfigurationError
+from thesis_rec.hardware.budget import Budget, closest_relaxations, excesses, feasible
+
+
+def table() -> pd.DataFrame:
+    return pd.DataFrame({
+        "model_id": ["small", "middle", "large", "unmeasured"],
+        "latency_ms_safe": [1.0, 4.0, 9.0, np.nan],
+        "throughput_safe": [1000.0, 250.0, 111.0, np.nan],
+        "memory_mb_safe": [10.0, 20.0, 200.0, np.nan],
+        "n_parameters": [1e4, 1e5, 1e6, 1e5],
+        "licence": ["MIT", "apache-2.0", "unknown", "mit"],
+        "family": ["resnet", "vit", "vit", "resnet"],
+    })
+
+
+def test_no_limit_lets_everything_in():
+    mask, reasons = feasible(table(), Budget())
+    assert mask.all()
+    assert reasons.eq("").all()
+    assert excesses(table(), Budget()).shape[1] == 0
+
+
+def test_each_limit_excludes_and_is_named():
+    mask, reasons = feasible(table(), Budget(max_latency_ms=4, max_memory_mb=15))
+    assert mask.tolist() == [True, False, False, False]
+    assert reasons.tolist() == ["", "max_memory_mb", "max_latency_ms, max_memory_mb", "max_latency_ms, max_memory_mb"]
+    assert feasible(table(), Budget(min_throughput=200))[0].tolist() == [True, True, False, False]
+    assert feasible(table(), Budget(max_parameters=1e5))[0].tolist() == [True, True, False, True]
+    assert feasible(table(), Budget(licences=("mit",)))[0].tolist() == [True, False, False, True]
+    assert feasible(table(), Budget(families=("ViT",)))[0].tolist() == [False, True, True, False]
+
+
+def test_relaxing_one_limit_is_enough():
+    found = closest_relaxations(table(), Budget(max_latency_ms=0.5, licences=("mit",)))
+    assert found[0].changes == {"max_latency_ms": 1.0}
+    assert found[0].model_ids == ["small"]
+    assert found[0].factor == pytest.approx(2.0)
+    assert str(found[0]) == "--max-latency-ms 1 (then small fits)"
+
+
+def test_a_rule_is_relaxed_to_what_the_fitting_models_have():
+    found = closest_relaxations(table(), Budget(max_latency_ms=5, licences=("bsd-3",)))
+    assert found[-1].changes == {"licences": ("MIT", "apache-2.0")}
+    assert found[-1].model_ids == ["small", "middle"]
+    assert "--licences MIT apache-2.0" in str(found[-1])
+
+
+def test_several_limits_are_relaxed_together_when_one_is_not_enough():
+    found = closest_relaxations(table(), Budget(max_latency_ms=0.1, max_parameters=1e3))
+    assert [relaxation.changes for relaxation in found] == [{"max_latency_ms": 1.0, "max_parameters": 10000.0}]
+    assert found[0].factor == pytest.approx(10.0)
+
+
+def test_nothing_can_be_relaxed_when_nothing_is_known():
+    unknown = table().iloc[[3]].assign(n_parameters=np.nan)
+    assert closest_relaxations(unknown, Budget(max_latency_ms=1)) == []
+
+
+@given(
+    st.floats(0.01, 100), st.floats(0.01, 1e5), st.floats(0.01, 1e4), st.floats(1, 1e8),
+)  # fmt: skip
+def test_the_relaxed_budget_lets_the_named_models_in(latency, throughput, memory, parameters):
+    budget = Budget(latency, throughput, memory, parameters)
+    figures = table()
+    if feasible(figures, budget)[0].any():
+        return
+    found = closest_relaxations(figures, budget)
+    assert found
+    for relaxation in found:
+        changed = Budget(**{**budget.limits, **relaxation.changes})
+        mask, _ = feasible(figures, changed)
+        assert set(relaxation.model_ids) <= set(figures["model_id"][mask])
+
+
+def test_impossible_limits_are_refused():
+    with pytest.raises(ConfigurationError, match="max_latency_ms is -1"):
+        Budget(max_latency_ms=-1)
+    with pytest.raises(ConfigurationError, match="batch_size"):
+        Budget(batch_size=0)
+    assert not Budget(max_parameters=5).needs_clock
+    assert Budget(max_memory_mb=5).needs_clock

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from thesis_rec.hardware.prediction import (
+    UNKNOWN_CONTEXT_FACTOR,
+    context_tables,
+    figures,
+    fit_log_figure,
+    fold_groups,
+    safe_margin,
+)
+
+
+def fabricate(n_families: int = 8, each: int = 10, noise: float = 0.05, seed: int = 0):
+    """Models whose latency follows physics (launches plus arithmetic) with an efficiency of their family."""
+    rng = np.random.default_rng(seed)
+    rows, models = [], []
+    for family in range(n_families):
+        efficiency = np.exp(rng.normal(0, 0.3))
+        for member in range(each):
+            operations = rng.integers(20, 200)
+            macs = np.exp(rng.uniform(np.log(1e6), np.log(1e9)))
+            parameters = macs / rng.uniform(20, 60)
+            model_id = f"f{family}_{member}"
+            models.append({"model_id": model_id, "family": f"f{family}", "n_parameters": parameters})
+            for device, rate, launch in (("cpu_a", 1e7, 0.005), ("cuda_b", 1e9, 0.01)):
+                for batch in (1, 32):
+                    latency = (launch * operations + batch * macs / rate) * efficiency * np.exp(rng.normal(0, noise))
+                    rows.append({
+                        "model_id": model_id, "device": device, "precision": "fp32", "batch_size": batch,
+                        "latency_ms_p50": latency, "latency_ms_p50_high": latency * 1.02,
+                        "peak_memory_mb": parameters * 4e-6 + batch * macs * 1e-8,
+                        "n_parameters": parameters, "macs": macs, "activation_mb": macs * 1e-8,
+                        "n_operations": operations,
+                    })  # fmt: skip
+    return pd.DataFrame(rows), pd.DataFrame(models)
+
+
+def test_measured_figures_are_passed_on_and_marked():
+    profiles, models = fabricate()
+    found = figures(profiles, models, "cpu_a")
+    exact = profiles[(profiles["device"] == "cpu_a") & (profiles["batch_size"] == 1)]
+    np.testing.assert_allclose(found["latency_ms"], exact["latency_ms_p50"])
+    np.testing.assert_allclose(found["latency_ms_safe"], exact["latency_ms_p50_high"])
+    np.testing.assert_allclose(found["throughput"], 1000 / exact["latency_ms_p50"])
+    assert found["basis"].eq("measured").all()
+    assert found["model_id"].tolist() == models["model_id"].tolist()
+
+
+def test_held_out_families_are_predicted_from_the_other_device_within_the_margin():
+    profiles, models = fabricate()
+    violations, covered, errors = 0, [], []
+    for family in models["family"].unique():
+        held_out = models["family"] == family
+        hidden = profiles["model_id"].isin(models["model_id"][held_out]) & (profiles["device"] == "cuda_b")
+        found = figures(profiles[~hidden], models, "cuda_b").set_index("model_id")
+        truth = profiles[(profiles["device"] == "cuda_b") & (profiles["batch_size"] == 1)]
+        truth = truth.set_index("model_id")["latency_ms_p50"]
+        new = found[found["basis"] == "predicted"]
+        assert set(new.index) == set(models["model_id"][held_out])
+        actual = truth.reindex(new.index)
+        covered.append((actual <= new["latency_ms_safe"]).mean())
+        assert (new["latency_ms_low"] <= new["latency_ms"]).all()
+        errors.append(np.abs(np.log(actual / new["latency_ms"])).mean())
+        budget = truth.quantile(0.5)
+        chosen = new[new["latency_ms_safe"] <= budget]
+        violations += int((truth.reindex(chosen.index) > budget).sum())
+    assert np.mean(covered) >= 0.9
+    assert violations <= 1
+    assert np.mean(errors) < 0.35
+
+
+def test_counts_alone_are_the_fallback():
+    profiles, models = fabricate()
+    new = pd.DataFrame({"model_id": ["new"], "family": ["f9"], "n_parameters": [1e6]})
+    found = figures(profiles, pd.concat([models, new], ignore_index=True), "cpu_a").iloc[-1]
+    assert found["basis"] == "predicted"
+    assert found["latency_ms_low"] < found["latency_ms"] < found["latency_ms_safe"]
+    # Parameters alone say little: the interval has to be wide.
+    assert found["latency_ms_safe"] / found["latency_ms"] > 1.5
+
+
+def test_a_model_of_which_nothing_is_known_stays_unknown():
+    profiles, models = fabricate()
+    new = pd.DataFrame({"model_id": ["new"], "family": ["f9"], "n_parameters": [np.nan]})
+    found = figures(profiles, pd.concat([models, new], ignore_index=True), "cpu_a").iloc[-1]
+    assert found["basis"] == "unknown"
+    assert np.isnan(found["latency_ms_safe"])
+
+
+def test_an_unknown_device_takes_the_closest_with_a_wide_margin():
+    profiles, models = fabricate()
+    found = figures(profiles, models, "cpu_other")
+    like = figures(profiles, models, "cpu_a")
+    np.testing.assert_allclose(found["latency_ms"], like["latency_ms"])
+    np.testing.assert_allclose(found["latency_ms_safe"], UNKNOWN_CONTEXT_FACTOR * like["latency_ms"])
+    assert found["basis"].eq("predicted").all()
+    # A few measurements on the device itself shift the rest and narrow the margin.
+    few = profiles[(profiles["device"] == "cpu_a") & profiles["model_id"].isin(["f0_0", "f1_0", "f2_0"])]
+    few = few.assign(device="cpu_other", latency_ms_p50=3 * few["latency_ms_p50"], latency_ms_p50_high=np.nan)
+    found = figures(pd.concat([profiles, few]), models, "cpu_other").set_index("model_id")
+    np.testing.assert_allclose(found.loc["f3_3", "latency_ms"], 3 * like.set_index("model_id").loc["f3_3", "latency_ms"])
+    assert found.loc["f3_3", "latency_ms_safe"] / found.loc["f3_3", "latency_ms"] == pytest.approx(2.0)
+    assert found.loc["f0_0", "basis"] == "measured"
+
+
+def test_nothing_profiled_at_all():
+    profiles, models = fabricate()
+    found = figures(profiles.iloc[:0], models, "cpu_a")
+    assert found["basis"].eq("unknown").all()
+    np.testing.assert_allclose(found["n_parameters"], models["n_parameters"])
+
+
+def test_batch_sizes_between_and_beyond_measured_ones():
+    rows = pd.DataFrame({
+        "model_id": "m", "device": "d", "precision": "fp32", "batch_size": [1, 8, 32],
+        "latency_ms_p50": [1.0, 8.0, 20.0], "peak_memory_mb": [2.0, 9.0, 33.0],
+    })  # fmt: skip
+    at_16 = context_tables(rows, 16)["d", "fp32"].loc["m"]
+    assert at_16["latency_ms_p50"] == pytest.approx(8 + 8 * 0.5)
+    assert at_16["latency_ms_p50_safe"] == 20.0
+    assert not at_16["exact"]
+    at_64 = context_tables(rows, 64)["d", "fp32"].loc["m"]
+    assert at_64["latency_ms_p50"] == pytest.approx(36.0)
+    assert at_64["latency_ms_p50_safe"] == pytest.approx(40.0)
+    one = context_tables(rows.iloc[:1], 4)["d", "fp32"].loc["m"]
+    assert one["latency_ms_p50"] == one["latency_ms_p50_safe"] == 4.0
+    models = pd.DataFrame({"model_id": ["m"], "family": ["f"]})
+    assert figures(rows, models, "d", batch_size=16)["basis"].tolist() == ["interpolated"]
+
+
+def test_the_regression_is_ridge_in_closed_form():
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=40)
+    fit = fit_log_figure(x, y, np.zeros(40), np.repeat(list("abcd"), 10).astype(object), (0, 2))
+    z = (x[:, [0, 2]] - x[:, [0, 2]].mean(0)) / x[:, [0, 2]].std(0)
+    references = [Ridge(alpha=penalty * 40).fit(z, y).predict(z) for penalty in (1e-3, 1e-2, 1e-1, 1.0)]
+    assert any(np.allclose(fit.predict(x, np.zeros(40)), reference) for reference in references)
+
+
+def test_margins_hold_after_choosing():
+    """Choosing on plain predictions breaks budgets; with the margin the share stays below alpha on new models."""
+    rng = np.random.default_rng(1)
+    plain = broken = chosen = 0
+    for _ in range(60):
+        actual = rng.normal(0, 1, 300)
+        predicted = actual + rng.normal(0, 0.3, 300)
+        margin = safe_margin(predicted[:150], actual[:150])
+        for budget in (-0.5, 0.0, 0.5):
+            for added in (0.0, margin):
+                admitted = np.flatnonzero(predicted[150:] + added <= budget) + 150
+                closest = admitted[np.argsort(-predicted[admitted])[:5]]
+                count = int((actual[closest] > budget).sum())
+                if added:
+                    broken, chosen = broken + count, chosen + len(closest)
+                else:
+                    plain += count
+    assert plain / chosen > 0.2
+    assert broken / chosen < 0.06
+
+
+def test_margin_is_never_negative_and_covers_the_conformal_quantile():
+    errors = np.linspace(-1, 0.5, 99)
+    assert safe_margin(np.zeros(99), errors) >= np.sort(errors)[94]
+    assert safe_margin(np.zeros(20), -np.ones(20)) == 0.0
+
+
+def test_folds_take_the_place_of_too_few_families():
+    assert fold_groups(np.array(["a", "b", "c", "a"], dtype=object)).tolist() == [0, 1, 2, 0]
+    assert fold_groups(np.array(["a"] * 25, dtype=object)).max() == 9
