@@ -161,11 +161,12 @@ def _tissue(kind: str, n: int, rng: Rng) -> Array:
     if kind in ("muscle", "stroma"):
         image = canvas.over(image, canvas.smoothstep(fibre * 0.5 + 0.3) * (0.6 if kind == "muscle" else 0.85), pink * 0.72 if kind == "muscle" else white)
     elif kind == "fat":
-        image = canvas.over(image, canvas.smoothstep(1.6 - np.abs(canvas.smooth_noise(n, rng, 3)) * -3), white)
+        image = canvas.over(image, canvas.smoothstep(np.abs(canvas.smooth_noise(n, rng, 3)) * 5) * 0.95, white)
     elif kind == "cartilage":
         image = image * 0.85 + violet * 0.15
     elif kind == "gland":
-        image = canvas.over(image, canvas.cover((np.hypot(u, v) - 0.38) * 0.7), white)
+        x, y = x - canvas.uniform(rng, -0.4, 0.4, n), y - canvas.uniform(rng, -0.4, 0.4, n)
+        image = canvas.over(image, canvas.cover(np.hypot(x, y * canvas.uniform(rng, 0.8, 1.3, n)) - canvas.uniform(rng, 0.2, 0.45, n)), white)
     elif kind == "debris":
         image = canvas.over(image, canvas.smoothstep(coarse + 0.2), white * 0.95)
         image = canvas.over(image, (fine > 1).astype(np.float32) * 0.5, violet)
@@ -204,7 +205,7 @@ TASKS = family(
         ("outline", "lighting", "Which form the red cells have.", OUTLINES, by_class(_outline, OUTLINES)),
         ("density", "noise", "How many nuclei glow.", [f"density_{k}" for k in range(6)], by_class(_density, range(6))),
         ("bacteria", "low_contrast", "How the bacteria are arranged.", ARRANGEMENTS, by_class(_arrangement, ARRANGEMENTS)),
-        ("tissue", "plain", "Which tissue it is.", TISSUES, by_class(_tissue, TISSUES)),
+        ("tissue", "blur", "Which tissue it is.", TISSUES, by_class(_tissue, TISSUES)),
         ("tissue_grey", "grey", "Which tissue it is, without colour.", TISSUES, by_class(_tissue, TISSUES)),
         ("stained", "occlusion", "Which share of the cells is stained.", [f"share_{k}" for k in range(6)], by_class(_ripeness, range(6))),
     ],

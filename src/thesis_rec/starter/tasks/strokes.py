@@ -15,7 +15,7 @@ POINTS = 26
 
 # Skeletons on a 0..10 board, x to the right, y down; "/" lifts the pen. The writer's hand is added by `_write`.
 DIGITS = {
-    "zero": "5,0 2,2 1,5 2,8 5,10 8,8 9,5 8,2 5,0",
+    "zero": "5,0 2,1 1,5 2,9 5,10 8,9 9,5 8,1 5,0",
     "one": "3,2 5,0 5,5 5,10",
     "two": "2,2 4,0 7,0 8,3 6,6 2,10 5,10 9,10",
     "three": "2,1 5,0 8,2 7,4 4,5 7,5 8,8 5,10 2,9",
