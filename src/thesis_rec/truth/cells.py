@@ -149,7 +149,7 @@ class ImageBank:
             (N, D) float32 features, and (N, Z) float32 probabilities of the source classes or None without a head.
 
         Raises:
-            ItemError: If the model fails or gives features that aren't finite.
+            ItemError: If the features aren't vectors of finite numbers.
         """
         backbone.network.to(self.device).eval()
         mean = torch.tensor(backbone.mean, device=self.device).view(1, 3, 1, 1) * 255
@@ -302,7 +302,7 @@ class Bench:
             Records, scores and responses.
 
         Raises:
-            ItemError: If the model fails on the images or its features aren't finite.
+            ItemError: If the features aren't vectors of finite numbers.
         """
         started = time.perf_counter()
         features, probabilities = self.bank.features(backbone, self.settings.batch_size)
@@ -358,7 +358,7 @@ class Bench:
                 }
             ),
         ]
-        records = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+        records = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
         records = records.assign(
             model_id=model_id, protocol="linear_probe", metric="accuracy", source=self.settings.source
         )
@@ -473,7 +473,8 @@ def measure_model(
         Records, scores and responses.
 
     Raises:
-        ItemError: If the model fails on the images.
+        ItemError: If images aren't uint8 RGB, or the features aren't vectors of finite numbers.
+        ValueError: If a task can't be measured (fewer than two classes, a class without images).
     """
     bank = images if isinstance(images, ImageBank) else ImageBank(images, device)
     return bank.bench(tasks, reference, settings or TruthSettings()).measure(backbone)

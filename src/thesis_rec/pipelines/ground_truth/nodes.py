@@ -1,0 +1,242 @@
+"""Nodes of the pipeline ``ground_truth``."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thesis_rec.errors import Failure, check_failures, failures_frame
+from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
+
+logger = logging.getLogger(__name__)
+
+RECORD_COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source"]
+SCORE_COLUMNS = ["model_id", "dataset_id", "method", "value", "seconds", "source"]
+
+Tables = dict[str, Callable[[], pd.DataFrame]]
+
+
+def load_ground_truth_images(
+    dataset_manifest: pd.DataFrame, parameters: GroundTruthParameters
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Load the images of all datasets that are measured, and of the reference tasks.
+
+    Args:
+        dataset_manifest: Rows of datasets and sub-tasks.
+        parameters: Which datasets, and how many images of each.
+
+    Returns:
+        ``TaskImages`` by dataset id, and the datasets that could not be used.
+    """
+    from thesis_rec.images.loading import ImageLimits, load_task_images
+    from thesis_rec.truth.measuring import impossible_subtasks
+
+    rows, failures = _selected_datasets(dataset_manifest, parameters)
+    limits = ImageLimits(
+        n_per_class=parameters.images.n_per_class, size=parameters.images.size, seed=parameters.images.seed
+    )
+    by_id = {row.dataset_id: row for row in rows}
+    images: dict[str, Any] = {}
+    for row in rows:
+        if row.is_subtask:
+            continue
+        try:
+            images[row.dataset_id] = load_task_images(row, Path(parameters.images_root), limits, warnings=failures)
+        except Exception as error:
+            # Image libraries raise anything at all for bad files; one dataset must not stop the others.
+            failures.append(Failure.of(row.dataset_id, error, "Check its files and its row in the dataset manifest."))
+    for name in _reference(parameters):
+        if name not in by_id:
+            images[name] = _generated(name)
+    failures.extend(impossible_subtasks(rows, images))
+    return images, failures_frame(failures, "dataset_id")
+
+
+def measure_models(
+    model_manifest: pd.DataFrame,
+    dataset_manifest: pd.DataFrame,
+    images: dict[str, Any],
+    existing: Tables,
+    parameters: GroundTruthParameters,
+) -> Iterator[dict[str, pd.DataFrame]]:
+    """Measure this shard's models on all tasks; what was measured before is kept.
+
+    Args:
+        model_manifest: Rows of models.
+        dataset_manifest: Rows of datasets and sub-tasks.
+        images: Images of the base tasks.
+        existing: Tables of earlier runs.
+        parameters: What is measured, and how.
+
+    Yields:
+        Tables by ``<model id>/<part>``, saved as they come.
+    """
+    from thesis_rec.truth.measuring import measure_zoo, measured_tasks, weights_fingerprint
+    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.manifest import read_manifest
+    from thesis_rec.zoo.sources import hub_cache_folder, locate
+
+    models, _ = read_manifest(model_manifest)
+    wanted = set(parameters.models)
+    with_network = [row for row in models if row.loader != "local" and (not wanted or row.model_id in wanted)]
+    rows, _ = _selected_datasets(dataset_manifest, parameters)
+    tasks = measured_tasks(rows, images)
+    root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
+    device = _device(parameters.device)
+    yield from measure_zoo(
+        parameters.shard.select(with_network),
+        load=lambda row: load_backbone(row, root, device, cache),
+        fingerprint=lambda row: weights_fingerprint(locate(row, root, cache, build=True)),
+        campaign=_campaign(parameters, images, tasks, device),
+        existing=existing,
+    )
+
+
+def join_measurements(
+    cells: Tables, model_manifest: pd.DataFrame, parameters: GroundTruthParameters
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
+    """Join the tables of all models, those measured by other shards and earlier runs included.
+
+    Args:
+        cells: Tables by ``<model id>/<part>``.
+        model_manifest: Models that count; tables of others are left out.
+        parameters: Which models were asked for.
+
+    Returns:
+        Performance records, transferability scores, responses and failures.
+    """
+    from thesis_rec.truth.measuring import join_part, join_responses
+    from thesis_rec.zoo.manifest import read_manifest
+
+    rows, unusable = read_manifest(model_manifest)
+    models = [row.model_id for row in rows]
+    hint = "Correct the parameter ground_truth.models or the manifest."
+    known = {row.model_id for row in rows if row.loader != "local"} | {failure.item for failure in unusable}
+    for name in sorted(set(parameters.models) - known):
+        unusable.append(Failure(name, "is no model of the manifest that has a network.", hint))
+    records = pd.concat(
+        [join_part(cells, models, protocol, RECORD_COLUMNS) for protocol in ("linear_probe", "fine_tune")],
+        ignore_index=True,
+    ).astype({"value": float, "seed": int, "n_train": int})
+    scores = join_part(cells, models, "transferability", SCORE_COLUMNS).astype({"value": float, "seconds": float})
+    failed = join_part(cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
+    failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
+    return records, scores, join_responses(cells, models), failures
+
+
+def check_ground_truth(
+    measured_performance: pd.DataFrame,
+    failures: pd.DataFrame,
+    dataset_failures: pd.DataFrame,
+    parameters: GroundTruthParameters,
+) -> dict[str, Any]:
+    """Raise when nothing was measured (or anything failed, with ``strict``); else summarise the tables.
+
+    Args:
+        measured_performance: Records of all models.
+        failures: Models that failed.
+        dataset_failures: Datasets that failed, and single images that were skipped.
+        parameters: Whether a single failure is an error.
+
+    Returns:
+        Counts, and for each protocol its noise ceiling and variance components where there are repeats.
+
+    Raises:
+        NothingSucceeded: If no cell was measured, or something failed and ``strict`` is set.
+    """
+    from thesis_rec.truth.noise import noise_ceiling, variance_components
+
+    check_failures(dataset_failures, measured_performance["dataset_id"].nunique(), parameters.strict, "datasets")
+    check_failures(failures, measured_performance["model_id"].nunique(), parameters.strict, "models")
+    summary: dict[str, Any] = {
+        "models": int(measured_performance["model_id"].nunique()),
+        "datasets": int(measured_performance["dataset_id"].nunique()),
+        "records": len(measured_performance),
+        "failed_models": len(failures),
+        "noise_ceiling": {},
+        "variance_components": {},
+    }
+    for protocol in sorted(measured_performance["protocol"].unique()):
+        ceiling = noise_ceiling(measured_performance, protocol, seed=parameters.seed)
+        summary["noise_ceiling"][protocol] = ceiling if ceiling["n"] else None
+        try:
+            components = variance_components(measured_performance, protocol).as_dict()
+        except ValueError as error:
+            logger.info("no variance components: %s", error)
+            components = None
+        summary["variance_components"][protocol] = components
+    return summary
+
+
+def _selected_datasets(manifest: pd.DataFrame, parameters: GroundTruthParameters) -> tuple[list[Any], list[Failure]]:
+    """Rows to measure and the bases that their sub-tasks need, without reference tasks; and unusable rows."""
+    from thesis_rec.images.manifest import read_dataset_manifest
+
+    rows, failures = read_dataset_manifest(manifest)
+    wanted = set(parameters.datasets)
+    if wanted:
+        failures = [failure for failure in failures if failure.item in wanted]
+        hint = "Correct the parameter ground_truth.datasets or the manifest."
+        known = {row.dataset_id for row in rows} | {failure.item for failure in failures}
+        failures += [Failure(name, "is no dataset of the manifest.", hint) for name in sorted(wanted - known)]
+        # A sub-task that is asked for by name is measured whatever `subtasks` says.
+        chosen = [row for row in rows if row.dataset_id in wanted]
+        parents = {base for row in chosen for base in row.parent}
+        return [row for row in rows if row.dataset_id in wanted | parents], failures
+    return [row for row in rows if parameters.subtasks or not row.is_subtask], failures
+
+
+def _reference(parameters: GroundTruthParameters) -> list[str]:
+    if parameters.reference == "none":
+        return []
+    from thesis_rec.starter.sides import REFERENCE_TASKS
+
+    return list(REFERENCE_TASKS)
+
+
+def _generated(task_id: str) -> Any:
+    from thesis_rec.starter.tasks import task_images
+
+    return task_images(task_id)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: list[Any], device: str) -> Any:
+    from thesis_rec.truth.cells import TruthSettings
+    from thesis_rec.truth.linear_probe import ProbeSettings
+    from thesis_rec.truth.measuring import Campaign
+
+    reference = _reference(parameters)
+    settings = TruthSettings(
+        probe=ProbeSettings(seed=parameters.seed, **parameters.linear_probe.model_dump()),
+        scores=tuple(parameters.scores),
+        score_images=parameters.score_images,
+        batch_size=parameters.batch_size,
+        source=parameters.source,
+        seed=parameters.seed,
+    )
+    fine_tune = None
+    if "fine_tune" in parameters.protocols:
+        from thesis_rec.truth.fine_tune import FineTuneSettings
+
+        recipe = parameters.fine_tune.model_dump(exclude={"seeds", "save_every"})
+        fine_tune = FineTuneSettings(seed=parameters.seed, **recipe)
+    return Campaign(
+        images=images,
+        # Reference tasks describe models; a model is never evaluated on them.
+        tasks=[task for task in tasks if not {base for base, _ in task.members} & set(reference)],
+        reference=reference,
+        settings=settings,
+        protocols=tuple(parameters.protocols),
+        fine_tune=fine_tune,
+        fine_tune_seeds=parameters.fine_tune.seeds,
+        save_every=parameters.fine_tune.save_every,
+        device=device,
+    )

@@ -1,0 +1,314 @@
+"""Measuring a whole zoo, model by model, so that a killed run goes on where it stopped.
+
+What is measured about a model is kept in small tables, one per part: ``linear_probe``, ``transferability``,
+``responses``, ``fine_tune`` and ``outcome`` (why the model failed; empty when it didn't). Every row carries the hash of
+what it depends on (weights, images, recipe) in the column ``cell``: a row with the right hash is never measured again,
+any other is replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from thesis_rec.errors import Failure, failures_frame
+from thesis_rec.files import sha256_file, sha256_json
+from thesis_rec.progress import track
+from thesis_rec.truth.store import MeasuredTask, TaskImages
+
+if TYPE_CHECKING:
+    from thesis_rec.images.manifest import DatasetRow
+    from thesis_rec.truth.cells import TruthSettings
+    from thesis_rec.truth.fine_tune import FineTuneSettings
+    from thesis_rec.zoo.backbone import Backbone
+    from thesis_rec.zoo.manifest import ManifestRow
+
+logger = logging.getLogger(__name__)
+
+Tables = Mapping[str, Callable[[], pd.DataFrame]]
+
+#: Parts of a model's truth that hold rows of the results.
+PARTS = ("linear_probe", "transferability", "responses", "fine_tune")
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is to be measured about every model.
+
+    Attributes:
+        images: Base tasks by identifier, reference tasks included.
+        tasks: Tasks to measure.
+        reference: Identifiers of the reference tasks.
+        settings: Recipe of probes, scores and responses.
+        protocols: ``linear_probe``, ``fine_tune`` or both.
+        fine_tune: Recipe of fine-tuning, or None where it isn't asked for.
+        fine_tune_seeds: Repeats of each fine-tuned cell.
+        save_every: Fine-tuned cells between two saves.
+        device: Torch device.
+    """
+
+    images: Mapping[str, TaskImages]
+    tasks: Sequence[MeasuredTask]
+    reference: Sequence[str]
+    settings: TruthSettings
+    protocols: Collection[str] = ("linear_probe",)
+    fine_tune: FineTuneSettings | None = None
+    fine_tune_seeds: int = 1
+    save_every: int = 8
+    device: str = "cpu"
+
+
+def measured_tasks(rows: Sequence[DatasetRow], images: Mapping[str, TaskImages]) -> list[MeasuredTask]:
+    """The tasks that can be measured with the images at hand, in the order of their rows.
+
+    Args:
+        rows: Rows of the dataset manifest, sub-tasks included.
+        images: Base tasks that could be loaded.
+
+    Returns:
+        One task for each row all of whose classes have images.
+    """
+    tasks = []
+    for row in rows:
+        if row.is_subtask:
+            if all(base in images and c < len(images[base].class_names) for base, c in row.class_subset):
+                tasks.append(MeasuredTask(row.dataset_id, tuple(row.class_subset), draws=False))
+        elif row.dataset_id in images:
+            classes = range(len(images[row.dataset_id].class_names))
+            tasks.append(MeasuredTask(row.dataset_id, tuple((row.dataset_id, c) for c in classes)))
+    return tasks
+
+
+def impossible_subtasks(rows: Sequence[DatasetRow], images: Mapping[str, TaskImages]) -> list[Failure]:
+    """Sub-tasks with a class that their parent doesn't have."""
+    failures = []
+    for row in rows:
+        absent = [f"{base}:{c}" for base, c in row.class_subset if base in images and c >= len(images[base].class_names)]
+        if absent:
+            message = f"its parent has no class {', '.join(absent)}."
+            failures.append(Failure(row.dataset_id, message, "Correct class_subset in the dataset manifest."))
+    return failures
+
+
+def validate_task_images(data: object) -> None:
+    """Base tasks in memory, each with images and a label for each of them.
+
+    Raises:
+        ValueError: If something else is given, or numbers of images and labels differ.
+    """
+    if not isinstance(data, Mapping):
+        raise ValueError(f"expected base tasks by identifier, got {type(data).__name__}")
+    for name, task in data.items():
+        if not isinstance(task, TaskImages):
+            raise ValueError(f"{name}: expected a base task's images, got {type(task).__name__}")
+        if len(task.train_images) != len(task.train_labels) or len(task.test_images) != len(task.test_labels):
+            raise ValueError(f"{name}: the numbers of images and labels differ")
+
+
+def weights_fingerprint(source: Path) -> str:
+    """Hash of a model's files: of names and contents, so that a moved or copied model keeps it.
+
+    Args:
+        source: File, or folder of a checkpoint with its configuration.
+    """
+    files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    kept = [path for path in files if not path.name.startswith(".")]
+    return sha256_json([(path.relative_to(source).as_posix(), sha256_file(path)) for path in kept])
+
+
+def images_fingerprint(task: TaskImages) -> str:
+    """Hash of a base task's pixels and labels."""
+    digest = hashlib.sha256()
+    for array in (task.train_images, task.train_labels, task.test_images, task.test_labels):
+        digest.update(str((array.shape, array.dtype)).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def measure_zoo(
+    rows: Sequence[ManifestRow],
+    load: Callable[[ManifestRow], Backbone],
+    fingerprint: Callable[[ManifestRow], str],
+    campaign: Campaign,
+    existing: Tables,
+) -> Iterator[dict[str, pd.DataFrame]]:
+    """Measure what is missing about every model.
+
+    Args:
+        rows: Models.
+        load: Builds a model on the campaign's device.
+        fingerprint: Hash of a model's weights.
+        campaign: What is to be measured.
+        existing: Tables of earlier runs by ``<model id>/<part>``, read when needed.
+
+    Yields:
+        Tables to be saved under ``<model id>/<part>``, as soon as they are complete. A model that fails has the reason
+        in its ``outcome`` and keeps what was measured before; the others go on.
+    """
+    from thesis_rec.truth.cells import ImageBank
+
+    hashes = {dataset_id: images_fingerprint(task) for dataset_id, task in campaign.images.items()}
+    bank: ImageBank | None = None
+    for row in track(rows, "measuring models"):
+        try:
+            weights = fingerprint(row)
+            cells = _Cells(campaign, hashes, weights)
+            missing = cells.missing(row.model_id, existing)
+            if any(missing.values()):
+                bank = bank or ImageBank(campaign.images, campaign.device)
+                yield from _measure(row, load, campaign, bank, cells, missing, existing)
+            failures: list[Failure] = []
+        except Exception as error:
+            # Whatever one model's code raises must not stop the others; the reason goes into the failures table.
+            logger.warning("%s: %s", row.model_id, error)
+            logger.debug("", exc_info=True)
+            failures = [Failure.of(row.model_id, error, "Check the model's files and loader, or leave it out.")]
+        yield {f"{row.model_id}/outcome": failures_frame(failures)}
+
+
+class _Cells:
+    """Hashes of all cells of one model, and which of them are missing."""
+
+    def __init__(self, campaign: Campaign, images: Mapping[str, str], weights: str) -> None:
+        settings = campaign.settings
+        recipe = [weights, asdict(settings.probe), settings.scores, settings.score_images, settings.seed, settings.source]
+        tasks = {
+            task.dataset_id: [[images[base], c] for base, c in task.members] + [task.draws] for task in campaign.tasks
+        }
+        self.probes = {name: sha256_json([recipe, members]) for name, members in tasks.items()}
+        if "linear_probe" not in campaign.protocols:
+            self.probes = {}
+        self.responses = sha256_json([recipe[:2], asdict(settings.response), [images[name] for name in campaign.reference]])
+        self.has_responses = bool(campaign.reference) and "linear_probe" in campaign.protocols
+        self.fine_tune: dict[tuple[str, int], str] = {}
+        if campaign.fine_tune is not None and "fine_tune" in campaign.protocols:
+            tuned = [weights, asdict(campaign.fine_tune), settings.source]
+            self.fine_tune = {
+                (name, seed): sha256_json([tuned, members, seed])
+                for name, members in tasks.items()
+                for seed in range(campaign.fine_tune_seeds)
+            }
+
+    def missing(self, model_id: str, existing: Tables) -> dict[str, list[str] | list[tuple[str, int]]]:
+        """Tasks to probe, whether responses are wanted (as a list of one or none), and cells to fine-tune."""
+        have = {part: set(_existing(existing, model_id, part).get("cell", [])) for part in PARTS}
+        return {
+            "linear_probe": [name for name, cell in self.probes.items() if cell not in have["linear_probe"]],
+            "responses": ["responses"] if self.has_responses and self.responses not in have["responses"] else [],
+            "fine_tune": [key for key, cell in self.fine_tune.items() if cell not in have["fine_tune"]],
+        }
+
+
+def _existing(tables: Tables, model_id: str, part: str) -> pd.DataFrame:
+    reader = tables.get(f"{model_id}/{part}")
+    return pd.DataFrame() if reader is None else reader()
+
+
+def _merge(old: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """``new`` and those rows of ``old`` whose keys it doesn't have."""
+    if old.empty or new.empty:
+        return new if old.empty else old
+    replaced = old.set_index(keys).index.isin(new.set_index(keys).index)
+    return pd.concat([old[~replaced], new], ignore_index=True)
+
+
+def _measure(
+    row: ManifestRow,
+    load: Callable[[ManifestRow], Backbone],
+    campaign: Campaign,
+    bank: object,
+    cells: _Cells,
+    missing: Mapping[str, Sequence[object]],
+    existing: Tables,
+) -> Iterator[dict[str, pd.DataFrame]]:
+    from thesis_rec.truth.cells import ImageBank, measure_model
+    from thesis_rec.truth.responses import response_names
+
+    assert isinstance(bank, ImageBank)
+    name = row.model_id
+    if missing["linear_probe"] or missing["responses"]:
+        wanted = set(missing["linear_probe"])
+        tasks = [task for task in campaign.tasks if task.dataset_id in wanted]
+        reference = list(campaign.reference) if missing["responses"] else []
+        truth = measure_model(load(row), bank, tasks, reference, campaign.settings)
+        found: dict[str, pd.DataFrame] = {}
+        if missing["responses"]:
+            found["responses"] = pd.DataFrame(
+                {
+                    "model_id": name,
+                    "name": response_names(reference, campaign.settings.response),
+                    "value": truth.responses,
+                    "cell": cells.responses,
+                }
+            )
+        # Written after the scores: a task counts as done by its probes.
+        for part, table in (("transferability", truth.transferability), ("linear_probe", truth.records)):
+            if len(table):
+                hashed = table.assign(cell=table["dataset_id"].map(cells.probes))
+                found[part] = _merge(_existing(existing, name, part), hashed, ["dataset_id"])
+        yield {f"{name}/{part}": table for part, table in found.items()}
+    if missing["fine_tune"] and campaign.fine_tune is not None:
+        from thesis_rec.truth.fine_tune import fine_tune_cells
+
+        by_id = {task.dataset_id: task for task in campaign.tasks}
+        todo = [(by_id[dataset_id], seed) for dataset_id, seed in missing["fine_tune"]]  # type: ignore[misc]
+        table = _existing(existing, name, "fine_tune")
+        for start in range(0, len(todo), campaign.save_every):
+            part_of = todo[start : start + campaign.save_every]
+            new = fine_tune_cells(
+                lambda: load(row), name, part_of, campaign.images, campaign.fine_tune, campaign.device
+            )
+            keys = zip(new["dataset_id"], new["seed"], strict=True)
+            new = new.assign(source=campaign.settings.source, cell=[cells.fine_tune[key] for key in keys])
+            table = _merge(table, new, ["dataset_id", "seed"])
+            yield {f"{name}/fine_tune": table}
+
+
+def join_part(tables: Tables, models: Sequence[str], part: str, columns: Sequence[str]) -> pd.DataFrame:
+    """One table of a part of all models.
+
+    Args:
+        tables: Tables by ``<model id>/<part>``.
+        models: Models to take, in this order.
+        part: Name of the part.
+        columns: Columns to keep; others (the hashes) are dropped.
+    """
+    found = [tables[key]() for model_id in models if (key := f"{model_id}/{part}") in tables]
+    found = [table for table in found if len(table)]
+    if not found:
+        return pd.DataFrame(columns=list(columns))
+    return pd.concat(found, ignore_index=True)[list(columns)]
+
+
+def join_responses(tables: Tables, models: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    """Responses of all models that answered the same reference bank.
+
+    Returns:
+        ``responses`` (M, R) float32, ``model_ids`` (M,) and ``names`` (R,). Models whose responses have other names
+        than the first model's are left out.
+    """
+    ids, rows = [], []
+    names: list[str] | None = None
+    for model_id in models:
+        table = _existing(tables, model_id, "responses")
+        if table.empty:
+            continue
+        names = names or list(table["name"])
+        if list(table["name"]) == names:
+            ids.append(model_id)
+            rows.append(table["value"].to_numpy(dtype=np.float32))
+        else:
+            logger.warning("%s: measured on another reference bank; left out of the responses", model_id)
+    return {
+        "responses": np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32),
+        "model_ids": np.asarray(ids, dtype=np.str_),
+        "names": np.asarray(names or [], dtype=np.str_),
+    }

@@ -1,0 +1,209 @@
+"""Measuring a zoo: what is kept, what is measured again, what fails alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.truth.conftest import FakeBackbone, make_backbone, make_task
+from thesis_rec.images.manifest import DatasetRow
+from thesis_rec.truth.cells import RECORD_COLUMNS, TruthSettings
+from thesis_rec.truth.linear_probe import ProbeSettings
+from thesis_rec.truth.measuring import (
+    Campaign,
+    images_fingerprint,
+    impossible_subtasks,
+    join_part,
+    join_responses,
+    measure_zoo,
+    measured_tasks,
+    validate_task_images,
+    weights_fingerprint,
+)
+from thesis_rec.truth.responses import ResponseSettings
+from thesis_rec.truth.store import TaskImages
+from thesis_rec.zoo.manifest import ManifestRow
+
+ROWS = [ManifestRow(model_id=name, loader="timm", source=name) for name in ("one", "org/two")]
+SETTINGS = TruthSettings(
+    probe=ProbeSettings(shots=4, draws=2), response=ResponseSettings(landmarks=8, projections=4), scores=("logme",)
+)
+
+
+def dataset_rows(*subsets: str) -> list[DatasetRow]:
+    """The base tasks a and b, and sub-tasks of them."""
+    rows = [DatasetRow(dataset_id=name, loader="npz", source=name) for name in ("a", "b")]
+    for index, subset in enumerate(subsets):
+        parents = ";".join(sorted({part.split(":")[0] for part in subset.split(";")}))
+        rows.append(DatasetRow.model_validate({"dataset_id": f"s{index}", "parent": parents, "class_subset": subset}))
+    return rows
+
+
+class Zoo:
+    """Runs campaigns and keeps what they yield, as a folder would."""
+
+    def __init__(self, images: dict[str, TaskImages]) -> None:
+        self.tables: dict[str, Callable[[], pd.DataFrame]] = {}
+        self.images = images
+        self.loaded: list[str] = []
+        self.weights = {"one": "w1", "org/two": "w2"}
+        self.broken: set[str] = set()
+
+    def load(self, row: ManifestRow) -> FakeBackbone:
+        self.loaded.append(row.model_id)
+        if row.model_id in self.broken:
+            raise OSError("no such file")
+        return make_backbone(row.model_id, seed=len(row.model_id))
+
+    def run(self, rows: list[DatasetRow], stop_after: int | None = None, **changes: object) -> list[str]:
+        """Measure; returns the keys of the tables that were written."""
+        self.loaded = []
+        campaign = Campaign(self.images, measured_tasks(rows, self.images), ["ref"], SETTINGS)
+        campaign = dataclasses.replace(campaign, **changes)
+        written: list[str] = []
+        steps = measure_zoo(ROWS, self.load, lambda row: self.weights[row.model_id], campaign, self.tables)
+        for chunk in steps:
+            for key, table in chunk.items():
+                self.tables[key] = lambda table=table: table
+                written.append(key)
+            if stop_after is not None and len(written) >= stop_after:
+                break
+        return written
+
+
+@pytest.fixture
+def zoo(images: dict[str, TaskImages]) -> Zoo:
+    """Two models, nothing measured yet."""
+    return Zoo(images)
+
+
+def test_a_second_run_measures_nothing(zoo: Zoo) -> None:
+    first = zoo.run(dataset_rows("a:0;b:1"))
+    assert set(first) == {
+        f"{name}/{part}"
+        for name in ("one", "org/two")
+        for part in ("linear_probe", "transferability", "responses", "outcome")
+    }
+    records = join_part(zoo.tables, ["one", "org/two"], "linear_probe", RECORD_COLUMNS)
+    assert len(records) == 2 * (2 + 2 + 1) and list(records.columns) == RECORD_COLUMNS
+    assert set(zoo.run(dataset_rows("a:0;b:1"))) == {"one/outcome", "org/two/outcome"}
+    assert zoo.loaded == []
+
+
+def test_a_killed_run_goes_on_where_it_stopped(zoo: Zoo) -> None:
+    zoo.run(dataset_rows(), stop_after=4)
+    zoo.run(dataset_rows())
+    assert zoo.loaded == ["org/two"]
+    assert len(join_part(zoo.tables, ["one", "org/two"], "linear_probe", RECORD_COLUMNS)) == 8
+
+
+def test_a_new_task_is_measured_alone_and_joined(zoo: Zoo) -> None:
+    zoo.run(dataset_rows())
+    before = zoo.tables["one/linear_probe"]()
+    written = zoo.run(dataset_rows("a:0;a:2"))
+    assert "one/linear_probe" in written and "one/transferability" not in written and "one/responses" not in written
+    after = zoo.tables["one/linear_probe"]()
+    pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
+    assert after.iloc[len(before) :]["dataset_id"].tolist() == ["s0"]
+
+
+def test_changed_weights_images_or_recipe_replace_the_rows_concerned(zoo: Zoo) -> None:
+    zoo.run(dataset_rows())
+    zoo.weights["one"] = "other"
+    zoo.run(dataset_rows())
+    assert zoo.loaded == ["one"]
+    zoo.images = {**zoo.images, "b": make_task("b", 4, 10, 7, seed=77, size=10)}
+    old = zoo.tables["one/linear_probe"]().set_index("dataset_id")["value"]
+    zoo.run(dataset_rows())
+    new = zoo.tables["one/linear_probe"]().set_index("dataset_id")["value"]
+    assert len(new) == 4 and list(new["a"]) == list(old["a"]) and list(new["b"]) != list(old["b"])
+    zoo.run(dataset_rows(), settings=dataclasses.replace(SETTINGS, probe=ProbeSettings(shots=3, draws=2)))
+    records = join_part(zoo.tables, ["one"], "linear_probe", RECORD_COLUMNS)
+    assert records["n_train"].tolist() == [9, 9, 12, 12]
+
+
+def test_a_broken_model_fails_alone_and_recovers(zoo: Zoo) -> None:
+    zoo.broken = {"one"}
+    zoo.run(dataset_rows())
+    outcome = join_part(zoo.tables, ["one", "org/two"], "outcome", ["model_id", "error", "hint"])
+    assert outcome["model_id"].tolist() == ["one"] and "no such file" in outcome["error"][0] and outcome["hint"][0]
+    assert "org/two/linear_probe" in zoo.tables and "one/linear_probe" not in zoo.tables
+    zoo.broken = set()
+    zoo.run(dataset_rows())
+    assert zoo.loaded == ["one"]
+    assert join_part(zoo.tables, ["one"], "outcome", ["model_id"]).empty
+
+
+def test_responses_of_one_bank_are_joined(zoo: Zoo) -> None:
+    zoo.run(dataset_rows())
+    joined = join_responses(zoo.tables, ["one", "org/two", "absent"])
+    assert joined["model_ids"].tolist() == ["one", "org/two"]
+    assert joined["responses"].shape == (2, len(joined["names"])) and joined["names"][0] == "ref/nearest_mean"
+    other = zoo.tables["org/two/responses"]().assign(name="x")
+    zoo.tables["org/two/responses"] = lambda: other
+    assert join_responses(zoo.tables, ["one", "org/two"])["model_ids"].tolist() == ["one"]
+    assert join_responses({}, ["one"])["responses"].shape == (0, 0)
+
+
+def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[tuple[str, int]]] = []
+
+    def fake_cells(factory, model_id, cells, images, settings, device):
+        assert factory().model_id == model_id
+        calls.append([(task.dataset_id, seed) for task, seed in cells])
+        rows = [(model_id, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1) for t, seed in cells]
+        return pd.DataFrame(rows, columns=[*RECORD_COLUMNS, "seconds"])
+
+    module = pytest.importorskip("thesis_rec.truth.fine_tune")
+    monkeypatch.setattr(module, "fine_tune_cells", fake_cells)
+    changes = {
+        "protocols": ("fine_tune",),
+        "fine_tune": module.FineTuneSettings(),
+        "fine_tune_seeds": 2,
+        "save_every": 3,
+    }
+    zoo.run(dataset_rows(), stop_after=1, **changes)
+    assert calls == [[("a", 0), ("a", 1), ("b", 0)]]
+    zoo.run(dataset_rows(), **changes)
+    assert calls[1] == [("b", 1)]
+    records = join_part(zoo.tables, ["one", "org/two"], "fine_tune", RECORD_COLUMNS)
+    assert len(records) == 8 and set(records["source"]) == {"measured"}
+    assert "one/linear_probe" not in zoo.tables
+
+
+def test_subtasks_need_classes_that_exist(images: dict[str, TaskImages]) -> None:
+    rows = dataset_rows("a:0;b:3", "a:0;a:3")
+    assert [task.dataset_id for task in measured_tasks(rows, images)] == ["a", "b", "s0"]
+    (failure,) = impossible_subtasks(rows, images)
+    assert failure.item == "s1" and "a:3" in failure.error
+    only = {"a": images["a"]}
+    assert [task.dataset_id for task in measured_tasks(rows, only)] == ["a"]
+
+
+def test_fingerprints_follow_content_not_place(tmp_path: Path, images: dict[str, TaskImages]) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.safetensors").write_bytes(b"weights")
+        (tmp_path / folder / "config.json").write_text("{}")
+    assert weights_fingerprint(tmp_path / "x") == weights_fingerprint(tmp_path / "y")
+    (tmp_path / "y" / "model.safetensors").write_bytes(b"weightz")
+    assert weights_fingerprint(tmp_path / "x") != weights_fingerprint(tmp_path / "y")
+    assert weights_fingerprint(tmp_path / "x" / "config.json") != weights_fingerprint(tmp_path / "x")
+    task = images["a"]
+    copied = dataclasses.replace(task, train_images=task.train_images.copy())
+    assert images_fingerprint(copied) == images_fingerprint(task)
+    copied.train_images[0, 0, 0, 0] ^= 1
+    assert images_fingerprint(copied) != images_fingerprint(task)
+
+
+def test_images_are_checked(images: dict[str, TaskImages]) -> None:
+    validate_task_images(images)
+    short = dataclasses.replace(images["a"], test_labels=np.zeros(1, dtype=np.int64))
+    for wrong, message in (([], "base tasks"), ({"a": 1}, "got int"), ({"a": short}, "differ")):
+        with pytest.raises(ValueError, match=message):
+            validate_task_images(wrong)
