@@ -24,7 +24,7 @@ def weights_hash(reader: StateReader, threads: int | None = None) -> str:
     """
 
     def fingerprint(tensor: TensorInfo) -> str:
-        content = hashlib.sha256(memoryview(reader.stored(tensor))).hexdigest()
+        content = hashlib.sha256(reader.stored(tensor).data).hexdigest()
         return f"{tensor.name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0{content}\n"
 
     with ThreadPoolExecutor(threads or processors()) as pool:

@@ -9,9 +9,9 @@ In one dimension clusters are intervals of the sorted values, so the best ones c
    of them, are then merged into some hundred support points whose density follows the cube root of the data's (Panter &
    Dite 1951), which adds about ``(clusters / support points)^2`` to the squared error.
 2. *Clusters.* The best division of the support for a price per cluster is a shortest path whose edge costs have the
-   Monge property, found in ``O(m log m)`` with a queue of candidates (Wilber 1988); the number of clusters falls with the price,
-   so the price that gives ``k`` is searched, and where no price does, two neighbouring solutions are spliced into one
-   with ``k`` clusters (Aggarwal, Schieber & Tokuyama 1994, "Finding a minimum-weight k-link path").
+   Monge property, found in ``O(m log m)`` with a queue of candidates (Wilber 1988). The number of clusters falls with
+   the price, so the price that gives ``k`` is searched, and where no price does, two neighbouring solutions are spliced
+   into one with ``k`` clusters (Aggarwal, Schieber & Tokuyama 1994, "Finding a minimum-weight k-link path").
 3. *Check.* If the bins were too coarse for this tensor (values crowded around a number other than zero), its values
    are sorted and steps 1 and 2 are done on them.
 
@@ -71,10 +71,9 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         raise NotFiniteError("NaN or infinite value")
     support, weights, width = _bins_as_support(occupied, counts, lower)
     limit = max(EXACT_UP_TO, 2 * k)
-    if support.size <= limit and lower.any():
-        # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact.
-        if _distinct_at_most(values.view(np.uint32), limit):
-            return _sorted_path(values, k)
+    # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact.
+    if support.size <= limit and lower.any() and _distinct_at_most(values.view(np.uint32), limit):
+        return _sorted_path(values, k)
     points, mass = _merge(support, weights, _support_size(k))
     centres, error = _cluster(points, mass, k)
     if lower.any() and _bin_error(weights, width) > _COARSE * error:
@@ -270,13 +269,13 @@ def _merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
 
 @njit(nogil=True, cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _gain(moments: Floats, masses: Floats, i: int, j: int) -> float:
-    # What a cluster of the points j+1..i takes from the squared error, up to a constant: its moment squared by its mass.
+    # What a cluster of the points j+1..i takes off the squared error: its moment squared by its mass.
     moment = moments[i] - moments[j]
     return moment * moment / (masses[i] - masses[j])
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _best_for_price(
+def _best_for_price(  # noqa: PLR0917
     moments: Floats,
     masses: Floats,
     price: float,
@@ -364,7 +363,7 @@ def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArra
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
-    """Centres of the best ``k`` clusters of weighted points, ascending, and their squared error; all points if fewer."""
+    """Centres of the best ``k`` clusters of weighted points, ascending, and their squared error; points if fewer."""
     m = support.size
     if m <= k:
         return support.copy(), 0.0

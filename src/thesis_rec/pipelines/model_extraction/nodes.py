@@ -1,0 +1,83 @@
+"""Nodes of the pipeline model_extraction."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thesis_rec.errors import check_failures, failures_frame
+from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
+
+Partitions = dict[str, Callable[[], Any]]
+
+
+def extract_vectors(
+    model_manifest: pd.DataFrame, existing_model_vectors: Partitions, parameters: ModelExtractionParameters
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Extract this shard's models; what is up to date is kept.
+
+    Yields:
+        New vectors and outcomes by model, as they come: both are saved at once, so a killed run loses one
+        model at most.
+    """
+    from thesis_rec.zoo.extraction import ExtractionSettings, extract_models
+    from thesis_rec.zoo.sources import hub_cache_folder
+
+    # An empty chunk first: the folders exist even when no model is usable.
+    yield {}, {}
+    yield from extract_models(
+        parameters.shard.select(_rows(model_manifest, parameters)),
+        Path(parameters.models_root).expanduser(),
+        hub_cache_folder(parameters.hub_cache),
+        ExtractionSettings(threads=parameters.threads),
+        existing_model_vectors,
+    )
+
+
+def join_extraction_failures(
+    model_manifest: pd.DataFrame, extraction_outcomes: Partitions, parameters: ModelExtractionParameters
+) -> pd.DataFrame:
+    """The failures table of all shards: unusable rows of the manifest, and models whose weights can't be read.
+
+    A job that isn't a shard also reports the models that no shard has come to.
+    """
+    from thesis_rec.zoo.extraction import missing_failures, outcome_failures
+    from thesis_rec.zoo.manifest import read_manifest
+
+    _, unusable = read_manifest(model_manifest)
+    asked = [row.model_id for row in _rows(model_manifest, parameters)]
+    failed = outcome_failures((name, extraction_outcomes[name]()) for name in asked if name in extraction_outcomes)
+    missing = missing_failures(asked, extraction_outcomes) if parameters.shard.count == 1 else []
+    return failures_frame([*unusable, *failed, *missing])
+
+
+def describe_models(
+    model_manifest: pd.DataFrame, model_vectors: Partitions, parameters: ModelExtractionParameters
+) -> pd.DataFrame:
+    """What is known of each extracted model besides its vector."""
+    from thesis_rec.zoo.extraction import metadata_table
+
+    return metadata_table(_rows(model_manifest, parameters), model_vectors)
+
+
+def check_extraction(
+    model_metadata: pd.DataFrame, extraction_failures: pd.DataFrame, parameters: ModelExtractionParameters
+) -> None:
+    """Stop if no model could be extracted, or any failed and ``strict`` is set.
+
+    Raises:
+        NothingSucceeded: With the first failures.
+    """
+    succeeded = set(model_metadata["model_id"]) - set(extraction_failures["model_id"])
+    check_failures(extraction_failures, len(succeeded), parameters.strict, "models")
+
+
+def _rows(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> list[Any]:
+    """The usable rows, thinned evenly where only some are asked for."""
+    from thesis_rec.zoo.manifest import read_manifest
+
+    rows, _ = read_manifest(model_manifest)
+    if parameters.max_models is None or len(rows) <= parameters.max_models:
+        return rows
+    return [rows[i * len(rows) // parameters.max_models] for i in range(parameters.max_models)]

@@ -1,0 +1,20 @@
+"""Parameters of the pipeline model_extraction."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from thesis_rec.sharding import Shard
+
+
+class ModelExtractionParameters(BaseModel):
+    """What ``conf/base/parameters/model_extraction.yml`` holds; each knob is explained there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    models_root: str = Field(min_length=1)
+    hub_cache: str | None = None
+    max_models: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    strict: bool = False
+    shard: Shard = Shard()
