@@ -1,0 +1,382 @@
+"""Loaders: folders, NPZ files, generated tasks, hub datasets on disk; splits, labels, caps and every bad input."""
+
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.encoders.tiny import write_colour_folder
+from thesis_rec.errors import ItemError
+from thesis_rec.images import loading
+from thesis_rec.images.loading import ImageLimits, RawSplit, Source, load_task_images, open_split, register_loader
+from thesis_rec.images.loading import split_fingerprint as fingerprint
+from thesis_rec.images.manifest import DatasetRow
+
+
+def row(loader="folder", source="d", **fields):
+    return DatasetRow.model_validate({"dataset_id": "d", "loader": loader, "source": source} | fields)
+
+
+def write_npz(path, n=12, classes=3, **changes):
+    rng = np.random.default_rng(0)
+    content = {}
+    for split, count in (("train", n), ("test", n // 2)):
+        content[f"{split}_images"] = rng.integers(0, 255, (count, 8, 8, 3)).astype(np.uint8)
+        content[f"{split}_labels"] = np.arange(count) % classes
+    content["class_names"] = np.array([f"c{i}" for i in range(classes)])
+    content |= changes
+    np.savez_compressed(path, **{name: value for name, value in content.items() if value is not None})
+
+
+class TestFolder:
+    def test_class_folders_without_splits_are_divided_without_overlap(self, tmp_path):
+        write_colour_folder(tmp_path / "d", per_class=8)
+        train, test = (open_split(row(), split, tmp_path) for split in ("train", "test"))
+        assert train.class_names == test.class_names == ["blue", "green", "red"]
+        assert np.bincount(train.labels).tolist() == [6, 6, 6]
+        assert np.bincount(test.labels).tolist() == [2, 2, 2]
+        assert not set(train.positions) & set(test.positions)
+        assert train.image(0).shape == (10, 10, 3)
+        assert train.image(0)[..., 2].mean() > 200
+        again = open_split(row(), "train", tmp_path)
+        assert np.array_equal(again.positions, train.positions)
+        other = open_split(row(), "train", tmp_path, ImageLimits(seed=1))
+        assert not np.array_equal(other.positions, train.positions)
+
+    def test_explicit_bare_rules_are_divided_too(self, tmp_path):
+        write_colour_folder(tmp_path / "d", per_class=4)
+        parts = [open_split(row(splits="train;test"), split, tmp_path) for split in ("train", "test")]
+        assert [len(part) for part in parts] == [9, 3]
+        assert not set(parts[0].positions) & set(parts[1].positions)
+        assert len(open_split(row(splits="train=all"), "train", tmp_path)) == 12
+
+    def test_split_folders_and_validation_as_test(self, tmp_path):
+        write_colour_folder(tmp_path / "d", per_class=2, splits=("train", "val"))
+        tasks = load_task_images(row(), tmp_path)
+        assert tasks.train_images.shape == (6, 10, 10, 3)
+        assert tasks.test_images.shape == (6, 10, 10, 3)
+        assert tasks.class_names == ["blue", "green", "red"]
+        with pytest.raises(ItemError, match="no split 'nope'; there are train, val"):
+            open_split(row(splits="test=nope"), "test", tmp_path)
+        with pytest.raises(ItemError, match="has no split 'test'"):
+            open_split(row(splits="train"), "test", tmp_path)
+
+    def test_shares_and_caps(self, tmp_path):
+        write_colour_folder(tmp_path / "d", per_class=10)
+        rules = "pretrain=all:0.2;train=all:0.5;test=all:0.3@6"
+        parts = {s: open_split(row(splits=rules), s, tmp_path) for s in ("pretrain", "train", "test")}
+        assert [len(part) for part in parts.values()] == [6, 15, 6]
+        everything = np.concatenate([part.positions for part in parts.values()])
+        assert len(set(everything)) == len(everything)
+        few = open_split(row(), "train", tmp_path, ImageLimits(n_per_class=2))
+        assert np.bincount(few.labels).tolist() == [2, 2, 2]
+
+    def test_labels_from_file_names(self, tmp_path):
+        (tmp_path / "d").mkdir()
+        for name in ("cat_1.png", "cat_2.png", "dog_1.png", "dog_2.jpg", "README.png"):
+            Image.new("L", (4, 4)).save(tmp_path / "d" / name)
+        images = open_split(row(label_column=r"filename:^([a-z]+)_", splits="train=all"), "train", tmp_path)
+        assert images.class_names == ["cat", "dog"]
+        assert len(images) == 4
+        for pattern, message in (
+            ("filename:(", "regular expression"),
+            ("filename:x", "no group"),
+            ("filename:(zz)", "no file"),
+        ):
+            with pytest.raises(ItemError, match=message):
+                open_split(row(label_column=pattern), "train", tmp_path)
+
+    def test_labels_from_a_table(self, tmp_path):
+        write_colour_folder(tmp_path / "d", per_class=1)
+        table = tmp_path / "d" / "metadata.csv"
+        with pytest.raises(ItemError, match=r"no metadata.csv"):
+            open_split(row(label_column="dx"), "train", tmp_path)
+        table.write_text("file_name,dx\nred/red_0.png,warm\nblue/blue_0.png,cold\ngreen/green_0.png,\n../x.png,cold\n")
+        images = open_split(row(label_column="dx", splits="train=all"), "train", tmp_path)
+        assert images.class_names == ["cold", "warm"]
+        assert len(images) == 3
+        (tmp_path / "x.png").write_bytes((tmp_path / "d/red/red_0.png").read_bytes())
+        with pytest.raises(ItemError, match="leads out"):
+            images.image(2)
+        with pytest.raises(ItemError, match="no column 'nope'"):
+            open_split(row(label_column="nope"), "train", tmp_path)
+
+    def test_label_map_joins_renames_and_drops(self, tmp_path):
+        write_colour_folder(tmp_path / "d", per_class=4)
+        joined = row(label_map="red=warm;green=cold;blue=cold", splits="train=all")
+        images = open_split(joined, "train", tmp_path)
+        assert images.class_names == ["cold", "warm"]
+        assert np.bincount(images.labels).tolist() == [8, 4]
+        dropped = open_split(row(label_map="red=", splits="train=all"), "train", tmp_path)
+        assert dropped.class_names == ["blue", "green"]
+        assert len(dropped) == 8
+
+    def test_one_class(self, tmp_path):
+        write_colour_folder(tmp_path / "d")
+        for name in ("red", "green"):
+            for file in (tmp_path / "d" / name).iterdir():
+                file.unlink()
+            (tmp_path / "d" / name).rmdir()
+        with pytest.raises(ItemError, match="one class only, 'blue'") as caught:
+            open_split(row(), "train", tmp_path)
+        assert "two classes" in caught.value.hint
+
+    def test_an_empty_class_is_reported_and_left_out(self, tmp_path):
+        write_colour_folder(tmp_path / "d")
+        (tmp_path / "d" / "yellow").mkdir()
+        notes = []
+        tasks = load_task_images(row(), tmp_path, warnings=notes)
+        assert tasks.class_names == ["blue", "green", "red"]
+        assert "class 'yellow' has no image" in notes[0].error
+
+    def test_an_unreadable_image_is_skipped_and_counted(self, tmp_path):
+        write_colour_folder(tmp_path / "d", splits=("train", "test"))
+        (tmp_path / "d/train/red/red_0.png").write_bytes(b"broken")
+        notes = []
+        tasks = load_task_images(row(), tmp_path, warnings=notes)
+        assert len(tasks.train_images) == 11
+        assert len(notes) == 1
+        assert "train/red/red_0.png" in notes[0].error
+        for file in (tmp_path / "d/train/red").iterdir():
+            file.write_bytes(b"broken")
+        tasks = load_task_images(row(), tmp_path)
+        assert tasks.class_names == ["blue", "green"]
+        assert set(tasks.test_labels) == {0, 1}
+        for file in (tmp_path / "d/train/blue").iterdir():
+            file.write_bytes(b"broken")
+        with pytest.raises(ItemError, match="readable images"):
+            load_task_images(row(), tmp_path)
+
+    def test_links_out_of_the_folder_are_refused(self, tmp_path):
+        write_colour_folder(tmp_path / "d")
+        secret = write_colour_folder(tmp_path / "elsewhere") / "red"
+        (tmp_path / "d" / "zlink").symlink_to(secret)
+        (tmp_path / "d" / "red" / "z.png").symlink_to(secret / "red_0.png")
+        images = open_split(row(splits="train=all"), "train", tmp_path)
+        assert "zlink" in images.warnings[0].error
+        assert "leads out" in images.warnings[0].error
+        last_red = int(np.flatnonzero(images.labels == images.class_names.index("red"))[-1])
+        with pytest.raises(ItemError, match="leads out"):
+            images.image(last_red)
+
+    def test_absent_or_wrong_sources(self, tmp_path):
+        with pytest.raises(ItemError, match="doesn't exist"):
+            open_split(row(), "train", tmp_path)
+        (tmp_path / "d").write_text("")
+        with pytest.raises(ItemError, match="not a folder"):
+            open_split(row(), "train", tmp_path)
+        with pytest.raises(ItemError, match="no loader 'ftp'"):
+            open_split(row("ftp"), "train", tmp_path)
+        (tmp_path / "e").mkdir()
+        with pytest.raises(ItemError, match="no images"):
+            open_split(row(source="e"), "train", tmp_path)
+
+    def test_fingerprint_changes_with_the_files(self, tmp_path):
+        write_colour_folder(tmp_path / "d")
+        before = fingerprint(row(), tmp_path)
+        assert before == fingerprint(row(), tmp_path)
+        (tmp_path / "d/red/red_0.png").unlink()
+        assert fingerprint(row(), tmp_path) != before
+
+    def test_sizes(self, tmp_path):
+        write_colour_folder(tmp_path / "d")
+        Image.new("RGB", (30, 20)).save(tmp_path / "d/red/odd.png")
+        assert load_task_images(row(), tmp_path, ImageLimits(size=12)).train_images.shape[1:] == (12, 12, 3)
+        assert load_task_images(row(), tmp_path, ImageLimits(seed=3)).train_images.shape[1] in (10, 64)
+
+
+class TestNPZ:
+    def test_splits_classes_and_grey_images(self, tmp_path):
+        write_npz(tmp_path / "d.npz", train_images=np.full((12, 8, 8), 9, np.uint8))
+        tasks = load_task_images(row("npz", "d.npz"), tmp_path)
+        assert tasks.train_images.shape == (12, 8, 8, 3)
+        assert (tasks.train_images == 9).all()
+        assert tasks.test_labels.tolist() == [0, 1, 2, 0, 1, 2]
+        assert tasks.class_names == ["c0", "c1", "c2"]
+
+    def test_images_without_splits_and_labels_of_any_kind(self, tmp_path):
+        images = np.zeros((8, 4, 4), np.uint8)
+        np.savez(tmp_path / "d.npz", images=images, labels=np.array(["b", "a"] * 4))
+        train = open_split(row("npz", "d.npz"), "train", tmp_path)
+        assert train.class_names == ["a", "b"]
+        assert len(train) == 6
+        np.savez(tmp_path / "d.npz", images=images, labels=np.array([[5], [7]] * 4))
+        assert open_split(row("npz", "d.npz"), "train", tmp_path).class_names == ["5", "7"]
+        names = np.array(["b", "a", "c"])
+        np.savez(tmp_path / "d.npz", images=images, labels=np.array(["b", "a"] * 4), class_names=names)
+        held = open_split(row("npz", "d.npz", splits="train=all"), "train", tmp_path)
+        assert held.labels.tolist() == [0, 1] * 4
+        assert "'c'" in held.warnings[0].error
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"train_labels": None}, "lacks"),
+            ({"train_labels": np.zeros(3, int)}, "shape"),
+            ({"train_images": np.zeros((12, 8), np.uint8)}, "shape"),
+            ({"train_labels": np.zeros(12, int)}, "one class only"),
+            ({"train_labels": np.array([{}] * 12, dtype=object)}, "pickled objects"),
+        ],
+    )
+    def test_bad_content(self, tmp_path, changes, message):
+        write_npz(tmp_path / "d.npz", **changes)
+        with pytest.raises(ItemError, match=message) as caught:
+            open_split(row("npz", "d.npz"), "train", tmp_path)
+        assert caught.value.hint
+
+    def test_damaged_and_empty_files(self, tmp_path):
+        path = tmp_path / "d.npz"
+        write_npz(path)
+        path.write_bytes(path.read_bytes()[:200])
+        for call in (
+            lambda: open_split(row("npz", "d.npz"), "train", tmp_path),
+            lambda: fingerprint(row("npz", "d.npz"), tmp_path),
+        ):
+            with pytest.raises(ItemError, match="not a readable NPZ"):
+                call()
+        np.savez(path, x=np.zeros(3))
+        with pytest.raises(ItemError, match="no images; there are x"):
+            open_split(row("npz", "d.npz"), "train", tmp_path)
+
+    def test_zip_bomb_and_lying_header(self, tmp_path):
+        path = tmp_path / "d.npz"
+        write_npz(path)
+        with pytest.raises(ItemError, match="more than the"):
+            open_split(row("npz", "d.npz"), "train", tmp_path, ImageLimits(max_bytes=100))
+        with zipfile.ZipFile(path, "w") as archive:
+            header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (10000000, 1000, 1000, 3), }"
+            header += b" " * (118 - len(header) - 1) + b"\n"
+            archive.writestr("train_images.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+            archive.writestr("train_labels.npy", b"nothing")
+        with pytest.raises(ItemError, match="claims the shape"):
+            open_split(row("npz", "d.npz"), "train", tmp_path)
+
+    def test_fingerprint_follows_the_content(self, tmp_path):
+        write_npz(tmp_path / "d.npz")
+        before = fingerprint(row("npz", "d.npz"), tmp_path)
+        write_npz(tmp_path / "d.npz", train_labels=(np.arange(12) + 1) % 3)
+        assert fingerprint(row("npz", "d.npz"), tmp_path) != before
+
+    def test_real_images(self, shared_dir):
+        tasks = load_task_images(row("npz", "mnist.npz"), shared_dir / "data" / "images", ImageLimits(n_per_class=3))
+        assert tasks.train_images.shape == (30, 28, 28, 3)
+        assert len(tasks.class_names) == 10
+
+
+class TestGenerated:
+    def test_images_are_those_of_the_task_and_drawn_late(self, tmp_path, monkeypatch):
+        from thesis_rec.starter import tasks
+
+        drawn = []
+        real = tasks.generate_split
+        monkeypatch.setattr(tasks, "generate_split", lambda *a: drawn.append(a) or real(*a))
+        monkeypatch.setattr(tasks, "TRAIN_PER_CLASS", 2)
+        name = next(iter(tasks.BASE_TASKS))
+        images = open_split(row("generated", name), "train", tmp_path)
+        assert drawn == []
+        assert fingerprint(row("generated", name), tmp_path) == f"generated:{name}"
+        expected, labels = real(name, "train", 2, 0)
+        assert np.array_equal(images.labels, labels)
+        assert np.array_equal(images.image(3), expected[3])
+        assert len(drawn) == 1
+        with pytest.raises(ItemError, match="no generated task"):
+            open_split(row("generated", "nope"), "train", tmp_path)
+
+
+class TestHub:
+    @pytest.fixture
+    def saved(self, tmp_path):
+        datasets = pytest.importorskip("datasets")
+        pictures = [Image.new("RGB", (6, 6), (i * 20, 0, 0)) for i in range(12)]
+        features = datasets.Features({"img": datasets.Image(), "fine": datasets.ClassLabel(names=["a", "b", "c"])})
+        content = datasets.Dataset.from_dict({"img": pictures, "fine": [i % 3 for i in range(12)]}, features=features)
+        datasets.DatasetDict({"train": content, "validation": content.select(range(3))}).save_to_disk(tmp_path / "d")
+        return tmp_path
+
+    def test_saved_dataset(self, saved):
+        train, test = (open_split(row("huggingface"), split, saved) for split in ("train", "test"))
+        assert train.class_names == ["a", "b", "c"]
+        assert train.labels.tolist() == [0, 1, 2] * 4
+        assert train.image(5)[0, 0].tolist() == [100, 0, 0]
+        assert len(test) == 3
+        assert fingerprint(row("huggingface"), saved) == fingerprint(row("huggingface"), saved)
+        with pytest.raises(ItemError, match="no column 'nope'"):
+            open_split(row("huggingface", label_column="nope"), "train", saved)
+
+    def test_folder_of_images_and_streaming(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        write_colour_folder(tmp_path / "d", per_class=5, splits=("train",))
+        limits = ImageLimits(streaming=True, n_per_class=2)
+        images = open_split(row("huggingface", splits="train"), "train", tmp_path, limits)
+        assert np.bincount(images.labels).tolist() == [2, 2, 2]
+        assert images.class_names == ["blue", "green", "red"]
+        blue = images.image(int(np.flatnonzero(images.labels == 0)[0]))
+        assert blue[..., 2].mean() > 200
+        short = open_split(
+            row("huggingface", splits="train"), "train", tmp_path, ImageLimits(streaming=True, max_streamed=9)
+        )
+        assert len(short) == 9
+
+    def test_offline_missing_and_gated(self, tmp_path, monkeypatch):
+        import datasets
+        from datasets.exceptions import DatasetNotFoundError
+
+        for error, message in (
+            (ConnectionError("Couldn't reach"), "offline"),
+            (DatasetNotFoundError("Dataset 'x' is a gated dataset on the Hub."), "gated"),
+            (DatasetNotFoundError("Dataset 'x' doesn't exist"), "not found"),
+            (ValueError("Unknown config"), "can't be loaded"),
+        ):
+            monkeypatch.setattr(datasets, "load_dataset", lambda *a, e=error, **k: (_ for _ in ()).throw(e))
+            with pytest.raises(ItemError, match=message) as caught:
+                open_split(row("huggingface", "org/name"), "train", tmp_path)
+            assert caught.value.hint
+        assert fingerprint(row("huggingface", "org/name", revision="v1"), tmp_path) == "hub:org/name::v1"
+
+    def test_labels_and_cells_of_other_kinds(self, monkeypatch, tmp_path):
+        import datasets
+
+        table = datasets.Dataset.from_dict({"image": [b""] * 4, "label": ["x", "y", "x", "y"]})
+        table = table.cast_column("image", datasets.Image(decode=False))
+        monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: table)
+        images = open_split(row("huggingface", "org/name", splits="train"), "train", tmp_path)
+        assert images.class_names == ["x", "y"]
+        with pytest.raises(ItemError, match=r"image|content"):
+            images.image(0)
+
+
+def test_hidden_labels_are_told():
+    from thesis_rec.images.sources import _decode_cell, _hub_labels
+
+    with pytest.raises(ItemError, match="unlabelled"):
+        _hub_labels(row(), np.array([-1, -1]), ["a", "b"])
+    with pytest.raises(ItemError, match="no content"):
+        _decode_cell({"bytes": None, "path": None}, "x", 10)
+    with pytest.raises(ItemError, match="no image"):
+        _decode_cell("text", "x", 10)
+    assert _decode_cell(np.full((2, 2), 3, np.uint8), "x", 10).max() == 3
+
+
+def test_a_subtask_has_no_images(tmp_path):
+    sub = DatasetRow(dataset_id="s", parent=("d",), class_subset=(("d", 0), ("d", 1)))
+    with pytest.raises(ItemError, match="no images of its own"):
+        open_split(sub, "train", tmp_path)
+
+
+def test_a_loader_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "_LOADERS", dict(loading._LOADERS))
+    monkeypatch.setattr(loading, "_FINGERPRINTS", dict(loading._FINGERPRINTS))
+
+    @register_loader("sketches")
+    def open_sketches(r, root, limits):
+        pictures = np.zeros((4, 5, 5, 3), np.uint8)
+        return Source(
+            ("train", "test"), lambda split: RawSplit(np.array([0, 1, 0, 1]), ["a", "b"], pictures.__getitem__)
+        )
+
+    images = open_split(row("sketches"), "train", tmp_path)
+    assert len(images) == 4
+    assert images.select([1, 3]).labels.tolist() == [1, 1]
+    assert images.select_classes([1]).class_names == ["b"]
+    assert fingerprint(row("sketches"), tmp_path) == ""
