@@ -102,7 +102,8 @@ def test_an_unknown_device_takes_the_closest_with_a_wide_margin():
     few = profiles[(profiles["device"] == "cpu_a") & profiles["model_id"].isin(["f0_0", "f1_0", "f2_0"])]
     few = few.assign(device="cpu_other", latency_ms_p50=3 * few["latency_ms_p50"], latency_ms_p50_high=np.nan)
     found = figures(pd.concat([profiles, few]), models, "cpu_other").set_index("model_id")
-    np.testing.assert_allclose(found.loc["f3_3", "latency_ms"], 3 * like.set_index("model_id").loc["f3_3", "latency_ms"])
+    reference = like.set_index("model_id").loc["f3_3", "latency_ms"]
+    np.testing.assert_allclose(found.loc["f3_3", "latency_ms"], 3 * reference)
     assert found.loc["f3_3", "latency_ms_safe"] / found.loc["f3_3", "latency_ms"] == pytest.approx(2.0)
     assert found.loc["f0_0", "basis"] == "measured"
 
@@ -137,7 +138,7 @@ def test_the_regression_is_ridge_in_closed_form():
 
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 3)), rng.normal(size=40)
-    fit = fit_log_figure(x, y, np.zeros(40), np.repeat(list("abcd"), 10).astype(object), (0, 2))
+    fit = fit_log_figure(x, y, np.zeros(40), np.repeat(list("abcd"), 10).astype(object), columns=(0, 2))
     z = (x[:, [0, 2]] - x[:, [0, 2]].mean(0)) / x[:, [0, 2]].std(0)
     references = [Ridge(alpha=penalty * 40).fit(z, y).predict(z) for penalty in (1e-3, 1e-2, 1e-1, 1.0)]
     assert any(np.allclose(fit.predict(x, np.zeros(40)), reference) for reference in references)

@@ -82,6 +82,7 @@ def figures(
     device: str,
     precision: str = "fp32",
     batch_size: int = 1,
+    *,
     alpha: float = 0.05,
 ) -> pd.DataFrame:
     """What each model costs on a device: measured where it was, otherwise predicted.
@@ -256,7 +257,12 @@ def _predict_from_context(found: _Estimate, known: NDArray[np.bool_], given: _Kn
         if train.sum() < ENOUGH or not new.any():
             continue
         fit = fit_log_figure(
-            given.features[train], log_value[train], offset[train], given.families[train], columns, given.alpha
+            given.features[train],
+            log_value[train],
+            offset[train],
+            given.families[train],
+            columns=columns,
+            alpha=given.alpha,
         )
         found.fill(new, fit.predict(given.features[new], offset[new]), fit.margin)
         left &= ~new
@@ -291,6 +297,7 @@ def fit_log_figure(
     log_value: Floats,
     offset: Floats,
     families: NDArray[np.object_],
+    *,
     columns: tuple[int, ...],
     alpha: float = 0.05,
 ) -> Fit:

@@ -90,6 +90,7 @@ def profile_backbone(
     device: str = "cpu",
     precisions: Sequence[str] = ("fp32",),
     batch_sizes: Sequence[int] = (1, 32),
+    *,
     settings: ProfileSettings | None = None,
 ) -> pd.DataFrame:
     """Measure one model at every precision and batch size.

@@ -1,0 +1,127 @@
+"""Profiling a whole zoo: one file per model and device, resumable, one failing model never stopping the others.
+
+A partition's key is ``<model id>/<device id>`` and its content a dictionary: ``rows`` (of ``hardware_profiles``),
+``settings_hash`` (of how it was measured), ``error`` and ``hint`` (empty when it succeeded).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from thesis_rec.errors import Failure
+from thesis_rec.files import sha256_json
+from thesis_rec.hardware.fingerprint import device_fingerprint
+from thesis_rec.hardware.profiling import COLUMNS, ProfileSettings, profile_backbone
+from thesis_rec.progress import track
+
+if TYPE_CHECKING:
+    from thesis_rec.zoo.backbone import Backbone
+    from thesis_rec.zoo.manifest import ManifestRow
+
+logger = logging.getLogger(__name__)
+
+Outcome = dict[str, Any]
+Partitions = Mapping[str, Callable[[], Outcome]]
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is measured of every model.
+
+    Attributes:
+        device: Torch device.
+        precisions: Precisions of the calls.
+        batch_sizes: Numbers of images in a call.
+        settings: How long to measure.
+    """
+
+    device: str = "cpu"
+    precisions: Sequence[str] = ("fp32",)
+    batch_sizes: Sequence[int] = (1, 32)
+    settings: ProfileSettings = field(default_factory=ProfileSettings)
+
+    def hash_of(self, row: ManifestRow) -> str:
+        """Changes when a model would have to be measured again: another network, or other calls."""
+        network = {"loader": row.loader, "source": row.source, "revision": row.revision}
+        calls = {"precisions": sorted(self.precisions), "batch_sizes": sorted(self.batch_sizes)}
+        return sha256_json({**network, **calls, "settings": asdict(self.settings)})
+
+
+def profile_zoo(
+    rows: Iterable[ManifestRow],
+    load: Callable[[ManifestRow], Backbone],
+    campaign: Campaign,
+    existing: Partitions,
+) -> Iterator[tuple[str, Outcome]]:
+    """Measure models one after another; those measured before in the same way are left out.
+
+    Args:
+        rows: The models.
+        load: Builds a model.
+        campaign: What is measured.
+        existing: Partitions of earlier runs.
+
+    Yields:
+        Key and content of a partition for each model that was tried.
+    """
+    device_id = device_fingerprint(campaign.device).device_id
+    for row in track(list(rows), "profiling"):
+        key, settings_hash = f"{row.model_id}/{device_id}", campaign.hash_of(row)
+        if _is_done(existing, key, settings_hash):
+            continue
+        try:
+            table = profile_backbone(
+                load(row),
+                row.model_id,
+                campaign.device,
+                campaign.precisions,
+                campaign.batch_sizes,
+                settings=campaign.settings,
+            )
+        except Exception as error:
+            # Networks of three libraries can raise anything; one must not stop the others.
+            failure = Failure.of(row.model_id, error, "Check the model's loader and source in the manifest.")
+            yield key, {"rows": [], "settings_hash": settings_hash, "error": failure.error, "hint": failure.hint}
+            continue
+        # Through JSON, which knows no numpy numbers.
+        found = json.loads(table.to_json(orient="records", double_precision=12))
+        yield key, {"rows": found, "settings_hash": settings_hash, "error": "", "hint": ""}
+
+
+def _is_done(existing: Partitions, key: str, settings_hash: str) -> bool:
+    if key not in existing:
+        return False
+    try:
+        outcome = existing[key]()
+    except Exception as error:
+        logger.warning("the profile %s is unreadable and is made again (%s)", key, error)
+        return False
+    return not outcome["error"] and outcome.get("settings_hash") == settings_hash
+
+
+def join_outcomes(outcomes: Partitions, models: Iterable[str]) -> tuple[pd.DataFrame, list[Failure]]:
+    """All rows of the models on all devices, and the failures of those that have none.
+
+    Args:
+        outcomes: Partitions of all jobs and earlier runs.
+        models: Models that count; profiles of others are left out.
+    """
+    wanted = set(models)
+    rows: list[dict[str, Any]] = []
+    failures: list[Failure] = []
+    for key in sorted(outcomes):
+        model_id = key.rpartition("/")[0]
+        if model_id not in wanted:
+            continue
+        outcome = outcomes[key]()
+        rows.extend(outcome["rows"])
+        if outcome["error"]:
+            failures.append(Failure(model_id, outcome["error"], outcome["hint"]))
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS) if rows else pd.DataFrame(columns=COLUMNS)
+    return table, failures

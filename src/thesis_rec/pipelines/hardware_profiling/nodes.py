@@ -1,0 +1,81 @@
+"""Nodes of the pipeline hardware_profiling."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thesis_rec.errors import check_failures, failures_frame
+from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
+
+Partitions = dict[str, Callable[[], Any]]
+
+
+def profile_models(
+    model_manifest: pd.DataFrame, existing: Partitions, parameters: HardwareProfilingParameters
+) -> Iterator[dict[str, Any]]:
+    """Measure this shard's models on the present device; what was measured before is kept.
+
+    Yields:
+        Outcomes by ``<model id>/<device id>``, saved as they come.
+    """
+    import torch
+
+    from thesis_rec.hardware.campaign import Campaign, profile_zoo
+    from thesis_rec.hardware.profiling import ProfileSettings
+    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.sources import hub_cache_folder
+
+    if parameters.threads is not None:
+        torch.set_num_threads(parameters.threads)
+    device = parameters.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    settings = ProfileSettings(
+        warmup=parameters.warmup,
+        min_repeats=parameters.min_repeats,
+        max_repeats=parameters.max_repeats,
+        tolerance=parameters.tolerance,
+        max_seconds=parameters.max_seconds,
+    )
+    campaign = Campaign(device, parameters.precisions, parameters.batch_sizes, settings)
+    root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)
+    rows = parameters.shard.select(_rows(model_manifest, parameters))
+    # An empty chunk first: the folder exists even when no model is usable.
+    yield {}
+    for key, outcome in profile_zoo(rows, lambda row: load_backbone(row, root, device, cache), campaign, existing):
+        yield {key: outcome}
+
+
+def join_hardware_profiles(
+    model_manifest: pd.DataFrame, outcomes: Partitions, parameters: HardwareProfilingParameters
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The profiles of all shards, earlier runs and devices, and the failures."""
+    from thesis_rec.hardware.campaign import join_outcomes
+    from thesis_rec.zoo.manifest import read_manifest
+
+    _, unusable = read_manifest(model_manifest)
+    table, failures = join_outcomes(outcomes, [row.model_id for row in _rows(model_manifest, parameters)])
+    return table, failures_frame([*unusable, *failures])
+
+
+def check_hardware_profiles(
+    hardware_profiles: pd.DataFrame, hardware_failures: pd.DataFrame, parameters: HardwareProfilingParameters
+) -> None:
+    """Stop if no model could be profiled, or any failed and ``strict`` is set.
+
+    Raises:
+        NothingSucceeded: With the first failures.
+    """
+    check_failures(hardware_failures, hardware_profiles["model_id"].nunique(), parameters.strict, "models")
+
+
+def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters) -> list[Any]:
+    """The models that have a network, thinned evenly where only some are asked for."""
+    from thesis_rec.zoo.manifest import read_manifest
+
+    rows = [row for row in read_manifest(model_manifest)[0] if row.loader != "local"]
+    if parameters.max_models is None or len(rows) <= parameters.max_models:
+        return rows
+    return [rows[i * len(rows) // parameters.max_models] for i in range(parameters.max_models)]

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog
+from kedro.runner import SequentialRunner
+
+from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
+from thesis_rec.catalog.validators import validate_hardware_profiles
+from thesis_rec.errors import NothingSucceeded
+from thesis_rec.pipelines.hardware_profiling import create_pipeline
+from thesis_rec.pipelines.hardware_profiling.nodes import check_hardware_profiles, join_hardware_profiles
+from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
+
+
+def save_tiny_model(folder):
+    import timm
+    from safetensors.torch import save_file
+
+    # A real timm network, small enough to be made in milliseconds.
+    arguments = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 8], "stem_width": 4}
+    network = timm.create_model("resnet18", num_classes=3, **arguments)
+    folder.mkdir(parents=True)
+    save_file(network.state_dict(), folder / "model.safetensors")
+    config = {
+        "architecture": "resnet18",
+        "num_classes": 3,
+        "model_args": arguments,
+        "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 3},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    save_tiny_model(tmp_path / "models" / "tiny")
+    return pd.DataFrame({
+        "model_id": ["tiny", "absent", "weights_only", ""],
+        "loader": ["timm", "timm", "local", "timm"],
+        "source": ["models/tiny", "models/absent", "x.pth", "y"],
+    })
+
+
+def parameters(tmp_path, **changes) -> HardwareProfilingParameters:
+    arguments = {
+        "models_root": str(tmp_path), "hub_cache": str(tmp_path / "hub"), "device": "cpu", "batch_sizes": (1, 2),
+        "max_seconds": 0.01, "max_repeats": 3, "min_repeats": 2, "warmup": 1,
+    }  # fmt: skip
+    return HardwareProfilingParameters(**{**arguments, **changes})
+
+
+def test_the_pipeline_profiles_what_it_can_and_reports_the_rest(tmp_path, manifest):
+    folder = str(tmp_path / "outcomes")
+    catalog = DataCatalog({
+        "hardware_outcomes": KeyedPartitionDataset(path=folder, format="json", depth=2),
+        "existing_hardware_outcomes": KeyedPartitionDataset(path=folder, format="json", depth=2),
+        "hardware_profiles": AtomicParquetDataset(filepath=tmp_path / "profiles.parquet"),
+        "hardware_failures": AtomicParquetDataset(filepath=tmp_path / "failures.parquet"),
+    })
+    catalog["model_manifest"] = manifest
+    catalog["params:hardware_profiling"] = parameters(tmp_path)
+    SequentialRunner().run(create_pipeline(), catalog)
+    table = catalog.load("hardware_profiles")
+    validate_hardware_profiles(table)
+    assert table[["model_id", "batch_size"]].to_numpy().tolist() == [["tiny", 1], ["tiny", 2]]
+    failures = catalog.load("hardware_failures")
+    assert "absent" in set(failures["model_id"])
+    assert "weights_only" not in set(failures["model_id"])
+    assert len(failures) == 2
+    assert sorted(path.parent.name for path in (tmp_path / "outcomes").rglob("*.json")) == ["absent", "tiny"]
+
+
+def test_nothing_profiled_is_an_error_and_strict_stops_at_the_first_failure(tmp_path, manifest):
+    chosen = parameters(tmp_path)
+    table, failures = join_hardware_profiles(manifest, {}, chosen)
+    with pytest.raises(NothingSucceeded, match="none succeeded"):
+        check_hardware_profiles(table, failures, chosen)
+    some = pd.DataFrame({"model_id": ["tiny"]})
+    check_hardware_profiles(some, failures, chosen)
+    with pytest.raises(NothingSucceeded):
+        check_hardware_profiles(some, failures, parameters(tmp_path, strict=True))
+
+
+def test_models_are_thinned_evenly(tmp_path):
+    from thesis_rec.pipelines.hardware_profiling.nodes import _rows
+
+    table = pd.DataFrame({"model_id": list("abcdef"), "loader": "timm", "source": "s"})
+    found = _rows(table, parameters(tmp_path, max_models=3))
+    assert [row.model_id for row in found] == ["a", "c", "e"]
