@@ -246,7 +246,9 @@ def _open_clip(config: EncoderConfig) -> Tower:
 
 def _transformers(config: EncoderConfig) -> Tower:
     from transformers import AutoConfig, AutoModel
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     source = str(local_folder(config) or config.source)
     if config.pretrained:
         model = AutoModel.from_pretrained(source, trust_remote_code=False)
@@ -290,7 +292,12 @@ def _transformers_text(model: Any, source: str) -> Callable[[list[str], torch.de
     except (OSError, ValueError, ImportError, KeyError, AttributeError) as error:
         logger.warning("%s has no readable tokenizer (%s): no zero-shot figures", source, error)
         return None
-    longest = getattr(getattr(model.config, "text_config", None), "max_position_embeddings", None)
+    settings = getattr(model.config, "text_config", None)
+    if len(tokenizer) < getattr(settings, "vocab_size", 0) // 2:
+        # Where there are no tokenizer files the library makes up an empty tokenizer without a word.
+        logger.warning("%s came without its tokenizer: no zero-shot figures", source)
+        return None
+    longest = getattr(settings, "max_position_embeddings", None)
 
     def text(texts: list[str], device: torch.device) -> Tensor:
         # SigLIP was trained with padding to the full length; CLIP ignores it.
