@@ -1,0 +1,1 @@
+"""The training service that all networks share, and what each of them adds to it."""

@@ -1,0 +1,105 @@
+"""Training data that fits into memory, served in whole batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+Batch = dict[str, Tensor]
+
+
+class TensorTable(Dataset[Batch]):
+    """Named tensors with a common first dimension, indexed by whole batches.
+
+    Args:
+        columns: Tensors (N, ...).
+
+    Raises:
+        ValueError: If there are no columns or their lengths differ.
+    """
+
+    def __init__(self, columns: Batch) -> None:
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"columns of one table need one length, got {lengths}")
+        self.columns = columns
+        self._length = next(iter(lengths.values()))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Batch:
+        return {name: column[index] for name, column in self.columns.items()}
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """A whole batch by one indexing operation a column, instead of one per item."""
+        rows = torch.as_tensor(indices)
+        return {name: column[rows] for name, column in self.columns.items()}
+
+    def fingerprint(self) -> str:
+        """Hash of all content; two runs on equal data have equal fingerprints."""
+        digest = hashlib.sha256()
+        for name in sorted(self.columns):
+            column = self.columns[name].detach().cpu().contiguous()
+            digest.update(f"{name}{tuple(column.shape)}{column.dtype}".encode())
+            digest.update(column.view(torch.uint8).numpy() if column.dim() else column.numpy())
+        return digest.hexdigest()
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation that depends on seed and epoch alone, so that a resumed run sees what the first would have seen.
+
+    With several processes each gets its slice of the same permutation, filled up to equal length.
+
+    Args:
+        length: Number of items.
+        seed: Seed of the run.
+        per_epoch: Items of one epoch, a random part of all; None for all.
+    """
+
+    def __init__(self, length: int, seed: int, per_epoch: int | None = None) -> None:
+        self.length = length
+        self.seed = seed
+        self.per_epoch = min(per_epoch or length, length)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the training loop before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.per_epoch // _world()[1])
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.length, generator=generator)[: self.per_epoch]
+        rank, world = _world()
+        missing = len(self) * world - len(order)
+        order = torch.cat([order, order[:missing]])
+        return iter(order[rank::world].tolist())
+
+
+def _world() -> tuple[int, int]:
+    """Rank and number of training processes."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def train_loader(table: TensorTable, batch_size: int, seed: int, per_epoch: int | None = None) -> DataLoader[Batch]:
+    """Shuffled batches."""
+    sampler = EpochSampler(len(table), seed, per_epoch)
+    return DataLoader(table, batch_size=batch_size, sampler=sampler, collate_fn=_identity)
+
+
+def validation_loader(table: TensorTable, batch_size: int) -> DataLoader[Batch]:
+    """Batches in order; every process validates on everything, so that all agree without communication."""
+    return DataLoader(table, batch_size=batch_size, shuffle=False, collate_fn=_identity)
+
+
+def _identity(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,241 @@
+"""The training service: one function that trains any module, resumes it exactly, and leaves its files behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thesis_rec.errors import ConfigurationError
+from thesis_rec.files import sha256_json, write_json
+from thesis_rec.training.callbacks import (
+    BEST_FILE,
+    HISTORY_FILE,
+    ExactEarlyStopping,
+    History,
+    ProgressLines,
+    ReseedEveryEpoch,
+    RunFiles,
+    checkpoints,
+)
+from thesis_rec.training.data import TensorTable, train_loader, validation_loader
+from thesis_rec.training.module import FitModule
+from thesis_rec.training.requeue import requeue_on_signal
+from thesis_rec.training.settings import FitSettings
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training run gives.
+
+    Attributes:
+        state: State dict of the network at its best epoch, on the CPU.
+        history: One row per epoch: losses, learning rate, seconds.
+        best_epoch: Epoch of ``state``, counted from 0.
+        seconds: Duration of this call; a resumed run counts its own part only.
+    """
+
+    state: dict[str, Tensor]
+    history: History
+    best_epoch: int
+    seconds: float
+
+
+def fit(
+    module: FitModule,
+    train: TensorTable,
+    validation: TensorTable | None,
+    folder: Path,
+    *,
+    seed: int,
+    description: str,
+    per_epoch: int | None = None,
+) -> FitResult:
+    """Train a module and return its best state.
+
+    A run that was killed goes on from its latest checkpoint, and ends with the losses that it would have had undisturbed,
+    provided data, settings and seed are the same; otherwise, and after a run that had finished, it starts anew.
+
+    Args:
+        module: Network with its loss; its ``settings`` say how it is trained.
+        train: Training data.
+        validation: Validation data, or None to watch the training loss.
+        folder: Where the run keeps its files: ``history.json`` after every epoch and the checkpoints.
+        seed: Seed of the order of data and of everything random in training. The network's first weights are the
+            caller's.
+        description: What is trained, for progress.
+        per_epoch: Items of one epoch, a random part of the training data; None for all.
+
+    Returns:
+        Best state and history.
+
+    Raises:
+        ConfigurationError: If the devices asked for don't exist.
+    """
+    from lightning.pytorch import Trainer
+
+    started = time.perf_counter()
+    settings = module.settings
+    if validation is None or len(validation) == 0:
+        validation = None
+        # Without validation data there is nothing but the training loss to watch.
+        module.monitor, module.mode = "train_loss", "min"
+    resume_from = _prepare(folder, settings, _fingerprint(module, train, validation, seed, per_epoch))
+    files = RunFiles(folder, settings.checkpoint_every, settings.keep_checkpoints, module.monitor, module.mode)
+    callbacks: list[Any] = [ReseedEveryEpoch(seed), files]
+    if settings.patience:
+        callbacks.append(
+            ExactEarlyStopping(
+                module.monitor, patience=settings.patience, mode=module.mode, check_on_train_epoch_end=True
+            )
+        )
+    terminal = sys.stderr.isatty()
+    if not terminal:
+        callbacks.append(ProgressLines(description, module.monitor))
+    with _quiet_lightning(), torch.random.fork_rng(), requeue_on_signal():
+        try:
+            trainer = Trainer(
+                accelerator=settings.accelerator,
+                devices=settings.devices,
+                num_nodes=settings.num_nodes,
+                strategy=_strategy(settings),
+                precision=settings.precision,  # type: ignore[arg-type]
+                max_epochs=settings.epochs,
+                gradient_clip_val=settings.gradient_clip or None,
+                callbacks=callbacks,
+                plugins=_environment(settings),
+                use_distributed_sampler=False,  # the sampler knows about processes itself
+                num_sanity_val_steps=0,
+                logger=False,
+                enable_checkpointing=True,
+                enable_model_summary=False,
+                enable_progress_bar=terminal,
+                default_root_dir=folder,
+            )
+        except Exception as error:
+            if type(error).__name__ != "MisconfigurationException":
+                raise
+            raise ConfigurationError(f"{description}: {error}") from error
+        trainer.fit(
+            module,
+            train_loader(train, settings.batch_size, seed, per_epoch),
+            None if validation is None else validation_loader(validation, settings.batch_size),
+            ckpt_path=resume_from,
+            weights_only=True,
+        )
+    # From the files, because with several processes the trained weights live in another one.
+    history: History = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8"))
+    best = torch.load(folder / BEST_FILE, map_location="cpu", weights_only=True)
+    module.network.load_state_dict(best["network"])
+    module.network.to("cpu").eval()
+    if _leads(settings):
+        write_json(folder / RUN_FILE, {**json.loads((folder / RUN_FILE).read_text()), "finished": True})
+    seconds = time.perf_counter() - started
+    logger.info(
+        "%s: best epoch %d of %d, %s %.4f, %.1f s",
+        description,
+        best["epoch"] + 1,
+        len(history),
+        module.monitor,
+        next(row[module.monitor] for row in history if row["epoch"] == best["epoch"]),
+        seconds,
+    )
+    return FitResult(best["network"], history, int(best["epoch"]), seconds)
+
+
+def _fingerprint(
+    module: FitModule, train: TensorTable, validation: TensorTable | None, seed: int, per_epoch: int | None
+) -> str:
+    """Everything that the course of a run depends on, but the code."""
+    initial = TensorTable({f"{k}": v.reshape(1, -1) for k, v in module.network.state_dict().items()})
+    keep = {"resume", "checkpoint_every", "keep_checkpoints"}
+    return sha256_json(
+        {
+            "settings": module.settings.model_dump(exclude=keep),
+            "initial": initial.fingerprint(),
+            "train": train.fingerprint(),
+            "validation": None if validation is None else validation.fingerprint(),
+            "seed": seed,
+            "per_epoch": per_epoch,
+        }
+    )
+
+
+def _prepare(folder: Path, settings: FitSettings, fingerprint: str) -> Path | None:
+    """The checkpoint to resume from; None after clearing what another run left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / RUN_FILE
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    same = before.get("fingerprint") == fingerprint and not before.get("finished")
+    found = checkpoints(folder)
+    if settings.resume and same and found:
+        logger.info("resuming from %s", found[0].name)
+        return found[0]
+    if not _leads(settings):
+        return None
+    for old in [*found, *folder.glob(".*.tmp"), folder / BEST_FILE, folder / HISTORY_FILE]:
+        old.unlink(missing_ok=True)
+    write_json(path, {"fingerprint": fingerprint, "finished": False})
+    return None
+
+
+def _strategy(settings: FitSettings) -> str:
+    """Lightning's default launches the whole command once per device; processes of this one are what is meant here."""
+    several = settings.devices not in (1, "1", "auto") or settings.num_nodes > 1
+    if settings.strategy != "auto" or not several:
+        return settings.strategy
+    return "ddp" if _slurm_launched(settings) else "ddp_spawn"
+
+
+def _slurm_launched(settings: FitSettings) -> bool:
+    """Whether ``srun`` started one process per device."""
+    wanted = str(settings.devices)
+    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    return "SLURM_PROCID" in os.environ and wanted.isdigit() and tasks > 1 and tasks == int(wanted) * settings.num_nodes
+
+
+def _leads(settings: FitSettings) -> bool:
+    """Whether this process keeps the run's files; the others of one run come to the same decisions by reading them."""
+    return not _slurm_launched(settings) or os.environ["SLURM_PROCID"] == "0"
+
+
+def _environment(settings: FitSettings) -> list[Any]:
+    from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+
+    if _slurm_launched(settings):
+        # Its own requeueing would save in the middle of an epoch, from where no run resumes exactly.
+        return [SLURMEnvironment(auto_requeue=False)]
+    # Named, because inside an allocation Lightning would otherwise demand one task per device.
+    return [LightningEnvironment()]
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning's remarks on hardware and loaders aren't the user's business here."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for module in ("lightning", "torch"):
+            warnings.filterwarnings("ignore", module=rf"{module}\..*")
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

@@ -1,0 +1,82 @@
+"""What the training modules of all networks have in common: optimiser, schedule, logging."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from thesis_rec.training.data import Batch
+from thesis_rec.training.settings import FitSettings
+
+
+class FitModule(lightning.LightningModule):
+    """A network with its optimiser; subclasses say what the loss of a batch is.
+
+    Args:
+        network: The network to train; what a run returns is its state dict.
+        settings: Optimiser and schedule.
+        monitor: The logged metric that early stopping, the plateau schedule and the choice of the best epoch watch;
+            ``train_...`` is taken instead of ``val_...`` when there are no validation data.
+        mode: ``min`` or ``max``.
+    """
+
+    def __init__(self, network: nn.Module, settings: FitSettings, monitor: str = "val_loss", mode: str = "min") -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.monitor = monitor
+        self.mode = mode
+
+    def losses(self, batch: Batch, training: bool) -> dict[str, Tensor]:
+        """Scalars of a batch; ``loss`` is what is minimised, the others are logged beside it."""
+        raise TypeError(f"{type(self).__name__} doesn't say what its losses are")
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """One optimisation step."""
+        losses = self.losses(batch, training=True)
+        self._log_all(losses, "train", batch)
+        return losses["loss"]
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """One batch of validation data."""
+        self._log_all(self.losses(batch, training=False), "val", batch)
+
+    def _log_all(self, losses: dict[str, Tensor], stage: str, batch: Batch) -> None:
+        size = len(next(iter(batch.values())))
+        logged = {f"{stage}_{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW (Loshchilov and Hutter, 2019); biases, norms and single numbers aren't decayed."""
+        settings = self.settings
+        decayed = [p for p in self.network.parameters() if p.requires_grad and p.dim() > 1]
+        free = [p for p in self.network.parameters() if p.requires_grad and p.dim() <= 1]
+        groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+        optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        if settings.schedule == "constant":
+            return optimiser
+        if settings.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimiser, mode=self.mode, factor=0.5, patience=settings.plateau_patience
+            )
+            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = partial(cosine_with_warmup, total=total, warmup=round(settings.warmup * total))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def cosine_with_warmup(step: int, total: int, warmup: int) -> float:
+    """Factor of the learning rate: linear from 0 to 1 over ``warmup`` steps, then half a cosine down to 0 at ``total``.
+
+    Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, without restarts.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(total - warmup, 1)
+    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))

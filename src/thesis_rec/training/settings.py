@@ -1,0 +1,71 @@
+"""Settings of training runs: what all networks share, and what belongs to each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FitSettings(BaseModel):
+    """How a network is trained; every field is explained where its value is set, in ``conf/base/parameters``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=50, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    plateau_patience: int = Field(default=5, ge=0)
+    gradient_clip: float = Field(default=1.0, ge=0)
+    patience: int = Field(default=0, ge=0)
+    checkpoint_every: int = Field(default=1, ge=1)
+    keep_checkpoints: int = Field(default=3, ge=1)
+    resume: bool = True
+    accelerator: str = "auto"
+    devices: int | str = 1
+    num_nodes: int = Field(default=1, ge=1)
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+
+class AutoEncoderSettings(BaseModel):
+    """Size and loss of the autoencoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden: list[int] = Field(default_factory=lambda: [128])
+    n_code: int = Field(default=512, ge=1)
+    activation: Literal["gelu", "relu", "leaky_relu"] = "gelu"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    loss: Literal["mse", "smooth_l1"] = "mse"
+    l1: float = Field(default=0.0, ge=0)
+    noise: float = Field(default=0.0, ge=0)
+    mask: float = Field(default=0.0, ge=0, lt=1)
+    mask_block: int = Field(default=64, ge=1)
+
+
+class RankerLosses(BaseModel):
+    """Weights of the terms of a ranker's loss."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    listwise: float = Field(default=0.5, ge=0)
+    pairwise: float = Field(default=1.0, ge=0)
+    gap_power: float = Field(default=1.0, ge=0)
+    regression: float = Field(default=1.0, ge=0)
+    value: float = Field(default=0.2, ge=0)
+
+
+class RankerTraining(BaseModel):
+    """What a ranker sees in one step."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    losses: RankerLosses = Field(default_factory=RankerLosses)
+    models_per_step: int = Field(default=96, ge=2)
+    tasks_per_epoch: int = Field(default=512, ge=1)
+    hide_models: float = Field(default=0.2, ge=0, le=1)
+    hide_families: float = Field(default=0.5, ge=0, le=1)
