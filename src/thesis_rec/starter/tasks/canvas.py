@@ -96,7 +96,7 @@ def disc(x: Array, y: Array, radius: Array | float) -> Array:
 def polygon(x: Array, y: Array, sides: int, radius: Array | float = 1.0) -> Array:
     """Signed distance bound of a regular polygon with the given circumradius."""
     half = np.pi / sides
-    angle = np.arctan2(x, -y)
+    angle = np.arctan2(x, y)
     folded = np.mod(angle + half, 2 * half) - half
     return np.hypot(x, y) * np.cos(folded) - radius * np.cos(half)
 
@@ -152,6 +152,13 @@ def union(n: int, draws: int, one: Callable[[int], Array]) -> Array:
     for k in range(draws):
         best = np.minimum(best, one(k))
     return best
+
+
+def parts(n: int, kinds: int, rng: Rng) -> list[NDArray[np.int64]]:
+    """Share n images out evenly among `kinds`, in random order; the indices of each kind."""
+    labels = rng.permutation(kinds)[np.arange(n) % kinds]
+    rng.shuffle(labels)
+    return [np.flatnonzero(labels == k) for k in range(kinds)]
 
 
 def normalise(field: Array) -> Array:

@@ -73,7 +73,9 @@ def _outline(kind: str, n: int, rng: Rng) -> Array:
     tint = canvas.hsv(canvas.uniform(rng, 0.9, 1.08, n), canvas.uniform(rng, 0.3, 0.7, n), canvas.uniform(rng, 0.55, 0.9, n))
     spots = canvas.scatter_cells(n, rng, 4, 2, 0.45)
     x, y = canvas.grid()
-    for i in range(int(rng.integers(2, 4))):
+    for i in range(4):
+        # One to four cells: those left out are painted with nothing.
+        shown = 1.0 if i == 0 else rng.random((n, 1, 1)) < 0.6
         r = canvas.uniform(rng, 0.3, 0.4, n)
         u, v = (x - canvas.column(spots[:, i, 0])) / r, (y - canvas.column(spots[:, i, 1])) / r
         u, v = canvas.rotate(u, v, canvas.uniform(rng, 0, 2 * np.pi, n))
@@ -86,7 +88,7 @@ def _outline(kind: str, n: int, rng: Rng) -> Array:
             "burst": lambda: np.maximum(rho - 0.95, 0.3 - np.hypot(u - 0.9, v)) - 0.1 * np.cos(3 * angle),
         }[kind]()
         pale = 0.75 - 0.45 * np.exp(-(rho**2) * 4) if kind not in ("target", "dividing") else 0.6 + 0.35 * np.cos(rho * 6.5)
-        image = canvas.over(image, canvas.cover(d * r) * pale, tint)
+        image = canvas.over(image, canvas.cover(d * r) * pale * shown, tint)
     return image
 
 

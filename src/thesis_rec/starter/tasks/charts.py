@@ -57,8 +57,16 @@ KINDS = ["bars", "lying_bars", "line", "area", "pie", "ring", "scatter", "histog
 
 
 def _kind(kind: str, n: int, rng: Rng) -> Array:
+    mask = np.empty((n, canvas.SIZE, canvas.SIZE), dtype=np.float32)
+    for bars, part in zip((4, 5, 6, 7), canvas.parts(n, 4, rng), strict=True):
+        if len(part):
+            mask[part] = _one_kind(kind, bars, len(part), rng)
+    return mask
+
+
+def _one_kind(kind: str, bars: int, n: int, rng: Rng) -> Array:
     x, y = canvas.grid()
-    heights = rng.uniform(0.15, 1, (n, int(rng.integers(4, 8))))
+    heights = rng.uniform(0.15, 1, (n, bars))
     if kind in ("bars", "lying_bars"):
         return _axes(_bars(heights, kind != "bars"), rng)
     if kind == "line":

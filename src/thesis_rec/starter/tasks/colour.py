@@ -29,6 +29,12 @@ def _hue(k: int, n: int, rng: Rng) -> Array:
     return canvas.over(_ground(n, rng), _blob(n, rng), tint)
 
 
+def _hue_on_noise(k: int, n: int, rng: Rng) -> Array:
+    tint = canvas.hsv((k + canvas.uniform(rng, -0.4, 0.4, n)) / 6, canvas.uniform(rng, 0.35, 0.9, n), canvas.uniform(rng, 0.35, 1, n))
+    grain = [canvas.power_noise(n, rng, 0.9) * 0.16 for _ in range(3)]
+    return canvas.over(np.clip(_ground(n, rng, (0, 0.1)) + np.stack(grain, -1), 0, 1), _blob(n, rng, (0.3, 0.55)), tint)
+
+
 def _odd_hue(k: int, n: int, rng: Rng) -> Array:
     image = _ground(n, rng)
     common = rng.integers(1, 8, n)
@@ -110,6 +116,6 @@ TASKS = family(
         ("ramp", "low_contrast", "Between which hues the ramp runs.", [f"from_{a}_to_{b}" for a, b in RAMPS], by_class(_ramp, RAMPS)),
         ("figure_ground", "lighting", "Which hue lies on which.", [f"hue{i}_on_hue{j}" for i, j in PAIRS], by_class(_two, PAIRS)),
         ("texture_hue", "texture", "Which hue the figure on grey noise has.", HUES[::2],
-         by_class(lambda k, n, rng: _hue(2 * k, n, rng), range(6))),
+         by_class(_hue_on_noise, range(6))),
     ],
 )

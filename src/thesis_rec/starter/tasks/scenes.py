@@ -40,7 +40,7 @@ def ground(kind: str, n: int, rng: Rng) -> Array:
 
 def _any_ground(n: int, rng: Rng) -> Array:
     stack = np.empty((n, canvas.SIZE, canvas.SIZE, 3), dtype=np.float32)
-    for kind, part in zip(GROUNDS, np.array_split(rng.permutation(n), len(GROUNDS)), strict=True):
+    for kind, part in zip(GROUNDS, canvas.parts(n, len(GROUNDS), rng), strict=True):
         if len(part):
             stack[part] = ground(kind, len(part), rng)
     return stack
@@ -117,7 +117,7 @@ def _object(kind: str, n: int, rng: Rng) -> Array:
 def _with_object(kind: str, n: int, rng: Rng) -> Array:
     """The ground is the class; any object lies on it."""
     image = ground(kind, n, rng)
-    for other, part in zip(OBJECTS, np.array_split(rng.permutation(n), len(OBJECTS)), strict=True):
+    for other, part in zip(OBJECTS, canvas.parts(n, len(OBJECTS), rng), strict=True):
         if len(part):
             image[part] = _place(image[part], other, rng, (0.35, 0.6), 0.4)
     return image
@@ -175,7 +175,7 @@ LIGHTS = {"day": (0.57, 0.45, 0.95), "dawn": (0.93, 0.35, 0.75), "dusk": (0.06, 
 
 def _light(light: str, n: int, rng: Rng) -> Array:
     image = np.empty((n, canvas.SIZE, canvas.SIZE, 3), dtype=np.float32)
-    for kind, part in zip(LAND, np.array_split(rng.permutation(n), len(LAND)), strict=True):
+    for kind, part in zip(LAND, canvas.parts(n, len(LAND), rng), strict=True):
         if len(part):
             image[part] = _landscape(kind, len(part), rng, LIGHTS[light])
     return image * canvas.uniform(rng, 0.75, 1.25, n)[..., None]
@@ -209,13 +209,12 @@ def _weather(kind: str, n: int, rng: Rng) -> Array:
 def _companions(k: int, n: int, rng: Rng) -> Array:
     """k objects of any kinds on any ground."""
     image = _any_ground(n, rng)
-    spots = canvas.scatter_cells(n, rng, max(k, 1), 2, 0.3)
-    names = [OBJECTS[i] for i in rng.integers(0, len(OBJECTS), k)]
-    for i, name in enumerate(names):
-        tile = thing(name, n, rng, (0.34, 0.42), 0.0)
-        for mask, colour in tile:
-            shifted = canvas.sample(mask, *_moved(spots[:, i]))
-            image = canvas.over(image, shifted, colour)
+    spots = canvas.scatter_cells(n, rng, k, 2, 0.3)
+    for i in range(k):
+        for name, part in zip(OBJECTS, canvas.parts(n, len(OBJECTS), rng), strict=True):
+            if len(part):
+                for mask, colour in thing(name, len(part), rng, (0.34, 0.42), 0.0):
+                    image[part] = canvas.over(image[part], canvas.sample(mask, *_moved(spots[part, i])), colour)
     return image
 
 

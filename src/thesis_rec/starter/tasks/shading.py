@@ -122,7 +122,7 @@ def _mixed(n: int, rng: Rng, names: list[str]) -> tuple[Array, Array]:
     """Looks at random solids, so that the solid says nothing about the class."""
     cover = np.empty((n, canvas.SIZE, canvas.SIZE), dtype=np.float32)
     normal = np.empty((n, 3, canvas.SIZE, canvas.SIZE), dtype=np.float32)
-    for name, part in zip(names, np.array_split(rng.permutation(n), len(names)), strict=True):
+    for name, part in zip(names, canvas.parts(n, len(names), rng), strict=True):
         if len(part):
             cover[part], normal[part] = _look(SOLIDS[name], len(part), rng)
     return cover, normal

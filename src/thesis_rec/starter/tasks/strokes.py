@@ -136,8 +136,7 @@ def _pen(k: int, n: int, rng: Rng) -> Array:
     width = 0.025 * 1.55**k
     names = list(DIGITS)
     images = np.empty((n, canvas.SIZE, canvas.SIZE), dtype=np.float32)
-    parts = np.array_split(rng.permutation(n), len(names))
-    for name, part in zip(names, parts, strict=True):
+    for name, part in zip(names, canvas.parts(n, len(names), rng), strict=True):
         if len(part):
             images[part] = write("digits", name, len(part), rng, pen=(width, width * 1.3))
     return images

@@ -99,7 +99,7 @@ def finish(image: Array, style: str, rng: Rng) -> Array:
     elif style == "clutter":
         image = with_clutter(image, rng, canvas.colours(n, rng), 2)
     elif style == "blur":
-        cut = rng.integers(0, n + 1)
+        cut = n // 2
         image = np.concatenate([canvas.blur(image[:cut], 1.1), canvas.blur(image[cut:], 1.7)])
     elif style == "occlusion":
         for _ in range(2):

@@ -76,7 +76,7 @@ TASKS = family(
         ("regime", "plain", "Which pattern the reaction forms.", list(REGIMES),
          by_class(lambda c, n, rng: _evolve(n, rng, c[0], c[1], steps=c[2]), list(REGIMES.values()))),
         ("wavelength", "lighting", "How wide the pattern's waves are.", [f"{w:g}_pixels" for w in LENGTHS],
-         by_class(lambda w, n, rng: _evolve(n, rng, rng.uniform(-0.3, 0.3), wavelength=w), LENGTHS)),
+         by_class(lambda w, n, rng: _evolve(n, rng, 0.15, wavelength=w), LENGTHS)),
         ("balance", "blur", "How far holes turn into spots.", [f"balance_{g:g}" for g in G],
          by_class(lambda g, n, rng: _evolve(n, rng, g, 0.3, 7.0), G)),
         ("time", "noise", "How long the pattern has grown.", [f"after_{s}" for s in (1, 3, 6, 12, 30)],
