@@ -54,27 +54,32 @@ def test_a_model_is_measured_on_all_tasks(backbone: FakeBackbone, images: dict[s
     seeds = truth.records.groupby("dataset_id")["seed"].apply(list).to_dict()
     assert seeds == {"a": [0, 1], "b": [0, 1], "sub": [-1]}
     assert truth.records["value"].between(0, 1).all()
-    assert set(truth.records["protocol"]) == {"linear_probe"} and set(truth.records["model_id"]) == {"tiny"}
+    assert set(truth.records["protocol"]) == {"linear_probe"}
+    assert set(truth.records["model_id"]) == {"tiny"}
     n_train = truth.records.groupby("dataset_id")["n_train"].first().to_dict()
     assert n_train == {"a": 18, "b": 24, "sub": 18}
     assert list(truth.transferability.columns) == SCORE_COLUMNS
     assert set(zip(truth.transferability["dataset_id"], truth.transferability["method"], strict=True)) == {
         (task, method) for task in ("a", "b") for method in SCORES
     }
-    assert truth.transferability["value"].notna().all() and (truth.transferability["seconds"] > 0).all()
+    assert truth.transferability["value"].notna().all()
+    assert (truth.transferability["seconds"] > 0).all()
     assert truth.responses.shape == (len(response_names(["ref"], SETTINGS.response)),)
-    assert np.isfinite(truth.responses).all() and truth.responses.dtype == np.float32
+    assert np.isfinite(truth.responses).all()
+    assert truth.responses.dtype == np.float32
     assert truth.seconds["total"] >= sum(v for k, v in truth.seconds.items() if k != "total") * 0.99
 
 
 def test_truth_rows_are_those_of_the_plain_recipe(backbone: FakeBackbone, images: dict[str, TaskImages]) -> None:
     truth = measure_model(backbone, images, TASKS, [], SETTINGS)
     bank = ImageBank(images)
-    every = np.concatenate([
-        eager_features(backbone, pixels).double().numpy()
-        for task in images.values()
-        for pixels in (task.train_images, task.test_images)
-    ])
+    every = np.concatenate(
+        [
+            eager_features(backbone, pixels).double().numpy()
+            for task in images.values()
+            for pixels in (task.train_images, task.test_images)
+        ]
+    )
     for task in TASKS:
         values = []
         for draw in range(2):
@@ -107,7 +112,8 @@ def test_scores_use_the_first_training_images_of_each_class(
 def test_a_model_without_head_has_no_leep(images: dict[str, TaskImages]) -> None:
     truth = measure_model(make_backbone(head=False), images, TASKS, [], SETTINGS)
     missing = truth.transferability.groupby("method")["value"].apply(lambda values: values.isna().all())
-    assert missing["leep"] and missing.sum() == 1
+    assert missing["leep"]
+    assert missing.sum() == 1
     assert truth.responses.shape == (0,)
 
 
@@ -124,9 +130,11 @@ def test_one_bank_serves_models_of_any_width(images: dict[str, TaskImages]) -> N
 
 def test_without_scores_the_table_is_empty(backbone: FakeBackbone, images: dict[str, TaskImages]) -> None:
     truth = measure_model(backbone, images, TASKS, [], dataclasses.replace(SETTINGS, scores=()))
-    assert truth.transferability.empty and list(truth.transferability.columns) == SCORE_COLUMNS
+    assert truth.transferability.empty
+    assert list(truth.transferability.columns) == SCORE_COLUMNS
     only = measure_model(backbone, images, TASKS[2:], [], SETTINGS)
-    assert only.transferability.empty and only.records["dataset_id"].tolist() == ["sub"]
+    assert only.transferability.empty
+    assert only.records["dataset_id"].tolist() == ["sub"]
 
 
 def test_broken_models_and_images_are_named(images: dict[str, TaskImages]) -> None:
@@ -159,4 +167,5 @@ def test_a_full_memory_halves_the_batch(images: dict[str, TaskImages]) -> None:
     found = measure_model(limited, images, TASKS, [], settings)
     expected = measure_model(backbone, images, TASKS, [], settings)
     np.testing.assert_allclose(found.records["value"], expected.records["value"])
-    assert sizes[0] > 40 and max(sizes[2:]) <= 50
+    assert sizes[0] > 40
+    assert max(sizes[2:]) <= 50

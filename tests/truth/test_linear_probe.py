@@ -84,16 +84,15 @@ def test_weights_equal_scikit_learn_beside_padding(width: int) -> None:
 def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x, classes = make_bank(rng, 16, {"a": [30] * 8})
-    tasks = [
-        MeasuredTask(f"s{i}", tuple(("a", int(c)) for c in rng.permutation(8)[: 2 + i % 6])) for i in range(20)
-    ]
+    tasks = [MeasuredTask(f"s{i}", tuple(("a", int(c)) for c in rng.permutation(8)[: 2 + i % 6])) for i in range(20)]
     recipe = ProbeSettings()
     plan = plan_probes(tasks, classes, recipe)
     features = torch.from_numpy(x)
     whole = plan.chunks(16, "cpu")
     monkeypatch.setitem(linear_probe.CHUNK_BYTES, "cpu", 60_000)
     pieces = plan.chunks(16, "cpu")
-    assert len(whole) == 1 and len(pieces) > 5
+    assert len(whole) == 1
+    assert len(pieces) > 5
     torch.testing.assert_close(
         probe_accuracies(features, plan, recipe, whole), probe_accuracies(features, plan, recipe, pieces)
     )
@@ -103,7 +102,8 @@ def test_draws_are_fixed_by_seed_class_and_repeat_only() -> None:
     rows = ClassRows(np.arange(100, 140), np.arange(5))
     recipe = ProbeSettings()
     first = draw_rows(rows, "a", 2, 0, recipe)
-    assert len(first) == 16 == len(set(first)) and set(first) <= set(rows.train)
+    assert len(first) == 16 == len(set(first))
+    assert set(first) <= set(rows.train)
     assert list(first) == list(draw_rows(rows, "a", 2, 0, recipe))
     for other in (
         draw_rows(rows, "a", 2, 1, recipe),

@@ -90,7 +90,8 @@ def test_a_second_run_measures_nothing(zoo: Zoo) -> None:
         for part in ("linear_probe", "transferability", "responses", "outcome")
     }
     records = join_part(zoo.tables, ["one", "org/two"], "linear_probe", RECORD_COLUMNS)
-    assert len(records) == 2 * (2 + 2 + 1) and list(records.columns) == RECORD_COLUMNS
+    assert len(records) == 2 * (2 + 2 + 1)
+    assert list(records.columns) == RECORD_COLUMNS
     assert set(zoo.run(dataset_rows("a:0;b:1"))) == {"one/outcome", "org/two/outcome"}
     assert zoo.loaded == []
 
@@ -106,7 +107,9 @@ def test_a_new_task_is_measured_alone_and_joined(zoo: Zoo) -> None:
     zoo.run(dataset_rows())
     before = zoo.tables["one/linear_probe"]()
     written = zoo.run(dataset_rows("a:0;a:2"))
-    assert "one/linear_probe" in written and "one/transferability" not in written and "one/responses" not in written
+    assert "one/linear_probe" in written
+    assert "one/transferability" not in written
+    assert "one/responses" not in written
     after = zoo.tables["one/linear_probe"]()
     pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
     assert after.iloc[len(before) :]["dataset_id"].tolist() == ["s0"]
@@ -121,7 +124,9 @@ def test_changed_weights_images_or_recipe_replace_the_rows_concerned(zoo: Zoo) -
     old = zoo.tables["one/linear_probe"]().set_index("dataset_id")["value"]
     zoo.run(dataset_rows())
     new = zoo.tables["one/linear_probe"]().set_index("dataset_id")["value"]
-    assert len(new) == 4 and list(new["a"]) == list(old["a"]) and list(new["b"]) != list(old["b"])
+    assert len(new) == 4
+    assert list(new["a"]) == list(old["a"])
+    assert list(new["b"]) != list(old["b"])
     zoo.run(dataset_rows(), settings=dataclasses.replace(SETTINGS, probe=ProbeSettings(shots=3, draws=2)))
     records = join_part(zoo.tables, ["one"], "linear_probe", RECORD_COLUMNS)
     assert records["n_train"].tolist() == [9, 9, 12, 12]
@@ -131,8 +136,11 @@ def test_a_broken_model_fails_alone_and_recovers(zoo: Zoo) -> None:
     zoo.broken = {"one"}
     zoo.run(dataset_rows())
     outcome = join_part(zoo.tables, ["one", "org/two"], "outcome", ["model_id", "error", "hint"])
-    assert outcome["model_id"].tolist() == ["one"] and "no such file" in outcome["error"][0] and outcome["hint"][0]
-    assert "org/two/linear_probe" in zoo.tables and "one/linear_probe" not in zoo.tables
+    assert outcome["model_id"].tolist() == ["one"]
+    assert "no such file" in outcome["error"][0]
+    assert outcome["hint"][0]
+    assert "org/two/linear_probe" in zoo.tables
+    assert "one/linear_probe" not in zoo.tables
     zoo.broken = set()
     zoo.run(dataset_rows())
     assert zoo.loaded == ["one"]
@@ -143,7 +151,8 @@ def test_responses_of_one_bank_are_joined(zoo: Zoo) -> None:
     zoo.run(dataset_rows())
     joined = join_responses(zoo.tables, ["one", "org/two", "absent"])
     assert joined["model_ids"].tolist() == ["one", "org/two"]
-    assert joined["responses"].shape == (2, len(joined["names"])) and joined["names"][0] == "ref/nearest_mean"
+    assert joined["responses"].shape == (2, len(joined["names"]))
+    assert joined["names"][0] == "ref/nearest_mean"
     other = zoo.tables["org/two/responses"]().assign(name="x")
     zoo.tables["org/two/responses"] = lambda: other
     assert join_responses(zoo.tables, ["one", "org/two"])["model_ids"].tolist() == ["one"]
@@ -172,7 +181,8 @@ def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch:
     zoo.run(dataset_rows(), **changes)
     assert calls[1] == [("b", 1)]
     records = join_part(zoo.tables, ["one", "org/two"], "fine_tune", RECORD_COLUMNS)
-    assert len(records) == 8 and set(records["source"]) == {"measured"}
+    assert len(records) == 8
+    assert set(records["source"]) == {"measured"}
     assert "one/linear_probe" not in zoo.tables
 
 
@@ -180,7 +190,8 @@ def test_subtasks_need_classes_that_exist(images: dict[str, TaskImages]) -> None
     rows = dataset_rows("a:0;b:3", "a:0;a:3")
     assert [task.dataset_id for task in measured_tasks(rows, images)] == ["a", "b", "s0"]
     (failure,) = impossible_subtasks(rows, images)
-    assert failure.item == "s1" and "a:3" in failure.error
+    assert failure.item == "s1"
+    assert "a:3" in failure.error
     only = {"a": images["a"]}
     assert [task.dataset_id for task in measured_tasks(rows, only)] == ["a"]
 

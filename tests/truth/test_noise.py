@@ -62,8 +62,8 @@ def test_noise_component_is_the_anova_residual() -> None:
     total, freedom = 0.0, 0
     for _, group in records.groupby("dataset_id"):
         design = pd.get_dummies(group[["model_id"]].assign(draw=group["seed"].astype(str))).to_numpy(float)
-        _, rss, rank, _ = np.linalg.lstsq(design, group["value"].to_numpy(), rcond=None)
-        fitted = design @ np.linalg.lstsq(design, group["value"].to_numpy(), rcond=None)[0]
+        coefficients, _, rank, _ = np.linalg.lstsq(design, group["value"].to_numpy(), rcond=None)
+        fitted = design @ coefficients
         total += ((group["value"].to_numpy() - fitted) ** 2).sum()
         freedom += len(group) - rank
     assert variance_components(records).noise == pytest.approx(total / freedom)
@@ -86,13 +86,16 @@ def test_incomplete_tables_are_cut_to_a_complete_block() -> None:
 def test_ceiling_is_the_mean_tau_between_repeats() -> None:
     records = simulate(30, 6, 3, {"model": 0.1, "interaction": 0.1, "noise": 0.05})
     table = repeats(records, "linear_probe")
-    expected = np.mean([
-        np.mean([weightedtau(table[(t, i)], table[(t, j)])[0] for i, j in ((0, 1), (0, 2), (1, 2))])
-        for t in (f"t{k}" for k in range(6))
-    ])
+    expected = np.mean(
+        [
+            np.mean([weightedtau(table[(t, i)], table[(t, j)])[0] for i, j in ((0, 1), (0, 2), (1, 2))])
+            for t in (f"t{k}" for k in range(6))
+        ]
+    )
     ceiling = noise_ceiling(records, "linear_probe")
     assert ceiling["mean"] == pytest.approx(expected)
-    assert ceiling["low"] < ceiling["mean"] < ceiling["high"] and ceiling["n"] == 6
+    assert ceiling["low"] < ceiling["mean"] < ceiling["high"]
+    assert ceiling["n"] == 6
 
 
 def test_ceiling_falls_with_noise_and_ignores_averaged_repeats_and_small_datasets() -> None:

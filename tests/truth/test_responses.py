@@ -90,7 +90,8 @@ def test_landmarks_are_spread_evenly_and_never_repeated() -> None:
     chosen = landmark_rows(["a", "b", "c"], classes, ResponseSettings(landmarks=24))
     assert len(chosen) == len(set(chosen.tolist())) == 24
     owner = ["a" if row < 90 else "b" if row < 126 else "c" for row in chosen]
-    assert owner.count("c") == 4 and owner.count("a") == owner.count("b") == 10
+    assert owner.count("c") == 4
+    assert owner.count("a") == owner.count("b") == 10
     assert len({row // 9 for row in chosen if row < 90}) == 10
     assert len(landmark_rows(["c"], classes, ResponseSettings(landmarks=24))) == 4
 
@@ -121,5 +122,6 @@ def test_names_have_the_documented_order() -> None:
     names = response_names(["a", "b"], ResponseSettings(projections=3))
     assert names[:4] == ["a/nearest_mean", "a/alignment", "a/linear_probe", "b/nearest_mean"]
     assert names[6:9] == ["geometry/000", "geometry/001", "geometry/002"]
-    assert names[9] == "features/effective_rank" and len(names) == 9 + len(STATISTICS)
+    assert names[9] == "features/effective_rank"
+    assert len(names) == 9 + len(STATISTICS)
     assert response_names([], ResponseSettings()) == []

@@ -114,7 +114,8 @@ class ImageBank:
             for pixels in (task.train_images, task.test_images):
                 if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
                     raise ItemError(
-                        dataset_id, f"has images of shape {pixels.shape} and type {pixels.dtype},",
+                        dataset_id,
+                        f"has images of shape {pixels.shape} and type {pixels.dtype},",
                         "but uint8 (N, H, W, 3) is needed.",
                     )
                 height, width = pixels.shape[1:3]
@@ -133,9 +134,9 @@ class ImageBank:
         resident = not cuda or size < 0.5 * torch.cuda.mem_get_info(device)[0]
         self._groups: list[tuple[Tensor, Tensor]] = []
         for group in parts.values():
-            pixels = torch.from_numpy(np.concatenate([part for part, _ in group]))
+            joined = torch.from_numpy(np.concatenate([part for part, _ in group]))
             rows = np.concatenate([np.arange(start, start + len(part)) for part, start in group])
-            stored = pixels.to(device) if resident else pixels.pin_memory() if cuda else pixels
+            stored = joined.to(device) if resident else joined.pin_memory() if cuda else joined
             self._groups.append((stored, torch.from_numpy(rows).to(device)))
 
     def features(self, backbone: Backbone, batch_size: int) -> tuple[Tensor, Tensor | None]:
@@ -250,9 +251,7 @@ class Bench:
             raise ValueError(f"unknown transferability scores {sorted(unknown)}; there are {', '.join(SCORES)}")
         self.bank, self.tasks, self.reference, self.settings = bank, tasks, reference, settings
         self.names = response_names(reference, settings.response)
-        own = tuple(
-            MeasuredTask(name, tuple((name, c) for c in range(len(bank.classes[name])))) for name in reference
-        )
+        own = tuple(MeasuredTask(name, tuple((name, c) for c in range(len(bank.classes[name])))) for name in reference)
         self.plan: ProbePlan = plan_probes([*tasks, *own], bank.classes, settings.probe)
         self._chunks: dict[int, list[ProbeChunk]] = {}
         self._scored = [index for index, task in enumerate(tasks) if task.draws] if settings.scores else []
@@ -275,21 +274,22 @@ class Bench:
         order = sorted(range(len(items)), key=lambda index: len(items[index][0]))
         groups: list[list[int]] = []
         for index in order:
-            rows = len(items[index][0])
+            length = len(items[index][0])
             classes = int(items[index][1].max()) + 1
-            each = 8 * (4 * rows * width + 3 * width**2 + 25 * rows * classes + 5 * classes * width * 5)
+            each = 8 * (4 * length * width + 3 * width**2 + 25 * length * classes + 25 * classes * width)
             if not groups or (len(groups[-1]) + 1) * each > budget:
                 groups.append([])
             groups[-1].append(index)
         batches = []
         for group in groups:
             longest = max(len(items[index][0]) for index in group)
-            rows, labels = (np.full((len(group), longest), fill, dtype=np.int64) for fill in (0, -1))
+            rows = np.zeros((len(group), longest), dtype=np.int64)
+            labels = np.full_like(rows, -1)
             for place, index in enumerate(group):
                 rows[place, : len(items[index][0])], labels[place, : len(items[index][1])] = items[index]
             counts = [len(items[index][0]) for index in group]
-            tensors = (torch.from_numpy(array).to(self.bank.device) for array in (rows, labels))
-            batches.append(_ScoreBatch(group, *tensors, counts=counts))
+            on_device = [torch.from_numpy(array).to(self.bank.device) for array in (rows, labels)]
+            batches.append(_ScoreBatch(group, on_device[0], on_device[1], counts))
         return batches
 
     def measure(self, backbone: Backbone) -> ModelTruth:
@@ -450,7 +450,7 @@ class Bench:
         return np.concatenate(parts).astype(np.float32)
 
 
-def measure_model(
+def measure_model(  # noqa: PLR0917
     backbone: Backbone,
     images: Mapping[str, TaskImages] | ImageBank,
     tasks: Sequence[MeasuredTask],

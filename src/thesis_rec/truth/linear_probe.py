@@ -152,12 +152,19 @@ class ProbePlan:
             n, m = n_new, m_new
         chunks = []
         for group in groups:
-            padded = [_pad([self.items[p][field] for p in group]) for field in range(4)]
-            tensors = [torch.as_tensor(array, device=device) for array in padded]
-            probes = torch.as_tensor(np.asarray(group, dtype=np.int64), device=device)
-            counts = [self.items[p][4] for p in group]
-            n_classes = torch.as_tensor(np.asarray(counts, dtype=np.int64), device=device)
-            chunks.append(ProbeChunk(probes, *tensors, n_classes=n_classes, max_classes=max(counts)))
+            members = [self.items[probe] for probe in group]
+            counts = [item[4] for item in members]
+            chunks.append(
+                ProbeChunk(
+                    probes=torch.tensor(group, device=device),
+                    train_rows=torch.from_numpy(_pad([item[0] for item in members])).to(device),
+                    train_class=torch.from_numpy(_pad([item[1] for item in members])).to(device),
+                    test_rows=torch.from_numpy(_pad([item[2] for item in members])).to(device),
+                    test_class=torch.from_numpy(_pad([item[3] for item in members])).to(device),
+                    n_classes=torch.tensor(counts, device=device),
+                    max_classes=max(counts),
+                )
+            )
         return chunks
 
 
@@ -212,8 +219,7 @@ def plan_probes(
             task_index.append(index)
             draw_index.append(draw)
             n_train.append(len(train_class))
-    as_rows = [np.asarray(values, dtype=np.int64) for values in (task_index, draw_index, n_train)]
-    return ProbePlan(*as_rows, items=items)
+    return ProbePlan(np.asarray(task_index), np.asarray(draw_index), np.asarray(n_train), items)
 
 
 def probe_weights(x: Tensor, labels: Tensor, n_classes: int, ridge: float) -> tuple[Tensor, Tensor]:
@@ -265,7 +271,9 @@ def _solve(gram: Tensor, penalty: Tensor, right: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(factor.mT, half, upper=True)
 
 
-def probe_accuracies(features: Tensor, plan: ProbePlan, settings: ProbeSettings, chunks: Sequence[ProbeChunk]) -> Tensor:
+def probe_accuracies(
+    features: Tensor, plan: ProbePlan, settings: ProbeSettings, chunks: Sequence[ProbeChunk]
+) -> Tensor:
     """Test accuracy of every probe of a plan for one model.
 
     Args:

@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 if TYPE_CHECKING:
     from thesis_rec.images.manifest import DatasetRow
-    from thesis_rec.truth.cells import TruthSettings
+    from thesis_rec.truth.cells import ImageBank, TruthSettings
     from thesis_rec.truth.fine_tune import FineTuneSettings
     from thesis_rec.zoo.backbone import Backbone
     from thesis_rec.zoo.manifest import ManifestRow
@@ -91,7 +92,8 @@ def impossible_subtasks(rows: Sequence[DatasetRow], images: Mapping[str, TaskIma
     """Sub-tasks with a class that their parent doesn't have."""
     failures = []
     for row in rows:
-        absent = [f"{base}:{c}" for base, c in row.class_subset if base in images and c >= len(images[base].class_names)]
+        known = [(base, c) for base, c in row.class_subset if base in images]
+        absent = [f"{base}:{c}" for base, c in known if c >= len(images[base].class_names)]
         if absent:
             message = f"its parent has no class {', '.join(absent)}."
             failures.append(Failure(row.dataset_id, message, "Correct class_subset in the dataset manifest."))
@@ -144,7 +146,7 @@ def measure_zoo(
 
     Args:
         rows: Models.
-        load: Builds a model on the campaign's device.
+        load: Builds a model, on the CPU.
         fingerprint: Hash of a model's weights.
         campaign: What is to be measured.
         existing: Tables of earlier runs by ``<model id>/<part>``, read when needed.
@@ -160,11 +162,10 @@ def measure_zoo(
     for row in track(rows, "measuring models"):
         try:
             weights = fingerprint(row)
-            cells = _Cells(campaign, hashes, weights)
-            missing = cells.missing(row.model_id, existing)
-            if any(missing.values()):
+            cells = _Cells(row.model_id, campaign, hashes, weights)
+            if cells.missing(existing):
                 bank = bank or ImageBank(campaign.images, campaign.device)
-                yield from _measure(row, load, campaign, bank, cells, missing, existing)
+                yield from _measure(partial(load, row), campaign, bank, cells, existing)
             failures: list[Failure] = []
         except Exception as error:
             # Whatever one model's code raises must not stop the others; the reason goes into the failures table.
@@ -174,19 +175,34 @@ def measure_zoo(
         yield {f"{row.model_id}/outcome": failures_frame(failures)}
 
 
+@dataclass(frozen=True)
+class _Missing:
+    """Tasks to probe, whether responses are wanted, and (task, seed) to fine-tune."""
+
+    probes: set[str]
+    responses: bool
+    fine_tune: list[tuple[str, int]]
+
+    def __bool__(self) -> bool:
+        return bool(self.probes or self.responses or self.fine_tune)
+
+
 class _Cells:
     """Hashes of all cells of one model, and which of them are missing."""
 
-    def __init__(self, campaign: Campaign, images: Mapping[str, str], weights: str) -> None:
+    def __init__(self, model_id: str, campaign: Campaign, images: Mapping[str, str], weights: str) -> None:
+        self.model_id = model_id
         settings = campaign.settings
-        recipe = [weights, asdict(settings.probe), settings.scores, settings.score_images, settings.seed, settings.source]
+        probe = [weights, asdict(settings.probe)]
+        recipe = [*probe, settings.scores, settings.score_images, settings.seed, settings.source]
         tasks = {
             task.dataset_id: [[images[base], c] for base, c in task.members] + [task.draws] for task in campaign.tasks
         }
         self.probes = {name: sha256_json([recipe, members]) for name, members in tasks.items()}
         if "linear_probe" not in campaign.protocols:
             self.probes = {}
-        self.responses = sha256_json([recipe[:2], asdict(settings.response), [images[name] for name in campaign.reference]])
+        reference = [images[name] for name in campaign.reference]
+        self.responses = sha256_json([probe, asdict(settings.response), reference])
         self.has_responses = bool(campaign.reference) and "linear_probe" in campaign.protocols
         self.fine_tune: dict[tuple[str, int], str] = {}
         if campaign.fine_tune is not None and "fine_tune" in campaign.protocols:
@@ -197,14 +213,14 @@ class _Cells:
                 for seed in range(campaign.fine_tune_seeds)
             }
 
-    def missing(self, model_id: str, existing: Tables) -> dict[str, list[str] | list[tuple[str, int]]]:
-        """Tasks to probe, whether responses are wanted (as a list of one or none), and cells to fine-tune."""
-        have = {part: set(_existing(existing, model_id, part).get("cell", [])) for part in PARTS}
-        return {
-            "linear_probe": [name for name, cell in self.probes.items() if cell not in have["linear_probe"]],
-            "responses": ["responses"] if self.has_responses and self.responses not in have["responses"] else [],
-            "fine_tune": [key for key, cell in self.fine_tune.items() if cell not in have["fine_tune"]],
-        }
+    def missing(self, existing: Tables) -> _Missing:
+        """What no table of an earlier run has."""
+        have = {part: set(_existing(existing, self.model_id, part).get("cell", [])) for part in PARTS}
+        return _Missing(
+            probes={name for name, cell in self.probes.items() if cell not in have["linear_probe"]},
+            responses=self.has_responses and self.responses not in have["responses"],
+            fine_tune=[key for key, cell in self.fine_tune.items() if cell not in have["fine_tune"]],
+        )
 
 
 def _existing(tables: Tables, model_id: str, part: str) -> pd.DataFrame:
@@ -221,26 +237,19 @@ def _merge(old: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.DataFram
 
 
 def _measure(
-    row: ManifestRow,
-    load: Callable[[ManifestRow], Backbone],
-    campaign: Campaign,
-    bank: object,
-    cells: _Cells,
-    missing: Mapping[str, Sequence[object]],
-    existing: Tables,
+    load: Callable[[], Backbone], campaign: Campaign, bank: ImageBank, cells: _Cells, existing: Tables
 ) -> Iterator[dict[str, pd.DataFrame]]:
-    from thesis_rec.truth.cells import ImageBank, measure_model
+    from thesis_rec.truth.cells import measure_model
     from thesis_rec.truth.responses import response_names
 
-    assert isinstance(bank, ImageBank)
-    name = row.model_id
-    if missing["linear_probe"] or missing["responses"]:
-        wanted = set(missing["linear_probe"])
-        tasks = [task for task in campaign.tasks if task.dataset_id in wanted]
-        reference = list(campaign.reference) if missing["responses"] else []
-        truth = measure_model(load(row), bank, tasks, reference, campaign.settings)
+    name = cells.model_id
+    missing = cells.missing(existing)
+    if missing.probes or missing.responses:
+        tasks = [task for task in campaign.tasks if task.dataset_id in missing.probes]
+        reference = list(campaign.reference) if missing.responses else []
+        truth = measure_model(load(), bank, tasks, reference, campaign.settings)
         found: dict[str, pd.DataFrame] = {}
-        if missing["responses"]:
+        if missing.responses:
             found["responses"] = pd.DataFrame(
                 {
                     "model_id": name,
@@ -255,17 +264,15 @@ def _measure(
                 hashed = table.assign(cell=table["dataset_id"].map(cells.probes))
                 found[part] = _merge(_existing(existing, name, part), hashed, ["dataset_id"])
         yield {f"{name}/{part}": table for part, table in found.items()}
-    if missing["fine_tune"] and campaign.fine_tune is not None:
+    if missing.fine_tune and campaign.fine_tune is not None:
         from thesis_rec.truth.fine_tune import fine_tune_cells
 
         by_id = {task.dataset_id: task for task in campaign.tasks}
-        todo = [(by_id[dataset_id], seed) for dataset_id, seed in missing["fine_tune"]]  # type: ignore[misc]
+        todo = [(by_id[dataset_id], seed) for dataset_id, seed in missing.fine_tune]
         table = _existing(existing, name, "fine_tune")
         for start in range(0, len(todo), campaign.save_every):
             part_of = todo[start : start + campaign.save_every]
-            new = fine_tune_cells(
-                lambda: load(row), name, part_of, campaign.images, campaign.fine_tune, campaign.device
-            )
+            new = fine_tune_cells(load, name, part_of, campaign.images, campaign.fine_tune, campaign.device)
             keys = zip(new["dataset_id"], new["seed"], strict=True)
             new = new.assign(source=campaign.settings.source, cell=[cells.fine_tune[key] for key in keys])
             table = _merge(table, new, ["dataset_id", "seed"])

@@ -147,8 +147,8 @@ def variance_components(
     The model of the value of model i on task j in repeat r is ``y = mu + m_i + t_j + d_r(j) + (mt)_ij + e_ijr``, where
     the effect d of a repeat's drawn images is nested in its task and common to all models (they get the same
     images). Mean squares are set equal to their expectations (Searle, Casella and McCulloch, Variance Components,
-    1992, ch. 4); negative estimates become zero. Test images are the same in all repeats, so what they happen to favour counts
-    as interaction.
+    1992, ch. 4); negative estimates become zero. Test images are the same in all repeats, so what they happen to
+    favour counts as interaction.
 
     Args:
         records: Columns of ``performance_records``.

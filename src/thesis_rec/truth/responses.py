@@ -112,9 +112,9 @@ def nearest_mean_accuracy(x: Tensor, one_hot: Tensor) -> Tensor:
 
     count = one_hot.sum(1)  # (T, C)
     means = one_hot.mT @ x / count.clamp(min=1.0).unsqueeze(-1)
-    distance = (
-        x.square().sum(-1, keepdim=True) - 2 * x @ means.mT + means.square().sum(-1).unsqueeze(1)
-    ).clamp(min=0.0)
+    distance = (x.square().sum(-1, keepdim=True) - 2 * x @ means.mT + means.square().sum(-1).unsqueeze(1)).clamp(
+        min=0.0
+    )
     # Without image i its class mean is (n m - x) / (n - 1), at n / (n - 1) times the distance.
     factor = torch.where(count > 1, count / (count - 1).clamp(min=1.0), torch.inf).square().unsqueeze(1)
     own = one_hot > 0

@@ -17,7 +17,7 @@ from thesis_rec.catalog.validators import (
     validate_measured_performance,
     validate_transferability_scores,
 )
-from thesis_rec.errors import NothingSucceeded
+from thesis_rec.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.pipelines.ground_truth import create_pipeline
 from thesis_rec.pipelines.ground_truth.nodes import check_ground_truth
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
@@ -104,21 +104,32 @@ def test_models_and_data_of_ones_own_are_measured_and_failures_told(world: Path,
     models = [*GOOD, ("gone", "timm", "nowhere", "", "resnet"), ("bare", "local", "x.pth", "", "resnet")]
     datasets = [*SETS, ("bad", "npz", "bad.npz", "", "", ""), ("odd", "", "", "", "red", "red:0;red:9")]
     catalog = catalog_of(
-        world, tmp_path, models, datasets, subtasks=True, linear_probe={"shots": 4, "draws": 2}, scores=["logme", "leep"]
+        world,
+        tmp_path,
+        models,
+        datasets,
+        subtasks=True,
+        linear_probe={"shots": 4, "draws": 2},
+        scores=["logme", "leep"],
     )
     SequentialRunner().run(create_pipeline(), catalog)
     records = catalog.load("measured_performance")
     validate_measured_performance(records)
-    assert set(records["model_id"]) == {"m0", "m1"} and set(records["dataset_id"]) == {"red", "green", "mix"}
-    assert len(records) == 2 * (2 + 2 + 1) and records["value"].mean() > 0.5
+    assert set(records["model_id"]) == {"m0", "m1"}
+    assert set(records["dataset_id"]) == {"red", "green", "mix"}
+    assert len(records) == 2 * (2 + 2 + 1)
+    assert records["value"].mean() > 0.5
     scores = catalog.load("measured_transferability_scores")
     validate_transferability_scores(scores)
-    assert len(scores) == 2 * 2 * 2 and scores["value"].notna().all()
+    assert len(scores) == 2 * 2 * 2
+    assert scores["value"].notna().all()
     failures = catalog.load("ground_truth_failures")
-    assert failures["model_id"].tolist() == ["gone"] and failures["hint"][0]
+    assert failures["model_id"].tolist() == ["gone"]
+    assert failures["hint"][0]
     assert set(catalog.load("ground_truth_dataset_failures")["dataset_id"]) == {"bad", "odd"}
     summary = catalog.load("ground_truth_summary")
-    assert summary["models"] == 2 and summary["failed_models"] == 1
+    assert summary["models"] == 2
+    assert summary["failed_models"] == 1
     assert summary["variance_components"]["linear_probe"]["n_tasks"] == 2
 
     # Shards of a second run find everything measured, and see each other's tables.
@@ -162,7 +173,8 @@ def test_strict_forgives_nothing() -> None:
     one = pd.DataFrame([("m2", "is broken.", "")], columns=["model_id", "error", "hint"])
     knobs = {"models_root": "", "images_root": ""}
     summary = check_ground_truth(records, one, none, GroundTruthParameters(**knobs))
-    assert summary["noise_ceiling"] == {"linear_probe": None} and summary["records"] == 1
+    assert summary["noise_ceiling"] == {"linear_probe": None}
+    assert summary["records"] == 1
     with pytest.raises(NothingSucceeded, match="m2"):
         check_ground_truth(records, one, none, GroundTruthParameters(**knobs, strict=True))
 
@@ -176,8 +188,10 @@ def test_reference_tasks_describe_models_and_are_never_evaluated(world: Path, mo
     tasks.append(MeasuredTask("mix", (("red", 0), ("green", 1)), draws=False))
     parameters = GroundTruthParameters(models_root="", images_root="", linear_probe={"shots": 3}, seed=5)
     campaign = nodes._campaign(parameters, {}, tasks, "cpu")
-    assert [task.dataset_id for task in campaign.tasks] == ["green"] and campaign.reference == ["red"]
-    assert campaign.settings.probe.shots == 3 and campaign.settings.probe.seed == 5
+    assert [task.dataset_id for task in campaign.tasks] == ["green"]
+    assert campaign.reference == ["red"]
+    assert campaign.settings.probe.shots == 3
+    assert campaign.settings.probe.seed == 5
 
 
 def test_the_shipped_parameters_are_those_of_the_code(project_dir: Path) -> None:
@@ -185,8 +199,25 @@ def test_the_shipped_parameters_are_those_of_the_code(project_dir: Path) -> None
     shipped = yaml.safe_load(text)["ground_truth"]
     plain = {k: v for k, v in shipped.items() if k not in ("shard", "seed", "images")}
     model = GroundTruthParameters.model_validate(plain)
-    for name, value in plain.items():
+    for name, _value in plain.items():
         if name not in ("models_root", "images_root", "hub_cache"):
             default = GroundTruthParameters.model_fields[name].get_default()
             assert getattr(model, name) == default, name
     assert set(shipped) == set(GroundTruthParameters.model_fields)
+
+
+def test_fine_tuning_refuses_images_of_several_sizes_before_it_starts() -> None:
+    from thesis_rec.pipelines.ground_truth import nodes
+    from thesis_rec.truth.store import TaskImages
+
+    labels = np.zeros(1, dtype=np.int64)
+    images = {
+        str(side): TaskImages(str(side), *(np.zeros((1, side, side, 3), np.uint8), labels) * 2, ["a"])
+        for side in (8, 9)
+    }
+    knobs = {"models_root": "", "images_root": "", "reference": "none", "protocols": ["fine_tune"]}
+    with pytest.raises(ConfigurationError, match=r"images\.size"):
+        nodes._campaign(GroundTruthParameters(**knobs), images, [], "cpu")
+    campaign = nodes._campaign(GroundTruthParameters(**knobs, fine_tune={"steps": 3}), {"8": images["8"]}, [], "cpu")
+    assert campaign.fine_tune is not None
+    assert campaign.fine_tune.steps == 3

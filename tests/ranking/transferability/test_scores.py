@@ -53,7 +53,9 @@ def evidence_by_search(x: np.ndarray, target: np.ndarray) -> float:
         return 0.5 * (n * math.log(2 * math.pi) + log_det + target @ np.linalg.solve(covariance, target))
 
     starts = [(0.0, 0.0), (3.0, 1.0), (-2.0, 3.0)]
-    return -min(minimize(negative, start, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9}).fun for start in starts)
+    return -min(
+        minimize(negative, start, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9}).fun for start in starts
+    )
 
 
 @pytest.mark.parametrize(("n", "width"), [(40, 5), (25, 12), (24, 30)])
@@ -203,9 +205,7 @@ def test_a_batch_gives_what_its_tasks_give_alone(seed: int) -> None:
         alone = torch.cat([score(as_input(task)) for task in tasks])
         torch.testing.assert_close(score(together), alone, rtol=1e-5, atol=1e-7)
     theta = together.features.softmax(-1)
-    alone = torch.cat(
-        [leep(theta[k : k + 1, : len(y)], as_input((x, y)).one_hot) for k, (x, y) in enumerate(tasks)]
-    )
+    alone = torch.cat([leep(theta[k : k + 1, : len(y)], as_input((x, y)).one_hot) for k, (x, y) in enumerate(tasks)])
     torch.testing.assert_close(leep(theta, together.one_hot), alone)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import Failure, check_failures, failures_frame
+from thesis_rec.errors import ConfigurationError, Failure, check_failures, failures_frame
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def measure_models(
     device = _device(parameters.device)
     yield from measure_zoo(
         parameters.shard.select(with_network),
-        load=lambda row: load_backbone(row, root, device, cache),
+        load=lambda row: load_backbone(row, root, "cpu", cache),
         fingerprint=lambda row: weights_fingerprint(locate(row, root, cache, build=True)),
         campaign=_campaign(parameters, images, tasks, device),
         existing=existing,
@@ -227,7 +227,13 @@ def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: 
         from thesis_rec.truth.fine_tune import FineTuneSettings
 
         recipe = parameters.fine_tune.model_dump(exclude={"seeds", "save_every"})
-        fine_tune = FineTuneSettings(seed=parameters.seed, **recipe)
+        fine_tune = FineTuneSettings(source=parameters.source, **recipe)
+        sizes = {task.train_images.shape[1:3] for task in images.values()}
+        if len(sizes) > 1:
+            raise ConfigurationError(
+                f"fine_tune needs images of one size, but there are {sorted(sizes)}: "
+                "set ground_truth.images.size, or choose datasets of one size."
+            )
     return Campaign(
         images=images,
         # Reference tasks describe models; a model is never evaluated on them.

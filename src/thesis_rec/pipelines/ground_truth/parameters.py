@@ -37,7 +37,8 @@ class FineTuneParameters(BaseModel):
     seeds: int = Field(default=1, ge=1)
     shots: int = Field(default=16, ge=1)
     steps: int = Field(default=80, ge=1)
-    batch_size: int = Field(default=64, ge=1)
+    batch: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
     save_every: int = Field(default=8, ge=1)
 
 

@@ -1,5 +1,7 @@
-"""GBC: Gaussian Bhattacharyya coefficient (Pandy et al., "Transferability Estimation using Bhattacharyya Class
-Separability", CVPR 2022)."""
+"""GBC, the Gaussian Bhattacharyya coefficient.
+
+Pandy et al., "Transferability Estimation using Bhattacharyya Class Separability", CVPR 2022.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,6 @@ def gbc(data: ScoreInput, components: int = 64, covariance: Literal["spherical",
     log_ratio = middle.log() - 0.5 * (first.log() + second.log())
     overlap = torch.exp(-(distance.sum(-1) / 8 + log_ratio.sum(-1) / 2))  # (T, C, C)
     present = data.class_count > 0
-    pairs = present.unsqueeze(2) & present.unsqueeze(1) & ~torch.eye(
-        present.shape[1], dtype=torch.bool, device=present.device
-    )
+    itself = torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
+    pairs = present.unsqueeze(2) & present.unsqueeze(1) & ~itself
     return -overlap.masked_fill(~pairs, 0.0).sum((1, 2))

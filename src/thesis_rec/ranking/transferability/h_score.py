@@ -1,6 +1,9 @@
-"""H-score: between-class variance in units of the features' covariance (Bao et al., "An Information-Theoretic Approach
-to Transferability in Task Transfer Learning", ICIP 2019), and its shrunk form (Ibrahim et al., "Newer is not always
-better: Rethinking transferability metrics, their peculiarities, stability and performance", ECML PKDD 2022)."""
+"""H-score: between-class variance in units of the features' covariance.
+
+Bao et al., "An Information-Theoretic Approach to Transferability in Task Transfer Learning", ICIP 2019; its shrunk form
+is of Ibrahim et al., "Newer is not always better: Rethinking transferability metrics, their peculiarities, stability
+and performance", ECML PKDD 2022.
+"""
 
 from __future__ import annotations
 

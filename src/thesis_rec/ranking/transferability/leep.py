@@ -1,5 +1,7 @@
-"""LEEP: log expected empirical prediction through the source classes (Nguyen et al., "LEEP: A New Measure to Evaluate
-Transferability of Learned Representations", ICML 2020)."""
+"""LEEP: log expected empirical prediction through the source classes.
+
+Nguyen et al., "LEEP: A New Measure to Evaluate Transferability of Learned Representations", ICML 2020.
+"""
 
 from __future__ import annotations
 

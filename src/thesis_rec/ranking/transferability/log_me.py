@@ -1,5 +1,7 @@
-"""LogME: the evidence of a Bayesian linear model of the labels (You et al., "LogME: Practical Assessment of
-Pre-trained Models for Transfer Learning", ICML 2021)."""
+"""LogME: the evidence of a Bayesian linear model of the labels.
+
+You et al., "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", ICML 2021.
+"""
 
 from __future__ import annotations
 
@@ -47,17 +49,18 @@ def log_me(data: ScoreInput, iterations: int = 100, tolerance: float = 1e-6) -> 
     total = data.class_count  # |y|^2 of an indicator is the number of its ones
     outside = (total - inside.sum(1)).clamp(min=0.0)  # (T, C)
 
+    target = (spectrum, projected, inside, outside)
     alpha = torch.ones_like(total)
     beta = torch.ones_like(total)
     for step in range(iterations):
-        gamma, weight, residual = _moments(spectrum, projected, inside, outside, alpha, beta)
+        gamma, weight, residual = _moments(target, alpha, beta)
         before = alpha / beta
         alpha = (gamma / weight.clamp(min=_SMALL)).clamp(_SMALL, 1 / _SMALL)
         beta = ((n - gamma) / residual.clamp(min=_SMALL)).clamp(_SMALL, 1 / _SMALL)
         # Looking at the result makes a GPU wait, so it isn't done at every step.
         if step % 10 == 9 and bool(((alpha / beta / before - 1).abs() < tolerance).all()):
             break
-    _, weight, residual = _moments(spectrum, projected, inside, outside, alpha, beta)
+    _, weight, residual = _moments(target, alpha, beta)
     log_det = (alpha.unsqueeze(1) + beta.unsqueeze(1) * spectrum).log().sum(1)
     evidence = (
         0.5 * n * beta.log()
@@ -71,10 +74,9 @@ def log_me(data: ScoreInput, iterations: int = 100, tolerance: float = 1e-6) -> 
     return (evidence / n).masked_fill(~present, 0.0).sum(1) / present.sum(1)
 
 
-def _moments(
-    spectrum: Tensor, projected: Tensor, inside: Tensor, outside: Tensor, alpha: Tensor, beta: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _moments(target: tuple[Tensor, Tensor, Tensor, Tensor], alpha: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
     """Effective number of weights, |m|^2 and |F m - y|^2, each (T, C)."""
+    spectrum, projected, inside, outside = target
     shrunk = beta.unsqueeze(1) * spectrum
     denominator = alpha.unsqueeze(1) + shrunk  # (T, D, C)
     gamma = (shrunk / denominator).sum(1)

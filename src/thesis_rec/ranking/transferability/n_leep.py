@@ -1,9 +1,12 @@
-"""N-LEEP: LEEP with the components of a Gaussian mixture in place of source classes (Li et al., "Ranking Neural
-Checkpoints", CVPR 2021)."""
+"""N-LEEP: LEEP with the components of a Gaussian mixture in place of source classes.
+
+Li et al., "Ranking Neural Checkpoints", CVPR 2021.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,6 +20,7 @@ REGULARISATION = 1e-6
 
 def n_leep(
     data: ScoreInput,
+    *,
     energy: float = 0.8,
     per_class: int = 5,
     iterations: int = 100,
@@ -45,7 +49,7 @@ def n_leep(
     classes = (data.class_count > 0).sum(1)
     components = torch.minimum(per_class * classes, data.count.long())
     start = kmeans_responsibilities(x, data.valid, components, seed)
-    mixture = fit_mixture(x, used, data.valid, start, iterations, tolerance)
+    mixture = fit_mixture(x, used, data.valid, start, iterations=iterations, tolerance=tolerance)
     return leep(mixture.responsibilities, data.one_hot)
 
 
@@ -82,7 +86,8 @@ def kmeans_responsibilities(x: Tensor, valid: Tensor, components: Tensor, seed: 
     tasks, rows, _ = x.shape
     most = int(components.max())
     # Drawn on the CPU, so that every device starts from the same centres.
-    draws = torch.rand(most, tasks, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(x.device, x.dtype)
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(most, tasks, generator=generator, dtype=torch.float64).to(x.device, x.dtype)
     everyone = torch.arange(tasks, device=x.device)
     weight = valid.to(x.dtype)
     nearest = torch.full((tasks, rows), torch.inf, dtype=x.dtype, device=x.device)
@@ -114,6 +119,7 @@ def _assign(x: Tensor, valid: Tensor, centres: Tensor, absent: Tensor) -> Tensor
     return hard.masked_fill(~valid.unsqueeze(-1), 0.0)
 
 
+@dataclass(frozen=True)
 class Mixture:
     """A fitted mixture of every task.
 
@@ -125,16 +131,21 @@ class Mixture:
         bound: (T,) mean log-likelihood per image.
     """
 
-    def __init__(self, responsibilities: Tensor, weights: Tensor, means: Tensor, variances: Tensor, bound: Tensor):
-        self.responsibilities = responsibilities
-        self.weights = weights
-        self.means = means
-        self.variances = variances
-        self.bound = bound
+    responsibilities: Tensor
+    weights: Tensor
+    means: Tensor
+    variances: Tensor
+    bound: Tensor
 
 
 def fit_mixture(
-    x: Tensor, used: Tensor, valid: Tensor, responsibilities: Tensor, iterations: int = 100, tolerance: float = 1e-3
+    x: Tensor,
+    used: Tensor,
+    valid: Tensor,
+    responsibilities: Tensor,
+    *,
+    iterations: int = 100,
+    tolerance: float = 1e-3,
 ) -> Mixture:
     """Expectation maximisation of Gaussian mixtures with diagonal covariances, batched over tasks.
 
@@ -150,55 +161,56 @@ def fit_mixture(
         The mixtures, with the responsibilities under their final parameters.
     """
     count = valid.sum(-1).to(x.dtype)
-    square = x.square()
-    parameters = _maximise(x, square, used, responsibilities, count)
+    points = _Points(x, x.square(), used, valid, count)
+    parameters = _maximise(points, responsibilities)
     bound = torch.full_like(count, -torch.inf)
     running = torch.ones_like(count, dtype=torch.bool)
     for step in range(iterations):
-        posterior, value = _expect(x, square, used, valid, count, *parameters)
-        updated = _maximise(x, square, used, posterior, count)
+        posterior, value = _expect(points, *parameters)
+        weights, means, variances = _maximise(points, posterior)
         # The step in which the change falls below the tolerance is still taken, then the task rests.
         moving = running
-        parameters = tuple(
-            torch.where(moving.view(-1, *[1] * (new.ndim - 1)), new, old)
-            for new, old in zip(updated, parameters, strict=True)
+        each, wide = moving.view(-1, 1), moving.view(-1, 1, 1)
+        parameters = (
+            torch.where(each, weights, parameters[0]),
+            torch.where(wide, means, parameters[1]),
+            torch.where(wide, variances, parameters[2]),
         )
         running = moving & ((value - bound).abs() >= tolerance)
         bound = torch.where(moving, value, bound)
         if step % 5 == 4 and not bool(running.any()):
             break
-    posterior, bound = _expect(x, square, used, valid, count, *parameters)
+    posterior, bound = _expect(points, *parameters)
     return Mixture(posterior, *parameters, bound)
 
 
-def _maximise(
-    x: Tensor, square: Tensor, used: Tensor, responsibilities: Tensor, count: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+@dataclass(frozen=True)
+class _Points:
+    x: Tensor
+    square: Tensor
+    used: Tensor
+    valid: Tensor
+    count: Tensor
+
+
+def _maximise(points: _Points, responsibilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    x = points.x
     mass = responsibilities.sum(1)  # (T, K); zero for components that a task doesn't have, which so get no weight
     shared = (mass + 10 * torch.finfo(x.dtype).eps).unsqueeze(-1)  # as sklearn
     means = responsibilities.mT @ x / shared
-    variances = responsibilities.mT @ square / shared - means.square()
+    variances = responsibilities.mT @ points.square / shared - means.square()
     variances = variances.clamp(min=0.0) + REGULARISATION
-    return mass / count.unsqueeze(-1), means, variances.masked_fill(~used.unsqueeze(1), 1.0)
+    return mass / points.count.unsqueeze(-1), means, variances.masked_fill(~points.used.unsqueeze(1), 1.0)
 
 
-def _expect(
-    x: Tensor,
-    square: Tensor,
-    used: Tensor,
-    valid: Tensor,
-    count: Tensor,
-    weights: Tensor,
-    means: Tensor,
-    variances: Tensor,
-) -> tuple[Tensor, Tensor]:
+def _expect(points: _Points, weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    x, valid = points.x, points.valid
     precision = 1 / variances  # (T, K, P)
-    distance = (
-        square @ precision.mT - 2 * x @ (means * precision).mT + (means.square() * precision).sum(-1).unsqueeze(1)
-    )
+    distance = points.square @ precision.mT - 2 * x @ (means * precision).mT
+    distance = distance + (means.square() * precision).sum(-1).unsqueeze(1)
     constant = weights.log() - 0.5 * variances.log().sum(-1)  # (T, K), minus infinity for components without weight
-    dimensions = used.sum(-1).to(x.dtype).view(-1, 1, 1)
+    dimensions = points.used.sum(-1).to(x.dtype).view(-1, 1, 1)
     joint = constant.unsqueeze(1) - 0.5 * (distance + dimensions * math.log(2 * math.pi))  # (T, N, K)
     evidence = joint.logsumexp(-1)  # (T, N)
     posterior = (joint - evidence.unsqueeze(-1)).exp().masked_fill(~valid.unsqueeze(-1), 0.0)
-    return posterior, evidence.masked_fill(~valid, 0.0).sum(-1) / count
+    return posterior, evidence.masked_fill(~valid, 0.0).sum(-1) / points.count
