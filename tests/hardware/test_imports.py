@@ -10,8 +10,8 @@ from thesis_rec.hardware.imports import import_timm_benchmark
 from thesis_rec.hardware.profiling import COLUMNS
 
 # The first lines as published (timm's results folder, benchmark-infer-fp32-nchw-pt240-cpu-i9_10940x-dynamo.csv).
-HEADER = "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size,param_count,infer_gmacs,infer_macts"
-PUBLISHED = f"""{HEADER}
+HEADER = "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size,param_count,infer_gmacs,"
+PUBLISHED = f"""{HEADER}infer_macts
 test_vit,160,707.29,1.405,1,0.37,0.04,0.48
 resnet18,160,218.15,4.568,1,11.69,0.93,1.27
 resnet18,224,126.23,7.907,1,11.69,1.82,2.48
