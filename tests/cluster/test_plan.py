@@ -33,6 +33,7 @@ def test_arrays_joins_and_their_order():
     ]
     assert array.commands[0][:4] == (sys.executable, "-m", "kedro", "run")
     assert jobs["model_extraction-join"].after == ("model_extraction-array",)
+    assert jobs["model_extraction-join"].commands[0][-1] == "--tags=join"
     assert jobs["autoencoder"].after == ("model_extraction-join",)
     assert jobs["autoencoder"].resources.gpus == 1
     assert jobs["dataset_features-array"].after == ()

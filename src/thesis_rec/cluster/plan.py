@@ -14,6 +14,10 @@ from thesis_rec.errors import ConfigurationError
 SHARDED = ("model_extraction", "dataset_features", "ground_truth", "hardware_profiling")
 
 
+#: Tag of the nodes that only read what the tasks of an array have written.
+JOIN_TAG = "join"
+
+
 class PipelineLike(Protocol):
     """The part of a Kedro pipeline that planning needs."""
 
@@ -43,9 +47,11 @@ class Job:
     after: tuple[str, ...] = field(default=())
 
 
-def kedro_run(pipeline: str, environment: str, params: Mapping[str, object]) -> tuple[str, ...]:
+def kedro_run(pipeline: str, environment: str, params: Mapping[str, object], tags: str = "") -> tuple[str, ...]:
     """The command line of one ordinary run, by the Python that plans it."""
     command = [sys.executable, "-m", "kedro", "run", f"--pipeline={pipeline}", f"--env={environment}"]
+    if tags:
+        command.append(f"--tags={tags}")
     if params:
         command.append("--params=" + ",".join(f"{key}={value}" for key, value in params.items()))
     return tuple(command)
@@ -88,9 +94,11 @@ def plan_jobs(
                 for index in range(shards)
             )
             jobs.append(Job(f"{name}-array", name, commands, resources, after))
-            join = kedro_run(name, environment, {**extra, "join": "true"})
+            join = kedro_run(name, environment, extra, JOIN_TAG)
             # Joining reads small tables: it needs no accelerator.
-            jobs.append(Job(f"{name}-join", name, (join,), resources.model_copy(update={"gpus": 0}), (f"{name}-array",)))
+            jobs.append(
+                Job(f"{name}-join", name, (join,), resources.model_copy(update={"gpus": 0}), (f"{name}-array",))
+            )
             last_of[name] = f"{name}-join"
         else:
             jobs.append(Job(name, name, (kedro_run(name, environment, extra),), resources, after))

@@ -41,7 +41,9 @@ def sbatch_options(job: Job, after: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def submit_jobs(jobs: Sequence[Job], log_folder: Path, after: Sequence[str] = (), parallel: int = 256) -> dict[str, str]:
+def submit_jobs(
+    jobs: Sequence[Job], log_folder: Path, after: Sequence[str] = (), parallel: int = 256
+) -> dict[str, str]:
     """Submit jobs in order, each after those it waits for.
 
     Args:
