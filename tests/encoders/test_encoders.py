@@ -88,7 +88,7 @@ class TestOpenClip:
         np.testing.assert_allclose(features[:, :24] * np.sqrt(3), own, atol=1e-5)
         assert encoder.encode_text(["a"]) is None
         assert encoder.encoder_id != encoder_id(plain)
-        with pytest.raises(ItemError, match="no layer 'visual.conv9'"):
+        with pytest.raises(ItemError, match="no layer"):
             load_encoder(plain.model_copy(update={"layers": ("visual.conv9",)}))
 
     def test_identity_follows_the_files_not_their_place(self, open_clip_folder, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -45,25 +45,26 @@ class DecodedImages(Dataset[Sample]):
         return torch.from_numpy(pixels), place, None
 
 
-def _collate(samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor, list[Failure | None]]:
-    pixels, places, failures = zip(*samples, strict=True)
-    return torch.stack(pixels), torch.tensor(places), list(failures)
+def _collate(samples: list[Sample]) -> tuple[torch.Tensor, list[Failure | None]]:
+    pixels, _, failures = zip(*samples, strict=True)
+    return torch.stack(pixels), list(failures)
 
 
 def image_loader(
     images: LabelledImages,
-    index: NDArray[np.integer],
+    batches: Sequence[NDArray[np.integer]],
     size: int,
     *,
-    batch_size: int,
     workers: int,
     fit: str = "crop",
     pin: bool = False,
 ) -> DataLoader[Sample]:
     """Batches of decoded images in order; ``workers`` processes decode, 0 decodes in this one."""
+    ends = np.cumsum([len(batch) for batch in batches])
+    flat = np.concatenate(batches) if len(batches) else np.empty(0, dtype=np.int64)
     return DataLoader(
-        DecodedImages(images, index, size, fit),
-        batch_size=batch_size,
+        DecodedImages(images, flat, size, fit),
+        batch_sampler=[list(range(end - len(batch), end)) for batch, end in zip(batches, ends.tolist(), strict=True)],
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin,
@@ -75,50 +76,40 @@ def image_loader(
 def encode_images(
     encoder: TorchEncoder,
     images: LabelledImages,
-    index: NDArray[np.integer],
+    batches: Sequence[NDArray[np.integer]],
     *,
-    batch_size: int = 256,
     workers: int = 0,
     fit: str = "crop",
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], list[Failure | None]]]:
+) -> Iterator[tuple[NDArray[np.float32], list[Failure | None]]]:
     """Encode images, batch by batch, in order.
 
     While the GPU encodes a batch the next one is copied from pinned memory and workers decode those after it; results
-    are fetched one batch late, so that the host never waits for a batch it has just started.
+    are fetched one batch late, so that the host never waits for a batch it has just started. The batches are the
+    caller's: an image encoded in the same company has the same bits, whatever else is encoded in the same run.
 
     Args:
         encoder: The encoder.
         images: Where they come from.
-        index: (N,) which ones.
-        batch_size: Images at a time.
+        batches: Which images, (B,) each.
         workers: Processes that decode; 0 for none.
         fit: ``crop``, ``pad`` or ``stretch``.
 
     Yields:
-        Places in ``index`` (B,), features (B, D) float32, and the failure of each image or None; the features of a
-        failed image mean nothing.
+        For each batch the features (B, D) float32, and the failure of each image or None; the features of a failed
+        image mean nothing.
     """
-    loader = image_loader(
-        images,
-        index,
-        encoder.image_size,
-        batch_size=batch_size,
-        workers=workers,
-        fit=fit,
-        pin=encoder.device.type == "cuda",
-    )
-    waiting: tuple[torch.Tensor, torch.Tensor, list[Failure | None]] | None = None
-    for pixels, places, failures in loader:
+    pin = encoder.device.type == "cuda"
+    waiting: tuple[torch.Tensor, list[Failure | None]] | None = None
+    for pixels, failures in image_loader(images, batches, encoder.image_size, workers=workers, fit=fit, pin=pin):
         features = encoder.encode_tensor(pixels)
         if waiting is not None:
             yield _finished(encoder, *waiting)
-        waiting = (features, places, failures)
+        waiting = (features, failures)
     if waiting is not None:
         yield _finished(encoder, *waiting)
 
 
 def _finished(
-    encoder: TorchEncoder, features: torch.Tensor, places: torch.Tensor, failures: list[Failure | None]
-) -> tuple[NDArray[np.int64], NDArray[np.float32], list[Failure | None]]:
-    array = check_features(features.cpu().numpy(), encoder.encoder_id)
-    return places.numpy(), array, failures
+    encoder: TorchEncoder, features: torch.Tensor, failures: list[Failure | None]
+) -> tuple[NDArray[np.float32], list[Failure | None]]:
+    return check_features(features.cpu().numpy(), encoder.encoder_id), failures

@@ -46,54 +46,53 @@ def without_empty_classes(images: LabelledImages) -> LabelledImages:
     return images if len(present) == len(images.class_names) else images.select_classes(present.tolist())
 
 
-def encode_tokens(
+def encode_groups(
     encoder: TorchEncoder,
     images: LabelledImages,
     sampler: ClassBalancedSampler,
-    batches: Sequence[int],
+    groups: Sequence[Sequence[int]],
     *,
     batch_size: int = 256,
     workers: int = 0,
     fit: str = "crop",
-) -> tuple[NDArray[np.float32], list[Failure]]:
-    """Encode class-balanced batches.
+) -> Iterator[tuple[NDArray[np.float32], list[Failure]]]:
+    """Encode groups of class-balanced batches, one stream through all of them.
 
-    An image that can't be read is replaced by another one of its class, and noted.
+    An image that can't be read is replaced by another one of its class, and noted. A group's features have the same
+    bits whichever groups are encoded with it, so that a resumed run ends like an undisturbed one.
 
     Args:
         encoder: The image encoder.
         images: A split, every class of which has an image.
         sampler: Chooses the images.
-        batches: Numbers of B batches.
+        groups: Numbers of the B batches of each group.
         batch_size: Images at a time.
         workers: Processes that decode.
         fit: What happens to images that aren't square.
 
-    Returns:
-        (B, C, D) float32, L2-normalised, and the images that were replaced.
+    Yields:
+        For each group (B, C, D) float32, L2-normalised, and the images that were replaced.
 
     Raises:
         ItemError: If a class has no image that can be read.
     """
     from thesis_rec.encoders.streaming import encode_images
 
-    chosen = np.stack([sampler.batch(b) for b in batches])  # (B, C)
-    features = np.empty((chosen.size, encoder.dim), dtype=np.float32)
-    failures: list[Failure] = []
-    failed: list[int] = []
-    stream = encode_images(encoder, images, chosen.ravel(), batch_size=batch_size, workers=workers, fit=fit)
-    for places, block, problems in stream:
-        features[places] = block
-        for place, problem in zip(places.tolist(), problems, strict=True):
-            if problem is not None:
-                failures.append(problem)
-                failed.append(place)
-    for place in failed:
-        number, class_index = divmod(place, sampler.n_classes)
-        features[place] = _substitute(
-            encoder, images, sampler, number=batches[number], class_index=class_index, fit=fit
-        )
-    return features.reshape(*chosen.shape, encoder.dim), failures
+    chosen = [np.stack([sampler.batch(b) for b in group]) for group in groups]  # (B, C) each
+    pieces = [np.array_split(index.ravel(), -(-index.size // batch_size)) for index in chosen]
+    stream = encode_images(encoder, images, [piece for group in pieces for piece in group], workers=workers, fit=fit)
+    for group, index, parts in zip(groups, chosen, pieces, strict=True):
+        blocks: list[NDArray[np.float32]] = []
+        problems: list[Failure | None] = []
+        for _ in parts:
+            block, failed = next(stream)
+            blocks.append(block)
+            problems += failed
+        features = np.concatenate(blocks)
+        for place in (place for place, problem in enumerate(problems) if problem is not None):
+            row, class_index = divmod(place, sampler.n_classes)
+            features[place] = _substitute(encoder, images, sampler, number=group[row], class_index=class_index, fit=fit)
+        yield features.reshape(*index.shape, encoder.dim), [problem for problem in problems if problem is not None]
 
 
 def _substitute(
@@ -159,12 +158,11 @@ def make_shards(
     sampler = ClassBalancedSampler(images.labels, len(images.class_names), seed)
     ranges = batch_ranges(n_batches, len(images.class_names), images_per_shard)
     finished = set(done)
-    for number, batches in enumerate(ranges):
-        if number in finished:
-            continue
-        features, failures = encode_tokens(
-            encoder, images, sampler, list(batches), batch_size=batch_size, workers=workers, fit=fit
-        )
+    todo = [number for number in range(len(ranges)) if number not in finished]
+    groups = encode_groups(
+        encoder, images, sampler, [ranges[n] for n in todo], batch_size=batch_size, workers=workers, fit=fit
+    )
+    for number, (features, failures) in zip(todo, groups, strict=True):
         shard = {
             "features": features.astype(np.float16),
             "class_ids": class_ids.astype(np.int64),
@@ -331,9 +329,10 @@ def tokens_of_images(
     """
     images = without_empty_classes(images)
     sampler = ClassBalancedSampler(images.labels, len(images.class_names), seed)
-    features, failures = encode_tokens(
-        encoder, images, sampler, list(range(n_batches)), batch_size=batch_size, workers=workers, fit=fit
+    groups = encode_groups(
+        encoder, images, sampler, [range(n_batches)], batch_size=batch_size, workers=workers, fit=fit
     )
+    features, failures = next(groups)
     if warnings is not None:
         warnings.extend(failures)
     return TaskTokens(images.dataset_id, features, images.class_names, len(images), encoder.encoder_id)
