@@ -140,7 +140,7 @@ def test_without_scores_the_table_is_empty(backbone: FakeBackbone, images: dict[
 def test_broken_models_and_images_are_named(images: dict[str, TaskImages]) -> None:
     broken = make_backbone("nan_model")
     broken.features = lambda x: torch.full((len(x), 12), torch.nan)
-    with pytest.raises(ItemError, match="nan_model.*finite"):
+    with pytest.raises(ItemError, match=r"nan_model.*finite"):
         measure_model(broken, images, TASKS, [], SETTINGS)
     broken.features = lambda x: x
     with pytest.raises(ItemError, match="shape"):
