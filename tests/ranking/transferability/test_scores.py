@@ -231,3 +231,15 @@ def test_eigenvectors_rebuild_the_matrix_without_negative_values() -> None:
     values, vectors = inputs.symmetric_eigen(matrices)
     assert bool((values >= 0).all())
     np.testing.assert_allclose(vectors @ torch.diag_embed(values) @ vectors.mT, matrices, atol=1e-12)
+
+
+@pytest.mark.parametrize(("gpu", "cpu", "expected"), [((0.01, 0.01), 0.02, False), ((0.02, 0.16), 0.02, True)])
+def test_the_faster_solver_of_a_large_batch_is_kept(
+    monkeypatch: pytest.MonkeyPatch, gpu: tuple[float, float], cpu: float, expected: bool
+) -> None:
+    times = iter([*gpu, cpu])
+    monkeypatch.setattr(inputs, "_seconds", lambda solve, matrices: next(times))
+    monkeypatch.setattr(inputs, "_on_cpu", {})
+    matrices = torch.eye(3, dtype=torch.float64).expand(200, 3, 3)
+    assert inputs._cpu_is_faster(matrices) is expected
+    assert inputs._cpu_is_faster(matrices) is expected  # no second trial

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -83,14 +84,14 @@ class ScoreInput:
         return self.centred @ vectors.flip(-1)[..., :components]
 
 
-_faster_on_cpu: dict[int, bool] = {}
+_on_cpu: dict[int, bool] = {}
 
 
 def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Eigen-decomposition of a batch of positive semi-definite matrices.
 
     Some releases of torch work through a batch on the GPU one matrix at a time, which is slower than a pool of CPU
-    threads; the first batch of each size is tried both ways and the faster way is kept.
+    threads; both ways are tried on a few matrices of each new size and the faster one is kept.
 
     Args:
         matrices: (T, D, D).
@@ -98,27 +99,34 @@ def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Eigenvalues (T, D) in ascending order, negative rounding errors set to zero, and eigenvectors (T, D, D).
     """
-    width = matrices.shape[-1]
-    if not matrices.is_cuda:
-        values, vectors = _pooled_eigen(matrices)
-        return values.clamp(min=0.0), vectors
-    if width not in _faster_on_cpu:
-        torch.linalg.eigh(matrices[:2])  # the solver's set-up isn't part of the comparison
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        torch.linalg.eigh(matrices)
-        torch.cuda.synchronize()
-        on_gpu = time.perf_counter() - started
-        started = time.perf_counter()
-        _pooled_eigen(matrices.cpu())
-        on_cpu = time.perf_counter() - started
-        _faster_on_cpu[width] = on_cpu < on_gpu
-        logger.info("eigenvectors of %s: %.3f s on the GPU, %.3f s on the CPU", tuple(matrices.shape), on_gpu, on_cpu)
-    if _faster_on_cpu[width]:
-        values, vectors = (part.to(matrices.device) for part in _pooled_eigen(matrices.cpu()))
-    else:
+    if matrices.is_cuda and not _cpu_is_faster(matrices):
         values, vectors = torch.linalg.eigh(matrices)
+    else:
+        values, vectors = (part.to(matrices.device) for part in _pooled_eigen(matrices.cpu()))
     return values.clamp(min=0.0), vectors
+
+
+def _cpu_is_faster(matrices: Tensor) -> bool:
+    width = matrices.shape[-1]
+    if width not in _on_cpu:
+        few, many, count = 4, 32, len(matrices)
+        torch.linalg.eigh(matrices[:few])  # the solver's set-up isn't part of the comparison
+        first = _seconds(torch.linalg.eigh, matrices[:few])
+        second = _seconds(torch.linalg.eigh, matrices[:many])
+        # A batched solver's time hardly grows with the batch, a loop's in proportion.
+        on_gpu = second + max(0.0, second - first) / (many - few) * max(0, count - many)
+        on_cpu = _seconds(lambda part: _pooled_eigen(part.cpu()), matrices[:many]) * max(1.0, count / many)
+        _on_cpu[width] = on_cpu < on_gpu
+        logger.info("eigenvectors of %s: about %.3f s on the GPU, %.3f s off it", list(matrices.shape), on_gpu, on_cpu)
+    return _on_cpu[width]
+
+
+def _seconds(solve: Callable[[Tensor], object], matrices: Tensor) -> float:
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    solve(matrices)
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def _pooled_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
