@@ -68,7 +68,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     mode = image.mode
     if mode == "RGB":
         # A colour that stands for "transparent" is possible in RGB files too.
-        return _on_white(image.convert("RGBA")) if "transparency" in image.info else image.copy()
+        return _on_white(image.convert("RGBA")) if "transparency" in image.info else image
     if mode.startswith("I") or mode == "F":
         return Image.fromarray(to_rgb(np.asarray(image)))
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -134,11 +134,11 @@ def resize_image(image: Image.Image | RGB, size: int, fit: str = "crop") -> RGB:
     if fit not in ("crop", "pad", "stretch"):
         raise ValueError(f"fit must be crop, pad or stretch, not {fit!r}")
     if picture.size == (size, size):
-        return np.asarray(picture).copy()
+        return np.array(picture)
     if fit == "crop":
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
     elif fit == "pad":
         picture = ImageOps.pad(picture, (size, size), Image.Resampling.BICUBIC)
     else:
         picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(picture).copy()
+    return np.array(picture)

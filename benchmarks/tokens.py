@@ -1,0 +1,207 @@
+"""How close token extraction comes to what decoding or encoding alone would allow.
+
+Three loops over the same JPEG files, in one run: decode and resize only, encode only, and the project's pipeline that
+does both at once. The reference is the slower of the two bare loops. Then the pipeline runs over few and over many
+images and its peak memory (proportional set size, worker processes included) is compared.
+
+    python benchmarks/tokens.py                                  # CPU: a ViT-B/32 with RANDOM weights
+    python benchmarks/tokens.py --device cuda --precision bf16 --workers 16 --images 40000 --flat 10000 200000
+
+The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+
+def write_images(folder: Path, count: int, side: int) -> list[Path]:
+    """JPEG files of coloured clouds, as large as photographs of that size are."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    paths = []
+    for i in range(count):
+        clouds = [rng.normal(size=(side // scale + 1, side // scale + 1, 3)) for scale in (64, 16, 4, 2)]
+        layers = [np.kron(c, np.ones((s, s, 1)))[:side, :side] for c, s in zip(clouds, (64, 16, 4, 2), strict=True)]
+        pixels = np.clip(128 + 40 * layers[0] + 25 * layers[1] + 12 * layers[2] + 6 * layers[3], 0, 255)
+        paths.append(folder / f"{i}.jpg")
+        Image.fromarray(pixels.astype(np.uint8)).save(paths[-1], quality=90)
+    return paths
+
+
+def read(paths: list[Path], index: int):
+    """Decode one file, through the same code as image folders."""
+    from thesis_rec.images.decoding import decode_image
+
+    return decode_image(paths[index % len(paths)])
+
+
+def labelled(paths: list[Path], count: int, classes: int):
+    """``count`` images made by reading the files again and again."""
+    from thesis_rec.images.loading import LabelledImages
+
+    labels = np.arange(count, dtype=np.int64) % classes
+    names = [f"class {c}" for c in range(classes)]
+    return LabelledImages("benchmark", labels, names, partial(read, paths), np.arange(count, dtype=np.int64))
+
+
+class PeakMemory:
+    """Largest proportional set size of this process and its children while the block runs, in MB."""
+
+    def __enter__(self):
+        self.peak = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self):
+        import psutil
+
+        me = psutil.Process(os.getpid())
+        while not self._stop.wait(0.2):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue
+            self.peak = max(self.peak, total / 2**20)
+
+
+def pieces(count: int, batch: int) -> list[np.ndarray]:
+    """Consecutive batches of indices."""
+    return [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
+
+
+def rate(loop, count: int, repeats: int) -> float:
+    """Images per second, median of the repeats."""
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        loop()
+        seconds.append(time.perf_counter() - started)
+    return count / statistics.median(seconds)
+
+
+def main() -> None:
+    """Run the three loops and the memory test."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--encoder", default="ViT-B-32", help="open_clip architecture, random weights")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the image tower")
+    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--files", type=int, default=256, help="distinct files; they are read again and again")
+    parser.add_argument("--side", type=int, default=256, help="side of the files, in pixels")
+    parser.add_argument("--batch", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--flat", type=int, nargs=2, default=[500, 5000], help="images of the memory test")
+    options = parser.parse_args()
+
+    import torch
+
+    from thesis_rec.encoders import EncoderConfig, load_encoder
+    from thesis_rec.encoders.streaming import encode_images, image_loader
+    from thesis_rec.images.tokens import make_shards
+
+    batch = options.batch or (256 if options.device == "cuda" else 32)
+    encoder = load_encoder(EncoderConfig(source=options.encoder, pretrained=False), options.device, options.precision)
+    if options.compile:
+        encoder.compile()
+    cuda = encoder.device.type == "cuda"
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_images(Path(folder), options.files, options.side)
+        images = labelled(paths, options.images, options.classes)
+        batches = pieces(options.images, batch)
+        size = encoder.image_size
+        host = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
+        host = host.pin_memory() if cuda else host
+
+        def decode_only():
+            for _ in image_loader(images, batches, size, workers=options.workers, pin=cuda):
+                pass
+
+        def encode_only():
+            for index in batches:
+                features = encoder.encode_tensor(host[: len(index)])
+            features.cpu()
+
+        def both():
+            for _ in encode_images(encoder, images, batches, workers=options.workers):
+                pass
+
+        for loop in (encode_only, both):  # kernels are chosen and caches filled
+            loop()
+        decode, encode, pipeline = (rate(f, options.images, options.repeats) for f in (decode_only, encode_only, both))
+        ratio = pipeline / min(decode, encode)
+        print(f"encoder {encoder.encoder_id} (random weights), {options.device}, {options.precision}, batch {batch}")
+        print(f"files {options.side} px JPEG, {options.workers} workers")
+        print(f"{'loop':<28}{'images/s':>12}")
+        for name, value in (("decode and resize only", decode), ("encode only", encode), ("pipeline", pipeline)):
+            print(f"{name:<28}{value:>12.1f}")
+        print(f"pipeline / smaller of the two: {ratio:.3f}")
+
+        # Memory: a light encoder where the real one would take hours.
+        light = encoder if cuda else _light_encoder(size)
+        peaks = []
+        for count in options.flat:
+            many = labelled(paths, count, options.classes)
+            made = 0
+            with PeakMemory() as memory:
+                for _, shard in make_shards(
+                    light, many, "train", n_batches=count // options.classes, seed=0, settings_hash="",
+                    batch_size=batch, workers=options.workers,
+                ):  # fmt: skip
+                    made += shard["features"].shape[0] * shard["features"].shape[1]
+            peaks.append(memory.peak)
+            print(f"peak memory over {made} images: {memory.peak:.0f} MB")
+    print(
+        json.dumps(
+            {
+                "benchmark": "tokens",
+                "device": torch.cuda.get_device_name(0) if cuda else "cpu",
+                "encoder": encoder.encoder_id,
+                "precision": options.precision,
+                "compiled": options.compile,
+                "workers": options.workers,
+                "decode_images_per_s": round(decode, 1),
+                "encode_images_per_s": round(encode, 1),
+                "pipeline_images_per_s": round(pipeline, 1),
+                "ratio": round(ratio, 4),
+                "reference": "smaller of the bare decode and the bare encode loop",
+                "memory_images": options.flat,
+                "memory_mb": [round(peak, 1) for peak in peaks],
+                "memory_growth": round(peaks[1] / peaks[0], 4),
+            }
+        )
+    )
+
+
+def _light_encoder(size: int):
+    """Mean colours of a grid: nothing to compute, so that only the pipeline's own memory is seen."""
+    from torch import nn
+
+    from thesis_rec.encoders.libraries import TorchEncoder, Tower
+
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten())
+    return TorchEncoder(Tower(network, network, None, size, (0.0,) * 3, (1.0,) * 3), "light")
+
+
+if __name__ == "__main__":
+    main()
