@@ -42,6 +42,10 @@ def load_ground_truth_images(
     for row in rows:
         if row.is_subtask:
             continue
+        if row.loader == "generated" and parameters.images.size is None:
+            # The very images on which the embedded zoo was measured, so that its rows can be reproduced.
+            images[row.dataset_id] = _generated(row.source)
+            continue
         try:
             images[row.dataset_id] = load_task_images(row, Path(parameters.images_root), limits, warnings=failures)
         except Exception as error:

@@ -1,0 +1,258 @@
+"""Is the starter zoo a real ranking problem? Counts, variance, noise, and what simple methods reach.
+
+    python benchmarks/starter_zoo.py
+    python benchmarks/starter_zoo.py --root another/zoo
+    python benchmarks/starter_zoo.py --real FOLDER --models 24   # also spreads on real images (NPZ), minutes on a CPU
+
+All figures come from the committed tables. Baselines are judged on the mean over repeats of every base task, each
+static prior being computed from the other tasks only. The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT / "src"))
+
+#: Value of the manifest's ``pretraining`` column of models that were never trained.
+UNTRAINED = "random"
+
+
+def read_tables(root: Path) -> dict[str, pd.DataFrame]:
+    """The zoo's manifests and tables; those that don't exist are left out."""
+    tables = {}
+    for name in ("model_manifest", "dataset_manifest"):
+        tables[name] = pd.read_csv(root / f"{name}.csv", dtype=str, keep_default_na=False)
+    for name in ("performance_records", "transferability_scores"):
+        if (root / f"{name}.parquet").is_file():
+            tables[name] = pd.read_parquet(root / f"{name}.parquet")
+    return tables
+
+
+def count(tables: dict[str, pd.DataFrame]) -> dict[str, object]:
+    """How large the zoo is."""
+    models, datasets, records = tables["model_manifest"], tables["dataset_manifest"], tables["performance_records"]
+    measured = datasets[datasets["dataset_id"].isin(records["dataset_id"])]
+    base = measured[measured["parent"] == ""]
+    cells = records.drop_duplicates(["model_id", "dataset_id", "protocol"])["protocol"].value_counts()
+    found = {
+        "models": models["model_id"].nunique(),
+        "architecture_families": models["family"].nunique(),
+        "pretraining_sources": models["pretraining"].nunique(),
+        "base_tasks": len(base),
+        "task_families": base["domain"].nunique(),
+        "sub_tasks": len(measured) - len(base),
+        "measured_tasks": len(measured),
+        "cells": {str(protocol): int(number) for protocol, number in cells.items()},
+    }
+    if "n_parameters" in models:
+        sizes = models["n_parameters"].astype(float)
+        found["parameters"] = {"mean": int(sizes.mean()), "least": int(sizes.min()), "most": int(sizes.max())}
+    return found
+
+
+def base_tasks(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Measured datasets that aren't sub-tasks."""
+    datasets = tables["dataset_manifest"]
+    measured = set(tables["performance_records"]["dataset_id"])
+    return [name for name in datasets.loc[datasets["parent"] == "", "dataset_id"] if name in measured]
+
+
+def trained_models(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Models other than the random controls."""
+    models = tables["model_manifest"]
+    return models.loc[models["pretraining"] != UNTRAINED, "model_id"].tolist()
+
+
+def truth_matrix(tables: dict[str, pd.DataFrame], protocol: str = "linear_probe") -> pd.DataFrame:
+    """Mean over repeats, models x base tasks."""
+    records = tables["performance_records"]
+    chosen = records[(records["protocol"] == protocol) & (records["seed"] >= 0)]
+    chosen = chosen[chosen["dataset_id"].isin(base_tasks(tables))]
+    return chosen.pivot_table(index="model_id", columns="dataset_id", values="value", aggfunc="mean")
+
+
+def static_priors(truth: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Each model's mean accuracy, z-score and rank over the other tasks, models x tasks."""
+    parts = {
+        "mean_accuracy": truth,
+        "mean_z_score": (truth - truth.mean()) / truth.std(ddof=0).replace(0.0, np.nan),
+        "mean_rank": truth.rank(),
+    }
+    priors = {}
+    for name, part in parts.items():
+        filled = part.fillna(0.0)
+        number = part.notna()
+        others = number.sum(axis=1).to_numpy()[:, None] - number
+        priors[name] = (filled.sum(axis=1).to_numpy()[:, None] - filled) / others.replace(0, np.nan)
+    return priors
+
+
+def score_tables(tables: dict[str, pd.DataFrame], truth: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
+    """Scores of every method, models x tasks."""
+    rng = np.random.default_rng(seed)
+    methods = {"random": pd.DataFrame(rng.random(truth.shape), truth.index, truth.columns)}
+    models = tables["model_manifest"].set_index("model_id")
+    if "n_parameters" in models:
+        sizes = models["n_parameters"].astype(float).reindex(truth.index)
+        methods["parameter_count"] = pd.DataFrame(dict.fromkeys(truth.columns, sizes))
+    methods |= static_priors(truth)
+    scores = tables.get("transferability_scores")
+    if scores is not None:
+        for method in sorted(scores["method"].unique()):
+            part = scores[scores["method"] == method]
+            table = part.pivot_table(index="model_id", columns="dataset_id", values="value", aggfunc="mean")
+            methods[method] = table.reindex(index=truth.index, columns=truth.columns)
+    return methods
+
+
+def judge(truth: pd.DataFrame, methods: dict[str, pd.DataFrame]) -> dict[str, dict[str, float]]:
+    """Mean weighted tau and regret@1 over tasks; a model without a score is ranked last."""
+    from thesis_rec.ranking.metrics import metric_table
+
+    found = {}
+    for name, scores in methods.items():
+        rows = []
+        for task in truth.columns:
+            value = truth[task].to_numpy()
+            score = scores[task].to_numpy(dtype=float)
+            if np.isfinite(score).any():
+                score = np.where(np.isfinite(score), score, np.nanmin(score) - 1.0)
+                figures = metric_table(value, score)
+                rows.append((figures["weighted_tau"], figures["regret@1"]))
+        if rows:
+            tau, loss = np.nanmean(np.asarray(rows), axis=0)
+            found[name] = {"weighted_tau": round(float(tau), 4), "regret@1": round(float(loss), 4), "tasks": len(rows)}
+    return found
+
+
+def best_model_share(truth: pd.DataFrame) -> dict[str, object]:
+    """On what share of the tasks the most frequent best model is best; ties count for each model."""
+    best = truth.eq(truth.max(), axis=1)
+    wins = best.sum(axis=1)
+    return {
+        "model": str(wins.idxmax()),
+        "share": round(float(wins.max() / truth.shape[1]), 4),
+        "winners": int((wins > 0).sum()),
+    }
+
+
+def cost(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
+    """Mean seconds of each transferability score, for one model on one task."""
+    scores = tables.get("transferability_scores")
+    return {} if scores is None else scores.groupby("method")["seconds"].mean().round(6).to_dict()
+
+
+def spread_on_real_images(root: Path, folder: Path, tables: dict[str, pd.DataFrame], number: int) -> dict[str, float]:
+    """Best minus lower-quartile linear-probe accuracy of some trained models on every NPZ dataset of a folder."""
+    from thesis_rec.images.loading import ImageLimits, load_task_images
+    from thesis_rec.images.manifest import DatasetRow
+    from thesis_rec.truth.cells import ImageBank, TruthSettings, measure_model
+    from thesis_rec.truth.store import MeasuredTask
+    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.manifest import read_manifest
+
+    limits = ImageLimits(n_per_class=40, size=32)
+    images = {}
+    for path in sorted(folder.glob("*.npz")):
+        row = DatasetRow(dataset_id=path.stem, loader="npz", source=path.name)
+        images[path.stem] = load_task_images(row, folder, limits)
+    tasks = [
+        MeasuredTask(name, tuple((name, c) for c in range(len(task.class_names)))) for name, task in images.items()
+    ]
+    rows, _ = read_manifest(tables["model_manifest"])
+    trained = set(trained_models(tables))
+    rows = [row for row in rows if row.model_id in trained]
+    chosen = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(number, len(rows))).round().astype(int))]
+    bank = ImageBank(images)
+    settings = TruthSettings(scores=(), batch_size=512)
+    values = {}
+    for row in chosen:
+        records = measure_model(load_backbone(row, root), bank, tasks, [], settings).records
+        values[row.model_id] = records.groupby("dataset_id")["value"].mean()
+    table = pd.DataFrame(values)  # datasets x models
+    return (table.max(axis=1) - table.quantile(0.25, axis=1)).round(4).to_dict()
+
+
+def summarise(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, object]:
+    """Everything that the committed tables tell."""
+    from thesis_rec.truth.noise import noise_ceiling, variance_components
+
+    records = tables["performance_records"]
+    base, trained = base_tasks(tables), trained_models(tables)
+    measured = records[records["dataset_id"].isin(base)]
+    components = variance_components(records, "linear_probe", trained, base).as_dict()
+    everyone = variance_components(records, "linear_probe", None, base).as_dict()
+    truth = truth_matrix(tables)
+    methods = judge(truth, score_tables(tables, truth, seed))
+    best = best_model_share(truth)
+    return {
+        "counts": count(tables),
+        "variance": {key: round(value, 6) for key, value in components.items()},
+        "variance_all_models": {key: round(value, 6) for key, value in everyone.items()},
+        "noise_ceiling": {
+            protocol: {key: round(value, 4) for key, value in noise_ceiling(measured, protocol).items()}
+            for protocol in sorted(measured["protocol"].unique())
+        },
+        "accuracy": {
+            "mean": round(float(np.nanmean(truth)), 4),
+            "best_mean_over_tasks": round(float(truth.max().mean()), 4),
+            "lower_quartile_mean_over_tasks": round(float(truth.quantile(0.25).mean()), 4),
+        },
+        "methods": methods,
+        "best_model": best,
+        "cost_seconds": cost(tables),
+        "claims": {
+            "interaction_share >= 0.40": components["interaction_share"] >= 0.40,
+            "best model on <= 0.25 of the tasks": best["share"] <= 0.25,
+        },
+    }
+
+
+def show(summary: dict[str, object]) -> None:
+    """Print the summary for people."""
+    for name in ("counts", "accuracy", "variance", "noise_ceiling", "best_model", "cost_seconds", "claims"):
+        print(f"\n{name}")
+        for key, value in summary[name].items():
+            print(f"  {key:36} {value}")
+    print(f"\n{'method':20} weighted tau   regret@1   tasks")
+    for name, figures in summary["methods"].items():
+        print(f"{name:20} {figures['weighted_tau']:12.3f} {figures['regret@1']:10.3f} {figures['tasks']:7d}")
+    if "real_spread" in summary:
+        print("\nbest minus lower-quartile trained model on real images")
+        for name, value in summary["real_spread"].items():
+            print(f"  {name:36} {value}")
+
+
+def main() -> None:
+    """Read, summarise, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=PROJECT / "data" / "01_raw" / "starter", help="folder of the zoo")
+    parser.add_argument("--real", type=Path, default=None, help="folder of NPZ datasets of real images")
+    parser.add_argument("--models", type=int, default=24, help="trained models to try on real images")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random ranking")
+    arguments = parser.parse_args()
+    if not (arguments.root / "performance_records.parquet").is_file():
+        parser.error(
+            f"no performance_records.parquet in {arguments.root}: make the zoo with `kedro run --pipeline=starter_zoo`"
+        )
+    tables = read_tables(arguments.root)
+    summary = summarise(tables, arguments.seed)
+    real = arguments.real or Path(os.environ.get("THESIS_REC_SHARED", "")) / "data" / "images"
+    if arguments.real is not None or (os.environ.get("THESIS_REC_SHARED") and real.is_dir()):
+        spread = spread_on_real_images(arguments.root, real, tables, arguments.models)
+        summary["real_spread"] = spread
+        enough = sum(value >= 0.10 for value in spread.values())
+        summary["claims"]["real spread >= 0.10 on >= 12 datasets"] = enough >= 12
+    show(summary)
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()
