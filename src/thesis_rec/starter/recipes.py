@@ -17,7 +17,7 @@ import numpy as np
 Objective = Literal["none", "classify", "rotate", "contrast"]
 
 #: Numbers of updates, from barely trained to well trained.
-BUDGETS = (120, 350, 1000)
+BUDGETS = (150, 400, 1200)
 #: Images in a training batch.
 BATCH = 128
 #: Pre-training images of each class.

@@ -1,0 +1,211 @@
+"""Where the embedded zoo comes from: the record beside it, checking files against it, and rebuilding from it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thesis_rec.errors import ItemError
+from thesis_rec.files import sha256_file
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from thesis_rec.truth.store import TaskImages
+
+#: Name of the record in the zoo's folder.
+PROVENANCE_FILE = "PROVENANCE.json"
+_LIBRARIES = ("torch", "timm", "transformers", "open_clip_torch", "numpy", "scikit-learn", "safetensors")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The record of a zoo.
+
+    Attributes:
+        content: The whole record: ``seed``, ``versions``, ``device``, ``models`` (recipe, classes, final loss and
+            seconds of each), ``clip``, ``truth``, ``unknown``, ``reference_tasks`` and ``files`` (SHA-256 by path).
+    """
+
+    content: dict[str, Any] = field(hash=False)
+
+    @classmethod
+    def read(cls, root: Path) -> Provenance:
+        """Read the record of a zoo's folder.
+
+        Raises:
+            ItemError: If there is none, or it can't be read.
+        """
+        path = root / PROVENANCE_FILE
+        hint = "Restore the folder of the embedded zoo from the repository."
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ItemError(str(path), "The zoo has no provenance record.", hint) from error
+        except ValueError as error:
+            raise ItemError(str(path), "The provenance record is not JSON.", hint) from error
+        return cls(content)
+
+    def recipe(self, model_id: str) -> Any:
+        """The recipe of a model (``thesis_rec.starter.recipes.ModelRecipe``).
+
+        Raises:
+            ItemError: If there is no such model.
+        """
+        from thesis_rec.starter.recipes import ModelRecipe
+
+        return ModelRecipe.from_dict(self._model(model_id)["recipe"])
+
+    def class_names(self, model_id: str) -> list[str]:
+        """Names of the outputs of a model's source head."""
+        return list(self._model(model_id)["class_names"])
+
+    def _model(self, model_id: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self.content["models"][model_id]
+        except KeyError as error:
+            raise ItemError(model_id, "The zoo has no such model.", "See model_manifest.csv for its models.") from error
+        return found
+
+
+def verify_files(root: Path, names: Iterable[str] | None = None, content: Mapping[str, Any] | None = None) -> int:
+    """Compare files with the hashes in the provenance record.
+
+    Args:
+        root: The zoo's folder.
+        names: Files or folders relative to ``root``; all recorded files unless given.
+        content: The record; read from ``root`` unless given.
+
+    Returns:
+        Number of files checked.
+
+    Raises:
+        ItemError: Naming the first file that is absent, changed or not recorded.
+    """
+    record: Mapping[str, str] = (content or Provenance.read(root).content)["files"]
+    wanted = list(record) if names is None else _expand(record, names, root)
+    hint = "Restore it from the repository (git checkout), or rebuild the zoo."
+    for name in wanted:
+        path = root / name
+        if not path.is_file():
+            raise ItemError(name, "The file is missing from the embedded zoo.", hint)
+        if sha256_file(path) != record[name]:
+            raise ItemError(name, "The file's bytes differ from those recorded in PROVENANCE.json.", hint)
+    return len(wanted)
+
+
+def _expand(record: Mapping[str, str], names: Iterable[str], root: Path) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        clean = name.strip("/")
+        inside = [path for path in record if path == clean or path.startswith(clean + "/")]
+        if not inside:
+            raise ItemError(
+                clean, "The file is not recorded in PROVENANCE.json.", f"Name a file or folder inside {root}."
+            )
+        found += inside
+    return found
+
+
+def hash_tree(root: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder by relative path, without the provenance record and hidden files."""
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != PROVENANCE_FILE)
+    return {
+        path.relative_to(root).as_posix(): sha256_file(path)
+        for path in files
+        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+    }
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions of the libraries and the name of the device, for the record."""
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    cuda = torch.device(device).type == "cuda"
+    name = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
+    return {"versions": versions, "device": {"kind": torch.device(device).type, "name": name}}
+
+
+def rebuild_model(model_id: str, provenance: Provenance) -> nn.Module:
+    """Train a model of the zoo again on the CPU, from its recipe alone.
+
+    Args:
+        model_id: Which one; those with few steps take seconds.
+        provenance: The zoo's record.
+
+    Returns:
+        The network, mapping normalised images to source logits, in evaluation mode. Equal to the committed one up to
+        the arithmetic of the device: about as near as a repeat with another seed, often nearer.
+    """
+    from thesis_rec.starter.pretraining import Bank, pretraining_data, train_recipes
+
+    recipe = provenance.recipe(model_id)
+    data = pretraining_data(recipe.source.tasks, recipe.images_per_class)
+    bank = Bank.of(data) if data else empty_bank()
+    _, module, _ = next(train_recipes([recipe], bank))
+    return module
+
+
+def empty_bank() -> Any:
+    """A bank without images, enough for models that are not trained."""
+    import torch
+
+    from thesis_rec.starter.pretraining import Bank
+
+    return Bank(torch.zeros((0, 32, 32, 3), dtype=torch.uint8), {}, {}, {})
+
+
+def committed_model(model_id: str, provenance: Provenance, root: Path) -> nn.Module:
+    """The committed network of a model as :func:`rebuild_model` returns it, weights checked against their hash."""
+    from thesis_rec.starter.architectures import ARCHITECTURES, build, load_weights
+
+    verify_files(root, [f"models/{model_id}"], provenance.content)
+    recipe = provenance.recipe(model_id)
+    module = build(ARCHITECTURES[recipe.architecture], provenance.class_names(model_id), recipe.seed)
+    load_weights(module, root / "models" / model_id)
+    return module.eval()
+
+
+def as_backbone(module: nn.Module, model_id: str, class_names: list[str]) -> Any:
+    """A network in memory as a ``thesis_rec.zoo.backbone.Backbone``, by way of its saved form in a temporary folder."""
+    import tempfile
+
+    from thesis_rec.starter.architectures import ARCHITECTURES, save
+    from thesis_rec.starter.building import manifest_row
+    from thesis_rec.zoo.backbone import load_backbone
+
+    architecture = ARCHITECTURES[model_id.split("__", 1)[0]]
+    with tempfile.TemporaryDirectory() as folder:
+        save(module, architecture, class_names, Path(folder) / "models" / model_id, {})
+        return load_backbone(manifest_row(model_id, architecture.library, architecture.family, ""), Path(folder))
+
+
+def truth_value(backbone: Any, dataset_id: str, images: Mapping[str, TaskImages], tasks: Mapping[str, Any], settings: Any) -> float:
+    """Mean linear-probe accuracy of a model on one task, as the committed records have it.
+
+    Args:
+        backbone: The model.
+        dataset_id: Key of ``tasks``.
+        images: Images of the base tasks that it is made of.
+        tasks: ``MeasuredTask`` by identifier.
+        settings: ``thesis_rec.truth.cells.TruthSettings`` of the zoo.
+    """
+    from thesis_rec.truth.cells import measure_model
+
+    task = tasks[dataset_id]
+    bases = {base for base, _ in task.members}
+    truth = measure_model(backbone, {base: images[base] for base in bases}, [task], [], settings, "cpu")
+    return float(np.mean(truth.records["value"]))
