@@ -74,9 +74,12 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact.
     if support.size <= limit and lower.any() and _distinct_at_most(values.view(np.uint32), limit):
         return _sorted_path(values, k)
+    if not lower.any():
+        # Every bin is one number, as in bfloat16.
+        return _finish(support, weights, k)
     points, mass = _merge(support, weights, _support_size(k))
     centres, error = _cluster(points, mass, k)
-    if lower.any() and _bin_error(weights, width) > _COARSE * error:
+    if _bin_error(weights, width) > _COARSE * error:
         return _sorted_path(values, k)
     return cast(NDArray[np.float32], centres[::-1].astype(np.float32))
 
@@ -267,7 +270,7 @@ def _merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
     return points[: at + 1].copy(), mass[: at + 1].copy()
 
 
-@njit(nogil=True, cache=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _gain(moments: Floats, masses: Floats, i: int, j: int) -> float:
     # What a cluster of the points j+1..i takes off the squared error: its moment squared by its mass.
     moment = moments[i] - moments[j]

@@ -29,7 +29,8 @@ def layer_rank(name: str) -> int:
         parts.append(part)
     for part in parts[:_WRAPPERS]:
         if _HEAD.match(part):
-            return 3
+            # The normalisation before a head is often kept under the head's name.
+            return 2 if any("norm" in inner for inner in parts) else 3
         if _FINAL.match(part):
             return 2
         if _STEM.search(part):
