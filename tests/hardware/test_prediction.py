@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.hardware.prediction import (
+    REPEATABILITY,
     UNKNOWN_CONTEXT_FACTOR,
     context_tables,
     figures,
@@ -44,7 +45,9 @@ def test_measured_figures_are_passed_on_and_marked():
     found = figures(profiles, models, "cpu_a")
     exact = profiles[(profiles["device"] == "cpu_a") & (profiles["batch_size"] == 1)]
     np.testing.assert_allclose(found["latency_ms"], exact["latency_ms_p50"])
-    np.testing.assert_allclose(found["latency_ms_safe"], exact["latency_ms_p50_high"])
+    np.testing.assert_allclose(found["latency_ms_safe"], REPEATABILITY * exact["latency_ms_p50"])
+    slow = profiles.assign(latency_ms_p50_high=2 * profiles["latency_ms_p50"])
+    np.testing.assert_allclose(figures(slow, models, "cpu_a")["latency_ms_safe"], 2 * exact["latency_ms_p50"])
     np.testing.assert_allclose(found["throughput"], 1000 / exact["latency_ms_p50"])
     assert found["basis"].eq("measured").all()
     assert found["model_id"].tolist() == models["model_id"].tolist()

@@ -1,0 +1,1 @@
+"""Figures, the page of results and the report of a recommendation."""

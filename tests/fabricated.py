@@ -1,0 +1,69 @@
+"""A small fabricated bundle with a ranker whose predictions are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from thesis_rec.bundle import Bundle, ResidualCovariance, model_table
+from thesis_rec.ranking.data import ModelTable, Prediction, TaskTokens
+
+N_MODELS, N_DATASETS, DIM = 24, 6, 16
+DEVICE = "cpu_fabricated_2c2t_torch2.9"
+
+
+def tokens_of(name: str, seed: int, centre: np.ndarray | None = None, classes: int = 4) -> TaskTokens:
+    rng = np.random.default_rng(seed)
+    middle = rng.normal(size=(classes, DIM)) if centre is None else centre
+    features = middle[None] + 0.1 * rng.normal(size=(3, len(middle), DIM))
+    features /= np.linalg.norm(features, axis=-1, keepdims=True)
+    return TaskTokens(name, features.astype(np.float32), [f"c{i}" for i in range(len(middle))], 40, "fabricated")
+
+
+def fabricated_bundle(seed: int = 0) -> Bundle:
+    rng = np.random.default_rng(seed)
+    ids = [f"m{i:02d}" for i in range(N_MODELS)]
+    families = [f"family{i % 4}" for i in range(N_MODELS)]
+    parameters = np.exp(rng.uniform(np.log(1e4), np.log(1e6), N_MODELS)).round()
+    manifest = pd.DataFrame({
+        "model_id": ids, "loader": "timm", "source": [f"models/{m}" for m in ids], "revision": "", "family": families,
+        "pretraining": "shapes", "licence": ["MIT" if i % 3 else "Apache-2.0" for i in range(N_MODELS)],
+        "extractor": "timm",
+    })  # fmt: skip
+    embeddings = pd.DataFrame(rng.normal(size=(N_MODELS, 8)).astype(np.float32))
+    embeddings.insert(0, "model_id", ids)
+    models = model_table(embeddings, manifest, dict(zip(ids, parameters, strict=True)))
+    datasets = [f"d{i}" for i in range(N_DATASETS)]
+    performance = pd.DataFrame(
+        [(m, d, float(rng.uniform(0.3, 0.9))) for m in ids[:-4] for d in datasets],
+        columns=["model_id", "dataset_id", "value"],
+    ).assign(protocol="linear_probe")
+    latency = 0.5 + parameters / 1e5 * np.exp(0.1 * rng.normal(size=N_MODELS))
+    profiles = pd.DataFrame([
+        {
+            "model_id": m, "device": DEVICE, "precision": "fp32", "batch_size": b, "latency_ms_p50": latency[i] * b**0.8,
+            "latency_ms_p95": latency[i] * b**0.8 * 1.2, "throughput": 1000 * b / (latency[i] * b**0.8),
+            "peak_memory_mb": parameters[i] * 4e-6 + b, "n_parameters": parameters[i], "macs": parameters[i] * 30,
+            "source": "measured", "latency_ms_p50_high": latency[i] * b**0.8, "activation_mb": 1.0, "n_operations": 40,
+        }
+        for i, m in enumerate(ids) for b in (1, 32)
+    ])  # fmt: skip
+    errors = rng.normal(size=(30, N_MODELS)) * 0.05
+    return Bundle(
+        manifest=manifest,
+        models=models,
+        tokens={name: tokens_of(name, i) for i, name in enumerate(datasets)},
+        ranker={"fabricated": 1},
+        performance=performance,
+        datasets=pd.DataFrame({"dataset_id": datasets, "domain": "shapes", "group": "structured"}),
+        profiles=profiles,
+        covariance=ResidualCovariance(ids, errors.T @ errors / 30),
+        sources={"ranker": "starter", "embeddings": "starter"},
+    )
+
+
+def fabricated_predict(models: ModelTable, tokens: TaskTokens) -> Prediction:
+    """Score by the number of parameters: the largest model is best."""
+    size = np.log(np.maximum(models.n_parameters, 1.0))
+    value = 0.3 + 0.5 * (size - size.min()) / max(np.ptp(size), 1e-9)
+    return Prediction(models.model_ids, size, value, np.full(len(models), 0.05))

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.fabricated import DEVICE, fabricated_bundle, fabricated_predict, tokens_of
+
+from thesis_rec.hardware.budget import Budget
+from thesis_rec.recommend import recommend_for
+from thesis_rec.reporting.report import map_figure, pareto_figure, ranking_figure, render_report, shown_number
+
+
+@pytest.fixture
+def found():
+    answer = recommend_for(
+        fabricated_bundle(), tokens_of("mine <b>", 3), Budget(max_latency_ms=5, device=DEVICE), predict=fabricated_predict
+    )
+    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    return replace(answer, sample=((picture, "a & b"),), notes=("one note",))
+
+
+def test_the_page_needs_nothing_else_and_has_every_part(found):
+    page = render_report(found)
+    body = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]+\"", body)
+    assert page.count("plotly.js v") == 1
+    for part in ('id="pareto"', 'id="ranking"', 'id="map"', "data:image/png;base64,", "one note", "max latency ms"):
+        assert part in page
+    assert found.table["model_id"].iloc[0] in body
+    # Names come from users' folders.
+    assert "mine &lt;b&gt;" in body
+    assert "a &amp; b" in body
+
+
+def test_a_page_without_fitting_models_says_what_to_relax(found):
+    nothing = recommend_for(
+        fabricated_bundle(), tokens_of("mine", 3), Budget(max_latency_ms=1e-4, device=DEVICE), predict=fabricated_predict
+    )
+    body = re.sub(r"<script.*?</script>", "", render_report(nothing), flags=re.S)
+    assert "No model fits" in body
+    assert "--max-latency-ms" in body
+    assert "24 models" in body
+    hopeless = render_report(replace(nothing, relaxations=[]))
+    assert "No change of one limit" in hopeless
+
+
+def test_figures_hold_what_the_table_holds(found):
+    pareto = pareto_figure(found)
+    front = next(trace for trace in pareto.data if trace.name == "not beaten in both")
+    on_front = found.table[found.table["on_pareto_front"]].sort_values("latency_ms")
+    assert list(front.x) == on_front["latency_ms"].tolist()
+    assert np.all(np.diff(front.y) > 0)
+    assert pareto.layout.shapes[0].x0 == 5
+    table = found.table.copy()
+    table["probed_value"] = table["probed_value"].astype(float)
+    table.loc[0, "probed_value"] = 0.5
+    ranking = ranking_figure(replace(found, table=table))
+    assert [trace.name for trace in ranking.data] == ["predicted", "tried on these images"]
+    assert list(ranking.data[1].x) == [0.5]
+    places = map_figure(found)
+    assert [len(trace.x) for trace in places.data] == [3, 3, 1]
+
+
+def test_numbers_are_short():
+    assert [shown_number(v) for v in (None, float("nan"), 0.01234, 12.345, 999.6, 12345, 3.2e6, 4e9)] == [
+        "–", "–", "0.0123", "12.3", "1000", "12.3 k", "3.2 M", "4 G",
+    ]  # fmt: skip
