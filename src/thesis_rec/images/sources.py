@@ -414,6 +414,9 @@ def _load_hub(row: DatasetRow, local: Path | None, streaming: bool, split: str |
     except (DatasetsError, ValueError, OSError, RuntimeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         hint = "Check source, config and revision."
+        if "scripts are no longer supported" in first:
+            # Many hub datasets have a branch that the hub itself converted.
+            hint = "Set revision to refs/convert/parquet."
         raise ItemError(row.dataset_id, f"{row.source!r} can't be loaded ({first}).", hint) from error
 
 
