@@ -114,7 +114,7 @@ def score_tables(tables: dict[str, pd.DataFrame], truth: pd.DataFrame, seed: int
 
 def judge(truth: pd.DataFrame, methods: dict[str, pd.DataFrame]) -> dict[str, dict[str, float]]:
     """Mean weighted tau and regret@1 over tasks; a model without a score is ranked last."""
-    from thesis_rec.ranking.metrics import metric_table
+    from thesis_rec.ranking.metrics import metric_table, regret, weighted_tau
 
     found = {}
     for name, scores in methods.items():
@@ -124,8 +124,11 @@ def judge(truth: pd.DataFrame, methods: dict[str, pd.DataFrame]) -> dict[str, di
             score = scores[task].to_numpy(dtype=float)
             if np.isfinite(score).any():
                 score = np.where(np.isfinite(score), score, np.nanmin(score) - 1.0)
-                figures = metric_table(value, score)
-                rows.append((figures["weighted_tau"], figures["regret@1"]))
+                if len(np.unique(score)) == len(score):
+                    rows.append((weighted_tau(value, score), regret(value, score, 1)))
+                else:
+                    figures = metric_table(value, score)  # breaks ties at random, many times
+                    rows.append((figures["weighted_tau"], figures["regret@1"]))
         if rows:
             tau, loss = np.nanmean(np.asarray(rows), axis=0)
             found[name] = {"weighted_tau": round(float(tau), 4), "regret@1": round(float(loss), 4), "tasks": len(rows)}
@@ -197,7 +200,10 @@ def summarise(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, objec
         "variance": {key: round(value, 6) for key, value in components.items()},
         "variance_all_models": {key: round(value, 6) for key, value in everyone.items()},
         "noise_ceiling": {
-            protocol: {key: round(value, 4) for key, value in noise_ceiling(measured, protocol).items()}
+            protocol: {
+                key: None if np.isnan(value) else round(value, 4)
+                for key, value in noise_ceiling(measured, protocol).items()
+            }
             for protocol in sorted(measured["protocol"].unique())
         },
         "accuracy": {
