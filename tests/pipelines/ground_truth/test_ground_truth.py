@@ -221,3 +221,20 @@ def test_fine_tuning_refuses_images_of_several_sizes_before_it_starts() -> None:
     campaign = nodes._campaign(GroundTruthParameters(**knobs, fine_tune={"steps": 3}), {"8": images["8"]}, [], "cpu")
     assert campaign.fine_tune is not None
     assert campaign.fine_tune.steps == 3
+
+
+def test_generated_tasks_are_the_images_that_the_starter_zoo_was_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from thesis_rec.pipelines.ground_truth.nodes import load_ground_truth_images
+    from thesis_rec.starter import sides
+    from thesis_rec.starter.tasks import TEST_PER_CLASS, TRAIN_PER_CLASS, task_images
+
+    monkeypatch.setattr(sides, "REFERENCE_TASKS", ("shapes_small",))
+    name = sides.known_tasks()[0]
+    manifest = pd.DataFrame([(name, "generated", name, "", "", "")], columns=DATASETS)
+    images, failures = load_ground_truth_images(manifest, GroundTruthParameters(models_root="", images_root=""))
+    assert set(images) == {name, "shapes_small"}
+    assert failures.empty
+    classes = len(images[name].class_names)
+    assert len(images[name].train_labels) == TRAIN_PER_CLASS * classes
+    assert len(images[name].test_labels) == TEST_PER_CLASS * classes
+    np.testing.assert_array_equal(images[name].train_images, task_images(name).train_images)
