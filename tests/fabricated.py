@@ -41,9 +41,11 @@ def fabricated_bundle(seed: int = 0) -> Bundle:
     latency = 0.5 + parameters / 1e5 * np.exp(0.1 * rng.normal(size=N_MODELS))
     profiles = pd.DataFrame([
         {
-            "model_id": m, "device": DEVICE, "precision": "fp32", "batch_size": b, "latency_ms_p50": latency[i] * b**0.8,
+            "model_id": m, "device": DEVICE, "precision": "fp32", "batch_size": b,
+            "latency_ms_p50": latency[i] * b**0.8,
             "latency_ms_p95": latency[i] * b**0.8 * 1.2, "throughput": 1000 * b / (latency[i] * b**0.8),
-            "peak_memory_mb": parameters[i] * 4e-6 + b, "n_parameters": parameters[i], "macs": parameters[i] * 30,
+            "peak_memory_mb": parameters[i] * 4e-6 + b,
+            "n_parameters": parameters[i], "macs": parameters[i] * 30,
             "source": "measured", "latency_ms_p50_high": latency[i] * b**0.8, "activation_mb": 1.0, "n_operations": 40,
         }
         for i, m in enumerate(ids) for b in (1, 32)

@@ -113,7 +113,7 @@ def test_devices_are_named_by_a_part():
     assert resolve_device("here", profiles, "cpu_y") == "cpu_y"
     with pytest.raises(ConfigurationError, match="fits several devices"):
         resolve_device("cuda", profiles)
-    with pytest.raises(ConfigurationError, match="no device that was measured.*cpu_x"):
+    with pytest.raises(ConfigurationError, match=r"no device that was measured.*cpu_x"):
         resolve_device("tpu", profiles)
 
 

@@ -480,6 +480,42 @@ def recommend_images(
     return found
 
 
+def recommend_known(
+    dataset_id: str | None,
+    bundle: Bundle,
+    budget: Budget | None = None,
+    options: Options | None = None,
+    *,
+    measure: bool = True,
+) -> Recommendation:
+    """Recommend for a dataset whose tokens are known, as if nothing had been measured on it.
+
+    Its measurements neither give reasons nor appear on the map; the ranker may have been trained on it.
+
+    Args:
+        dataset_id: Which dataset; the bundle's last by default.
+        bundle: What is known.
+        budget: Limits.
+        options: How the answer is made.
+        measure: As for :func:`recommend_images`.
+
+    Raises:
+        ConfigurationError: If there is no such dataset.
+    """
+    from thesis_rec import request
+
+    name = dataset_id or next(reversed(bundle.tokens), "")
+    if name not in bundle.tokens:
+        some = ", ".join(list(bundle.tokens)[:5])
+        raise ConfigurationError(f"There are no tokens of the dataset {name!r}; there are {some}.")
+    others = {key: tokens for key, tokens in bundle.tokens.items() if key != name}
+    unmeasured = bundle.performance[bundle.performance["dataset_id"] != name]
+    known = replace(bundle, tokens=others, performance=unmeasured)
+    device, here = request.present_device()
+    measurer = request.measurer(bundle, budget or Budget(), device) if measure else None
+    return recommend_for(known, bundle.tokens[name], budget, options, measure=measurer, here=here)
+
+
 class _CallableModule(ModuleType):
     """This module, which is a function as well: ``thesis_rec.recommend(path, max_latency_ms=5)``."""
 

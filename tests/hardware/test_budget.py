@@ -51,7 +51,7 @@ def test_a_rule_is_relaxed_to_what_the_fitting_models_have():
     found = closest_relaxations(table(), Budget(max_latency_ms=5, licences=("bsd-3",)))
     assert found[-1].changes == {"licences": ("MIT", "apache-2.0")}
     assert found[-1].model_ids == ["small", "middle"]
-    assert "--licences MIT apache-2.0" in str(found[-1])
+    assert "--licence MIT --licence apache-2.0" in str(found[-1])
 
 
 def test_several_limits_are_relaxed_together_when_one_is_not_enough():

@@ -14,9 +14,8 @@ from thesis_rec.reporting.report import map_figure, pareto_figure, ranking_figur
 
 @pytest.fixture
 def found():
-    answer = recommend_for(
-        fabricated_bundle(), tokens_of("mine <b>", 3), Budget(max_latency_ms=5, device=DEVICE), predict=fabricated_predict
-    )
+    budget = Budget(max_latency_ms=5, device=DEVICE)
+    answer = recommend_for(fabricated_bundle(), tokens_of("mine <b>", 3), budget, predict=fabricated_predict)
     picture = np.zeros((8, 8, 3), dtype=np.uint8)
     return replace(answer, sample=((picture, "a & b"),), notes=("one note",))
 
@@ -35,9 +34,8 @@ def test_the_page_needs_nothing_else_and_has_every_part(found):
 
 
 def test_a_page_without_fitting_models_says_what_to_relax(found):
-    nothing = recommend_for(
-        fabricated_bundle(), tokens_of("mine", 3), Budget(max_latency_ms=1e-4, device=DEVICE), predict=fabricated_predict
-    )
+    budget = Budget(max_latency_ms=1e-4, device=DEVICE)
+    nothing = recommend_for(fabricated_bundle(), tokens_of("mine", 3), budget, predict=fabricated_predict)
     body = re.sub(r"<script.*?</script>", "", render_report(nothing), flags=re.S)
     assert "No model fits" in body
     assert "--max-latency-ms" in body

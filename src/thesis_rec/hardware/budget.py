@@ -122,7 +122,7 @@ class Relaxation:
     factor: float
 
     def __str__(self) -> str:
-        changed = " and ".join(f"--{name.replace('_', '-')} {_shown(value)}" for name, value in self.changes.items())
+        changed = " and ".join(_option(name, value) for name, value in self.changes.items())
         return f"{changed} (then {', '.join(self.model_ids[:3])} fits)"
 
 
@@ -186,5 +186,8 @@ def _rounded(value: float, upper: bool) -> float:
     return float(round(rounded * step, max(digits, 0)))
 
 
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
+def _option(name: str, value: Any) -> str:
+    """As on the command line, where a rule's option stands once for each value."""
+    if isinstance(value, tuple):
+        return " ".join(f"--{RULES[name]} {item}" for item in value)
+    return f"--{name.replace('_', '-')} {value:g}"

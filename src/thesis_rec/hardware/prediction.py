@@ -151,7 +151,7 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
     for (device, precision), rows in profiles.groupby(["device", "precision"], sort=True):
         exact = rows[rows["batch_size"] == batch_size].drop_duplicates("model_id", keep="last").set_index("model_id")
         upper = exact.get("latency_ms_p50_high", exact["latency_ms_p50"]).fillna(exact["latency_ms_p50"])
-        upper = np.maximum(upper, REPEATABILITY * exact["latency_ms_p50"])
+        upper = upper.clip(lower=REPEATABILITY * exact["latency_ms_p50"])
         table = pd.DataFrame({
             "latency_ms_p50": exact["latency_ms_p50"],
             "latency_ms_p50_safe": upper,

@@ -69,7 +69,7 @@ def pareto_figure(found: Recommendation) -> Figure:
             name=name,
             mode="lines+markers" if colour == BLUE else "markers",
             line={"shape": "hv", "dash": "dot", "width": 1},
-            marker={"color": colour, "size": 9, "symbol": ["circle" if b == "measured" else "circle-open" for b in rows["basis"]]},
+            marker={"color": colour, "size": 9, "symbol": _symbols(rows["basis"])},
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1, "width": 0, "color": colour,
                 "array": rows["value_high"] - rows["predicted_value"],
@@ -164,8 +164,14 @@ def shown_number(value: Any, digits: int = 3) -> str:
 
 def _excluded(excluded: pd.DataFrame) -> list[tuple[str, int]]:
     """How many models each limit excludes; a model may break several."""
-    counts = excluded["limits"].str.split(", ").explode().value_counts() if len(excluded) else {}
-    return [(str(name).replace("_", " "), int(count)) for name, count in dict(counts).items()]
+    if excluded.empty:
+        return []
+    counts = excluded["limits"].str.split(", ").explode().value_counts()
+    return [(str(name).replace("_", " "), int(count)) for name, count in counts.items()]
+
+
+def _symbols(basis: pd.Series) -> list[str]:
+    return ["circle" if how == "measured" else "circle-open" for how in basis]
 
 
 def _styled(figure: Figure, height: int) -> Figure:

@@ -1,0 +1,74 @@
+"""The bundle of the project, read through its catalog: one's own artefacts before those that came with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from thesis_rec.bundle import Bundle
+from thesis_rec.errors import ConfigurationError, ThesisRecError
+
+
+def load_bundle(project: str | Path | None = None, environment: str | None = None) -> Bundle:
+    """Read what a recommendation needs.
+
+    Args:
+        project: Folder of the project; by default the present folder or the nearest above it.
+        environment: Kedro environment, by default the usual one.
+
+    Raises:
+        ConfigurationError: If there is no project, or no trained ranker in it.
+    """
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+    from kedro.io import DatasetError
+
+    from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
+    from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
+
+    folder = find_project(project)
+    bootstrap_project(folder)
+    with KedroSession.create(project_path=folder, env=environment) as session:
+        context = session.load_context()
+        parameters = RecommendationParameters.model_validate(context.params["recommendation"])
+        catalog = context.catalog
+        try:
+            tables = [catalog.load(name) for name in ("model_manifest", "dataset_manifest", "recommendation_artefacts")]
+        except DatasetError as error:
+            raise explained(error) from error
+    return assemble_bundle(*tables, absolute(parameters, folder))
+
+
+def find_project(start: str | Path | None = None) -> Path:
+    """The nearest folder of this project, from ``start`` upwards.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    from kedro.utils import find_kedro_project
+
+    folder = find_kedro_project(Path(start or Path.cwd()).expanduser().resolve())
+    if folder is None:
+        raise ConfigurationError(
+            f"{start or Path.cwd()} is not within a project; give its folder as `project=` or change to it."
+        )
+    return Path(folder)
+
+
+def absolute(parameters: Any, folder: Path) -> Any:
+    """Parameters whose relative paths are those of the project's folder, wherever the process runs."""
+    source = folder / parameters.encoder.source
+    encoder = parameters.encoder
+    if source.is_dir():
+        encoder = encoder.model_copy(update={"source": str(source)})
+    return parameters.model_copy(update={"encoder": encoder, "models_root": str(folder / parameters.models_root)})
+
+
+def explained(error: Exception) -> ThesisRecError:
+    """The project's own error behind one of Kedro's, or its message as one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ThesisRecError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return ConfigurationError(str(error).strip())

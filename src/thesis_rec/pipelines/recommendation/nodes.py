@@ -1,0 +1,75 @@
+"""Nodes of the pipeline recommendation."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
+
+
+def collect_artefacts(
+    similarity_checkpoint: dict[str, Any],
+    model_embeddings: pd.DataFrame,
+    model_metadata: pd.DataFrame,
+    dataset_tokens: dict[str, Any],
+    performance: pd.DataFrame,
+    splits: pd.DataFrame,
+    hardware_profiles: pd.DataFrame,
+) -> dict[str, Any]:
+    """The artefacts of this run, by name."""
+    return {
+        "similarity_checkpoint": similarity_checkpoint,
+        "model_embeddings": model_embeddings,
+        "model_metadata": model_metadata,
+        "dataset_tokens": dataset_tokens,
+        "performance": performance,
+        "splits": splits,
+        "hardware_profiles": hardware_profiles,
+        "stored": None,
+    }
+
+
+def assemble_bundle(
+    model_manifest: pd.DataFrame,
+    dataset_manifest: pd.DataFrame,
+    artefacts: dict[str, Any],
+    parameters: RecommendationParameters,
+) -> Any:
+    """Join manifests and artefacts to the bundle that a recommendation reads."""
+    from thesis_rec.assembly import assemble
+
+    return assemble(
+        model_manifest,
+        dataset_manifest,
+        artefacts,
+        encoder=parameters.encoder.model_dump(),
+        models_root=Path(parameters.models_root).expanduser(),
+        hub_cache=parameters.hub_cache,
+    )
+
+
+def recommend_models(bundle: Any, parameters: RecommendationParameters) -> tuple[pd.DataFrame, dict[str, Any], str]:
+    """Answer one request.
+
+    Returns:
+        The ranked models, the answer as a document, and the report as an HTML page.
+    """
+    from thesis_rec.hardware.budget import Budget
+    from thesis_rec.ranking.active import ProbeBudget
+    from thesis_rec.recommend import Options, recommend_images, recommend_known
+    from thesis_rec.reporting.report import render_report
+
+    budget = Budget(**parameters.budget.model_dump())
+    names = ("top", "level", "neighbours", "batches", "seed", "measure_seconds")
+    options = Options(**{name: getattr(parameters, name) for name in names})
+    if parameters.images is None:
+        found = recommend_known(parameters.dataset, bundle, budget, options, measure=parameters.measure)
+    else:
+        probes = None
+        if parameters.probe is not None or parameters.probe_seconds is not None:
+            probes = ProbeBudget(parameters.probe, parameters.probe_seconds)
+        found = recommend_images(
+            parameters.images, bundle, budget, options, measure=parameters.measure, probes=probes
+        )
+    return found.table, found.to_dict(), render_report(found)
