@@ -137,6 +137,10 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     """
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+    from transformers.utils import logging as transformers_logging
+
+    # A bar per model would drown the log of a zoo.
+    transformers_logging.disable_progress_bar()
 
     read_configuration(folder, "config.json", row.model_id)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)

@@ -1,0 +1,174 @@
+"""The pipeline model_extraction from a manifest to vectors, failures and a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from safetensors.torch import save_file
+
+from tests.weights.states import save_sharded, small_state
+from tests.zoo import models
+from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
+from thesis_rec.errors import NothingSucceeded
+from thesis_rec.pipelines.model_extraction import create_pipeline
+from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
+
+
+def manifest(*rows: tuple[str, str, str]) -> pd.DataFrame:
+    columns = ["model_id", "loader", "source"]
+    return pd.DataFrame(rows, columns=columns).assign(
+        revision="", family="small", pretraining="random", licence="MIT", extractor=""
+    )
+
+
+class Project:
+    """The pipeline with its files in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.zoo = folder / "zoo"
+        self.zoo.mkdir()
+
+    def run(self, table: pd.DataFrame, nodes: tuple[str, ...] = (), **settings: object) -> None:
+        vectors = str(self.folder / "vectors")
+        catalog = DataCatalog(
+            {
+                "model_manifest": MemoryDataset(table),
+                "params:model_extraction": MemoryDataset(
+                    ModelExtractionParameters.model_validate({"models_root": str(self.zoo), **settings})
+                ),
+                "model_vectors": KeyedPartitionDataset(
+                    path=vectors, partition_validator="thesis_rec.catalog.validators.validate_model_vector"
+                ),
+                "existing_model_vectors": KeyedPartitionDataset(path=vectors),
+                "extraction_outcomes": KeyedPartitionDataset(path=str(self.folder / "outcomes"), format="json"),
+                "extraction_failures": AtomicParquetDataset(filepath=str(self.folder / "failures.parquet")),
+                "model_metadata": AtomicParquetDataset(filepath=str(self.folder / "metadata.parquet")),
+            }
+        )
+        pipeline = create_pipeline()
+        SequentialRunner().run(pipeline.only_nodes(*nodes) if nodes else pipeline, catalog)
+
+    @property
+    def vectors(self) -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in sorted((self.folder / "vectors").iterdir())}
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / "failures.parquet").set_index("model_id")
+
+    @property
+    def metadata(self) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / "metadata.parquet").set_index("model_id")
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def stored(project):
+    torch.save(small_state(0), project.zoo / "a.pth")
+    save_file(small_state(1), project.zoo / "b.safetensors")
+    save_sharded(small_state(2), project.zoo / "c")
+    rows = (("a", "local", "a.pth"), ("org/b", "local", "b.safetensors"), ("c", "transformers", "c"))
+    return manifest(*rows)
+
+
+def test_every_model_gets_a_vector_and_bad_ones_a_line(project, stored):
+    (project.zoo / "cut.safetensors").write_bytes((project.zoo / "b.safetensors").read_bytes()[:300])
+    bad = manifest(("cut", "local", "cut.safetensors"), ("gone", "timm", "gone"), ("a", "local", "c"))
+    project.run(pd.concat([stored, bad]))
+    assert list(project.vectors) == ["a.npz", "c.npz", "org%2Fb.npz"]
+    assert set(project.failures.index) == {"cut", "gone", "a"}
+    assert "repeats the model_id" in project.failures.loc["a", "error"]
+    assert project.metadata.index.tolist() == ["a", "org/b", "c"]
+    assert project.metadata.loc["a", "n_parameters"] == project.metadata.loc["c", "n_parameters"]
+
+
+def test_a_second_run_writes_nothing_and_a_repaired_model_is_made(project, stored):
+    (project.zoo / "a.pth").rename(project.zoo / "later.pth")
+    project.run(stored)
+    assert project.failures.index.tolist() == ["a"]
+    before = {file.name: file.stat().st_mtime_ns for file in (project.folder / "vectors").iterdir()}
+    (project.zoo / "later.pth").rename(project.zoo / "a.pth")
+    project.run(stored)
+    after = {file.name: file.stat().st_mtime_ns for file in (project.folder / "vectors").iterdir()}
+    assert project.failures.empty
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {"a.npz"}
+
+
+def test_shards_together_equal_one_run(project, stored, tmp_path):
+    for index in range(2):
+        project.run(stored, nodes=("extract_vectors_node",), shard={"index": index, "count": 2})
+    project.run(stored, nodes=("join_extraction_failures_node", "describe_models_node", "check_extraction_node"))
+    assert project.failures.empty
+    (tmp_path / "other").mkdir()
+    whole = Project(tmp_path / "other")
+    whole.zoo.rmdir()
+    whole.zoo.symlink_to(project.zoo)
+    whole.run(stored)
+    assert whole.vectors == project.vectors
+    pd.testing.assert_frame_equal(whole.metadata, project.metadata)
+
+
+def test_a_missing_shard_is_found_at_the_join(project, stored):
+    project.run(stored, nodes=("extract_vectors_node",), shard={"index": 0, "count": 2})
+    project.run(stored, nodes=("join_extraction_failures_node",))
+    assert project.failures.index.tolist() == ["org/b"]
+    assert "No job has extracted" in project.failures.loc["org/b", "error"]
+
+
+def test_nothing_succeeded_is_one_message_after_the_table_is_saved(project):
+    with pytest.raises(NothingSucceeded, match=r"(?s)2 of 2 models failed; none succeeded.*gone"):
+        project.run(manifest(("gone", "local", "gone.pth"), ("lost", "timm", "lost")))
+    assert set(project.failures.index) == {"gone", "lost"}
+    assert project.metadata.empty
+
+
+def test_strict_runs_stop_at_any_failure(project, stored):
+    table = pd.concat([stored, manifest(("gone", "local", "gone.pth"))])
+    project.run(table)
+    with pytest.raises(NothingSucceeded, match="1 of 4 models failed"):
+        project.run(table, strict=True)
+
+
+def test_a_few_models_evenly_spread(project, stored):
+    project.run(stored, max_models=2)
+    assert list(project.vectors) == ["a.npz", "org%2Fb.npz"]
+
+
+def test_hub_models_come_from_the_cache_and_offline_is_said(project, monkeypatch):
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    models.save_timm(project.folder / "t")
+    models.save_transformers(project.folder / "v", models.tiny_vit())
+    models.save_open_clip(project.folder / "o")
+    hub = project.folder / "home" / "hub"
+    loaders = {"t": "timm", "v": "transformers", "o": "open_clip"}
+    table = manifest(*((f"org/{name}", loader, f"hf-hub:org/{name}") for name, loader in loaders.items()))
+    with pytest.raises(NothingSucceeded, match="offline"):
+        project.run(table, hub_cache=str(project.folder / "home"))
+    assert set(project.failures.index) == {"org/t", "org/v", "org/o"}
+    assert project.failures["error"].str.contains("offline").all()
+    for name in loaders:
+        models.fill_hub_cache(hub, f"org/{name}", project.folder / name)
+    project.run(table, hub_cache=str(project.folder / "home"))
+    assert project.failures.empty
+    assert project.metadata.index.tolist() == ["org/t", "org/v", "org/o"]
+
+
+def test_the_configuration_fits_the_parameters(project_dir):
+    text = (project_dir / "conf" / "base" / "parameters" / "model_extraction.yml").read_text()
+    knobs = yaml.safe_load(text)["model_extraction"]
+    assert set(knobs) == set(ModelExtractionParameters.model_fields)
+    comments = [line for line in text.splitlines() if line.strip().startswith("#")]
+    assert len(comments) >= len(knobs)
