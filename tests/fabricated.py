@@ -69,3 +69,29 @@ def fabricated_predict(models: ModelTable, tokens: TaskTokens) -> Prediction:
     size = np.log(np.maximum(models.n_parameters, 1.0))
     value = 0.3 + 0.5 * (size - size.min()) / max(np.ptp(size), 1e-9)
     return Prediction(models.model_ids, size, value, np.full(len(models), 0.05))
+
+
+def fabricated_ranker(bundle: Bundle, seed: int = 0) -> dict:
+    """Checkpoint of a real, untrained ranker for the bundle's models and tokens."""
+    import torch
+
+    from thesis_rec.networks import build_ranker
+    from thesis_rec.ranking.features import FeatureSettings
+    from thesis_rec.ranking.recommender import Recommender
+    from thesis_rec.ranking.training_set import Inputs, TaskSet
+
+    torch.manual_seed(seed)
+    tasks = list(bundle.tokens.values())
+    wide = bundle.performance.pivot_table(index="dataset_id", columns="model_id", values="value")
+    value = wide.reindex(index=list(bundle.tokens), columns=bundle.models.model_ids).to_numpy()
+    training = TaskSet(tasks, [(task.dataset_id,) for task in tasks], value)
+    inputs = Inputs.fit(bundle.models, training, FeatureSettings(model_components=4, factors=2))
+    features = inputs.models(bundle.models)
+    config = {"model_dim": features.shape[1], "token_dim": inputs.tokens(tasks[0]).shape[1], "width": 8}
+    return Recommender(
+        inputs,
+        {"cross_attention": [build_ranker("cross_attention", **config)]},
+        "cross_attention",
+        {"cross_attention": {"known": 1.0, "unknown": 1.0}},
+        {"cross_attention": config},
+    ).to_checkpoint()

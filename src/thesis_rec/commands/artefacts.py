@@ -29,14 +29,15 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     folder = find_project(project)
     bootstrap_project(folder)
     with KedroSession.create(project_path=folder, env=environment) as session:
-        context = session.load_context()
+        context: Any = session.load_context()  # type: ignore[attr-defined]
         parameters = RecommendationParameters.model_validate(context.params["recommendation"])
         catalog = context.catalog
         try:
-            tables = [catalog.load(name) for name in ("model_manifest", "dataset_manifest", "recommendation_artefacts")]
+            manifest, datasets = catalog.load("model_manifest"), catalog.load("dataset_manifest")
+            artefacts = catalog.load("recommendation_artefacts")
         except DatasetError as error:
             raise explained(error) from error
-    return assemble_bundle(*tables, absolute(parameters, folder))
+    return assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
 
 
 def find_project(start: str | Path | None = None) -> Path:

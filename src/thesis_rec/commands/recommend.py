@@ -19,7 +19,7 @@ NOTHING_FITS = 2
 
 @click.command()
 @click.argument("images", type=click.Path(path_type=Path))
-@click.option("--device", default="here", show_default=True, help="This machine, or a part of a profiled device's name.")
+@click.option("--device", default="here", show_default=True, help="This machine, or part of a device's name.")
 @click.option("--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="Milliseconds of one call.")
 @click.option("--min-throughput", type=click.FloatRange(min=0, min_open=True), help="Images per second.")
 @click.option("--max-memory-mb", type=click.FloatRange(min=0, min_open=True), help="MiB of weights and one call.")
@@ -98,6 +98,7 @@ def as_csv(found: Recommendation) -> str:
 
 def as_table(found: Recommendation) -> str:
     """The answer for people."""
+    from thesis_rec.hardware.budget import option_name
     from thesis_rec.reporting.report import shown_number as number
 
     lines = [f"{found.dataset_id}: {found.dataset.get('classes')} classes, {found.dataset.get('images')} images"]
@@ -134,7 +135,7 @@ def as_table(found: Recommendation) -> str:
         lines.append(f"why {found.top['model_id'].iloc[0]}: {found.top['reason'].iloc[0]}")
     if len(found.excluded):
         counts = found.excluded["limits"].str.split(", ").explode().value_counts()
-        by = ", ".join(f"{count} by --{str(name).replace('_', '-')}" for name, count in counts.items())
+        by = ", ".join(f"{count} by {option_name(str(name))}" for name, count in counts.items())
         lines.append(f"excluded: {len(found.excluded)} models ({by})")
     lines.append(f"figures for {found.device}, {found.budget.precision}, {found.budget.batch_size} per call")
     lines.append("from: " + ", ".join(f"{name} {source}" for name, source in found.sources.items()))

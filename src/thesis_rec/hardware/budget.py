@@ -186,8 +186,12 @@ def _rounded(value: float, upper: bool) -> float:
     return float(round(rounded * step, max(digits, 0)))
 
 
+def option_name(limit: str) -> str:
+    """The command line's option for a limit."""
+    return "--" + RULES.get(limit, limit).replace("_", "-")
+
+
 def _option(name: str, value: Any) -> str:
     """As on the command line, where a rule's option stands once for each value."""
-    if isinstance(value, tuple):
-        return " ".join(f"--{RULES[name]} {item}" for item in value)
-    return f"--{name.replace('_', '-')} {value:g}"
+    values = [str(item) for item in value] if isinstance(value, tuple) else [f"{value:g}"]
+    return " ".join(f"{option_name(name)} {item}" for item in values)

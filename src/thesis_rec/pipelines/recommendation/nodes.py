@@ -13,6 +13,7 @@ def collect_artefacts(
     model_embeddings: pd.DataFrame,
     model_metadata: pd.DataFrame,
     dataset_tokens: dict[str, Any],
+    *,
     performance: pd.DataFrame,
     splits: pd.DataFrame,
     hardware_profiles: pd.DataFrame,

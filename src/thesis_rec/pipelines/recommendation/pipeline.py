@@ -6,6 +6,17 @@ from kedro.pipeline import Node, Pipeline
 
 from thesis_rec.pipelines.recommendation.nodes import assemble_bundle, collect_artefacts, recommend_models
 
+#: What the other pipelines of a run make, by catalog name.
+OWN = (
+    "similarity_checkpoint",
+    "model_embeddings",
+    "model_metadata",
+    "dataset_tokens",
+    "performance",
+    "splits",
+    "hardware_profiles",
+)
+
 
 def create_pipeline(own: bool = False, **kwargs: Any) -> Pipeline:
     """From artefacts to the answer to one request.
@@ -33,15 +44,7 @@ def create_pipeline(own: bool = False, **kwargs: Any) -> Pipeline:
     if own:
         collect = Node(
             collect_artefacts,
-            inputs=[
-                "similarity_checkpoint",
-                "model_embeddings",
-                "model_metadata",
-                "dataset_tokens",
-                "performance",
-                "splits",
-                "hardware_profiles",
-            ],
+            inputs={name: name for name in OWN},
             outputs=artefacts,
             name="collect_artefacts_node",
         )

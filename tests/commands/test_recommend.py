@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import thesis_rec.request as request
+from tests.fabricated import DEVICE, fabricated_bundle, fabricated_ranker
+from tests.test_request import save_images
+from thesis_rec.cli import cli, known_error
+from thesis_rec.commands import artefacts
+from thesis_rec.errors import ConfigurationError, ItemError, NothingSucceeded
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    bundle = fabricated_bundle()
+    bundle = replace(bundle, ranker=fabricated_ranker(bundle), models_root=tmp_path)
+    monkeypatch.setattr(artefacts, "load_bundle", lambda project, environment: bundle)
+
+    def read(source, encoder, options):
+        row = request.image_row(source)
+        return request.Asked(row, replace(bundle.tokens["d0"], dataset_id=row.dataset_id), (), ())
+
+    monkeypatch.setattr(request, "read_images", read)
+    level = logging.getLogger("thesis_rec.catalog").level
+    yield save_images(tmp_path / "mine")
+    logging.getLogger("thesis_rec.catalog").setLevel(level)
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli, ["recommend", *map(str, arguments)], obj=SimpleNamespace(project_path="."))
+
+
+def test_a_table_for_people(folder):
+    result = call(folder, "--device", DEVICE, "--top", 3)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "mine: 4 classes, 40 images"
+    assert "nearest known datasets: d0" in lines[1]
+    header = next(i for i, line in enumerate(lines) if "accuracy" in line)
+    assert [line.split()[0] for line in lines[header + 1 : header + 4]] == ["1", "2", "3"]
+    assert lines[header + 4] == ""
+    assert "why m" in result.stdout
+    assert "from: ranker starter" in result.stdout
+
+
+def test_a_document_for_programs(folder):
+    result = call(folder, "--device", DEVICE, "--max-latency-ms", 3, "--top", 5, "--format", "json", "--licence", "mit")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert len(document["models"]) == 5
+    assert all(model["latency_ms"] <= 3 and model["licence"] == "MIT" for model in document["models"])
+    table = pd.read_csv(io.StringIO(call(folder, "--device", DEVICE, "--format", "csv").stdout))
+    assert table["rank"].tolist() == list(range(1, 11))
+
+
+def test_nothing_fits_is_status_2_with_the_closest_change(folder):
+    result = call(folder, "--device", DEVICE, "--max-latency-ms", 0.0001, "--family", "family1")
+    assert result.exit_code == 2
+    assert "No model keeps all limits." in result.stdout
+    assert "--max-latency-ms" in result.stdout
+    assert "excluded: 24 models (24 by --max-latency-ms, 18 by --family)" in result.stdout
+    document = json.loads(call(folder, "--device", DEVICE, "--max-parameters", 1, "--format", "json").stdout)
+    assert document["models"] == []
+    assert document["relaxations"][0]["changes"]["max_parameters"] > 1
+
+
+def test_probes_are_shown_as_they_come(folder, monkeypatch):
+    monkeypatch.setattr(request, "linear_prober", lambda bundle, images, device: lambda model: 0.7)
+    result = call(folder, "--device", DEVICE, "--probe", 2)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("tried m") == 2
+    assert "best so far" in result.stderr
+    assert "tried" in result.stdout.splitlines()[3]
+
+
+def test_output_is_a_folder_with_report_table_and_document(folder, tmp_path):
+    result = call(folder, "--device", DEVICE, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "recommendation.html", "recommendation.json", "recommendation.parquet",
+    ]  # fmt: skip
+    assert len(pd.read_parquet(tmp_path / "out" / "recommendation.parquet")) == 24
+
+
+def test_known_errors_are_one_message_without_traceback(folder):
+    result = call(folder / "absent")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert "no such folder or file" in result.stderr
+    assert "Traceback" not in result.output
+    assert call(folder, "--device", "tpu").exit_code == 1
+    assert call(folder, "--max-latency-ms", -1).exit_code == 2
+
+
+def test_unknown_errors_keep_their_traceback(folder, monkeypatch):
+    def broken(*arguments, **keywords):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("thesis_rec.recommend.recommend_images", broken)
+    result = call(folder)
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_errors_behind_other_errors_are_known():
+    inner = NothingSucceeded("nothing")
+    outer = ValueError("outer")
+    outer.__cause__ = inner
+    assert known_error(outer) is inner
+    assert known_error(ValueError("x")) is None
+    assert artefacts.explained(outer) is inner
+    assert isinstance(artefacts.explained(ValueError("x")), ConfigurationError)
+
+
+def test_run_prints_known_errors_too(monkeypatch):
+    from thesis_rec.cli import run
+
+    def fail(**keywords):
+        raise ItemError("models", "all failed.", "Repair them.")
+
+    monkeypatch.setattr(run, "callback", fail)
+    result = CliRunner().invoke(run, ["--pipeline=model_extraction"])
+    assert result.exit_code == 1
+    assert result.stderr.strip() == "Error: models: all failed. Repair them."
+
+
+def test_commands_are_listed_without_importing_them():
+    result = CliRunner().invoke(cli, ["--help"])
+    assert {"recommend", "run", "submit"} <= {line.split()[0] for line in result.stdout.splitlines() if line.strip()}
+
+
+def test_the_project_is_found_from_its_folders(project_dir, tmp_path):
+    assert artefacts.find_project(project_dir / "notebooks") == project_dir
+    with pytest.raises(ConfigurationError, match="not within a project"):
+        artefacts.find_project(tmp_path)
+
+
+def test_relative_paths_are_the_project_s(tmp_path):
+    from tests.pipelines.recommendation.test_recommendation_pipeline import parameters
+
+    (tmp_path / "clip").mkdir()
+    given = parameters(encoder={"kind": "timm", "source": "clip"}, models_root="models")
+    found = artefacts.absolute(given, tmp_path)
+    assert found.encoder.source == str(tmp_path / "clip")
+    assert found.models_root == str(tmp_path / "models")
+    elsewhere = artefacts.absolute(parameters(encoder={"kind": "timm", "source": "hf-hub:x/y"}), tmp_path)
+    assert elsewhere.encoder.source == "hf-hub:x/y"

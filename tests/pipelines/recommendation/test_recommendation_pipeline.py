@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.runner import SequentialRunner
+from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_ranker
+from tests.test_assembly import datasets, own_artefacts
+from tests.test_request import save_images
+
+from thesis_rec.bundle import write_bundle
+from thesis_rec.catalog import AtomicParquetDataset, CheckpointDataset, KeyedPartitionDataset
+from thesis_rec.catalog.validators import validate_json, validate_recommendation, validate_text
+from thesis_rec.pipelines.recommendation import create_pipeline
+from thesis_rec.pipelines.recommendation.artefacts import NEEDED, ArtefactsDataset, validate_artefacts
+from thesis_rec.pipelines.recommendation.nodes import recommend_models
+from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    found = fabricated_bundle()
+    return replace(found, ranker=fabricated_ranker(found))
+
+
+def parameters(**changes):
+    arguments = {
+        "encoder": {"kind": "timm", "source": "nowhere"}, "models_root": ".", "hub_cache": ".", "dataset": "d1",
+        "budget": {"device": DEVICE, "max_latency_ms": 4.0}, "measure": False,
+    }  # fmt: skip
+    return RecommendationParameters(**{**arguments, **changes})
+
+
+def run(pipeline, **inputs):
+    catalog = DataCatalog({name: MemoryDataset(data, copy_mode="assign") for name, data in inputs.items()})
+    outputs = SequentialRunner().run(pipeline, catalog)
+    return {name: dataset.load() for name, dataset in outputs.items()}
+
+
+def test_the_pipeline_answers_with_the_artefacts_of_its_run(bundle):
+    artefacts = own_artefacts(bundle)
+    artefacts.pop("stored")
+    results = run(
+        create_pipeline(own=True),
+        model_manifest=bundle.manifest,
+        dataset_manifest=datasets(bundle),
+        **{"params:recommendation": parameters()},
+        **artefacts,
+    )
+    table = results["recommendation"]
+    validate_recommendation(table)
+    assert 0 < len(table) < N_MODELS
+    assert table["latency_ms"].max() <= 4.0
+    validate_json(results["recommendation_answer"])
+    validate_text(results["recommendation_report"])
+    assert results["recommendation_answer"]["dataset"]["dataset_id"] == "d1"
+    assert "Which model for" in results["recommendation_report"]
+
+
+def test_only_the_wiring_of_artefacts_differs():
+    own, alone = create_pipeline(own=True), create_pipeline()
+    assert own.outputs() == alone.outputs() == {"recommendation", "recommendation_answer", "recommendation_report"}
+    assert "similarity_checkpoint" in own.inputs()
+    assert "recommendation_artefacts" in alone.inputs()
+
+
+def test_images_are_probed_when_asked_for(bundle, tmp_path, monkeypatch):
+    import thesis_rec.request as request
+
+    folder = save_images(tmp_path / "mine")
+    asked = request.Asked(request.image_row(folder), replace(bundle.tokens["d0"], dataset_id="mine"), (), ("a note",))
+    monkeypatch.setattr(request, "read_images", lambda source, encoder, options: asked)
+    monkeypatch.setattr(request, "linear_prober", lambda bundle, images, device: lambda model: 0.5)
+    table, answer, _ = recommend_models(bundle, parameters(images=str(folder), probe=3))
+    assert table["probed_value"].notna().sum() == 3
+    assert "a note" in answer["notes"]
+
+
+def own_datasets(bundle, folder):
+    """One's own artefacts on disk."""
+    artefacts = own_artefacts(bundle)
+    tables = ("model_embeddings", "performance", "splits", "hardware_profiles", "model_metadata")
+    made = {name: AtomicParquetDataset(filepath=folder / f"{name}.parquet") for name in tables}
+    made["similarity_checkpoint"] = CheckpointDataset(filepath=folder / "similarity.pt")
+    made["dataset_tokens"] = KeyedPartitionDataset(path=folder / "tokens", depth=3)
+    for name, dataset in made.items():
+        data = artefacts[name]
+        if isinstance(data, pd.DataFrame):
+            data.columns = data.columns.astype(str)
+        dataset.save(data)
+    return made
+
+
+def test_one_s_own_artefacts_are_taken_only_when_they_are_complete(bundle, tmp_path):
+    made = own_datasets(bundle, tmp_path / "own")
+    write_bundle(bundle, tmp_path / "starter")
+    dataset = ArtefactsDataset(own=made, starter={"path": str(tmp_path / "starter")})
+    assert dataset.exists()
+    found = dataset.load()
+    validate_artefacts(found)
+    assert found["stored"] is None
+    assert set(NEEDED) <= set(found)
+    # A ranker without the embeddings that it was trained on is worth nothing.
+    (tmp_path / "own" / "model_embeddings.parquet").unlink()
+    found = dataset.load()
+    validate_artefacts(found)
+    assert found["stored"] is not None
+    assert not set(NEEDED) & set(found)
+    assert "hardware_profiles" in found
+    with pytest.raises(DatasetError, match="written by the pipelines"):
+        dataset.save({})
+    dataset.release()
+    assert "starter" in str(dataset)
+
+
+def test_entries_of_the_catalog_are_taken_as_they_stand(tmp_path):
+    entry = {"type": "thesis_rec.catalog.AtomicParquetDataset", "filepath": str(tmp_path / "x"), "validator": "a.b"}
+    dataset = ArtefactsDataset(own={"performance": entry}, starter={"path": str(tmp_path / "none")})
+    assert not dataset.exists()
+
+
+def test_validator_names_what_is_missing():
+    with pytest.raises(ValueError, match="key 'stored'"):
+        validate_artefacts({})
+    with pytest.raises(ValueError, match="lack similarity_checkpoint"):
+        validate_artefacts({"stored": None})
