@@ -22,7 +22,33 @@ TRAIN_PER_CLASS = 48
 TEST_PER_CLASS = 60
 
 THEMES = (
-    "shapes", "counting", "position", "colour", "gratings", "noise_spectra", "voronoi", "turing", "fractals", "glyphs", "strokes", "shading", "topology", "cells", "scenes", "signs", "charts", "search", "digits", "symmetry", "automata", "relation", "spectrograms", "defects", "lattices", "maps", "flow",
+    "shapes",
+    "counting",
+    "position",
+    "colour",
+    "gratings",
+    "noise_spectra",
+    "voronoi",
+    "turing",
+    "fractals",
+    "glyphs",
+    "strokes",
+    "shading",
+    "topology",
+    "cells",
+    "scenes",
+    "signs",
+    "charts",
+    "search",
+    "digits",
+    "symmetry",
+    "automata",
+    "relation",
+    "spectrograms",
+    "defects",
+    "lattices",
+    "maps",
+    "flow",
 )
 """The modules of this package that define families, in the order of the catalogue."""
 

@@ -9,15 +9,15 @@ from thesis_rec.starter.tasks.base import by_class, family
 from thesis_rec.starter.tasks.canvas import Array, Rng
 
 
-def _elementary(rule: int, n: int, rng: Rng, density: float = 0.5, single: bool = False, cells: int = 32) -> Array:
-    """Space-time pictures of an elementary rule from random or single-cell starts, (n, cells, cells)."""
+def _elementary(rule: int, n: int, rng: Rng, single: bool = False) -> Array:
+    """Space-time pictures of an elementary rule from random or single-cell starts, (n, 32, 32)."""
     table = np.array([rule >> k & 1 for k in range(8)], dtype=np.uint8)
-    width = 96
+    width, cells = 96, canvas.SIZE
     row = np.zeros((n, width), dtype=np.uint8)
     if single:
         row[np.arange(n), width // 2 + rng.integers(-6, 7, n)] = 1
     else:
-        row = (rng.random((n, width)) < density * rng.uniform(0.8, 1.2, (n, 1))).astype(np.uint8)
+        row = (rng.random((n, width)) < 0.5 * rng.uniform(0.8, 1.2, (n, 1))).astype(np.uint8)
     rows = []
     skip = 0 if single else 12
     for step in range(cells + skip):
@@ -27,11 +27,6 @@ def _elementary(rule: int, n: int, rng: Rng, density: float = 0.5, single: bool 
     picture = np.stack(rows, axis=1)
     start = (width - cells) // 2
     return picture[:, :, start : start + cells].astype(np.float32)
-
-
-def _large(picture: Array) -> Array:
-    """Enlarge 16 x 16 cells twofold."""
-    return picture.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def _rule(rule: int, n: int, rng: Rng) -> Array:
@@ -49,8 +44,17 @@ def _seeded(rule: int, n: int, rng: Rng) -> Array:
     return _elementary(rule, n, rng, single=True)
 
 
-LIFE = {"life": ((3,), (2, 3)), "high_life": ((3, 6), (2, 3)), "day_and_night": ((3, 6, 7, 8), (3, 4, 6, 7, 8)), "maze": ((3,), (1, 2, 3, 4, 5)), "coral": ((3,), (4, 5, 6, 7, 8)),
-        "anneal": ((4, 6, 7, 8), (3, 5, 6, 7, 8)), "seeds": ((2,), ()), "replicator": ((1, 3, 5, 7), (1, 3, 5, 7)), "walled": ((4, 5, 6, 7, 8), (2, 3, 4, 5))}
+LIFE = {
+    "life": ((3,), (2, 3)),
+    "high_life": ((3, 6), (2, 3)),
+    "day_and_night": ((3, 6, 7, 8), (3, 4, 6, 7, 8)),
+    "maze": ((3,), (1, 2, 3, 4, 5)),
+    "coral": ((3,), (4, 5, 6, 7, 8)),
+    "anneal": ((4, 6, 7, 8), (3, 5, 6, 7, 8)),
+    "seeds": ((2,), ()),
+    "replicator": ((1, 3, 5, 7), (1, 3, 5, 7)),
+    "walled": ((4, 5, 6, 7, 8), (2, 3, 4, 5)),
+}
 
 
 def _neighbours(state: Array) -> Array:
@@ -112,12 +116,48 @@ TASKS = family(
     "automata",
     "structured",
     [
-        ("rule", "plain", "Which elementary rule made the picture.", [f"rule_{r}" for r in RULES], by_class(_rule, RULES)),
-        ("rule_turned", "noise", "Which elementary rule made the turned picture.", [f"rule_{r}" for r in RULES], by_class(_rule_turned, RULES)),
-        ("seeded", "blur", "Which elementary rule grew from one cell.", [f"rule_{r}" for r in SEEDED], by_class(_seeded, SEEDED)),
+        (
+            "rule",
+            "plain",
+            "Which elementary rule made the picture.",
+            [f"rule_{r}" for r in RULES],
+            by_class(_rule, RULES),
+        ),
+        (
+            "rule_turned",
+            "noise",
+            "Which elementary rule made the turned picture.",
+            [f"rule_{r}" for r in RULES],
+            by_class(_rule_turned, RULES),
+        ),
+        (
+            "seeded",
+            "blur",
+            "Which elementary rule grew from one cell.",
+            [f"rule_{r}" for r in SEEDED],
+            by_class(_seeded, SEEDED),
+        ),
         ("life_like", "invert", "Which life-like rule it is.", list(LIFE), by_class(_evolve, list(LIFE))),
-        ("cyclic", "low_contrast", "How many states the cyclic automaton has.", [f"{k}_states" for k in (3, 4, 5, 7, 10, 14)], by_class(_cyclic, [3, 4, 5, 7, 10, 14])),
-        ("growth", "texture", "How ragged the cluster grows.", ["stringy", "ragged", "rough", "compact"], by_class(_aggregate, range(4))),
-        ("caves", "occlusion", "How often the majority has voted.", [f"{k}_votes" for k in (0, 1, 2, 4, 9)], by_class(_majority, range(5))),
+        (
+            "cyclic",
+            "low_contrast",
+            "How many states the cyclic automaton has.",
+            [f"{k}_states" for k in (3, 4, 5, 7, 10, 14)],
+            by_class(_cyclic, [3, 4, 5, 7, 10, 14]),
+        ),
+        (
+            "growth",
+            "texture",
+            "How ragged the cluster grows.",
+            ["stringy", "ragged", "rough", "compact"],
+            by_class(_aggregate, range(4)),
+        ),
+        (
+            "caves",
+            "occlusion",
+            "How often the majority has voted.",
+            [f"{k}_votes" for k in (0, 1, 2, 4, 9)],
+            by_class(_majority, range(5)),
+        ),
     ],
 )

@@ -41,9 +41,7 @@ class BaseTask:
     group: str = "structured"
     by_split: bool = False
 
-    def render(
-        self, class_index: int, n: int, rng: np.random.Generator, split: str = "train"
-    ) -> NDArray[np.uint8]:
+    def render(self, class_index: int, n: int, rng: np.random.Generator, split: str = "train") -> NDArray[np.uint8]:
         """Draw n images of one class.
 
         Args:
@@ -70,9 +68,7 @@ def by_class(draw: Callable[[Value, int, np.random.Generator], NDArray[Any]], va
     return content
 
 
-def family(
-    name: str, group: str, rows: Sequence[tuple[str, str, str, Sequence[str], Content]]
-) -> tuple[BaseTask, ...]:
+def family(name: str, group: str, rows: Sequence[tuple[str, str, str, Sequence[str], Content]]) -> tuple[BaseTask, ...]:
     """Build a family's tasks.
 
     Args:

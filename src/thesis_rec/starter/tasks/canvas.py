@@ -113,7 +113,7 @@ def star(x: Array, y: Array, points: int, inner: Array | float = 0.45, radius: A
     return (-(px - radius) * -ey + py * -ex) / np.hypot(ex, ey)
 
 
-def segment(x: Array, y: Array, ax: Array, ay: Array, bx: Array, by: Array) -> Array:
+def segment(x: Array, y: Array, ax: Array, ay: Array, bx: Array, by: Array) -> Array:  # noqa: PLR0917
     """Distance to the segment from a to b."""
     dx, dy = bx - ax, by - ay
     t = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
@@ -232,17 +232,17 @@ def sample(images: Array, u: Array, v: Array) -> Array:
         (n, h, w).
     """
     n, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
-    px = np.clip((u + 1) / 2 * width - 0.5 + 1, 0, width + 0.999)
-    py = np.clip((v + 1) / 2 * height - 0.5 + 1, 0, height + 0.999)
+    padded = np.pad(images, ((0, 0), (1, 2), (1, 2)))
+    stride = width + 3
+    px = np.clip((u + 1) / 2 * width + 0.5, 0, width + 1)
+    py = np.clip((v + 1) / 2 * height + 0.5, 0, height + 1)
     ix, iy = px.astype(np.int64), py.astype(np.int64)
     fx, fy = px - ix, py - iy
-    flat = padded.reshape(n, -1)
-    rows = np.arange(n)[:, None, None]
-    start = iy * (width + 2) + ix
-    top = flat[rows, start] * (1 - fx) + flat[rows, start + 1] * fx
-    start = np.minimum(start + width + 2, flat.shape[1] - 2)
-    return top * (1 - fy) + (flat[rows, start] * (1 - fx) + flat[rows, start + 1] * fx) * fy
+    flat = padded.reshape(-1)
+    start = (np.arange(n) * stride * (height + 3))[:, None, None] + iy * stride + ix
+    top = flat[start] * (1 - fx) + flat[start + 1] * fx
+    bottom = flat[start + stride] * (1 - fx) + flat[start + stride + 1] * fx
+    return top * (1 - fy) + bottom * fy
 
 
 def hsv(hue: Array | float, saturation: Array | float, value: Array | float) -> Array:
@@ -266,7 +266,9 @@ def scatter_cells(n: int, rng: Rng, count: int, side: int = 4, jitter: float = 0
     return (middle / side * 2 - 1).astype(np.float32)
 
 
-def colours(n: int, rng: Rng, saturation: tuple[float, float] = (0.0, 1.0), value: tuple[float, float] = (0.1, 1.0)) -> Array:
+def colours(
+    n: int, rng: Rng, saturation: tuple[float, float] = (0.0, 1.0), value: tuple[float, float] = (0.1, 1.0)
+) -> Array:
     """Draw n random colours, (n, 1, 1, 3)."""
     return hsv(uniform(rng, 0, 1, n), uniform(rng, *saturation, n), uniform(rng, *value, n))
 
@@ -284,7 +286,9 @@ def contrasting(n: int, rng: Rng, gap: float = 0.35) -> tuple[Array, Array]:
         # Scaling keeps the hue; what would leave the gamut is filled up with white.
         scaled = tint * (column(level)[..., None] / luma)
         over = np.clip(scaled, 0, 1)
-        pair.append(over + (np.clip(column(level)[..., None] - (over * [0.3, 0.59, 0.11]).sum(-1, keepdims=True), 0, 1)))
+        pair.append(
+            over + (np.clip(column(level)[..., None] - (over * [0.3, 0.59, 0.11]).sum(-1, keepdims=True), 0, 1))
+        )
     return np.clip(pair[0], 0, 1).astype(np.float32), np.clip(pair[1], 0, 1).astype(np.float32)
 
 

@@ -11,7 +11,13 @@ from thesis_rec.starter.tasks.shapes import FIGURES
 
 
 def _things(  # noqa: PLR0917
-    count: int, n: int, rng: Rng, figure: str = "disc", side: int = 4, jitter: float = 0.35, sizes: tuple[float, float] = (0.1, 0.17)
+    count: int,
+    n: int,
+    rng: Rng,
+    figure: str = "disc",
+    side: int = 4,
+    jitter: float = 0.35,
+    sizes: tuple[float, float] = (0.1, 0.17),
 ) -> Array:
     spots = canvas.scatter_cells(n, rng, count, side, jitter)
     x, y = canvas.grid()
@@ -32,7 +38,16 @@ def _bars(count: int, n: int, rng: Rng) -> Array:
     start = -pitch * (count - 1) / 2 + canvas.uniform(rng, -0.12, 0.12, n)
     width = pitch * canvas.uniform(rng, 0.14, 0.3, n)
     return canvas.cover(
-        canvas.union(n, count, lambda k: canvas.box(x - start - k * pitch, y - canvas.uniform(rng, -0.15, 0.15, n), width, canvas.uniform(rng, 0.45, 0.75, n)))
+        canvas.union(
+            n,
+            count,
+            lambda k: canvas.box(
+                x - start - k * pitch,
+                y - canvas.uniform(rng, -0.15, 0.15, n),
+                width,
+                canvas.uniform(rng, 0.45, 0.75, n),
+            ),
+        )
     )
 
 
@@ -63,7 +78,9 @@ def _coloured(count: int, n: int, rng: Rng) -> Array:
         size = canvas.uniform(rng, 0.13, 0.2, n)
         mask = canvas.cover(canvas.disc(x - canvas.column(spots[:, k, 0]), y - canvas.column(spots[:, k, 1]), size))
         hue = canvas.uniform(rng, -0.04, 0.04, n) + (0.0 if k < count else canvas.uniform(rng, 0.25, 0.7, n))
-        image = canvas.over(image, mask, canvas.hsv(hue, canvas.uniform(rng, 0.75, 1, n), canvas.uniform(rng, 0.7, 1, n)))
+        image = canvas.over(
+            image, mask, canvas.hsv(hue, canvas.uniform(rng, 0.75, 1, n), canvas.uniform(rng, 0.7, 1, n))
+        )
     return image
 
 
@@ -81,16 +98,61 @@ TASKS = family(
     "counting",
     "structured",
     [
-        ("dots", "plain", "How many dots there are.", [f"{k}_dots" for k in range(1, 10)], by_class(_things, range(1, 10))),
-        ("bars", "lighting", "How many bars there are.", [f"{k}_bars" for k in range(1, 9)], by_class(_bars, range(1, 9))),
-        ("stars", "texture", "How many stars lie on a texture.", [f"{k}_stars" for k in range(1, 7)],
-         by_class(lambda k, n, rng: _things(k, n, rng, "star", 3, 0.3, (0.22, 0.34)), range(1, 7))),
-        ("mixed_sizes", "blur", "How many blobs of different sizes there are.", [f"{k}_blobs" for k in range(1, 8)],
-         by_class(lambda k, n, rng: _things(k, n, rng, "disc", 3, 0.35, (0.08, 0.28)), range(1, 8))),
-        ("discs_among_squares", "grey", "How many discs are among squares.", [f"{k}_discs" for k in range(0, 9, 1)], by_class(_among, range(9))),
-        ("red_among_colours", "lighting", "How many of eight dots are red.", [f"{k}_red" for k in range(8)], by_class(_coloured, range(8))),
-        ("gaps", "noise", "How many gaps the ring has.", [f"{k}_gaps" for k in range(1, 9)], by_class(_gaps, range(1, 9))),
-        ("many", "clutter", "Roughly how many specks there are.", [f"about_{k}" for k in (4, 8, 14, 22, 32, 45)],
-         by_class(lambda k, n, rng: _things(k, n, rng, "disc", 7, 0.4, (0.06, 0.1)), [4, 8, 14, 22, 32, 45])),
+        (
+            "dots",
+            "plain",
+            "How many dots there are.",
+            [f"{k}_dots" for k in range(1, 10)],
+            by_class(_things, range(1, 10)),
+        ),
+        (
+            "bars",
+            "lighting",
+            "How many bars there are.",
+            [f"{k}_bars" for k in range(1, 9)],
+            by_class(_bars, range(1, 9)),
+        ),
+        (
+            "stars",
+            "texture",
+            "How many stars lie on a texture.",
+            [f"{k}_stars" for k in range(1, 7)],
+            by_class(lambda k, n, rng: _things(k, n, rng, "star", 3, 0.3, (0.22, 0.34)), range(1, 7)),
+        ),
+        (
+            "mixed_sizes",
+            "blur",
+            "How many blobs of different sizes there are.",
+            [f"{k}_blobs" for k in range(1, 8)],
+            by_class(lambda k, n, rng: _things(k, n, rng, "disc", 3, 0.35, (0.08, 0.28)), range(1, 8)),
+        ),
+        (
+            "discs_among_squares",
+            "grey",
+            "How many discs are among squares.",
+            [f"{k}_discs" for k in range(0, 9, 1)],
+            by_class(_among, range(9)),
+        ),
+        (
+            "red_among_colours",
+            "lighting",
+            "How many of eight dots are red.",
+            [f"{k}_red" for k in range(8)],
+            by_class(_coloured, range(8)),
+        ),
+        (
+            "gaps",
+            "noise",
+            "How many gaps the ring has.",
+            [f"{k}_gaps" for k in range(1, 9)],
+            by_class(_gaps, range(1, 9)),
+        ),
+        (
+            "many",
+            "clutter",
+            "Roughly how many specks there are.",
+            [f"about_{k}" for k in (4, 8, 14, 22, 32, 45)],
+            by_class(lambda k, n, rng: _things(k, n, rng, "disc", 7, 0.4, (0.06, 0.1)), [4, 8, 14, 22, 32, 45]),
+        ),
     ],
 )

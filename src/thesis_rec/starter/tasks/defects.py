@@ -19,9 +19,16 @@ def surface(kind: str, n: int, rng: Rng) -> Array:
     along, across = canvas.rotate(fx, fy, turn)
     u, v = canvas.rotate(x, y, turn)
     relief = {
-        "brushed": lambda: canvas.filtered_noise(n, rng, np.exp(-(across**2) / 3 - along**2 / 200)) * 0.1, "cast": lambda: canvas.power_noise(n, rng, 0.8) * 0.11,
-        "woven": lambda: np.sin(u * 24) * 0.1 + np.sin(v * 24) * 0.1, "tiled": lambda: -0.3 * ((np.mod(u * 1.6, 1) < 0.1) | (np.mod(v * 1.6, 1) < 0.1)) + canvas.power_noise(n, rng, 1.0) * 0.03,
-        "polished": lambda: canvas.power_noise(n, rng, 2.2) * 0.06, "wooden": lambda: np.sin(v * 14 + canvas.smooth_noise(n, rng, 1.3)) * 0.12 + canvas.power_noise(n, rng, 0.5) * 0.04,
+        "brushed": lambda: canvas.filtered_noise(n, rng, np.exp(-(across**2) / 3 - along**2 / 200)) * 0.1,
+        "cast": lambda: canvas.power_noise(n, rng, 0.8) * 0.11,
+        "woven": lambda: np.sin(u * 24) * 0.1 + np.sin(v * 24) * 0.1,
+        "tiled": lambda: (
+            -0.3 * ((np.mod(u * 1.6, 1) < 0.1) | (np.mod(v * 1.6, 1) < 0.1)) + canvas.power_noise(n, rng, 1.0) * 0.03
+        ),
+        "polished": lambda: canvas.power_noise(n, rng, 2.2) * 0.06,
+        "wooden": lambda: (
+            np.sin(v * 14 + canvas.smooth_noise(n, rng, 1.3)) * 0.12 + canvas.power_noise(n, rng, 0.5) * 0.04
+        ),
         "leather": lambda: -np.abs(canvas.smooth_noise(n, rng, 6)) * 0.16,
     }[kind]()
     tint = canvas.colours(n, rng, (0.0, 0.4), (0.35, 0.9))
@@ -67,7 +74,15 @@ def flaw(kind: str, image: Array, rng: Rng, strength: float = 1.0) -> Array:
         return canvas.over(image, canvas.cover(d) * dark, np.where(bright, white, black))
     if kind == "pit":
         spots = np.stack([rng.normal(0, 0.2, (n, 6)), rng.normal(0, 0.2, (n, 6))], -1)
-        d = canvas.union(n, 6, lambda i: canvas.disc(u - canvas.column(spots[:, i, 0]), v - canvas.column(spots[:, i, 1]), canvas.uniform(rng, 0.03, 0.07, n) * grow))
+        d = canvas.union(
+            n,
+            6,
+            lambda i: canvas.disc(
+                u - canvas.column(spots[:, i, 0]),
+                v - canvas.column(spots[:, i, 1]),
+                canvas.uniform(rng, 0.03, 0.07, n) * grow,
+            ),
+        )
         return canvas.over(image, canvas.cover(d) * dark, black)
     if kind == "crack":
         path = _crack_path(n, rng, 1.4 * strength)
@@ -75,7 +90,11 @@ def flaw(kind: str, image: Array, rng: Rng, strength: float = 1.0) -> Array:
         return canvas.over(image, canvas.cover(d) * np.minimum(dark * 1.3, 1), black)
     blob = np.hypot(u, v * canvas.uniform(rng, 0.8, 1.5, n)) + 0.07 * canvas.smooth_noise(n, rng, 3)
     if kind == "stain":
-        return canvas.over(image, canvas.smoothstep((0.42 * grow - blob) * 5 + 0.5) * dark * 0.7, canvas.colours(n, rng, (0.2, 0.9), (0.1, 0.5)))
+        return canvas.over(
+            image,
+            canvas.smoothstep((0.42 * grow - blob) * 5 + 0.5) * dark * 0.7,
+            canvas.colours(n, rng, (0.2, 0.9), (0.1, 0.5)),
+        )
     if kind == "dent":
         slope = u * np.exp(-(u**2 + v**2) / (0.09 * grow**2)) * 3.5
         return np.clip(image * (1 + slope * dark)[..., None], 0, 1)
@@ -88,7 +107,13 @@ def flaw(kind: str, image: Array, rng: Rng, strength: float = 1.0) -> Array:
         return canvas.over(image, mask, np.clip(smudge * canvas.uniform(rng, 0.85, 1.2, n)[..., None], 0, 1))
     if kind == "rust":
         speck = canvas.smoothstep(canvas.power_noise(n, rng, 0.7) * 1.2 + (0.5 * grow - blob) * 3)
-        return canvas.over(image, speck * canvas.cover(blob - 0.65 * grow, 6) * 0.8, canvas.hsv(canvas.uniform(rng, 0.03, 0.08, n), canvas.uniform(rng, 0.6, 0.9, n), canvas.uniform(rng, 0.3, 0.6, n)))
+        return canvas.over(
+            image,
+            speck * canvas.cover(blob - 0.65 * grow, 6) * 0.8,
+            canvas.hsv(
+                canvas.uniform(rng, 0.03, 0.08, n), canvas.uniform(rng, 0.6, 0.9, n), canvas.uniform(rng, 0.3, 0.6, n)
+            ),
+        )
     d = np.minimum(canvas.box(u, v, 0.2 * grow, 0.08 * grow), canvas.box(u + 0.08, v - 0.1, 0.07 * grow, 0.12 * grow))
     return canvas.over(image, canvas.cover(d) * 0.9, canvas.colours(n, rng, (0, 0.3), (0.7, 1)))
 
@@ -149,8 +174,12 @@ def _circuit(kind: str, n: int, rng: Rng) -> Array:
     for i in range(2):
         p, q = x - canvas.column(pads[:, i, 0]), y - canvas.column(pads[:, i, 1])
         track = np.minimum(track, np.abs(np.hypot(p, q) - 0.17) - 0.06)
-    board = canvas.hsv(canvas.uniform(rng, 0.25, 0.5, n), canvas.uniform(rng, 0.4, 0.9, n), canvas.uniform(rng, 0.15, 0.45, n))
-    copper = canvas.hsv(canvas.uniform(rng, 0.08, 0.16, n), canvas.uniform(rng, 0.3, 0.7, n), canvas.uniform(rng, 0.6, 0.95, n))
+    board = canvas.hsv(
+        canvas.uniform(rng, 0.25, 0.5, n), canvas.uniform(rng, 0.4, 0.9, n), canvas.uniform(rng, 0.15, 0.45, n)
+    )
+    copper = canvas.hsv(
+        canvas.uniform(rng, 0.08, 0.16, n), canvas.uniform(rng, 0.3, 0.7, n), canvas.uniform(rng, 0.6, 0.95, n)
+    )
     return canvas.over(np.broadcast_to(board, (n, canvas.SIZE, canvas.SIZE, 3)), canvas.cover(track), copper)
 
 
@@ -189,10 +218,22 @@ TASKS = family(
     [
         ("kind", "plain", "Which flaw the surface has.", DEFECTS, by_class(_kind, DEFECTS)),
         ("subtle", "lighting", "Which small flaw the surface has.", DEFECTS, by_class(_subtle, DEFECTS)),
-        ("surface", "noise", "Which surface it is, flawed or not.", SURFACES, by_class(_surface, SURFACES)),
-        ("cracks", "low_contrast", "How cracked the surface is.", ["none", "one", "two", "four", "seven"], by_class(_severity, range(5))),
+        ("surface", "occlusion", "Which surface it is, flawed or not.", SURFACES, by_class(_surface, SURFACES)),
+        (
+            "cracks",
+            "low_contrast",
+            "How cracked the surface is.",
+            ["none", "one", "two", "four", "seven"],
+            by_class(_severity, range(5)),
+        ),
         ("circuit", "plain", "Which fault the printed circuit has.", FAULTS, by_class(_circuit, FAULTS)),
-        ("circuit_grey", "grey", "Which fault the printed circuit has, without colour.", FAULTS, by_class(_circuit, FAULTS)),
-        ("fabric", "blur", "Which fault the fabric has.", WEAVES, by_class(_fabric, WEAVES)),
+        (
+            "circuit_grey",
+            "grey",
+            "Which fault the printed circuit has, without colour.",
+            FAULTS,
+            by_class(_circuit, FAULTS),
+        ),
+        ("fabric", "lighting", "Which fault the fabric has.", WEAVES, by_class(_fabric, WEAVES)),
     ],
 )

@@ -29,18 +29,24 @@ def _pool(digit: int, split: str) -> Array:
 
 
 def _pick(digit: int, n: int, rng: Rng, split: str) -> Array:
-    """n writings: the split's own, each once before any twice."""
+    """N writings: the split's own, each once before any twice."""
     pool = _pool(digit, split)
     order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-n // len(pool)))])[:n]
     return pool[order]
 
 
-def _enlarge(small: Array, rng: Rng, scale: tuple[float, float] = (0.8, 1.0), shift: float = 0.12, turn: float = 0.12) -> Array:
+def _enlarge(
+    small: Array, rng: Rng, scale: tuple[float, float] = (0.8, 1.0), shift: float = 0.12, turn: float = 0.12
+) -> Array:
     """Enlarge 8 x 8 writings to 32 x 32 with a little displacement, so that repeats differ."""
     from scipy.ndimage import zoom
 
     n = len(small)
-    large = np.clip(zoom(np.pad(small, ((0, 0), (1, 1), (1, 1))), (1, 3.2, 3.2), order=3, grid_mode=True, mode="grid-constant"), 0, 1)
+    large = np.clip(
+        zoom(np.pad(small, ((0, 0), (1, 1), (1, 1))), (1, 3.2, 3.2), order=3, grid_mode=True, mode="grid-constant"),
+        0,
+        1,
+    )
     u, v, _ = canvas.frame(n, rng, scale, shift, turn, 1.1)
     return np.clip(canvas.sample(large, u, v) * 1.15, 0, 1)
 
@@ -68,9 +74,21 @@ def _parity(k: int, n: int, rng: Rng, split: str = "train") -> Array:
 NAMES = tuple(f"digit_{k}" for k in range(10))
 TASKS = (
     BaseTask("digits", "digits", "Which real handwritten digit it is.", NAMES, _digit, "grey", by_split=True),
-    BaseTask("digits_textured", "digits", "Which real digit lies on a texture.", NAMES, _digit, "texture", by_split=True),
+    BaseTask(
+        "digits_textured", "digits", "Which real digit lies on a texture.", NAMES, _digit, "texture", by_split=True
+    ),
     BaseTask("digits_small", "digits", "Which small, turned real digit it is.", NAMES, _wide, "plain", by_split=True),
     BaseTask("digits_noisy", "digits", "Which real digit lies under noise.", NAMES, _digit, "noise", by_split=True),
-    BaseTask("digits_occluded", "digits", "Which partly covered real digit it is.", NAMES, _digit, "occlusion", by_split=True),
-    BaseTask("digits_groups", "digits", "Of which group the real digit is.", ("small_even", "small_odd", "large_even", "large_odd"), _parity, "lighting", by_split=True),
+    BaseTask(
+        "digits_occluded", "digits", "Which partly covered real digit it is.", NAMES, _digit, "occlusion", by_split=True
+    ),
+    BaseTask(
+        "digits_groups",
+        "digits",
+        "Of which group the real digit is.",
+        ("small_even", "small_odd", "large_even", "large_odd"),
+        _parity,
+        "lighting",
+        by_split=True,
+    ),
 )

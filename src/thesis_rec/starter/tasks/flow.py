@@ -97,7 +97,7 @@ def _turbulence(k: int, n: int, rng: Rng) -> Array:
 
 
 def _vortices(k: int, n: int, rng: Rng) -> Array:
-    """k whirls in a weak stream."""
+    """K whirls in a weak stream."""
     x, y = canvas.grid()
     p = np.full((n, canvas.SIZE, canvas.SIZE), 0.12, dtype=np.float32)
     q = np.zeros_like(p)
@@ -119,7 +119,14 @@ def _hair(kind: str, n: int, rng: Rng) -> Array:
     """Fingerprint-like ridges around singular points: loop, whorl, arch, delta."""
     u, v, _ = canvas.frame(n, rng, (0.9, 1.1), 0.2, 0.4)
     angle = np.arctan2(v, u)
-    theta = {"loop": 0.5 * np.arctan2(v, u), "whorl": angle + np.pi / 2, "arch": 0.9 * np.exp(-(u**2) * 2) * np.sign(u) * np.exp(-((v - 0.2) ** 2)), "delta": -0.5 * angle, "double_loop": 0.5 * np.arctan2(v - 0.4, u) + 0.5 * np.arctan2(v + 0.4, u), "plain": 0.2 * u}[kind]
+    theta = {
+        "loop": 0.5 * np.arctan2(v, u),
+        "whorl": angle + np.pi / 2,
+        "arch": 0.9 * np.exp(-(u**2) * 2) * np.sign(u) * np.exp(-((v - 0.2) ** 2)),
+        "delta": -0.5 * angle,
+        "double_loop": 0.5 * np.arctan2(v - 0.4, u) + 0.5 * np.arctan2(v + 0.4, u),
+        "plain": 0.2 * u,
+    }[kind]
     lines = _smear(np.cos(theta), np.sin(theta), n, rng, 8)
     return canvas.smoothstep((lines - 0.5) * 2.2 + 0.5)
 
@@ -131,10 +138,28 @@ TASKS = family(
     [
         ("kind", "plain", "Which flow it is.", FIELDS, by_class(_kind, FIELDS)),
         ("kind_lit", "lighting", "Which unevenly lit flow it is.", FIELDS, by_class(_kind, FIELDS)),
-        ("needles", "blur", "Which flow the needles show.", FIELDS, by_class(_arrows, FIELDS)),
-        ("direction", "low_contrast", "Which way the flow runs.", [f"{k * 30}_degrees" for k in range(6)], by_class(_direction, range(6))),
-        ("turbulence", "noise", "How turbulent the flow is.", [f"level_{k}" for k in range(5)], by_class(_turbulence, range(5))),
-        ("vortices", "grey", "How many whirls there are.", [f"{k}_whirls" for k in range(5)], by_class(_vortices, range(5))),
+        ("needles", "clutter", "Which flow the needles show.", FIELDS, by_class(_arrows, FIELDS)),
+        (
+            "direction",
+            "low_contrast",
+            "Which way the flow runs.",
+            [f"{k * 30}_degrees" for k in range(6)],
+            by_class(_direction, range(6)),
+        ),
+        (
+            "turbulence",
+            "noise",
+            "How turbulent the flow is.",
+            [f"level_{k}" for k in range(5)],
+            by_class(_turbulence, range(5)),
+        ),
+        (
+            "vortices",
+            "grey",
+            "How many whirls there are.",
+            [f"{k}_whirls" for k in range(5)],
+            by_class(_vortices, range(5)),
+        ),
         ("prints", "occlusion", "Which kind of fingerprint it is.", PRINTS, by_class(_hair, PRINTS)),
     ],
 )

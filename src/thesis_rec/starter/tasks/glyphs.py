@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,14 @@ from thesis_rec.starter.tasks.base import BaseTask, Content, by_class
 from thesis_rec.starter.tasks.canvas import Array, Rng
 
 FONTS = (
-    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic",
-    "DejaVuSansMono", "DejaVuSansMono-Bold",
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSerif",
+    "DejaVuSerif-Bold",
+    "DejaVuSerif-Italic",
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
 )
 ATLAS = 44
 
@@ -24,14 +30,14 @@ def _font_path(font: str) -> Path:
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _characters(font: str) -> frozenset[int]:
     from matplotlib.ft2font import FT2Font
 
     return frozenset(FT2Font(str(_font_path(font))).get_charmap())
 
 
-@lru_cache(maxsize=None)
+@cache
 def fonts_of(text: str) -> tuple[str, ...]:
     """Names of the fonts that have all of a text's characters.
 
@@ -49,14 +55,18 @@ def stamp(text: str, font: str) -> Array:
     """Draw a text once, as large as fits, centred: (44, 44) float32 in 0..1."""
     from PIL import Image, ImageDraw, ImageFont
 
-    shaped = ImageFont.truetype(str(_font_path(font)), 40 if len(text) == 1 else 64 // len(text), layout_engine=ImageFont.Layout.BASIC)
+    shaped = ImageFont.truetype(
+        str(_font_path(font)), 40 if len(text) == 1 else 64 // len(text), layout_engine=ImageFont.Layout.BASIC
+    )
     left, top, right, bottom = shaped.getbbox(text)
     picture = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
     ImageDraw.Draw(picture).text((1 - left, 1 - top), text, fill=255, font=shaped)
     # Characters keep their relative sizes (a dot stays small) unless they are larger than the stamp.
     shrink = min(1.0, (ATLAS - 4) / max(picture.size))
     if shrink < 1:
-        picture = picture.resize((max(1, int(picture.width * shrink)), max(1, int(picture.height * shrink))), Image.Resampling.LANCZOS)
+        picture = picture.resize(
+            (max(1, int(picture.width * shrink)), max(1, int(picture.height * shrink))), Image.Resampling.LANCZOS
+        )
     sheet = Image.new("L", (ATLAS, ATLAS))
     sheet.paste(picture, ((ATLAS - picture.width) // 2, (ATLAS - picture.height) // 2))
     return np.asarray(sheet, dtype=np.float32) / 255
@@ -98,9 +108,24 @@ def names(texts: str | list[str]) -> tuple[str, ...]:
     short = []
     for text in texts:
         name = "_".join(unicodedata.name(c) for c in text).lower().replace(" ", "_").replace("-", "_")
-        for word in ("latin_", "small_letter_", "capital_letter_", "letter_", "braille_pattern_", "black_chess_", "armenian_",
-                     "greek_", "cyrillic_", "hebrew_", "arabic_", "georgian_", "box_drawings_light_"):
-            name = name.replace(word, "" if word not in ("small_letter_", "capital_letter_") else word.split("_", maxsplit=1)[0] + "_")
+        for word in (
+            "latin_",
+            "small_letter_",
+            "capital_letter_",
+            "letter_",
+            "braille_pattern_",
+            "black_chess_",
+            "armenian_",
+            "greek_",
+            "cyrillic_",
+            "hebrew_",
+            "arabic_",
+            "georgian_",
+            "box_drawings_light_",
+        ):
+            name = name.replace(
+                word, "" if word not in ("small_letter_", "capital_letter_") else word.split("_", maxsplit=1)[0] + "_"
+            )
         short.append(name)
     return tuple(short)
 
@@ -125,12 +150,22 @@ def script(
 ) -> tuple[BaseTask, ...]:
     """Build a script's tasks from (id suffix, style, description, characters) rows."""
     return (
-        *(BaseTask(f"{family}_{i}", family, what, names(texts), characters(texts), style) for i, style, what, texts in rows),
+        *(
+            BaseTask(f"{family}_{i}", family, what, names(texts), characters(texts), style)
+            for i, style, what, texts in rows
+        ),
         *extra,
     )
 
 
-_GROUPS = [list("aeiou"), list("AEIOU"), list("bcdfghkmnprtvwz"), list("BCDFGHKMNPRTVWZ"), list("0123456789"), list("!?&@#%$*+")]
+_GROUPS = [
+    list("aeiou"),
+    list("AEIOU"),
+    list("bcdfghkmnprtvwz"),
+    list("BCDFGHKMNPRTVWZ"),
+    list("0123456789"),
+    list("!?&@#%$*+"),
+]
 LATIN = script(
     "glyphs_latin",
     [
@@ -143,14 +178,40 @@ LATIN = script(
         ("look_alikes", "grey", "Which of some similar characters it is.", "Il1|ijt7Z2S5"),
     ],
     (
-        BaseTask("glyphs_latin_fonts", "glyphs_latin", "In which typeface a random letter is set.",
-                 ("sans", "sans_bold", "serif", "serif_bold", "serif_italic", "mono"),
-                 by_class(_font_style, ["DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSansMono"]),
-                 "low_contrast"),
-        BaseTask("glyphs_latin_sorts", "glyphs_latin", "Of which sort a random character is.",
-                 ("small_vowel", "capital_vowel", "small_consonant", "capital_consonant", "digit", "sign"), by_class(_any_of, _GROUPS), "occlusion"),
-        BaseTask("glyphs_latin_turned", "glyphs_latin", "By how many quarter turns a letter is turned.",
-                 ("upright", "left", "upside_down", "right"), by_class(_turned, range(4)), "plain"),
+        BaseTask(
+            "glyphs_latin_fonts",
+            "glyphs_latin",
+            "In which typeface a random letter is set.",
+            ("sans", "sans_bold", "serif", "serif_bold", "serif_italic", "mono"),
+            by_class(
+                _font_style,
+                [
+                    "DejaVuSans",
+                    "DejaVuSans-Bold",
+                    "DejaVuSerif",
+                    "DejaVuSerif-Bold",
+                    "DejaVuSerif-Italic",
+                    "DejaVuSansMono",
+                ],
+            ),
+            "low_contrast",
+        ),
+        BaseTask(
+            "glyphs_latin_sorts",
+            "glyphs_latin",
+            "Of which sort a random character is.",
+            ("small_vowel", "capital_vowel", "small_consonant", "capital_consonant", "digit", "sign"),
+            by_class(_any_of, _GROUPS),
+            "occlusion",
+        ),
+        BaseTask(
+            "glyphs_latin_turned",
+            "glyphs_latin",
+            "By how many quarter turns a letter is turned.",
+            ("upright", "left", "upside_down", "right"),
+            by_class(_turned, range(4)),
+            "plain",
+        ),
     ),
 )
 GREEK = script(

@@ -36,7 +36,9 @@ def _plaid(k: int, n: int, rng: Rng) -> Array:
     angle = canvas.uniform(rng, 0, np.pi, n)
     cross = np.deg2rad((k + 1) * 15 + rng.uniform(-4, 4, (n, 1, 1)))
     cycles = canvas.uniform(rng, 3, 6, n)
-    return (_stripes(n, rng, angle, cycles) + _stripes(n, rng, angle + cross, cycles * canvas.uniform(rng, 0.9, 1.1, n))) / 2
+    return (
+        _stripes(n, rng, angle, cycles) + _stripes(n, rng, angle + cross, cycles * canvas.uniform(rng, 0.9, 1.1, n))
+    ) / 2
 
 
 PROFILES: dict[str, Callable[[Array], Array]] = {
@@ -113,13 +115,43 @@ TASKS = family(
     "gratings",
     "structured",
     [
-        ("orientation", "noise", "Which way the stripes run.", [f"{k * 22.5:g}_degrees" for k in range(8)], by_class(_orientation, range(8))),
-        ("frequency", "lighting", "How fine the stripes are.", [f"spacing_{k}" for k in range(8)], by_class(_frequency, range(8))),
-        ("plaid", "plain", "At which angle two gratings cross.", [f"{15 * (k + 1)}_degrees" for k in range(6)], by_class(_plaid, range(6))),
-        ("profile", "blur", "Which brightness profile the stripes have.", list(PROFILES), by_class(_profile, list(PROFILES))),
+        (
+            "orientation",
+            "noise",
+            "Which way the stripes run.",
+            [f"{k * 22.5:g}_degrees" for k in range(8)],
+            by_class(_orientation, range(8)),
+        ),
+        (
+            "frequency",
+            "lighting",
+            "How fine the stripes are.",
+            [f"spacing_{k}" for k in range(8)],
+            by_class(_frequency, range(8)),
+        ),
+        (
+            "plaid",
+            "plain",
+            "At which angle two gratings cross.",
+            [f"{15 * (k + 1)}_degrees" for k in range(6)],
+            by_class(_plaid, range(6)),
+        ),
+        (
+            "profile",
+            "blur",
+            "Which brightness profile the stripes have.",
+            list(PROFILES),
+            by_class(_profile, list(PROFILES)),
+        ),
         ("geometry", "clutter", "Along which curves the stripes run.", GEOMETRIES, by_class(_geometry, GEOMETRIES)),
         ("gabor", "low_contrast", "Which way a faint patch's stripes run.", SIX, by_class(_gabor, range(6))),
-        ("curvature", "occlusion", "How bent the stripes are.", [f"bend_{k}" for k in range(6)], by_class(_curvature, range(6))),
+        (
+            "curvature",
+            "occlusion",
+            "How bent the stripes are.",
+            [f"bend_{k}" for k in range(6)],
+            by_class(_curvature, range(6)),
+        ),
         ("region", "grey", "Which way the stripes of the inner region run.", SIX, by_class(_contour, range(6))),
     ],
 )

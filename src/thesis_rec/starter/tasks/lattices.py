@@ -11,9 +11,14 @@ from thesis_rec.starter.tasks.canvas import Array, Rng
 Basis = tuple[tuple[float, float], tuple[float, float], tuple[tuple[float, float], ...]]
 H = float(np.sqrt(3) / 2)
 LATTICES: dict[str, Basis] = {
-    "square": ((1, 0), (0, 1), ((0, 0),)), "hexagonal": ((1, 0), (0.5, H), ((0, 0),)), "rectangular": ((0.8, 0), (0, 1.35), ((0, 0),)), "oblique": ((1, 0), (0.3, 1.0), ((0, 0),)),
-    "honeycomb": ((1.35, 0), (0.675, 1.35 * H), ((0, 0), (0.675, 0.675 / 3 * 2 * H))), "kagome": ((1.6, 0), (0.8, 1.6 * H), ((0, 0), (0.8, 0), (0.4, 0.8 * H))),
-    "centred": ((1.5, 0), (0, 1.1), ((0, 0), (0.75, 0.55))), "lieb": ((1.45, 0), (0, 1.45), ((0, 0), (0.725, 0), (0, 0.725))),
+    "square": ((1, 0), (0, 1), ((0, 0),)),
+    "hexagonal": ((1, 0), (0.5, H), ((0, 0),)),
+    "rectangular": ((0.8, 0), (0, 1.35), ((0, 0),)),
+    "oblique": ((1, 0), (0.3, 1.0), ((0, 0),)),
+    "honeycomb": ((1.35, 0), (0.675, 1.35 * H), ((0, 0), (0.675, 0.675 / 3 * 2 * H))),
+    "kagome": ((1.6, 0), (0.8, 1.6 * H), ((0, 0), (0.8, 0), (0.4, 0.8 * H))),
+    "centred": ((1.5, 0), (0, 1.1), ((0, 0), (0.75, 0.55))),
+    "lieb": ((1.45, 0), (0, 1.45), ((0, 0), (0.725, 0), (0, 0.725))),
 }
 
 
@@ -28,7 +33,14 @@ def _atoms(name: str, n: int, rng: Rng, jitter: float = 0.02, reach: int = 7) ->
     return spots[None] + rng.normal(0, jitter, (n, len(spots), 2))
 
 
-def _render(spots: Array, n: int, rng: Rng, weight: Array | None = None, pitch: tuple[float, float] = (0.27, 0.38), width: float = 0.26) -> Array:  # noqa: PLR0917
+def _render(  # noqa: PLR0917
+    spots: Array,
+    n: int,
+    rng: Rng,
+    weight: Array | None = None,
+    pitch: tuple[float, float] = (0.27, 0.38),
+    width: float = 0.26,
+) -> Array:
     """Sum Gaussian atoms, turned, scaled and shifted at random; atoms are splatted onto the pixel grid."""
     angle, scale = rng.uniform(0, np.pi, (n, 1)), rng.uniform(*pitch, (n, 1))
     x, y = canvas.rotate(spots[..., 0], spots[..., 1], angle)
@@ -39,16 +51,24 @@ def _render(spots: Array, n: int, rng: Rng, weight: Array | None = None, pitch: 
     px, py = np.floor((x + 1.2) / 2.4 * fine).astype(int), np.floor((y + 1.2) / 2.4 * fine).astype(int)
     inside = (px >= 0) & (px < fine) & (py >= 0) & (py < fine)
     flat = (np.arange(n)[:, None] * fine + py) * fine + px
-    field = np.bincount(flat[inside], weights=weight[inside], minlength=n * fine * fine).reshape(n, fine, fine).astype(np.float32)
+    field = (
+        np.bincount(flat[inside], weights=weight[inside], minlength=n * fine * fine)
+        .reshape(n, fine, fine)
+        .astype(np.float32)
+    )
     from scipy import fft
 
     fx, fy = canvas.frequencies(fine)
     sigma = scale.reshape(n, 1, 1) * width / 2.4
-    field = fft.irfft2(fft.rfft2(field) * np.exp(-2 * (np.pi * sigma) ** 2 * (fx**2 + fy**2)).astype(np.float32), s=(fine, fine))
+    field = fft.irfft2(
+        fft.rfft2(field) * np.exp(-2 * (np.pi * sigma) ** 2 * (fx**2 + fy**2)).astype(np.float32), s=(fine, fine)
+    )
     edge = fine // 12
     inner = field[:, edge : fine - edge, edge : fine - edge]
     u, v = canvas.grid()
-    small = canvas.sample(inner, np.broadcast_to(u, (n, canvas.SIZE, canvas.SIZE)), np.broadcast_to(v, (n, canvas.SIZE, canvas.SIZE)))
+    small = canvas.sample(
+        inner, np.broadcast_to(u, (n, canvas.SIZE, canvas.SIZE)), np.broadcast_to(v, (n, canvas.SIZE, canvas.SIZE))
+    )
     return canvas.normalise(small)
 
 
@@ -60,7 +80,14 @@ def _species(k: int, n: int, rng: Rng) -> Array:
     """Orders of two kinds of atoms on a square lattice."""
     spots = _atoms("square", n, rng)
     i, j = np.round(spots[..., 0]).astype(int), np.round(spots[..., 1]).astype(int)
-    heavy = [np.ones_like(i), (i + j) % 2, i % 2, (i % 2) * (j % 2), (i // 2 + j // 2) % 2, rng.integers(0, 2, i.shape)][k]
+    heavy = [
+        np.ones_like(i),
+        (i + j) % 2,
+        i % 2,
+        (i % 2) * (j % 2),
+        (i // 2 + j // 2) % 2,
+        rng.integers(0, 2, i.shape),
+    ][k]
     return _render(spots, n, rng, 0.4 + 0.6 * heavy)
 
 
@@ -112,7 +139,11 @@ def _diffraction(name: str, n: int, rng: Rng) -> Array:
 
     picture = _render(_atoms(name, n, rng, 0.03), n, rng, pitch=(0.16, 0.2), width=0.2)
     window = np.hanning(canvas.SIZE)
-    power = np.abs(fft.fftshift(fft.fft2((picture - picture.mean((1, 2), keepdims=True)) * window[:, None] * window[None]), axes=(1, 2)))
+    power = np.abs(
+        fft.fftshift(
+            fft.fft2((picture - picture.mean((1, 2), keepdims=True)) * window[:, None] * window[None]), axes=(1, 2)
+        )
+    )
     return canvas.normalise(np.log1p(power * 3))
 
 
@@ -121,7 +152,9 @@ def _direction(k: int, n: int, rng: Rng) -> Array:
     x, y = canvas.grid()
     u, v = canvas.rotate(x, y, (k + rng.uniform(-0.25, 0.25, (n, 1, 1))) * np.pi / 6)
     pitch, ratio = canvas.uniform(rng, 10, 13, n), canvas.uniform(rng, 1.35, 1.6, n)
-    dots = np.cos(u * pitch / ratio + canvas.uniform(rng, 0, 6, n)) + np.cos(v * pitch * ratio + canvas.uniform(rng, 0, 6, n))
+    dots = np.cos(u * pitch / ratio + canvas.uniform(rng, 0, 6, n)) + np.cos(
+        v * pitch * ratio + canvas.uniform(rng, 0, 6, n)
+    )
     return canvas.smoothstep(dots * 0.7)
 
 
@@ -132,11 +165,34 @@ TASKS = family(
     [
         ("kind", "plain", "Which lattice it is.", KINDS, by_class(_kind, KINDS)),
         ("kind_noisy", "noise", "Which lattice lies under the noise.", KINDS, by_class(_kind, KINDS)),
-        ("species", "blur", "How two kinds of atoms are ordered.", ["one_kind", "checkered", "striped", "sparse", "blocks", "random"], by_class(_species, range(6))),
+        (
+            "species",
+            "blur",
+            "How two kinds of atoms are ordered.",
+            ["one_kind", "checkered", "striped", "sparse", "blocks", "random"],
+            by_class(_species, range(6)),
+        ),
         ("flaw", "lighting", "Which fault the crystal has.", FLAWS, by_class(_flaw, FLAWS)),
-        ("moire", "low_contrast", "How far two layers are twisted.", [f"twist_{d}" for d in (0, 4, 8, 14, 22)], by_class(_moire, range(5))),
-        ("diffraction", "grey", "Which lattice scatters like this.", ["square", "hexagonal", "rectangular", "oblique", "honeycomb", "kagome"],
-         by_class(_diffraction, ["square", "hexagonal", "rectangular", "oblique", "honeycomb", "kagome"])),
-        ("direction", "occlusion", "Which way the lattice is stretched.", [f"{k * 30}_degrees" for k in range(6)], by_class(_direction, range(6))),
+        (
+            "moire",
+            "low_contrast",
+            "How far two layers are twisted.",
+            [f"twist_{d}" for d in (0, 4, 8, 14, 22)],
+            by_class(_moire, range(5)),
+        ),
+        (
+            "diffraction",
+            "grey",
+            "Which lattice scatters like this.",
+            ["square", "hexagonal", "rectangular", "oblique", "honeycomb", "kagome"],
+            by_class(_diffraction, ["square", "hexagonal", "rectangular", "oblique", "honeycomb", "kagome"]),
+        ),
+        (
+            "direction",
+            "occlusion",
+            "Which way the lattice is stretched.",
+            [f"{k * 30}_degrees" for k in range(6)],
+            by_class(_direction, range(6)),
+        ),
     ],
 )

@@ -37,7 +37,9 @@ def _cell(cell: tuple[int, int], n: int, rng: Rng, side: int = 3) -> Array:
 def _bearing(k: int, n: int, rng: Rng, steps: int = 8) -> Array:
     angle = (k + rng.uniform(-0.4, 0.4, (n, 1, 1))) * 2 * np.pi / steps
     far = canvas.uniform(rng, 0.3, 0.75, n)
-    return canvas.cover(_any_figure(n, rng, np.cos(angle) * far, np.sin(angle) * far, canvas.uniform(rng, 0.14, 0.24, n)))
+    return canvas.cover(
+        _any_figure(n, rng, np.cos(angle) * far, np.sin(angle) * far, canvas.uniform(rng, 0.14, 0.24, n))
+    )
 
 
 def _pointing(k: int, n: int, rng: Rng, figure: str = "arrow", steps: int = 8) -> Array:
@@ -53,7 +55,9 @@ def _distance(k: int, n: int, rng: Rng) -> Array:
     mx, my = canvas.uniform(rng, -1, 1, n) * room, canvas.uniform(rng, -1, 1, n) * room
     dx, dy = np.cos(angle) * gap / 2, np.sin(angle) * gap / 2
     size = canvas.uniform(rng, 0.09, 0.14, n)
-    return canvas.cover(np.minimum(_put("disc", n, rng, mx + dx, my + dy, size, 0), _put("disc", n, rng, mx - dx, my - dy, size, 0)))
+    return canvas.cover(
+        np.minimum(_put("disc", n, rng, mx + dx, my + dy, size, 0), _put("disc", n, rng, mx - dx, my - dy, size, 0))
+    )
 
 
 def _level(k: int, n: int, rng: Rng, levels: int = 8) -> Array:
@@ -85,15 +89,49 @@ TASKS = family(
     "position",
     "structured",
     [
-        ("grid3", "clutter", "In which of nine cells the figure lies.", [f"column{i}_row{j}" for i, j in CELLS3], by_class(_cell, CELLS3)),
-        ("grid4", "plain", "In which of sixteen cells the figure lies.", [f"column{i}_row{j}" for i, j in CELLS4],
-         by_class(lambda c, n, rng: _cell(c, n, rng, 4), CELLS4)),
-        ("bearing", "lighting", "In which direction from the middle the figure lies.", COMPASS, by_class(_bearing, range(8))),
+        (
+            "grid3",
+            "clutter",
+            "In which of nine cells the figure lies.",
+            [f"column{i}_row{j}" for i, j in CELLS3],
+            by_class(_cell, CELLS3),
+        ),
+        (
+            "grid4",
+            "plain",
+            "In which of sixteen cells the figure lies.",
+            [f"column{i}_row{j}" for i, j in CELLS4],
+            by_class(lambda c, n, rng: _cell(c, n, rng, 4), CELLS4),
+        ),
+        (
+            "bearing",
+            "lighting",
+            "In which direction from the middle the figure lies.",
+            COMPASS,
+            by_class(_bearing, range(8)),
+        ),
         ("arrow", "texture", "Which way the arrow points.", COMPASS, by_class(_pointing, range(8))),
-        ("triangle", "low_contrast", "Which way the drop points.", COMPASS,
-         by_class(lambda k, n, rng: _pointing(k, n, rng, "drop"), range(8))),
-        ("distance", "noise", "How far apart two dots are.", ["touching", "near", "middling", "far", "very_far"], by_class(_distance, range(5))),
+        (
+            "triangle",
+            "low_contrast",
+            "Which way the drop points.",
+            COMPASS,
+            by_class(lambda k, n, rng: _pointing(k, n, rng, "drop"), range(8)),
+        ),
+        (
+            "distance",
+            "noise",
+            "How far apart two dots are.",
+            ["touching", "near", "middling", "far", "very_far"],
+            by_class(_distance, range(5)),
+        ),
         ("level", "grey", "How high the liquid stands.", [f"level_{k}" for k in range(8)], by_class(_level, range(8))),
-        ("clock", "blur", "Which hour the short thick hand shows.", [f"{k}_oclock" for k in range(12)], by_class(_clock, range(12))),
+        (
+            "clock",
+            "blur",
+            "Which hour the short thick hand shows.",
+            [f"{k}_oclock" for k in range(12)],
+            by_class(_clock, range(12)),
+        ),
     ],
 )

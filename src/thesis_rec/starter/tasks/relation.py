@@ -18,9 +18,9 @@ def _at(name: str, cx: Array, cy: Array, size: Array, angle: Array | float = 0.0
     return FIGURES[name](u, v) * size
 
 
-def _random_at(n: int, rng: Rng, cx: Array, cy: Array, size: Array, angle: Array | float = 0.0) -> Array:
+def _random_at(n: int, rng: Rng, cx: Array, cy: Array, size: Array) -> Array:
     pick = canvas.column(rng.integers(0, len(NAMES), n))
-    return np.select([pick == k for k in range(len(NAMES))], [_at(name, cx, cy, size, angle) for name in NAMES])
+    return np.select([pick == k for k in range(len(NAMES))], [_at(name, cx, cy, size) for name in NAMES])
 
 
 def _above(kind: str, n: int, rng: Rng) -> Array:
@@ -38,11 +38,21 @@ CONTACTS = ["apart", "touching", "overlapping", "inside", "at_rim"]
 
 def _contact(kind: str, n: int, rng: Rng) -> Array:
     large, small = canvas.uniform(rng, 0.42, 0.52, n), canvas.uniform(rng, 0.17, 0.24, n)
-    reach = {"apart": large + small + canvas.uniform(rng, 0.12, 0.25, n), "touching": large + small - 0.02, "overlapping": large, "inside": canvas.uniform(rng, 0, 0.1, n), "at_rim": large - small}[kind]
+    reach = {
+        "apart": large + small + canvas.uniform(rng, 0.12, 0.25, n),
+        "touching": large + small - 0.02,
+        "overlapping": large,
+        "inside": canvas.uniform(rng, 0, 0.1, n),
+        "at_rim": large - small,
+    }[kind]
     angle = canvas.uniform(rng, 0, 2 * np.pi, n)
     cx, cy = -np.cos(angle) * reach * 0.45, -np.sin(angle) * reach * 0.45
     ring = np.abs(_at("disc", cx, cy, large / 0.85)) - 0.045
-    return canvas.cover(np.minimum(ring, np.abs(_at("disc", cx + np.cos(angle) * reach, cy + np.sin(angle) * reach, small / 0.85)) - 0.045))
+    return canvas.cover(
+        np.minimum(
+            ring, np.abs(_at("disc", cx + np.cos(angle) * reach, cy + np.sin(angle) * reach, small / 0.85)) - 0.045
+        )
+    )
 
 
 def _bigger(k: int, n: int, rng: Rng) -> Array:
@@ -54,7 +64,12 @@ def _bigger(k: int, n: int, rng: Rng) -> Array:
     y1, y2 = canvas.uniform(rng, -0.35, 0.35, n), canvas.uniform(rng, -0.35, 0.35, n)
     sides = []
     for cx, cy, size in ((-0.48, y1, base * np.sqrt(ratio)), (0.48, y2, base / np.sqrt(ratio))):
-        sides.append(np.select([pick == i for i in range(len(NAMES))], [_at(name, canvas.column(np.full(n, cx)), cy, size, tilt) for name in NAMES]))
+        sides.append(
+            np.select(
+                [pick == i for i in range(len(NAMES))],
+                [_at(name, canvas.column(np.full(n, cx)), cy, size, tilt) for name in NAMES],
+            )
+        )
     return canvas.cover(np.minimum(*sides))
 
 
@@ -77,7 +92,9 @@ def _same(kind: str, n: int, rng: Rng) -> Array:
     both = np.zeros((n, canvas.SIZE, canvas.SIZE), dtype=np.float32)
     for field, side in ((first, -0.5), (second, 0.5)):
         cy = canvas.uniform(rng, -0.3, 0.3, n)
-        both = both + canvas.sample(canvas.smoothstep(field * 1.5 + 0.5), (x - side) * 2.1 + 0 * y + 0 * cy, (y - cy) * 2.1 + 0 * x)
+        both = both + canvas.sample(
+            canvas.smoothstep(field * 1.5 + 0.5), (x - side) * 2.1 + 0 * y + 0 * cy, (y - cy) * 2.1 + 0 * x
+        )
     return np.clip(both, 0, 1)
 
 
@@ -90,7 +107,15 @@ def _between(kind: str, n: int, rng: Rng) -> Array:
     cy = canvas.uniform(rng, -0.3, 0.3, n)
     for i, place in enumerate(("left", "middle", "right")):
         cx = (i - 1) * far
-        d = np.minimum(d, _at("star" if place == kind else "disc", np.cos(angle) * cx, cy + np.sin(angle) * cx, size * (1.35 if place == kind else 1)))
+        d = np.minimum(
+            d,
+            _at(
+                "star" if place == kind else "disc",
+                np.cos(angle) * cx,
+                cy + np.sin(angle) * cx,
+                size * (1.35 if place == kind else 1),
+            ),
+        )
     return canvas.cover(d)
 
 
@@ -105,14 +130,31 @@ def _aligned(kind: str, n: int, rng: Rng) -> Array:
         spots = t * np.array(line[kind])[None, None] + rng.uniform(-0.2, 0.2, (n, 1, 2))
     elif kind == "triangle":
         a = rng.uniform(0, 6.3, (n, 1)) + np.array([[0, 2.1, 4.2]])
-        spots = np.concatenate([0.55 * np.stack([np.cos(a), np.sin(a)], -1), np.zeros((n, 1, 2))], 1) + rng.uniform(-0.15, 0.15, (n, 1, 2))
+        spots = np.concatenate([0.55 * np.stack([np.cos(a), np.sin(a)], -1), np.zeros((n, 1, 2))], 1) + rng.uniform(
+            -0.15, 0.15, (n, 1, 2)
+        )
     else:
         spots = canvas.scatter_cells(n, rng, 4, 3, 0.6)
     spots = spots + rng.normal(0, 0.035, (n, 4, 2))
-    return canvas.cover(canvas.union(n, 4, lambda i: _random_at(n, rng, canvas.column(spots[:, i, 0]), canvas.column(spots[:, i, 1]), canvas.uniform(rng, 0.12, 0.17, n))))
+    return canvas.cover(
+        canvas.union(
+            n,
+            4,
+            lambda i: _random_at(
+                n, rng, canvas.column(spots[:, i, 0]), canvas.column(spots[:, i, 1]), canvas.uniform(rng, 0.12, 0.17, n)
+            ),
+        )
+    )
 
 
-FRONTS = ["disc_before_square", "square_before_disc", "star_before_disc", "disc_before_star", "square_before_star", "star_before_square"]
+FRONTS = [
+    "disc_before_square",
+    "square_before_disc",
+    "star_before_disc",
+    "disc_before_star",
+    "square_before_star",
+    "star_before_square",
+]
 
 
 def _front(kind: str, n: int, rng: Rng) -> Array:
@@ -134,11 +176,29 @@ TASKS = family(
     "relation",
     "structured",
     [
-        ("side", "texture", "On which side of the square the disc lies.", ["right", "below", "left", "above"], by_class(_above, ["right", "below", "left", "above"])),
+        (
+            "side",
+            "texture",
+            "On which side of the square the disc lies.",
+            ["right", "below", "left", "above"],
+            by_class(_above, ["right", "below", "left", "above"]),
+        ),
         ("contact", "noise", "How two circles touch.", CONTACTS, by_class(_contact, CONTACTS)),
-        ("bigger", "lighting", "How the left figure's size compares.", ["half", "smaller", "equal", "larger", "double"], by_class(_bigger, range(5))),
+        (
+            "bigger",
+            "lighting",
+            "How the left figure's size compares.",
+            ["half", "smaller", "equal", "larger", "double"],
+            by_class(_bigger, range(5)),
+        ),
         ("same", "plain", "Whether two blobs are the same.", SAMES, by_class(_same, SAMES)),
-        ("between", "clutter", "Which of three is the star.", ["left", "middle", "right"], by_class(_between, ["left", "middle", "right"])),
+        (
+            "between",
+            "clutter",
+            "Which of three is the star.",
+            ["left", "middle", "right"],
+            by_class(_between, ["left", "middle", "right"]),
+        ),
         ("aligned", "blur", "How four figures are arranged.", ALIGNMENTS, by_class(_aligned, ALIGNMENTS)),
         ("front", "low_contrast", "Which figure lies in front of which.", FRONTS, by_class(_front, FRONTS)),
     ],

@@ -11,7 +11,15 @@ from thesis_rec.starter.tasks.shapes import FIGURES
 
 
 def _array(  # noqa: PLR0917
-    n: int, rng: Rng, side: int, odd: Array | int, common: str = "disc", other: str = "square", size: float = 0.62, bigger: float = 1.0, turned: float = 0.0
+    n: int,
+    rng: Rng,
+    side: int,
+    odd: Array | int,
+    common: str = "disc",
+    other: str = "square",
+    size: float = 0.62,
+    bigger: float = 1.0,
+    turned: float = 0.0,
 ) -> tuple[Array, Array]:
     """Coverage of the ordinary figures and of the odd one on a side x side board; odd < 0 means none."""
     x, y = canvas.grid()
@@ -39,7 +47,13 @@ def _tinted(ordinary: Array, special: Array, rng: Rng, same: bool) -> Array:
     hue = canvas.uniform(rng, 0, 1, n)
     if not same:
         figure = canvas.hsv(hue, canvas.uniform(rng, 0.5, 1, n), canvas.uniform(rng, 0.5, 1, n))
-    other = figure if same else canvas.hsv(hue + canvas.uniform(rng, 0.25, 0.75, n), canvas.uniform(rng, 0.5, 1, n), canvas.uniform(rng, 0.5, 1, n))
+    other = (
+        figure
+        if same
+        else canvas.hsv(
+            hue + canvas.uniform(rng, 0.25, 0.75, n), canvas.uniform(rng, 0.5, 1, n), canvas.uniform(rng, 0.5, 1, n)
+        )
+    )
     image: Array = np.broadcast_to(ground, (n, canvas.SIZE, canvas.SIZE, 3))
     return canvas.over(canvas.over(image, ordinary, figure), special, other)
 
@@ -68,8 +82,17 @@ def _feature(kind: str, n: int, rng: Rng) -> Array:
         ordinary, _ = _array(n, rng, 3, cell, "bar", "bar", 0.75)
         parts = (ordinary, ordinary * 0)
     else:
-        parts = _array(n, rng, 3, cell, "bar", "cross" if kind == "form" else "bar", 0.75,
-                       1.5 if kind == "size" else 1.0, np.pi / 2 if kind == "direction" else 0.0)
+        parts = _array(
+            n,
+            rng,
+            3,
+            cell,
+            "bar",
+            "cross" if kind == "form" else "bar",
+            0.75,
+            1.5 if kind == "size" else 1.0,
+            np.pi / 2 if kind == "direction" else 0.0,
+        )
     return _tinted(*parts, rng, kind != "colour")
 
 
@@ -109,8 +132,20 @@ TASKS = family(
         ("where_turned", "blur", "Where the odd direction is.", CELLS, by_class(_where_turned, range(9))),
         ("feature", "lighting", "By what one element is odd.", FEATURES, by_class(_feature, FEATURES)),
         ("what", "grey", "Which form the odd element has.", ODD, by_class(_what, ODD)),
-        ("count", "texture", "How often the target occurs.", ["absent", "once", "twice"], by_class(_present, ["absent", "once", "twice"])),
-        ("size", "clutter", "How large the odd disc is.", ["tiny", "smaller", "same", "larger", "huge"], by_class(_size, range(5))),
+        (
+            "count",
+            "texture",
+            "How often the target occurs.",
+            ["absent", "once", "twice"],
+            by_class(_present, ["absent", "once", "twice"]),
+        ),
+        (
+            "size",
+            "clutter",
+            "How large the odd disc is.",
+            ["tiny", "smaller", "same", "larger", "huge"],
+            by_class(_size, range(5)),
+        ),
         ("what_noisy", "low_contrast", "Which form the faint odd element has.", ODD, by_class(_what, ODD)),
     ],
 )

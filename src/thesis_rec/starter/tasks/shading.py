@@ -53,7 +53,9 @@ SOLIDS: dict[str, Solid] = {
     "capsule": _capsule,
     "slab": lambda x, y, z: _cube(x, y, z, (0.75, 0.75, 0.16)),
     "jack": _cross,
-    "disc_pair": lambda x, y, z: np.minimum(np.sqrt(x**2 + y**2 + (z - 0.45) ** 2), np.sqrt(x**2 + y**2 + (z + 0.45) ** 2)) - 0.42,
+    "disc_pair": lambda x, y, z: (
+        np.minimum(np.sqrt(x**2 + y**2 + (z - 0.45) ** 2), np.sqrt(x**2 + y**2 + (z + 0.45) ** 2)) - 0.42
+    ),
 }
 
 
@@ -69,7 +71,9 @@ def _turns(n: int, rng: Rng) -> Array:
     return np.array(rows).transpose(2, 0, 1).astype(np.float32)
 
 
-def _look(solid: Solid, n: int, rng: Rng, scale: tuple[float, float] = (0.7, 1.05), turn: Array | None = None) -> tuple[Array, Array]:
+def _look(
+    solid: Solid, n: int, rng: Rng, scale: tuple[float, float] = (0.7, 1.05), turn: Array | None = None
+) -> tuple[Array, Array]:
     """Coverage (n, 32, 32) and unit normals (n, 3, 32, 32) in the viewer's frame."""
     u, v, size = canvas.frame(n, rng, scale, 0.22, 0.0)
     turn = _turns(n, rng) if turn is None else turn
@@ -86,7 +90,10 @@ def _look(solid: Solid, n: int, rng: Rng, scale: tuple[float, float] = (0.7, 1.0
         depth = np.minimum(depth + d, 1.6)
     step = 0.02
     here = distance(u, v, depth)
-    normal = np.stack([distance(u + step, v, depth), distance(u, v + step, depth), distance(u, v, depth + step)], axis=1) - here[:, None]
+    normal = (
+        np.stack([distance(u + step, v, depth), distance(u, v + step, depth), distance(u, v, depth + step)], axis=1)
+        - here[:, None]
+    )
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-6
     return np.clip(1.2 - np.minimum(closest, here) * size / canvas.PIXEL * 1.4, 0, 1), normal
 
@@ -96,10 +103,14 @@ def _lamp(n: int, rng: Rng, azimuth: Array | None = None, elevation: Array | Non
     azimuth = rng.uniform(0, 2 * np.pi, n) if azimuth is None else azimuth
     elevation = rng.uniform(0.35, 1.0, n) if elevation is None else elevation
     flat = np.cos(elevation)
-    return np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), -np.sin(elevation)], axis=1)[:, :, None, None].astype(np.float32)
+    return np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), -np.sin(elevation)], axis=1)[
+        :, :, None, None
+    ].astype(np.float32)
 
 
-def _shade(cover: Array, normal: Array, lamp: Array, rng: Rng, gloss: Array | float = 0.3, tint: Array | None = None) -> Array:  # noqa: PLR0917
+def _shade(  # noqa: PLR0917
+    cover: Array, normal: Array, lamp: Array, rng: Rng, gloss: Array | float = 0.3, tint: Array | None = None
+) -> Array:
     n = len(cover)
     lambert = np.clip((normal * lamp).sum(1), 0, 1)
     half = lamp + np.array([0, 0, -1], dtype=np.float32)[None, :, None, None]
@@ -150,7 +161,7 @@ def _material(name: str, n: int, rng: Rng) -> Array:
         reflection = 0.5 + 0.5 * np.sin(normal[:, 1] * canvas.uniform(rng, 6, 10, n) + normal[:, 0] * 2)
         tint = tint * (0.3 + reflection[..., None])
     elif name == "striped":
-        u, v, _ = canvas.frame(n, rng, (0.2, 0.3), 0)
+        u, _, _ = canvas.frame(n, rng, (0.2, 0.3), 0)
         tint = np.where((np.sin(u * 4) > 0)[..., None], tint, canvas.colours(n, rng))
     elif name == "grainy":
         tint = tint * (1 + 0.3 * canvas.power_noise(n, rng, 0.3)[..., None])
@@ -168,9 +179,14 @@ def _relief(name: str, n: int, rng: Rng) -> Array:
     """Heights lit from above (a dent is a bump lit from below)."""
     u, v, _ = canvas.frame(n, rng, (0.45, 0.8), 0.3)
     height = {
-        "bump": lambda: np.exp(-(u**2 + v**2) * 2), "dent": lambda: -np.exp(-(u**2 + v**2) * 2), "ridge": lambda: np.exp(-(u**2) * 5),
-        "groove": lambda: -np.exp(-(u**2) * 5), "step": lambda: np.tanh(u * 4) * 0.5, "ripples": lambda: np.cos(np.hypot(u, v) * 7) * 0.25,
-        "saddle": lambda: u * v * 0.9, "rough": lambda: canvas.power_noise(n, rng, 1.4) * 0.16,
+        "bump": lambda: np.exp(-(u**2 + v**2) * 2),
+        "dent": lambda: -np.exp(-(u**2 + v**2) * 2),
+        "ridge": lambda: np.exp(-(u**2) * 5),
+        "groove": lambda: -np.exp(-(u**2) * 5),
+        "step": lambda: np.tanh(u * 4) * 0.5,
+        "ripples": lambda: np.cos(np.hypot(u, v) * 7) * 0.25,
+        "saddle": lambda: u * v * 0.9,
+        "rough": lambda: canvas.power_noise(n, rng, 1.4) * 0.16,
     }[name]()
     height = height * canvas.uniform(rng, 0.35, 0.6, n) + canvas.power_noise(n, rng, 1.5) * 0.02
     gy, gx = np.gradient(height, canvas.PIXEL, axis=(1, 2))
@@ -181,7 +197,7 @@ def _relief(name: str, n: int, rng: Rng) -> Array:
 
 
 def _count(k: int, n: int, rng: Rng) -> Array:
-    """k balls on a ground, each shaded and casting a soft shadow."""
+    """K balls on a ground, each shaded and casting a soft shadow."""
     x, y = canvas.grid()
     lamp = _lamp(n, rng, elevation=rng.uniform(0.4, 0.9, n))
     image: Array = np.broadcast_to(canvas.colours(n, rng, (0, 0.5), (0.4, 0.95)), (n, canvas.SIZE, canvas.SIZE, 3))
@@ -193,7 +209,11 @@ def _count(k: int, n: int, rng: Rng) -> Array:
         image = image * (1 - shadow[..., None])
         z = np.sqrt(np.clip(1 - u**2 - v**2, 0, 1))
         lambert = np.clip(u * lamp[:, 0] + v * lamp[:, 1] - z * lamp[:, 2], 0, 1)
-        image = canvas.over(image, canvas.cover((np.hypot(u, v) - 1) * r), canvas.colours(n, rng, (0, 0.9), (0.6, 1)) * (0.15 + 0.85 * lambert[..., None]))
+        image = canvas.over(
+            image,
+            canvas.cover((np.hypot(u, v) - 1) * r),
+            canvas.colours(n, rng, (0, 0.9), (0.6, 1)) * (0.15 + 0.85 * lambert[..., None]),
+        )
     return image
 
 
@@ -201,9 +221,18 @@ def _tilt(k: int, n: int, rng: Rng) -> Array:
     """A slab seen at growing tilt."""
     tilt, spin = (k + rng.uniform(0.1, 0.9, n)) * np.pi / 10, rng.uniform(0, 2 * np.pi, n)
     zero, one = np.zeros(n), np.ones(n)
-    lean = np.array([[one, zero, zero], [zero, np.cos(tilt), -np.sin(tilt)], [zero, np.sin(tilt), np.cos(tilt)]]).transpose(2, 0, 1)
-    turn = np.array([[np.cos(spin), -np.sin(spin), zero], [np.sin(spin), np.cos(spin), zero], [zero, zero, one]]).transpose(2, 0, 1)
-    cover, normal = _look(lambda x, y, z: np.maximum(np.hypot(x, y) - 0.85, np.abs(z) - 0.12), n, rng, turn=(lean @ turn).astype(np.float32))
+    lean = np.array(
+        [[one, zero, zero], [zero, np.cos(tilt), -np.sin(tilt)], [zero, np.sin(tilt), np.cos(tilt)]]
+    ).transpose(2, 0, 1)
+    turn = np.array(
+        [[np.cos(spin), -np.sin(spin), zero], [np.sin(spin), np.cos(spin), zero], [zero, zero, one]]
+    ).transpose(2, 0, 1)
+    cover, normal = _look(
+        lambda x, y, z: np.maximum(np.hypot(x, y) - 0.85, np.abs(z) - 0.12),
+        n,
+        rng,
+        turn=(lean @ turn).astype(np.float32),
+    )
     return _shade(cover, normal, _lamp(n, rng), rng)
 
 
@@ -212,12 +241,36 @@ TASKS = family(
     "natural",
     [
         ("solid", "plain", "Which solid is shown.", list(SOLIDS), by_class(_solid, list(SOLIDS))),
-        ("solid_textured", "clutter", "Which solid is shown among strokes.", list(SOLIDS), by_class(_solid, list(SOLIDS))),
-        ("azimuth", "noise", "From which side the light comes.", [f"{45 * k}_degrees" for k in range(8)], by_class(_azimuth, range(8))),
-        ("elevation", "blur", "How high the lamp stands.", [f"{18 * k + 9}_degrees" for k in range(5)], by_class(_elevation, range(5))),
+        (
+            "solid_textured",
+            "clutter",
+            "Which solid is shown among strokes.",
+            list(SOLIDS),
+            by_class(_solid, list(SOLIDS)),
+        ),
+        (
+            "azimuth",
+            "noise",
+            "From which side the light comes.",
+            [f"{45 * k}_degrees" for k in range(8)],
+            by_class(_azimuth, range(8)),
+        ),
+        (
+            "elevation",
+            "blur",
+            "How high the lamp stands.",
+            [f"{18 * k + 9}_degrees" for k in range(5)],
+            by_class(_elevation, range(5)),
+        ),
         ("material", "lighting", "What the solid is made of.", MATERIALS, by_class(_material, MATERIALS)),
         ("relief", "low_contrast", "Which relief the surface has.", RELIEFS, by_class(_relief, RELIEFS)),
-        ("balls", "occlusion", "How many balls lie there.", [f"{k}_balls" for k in range(1, 7)], by_class(_count, range(1, 7))),
+        (
+            "balls",
+            "occlusion",
+            "How many balls lie there.",
+            [f"{k}_balls" for k in range(1, 7)],
+            by_class(_count, range(1, 7)),
+        ),
         ("tilt", "grey", "How far the plate is tilted.", [f"tilt_{k}" for k in range(5)], by_class(_tilt, range(5))),
     ],
 )

@@ -60,7 +60,12 @@ FIGURES: dict[str, Figure] = {
 
 
 def _draw(  # noqa: PLR0917
-    figure: Figure, n: int, rng: Rng, outline: float = 0.0, scale: tuple[float, float] = (0.45, 0.85), turn: float = np.pi
+    figure: Figure,
+    n: int,
+    rng: Rng,
+    outline: float = 0.0,
+    scale: tuple[float, float] = (0.45, 0.85),
+    turn: float = np.pi,
 ) -> Array:
     u, v, size = canvas.frame(n, rng, scale, 0.3, turn, 1.35)
     distance = figure(u, v) * size
@@ -113,17 +118,48 @@ TASKS = family(
     [
         ("filled", "plain", "Which filled figure is shown.", ALL, figures(ALL)),
         ("outline", "clutter", "Which figure's outline is shown, among strokes.", TEN, figures(TEN, 0.06)),
-        ("sides", "noise", "How many sides the polygon has.", [f"{k}_sides" for k in range(3, 9)],
-         by_class(_sides, [3, 4, 5, 6, 7, 8])),
-        ("tips", "blur", "How many tips the star has.", [f"{k}_tips" for k in range(3, 10)],
-         by_class(_tips, [3, 4, 5, 6, 7, 8, 9])),
-        ("stretch", "lighting", "How elongated the figure is.", [f"ratio_{r}" for r in ("1.0", "1.4", "1.9", "2.6", "3.6", "5.0")],
-         by_class(_stretched, [1.0, 1.4, 1.9, 2.6, 3.6, 5.0])),
+        (
+            "sides",
+            "noise",
+            "How many sides the polygon has.",
+            [f"{k}_sides" for k in range(3, 9)],
+            by_class(_sides, [3, 4, 5, 6, 7, 8]),
+        ),
+        (
+            "tips",
+            "blur",
+            "How many tips the star has.",
+            [f"{k}_tips" for k in range(3, 10)],
+            by_class(_tips, [3, 4, 5, 6, 7, 8, 9]),
+        ),
+        (
+            "stretch",
+            "lighting",
+            "How elongated the figure is.",
+            [f"ratio_{r}" for r in ("1.0", "1.4", "1.9", "2.6", "3.6", "5.0")],
+            by_class(_stretched, [1.0, 1.4, 1.9, 2.6, 3.6, 5.0]),
+        ),
         ("small", "texture", "Which small figure lies on a textured ground.", TEN, figures(TEN, scale=(0.28, 0.4))),
-        ("occluded", "occlusion", "Which partly covered figure is shown.", ALL[:12], figures(ALL[:12], scale=(0.6, 0.9))),
-        ("roundness", "low_contrast", "How round or square the figure is.",
-         ["astroid", "diamond", "bulged_diamond", "ellipse", "squircle", "square"],
-         by_class(_superellipse, [0.65, 1.0, 1.4, 2.0, 3.2, 9.0])),
-        ("nested", "grey", "Which figure stands inside which frame.", [f"{b}_in_{a}" for a, b in NESTS], by_class(_pair, NESTS)),
+        (
+            "occluded",
+            "occlusion",
+            "Which partly covered figure is shown.",
+            ALL[:12],
+            figures(ALL[:12], scale=(0.6, 0.9)),
+        ),
+        (
+            "roundness",
+            "low_contrast",
+            "How round or square the figure is.",
+            ["astroid", "diamond", "bulged_diamond", "ellipse", "squircle", "square"],
+            by_class(_superellipse, [0.65, 1.0, 1.4, 2.0, 3.2, 9.0]),
+        ),
+        (
+            "nested",
+            "grey",
+            "Which figure stands inside which frame.",
+            [f"{b}_in_{a}" for a, b in NESTS],
+            by_class(_pair, NESTS),
+        ),
     ],
 )

@@ -12,19 +12,41 @@ from thesis_rec.starter.tasks.scenes import _any_ground
 from thesis_rec.starter.tasks.shapes import FIGURES
 from thesis_rec.starter.tasks.strokes import ALPHABETS, _skeleton
 
-RED, BLUE, YELLOW, GREEN, WHITE, BLACK, ORANGE, BROWN = (0.99, 0.85, 0.8), (0.6, 0.85, 0.7), (0.14, 0.9, 0.95), (0.38, 0.8, 0.5), (0.0, 0.0, 0.95), (0.0, 0.0, 0.08), (0.07, 0.9, 0.95), (0.06, 0.6, 0.4)
+RED, BLUE, YELLOW, GREEN, WHITE, BLACK, ORANGE, BROWN = (
+    (0.99, 0.85, 0.8),
+    (0.6, 0.85, 0.7),
+    (0.14, 0.9, 0.95),
+    (0.38, 0.8, 0.5),
+    (0.0, 0.0, 0.95),
+    (0.0, 0.0, 0.08),
+    (0.07, 0.9, 0.95),
+    (0.06, 0.6, 0.4),
+)
 Plate = tuple[str, tuple[float, float, float], tuple[float, float, float], float]
 PLATES: dict[str, Plate] = {
-    "red_ring": ("disc", WHITE, RED, 0.2), "blue_disc": ("disc", BLUE, WHITE, 0.06), "warning": ("triangle", WHITE, RED, 0.17), "yield": ("flipped", WHITE, RED, 0.2),
-    "diamond": ("diamond", YELLOW, WHITE, 0.12), "stop": ("octagon", RED, WHITE, 0.06), "blue_square": ("square", BLUE, WHITE, 0.05), "green_square": ("square", GREEN, WHITE, 0.06),
-    "end_disc": ("disc", WHITE, BLACK, 0.05), "roadworks": ("diamond", ORANGE, BLACK, 0.07), "brown_square": ("square", BROWN, WHITE, 0.06), "yellow_triangle": ("triangle", YELLOW, BLACK, 0.12),
+    "red_ring": ("disc", WHITE, RED, 0.2),
+    "blue_disc": ("disc", BLUE, WHITE, 0.06),
+    "warning": ("triangle", WHITE, RED, 0.17),
+    "yield": ("flipped", WHITE, RED, 0.2),
+    "diamond": ("diamond", YELLOW, WHITE, 0.12),
+    "stop": ("octagon", RED, WHITE, 0.06),
+    "blue_square": ("square", BLUE, WHITE, 0.05),
+    "green_square": ("square", GREEN, WHITE, 0.06),
+    "end_disc": ("disc", WHITE, BLACK, 0.05),
+    "roadworks": ("diamond", ORANGE, BLACK, 0.07),
+    "brown_square": ("square", BROWN, WHITE, 0.06),
+    "yellow_triangle": ("triangle", YELLOW, BLACK, 0.12),
 }
 
 
 def _ink(colour: tuple[float, float, float], n: int, rng: Rng) -> Array:
     """A paint, faded and lit differently on every sign."""
     hue, saturation, value = colour
-    return canvas.hsv(hue + canvas.uniform(rng, -0.025, 0.025, n), saturation * canvas.uniform(rng, 0.7, 1, n), value * canvas.uniform(rng, 0.55, 1.05, n) + canvas.uniform(rng, 0, 0.06, n))
+    return canvas.hsv(
+        hue + canvas.uniform(rng, -0.025, 0.025, n),
+        saturation * canvas.uniform(rng, 0.7, 1, n),
+        value * canvas.uniform(rng, 0.55, 1.05, n) + canvas.uniform(rng, 0, 0.06, n),
+    )
 
 
 def _plate(plate: str, n: int, rng: Rng, turn: float = 0.15) -> tuple[Array, Array, Array]:
@@ -33,8 +55,12 @@ def _plate(plate: str, n: int, rng: Rng, turn: float = 0.15) -> tuple[Array, Arr
     u, v, size = canvas.frame(n, rng, (0.65, 0.92), 0.15, turn, 1.3)
     u = u + v * canvas.uniform(rng, -0.15, 0.15, n)
     distance = {
-        "disc": lambda: canvas.disc(u, v, 0.95), "triangle": lambda: canvas.polygon(u, v - 0.2, 3, 1.15), "flipped": lambda: canvas.polygon(u, -v - 0.2, 3, 1.15),
-        "diamond": lambda: (np.abs(u) + np.abs(v) - 1.02) * 0.707, "octagon": lambda: canvas.polygon(*canvas.rotate(u, v, np.pi / 8), 8), "square": lambda: canvas.box(u, v, 0.82, 0.82),
+        "disc": lambda: canvas.disc(u, v, 0.95),
+        "triangle": lambda: canvas.polygon(u, v - 0.2, 3, 1.15),
+        "flipped": lambda: canvas.polygon(u, -v - 0.2, 3, 1.15),
+        "diamond": lambda: (np.abs(u) + np.abs(v) - 1.02) * 0.707,
+        "octagon": lambda: canvas.polygon(*canvas.rotate(u, v, np.pi / 8), 8),
+        "square": lambda: canvas.box(u, v, 0.82, 0.82),
     }[shape]()
     light = canvas.uniform(rng, 0.55, 1.1, n)[..., None]
     image = _any_ground(n, rng) * light
@@ -109,14 +135,54 @@ TASKS = family(
     "structured",
     [
         ("plate", "plain", "Which kind of plate it is.", list(PLATES), by_class(_any_plate, list(PLATES))),
-        ("plate_grey", "grey", "Which kind of plate it is, without colour.", list(PLATES), by_class(_any_plate, list(PLATES))),
-        ("speed", "blur", "Which speed the red ring allows.", [f"speed_{s}" for s in SPEEDS], by_class(_number, SPEEDS)),
-        ("warning", "lighting", "What the triangle warns of.",
-         ["danger", "question", "ahead", "lightning", "poison", "ice", "radiation", "wheelchair"], by_class(lambda t, n, rng: _text("warning", t, n, rng), WARNINGS)),
-        ("direction", "occlusion", "Which way the blue disc sends.", ["right", "down_right", "down", "down_left", "left", "up_left", "up", "up_right"], by_class(_arrow, range(8))),
-        ("picture", "noise", "Which picture the square shows.", PICTURES, by_class(lambda t, n, rng: _doodle("blue_square", t, n, rng), PICTURES)),
-        ("combination", "clutter", "Which plate with which mark it is.", [f"{p}_{k}" for p, _, k in [(p, t, "phu3"["PH↑3".index(t)]) for p, t in COMBINATIONS]],
-         by_class(lambda c, n, rng: _text(c[0], c[1], n, rng), COMBINATIONS)),
-        ("house_number", "low_contrast", "Which digit stands in the middle of the wall's number.", [f"digit_{d}" for d in DIGITS], by_class(_house_number, DIGITS)),
+        (
+            "plate_grey",
+            "grey",
+            "Which kind of plate it is, without colour.",
+            list(PLATES),
+            by_class(_any_plate, list(PLATES)),
+        ),
+        (
+            "speed",
+            "blur",
+            "Which speed the red ring allows.",
+            [f"speed_{s}" for s in SPEEDS],
+            by_class(_number, SPEEDS),
+        ),
+        (
+            "warning",
+            "lighting",
+            "What the triangle warns of.",
+            ["danger", "question", "ahead", "lightning", "poison", "ice", "radiation", "wheelchair"],
+            by_class(lambda t, n, rng: _text("warning", t, n, rng), WARNINGS),
+        ),
+        (
+            "direction",
+            "occlusion",
+            "Which way the blue disc sends.",
+            ["right", "down_right", "down", "down_left", "left", "up_left", "up", "up_right"],
+            by_class(_arrow, range(8)),
+        ),
+        (
+            "picture",
+            "noise",
+            "Which picture the square shows.",
+            PICTURES,
+            by_class(lambda t, n, rng: _doodle("blue_square", t, n, rng), PICTURES),
+        ),
+        (
+            "combination",
+            "clutter",
+            "Which plate with which mark it is.",
+            [f"{p}_{k}" for p, _, k in [(p, t, "phu3"["PH↑3".index(t)]) for p, t in COMBINATIONS]],
+            by_class(lambda c, n, rng: _text(c[0], c[1], n, rng), COMBINATIONS),
+        ),
+        (
+            "house_number",
+            "low_contrast",
+            "Which digit stands in the middle of the wall's number.",
+            [f"digit_{d}" for d in DIGITS],
+            by_class(_house_number, DIGITS),
+        ),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -45,10 +45,18 @@ LETTERS = {
     "y": "2,1 5,5 / 8,1 5,6 3,10",
 }
 CAPITALS = {
-    "A": "1,10 5,0 9,10 / 3,6 7,6", "B": "2,0 2,10 / 2,0 7,1 7,4 2,5 8,6 8,9 2,10", "C": "8,2 5,0 2,3 2,7 5,10 8,8",
-    "E": "8,0 2,0 2,10 8,10 / 2,5 6,5", "F": "8,0 2,0 2,10 / 2,5 6,5", "G": "8,2 5,0 2,3 2,7 5,10 8,8 8,6 5,6",
-    "H": "2,0 2,10 / 8,0 8,10 / 2,5 8,5", "K": "2,0 2,10 / 8,0 2,6 / 4,5 8,10", "M": "1,10 2,0 5,7 8,0 9,10",
-    "R": "2,10 2,0 7,1 7,4 2,5 / 4,5 8,10", "S": "8,1 4,0 2,2 5,5 8,8 5,10 2,9", "X": "2,0 8,10 / 8,0 2,10",
+    "A": "1,10 5,0 9,10 / 3,6 7,6",
+    "B": "2,0 2,10 / 2,0 7,1 7,4 2,5 8,6 8,9 2,10",
+    "C": "8,2 5,0 2,3 2,7 5,10 8,8",
+    "E": "8,0 2,0 2,10 8,10 / 2,5 6,5",
+    "F": "8,0 2,0 2,10 / 2,5 6,5",
+    "G": "8,2 5,0 2,3 2,7 5,10 8,8 8,6 5,6",
+    "H": "2,0 2,10 / 8,0 8,10 / 2,5 8,5",
+    "K": "2,0 2,10 / 8,0 2,6 / 4,5 8,10",
+    "M": "1,10 2,0 5,7 8,0 9,10",
+    "R": "2,10 2,0 7,1 7,4 2,5 / 4,5 8,10",
+    "S": "8,1 4,0 2,2 5,5 8,8 5,10 2,9",
+    "X": "2,0 8,10 / 8,0 2,10",
 }
 DOODLES = {
     "house": "1,10 1,4 5,0 9,4 9,10 1,10 / 4,10 4,7 6,7 6,10",
@@ -68,7 +76,7 @@ STRAIGHT = {"house", "boat", "bolt", "mug", "tree"}
 ALPHABETS = {"digits": DIGITS, "letters": LETTERS, "capitals": CAPITALS, "doodles": DOODLES}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _skeleton(alphabet: str, name: str) -> tuple[tuple[tuple[float, float], ...], ...]:
     """Strokes of a sign, in -1..1."""
     strokes = []
@@ -91,8 +99,15 @@ def _smooth(points: Array, n_points: int) -> Array:
 
 
 def write(  # noqa: PLR0917
-    alphabet: str, name: str, n: int, rng: Rng, hand: float = 0.13, pen: tuple[float, float] = (0.05, 0.12),
-    scale: tuple[float, float] = (0.55, 0.85), shift: float = 0.2, turn: float = 0.25,
+    alphabet: str,
+    name: str,
+    n: int,
+    rng: Rng,
+    hand: float = 0.13,
+    pen: tuple[float, float] = (0.05, 0.12),
+    scale: tuple[float, float] = (0.55, 0.85),
+    shift: float = 0.2,
+    turn: float = 0.25,
 ) -> Array:
     """Write a sign n times.
 
@@ -118,10 +133,7 @@ def write(  # noqa: PLR0917
     for stroke in _skeleton(alphabet, name):
         points = np.array(stroke)[None] + rng.normal(0, hand, (n, len(stroke), 2)) * 0.75
         points = points + bend * np.sin(points[..., ::-1] * 2.2)
-        if name in STRAIGHT:
-            curve = points
-        else:
-            curve = _smooth(points, max(6, int(POINTS * len(stroke) / 9)))
+        curve = points if name in STRAIGHT else _smooth(points, max(6, int(POINTS * len(stroke) / 9)))
         best = np.minimum(best, canvas.polyline(u, v, curve))
     return canvas.cover(best * size - canvas.uniform(rng, *pen, n), canvas.uniform(rng, 1, 1.8, n))
 
@@ -147,13 +159,31 @@ TASKS = family(
     "structured",
     [
         ("digits", "plain", "Which hand-drawn digit it is.", list(DIGITS), signs("digits")),
-        ("digits_bold", "blur", "Which digit is written with a broad pen.", list(DIGITS), signs("digits", pen=(0.12, 0.2))),
+        (
+            "digits_bold",
+            "blur",
+            "Which digit is written with a broad pen.",
+            list(DIGITS),
+            signs("digits", pen=(0.12, 0.2)),
+        ),
         ("digits_textured", "texture", "Which digit is written on a texture.", list(DIGITS), signs("digits")),
         ("letters", "grey", "Which small letter is written.", list(LETTERS), signs("letters")),
-        ("letters_struck", "clutter", "Which small letter is written, among strokes.", list(LETTERS)[:10], signs("letters", hand=0.16)),
+        (
+            "letters_struck",
+            "clutter",
+            "Which small letter is written, among strokes.",
+            list(LETTERS)[:10],
+            signs("letters", hand=0.16),
+        ),
         ("capitals", "noise", "Which capital is written.", list(CAPITALS), signs("capitals")),
         ("doodles", "lighting", "Which doodle is drawn.", list(DOODLES), signs("doodles", hand=0.1, scale=(0.6, 0.9))),
-        ("doodles_hidden", "occlusion", "Which partly covered doodle is drawn.", list(DOODLES), signs("doodles", hand=0.12, scale=(0.6, 0.9))),
+        (
+            "doodles_hidden",
+            "occlusion",
+            "Which partly covered doodle is drawn.",
+            list(DOODLES),
+            signs("doodles", hand=0.12, scale=(0.6, 0.9)),
+        ),
         ("pen", "low_contrast", "How broad the pen is.", [f"width_{k}" for k in range(5)], by_class(_pen, range(5))),
     ],
 )

@@ -67,7 +67,9 @@ def with_clutter(image: Array, rng: Rng, colour: Array, pieces: int) -> Array:
         cx, cy = canvas.uniform(rng, -1, 1, n), canvas.uniform(rng, -1, 1, n)
         angle, length = canvas.uniform(rng, 0, np.pi, n), canvas.uniform(rng, 0.0, 0.35, n)
         dx, dy = np.cos(angle) * length, np.sin(angle) * length
-        mask = canvas.cover(canvas.segment(x, y, cx - dx, cy - dy, cx + dx, cy + dy) - canvas.uniform(rng, 0.02, 0.06, n))
+        mask = canvas.cover(
+            canvas.segment(x, y, cx - dx, cy - dy, cx + dx, cy + dy) - canvas.uniform(rng, 0.02, 0.06, n)
+        )
         ink = colour if k % 2 else canvas.colours(n, rng)
         image = canvas.over(image, mask, ink)
     return image
@@ -118,7 +120,7 @@ def finish(image: Array, style: str, rng: Rng) -> Array:
     elif style == "lighting":
         angle = canvas.uniform(rng, 0, 2 * np.pi, n)
         ramp = np.cos(angle) * x + np.sin(angle) * y
-        spot = np.exp(-canvas.disc(x - canvas.uniform(rng, -1, 1, n), y - canvas.uniform(rng, -1, 1, n), 0) ** 2 * 2)
+        spot = np.exp(-(canvas.disc(x - canvas.uniform(rng, -1, 1, n), y - canvas.uniform(rng, -1, 1, n), 0) ** 2) * 2)
         light = 0.75 + ramp * canvas.uniform(rng, 0.3, 0.6, n) + spot * canvas.uniform(rng, 0, 0.4, n)
         image = image * np.clip(light, 0.08, None)[..., None]
     elif style == "noise":

@@ -35,7 +35,12 @@ def _rotation(order: int, n: int, rng: Rng, mirrored: bool = False) -> Array:
     field = np.zeros(u.shape, dtype=np.float32)
     for k in (1, 2, 3):
         phase = 0.0 if mirrored else canvas.uniform(rng, 0, 2 * np.pi, n) + rho * canvas.uniform(rng, -4, 4, n)
-        field = field + np.cos(k * order * angle + phase) * np.cos(rho * canvas.uniform(rng, 2, 9, n) + canvas.uniform(rng, 0, 6.3, n)) / k**0.7
+        field = (
+            field
+            + np.cos(k * order * angle + phase)
+            * np.cos(rho * canvas.uniform(rng, 2, 9, n) + canvas.uniform(rng, 0, 6.3, n))
+            / k**0.7
+        )
     return canvas.smoothstep(field * canvas.uniform(rng, 0.7, 1.5, n) + 0.5) * canvas.cover(rho - 0.95)
 
 
@@ -73,7 +78,7 @@ def _frieze(group: str, n: int, rng: Rng) -> Array:
     """The seven frieze groups: strips that repeat along x."""
     u, v = _centre(n, rng, 0.3)
     u, v = canvas.rotate(u, v, canvas.uniform(rng, -0.12, 0.12, n))
-    width = canvas.uniform(rng, 0.5, 0.7, n)
+    width = canvas.uniform(rng, 0.65, 0.9, n)
     t = np.mod(u / width, 1)
     w = v
     if group == "p11g":
@@ -92,7 +97,7 @@ def _frieze(group: str, n: int, rng: Rng) -> Array:
     elif group == "p2mm":
         t, w = np.abs(t - 0.5), np.abs(v)
     strip = canvas.cover(np.abs(v) - 0.62)
-    return canvas.sample(_motif(n, rng, 48, 6), (t - 0.5) * 1.5, w * 0.8) * strip
+    return canvas.sample(_motif(n, rng, 48, 4), (t - 0.5) * 1.1, w * 0.7) * strip
 
 
 WALLPAPERS = ["p1", "p2", "pm", "pg", "pmm", "p4", "p4m", "p3"]
@@ -124,7 +129,13 @@ def _wallpaper(group: str, n: int, rng: Rng) -> Array:
             # Waves on a hexagonal lattice, turned by thirds.
             s = np.sqrt(3) / 2
             p, q = u, (u * 0.5 + v) / s * 0.5
-            orbit = [(p, q)] + [(np.cos(a) * u - np.sin(a) * v, ((np.cos(a) * u - np.sin(a) * v) * 0.5 + np.sin(a) * u + np.cos(a) * v) / s * 0.5) for a in (2 * np.pi / 3, 4 * np.pi / 3)]
+            orbit = [(p, q)] + [
+                (
+                    np.cos(a) * u - np.sin(a) * v,
+                    ((np.cos(a) * u - np.sin(a) * v) * 0.5 + np.sin(a) * u + np.cos(a) * v) / s * 0.5,
+                )
+                for a in (2 * np.pi / 3, 4 * np.pi / 3)
+            ]
         waves = waves + sum(wave(p, q) for p, q in orbit)
     return canvas.smoothstep(canvas.standardise(waves) * 0.6 + 0.5)
 
@@ -137,7 +148,11 @@ def _broken(k: int, n: int, rng: Rng) -> Array:
     whole = canvas.sample(motif, np.abs(u) * 0.8, v * 0.8)
     other = canvas.sample(_motif(n, rng, 48, 4), u * 0.8, v * 0.8)
     share = [0.0, 0.25, 0.5, 1.0][k]
-    region = canvas.smoothstep((share * 2 - 1 - v * canvas.column(rng.integers(0, 2, n) * 2 - 1)) * 4 + 0.5) if 0 < share < 1 else np.full_like(whole, share)
+    region = (
+        canvas.smoothstep((share * 2 - 1 - v * canvas.column(rng.integers(0, 2, n) * 2 - 1)) * 4 + 0.5)
+        if 0 < share < 1
+        else np.full_like(whole, share)
+    )
     return np.where(u > 0, whole * (1 - region) + other * region, whole)
 
 
@@ -146,12 +161,36 @@ TASKS = family(
     "symmetry",
     "structured",
     [
-        ("mirror_axis", "lighting", "Along which axis the pattern is mirrored.", [f"{k * 30}_degrees" for k in range(6)], by_class(_mirror, range(6))),
-        ("rotation", "plain", "Of which order the rotational symmetry is.", [f"order_{k}" for k in ORDERS], by_class(_rotation, ORDERS)),
-        ("kaleidoscope", "noise", "Of which order the kaleidoscope is.", [f"order_{k}" for k in ORDERS], by_class(lambda k, n, rng: _rotation(k, n, rng, True), ORDERS)),
+        (
+            "mirror_axis",
+            "lighting",
+            "Along which axis the pattern is mirrored.",
+            [f"{k * 30}_degrees" for k in range(6)],
+            by_class(_mirror, range(6)),
+        ),
+        (
+            "rotation",
+            "plain",
+            "Of which order the rotational symmetry is.",
+            [f"order_{k}" for k in ORDERS],
+            by_class(_rotation, ORDERS),
+        ),
+        (
+            "kaleidoscope",
+            "noise",
+            "Of which order the kaleidoscope is.",
+            [f"order_{k}" for k in ORDERS],
+            by_class(lambda k, n, rng: _rotation(k, n, rng, True), ORDERS),
+        ),
         ("kind", "grey", "Which symmetry the pattern has.", KINDS, by_class(_kind, KINDS)),
         ("frieze", "plain", "Which frieze group it is.", FRIEZES, by_class(_frieze, FRIEZES)),
         ("wallpaper", "blur", "Which wallpaper group it is.", WALLPAPERS, by_class(_wallpaper, WALLPAPERS)),
-        ("broken", "low_contrast", "How far the mirror symmetry is broken.", ["whole", "quarter", "half", "broken"], by_class(_broken, range(4))),
+        (
+            "broken",
+            "low_contrast",
+            "How far the mirror symmetry is broken.",
+            ["whole", "quarter", "half", "broken"],
+            by_class(_broken, range(4)),
+        ),
     ],
 )

@@ -17,7 +17,13 @@ def _wobbly(n: int, rng: Rng, points: int, radius: float = 0.7, wobble: float = 
     return np.stack([r * np.cos(t), r * np.sin(t)], -1)
 
 
-def _line(n: int, rng: Rng, points: Array, pen: tuple[float, float] = (0.045, 0.085), scale: tuple[float, float] = (0.85, 1.05)) -> Array:
+def _line(
+    n: int,
+    rng: Rng,
+    points: Array,
+    pen: tuple[float, float] = (0.045, 0.085),
+    scale: tuple[float, float] = (0.85, 1.05),
+) -> Array:
     u, v, size = canvas.frame(n, rng, scale, 0.12)
     return canvas.cover(canvas.polyline(u, v, points) * size - canvas.uniform(rng, *pen, n))
 
@@ -25,17 +31,27 @@ def _line(n: int, rng: Rng, points: Array, pen: tuple[float, float] = (0.045, 0.
 def _holes(k: int, n: int, rng: Rng) -> Array:
     u, v, size = canvas.frame(n, rng, (0.85, 1.0), 0.08)
     angle = np.arctan2(v, u)
-    edge = 0.85 * (1 + 0.08 * np.cos(2 * angle + canvas.uniform(rng, 0, 6, n)) + 0.06 * np.cos(3 * angle + canvas.uniform(rng, 0, 6, n)))
+    edge = 0.85 * (
+        1
+        + 0.08 * np.cos(2 * angle + canvas.uniform(rng, 0, 6, n))
+        + 0.06 * np.cos(3 * angle + canvas.uniform(rng, 0, 6, n))
+    )
     body = np.hypot(u, v) - edge
     if k:
         spots = canvas.scatter_cells(n, rng, k, 3, 0.3) * 0.68
-        holes = canvas.union(n, k, lambda i: canvas.disc(u - canvas.column(spots[:, i, 0]), v - canvas.column(spots[:, i, 1]), canvas.uniform(rng, 0.1, 0.17, n)))
+        holes = canvas.union(
+            n,
+            k,
+            lambda i: canvas.disc(
+                u - canvas.column(spots[:, i, 0]), v - canvas.column(spots[:, i, 1]), canvas.uniform(rng, 0.1, 0.17, n)
+            ),
+        )
         body = np.maximum(body, -holes)
     return canvas.cover(body * size)
 
 
 def _parts(k: int, n: int, rng: Rng) -> Array:
-    """k blobs, each a short thick worm."""
+    """K blobs, each a short thick worm."""
     x, y = canvas.grid()
     spots = canvas.scatter_cells(n, rng, k, 3, 0.2)
 
@@ -70,7 +86,14 @@ def _closed(kind: str, n: int, rng: Rng) -> Array:
         return _line(n, rng, np.stack([(0.12 + 0.75 * t) * np.cos(a), (0.12 + 0.75 * t) * np.sin(a)], -1))
     if kind == "wave":
         t = np.linspace(-0.9, 0.9, 28)[None]
-        return _line(n, rng, np.stack([np.broadcast_to(t, (n, 28)), 0.35 * np.sin(t * rng.uniform(4, 7, (n, 1)) + rng.uniform(0, 6, (n, 1)))], -1))
+        return _line(
+            n,
+            rng,
+            np.stack(
+                [np.broadcast_to(t, (n, 28)), 0.35 * np.sin(t * rng.uniform(4, 7, (n, 1)) + rng.uniform(0, 6, (n, 1)))],
+                -1,
+            ),
+        )
     span = {"closed": 1.0, "small_gap": 0.88, "large_gap": 0.68, "arc": 0.4}[kind]
     return _line(n, rng, _wobbly(n, rng, 30, 0.72, 0.15, span))
 
@@ -80,11 +103,17 @@ def _inside(kind: str, n: int, rng: Rng) -> Array:
     points = _wobbly(n, rng, 36, 0.62, 0.3)
     which = rng.integers(0, 36, n)
     on = points[np.arange(n), which]
-    reach = {"inside": 0.45, "on": 1.0, "outside": 1.55}[kind] * rng.uniform(0.92, 1.08, (n, 1)) if kind != "inside" else rng.uniform(0.0, 0.6, (n, 1))
+    reach = (
+        {"inside": 0.45, "on": 1.0, "outside": 1.55}[kind] * rng.uniform(0.92, 1.08, (n, 1))
+        if kind != "inside"
+        else rng.uniform(0.0, 0.6, (n, 1))
+    )
     dot = on * reach
     x, y = canvas.grid()
     curve = canvas.polyline(x, y, points) - canvas.uniform(rng, 0.03, 0.06, n)
-    return canvas.cover(np.minimum(curve, canvas.disc(x - canvas.column(dot[:, 0]), y - canvas.column(dot[:, 1]), 0.13)))
+    return canvas.cover(
+        np.minimum(curve, canvas.disc(x - canvas.column(dot[:, 0]), y - canvas.column(dot[:, 1]), 0.13))
+    )
 
 
 def _petals(k: int, n: int, rng: Rng) -> Array:
@@ -95,7 +124,9 @@ def _petals(k: int, n: int, rng: Rng) -> Array:
 
 def _links(kind: str, n: int, rng: Rng) -> Array:
     u, v, size = canvas.frame(n, rng, (0.75, 0.95), 0.12)
-    gap = {"apart": 1.0, "touching": 0.78, "linked": 0.45, "nested": 0.12, "three_apart": 0.95, "three_linked": 0.5}[kind]
+    gap = {"apart": 1.0, "touching": 0.78, "linked": 0.45, "nested": 0.12, "three_apart": 0.95, "three_linked": 0.5}[
+        kind
+    ]
     r = canvas.uniform(rng, 0.36, 0.4, n)
     if kind.startswith("three"):
         spots = [(gap * 0.62 * np.cos(a), gap * 0.62 * np.sin(a)) for a in (0.0, 2.1, 4.2)]
@@ -128,14 +159,56 @@ TASKS = family(
     "topology",
     "structured",
     [
-        ("holes", "plain", "How many holes the blob has.", [f"{k}_holes" for k in range(6)], by_class(_holes, range(6))),
-        ("holes_noisy", "noise", "How many holes the blob has, under noise.", [f"{k}_holes" for k in range(6)], by_class(_holes, range(6))),
-        ("parts", "texture", "Of how many parts the figure is.", [f"{k}_parts" for k in range(1, 7)], by_class(_parts, range(1, 7))),
-        ("loops", "grey", "How many inner loops the curve makes.", [f"{k}_loops" for k in range(6)], by_class(_crossings, range(6))),
+        (
+            "holes",
+            "plain",
+            "How many holes the blob has.",
+            [f"{k}_holes" for k in range(6)],
+            by_class(_holes, range(6)),
+        ),
+        (
+            "holes_noisy",
+            "noise",
+            "How many holes the blob has, under noise.",
+            [f"{k}_holes" for k in range(6)],
+            by_class(_holes, range(6)),
+        ),
+        (
+            "parts",
+            "texture",
+            "Of how many parts the figure is.",
+            [f"{k}_parts" for k in range(1, 7)],
+            by_class(_parts, range(1, 7)),
+        ),
+        (
+            "loops",
+            "grey",
+            "How many inner loops the curve makes.",
+            [f"{k}_loops" for k in range(6)],
+            by_class(_crossings, range(6)),
+        ),
         ("closed", "clutter", "Whether and how the curve closes.", OPEN, by_class(_closed, OPEN)),
-        ("inside", "lighting", "Whether the dot lies inside the curve.", ["inside", "on", "outside"] , by_class(_inside, ["inside", "on", "outside"])),
-        ("petals", "blur", "How many petals the rose has.", [f"{k}_petals" for k in range(2, 8)], by_class(_petals, range(2, 8))),
+        (
+            "inside",
+            "lighting",
+            "Whether the dot lies inside the curve.",
+            ["inside", "on", "outside"],
+            by_class(_inside, ["inside", "on", "outside"]),
+        ),
+        (
+            "petals",
+            "blur",
+            "How many petals the rose has.",
+            [f"{k}_petals" for k in range(2, 8)],
+            by_class(_petals, range(2, 8)),
+        ),
         ("links", "low_contrast", "How the rings hang together.", LINKS, by_class(_links, LINKS)),
-        ("branches", "occlusion", "How many arms meet.", [f"{k}_arms" for k in range(2, 8)], by_class(_branches, range(2, 8))),
+        (
+            "branches",
+            "occlusion",
+            "How many arms meet.",
+            [f"{k}_arms" for k in range(2, 8)],
+            by_class(_branches, range(2, 8)),
+        ),
     ],
 )

@@ -64,8 +64,12 @@ def _evolve(  # noqa: PLR0917
 
 
 REGIMES = {
-    "stripes": (0.0, 0.5, 26), "spots": (1.4, 0.25, 26), "holes": (-1.4, 0.25, 26), "spots_and_stripes": (0.55, 0.35, 26),
-    "holes_and_stripes": (-0.55, 0.35, 26), "onset": (0.0, 0.1, 5),
+    "stripes": (0.0, 0.5, 26),
+    "spots": (1.4, 0.25, 26),
+    "holes": (-1.4, 0.25, 26),
+    "spots_and_stripes": (0.55, 0.35, 26),
+    "holes_and_stripes": (-0.55, 0.35, 26),
+    "onset": (0.0, 0.1, 5),
 }
 G = [-1.3, -0.7, -0.3, 0.3, 0.7, 1.3]
 LENGTHS = [4.2, 5.4, 6.8, 8.6, 11.0, 14.0]
@@ -73,17 +77,47 @@ TASKS = family(
     "turing",
     "natural",
     [
-        ("regime", "plain", "Which pattern the reaction forms.", list(REGIMES),
-         by_class(lambda c, n, rng: _evolve(n, rng, c[0], c[1], steps=c[2]), list(REGIMES.values()))),
-        ("wavelength", "lighting", "How wide the pattern's waves are.", [f"{w:g}_pixels" for w in LENGTHS],
-         by_class(lambda w, n, rng: _evolve(n, rng, 0.15, wavelength=w), LENGTHS)),
-        ("balance", "blur", "How far holes turn into spots.", [f"balance_{g:g}" for g in G],
-         by_class(lambda g, n, rng: _evolve(n, rng, g, 0.3, 7.0), G)),
-        ("time", "noise", "How long the pattern has grown.", [f"after_{s}" for s in (1, 3, 6, 12, 30)],
-         by_class(lambda s, n, rng: _evolve(n, rng, 0.1, 0.35, 7.0, s), [1, 3, 6, 12, 30])),
-        ("direction", "low_contrast", "Which way most stripes run.", [f"{k * 30}_degrees" for k in range(6)],
-         by_class(lambda k, n, rng: _evolve(n, rng, 0.1, 0.3, 7.0, 18, (1.22, k * np.pi / 6)), range(6))),
-        ("spots_width", "occlusion", "How wide the spots are.", [f"{w:g}_pixels" for w in LENGTHS],
-         by_class(lambda w, n, rng: _evolve(n, rng, 1.3, 0.25, w), LENGTHS)),
+        (
+            "regime",
+            "plain",
+            "Which pattern the reaction forms.",
+            list(REGIMES),
+            by_class(lambda c, n, rng: _evolve(n, rng, c[0], c[1], steps=c[2]), list(REGIMES.values())),
+        ),
+        (
+            "wavelength",
+            "lighting",
+            "How wide the pattern's waves are.",
+            [f"{w:g}_pixels" for w in LENGTHS],
+            by_class(lambda w, n, rng: _evolve(n, rng, 0.15, wavelength=w), LENGTHS),
+        ),
+        (
+            "balance",
+            "blur",
+            "How far holes turn into spots.",
+            [f"balance_{g:g}" for g in G],
+            by_class(lambda g, n, rng: _evolve(n, rng, g, 0.3, 7.0), G),
+        ),
+        (
+            "time",
+            "noise",
+            "How long the pattern has grown.",
+            [f"after_{s}" for s in (1, 3, 6, 12, 30)],
+            by_class(lambda s, n, rng: _evolve(n, rng, 0.1, 0.35, 7.0, s), [1, 3, 6, 12, 30]),
+        ),
+        (
+            "direction",
+            "low_contrast",
+            "Which way most stripes run.",
+            [f"{k * 30}_degrees" for k in range(6)],
+            by_class(lambda k, n, rng: _evolve(n, rng, 0.1, 0.3, 7.0, 18, (1.22, k * np.pi / 6)), range(6)),
+        ),
+        (
+            "spots_width",
+            "occlusion",
+            "How wide the spots are.",
+            [f"{w:g}_pixels" for w in LENGTHS],
+            by_class(lambda w, n, rng: _evolve(n, rng, 1.3, 0.25, w), LENGTHS),
+        ),
     ],
 )

@@ -10,7 +10,13 @@ from thesis_rec.starter.tasks.canvas import Array, Rng
 
 
 def _distances(  # noqa: PLR0917
-    n: int, rng: Rng, cells: int = 4, jitter: float = 0.9, power: float = 2.0, stretch: Array | float = 1.0, angle: Array | float = 0.0
+    n: int,
+    rng: Rng,
+    cells: int = 4,
+    jitter: float = 0.9,
+    power: float = 2.0,
+    stretch: Array | float = 1.0,
+    angle: Array | float = 0.0,
 ) -> tuple[Array, Array, Array]:
     """Distance to the nearest and second seed, and the nearest seed's number."""
     x, y = canvas.grid()
@@ -138,14 +144,42 @@ TASKS = family(
     "natural",
     [
         ("kind", "plain", "Which cellular texture it is.", KINDS, by_class(_kind, KINDS)),
-        ("count", "noise", "How many cells there are.", [f"{k}_across" for k in range(2, 8)], by_class(_count, range(2, 8))),
-        ("regularity", "lighting", "How regular the cells are.", [f"jitter_{j}" for j in ("0.05", "0.25", "0.5", "0.75", "1.1")],
-         by_class(_jitter, [0.05, 0.25, 0.5, 0.75, 1.1])),
-        ("metric", "lighting", "By which metric distance is measured.", ["p0.6", "p1", "p2", "p4", "maximum"],
-         by_class(_metric, [0.6, 1.0, 2.0, 4.0, 10.0])),
-        ("stretch", "blur", "Which way the cells are stretched.", [f"{k * 30}_degrees" for k in range(6)], by_class(_stretch, range(6))),
+        (
+            "count",
+            "noise",
+            "How many cells there are.",
+            [f"{k}_across" for k in range(2, 8)],
+            by_class(_count, range(2, 8)),
+        ),
+        (
+            "regularity",
+            "lighting",
+            "How regular the cells are.",
+            [f"jitter_{j}" for j in ("0.05", "0.25", "0.5", "0.75", "1.1")],
+            by_class(_jitter, [0.05, 0.25, 0.5, 0.75, 1.1]),
+        ),
+        (
+            "metric",
+            "lighting",
+            "By which metric distance is measured.",
+            ["p0.6", "p1", "p2", "p4", "maximum"],
+            by_class(_metric, [0.6, 1.0, 2.0, 4.0, 10.0]),
+        ),
+        (
+            "stretch",
+            "blur",
+            "Which way the cells are stretched.",
+            [f"{k * 30}_degrees" for k in range(6)],
+            by_class(_stretch, range(6)),
+        ),
         ("tiling", "occlusion", "Which tiling covers the wall.", TILINGS, by_class(_tiling, TILINGS)),
-        ("colours", "lighting", "How many colours the mosaic has.", [f"{k}_colours" for k in range(1, 7)], by_class(_coloured, range(1, 7))),
+        (
+            "colours",
+            "lighting",
+            "How many colours the mosaic has.",
+            [f"{k}_colours" for k in range(1, 7)],
+            by_class(_coloured, range(1, 7)),
+        ),
         ("tiling_noisy", "noise", "Which tiling lies under the grain.", TILINGS, by_class(_tiling, TILINGS)),
     ],
 )
