@@ -122,7 +122,8 @@ def _accuracy(task_id: str, shots: int = 14) -> tuple[float, int]:
         "shapes_filled", "counting_many", "position_grid3", "colour_dominant", "gratings_orientation",
             "noise_spectra_exponent",
         "voronoi_kind", "turing_wavelength", "fractals_attractor", "strokes_digits_bold", "shading_relief",
-        "cells_nucleus", "scenes_landscape", "signs_plate", "charts_trend", "digits", "automata_rule", "spectrograms_kind", "maps_land_use_grey",
+        "cells_nucleus", "scenes_landscape", "signs_plate", "charts_trend",
+        "digits", "automata_rule", "spectrograms_kind", "maps_land_use_grey",
     ],
 )  # fmt: skip
 def test_classes_can_be_told_apart(task_id):
