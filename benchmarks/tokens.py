@@ -124,6 +124,9 @@ def main() -> None:
     encoder = load_encoder(EncoderConfig(source=options.encoder, pretrained=False), options.device, options.precision)
     if options.compile:
         encoder.compile()
+    if options.device == "cpu":
+        # The encoder and the workers share the cores.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1)))
     cuda = encoder.device.type == "cuda"
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(Path(folder), options.files, options.side)

@@ -99,6 +99,8 @@ def encode_images(
         image mean nothing.
     """
     pin = encoder.device.type == "cuda"
+    if workers:
+        _map_large_blocks()
     waiting: tuple[torch.Tensor, list[Failure | None]] | None = None
     for pixels, failures in image_loader(images, batches, encoder.image_size, workers=workers, fit=fit, pin=pin):
         features = encoder.encode_tensor(pixels)
@@ -107,6 +109,22 @@ def encode_images(
         waiting = (features, failures)
     if waiting is not None:
         yield _finished(encoder, *waiting)
+
+
+def _map_large_blocks() -> None:
+    """Have glibc take large blocks from the system and give them back at once.
+
+    Torch keeps a small entry for each of the last 128 batches that came from workers. glibc puts it into the hole that
+    the batch's pixels left in the heap, the next batch finds no hole of its size, and the heap grows by one batch each
+    time: gigabytes. Mapped blocks leave no holes; the cost is a few page faults per batch.
+    """
+    import ctypes
+
+    threshold_option, four_mebibytes = -3, 4 << 20  # M_MMAP_THRESHOLD of malloc.h
+    try:
+        ctypes.CDLL(None).mallopt(threshold_option, four_mebibytes)
+    except (OSError, AttributeError):  # another C library, which doesn't do this
+        return
 
 
 def _finished(

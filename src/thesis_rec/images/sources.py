@@ -345,10 +345,9 @@ def _fingerprint_hub(row: DatasetRow, root: Path) -> str:
 
 
 def _local_hub_folder(row: DatasetRow, root: Path) -> Path | None:
-    for path in (Path(row.source).expanduser(), root / row.source):
-        if path.is_dir():
-            return path
-    return None
+    # Never relative to the working directory: a folder that happens to be called like a hub dataset isn't meant.
+    path = root / Path(row.source).expanduser()
+    return path if path.is_dir() else None
 
 
 @register_loader("huggingface", _fingerprint_hub)

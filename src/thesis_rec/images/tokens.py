@@ -82,13 +82,14 @@ def encode_groups(
     pieces = [np.array_split(index.ravel(), -(-index.size // batch_size)) for index in chosen]
     stream = encode_images(encoder, images, [piece for group in pieces for piece in group], workers=workers, fit=fit)
     for group, index, parts in zip(groups, chosen, pieces, strict=True):
-        blocks: list[NDArray[np.float32]] = []
+        # Reserved at once and filled: small arrays kept from every batch would each pin down a piece of the heap that
+        # the next batch's pixels then don't fit into, and memory would grow with the number of images.
+        features = np.empty((index.size, encoder.dim), dtype=np.float32)
         problems: list[Failure | None] = []
         for _ in parts:
             block, failed = next(stream)
-            blocks.append(block)
+            features[len(problems) : len(problems) + len(block)] = block
             problems += failed
-        features = np.concatenate(blocks)
         for place in (place for place, problem in enumerate(problems) if problem is not None):
             row, class_index = divmod(place, sampler.n_classes)
             features[place] = _substitute(encoder, images, sampler, number=group[row], class_index=class_index, fit=fit)
