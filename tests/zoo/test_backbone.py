@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -56,6 +57,26 @@ def test_grey_networks_take_the_mean_of_colours(tmp_path):
     x = images(32)
     with torch.inference_mode():
         torch.testing.assert_close(backbone.head(backbone.features(x)), network(x.mean(1, keepdim=True)))
+
+
+def test_detector_packs_have_a_small_stem(tmp_path):
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18", num_classes=4)
+    network.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    network.maxpool = torch.nn.Identity()
+    folder = tmp_path / "m"
+    folder.mkdir()
+    torch.save(network.eval().state_dict(), folder / "pytorch_model.bin")
+    settings = {"input_size": [3, 32, 32], "mean": [0.4, 0.4, 0.5], "std": [0.2, 0.2, 0.2]}
+    config = {"architecture": "resnet18", "num_classes": 4, "pretrained_cfg": settings}
+    (folder / "config.json").write_text(json.dumps(config))
+    backbone = load_backbone(row("detector_pack"), tmp_path)
+    assert (backbone.n_features, backbone.input_size, backbone.mean) == (512, 32, (0.4, 0.4, 0.5))
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone.head(backbone.features(images(32))), network(images(32)))
+    (folder / "config.json").write_text(json.dumps(config | {"architecture": "mobilenetv3_small_050"}))
+    with pytest.raises(ItemError, match="no stem to make small"):
+        load_backbone(row("detector_pack"), tmp_path)
 
 
 def small(name: str) -> transformers.PreTrainedModel:

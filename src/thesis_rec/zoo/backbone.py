@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thesis_rec.errors import ItemError, ThesisRecError
-from thesis_rec.weights.reader import open_checkpoint
+from thesis_rec.weights.reader import find_weights, load_torch, open_checkpoint
 from thesis_rec.zoo.manifest import ManifestRow
 from thesis_rec.zoo.sources import locate, read_configuration
 
@@ -126,6 +126,50 @@ def load_timm(row: ManifestRow, folder: Path) -> Backbone:
         input_size=size,
         mean=_triple(settings["mean"], IMAGENET_MEAN),
         std=_triple(settings["std"], IMAGENET_STD),
+    )
+
+
+def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
+    """A ResNet for 32-pixel images as the ``detectors`` package publishes them (github.com/edadaltocg/detectors).
+
+    Its files have timm's layout and name a timm architecture, but the network has a small stem: a convolution of 3 x 3
+    without stride, and no pooling behind it.
+
+    Raises:
+        ItemError: If the architecture isn't a ResNet.
+    """
+    import timm
+    import torch
+    from torch import nn
+
+    config: dict[str, Any] = read_configuration(folder, "config.json", row.model_id)
+    settings = config.get("pretrained_cfg", config)
+    architecture = str(config.get("architecture", ""))
+    network: Any = timm.create_model(architecture, num_classes=int(config["num_classes"]))
+    if not hasattr(network, "maxpool") or not hasattr(network, "conv1"):
+        raise ItemError(
+            row.model_id, f"{architecture or 'The model'} has no stem to make small.", "Choose the loader local."
+        )
+    network.conv1 = nn.Conv2d(3, network.conv1.out_channels, kernel_size=3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    content = load_torch(find_weights(folder, row.model_id), row.model_id)
+    network.load_state_dict({name: torch.as_tensor(value) for name, value in content.items()})
+    network.float().eval()
+
+    def features(images: Tensor) -> Tensor:
+        found: Tensor = network.forward_head(network.forward_features(images), pre_logits=True)
+        return found
+
+    size = int(settings["input_size"][-1])
+    return Backbone(
+        model_id=row.model_id,
+        network=network,
+        features=features,
+        head=network.get_classifier(),
+        n_features=_measure(features, size),
+        input_size=size,
+        mean=_triple(settings.get("mean"), IMAGENET_MEAN),
+        std=_triple(settings.get("std"), IMAGENET_STD),
     )
 
 
@@ -242,6 +286,7 @@ LOADERS: dict[str, Loader] = {
     "timm": load_timm,
     "transformers": load_transformers,
     "open_clip": load_open_clip,
+    "detector_pack": load_detector_pack,
     "local": load_local,
 }
 

@@ -33,7 +33,7 @@ Extractor = Callable[[ManifestRow, Path, Path | None], StateReader]
 EXTRACTORS: dict[str, Extractor] = {}
 
 #: What an empty ``extractor`` column means, by loader; ``huggingface`` for any other.
-USUAL = {"timm": "timm", "open_clip": "open_clip", "local": "state_dict"}
+USUAL = {"timm": "timm", "open_clip": "open_clip", "detector_pack": "detector_pack", "local": "state_dict"}
 DEFAULT = "huggingface"
 
 

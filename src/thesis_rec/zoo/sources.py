@@ -19,6 +19,7 @@ CONFIGURATION_FILES = {
     "timm": ("config.json",),
     "transformers": ("config.json", "preprocessor_config.json"),
     "open_clip": ("open_clip_config.json",),
+    "detector_pack": ("config.json",),
 }
 
 
