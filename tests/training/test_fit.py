@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from thesis_rec.errors import ConfigurationError
-from thesis_rec.training import callbacks, fit as fit_room, requeue
+from thesis_rec.training import callbacks, requeue
+from thesis_rec.training import fit as fit_room
 from thesis_rec.training.callbacks import checkpoints
 from thesis_rec.training.data import EpochSampler, TensorTable
 from thesis_rec.training.fit import fit

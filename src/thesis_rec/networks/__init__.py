@@ -1,10 +1,17 @@
 """The networks: an autoencoder of weight vectors and two rankers that read models and dataset tokens."""
 
-from thesis_rec.networks.auto_encoder import AutoEncoder
+from thesis_rec.networks.auto_encoder import AutoEncoder, embed_vectors, encoder_half
 from thesis_rec.networks.cross_attention import CrossAttentionRanker
 from thesis_rec.networks.similarity_transformer import SimilarityTransformer
 
-__all__ = ["AutoEncoder", "CrossAttentionRanker", "SimilarityTransformer", "build_ranker"]
+__all__ = [
+    "AutoEncoder",
+    "CrossAttentionRanker",
+    "SimilarityTransformer",
+    "build_ranker",
+    "embed_vectors",
+    "encoder_half",
+]
 
 
 def build_ranker(name: str, **arguments: object) -> CrossAttentionRanker | SimilarityTransformer:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
@@ -79,8 +83,45 @@ def _layers(widths: Sequence[int], activation: str, dropout: float) -> nn.Sequen
     """Linear layers with activation and dropout between them, none after the last."""
     parts: list[nn.Module] = []
     last = len(widths) - 2
-    for index, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for index, (inputs, outputs) in enumerate(pairwise(widths)):
         parts.append(nn.Linear(inputs, outputs))
         if index < last:
             parts += [ACTIVATIONS[activation](), nn.Dropout(dropout)]
     return nn.Sequential(*parts)
+
+
+def encoder_half(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What embeds new models and no more: the configuration and the encoder in half precision, without the decoder.
+
+    Args:
+        checkpoint: An autoencoder checkpoint with ``config`` and ``network``.
+    """
+    kept = {name: tensor for name, tensor in checkpoint["network"].items() if not name.startswith("decoder")}
+    # A scale below half precision's smallest number would become zero; the network divides by it.
+    smallest = torch.finfo(torch.float16).tiny
+    half = {
+        name: (tensor.clamp(min=smallest) if name == "scale" else tensor).to(torch.float16)
+        for name, tensor in kept.items()
+    }
+    return {"config": dict(checkpoint["config"]), "network": half}
+
+
+@torch.inference_mode()
+def embed_vectors(checkpoint: Mapping[str, Any], vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Codes of model vectors.
+
+    Args:
+        checkpoint: An autoencoder checkpoint, whole or as :func:`encoder_half` made it.
+        vectors: (K, n_inputs) raw model vectors.
+
+    Returns:
+        (K, n_code) float32.
+    """
+    network = AutoEncoder(**checkpoint["config"])
+    state = {name: tensor.float() for name, tensor in checkpoint["network"].items()}
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    wrong = [name for name in missing if not name.startswith("decoder")] + list(unexpected)
+    if wrong:
+        raise ValueError(f"the checkpoint is not one of this autoencoder: {wrong[0]!r} doesn't fit")
+    codes: NDArray[np.float32] = network.eval().encode(torch.from_numpy(np.asarray(vectors, np.float32))).numpy()
+    return codes

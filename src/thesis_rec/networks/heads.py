@@ -12,9 +12,9 @@ class RankingHeads(nn.Module):
     r"""From a representation of every (model, dataset) pair to a score, a value and a log standard deviation.
 
     The score is a gated prior plus a learned interaction,
-    :math:`s_{md} = (1 + g(h_{md}))\, p_m + f(h_{md}) + \langle a_m, b_d \rangle / \sqrt r`: with f, g and b at zero, as they start,
-    the network *is* the static prior, so whatever it learns is learned on top of the prior. The value is an affine
-    function of the score with the dataset's own level and spread, plus a small correction.
+    :math:`s_{md} = (1 + g(h_{md}))\, p_m + f(h_{md}) + \langle a_m, b_d \rangle / \sqrt r`: with f, g and b at zero, as
+    they start, the network *is* the static prior, so whatever it learns is learned on top of the prior. The value is an
+    affine function of the score with the dataset's own level and spread, plus a small correction.
 
     Args:
         width: Width of the representations.

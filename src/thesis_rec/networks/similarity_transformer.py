@@ -13,9 +13,9 @@ _CLS, _MODEL, _TOKEN = 0, 1, 2
 class SimilarityTransformer(nn.Module):
     """``[CLS] model ... model token ... token`` through a BERT encoder; one score per model, read at its place.
 
-    The encoder is that of Devlin et al., "BERT", 2019, as implemented by ``transformers``. Type embeddings tell the three
-    kinds of position apart; there is no positional encoding, so the order of tokens doesn't matter. By default the
-    attention mask hides models from everything but themselves: a model's score then doesn't depend on which others
+    The encoder is that of Devlin et al., "BERT", 2019, as implemented by ``transformers``. Type embeddings tell the
+    three kinds of position apart; there is no positional encoding, so the order of tokens doesn't matter. By default
+    the attention mask hides models from everything but themselves: a model's score then doesn't depend on which others
     are candidates, and candidates can be scored in chunks.
 
     Args:

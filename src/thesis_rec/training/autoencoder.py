@@ -1,15 +1,26 @@
-"""Training the autoencoder of model vectors."""
+"""Training the autoencoder of model vectors, and judging it by itself."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from thesis_rec.errors import NothingSucceeded
 from thesis_rec.networks.auto_encoder import AutoEncoder
-from thesis_rec.training.data import Batch
+from thesis_rec.training.data import Batch, TensorTable
+from thesis_rec.training.fit import FitResult, fit
 from thesis_rec.training.module import FitModule
 from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 
 class AutoEncoderModule(FitModule):
@@ -50,3 +61,226 @@ class AutoEncoderModule(FitModule):
         if self.options.noise:
             vectors = vectors + self.options.noise * torch.randn_like(vectors)
         return vectors
+
+
+def split_known(model_ids: Sequence[str], sides: Mapping[str, Any], families: Mapping[str, str]) -> list[str]:
+    """The models that are not kept as unknown, by id or by family.
+
+    Args:
+        model_ids: All models.
+        sides: ``model_ids`` and ``model_families`` that are unknown; either may be absent.
+        families: Family of each model.
+    """
+    ids, names = set(sides.get("model_ids", ())), set(sides.get("model_families", ()))
+    return [model for model in model_ids if model not in ids and families.get(model, model) not in names]
+
+
+def train_autoencoder(
+    vectors: Mapping[str, NDArray[np.float32]],
+    known: Sequence[str],
+    options: AutoEncoderSettings,
+    settings: FitSettings,
+    folder: Path,
+    *,
+    validation_share: float = 0.1,
+    seed: int = 0,
+) -> tuple[dict[str, Any], FitResult]:
+    """Train on the known models, of which some are held out for validation.
+
+    Args:
+        vectors: (n_inputs,) vector of each model.
+        known: Models that may be trained on.
+        options: Network and loss.
+        settings: Optimiser and schedule.
+        folder: Where the run keeps its files.
+        validation_share: Share of the known models that is held out.
+        seed: Seed of the split, of the first weights and of training.
+
+    Returns:
+        The checkpoint (``config``, ``network``, ``train_ids``, ``validation_ids``, ``history``, ``best_epoch``) and
+        the result of the run.
+
+    Raises:
+        NothingSucceeded: If there are fewer than two known models.
+    """
+    if len(known) < 2:
+        raise NothingSucceeded(
+            f"the autoencoder needs vectors of at least two known models, there are {len(known)}. Run "
+            "`kedro run --pipeline=model_extraction` first, or list fewer models as unknown."
+        )
+    order = np.random.default_rng(seed).permutation(len(known))
+    held = min(max(1, round(validation_share * len(known))), len(known) - 1) if validation_share else 0
+    validation_ids = sorted(known[i] for i in order[:held])
+    train_ids = sorted(known[i] for i in order[held:])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = {
+            "n_inputs": len(vectors[known[0]]),
+            "hidden": list(options.hidden),
+            "n_code": options.n_code,
+            "activation": options.activation,
+            "dropout": options.dropout,
+        }
+        network = AutoEncoder(**config)
+    train = _stack(vectors, train_ids)
+    network.fit_normalisation(train)
+    tables = [
+        TensorTable({"vectors": network.normalise(_stack(vectors, ids))}) if ids else None
+        for ids in (train_ids, validation_ids)
+    ]
+    assert tables[0] is not None
+    module = AutoEncoderModule(network, settings, options)
+    result = fit(module, tables[0], tables[1], folder, seed=seed, description="autoencoder")
+    checkpoint = {
+        "config": config,
+        "network": result.state,
+        "train_ids": train_ids,
+        "validation_ids": validation_ids,
+        "history": result.history,
+        "best_epoch": result.best_epoch,
+    }
+    return checkpoint, result
+
+
+def _stack(vectors: Mapping[str, NDArray[np.float32]], ids: Sequence[str]) -> Tensor:
+    return torch.from_numpy(np.stack([vectors[model] for model in ids]).astype(np.float32))
+
+
+@torch.inference_mode()
+def evaluate_autoencoder(
+    checkpoint: Mapping[str, Any],
+    vectors: Mapping[str, NDArray[np.float32]],
+    families: Mapping[str, str],
+    neighbours: int = 3,
+) -> dict[str, Any]:
+    """How well models that weren't trained on are reconstructed, and who lies next to whom.
+
+    Errors are shares of variance: the mean squared error of standardised vectors divided by the mean square of the
+    vector, so that 0 is perfect and 1 is as good as the mean of the known models.
+
+    Args:
+        checkpoint: What :func:`train_autoencoder` made.
+        vectors: Vector of each model.
+        families: Family of each model.
+        neighbours: Number of nearest models listed, by cosine of the codes.
+
+    Returns:
+        ``roles``: mean error of train, validation and unknown models; ``families``: the same by family of held-out
+        models; ``models``: error, role and nearest models of each; ``neighbour_agreement``: share of models whose
+        nearest model is of their own family, and what chance would give.
+    """
+    network = AutoEncoder(**checkpoint["config"])
+    network.load_state_dict(checkpoint["network"])
+    network.eval()
+    ids = sorted(vectors)
+    normalised = network.normalise(_stack(vectors, ids))
+    reconstruction, code = network(normalised)
+    error = ((reconstruction - normalised).square().mean(1) / normalised.square().mean(1).clamp(min=1e-12)).numpy()
+    train, validation = set(checkpoint["train_ids"]), set(checkpoint["validation_ids"])
+    roles = ["train" if m in train else "validation" if m in validation else "unknown" for m in ids]
+    family = [families.get(model, "") for model in ids]
+    nearest = nearest_codes(code.numpy(), neighbours)
+    held_out = [role != "train" for role in roles]
+    agreement = [family[row] == family[places[0]] for row, places in enumerate(nearest) if len(places)]
+    share = np.array([family.count(name) - 1 for name in family]) / max(len(ids) - 1, 1)
+    return {
+        "roles": {
+            role: _error_summary(error[[r == role for r in roles]]) for role in ("train", "validation", "unknown")
+        },
+        "families": {
+            name: _error_summary(error[[f == name and h for f, h in zip(family, held_out, strict=True)]])
+            for name in sorted({f for f, h in zip(family, held_out, strict=True) if h})
+        },
+        "neighbour_agreement": {
+            "own_family": float(np.mean(agreement)) if agreement else None,
+            "chance": float(share.mean()),
+        },
+        "models": {
+            model: {
+                "role": roles[row],
+                "family": family[row],
+                "error": float(error[row]),
+                "nearest": [ids[place] for place in nearest[row]],
+            }
+            for row, model in enumerate(ids)
+        },
+    }
+
+
+def nearest_codes(codes: NDArray[np.float32], count: int) -> list[list[int]]:
+    """Rows of the ``count`` codes nearest to each (N, E) code by cosine of what differs from the mean code."""
+    centred = codes - codes.mean(0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    count = min(count, len(codes) - 1)
+    return [np.argsort(-row, kind="stable")[:count].tolist() for row in similarity]
+
+
+def _error_summary(error: NDArray[np.floating]) -> dict[str, float | int | None]:
+    if not len(error):
+        return {"mean": None, "median": None, "n": 0}
+    return {"mean": float(error.mean()), "median": float(np.median(error)), "n": len(error)}
+
+
+def map_positions(codes: NDArray[np.float32], method: str, seed: int) -> NDArray[np.float64]:
+    """(N, 2) positions of (N, E) codes on a map: ``pca``, or ``tsne`` (van der Maaten and Hinton, 2008) of 50 of them.
+
+    Few models have no neighbourhoods to speak of, so that fewer than ten are always drawn by their components.
+    """
+    centred = codes - codes.mean(0)
+    left, singular, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    scores = left * singular
+    if method == "tsne" and len(codes) >= 10:
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30.0, (len(codes) - 1) / 3)
+        mapped: NDArray[np.float64] = TSNE(
+            init=scores[:, :2] / max(float(scores[:, 0].std()), 1e-12) * 1e-4,
+            perplexity=perplexity,
+            random_state=seed,
+        ).fit_transform(scores[:, :50])
+        return mapped.astype(np.float64)
+    flat = np.zeros((len(codes), 2))
+    flat[:, : min(2, scores.shape[1])] = scores[:, :2]
+    return flat
+
+
+def embedding_map(
+    codes: NDArray[np.float32],
+    model_ids: Sequence[str],
+    families: Mapping[str, str],
+    roles: Mapping[str, str],
+    method: str,
+    seed: int,
+) -> Figure:
+    """A map of all models by their codes: colour is the family, symbol the role.
+
+    Args:
+        codes: (N, E) codes.
+        model_ids: Their N models.
+        families: Family of each model.
+        roles: ``train``, ``validation`` or ``unknown`` of each model.
+        method: ``pca`` or ``tsne``.
+        seed: Seed of t-SNE.
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    places = map_positions(codes, method, seed)
+    symbols = {"train": "circle", "validation": "diamond", "unknown": "x"}
+    figure = Figure()
+    for family in sorted({families.get(model, "") for model in model_ids}):
+        rows = [row for row, model in enumerate(model_ids) if families.get(model, "") == family]
+        figure.add_trace(
+            Scatter(
+                x=places[rows, 0].tolist(),
+                y=places[rows, 1].tolist(),
+                mode="markers",
+                name=family or "no family",
+                text=[f"{model_ids[row]} ({roles[model_ids[row]]})" for row in rows],
+                hoverinfo="text",
+                marker={"symbol": [symbols[roles[model_ids[row]]] for row in rows], "size": 8},
+            )
+        )
+    figure.update_layout(title=f"Models by their codes ({method})", template="plotly_white")
+    return figure

@@ -68,8 +68,9 @@ def fit(
 ) -> FitResult:
     """Train a module and return its best state.
 
-    A run that was killed goes on from its latest checkpoint, and ends with the losses that it would have had undisturbed,
-    provided data, settings and seed are the same; otherwise, and after a run that had finished, it starts anew.
+    A run that was killed goes on from its latest checkpoint, and ends with the losses that it would have had
+    undisturbed, provided data, settings and seed are the same; otherwise, and after a run that had finished, it starts
+    anew.
 
     Args:
         module: Network with its loss; its ``settings`` say how it is trained.

@@ -1,0 +1,106 @@
+"""Nodes of the pipeline autoencoder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from thesis_rec.pipelines.autoencoder.parameters import AutoencoderParameters
+
+Partitions = dict[str, Callable[[], dict[str, Any]]]
+
+
+def train_autoencoder(
+    model_vectors: Partitions,
+    model_manifest: pd.DataFrame,
+    zoo_sides: dict[str, list[str]],
+    parameters: AutoencoderParameters,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Train on the vectors of known models.
+
+    Returns:
+        The checkpoint and the history, one row per epoch.
+    """
+    from thesis_rec.training import autoencoder
+
+    vectors = _vectors(model_vectors, model_manifest)
+    known = autoencoder.split_known(sorted(vectors), zoo_sides, _families(model_manifest))
+    checkpoint, result = autoencoder.train_autoencoder(
+        vectors,
+        known,
+        parameters.network,
+        parameters.fit,
+        Path(parameters.runs_folder) / "autoencoder",
+        validation_share=parameters.validation_share,
+        seed=parameters.seed,
+    )
+    return checkpoint, result.history
+
+
+def draw_autoencoder_losses(autoencoder_history: list[dict[str, Any]], parameters: AutoencoderParameters) -> Any:
+    """Loss curves, as an interactive figure and as a picture."""
+    from thesis_rec.training.plots import loss_figure, loss_picture
+
+    title = "Autoencoder: reconstruction loss"
+    return (
+        loss_figure(autoencoder_history, title, parameters.rolling_window),
+        loss_picture(autoencoder_history, title, parameters.rolling_window),
+    )
+
+
+def embed_models(
+    model_vectors: Partitions, model_manifest: pd.DataFrame, autoencoder_checkpoint: dict[str, Any]
+) -> pd.DataFrame:
+    """The code of every model, known or not: ``model_id`` and ``e000``, ``e001``, ..."""
+    from thesis_rec.networks import embed_vectors
+
+    vectors = _vectors(model_vectors, model_manifest)
+    ids = sorted(vectors)
+    codes = embed_vectors(autoencoder_checkpoint, np.stack([vectors[model] for model in ids]))
+    table = pd.DataFrame(codes, columns=[f"e{i:03d}" for i in range(codes.shape[1])])
+    table.insert(0, "model_id", pd.array(ids, dtype="string"))
+    return table
+
+
+def evaluate_autoencoder(
+    model_vectors: Partitions,
+    model_manifest: pd.DataFrame,
+    autoencoder_checkpoint: dict[str, Any],
+    parameters: AutoencoderParameters,
+) -> dict[str, Any]:
+    """Reconstruction error of held-out models, and each model's neighbours."""
+    from thesis_rec.training import autoencoder
+
+    vectors = _vectors(model_vectors, model_manifest)
+    return autoencoder.evaluate_autoencoder(
+        autoencoder_checkpoint, vectors, _families(model_manifest), parameters.neighbours
+    )
+
+
+def draw_embedding_map(
+    model_embeddings: pd.DataFrame, autoencoder_evaluation: dict[str, Any], parameters: AutoencoderParameters
+) -> Any:
+    """All models on a map of their codes."""
+    from thesis_rec.training.autoencoder import embedding_map
+
+    models = autoencoder_evaluation["models"]
+    return embedding_map(
+        model_embeddings.drop(columns="model_id").to_numpy(dtype=np.float32),
+        model_embeddings["model_id"].astype(str).tolist(),
+        {model: entry["family"] for model, entry in models.items()},
+        {model: entry["role"] for model, entry in models.items()},
+        parameters.map,
+        parameters.seed,
+    )
+
+
+def _vectors(model_vectors: Partitions, model_manifest: pd.DataFrame) -> dict[str, Any]:
+    """Vectors of the manifest's models."""
+    listed = set(model_manifest["model_id"].astype(str))
+    return {model: np.asarray(read()["parameters"]) for model, read in model_vectors.items() if model in listed}
+
+
+def _families(model_manifest: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))

@@ -1,0 +1,24 @@
+"""Parameters of the pipeline autoencoder."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
+
+
+class AutoencoderParameters(BaseModel):
+    """What ``conf/base/parameters/autoencoder.yml`` holds; each knob is explained there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    network: AutoEncoderSettings = Field(default_factory=AutoEncoderSettings)
+    fit: FitSettings = Field(default_factory=FitSettings)
+    validation_share: float = Field(default=0.1, ge=0, lt=1)
+    neighbours: int = Field(default=3, ge=1)
+    map: Literal["pca", "tsne"] = "tsne"
+    rolling_window: int = Field(default=10, ge=1)
+    runs_folder: str = Field(min_length=1)
+    seed: int = 0

@@ -1,0 +1,99 @@
+"""Nodes of the pipeline similarity_training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
+
+Partitions = dict[str, Callable[[], Any]]
+
+
+def clean_performance(performance_records: pd.DataFrame, own_measurements: Partitions) -> pd.DataFrame:
+    """One value per model, dataset and protocol, with the spread of its repeats; one's own measurements first."""
+    from thesis_rec.ranking import records
+
+    own = own_measurements.get("measured_performance")
+    return records.clean_performance([*([own()] if own else []), performance_records])
+
+
+def assign_splits(
+    performance: pd.DataFrame,
+    model_manifest: pd.DataFrame,
+    dataset_manifest: pd.DataFrame,
+    zoo_sides: dict[str, list[str]],
+    parameters: SimilarityTrainingParameters,
+) -> pd.DataFrame:
+    """Which models, datasets and cells are known, and what each is used for."""
+    from thesis_rec.ranking import quadrants
+
+    settings = quadrants.SplitSettings(**parameters.splits.model_dump(), seed=parameters.seed)
+    families = dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))
+    measured = performance[performance["protocol"] == parameters.protocol]
+    return quadrants.assign_splits(measured, families, dataset_manifest, zoo_sides, settings)
+
+
+def train_rankers(
+    performance: pd.DataFrame,
+    splits: pd.DataFrame,
+    model_embeddings: pd.DataFrame,
+    model_metadata: pd.DataFrame,
+    model_responses: dict[str, np.ndarray],
+    model_manifest: pd.DataFrame,
+    dataset_tokens: Partitions,
+    dataset_manifest: pd.DataFrame,
+    parameters: SimilarityTrainingParameters,
+) -> tuple[dict[str, Any], dict[str, Any], pd.DataFrame]:
+    """Train both networks and choose between them on validation datasets.
+
+    Returns:
+        The checkpoint of the recommender, the history of every run, and the table of the choice.
+    """
+    from thesis_rec.bundle import model_table
+    from thesis_rec.images.manifest import read_dataset_manifest
+    from thesis_rec.images.tokens import load_task_tokens
+    from thesis_rec.ranking.features import FeatureSettings
+    from thesis_rec.training import similarity
+
+    sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
+    material = similarity.assemble(
+        model_table(model_embeddings, model_manifest, sizes, model_responses or None),
+        load_task_tokens(dataset_tokens, read_dataset_manifest(dataset_manifest)[0], "train"),
+        performance,
+        splits,
+        dataset_manifest,
+        protocol=parameters.protocol,
+        max_tasks=parameters.max_tasks,
+        seed=parameters.seed,
+    )
+    plans = {
+        name: similarity.RankerPlan(plan.network.model_dump(), plan.training, plan.fit, plan.members)
+        for name in ("similarity_transformer", "cross_attention")
+        if (plan := getattr(parameters, name)).members
+    }
+    recommender, history, choice = similarity.train_recommender(
+        material,
+        FeatureSettings(**parameters.features.model_dump()),
+        plans,
+        Path(parameters.runs_folder),
+        seed=parameters.seed,
+    )
+    return recommender.to_checkpoint(), history, choice
+
+
+def draw_similarity_losses(
+    similarity_history: dict[str, dict[str, list[dict[str, Any]]]], parameters: SimilarityTrainingParameters
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Loss curves of the first member of each network, as interactive figures and as pictures by network."""
+    from thesis_rec.training.plots import loss_figure, loss_picture
+
+    figures, pictures = {}, {}
+    for name, runs in similarity_history.items():
+        history = next(iter(runs.values()))
+        title = f"{name.replace('_', ' ').capitalize()}: ranking loss"
+        figures[name] = loss_figure(history, title, parameters.rolling_window)
+        pictures[name] = loss_picture(history, title, parameters.rolling_window)
+    return figures, pictures

@@ -1,0 +1,61 @@
+"""Wiring of the pipeline similarity_training."""
+
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from thesis_rec.pipelines.similarity_training.nodes import (
+    assign_splits,
+    clean_performance,
+    draw_similarity_losses,
+    train_rankers,
+)
+
+
+def create_pipeline(**kwargs: Any) -> Pipeline:
+    """From measured performance, embeddings and tokens to splits and trained rankers."""
+    return Pipeline(
+        [
+            Node(
+                clean_performance,
+                inputs=["performance_records", "own_measurements"],
+                outputs="performance",
+                name="clean_performance_node",
+            ),
+            Node(
+                assign_splits,
+                inputs=[
+                    "performance",
+                    "model_manifest",
+                    "dataset_manifest",
+                    "zoo_sides",
+                    "params:similarity_training",
+                ],
+                outputs="splits",
+                name="assign_splits_node",
+            ),
+            Node(
+                train_rankers,
+                inputs=[
+                    "performance",
+                    "splits",
+                    "model_embeddings",
+                    "model_metadata",
+                    "model_responses",
+                    "model_manifest",
+                    "dataset_tokens",
+                    "dataset_manifest",
+                    "params:similarity_training",
+                ],
+                outputs=["similarity_checkpoint", "similarity_history", "similarity_choice"],
+                name="train_rankers_node",
+            ),
+            Node(
+                draw_similarity_losses,
+                inputs=["similarity_history", "params:similarity_training"],
+                outputs=["similarity_loss_plots", "similarity_loss_pictures"],
+                name="draw_similarity_losses_node",
+            ),
+        ],
+        tags="similarity_training",
+    )

@@ -1,0 +1,48 @@
+"""Measured performance: from raw records to one value per model, dataset and protocol."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+KEY = ["model_id", "dataset_id", "protocol"]
+COLUMNS = [*KEY, "value", "std", "n_repeats", "n_train", "metric", "source"]
+
+
+def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Join tables of records and average their repeats.
+
+    Where two tables measured the same cell by the same protocol, the earlier table counts: one's own measurements come
+    before published ones. Of several metrics or sources of one cell the first by name is taken, never a mixture.
+
+    Args:
+        tables: Records as the contract describes them, the most trusted first.
+
+    Returns:
+        One row per ``model_id, dataset_id, protocol``, sorted: ``value`` (mean over repeats), ``std`` between repeats
+        (NaN for a single one), ``n_repeats``, ``n_train``, ``metric``, ``source``. A repeat with seed -1 is a mean
+        already.
+    """
+    joined = [table.assign(_order=place) for place, table in enumerate(tables) if len(table)]
+    if not joined:
+        types = dict.fromkeys(("value", "std", "n_train"), "float64") | {"n_repeats": "int64"}
+        return pd.DataFrame(columns=COLUMNS).astype(types)
+    records = pd.concat(joined, ignore_index=True)
+    text = [*KEY, "metric", "source"]
+    records[text] = records[text].astype("string")
+    valid = records["value"].between(0.0, 1.0)
+    if not valid.all():
+        logger.warning("%d records without a fraction as their value are left out", int((~valid).sum()))
+        records = records[valid]
+    groups = ["_order", "metric", "source"]
+    first = records[[*KEY, *groups]].drop_duplicates().sort_values([*KEY, *groups]).drop_duplicates(KEY)
+    records = records.merge(first, on=[*KEY, *groups])
+    grouped = records.groupby([*KEY, "metric", "source"], sort=True)
+    cleaned = grouped.agg(
+        value=("value", "mean"), std=("value", "std"), n_repeats=("value", "size"), n_train=("n_train", "mean")
+    ).reset_index()
+    return cleaned[COLUMNS].astype({"value": "float64", "std": "float64", "n_train": "float64"})
