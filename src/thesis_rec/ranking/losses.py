@@ -38,7 +38,8 @@ def list_mle(score: Tensor, truth: Tensor, mask: Tensor, discount: bool = False)
     r"""Negative log-likelihood of the true order under the Plackett-Luce model of the scores.
 
     Xia et al., "Listwise Approach to Learning to Rank: Theory and Algorithm", ICML 2008:
-    :math:`-\frac1n \sum_i \log \frac{\exp s_{\pi(i)}}{\sum_{j \ge i} \exp s_{\pi(j)}}`, where :math:`\pi` sorts by truth.
+    :math:`-\frac1n \sum_i \log \frac{\exp s_{\pi(i)}}{\sum_{j \ge i} \exp s_{\pi(j)}}`, where :math:`\pi` sorts by
+    truth.
 
     Args:
         score: (B, M) predicted scores.
@@ -67,9 +68,10 @@ def pairwise_logistic(
 ) -> Tensor:
     r"""Logistic loss over pairs of models, weighted by how much the pair matters.
 
-    Burges et al., "Learning to Rank using Gradient Descent" (RankNet), ICML 2005: :math:`\log(1 + e^{-(s_i - s_j)})` for
-    every pair with :math:`t_i > t_j`. Pairs that differ by no more than noise should count little, hence the power of
-    the gap; pairs at the top of the true order decide the recommendation, hence the weights of ``scipy.stats.weightedtau``.
+    Burges et al., "Learning to Rank using Gradient Descent" (RankNet), ICML 2005: :math:`\log(1 + e^{-(s_i - s_j)})`
+    for every pair with :math:`t_i > t_j`. Pairs that differ by no more than noise should count little, hence the power
+    of the gap; pairs at the top of the true order decide the recommendation, hence the weights of
+    ``scipy.stats.weightedtau``.
 
     Args:
         score: (B, M) predicted scores.
