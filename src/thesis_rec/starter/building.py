@@ -262,6 +262,103 @@ class Painter:
 
 
 @dataclass
+class BuildSettings:
+    """Everything that a build depends on besides the machine.
+
+    Attributes:
+        seed: Of all choices.
+        sizes: How much is built.
+        clip: Size and training of the image encoder; None for the usual one.
+        truth: Linear probes, scores and responses; None for the usual ones.
+        fine_tune: Recipe of fine-tuning; None for the usual one.
+        precisions: Precisions in which models are profiled; those a device can't do are skipped.
+        batch_sizes: Batch sizes in which models are profiled.
+        seconds_per_profile: Time for one model, precision and batch size.
+    """
+
+    seed: int = 0
+    sizes: Sizes = field(default_factory=Sizes)
+    clip: ClipSettings | None = None
+    truth: TruthSettings | None = None
+    fine_tune: FineTuneSettings | None = None
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    batch_sizes: tuple[int, ...] = (1, 32, 256)
+    seconds_per_profile: float = 0.05
+
+    def __post_init__(self) -> None:
+        from thesis_rec.starter.clip import ClipSettings
+        from thesis_rec.truth.cells import TruthSettings
+        from thesis_rec.truth.fine_tune import FineTuneSettings
+
+        self.clip = self.clip or ClipSettings(seed=self.seed)
+        self.truth = self.truth or TruthSettings(source="starter", seed=self.seed)
+        self.fine_tune = self.fine_tune or FineTuneSettings(source="starter")
+
+
+#: Stages in the order in which they are built.
+STAGES = ("models", "encoder", "truth", "fine_tune", "hardware")
+
+
+def run_stage(stage: str, plan: ZooPlan, shop: Workshop, settings: BuildSettings) -> list[Failure]:
+    """Build what is missing of one stage, until the workshop's deadline.
+
+    Args:
+        stage: One of :data:`STAGES`.
+        plan: What is built.
+        shop: Where.
+        settings: How.
+
+    Returns:
+        Items that failed.
+
+    Raises:
+        ValueError: If there is no such stage.
+    """
+    assert settings.clip is not None
+    assert settings.truth is not None
+    assert settings.fine_tune is not None
+    begun = time.perf_counter()
+    match stage:
+        case "models":
+            failures = train_models(plan, shop)
+        case "encoder":
+            try:
+                train_encoder(plan, shop, settings.clip)
+                failures = []
+            except ItemError as error:
+                failures = [Failure.of("clip", error)]
+        case "truth":
+            failures = measure_models(plan, shop, settings.truth)
+        case "fine_tune":
+            failures = fine_tune_models(plan, shop, settings.fine_tune)
+        case "hardware":
+            failures = profile_models(
+                plan, shop, settings.precisions, settings.batch_sizes, settings.seconds_per_profile
+            )
+        case _:
+            raise ValueError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
+    logger.info("stage %s: %.1f s, %d failures", stage, time.perf_counter() - begun, len(failures))
+    return failures
+
+
+def expect_images(stages: Sequence[str], plan: ZooPlan, shop: Workshop, settings: BuildSettings) -> None:
+    """Begin drawing, in the background, all images that the stages will need, in the order of their use."""
+    assert settings.clip is not None
+    sizes = plan.sizes
+    if "models" in stages:
+        there = set(shop.trained(plan))
+        sources = [recipe.source for recipe in plan.recipes if recipe.model_id not in there]
+        tasks = dict.fromkeys(task for source in sources for task in source.tasks)
+        shop.painter.expect("pretrain", tasks, sizes.images_per_class)
+    if "encoder" in stages and not (shop.folder / "clip").is_dir():
+        shop.painter.expect("pretrain", plan.clip_tasks, settings.clip.images_per_class)
+    if {"truth", "fine_tune"} & set(stages):
+        for task in (*plan.base_tasks, *plan.reference_tasks):
+            shop.painter.expect("train", [task], sizes.train_per_class)
+            shop.painter.expect("test", [task], sizes.test_per_class)
+
+
+@dataclass
 class Workshop:
     """The working folder and what all stages share.
 
@@ -271,6 +368,7 @@ class Workshop:
         painter: Draws images.
         deadline: ``time.monotonic()`` after which no further item is begun; None for never.
         slots: Models that train at once on a GPU.
+        images: Images of measured tasks, kept between stages.
     """
 
     folder: Path
@@ -278,6 +376,13 @@ class Workshop:
     painter: Painter = field(default_factory=Painter)
     deadline: float | None = None
     slots: int = 12
+    images: dict[str, TaskImages] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from thesis_rec.training.concurrent import prepare_device
+
+        # Before anything else touches the GPU.
+        prepare_device(self.device)
 
     def late(self) -> bool:
         """Whether no further item may be begun."""
@@ -408,7 +513,7 @@ def train_encoder(plan: ZooPlan, shop: Workshop, settings: ClipSettings) -> dict
         raise ItemError("clip", "Training the encoder diverged.", "Lower its learning rate.")
     accuracies = {}
     for task in _spread(plan.base_tasks, 24, plan.seed):
-        images = shop.painter.measured([task], plan.sizes.train_per_class, plan.sizes.test_per_class)[task]
+        images = _images(plan, shop, [task])[task]
         accuracies[task] = round(
             class_mean_accuracy(
                 model, images.train_images, images.train_labels, images.test_images, images.test_labels, shop.device
@@ -460,20 +565,22 @@ def _row(recipe: ModelRecipe) -> ManifestRow:
 
 def measured_images(plan: ZooPlan, shop: Workshop) -> dict[str, TaskImages]:
     """Images of all tasks that are measured, reference tasks included."""
-    names = [*plan.base_tasks, *plan.reference_tasks]
-    return shop.painter.measured(names, plan.sizes.train_per_class, plan.sizes.test_per_class)
+    return _images(plan, shop, [*plan.base_tasks, *plan.reference_tasks])
 
 
-def measure_models(
-    plan: ZooPlan, shop: Workshop, settings: TruthSettings, images: dict[str, TaskImages] | None = None
-) -> list[Failure]:
+def _images(plan: ZooPlan, shop: Workshop, names: Sequence[str]) -> dict[str, TaskImages]:
+    missing = [name for name in names if name not in shop.images]
+    shop.images.update(shop.painter.measured(missing, plan.sizes.train_per_class, plan.sizes.test_per_class))
+    return {name: shop.images[name] for name in names}
+
+
+def measure_models(plan: ZooPlan, shop: Workshop, settings: TruthSettings) -> list[Failure]:
     """Linear probes, transferability scores and responses of the trained models that lack them.
 
     Args:
         plan: What is built.
         shop: Where.
         settings: What is measured.
-        images: From :func:`measured_images`; drawn when not given and needed.
 
     Returns:
         Models that could not be measured.
@@ -485,7 +592,7 @@ def measure_models(
     missing = _missing(plan, shop, folder)
     if not missing or shop.late():
         return []
-    bank = ImageBank(images or measured_images(plan, shop), shop.device)
+    bank = ImageBank(measured_images(plan, shop), shop.device)
     tasks, reference = plan.measured(), list(plan.reference_tasks)
     failures: list[Failure] = []
     for recipe in track(missing, "measuring models"):
@@ -506,9 +613,7 @@ def measure_models(
     return failures
 
 
-def fine_tune_models(
-    plan: ZooPlan, shop: Workshop, settings: FineTuneSettings, images: dict[str, TaskImages] | None = None
-) -> list[Failure]:
+def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) -> list[Failure]:
     """Fine-tune the chosen models on the chosen tasks, where that is missing.
 
     Returns:
@@ -525,9 +630,7 @@ def fine_tune_models(
         return []
     tasks = {task.dataset_id: task for task in plan.measured()}
     used = list(dict.fromkeys(task for task, _ in cells))
-    sizes = plan.sizes
-    pictures = images or shop.painter.measured(used, sizes.train_per_class, sizes.test_per_class)
-    tuner = FineTuner([tasks[name] for name in used], pictures, settings, shop.device)
+    tuner = FineTuner([tasks[name] for name in used], _images(plan, shop, used), settings, shop.device)
     failures: list[Failure] = []
     for recipe in track(missing, "fine-tuning models"):
         if shop.late():
@@ -678,16 +781,13 @@ def import_bundle(archives: Iterable[Path], folder: Path) -> int:
     return count
 
 
-def assemble(
-    plan: ZooPlan, shop: Workshop, truth: TruthSettings, fine_tune: FineTuneSettings, output: Path
-) -> dict[str, Any]:
+def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Path) -> dict[str, Any]:
     """Make the zoo's own folder from the working folder.
 
     Args:
         plan: What was built.
         shop: Where it was built.
-        truth: Settings of the measurements.
-        fine_tune: Settings of the fine-tuning.
+        settings: How it was built.
         output: The zoo's folder; files that the build doesn't make are kept.
 
     Returns:
@@ -698,6 +798,9 @@ def assemble(
     """
     from thesis_rec.truth.cells import response_names
 
+    truth, fine_tune = settings.truth, settings.fine_tune
+    assert truth is not None
+    assert fine_tune is not None
     names = shop.trained(plan)
     if not names:
         raise ItemError(str(shop.folder), "No trained model is there.", "Run the stage that trains models first.")
@@ -901,3 +1004,14 @@ def _spread(tasks: Sequence[str], count: int | None, seed: int) -> list[str]:
     rng = np.random.default_rng([seed, 4])
     queues = [[members[i] for i in rng.permutation(len(members))] for members in families.values()]
     return _take_turns([queues[i] for i in rng.permutation(len(queues))], count)
+
+
+def validate_build(data: Any) -> None:
+    """Check what stages of a build pass on.
+
+    Raises:
+        ValueError: If plan, workshop or settings are missing.
+    """
+    for name, kind in (("plan", ZooPlan), ("shop", Workshop), ("settings", BuildSettings)):
+        if not isinstance(getattr(data, name, None), kind):
+            raise ValueError(f"expected a build with its {name}, got {type(data).__name__}")

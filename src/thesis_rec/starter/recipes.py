@@ -158,7 +158,7 @@ def model_recipes(
             *_round_robin(foreign, UNKNOWN, number * UNKNOWN),
         ]
         budgets = _balanced(BUDGETS, len(chosen), rng)
-        variants = _balanced(("a", "a", "a", "b", "b"), len(chosen), rng)
+        variants = _balanced(("a", "a", "a", "b"), len(chosen), rng)
         decays = _balanced((1e-4, 5e-2), len(chosen), rng)
         smoothings = _balanced((0.0, 0.1), len(chosen), rng)
         augmentations = _balanced((False, True), len(chosen), rng)

@@ -11,6 +11,7 @@ on a CPU, where steps run one by one without graphs, sees the same data from the
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -171,21 +172,11 @@ class StepRunner:
             # The first steps make the optimiser's state and let the libraries choose their kernels.
             for _ in range(2):
                 self.eager_step()
-            graph = torch.cuda.CUDAGraph()
-            try:
-                self.optimiser.zero_grad(set_to_none=True)
-                # Other jobs' graphs go on running meanwhile, so only this thread's calls are watched.
-                graph.capture_begin(capture_error_mode="thread_local")
-                try:
-                    self.eager_step()
-                finally:
-                    graph.capture_end()
-                self.graph = graph
-            except Exception as error:
-                logger.warning("%s: steps run one by one, no CUDA graph (%s)", self.name, _first_line(error))
-                self.graph = None
-                self.stream = torch.cuda.Stream()
-        torch.cuda.current_stream().wait_stream(self.stream)
+            self.optimiser.zero_grad(set_to_none=True)
+            self.graph = captured(self.eager_step, self.name)
+        if self.graph is None:
+            torch.cuda.synchronize()
+            self.stream = torch.cuda.Stream()
         with self.on_stream():
             self.restart()
         return self.graph is not None
@@ -344,6 +335,36 @@ def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
         pair[1].append(source)
     for to, of in groups.values():
         torch._foreach_copy_(to, of)
+
+
+def captured(work: Callable[[], object], name: str) -> torch.cuda.CUDAGraph | None:
+    """Capture GPU work on the current stream as a graph.
+
+    Args:
+        work: Queues the work; it has run before, so that libraries are initialised.
+        name: For the log.
+
+    Returns:
+        The graph, or None where the work can't be captured.
+    """
+    graph = torch.cuda.CUDAGraph()
+    collecting = gc.isenabled()
+    # Collecting garbage could free other graphs' memory in the middle of the capture.
+    gc.disable()
+    try:
+        # Other graphs go on running meanwhile, so only this thread's calls are watched.
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            work()
+        finally:
+            graph.capture_end()
+    except Exception as error:
+        logger.warning("%s: no CUDA graph, work is queued piece by piece (%s)", name, _first_line(error))
+        return None
+    finally:
+        if collecting:
+            gc.enable()
+    return graph
 
 
 def _first_line(error: Exception) -> str:

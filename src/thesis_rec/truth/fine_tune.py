@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thesis_rec.training.concurrent import Optimisation, StepRunner, prepare_device
+from thesis_rec.training.concurrent import Optimisation, StepRunner, captured, prepare_device
 
 if TYPE_CHECKING:
     from thesis_rec.truth.store import MeasuredTask, TaskImages
@@ -367,17 +367,11 @@ class _Evaluation:
         runner.module.eval()
         with runner.on_stream():
             self.predicted = self._once()
-            graph = torch.cuda.CUDAGraph()
-            try:
-                graph.capture_begin(capture_error_mode="thread_local")
-                try:
-                    self.predicted = self._once()
-                finally:
-                    graph.capture_end()
-                self.graph = graph
-            except Exception as error:
-                logger.warning("%s: evaluation without a CUDA graph (%s)", runner.name, str(error).splitlines()[:1])
+            self.graph = captured(self._keep, runner.name)
         runner.module.train()
+
+    def _keep(self) -> None:
+        self.predicted = self._once()
 
     def _once(self) -> Tensor:
         return (self.logits(self.rows) + self.mask).argmax(1)

@@ -1,0 +1,169 @@
+"""Nodes of the pipeline ``starter_zoo``: each builds what is missing of one stage in the working folder."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thesis_rec.errors import check_failures, failures_frame
+from thesis_rec.pipelines.starter_zoo.parameters import StarterZooParameters
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ZooBuild:
+    """What is built, where and how; lives in memory for one run."""
+
+    plan: Any
+    shop: Any
+    settings: Any
+
+
+def plan_zoo(parameters: StarterZooParameters) -> tuple[ZooBuild, dict[str, Any]]:
+    """Decide what is built, unpack earlier results and begin drawing images.
+
+    Args:
+        parameters: Sizes, recipes and the working folder.
+
+    Returns:
+        The build and a summary of its plan.
+    """
+    from thesis_rec.starter.building import Painter, Workshop, expect_images, import_bundle, make_plan
+
+    settings = _settings(parameters)
+    folder = Path(parameters.working_folder)
+    if parameters.bundle_in:
+        count = import_bundle([Path(path) for path in parameters.bundle_in], folder)
+        logger.info("%d files from %d archives", count, len(parameters.bundle_in))
+    budget = parameters.time_budget_seconds
+    deadline = None if budget is None else time.monotonic() + budget
+    plan = make_plan(settings.seed, settings.sizes)
+    painter = Painter(parameters.workers).__enter__()
+    shop = Workshop(folder, _device(parameters.device), painter, deadline, parameters.slots)
+    expect_images(parameters.stages, plan, shop, settings)
+    fine_tuned, cells = plan.fine_tuned()
+    summary = {
+        "models": [recipe.model_id for recipe in plan.recipes],
+        "base_tasks": list(plan.base_tasks),
+        "reference_tasks": list(plan.reference_tasks),
+        "subtasks": len(plan.subtasks),
+        "updates": sum(recipe.steps for recipe in plan.recipes),
+        "fine_tuned_models": fine_tuned,
+        "fine_tuned_cells": len(fine_tuned) * len(cells),
+    }
+    return ZooBuild(plan, shop, settings), summary
+
+
+def train_zoo_models(build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame:
+    """Train and save the models that are missing; the table of those that failed."""
+    return _stage("models", build, parameters)
+
+
+def train_zoo_encoder(build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame:
+    """Train and save the image encoder unless it is there; the table of failures."""
+    return _stage("encoder", build, parameters)
+
+
+def measure_zoo_models(build: ZooBuild, trained: pd.DataFrame, parameters: StarterZooParameters) -> pd.DataFrame:
+    """Linear probes, transferability scores and responses of trained models; the table of those that failed."""
+    return _stage("truth", build, parameters)
+
+
+def fine_tune_zoo_models(build: ZooBuild, trained: pd.DataFrame, parameters: StarterZooParameters) -> pd.DataFrame:
+    """Fine-tune the chosen models on the chosen tasks; the table of those that failed."""
+    return _stage("fine_tune", build, parameters)
+
+
+def profile_zoo_models(build: ZooBuild, trained: pd.DataFrame, parameters: StarterZooParameters) -> pd.DataFrame:
+    """Latency, throughput and memory of trained models on this device; the table of those that failed."""
+    return _stage("hardware", build, parameters)
+
+
+def assemble_zoo(
+    build: ZooBuild,
+    trained: pd.DataFrame,
+    encoder: pd.DataFrame,
+    measured: pd.DataFrame,
+    fine_tuned: pd.DataFrame,
+    profiled: pd.DataFrame,
+    parameters: StarterZooParameters,
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Write manifests, tables and the provenance record, and the bundle if asked for.
+
+    Returns:
+        Counts of what is there, and all failures.
+    """
+    from thesis_rec.starter.building import assemble, export_bundle
+
+    build.shop.painter.__exit__()
+    names = build.shop.trained(build.plan)
+    failures = pd.concat([trained, encoder, measured, fine_tuned, profiled], ignore_index=True)
+    summary: dict[str, Any] = {"models": len(names), "planned": len(build.plan.recipes), "failed": len(failures)}
+    if names:
+        record = assemble(build.plan, build.shop, build.settings, Path(parameters.output))
+        summary |= {
+            "measured": record["truth"]["models"],
+            "fine_tuned": record["fine_tune"]["models"],
+            "seconds_per_linear_probe": record["truth"]["seconds_per_linear_probe"],
+            "seconds_per_fine_tuning": record["fine_tune"]["seconds_per_cell"],
+            "files": len(record["files"]),
+        }
+    if parameters.bundle_out:
+        pieces = export_bundle(build.shop.folder, Path(parameters.bundle_out))
+        summary["bundle"] = {path.name: path.stat().st_size for path in pieces}
+    return summary, failures
+
+
+def check_zoo(summary: dict[str, Any], failures: pd.DataFrame, parameters: StarterZooParameters) -> None:
+    """Raise when nothing was built, or anything failed with ``strict``.
+
+    Raises:
+        NothingSucceeded: See above.
+    """
+    check_failures(failures, summary["models"], parameters.strict, "models")
+    if summary["models"] < summary["planned"]:
+        logger.info("%d of %d models are there; run again to go on", summary["models"], summary["planned"])
+
+
+def _stage(stage: str, build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame:
+    from thesis_rec.starter.building import run_stage
+
+    if stage not in parameters.stages:
+        return failures_frame([])
+    return failures_frame(run_stage(stage, build.plan, build.shop, build.settings))
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _settings(parameters: StarterZooParameters) -> Any:
+    from thesis_rec.starter.building import BuildSettings, Sizes
+    from thesis_rec.starter.clip import ClipSettings
+    from thesis_rec.truth.cells import TruthSettings
+    from thesis_rec.truth.fine_tune import FineTuneSettings
+    from thesis_rec.truth.linear_probe import ProbeSettings
+
+    truth = parameters.truth
+    return BuildSettings(
+        seed=parameters.seed,
+        sizes=Sizes(**parameters.sizes.model_dump()),
+        clip=ClipSettings(seed=parameters.seed, **parameters.encoder.model_dump()),
+        truth=TruthSettings(
+            probe=ProbeSettings(shots=truth.shots, draws=truth.draws, ridge=truth.ridge, seed=parameters.seed),
+            score_images=truth.score_images,
+            batch_size=truth.batch_size,
+            source="starter",
+            seed=parameters.seed,
+        ),
+        fine_tune=FineTuneSettings(source="starter", slots=parameters.slots, **parameters.fine_tune.model_dump()),
+        precisions=tuple(parameters.hardware.precisions),
+        batch_sizes=tuple(parameters.hardware.batch_sizes),
+        seconds_per_profile=parameters.hardware.seconds_per_cell,
+    )

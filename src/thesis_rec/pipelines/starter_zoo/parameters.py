@@ -1,0 +1,96 @@
+"""Parameters of the pipeline ``starter_zoo``, checked before anything runs."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Stage = Literal["models", "encoder", "truth", "fine_tune", "hardware"]
+
+
+class SizeParameters(BaseModel):
+    """How much of the zoo is built."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    models: int | None = Field(default=None, ge=1)
+    tasks: int | None = Field(default=None, ge=1)
+    references: int | None = Field(default=None, ge=1)
+    subtasks: int = Field(default=2200, ge=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    images_per_class: int = Field(default=200, ge=1)
+    train_per_class: int = Field(default=48, ge=2)
+    test_per_class: int = Field(default=60, ge=1)
+    fine_tuned_models: int = Field(default=48, ge=0)
+    fine_tuned_tasks: int = Field(default=60, ge=0)
+    repeated_tasks: int = Field(default=6, ge=0)
+    repeats: int = Field(default=3, ge=1)
+
+
+class EncoderParameters(BaseModel):
+    """Size and training of the image encoder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    embed_dim: int = Field(default=128, ge=8)
+    width: int = Field(default=128, ge=32, multiple_of=32)
+    layers: int = Field(default=6, ge=1)
+    steps: int = Field(default=6000, ge=1)
+    batch: int = Field(default=1024, ge=2)
+    learning_rate: float = Field(default=1.5e-3, gt=0)
+    images_per_class: int = Field(default=150, ge=1)
+
+
+class ProbeParameters(BaseModel):
+    """Linear probes and transferability scores."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shots: int = Field(default=16, ge=1)
+    draws: int = Field(default=3, ge=1)
+    ridge: float = Field(default=0.2, gt=0)
+    score_images: int = Field(default=48, ge=2)
+    batch_size: int = Field(default=4096, ge=1)
+
+
+class TuningParameters(BaseModel):
+    """Recipe of fine-tuning."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shots: int = Field(default=16, ge=1)
+    steps: int = Field(default=80, ge=1)
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+
+
+class ProfileParameters(BaseModel):
+    """What is measured about speed and memory."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    precisions: list[Literal["fp32", "fp16", "bf16"]] = ["fp32", "fp16"]
+    batch_sizes: list[int] = [1, 32, 256]
+    seconds_per_cell: float = Field(default=0.05, gt=0)
+
+
+class StarterZooParameters(BaseModel):
+    """All knobs of ``params:starter_zoo``; see ``conf/base/parameters/starter_zoo.yml``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    working_folder: str
+    output: str
+    stages: list[Stage] = ["models", "encoder", "truth", "fine_tune", "hardware"]
+    device: str = "auto"
+    workers: int = Field(default=1, ge=1)
+    slots: int = Field(default=12, ge=1, le=32)
+    time_budget_seconds: float | None = Field(default=None, gt=0)
+    bundle_in: list[str] = []
+    bundle_out: str | None = None
+    sizes: SizeParameters = SizeParameters()
+    encoder: EncoderParameters = EncoderParameters()
+    truth: ProbeParameters = ProbeParameters()
+    fine_tune: TuningParameters = TuningParameters()
+    hardware: ProfileParameters = ProfileParameters()
+    strict: bool = False
+    seed: int = 0

@@ -1,0 +1,311 @@
+import json
+import logging
+import time
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from thesis_rec.catalog.validators import (
+    validate_dataset_manifest,
+    validate_hardware_profiles,
+    validate_model_manifest,
+    validate_performance_records,
+    validate_transferability_scores,
+)
+from thesis_rec.errors import ItemError
+from thesis_rec.starter.building import (
+    STAGES,
+    BuildSettings,
+    Painter,
+    Sizes,
+    Workshop,
+    assemble,
+    compact_scores,
+    expect_images,
+    export_bundle,
+    import_bundle,
+    make_plan,
+    run_stage,
+    validate_build,
+)
+from thesis_rec.starter.clip import ClipSettings
+from thesis_rec.starter.provenance import (
+    Provenance,
+    as_backbone,
+    committed_model,
+    rebuild_model,
+    truth_value,
+    verify_files,
+)
+from thesis_rec.truth.cells import TruthSettings
+from thesis_rec.truth.fine_tune import FineTuneSettings
+from thesis_rec.truth.linear_probe import ProbeSettings
+
+SIZES = Sizes(
+    models=3, tasks=3, references=1, subtasks=300, max_steps=2, images_per_class=8, train_per_class=8,
+    test_per_class=4, fine_tuned_models=1, fine_tuned_tasks=1, repeated_tasks=1, repeats=2,
+)  # fmt: skip
+SETTINGS = BuildSettings(
+    sizes=SIZES,
+    clip=ClipSettings(embed_dim=16, width=32, layers=1, text_width=16, text_layers=1, steps=2, batch=8, images_per_class=8),
+    truth=TruthSettings(probe=ProbeSettings(shots=4, draws=2), score_images=8, batch_size=64, source="starter"),
+    fine_tune=FineTuneSettings(steps=1, batch=8, source="starter"),
+    precisions=("fp32",),
+    batch_sizes=(1,),
+    seconds_per_profile=0.01,
+)
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(0, SIZES)
+
+
+@pytest.fixture(scope="module")
+def built(plan, tmp_path_factory):
+    root = tmp_path_factory.mktemp("zoo")
+    shop = Workshop(root / "work")
+    with Painter() as shop.painter:
+        expect_images(STAGES, plan, shop, SETTINGS)
+        failures = [failure for stage in STAGES for failure in run_stage(stage, plan, shop, SETTINGS)]
+    assert failures == []
+    assemble(plan, shop, SETTINGS, root / "zoo")
+    return shop, root / "zoo"
+
+
+def test_the_whole_plan_is_as_large_as_promised():
+    whole = make_plan()
+    assert len(whole.recipes) >= 256
+    assert len(whole.base_tasks) >= 120
+    assert len(whole.base_tasks) + len(whole.subtasks) >= 2000
+    assert not set(whole.base_tasks) & set(whole.reference_tasks)
+    models, cells = whole.fine_tuned()
+    assert len(set(models)) == 48
+    assert len({m.split("_")[0] for m in models}) >= 10
+    assert len({task for task, _ in cells}) == 60
+    assert len([seed for _, seed in cells if seed]) >= 12
+    assert sum(r.steps for r in whole.recipes) < 250_000
+
+
+def test_the_encoder_never_sees_unknown_families():
+    from thesis_rec.starter import sides
+    from thesis_rec.starter.tasks import BASE_TASKS
+
+    whole = make_plan()
+    assert len(whole.clip_tasks) > 100
+    assert not {BASE_TASKS[task].family for task in whole.clip_tasks} & set(sides.UNKNOWN_TASK_FAMILIES)
+
+
+def test_the_tables_meet_their_contracts(built, plan):
+    _, zoo = built
+    records = pd.read_parquet(zoo / "performance_records.parquet")
+    models = pd.read_csv(zoo / "model_manifest.csv", dtype="string", keep_default_na=False)
+    datasets = pd.read_csv(zoo / "dataset_manifest.csv", dtype="string", keep_default_na=False)
+    scores = pd.read_parquet(zoo / "transferability_scores.parquet")
+    validate_performance_records(records)
+    validate_transferability_scores(scores)
+    validate_model_manifest(models)
+    validate_dataset_manifest(datasets)
+    validate_hardware_profiles(pd.read_parquet(zoo / "hardware_profiles.parquet"))
+    probes = records[records["protocol"] == "linear_probe"]
+    assert len(probes) == 3 * (3 * 2 + len(plan.subtasks))
+    assert set(probes.loc[probes["seed"] == -1, "dataset_id"]) == {task.dataset_id for task in plan.subtasks}
+    assert len(records[records["protocol"] == "fine_tune"]) == 2
+    assert set(models["licence"]) == {"MIT"}
+    assert len(datasets) == 3 + len(plan.subtasks)
+    with np.load(zoo / "model_responses.npz", allow_pickle=False) as file:
+        assert file["responses"].shape == (3, len(file["names"]))
+        assert file["responses"].dtype == np.float16
+        assert set(file["model_ids"]) == set(models["model_id"])
+    sides = json.loads((zoo / "sides.json").read_text())
+    assert set(sides) >= {"dataset_families", "dataset_ids", "model_families", "model_ids"}
+
+
+def test_every_model_loads_as_a_backbone(built):
+    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.manifest import read_manifest
+
+    _, zoo = built
+    rows, failures = read_manifest(pd.read_csv(zoo / "model_manifest.csv", dtype="string", keep_default_na=False))
+    assert not failures
+    for row in rows:
+        backbone = load_backbone(row, zoo)
+        assert backbone.mean == (0.5, 0.5, 0.5)
+        assert backbone.input_size == 32
+
+
+def test_what_is_there_is_not_made_again(built, plan, caplog):
+    shop, _ = built
+    before = {path: path.stat().st_mtime_ns for path in shop.folder.rglob("*") if path.is_file()}
+    with caplog.at_level(logging.ERROR):
+        for stage in STAGES:
+            assert run_stage(stage, plan, shop, SETTINGS) == []
+    assert before == {path: path.stat().st_mtime_ns for path in shop.folder.rglob("*") if path.is_file()}
+
+
+def test_a_changed_checkpoint_is_measured_again(built, plan, tmp_path):
+    shop, _ = built
+    import_bundle(export_bundle(shop.folder, tmp_path / "pieces"), tmp_path / "work")
+    copy = Workshop(tmp_path / "work", images=shop.images)
+    model_id = plan.recipes[0].model_id
+    card = copy.folder / "training" / f"{model_id}.json"
+    content = json.loads(card.read_text())
+    card.write_text(json.dumps({**content, "weights_sha256": "other"}))
+    done = next(copy.folder.glob(f"truth-*/{model_id}.json"))
+    before = done.stat().st_mtime_ns
+    run_stage("truth", plan, copy, SETTINGS)
+    assert done.stat().st_mtime_ns > before
+    card.unlink()
+    assert model_id not in copy.trained(plan)
+
+
+def test_a_bundle_carries_everything_in_small_pieces(built, plan, tmp_path):
+    shop, _ = built
+    pieces = export_bundle(shop.folder, tmp_path / "pieces", piece=200_000)
+    assert len(pieces) > 1
+    count = import_bundle(pieces, tmp_path / "work")
+    original = {p.relative_to(shop.folder): p.read_bytes() for p in shop.folder.rglob("*") if p.is_file()}
+    copied = {p.relative_to(tmp_path / "work"): p.read_bytes() for p in (tmp_path / "work").rglob("*") if p.is_file()}
+    assert copied == original
+    assert count == len(original)
+    assert Workshop(tmp_path / "work").trained(plan) == shop.trained(plan)
+
+
+def test_bad_bundles_are_refused(tmp_path):
+    bad = tmp_path / "bad.zip"
+    bad.write_bytes(b"no archive")
+    with pytest.raises(ItemError, match="damaged"):
+        import_bundle([bad], tmp_path / "work")
+    with zipfile.ZipFile(bad, "w") as archive:
+        archive.writestr("../outside.txt", "x")
+    with pytest.raises(ItemError, match="leads out"):
+        import_bundle([bad], tmp_path / "work")
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_after_the_deadline_nothing_is_begun(plan, tmp_path):
+    shop = Workshop(tmp_path, deadline=time.monotonic() - 1)
+    for stage in STAGES:
+        assert run_stage(stage, plan, shop, SETTINGS) == []
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ItemError, match="No trained model"):
+        assemble(plan, shop, SETTINGS, tmp_path / "zoo")
+    with pytest.raises(ValueError, match="unknown stage"):
+        run_stage("dinner", plan, shop, SETTINGS)
+
+
+def test_a_diverged_or_unreadable_model_is_a_failure_and_the_others_go_on(plan, tmp_path, monkeypatch, built):
+    shop, _ = built
+    import_bundle(export_bundle(shop.folder, tmp_path / "pieces"), tmp_path / "work")
+    copy = Workshop(tmp_path / "work", images=shop.images)
+    victim = plan.recipes[1].model_id
+    for done in copy.folder.glob("truth-*/*.json"):
+        done.unlink()
+    for file in copy.model_folder(victim).glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:100])
+    failures = run_stage("truth", plan, copy, SETTINGS)
+    assert [failure.item for failure in failures] == [victim]
+    assert len(list(copy.folder.glob("truth-*/*.json"))) == 2
+
+    from thesis_rec.starter import pretraining
+
+    broken = Workshop(tmp_path / "broken")
+    real = pretraining.train_recipes
+
+    def diverging(recipes, *args):
+        for recipe, module, outcome in real(recipes, *args):
+            if recipe.model_id == victim:
+                next(module.parameters()).data.fill_(float("nan"))
+            yield recipe, module, outcome
+
+    monkeypatch.setattr(pretraining, "train_recipes", diverging)
+    failures = run_stage("models", plan, broken, SETTINGS)
+    assert [failure.item for failure in failures] == [victim]
+    assert len(broken.trained(plan)) == 2
+
+
+def test_hashes_are_verified(built, tmp_path):
+    import shutil
+
+    _, zoo = built
+    record = Provenance.read(zoo).content
+    assert verify_files(zoo) == len(record["files"])
+    copy = tmp_path / "zoo"
+    shutil.copytree(zoo, copy)
+    victim = next((copy / "models").glob("*/*.safetensors"))
+    changed = bytearray(victim.read_bytes())
+    changed[-1] ^= 1
+    victim.write_bytes(changed)
+    name = victim.relative_to(copy).as_posix()
+    with pytest.raises(ItemError, match=name):
+        verify_files(copy)
+    with pytest.raises(ItemError, match=name):
+        committed_model(victim.parent.name, Provenance.read(copy), copy)
+    victim.unlink()
+    with pytest.raises(ItemError, match="missing"):
+        verify_files(copy, [f"models/{victim.parent.name}"])
+    with pytest.raises(ItemError, match="not recorded"):
+        verify_files(copy, ["models/nobody"])
+    with pytest.raises(ItemError, match="no such model"):
+        Provenance.read(zoo).recipe("nobody")
+    (copy / "PROVENANCE.json").write_text("{")
+    with pytest.raises(ItemError, match="not JSON"):
+        Provenance.read(copy)
+    with pytest.raises(ItemError, match="no provenance"):
+        Provenance.read(tmp_path)
+
+
+def test_a_model_and_its_truth_are_rebuilt_from_the_record(built, plan):
+    shop, zoo = built
+    provenance = Provenance.read(zoo)
+    for recipe in plan.recipes[:2]:
+        committed = committed_model(recipe.model_id, provenance, zoo)
+        rebuilt = rebuild_model(recipe.model_id, provenance)
+        images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            found, expected = rebuilt(images), committed(images)
+        # Half precision is all that differs on the same device.
+        np.testing.assert_allclose(found, expected, atol=0.02 * float(expected.abs().max()) + 1e-3)
+        task = plan.base_tasks[0]
+        tasks = {task.dataset_id: task for task in plan.measured()}
+        names = provenance.class_names(recipe.model_id)
+        value = truth_value(as_backbone(committed, recipe.model_id, names), task, shop.images, tasks, SETTINGS.truth)
+        records = pd.read_parquet(zoo / "performance_records.parquet")
+        chosen = records[(records["model_id"] == recipe.model_id) & (records["dataset_id"] == task)]
+        stored = chosen.loc[chosen["protocol"] == "linear_probe", "value"].mean()
+        assert value == pytest.approx(stored, abs=0.01)
+
+
+def test_images_drawn_by_processes_are_the_same():
+    task = "shapes_filled"
+    with Painter(2) as painter:
+        painter.expect("pretrain", [task], 2)
+        many = painter.pretraining([task], 2)[task]
+    one = Painter().pretraining([task], 2)[task]
+    np.testing.assert_array_equal(many[0], one[0])
+    np.testing.assert_array_equal(many[1], one[1])
+    assert many[2] == one[2]
+
+
+def test_scores_keep_four_digits_and_gaps():
+    table = pd.DataFrame(
+        {"model_id": ["a", "b"], "dataset_id": "d", "method": "leep", "value": [-1.234567, np.nan], "seconds": [0.0, 0.0123456], "source": "s"}
+    )
+    found = compact_scores(table)
+    assert found["value"][0] == pytest.approx(-1.235)
+    assert np.isnan(found["value"][1])
+    assert found["seconds"].tolist() == pytest.approx([0.0, 0.012])
+
+
+def test_only_builds_pass_between_stages(plan):
+    class Build:
+        pass
+
+    build = Build()
+    build.plan, build.shop, build.settings = plan, Workshop(None), SETTINGS
+    validate_build(build)
+    with pytest.raises(ValueError, match="plan"):
+        validate_build("nothing")
