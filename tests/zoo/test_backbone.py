@@ -201,7 +201,7 @@ def test_models_come_from_a_hub_cache_too(loader, tmp_path, monkeypatch):
         models.save_open_clip(tmp_path / "m")
     cache = tmp_path / "hub"
     models.fill_hub_cache(cache, "someone/something", tmp_path / "m", revision="v1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("thesis_rec.zoo.sources.hub_is_reachable", lambda: False)
     pinned = ManifestRow(model_id="x", loader=loader, source="hf-hub:someone/something", revision="v1")
     assert load_backbone(pinned, tmp_path / "nowhere", cache=cache).n_features > 0
 

@@ -13,11 +13,18 @@ from tests.zoo import models
 from thesis_rec.errors import ItemError
 from thesis_rec.weights.reader import open_checkpoint
 from thesis_rec.zoo.manifest import ManifestRow
-from thesis_rec.zoo.sources import explain_download, hub_cache_folder, locate
+from thesis_rec.zoo.sources import explain_download, hub_cache_folder, hub_is_reachable, locate
 
 
 def hub_row(revision: str = "", loader: str = "transformers") -> ManifestRow:
     return ManifestRow(model_id="x", loader=loader, source="hf-hub:someone/something", revision=revision)
+
+
+@pytest.fixture(autouse=True)
+def nothing_known():
+    hub_is_reachable.cache_clear()
+    yield
+    hub_is_reachable.cache_clear()
 
 
 @pytest.fixture
@@ -86,13 +93,15 @@ def test_building_needs_the_configuration_and_not_the_preprocessor(tmp_path, off
 def test_only_the_best_format_is_downloaded(tmp_path, monkeypatch):
     asked = []
 
-    def download(repo_id, filename, revision, cache_dir):
+    def download(repo_id, filename, revision, cache_dir, local_files_only):
+        assert not local_files_only
         asked.append((repo_id, filename, revision))
         if filename in ("pytorch_model.bin", "config.json", "open_clip_config.json"):
             return str(tmp_path / filename)
         raise errors.RemoteEntryNotFoundError("absent", response=response(404))
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: SimpleNamespace(head=lambda url, timeout: None))
     assert locate(hub_row("v2"), tmp_path) == tmp_path
     assert [name for _, name, _ in asked][-1] == "pytorch_model.bin"
     assert {revision for *_, revision in asked} == {"v2"}
@@ -100,6 +109,39 @@ def test_only_the_best_format_is_downloaded(tmp_path, monkeypatch):
     locate(hub_row(loader="open_clip"), tmp_path, build=True)
     assert asked[0][1] == "open_clip_model.safetensors"
     assert asked[-1][1] == "open_clip_config.json"
+
+
+def test_without_network_the_cache_is_used_at_once(tmp_path, monkeypatch, caplog):
+    asked = []
+
+    def head(url, timeout):
+        asked.append(url)
+        raise ConnectTimeout("no route")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: SimpleNamespace(head=head))
+    for _ in range(3):
+        with pytest.raises(ItemError, match="offline"):
+            locate(hub_row(), tmp_path, tmp_path / "hub")
+    assert len(asked) == 1
+    assert "no route" in caplog.text
+    models.fill_hub_cache(tmp_path / "hub", "someone/something", save_sharded(small_state(), tmp_path / "m"))
+    assert locate(hub_row(), tmp_path, tmp_path / "hub").name == "a" * 40
+
+
+def test_a_network_that_goes_away_is_asked_for_again(tmp_path, monkeypatch):
+    asked = []
+    session = SimpleNamespace(head=lambda url, timeout: asked.append(url))
+
+    def download(*arguments, **named):
+        raise errors.LocalEntryNotFoundError("connection lost")
+
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    for expected in (1, 2):
+        with pytest.raises(ItemError, match="offline"):
+            locate(hub_row(), tmp_path)
+        assert len(asked) == expected
 
 
 def response(status: int) -> SimpleNamespace:

@@ -6,13 +6,19 @@ is downloaded. The hub library's own settings hold: ``HF_HOME``, ``HF_HUB_CACHE`
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 from pathlib import Path
 
 from thesis_rec.errors import ItemError
 from thesis_rec.weights.reader import INDEX_ENDING, WEIGHT_FILES, inside, shard_names
 from thesis_rec.zoo.manifest import ManifestRow
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 10
 
 #: Configuration files that the libraries need to build a network, by loader.
 CONFIGURATION_FILES = {
@@ -61,18 +67,26 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    # The library tries each file for half a minute before it gives up: far too long for a zoo without network.
+    online = hub_is_reachable()
+
     def fetch(name: str) -> Path:
-        return Path(hf_hub_download(hub_id, name, revision=row.revision or None, cache_dir=cache))
+        revision = row.revision or None
+        return Path(hf_hub_download(hub_id, name, revision=revision, cache_dir=cache, local_files_only=not online))
 
     def first(names: tuple[str, ...]) -> Path:
         missing: Exception | None = None
         for name in names:
             try:
                 return fetch(name)
+            except LocalEntryNotFoundError as error:
+                if online:
+                    # The network went away in between.
+                    hub_is_reachable.cache_clear()
+                    raise
+                missing = error
             except EntryNotFoundError as error:
-                # A file that is absent from the cache says less than one that the hub says doesn't exist.
-                if missing is None or not isinstance(error, LocalEntryNotFoundError):
-                    missing = error
+                missing = error
         raise missing or EntryNotFoundError(f"no file name given for {hub_id}")
 
     prefer = "open_clip" if row.loader == "open_clip" else ""
@@ -92,6 +106,23 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
     except Exception as error:
         raise explain_download(row, error) from error
     return weights.parent
+
+
+@functools.cache
+def hub_is_reachable() -> bool:
+    """Whether the hub answers at all, asked once; False in offline mode."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE_SECONDS)
+    except Exception as error:
+        # The library changes the HTTP library under it, and with it the exceptions, from version to version.
+        logger.warning("The Hugging Face hub can't be reached (%s): only its cache is used", error)
+        return False
+    return True
 
 
 def explain_download(row: ManifestRow, error: Exception) -> ItemError:

@@ -148,7 +148,7 @@ def test_a_few_models_evenly_spread(project, stored):
 
 def test_hub_models_come_from_the_cache_and_offline_is_said(project, monkeypatch):
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("thesis_rec.zoo.sources.hub_is_reachable", lambda: False)
     models.save_timm(project.folder / "t")
     models.save_transformers(project.folder / "v", models.tiny_vit())
     models.save_open_clip(project.folder / "o")
