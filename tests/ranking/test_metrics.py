@@ -26,6 +26,23 @@ def test_correlations_are_scipys():
     assert metrics.pearson(truth, score) == pytest.approx(stats.pearsonr(truth, score).statistic)
 
 
+@given(values, st.integers(0, 1000), st.booleans())
+def test_rank_correlations_are_scipys_with_ties_in_either(truth, seed, coarse):
+    rng = np.random.default_rng(seed)
+    score = rng.integers(0, 4, len(truth)).astype(float) if coarse else rng.random(len(truth))
+    if len(set(truth)) < 2 or len(set(score)) < 2:
+        return
+    assert metrics.weighted_tau(truth, score) == pytest.approx(stats.weightedtau(truth, score).statistic, abs=1e-6)
+    assert metrics.kendall_tau_b(truth, score) == pytest.approx(stats.kendalltau(truth, score).statistic, abs=1e-6)
+
+
+def test_many_models_give_the_same_as_few(monkeypatch):
+    truth, score = pair(np.random.default_rng(4), 60)
+    small = metrics.metric_table(truth, score)
+    monkeypatch.setattr(metrics, "_ALL_PAIRS", 10)
+    assert metrics.metric_table(truth, score) == pytest.approx(small)
+
+
 def test_ndcg_is_sklearns_on_the_unit_scale():
     truth, score = pair(np.random.default_rng(1))
     gain = (truth - truth.min()) / (truth.max() - truth.min())

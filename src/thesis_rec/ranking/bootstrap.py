@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,10 +89,19 @@ def paired_difference(
 
 def _resampled(total: NDArray[np.float64], count: NDArray[np.float64], draws: int, seed: int) -> NDArray[np.float64]:
     """(draws,) means over resampled clusters, a ratio of sums because clusters differ in size."""
-    rng = np.random.default_rng(seed)
-    picked = rng.integers(0, len(total), size=(draws, len(total)))
-    result: NDArray[np.float64] = total[picked].sum(axis=1) / count[picked].sum(axis=1)
+    times = _times_drawn(len(total), draws, seed)
+    result: NDArray[np.float64] = (times @ total) / (times @ count)
     return result
+
+
+@lru_cache(maxsize=64)
+def _times_drawn(clusters: int, draws: int, seed: int) -> NDArray[np.float64]:
+    """(draws, clusters) how often each cluster is in each resample; the same for every figure of the same datasets."""
+    picked = np.random.default_rng(seed).integers(0, clusters, size=(draws, clusters))
+    flat = np.bincount((picked + clusters * np.arange(draws)[:, None]).ravel(), minlength=draws * clusters)
+    times = flat.reshape(draws, clusters).astype(np.float64)
+    times.flags.writeable = False
+    return times
 
 
 def _number(value: float) -> float | None:

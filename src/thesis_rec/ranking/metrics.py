@@ -21,6 +21,9 @@ METRICS = ("weighted_tau", "kendall_tau", "pearson", "ndcg@5", "regret@1", "regr
 #: Figures of which a smaller value is better.
 LOWER_IS_BETTER = ("regret@1", "regret@5")
 
+#: Up to this number of models all pairs are compared at once; beyond, scipy's n log n algorithms need less memory.
+_ALL_PAIRS = 2000
+
 
 def defined(truth: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     """Both vectors without the models for which either is missing.
@@ -41,23 +44,31 @@ def defined(truth: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def weighted_tau(truth: ArrayLike, score: ArrayLike) -> float:
-    """Weighted Kendall tau with hyperbolic weights, the mean of both rankings' (Vigna 2015, ``scipy`` defaults)."""
-    from scipy.stats import weightedtau
+    """Weighted Kendall tau with additive hyperbolic weights, the mean of both rankings' (Vigna 2015).
 
+    Equal to ``scipy.stats.weightedtau(truth, score)`` with its default arguments; computed from all pairs at once,
+    which on up to some thousand models is many times faster than a call of scipy's.
+    """
     value, rating = defined(truth, score)
     if len(value) < 2 or _constant(value) or _constant(rating):
         return float("nan")
-    return float(weightedtau(value, rating).statistic)
+    if len(value) > _ALL_PAIRS:
+        from scipy.stats import weightedtau
+
+        return float(weightedtau(value, rating).statistic)
+    return _weighted_tau(value, rating, _pair_signs(value), _pair_signs(rating))
 
 
 def kendall_tau_b(truth: ArrayLike, score: ArrayLike) -> float:
-    """Kendall's tau-b, which corrects for ties."""
-    from scipy.stats import kendalltau
-
+    """Kendall's tau-b, which corrects for ties (Kendall 1945)."""
     value, rating = defined(truth, score)
     if len(value) < 2 or _constant(value) or _constant(rating):
         return float("nan")
-    return float(kendalltau(value, rating).statistic)
+    if len(value) > _ALL_PAIRS:
+        from scipy.stats import kendalltau
+
+        return float(kendalltau(value, rating).statistic)
+    return _kendall_tau(_pair_signs(value), _pair_signs(rating))
 
 
 def pearson(truth: ArrayLike, score: ArrayLike) -> float:
@@ -116,10 +127,8 @@ def recall_at_5(truth: ArrayLike, score: ArrayLike) -> float:
     return float((value[_best_first(rating)[:k]] >= fifth).mean())
 
 
-#: Every figure but Pearson's depends on the order of the scores alone.
-_BY_ORDER: dict[str, Callable[[Floats, Floats], float]] = {
-    "weighted_tau": weighted_tau,
-    "kendall_tau": kendall_tau_b,
+#: The figures of the first few.
+_OF_THE_TOP: dict[str, Callable[[Floats, Floats], float]] = {
     "ndcg@5": ndcg_at_5,
     "regret@1": partial(regret, k=1),
     "regret@5": partial(regret, k=5),
@@ -151,13 +160,22 @@ def metric_table(
         return {name: float("nan") for name in METRICS}
     generator = np.random.default_rng(rng)
     tied = len(np.unique(rating)) < len(rating)
+    signs = _pair_signs(value) if len(value) <= _ALL_PAIRS and not _constant(value) else None
     rows = []
     for _ in range(draws if tied else 1):
         order = np.lexsort((generator.random(len(rating)), rating))
         ranked = np.empty(len(rating))
         ranked[order] = np.arange(len(rating))
-        rows.append([function(value, ranked) for function in _BY_ORDER.values()])
-    figures = dict(zip(_BY_ORDER, np.mean(rows, axis=0).tolist(), strict=True))
+        if signs is None:
+            figures = {"weighted_tau": weighted_tau(value, ranked), "kendall_tau": kendall_tau_b(value, ranked)}
+        else:
+            other = _pair_signs(ranked)
+            figures = {
+                "weighted_tau": _weighted_tau(value, ranked, signs, other),
+                "kendall_tau": _kendall_tau(signs, other),
+            }
+        rows.append(figures | {name: function(value, ranked) for name, function in _OF_THE_TOP.items()})
+    figures = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     figures["pearson"] = pearson(value, rating)
     return {name: figures[name] for name in METRICS}
 
@@ -181,6 +199,31 @@ def interval_score(truth: ArrayLike, low: ArrayLike, high: ArrayLike, level: flo
 
 def _constant(values: Floats) -> bool:
     return bool(values.max() == values.min())
+
+
+def _pair_signs(values: Floats) -> NDArray[np.float32]:
+    """(M, M) sign of every difference; of the ranks, whose differences can't overflow as infinite scores' would."""
+    ranks = np.unique(values, return_inverse=True)[1].astype(np.float32)
+    return np.sign(ranks[:, None] - ranks[None, :])
+
+
+def _kendall_tau(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    agreement = np.sum(first * second, dtype=np.float64)
+    return float(
+        agreement / np.sqrt(np.sum(np.abs(first), dtype=np.float64) * np.sum(np.abs(second), dtype=np.float64))
+    )
+
+
+def _weighted_tau(truth: Floats, score: Floats, first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Weights 1/(r+1) of both models of a pair are added, so every sum over pairs is one over models."""
+    agreement = np.sum(first * second, axis=1, dtype=np.float64)
+    ordered = [np.sum(np.abs(signs), axis=1, dtype=np.float64) for signs in (first, second)]
+    found = []
+    for main, other in ((truth, score), (score, truth)):
+        weight = np.empty(len(main))
+        weight[np.lexsort((other, main))[::-1]] = 1.0 / np.arange(1, len(main) + 1)
+        found.append((weight @ agreement) / np.sqrt((weight @ ordered[0]) * (weight @ ordered[1])))
+    return float(np.mean(found))
 
 
 def _best_first(score: Floats) -> NDArray[np.intp]:

@@ -85,8 +85,8 @@ def factorise(z: Floats, rank: int, ridge: float, rounds: int, *, rng: np.random
     if rank == 0:
         fitted, unseen = np.repeat(effect[:, None], z.shape[1], axis=1), effect
     else:
-        v = rng.normal(size=(z.shape[1], rank)) / np.sqrt(rank)
-        u = np.zeros((z.shape[0], rank))
+        v: Floats = rng.normal(size=(z.shape[1], rank)) / np.sqrt(rank)
+        u: Floats = np.zeros((z.shape[0], rank))
         eye = ridge * np.eye(rank)
         for _ in range(rounds):
             u = _solve(weight, rest, v, eye)

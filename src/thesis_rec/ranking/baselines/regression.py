@@ -51,6 +51,9 @@ class TwoStepRidge(Baseline):
     Args:
         widths: Widths of the Gaussian kernels to choose among, in medians of the squared distance; empty for linear.
         ridges: Penalties to choose among.
+
+    Attributes:
+        left_out: (K, N) predicted z-scores of the known models on each training dataset, without its family.
     """
 
     needs_tokens = True
@@ -109,6 +112,7 @@ class TwoStepRidge(Baseline):
     ) -> tuple[_Kernel, float]:
         rest = np.where(np.isfinite(z), z - without, 0.0)
         best, chosen = -np.inf, (self._kernels(points)[0], self.ridges[-1])
+        self.left_out: Floats = without
         for kernel in self._kernels(points):
             gram = kernel(points)
             for ridge in self.ridges:
@@ -116,6 +120,7 @@ class TwoStepRidge(Baseline):
                 quality = mean_correlation(without + left_out, z)
                 if quality > best:
                     best, chosen = quality, (kernel, ridge)
+                    self.left_out = without + left_out
         return chosen
 
     def _choose_model_side(self, coordinates: Floats, families: NDArray[np.str_]) -> Floats:
