@@ -27,6 +27,7 @@ def make_world(
     per_family: int = 6,
     n_domains: int = 8,
     per_domain: int = 3,
+    unknown_domains: int = 1,
     subtasks: int = 20,
     batches: int = 4,
     dim: int = 16,
@@ -95,7 +96,7 @@ def make_world(
         {
             "model_families": [families[-1]],
             "model_ids": [],
-            "dataset_families": [f"domain{n_domains - 1}"],
+            "dataset_families": [f"domain{n_domains - 1 - d}" for d in range(unknown_domains)],
             "dataset_ids": [],
         },
     )

@@ -1,0 +1,135 @@
+"""The pipeline similarity_training on a fabricated world, with the catalog's own entries."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from pydantic import ValidationError
+
+from tests.ranking.world import make_world
+from thesis_rec import settings
+from thesis_rec.pipelines.similarity_training import create_pipeline
+from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
+from thesis_rec.ranking.recommender import Recommender
+
+SMALL = {
+    "network": {"width": 16, "n_layers": 1, "n_heads": 2},
+    "training": {"tasks_per_epoch": 16},
+    "fit": {"epochs": 2, "accelerator": "cpu"},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, project_dir):
+    root = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THESIS_REC_TEST_ROOT", str(root))
+        loader = OmegaConfigLoader(str(project_dir / "conf"), env="test", **settings.CONFIG_LOADER_ARGS)
+        entries = loader["catalog"]
+    pipeline = create_pipeline()
+    catalog = DataCatalog.from_config({name: entries[name] for name in {*pipeline.all_outputs(), "own_measurements"}})
+    world = make_world()
+    shards = {}
+    for row in world.dataset_manifest.itertuples():
+        if not row.parent:
+            task = world.tokens[row.dataset_id]
+            shards[f"{row.dataset_id}/train/00000"] = lambda task=task: {
+                "features": task.features,
+                "class_ids": np.arange(len(task.class_names)),
+                "class_names": np.array(task.class_names),
+                "n_images": task.n_images,
+                "encoder_id": "encoder",
+                "shard": 0,
+                "n_shards": 1,
+                "settings_hash": "x",
+            }
+    embeddings = pd.DataFrame(world.models.embedding, columns=[f"e{i:03d}" for i in range(24)])
+    embeddings.insert(0, "model_id", world.models.model_ids)
+    manifest = world.dataset_manifest.assign(
+        loader="generated", source="", image_column="", label_column="", splits="train", group=""
+    )
+    manifest.loc[manifest["parent"] != "", "loader"] = ""
+    manifest.loc[manifest["parent"] == "", "source"] = manifest["dataset_id"]
+    own = root / "03_primary" / "measured_performance.parquet"
+    own.parent.mkdir(parents=True)
+    model, dataset = world.records.loc[0, ["model_id", "dataset_id"]]
+    world.records.head(1).assign(value=0.123, source="own").to_parquet(own)
+    parameters = {
+        "similarity_transformer": SMALL,
+        "cross_attention": {**SMALL, "members": 2},
+        "runs_folder": str(root / "06_models" / "runs"),
+    }
+    fabricated = {
+        "performance_records": world.records,
+        "model_manifest": world.model_manifest,
+        "dataset_manifest": manifest,
+        "zoo_sides": world.sides,
+        "model_embeddings": embeddings,
+        "model_metadata": pd.DataFrame(
+            {"model_id": world.models.model_ids, "n_parameters": world.models.n_parameters.astype(int)}
+        ),
+        "model_responses": {
+            "model_ids": np.array(world.models.model_ids),
+            "responses": world.models.responses.astype(np.float16),
+        },
+        "dataset_tokens": shards,
+        "params:similarity_training": SimilarityTrainingParameters.model_validate(parameters),
+    }
+    for name, data in fabricated.items():
+        catalog[name] = MemoryDataset(data, copy_mode="assign")
+    SequentialRunner().run(pipeline, catalog)
+    return catalog, world, root, (model, dataset)
+
+
+def test_ones_own_measurement_replaces_the_published_one(run):
+    catalog, _, _, (model, dataset) = run
+    table = catalog.load("performance").set_index(["model_id", "dataset_id"])
+    assert table.loc[(model, dataset), "value"].item() == pytest.approx(0.123)
+    assert (table["n_repeats"] > 1).any()
+
+
+def test_splits_keep_the_named_sides_unknown(run):
+    catalog, world, _, _ = run
+    splits = catalog.load("splits")
+    unknown = splits[(splits["kind"] == "model") & ~splits["known"]]["id"]
+    family = world.sides["model_families"][0]
+    assert set(unknown) == {model for model in world.models.model_ids if model.startswith(family)}
+
+
+def test_the_checkpoint_ranks_any_dataset(run):
+    catalog, world, _, _ = run
+    recommender = Recommender.from_checkpoint(catalog.load("similarity_checkpoint"))
+    assert {name: len(members) for name, members in recommender.networks.items()} == {
+        "similarity_transformer": 1,
+        "cross_attention": 2,
+    }
+    prediction = recommender.predict(world.models, world.tokens["subtask0"])
+    assert np.isfinite(prediction.score).all()
+    assert recommender.inputs.models.responses is not None
+
+
+def test_histories_and_pictures_of_every_network_are_kept(run):
+    catalog, _, root, _ = run
+    history = catalog.load("similarity_history")
+    assert {name: list(runs) for name, runs in history.items()} == {
+        "similarity_transformer": ["0"],
+        "cross_attention": ["0", "1"],
+    }
+    files = sorted(path.name for path in (root / "08_reporting" / "similarity_loss").iterdir())
+    assert files == [f"{name}.{kind}" for name in ("cross_attention", "similarity_transformer") for kind in ("json", "png")]
+    assert set(catalog.load("similarity_choice")["network"]) == {"similarity_transformer", "cross_attention", "both"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_task": 3}, "Extra inputs"),
+        ({"cross_attention": {"members": 0}, "similarity_transformer": {"members": 0}}, "nothing would be trained"),
+        ({"cross_attention": {"network": {"width": 10, "n_heads": 4}}}, "divided among"),
+    ],
+)
+def test_wrong_parameters_are_refused(change, message):
+    with pytest.raises(ValidationError, match=message):
+        SimilarityTrainingParameters.model_validate({"runs_folder": "x", **change})
