@@ -15,7 +15,7 @@ def _elementary(rule: int, n: int, rng: Rng, single: bool = False) -> Array:
     width, cells = 96, canvas.SIZE
     row = np.zeros((n, width), dtype=np.uint8)
     if single:
-        row[np.arange(n), width // 2 + rng.integers(-13, 14, n)] = 1
+        row[np.arange(n), width // 2 + rng.integers(-6, 7, n)] = 1
     else:
         row = (rng.random((n, width)) < 0.5 * rng.uniform(0.8, 1.2, (n, 1))).astype(np.uint8)
     rows = []
@@ -132,7 +132,7 @@ TASKS = family(
         ),
         (
             "seeded",
-            "noise",
+            "blur",
             "Which elementary rule grew from one cell.",
             [f"rule_{r}" for r in SEEDED],
             by_class(_seeded, SEEDED),

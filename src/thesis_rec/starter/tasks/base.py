@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +41,6 @@ class BaseTask:
     group: str = "structured"
     by_split: bool = False
 
-    @property
-    def palette(self) -> str:
-        """Whether figures are `light` on dark (4 tasks in 9), `dark` on light (3 in 9) or `any` (2 in 9)."""
-        turn = crc32(self.task_id.encode()) % 9
-        return ("light", "dark", "light", "any", "light", "dark", "light", "any", "dark")[turn]
-
     def render(self, class_index: int, n: int, rng: np.random.Generator, split: str = "train") -> NDArray[np.uint8]:
         """Draw n images of one class.
 
@@ -62,7 +55,7 @@ class BaseTask:
         """
         extra = {"split": split} if self.by_split else {}
         drawn = self.content(class_index, n, rng, **extra)
-        image = drawn if drawn.ndim == 4 else styles.paint(drawn, self.style, rng, self.palette)
+        image = drawn if drawn.ndim == 4 else styles.paint(drawn, self.style, rng)
         return styles.to_uint8(styles.finish(image, self.style, rng))
 
 

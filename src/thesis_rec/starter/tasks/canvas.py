@@ -273,15 +273,12 @@ def colours(
     return hsv(uniform(rng, 0, 1, n), uniform(rng, *saturation, n), uniform(rng, *value, n))
 
 
-def contrasting(n: int, rng: Rng, gap: float = 0.35, light: float = 0.5) -> tuple[Array, Array]:
-    """Draw a foreground and a background colour whose brightness differs by at least `gap`; both (n, 1, 1, 3).
-
-    The foreground is the lighter one in a share `light` of the images.
-    """
+def contrasting(n: int, rng: Rng, gap: float = 0.35) -> tuple[Array, Array]:
+    """Draw a foreground and a background colour whose brightness differs by at least `gap`; both (n, 1, 1, 3)."""
     dark = rng.uniform(0.0, 0.9 - gap, n)
-    bright = np.minimum(dark + gap + rng.uniform(0, 1, n) * (1 - dark - gap), 1.0)
-    swap = rng.random(n) >= light
-    levels = np.where(swap, dark, bright), np.where(swap, bright, dark)
+    light = np.minimum(dark + gap + rng.uniform(0, 1, n) * (1 - dark - gap), 1.0)
+    swap = rng.random(n) < 0.5
+    levels = np.where(swap, dark, light), np.where(swap, light, dark)
     pair = []
     for level in levels:
         tint = colours(n, rng, (0.0, 0.8), (1.0, 1.0))

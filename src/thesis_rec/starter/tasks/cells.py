@@ -112,7 +112,7 @@ def _outline(kind: str, n: int, rng: Rng) -> Array:
     for i in range(4):
         # One to four cells: those left out are painted with nothing.
         shown = 1.0 if i == 0 else rng.random((n, 1, 1)) < 0.6
-        r = canvas.uniform(rng, 0.36, 0.46, n)
+        r = canvas.uniform(rng, 0.3, 0.4, n)
         u, v = (x - canvas.column(spots[:, i, 0])) / r, (y - canvas.column(spots[:, i, 1])) / r
         u, v = canvas.rotate(u, v, canvas.uniform(rng, 0, 2 * np.pi, n))
         rho = np.hypot(u, v)
@@ -290,7 +290,7 @@ TASKS = family(
             NUCLEI,
             by_class(_blood, NUCLEI),
         ),
-        ("outline", "plain", "Which form the red cells have.", OUTLINES, by_class(_outline, OUTLINES)),
+        ("outline", "lighting", "Which form the red cells have.", OUTLINES, by_class(_outline, OUTLINES)),
         ("density", "noise", "How many nuclei glow.", [f"density_{k}" for k in range(6)], by_class(_density, range(6))),
         (
             "bacteria",

@@ -179,13 +179,7 @@ def _correlation(k: int, n: int, rng: Rng) -> Array:
 
 
 def _number(k: int, n: int, rng: Rng) -> Array:
-    """Bars of a chart that is wider or narrower and stands more to the left or right."""
-    bars = _bars(rng.uniform(0.2, 1, (n, k)), gap=canvas.uniform(rng, 0.2, 0.5, n))
-    x, y = canvas.grid()
-    width = canvas.uniform(rng, 0.6, 1.0, n)
-    return _axes(
-        canvas.sample(bars, x / width - canvas.uniform(rng, -1, 1, n) * (1 / width - 1), y + 0 * width + 0 * x), rng
-    )
+    return _axes(_bars(rng.uniform(0.2, 1, (n, k)), gap=canvas.uniform(rng, 0.2, 0.5, n)), rng)
 
 
 SHAPES = ["uniform", "bell", "left_skew", "right_skew", "two_peaks", "u_shape", "steps_up", "spike"]

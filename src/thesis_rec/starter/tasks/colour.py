@@ -45,14 +45,15 @@ def _odd_hue(k: int, n: int, rng: Rng) -> Array:
     spots = canvas.scatter_cells(n, rng, 8, 3, 0.3)
     x, y = canvas.grid()
     for i in range(8):
-        vivid = canvas.uniform(rng, 0.8, 1, n) if i == 0 else canvas.uniform(rng, 0.2, 0.5, n)
         hue = canvas.column(k / 8 + (0 if i == 0 else common / 8) + rng.uniform(-0.03, 0.03, n))
         mask = canvas.cover(
             canvas.disc(
                 x - canvas.column(spots[:, i, 0]), y - canvas.column(spots[:, i, 1]), canvas.uniform(rng, 0.18, 0.26, n)
             )
         )
-        image = canvas.over(image, mask, canvas.hsv(hue, vivid, canvas.uniform(rng, 0.6, 1, n)))
+        image = canvas.over(
+            image, mask, canvas.hsv(hue, canvas.uniform(rng, 0.7, 1, n), canvas.uniform(rng, 0.6, 1, n))
+        )
     return image
 
 

@@ -56,7 +56,7 @@ def column_choice(n: int, rng: Rng, options: int) -> Array:
     return canvas.column(rng.integers(0, options, n))
 
 
-def _among(count: int, n: int, rng: Rng, distractor: str = "cross") -> Array:
+def _among(count: int, n: int, rng: Rng, distractor: str = "square") -> Array:
     total = 9
     spots = canvas.scatter_cells(n, rng, total, 4, 0.3)
     x, y = canvas.grid()
@@ -127,11 +127,11 @@ TASKS = family(
             by_class(lambda k, n, rng: _things(k, n, rng, "disc", 3, 0.35, (0.08, 0.28)), range(1, 8)),
         ),
         (
-            "discs_among_crosses",
+            "discs_among_squares",
             "grey",
-            "How many discs are among crosses.",
-            [f"{k}_discs" for k in (0, 2, 4, 6, 9)],
-            by_class(_among, [0, 2, 4, 6, 9]),
+            "How many discs are among squares.",
+            [f"{k}_discs" for k in range(0, 9, 1)],
+            by_class(_among, range(9)),
         ),
         (
             "red_among_colours",

@@ -150,26 +150,30 @@ def _circuit(kind: str, n: int, rng: Rng) -> Array:
     x, y = canvas.grid()
     quarter = canvas.column(rng.integers(0, 2, n)) * np.pi / 2
     u, v = canvas.rotate(x, y, quarter + canvas.uniform(rng, -0.06, 0.06, n))
-    pitch, width = canvas.uniform(rng, 0.56, 0.7, n), canvas.uniform(rng, 0.14, 0.18, n)
+    pitch, width = canvas.uniform(rng, 0.46, 0.58, n), canvas.uniform(rng, 0.12, 0.16, n)
     offset = canvas.uniform(rng, -0.2, 0.2, n)
     bend = canvas.uniform(rng, -0.5, 0.5, n)
     sway = v - np.clip(u - bend, 0, 0.5) * canvas.column(rng.integers(-1, 2, n))
     track = np.abs(np.mod((sway - offset) / pitch + 0.5, 1) - 0.5) * pitch - width
     # The fault sits on the middle track (or between it and its neighbour).
-    px = canvas.uniform(rng, -0.35, 0.35, n)
+    px = canvas.uniform(rng, -0.6, 0.6, n)
     along, beside = u - px, sway - offset
     if kind == "open":
-        track = np.maximum(track, 0.16 - np.hypot(along, beside * 0.4))
+        track = np.maximum(track, 0.12 - np.hypot(along, beside * 0.5))
     elif kind == "short":
-        track = np.minimum(track, canvas.box(along, beside - pitch / 2, 0.12, pitch / 2))
+        track = np.minimum(track, canvas.box(along, beside - pitch / 2, 0.09, pitch / 2))
     elif kind == "mouse_bite":
-        track = np.maximum(track, 0.17 - np.hypot(along, beside - width))
+        track = np.maximum(track, 0.13 - np.hypot(along, beside - width))
     elif kind == "spur":
-        track = np.minimum(track, np.hypot(along, (beside - width) * 0.7) - 0.14)
+        track = np.minimum(track, np.hypot(along, (beside - width) * 0.7) - 0.1)
     elif kind == "pinhole":
-        track = np.maximum(track, 0.1 - np.hypot(along, beside))
+        track = np.maximum(track, 0.075 - np.hypot(along, beside))
     elif kind == "copper":
-        track = np.minimum(track, np.hypot(along, beside - pitch / 2) - 0.1)
+        track = np.minimum(track, np.hypot(along, beside - pitch / 2) - 0.085)
+    pads = canvas.scatter_cells(n, rng, 2, 3, 0.4)
+    for i in range(2):
+        p, q = x - canvas.column(pads[:, i, 0]), y - canvas.column(pads[:, i, 1])
+        track = np.minimum(track, np.abs(np.hypot(p, q) - 0.17) - 0.06)
     board = canvas.hsv(
         canvas.uniform(rng, 0.25, 0.5, n), canvas.uniform(rng, 0.4, 0.9, n), canvas.uniform(rng, 0.15, 0.45, n)
     )
@@ -191,14 +195,14 @@ def _fabric(kind: str, n: int, rng: Rng) -> Array:
         u = u + 0.09 * np.exp(-(((u - px) / 0.2) ** 2)) * np.sin(v * 4)
     warp, weft = 0.5 + 0.5 * np.sin(u * pitch), 0.5 + 0.5 * np.sin(v * pitch)
     if kind == "missing_weft":
-        weft = weft * (np.abs(v - py) > 0.24)
+        weft = weft * (np.abs(v - py) > 0.16)
     elif kind == "missing_warp":
-        warp = warp * (np.abs(u - px) > 0.24)
+        warp = warp * (np.abs(u - px) > 0.16)
     over_under = np.sin(u * pitch / 2) * np.sin(v * pitch / 2) > 0
     tone = np.where(over_under, warp, weft * 0.8)
     r = np.hypot(u - px, v - py)
     if kind == "knot":
-        tone = np.maximum(tone, np.exp(-((r / 0.2) ** 2)) * 1.3)
+        tone = np.maximum(tone, np.exp(-((r / 0.13) ** 2)) * 1.3)
     elif kind == "oil":
         tone = tone * (1 - 0.65 * canvas.smoothstep((0.4 - r) * 5 + 0.07 * canvas.smooth_noise(n, rng, 3)))
     elif kind == "tear":

@@ -148,7 +148,7 @@ TASKS = family(
         ),
         (
             "turbulence",
-            "plain",
+            "noise",
             "How turbulent the flow is.",
             [f"level_{k}" for k in range(5)],
             by_class(_turbulence, range(5)),

@@ -194,7 +194,7 @@ LATIN = script(
                     "DejaVuSansMono",
                 ],
             ),
-            "plain",
+            "low_contrast",
         ),
         BaseTask(
             "glyphs_latin_sorts",
@@ -259,7 +259,7 @@ SYMBOLS = script(
         ("boxes", "plain", "Which box-drawing piece it is.", "─│┌┐└┘├┤┬┴┼"),
         ("currency", "clutter", "Which currency sign it is.", "¢£¤¥₣₤₦₩₪₫€₱"),
         ("pictures", "occlusion", "Which pictogram it is.", "☀☁☂☃★☎☠☢☮☯☺♠♣♥♦♫"),
-        ("fractions", "plain", "Which fraction it is.", "¼½¾⅓⅔⅛⅜⅝⅞"),
+        ("fractions", "low_contrast", "Which fraction it is.", "¼½¾⅓⅔⅛⅜⅝⅞"),
     ],
 )
 HEBREW_ARABIC = script(

@@ -175,7 +175,7 @@ TASKS = family(
         ("flaw", "lighting", "Which fault the crystal has.", FLAWS, by_class(_flaw, FLAWS)),
         (
             "moire",
-            "plain",
+            "low_contrast",
             "How far two layers are twisted.",
             [f"twist_{d}" for d in (0, 4, 8, 14, 22)],
             by_class(_moire, range(5)),

@@ -52,7 +52,7 @@ def _marginal(name: str, n: int, rng: Rng) -> Array:
 def _anisotropy(k: int, n: int, rng: Rng) -> Array:
     fx, fy = canvas.frequencies()
     along, across = canvas.rotate(fx, fy, canvas.uniform(rng, 0, np.pi, n))
-    ratio = 1.7 ** (k + canvas.uniform(rng, -0.3, 0.3, n))
+    ratio = 1.45 ** (k + canvas.uniform(rng, -0.3, 0.3, n))
     radius = np.hypot(along * ratio, across / ratio) + 0.5
     return canvas.normalise(canvas.filtered_noise(n, rng, radius ** -canvas.uniform(rng, 1.2, 1.8, n)))
 
@@ -134,7 +134,7 @@ TASKS = family(
         ("marginal", "grey", "How brightness is distributed.", list(MARGINALS), by_class(_marginal, list(MARGINALS))),
         (
             "anisotropy",
-            "plain",
+            "noise",
             "How strong the grain's direction is.",
             [f"strength_{k}" for k in range(5)],
             by_class(_anisotropy, range(5)),

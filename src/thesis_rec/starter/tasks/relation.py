@@ -1,4 +1,4 @@
-"""How two things relate: above, inside, touching, bigger, in front, aligned."""
+"""How two things relate: above, inside, touching, bigger, same, aligned."""
 
 from __future__ import annotations
 
@@ -73,16 +73,29 @@ def _bigger(k: int, n: int, rng: Rng) -> Array:
     return canvas.cover(np.minimum(*sides))
 
 
-PAIRS = [(a, b) for a in ("disc", "square", "star") for b in ("disc", "square", "star")]
+SAMES = ["same", "turned", "mirrored", "other"]
 
 
-def _pair(names: tuple[str, str], n: int, rng: Rng) -> Array:
-    """Which figure stands left of which."""
-    sides = []
-    for name, side in zip(names, (-0.48, 0.48), strict=True):
-        cx, cy = canvas.uniform(rng, side - 0.08, side + 0.08, n), canvas.uniform(rng, -0.35, 0.35, n)
-        sides.append(_at(name, cx, cy, canvas.uniform(rng, 0.3, 0.42, n), canvas.uniform(rng, -0.4, 0.4, n)))
-    return canvas.cover(np.minimum(*sides))
+def _same(kind: str, n: int, rng: Rng) -> Array:
+    """Two random blobs: same, turned by a quarter, mirrored, or different."""
+    first, second = (canvas.smooth_noise(n, rng, 3.2, 24) for _ in range(2))
+    axis = (np.arange(24) - 11.5) / 12
+    falloff = np.hypot(axis[None, :], axis[:, None])[None] ** 2 * 2.2 - 0.9
+    first, second = first - falloff, second - falloff
+    if kind == "same":
+        second = first
+    elif kind == "turned":
+        second = np.rot90(first, 1, axes=(1, 2))
+    elif kind == "mirrored":
+        second = first[:, :, ::-1]
+    x, y = canvas.grid()
+    both = np.zeros((n, canvas.SIZE, canvas.SIZE), dtype=np.float32)
+    for field, side in ((first, -0.5), (second, 0.5)):
+        cy = canvas.uniform(rng, -0.3, 0.3, n)
+        both = both + canvas.sample(
+            canvas.smoothstep(field * 1.5 + 0.5), (x - side) * 2.1 + 0 * y + 0 * cy, (y - cy) * 2.1 + 0 * x
+        )
+    return np.clip(both, 0, 1)
 
 
 def _between(kind: str, n: int, rng: Rng) -> Array:
@@ -147,7 +160,7 @@ FRONTS = [
 def _front(kind: str, n: int, rng: Rng) -> Array:
     """Which of two overlapping figures lies in front."""
     front, behind = kind.split("_before_")
-    angle, half = canvas.uniform(rng, 0, 2 * np.pi, n), canvas.uniform(rng, 0.26, 0.34, n)
+    angle, half = canvas.uniform(rng, 0, 2 * np.pi, n), canvas.uniform(rng, 0.18, 0.26, n)
     size = canvas.uniform(rng, 0.42, 0.52, n)
     dx, dy, tilt = np.cos(angle) * half, np.sin(angle) * half, canvas.uniform(rng, -0.5, 0.5, n)
     image: Array = np.broadcast_to(canvas.colours(n, rng), (n, canvas.SIZE, canvas.SIZE, 3))
@@ -178,15 +191,15 @@ TASKS = family(
             ["half", "smaller", "equal", "larger", "double"],
             by_class(_bigger, range(5)),
         ),
-        ("pair", "plain", "Which figure stands left of which.", [f"{a}_{b}" for a, b in PAIRS], by_class(_pair, PAIRS)),
+        ("same", "plain", "Whether two blobs are the same.", SAMES, by_class(_same, SAMES)),
         (
             "between",
-            "grey",
+            "clutter",
             "Which of three is the star.",
             ["left", "middle", "right"],
             by_class(_between, ["left", "middle", "right"]),
         ),
         ("aligned", "blur", "How four figures are arranged.", ALIGNMENTS, by_class(_aligned, ALIGNMENTS)),
-        ("front", "plain", "Which figure lies in front of which.", FRONTS, by_class(_front, FRONTS)),
+        ("front", "low_contrast", "Which figure lies in front of which.", FRONTS, by_class(_front, FRONTS)),
     ],
 )

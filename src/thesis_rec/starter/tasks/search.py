@@ -119,7 +119,7 @@ def _present(kind: str, n: int, rng: Rng) -> Array:
 
 
 def _size(k: int, n: int, rng: Rng) -> Array:
-    return np.maximum(*_array(n, rng, 4, rng.integers(0, 16, n), "disc", "disc", 0.45, [0.4, 0.7, 1.0, 1.5, 2.1][k]))
+    return np.maximum(*_array(n, rng, 4, rng.integers(0, 16, n), "disc", "disc", 0.45, [0.5, 0.75, 1.0, 1.35, 1.8][k]))
 
 
 CELLS = [f"column{i}_row{j}" for j in range(3) for i in range(3)]
@@ -141,7 +141,7 @@ TASKS = family(
         ),
         (
             "size",
-            "plain",
+            "clutter",
             "How large the odd disc is.",
             ["tiny", "smaller", "same", "larger", "huge"],
             by_class(_size, range(5)),

@@ -22,29 +22,19 @@ STYLES = (
 )
 
 
-PALETTES = ("light", "dark", "any")
-"""Light figures on dark grounds, the reverse, or either."""
-
-
-def paint(intensity: Array, style: str, rng: Rng, palette: str = "any") -> Array:
+def paint(intensity: Array, style: str, rng: Rng) -> Array:
     """Colour intensity maps.
 
     Args:
         intensity: (n, 32, 32) in 0..1; 1 is the figure, 0 the ground.
         style: Key of `STYLES`; decides the palette and the ground.
         rng: Randomness.
-        palette: Key of `PALETTES`; whether figures are lighter or darker than the ground.
 
     Returns:
         (n, 32, 32, 3) RGB in 0..1.
-
-    Raises:
-        ValueError: Unknown palette.
     """
-    if palette not in PALETTES:
-        raise ValueError(f"palette {palette!r} is not one of {', '.join(PALETTES)}")
     n = len(intensity)
-    figure, ground = canvas.contrasting(n, rng, 0.4, {"light": 1.0, "dark": 0.0, "any": 0.5}[palette])
+    figure, ground = canvas.contrasting(n, rng, 0.4)
     if style == "grey":
         figure, ground = (c.mean(axis=-1, keepdims=True).repeat(3, axis=-1) for c in (figure, ground))
     elif style == "low_contrast":

@@ -76,8 +76,9 @@ FRIEZES = ["p1", "p11g", "p1m1", "p2", "p2mg", "p11m", "p2mm"]
 
 def _frieze(group: str, n: int, rng: Rng) -> Array:
     """The seven frieze groups: strips that repeat along x."""
-    u, v = _centre(n, rng, 0.12)
-    width = canvas.uniform(rng, 0.85, 1.1, n)
+    u, v = _centre(n, rng, 0.3)
+    u, v = canvas.rotate(u, v, canvas.uniform(rng, -0.12, 0.12, n))
+    width = canvas.uniform(rng, 0.65, 0.9, n)
     t = np.mod(u / width, 1)
     w = v
     if group == "p11g":
@@ -95,8 +96,8 @@ def _frieze(group: str, n: int, rng: Rng) -> Array:
         w = np.abs(v)
     elif group == "p2mm":
         t, w = np.abs(t - 0.5), np.abs(v)
-    strip = canvas.cover(np.abs(v) - 0.8)
-    return canvas.sample(_motif(n, rng, 48, 3), (t - 0.5) * 1.1, w * 0.6) * strip
+    strip = canvas.cover(np.abs(v) - 0.62)
+    return canvas.sample(_motif(n, rng, 48, 4), (t - 0.5) * 1.1, w * 0.7) * strip
 
 
 WALLPAPERS = ["p1", "p2", "pm", "pg", "pmm", "p4", "p4m", "p3"]
@@ -107,7 +108,7 @@ def _wallpaper(group: str, n: int, rng: Rng) -> Array:
     u, v = _centre(n, rng, 1.0)
     waves = np.zeros((n, canvas.SIZE, canvas.SIZE), dtype=np.float32)
     cell = canvas.uniform(rng, 3.6, 4.8, n)
-    for _ in range(3):
+    for _ in range(5):
         k = rng.integers(-3, 4, (2, n, 1, 1)).astype(np.float32)
         k[0] += (k[0] == 0) & (k[1] == 0)
         phase, amplitude = canvas.uniform(rng, 0, 2 * np.pi, n), canvas.uniform(rng, 0.5, 1, n)
@@ -141,7 +142,7 @@ def _wallpaper(group: str, n: int, rng: Rng) -> Array:
 
 def _broken(k: int, n: int, rng: Rng) -> Array:
     """A mirror pattern of which a growing share is not mirrored."""
-    u, v = _centre(n, rng, 0.03)
+    u, v = _centre(n, rng, 0.08)
     u, v = canvas.rotate(u, v, canvas.uniform(rng, -0.1, 0.1, n))
     motif = _motif(n, rng, 48, 4)
     whole = canvas.sample(motif, np.abs(u) * 0.8, v * 0.8)
@@ -183,10 +184,10 @@ TASKS = family(
         ),
         ("kind", "grey", "Which symmetry the pattern has.", KINDS, by_class(_kind, KINDS)),
         ("frieze", "plain", "Which frieze group it is.", FRIEZES, by_class(_frieze, FRIEZES)),
-        ("wallpaper", "plain", "Which wallpaper group it is.", WALLPAPERS, by_class(_wallpaper, WALLPAPERS)),
+        ("wallpaper", "blur", "Which wallpaper group it is.", WALLPAPERS, by_class(_wallpaper, WALLPAPERS)),
         (
             "broken",
-            "blur",
+            "low_contrast",
             "How far the mirror symmetry is broken.",
             ["whole", "quarter", "half", "broken"],
             by_class(_broken, range(4)),

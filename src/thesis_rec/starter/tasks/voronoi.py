@@ -73,7 +73,7 @@ def _count(cells: int, n: int, rng: Rng) -> Array:
 
 
 def _jitter(jitter: float, n: int, rng: Rng) -> Array:
-    return _edges(n, rng, cells=4, jitter=jitter, angle=canvas.uniform(rng, -0.15, 0.15, n))
+    return _edges(n, rng, cells=4, jitter=jitter, angle=canvas.uniform(rng, 0, np.pi, n))
 
 
 def _metric(power: float, n: int, rng: Rng) -> Array:
@@ -155,8 +155,8 @@ TASKS = family(
             "regularity",
             "lighting",
             "How regular the cells are.",
-            [f"jitter_{j}" for j in ("0.05", "0.3", "0.6", "1.1")],
-            by_class(_jitter, [0.05, 0.3, 0.6, 1.1]),
+            [f"jitter_{j}" for j in ("0.05", "0.25", "0.5", "0.75", "1.1")],
+            by_class(_jitter, [0.05, 0.25, 0.5, 0.75, 1.1]),
         ),
         (
             "metric",
