@@ -25,7 +25,7 @@ def moved(module):
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += 0.01 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=generator))
     return module.eval()
 
 

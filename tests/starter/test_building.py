@@ -50,7 +50,9 @@ SIZES = Sizes(
 )  # fmt: skip
 SETTINGS = BuildSettings(
     sizes=SIZES,
-    clip=ClipSettings(embed_dim=16, width=32, layers=1, text_width=16, text_layers=1, steps=2, batch=8, images_per_class=8),
+    clip=ClipSettings(
+        embed_dim=16, width=32, layers=1, text_width=16, text_layers=1, steps=2, batch=8, images_per_class=8
+    ),
     truth=TruthSettings(probe=ProbeSettings(shots=4, draws=2), score_images=8, batch_size=64, source="starter"),
     fine_tune=FineTuneSettings(steps=1, batch=8, source="starter"),
     precisions=("fp32",),
@@ -292,7 +294,14 @@ def test_images_drawn_by_processes_are_the_same():
 
 def test_scores_keep_four_digits_and_gaps():
     table = pd.DataFrame(
-        {"model_id": ["a", "b"], "dataset_id": "d", "method": "leep", "value": [-1.234567, np.nan], "seconds": [0.0, 0.0123456], "source": "s"}
+        {
+            "model_id": ["a", "b"],
+            "dataset_id": "d",
+            "method": "leep",
+            "value": [-1.234567, np.nan],
+            "seconds": [0.0, 0.0123456],
+            "source": "s",
+        }
     )
     found = compact_scores(table)
     assert found["value"][0] == pytest.approx(-1.235)

@@ -14,6 +14,7 @@ from thesis_rec.starter.clip import (
 )
 from thesis_rec.starter.modules import caption_tokenizer, tokenize
 from thesis_rec.starter.pretraining import Bank
+from thesis_rec.truth.store import TaskImages
 
 SETTINGS = ClipSettings(
     embed_dim=16, width=32, layers=1, patch=8, text_width=16, text_layers=1, vocabulary=300, steps=40, batch=6,
@@ -32,7 +33,9 @@ def world():
         return np.clip(images, 0, 255).astype(np.uint8)
 
     data = {"red": (paint(0), labels, ["no", "some", "much"]), "blue": (paint(2), labels, ["no", "some", "much"])}
-    captions = [Caption(task, i, name, f"{task} light", "plain") for task in data for i, name in enumerate(data[task][2])]
+    captions = [
+        Caption(task, i, name, f"{task} light", "plain") for task in data for i, name in enumerate(data[task][2])
+    ]
     return data, captions
 
 
@@ -67,7 +70,8 @@ def test_training_pairs_images_with_captions_and_the_checkpoint_is_open_clips(wo
     model, loss = train_clip(Bank.of(data), captions, SETTINGS)
     assert loss < np.log(6)
     images, labels, _ = data["red"]
-    assert class_mean_accuracy(model, images, labels, images, labels) > 0.6
+    task = TaskImages("red", images, labels, images, labels, ["no", "some", "much"])
+    assert class_mean_accuracy(model, task) > 0.6
     save_clip(model, captions, SETTINGS, tmp_path, {"tasks": 2})
     loaded = open_clip.create_model(f"local-dir:{tmp_path}").eval()
     tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(["no, red light, plain", "x" * 200])

@@ -22,7 +22,9 @@ from thesis_rec.starter.recipes import ModelRecipe, Source
 
 
 def recipe(source, steps=3, architecture="convnext_a", augment=False, seed=0):
-    return ModelRecipe(f"{architecture}__{source.name}__{steps}", architecture, source, steps, 4e-3, 1e-2, 0.1, augment, 6, seed)
+    return ModelRecipe(
+        f"{architecture}__{source.name}__{steps}", architecture, source, steps, 4e-3, 1e-2, 0.1, augment, 6, seed
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,9 @@ def test_nt_xent_is_the_formula():
 def test_normalised_pixels_lie_between_minus_one_and_one():
     images = torch.tensor([[[[0, 255, 51]]]], dtype=torch.uint8)
     np.testing.assert_allclose(normalise(images).flatten(), [-1, 1, -0.6], atol=1e-6)
-    np.testing.assert_allclose(toned(normalise(images), torch.tensor([[0.1, 0.0]])).flatten(), [-0.8, 1.2, -0.4], atol=1e-6)
+    np.testing.assert_allclose(
+        toned(normalise(images), torch.tensor([[0.1, 0.0]])).flatten(), [-0.8, 1.2, -0.4], atol=1e-6
+    )
 
 
 def test_the_neutral_view_is_the_image():
@@ -117,10 +121,10 @@ def test_labels_of_mixtures_count_through_the_tasks(bank):
 @pytest.mark.parametrize("objective", ["classify", "rotate", "contrast"])
 def test_training_is_repeatable_and_learns(objective, bank):
     source = Source("s", objective, ("t1",))
-    runs = [list(train_recipes([recipe(source, augment=True)], bank))[0] for _ in range(2)]
+    runs = [next(train_recipes([recipe(source, augment=True)], bank)) for _ in range(2)]
     first, second = (module.state_dict() for _, module, _ in runs)
     assert all(torch.equal(first[key], second[key]) for key in first)
-    other = list(train_recipes([recipe(source, augment=True, seed=1)], bank))[0][1].state_dict()
+    other = next(train_recipes([recipe(source, augment=True, seed=1)], bank))[1].state_dict()
     assert any(not torch.equal(first[key], other[key]) for key in first)
     assert np.isfinite(runs[0][2].loss)
 

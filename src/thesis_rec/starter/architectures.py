@@ -266,8 +266,7 @@ def _initialise(module: nn.Module) -> None:
 
 def library_module(module: nn.Module) -> nn.Module:
     """The timm, transformers or open_clip object inside what :func:`build` returned."""
-    inner = getattr(module, "inner", module)
-
+    inner: nn.Module = getattr(module, "inner", module)
     return inner
 
 
@@ -318,11 +317,14 @@ def load_weights(module: nn.Module, folder: Path) -> None:
 
     inner = library_module(module)
     name = next(name for name in set(WEIGHTS_FILES.values()) if (folder / name).is_file())
-    state = {key: value.float() if value.is_floating_point() else value for key, value in load_file(folder / name).items()}
+    stored = load_file(folder / name)
+    state = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
     inner.load_state_dict(state, strict=True)
 
 
-def save(module: nn.Module, architecture: Architecture, class_names: Sequence[str], folder: Path, note: dict[str, Any]) -> None:
+def save(
+    module: nn.Module, architecture: Architecture, class_names: Sequence[str], folder: Path, note: dict[str, Any]
+) -> None:
     """Save a network in its library's format: fp16 safetensors and the configuration files.
 
     Args:
@@ -338,22 +340,22 @@ def save(module: nn.Module, architecture: Architecture, class_names: Sequence[st
     folder.mkdir(parents=True, exist_ok=True)
     inner = library_module(module)
     state: dict[str, torch.Tensor] = {}
-    for key, value in inner.state_dict().items():
-        value = value.detach().cpu()
-        if value.is_floating_point():
-            half = value.half()
+    for key, tensor in inner.state_dict().items():
+        stored = tensor.detach().cpu()
+        if stored.is_floating_point():
+            half = stored.half()
             # Batch-norm variances can exceed what half precision holds.
-            value = half if bool(torch.isfinite(half).all()) else value.float()
-        state[key] = value.contiguous().clone()
+            stored = half if bool(torch.isfinite(half).all()) else stored.float()
+        state[key] = stored.contiguous().clone()
     save_file(state, folder / WEIGHTS_FILES[architecture.library], metadata={"format": "pt"})
     writer = {"timm": _timm_config, "transformers": _transformers_config, "open_clip": _clip_config}
     for name, content in writer[architecture.library](inner, architecture, list(class_names)).items():
-        if name == "config.json" or name == "open_clip_config.json":
+        if name in {"config.json", "open_clip_config.json"}:
             content["thesis_rec"] = note
         (folder / name).write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def _timm_config(inner: nn.Module, architecture: Architecture, class_names: list[str]) -> dict[str, dict[str, Any]]:
+def _timm_config(inner: Any, architecture: Architecture, class_names: list[str]) -> dict[str, dict[str, Any]]:
     pretrained = {
         "input_size": [3, IMAGE_SIZE, IMAGE_SIZE],
         "fixed_input_size": architecture.family in ("vit", "mixer"),
@@ -380,7 +382,7 @@ def _timm_config(inner: nn.Module, architecture: Architecture, class_names: list
     return {"config.json": config}
 
 
-def _transformers_config(inner: nn.Module, architecture: Architecture, class_names: list[str]) -> dict[str, dict[str, Any]]:
+def _transformers_config(inner: Any, architecture: Architecture, class_names: list[str]) -> dict[str, dict[str, Any]]:
     config = json.loads(inner.config.to_json_string(use_diff=True))
     config["architectures"] = [type(inner).__name__]
     # Weights are stored in half precision but meant to be used in single precision.
@@ -399,7 +401,7 @@ def _transformers_config(inner: nn.Module, architecture: Architecture, class_nam
     return {"config.json": config, "preprocessor_config.json": preprocessor}
 
 
-def _clip_config(inner: nn.Module, architecture: Architecture, class_names: list[str]) -> dict[str, dict[str, Any]]:
+def _clip_config(inner: Any, architecture: Architecture, class_names: list[str]) -> dict[str, dict[str, Any]]:
     from thesis_rec.starter.modules import caption_tokenizer, clip_configuration, tokenizer_files
 
     tokenizer = caption_tokenizer()

@@ -180,7 +180,7 @@ def make_plan(seed: int = 0, sizes: Sizes | None = None) -> ZooPlan:
         base_tasks=tuple(base),
         reference_tasks=tuple(references),
         subtasks=tuple(subtasks),
-        clip_tasks=tuple([*clip_tasks, *references]),
+        clip_tasks=(*clip_tasks, *references),
     )
 
 
@@ -401,7 +401,11 @@ class Workshop:
         found = []
         for recipe in plan.recipes:
             card = self.card(recipe.model_id)
-            if card and card["recipe_hash"] == sha256_json(recipe.as_dict()) and self.model_folder(recipe.model_id).is_dir():
+            if (
+                card
+                and card["recipe_hash"] == sha256_json(recipe.as_dict())
+                and self.model_folder(recipe.model_id).is_dir()
+            ):
                 found.append(recipe.model_id)
         return found
 
@@ -460,7 +464,7 @@ def train_models(plan: ZooPlan, shop: Workshop) -> list[Failure]:
         finite = all(bool(p.isfinite().all()) for p in module.parameters()) and (loss is None or np.isfinite(loss))
         if not finite:
             failures.append(
-                Failure(recipe.model_id, "Training diverged.", "Lower the architecture's learning rate or change the seed.")
+                Failure(recipe.model_id, "Training diverged.", "Lower the learning rate or change the seed.")
             )
             continue
         names = head_names(recipe.source, bank.class_names)
@@ -514,12 +518,7 @@ def train_encoder(plan: ZooPlan, shop: Workshop, settings: ClipSettings) -> dict
     accuracies = {}
     for task in _spread(plan.base_tasks, 24, plan.seed):
         images = _images(plan, shop, [task])[task]
-        accuracies[task] = round(
-            class_mean_accuracy(
-                model, images.train_images, images.train_labels, images.test_images, images.test_labels, shop.device
-            ),
-            4,
-        )
+        accuracies[task] = round(class_mean_accuracy(model, images, shop.device), 4)
     model.cpu()
     with _fresh_folder(shop.folder / "clip") as folder:
         save_clip(model, captions, settings, folder, {"tasks": len(plan.clip_tasks)})
@@ -748,11 +747,11 @@ def export_bundle(folder: Path, target: Path, piece: int = PIECE) -> list[Path]:
         size += cost
     pieces = []
     for number, group in enumerate(groups):
-        with atomic_path(target / f"bundle_{number:02d}.zip") as temporary:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-                for path in group:
-                    archive.write(path, path.relative_to(folder).as_posix())
-        pieces.append(target / f"bundle_{number:02d}.zip")
+        piece_path = target / f"bundle_{number:02d}.zip"
+        with atomic_path(piece_path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in group:
+                archive.write(path, path.relative_to(folder).as_posix())
+        pieces.append(piece_path)
     return pieces
 
 
@@ -772,7 +771,9 @@ def import_bundle(archives: Iterable[Path], folder: Path) -> int:
                 for entry in archive.infolist():
                     target = folder / entry.filename
                     if not target.resolve().is_relative_to(folder.resolve()):
-                        raise ItemError(str(path), f"The entry {entry.filename!r} leads out of the folder.", "Don't use it.")
+                        raise ItemError(
+                            str(path), f"The entry {entry.filename!r} leads out of the folder.", "Don't use it."
+                        )
                     with atomic_path(target) as temporary:
                         temporary.write_bytes(archive.read(entry))
                     count += 1
@@ -871,9 +872,7 @@ def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Pat
             "models": len(tuned),
         },
         "clip": _read(shop.folder / "clip.json"),
-        "models": {
-            name: {key: value for key, value in cards[name].items() if key != "recipe_hash"} for name in names
-        },
+        "models": {name: {key: value for key, value in cards[name].items() if key != "recipe_hash"} for name in names},
         "files": hash_tree(output),
     }
     with atomic_path(output / PROVENANCE_FILE) as path:
@@ -975,7 +974,9 @@ def unknown_sides(plan: ZooPlan, model_ids: Sequence[str]) -> dict[str, list[str
     return {
         "dataset_families": sorted(foreign),
         "dataset_ids": [
-            task.dataset_id for task in plan.measured() if any(BASE_TASKS[base].family in foreign for base, _ in task.members)
+            task.dataset_id
+            for task in plan.measured()
+            if any(BASE_TASKS[base].family in foreign for base, _ in task.members)
         ],
         "model_families": sorted(UNKNOWN_FAMILIES),
         "model_sources": sorted({r.source.name for r in plan.recipes if not r.source.known}),

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from thesis_rec.starter.architectures import IMAGE_SIZE, MEAN, STD
 from thesis_rec.starter.modules import caption_tokenizer, clip_configuration, new_clip, tokenize, tokenizer_files
 from thesis_rec.starter.pretraining import BRIGHTNESS, CONTRAST, SHIFT, Bank, normalise, shifted, toned
 from thesis_rec.training.concurrent import Optimisation, StepRunner, prepare_device
+
+if TYPE_CHECKING:
+    from thesis_rec.truth.store import TaskImages
 
 logger = logging.getLogger(__name__)
 
@@ -198,13 +201,13 @@ def train_clip(
         "texts": torch.from_numpy(numbers),
         "shifts": torch.from_numpy(rng.integers(-SHIFT, SHIFT + 1, shape, dtype=np.int8)),
         "tones": torch.from_numpy(
-            rng.uniform(-1, 1, shape).astype(np.float32) * np.float32([BRIGHTNESS, CONTRAST])
+            rng.uniform(-1, 1, shape).astype(np.float32) * np.array([BRIGHTNESS, CONTRAST], np.float32)
         ).half(),
     }
     contrast = ClipLoss()
     cuda = torch.device(device).type == "cuda"
 
-    def loss(module: nn.Module, row: Mapping[str, Tensor]) -> Tensor:
+    def loss(module: Any, row: Mapping[str, Tensor]) -> Tensor:
         images = normalise(shifted(bank.images[row["rows"]], row["shifts"].long()))
         images = toned(images, row["tones"].float())
         # Casts are not cached: a captured graph would keep reading the weights' first copies.
@@ -254,21 +257,18 @@ def save_clip(
         (folder / name).write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def class_mean_accuracy(
-    model: nn.Module, train: NDArray[np.uint8], labels: NDArray[np.int64], test: NDArray[np.uint8], truth: NDArray[np.int64],
-    device: str = "cpu",
-) -> float:  # fmt: skip
-    """Share of test images nearest (by cosine) to their own class's mean training feature."""
+def class_mean_accuracy(model: Any, images: TaskImages, device: str = "cpu") -> float:
+    """Share of a task's test images nearest (by cosine) to their own class's mean training feature."""
     model.to(device).eval()
 
     @torch.inference_mode()
-    def encode(images: NDArray[np.uint8]) -> Tensor:
-        chunks = torch.from_numpy(images).split(1024)
+    def encode(pixels: NDArray[np.uint8]) -> Tensor:
+        chunks = torch.from_numpy(pixels).split(1024)
         found = [model.encode_image(normalise(chunk.to(device)), normalize=True) for chunk in chunks]
         return torch.cat(found)
 
-    features, queries = encode(train), encode(test)
-    known = torch.from_numpy(labels).to(device)
+    features, queries = encode(images.train_images), encode(images.test_images)
+    known = torch.from_numpy(images.train_labels).to(device)
     means = torch.stack([features[known == k].mean(0) for k in range(int(known.max()) + 1)])
     predicted = (queries @ nn.functional.normalize(means, dim=1).T).argmax(1)
-    return float((predicted.cpu().numpy() == truth).mean())
+    return float((predicted.cpu().numpy() == images.test_labels).mean())

@@ -34,9 +34,9 @@ class CaptionClassifier(nn.Module):
 
     tokens: Tensor
 
-    def __init__(self, inner: nn.Module, tokenizer: Any, captions: Sequence[str]) -> None:
+    def __init__(self, inner: Any, tokenizer: Any, captions: Sequence[str]) -> None:
         super().__init__()
-        self.inner = inner
+        self.inner: Any = inner
         self.register_buffer("tokens", tokenize(tokenizer, captions, context_length(inner)), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class CaptionClassifier(nn.Module):
         return logits
 
 
-def context_length(clip: nn.Module) -> int:
+def context_length(clip: Any) -> int:
     """Number of text tokens of an open_clip model."""
     return int(clip.context_length)
 
@@ -70,13 +70,15 @@ def caption_tokenizer(corpus: tuple[str, ...] = (), vocabulary: int = 259) -> An
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges: list[tuple[str, str]]
     learned = Tokenizer(models.BPE())
     learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if corpus and vocabulary > 259:
         trainer = trainers.BpeTrainer(vocab_size=vocabulary - 3, initial_alphabet=alphabet, show_progress=False)
         learned.train_from_iterator(sorted(corpus), trainer)
         content = json.loads(learned.to_str())["model"]
-        merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in content["merges"]]
+        pairs = [m.split(" ") if isinstance(m, str) else m for m in content["merges"]]
+        merges = [(str(left), str(right)) for left, right in pairs]
         names = sorted(content["vocab"], key=content["vocab"].__getitem__)
     else:
         merges, names = [], alphabet

@@ -126,7 +126,8 @@ def training_job(recipe: ModelRecipe, bank: Bank) -> TrainingJob:
     elif recipe.augment:
         inputs["shifts"] = torch.from_numpy(rng.integers(-SHIFT, SHIFT + 1, (recipe.steps, batch, 2)))
         inputs["tones"] = torch.from_numpy(
-            rng.uniform(-1, 1, (recipe.steps, batch, 2)).astype(np.float32) * np.float32([BRIGHTNESS, CONTRAST])
+            rng.uniform(-1, 1, (recipe.steps, batch, 2)).astype(np.float32)
+            * np.array([BRIGHTNESS, CONTRAST], np.float32)
         )
     if source.objective == "rotate":
         inputs["turns"] = torch.from_numpy(rng.integers(0, 4, (recipe.steps, batch)))
@@ -163,9 +164,7 @@ def train_recipes(
         yield by_name[outcome.job.name], outcome.job.module, outcome
 
 
-def shuffled_batches(
-    labels: NDArray[np.int64], steps: int, batch: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def shuffled_batches(labels: NDArray[np.int64], steps: int, batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Positions ``(steps, batch)`` into ``labels``: passes through all images in random order, cut into batches."""
     wanted = steps * batch
     passes = -(-wanted // len(labels)) if wanted else 0

@@ -193,7 +193,9 @@ def as_backbone(module: nn.Module, model_id: str, class_names: list[str]) -> Any
         return load_backbone(manifest_row(model_id, architecture.library, architecture.family, ""), Path(folder))
 
 
-def truth_value(backbone: Any, dataset_id: str, images: Mapping[str, TaskImages], tasks: Mapping[str, Any], settings: Any) -> float:
+def truth_value(
+    backbone: Any, dataset_id: str, images: Mapping[str, TaskImages], tasks: Mapping[str, Any], settings: Any
+) -> float:
     """Mean linear-probe accuracy of a model on one task, as the committed records have it.
 
     Args:

@@ -104,7 +104,9 @@ def sources(
         over the families; single unknown tasks.
     """
     rng = np.random.default_rng([seed, crc32(b"sources")])
-    order = {family: [str(task) for task in rng.permutation(list(tasks))] for family, tasks in families.items() if tasks}
+    order = {
+        family: [str(task) for task in rng.permutation(list(tasks))] for family, tasks in families.items() if tasks
+    }
     rounds = max(len(tasks) for tasks in order.values())
     spread = [tasks[i] for i in range(rounds) for tasks in order.values() if i < len(tasks)]
     singles = [Source(task, "classify", (task,)) for task in spread[:SINGLE_POOL]]

@@ -1,12 +1,13 @@
 """Few-shot fine-tuning with a fixed recipe: the second protocol of the ground truth.
 
 From 16 training images per class, a new linear head on the model's features and all layers below it are trained for 80
-updates of 64 images with AdamW (cosine schedule with warm-up; the head learns ten times as fast in effect because its
-rate is higher), images shifted by up to two pixels; then the accuracy on all test images of the task's classes is taken.
-The head has as many outputs as the largest task has classes; logits of outputs that a task doesn't use are masked.
+updates of 64 images with AdamW (cosine schedule with warm-up), images shifted by up to two pixels; then accuracy on
+all test images of the task's classes is taken. Features are standardised by the batch and scaled before the head, which
+makes the head learn faster than what is below it. The head has as many outputs as the largest task has classes; logits
+of outputs that a task doesn't use are masked.
 
-On a GPU each model's training step is captured once as a CUDA graph and replayed for all its tasks and seeds, by several
-copies of the model at a time; on a CPU the same steps run one by one on the same batches.
+On a GPU each model's training step is captured once as a CUDA graph and replayed for all its tasks and seeds, by
+several copies of the model at a time; on a CPU the same steps run one by one on the same batches.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class _Plan:
     n_train: int
 
 
-def fine_tune_cells(
+def fine_tune_cells(  # noqa: PLR0917
     backbone_factory: Callable[[], Backbone],
     model_id: str,
     cells: Sequence[Cell],
@@ -197,14 +198,22 @@ class FineTuner:
         accuracies = run(backbone_factory, plans, model_id) if plans else []
         share = (time.perf_counter() - begun) / max(1, len(plans))
         rows = [
-            (model_id, p.task.dataset_id, "fine_tune", "accuracy", value, p.seed, p.n_train, self.settings.source, share)
+            (
+                model_id,
+                p.task.dataset_id,
+                "fine_tune",
+                "accuracy",
+                value,
+                p.seed,
+                p.n_train,
+                self.settings.source,
+                share,
+            )
             for p, value in zip(plans, accuracies, strict=True)
         ]
         return pd.DataFrame(rows, columns=COLUMNS)
 
-    def _trainee(
-        self, backbone: Backbone, plan: _Plan, name: str
-    ) -> tuple[StepRunner, Callable[[Tensor], Tensor]]:
+    def _trainee(self, backbone: Backbone, plan: _Plan, name: str) -> tuple[StepRunner, Callable[[Tensor], Tensor]]:
         """The runner of a model's steps, and a function from rows to logits."""
         settings = self.settings
         module = _Tuned(backbone, self.largest, settings.head_rate)
@@ -298,7 +307,7 @@ def _shape_of(backbone: Backbone) -> object:
     return type(backbone.network), shapes, backbone.n_features, backbone.input_size, backbone.mean, backbone.std
 
 
-def _plan(
+def _plan(  # noqa: PLR0917
     task: MeasuredTask, seed: int, store: _ImageStore, settings: FineTuneSettings, largest: int, device: str
 ) -> _Plan:
     rng = np.random.default_rng([seed, crc32(task.dataset_id.encode())])

@@ -1,5 +1,7 @@
 """The pipeline ``starter_zoo``: a very small zoo, then the same again."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import yaml
@@ -7,6 +9,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from tests.conftest import PROJECT
+from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset
 from thesis_rec.errors import NothingSucceeded, failures_frame
 from thesis_rec.pipelines.starter_zoo import create_pipeline
 from thesis_rec.pipelines.starter_zoo.nodes import check_zoo
@@ -23,9 +26,10 @@ def parameters(tmp_path, **changes):
 def run(settings):
     catalog = DataCatalog({"params:starter_zoo": MemoryDataset(settings)})
     catalog["starter_zoo_build"] = MemoryDataset(copy_mode="assign")
-    catalog["starter_zoo_summary"] = MemoryDataset()
-    catalog["starter_zoo_failures"] = MemoryDataset()
-    catalog["starter_zoo_plan"] = MemoryDataset()
+    reports = Path(settings.working_folder).parent / "reports"
+    catalog["starter_zoo_plan"] = AtomicJSONDataset(filepath=str(reports / "plan.json"))
+    catalog["starter_zoo_summary"] = AtomicJSONDataset(filepath=str(reports / "summary.json"))
+    catalog["starter_zoo_failures"] = AtomicParquetDataset(filepath=str(reports / "failures.parquet"))
     SequentialRunner().run(create_pipeline(), catalog)
     return {name: catalog.load(f"starter_zoo_{name}") for name in ("plan", "summary", "failures")}
 
@@ -43,7 +47,9 @@ def test_a_small_zoo_is_built_and_travels(tmp_path):
     elsewhere = parameters(tmp_path / "elsewhere", bundle_in=pieces, stages=[], time_budget_seconds=100.0)
     again = run(elsewhere)
     assert again["summary"]["measured"] == 2
-    records = [pd.read_parquet(folder / "zoo" / "performance_records.parquet") for folder in (tmp_path, tmp_path / "elsewhere")]
+    records = [
+        pd.read_parquet(folder / "zoo" / "performance_records.parquet") for folder in (tmp_path, tmp_path / "elsewhere")
+    ]
     pd.testing.assert_frame_equal(*records)
 
 
@@ -59,4 +65,6 @@ def test_failures_stop_a_strict_build():
     failures = pd.DataFrame({"model_id": ["m"], "error": ["bad"], "hint": [""]})
     check_zoo({"models": 1, "planned": 2}, failures, StarterZooParameters(working_folder="", output=""))
     with pytest.raises(NothingSucceeded, match="m: bad"):
-        check_zoo({"models": 1, "planned": 2}, failures, StarterZooParameters(working_folder="", output="", strict=True))
+        check_zoo(
+            {"models": 1, "planned": 2}, failures, StarterZooParameters(working_folder="", output="", strict=True)
+        )
