@@ -686,7 +686,7 @@ def document(
     quadrants = [q for q in QUADRANTS if (figures["quadrant"] == q).any()]
     every = compare(study, figures, RECOMMENDER, dict.fromkeys(quadrants, others), settings.bootstrap)
     paired = {
-        quadrant: every[quadrant][chosen[quadrant]] for quadrant in quadrants if chosen.get(quadrant) in every[quadrant]
+        quadrant: every[quadrant][chosen[quadrant]] for quadrant in every if chosen.get(quadrant) in every[quadrant]
     }
     group_of = dict(zip(study.dataset_ids, study.groups, strict=True))
     groups = {

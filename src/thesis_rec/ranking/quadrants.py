@@ -264,9 +264,11 @@ def _withhold(
 ) -> dict[tuple[str, str], str]:
     """Cells of known models and training tasks that are not trained on, the same share of every task."""
     withheld: dict[tuple[str, str], str] = {}
-    # Two cells are the least that can be ranked; a zoo too small for them has no Q1.
-    n_test = round(settings.test_cells * len(models))
-    n_validation = round(settings.validation_cells * len(models))
+    # Fewer than three cells have no order worth a figure; a quarter of a small zoo is the most that is given up.
+    n_test, n_validation = (
+        min(max(3, round(share * len(models))), len(models) // 4) if share > 0 else 0
+        for share in (settings.test_cells, settings.validation_cells)
+    )
     for base in bases:
         order = rng.permutation(len(models))
         for index in order[:n_test]:

@@ -1,0 +1,92 @@
+"""Nodes of the pipeline evaluation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
+
+Partitions = dict[str, Callable[[], Any]]
+
+
+def join_candidates(
+    model_embeddings: pd.DataFrame,
+    model_metadata: pd.DataFrame,
+    model_responses: dict[str, np.ndarray],
+    model_manifest: pd.DataFrame,
+) -> Any:
+    """The candidates: embeddings, responses, families and sizes in one table of models."""
+    from thesis_rec.bundle import model_table
+
+    sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
+    return model_table(model_embeddings, model_manifest, sizes, model_responses or None)
+
+
+def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParameters) -> dict[str, dict[str, float]]:
+    """Weighted tau between repeats of the same measurement, by protocol; protocols without repeats have none."""
+    from thesis_rec.truth.noise import noise_ceiling
+
+    found = {}
+    for protocol in sorted(set(performance_records["protocol"].astype(str))):
+        ceiling = noise_ceiling(performance_records, protocol, seed=parameters.seed)
+        if ceiling["n"]:
+            found[protocol] = ceiling
+    return found
+
+
+def evaluate_rankings(
+    performance: pd.DataFrame,
+    splits: pd.DataFrame,
+    similarity_checkpoint: dict[str, Any],
+    candidate_models: Any,
+    dataset_tokens: Partitions,
+    dataset_manifest: pd.DataFrame,
+    transferability_scores: Any,
+    noise: dict[str, dict[str, float]],
+    parameters: EvaluationParameters,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, np.ndarray]]:
+    """Rank with every method and compute every figure.
+
+    Returns:
+        Rankings, figures of each dataset, the metrics, and the covariance of the recommender's errors.
+    """
+    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
+    from thesis_rec.images.tokens import load_task_tokens
+    from thesis_rec.ranking import evaluation
+    from thesis_rec.ranking.recommender import Recommender
+
+    study = evaluation.assemble_study(
+        performance,
+        splits,
+        candidate_models,
+        load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train"),
+        dataset_manifest,
+        protocol=parameters.protocol,
+        max_tasks=parameters.max_tasks,
+        seed=parameters.seed,
+    )
+    settings = evaluation.EvaluationSettings(
+        baselines=parameters.baselines,
+        transferability=parameters.transferability,
+        draws=parameters.draws,
+        bootstrap=parameters.bootstrap,
+        probing=evaluation.ProbingSettings(**parameters.probing.model_dump()),
+    )
+    scores = transferability_scores if len(transferability_scores) else pd.DataFrame()
+    found = evaluation.evaluate(
+        study, Recommender.from_checkpoint(similarity_checkpoint), scores, settings, ceiling=noise
+    )
+    covariance = {"model_ids": np.array(study.models.model_ids), "matrix": found.errors.covariance.astype(np.float32)}
+    return found.rankings, found.figures, found.metrics, covariance
+
+
+def draw_evaluation(evaluation_metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """The figures of the metrics, as interactive figures and as pictures by name, and the first one for itself."""
+    from thesis_rec.reporting.charts import matplotlib_figure, plotly_figure
+    from thesis_rec.reporting.figures import evaluation_charts
+
+    charts = evaluation_charts(evaluation_metrics)
+    figures = {name: plotly_figure(chart) for name, chart in charts.items()}
+    return figures, {name: matplotlib_figure(chart) for name, chart in charts.items()}, figures["quadrants"]

@@ -1,0 +1,195 @@
+"""A chart described once and drawn twice: with Plotly for kedro-viz, with Matplotlib for a thesis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MatplotlibFigure
+    from plotly.graph_objects import Figure as PlotlyFigure
+
+Number = float | None
+
+# Okabe & Ito's palette: distinct for colour-blind readers too.
+_COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#000000",
+    "#999999",
+    "#F0E442",
+    "#8C564B",
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points of one name: ``x`` (names or numbers), ``y`` and, where known, interval bounds ``low`` and ``high``."""
+
+    name: str
+    x: Sequence[str] | Sequence[float]
+    y: Sequence[Number]
+    low: Sequence[Number] = ()
+    high: Sequence[Number] = ()
+    labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        title: Above the axes.
+        kind: ``bars`` grouped by the names in x, ``points`` or ``lines``.
+        series: What is drawn.
+        x_label: Quantity and unit.
+        y_label: Quantity and unit.
+        log_x: Whether x is logarithmic.
+        marks: Horizontal lines by name, such as a noise ceiling.
+    """
+
+    title: str
+    kind: Literal["bars", "points", "lines"]
+    series: Sequence[Series]
+    x_label: str = ""
+    y_label: str = ""
+    log_x: bool = False
+    marks: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of one or several panels side by side."""
+
+    title: str
+    panels: Sequence[Panel]
+
+
+def _errors(series: Series) -> tuple[list[float], list[float]] | None:
+    """Distances from y to its bounds, 0 where a bound is unknown."""
+    if not series.low or not series.high:
+        return None
+    down = [y - low if y is not None and low is not None else 0.0 for y, low in zip(series.y, series.low, strict=True)]
+    up = [
+        high - y if y is not None and high is not None else 0.0 for y, high in zip(series.y, series.high, strict=True)
+    ]
+    return [max(d, 0.0) for d in down], [max(u, 0.0) for u in up]
+
+
+def plotly_figure(chart: Chart) -> PlotlyFigure:
+    """The chart as an interactive figure."""
+    from plotly import graph_objects as go
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(cols=len(chart.panels), subplot_titles=[panel.title for panel in chart.panels])
+    colours = _colours(chart)
+    seen: set[str] = set()
+    for column, panel in enumerate(chart.panels, start=1):
+        for series in panel.series:
+            errors = _errors(series)
+            common = {
+                "name": series.name,
+                "legendgroup": series.name,
+                "showlegend": series.name not in seen,
+                "x": list(series.x),
+                "y": list(series.y),
+                "error_y": None
+                if errors is None
+                else {"type": "data", "symmetric": False, "array": errors[1], "arrayminus": errors[0], "thickness": 1},
+            }
+            seen.add(series.name)
+            if panel.kind == "bars":
+                trace = go.Bar(**common, marker_color=colours[series.name])
+            else:
+                mode = "lines+markers" if panel.kind == "lines" else "markers+text" if series.labels else "markers"
+                trace = go.Scatter(
+                    **common,
+                    mode=mode,
+                    marker_color=colours[series.name],
+                    text=list(series.labels) or None,
+                    textposition="top center",
+                )
+            figure.add_trace(trace, row=1, col=column)
+        for name, height in panel.marks.items():
+            figure.add_hline(
+                height,
+                line_dash="dash",
+                line_color="#444444",
+                annotation_text=name,
+                row=1,
+                col=column,  # type: ignore[arg-type]
+            )
+        figure.update_xaxes(title_text=panel.x_label, type="log" if panel.log_x else None, row=1, col=column)
+        figure.update_yaxes(title_text=panel.y_label, row=1, col=column)
+    figure.update_layout(title=chart.title, template="plotly_white", barmode="group", height=480)
+    return figure
+
+
+def matplotlib_figure(chart: Chart) -> MatplotlibFigure:
+    """The chart as a picture; made without pyplot, so that nothing stays open."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(5.2 * len(chart.panels), 6.4), 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_1d(figure.subplots(1, len(chart.panels)))
+    colours = _colours(chart)
+    handles: dict[str, Artist] = {}
+    for ax, panel in zip(axes, chart.panels, strict=True):
+        _draw(ax, panel, colours)
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.suptitle(chart.title)
+    if len(handles) > 1:
+        columns = min(len(handles), 5)
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside lower center", ncols=columns, fontsize="small"
+        )
+    return figure
+
+
+def _draw(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
+    names = list(dict.fromkeys(str(x) for series in panel.series for x in series.x)) if panel.kind == "bars" else []
+    width = 0.85 / max(len(panel.series), 1)
+    for place, series in enumerate(panel.series):
+        y = np.array([np.nan if value is None else value for value in series.y], dtype=float)
+        errors = _errors(series)
+        colour = colours[series.name]
+        if panel.kind == "bars":
+            left = np.array([names.index(str(x)) for x in series.x]) + (place + 0.5) * width - 0.425
+            bounds = None if errors is None else np.array(errors)
+            ax.bar(left, y, width, yerr=bounds, color=colour, label=series.name, error_kw={"lw": 0.8})
+            continue
+        x = np.array([float(value) for value in series.x])
+        style = "o-" if panel.kind == "lines" else "o"
+        ax.plot(x, y, style, color=colour, label=series.name, markersize=4, linewidth=1.2)
+        if errors is not None:
+            ax.vlines(x, y - np.array(errors[0]), y + np.array(errors[1]), color=colour, linewidth=0.8, alpha=0.6)
+        for at, height, text in zip(x, y, series.labels, strict=False):
+            ax.annotate(text, (at, height), textcoords="offset points", xytext=(3, 3), fontsize=7)
+    for name, height in panel.marks.items():
+        ax.axhline(height, color="#444444", linestyle="--", linewidth=0.9)
+        ax.annotate(name, (0.01, height), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
+    if panel.kind == "bars":
+        ax.set_xticks(range(len(names)), names)
+    if panel.log_x:
+        ax.set_xscale("log")
+    ax.set_title(panel.title, fontsize="medium")
+    ax.set_xlabel(panel.x_label)
+    ax.set_ylabel(panel.y_label)
+    ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+    ax.set_axisbelow(True)
+
+
+def _colours(chart: Chart) -> dict[str, str]:
+    names = dict.fromkeys(series.name for panel in chart.panels for series in panel.series)
+    return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}

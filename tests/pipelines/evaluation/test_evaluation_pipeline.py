@@ -1,0 +1,106 @@
+"""The pipeline evaluation on a fabricated zoo, from catalog names to catalog names."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+
+from tests.ranking.world import make_world
+from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
+from thesis_rec.pipelines.evaluation import create_pipeline
+from thesis_rec.pipelines.evaluation.optional import validate_optional_scores
+from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
+from thesis_rec.ranking.features import FeatureSettings
+from thesis_rec.ranking.quadrants import assign_splits
+from thesis_rec.ranking.records import clean_performance
+from thesis_rec.training.settings import FitSettings, RankerTraining
+from thesis_rec.training.similarity import RankerPlan, assemble, train_recommender
+
+
+class Kept(MemoryDataset):
+    """Keeps what the runner would release."""
+
+    def _release(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    world = make_world(n_domains=8, subtasks=4)
+    manifest = world.dataset_manifest.assign(
+        loader="npz", source="x", image_column="", label_column="", splits="", group="structured"
+    )
+    cells = clean_performance([world.records])
+    families = dict(zip(world.models.model_ids, world.models.families, strict=True))
+    splits = assign_splits(cells, families, manifest, world.sides)
+    material = assemble(world.models, world.tokens, cells, splits, manifest)
+    plan = RankerPlan(
+        {"width": 16, "n_layers": 1, "n_heads": 2, "rank": 2},
+        RankerTraining(models_per_step=16, tasks_per_epoch=16),
+        FitSettings(epochs=1, batch_size=8, accelerator="cpu"),
+    )
+    plans = {"cross_attention": plan, "similarity_transformer": plan}
+    features = FeatureSettings(model_components=4, factors=2)
+    recommender, *_ = train_recommender(material, features, plans, tmp_path_factory.mktemp("runs"))
+    embeddings = pd.DataFrame(world.models.embedding, columns=[f"e{i}" for i in range(world.models.embedding.shape[1])])
+    embeddings.insert(0, "model_id", world.models.model_ids)
+    shards = {
+        f"{name}/train/00000": {
+            "features": task.features,
+            "class_ids": np.arange(len(task.class_names)),
+            "class_names": np.array(task.class_names),
+            "n_images": np.int64(task.n_images),
+            "encoder_id": np.array("encoder"),
+            "n_shards": np.int64(1),
+        }
+        for name, task in world.tokens.items()
+        if not name.startswith("subtask")
+    }
+    given = {
+        "performance": cells,
+        "performance_records": world.records,
+        "splits": splits,
+        "similarity_checkpoint": recommender.to_checkpoint(),
+        "model_embeddings": embeddings,
+        "model_metadata": pd.DataFrame({"model_id": world.models.model_ids, "n_parameters": world.models.n_parameters}),
+        "model_responses": {},
+        "model_manifest": world.model_manifest,
+        "dataset_tokens": shards,
+        "dataset_manifest": manifest,
+        "transferability_scores": {},
+    }
+    parameters = EvaluationParameters(
+        baselines=("static_mean_z", "nearest_dataset"), transferability=("logme",), bootstrap=50, draws=2
+    )
+    catalog = DataCatalog({name: MemoryDataset(data, copy_mode="assign") for name, data in given.items()})
+    catalog["params:evaluation"] = MemoryDataset(parameters, copy_mode="assign")
+    for name in ("rankings", "evaluation_figures", "evaluation_metrics", "residual_covariance"):
+        catalog[name] = Kept()
+    for name in ("evaluation_plots", "evaluation_pictures", "evaluation_overview"):
+        catalog[name] = MemoryDataset(copy_mode="assign")
+    SequentialRunner().run(create_pipeline(), catalog)
+    return catalog
+
+
+def test_outputs_keep_their_contracts(outputs):
+    validate_rankings(outputs.load("rankings"))
+    metrics = outputs.load("evaluation_metrics")
+    validate_evaluation_metrics(metrics)
+    assert set(metrics["quadrants"]) == {"Q1", "Q2", "Q3", "Q4"}
+    assert metrics["noise_ceiling"]["linear_probe"]["mean"] > 0.5
+    assert set(metrics["seeds"]) == {"cross_attention", "similarity_transformer"}
+    covariance = outputs.load("residual_covariance")
+    assert covariance["matrix"].shape == (len(covariance["model_ids"]),) * 2
+
+
+def test_figures_are_drawn(outputs):
+    plots, pictures = outputs.load("evaluation_plots"), outputs.load("evaluation_pictures")
+    assert set(plots) == set(pictures) >= {"quadrants", "regret", "calibration", "probing"}
+    assert outputs.load("evaluation_overview").data
+
+
+def test_scores_may_be_missing_but_not_wrong():
+    validate_optional_scores({})
+    with pytest.raises(ValueError, match="missing columns"):
+        validate_optional_scores(pd.DataFrame({"model_id": ["a"]}))
