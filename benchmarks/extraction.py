@@ -1,0 +1,264 @@
+"""How fast and how good the summary of a checkpoint is, against faiss, and what memory it needs.
+
+For a checkpoint of ResNet-50's size and one of ViT-B/16's (RANDOM weights with heavy tails, written to a temporary
+folder), in one run and with the same number of threads:
+
+* ours: file -> vector of 8192 numbers, as the pipeline does it (compiled once before),
+* faiss: file -> the same number of centroids by ``faiss.Kmeans(d=1, k)`` at its defaults,
+* floor: one thread that finds the least and greatest value and counts a histogram of 4096 bins over the same values.
+
+Errors are squared distances to the nearest centroid over the tensor's variance, averaged over tensors. Then half
+precision is compared with single, and a large sharded checkpoint is summarised in a process of its own whose memory is
+watched.
+
+    uv run --with faiss-cpu python benchmarks/extraction.py
+    uv run --with faiss-cpu python benchmarks/extraction.py --threads 1 --gigabytes 0.2 --repeats 3
+
+Without faiss only the floor is compared. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT / "src"))
+
+ARCHITECTURES = {"resnet50": "resnet50", "vit_b": "vit_base_patch16_224"}
+LENGTH = 8192
+
+
+def make_state(architecture: str) -> dict:
+    """A network's tensors with random values: matrices with heavy tails, constants (norms, biases) jittered."""
+    import timm
+    import torch
+
+    torch.manual_seed(0)
+    state = {}
+    for name, tensor in timm.create_model(architecture).state_dict().items():
+        if tensor.is_floating_point():
+            noise = torch.randn_like(tensor)
+            state[name] = (tensor + 0.05 * noise if tensor.ndim < 2 else tensor * (1 + 0.5 * noise)).contiguous()
+    return state
+
+
+def median_seconds(function: Callable[[], object], repeats: int) -> float:
+    """Median time of ``function``, after one call that isn't counted."""
+    function()
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def faiss_centroids(file: Path, threads: int) -> dict:
+    """The centroids of every tensor by faiss at its defaults; tensors with no more values than clusters as they are."""
+    import faiss
+    import numpy as np
+    from safetensors.torch import load_file
+
+    faiss.omp_set_num_threads(threads)
+    state = load_file(file)
+    k = LENGTH // len(state)
+    found = {}
+    for name, tensor in state.items():
+        values = tensor.numpy().reshape(-1, 1)
+        if values.size <= k:
+            found[name] = values.ravel()
+            continue
+        # This setting only silences a warning; everything else is as faiss has it.
+        kmeans = faiss.Kmeans(d=1, k=k, min_points_per_centroid=1)
+        kmeans.train(np.ascontiguousarray(values))
+        found[name] = kmeans.centroids.ravel()
+    return found
+
+
+def mean_error(reader, centroids: dict) -> float:
+    """Squared error over variance, averaged over the tensors that aren't constant."""
+    from thesis_rec.weights.kmeans import squared_error
+
+    errors = []
+    for tensor in reader.tensors:
+        values = reader.values(tensor)
+        spread = float(values.var(dtype="float64"))
+        if spread > 0 and values.size > LENGTH // len(reader.tensors):
+            errors.append(squared_error(values, centroids[tensor.name]) / values.size / spread)
+    return statistics.fmean(errors)
+
+
+def histogram_floor() -> Callable:
+    """Compiled: least and greatest value, then counts in 4096 bins."""
+    import numba
+    import numpy as np
+
+    @numba.njit
+    def floor(values):
+        low = high = values[0]
+        for value in values:
+            low = min(low, value)
+            high = max(high, value)
+        counts = np.zeros(4096, np.int64)
+        scale = 4096 / (high - low) if high > low else 0.0
+        for value in values:
+            counts[min(int((value - low) * scale), 4095)] += 1
+        return counts
+
+    return floor
+
+
+def compare(name: str, architecture: str, folder: Path, arguments: argparse.Namespace) -> dict:
+    """Times and errors for one checkpoint."""
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
+    from thesis_rec.weights.kmeans import kmeans_1d
+    from thesis_rec.weights.reader import open_checkpoint
+    from thesis_rec.weights.vector import parameter_vector
+
+    torch.set_num_threads(arguments.threads)
+    state = make_state(architecture)
+    file = folder / f"{name}.safetensors"
+    save_file(state, file)
+    reader = open_checkpoint(file, name)
+    k = LENGTH // len(reader.tensors)
+    result = {"tensors": len(reader.tensors), "values": sum(t.size for t in reader.tensors), "clusters": k}
+
+    def ours() -> np.ndarray:
+        return parameter_vector(open_checkpoint(file, name), LENGTH, arguments.threads)
+
+    floor = histogram_floor()
+    arrays = [reader.values(tensor) for tensor in reader.tensors]
+    result["ours_s"] = median_seconds(ours, arguments.repeats)
+    result["floor_s"] = median_seconds(lambda: [floor(values) for values in arrays], arguments.repeats)
+    result["ours_over_floor"] = result["ours_s"] / result["floor_s"]
+    result["ours_error"] = mean_error(reader, {t.name: kmeans_1d(reader.values(t), k) for t in reader.tensors})
+    try:
+        import faiss  # noqa: F401
+    except ImportError:
+        print("faiss isn't installed: run with `uv run --with faiss-cpu` to compare with it")
+    else:
+        result["faiss_s"] = median_seconds(lambda: faiss_centroids(file, arguments.threads), arguments.repeats)
+        result["faiss_error"] = mean_error(reader, faiss_centroids(file, arguments.threads))
+        result["faster_than_faiss"] = result["faiss_s"] / result["ours_s"]
+        result["error_over_faiss"] = result["ours_error"] / result["faiss_error"]
+    single = ours()
+    for half in ("float16", "bfloat16"):
+        save_file({key: value.to(getattr(torch, half)) for key, value in state.items()}, file)
+        result[f"{half}_difference"] = float(np.linalg.norm(ours() - single) / np.linalg.norm(single))
+    return result
+
+
+def write_sharded(folder: Path, gigabytes: float) -> int:
+    """A sharded checkpoint of random float32 tensors of 64 MB each; returns the bytes of one."""
+    import torch
+    from safetensors.torch import save_file
+
+    each = 64 << 20
+    count = max(2, round(gigabytes * (1 << 30) / each))
+    weight_map = {}
+    for shard in range(0, count, 8):
+        names = [f"layer{i}.weight" for i in range(shard, min(shard + 8, count))]
+        file = f"model-{shard // 8 + 1:05d}.safetensors"
+        save_file({name: torch.randn(each // 4) for name in names}, folder / file)
+        weight_map |= dict.fromkeys(names, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    return each
+
+
+def watch_memory(folder: Path, threads: int) -> dict:
+    """Peak memory of a vector beyond what the process had before, in MB: all that is resident, mapped files included.
+
+    The peak is polled, because the counter of the operating system can't be set back after start-up.
+    """
+    import numpy as np
+
+    from thesis_rec.weights.kmeans import kmeans_1d
+    from thesis_rec.weights.reader import open_checkpoint
+    from thesis_rec.weights.vector import parameter_vector
+
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page
+
+    kmeans_1d(np.random.default_rng(0).standard_normal(100_000).astype(np.float32), 100)
+    peaks = [resident()]
+    before, done = peaks[0], threading.Event()
+
+    def poll() -> None:
+        while not done.wait(0.002):
+            peaks.append(resident())
+
+    watcher = threading.Thread(target=poll)
+    watcher.start()
+    started = time.perf_counter()
+    reader = open_checkpoint(folder, "sharded")
+    parameter_vector(reader, LENGTH, threads)
+    seconds = time.perf_counter() - started
+    done.set()
+    watcher.join()
+    return {
+        "checkpoint_mb": reader.n_bytes / 1e6,
+        "largest_tensor_mb": max(tensor.size for tensor in reader.tensors) * 4 / 1e6,
+        "threads": threads,
+        "seconds": seconds,
+        "start_mb": before / 1e6,
+        "peak_beyond_start_mb": (max(peaks) - before) / 1e6,
+        "peak_whole_process_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+    }
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--gigabytes", type=float, default=2.0, help="size of the sharded checkpoint")
+    parser.add_argument("--folder", type=Path, help="where temporary files go")
+    parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.watch:
+        print(json.dumps(watch_memory(arguments.watch, arguments.threads)))
+        return
+    results: dict[str, object] = {"benchmark": "extraction", "threads": arguments.threads}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        for label, architecture in ARCHITECTURES.items():
+            found = compare(label, architecture, folder, arguments)
+            results[label] = found
+            print(
+                f"\n{label}: {found['tensors']} tensors, {found['values']:,} values, {found['clusters']} clusters each"
+            )
+            for key, value in list(found.items())[3:]:
+                print(f"  {key:22s} {value:10.4g}")
+        sharded = folder / "sharded"
+        sharded.mkdir()
+        write_sharded(sharded, arguments.gigabytes)
+        memory = []
+        for threads in dict.fromkeys((1, arguments.threads)):
+            command = [sys.executable, __file__, "--watch", str(sharded), "--threads", str(threads)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            memory.append(json.loads(done.stdout.strip().splitlines()[-1]))
+            print("\nsharded checkpoint, {threads} thread(s): {checkpoint_mb:.0f} MB, largest tensor "
+                  "{largest_tensor_mb:.0f} MB, peak {peak_beyond_start_mb:.0f} MB beyond the start, "
+                  "{seconds:.1f} s".format(**memory[-1]))  # fmt: skip
+        results["memory"] = memory
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
