@@ -58,14 +58,18 @@ class RunFiles(Checkpoint):
         keep: Number of checkpoints with the lowest loss that are kept, besides the latest.
         monitor: Metric by which the best epoch is chosen.
         mode: ``min`` or ``max``.
+        description: What is trained, for a log line at every tenth of the run; None where a progress bar shows it.
     """
 
-    def __init__(self, folder: Path, every: int, keep: int, monitor: str, mode: str) -> None:
+    def __init__(
+        self, folder: Path, *, every: int, keep: int, monitor: str, mode: str, description: str | None = None
+    ) -> None:
         self.folder = folder
         self.every = every
         self.keep = keep
         self.monitor = monitor
         self.sign = 1.0 if mode == "min" else -1.0
+        self.description = description
         self.history: History = []
         self.best_epoch = -1
         self.best_value = math.inf
@@ -108,6 +112,11 @@ class RunFiles(Checkpoint):
             self._save(trainer, metrics.get("val_loss", metrics["train_loss"]), epoch)
         if trainer.is_global_zero:
             write_json(self.folder / HISTORY_FILE, self.history)
+            self._report(epoch + 1, trainer.max_epochs or 1, metrics[self.monitor])
+
+    def _report(self, done: int, total: int, value: float) -> None:
+        if self.description and (10 * done) // total > (10 * (done - 1)) // total:
+            logger.info("%s: epoch %d of %d, %s %.4f", self.description, done, total, self.monitor, value)
 
     def _save(self, trainer: Trainer, loss: float, epoch: int) -> None:
         # The best epoch first: a run killed between the two files repeats some epochs and finds the same best again.
@@ -123,26 +132,6 @@ class RunFiles(Checkpoint):
             others.sort(key=checkpoint_loss)
             for old in others[self.keep :]:
                 old.unlink()
-
-
-class ProgressLines(Callback):
-    """A log line at every tenth of a run, for processes without a terminal.
-
-    Args:
-        description: What is trained.
-        monitor: Metric to show.
-    """
-
-    def __init__(self, description: str, monitor: str) -> None:
-        self.description = description
-        self.monitor = monitor
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log where the run is."""
-        done, total = trainer.current_epoch + 1, trainer.max_epochs or 1
-        if trainer.is_global_zero and (10 * done) // total > (10 * (done - 1)) // total:
-            value = float(trainer.callback_metrics[self.monitor])
-            logger.info("%s: epoch %d of %d, %s %.4f", self.description, done, total, self.monitor, value)
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -24,7 +24,6 @@ from thesis_rec.training.callbacks import (
     HISTORY_FILE,
     ExactEarlyStopping,
     History,
-    ProgressLines,
     ReseedEveryEpoch,
     RunFiles,
     checkpoints,
@@ -97,7 +96,15 @@ def fit(
         # Without validation data there is nothing but the training loss to watch.
         module.monitor, module.mode = "train_loss", "min"
     resume_from = _prepare(folder, settings, _fingerprint(module, train, validation, seed, per_epoch))
-    files = RunFiles(folder, settings.checkpoint_every, settings.keep_checkpoints, module.monitor, module.mode)
+    terminal = sys.stderr.isatty()
+    files = RunFiles(
+        folder,
+        every=settings.checkpoint_every,
+        keep=settings.keep_checkpoints,
+        monitor=module.monitor,
+        mode=module.mode,
+        description=None if terminal else description,
+    )
     callbacks: list[Any] = [ReseedEveryEpoch(seed), files]
     if settings.patience:
         callbacks.append(
@@ -105,9 +112,6 @@ def fit(
                 module.monitor, patience=settings.patience, mode=module.mode, check_on_train_epoch_end=True
             )
         )
-    terminal = sys.stderr.isatty()
-    if not terminal:
-        callbacks.append(ProgressLines(description, module.monitor))
     with _quiet_lightning(), torch.random.fork_rng(), requeue_on_signal():
         try:
             trainer = Trainer(
