@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -179,9 +180,14 @@ def table(found: list[Knob]) -> str:
     for knob in found:
         kind = f"{knob.kind} ({knob.limits})" if knob.limits else knob.kind
         value = f"`{knob.value}`" if knob.value else ""
-        cells = (f"`{knob.path}`", value, kind, knob.comment)
+        cells = (f"`{knob.path}`", value, kind, _plain(knob.comment))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
+
+
+def _plain(comment: str) -> str:
+    """A comment without anything that Markdown would take for markup."""
+    return re.sub(r"([*_<>\[\]{}])", r"\\\1", comment)
 
 
 def reference() -> str:
@@ -205,8 +211,8 @@ def reference() -> str:
     each = list(knobs(Resources, texts, "cluster.default"))
     parts += [
         "\n## cluster\n",
-        "What `kedro submit` asks SLURM for; values are those of `conf/gautschi`. `cluster.pipelines.<name>` may set any",
-        "field of `default` for one pipeline.",
+        "What `kedro submit` asks SLURM for; values are those of `conf/gautschi`. `cluster.pipelines.<name>` may set",
+        "any field of `default` for one pipeline.",
         "",
         table([*cluster, *(knob for knob in each if f"default.{knob.path}" not in {k.path for k in cluster})]),
     ]
@@ -219,7 +225,7 @@ def _globals_table() -> str:
     for path, (value, comment) in texts.items():
         if "." not in path and comment:
             shown = f"`{value}`" if value else "a mapping"
-            rows.append(f"| `{path}` | {shown} | {comment} |".replace("\n", " "))
+            rows.append(f"| `{path}` | {shown} | {_plain(comment)} |")
     return "\n".join(rows)
 
 

@@ -79,12 +79,9 @@ def _starter_tasks() -> str:
     datasets = pd.read_csv(STARTER / "dataset_manifest.csv", dtype=str, keep_default_na=False)
     base = datasets[datasets["parent"] == ""]
     unknown = set(json.loads((STARTER / "sides.json").read_text(encoding="utf-8"))["dataset_families"])
-    named = [
-        f"`{name}` ({count})" for name, count in base["domain"].value_counts(sort=False).items() if name not in unknown
-    ]
-    hidden = [
-        f"`{name}` ({count})" for name, count in base["domain"].value_counts(sort=False).items() if name in unknown
-    ]
+    counts = base["domain"].value_counts(sort=False)
+    named = [f"`{name}` ({count})" for name, count in counts.items() if name not in unknown]
+    hidden = [f"`{name}` ({count})" for name, count in counts.items() if name in unknown]
     return (
         f"{len(base)} base tasks of {base['domain'].nunique()} families and {len(datasets) - len(base)} sub-tasks.\n\n"
         f"Known families: {', '.join(named)}.\n\nUnknown families: {', '.join(hidden)}."

@@ -57,8 +57,8 @@ def diagram(name: str) -> str:
         rows = max(len(inputs), len(outputs), 1)
         height = rows * (HEIGHT + GAP) - GAP
         middle = top + height / 2
-        parts += _column(inputs, 0, middle, made, BOX, BOX + 70)
-        parts += _column(outputs, WIDTH - BOX, middle, {}, WIDTH - BOX, WIDTH - BOX - 70, arrow=True)
+        parts += _column(inputs, middle, made, right=False)
+        parts += _column(outputs, middle, {}, right=True)
         parts.append(_pill(node.name.removesuffix("_node"), number, BOX + 70, middle, node.func.__doc__ or ""))
         made |= dict.fromkeys(outputs, number)
         top += height + AIR
@@ -69,20 +69,19 @@ def diagram(name: str) -> str:
     )
 
 
-def _column(
-    names: list[str], left: float, middle: float, made: dict[str, int], edge: float, pill: float, arrow: bool = False
-) -> list[str]:
+def _column(names: list[str], middle: float, made: dict[str, int], *, right: bool) -> list[str]:
     """Boxes of one side of a step with the lines between them and its pill."""
     parts = []
+    left, edge, pill = (WIDTH - BOX - 1, WIDTH - BOX - 1, WIDTH - BOX - 70) if right else (0, BOX, BOX + 70)
     start = middle - (len(names) * (HEIGHT + GAP) - GAP) / 2
     for i, name in enumerate(names):
         y = start + i * (HEIGHT + GAP)
-        parts.append(_line(edge, y + HEIGHT / 2, pill, middle, arrow))
+        parts.append(_line(edge, y + HEIGHT / 2, pill, middle, arrow=right))
         parts.append(_box(name, left, y, made.get(name)))
     return parts
 
 
-def _line(edge: float, y: float, pill: float, middle: float, arrow: bool) -> str:
+def _line(edge: float, y: float, pill: float, middle: float, *, arrow: bool) -> str:
     half = (edge + pill) / 2
     tip = ""
     if arrow:
@@ -97,11 +96,9 @@ def _box(name: str, x: float, y: float, maker: int | None) -> str:
     note = escape(f"{layer}: {description}" if layer else description)
     # What an earlier step of the same picture made is dashed and says which.
     dash = " stroke-dasharray='3 3'" if maker else ""
-    badge = (
-        f"<text x='{x + BOX - 10}' y='{y + 17}' text-anchor='end' fill='#546e7a' {_FONT}>{maker}</text>"
-        if maker
-        else ""
-    )
+    badge = ""
+    if maker:
+        badge = f"<text x='{x + BOX - 10}' y='{y + 17}' text-anchor='end' fill='#546e7a' {_FONT}>{maker}</text>"
     return (
         f"<g><title>{note}</title>"
         f"<rect x='{x}' y='{y}' width='{BOX}' height='{HEIGHT}' rx='4' fill='#fff' stroke='{colour}'{dash}/>"
@@ -113,11 +110,12 @@ def _box(name: str, x: float, y: float, maker: int | None) -> str:
 def _pill(name: str, number: int, x: float, middle: float, document: str) -> str:
     y = middle - 18
     summary = escape(document.strip().split("\n", 1)[0])
+    small = _FONT.replace("12.5", "11.5")
     return (
         f"<g><title>{summary}</title><rect x='{x}' y='{y}' width='{PILL}' height='36' rx='18' fill='#eceff1' "
         f"stroke='#607d8b'/><circle cx='{x + 18}' cy='{middle}' r='11' fill='#607d8b'/>"
         f"<text x='{x + 18}' y='{middle + 4.5}' text-anchor='middle' fill='#fff' {_FONT}>{number}</text>"
-        f"<text x='{x + 36}' y='{middle + 4.5}' fill='#263238' {_FONT.replace('12.5', '11.5')}>{escape(name)}</text></g>"
+        f"<text x='{x + 36}' y='{middle + 4.5}' fill='#263238' {small}>{escape(name)}</text></g>"
     )
 
 
@@ -144,10 +142,8 @@ def outputs(name: str) -> str:
 
 def legend() -> str:
     """The layers and their colours."""
-    items = "".join(
-        f"<span style='border-left:10px solid {colour};padding:0 .8em 0 .4em'>{layer}</span>"
-        for layer, colour in LAYERS.items()
-    )
+    style = "padding:0 .8em 0 .4em;border-left:10px solid"
+    items = "".join(f"<span style='{style} {colour}'>{layer}</span>" for layer, colour in LAYERS.items())
     return f"<p class='layers'>{items}</p>"
 
 
