@@ -362,7 +362,7 @@ def _measured(
     Candidates that break a rule, or whose most favourable prediction breaks a limit, aren't measured. When nothing
     fits, the cheapest are measured, so that the advice what to relax rests on measurements.
     """
-    started, fitting, tried = time.monotonic(), 0, 0
+    started, fitting, tried, attempts = time.monotonic(), 0, 0, 0
     rules = replace(budget, max_latency_ms=None, min_throughput=None, max_memory_mb=None)
     before = table.merge(_figures(table, profiles, device, budget), on="model_id", how="left")
     allowed = before[feasible(before, rules)[0]]
@@ -370,8 +370,9 @@ def _measured(
     cheapest = allowed.nsmallest(3, "latency_ms")
     for queue in (hopeful, cheapest):
         for model_id in queue["model_id"]:
-            if fitting >= options.top or (tried and time.monotonic() - started > options.measure_seconds):
+            if fitting >= options.top or (attempts and time.monotonic() - started > options.measure_seconds):
                 break
+            attempts += 1
             rows = measure(str(model_id))
             if rows is None:
                 continue

@@ -15,12 +15,14 @@ from thesis_rec.pipelines.hardware_profiling.nodes import check_hardware_profile
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 
 
-def save_tiny_model(folder):
+def save_tiny_model(folder, width: int = 8):
     import timm
+    import torch
     from safetensors.torch import save_file
 
+    torch.manual_seed(0)
     # A real timm network, small enough to be made in milliseconds.
-    arguments = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 8], "stem_width": 4}
+    arguments = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, width], "stem_width": 4}
     network = timm.create_model("resnet18", num_classes=3, **arguments)
     folder.mkdir(parents=True)
     save_file(network.state_dict(), folder / "model.safetensors")
@@ -28,7 +30,9 @@ def save_tiny_model(folder):
         "architecture": "resnet18",
         "num_classes": 3,
         "model_args": arguments,
-        "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 3},
+        "pretrained_cfg": {
+            "input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 3, "classifier": "fc",
+        },
     }
     (folder / "config.json").write_text(json.dumps(config))
 

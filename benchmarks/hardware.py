@@ -1,0 +1,97 @@
+"""Choosing under a latency budget: broken budgets and regret, with measured and with predicted figures.
+
+    uv run python benchmarks/hardware.py [--root data/01_raw/starter] [--batch-size 1] [--precision fp32]
+
+Tasks are those of the families that were kept unknown; the ranker is the one that the starter zoo ships. Predicted
+figures of each model come from other architecture families on the target device and from all measurements on the
+other device. The reference in the same run is the static prior (mean standardised accuracy on known tasks) under the
+same budgets, and choosing on predictions without the safe side. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from thesis_rec.bundle import read_bundle
+from thesis_rec.hardware.evaluation import held_out_figures, judge_choices, performance_matrix, static_prior
+from thesis_rec.hardware.prediction import context_tables
+from thesis_rec.ranking.recommender import Recommender
+
+BUDGETS = (0.25, 0.5, 0.75, 0.9)
+
+
+def scores_of(bundle, manifest: pd.DataFrame, records: pd.DataFrame, sides: dict) -> dict:
+    """Truth and scores of both rankers on the tasks of unknown families."""
+    models = bundle.model_table(manifest)
+    unknown = [name for name in bundle.tokens if name in set(sides["dataset_ids"])]
+    known = [name for name in bundle.tokens if name not in set(sides["dataset_ids"])]
+    truth = performance_matrix(records, unknown, models.model_ids)
+    tasks = [bundle.tokens[name] for name in unknown]
+    predicted = Recommender.from_checkpoint(bundle.ranker).predict_many(models, tasks)
+    known_models = ~np.isin(models.model_ids, sides["model_ids"])
+    prior = static_prior(performance_matrix(records, known, models.model_ids), models.families, known_models)
+    return {
+        "models": models,
+        "truth": truth,
+        "recommender": np.stack([np.asarray(one.score, dtype=float) for one in predicted]),
+        "static_prior": np.tile(prior, (len(unknown), 1)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, default=Path("data/01_raw/starter"))
+    parser.add_argument("--own", type=Path, default=Path("data/03_primary/hardware_profiles.parquet"))
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--precision", default="fp32")
+    arguments = parser.parse_args()
+    manifest = pd.read_csv(arguments.root / "model_manifest.csv", dtype=str, keep_default_na=False)
+    profiles = pd.read_parquet(arguments.root / "hardware_profiles.parquet")
+    if arguments.own.is_file():
+        profiles = pd.concat([profiles, pd.read_parquet(arguments.own)], ignore_index=True)
+    records = pd.read_parquet(arguments.root / "performance_records.parquet")
+    sides = json.loads((arguments.root / "sides.json").read_text())
+    judged = scores_of(read_bundle(arguments.root / "bundle"), manifest, records, sides)
+    models, truth = judged["models"], judged["truth"]
+    frame = pd.DataFrame({"model_id": models.model_ids, "family": models.families})
+    contexts = context_tables(profiles, arguments.batch_size)
+    devices = [device for device, precision in contexts if precision == arguments.precision]
+    print(f"{len(models)} models, {len(truth)} unknown tasks, devices: {', '.join(devices)}")
+    report: dict = {"batch_size": arguments.batch_size, "precision": arguments.precision, "devices": {}}
+    for device in devices:
+        measured = contexts[device, arguments.precision]["latency_ms_p50"].reindex(models.model_ids).to_numpy(float)
+        predicted = held_out_figures(profiles, frame, device, arguments.precision, arguments.batch_size)
+        error = np.abs(np.log(predicted["latency_ms"].to_numpy(float) / measured))
+        budgets = np.nanquantile(measured, BUDGETS)
+        claims = {
+            "measured": measured,
+            "predicted_point": predicted["latency_ms"].to_numpy(float),
+            "predicted_safe": predicted["latency_ms_safe"].to_numpy(float),
+        }
+        part = report["devices"][device] = {"median_error_factor": float(np.exp(np.nanmedian(error)))}
+        print(f"\n{device}: predicted from other families, median error factor {part['median_error_factor']:.2f}")
+        print(f"{'figures':16} {'ranked by':14} {'broken':>7} {'first':>7} {'regret@5':>9} {'regret@1':>9} {'none':>5}")
+        for name, claimed in claims.items():
+            for ranker in ("recommender", "static_prior"):
+                found = judge_choices(claimed, measured, judged[ranker], truth, budgets)
+                part[f"{name}/{ranker}"] = asdict(found)
+                print(
+                    f"{name:16} {ranker:14} {found.violations:7.3f} {found.violations_first:7.3f} "
+                    f"{found.regret:9.4f} {found.regret_first:9.4f} {found.empty:5d}"
+                )
+        for quantile, budget in zip(BUDGETS, budgets, strict=True):
+            one = judge_choices(claims["predicted_safe"], measured, judged["recommender"], truth, [float(budget)])
+            part[f"at_{quantile}"] = {"budget_ms": float(budget), **asdict(one)}
+            told = f"broken {one.violations:.3f}, regret@1 {one.regret_first:.4f}"
+            print(f"  budget {budget:8.3f} ms ({quantile:.0%}): {told}")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
