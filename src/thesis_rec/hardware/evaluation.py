@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,7 @@ def held_out_figures(
 
 
 def judge_choices(
-    claimed: Floats, actual: Floats, score: Floats, truth: Floats, budgets: Sequence[float], k: int = 5
+    claimed: Floats, actual: Floats, score: Floats, truth: Floats, budgets: Sequence[float], *, k: int = 5
 ) -> Choices:
     """Choose by score among the models whose claimed figure keeps a budget, and look at what they really cost.
 
@@ -131,9 +131,7 @@ def static_prior(truth: Floats, families: Sequence[str], known: NDArray[np.bool_
     present = np.isfinite(centred)
     count = present.sum(axis=0)
     prior = np.where(present, centred / spread, 0.0).sum(axis=0) / np.maximum(count, 1)
-    by_family: Mapping[str, float] = (
-        pd.Series(np.where(count > 0, prior, np.nan)).groupby(np.asarray(families)).mean().to_dict()
-    )
-    missing = [float(by_family.get(family, np.nan)) for family in families]
-    filled: Floats = np.where(count > 0, prior, np.nan_to_num(np.array(missing)))
+    measured = pd.Series(np.where(count > 0, prior, np.nan))
+    by_family = measured.groupby(np.asarray(families)).transform("mean").fillna(0.0)
+    filled: Floats = np.where(count > 0, prior, by_family.to_numpy())
     return filled

@@ -105,8 +105,8 @@ def profile_backbone(
 
     Returns:
         One row per cell that ran, with the columns ``COLUMNS``. Latencies are milliseconds per call, throughput is
-        images per second, memory is weights plus the peak of one call in MiB (library workspaces are in it on a GPU
-        only, where the allocator tells).
+        images per second, memory is weights, images and the peak of one call's results in MiB, without workspaces
+        that libraries keep.
 
     Raises:
         ItemError: If a precision is unknown, or no cell ran.
@@ -134,8 +134,8 @@ def profile_backbone(
                     except RuntimeError as error:  # also torch's out-of-memory error
                         errors.append(f"{precision}, batch {batch_size}: {error}")
                         continue
-                    if memory is None:
-                        memory = _peak_memory(backbone, images)
+                    held = _held(backbone, images)
+                    memory = held + (_peak_activations(backbone, images) if memory is None else memory)
                     row: dict[str, Any] = {
                         **summarise_times(times, batch_size),
                         "model_id": model_id,
@@ -196,19 +196,22 @@ def measure_calls(
         settings: When to stop.
 
     Returns:
-        (n,) milliseconds of each counted call, and on a GPU the peak of allocated memory in MiB, else None.
+        (n,) milliseconds of each counted call, and on a GPU the MiB that a call allocates at most beyond what was
+        there before (weights, its images, other people's tensors), else None.
     """
     clock = _cuda_clock if device.startswith("cuda") else _host_clock
     started = time.perf_counter()
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
     for done in range(settings.warmup):
         if done and time.perf_counter() - started > settings.max_seconds:
             break
         clock(call)
+    if device.startswith("cuda"):
+        import torch
+
+        # After the warm-up, so that a library's workspace, allocated once, isn't charged to the first model.
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
     times: list[float] = []
     while len(times) < settings.max_repeats:
         times.append(clock(call))
@@ -222,7 +225,7 @@ def measure_calls(
             break
     memory = None
     if device.startswith("cuda"):
-        memory = torch.cuda.max_memory_allocated() / MIB
+        memory = (torch.cuda.max_memory_allocated() - before) / MIB
     return np.asarray(times), memory
 
 
@@ -301,13 +304,17 @@ def _cuda_clock(call: Callable[[], Any]) -> float:
     return float(start.elapsed_time(end))
 
 
-def _peak_memory(backbone: Backbone, images: Tensor) -> float:
-    """Weights, input and peak of intermediate results in MiB, by following every tensor of one pass."""
-    weights = [*backbone.network.parameters(), *backbone.network.buffers()]
+def _held(backbone: Backbone, images: Tensor) -> float:
+    """MiB of weights and images, which are there before a call."""
+    held = [*backbone.network.parameters(), *backbone.network.buffers(), images]
+    return sum(tensor.numel() * tensor.element_size() for tensor in held) / MIB
+
+
+def _peak_activations(backbone: Backbone, images: Tensor) -> float:
+    """Peak of intermediate results in MiB, by following every tensor of one pass."""
     with _memory_tracker() as tracker:
         backbone.features(images)
-    held = sum(t.numel() * t.element_size() for t in [*weights, images])
-    return (held + tracker.peak) / MIB
+    return tracker.peak / MIB
 
 
 class _Tracker:
