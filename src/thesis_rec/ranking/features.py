@@ -126,14 +126,14 @@ class ModelFeatures:
 
     def __call__(self, models: ModelTable) -> Floats:
         """(M, E) features, the private columns last."""
-        parts = []
+        parts: list[Floats] = []
         if self.settings.embedding != "responses" or self.responses is None:
             parts.append(self.weights(models.embedding))
         if self.responses is not None:
             measured = models.responses
             if measured is None or measured.shape[1] != len(self.responses.mean):
                 measured = np.full((len(models), len(self.responses.mean)), np.nan, dtype=np.float32)
-            has = np.isfinite(measured).all(1, keepdims=True).astype(np.float32)
+            has = np.asarray(np.isfinite(measured).all(axis=1), dtype=np.float32)[:, None]
             parts += [self.responses(measured), has]
         size = np.log10(np.maximum(models.n_parameters.astype(np.float64), 1.0))
         parts.append(np.clip((size - self.size[0]) / self.size[1], -CLIP, CLIP)[:, None].astype(np.float32))
@@ -158,11 +158,12 @@ class ModelFeatures:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> ModelFeatures:
         """Undo :meth:`state`."""
-        whitenings = [None if pair is None else Whitening(*pair) for pair in (state["weights"], state["responses"])]
-        assert whitenings[0] is not None
+        responses = None if state["responses"] is None else Whitening(*state["responses"])
         factors = dict(zip(state["factor_ids"], state["factors"], strict=True))
         mean, deviation = state["size"]
-        return cls(FeatureSettings(**state["settings"]), whitenings[0], whitenings[1], (mean, deviation), factors)
+        return cls(
+            FeatureSettings(**state["settings"]), Whitening(*state["weights"]), responses, (mean, deviation), factors
+        )
 
 
 N_CLASS_STATISTICS = 4

@@ -107,7 +107,8 @@ def training_table(inputs: Inputs, known: ModelTable, training: TaskSet) -> Tens
     """Training tasks as tensors; each task's prior leaves out all tasks that share a parent with it."""
     standardised = standardise(training.value, training.measured)
     prior = leave_related_out(standardised, training.measured, prior_weights(training), training.parents)
-    hidden = family_means(prior, training.measured.any(0)[None], known.families)
+    known_models = np.asarray(training.measured.any(axis=0))[None]
+    hidden = family_means(prior, known_models, known.families)
     return _table(inputs, training, standardised, prior, hidden)
 
 

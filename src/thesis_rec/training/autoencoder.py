@@ -114,7 +114,7 @@ def train_autoencoder(
     train_ids = sorted(known[i] for i in order[held:])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = {
+        config: dict[str, Any] = {
             "n_inputs": len(vectors[known[0]]),
             "hidden": list(options.hidden),
             "n_code": options.n_code,

@@ -105,7 +105,7 @@ class RunFiles(Checkpoint):
         value = self.sign * metrics[self.monitor]
         if not self._best_state or value < self.best_value:
             self.best_epoch, self.best_value = epoch, value
-            network = pl_module.network
+            network: Any = pl_module.network
             self._best_state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         due = (epoch + 1) % self.every == 0 or epoch + 1 == trainer.max_epochs or trainer.should_stop
         if due:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ class TensorTable(Dataset[Batch]):
         for name in sorted(self.columns):
             column = self.columns[name].detach().cpu().contiguous()
             digest.update(f"{name}{tuple(column.shape)}{column.dtype}".encode())
-            digest.update(column.view(torch.uint8).numpy() if column.dim() else column.numpy())
+            digest.update(column.numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -102,5 +103,5 @@ def validation_loader(table: TensorTable, batch_size: int) -> DataLoader[Batch]:
     return DataLoader(table, batch_size=batch_size, shuffle=False, collate_fn=_identity)
 
 
-def _identity(batch: Batch) -> Batch:
+def _identity(batch: Any) -> Any:
     return batch

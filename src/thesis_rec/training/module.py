@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -25,12 +25,20 @@ class FitModule(lightning.LightningModule):
         mode: ``min`` or ``max``.
     """
 
-    def __init__(self, network: nn.Module, settings: FitSettings, monitor: str = "val_loss", mode: str = "min") -> None:
+    network: nn.Module
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: FitSettings,
+        monitor: str = "val_loss",
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
         self.monitor = monitor
-        self.mode = mode
+        self.mode: Literal["min", "max"] = mode
         self._sums: dict[str, dict[str, Tensor | float]] = {}
         self._counts: dict[str, int] = {}
 
@@ -74,7 +82,7 @@ class FitModule(lightning.LightningModule):
         settings = self.settings
         decayed = [p for p in self.network.parameters() if p.requires_grad and p.dim() > 1]
         free = [p for p in self.network.parameters() if p.requires_grad and p.dim() <= 1]
-        groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
         optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         if settings.schedule == "constant":
             return optimiser

@@ -86,8 +86,8 @@ def loss_picture(history: list[dict[str, Any]], title: str, window: int = 10) ->
         axes[view].plot(epochs, losses, label=stage, color=_COLOURS[stage], linewidth=1.2)
         if view == 1 and losses.min() > 0:
             axes[view].set_yscale("log")
-    for axis, view in zip(axes, _VIEWS, strict=True):
-        axis.set_title(view)
+    for axis, title_of_view in zip(axes, _VIEWS, strict=True):
+        axis.set_title(title_of_view)
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("loss")

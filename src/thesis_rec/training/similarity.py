@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def assemble(
     if without:
         logger.info("%d measured datasets have no tokens and aren't used, e.g. %s", len(without), without[0])
 
-    def tasks(ids: Sequence[str]) -> TaskSet:
+    def tasks(ids: list[str]) -> TaskSet:
         value = cells.reindex(ids).to_numpy(dtype=np.float64)
         groups = [parents.get(i, (i,)) for i in ids]
         return TaskSet([tokens[i] for i in ids], groups, value.reshape(len(ids), len(known)))
