@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from thesis_rec.starter import tasks
 from thesis_rec.starter.tasks import BASE_TASKS, canvas, digits, generate_split, styles
 
 FAMILIES = tasks.families()
+FINGERPRINTS = Path(__file__).with_name("task_fingerprints.json")
 # One task of every family and style is drawn in most tests; every task is drawn once in `test_every_task`.
 SAMPLE = [ids[len(ids) // 2] for ids in FAMILIES.values()]
 
@@ -34,8 +37,16 @@ def test_families_have_enough_tasks_and_styles():
         assert len({BASE_TASKS[i].style for i in ids}) >= 5, family
 
 
+def fingerprint(images: np.ndarray) -> list[float]:
+    """Mean brightness of the four quarters of a stack of images, and the spread of all."""
+    quarters = images.reshape(len(images), 2, 16, 2, 16, 3).mean((0, 2, 4, 5), dtype=np.float64).ravel()
+    return [round(float(q), 2) for q in (*quarters, images.std(dtype=np.float64))]
+
+
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_every_task(family):
+    """Also that tasks are drawn as they were when the embedded zoo was measured: they mustn't change under it."""
+    frozen = json.loads(FINGERPRINTS.read_text())
     for task_id in FAMILIES[family]:
         images, labels = generate_split(task_id, "test", 2)
         n_classes = len(BASE_TASKS[task_id].class_names)
@@ -46,6 +57,8 @@ def test_every_task(family):
         # Pictures differ from each other and aren't empty.
         assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images), task_id
         assert (images.reshape(len(images), -1).std(axis=1) > 1).all(), task_id
+        # Versions of numpy and FreeType may differ by a grey level here and there.
+        assert fingerprint(images) == pytest.approx(frozen[task_id], abs=0.6), task_id
 
 
 @pytest.mark.parametrize("task_id", SAMPLE)
@@ -122,7 +135,8 @@ def _accuracy(task_id: str, shots: int = 14) -> tuple[float, int]:
         "shapes_filled", "counting_many", "position_grid3", "colour_dominant", "gratings_orientation",
             "noise_spectra_exponent",
         "voronoi_kind", "turing_wavelength", "fractals_attractor", "strokes_digits_bold", "shading_relief",
-        "cells_nucleus", "scenes_landscape", "signs_plate", "charts_trend", "digits", "automata_rule", "spectrograms_kind", "maps_land_use_grey",
+        "cells_nucleus", "scenes_landscape", "signs_plate", "charts_trend",
+        "digits", "automata_rule", "spectrograms_kind", "maps_land_use_grey",
     ],
 )  # fmt: skip
 def test_classes_can_be_told_apart(task_id):

@@ -44,7 +44,7 @@ def _land(kind: str, n: int, rng: Rng) -> Array:
         a, b = np.mod(u / pitch, 1) - 0.5, np.mod(v / pitch, 1) - 0.5
         cell = np.floor(u / pitch) * 2.3 + np.floor(v / pitch) * 5.1
         tone = np.mod(np.abs(np.sin(cell) * 91.3), 1)
-        roof = canvas.hsv(0.02 + 0.06 * tone, np.float32(0.6 if kind == "housing" else 0.05), 0.4 + 0.4 * tone)
+        roof = canvas.hsv(0.02 + 0.06 * tone, 0.6 if kind == "housing" else 0.05, 0.4 + 0.4 * tone)
         image = canvas.over(_soil(n, rng), canvas.cover((np.maximum(np.abs(a), np.abs(b)) - 0.3) * pitch), roof)
         street = (np.mod(np.floor(u / pitch), 3) == 0) & (np.abs(a) > 0.3)
         return canvas.over(image, street * 0.8, grey)
