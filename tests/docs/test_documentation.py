@@ -1,0 +1,121 @@
+"""The documentation is about the code that there is."""
+
+import re
+
+import configuration_reference
+import pipeline_diagrams
+import pytest
+import yaml
+
+from tests.conftest import PROJECT
+from thesis_rec.pipeline_registry import AROUND, FIVE
+
+DOCS = PROJECT / "docs"
+
+PIPELINES = configuration_reference.pipeline_names()
+
+
+def pages():
+    return sorted(DOCS.rglob("*.md"))
+
+
+def all_text():
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages())
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_knob_is_in_the_reference_with_an_explanation(name):
+    model = configuration_reference.parameter_model(name)
+    if model is None:
+        pytest.skip("has no parameters")
+    file = PROJECT / "conf" / "base" / "parameters" / f"{name}.yml"
+    found = list(configuration_reference.knobs(model, configuration_reference.written(file), name))
+    assert found
+    assert [knob.path for knob in found if not knob.comment] == []
+    text = configuration_reference.reference()
+    assert f"## {name}\n" in text
+    for knob in found:
+        assert f"| `{knob.path}` |" in text
+
+
+def test_values_are_those_of_the_files_through_anchors_and_merges(tmp_path):
+    file = tmp_path / "p.yml"
+    file.write_text(
+        "_common: &common\n  # Steps\n  steps: 3\n"
+        "p:\n  # Both\n  a:\n    # Rate,\n    # as a share\n    rate: 0.5\n    <<: *common\n  b: ${x}\n"
+    )
+    found = configuration_reference.written(file)
+    assert found["p.a.steps"] == ("3", "Steps")
+    assert found["p.a.rate"] == ("0.5", "Rate, as a share")
+    assert found["p.a"] == ("", "Both")
+    assert found["p.b"] == ("${x}", "")
+
+
+def test_types_and_limits_are_readable():
+    from pydantic import BaseModel, Field
+
+    class Inner(BaseModel):
+        depth: int | None = Field(default=None, ge=1)
+
+    class Outer(BaseModel):
+        rate: float = Field(default=0.1, gt=0, le=1)
+        kinds: tuple[str, ...] = ("a",)
+        inner: Inner = Inner()
+
+    rate, kinds, depth = configuration_reference.knobs(Outer, {}, "p")
+    assert (rate.kind, rate.limits, rate.value) == ("number", "> 0, ≤ 1", "0.1")
+    assert (kinds.kind, kinds.value) == ("list of text", "['a']")
+    assert (depth.path, depth.kind, depth.value) == ("inner.depth", "integer or null", "null")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_pipeline_has_a_page_and_a_diagram_of_all_its_steps(name):
+    assert f"<!-- pipeline: {name} -->" in all_text()
+    svg = pipeline_diagrams.diagram(name)
+    from importlib import import_module
+
+    pipeline = import_module(f"thesis_rec.pipelines.{name}").create_pipeline()
+    for node in pipeline.nodes:
+        assert f">{node.name.removesuffix('_node')}</text>" in svg
+        assert node.func.__doc__
+    for dataset in pipeline.datasets():
+        if not dataset.startswith("params:"):
+            assert f">{dataset}</text>" in svg
+
+
+def test_pages_name_only_pipelines_and_environments_that_exist():
+    text = all_text()
+    assert set(re.findall(r"<!-- pipeline: (\w+) -->", text)) <= set(PIPELINES)
+    assert set(re.findall(r"--pipeline=(\w+)", text)) <= {*FIVE, *AROUND, "full"}
+    environments = {path.name for path in (PROJECT / "conf").iterdir() if path.is_dir()} | {"mycluster"}
+    assert set(re.findall(r"--env=(\w+)", text)) <= environments
+
+
+def test_modules_and_functions_that_pages_name_exist():
+    from importlib import import_module
+
+    for name in sorted(set(re.findall(r"`(thesis_rec(?:\.\w+)+)`", all_text()))):
+        try:
+            import_module(name)
+        except ModuleNotFoundError:
+            module, attribute = name.rsplit(".", 1)
+            assert hasattr(import_module(module), attribute), name
+
+
+def test_catalog_names_that_the_contracts_describe_exist():
+    entries = pipeline_diagrams.catalog()
+    text = (DOCS / "data-contracts.md").read_text(encoding="utf-8")
+    described = re.findall(r"^### `(\w+)`", text, flags=re.MULTILINE)
+    assert len(described) > 5
+    assert [name for name in described if name not in entries] == []
+
+
+def test_every_page_is_in_the_navigation():
+    class Loader(yaml.SafeLoader):
+        """Reads MkDocs' own tags as plain values."""
+
+    Loader.add_multi_constructor("", lambda *_: None)
+    navigation = yaml.load((PROJECT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)["nav"]
+    listed = set(re.findall(r"'([^']+\.md)'", str(navigation)))
+    written = {page.relative_to(DOCS).as_posix() for page in pages()} | {"configuration.md"}
+    assert listed == written
