@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import get_type_hints
 
 import pytest
-from kedro.config import OmegaConfigLoader
 from pydantic import BaseModel
 
 from tests.conftest import PROJECT
@@ -27,8 +26,8 @@ def scratch(monkeypatch):
     monkeypatch.setenv("SCRATCH", "/scratch/someone")
 
 
-def loader(environment: str) -> OmegaConfigLoader:
-    return OmegaConfigLoader(str(PROJECT / "conf"), env=environment, **settings.CONFIG_LOADER_ARGS)
+def loader(environment: str):
+    return settings.CONFIG_LOADER_CLASS(str(PROJECT / "conf"), env=environment, **settings.CONFIG_LOADER_ARGS)
 
 
 @cache
@@ -48,7 +47,7 @@ def test_every_catalog_entry_is_described_and_validated(name, entry):
     assert entry["metadata"]["kedro-viz"]["layer"] in LAYERS
     assert entry["metadata"]["description"]
     validator = entry["validator"]
-    path = validator if isinstance(validator, str) else validator["function"]
+    path = validator if isinstance(validator, str) else validator["class"]
     module, function = path.rsplit(".", 1)
     assert callable(getattr(import_module(module), function))
 
@@ -60,6 +59,18 @@ def test_every_environment_resolves(environment):
     parameters = config["parameters"]
     for name in FIVE:
         assert name in parameters
+
+
+@pytest.mark.parametrize(("environment", "folder"), [("local", "starter"), ("hub", "hub"), ("real", "real")])
+def test_one_key_chooses_the_zoo(environment, folder):
+    config = loader(environment)
+    assert config["globals"]["active"]["model_manifest"] == f"data/01_raw/{folder}/model_manifest.csv"
+    assert config["catalog"]["model_manifest"]["filepath"] == f"data/01_raw/{folder}/model_manifest.csv"
+
+
+def test_a_cluster_job_takes_its_zoo_from_the_environment(monkeypatch):
+    monkeypatch.setenv("THESIS_REC_ZOO", "hub")
+    assert loader("gautschi")["globals"]["active"]["models_root"] == "/scratch/someone/huggingface"
 
 
 @pytest.mark.parametrize("environment", ["gautschi", "anvil"])

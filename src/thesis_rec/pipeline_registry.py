@@ -11,8 +11,6 @@ AROUND = (
     "ground_truth",
     "hardware_profiling",
     "recommendation",
-    "external_benchmark",
-    "import_artefacts",
 )
 
 

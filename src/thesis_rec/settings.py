@@ -4,6 +4,7 @@ import os
 
 from omegaconf.resolvers import oc
 
+from thesis_rec.configuration import MergedGlobalsConfigLoader
 from thesis_rec.hooks import ConfigureProcessHooks, RunReportHooks
 
 HOOKS = (ConfigureProcessHooks(), RunReportHooks())
@@ -11,6 +12,7 @@ HOOKS = (ConfigureProcessHooks(), RunReportHooks())
 # kedro-viz rewrites .viz/stats.json at the end of every run: many jobs of an array would write the same file.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",) if "SLURM_JOB_ID" in os.environ else ()
 
+CONFIG_LOADER_CLASS = MergedGlobalsConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
