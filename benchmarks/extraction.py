@@ -40,7 +40,7 @@ LENGTH = 8192
 
 
 def make_state(architecture: str) -> dict:
-    """A network's tensors with random values: matrices with heavy tails, constants (norms, biases) jittered."""
+    """A network's tensors with random values: constants (norms, biases) jittered, then all stretched to heavy tails."""
     import timm
     import torch
 
@@ -48,8 +48,8 @@ def make_state(architecture: str) -> dict:
     state = {}
     for name, tensor in timm.create_model(architecture).state_dict().items():
         if tensor.is_floating_point():
-            noise = torch.randn_like(tensor)
-            state[name] = (tensor + 0.05 * noise if tensor.ndim < 2 else tensor * (1 + 0.5 * noise)).contiguous()
+            jittered = tensor + 0.05 * torch.randn_like(tensor) if tensor.ndim < 2 else tensor
+            state[name] = (jittered * (1 + 0.5 * torch.randn_like(tensor).abs())).contiguous()
     return state
 
 

@@ -121,14 +121,37 @@ def test_k_must_be_positive():
         kmeans_1d(np.ones(3, np.float32), 0)
 
 
-def test_histogram_bins_are_ordered_and_exact():
+@pytest.mark.parametrize("finer", [0, 1, 5, 16])
+def test_histogram_bins_are_ordered_and_exact(finer):
     values = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
-    occupied, counts, lower = kmeans._count_bins(values.view(np.uint32))
-    support, weights, width = kmeans._bins_as_support(occupied, counts, lower)
+    bits = values.view(np.uint32)
+    bins, counts, lower = kmeans._count_bins(bits)
+    prefixes = bins << np.uint32(16)
+    if finer:
+        prefixes, counts, lower = kmeans._count_finer(bits, bins, finer)
+    support, weights, width = kmeans._bins_as_support(prefixes, counts, lower, 16 - finer)
     assert (np.diff(support) > 0).all()
     assert weights.sum() == values.size
     assert (support * weights).sum() == pytest.approx(values.astype(np.float64).sum(), abs=1e-9)
-    assert width.max() <= np.abs(values).max() / 64
+    assert width.max() <= np.abs(values).max() / 64 / 2**finer * 1.01
+    if finer == 16:
+        np.testing.assert_array_equal(support, np.unique(values))
+
+
+def test_many_clusters_divide_the_bins(monkeypatch):
+    values = np.random.default_rng(0).standard_normal(60_000).astype(np.float32)
+    monkeypatch.setattr(kmeans, "_sorted_path", None)  # large tensors aren't sorted for this
+    centres = kmeans_1d(values, 2000)
+    monkeypatch.undo()
+    fine, _ = kmeans._cluster(*kmeans._runs(np.sort(values)), 2000)
+    assert squared_error(values, centres) <= 1.02 * squared_error(values, fine)
+
+
+def test_what_no_division_of_bins_resolves_is_sorted(monkeypatch):
+    monkeypatch.setattr(kmeans, "_MOST_BINS", 1)
+    values = (1 + 1e-3 * np.random.default_rng(0).standard_normal(20_000)).astype(np.float32)
+    fine, _ = kmeans._cluster(*kmeans._runs(np.sort(values)), 8)
+    np.testing.assert_array_equal(kmeans_1d(values, 8), fine[::-1].astype(np.float32))
 
 
 def test_one_price_for_two_numbers_of_clusters_is_spliced():

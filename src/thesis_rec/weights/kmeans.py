@@ -6,14 +6,14 @@ In one dimension clusters are intervals of the sorted values, so the best ones c
 1. *Support.* Up to 1024 distinct values are used as they are, and the result is exact. More are first gathered into
    a histogram whose bins are the upper 16 bits of a float32 (128 bins per power of two, so no range has to be known
    and no outlier spoils it); every bin keeps its count and its exact mean. Bins, or sorted values where there are few
-   of them, are then merged into some hundred support points whose density follows the cube root of the data's (Panter &
-   Dite 1951), which adds about ``(clusters / support points)^2`` to the squared error.
+   of them, are then merged into a dozen support points per cluster whose density follows the cube root of the data's
+   (Panter & Dite 1951), which adds about ``1 / 12^2`` to the squared error.
 2. *Clusters.* The best division of the support for a price per cluster is a shortest path whose edge costs have the
    Monge property, found in ``O(m log m)`` with a queue of candidates (Wilber 1988). The number of clusters falls with
    the price, so the price that gives ``k`` is searched, and where no price does, two neighbouring solutions are spliced
    into one with ``k`` clusters (Aggarwal, Schieber & Tokuyama 1994, "Finding a minimum-weight k-link path").
-3. *Check.* If the bins were too coarse for this tensor (values crowded around a number other than zero), its values
-   are sorted and steps 1 and 2 are done on them.
+3. *Check.* If the bins were too coarse for this tensor (values crowded around a number other than zero, or very many
+   clusters), they are divided by further bits in a second pass, and steps 1 and 2 are done again.
 
 Everything is deterministic and releases the interpreter's lock, so threads work on several tensors at once.
 """
@@ -26,16 +26,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+# Coverage can't see into compiled functions, hence their pragma; the tests compare their results with a plain solution.
 Floats = NDArray[np.float64]
 
 #: Tensors with at most this many distinct values are clustered exactly.
 EXACT_UP_TO = 1024
-#: Support points per cluster, up to 1024 in all: the squared error grows by about 1/12^2.
+#: Support points per cluster: the squared error grows by about 1/12^2.
 SUPPORT_PER_CLUSTER = 12
 #: Tensors up to this size are sorted rather than counted into bins.
 SORT_UP_TO = 16384
-#: Share of the squared error that the bins' width may add before a tensor is sorted after all.
+# Share of the squared error that the bins' width may add before they are divided.
 _COARSE = 0.02
+# Logarithm of the largest number of bins: their table should stay in a processor's cache.
+_MOST_BINS = 20
 
 # A bin's 64-bit accumulator holds a count in the upper 24 bits and the sum of lower halves in the lower 40.
 _CHUNK = (1 << 24) - 1
@@ -66,21 +69,30 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         raise ValueError(f"k is {k} but must be at least 1")
     if values.size <= max(k, SORT_UP_TO):
         return _sorted_path(values, k)
-    occupied, counts, lower = _count_bins(values.view(np.uint32))
-    if occupied.size and ((occupied & 0x7FFF) >= 0x7F80).any():
+    bits = values.view(np.uint32)
+    bins, counts, lower = _count_bins(bits)
+    if bins.size and ((bins & 0x7FFF) >= 0x7F80).any():
         raise NotFiniteError("NaN or infinite value")
-    support, weights, width = _bins_as_support(occupied, counts, lower)
-    limit = max(EXACT_UP_TO, 2 * k)
-    # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact.
-    if support.size <= limit and lower.any() and _distinct_at_most(values.view(np.uint32), limit):
-        return _sorted_path(values, k)
+    support, weights, width = _bins_as_support(bins << np.uint32(16), counts, lower, 16)
     if not lower.any():
         # Every bin is one number, as in bfloat16.
         return _finish(support, weights, k)
-    points, mass = _merge(support, weights, _support_size(k))
-    centres, error = _cluster(points, mass, k)
-    if _bin_error(weights, width) > _COARSE * error:
+    # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact.
+    if support.size <= _exact_up_to(k) and _distinct_at_most(bits, _exact_up_to(k)):
         return _sorted_path(values, k)
+    centres, error = _cluster(*_merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
+    excess = _bin_error(weights, width)
+    if excess > _COARSE * error:
+        # Halving a bin's width takes its error down to a quarter.
+        wanted = np.log2(excess / (_COARSE * error)) / 2 + 1 if error > 0 else 16.0
+        finer = int(max(1, min(np.ceil(wanted), 16, _MOST_BINS - np.ceil(np.log2(bins.size)))))
+        prefixes, counts, lower = _count_finer(bits, bins, finer)
+        support, weights, width = _bins_as_support(prefixes, counts, lower, 16 - finer)
+        if not lower.any():
+            return _finish(support, weights, k)
+        centres, error = _cluster(*_merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
+        if _bin_error(weights, width) > _COARSE * error:
+            return _sorted_path(values, k)
     return cast(NDArray[np.float32], centres[::-1].astype(np.float32))
 
 
@@ -105,17 +117,17 @@ def _sorted_path(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
 def _finish(support: Floats, weights: Floats, k: int) -> NDArray[np.float32]:
     if support.size <= k:
         return cast(NDArray[np.float32], _repeat(support, weights, k)[::-1].astype(np.float32))
-    if support.size > max(EXACT_UP_TO, 2 * k):
-        support, weights = _merge(support, weights, _support_size(k))
+    if support.size > _exact_up_to(k):
+        support, weights = _merge(support, weights, SUPPORT_PER_CLUSTER * k)
     centres, _ = _cluster(support, weights, k)
     return cast(NDArray[np.float32], centres[::-1].astype(np.float32))
 
 
-def _support_size(k: int) -> int:
-    return max(min(SUPPORT_PER_CLUSTER * k, EXACT_UP_TO), 2 * k)
+def _exact_up_to(k: int) -> int:
+    return max(EXACT_UP_TO, SUPPORT_PER_CLUSTER * k)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
     """Occupied bins in ascending order of their values, their counts, and the sums of the lower halves in them."""
     counts = np.zeros(1 << 16, np.int64)
@@ -153,14 +165,69 @@ def _count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[n
 
 
 def _bins_as_support(
-    occupied: NDArray[np.uint32], counts: NDArray[np.int64], lower: Floats
+    prefixes: NDArray[np.uint32], counts: NDArray[np.int64], lower: Floats, n_lower: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Exact mean, count and width of every occupied bin."""
-    # Within a bin a number grows linearly with its lower half, so the mean of halves gives the mean of values.
-    start = (occupied << np.uint32(16)).view(np.float32).astype(np.float64)
-    end = ((occupied << np.uint32(16)) | np.uint32(0xFFFF)).view(np.float32).astype(np.float64)
-    slope = (end - start) / 0xFFFF
+    """Exact mean, count and width of bins whose numbers share all but their ``n_lower`` last bits."""
+    # Within a bin a number grows linearly with its last bits, so the mean of these gives the mean of the values.
+    last = np.uint32((1 << n_lower) - 1)
+    start = prefixes.view(np.float32).astype(np.float64)
+    end = (prefixes | last).view(np.float32).astype(np.float64)
+    slope = (end - start) / max(int(last), 1)
     return start + slope * (lower / counts), counts.astype(np.float64), np.abs(end - start)
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+def _count_finer(
+    bits: NDArray[np.uint32], bins: NDArray[np.uint32], finer: int
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
+    """As :func:`_count_bins`, with each of ``bins`` (ascending by value) divided into ``2 ** finer``.
+
+    The bins are returned by the bits that their numbers share, the others being zero.
+    """
+    parts = 1 << finer
+    n_lower = np.uint32(16 - finer)
+    mask = np.uint32((1 << (16 - finer)) - 1)
+    first = np.zeros(1 << 16, np.int64)
+    for i in range(bins.size):
+        first[bins[i]] = i * parts
+    packed = np.zeros(bins.size * parts, np.uint64)
+    counts = np.zeros(bins.size * parts, np.int64)
+    lower = np.zeros(bins.size * parts, np.float64)
+    start = 0
+    while start < bits.size:
+        end = min(start + _CHUNK, bits.size)
+        for i in range(start, end):
+            word = bits[i]
+            part = np.int64((word & np.uint32(0xFFFF)) >> n_lower)
+            # Negative numbers fall as their bits rise.
+            if word >> np.uint32(31):
+                part = parts - 1 - part
+            packed[first[word >> np.uint32(16)] + part] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & mask)
+        for b in range(packed.size):
+            if packed[b]:
+                counts[b] += np.int64(packed[b] >> np.uint64(40))
+                lower[b] += float(packed[b] & np.uint64((1 << 40) - 1))
+                packed[b] = np.uint64(0)
+        start = end
+    n = 0
+    for b in range(packed.size):
+        if counts[b]:
+            n += 1
+    prefixes = np.empty(n, np.uint32)
+    found = np.empty(n, np.int64)
+    sums = np.empty(n, np.float64)
+    at = 0
+    for b in range(packed.size):
+        if counts[b]:
+            bin_ = bins[b // parts]
+            part = np.int64(b % parts)
+            if bin_ >> np.uint32(15):
+                part = parts - 1 - part
+            prefixes[at] = (bin_ << np.uint32(16)) | (np.uint32(part) << n_lower)
+            found[at] = counts[b]
+            sums[at] = lower[b]
+            at += 1
+    return prefixes, found, sums
 
 
 def _bin_error(weights: Floats, width: Floats) -> float:
@@ -168,7 +235,7 @@ def _bin_error(weights: Floats, width: Floats) -> float:
     return float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _distinct_at_most(bits: NDArray[np.uint32], limit: int) -> bool:
     """Whether there are at most ``limit`` different words; stops as soon as there are more."""
     size = 1
@@ -191,23 +258,25 @@ def _distinct_at_most(bits: NDArray[np.uint32], limit: int) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _runs(ordered: NDArray[np.float32]) -> tuple[Floats, Floats]:
     """Distinct values of sorted ones, and how often each occurs."""
-    support = np.empty(ordered.size, np.float64)
-    weights = np.empty(ordered.size, np.float64)
-    n = 0
-    for value in ordered:
-        if n and support[n - 1] == value:
-            weights[n - 1] += 1
-        else:
-            support[n] = value
-            weights[n] = 1
+    n = min(ordered.size, 1)
+    for i in range(1, ordered.size):
+        if ordered[i] != ordered[i - 1]:
             n += 1
-    return support[:n].copy(), weights[:n].copy()
+    support = np.empty(n, np.float64)
+    weights = np.zeros(n, np.float64)
+    at = -1
+    for i in range(ordered.size):
+        if i == 0 or ordered[i] != ordered[i - 1]:
+            at += 1
+            support[at] = ordered[i]
+        weights[at] += 1
+    return support, weights
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _repeat(support: Floats, weights: Floats, k: int) -> Floats:
     """At most ``k`` points as ``k`` of them, each as often as its share of the weight asks for, at least once."""
     times = np.ones(support.size, np.int64)
@@ -227,7 +296,7 @@ def _repeat(support: Floats, weights: Floats, k: int) -> Floats:
     return out
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
     """Merge neighbours into at most ``m`` weighted means whose density follows the cube root of the data's."""
     n = support.size
@@ -270,14 +339,14 @@ def _merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
     return points[: at + 1].copy(), mass[: at + 1].copy()
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _gain(moments: Floats, masses: Floats, i: int, j: int) -> float:
     # What a cluster of the points j+1..i takes off the squared error: its moment squared by its mass.
     moment = moments[i] - moments[j]
     return moment * moment / (masses[i] - masses[j])
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _best_for_price(  # noqa: PLR0917
     moments: Floats,
     masses: Floats,
@@ -341,7 +410,7 @@ def _best_for_price(  # noqa: PLR0917
     return links[m]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _borders(before: NDArray[np.int64], clusters: int) -> NDArray[np.int64]:
     borders = np.empty(clusters + 1, np.int64)
     i = before.size - 1
@@ -351,7 +420,7 @@ def _borders(before: NDArray[np.int64], clusters: int) -> NDArray[np.int64]:
     return borders
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """One division into ``k`` clusters out of two that are both optimal for one price."""
     shift = k - (fewer.size - 1)
@@ -364,7 +433,7 @@ def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArra
     return out
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
 def _cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     """Centres of the best ``k`` clusters of weighted points, ascending, and their squared error; points if fewer."""
     m = support.size
