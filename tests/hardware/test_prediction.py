@@ -140,11 +140,34 @@ def test_the_regression_is_ridge_in_closed_form():
     from sklearn.linear_model import Ridge
 
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(40, 3)), rng.normal(size=40)
-    fit = fit_log_figure(x, y, np.zeros(40), np.repeat(list("abcd"), 10).astype(object), columns=(0, 2))
+    x = rng.normal(size=(40, 3))
+    y = 2 * x[:, 0] - x[:, 2] + 0.1 * rng.normal(size=40)
+    families = np.repeat(list("abcd"), 10).astype(object)
+    fit = fit_log_figure(x, y, np.zeros(40), families, columns=(0, 2))
+    assert fit.columns == (0, 2)
     z = (x[:, [0, 2]] - x[:, [0, 2]].mean(0)) / x[:, [0, 2]].std(0)
     references = [Ridge(alpha=penalty * 40).fit(z, y).predict(z) for penalty in (1e-3, 1e-2, 1e-1, 1.0)]
     assert any(np.allclose(fit.predict(x, np.zeros(40)), reference) for reference in references)
+    assert fit.spread < 0.2
+
+
+def test_features_that_mislead_between_families_are_left_out():
+    rng = np.random.default_rng(1)
+    families = np.repeat([f"f{i}" for i in range(8)], 6).astype(object)
+    x = rng.normal(size=(48, 2))
+    # The second feature follows the figure within each family, at another level in each.
+    y = x[:, 0] + 0.05 * rng.normal(size=48)
+    x[:, 1] = y + np.repeat(rng.normal(0, 30, 8), 6)
+    assert fit_log_figure(x, y, np.zeros(48), families, columns=(0, 1)).columns == (0,)
+
+
+def test_another_device_s_figure_may_have_a_slope():
+    rng = np.random.default_rng(2)
+    families = np.repeat([f"f{i}" for i in range(6)], 6).astype(object)
+    other = rng.normal(size=36)
+    y = 0.5 * other + 1.0 + 0.01 * rng.normal(size=36)
+    fit = fit_log_figure(rng.normal(size=(36, 1)), y, other, families, columns=(0,))
+    np.testing.assert_allclose(fit.predict(np.zeros((2, 1)), np.array([0.0, 2.0])), [1.0, 2.0], atol=0.05)
 
 
 def test_margins_hold_after_choosing():

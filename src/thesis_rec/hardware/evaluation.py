@@ -54,7 +54,11 @@ def held_out_figures(
     for _, rows in models.groupby("family", sort=False):
         # At other precisions and batch sizes of the device, too, the family is unknown.
         hidden = (profiles["device"] == device) & profiles["model_id"].isin(rows["model_id"])
-        found = figures(profiles[~hidden], models, device, precision, batch_size)
+        # Counts need no clock: they stay.
+        columns = [name for name in profiles if str(name).startswith(("latency", "throughput", "peak_memory"))]
+        seen = profiles.copy()
+        seen.loc[hidden, columns] = np.nan
+        found = figures(seen, models, device, precision, batch_size)
         parts.append(found[found["model_id"].isin(rows["model_id"])])
     joined = pd.concat(parts).set_index("model_id").reindex(models["model_id"])
     return joined.reset_index()

@@ -16,6 +16,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -54,10 +55,10 @@ class Fit:
     """A fitted regression of log figures.
 
     Attributes:
-        columns: Positions of the features that are used.
-        mean: (F,) of the features.
-        scale: (F,) of the features.
-        weights: (F,) of the standardised features.
+        columns: Positions of the features that are used; F is the figure in the other context.
+        mean: (K,) of the used features.
+        scale: (K,) of the used features.
+        weights: (K,) of the standardised features.
         intercept: Of the target.
         held_out: (n,) leave-one-family-out predictions for the models that it was fitted on.
         margin: Logarithm that is added for the safe side.
@@ -74,8 +75,8 @@ class Fit:
     spread: float
 
     def predict(self, features: Floats, offset: Floats) -> Floats:
-        """Log figures of (M, F') features, all columns, and (M,) offsets from other contexts."""
-        z = (features[:, self.columns] - self.mean) / self.scale
+        """Log figures of (M, F) features, all columns, and (M,) log figures in another context, or zeros."""
+        z = (np.column_stack([features, offset])[:, self.columns] - self.mean) / self.scale
         return offset + self.intercept + z @ self.weights
 
 
@@ -305,33 +306,39 @@ def fit_log_figure(
     columns: tuple[int, ...],
     alpha: float = 0.05,
 ) -> Fit:
-    """Fit the regression of one figure; penalty and margin are chosen leave-one-family-out.
+    """Fit the regression of one figure; features, penalty and margin are chosen leave-one-family-out.
 
     Args:
         features: (n, F) log counts.
         log_value: (n,) log figures.
         offset: (n,) log figures in another context, or 0.
         families: (n,) architecture families; with fewer than three, folds of models take their place.
-        columns: Features to use.
+        columns: Features that may be used.
         alpha: Share of budgets that choices on the safe side may break.
     """
-    x = features[:, columns]
+    # The figure elsewhere is a feature as well: its slope is 1 plus a weight that is shrunk to 0.
+    joined = np.column_stack([features, offset])
+    usable = (*columns, features.shape[1]) if np.ptp(offset) > 0 else tuple(columns)
     groups = fold_groups(families)
-    best: tuple[float, float, Floats] | None = None
-    for penalty in PENALTIES:
-        held_out = np.empty(len(x))
-        for group in np.unique(groups):
-            test = groups == group
-            mean, scale, weights, intercept = _ridge(x[~test], log_value[~test] - offset[~test], penalty)
-            held_out[test] = offset[test] + intercept + (x[test] - mean) / scale @ weights
-        error = float(np.sqrt(np.mean((log_value - held_out) ** 2)))
-        if best is None or error < best[0]:
-            best = error, penalty, held_out
+    folds = [groups == group for group in np.unique(groups)]
+    target = log_value - offset
+    best: tuple[float, tuple[int, ...], float, Floats] | None = None
+    # Few features, so that every subset can be tried: what helps within families may mislead between them.
+    for size in range(len(usable) + 1):
+        for subset in combinations(usable, size):
+            x = joined[:, subset]
+            for penalty in PENALTIES if subset else PENALTIES[:1]:
+                held_out = np.empty(len(x))
+                for test in folds:
+                    mean, scale, weights, intercept = _ridge(x[~test], target[~test], penalty)
+                    held_out[test] = offset[test] + intercept + (x[test] - mean) / scale @ weights
+                error = float(np.sqrt(np.mean((log_value - held_out) ** 2)))
+                if best is None or error < best[0] - 1e-9:
+                    best = error, subset, penalty, held_out
     assert best is not None
-    error, penalty, held_out = best
-    mean, scale, weights, intercept = _ridge(x, log_value - offset, penalty)
-    margin = safe_margin(held_out, log_value, alpha)
-    return Fit(tuple(columns), mean, scale, weights, intercept, held_out, margin, error)
+    error, subset, penalty, held_out = best
+    mean, scale, weights, intercept = _ridge(joined[:, subset], target, penalty)
+    return Fit(subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, alpha), error)
 
 
 def _ridge(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats, Floats, float]:
