@@ -159,7 +159,8 @@ def test_static_priors_by_hand():
     training = TrainingSet(models, np.array([True, True, True, False]), ["p", "q", "r"], values)
     task = TaskTokens("new", np.ones((1, 2, 2), np.float32), ["0", "1"], 2)
     accuracy = make_baseline("static_mean_accuracy").fit(training).scores(task)
-    assert accuracy == pytest.approx([0.7, 0.6, 2 / 3, 0.65])
+    # Distances from the datasets' means .7, .7 and .5, plus the mean of these.
+    assert accuracy == pytest.approx(np.array([0.0, -0.1 / 3, 0.1 / 3, -0.05 / 3]) + 1.9 / 3)
     rank = make_baseline("static_mean_rank").fit(training).scores(task)
     assert rank == pytest.approx([0.5, 1 / 3, 2 / 3, 5 / 12])
     z = make_baseline("static_mean_z").fit(training).scores(task)

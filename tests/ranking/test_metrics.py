@@ -93,13 +93,20 @@ def test_infinite_scores_are_ranked_but_have_no_pearson():
     assert np.isnan(table["pearson"])
 
 
-def test_ties_are_broken_at_random_not_by_position():
+def test_ties_of_the_top_are_broken_at_random_not_by_position():
     truth = np.arange(6.0)
     # All scores equal: the mean over every order of the six models.
     exact = np.mean([max(truth) - truth[order[0]] for order in itertools.permutations(range(6))])
     table = metrics.metric_table(truth, np.ones(6), rng=0, draws=2000)
     assert table["regret@1"] == pytest.approx(exact, abs=0.15)
     assert abs(table["weighted_tau"]) < 0.05
+
+
+def test_ties_in_correlations_are_scipys():
+    truth, score = np.random.default_rng(3).random(40), np.repeat(np.arange(8.0), 5)
+    table = metrics.metric_table(truth, score)
+    assert table["weighted_tau"] == pytest.approx(stats.weightedtau(truth, score).statistic)
+    assert table["kendall_tau"] == pytest.approx(stats.kendalltau(truth, score).statistic)
 
 
 def test_table_is_repeatable_and_complete():

@@ -2,7 +2,9 @@
 
 Every function takes the measured values and a method's scores of the same models, in the same order, higher better.
 Models whose value or score is missing are left out; a figure that can't be computed (fewer than two models, all values
-equal) is NaN. Scores that are equal carry no order: :func:`metric_table` breaks such ties at random, several times.
+equal) is NaN. The correlations have a treatment of ties of their own; figures of the first k don't, so
+:func:`metric_table` puts equal scores in a random order, several times. A method that gives all models the same score
+says nothing: its correlations are those of random orders as well, zero but for chance.
 """
 
 from __future__ import annotations
@@ -143,7 +145,8 @@ def metric_table(
 
     Args:
         truth: (M,) measured values.
-        score: (M,) scores; equal ones are put in a random order, ``draws`` times, and the figures averaged.
+        score: (M,) scores; equal ones are put in a random order, ``draws`` times, and the figures of the first k (all
+            figures where all scores are equal) averaged.
         rng: Source of the random orders, or its seed.
         draws: Number of random orders; without ties one suffices.
 
@@ -160,22 +163,19 @@ def metric_table(
         return {name: float("nan") for name in METRICS}
     generator = np.random.default_rng(rng)
     tied = len(np.unique(rating)) < len(rating)
-    signs = _pair_signs(value) if len(value) <= _ALL_PAIRS and not _constant(value) else None
+    silent = _constant(rating)
     rows = []
     for _ in range(draws if tied else 1):
         order = np.lexsort((generator.random(len(rating)), rating))
         ranked = np.empty(len(rating))
         ranked[order] = np.arange(len(rating))
-        if signs is None:
-            figures = {"weighted_tau": weighted_tau(value, ranked), "kendall_tau": kendall_tau_b(value, ranked)}
-        else:
-            other = _pair_signs(ranked)
-            figures = {
-                "weighted_tau": _weighted_tau(value, ranked, signs, other),
-                "kendall_tau": _kendall_tau(signs, other),
-            }
-        rows.append(figures | {name: function(value, ranked) for name, function in _OF_THE_TOP.items()})
+        row = {name: function(value, ranked) for name, function in _OF_THE_TOP.items()}
+        if silent:
+            row |= {"weighted_tau": weighted_tau(value, ranked), "kendall_tau": kendall_tau_b(value, ranked)}
+        rows.append(row)
     figures = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    if not silent:
+        figures |= {"weighted_tau": weighted_tau(value, rating), "kendall_tau": kendall_tau_b(value, rating)}
     figures["pearson"] = pearson(value, rating)
     return {name: figures[name] for name in METRICS}
 
