@@ -15,9 +15,13 @@ def test_atomic_path_replaces_only_on_success(tmp_path):
         assert not target.exists()
     assert target.read_text() == "one"
 
-    with pytest.raises(RuntimeError, match="half way"), atomic_path(target) as temporary:
-        temporary.write_text("tw")
-        raise RuntimeError("half way")
+    def fail_half_way():
+        with atomic_path(target) as temporary:
+            temporary.write_text("tw")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
     assert target.read_text() == "one"
     assert [p.name for p in target.parent.iterdir()] == ["file.txt"]
 

@@ -42,7 +42,9 @@ def catalog_entries():
     return sorted((name, entry) for name, entry in loader("local")["catalog"].items() if not name.startswith("_"))
 
 
-@pytest.mark.parametrize(("name", "entry"), catalog_entries(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "entry"), catalog_entries(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_catalog_entry_is_described_and_validated(name, entry):
     assert entry["metadata"]["kedro-viz"]["layer"] in LAYERS
     assert entry["metadata"]["description"]
@@ -92,7 +94,9 @@ def file_paths(entry):
 
 
 def test_the_clusters_differ_in_nothing_but_globals_and_resources():
-    keys = [sorted(p.name for p in (PROJECT / "conf" / name).rglob("*") if p.is_file()) for name in ("gautschi", "anvil")]
+    keys = [
+        sorted(p.name for p in (PROJECT / "conf" / name).rglob("*") if p.is_file()) for name in ("gautschi", "anvil")
+    ]
     assert keys[0] == keys[1]
 
 

@@ -9,7 +9,7 @@ from thesis_rec.sharding import Shard
 @given(st.lists(st.integers(), unique=True), st.integers(1, 9))
 def test_shards_partition_the_items(items, count):
     shards = [Shard(index=i, count=count).select(items) for i in range(count)]
-    assert sorted(sum(shards, [])) == sorted(items)
+    assert sorted(item for shard in shards for item in shard) == sorted(items)
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 class MergedGlobalsConfigLoader(OmegaConfigLoader):
     """Kedro's loader, but one key in an environment's globals changes all base globals that refer to it.
 
-    Kedro resolves ``conf/base/globals.yml`` by itself and merges values afterwards: with ``zoo: hub`` in an environment,
-    ``active: ${zoos.${zoo}}`` of base would still be the starter zoo.
+    Kedro resolves ``conf/base/globals.yml`` by itself and merges values afterwards: with ``zoo: hub`` in an
+    environment, ``active: ${zoos.${zoo}}`` of base would still be the starter zoo.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -66,7 +66,13 @@ def test_preflight_finds_every_problem(tmp_path):
         exists=lambda name: False,
     )
     text = "\n".join(problems)
-    for part in ("no partition", "no account", "dataset_tokens would be lost", "model_vectors does not exist", "GB free"):
+    for part in (
+        "no partition",
+        "no account",
+        "dataset_tokens would be lost",
+        "model_vectors does not exist",
+        "GB free",
+    ):
         assert part in text
 
 
