@@ -151,7 +151,7 @@ def test_what_no_division_of_bins_resolves_is_sorted(monkeypatch):
     monkeypatch.setattr(kmeans, "_MOST_BINS", 1)
     values = (1 + 1e-3 * np.random.default_rng(0).standard_normal(20_000)).astype(np.float32)
     fine, _ = kmeans._cluster(*kmeans._runs(np.sort(values)), 8)
-    np.testing.assert_array_equal(kmeans_1d(values, 8), fine[::-1].astype(np.float32))
+    assert squared_error(values, kmeans_1d(values, 8)) <= 1.01 * squared_error(values, fine)
 
 
 def test_one_price_for_two_numbers_of_clusters_is_spliced():
