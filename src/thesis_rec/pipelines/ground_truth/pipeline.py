@@ -42,6 +42,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "ground_truth_failures",
                 ],
                 name="join_measurements_node",
+                tags="join",
             ),
             Node(
                 check_ground_truth,
@@ -53,6 +54,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ],
                 outputs="ground_truth_summary",
                 name="check_ground_truth_node",
+                tags="join",
             ),
         ]
     )
