@@ -44,6 +44,9 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 #: Budgets that choices are simulated at, as quantiles of the measured figures.
 BUDGET_QUANTILES = tuple(np.round(np.arange(0.1, 0.95, 0.05), 2))
 
+#: Share of each family's models that the safe side covers at least.
+FAMILY_QUANTILE = 0.75
+
 #: Models that a simulated choice takes.
 CHOSEN = 5
 
@@ -338,7 +341,7 @@ def fit_log_figure(
     assert best is not None
     error, subset, penalty, held_out = best
     mean, scale, weights, intercept = _ridge(joined[:, subset], target, penalty)
-    return Fit(subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, alpha), error)
+    return Fit(subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, alpha, groups), error)
 
 
 def _ridge(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats, Floats, float]:
@@ -358,7 +361,9 @@ def fold_groups(families: NDArray[np.object_], folds: int = 10) -> NDArray[np.in
     return np.arange(len(families)) % min(folds, len(families))
 
 
-def safe_margin(predicted: Floats, actual: Floats, alpha: float = 0.05) -> float:
+def safe_margin(
+    predicted: Floats, actual: Floats, alpha: float = 0.05, groups: NDArray[np.int64] | None = None
+) -> float:
     """Logarithm to add to predictions so that choices below a limit break it at most ``alpha`` of the time.
 
     The split-conformal quantile keeps single predictions honest. Choices are simulated on top of it: at each budget of
@@ -370,6 +375,8 @@ def safe_margin(predicted: Floats, actual: Floats, alpha: float = 0.05) -> float
         predicted: (n,) held-out log predictions.
         actual: (n,) log figures.
         alpha: Allowed share.
+        groups: (n,) families that were left out together. Errors of one family go together, so that a new family is
+            the unit that may go wrong: the margin covers most models of every family.
 
     Returns:
         The margin; at least 0.
@@ -378,6 +385,9 @@ def safe_margin(predicted: Floats, actual: Floats, alpha: float = 0.05) -> float
     n = len(errors)
     rank = min(math.ceil((n + 1) * (1 - alpha)), n)
     start = max(float(errors[rank - 1]), 0.0)
+    if groups is not None:
+        of_group = [np.quantile((actual - predicted)[groups == group], FAMILY_QUANTILE) for group in np.unique(groups)]
+        start = max(start, float(max(of_group)))
     budgets = np.quantile(actual, BUDGET_QUANTILES)
     candidates = [start, *errors[errors > start]]
     margin = candidates[-1]
