@@ -73,6 +73,9 @@ def test_validation_datasets_give_the_covariance_of_errors(bundle):
     assert found.covariance.model_ids == bundle.models.model_ids[:-4]
     assert np.linalg.eigvalsh(found.covariance.matrix).min() > -1e-9
     assert (np.diagonal(found.covariance.matrix) > 0).all()
+    stored = {"model_ids": np.array(["m00", "m01"]), "matrix": np.eye(2, dtype=np.float32)}
+    given = joined(bundle, own_artefacts(bundle, residual_covariance=stored)).covariance
+    assert given.model_ids == ["m00", "m01"]
     few = own_artefacts(bundle)["splits"].iloc[:2]
     assert joined(bundle, own_artefacts(bundle, splits=few)).covariance is None
 
@@ -120,12 +123,12 @@ def test_a_new_model_is_embedded_by_the_encoder_half(bundle, tmp_path):
 def test_responses_of_zoo_and_own_models_are_joined(bundle, caplog):
     published = {"responses": np.zeros((2, 3)), "model_ids": np.array(["m00", "m01"])}
     measured = {"responses": np.ones((1, 3)), "model_ids": np.array(["m01"])}
-    artefacts = own_artefacts(bundle, published_model_responses=published, measured_model_responses=measured)
+    artefacts = own_artefacts(bundle, model_responses=published, measured_model_responses=measured)
     models = joined(bundle, artefacts).models
     assert models.responses[:2].tolist() == [[0, 0, 0], [1, 1, 1]]
     assert np.isnan(models.responses[2:]).all()
     other = {"responses": np.ones((1, 4)), "model_ids": np.array(["m01"])}
-    artefacts = own_artefacts(bundle, published_model_responses=published, measured_model_responses=other)
+    artefacts = own_artefacts(bundle, model_responses=published, measured_model_responses=other)
     assert joined(bundle, artefacts).models.responses.shape[1] == 3
     assert "another reference bank" in caplog.text
 

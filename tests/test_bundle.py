@@ -24,7 +24,8 @@ from thesis_rec.errors import ConfigurationError
 
 
 def test_a_bundle_survives_its_folder(tmp_path):
-    bundle = replace(fabricated_bundle(), ranker={"weights": torch.arange(3.0)})
+    ranker = {"weights": torch.arange(3.0), "members": [{"matrix": torch.ones(2, 2)}]}
+    bundle = replace(fabricated_bundle(), ranker=ranker)
     write_bundle(bundle, tmp_path / "bundle", autoencoder={"encoder": torch.ones(2)})
     stored = read_bundle(tmp_path / "bundle")
     models = stored.model_table(bundle.manifest)
@@ -34,9 +35,10 @@ def test_a_bundle_survives_its_folder(tmp_path):
     np.testing.assert_array_equal(models.n_parameters, bundle.models.n_parameters)
     assert models.responses is None
     assert torch.equal(stored.ranker["weights"], torch.arange(3.0))
+    assert stored.ranker["members"][0]["matrix"].dtype is torch.float16
     assert torch.equal(stored.autoencoder["encoder"], torch.ones(2))
     np.testing.assert_allclose(stored.covariance.matrix, bundle.covariance.matrix, rtol=1e-6)
-    pd.testing.assert_frame_equal(stored.performance, bundle.performance)
+    pd.testing.assert_frame_equal(stored.performance, bundle.performance, check_dtype=False, rtol=1e-6)
     cosine = (stored.tokens["d2"].features * bundle.tokens["d2"].features).sum(-1)
     assert cosine.min() > 1 - 1e-3
     assert not [path for path in (tmp_path / "bundle").iterdir() if path.name.startswith(".")]

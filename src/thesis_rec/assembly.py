@@ -80,7 +80,12 @@ def assemble(
         hub_cache=hub_cache,
         sources=sources,
     )
-    if stored is None and "splits" in artefacts:
+    if stored is not None:
+        return bundle
+    if content := artefacts.get("residual_covariance"):
+        names = [str(model) for model in content["model_ids"]]
+        return replace(bundle, covariance=ResidualCovariance(names, np.asarray(content["matrix"], dtype=np.float64)))
+    if "splits" in artefacts:
         return replace(bundle, covariance=validation_covariance(bundle, artefacts["splits"]))
     return bundle
 
@@ -141,9 +146,9 @@ def _responses(artefacts: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
     """Responses that came with the zoo and those measured here, of the same reference bank; the latter win."""
     found: dict[str, NDArray[Any]] = {}
     width = None
-    for name in ("published_model_responses", "measured_model_responses"):
+    for name in ("model_responses", "measured_model_responses"):
         content = artefacts.get(name)
-        if content is None or not len(content["responses"]):
+        if not content or not len(content["responses"]):
             continue
         matrix = np.asarray(content["responses"], dtype=np.float32)
         if width is not None and matrix.shape[1] != width:

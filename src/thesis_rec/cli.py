@@ -1,4 +1,4 @@
-"""The project's commands: ``kedro recommend``, ``kedro submit``, and ``kedro run`` without tracebacks for known errors.
+"""The project's commands, and ``kedro run`` without tracebacks for known errors.
 
 Kedro finds the group ``cli`` here, and the command ``run`` in it replaces its own.
 """
@@ -16,6 +16,7 @@ from thesis_rec.errors import ThesisRecError
 
 #: Commands by name: module and attribute, imported when asked for.
 COMMANDS = {
+    "bundle": "thesis_rec.commands.bundle",
     "recommend": "thesis_rec.commands.recommend",
     "submit": "thesis_rec.commands.submit",
 }

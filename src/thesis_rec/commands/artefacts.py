@@ -19,25 +19,43 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     Raises:
         ConfigurationError: If there is no project, or no trained ranker in it.
     """
-    from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
     from kedro.io import DatasetError
 
     from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
 
     folder = find_project(project)
+    context = load_context(folder, environment)
+    parameters = RecommendationParameters.model_validate(context.params["recommendation"])
+    catalog = context.catalog
+    try:
+        manifest, datasets = catalog.load("model_manifest"), catalog.load("dataset_manifest")
+        artefacts = catalog.load("recommendation_artefacts")
+    except DatasetError as error:
+        raise explained(error) from error
+    return assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
+
+
+def load_autoencoder(project: str | Path | None = None, environment: str | None = None) -> dict[str, Any]:
+    """The encoder half of one's own autoencoder, in half precision.
+
+    Args:
+        project: As for :func:`load_bundle`.
+        environment: As for :func:`load_bundle`.
+    """
+    from thesis_rec.networks import encoder_half
+
+    return encoder_half(load_context(find_project(project), environment).catalog.load("autoencoder_checkpoint"))
+
+
+def load_context(folder: Path, environment: str | None) -> Any:
+    """Kedro's context of a project: its parameters and catalog."""
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
     bootstrap_project(folder)
     with KedroSession.create(project_path=folder, env=environment) as session:
-        context: Any = session.load_context()  # type: ignore[attr-defined]
-        parameters = RecommendationParameters.model_validate(context.params["recommendation"])
-        catalog = context.catalog
-        try:
-            manifest, datasets = catalog.load("model_manifest"), catalog.load("dataset_manifest")
-            artefacts = catalog.load("recommendation_artefacts")
-        except DatasetError as error:
-            raise explained(error) from error
-    return assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
+        return session.load_context()  # type: ignore[attr-defined]
 
 
 def find_project(start: str | Path | None = None) -> Path:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
@@ -42,6 +43,8 @@ def run(pipeline, **inputs):
 def test_the_pipeline_answers_with_the_artefacts_of_its_run(bundle):
     artefacts = own_artefacts(bundle)
     artefacts.pop("stored")
+    covariance = {"model_ids": np.array(bundle.covariance.model_ids), "matrix": bundle.covariance.matrix}
+    artefacts |= {"residual_covariance": covariance, "model_responses": {}}
     results = run(
         create_pipeline(own=True),
         model_manifest=bundle.manifest,

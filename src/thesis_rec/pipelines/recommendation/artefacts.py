@@ -43,9 +43,7 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         """
         from thesis_rec.bundle import read_bundle
 
-        found = {name: self._own[name].load() for name in self._own if self._own[name].exists()}
-        # An empty folder of partitions is nothing.
-        found = {name: data for name, data in found.items() if not (isinstance(data, dict) and not data)}
+        found = {name: data for name in self._own if (data := self._present(name)) is not None}
         missing = [name for name in NEEDED if name not in found]
         if not missing:
             logger.info("recommending with the artefacts of one's own runs")
@@ -54,6 +52,14 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
             logger.info("one's own artefacts lack %s: recommending with those of the project", ", ".join(missing))
         found = {name: data for name, data in found.items() if name not in NEEDED}
         return {**found, "stored": read_bundle(self._starter)}
+
+    def _present(self, name: str) -> Any:
+        """An artefact, or None: partitions may be there although some datasets failed, so that asking isn't enough."""
+        try:
+            data = self._own[name].load()
+        except DatasetError:
+            return None
+        return None if isinstance(data, dict) and not data else data
 
     def save(self, data: Any) -> None:
         """Nothing saves to it.
@@ -67,7 +73,8 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         return {"own": {name: str(dataset) for name, dataset in self._own.items()}, "starter": str(self._starter)}
 
     def _exists(self) -> bool:
-        return all(name in self._own and self._own[name].exists() for name in NEEDED) or self._starter.is_dir()
+        own = all(name in self._own and self._present(name) is not None for name in NEEDED)
+        return own or self._starter.is_dir()
 
     def _release(self) -> None:
         for dataset in self._own.values():

@@ -15,6 +15,8 @@ OWN = (
     "performance",
     "splits",
     "hardware_profiles",
+    "residual_covariance",
+    "model_responses",
 )
 
 
