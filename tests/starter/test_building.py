@@ -92,6 +92,12 @@ def test_the_whole_plan_is_as_large_as_promised():
     assert sum(r.steps for r in whole.recipes) < 250_000
 
 
+def test_budgets_can_be_scaled():
+    usual, longer = (make_plan(0, Sizes(budget_factor=factor)) for factor in (1.0, 2.5))
+    assert [round(2.5 * r.steps) for r in usual.recipes] == [r.steps for r in longer.recipes]
+    assert len({r.model_id for r in longer.recipes}) == len(longer.recipes)
+
+
 def test_the_encoder_never_sees_unknown_families():
     from thesis_rec.starter import sides
     from thesis_rec.starter.tasks import BASE_TASKS

@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all choices")
     parser.add_argument("--models", type=int, default=None, help="number of models, for a trial")
     parser.add_argument("--tasks", type=int, default=None, help="number of base tasks, for a trial")
+    parser.add_argument("--budget-factor", type=float, default=1.0, help="multiplies the training budgets")
     parser.add_argument("--max-steps", type=int, default=None, help="cap of training budgets, for a trial")
     parser.add_argument("--bundle-in", type=Path, nargs="*", default=[], help="archives to begin from")
     parser.add_argument("--bundle-out", type=Path, default=None, help="folder for the archives of what is there")
@@ -46,7 +47,10 @@ def main() -> None:
     deadline = None if options.seconds is None else time.monotonic() + options.seconds
     import_bundle(options.bundle_in, options.work)
     settings = BuildSettings(
-        seed=options.seed, sizes=Sizes(models=options.models, tasks=options.tasks, max_steps=options.max_steps)
+        seed=options.seed,
+        sizes=Sizes(
+            models=options.models, tasks=options.tasks, max_steps=options.max_steps, budget_factor=options.budget_factor
+        ),
     )
     plan = make_plan(settings.seed, settings.sizes)
     with Painter(options.workers) as painter:

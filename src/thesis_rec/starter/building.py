@@ -29,7 +29,7 @@ from thesis_rec.errors import Failure, ItemError
 from thesis_rec.files import atomic_path, encode_id, sha256_file, sha256_json, write_json
 from thesis_rec.progress import track
 from thesis_rec.starter.provenance import PROVENANCE_FILE, environment, hash_tree
-from thesis_rec.starter.recipes import IMAGES_PER_CLASS, ModelRecipe, default_sources, model_recipes
+from thesis_rec.starter.recipes import BUDGETS, IMAGES_PER_CLASS, ModelRecipe, default_sources, model_recipes
 
 if TYPE_CHECKING:
     from thesis_rec.starter.clip import ClipSettings
@@ -54,6 +54,7 @@ class Sizes:
         tasks: Number of base tasks to measure, spread over the families; None for all.
         references: Number of reference tasks; None for all.
         subtasks: Number of sub-tasks.
+        budget_factor: Multiplies the training budgets.
         max_steps: Cap of all training budgets; None for none.
         images_per_class: Pre-training images of each class.
         train_per_class: Images of each class from which probes are drawn.
@@ -68,6 +69,7 @@ class Sizes:
     tasks: int | None = None
     references: int | None = None
     subtasks: int = 2200
+    budget_factor: float = 1.0
     max_steps: int | None = None
     images_per_class: int = IMAGES_PER_CLASS
     train_per_class: int = 48
@@ -150,7 +152,8 @@ def make_plan(seed: int = 0, sizes: Sizes | None = None) -> ZooPlan:
         # A small zoo draws its sources from the tasks that it measures, so that few images are needed.
         chosen = {family: [task for task in tasks if task in base] for family, tasks in families.items()}
         families = {family: tasks for family, tasks in chosen.items() if tasks} or dict(list(families.items())[:1])
-    recipes = model_recipes(families, unknown, seed)
+    short, middle, long = (max(1, round(sizes.budget_factor * steps)) for steps in BUDGETS)
+    recipes = model_recipes(families, unknown, seed, (short, middle, long))
     if sizes.models is not None:
         groups: dict[str, list[ModelRecipe]] = {}
         for recipe in recipes:

@@ -128,7 +128,10 @@ def sources(
 
 
 def model_recipes(
-    families: Mapping[str, Sequence[str]] | None = None, unknown: Sequence[str] | None = None, seed: int = 0
+    families: Mapping[str, Sequence[str]] | None = None,
+    unknown: Sequence[str] | None = None,
+    seed: int = 0,
+    budgets: tuple[int, int, int] = BUDGETS,
 ) -> list[ModelRecipe]:
     """All models of the zoo, in a fixed order.
 
@@ -137,6 +140,7 @@ def model_recipes(
             tasks must not be among them.
         unknown: Unknown tasks that serve as sources; those of ``sides`` unless given.
         seed: Of the choices, and the first part of every model's own seed.
+        budgets: Numbers of updates, rising.
 
     Returns:
         22 recipes for each architecture family.
@@ -159,17 +163,17 @@ def model_recipes(
             *_round_robin(singles, SINGLES, number * SINGLES),
             *_round_robin(foreign, UNKNOWN, number * UNKNOWN),
         ]
-        budgets = _balanced(BUDGETS, len(chosen), rng)
+        drawn = _balanced(budgets, len(chosen), rng)
         variants = _balanced(("a", "a", "a", "b"), len(chosen), rng)
         decays = _balanced((1e-4, 5e-2), len(chosen), rng)
         smoothings = _balanced((0.0, 0.1), len(chosen), rng)
         augmentations = _balanced((False, True), len(chosen), rng)
         for i, source in enumerate(chosen):
             architecture = ARCHITECTURES[f"{family}_{variants[i]}"]
-            steps = 0 if source.objective == "none" else budgets[i]
+            steps = 0 if source.objective == "none" else drawn[i]
             # Self-supervision and many classes need the longer budgets to learn anything at all.
             if source.objective in ("rotate", "contrast") or source.name == "all_known":
-                steps = max(steps, BUDGETS[1]) if source.name != "all_known" else BUDGETS[-1]
+                steps = max(steps, budgets[1]) if source.name != "all_known" else budgets[-1]
             model_id = f"{architecture.name}__{source.name}__{steps}"
             recipes.append(
                 ModelRecipe(

@@ -16,6 +16,7 @@ class SizeParameters(BaseModel):
     tasks: int | None = Field(default=None, ge=1)
     references: int | None = Field(default=None, ge=1)
     subtasks: int = Field(default=2200, ge=0)
+    budget_factor: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
     images_per_class: int = Field(default=200, ge=1)
     train_per_class: int = Field(default=48, ge=2)
