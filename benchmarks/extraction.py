@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -182,7 +181,7 @@ def write_sharded(folder: Path, gigabytes: float) -> int:
 def watch_memory(folder: Path, threads: int) -> dict:
     """Peak memory of a vector beyond what the process had before, in MB: all that is resident, mapped files included.
 
-    The peak is polled, because the counter of the operating system can't be set back after start-up.
+    The peak is polled, because the operating system's own counter starts with the parent process's peak.
     """
     import numpy as np
 
@@ -218,7 +217,6 @@ def watch_memory(folder: Path, threads: int) -> dict:
         "seconds": seconds,
         "start_mb": before / 1e6,
         "peak_beyond_start_mb": (max(peaks) - before) / 1e6,
-        "peak_whole_process_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     }
 
 
