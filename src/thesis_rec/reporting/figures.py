@@ -115,6 +115,18 @@ def probing_chart(metrics: Metrics) -> Chart:
     return Chart("What a few probes are worth on a new dataset", panels)
 
 
+def external_chart(metrics: Metrics) -> Chart:
+    """Weighted tau and regret of every method on a published table, best first."""
+    entries = metrics.get("methods", {})
+    panels = []
+    for title, name, sign in (("weighted tau", "weighted_tau", -1), ("regret@1", "regret@1", 1)):
+        known = [method for method in entries if _known(entries[method].get(name, {}).get("mean"))]
+        ordered = sorted(known, key=lambda method: sign * entries[method][name]["mean"])
+        series = [_series(title, ordered, [entries[method][name] for method in ordered])]
+        panels.append(Panel(title, "bars", series if ordered else [], "", title))
+    return Chart(f"Published table {metrics.get('benchmark', '')}: every target left out in turn", panels)
+
+
 def _bars(metrics: Metrics, methods: Sequence[str], name: str) -> list[Series]:
     quadrants = metrics.get("quadrants", {})
     found = [method for method in methods if any(method in entry for entry in quadrants.values())]

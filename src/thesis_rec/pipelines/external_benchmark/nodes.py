@@ -1,0 +1,40 @@
+"""Nodes of the pipeline external_benchmark."""
+
+from typing import Any
+
+from thesis_rec.pipelines.external_benchmark.parameters import ExternalBenchmarkParameters
+
+
+def read_published_table(parameters: ExternalBenchmarkParameters) -> Any:
+    """The chosen benchmark's tables in one form."""
+    from pathlib import Path
+
+    from thesis_rec.ranking.external.tables import load_published_table
+
+    return load_published_table(Path(parameters.tables_dir).expanduser(), parameters.benchmark)
+
+
+def evaluate_published_table(published_table: Any, parameters: ExternalBenchmarkParameters) -> dict[str, Any]:
+    """Every method on every target of the table, each target left out in turn."""
+    from pathlib import Path
+
+    from thesis_rec.ranking.external.benchmark import BenchmarkSettings, run_benchmark
+    from thesis_rec.ranking.external.network import TrainedRanker
+
+    settings = BenchmarkSettings(
+        **parameters.model_dump(
+            include={"draws", "bootstrap", "folds", "seeds", "hidden_cells", "probes", "throughputs", "violations"}
+        )
+    )
+    networks = {}
+    if parameters.train_ranker:
+        networks["cross_attention"] = TrainedRanker(parameters.ranker_epochs, members=parameters.ranker_members)
+    return run_benchmark(published_table, settings, networks, Path(parameters.tables_dir).expanduser())
+
+
+def draw_external_metrics(external_metrics: dict[str, Any]) -> Any:
+    """Weighted tau of every method with its interval."""
+    from thesis_rec.reporting.charts import plotly_figure
+    from thesis_rec.reporting.figures import external_chart
+
+    return plotly_figure(external_chart(external_metrics))
