@@ -14,6 +14,7 @@ from thesis_rec.ranking.data import TaskTokens
 from thesis_rec.recommend import (
     COLUMNS,
     Options,
+    confirmed,
     dataset_map,
     interval_factor,
     nearest_datasets,
@@ -142,6 +143,29 @@ def test_candidates_are_measured_here_best_first_until_enough_fit():
     assert len(asked) < N_MODELS
     assert "measured on this machine" in found.notes[0]
     assert found.device == "here_id"
+
+
+def test_an_answer_is_confirmed_by_measuring_its_first_models():
+    bundle = fabricated_bundle()
+    found = ask(Budget(max_latency_ms=6.0, device=DEVICE), bundle, Options(top=3))
+    found = replace(found, table=found.table.assign(basis="predicted"), device="here_id")
+    order = found.table["model_id"].tolist()
+    slow, unknown = order[1], order[2]
+
+    def measure(model_id):
+        if model_id == unknown:
+            return None
+        row = bundle.profiles.query(f"model_id == '{model_id}' and batch_size == 1").assign(device="here_id")
+        return row.assign(latency_ms_p50=99.0 if model_id == slow else 1.0, latency_ms_p50_high=np.nan)
+
+    sure = confirmed(found, measure)
+    assert sure.table["model_id"].tolist() == [m for m in order if m != slow]
+    assert sure.table["basis"].tolist()[:4] == ["measured", "predicted", "measured", "predicted"]
+    assert sure.table["latency_ms"].iloc[0] == 1.0
+    assert sure.table["rank"].tolist() == list(range(1, len(order)))
+    assert sure.excluded["model_id"].tolist()[-1] == slow
+    again = confirmed(sure, lambda model_id: None)
+    assert again.table["model_id"].tolist() == sure.table["model_id"].tolist()
 
 
 def test_an_impossible_limit_is_checked_by_measuring_the_cheapest():

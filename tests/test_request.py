@@ -126,7 +126,7 @@ def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path):
     from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
     from thesis_rec.request import _probe_images, _sample, linear_prober
 
-    save_tiny_model(tmp_path / "models" / "m00")
+    save_tiny_model(tmp_path / "models" / "m00", width=48)
     bundle = replace(fabricated_bundle(), models_root=tmp_path, hub_cache=str(tmp_path))
     row = image_row(save_images(tmp_path / "images"))
     images = _probe_images(row)

@@ -195,6 +195,41 @@ def recommend_for(
     )
 
 
+def confirmed(found: Recommendation, measure: Measure) -> Recommendation:
+    """The answer with the first models measured here; those that break a limit are out.
+
+    Args:
+        found: An answer for the present device.
+        measure: Measures a model, None if it can't.
+    """
+    started, kept, out = time.monotonic(), 0, []
+    table = found.table.copy()
+    for index in list(table.index):
+        if kept >= found.options.top or time.monotonic() - started > found.options.measure_seconds:
+            break
+        if table.loc[index, "basis"] == "measured":
+            kept += 1
+            continue
+        rows = measure(str(table.loc[index, "model_id"]))
+        if rows is None:
+            kept += 1
+            continue
+        fresh = _figures(table.loc[[index]], rows, found.device, found.budget).iloc[0]
+        for name in fresh.index.intersection(table.columns).drop("model_id"):
+            table.loc[index, name] = fresh[name]
+        keeps, limits = feasible(table.loc[[index]], found.budget)
+        if keeps[0]:
+            kept += 1
+        else:
+            out.append({"model_id": table.loc[index, "model_id"], "limits": limits.iloc[0]})
+            table = table.drop(index=index)
+    table = table.reset_index(drop=True)
+    table["rank"] = np.arange(1, len(table) + 1)
+    table["on_pareto_front"] = pareto_front(table["latency_ms"], table["predicted_value"])
+    excluded = pd.concat([found.excluded, pd.DataFrame(out, columns=["model_id", "limits"])], ignore_index=True)
+    return replace(found, table=table, excluded=excluded)
+
+
 def ranker_of(bundle: Bundle) -> Predict:
     """The bundle's trained ranker as a function."""
     from thesis_rec.ranking.recommender import Recommender
@@ -476,8 +511,12 @@ def recommend_images(
         here=here,
     )
     found = replace(found, sample=asked.sample, notes=(*found.notes, *asked.notes))
-    if probes is not None and len(found.table):
-        found = request.sharpen(found, bundle, asked, probes, device=device, on_probe=on_probe)
+    if probes is None or found.table.empty:
+        return found
+    found = request.sharpen(found, bundle, asked, probes, device=device, on_probe=on_probe)
+    if measure and found.budget.needs_clock and found.device == here:
+        # Probes have changed the order: what is on top now is measured as well.
+        return confirmed(found, request.measurer(bundle, found.budget, device))
     return found
 
 

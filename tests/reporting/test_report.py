@@ -28,6 +28,8 @@ def test_the_page_needs_nothing_else_and_has_every_part(found):
     for part in ('id="pareto"', 'id="ranking"', 'id="map"', "data:image/png;base64,", "one note", "max latency ms"):
         assert part in page
     assert found.table["model_id"].iloc[0] in body
+    # A log axis would stretch to 10**5 if the limit's label were placed by its value.
+    assert pareto_figure(found).layout.annotations[0].x == pytest.approx(np.log10(5))
     # Names come from users' folders.
     assert "mine &lt;b&gt;" in body
     assert "a &amp; b" in body
@@ -65,3 +67,16 @@ def test_numbers_are_short():
     assert [shown_number(v) for v in (None, float("nan"), 0.01234, 12.345, 999.6, 12345, 3.2e6, 4e9)] == [
         "–", "–", "0.0123", "12.3", "1000", "12.3 k", "3.2 M", "4 G",
     ]  # fmt: skip
+
+
+def test_long_names_break_where_people_would():
+    from thesis_rec.reporting.report import _breakable
+
+    assert str(_breakable("a__b/<c>")) == "a__<wbr>b/<wbr>&lt;c&gt;"
+
+
+def test_long_names_are_shortened_in_the_middle():
+    from thesis_rec.reporting.report import _shortened
+
+    assert _shortened("short") == "short"
+    assert _shortened("a" * 20 + "b" * 20) == "a" * 11 + "…" + "b" * 12

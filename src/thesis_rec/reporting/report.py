@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from plotly.graph_objects import Figure
 
     from thesis_rec.recommend import Recommendation
@@ -34,6 +36,7 @@ def render_report(found: Recommendation) -> str:
     source = resources.files("thesis_rec.reporting") / "templates" / "recommendation.html"
     environment = Environment(autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True)
     environment.filters["figure"] = shown_number
+    environment.filters["breakable"] = _breakable
     template = environment.from_string(source.read_text(encoding="utf-8"))
     figures = {}
     if len(found.table):
@@ -82,7 +85,11 @@ def pareto_figure(found: Recommendation) -> Figure:
         )  # fmt: skip
     limit = found.budget.max_latency_ms
     if limit is not None:
-        figure.add_vline(x=limit, line={"color": ORANGE, "dash": "dash"}, annotation_text="limit")
+        line = {"color": ORANGE, "dash": "dash"}
+        figure.add_shape(type="line", x0=limit, x1=limit, y0=0, y1=1, yref="paper", line=line)
+        # Unlike shapes, annotations of a logarithmic axis are placed by the logarithm.
+        place = {"x": float(np.log10(limit)), "y": 1, "yref": "paper", "xanchor": "left", "yanchor": "top"}
+        figure.add_annotation(text="limit", showarrow=False, font={"color": ORANGE}, **place)
     figure.update_xaxes(title="latency, ms per call (log)", type="log")
     figure.update_yaxes(title="predicted accuracy")
     return _styled(figure, 420)
@@ -93,11 +100,12 @@ def ranking_figure(found: Recommendation) -> Figure:
     import plotly.graph_objects as go
 
     rows = found.table.head(RANKED).iloc[::-1]
+    labels = [f"{_shortened(name)}  {rank}" for name, rank in zip(rows["model_id"], rows["rank"], strict=True)]
     probed = rows["probed_value"].notna()
     figure = go.Figure()
     figure.add_scatter(
         x=rows["predicted_value"],
-        y=rows["model_id"],
+        y=labels,
         mode="markers",
         name="predicted",
         marker={"color": BLUE, "size": 8},
@@ -106,17 +114,18 @@ def ranking_figure(found: Recommendation) -> Figure:
             "array": rows["value_high"] - rows["predicted_value"],
             "arrayminus": rows["predicted_value"] - rows["value_low"],
         },
-        customdata=rows[["rank", "reason"]],
-        hovertemplate="<b>%{y}</b>, place %{customdata[0]}<br>accuracy %{x:.3f}<extra></extra>",
+        customdata=rows[["model_id", "rank"]],
+        hovertemplate="<b>%{customdata[0]}</b>, place %{customdata[1]}<br>accuracy %{x:.3f}<extra></extra>",
     )  # fmt: skip
     if probed.any():
         figure.add_scatter(
             x=rows["probed_value"][probed],
-            y=rows["model_id"][probed],
+            y=[label for label, known in zip(labels, probed, strict=True) if known],
             mode="markers",
             name="tried on these images",
             marker={"color": GREEN, "size": 11, "symbol": "diamond"},
-            hovertemplate="<b>%{y}</b><br>reached %{x:.3f}<extra></extra>",
+            customdata=rows.loc[probed, ["model_id"]],
+            hovertemplate="<b>%{customdata[0]}</b><br>reached %{x:.3f}<extra></extra>",
         )
     figure.update_xaxes(title="accuracy")
     figure.update_yaxes(tickfont={"size": 10}, automargin=True)
@@ -168,6 +177,20 @@ def _excluded(excluded: pd.DataFrame) -> list[tuple[str, int]]:
         return []
     counts = excluded["limits"].str.split(", ").explode().value_counts()
     return [(str(name).replace("_", " "), int(count)) for name, count in counts.items()]
+
+
+def _shortened(name: str, length: int = 24) -> str:
+    """A name of at most ``length`` characters; beginnings and ends tell models apart, so that the middle goes."""
+    if len(name) <= length:
+        return name
+    return f"{name[: length // 2 - 1]}…{name[-(length - length // 2) :]}"
+
+
+def _breakable(name: str) -> Markup:
+    """A long identifier that a narrow column may break after its underscores and slashes."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([_/]+)", r"\1<wbr>", str(escape(name))))
 
 
 def _symbols(basis: pd.Series) -> list[str]:
