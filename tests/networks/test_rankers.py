@@ -61,9 +61,7 @@ class TestRankers:
         models, tokens, mask, prior = batch()
         network = make(name)
         out = network(models, tokens, mask, prior)
-        close(
-            {key: value[:, 2:4] for key, value in out.items()}, network(models[:, 2:4], tokens, mask, prior[:, 2:4])
-        )
+        close({key: value[:, 2:4] for key, value in out.items()}, network(models[:, 2:4], tokens, mask, prior[:, 2:4]))
 
     def test_padding_is_invisible(self, name):
         models, tokens, mask, prior = batch()

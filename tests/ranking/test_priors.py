@@ -47,9 +47,7 @@ def test_the_prior_of_a_task_leaves_out_all_its_relatives(seed):
     found = leave_related_out(z, measured, weight, parents)
     for i, own in enumerate(parents):
         for m in range(5):
-            cells = [
-                (weight[j], z[j, m]) for j, p in enumerate(parents) if not set(own) & set(p) and measured[j, m]
-            ]
+            cells = [(weight[j], z[j, m]) for j, p in enumerate(parents) if not set(own) & set(p) and measured[j, m]]
             total = sum(w for w, _ in cells)
             expected = sum(w * v for w, v in cells) / total if total else 0.0
             assert found[i, m] == pytest.approx(expected, abs=1e-9)

@@ -209,6 +209,7 @@ def test_early_stopping_ends_a_run_and_is_remembered(tmp_path, monkeypatch):
     assert losses(train(tmp_path / "b", **settings)) == losses(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_resume_exactly(tmp_path, monkeypatch):
     settings = {"epochs": 3, "devices": 2}
     whole = train(tmp_path / "whole", **settings)

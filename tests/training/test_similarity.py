@@ -194,7 +194,9 @@ class TestRecommender:
         with torch.no_grad():
             other.heads.per_task.bias[0] += 0.2
         alone, double = (
-            Recommender(recommender.inputs, {"cross_attention": members}, "cross_attention", configs=recommender.configs)
+            Recommender(
+                recommender.inputs, {"cross_attention": members}, "cross_attention", configs=recommender.configs
+            )
             for members in ([single], [single, other])
         )
         task = next(iter(world.tokens.values()))

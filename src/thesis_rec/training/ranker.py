@@ -78,9 +78,7 @@ class RankerModule(FitModule):
         instead = torch.where(family, batch["family_prior"][:, rows], 0.0)
         prior = torch.where(hidden, instead, batch["prior"][:, rows])
         count = len(batch["tokens"])
-        out: dict[str, Tensor] = self.network(
-            models.expand(count, -1, -1), batch["tokens"], batch["token_mask"], prior
-        )
+        out: dict[str, Tensor] = self.network(models.expand(count, -1, -1), batch["tokens"], batch["token_mask"], prior)
         return out
 
     def _terms(self, out: dict[str, Tensor], batch: Batch, rows: Tensor) -> dict[str, Tensor]:

@@ -118,7 +118,9 @@ def test_histories_and_pictures_of_every_network_are_kept(run):
         "cross_attention": ["0", "1"],
     }
     files = sorted(path.name for path in (root / "08_reporting" / "similarity_loss").iterdir())
-    assert files == [f"{name}.{kind}" for name in ("cross_attention", "similarity_transformer") for kind in ("json", "png")]
+    assert files == [
+        f"{name}.{kind}" for name in ("cross_attention", "similarity_transformer") for kind in ("json", "png")
+    ]
     assert set(catalog.load("similarity_choice")["network"]) == {"similarity_transformer", "cross_attention", "both"}
 
 
