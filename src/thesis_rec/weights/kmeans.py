@@ -347,7 +347,7 @@ def _gain(moments: Floats, masses: Floats, i: int, j: int) -> float:
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
-def _best_for_price(  # noqa: PLR0917
+def _best_for_price(
     moments: Floats,
     masses: Floats,
     price: float,
