@@ -123,9 +123,12 @@ def save_images(folder, n_classes=3, n=12, size=20):
 
 
 def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path):
+    import torch
+
     from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
     from thesis_rec.request import _probe_images, _sample, linear_prober
 
+    torch.manual_seed(0)
     save_tiny_model(tmp_path / "models" / "m00", width=48)
     bundle = replace(fabricated_bundle(), models_root=tmp_path, hub_cache=str(tmp_path))
     row = image_row(save_images(tmp_path / "images"))

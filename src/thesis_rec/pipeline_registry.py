@@ -11,6 +11,8 @@ AROUND = (
     "ground_truth",
     "hardware_profiling",
     "recommendation",
+    "external_benchmark",
+    "import_artefacts",
 )
 
 

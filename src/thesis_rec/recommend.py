@@ -313,13 +313,15 @@ def dataset_map(
     placed = (points - reference.mean(axis=0)) @ axes.T
     placed = np.pad(placed, ((0, 0), (0, 2 - placed.shape[1])))
     domains = _about(datasets)["domain"].reindex([item.dataset_id for item in items]).fillna("").tolist()
-    return pd.DataFrame({
-        "dataset_id": [item.dataset_id for item in [*items, tokens]],
-        "x": placed[:, 0],
-        "y": placed[:, 1],
-        "domain": [*domains, ""],
-        "kind": ["known"] * len(items) + ["new"],
-    })
+    return pd.DataFrame(
+        {
+            "dataset_id": [item.dataset_id for item in [*items, tokens]],
+            "x": placed[:, 0],
+            "y": placed[:, 1],
+            "domain": [*domains, ""],
+            "kind": ["known"] * len(items) + ["new"],
+        }
+    )
 
 
 def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> list[str]:
@@ -366,15 +368,17 @@ def _candidates(bundle: Bundle, prediction: Prediction, options: Options) -> pd.
     value = np.clip(np.asarray(prediction.value, dtype=float), 0.0, 1.0)
     std = np.asarray(prediction.std, dtype=float)
     reach = interval_factor(options.level) * std
-    table = pd.DataFrame({
-        "model_id": prediction.model_ids,
-        "score": np.asarray(prediction.score, dtype=float),
-        "predicted_value": value,
-        "predicted_std": std,
-        "value_low": np.clip(value - reach, 0.0, 1.0),
-        "value_high": np.clip(value + reach, 0.0, 1.0),
-        "n_parameters": np.asarray(bundle.models.n_parameters, dtype=float),
-    })
+    table = pd.DataFrame(
+        {
+            "model_id": prediction.model_ids,
+            "score": np.asarray(prediction.score, dtype=float),
+            "predicted_value": value,
+            "predicted_std": std,
+            "value_low": np.clip(value - reach, 0.0, 1.0),
+            "value_high": np.clip(value + reach, 0.0, 1.0),
+            "n_parameters": np.asarray(bundle.models.n_parameters, dtype=float),
+        }
+    )
     facts = bundle.manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
     for name, missing in (("licence", "unknown"), ("family", "unknown"), ("pretraining", "unknown")):
         table[name] = facts[name].fillna(missing).replace("", missing).to_numpy() if name in facts else missing

@@ -105,8 +105,9 @@ def test_the_catalog_keeps_the_answer(project, monkeypatch):
     bootstrap_project(project)
     with KedroSession.create(project_path=project) as session:
         context = session.load_context()
-        given = {**context.params["recommendation"], "dataset": "d2", "measure": False}
-        answers = recommend_models(bundle, RecommendationParameters(**given))
+        # Kedro has validated the parameters already where the pipelines were loaded before.
+        given = RecommendationParameters.model_validate(context.params["recommendation"])
+        answers = recommend_models(bundle, given.model_copy(update={"dataset": "d2", "measure": False}))
         names = ("recommendation", "recommendation_answer", "recommendation_report")
         for name, data in zip(names, answers, strict=True):
             context.catalog.save(name, data)

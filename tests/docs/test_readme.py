@@ -80,7 +80,7 @@ def clone(tmp_path_factory):
     shutil.copytree(PROJECT / "conf", root / "conf", ignore=shutil.ignore_patterns("local"))
     (root / "conf" / "local").mkdir()
     shutil.copy(PROJECT / "pyproject.toml", root)
-    (root / "src").symlink_to(PROJECT / "src")
+    shutil.copytree(PROJECT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     starter = root / "data" / "01_raw" / "starter"
     starter.mkdir(parents=True)
     for path in STARTER.iterdir():

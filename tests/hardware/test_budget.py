@@ -11,15 +11,17 @@ from thesis_rec.hardware.budget import Budget, closest_relaxations, excesses, fe
 
 
 def table() -> pd.DataFrame:
-    return pd.DataFrame({
-        "model_id": ["small", "middle", "large", "unmeasured"],
-        "latency_ms_safe": [1.0, 4.0, 9.0, np.nan],
-        "throughput_safe": [1000.0, 250.0, 111.0, np.nan],
-        "memory_mb_safe": [10.0, 20.0, 200.0, np.nan],
-        "n_parameters": [1e4, 1e5, 1e6, 1e5],
-        "licence": ["MIT", "apache-2.0", "unknown", "mit"],
-        "family": ["resnet", "vit", "vit", "resnet"],
-    })
+    return pd.DataFrame(
+        {
+            "model_id": ["small", "middle", "large", "unmeasured"],
+            "latency_ms_safe": [1.0, 4.0, 9.0, np.nan],
+            "throughput_safe": [1000.0, 250.0, 111.0, np.nan],
+            "memory_mb_safe": [10.0, 20.0, 200.0, np.nan],
+            "n_parameters": [1e4, 1e5, 1e6, 1e5],
+            "licence": ["MIT", "apache-2.0", "unknown", "mit"],
+            "family": ["resnet", "vit", "vit", "resnet"],
+        }
+    )
 
 
 def test_no_limit_lets_everything_in():

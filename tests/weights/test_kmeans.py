@@ -47,8 +47,9 @@ def test_the_optimum_is_found(values, k):
     assert centres.dtype == np.float32
     assert centres.shape == (min(values.size, k),)
     assert (np.diff(centres) <= 0).all()
-    # The centres themselves are rounded to float32.
-    rounding = values.size * float(np.abs(values).max()) ** 2 * 1e-13
+    # The centres themselves are rounded to float32, the smallest of them to multiples of the smallest subnormal.
+    step = float(np.finfo(np.float32).smallest_subnormal)
+    rounding = values.size * (float(np.abs(values).max()) ** 2 * 1e-13 + step**2)
     assert squared_error(values, centres) <= optimal_error(values, k) * (1 + 1e-6) + 1e-9 * spread + rounding
 
 

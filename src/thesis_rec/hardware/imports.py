@@ -54,20 +54,22 @@ def import_timm_benchmark(
         precision = precision or _PRECISIONS.get(match["precision"])
     if not device or not precision:
         raise ItemError(file_name, "the file name tells no device or precision.", "Give device and precision.")
-    rows = pd.DataFrame({
-        "model_id": table["model"].astype(str),
-        "device": device,
-        "precision": precision,
-        "batch_size": table["infer_batch_size"].astype(int),
-        # The published step time is that of a batch.
-        "latency_ms_p50": table["infer_step_time"].astype(float),
-        "throughput": table["infer_samples_per_sec"].astype(float),
-        "n_parameters": _scaled(table, "param_count", 1e6),
-        "macs": _scaled(table, "infer_gmacs", 1e9),
-        # Millions of fp32 activations of one image.
-        "activation_mb": _scaled(table, "infer_macts", 4e6 / (1 << 20)),
-        "source": f"timm:{Path(file_name).name}",
-    })
+    rows = pd.DataFrame(
+        {
+            "model_id": table["model"].astype(str),
+            "device": device,
+            "precision": precision,
+            "batch_size": table["infer_batch_size"].astype(int),
+            # The published step time is that of a batch.
+            "latency_ms_p50": table["infer_step_time"].astype(float),
+            "throughput": table["infer_samples_per_sec"].astype(float),
+            "n_parameters": _scaled(table, "param_count", 1e6),
+            "macs": _scaled(table, "infer_gmacs", 1e9),
+            # Millions of fp32 activations of one image.
+            "activation_mb": _scaled(table, "infer_macts", 4e6 / (1 << 20)),
+            "source": f"timm:{Path(file_name).name}",
+        }
+    )
     size = table["infer_img_size"] if "infer_img_size" in table else pd.Series("", index=table.index)
     repeated = rows["model_id"].duplicated(keep=False)
     rows.loc[repeated, "model_id"] = rows["model_id"][repeated] + "@" + size[repeated].astype(str)

@@ -156,13 +156,15 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
         exact = rows[rows["batch_size"] == batch_size].drop_duplicates("model_id", keep="last").set_index("model_id")
         upper = exact.get("latency_ms_p50_high", exact["latency_ms_p50"]).fillna(exact["latency_ms_p50"])
         upper = upper.clip(lower=REPEATABILITY * exact["latency_ms_p50"])
-        table = pd.DataFrame({
-            "latency_ms_p50": exact["latency_ms_p50"],
-            "latency_ms_p50_safe": upper,
-            "peak_memory_mb": exact["peak_memory_mb"],
-            "peak_memory_mb_safe": exact["peak_memory_mb"],
-            "exact": True,
-        })
+        table = pd.DataFrame(
+            {
+                "latency_ms_p50": exact["latency_ms_p50"],
+                "latency_ms_p50_safe": upper,
+                "peak_memory_mb": exact["peak_memory_mb"],
+                "peak_memory_mb_safe": exact["peak_memory_mb"],
+                "exact": True,
+            }
+        )
         others = rows[~rows["model_id"].isin(exact.index)]
         made = [
             {"model_id": model_id, "exact": False}
@@ -276,9 +278,7 @@ def _predict_from_context(found: _Estimate, known: NDArray[np.bool_], given: _Kn
         left &= ~new
 
 
-def _predict_from_closest(
-    found: _Estimate, known: NDArray[np.bool_], target: tuple[str, str], given: _Known
-) -> None:
+def _predict_from_closest(found: _Estimate, known: NDArray[np.bool_], target: tuple[str, str], given: _Known) -> None:
     """Fill from the context that is most like the target, shifted by the few models measured there, if any."""
     left = np.isnan(found.value)
     for key in sorted(given.others, key=lambda key: (-_likeness(key, target), key)):
@@ -341,7 +341,9 @@ def fit_log_figure(
     assert best is not None
     error, subset, penalty, held_out = best
     mean, scale, weights, intercept = _ridge(joined[:, subset], target, penalty)
-    return Fit(subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, alpha, groups), error)
+    return Fit(
+        subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, alpha, groups), error
+    )
 
 
 def _ridge(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats, Floats, float]:

@@ -178,7 +178,8 @@ def proxy_performance(
         Performance records with protocol ``proxy`` and metric ``proxy``; none where no similarity is known.
     """
     best: dict[tuple[str, str], float] = {}
-    targets = sorted({*similarity, *performance["dataset_id"].astype(str)})
+    inner = {target for row in similarity.values() for target in row}
+    targets = sorted({*similarity, *inner, *performance["dataset_id"].astype(str)})
     for model, own, value in zip(
         performance["model_id"].astype(str), performance["dataset_id"].astype(str), performance["value"], strict=True
     ):
@@ -238,7 +239,7 @@ def import_arrays(folder: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], pd.
         raise ItemError(str(folder), f"has embeddings of lengths {sorted(lengths)}.", "Embed all models alike.")
     table = pd.DataFrame(np.stack(list(embeddings.values())) if embeddings else np.zeros((0, 1), np.float32))
     table.columns = [f"e{i:03d}" for i in range(table.shape[1])]
-    table.insert(0, "model_id", pd.array(list(embeddings), dtype="string"))
+    table.insert(0, "model_id", pd.Series(list(embeddings), dtype="string"))
     return vectors, table, shards
 
 
@@ -251,7 +252,7 @@ def _vector(values: NDArray[Any], path: Path) -> dict[str, NDArray[Any]]:
     padded = np.zeros(VECTOR_LENGTH, dtype=np.float32)
     padded[: len(vector)] = vector
     # How many weights the model had isn't in the file.
-    return {"parameters": padded, "n_parameters": np.int64(0), "sha256": np.array("")}
+    return {"parameters": padded, "n_parameters": np.array(0), "sha256": np.array("")}
 
 
 def _shard(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, Any]:

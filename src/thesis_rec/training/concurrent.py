@@ -118,7 +118,7 @@ class StepRunner:
         name: For the log.
     """
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         module: nn.Module,
         loss: LossFunction,

@@ -450,7 +450,7 @@ class Bench:
         return np.concatenate(parts).astype(np.float32)
 
 
-def measure_model(  # noqa: PLR0917
+def measure_model(
     backbone: Backbone,
     images: Mapping[str, TaskImages] | ImageBank,
     tasks: Sequence[MeasuredTask],

@@ -134,7 +134,7 @@ class _Plan:
     n_train: int
 
 
-def fine_tune_cells(  # noqa: PLR0917
+def fine_tune_cells(
     backbone_factory: Callable[[], Backbone],
     model_id: str,
     cells: Sequence[Cell],
@@ -307,7 +307,7 @@ def _shape_of(backbone: Backbone) -> object:
     return type(backbone.network), shapes, backbone.n_features, backbone.input_size, backbone.mean, backbone.std
 
 
-def _plan(  # noqa: PLR0917
+def _plan(
     task: MeasuredTask, seed: int, store: _ImageStore, settings: FineTuneSettings, largest: int, device: str
 ) -> _Plan:
     rng = np.random.default_rng([seed, crc32(task.dataset_id.encode())])

@@ -31,7 +31,11 @@ def save_tiny_model(folder, width: int = 8):
         "num_classes": 3,
         "model_args": arguments,
         "pretrained_cfg": {
-            "input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 3, "classifier": "fc",
+            "input_size": [3, 32, 32],
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+            "num_classes": 3,
+            "classifier": "fc",
         },
     }
     (folder / "config.json").write_text(json.dumps(config))
@@ -40,11 +44,13 @@ def save_tiny_model(folder, width: int = 8):
 @pytest.fixture
 def manifest(tmp_path):
     save_tiny_model(tmp_path / "models" / "tiny")
-    return pd.DataFrame({
-        "model_id": ["tiny", "absent", "weights_only", ""],
-        "loader": ["timm", "timm", "local", "timm"],
-        "source": ["models/tiny", "models/absent", "x.pth", "y"],
-    })
+    return pd.DataFrame(
+        {
+            "model_id": ["tiny", "absent", "weights_only", ""],
+            "loader": ["timm", "timm", "local", "timm"],
+            "source": ["models/tiny", "models/absent", "x.pth", "y"],
+        }
+    )
 
 
 def parameters(tmp_path, **changes) -> HardwareProfilingParameters:
@@ -57,12 +63,14 @@ def parameters(tmp_path, **changes) -> HardwareProfilingParameters:
 
 def test_the_pipeline_profiles_what_it_can_and_reports_the_rest(tmp_path, manifest):
     folder = str(tmp_path / "outcomes")
-    catalog = DataCatalog({
-        "hardware_outcomes": KeyedPartitionDataset(path=folder, format="json", depth=2),
-        "existing_hardware_outcomes": KeyedPartitionDataset(path=folder, format="json", depth=2),
-        "hardware_profiles": AtomicParquetDataset(filepath=tmp_path / "profiles.parquet"),
-        "hardware_failures": AtomicParquetDataset(filepath=tmp_path / "failures.parquet"),
-    })
+    catalog = DataCatalog(
+        {
+            "hardware_outcomes": KeyedPartitionDataset(path=folder, format="json", depth=2),
+            "existing_hardware_outcomes": KeyedPartitionDataset(path=folder, format="json", depth=2),
+            "hardware_profiles": AtomicParquetDataset(filepath=tmp_path / "profiles.parquet"),
+            "hardware_failures": AtomicParquetDataset(filepath=tmp_path / "failures.parquet"),
+        }
+    )
     catalog["model_manifest"] = manifest
     catalog["params:hardware_profiling"] = parameters(tmp_path)
     SequentialRunner().run(create_pipeline(), catalog)

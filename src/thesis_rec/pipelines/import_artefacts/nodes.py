@@ -1,6 +1,7 @@
 """Nodes of the pipeline import_artefacts."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,15 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
         ConfigurationError: If no file or folder is named at all.
     """
     jobs: list[tuple[str, Callable[[], pd.DataFrame]]] = []
-    if parameters.thesis_performance:
-        path = Path(parameters.thesis_performance)
-        jobs.append((str(path), lambda path=path: imports.import_thesis_performance(path)))
-        if parameters.thesis_similarity:
-            similar = Path(parameters.thesis_similarity)
-            jobs.append((str(similar), lambda: _proxy(path, similar)))
+    performance, similarity = parameters.thesis_performance, parameters.thesis_similarity
+    if performance:
+        jobs.append((performance, partial(imports.import_thesis_performance, Path(performance))))
+        if similarity:
+            jobs.append((similarity, partial(_proxy, Path(performance), Path(similarity))))
     if parameters.transfergraph:
-        records = Path(parameters.transfergraph)
-        jobs.append((str(records), lambda: imports.import_transfergraph(records)))
-    for name in parameters.timm_results:
-        jobs.append((name, lambda name=name: imports.import_timm_results(Path(name))))
-    for name in parameters.wide_tables:
-        jobs.append((name, lambda name=name: imports.import_wide_csv(Path(name), parameters.unit)))
+        jobs.append((parameters.transfergraph, partial(imports.import_transfergraph, Path(parameters.transfergraph))))
+    jobs += [(name, partial(imports.import_timm_results, Path(name))) for name in parameters.timm_results]
+    jobs += [(name, partial(imports.import_wide_csv, Path(name), parameters.unit)) for name in parameters.wide_tables]
     if not jobs and not parameters.arrays:
         raise ConfigurationError(
             "nothing to import: name a file or folder, e.g. --params=import_artefacts.transfergraph=records.csv"

@@ -74,7 +74,5 @@ def recommend_models(bundle: Any, parameters: RecommendationParameters) -> tuple
         probes = None
         if parameters.probe is not None or parameters.probe_seconds is not None:
             probes = ProbeBudget(parameters.probe, parameters.probe_seconds)
-        found = recommend_images(
-            parameters.images, bundle, budget, options, measure=parameters.measure, probes=probes
-        )
+        found = recommend_images(parameters.images, bundle, budget, options, measure=parameters.measure, probes=probes)
     return found.table, found.to_dict(), render_report(found)

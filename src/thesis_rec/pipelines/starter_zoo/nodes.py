@@ -83,7 +83,7 @@ def profile_zoo_models(build: ZooBuild, trained: pd.DataFrame, parameters: Start
     return _stage("hardware", build, parameters)
 
 
-def assemble_zoo(  # noqa: PLR0917
+def assemble_zoo(
     build: ZooBuild,
     trained: pd.DataFrame,
     encoder: pd.DataFrame,

@@ -42,7 +42,7 @@ def rotate(x: Array, y: Array, angle: Array | float) -> tuple[Array, Array]:
     return c * x + s * y, -s * x + c * y
 
 
-def frame(  # noqa: PLR0917
+def frame(
     n: int,
     rng: Rng,
     scale: tuple[float, float] = (0.5, 0.85),
@@ -113,7 +113,7 @@ def star(x: Array, y: Array, points: int, inner: Array | float = 0.45, radius: A
     return (-(px - radius) * -ey + py * -ex) / np.hypot(ex, ey)
 
 
-def segment(x: Array, y: Array, ax: Array, ay: Array, bx: Array, by: Array) -> Array:  # noqa: PLR0917
+def segment(x: Array, y: Array, ax: Array, ay: Array, bx: Array, by: Array) -> Array:
     """Distance to the segment from a to b."""
     dx, dy = bx - ax, by - ay
     t = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)

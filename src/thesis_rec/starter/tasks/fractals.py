@@ -123,7 +123,7 @@ def _attractor(name: str, n: int, rng: Rng) -> Array:
     return np.clip(canvas.blur(hits.reshape(n, canvas.SIZE, canvas.SIZE).astype(np.float32), 0.45) / 2.2, 0, 1)
 
 
-def _tree(  # noqa: PLR0917
+def _tree(
     n: int, rng: Rng, spread: float, depth: int = 5, ratio: float = 0.74, children: int = 2, bend: float = 0.0
 ) -> Array:
     x, y = canvas.grid()

@@ -72,7 +72,7 @@ def stamp(text: str, font: str) -> Array:
     return np.asarray(sheet, dtype=np.float32) / 255
 
 
-def draw_texts(  # noqa: PLR0917
+def draw_texts(
     texts: list[str],
     rng: Rng,
     fonts: list[str] | None = None,

@@ -33,7 +33,7 @@ def _atoms(name: str, n: int, rng: Rng, jitter: float = 0.02, reach: int = 7) ->
     return spots[None] + rng.normal(0, jitter, (n, len(spots), 2))
 
 
-def _render(  # noqa: PLR0917
+def _render(
     spots: Array,
     n: int,
     rng: Rng,

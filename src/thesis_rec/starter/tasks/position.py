@@ -12,7 +12,7 @@ from thesis_rec.starter.tasks.shapes import FIGURES
 COMPASS = ["east", "southeast", "south", "southwest", "west", "northwest", "north", "northeast"]
 
 
-def _put(figure: str, n: int, rng: Rng, cx: Array, cy: Array, size: Array, angle: Array | float) -> Array:  # noqa: PLR0917
+def _put(figure: str, n: int, rng: Rng, cx: Array, cy: Array, size: Array, angle: Array | float) -> Array:
     x, y = canvas.grid()
     u, v = canvas.rotate((x - cx) / size, (y - cy) / size, angle)
     return FIGURES[figure](u, v) * size

@@ -10,7 +10,7 @@ from thesis_rec.starter.tasks.canvas import Array, Rng
 from thesis_rec.starter.tasks.shapes import FIGURES
 
 
-def _array(  # noqa: PLR0917
+def _array(
     n: int,
     rng: Rng,
     side: int,

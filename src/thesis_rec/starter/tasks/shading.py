@@ -108,7 +108,7 @@ def _lamp(n: int, rng: Rng, azimuth: Array | None = None, elevation: Array | Non
     ].astype(np.float32)
 
 
-def _shade(  # noqa: PLR0917
+def _shade(
     cover: Array, normal: Array, lamp: Array, rng: Rng, gloss: Array | float = 0.3, tint: Array | None = None
 ) -> Array:
     n = len(cover)

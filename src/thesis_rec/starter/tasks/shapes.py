@@ -59,7 +59,7 @@ FIGURES: dict[str, Figure] = {
 }
 
 
-def _draw(  # noqa: PLR0917
+def _draw(
     figure: Figure,
     n: int,
     rng: Rng,

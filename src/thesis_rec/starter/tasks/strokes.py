@@ -98,7 +98,7 @@ def _smooth(points: Array, n_points: int) -> Array:
     return 0.5 * (2 * p1 + (p2 - p0) * f + (2 * p0 - 5 * p1 + 4 * p2 - p3) * f**2 + (3 * p1 - p0 - 3 * p2 + p3) * f**3)
 
 
-def write(  # noqa: PLR0917
+def write(
     alphabet: str,
     name: str,
     n: int,

@@ -9,7 +9,7 @@ from thesis_rec.starter.tasks.base import by_class, family
 from thesis_rec.starter.tasks.canvas import Array, Rng
 
 
-def _wobbly(n: int, rng: Rng, points: int, radius: float = 0.7, wobble: float = 0.22, span: float = 1.0) -> Array:  # noqa: PLR0917
+def _wobbly(n: int, rng: Rng, points: int, radius: float = 0.7, wobble: float = 0.22, span: float = 1.0) -> Array:
     """Star-shaped closed (span 1) or open curves, (n, points, 2)."""
     t = np.linspace(0, 2 * np.pi * span, points)[None]
     t = t + rng.uniform(0, 2 * np.pi, (n, 1))

@@ -16,7 +16,7 @@ from thesis_rec.starter.tasks.canvas import Array, Rng
 FIELD = 64
 
 
-def _evolve(  # noqa: PLR0917
+def _evolve(
     n: int,
     rng: Rng,
     g: float,

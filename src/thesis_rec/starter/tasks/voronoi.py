@@ -9,7 +9,7 @@ from thesis_rec.starter.tasks.base import by_class, family
 from thesis_rec.starter.tasks.canvas import Array, Rng
 
 
-def _distances(  # noqa: PLR0917
+def _distances(
     n: int,
     rng: Rng,
     cells: int = 4,

@@ -1,0 +1,73 @@
+"""The pipeline import_artefacts: what can be read comes in, what can't is listed."""
+
+import json
+
+import numpy as np
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+
+from thesis_rec.catalog.validators import validate_model_embeddings, validate_performance_records
+from thesis_rec.errors import ConfigurationError, NothingSucceeded
+from thesis_rec.pipelines.import_artefacts import create_pipeline
+from thesis_rec.pipelines.import_artefacts.nodes import import_records
+from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
+
+OUTPUTS = ("imported_records", "imported_vectors", "imported_embeddings", "imported_tokens", "import_failures")
+
+
+class Kept(MemoryDataset):
+    def _release(self):
+        pass
+
+
+def run(**parameters):
+    catalog = DataCatalog({name: Kept(copy_mode="assign") for name in OUTPUTS})
+    catalog["params:import_artefacts"] = MemoryDataset(ImportArtefactsParameters(**parameters), copy_mode="assign")
+    SequentialRunner().run(create_pipeline(), catalog)
+    return catalog
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "wide.csv").write_text("m,d1,d2\na,0.5,0.6\n")
+    (tmp_path / "results-imagenet.csv").write_text("model,top1\nvit,80.0\n")
+    (tmp_path / "p.json").write_text(json.dumps({"mnist": {"m1": 0.9}}))
+    (tmp_path / "s.json").write_text(json.dumps({"mnist": {"svhn": 0.5}}))
+    (tmp_path / "records.csv").write_text("model,finetuned_dataset,eval_accuracy\nx,pets,0.7\n")
+    (tmp_path / "arrays").mkdir()
+    np.savez(tmp_path / "arrays" / "m1.npz", parameters=np.ones(8192), embedding=np.ones(512))
+    return tmp_path
+
+
+def test_everything_at_once(files):
+    catalog = run(
+        arrays=str(files / "arrays"), thesis_performance=str(files / "p.json"), thesis_similarity=str(files / "s.json"),
+        transfergraph=str(files / "records.csv"), timm_results=(str(files / "results-imagenet.csv"),),
+        wide_tables=(str(files / "wide.csv"),),
+    )  # fmt: skip
+    records = catalog.load("imported_records")
+    validate_performance_records(records)
+    validate_model_embeddings(catalog.load("imported_embeddings"))
+    assert set(records["protocol"]) == {
+        "imported:thesis", "proxy", "imported:transfergraph", "imported:timm", "imported:wide",
+    }  # fmt: skip
+    assert set(catalog.load("imported_vectors")) == {"m1"}
+    assert catalog.load("import_failures").empty
+
+
+def test_one_bad_file_is_listed_and_the_rest_comes_in(files):
+    catalog = run(wide_tables=(str(files / "wide.csv"), str(files / "absent.csv")), arrays=str(files / "nothing"))
+    assert len(catalog.load("imported_records")) == 2
+    failures = catalog.load("import_failures")
+    assert len(failures) == 2
+    assert failures["item"].str.contains("absent").any()
+
+
+def test_nothing_at_all_is_an_error(files):
+    with pytest.raises(NothingSucceeded, match="none succeeded"):
+        run(wide_tables=(str(files / "absent.csv"),))
+    with pytest.raises(NothingSucceeded):
+        run(wide_tables=(str(files / "wide.csv"), str(files / "absent.csv")), strict=True)
+    with pytest.raises(ConfigurationError, match="nothing to import"):
+        import_records(ImportArtefactsParameters())

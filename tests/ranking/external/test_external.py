@@ -1,0 +1,243 @@
+"""Methods on published tables: nothing of the target enters, and what must be found is found."""
+
+import numpy as np
+import pytest
+
+from tests.ranking.external.tables import write_published_tables
+from thesis_rec.errors import ConfigurationError
+from thesis_rec.ranking.external import benchmark, methods
+from thesis_rec.ranking.external.benchmark import (
+    BenchmarkSettings,
+    judge,
+    leave_one_out,
+    our_methods,
+    run_benchmark,
+    simple_methods,
+)
+from thesis_rec.ranking.external.methods import Chosen, SmoothedRanks, Task, transform_ranks
+from thesis_rec.ranking.external.network import TrainedRanker, dataset_tokens, model_table
+from thesis_rec.ranking.external.tables import PublishedTable, load_published_table
+from thesis_rec.ranking.metrics import weighted_tau
+
+QUICK = BenchmarkSettings(draws=2, bootstrap=50, folds=3, seeds=1, probes=(1, 3), throughputs=(0.5,))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_published_tables(tmp_path_factory.mktemp("tables") / "t")
+
+
+@pytest.fixture(scope="module")
+def table(folder):
+    return load_published_table(folder, "transfergraph")
+
+
+def task_of(table, target="dtd", **more):
+    j = table.dataset_ids.index(target)
+    columns = np.array([i for i in range(len(table.dataset_ids)) if i != j])
+    return Task(table, j, columns, np.ones(len(table.model_ids), bool), **more)
+
+
+def test_failed_runs_are_left_out_and_sources_are_placed(table):
+    assert "food101" not in table.dataset_ids
+    assert table.targets == ["svhn", "caltech101", "cifar100", "smallnorb_label_elevation", "dtd"]
+    assert np.isfinite(table.source_distances).all()
+    assert set(table.families) == {"vit", "swin", "convnext"}
+    assert np.isnan(table.n_parameters).sum() == 1
+
+
+def test_own_source_is_no_target(folder):
+    spider = load_published_table(folder, "model_spider")
+    cell = spider.values[spider.model_ids.index("FTD_resnet50_Pet"), spider.dataset_ids.index("Pet")]
+    assert np.isnan(cell)
+    assert spider.sub_zoos["zoo_42"].sum() == 6
+
+
+def test_sub_zoos_are_parts(folder):
+    site = load_published_table(folder, "site")
+    part = site.select(site.sub_zoos["vit"])
+    assert len(part.model_ids) == 5
+    assert all(name.startswith("vit/") for name in part.model_ids)
+    assert part.values == pytest.approx(site.values[site.sub_zoos["vit"]])
+
+
+def test_missing_tables_and_unknown_names_are_said(tmp_path):
+    with pytest.raises(ConfigurationError, match="THESIS_REC_BENCHMARKS"):
+        load_published_table(tmp_path, "site")
+    with pytest.raises(ConfigurationError, match="unknown benchmark"):
+        load_published_table(tmp_path, "imagenet")
+
+
+def every_method(table):
+    return {**simple_methods(table), **our_methods(table)}
+
+
+def test_the_targets_values_play_no_part(table):
+    """Replace the target's column (values, run times, scores) by noise: no method may notice."""
+    rng = np.random.default_rng(0)
+    for target in ("dtd", "svhn"):
+        task = task_of(table, target)
+        values, seconds = table.values.copy(), table.seconds.copy()
+        values[:, task.target] = rng.random(len(values))
+        seconds[:, task.target] = rng.random(len(values))
+        other = PublishedTable(**{**table.__dict__, "values": values, "seconds": seconds})
+        changed = Task(other, task.target, task.columns, task.known)
+        for name, method in every_method(table).items():
+            assert method(task) == pytest.approx(method(changed), nan_ok=True), name
+
+
+def test_unknown_models_values_play_no_part(table):
+    known = np.arange(len(table.model_ids)) % 4 != 0
+    values = np.where(known[:, None], table.values, 0.123)
+    other = PublishedTable(**{**table.__dict__, "values": values})
+    base = task_of(table)
+    for name, method in every_method(table).items():
+        one = method(Task(table, base.target, base.columns, known))
+        two = method(Task(other, base.target, base.columns, known))
+        assert one == pytest.approx(two, nan_ok=True), name
+        if name not in ("parameter_count", "nearest_dataset"):
+            assert np.isfinite(one[~known]).all(), name
+
+
+def test_hidden_cells_are_missing(table):
+    hidden = np.zeros(table.values.shape, bool)
+    hidden[3, :] = True
+    assert np.isnan(task_of(table, hidden=hidden).training()[3]).all()
+
+
+def test_static_ranks_by_hand():
+    values = np.array([[1.0, 3.0, 0.0], [2.0, 2.0, 0.0], [3.0, 1.0, 0.0], [4.0, np.nan, 0.0]])
+    table = PublishedTable(
+        "t", list("abcd"), list("xyz"), values, 1.0, ["z"], _metadata(4), list("ffgg"), np.full(4, np.nan)
+    )
+    score = methods.static_mean_rank(task_of(table, "z"))
+    assert score == pytest.approx([0.5, (1 / 3 + 1 / 2) / 2, 1 / 3, 1.0])
+
+
+def _metadata(count):
+    import pandas as pd
+
+    return pd.DataFrame({"size": np.arange(1.0, count + 1)})
+
+
+def test_nearest_dataset_is_the_nearest(table):
+    task = task_of(table)
+    nearest = int(
+        np.argmin(np.where(np.arange(len(table.dataset_ids)) == task.target, np.inf, table.distances[task.target]))
+    )
+    score = methods.nearest_dataset(task)
+    both = np.isfinite(table.values[:, nearest])
+    assert score[both] == pytest.approx(table.values[both, nearest])
+    bare = PublishedTable(**{**table.__dict__, "distances": None})
+    with pytest.raises(ValueError, match="no distances"):
+        methods.nearest_dataset(task_of(bare))
+
+
+def test_plain_static_view_orders_as_the_mean_rank(table):
+    full = PublishedTable(**{**table.__dict__, "values": methods._fill_additively(table.values)})
+    ours = SmoothedRanks((np.inf,), (False,))(task_of(full))
+    static = methods.static_mean_rank(task_of(full))
+    assert np.corrcoef(ours, static)[0, 1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kind", ["rank", "gauss", "log"])
+def test_transforms_keep_the_order(kind):
+    values = np.random.default_rng(0).random((20, 3))
+    assert (np.argsort(transform_ranks(values, kind), axis=0) == np.argsort(values, axis=0)).all()
+    with pytest.raises(ValueError, match="unknown transform"):
+        transform_ranks(values, "cube")
+
+
+def test_choice_is_made_without_the_target(table):
+    """A variant that is perfect on the target and bad elsewhere must not be chosen."""
+    truth = table.values
+
+    def traitor(task):
+        return truth[:, task.target] if table.dataset_ids[task.target] == "dtd" else -truth[:, task.target]
+
+    chosen = Chosen({"traitor": traitor, "honest": methods.static_mean_rank}, weighted_tau)
+    chosen(task_of(table, "dtd"))
+    assert chosen.picked == {"dtd": "honest"}
+
+
+def test_judging_compares_on_the_same_targets(table):
+    columns = [table.dataset_ids.index(t) for t in table.targets]
+    perfect = np.nan_to_num(table.values[:, columns])
+    found = judge(table, {"oracle": perfect, "static_mean_rank": -perfect}, QUICK)
+    assert found["methods"]["oracle"]["weighted_tau"]["mean"] == pytest.approx(1.0)
+    assert found["paired"]["oracle"]["weighted_tau"]["mean"] == pytest.approx(2.0)
+    assert found["paired"]["oracle"]["weighted_tau"]["better"]
+    assert found["paired"]["oracle"]["regret@1"]["better"]
+    assert set(found["groups"]) == {"natural", "specialised"}
+    assert set(found["per_dataset"]["oracle"]["weighted_tau"]) == set(table.targets)
+
+
+def test_strict_variant_drops_shared_images(table):
+    seen = []
+
+    def spy(task):
+        seen.append((table.dataset_ids[task.target], {table.dataset_ids[j] for j in task.columns}))
+        return np.zeros(len(table.model_ids))
+
+    leave_one_out(table, {"spy": spy}, strict=True)
+    columns = dict(seen)
+    assert "smallnorb_label_azimuth" not in columns["smallnorb_label_elevation"]
+    assert "smallnorb_label_azimuth" in columns["dtd"]
+    assert all(target not in found for target, found in seen)
+
+
+@pytest.mark.parametrize("name", ["transfergraph", "site", "model_spider"])
+def test_whole_documents_are_json_without_nan(folder, name):
+    import json
+
+    found = run_benchmark(load_published_table(folder, name), QUICK, folder=folder)
+    text = json.dumps(found)
+    assert "NaN" not in text
+    assert set(found["quadrants"]) == {"Q1", "Q2", "Q3", "Q4"}
+    assert abs(found["methods"]["random"]["weighted_tau"]["mean"]) < 0.6
+    assert ("strict" in found) == ("budgets" in found) == (name == "transfergraph")
+    assert ("sub_zoos" in found) == (name != "transfergraph")
+    assert ("own_convention" in found) == (name == "model_spider")
+
+
+def test_budgets_by_a_case_without_doubt(table):
+    """Speeds that are known exactly are never missed, and the best fast model is chosen by a perfect score."""
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=(len(table.model_ids), 1))
+    seconds = np.exp(-own - rng.normal(size=(1, len(table.dataset_ids))))
+    exact = PublishedTable(**{**table.__dict__, "seconds": seconds})
+    perfect = np.nan_to_num(table.values[:, [table.dataset_ids.index(t) for t in table.targets]])
+    found = benchmark.budgets(exact, {"oracle": perfect}, QUICK)["0.5"]["oracle"]
+    assert found["violations"]["mean"] == 0
+    # The demand is a quantile, so floating point may cost the model that is exactly on it.
+    assert found["regret"]["mean"] < 0.1
+
+
+def test_probes_help(table):
+    found = benchmark.probes(table, SmoothedRanks(), QUICK)
+    assert found["policies"]["prior_top"]["3"]["mean"] <= found["without"]["mean"]
+    assert set(found["policies"]) == {"active", "prior_top"}
+
+
+def test_failures_are_brought_up_to_the_fence():
+    values = np.array([0.8, 0.82, 0.84, 0.86, 0.01, np.nan])
+    mended = benchmark._without_failures(values)
+    assert mended[:4] == pytest.approx(values[:4])
+    assert 0.6 < mended[4] < 0.8
+    assert np.isnan(mended[5])
+
+
+def test_dataset_tokens_keep_neighbourhoods(table):
+    tokens = dataset_tokens(table, components=5)
+    assert [t.dataset_id for t in tokens] == table.dataset_ids
+    lengths = [np.linalg.norm(t.features) for t in tokens]
+    assert lengths == pytest.approx([1.0] * len(tokens))
+    bare = PublishedTable(**{**table.__dict__, "distances": None})
+    assert len({t.features.tobytes() for t in dataset_tokens(bare)}) == 1
+    assert np.isfinite(model_table(table).embedding).all()
+
+
+def test_the_projects_ranker_runs_on_a_published_table(table):
+    score = TrainedRanker(epochs=2, width=16)(task_of(table))
+    assert np.isfinite(score).all()
+    assert score.std() > 0
