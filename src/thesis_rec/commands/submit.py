@@ -35,7 +35,7 @@ def submit(metadata: Any, pipeline: str, environment: str, shards: int, after: s
     project = Path(metadata.project_path) if metadata else Path.cwd()
     bootstrap_project(project)
     with KedroSession.create(project_path=project, env=environment) as session:
-        context = session.load_context()
+        context: Any = session.load_context()  # type: ignore[attr-defined]
         catalog = context.catalog
         cluster = Cluster(**context.params.get("cluster", {}))
         data_root = project / context.config_loader["globals"]["data_root"]

@@ -60,7 +60,7 @@ def embed_models(
     ids = sorted(vectors)
     codes = embed_vectors(autoencoder_checkpoint, np.stack([vectors[model] for model in ids]))
     table = pd.DataFrame(codes, columns=[f"e{i:03d}" for i in range(codes.shape[1])])
-    table.insert(0, "model_id", pd.array(ids, dtype="string"))
+    table.insert(0, "model_id", pd.Series(ids, dtype="string"))
     return table
 
 
