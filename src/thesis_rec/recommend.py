@@ -514,7 +514,8 @@ def recommend_images(
         measure=request.measurer(bundle, budget or Budget(), device) if measure else None,
         here=here,
     )
-    found = replace(found, sample=asked.sample, notes=(*found.notes, *asked.notes))
+    dataset = found.dataset | {"images": asked.tokens.n_images + asked.n_held_out}
+    found = replace(found, dataset=dataset, sample=asked.sample, notes=(*found.notes, *asked.notes))
     if probes is None or found.table.empty:
         return found
     found = request.sharpen(found, bundle, asked, probes, device=device, on_probe=on_probe)

@@ -45,12 +45,14 @@ class Asked:
         tokens: What the image encoder sees of them.
         sample: Some images with their class names, to show.
         notes: What was left out.
+        n_held_out: Number of images that the tokens leave for testing, which probes do.
     """
 
     row: DatasetRow
     tokens: TaskTokens
     sample: tuple[tuple[NDArray[np.uint8], str], ...]
     notes: tuple[str, ...]
+    n_held_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,17 @@ def read_images(source: Path, encoder: Mapping[str, Any], options: Options) -> A
     tokens = tokens_of_images(network, images, options.batches, options.seed, warnings=warnings)
     notes = tuple(f"{failure.error} {failure.hint}" for failure in warnings[:5])
     more = (f"and {len(warnings) - 5} more problems with single images",) if len(warnings) > 5 else ()
-    return Asked(row, tokens, _sample(images, options.seed), notes + more)
+    return Asked(row, tokens, _sample(images, options.seed), notes + more, _n_held_out(row))
+
+
+def _n_held_out(row: DatasetRow) -> int:
+    """Number of images for testing; a source that has no such part is ranked all the same."""
+    from thesis_rec.images.loading import open_split
+
+    try:
+        return len(open_split(row, "test", Path()))
+    except ItemError:
+        return 0
 
 
 def _sample(images: Any, seed: int) -> tuple[tuple[NDArray[np.uint8], str], ...]:

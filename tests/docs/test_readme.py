@@ -82,10 +82,10 @@ def clone(tmp_path_factory):
     shutil.copy(PROJECT / "pyproject.toml", root)
     shutil.copytree(PROJECT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     starter = root / "data" / "01_raw" / "starter"
-    starter.mkdir(parents=True)
-    for path in STARTER.iterdir():
-        (starter / path.name).symlink_to(path)
-    thin(starter / "model_manifest.csv", lambda table: table.groupby("family").head(1))
+    shutil.copytree(STARTER, starter, ignore=shutil.ignore_patterns("models"))
+    # Copied, not linked: the loaders refuse what leads out of the zoo's folder. A family's first models are untrained.
+    for source in thin(starter / "model_manifest.csv", lambda table: table.groupby("family").tail(1))["source"]:
+        shutil.copytree(STARTER / source, starter / source)
     thin(starter / "dataset_manifest.csv", lambda table: table[table["parent"] == ""].iloc[::90])
     save_images(root / "my_images")
     save_model(root / "my_model")
@@ -93,9 +93,10 @@ def clone(tmp_path_factory):
 
 
 def thin(path, choose):
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    path.unlink()
-    choose(table).to_csv(path, index=False)
+    """Keep some rows of a table of the copy, and return them."""
+    chosen = choose(pd.read_csv(path, dtype=str, keep_default_na=False))
+    chosen.to_csv(path, index=False)
+    return chosen
 
 
 def save_images(folder, size=32, count=24):
