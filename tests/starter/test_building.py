@@ -2,6 +2,8 @@ import json
 import logging
 import time
 import zipfile
+from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -16,22 +18,15 @@ from thesis_rec.catalog.validators import (
     validate_transferability_scores,
 )
 from thesis_rec.errors import ItemError
-from thesis_rec.starter.building import (
-    STAGES,
-    BuildSettings,
-    Painter,
-    Sizes,
-    Workshop,
-    assemble,
-    compact_scores,
-    expect_images,
-    export_bundle,
-    import_bundle,
-    make_plan,
-    run_stage,
-    validate_build,
-)
+from thesis_rec.starter import sides
+from thesis_rec.starter.adopting import adopt_zoo
+from thesis_rec.starter.archives import export_bundle, import_bundle
+from thesis_rec.starter.assembling import assemble
+from thesis_rec.starter.building import STAGES, BuildSettings, expect_images, run_stage, validate_build
 from thesis_rec.starter.clip import ClipSettings
+from thesis_rec.starter.measuring import tasks_to_measure, tasks_to_tune
+from thesis_rec.starter.painter import Painter
+from thesis_rec.starter.plan import Sizes, make_plan
 from thesis_rec.starter.provenance import (
     Provenance,
     as_backbone,
@@ -40,13 +35,17 @@ from thesis_rec.starter.provenance import (
     truth_value,
     verify_files,
 )
+from thesis_rec.starter.tables import compact_scores
+from thesis_rec.starter.tasks import BASE_TASKS
+from thesis_rec.starter.workshop import ENVIRONMENT, Workshop
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.fine_tune import FineTuneSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
 
 SIZES = Sizes(
-    models=3, tasks=3, references=1, subtasks=300, max_steps=2, images_per_class=8, train_per_class=8,
-    test_per_class=4, fine_tuned_models=1, fine_tuned_tasks=1, repeated_tasks=1, repeats=2,
+    models=3, tasks=3, added_tasks=2, references=1, subtasks=300, added_subtasks=60, max_steps=2,
+    images_per_class=8, train_per_class=8, test_per_class=4, fine_tuned_models=1, fine_tuned_tasks=1,
+    repeated_tasks=1, repeats=2,
 )  # fmt: skip
 SETTINGS = BuildSettings(
     sizes=SIZES,
@@ -98,10 +97,19 @@ def test_budgets_can_be_scaled():
     assert len({r.model_id for r in longer.recipes}) == len(longer.recipes)
 
 
-def test_the_encoder_never_sees_unknown_families():
-    from thesis_rec.starter import sides
-    from thesis_rec.starter.tasks import BASE_TASKS
+def test_nothing_is_trained_on_the_second_generation():
+    whole = make_plan()
+    added = set(sides.evaluation_tasks(2))
+    assert set(whole.base_tasks) >= added
+    assert not added & {task for recipe in whole.recipes for task in recipe.source.tasks}
+    assert not added & {task for task, _ in whole.fine_tuned()[1]}
+    assert not added & {*whole.clip_tasks, *whole.reference_tasks}
+    first, second = whole.generation(1), whole.generation(2)
+    assert len(first) + len(second) == len(whole.measured())
+    assert [task.dataset_id for task in first if task.draws] == whole.first_base_tasks()
 
+
+def test_the_encoder_never_sees_unknown_families():
     whole = make_plan()
     assert len(whole.clip_tasks) > 100
     assert not {BASE_TASKS[task].family for task in whole.clip_tasks} & set(sides.UNKNOWN_TASK_FAMILIES)
@@ -119,11 +127,11 @@ def test_the_tables_meet_their_contracts(built, plan):
     validate_dataset_manifest(datasets)
     validate_hardware_profiles(pd.read_parquet(zoo / "hardware_profiles.parquet"))
     probes = records[records["protocol"] == "linear_probe"]
-    assert len(probes) == 3 * (3 * 2 + len(plan.subtasks))
+    assert len(probes) == 3 * (5 * 2 + len(plan.subtasks))
     assert set(probes.loc[probes["seed"] == -1, "dataset_id"]) == {task.dataset_id for task in plan.subtasks}
     assert len(records[records["protocol"] == "fine_tune"]) == 2
     assert set(models["licence"]) == {"MIT"}
-    assert len(datasets) == 3 + len(plan.subtasks)
+    assert len(datasets) == 5 + len(plan.subtasks)
     with np.load(zoo / "model_responses.npz", allow_pickle=False) as file:
         assert file["responses"].shape == (3, len(file["names"]))
         assert file["responses"].dtype == np.float16
@@ -216,7 +224,8 @@ def test_a_diverged_or_unreadable_model_is_a_failure_and_the_others_go_on(plan, 
         file.write_bytes(file.read_bytes()[:100])
     failures = run_stage("truth", plan, copy, SETTINGS)
     assert [failure.item for failure in failures] == [victim]
-    assert len(list(copy.folder.glob("truth-*/*.json"))) == 2
+    done = [path.stem for path in copy.folder.glob("truth-*/*.json") if path.name != ENVIRONMENT]
+    assert sorted(done) == sorted(2 * [recipe.model_id for recipe in plan.recipes if recipe.model_id != victim])
 
     from thesis_rec.starter import pretraining
 
@@ -233,6 +242,47 @@ def test_a_diverged_or_unreadable_model_is_a_failure_and_the_others_go_on(plan, 
     failures = run_stage("models", plan, broken, SETTINGS)
     assert [failure.item for failure in failures] == [victim]
     assert len(broken.trained(plan)) == 2
+
+
+def test_a_finished_zoo_is_adopted_and_assembled_to_the_same_bytes(built, plan, tmp_path):
+    _, zoo = built
+    shop = Workshop(tmp_path / "work")
+    assert adopt_zoo(zoo, plan, shop, SETTINGS) == len(plan.recipes)
+    assert tasks_to_measure(plan, shop, SETTINGS.truth) == []
+    assert tasks_to_tune(plan, shop, SETTINGS.fine_tune) == []
+    before = Provenance.read(zoo).content
+    after = assemble(plan, shop, SETTINGS, tmp_path / "zoo")
+    assert after["files"] == before["files"]
+    for name in ("versions", "device", "models", "unknown", "clip"):
+        assert json.loads(json.dumps(after[name])) == before[name]
+    for one, other in zip(after["truth"]["generations"], before["truth"]["generations"], strict=True):
+        assert one["seconds"] == pytest.approx(other["seconds"], abs=0.002)
+
+
+def test_a_zoo_of_the_first_generation_is_only_measured_on_the_second(built, plan, tmp_path):
+    _, zoo = built
+    first = make_plan(0, replace(SIZES, added_tasks=0, added_subtasks=0))
+    shop = Workshop(tmp_path / "first")
+    adopt_zoo(zoo, first, shop, SETTINGS)
+    old = assemble(first, shop, SETTINGS, tmp_path / "old")
+    assert [part["generation"] for part in old["truth"]["generations"]] == [1]
+    shop = Workshop(tmp_path / "second")
+    adopt_zoo(tmp_path / "old", plan, shop, SETTINGS)
+    missing = tasks_to_measure(plan, shop, SETTINGS.truth)
+    assert missing
+    assert {sides.generation(task) for task in missing} == {2}
+    assert run_stage("truth", plan, shop, SETTINGS) == []
+    assert assemble(plan, shop, SETTINGS, tmp_path / "new")["files"] == Provenance.read(zoo).content["files"] | {
+        "transferability_scores.parquet": mock.ANY  # Holds seconds.
+    }
+
+
+def test_models_of_another_recipe_are_not_adopted(built, tmp_path):
+    _, zoo = built
+    other = make_plan(0, replace(SIZES, max_steps=3))
+    shop = Workshop(tmp_path / "work")
+    trained = [recipe for recipe in other.recipes if recipe.steps]
+    assert adopt_zoo(zoo, other, shop, SETTINGS) == len(other.recipes) - len(trained)
 
 
 def test_hashes_are_verified(built, tmp_path):
@@ -298,7 +348,7 @@ def test_images_drawn_by_processes_are_the_same():
     assert many[2] == one[2]
 
 
-def test_scores_keep_four_digits_and_gaps():
+def test_scores_keep_three_digits_and_gaps():
     table = pd.DataFrame(
         {
             "model_id": ["a", "b"],
@@ -310,9 +360,9 @@ def test_scores_keep_four_digits_and_gaps():
         }
     )
     found = compact_scores(table)
-    assert found["value"][0] == pytest.approx(-1.235)
+    assert found["value"][0] == pytest.approx(-1.23)
     assert np.isnan(found["value"][1])
-    assert found["seconds"].tolist() == pytest.approx([0.0, 0.012])
+    assert found["seconds"].tolist() == pytest.approx([0.0, 0.01])
 
 
 def test_only_builds_pass_between_stages(plan):

@@ -24,6 +24,7 @@ TASKS = (
     "glyphs_greek_lower_b",
     "cells_bacteria",
     "maps_roads",
+    "textiles_plaid",
 )
 # Standard deviation, over four training seeds, of the mean accuracy on these tasks: 0.028 was measured for a ResNet and
 # 0.010 for a ConvNeXt, both trained for 150 updates.
@@ -97,6 +98,10 @@ def test_it_is_as_large_as_promised():
     assert sum(counts) / len(counts) <= 45_000
     datasets = probes()["dataset_id"].nunique()
     assert datasets >= 2000
+    generations = content["truth"]["generations"]
+    assert [part["generation"] for part in generations] == [1, 2]
+    assert sum(part["base_tasks"] + part["sub_tasks"] for part in generations) == datasets
+    assert {part["models"] for part in generations} == {len(models)}
     sides = json.loads((ZOO / "sides.json").read_text())
     assert len(sides["model_families"]) >= 2
     assert len(sides["dataset_families"]) >= 3

@@ -26,9 +26,21 @@ def test_sides_are_large_enough():
     assert 3 <= len(natural) <= 6
 
 
-def test_reference_tasks_are_of_every_known_family_and_no_other():
+def test_generations_share_nothing():
+    first, second = (set(sides.evaluation_tasks(number)) for number in sides.GENERATIONS)
+    assert first | second == set(sides.evaluation_tasks())
+    assert not first & second
+    assert {BASE_TASKS[task].family for task in second} == set(sides.ADDED_TASK_FAMILIES)
+    assert all(sides.generation(task) == 1 for task in sides.REFERENCE_TASKS)
+    # Of the second generation, too, something drawn and something natural is kept unknown.
+    groups = [BASE_TASKS[task].group for task in sides.unknown_tasks(2)]
+    assert set(groups) == {"structured", "natural"}
+    assert len(sides.unknown_tasks(2)) < len(sides.known_tasks(2))
+
+
+def test_reference_tasks_are_of_every_known_family_of_the_first_generation_and_no_other():
     reference = [BASE_TASKS[i].family for i in sides.REFERENCE_TASKS]
-    assert set(reference) == set(families()) - set(sides.UNKNOWN_TASK_FAMILIES)
+    assert set(reference) == set(families()) - set(sides.UNKNOWN_TASK_FAMILIES) - set(sides.ADDED_TASK_FAMILIES)
     assert len(sides.REFERENCE_TASKS) == len(set(sides.REFERENCE_TASKS)) >= 28
 
 
@@ -43,7 +55,7 @@ def drawn():
 
 
 def test_numbers_of_subtasks(drawn):
-    known = set(sides.known_tasks())
+    known = set(sides.known_tasks(1))
     assert len(drawn) == 2200
     assert [t.dataset_id for t in drawn[:2]] == ["sub_00000", "sub_00001"]
     assert sum(t.members[0][0] in known for t in drawn) == 1700
@@ -53,14 +65,23 @@ def test_numbers_of_subtasks(drawn):
 
 
 def test_subtasks_never_cross_the_border_nor_touch_the_reference(drawn):
-    known, unknown = set(sides.known_tasks()), set(sides.unknown_tasks())
-    for task in drawn:
-        bases = set(subtasks.parents(task))
-        assert bases <= known or bases <= unknown
-        assert not bases & set(sides.REFERENCE_TASKS)
+    for number, tasks in zip(sides.GENERATIONS, (drawn, subtasks.sample_added_subtasks()), strict=True):
+        known, unknown = set(sides.known_tasks(number)), set(sides.unknown_tasks(number))
+        for task in tasks:
+            bases = set(subtasks.parents(task))
+            assert bases <= known or bases <= unknown
+            assert not bases & set(sides.REFERENCE_TASKS)
+
+
+def test_added_subtasks_are_numbered_on(drawn):
+    added = subtasks.sample_added_subtasks(0, 330)
+    assert [task.dataset_id for task in added] == [f"sub_{i:05d}" for i in range(2200, 2530)]
+    assert subtasks.sample_added_subtasks(0, 40) == added[:40]
+    assert {BASE_TASKS[base].family for task in added for base, _ in task.members} == set(sides.ADDED_TASK_FAMILIES)
 
 
 def test_subtasks_are_proper_and_unique(drawn):
+    drawn = [*drawn, *subtasks.sample_added_subtasks()]
     assert len({frozenset(t.members) for t in drawn}) == len(drawn)
     for task in drawn:
         assert not task.draws

@@ -8,19 +8,13 @@ import logging
 import time
 from pathlib import Path
 
-from thesis_rec.starter.building import (
-    STAGES,
-    BuildSettings,
-    Painter,
-    Sizes,
-    Workshop,
-    assemble,
-    expect_images,
-    export_bundle,
-    import_bundle,
-    make_plan,
-    run_stage,
-)
+from thesis_rec.starter.adopting import adopt_zoo
+from thesis_rec.starter.archives import export_bundle, import_bundle
+from thesis_rec.starter.assembling import assemble
+from thesis_rec.starter.building import STAGES, BuildSettings, expect_images, run_stage
+from thesis_rec.starter.painter import Painter
+from thesis_rec.starter.plan import Sizes, make_plan
+from thesis_rec.starter.workshop import Workshop
 
 
 def main() -> None:
@@ -34,9 +28,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=None, help="no item is begun after this time")
     parser.add_argument("--seed", type=int, default=0, help="seed of all choices")
     parser.add_argument("--models", type=int, default=None, help="number of models, for a trial")
-    parser.add_argument("--tasks", type=int, default=None, help="number of base tasks, for a trial")
+    parser.add_argument("--tasks", type=int, default=None, help="number of base tasks of each generation, for a trial")
     parser.add_argument("--budget-factor", type=float, default=1.0, help="multiplies the training budgets")
     parser.add_argument("--max-steps", type=int, default=None, help="cap of training budgets, for a trial")
+    parser.add_argument("--adopt", type=Path, default=None, help="folder of a finished zoo to begin from")
     parser.add_argument("--bundle-in", type=Path, nargs="*", default=[], help="archives to begin from")
     parser.add_argument("--bundle-out", type=Path, default=None, help="folder for the archives of what is there")
     parser.add_argument("--output", type=Path, default=None, help="folder in which the zoo is assembled")
@@ -49,12 +44,18 @@ def main() -> None:
     settings = BuildSettings(
         seed=options.seed,
         sizes=Sizes(
-            models=options.models, tasks=options.tasks, max_steps=options.max_steps, budget_factor=options.budget_factor
+            models=options.models,
+            tasks=options.tasks,
+            added_tasks=options.tasks,
+            max_steps=options.max_steps,
+            budget_factor=options.budget_factor,
         ),
     )
     plan = make_plan(settings.seed, settings.sizes)
     with Painter(options.workers) as painter:
         shop = Workshop(options.work, options.device, painter, deadline, options.slots)
+        if options.adopt is not None:
+            adopt_zoo(options.adopt, plan, shop, settings)
         expect_images(options.stages, plan, shop, settings)
         for stage in STAGES:
             if stage in options.stages:

@@ -184,7 +184,7 @@ def as_backbone(module: nn.Module, model_id: str, class_names: list[str]) -> Any
     import tempfile
 
     from thesis_rec.starter.architectures import ARCHITECTURES, save
-    from thesis_rec.starter.building import manifest_row
+    from thesis_rec.starter.tables import manifest_row
     from thesis_rec.zoo.backbone import load_backbone
 
     architecture = ARCHITECTURES[model_id.split("__", 1)[0]]

@@ -193,12 +193,12 @@ def model_recipes(
 
 
 def default_sources() -> tuple[dict[str, list[str]], list[str]]:
-    """Known families with their evaluation tasks, and the unknown sources, as ``thesis_rec.starter.sides`` has them."""
+    """Known families of the first generation with their evaluation tasks, and the unknown sources, as in ``sides``."""
     from thesis_rec.starter.sides import UNKNOWN_SOURCES, known_tasks
     from thesis_rec.starter.tasks import BASE_TASKS
 
     families: dict[str, list[str]] = {}
-    for task in known_tasks():
+    for task in known_tasks(1):
         families.setdefault(BASE_TASKS[task].family, []).append(task)
     # Real digits stay a task to be recommended for, never a source.
     families.pop("digits", None)

@@ -15,7 +15,7 @@ MIN_CLASSES, MAX_CLASSES, MAX_PARENTS = 2, 10, 4
 
 
 def sample_subtasks(seed: int = 0, n: int = 2200) -> list[MeasuredTask]:
-    """Draw sub-tasks of the evaluation tasks.
+    """Draw sub-tasks of the evaluation tasks of the first generation.
 
     Half are class-subsets (2 to 10, never all, classes of one base task), the rest mixtures of 2 to 4 base tasks
     (4 to 10 classes), of one family or of any families. Five in 22 are made of unknown families; none crosses the
@@ -28,8 +28,26 @@ def sample_subtasks(seed: int = 0, n: int = 2200) -> list[MeasuredTask]:
     Returns:
         `MeasuredTask`s without duplicates, called `sub_00000` and on; only the mean over draws is recorded of each.
     """
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 0x5B7A]))
-    sides = [known_tasks(), unknown_tasks()]
+    return _sample([known_tasks(1), unknown_tasks(1)], n, 0, np.random.SeedSequence([seed, 0x5B7A]))
+
+
+def sample_added_subtasks(seed: int = 0, n: int = 330, first: int = 2200) -> list[MeasuredTask]:
+    """Draw sub-tasks of the second generation's tasks by the same rules; mixtures are of that generation only.
+
+    Args:
+        seed: Of the draw.
+        n: How many.
+        first: Number in the first one's identifier.
+
+    Returns:
+        As :func:`sample_subtasks`.
+    """
+    return _sample([known_tasks(2), unknown_tasks(2)], n, first, np.random.SeedSequence([seed, 0x5B7A, 2]))
+
+
+def _sample(sides: list[list[str]], n: int, first: int, stream: np.random.SeedSequence) -> list[MeasuredTask]:
+    """Draw sub-tasks of known and unknown tasks, numbered from `first` on."""
+    rng = np.random.default_rng(stream)
     seen: set[frozenset[tuple[str, int]]] = set()
     found: list[MeasuredTask] = []
     while len(found) < n:
@@ -38,7 +56,7 @@ def sample_subtasks(seed: int = 0, n: int = 2200) -> list[MeasuredTask]:
         members = _draw(tasks, str(rng.choice(KINDS, p=KIND_SHARES)), rng)
         if frozenset(members) not in seen:
             seen.add(frozenset(members))
-            found.append(MeasuredTask(f"sub_{i:05d}", members, draws=False))
+            found.append(MeasuredTask(f"sub_{first + i:05d}", members, draws=False))
     return found
 
 

@@ -24,7 +24,7 @@ class ZooBuild:
 
 
 def plan_zoo(parameters: StarterZooParameters) -> tuple[ZooBuild, dict[str, Any]]:
-    """Decide what is built, unpack earlier results and begin drawing images.
+    """Decide what is built, take over earlier results and begin drawing images.
 
     Args:
         parameters: Sizes, recipes and the working folder.
@@ -32,7 +32,12 @@ def plan_zoo(parameters: StarterZooParameters) -> tuple[ZooBuild, dict[str, Any]
     Returns:
         The build and a summary of its plan.
     """
-    from thesis_rec.starter.building import Painter, Workshop, expect_images, import_bundle, make_plan
+    from thesis_rec.starter.adopting import adopt_zoo
+    from thesis_rec.starter.archives import import_bundle
+    from thesis_rec.starter.building import expect_images
+    from thesis_rec.starter.painter import Painter
+    from thesis_rec.starter.plan import make_plan
+    from thesis_rec.starter.workshop import Workshop
 
     settings = _settings(parameters)
     folder = Path(parameters.working_folder)
@@ -44,6 +49,8 @@ def plan_zoo(parameters: StarterZooParameters) -> tuple[ZooBuild, dict[str, Any]
     plan = make_plan(settings.seed, settings.sizes)
     painter = Painter(parameters.workers).__enter__()
     shop = Workshop(folder, _device(parameters.device), painter, deadline, parameters.slots)
+    if parameters.begin_from is not None:
+        adopt_zoo(Path(parameters.begin_from), plan, shop, settings)
     expect_images(parameters.stages, plan, shop, settings)
     fine_tuned, cells = plan.fine_tuned()
     summary = {
@@ -97,7 +104,8 @@ def assemble_zoo(
     Returns:
         Counts of what is there, and all failures.
     """
-    from thesis_rec.starter.building import assemble, export_bundle
+    from thesis_rec.starter.archives import export_bundle
+    from thesis_rec.starter.assembling import assemble
 
     build.shop.painter.__exit__()
     names = build.shop.trained(build.plan)
@@ -144,8 +152,9 @@ def _device(name: str) -> str:
 
 
 def _settings(parameters: StarterZooParameters) -> Any:
-    from thesis_rec.starter.building import BuildSettings, Sizes
+    from thesis_rec.starter.building import BuildSettings
     from thesis_rec.starter.clip import ClipSettings
+    from thesis_rec.starter.plan import Sizes
     from thesis_rec.truth.cells import TruthSettings
     from thesis_rec.truth.fine_tune import FineTuneSettings
     from thesis_rec.truth.linear_probe import ProbeSettings

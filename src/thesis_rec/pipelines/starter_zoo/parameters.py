@@ -14,8 +14,10 @@ class SizeParameters(BaseModel):
 
     models: int | None = Field(default=None, ge=1)
     tasks: int | None = Field(default=None, ge=1)
+    added_tasks: int | None = Field(default=None, ge=0)
     references: int | None = Field(default=None, ge=1)
     subtasks: int = Field(default=2200, ge=0)
+    added_subtasks: int = Field(default=330, ge=0)
     budget_factor: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
     images_per_class: int = Field(default=200, ge=1)
@@ -86,6 +88,7 @@ class StarterZooParameters(BaseModel):
     workers: int = Field(default=1, ge=1)
     slots: int = Field(default=12, ge=1, le=32)
     time_budget_seconds: float | None = Field(default=None, gt=0)
+    begin_from: str | None = None
     bundle_in: list[str] = []
     bundle_out: str | None = None
     sizes: SizeParameters = SizeParameters()

@@ -49,6 +49,13 @@ THEMES = (
     "lattices",
     "maps",
     "flow",
+    "flags",
+    "fruit",
+    "foliage",
+    "indicators",
+    "minerals",
+    "textiles",
+    "skies",
 )
 """The modules of this package that define families, in the order of the catalogue."""
 
