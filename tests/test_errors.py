@@ -2,7 +2,15 @@ import pickle
 
 import pytest
 
-from thesis_rec.errors import Failure, ItemError, NothingSucceeded, check_failures, failures_frame
+from thesis_rec.errors import (
+    Failure,
+    ItemError,
+    NothingSucceeded,
+    Unreached,
+    check_failures,
+    failures_frame,
+    unreached_failures,
+)
 
 
 def test_item_error_names_item_error_and_remedy():
@@ -34,3 +42,10 @@ def test_check_failures(succeeded, strict, raises):
 
 def test_no_failures_never_raises():
     check_failures(failures_frame([]), 0, True, "models")
+
+
+def test_items_that_no_job_came_to_are_named_and_stop_what_follows():
+    failures = unreached_failures(["a", "b", "c"], {"a": None})
+    assert [failure.item for failure in failures] == ["b", "c"]
+    with pytest.raises(Unreached, match=r"no job has come to 2 models: b, c\. Run that job"):
+        check_failures(failures_frame(failures), 1, False, "models")

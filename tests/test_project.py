@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from tests.conftest import PROJECT
 from thesis_rec import settings
+from thesis_rec.errors import ConfigurationError
 from thesis_rec.pipeline_registry import AROUND, FIVE, register_pipelines
 
 ENVIRONMENTS = ("local", "hub", "real", "gautschi", "anvil", "test")
@@ -73,6 +74,14 @@ def test_one_key_chooses_the_zoo(environment, folder):
 def test_a_cluster_job_takes_its_zoo_from_the_environment(monkeypatch):
     monkeypatch.setenv("THESIS_REC_ZOO", "hub")
     assert loader("gautschi")["globals"]["active"]["models_root"] == "/scratch/someone/huggingface"
+
+
+def test_an_environment_that_cannot_be_read_says_why(monkeypatch):
+    with pytest.raises(ConfigurationError, match="There is no environment nowhere"):
+        loader("nowhere")
+    monkeypatch.delenv("SCRATCH")
+    with pytest.raises(ConfigurationError, match="gautschi can't be read: Environment variable 'SCRATCH' not found"):
+        loader("gautschi")
 
 
 @pytest.mark.parametrize("environment", ["gautschi", "anvil"])

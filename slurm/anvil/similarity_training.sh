@@ -3,13 +3,14 @@
 #SBATCH --job-name=similarity_training
 #SBATCH --partition=gpu
 #SBATCH --nodes=1
-#SBATCH --cpus-per-task=8
-#SBATCH --mem=32G
+#SBATCH --cpus-per-task=16
+#SBATCH --mem=60G
 #SBATCH --time=02:00:00
+#SBATCH --gpus-per-node=1
 #SBATCH --requeue
+#SBATCH --signal=USR1@90
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
-#SBATCH --gpus-per-node=1
 set -euo pipefail
 export DO_NOT_TRACK=1
-srun uv run --no-sync kedro run --env=anvil --pipeline=similarity_training
+srun .venv/bin/kedro run --env=anvil --pipeline=similarity_training

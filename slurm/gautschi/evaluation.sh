@@ -7,8 +7,9 @@
 #SBATCH --mem=32G
 #SBATCH --time=02:00:00
 #SBATCH --requeue
+#SBATCH --signal=USR1@90
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -euo pipefail
 export DO_NOT_TRACK=1
-srun uv run --no-sync kedro run --env=gautschi --pipeline=evaluation
+srun .venv/bin/kedro run --env=gautschi --pipeline=evaluation

@@ -6,7 +6,7 @@ turns that into a :class:`Failure`, and only a check behind the whole step raise
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -40,6 +40,10 @@ class NothingSucceeded(ThesisRecError):
     """Every item of a step failed, or any did where the step is strict."""
 
 
+class Unreached(ThesisRecError):
+    """Items are missing that no job has come to: what reads the whole must not start on a part."""
+
+
 class ConfigurationError(ThesisRecError):
     """The configuration asks for something impossible."""
 
@@ -60,6 +64,16 @@ class Failure:
         return cls(item, f"{type(error).__name__}: {error}", hint)
 
 
+#: The error of an item whose job never ran, or was killed before it came to it.
+UNREACHED = "No job has come to it."
+
+
+def unreached_failures(asked: Iterable[str], reached: Container[str]) -> list[Failure]:
+    """The items of which no job has said what became of them."""
+    hint = "Run that job, or the whole pipeline, again: what is done isn't repeated."
+    return [Failure(name, UNREACHED, hint) for name in asked if name not in reached]
+
+
 def failures_frame(failures: Iterable[Failure], key: str = "model_id") -> pd.DataFrame:
     """Failures as a table with the string columns ``key``, ``error`` and ``hint`` (empty when there are none)."""
     rows = [(f.item, f.error, f.hint) for f in failures]
@@ -67,7 +81,7 @@ def failures_frame(failures: Iterable[Failure], key: str = "model_id") -> pd.Dat
 
 
 def check_failures(failures: pd.DataFrame, succeeded: int, strict: bool, what: str) -> None:
-    """Raise if a step produced nothing, or if it is strict and anything failed.
+    """Raise if a step produced nothing, if it is strict and anything failed, or if any item was never reached.
 
     Args:
         failures: Table made by :func:`failures_frame`.
@@ -76,8 +90,14 @@ def check_failures(failures: pd.DataFrame, succeeded: int, strict: bool, what: s
         what: Plural noun for the message, such as ``"models"``.
 
     Raises:
+        Unreached: With the names of the items that no job has come to.
         NothingSucceeded: With up to five of the failures in its message.
     """
+    unreached = failures.loc[failures["error"] == UNREACHED]
+    if not unreached.empty:
+        names = unreached.iloc[:, 0].tolist()
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        raise Unreached(f"no job has come to {len(names)} {what}: {shown}. {unreached['hint'].iloc[0]}")
     if failures.empty or (succeeded and not strict):
         return
     shown = [f"  {row[0]}: {row[1]} {row[2]}".rstrip() for row in failures.head(5).itertuples(index=False)]

@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from thesis_rec.files import write_json
+from thesis_rec.training.requeue import requeue_on_signal
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +28,31 @@ _VERSIONED = ("kedro", "torch", "timm", "transformers", "open_clip_torch", "nump
 
 
 class ConfigureProcessHooks:
-    """Sets what must be set before the first heavy import, and frees memory between nodes."""
+    """Sets what must be set before the first heavy import, frees memory between nodes, answers SLURM's warnings."""
+
+    def __init__(self) -> None:
+        self._run = ExitStack()
 
     @hook_impl
     def after_context_created(self) -> None:
         """Quieten libraries that talk to terminals or to the network without being asked."""
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Let a SLURM job whose time is up put itself back into the queue, whatever node is running."""
+        self._run.enter_context(requeue_on_signal())
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """The run is over: leave signals as they were."""
+        self._run.close()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Likewise."""
+        self._run.close()
 
     @hook_impl
     def after_node_run(self) -> None:

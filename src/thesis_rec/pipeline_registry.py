@@ -23,6 +23,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     # Imported by name rather than found in a folder, so that sums of pipelines can be run by name as well.
     pipelines = {name: import_module(f"thesis_rec.pipelines.{name}").create_pipeline() for name in (*FIVE, *AROUND)}
     five: Pipeline = sum((pipelines[name] for name in FIVE), Pipeline([]))
-    pipelines["full"] = five + pipelines["hardware_profiling"] + pipelines["recommendation"]
+    recommendation = import_module("thesis_rec.pipelines.recommendation").create_pipeline(own=True)
+    pipelines["full"] = five + pipelines["hardware_profiling"] + recommendation
     pipelines["__default__"] = five
     return pipelines

@@ -9,7 +9,7 @@ from kedro.runner import SequentialRunner
 from tests.encoders.tiny import colour_encoder, write_colour_folder
 from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import DATASET_MANIFEST_COLUMNS, validate_dataset_failures, validate_token_shard
-from thesis_rec.errors import NothingSucceeded
+from thesis_rec.errors import NothingSucceeded, Unreached
 from thesis_rec.pipelines.dataset_features import create_pipeline
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 
@@ -36,7 +36,7 @@ def parameters(root, **changes):
     )
 
 
-def run(root, table, **changes):
+def run(root, table, tag="dataset_features", **changes):
     tokens = {"path": root / "out" / "tokens", "depth": 3}
     catalog = DataCatalog(
         {
@@ -49,7 +49,7 @@ def run(root, table, **changes):
             "params:dataset_features": MemoryDataset(parameters(root, **changes), copy_mode="assign"),
         }
     )
-    SequentialRunner().run(create_pipeline(), catalog)
+    SequentialRunner().run(create_pipeline().only_nodes_with_tags(tag), catalog)
     return catalog
 
 
@@ -115,6 +115,13 @@ def test_shards_of_the_manifest_join_to_the_same(root):
         catalog = run(root, table, shard={"index": index, "count": 2})
     assert len(catalog.load("dataset_tokens")) == 2
     assert catalog.load("dataset_failures").empty
+
+
+def test_a_missing_shard_is_found_at_the_join(root):
+    table = manifest({"dataset_id": "a", "source": "a"}, {"dataset_id": "b", "source": "b"})
+    run(root, table, shard={"index": 0, "count": 2})
+    with pytest.raises(Unreached, match="no job has come to 1 datasets: b"):
+        run(root, table, tag="join")
 
 
 def test_nothing_succeeded_or_strict(root):

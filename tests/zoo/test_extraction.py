@@ -12,7 +12,6 @@ from thesis_rec.zoo.extraction import (
     extract_model,
     extract_models,
     metadata_table,
-    missing_failures,
     outcome_failures,
 )
 from thesis_rec.zoo.manifest import ManifestRow
@@ -110,9 +109,3 @@ def test_metadata_of_the_extracted_models(zoo):
     assert table["n_parameters"].dtype == "int64"
     assert table["sha256"].nunique() == 2
     assert metadata_table([], {}).columns.tolist() == table.columns.tolist()
-
-
-def test_models_that_no_job_came_to_are_named():
-    failures = missing_failures(["a", "b"], {"a": None})
-    assert [failure.item for failure in failures] == ["b"]
-    assert failures[0].hint

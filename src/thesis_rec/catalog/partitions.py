@@ -74,6 +74,11 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         self._save_args = dict(save_args or {})
         self.metadata = metadata
 
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether a run can begin without the folder: no items are expected, it only holds what earlier runs left."""
+        return self._expected is None
+
     def load(self) -> Partitions:
         """All partitions by key, in the order of their keys; none is read before it is called."""
         found: Partitions = {key: partial(self._read, key) for key in sorted(self._keys())}

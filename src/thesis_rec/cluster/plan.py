@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from thesis_rec.cluster.resources import Cluster, Resources
 from thesis_rec.errors import ConfigurationError
 
 #: Pipelines whose items are independent, so that many jobs can share them.
 SHARDED = ("model_extraction", "dataset_features", "ground_truth", "hardware_profiling")
-
 
 #: Tag of the nodes that only read what the tasks of an array have written.
 JOIN_TAG = "join"
@@ -27,6 +26,9 @@ class PipelineLike(Protocol):
     def all_outputs(self) -> set[str]:
         """Names of everything the pipeline makes."""
 
+    def only_nodes_with_tags(self, *tags: str) -> Any:
+        """The part with one of the tags."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -37,7 +39,9 @@ class Job:
         pipeline: Which pipeline it runs.
         commands: One command line per array task; a single one is an ordinary job.
         resources: What each task asks for.
-        after: Names of the jobs that must have succeeded before.
+        after: Names of the jobs that must have ended before.
+        joins: Whether it joins the tasks of an array. It then starts however they ended, because it is what says which
+            items are missing; every other job starts only after success.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Job:
     commands: tuple[tuple[str, ...], ...]
     resources: Resources
     after: tuple[str, ...] = field(default=())
+    joins: bool = False
 
 
 def kedro_run(pipeline: str, environment: str, params: Mapping[str, object], tags: str = "") -> tuple[str, ...]:
@@ -88,29 +93,32 @@ def plan_jobs(
         makers = [p for p in names if p in last_of and pipelines[p].all_outputs() & pipelines[name].inputs()]
         after = tuple(last_of[p] for p in makers)
         resources = cluster.resources(name)
-        if name in SHARDED and shards > 1:
+        if is_sharded(name, shards):
+            array, join = f"{name}-array", f"{name}-join"
             commands = tuple(
                 kedro_run(name, environment, {**extra, "shard.index": index, "shard.count": shards})
                 for index in range(shards)
             )
-            jobs.append(Job(f"{name}-array", name, commands, resources, after))
-            join = kedro_run(name, environment, extra, JOIN_TAG)
-            # Joining reads small tables: it needs no accelerator.
-            jobs.append(
-                Job(f"{name}-join", name, (join,), resources.model_copy(update={"gpus": 0}), (f"{name}-array",))
-            )
-            last_of[name] = f"{name}-join"
+            jobs.append(Job(array, name, commands, resources, after))
+            command = kedro_run(name, environment, extra, JOIN_TAG)
+            jobs.append(Job(join, name, (command,), cluster.resources(name, joining=True), (array,), joins=True))
+            last_of[name] = join
         else:
             jobs.append(Job(name, name, (kedro_run(name, environment, extra),), resources, after))
             last_of[name] = name
     return jobs
 
 
-def crossing_datasets(pipelines: Mapping[str, PipelineLike], names: Iterable[str]) -> set[str]:
-    """Datasets that one job reads and another one, or a file, provides: each must lie on the shared disk."""
-    return {
-        dataset
-        for name in names
-        for dataset in pipelines[name].inputs()
-        if not dataset.startswith(("params:", "parameters"))
-    }
+def is_sharded(pipeline: str, shards: int) -> bool:
+    """Whether a pipeline becomes a job array."""
+    return pipeline in SHARDED and shards > 1
+
+
+def crossing_datasets(pipelines: Mapping[str, PipelineLike], names: Iterable[str], shards: int = 1) -> set[str]:
+    """Datasets that one job reads and another one, or a file, provides: each must lie on the shared disk.
+
+    Joining jobs read what the tasks of their array have made.
+    """
+    parts = [pipelines[name] for name in names]
+    parts += [pipelines[name].only_nodes_with_tags(JOIN_TAG) for name in names if is_sharded(name, shards)]
+    return {dataset for part in parts for dataset in part.inputs() if not dataset.startswith(("params:", "parameters"))}

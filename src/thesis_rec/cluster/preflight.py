@@ -17,7 +17,7 @@ def find_problems(
     crossing: Collection[str],
     is_persistent: Callable[[str], bool],
     free_inputs: Collection[str],
-    exists: Callable[[str], bool],
+    is_there: Callable[[str], bool],
     needs_sbatch: bool = True,
 ) -> list[str]:
     """All reasons not to submit, each with its remedy; empty when there is none.
@@ -29,7 +29,7 @@ def find_problems(
         crossing: Datasets that cross the border between jobs.
         is_persistent: Whether a dataset lies in a file.
         free_inputs: Datasets that no job of the plan makes.
-        exists: Whether a dataset's file is there now.
+        is_there: Whether a dataset's file is there now, or needn't be.
         needs_sbatch: False for a dry run, which may be made anywhere.
     """
     problems = []
@@ -44,7 +44,7 @@ def find_problems(
         if not is_persistent(name):
             problems.append(f"{name} would be lost between jobs: give it an entry with a filepath in the catalog.")
     for name in sorted(free_inputs):
-        if is_persistent(name) and not exists(name):
+        if is_persistent(name) and not is_there(name):
             problems.append(f"{name} does not exist: run the pipeline that makes it first, or provide the file.")
     free_gb = _free_gb(data_root)
     if free_gb < cluster.min_free_gb:

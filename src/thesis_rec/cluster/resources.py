@@ -27,6 +27,7 @@ class Cluster(BaseModel):
         min_free_gb: Free space on the disk of ``data_root`` below which nothing is submitted.
         max_array_size: Longest job array the cluster accepts (``scontrol show config``, ``MaxArraySize``).
         default: Resources of pipelines that have no entry of their own.
+        join: What jobs that join an array ask for; unset fields are those of ``default``. They read small tables.
         pipelines: Resources by pipeline name; unset fields are those of ``default``.
     """
 
@@ -36,8 +37,10 @@ class Cluster(BaseModel):
     min_free_gb: float = Field(default=10.0, ge=0)
     max_array_size: int = Field(default=1000, ge=1)
     default: Resources = Resources()
+    join: dict[str, str | int] = {}
     pipelines: dict[str, dict[str, str | int]] = {}
 
-    def resources(self, pipeline: str) -> Resources:
-        """Resources of one pipeline's jobs."""
-        return Resources(**{**self.default.model_dump(), **self.pipelines.get(pipeline, {})})
+    def resources(self, pipeline: str, joining: bool = False) -> Resources:
+        """Resources of one pipeline's jobs, or of the job that joins its array."""
+        own = self.join if joining else self.pipelines.get(pipeline, {})
+        return Resources(**{**self.default.model_dump(), **own})

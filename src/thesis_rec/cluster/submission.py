@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,44 +13,86 @@ from thesis_rec.cluster.plan import Job
 
 logger = logging.getLogger(__name__)
 
+#: How often a job that runs out of time is put back into the queue.
+MAX_TIMEOUTS = 10
+
+
+class RequeuedRun:
+    """A command that may be stopped at any time and started again; what submitit calls in a job.
+
+    ``kedro run`` continues by itself where it was: items are files that are whole or absent, and training resumes from
+    its latest checkpoint.
+
+    Args:
+        command: Command line.
+        folder: Where it runs.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self.command = list(command)
+        self.folder = folder
+
+    def __call__(self) -> None:
+        """Run the command; its output goes to the job's log as it comes.
+
+        Raises:
+            subprocess.CalledProcessError: If it fails, which makes the job fail.
+        """
+        subprocess.run(self.command, cwd=self.folder, check=True, preexec_fn=_ignore_warning)
+
+    def checkpoint(self) -> Any:
+        """What submitit starts after it was told that the job's time is up: the same again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _ignore_warning() -> None:
+    """SLURM sends its warning to all processes of a job; submitit answers it, the command must not die of it."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
 
 def sbatch_options(job: Job, after: Sequence[str]) -> dict[str, Any]:
     """A job's resources as submitit's keyword arguments.
 
     Args:
         job: What is submitted.
-        after: SLURM identifiers that must have ended well before.
+        after: SLURM identifiers that must have ended before.
     """
     resources = job.resources
-    additional: dict[str, Any] = {"requeue": True, "open-mode": "append"}
+    additional: dict[str, Any] = {"requeue": True}
     if after:
-        additional["dependency"] = "afterok:" + ":".join(after)
+        additional["dependency"] = ("afterany:" if job.joins else "afterok:") + ":".join(after)
         # Otherwise a job whose predecessor failed would wait for ever.
         additional["kill-on-invalid-dep"] = "yes"
     options: dict[str, Any] = {
         "name": job.name,
         "timeout_min": resources.minutes,
         "nodes": resources.nodes,
+        # On one node Lightning starts a process for each GPU itself; on several it needs SLURM to do so.
+        "tasks_per_node": max(resources.gpus, 1) if resources.nodes > 1 else 1,
         "cpus_per_task": resources.cpus,
         "mem_gb": resources.memory_gb,
         "slurm_partition": resources.partition,
+        "slurm_stderr_to_stdout": True,
         "slurm_additional_parameters": additional,
     }
     if resources.gpus:
-        options |= {"gpus_per_node": resources.gpus, "tasks_per_node": resources.gpus}
+        options["gpus_per_node"] = resources.gpus
     if resources.account:
         options["slurm_account"] = resources.account
     return options
 
 
 def submit_jobs(
-    jobs: Sequence[Job], log_folder: Path, after: Sequence[str] = (), parallel: int = 256
+    jobs: Sequence[Job], project: Path, log_folder: Path, after: Sequence[str] = (), parallel: int = 256
 ) -> dict[str, str]:
     """Submit jobs in order, each after those it waits for.
 
     Args:
         jobs: Planned jobs, predecessors first.
-        log_folder: Where each task's output goes, one file per task; must be on the shared disk.
+        project: Folder in which every command runs.
+        log_folder: Where each task's output goes, one folder per task; must be on the shared disk.
         after: SLURM identifiers that the first jobs wait for.
         parallel: Most tasks of one array that run at once.
 
@@ -60,16 +104,18 @@ def submit_jobs(
     log_folder.mkdir(parents=True, exist_ok=True)
     identifiers: dict[str, str] = {}
     for job in jobs:
-        executor = submitit.AutoExecutor(folder=str(log_folder / "%j"), cluster="slurm")
+        executor = submitit.AutoExecutor(
+            folder=str(log_folder / "%j"), cluster="slurm", slurm_max_num_timeout=MAX_TIMEOUTS
+        )
         waits = [identifiers[name] for name in job.after] or list(after)
         executor.update_parameters(**sbatch_options(job, waits), slurm_array_parallelism=parallel)
-        functions = [submitit.helpers.CommandFunction(list(command)) for command in job.commands]
-        if len(functions) == 1:
-            submitted = executor.submit(functions[0])
+        runs = [RequeuedRun(command, project) for command in job.commands]
+        if len(runs) == 1:
+            submitted = executor.submit(runs[0])
         else:
             with executor.batch():
-                tasks = [executor.submit(function) for function in functions]
+                tasks = [executor.submit(run) for run in runs]
             submitted = tasks[0]
         identifiers[job.name] = submitted.job_id.split("_")[0]
-        logger.info("submitted %s as %s (%d tasks)", job.name, identifiers[job.name], len(functions))
+        logger.info("submitted %s as %s (%d tasks)", job.name, identifiers[job.name], len(runs))
     return identifiers

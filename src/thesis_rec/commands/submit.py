@@ -42,14 +42,17 @@ def submit(metadata: Any, pipeline: str, environment: str, shards: int, after: s
     names = list(FIVE) if pipeline == "__default__" else [pipeline]
     available = {name: registered[name] for name in registered}
     jobs = plan_jobs(available, names, environment, cluster, shards, _parse(params))
-    crossing = crossing_datasets(available, names)
+    crossing = crossing_datasets(available, names, shards)
     made = {output for name in names for output in available[name].all_outputs()}
 
     def is_persistent(name: str) -> bool:
         return name in catalog and not isinstance(catalog.get(name), MemoryDataset)
 
+    def is_there(name: str) -> bool:
+        return bool(catalog.exists(name)) or getattr(catalog.get(name), "may_be_absent", False)
+
     problems = find_problems(
-        jobs, cluster, data_root, crossing, is_persistent, crossing - made, catalog.exists, needs_sbatch=not dry_run
+        jobs, cluster, data_root, crossing, is_persistent, crossing - made, is_there, needs_sbatch=not dry_run
     )
     for job in jobs:
         waits = f" after {', '.join(job.after)}" if job.after else ""
@@ -60,7 +63,7 @@ def submit(metadata: Any, pipeline: str, environment: str, shards: int, after: s
     if dry_run:
         click.echo("Dry run: every check passed, nothing was submitted.")
         return
-    identifiers = submit_jobs(jobs, data_root / "logs", [item for item in after.split(",") if item])
+    identifiers = submit_jobs(jobs, project, data_root / "logs", [item for item in after.split(",") if item])
     for name, identifier in identifiers.items():
         click.echo(f"submitted {name} as {identifier}")
 

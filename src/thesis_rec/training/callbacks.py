@@ -107,11 +107,13 @@ class RunFiles(Checkpoint):
             self.best_epoch, self.best_value = epoch, value
             network: Any = pl_module.network
             self._best_state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        # Before the checkpoint, where processes wait for each other: all of them read this file after the last epoch.
+        if trainer.is_global_zero:
+            write_json(self.folder / HISTORY_FILE, self.history)
         due = (epoch + 1) % self.every == 0 or epoch + 1 == trainer.max_epochs or trainer.should_stop
         if due:
             self._save(trainer, metrics.get("val_loss", metrics["train_loss"]), epoch)
         if trainer.is_global_zero:
-            write_json(self.folder / HISTORY_FILE, self.history)
             self._report(epoch + 1, trainer.max_epochs or 1, metrics[self.monitor])
 
     def _report(self, done: int, total: int, value: float) -> None:

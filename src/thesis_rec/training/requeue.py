@@ -1,4 +1,4 @@
-"""A SLURM job that is told its time is up puts itself back into the queue; its next start resumes."""
+"""A SLURM job that is told its time is up puts itself back into the queue; its next start goes on where it was."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 logger = logging.getLogger(__name__)
@@ -24,25 +25,27 @@ def slurm_job() -> str | None:
 def requeue_on_signal() -> Iterator[None]:
     """While the block runs, SIGUSR1 requeues the job (``#SBATCH --signal=USR1@90``).
 
-    Nothing is saved at the signal: a training run resumes exactly from its latest epoch, which lies on disk already.
-    Outside SLURM, or in a thread, where no signal arrives, nothing changes.
+    Nothing is saved at the signal: a training run resumes exactly from its latest epoch, which lies on disk already,
+    and every other result is a file that is whole or absent. Outside SLURM, or in a thread, where no signal arrives,
+    nothing changes.
     """
     if slurm_job() is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGUSR1, _requeue)
+    # SLURM signals all processes of a job: those that decode images inherit this handler, but must not act on it.
+    before = signal.signal(signal.SIGUSR1, partial(_requeue, os.getpid()))
     try:
         yield
     finally:
         signal.signal(signal.SIGUSR1, before)
 
 
-def _requeue(number: int, frame: FrameType | None) -> None:
+def _requeue(owner: int, number: int, frame: FrameType | None) -> None:
     job = slurm_job()
-    if job is None or os.environ.get("SLURM_PROCID", "0") != "0":
+    if job is None or os.getpid() != owner or os.environ.get("SLURM_PROCID", "0") != "0":
         return
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     if done.returncode:
         logger.error("job %s couldn't be requeued: %s", job, done.stderr.strip())
     else:
-        logger.warning("job %s is requeued and will resume from its latest epoch", job)
+        logger.warning("job %s is requeued and will go on where it was", job)

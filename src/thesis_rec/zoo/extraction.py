@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,12 +126,6 @@ def extract_models(
 def outcome_failures(outcomes: Iterable[tuple[str, Outcome]]) -> list[Failure]:
     """The outcomes that are failures."""
     return [Failure(name, outcome["error"], outcome["hint"]) for name, outcome in outcomes if outcome["error"]]
-
-
-def missing_failures(asked: Iterable[str], outcomes: Container[str]) -> list[Failure]:
-    """Models without an outcome: the job that was to extract them hasn't run, or was killed."""
-    hint = "Run that job, or the whole pipeline, again: what is done isn't repeated."
-    return [Failure(name, "No job has extracted this model.", hint) for name in asked if name not in outcomes]
 
 
 def metadata_table(rows: Iterable[ManifestRow], vectors: Mapping[str, Callable[[], Vector]]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from kedro.runner import SequentialRunner
 
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_hardware_profiles
-from thesis_rec.errors import NothingSucceeded
+from thesis_rec.errors import NothingSucceeded, Unreached
 from thesis_rec.pipelines.hardware_profiling import create_pipeline
 from thesis_rec.pipelines.hardware_profiling.nodes import check_hardware_profiles, join_hardware_profiles
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
@@ -86,13 +86,22 @@ def test_the_pipeline_profiles_what_it_can_and_reports_the_rest(tmp_path, manife
 
 def test_nothing_profiled_is_an_error_and_strict_stops_at_the_first_failure(tmp_path, manifest):
     chosen = parameters(tmp_path)
-    table, failures = join_hardware_profiles(manifest, {}, chosen)
+    broken = {"rows": [], "error": "broken", "hint": ""}
+    outcomes = {f"{model}/cpu": lambda: broken for model in ("tiny", "absent")}
+    table, failures = join_hardware_profiles(manifest, outcomes, chosen)
     with pytest.raises(NothingSucceeded, match="none succeeded"):
         check_hardware_profiles(table, failures, chosen)
     some = pd.DataFrame({"model_id": ["tiny"]})
     check_hardware_profiles(some, failures, chosen)
     with pytest.raises(NothingSucceeded):
         check_hardware_profiles(some, failures, parameters(tmp_path, strict=True))
+
+
+def test_a_missing_shard_is_found_at_the_join(tmp_path, manifest):
+    profile = {"rows": [{"model_id": "tiny"}], "error": "", "hint": ""}
+    table, failures = join_hardware_profiles(manifest, {"tiny/cpu": lambda: profile}, parameters(tmp_path))
+    with pytest.raises(Unreached, match="no job has come to 1 models: absent"):
+        check_hardware_profiles(table, failures, parameters(tmp_path))
 
 
 def test_models_are_thinned_evenly(tmp_path):

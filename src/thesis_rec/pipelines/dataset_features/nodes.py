@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import check_failures, failures_frame
+from thesis_rec.errors import check_failures, failures_frame, unreached_failures
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 
 Partitions = dict[str, Callable[[], Any]]
@@ -56,8 +56,13 @@ def encode_datasets(
     )
 
 
-def join_dataset_failures(dataset_manifest: pd.DataFrame, dataset_outcomes: Partitions) -> pd.DataFrame:
-    """The failures table: unusable rows of the manifest, failed datasets, skipped images."""
+def join_dataset_failures(
+    dataset_manifest: pd.DataFrame, dataset_outcomes: Partitions, parameters: DatasetFeaturesParameters
+) -> pd.DataFrame:
+    """The failures table: unusable rows of the manifest, failed datasets, skipped images.
+
+    A job that isn't a shard also reports the datasets that no shard has come to.
+    """
     from thesis_rec.images.extraction import outcome_failures
     from thesis_rec.images.manifest import read_dataset_manifest
 
@@ -66,6 +71,9 @@ def join_dataset_failures(dataset_manifest: pd.DataFrame, dataset_outcomes: Part
     for dataset_id, read in dataset_outcomes.items():
         if dataset_id in known:
             failures += outcome_failures(dataset_id, read())
+    if parameters.shard.count == 1:
+        asked = [row.dataset_id for row in _selected_rows(dataset_manifest, parameters)]
+        failures += unreached_failures(asked, dataset_outcomes)
     return failures_frame(failures, key="dataset_id")
 
 
@@ -95,6 +103,7 @@ def check_dataset_features(
     """Stop if no dataset could be encoded, or any failed and ``strict`` is set.
 
     Raises:
+        Unreached: If jobs of an array are missing; names the datasets.
         NothingSucceeded: With the first failures.
     """
     encoded = {key.rsplit("/", 2)[0] for key in dataset_tokens}

@@ -24,7 +24,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             Node(
                 join_dataset_failures,
-                inputs=["dataset_manifest", "dataset_outcomes"],
+                inputs=["dataset_manifest", "dataset_outcomes", "params:dataset_features"],
                 outputs="dataset_failures",
                 name="join_dataset_failures_node",
                 tags="join",

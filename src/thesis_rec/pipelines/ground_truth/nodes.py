@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import ConfigurationError, Failure, check_failures, failures_frame
+from thesis_rec.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,7 @@ def measure_models(
     from thesis_rec.zoo.sources import hub_cache_folder, locate
 
     models, _ = read_manifest(model_manifest)
-    wanted = set(parameters.models)
-    with_network = [row for row in models if row.loader != "local" and (not wanted or row.model_id in wanted)]
+    with_network = _selected_models(models, parameters)
     rows, _ = _selected_datasets(dataset_manifest, parameters)
     tasks = measured_tasks(rows, images)
     root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
@@ -102,6 +101,8 @@ def join_measurements(
     cells: Tables, model_manifest: pd.DataFrame, parameters: GroundTruthParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """Join the tables of all models, those measured by other shards and earlier runs included.
+
+    A job that isn't a shard also reports the models that no shard has come to.
 
     Args:
         cells: Tables by ``<model id>/<part>``.
@@ -126,6 +127,9 @@ def join_measurements(
     ).astype({"value": float, "seed": int, "n_train": int})
     scores = join_part(cells, models, "transferability", SCORE_COLUMNS).astype({"value": float, "seconds": float})
     failed = join_part(cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
+    if parameters.shard.count == 1:
+        reached = {key.removesuffix("/outcome") for key in cells if key.endswith("/outcome")}
+        unusable += unreached_failures([row.model_id for row in _selected_models(rows, parameters)], reached)
     failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
     return records, scores, join_responses(cells, models), failures
 
@@ -148,6 +152,7 @@ def check_ground_truth(
         Counts, and for each protocol its noise ceiling and variance components where there are repeats.
 
     Raises:
+        Unreached: If jobs of an array are missing; names the models.
         NothingSucceeded: If no cell was measured, or something failed and ``strict`` is set.
     """
     from thesis_rec.truth.noise import noise_ceiling, variance_components
@@ -172,6 +177,12 @@ def check_ground_truth(
             components = None
         summary["variance_components"][protocol] = components
     return summary
+
+
+def _selected_models(rows: list[Any], parameters: GroundTruthParameters) -> list[Any]:
+    """The rows that have a network, or those of them that are asked for."""
+    wanted = set(parameters.models)
+    return [row for row in rows if row.loader != "local" and (not wanted or row.model_id in wanted)]
 
 
 def _selected_datasets(manifest: pd.DataFrame, parameters: GroundTruthParameters) -> tuple[list[Any], list[Failure]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import check_failures, failures_frame
+from thesis_rec.errors import check_failures, failures_frame, unreached_failures
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 
 Partitions = dict[str, Callable[[], Any]]
@@ -51,12 +51,18 @@ def profile_models(
 def join_hardware_profiles(
     model_manifest: pd.DataFrame, outcomes: Partitions, parameters: HardwareProfilingParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The profiles of all shards, earlier runs and devices, and the failures."""
+    """The profiles of all shards, earlier runs and devices, and the failures.
+
+    A job that isn't a shard also reports the models that no shard has come to.
+    """
     from thesis_rec.hardware.campaign import join_outcomes
     from thesis_rec.zoo.manifest import read_manifest
 
     _, unusable = read_manifest(model_manifest)
-    table, failures = join_outcomes(outcomes, [row.model_id for row in _rows(model_manifest, parameters)])
+    asked = [row.model_id for row in _rows(model_manifest, parameters)]
+    table, failures = join_outcomes(outcomes, asked)
+    if parameters.shard.count == 1:
+        failures += unreached_failures(asked, {key.rpartition("/")[0] for key in outcomes})
     return table, failures_frame([*unusable, *failures])
 
 
@@ -66,6 +72,7 @@ def check_hardware_profiles(
     """Stop if no model could be profiled, or any failed and ``strict`` is set.
 
     Raises:
+        Unreached: If jobs of an array are missing; names the models.
         NothingSucceeded: With the first failures.
     """
     check_failures(hardware_failures, hardware_profiles["model_id"].nunique(), parameters.strict, "models")

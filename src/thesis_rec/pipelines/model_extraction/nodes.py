@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import check_failures, failures_frame
+from thesis_rec.errors import check_failures, failures_frame, unreached_failures
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 
 Partitions = dict[str, Callable[[], Any]]
@@ -42,14 +42,14 @@ def join_extraction_failures(
 
     A job that isn't a shard also reports the models that no shard has come to.
     """
-    from thesis_rec.zoo.extraction import missing_failures, outcome_failures
+    from thesis_rec.zoo.extraction import outcome_failures
     from thesis_rec.zoo.manifest import read_manifest
 
     _, unusable = read_manifest(model_manifest)
     asked = [row.model_id for row in _rows(model_manifest, parameters)]
     failed = outcome_failures((name, extraction_outcomes[name]()) for name in asked if name in extraction_outcomes)
-    missing = missing_failures(asked, extraction_outcomes) if parameters.shard.count == 1 else []
-    return failures_frame([*unusable, *failed, *missing])
+    unreached = unreached_failures(asked, extraction_outcomes) if parameters.shard.count == 1 else []
+    return failures_frame([*unusable, *failed, *unreached])
 
 
 def describe_models(
@@ -67,6 +67,7 @@ def check_extraction(
     """Stop if no model could be extracted, or any failed and ``strict`` is set.
 
     Raises:
+        Unreached: If jobs of an array are missing; names the models.
         NothingSucceeded: With the first failures.
     """
     succeeded = set(model_metadata["model_id"]) - set(extraction_failures["model_id"])
