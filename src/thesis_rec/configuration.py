@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
+from collections.abc import Iterator
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
@@ -22,13 +23,18 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().__init__(*args, **kwargs)
-            if self.env and not (Path(self.conf_source) / self.env).is_dir():
+            if self.env and not self._fs.isdir(self._get_conf_env_path(self.env)):
                 raise ConfigurationError(f"There is no environment {self.env} in {self.conf_source}.")
-            environments = dict.fromkeys((self.base_env, self.env or self.default_run_env))
-            paths = [Path(self.conf_source) / str(name) / "globals.yml" for name in environments]
-            merged = OmegaConf.merge(*(OmegaConf.load(path) for path in paths if path.is_file()))
+            merged = OmegaConf.merge(*self._globals_of_environments())
             self["globals"] = OmegaConf.to_container(merged, resolve=True)
         except InterpolationResolutionError as error:
             # An environment variable that a cluster's globals need and that isn't set.
             reason = str(error).splitlines()[0].rpartition("interpolation: ")[2].strip('"')
             raise ConfigurationError(f"The globals of the environment {self.env} can't be read: {reason}.") from error
+
+    def _globals_of_environments(self) -> Iterator[Any]:
+        """The globals of base and of the environment, unresolved; from a folder or from a packaged archive."""
+        for name in dict.fromkeys((self.base_env, self.env or self.default_run_env)):
+            path = f"{self._get_conf_env_path(name)}/globals.yml"
+            if self._fs.isfile(path):
+                yield OmegaConf.load(io.StringIO(self._fs.cat_file(path).decode("utf-8")))

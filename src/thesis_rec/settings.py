@@ -6,11 +6,13 @@ from omegaconf.resolvers import oc
 
 from thesis_rec.configuration import MergedGlobalsConfigLoader
 from thesis_rec.hooks import ConfigureProcessHooks, RunReportHooks
+from thesis_rec.tracking import TrackingHooks
 
-HOOKS = (ConfigureProcessHooks(), RunReportHooks())
+HOOKS = (ConfigureProcessHooks(), RunReportHooks(), TrackingHooks())
 
+# kedro-mlflow acts when the globals ask for it, not because it is installed.
 # kedro-viz rewrites .viz/stats.json at the end of every run: many jobs of an array would write the same file.
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",) if "SLURM_JOB_ID" in os.environ else ()
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", *(("kedro-viz",) if "SLURM_JOB_ID" in os.environ else ()))
 
 CONFIG_LOADER_CLASS = MergedGlobalsConfigLoader
 CONFIG_LOADER_ARGS = {
