@@ -83,13 +83,18 @@ def clone(tmp_path_factory):
     shutil.copytree(PROJECT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     starter = root / "data" / "01_raw" / "starter"
     shutil.copytree(STARTER, starter, ignore=shutil.ignore_patterns("models"))
-    # Copied, not linked: the loaders refuse what leads out of the zoo's folder. A family's first models are untrained.
-    for source in thin(starter / "model_manifest.csv", lambda table: table.groupby("family").tail(1))["source"]:
+    # Copied, not linked: the loaders refuse what leads out of the zoo's folder.
+    for source in thin(starter / "model_manifest.csv", generalists)["source"]:
         shutil.copytree(STARTER / source, starter / source)
     thin(starter / "dataset_manifest.csv", lambda table: table[table["parent"] == ""].iloc[::90])
     save_images(root / "my_images")
     save_model(root / "my_model")
     return root
+
+
+def generalists(models):
+    """Of each family one model that was trained on all known tasks."""
+    return models[models["pretraining"] == "all_known"].groupby("family").head(1)
 
 
 def thin(path, choose):
