@@ -2,7 +2,10 @@
 
     python benchmarks/starter_zoo.py
     python benchmarks/starter_zoo.py --root another/zoo
+    python benchmarks/starter_zoo.py --write docs/starter-zoo.md      # also puts the figures into the data card
     python benchmarks/starter_zoo.py --real FOLDER --models 24   # also spreads on real images (NPZ), minutes on a CPU
+
+``--real`` is by default the folder ``data/images`` in the folder that THESIS_REC_SHARED names.
 
 All figures come from the committed tables. Baselines are judged on the mean over repeats of every base task, each
 static prior being computed from the other tasks only. The last line is JSON.
@@ -62,6 +65,17 @@ def base_tasks(tables: dict[str, pd.DataFrame]) -> list[str]:
     datasets = tables["dataset_manifest"]
     measured = set(tables["performance_records"]["dataset_id"])
     return [name for name in datasets.loc[datasets["parent"] == "", "dataset_id"] if name in measured]
+
+
+def generations(tables: dict[str, pd.DataFrame]) -> dict[int, list[str]]:
+    """Measured base tasks of each generation."""
+    from thesis_rec.starter.sides import ADDED_TASK_FAMILIES
+
+    families = tables["dataset_manifest"].set_index("dataset_id")["domain"]
+    found: dict[int, list[str]] = {}
+    for name in base_tasks(tables):
+        found.setdefault(2 if families[name] in ADDED_TASK_FAMILIES else 1, []).append(name)
+    return found
 
 
 def trained_models(tables: dict[str, pd.DataFrame]) -> list[str]:
@@ -152,7 +166,9 @@ def cost(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
     return {} if scores is None else scores.groupby("method")["seconds"].mean().round(6).to_dict()
 
 
-def spread_on_real_images(root: Path, folder: Path, tables: dict[str, pd.DataFrame], number: int) -> dict[str, float]:
+def spread_on_real_images(
+    root: Path, folder: Path, tables: dict[str, pd.DataFrame], number: int, device: str = "cpu"
+) -> dict[str, float]:
     """Best minus lower-quartile linear-probe accuracy of some trained models on every NPZ dataset of a folder."""
     from thesis_rec.images.loading import ImageLimits, load_task_images
     from thesis_rec.images.manifest import DatasetRow
@@ -173,11 +189,11 @@ def spread_on_real_images(root: Path, folder: Path, tables: dict[str, pd.DataFra
     trained = set(trained_models(tables))
     rows = [row for row in rows if row.model_id in trained]
     chosen = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(number, len(rows))).round().astype(int))]
-    bank = ImageBank(images)
+    bank = ImageBank(images, device)
     settings = TruthSettings(scores=(), batch_size=512)
     values = {}
     for row in chosen:
-        records = measure_model(load_backbone(row, root), bank, tasks, [], settings).records
+        records = measure_model(load_backbone(row, root, device), bank, tasks, [], settings, device).records
         values[row.model_id] = records.groupby("dataset_id")["value"].mean()
     table = pd.DataFrame(values)  # datasets x models
     return (table.max(axis=1) - table.quantile(0.25, axis=1)).round(4).to_dict()
@@ -192,6 +208,10 @@ def summarise(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, objec
     measured = records[records["dataset_id"].isin(base)]
     components = variance_components(records, "linear_probe", trained, base).as_dict()
     everyone = variance_components(records, "linear_probe", None, base).as_dict()
+    by_generation = {
+        number: variance_components(records, "linear_probe", trained, tasks).as_dict()
+        for number, tasks in generations(tables).items()
+    }
     truth = truth_matrix(tables)
     methods = judge(truth, score_tables(tables, truth, seed))
     best = best_model_share(truth)
@@ -199,6 +219,9 @@ def summarise(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, objec
         "counts": count(tables),
         "variance": {key: round(value, 6) for key, value in components.items()},
         "variance_all_models": {key: round(value, 6) for key, value in everyone.items()},
+        "variance_by_generation": {
+            str(number): {key: round(value, 6) for key, value in part.items()} for number, part in by_generation.items()
+        },
         "noise_ceiling": {
             protocol: {
                 key: None if np.isnan(value) else round(value, 4)
@@ -221,9 +244,66 @@ def summarise(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, objec
     }
 
 
+#: Between these lines of a page stands what :func:`write` put there.
+MARKS = ("<!-- figures: benchmarks/starter_zoo.py -->", "<!-- end of figures -->")
+
+
+def page_tables(summary: dict[str, object]) -> str:
+    """The summary's main figures as tables of a page."""
+
+    def row(name: str, part: dict[str, float]) -> str:
+        shares = (part["model_share"], part["task_share"], part["interaction_share"])
+        return f"| {name} | {part['n_tasks']} | " + " | ".join(f"{share:.3f}" for share in shares) + " |"
+
+    lines = ["| Share of the variance | base tasks | models | tasks | interaction |", "|---|---|---|---|---|"]
+    for number, part in sorted(summary["variance_by_generation"].items()):
+        lines.append(row(f"generation {number} alone", part))
+    lines += [
+        row("**all**", summary["variance"]),
+        row("all, untrained controls included", summary["variance_all_models"]),
+    ]
+    lines += ["", "| Noise ceiling | weighted tau between repeats | 95 % interval | tasks |", "|---|---|---|---|"]
+    for protocol, part in summary["noise_ceiling"].items():
+        lines.append(f"| {protocol} | {part['mean']:.3f} | {part['low']:.3f} to {part['high']:.3f} | {part['n']} |")
+    lines += ["", "| Ranking by | weighted tau | regret@1 |", "|---|---|---|"]
+    for name, part in summary["methods"].items():
+        lines.append(f"| {name.replace('_', ' ')} | {part['weighted_tau']:.3f} | {part['regret@1']:.3f} |")
+    accuracy, best = summary["accuracy"], summary["best_model"]
+    top, low = accuracy["best_mean_over_tasks"], accuracy["lower_quartile_mean_over_tasks"]
+    lines += [
+        "",
+        f"Mean accuracy is {accuracy['mean']:.3f}; a task's best model reaches {top:.3f} on average, its lower quartile"
+        f" {low:.3f}. {best['winners']} models are best on some task, and none on more than {best['share']:.1%} of"
+        " them.",
+    ]
+    return "\n".join(lines)
+
+
+def write(page: Path, summary: dict[str, object]) -> None:
+    """Put the figures into a page, between its marks.
+
+    Raises:
+        ValueError: If the page lacks them.
+    """
+    before, mark, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not mark or not end:
+        raise ValueError(f"{page} has no lines {MARKS[0]} and {MARKS[1]}")
+    page.write_text(f"{before}{mark}\n{page_tables(summary)}\n{end}{after}", encoding="utf-8")
+
+
 def show(summary: dict[str, object]) -> None:
     """Print the summary for people."""
-    for name in ("counts", "accuracy", "variance", "noise_ceiling", "best_model", "cost_seconds", "claims"):
+    for name in (
+        "counts",
+        "accuracy",
+        "variance",
+        "variance_by_generation",
+        "noise_ceiling",
+        "best_model",
+        "cost_seconds",
+        "claims",
+    ):
         print(f"\n{name}")
         for key, value in summary[name].items():
             print(f"  {key:36} {value}")
@@ -242,6 +322,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=PROJECT / "data" / "01_raw" / "starter", help="folder of the zoo")
     parser.add_argument("--real", type=Path, default=None, help="folder of NPZ datasets of real images")
     parser.add_argument("--models", type=int, default=24, help="trained models to try on real images")
+    parser.add_argument("--device", default="cpu", help="device on which they are tried")
+    parser.add_argument("--write", type=Path, default=None, help="page with marks between which the figures are put")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random ranking")
     arguments = parser.parse_args()
     if not (arguments.root / "performance_records.parquet").is_file():
@@ -252,10 +334,12 @@ def main() -> None:
     summary = summarise(tables, arguments.seed)
     real = arguments.real or Path(os.environ.get("THESIS_REC_SHARED", "")) / "data" / "images"
     if arguments.real is not None or (os.environ.get("THESIS_REC_SHARED") and real.is_dir()):
-        spread = spread_on_real_images(arguments.root, real, tables, arguments.models)
+        spread = spread_on_real_images(arguments.root, real, tables, arguments.models, arguments.device)
         summary["real_spread"] = spread
         enough = sum(value >= 0.10 for value in spread.values())
         summary["claims"]["real spread >= 0.10 on >= 12 datasets"] = enough >= 12
+    if arguments.write is not None:
+        write(arguments.write, summary)
     show(summary)
     print(json.dumps(summary))
 

@@ -24,8 +24,9 @@ TASKS = (
     "glyphs_greek_lower_b",
     "cells_bacteria",
     "maps_roads",
-    "textiles_plaid",
 )
+# And one of the second generation, on which truth is recomputed as well.
+ADDED = "textiles_plaid"
 # Standard deviation, over four training seeds, of the mean accuracy on these tasks: 0.028 was measured for a ResNet and
 # 0.010 for a ConvNeXt, both trained for 150 updates.
 SEED_SPREAD = 0.025
@@ -60,19 +61,19 @@ def cheap_models():
     return found
 
 
-def accuracies(module, model_id):
-    """Mean linear-probe accuracy on each of the tasks."""
+def accuracies(module, model_id, names=TASKS):
+    """Mean linear-probe accuracy on each of the named tasks."""
     probe = ProbeSettings(**provenance().content["truth"]["settings"]["probe"])
-    images = {task: task_images(task) for task in TASKS}
-    tasks = [MeasuredTask(task, tuple((task, i) for i in range(len(BASE_TASKS[task].class_names)))) for task in TASKS]
+    images = {task: task_images(task) for task in names}
+    tasks = [MeasuredTask(task, tuple((task, i) for i in range(len(BASE_TASKS[task].class_names)))) for task in names]
     backbone = as_backbone(module, model_id, provenance().class_names(model_id))
     truth = measure_model(backbone, images, tasks, [], TruthSettings(probe=probe, scores=(), batch_size=256))
-    return truth.records.groupby("dataset_id")["value"].mean().reindex(TASKS)
+    return truth.records.groupby("dataset_id")["value"].mean().reindex(names)
 
 
-def stored(model_id):
-    rows = probes()[(probes()["model_id"] == model_id) & probes()["dataset_id"].isin(TASKS)]
-    return rows.groupby("dataset_id")["value"].agg(["mean", "std"]).reindex(TASKS)
+def stored(model_id, names=TASKS):
+    rows = probes()[(probes()["model_id"] == model_id) & probes()["dataset_id"].isin(names)]
+    return rows.groupby("dataset_id")["value"].mean().reindex(names)
 
 
 def test_every_file_has_its_recorded_bytes():
@@ -111,8 +112,9 @@ def test_it_is_as_large_as_promised():
 @pytest.mark.parametrize("number", range(3))
 def test_truth_is_recomputed_from_the_committed_weights(number):
     model_id = cheap_models()[number]
-    found = accuracies(committed_model(model_id, provenance(), ZOO), model_id)
-    assert (found - stored(model_id)["mean"]).abs().max() <= 0.01
+    names = (*TASKS, ADDED)
+    found = accuracies(committed_model(model_id, provenance(), ZOO), model_id, names)
+    assert (found - stored(model_id, names)).abs().max() <= 0.01
 
 
 @pytest.mark.slow
@@ -122,5 +124,5 @@ def test_a_model_is_retrained_on_the_cpu(number):
     begun = time.process_time()
     module = rebuild_model(model_id, provenance())
     assert time.process_time() - begun < 60
-    difference = (accuracies(module, model_id) - stored(model_id)["mean"]).mean()
+    difference = (accuracies(module, model_id) - stored(model_id)).mean()
     assert abs(difference) <= min(0.05, 2 * SEED_SPREAD)

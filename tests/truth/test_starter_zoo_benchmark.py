@@ -81,6 +81,7 @@ def test_the_script_prints_a_last_line_of_json(project_dir: Path, zoo: Path) -> 
     assert summary["counts"]["cells"] == {"linear_probe": 30 * 25}
     assert summary["variance"]["n_models"] == 24
     assert summary["variance_all_models"]["n_models"] == 30
+    assert summary["variance_by_generation"] == {"1": summary["variance"]}
     assert summary["methods"]["logme"] == {"weighted_tau": 1.0, "regret@1": 0.0, "tasks": 24}
     assert abs(summary["methods"]["random"]["weighted_tau"]) < 0.2
     assert summary["methods"]["mean_accuracy"]["regret@1"] == 0.0
@@ -89,6 +90,34 @@ def test_the_script_prints_a_last_line_of_json(project_dir: Path, zoo: Path) -> 
     assert 0.3 < summary["variance"]["interaction_share"] < 0.7
     assert summary["noise_ceiling"]["linear_probe"]["mean"] > 0.8
     assert summary["cost_seconds"] == {"logme": 0.5}
+
+
+def test_figures_are_put_between_the_marks_of_a_page(benchmark: ModuleType, zoo: Path, tmp_path: Path) -> None:
+    summary = benchmark.summarise(benchmark.read_tables(zoo))
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{benchmark.MARKS[0]}\nold\n{benchmark.MARKS[1]}\nafter\n")
+    benchmark.write(page, summary)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert f"| {summary['variance']['interaction_share']:.3f} |" in text
+    assert "| logme | 1.000 | 0.000 |" in text
+    benchmark.write(page, summary)
+    assert page.read_text() == text
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="has no lines"):
+        benchmark.write(page, summary)
+
+
+def test_the_data_card_has_the_figures_of_the_committed_tables(benchmark: ModuleType, project_dir: Path) -> None:
+    root = project_dir / "data/01_raw/starter"
+    if not (root / "performance_records.parquet").is_file():
+        pytest.skip("no zoo is committed")
+    summary = benchmark.summarise(benchmark.read_tables(root))
+    card = (project_dir / "docs/starter-zoo.md").read_text(encoding="utf-8")
+    assert benchmark.page_tables(summary) in card
+    assert summary["claims"] == {"interaction_share >= 0.40": True, "best model on <= 0.25 of the tasks": True}
 
 
 def test_priors_never_see_the_task_they_rank(benchmark: ModuleType, zoo: Path) -> None:

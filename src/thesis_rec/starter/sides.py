@@ -5,7 +5,7 @@ some on either side: a script, drawn figures, patterns made by rules, signals, t
 and of the second generation one of drawn things (instruments) and one of natural ones (rocks).
 
 Tasks came in two generations. The first is what models and image encoder are trained on, what models are fine-tuned on
-and what reference tasks are taken from; it stays as it was measured. In it one family of 33 was about colour, and the
+and what reference tasks are taken from; it stays as it was measured. In it one family of 32 was about colour, and the
 interaction of models and tasks fell short of what the zoo was asked for; the second consists of families in which
 colour carries the class. Models are measured on it, nothing is trained on it.
 """
