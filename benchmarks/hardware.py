@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.bundle import read_bundle
+from thesis_rec.hardware.contexts import context_tables
 from thesis_rec.hardware.evaluation import held_out_figures, judge_choices, performance_matrix, static_prior
-from thesis_rec.hardware.prediction import context_tables
 from thesis_rec.ranking.recommender import Recommender
 
 BUDGETS = (0.25, 0.5, 0.75, 0.9)

@@ -11,16 +11,10 @@ from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_pre
 from thesis_rec.errors import ConfigurationError
 from thesis_rec.hardware.budget import Budget
 from thesis_rec.ranking.data import TaskTokens
-from thesis_rec.recommend import (
-    COLUMNS,
-    Options,
-    confirmed,
-    dataset_map,
-    interval_factor,
-    nearest_datasets,
-    recommend_for,
-    resolve_device,
-)
+from thesis_rec.recommend import recommend_for
+from thesis_rec.recommendation.answer import COLUMNS, Options, interval_factor
+from thesis_rec.recommendation.candidates import confirmed, resolve_device
+from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets
 
 
 def ask(budget=None, bundle=None, options=None, **arguments):

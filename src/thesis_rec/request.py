@@ -16,18 +16,23 @@ from numpy.typing import NDArray
 from thesis_rec.bundle import Bundle, extend_covariance
 from thesis_rec.errors import ItemError
 from thesis_rec.hardware.pareto import pareto_front
+from thesis_rec.recommendation.answer import interval_factor
 
 if TYPE_CHECKING:
     from thesis_rec.hardware.budget import Budget
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.ranking.active import ActiveProbe, ProbeBudget
     from thesis_rec.ranking.data import TaskTokens
-    from thesis_rec.recommend import Measure, Options, Recommendation
+    from thesis_rec.recommendation.answer import Options, Recommendation
+    from thesis_rec.recommendation.candidates import Measure
 
 logger = logging.getLogger(__name__)
 
 #: Images of a class that a probe trains and tests on, at most.
 PROBE_IMAGES = 60
+
+#: Standard deviation of a given probe's result.
+PROBE_NOISE = 0.01
 
 #: Images in the report.
 SAMPLE = 12
@@ -65,6 +70,7 @@ class ProbeStep:
         best: The candidate that is expected to be best now.
         best_value: What is expected of it.
         seconds: Time spent so far.
+        tried: Number of candidates tried so far, failed ones included.
     """
 
     model_id: str
@@ -72,6 +78,7 @@ class ProbeStep:
     best: str
     best_value: float
     seconds: float
+    tried: int
 
 
 def image_row(source: Path) -> DatasetRow:
@@ -226,19 +233,18 @@ def sharpen(
     started = time.monotonic()
     notes = list(found.notes)
     candidates = found.table.head(PROBE_CANDIDATES)
-    if probe is None:
-        images = _probe_images(asked.row)
-        probe = linear_prober(bundle, images, device)
-        noise = float(np.sqrt(0.25 / max(len(images.test_labels), 1)))
-    else:
-        noise = 0.01
     values: dict[str, float] = {}
-    policy = _policy(bundle, candidates, noise, budget)
+    noise, tried = PROBE_NOISE, 0
     try:
+        if probe is None:
+            images = _probe_images(asked.row)
+            noise = float(np.sqrt(0.25 / max(len(images.test_labels), 1)))
+            probe = linear_prober(bundle, images, device)
+        policy = _policy(bundle, candidates, noise, budget, values)
         while (model_id := policy.next()) is not None:
             if budget.seconds is not None and time.monotonic() - started > budget.seconds:
                 break
-            began = time.monotonic()
+            began, tried = time.monotonic(), tried + 1
             try:
                 value = probe(model_id)
             except Exception as error:
@@ -246,25 +252,26 @@ def sharpen(
                 notes.append(f"{model_id} couldn't be probed: {error}")
                 value = float("nan")
                 candidates = candidates[candidates["model_id"] != model_id]
-                policy = _policy(bundle, candidates, noise, budget)
-                for tried, reached in values.items():
-                    policy.observe(tried, reached)
+                policy = _policy(bundle, candidates, noise, budget, values)
             else:
                 values[model_id] = value
                 policy.observe(model_id, value, seconds=time.monotonic() - began)
             if on_probe is not None and policy.model_ids:
                 best = policy.best()
                 belief = float(policy.posterior().mean[policy.model_ids.index(best)])
-                on_probe(ProbeStep(model_id, value, best, belief, time.monotonic() - started))
+                on_probe(ProbeStep(model_id, value, best, belief, time.monotonic() - started, tried))
     except KeyboardInterrupt:
         notes.append("The probing was interrupted; what was learned until then is used.")
     seconds = time.monotonic() - started
     notes.append(f"{len(values)} candidates were really tried on these images in {seconds:.1f} s.")
-    return _with_posterior(found, policy, values, notes)
+    # From the values alone: an interrupt may have come between a result and its use.
+    return _with_posterior(found, _policy(bundle, candidates, noise, budget, values), values, notes)
 
 
-def _policy(bundle: Bundle, candidates: pd.DataFrame, noise: float, budget: ProbeBudget) -> ActiveProbe:
-    """The probing policy for some candidates."""
+def _policy(
+    bundle: Bundle, candidates: pd.DataFrame, noise: float, budget: ProbeBudget, values: Mapping[str, float]
+) -> ActiveProbe:
+    """The probing policy for some candidates, of which some were tried already."""
     from thesis_rec.ranking.active import ActiveProbe, scale_to
 
     ids = candidates["model_id"].tolist()
@@ -276,14 +283,15 @@ def _policy(bundle: Bundle, candidates: pd.DataFrame, noise: float, budget: Prob
         row_of = {model: i for i, model in enumerate(bundle.models.model_ids)}
         correlation = extend_covariance(bundle.covariance, bundle.models.select([row_of[model] for model in ids]))
     mean = candidates["predicted_value"].to_numpy(float)
-    return ActiveProbe(ids, mean, scale_to(correlation, std), noise_std=noise, budget=budget)
+    policy = ActiveProbe(ids, mean, scale_to(correlation, std), noise_std=noise, budget=budget)
+    for model_id, reached in values.items():
+        policy.observe(model_id, reached)
+    return policy
 
 
 def _with_posterior(
     found: Recommendation, policy: ActiveProbe, values: Mapping[str, float], notes: list[str]
 ) -> Recommendation:
-    from thesis_rec.recommend import interval_factor
-
     posterior = policy.posterior()
     mean = dict(zip(posterior.model_ids, posterior.mean.tolist(), strict=True))
     std = dict(zip(posterior.model_ids, posterior.std.tolist(), strict=True))

@@ -4,15 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thesis_rec.hardware.prediction import (
-    REPEATABILITY,
-    UNKNOWN_CONTEXT_FACTOR,
-    context_tables,
-    figures,
-    fit_log_figure,
-    fold_groups,
-    safe_margin,
-)
+from thesis_rec.hardware.contexts import REPEATABILITY, context_tables
+from thesis_rec.hardware.prediction import UNKNOWN_CONTEXT_FACTOR, figures
+from thesis_rec.hardware.regression import fit_log_figure, fold_groups, safe_margin
 
 
 def fabricate(n_families: int = 8, each: int = 10, noise: float = 0.05, seed: int = 0):

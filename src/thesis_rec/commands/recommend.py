@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from thesis_rec.recommend import Recommendation
+    from thesis_rec.recommendation.answer import Recommendation
     from thesis_rec.request import ProbeStep
 
 #: Exit status when no model keeps the limits.
@@ -47,7 +47,8 @@ def recommend(context: click.Context, images: Path, shape: str, output: Path | N
     from thesis_rec.commands.artefacts import load_bundle
     from thesis_rec.hardware.budget import Budget
     from thesis_rec.ranking.active import ProbeBudget
-    from thesis_rec.recommend import Options, recommend_images
+    from thesis_rec.recommend import recommend_images
+    from thesis_rec.recommendation.answer import Options
 
     # Standard output belongs to the answer.
     logging.getLogger("thesis_rec.catalog").setLevel(logging.WARNING)
@@ -158,4 +159,4 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 def _show_probe(step: ProbeStep) -> None:
     reached = "failed" if step.value != step.value else f"{step.value:.3f}"
     best = f"best so far {step.best} ({step.best_value:.3f})"
-    click.echo(f"tried {step.model_id}: {reached}; {best}, {step.seconds:.1f} s", err=True)
+    click.echo(f"tried {step.model_id}: {reached}; {best}, probe {step.tried} after {step.seconds:.1f} s", err=True)

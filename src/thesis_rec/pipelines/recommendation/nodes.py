@@ -62,7 +62,8 @@ def recommend_models(bundle: Any, parameters: RecommendationParameters) -> tuple
     """
     from thesis_rec.hardware.budget import Budget
     from thesis_rec.ranking.active import ProbeBudget
-    from thesis_rec.recommend import Options, recommend_images, recommend_known
+    from thesis_rec.recommend import recommend_images, recommend_known
+    from thesis_rec.recommendation.answer import Options
     from thesis_rec.reporting.report import render_report
 
     budget = Budget(**parameters.budget.model_dump())

@@ -1,0 +1,167 @@
+"""The regression of one figure on what can be counted, judged leave-one-family-out, and the margin on its safe side.
+
+Choosing among predictions concentrates their errors: whoever takes the best model below a limit takes those whose cost
+was underestimated. The safe side is therefore calibrated on the choice itself: the margin is raised until choices
+among held-out families break at most ``alpha`` of the budgets, in the manner of conformal risk control (Angelopoulos et
+al., ICLR 2024), and is never below the split-conformal quantile (Vovk et al., 2005).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+#: Ridge penalties that are tried, relative to the number of models.
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+
+#: Budgets that choices are simulated at, as quantiles of the measured figures.
+BUDGET_QUANTILES = tuple(np.round(np.arange(0.1, 0.95, 0.05), 2))
+
+#: Share of each family's models that the safe side covers at least.
+FAMILY_QUANTILE = 0.75
+
+#: Models that a simulated choice takes.
+CHOSEN = 5
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted regression of log figures.
+
+    Attributes:
+        columns: Positions of the features that are used; F is the figure in the other context.
+        mean: (K,) of the used features.
+        scale: (K,) of the used features.
+        weights: (K,) of the standardised features.
+        intercept: Of the target.
+        held_out: (n,) leave-one-family-out predictions for the models that it was fitted on.
+        margin: Logarithm that is added for the safe side.
+        spread: Standard deviation of the held-out errors.
+    """
+
+    columns: tuple[int, ...]
+    mean: Floats
+    scale: Floats
+    weights: Floats
+    intercept: float
+    held_out: Floats
+    margin: float
+    spread: float
+
+    def predict(self, features: Floats, offset: Floats) -> Floats:
+        """Log figures of (M, F) features, all columns, and (M,) log figures in another context, or zeros."""
+        z = (np.column_stack([features, offset])[:, self.columns] - self.mean) / self.scale
+        return offset + self.intercept + z @ self.weights
+
+
+def fit_log_figure(
+    features: Floats,
+    log_value: Floats,
+    offset: Floats,
+    families: NDArray[np.object_],
+    *,
+    columns: tuple[int, ...],
+    alpha: float = 0.05,
+) -> Fit:
+    """Fit the regression of one figure; features, penalty and margin are chosen leave-one-family-out.
+
+    Args:
+        features: (n, F) log counts.
+        log_value: (n,) log figures.
+        offset: (n,) log figures in another context, or 0.
+        families: (n,) architecture families; with fewer than three, folds of models take their place.
+        columns: Features that may be used.
+        alpha: Share of budgets that choices on the safe side may break.
+    """
+    # The figure elsewhere is a feature as well: its slope is 1 plus a weight that is shrunk to 0.
+    joined = np.column_stack([features, offset])
+    usable = (*columns, features.shape[1]) if np.ptp(offset) > 0 else tuple(columns)
+    groups = fold_groups(families)
+    folds = [groups == group for group in np.unique(groups)]
+    target = log_value - offset
+    best: tuple[float, tuple[int, ...], float, Floats] | None = None
+    # Few features, so that every subset can be tried: what helps within families may mislead between them.
+    for size in range(len(usable) + 1):
+        for subset in combinations(usable, size):
+            x = joined[:, subset]
+            for penalty in PENALTIES if subset else PENALTIES[:1]:
+                held_out = np.empty(len(x))
+                for test in folds:
+                    mean, scale, weights, intercept = _ridge(x[~test], target[~test], penalty)
+                    held_out[test] = offset[test] + intercept + (x[test] - mean) / scale @ weights
+                error = float(np.sqrt(np.mean((log_value - held_out) ** 2)))
+                if best is None or error < best[0] - 1e-9:
+                    best = error, subset, penalty, held_out
+    assert best is not None
+    error, subset, penalty, held_out = best
+    mean, scale, weights, intercept = _ridge(joined[:, subset], target, penalty)
+    return Fit(
+        subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, alpha, groups), error
+    )
+
+
+def _ridge(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats, Floats, float]:
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    z = (x - mean) / scale
+    intercept = float(y.mean())
+    system = z.T @ z + penalty * len(z) * np.eye(z.shape[1])
+    return mean, scale, np.linalg.solve(system, z.T @ (y - intercept)), intercept
+
+
+def fold_groups(families: NDArray[np.object_], folds: int = 10) -> NDArray[np.int64]:
+    """Groups to leave out: families, or folds of models where there are fewer than three families."""
+    codes = np.unique(families.astype(str), return_inverse=True)[1].astype(np.int64)
+    if codes.max(initial=0) >= 2:
+        return codes
+    return np.arange(len(families)) % min(folds, len(families))
+
+
+def safe_margin(
+    predicted: Floats, actual: Floats, alpha: float = 0.05, groups: NDArray[np.int64] | None = None
+) -> float:
+    """Logarithm to add to predictions so that choices below a limit break it at most ``alpha`` of the time.
+
+    The split-conformal quantile keeps single predictions honest. Choices are simulated on top of it: at each budget of
+    ``BUDGET_QUANTILES``, the ``CHOSEN`` admitted models that come closest to it, by prediction and by the margin left
+    (the worst a user who wants large models can do). The margin is the smallest from which on the share of broken
+    budgets, with one imagined break more as conformal risk control asks for, stays at most ``alpha``.
+
+    Args:
+        predicted: (n,) held-out log predictions.
+        actual: (n,) log figures.
+        alpha: Allowed share.
+        groups: (n,) families that were left out together. Errors of one family go together, so that a new family is
+            the unit that may go wrong: the margin covers most models of every family.
+
+    Returns:
+        The margin; at least 0.
+    """
+    errors = np.sort(actual - predicted)
+    n = len(errors)
+    rank = min(math.ceil((n + 1) * (1 - alpha)), n)
+    start = max(float(errors[rank - 1]), 0.0)
+    if groups is not None:
+        of_group = [np.quantile((actual - predicted)[groups == group], FAMILY_QUANTILE) for group in np.unique(groups)]
+        start = max(start, float(max(of_group)))
+    budgets = np.quantile(actual, BUDGET_QUANTILES)
+    candidates = [start, *errors[errors > start]]
+    margin = candidates[-1]
+    # From above: the share isn't monotone in the margin, because the choice changes with it.
+    for candidate in reversed(candidates):
+        broken = chosen = 0
+        for budget in budgets:
+            admitted = np.flatnonzero(predicted + candidate <= budget)
+            closest = admitted[np.argsort(-predicted[admitted], kind="stable")[:CHOSEN]]
+            broken += int((actual[closest] > budget + 1e-12).sum())
+            chosen += len(closest)
+        if chosen and (broken + 1) / (chosen + 1) > alpha:
+            break
+        margin = candidate
+    return float(max(margin, start))

@@ -1,0 +1,159 @@
+"""Candidates and their cost: ranked by prediction, measured on the present device where a limit needs a clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from thesis_rec.bundle import Bundle
+from thesis_rec.errors import ConfigurationError
+from thesis_rec.hardware.budget import Budget, feasible
+from thesis_rec.hardware.pareto import pareto_front
+from thesis_rec.hardware.prediction import figures
+from thesis_rec.ranking.data import Prediction
+from thesis_rec.recommendation.answer import Options, Recommendation, interval_factor
+
+Measure = Callable[[str], "pd.DataFrame | None"]
+
+
+def resolve_device(name: str, profiles: pd.DataFrame, here: str = "") -> str:
+    """The identifier of a device from a part of it.
+
+    Args:
+        name: ``here``, an identifier, or a part of exactly one in ``profiles``, such as ``h200``.
+        profiles: ``hardware_profiles``.
+        here: Identifier of the present device.
+
+    Raises:
+        ConfigurationError: If it fits no device or several.
+    """
+    known = sorted(set(profiles["device"].astype(str))) if len(profiles) else []
+    if name in ("here", here) and here:
+        return here
+    if name in known:
+        return name
+    fitting = [device for device in known if name.lower() in device.lower()]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(["here", *(fitting or known)])
+    problem = "fits several devices" if fitting else "is no device that was measured"
+    raise ConfigurationError(f"The device {name!r} {problem}. Choose one of: {listed}.")
+
+
+def ranked_candidates(bundle: Bundle, prediction: Prediction, options: Options) -> pd.DataFrame:
+    """All models by falling score, with the interval of their predicted value and the manifest's facts."""
+    value = np.clip(np.asarray(prediction.value, dtype=float), 0.0, 1.0)
+    std = np.asarray(prediction.std, dtype=float)
+    reach = interval_factor(options.level) * std
+    table = pd.DataFrame(
+        {
+            "model_id": prediction.model_ids,
+            "score": np.asarray(prediction.score, dtype=float),
+            "predicted_value": value,
+            "predicted_std": std,
+            "value_low": np.clip(value - reach, 0.0, 1.0),
+            "value_high": np.clip(value + reach, 0.0, 1.0),
+            "n_parameters": np.asarray(bundle.models.n_parameters, dtype=float),
+        }
+    )
+    facts = bundle.manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
+    for name, missing in (("licence", "unknown"), ("family", "unknown"), ("pretraining", "unknown")):
+        table[name] = facts[name].fillna(missing).replace("", missing).to_numpy() if name in facts else missing
+    return table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
+
+
+def cost_figures(table: pd.DataFrame, profiles: pd.DataFrame, device: str, budget: Budget) -> pd.DataFrame:
+    """What the candidates of a table cost on a device, as :func:`thesis_rec.hardware.prediction.figures` has it."""
+    models = table[["model_id", "family", "n_parameters"]].copy()
+    models["n_parameters"] = models["n_parameters"].where(models["n_parameters"] > 0)
+    found = figures(profiles, models, device, budget.precision, budget.batch_size)
+    # The number of parameters is the candidates' own.
+    return found.drop(columns="n_parameters")
+
+
+def measured_here(
+    table: pd.DataFrame, profiles: pd.DataFrame, device: str, *, budget: Budget, options: Options, measure: Measure
+) -> tuple[pd.DataFrame, list[str]]:
+    """Measure candidates here, best first, until enough of them keep the limits; and what to tell the user.
+
+    Candidates that break a rule, or whose most favourable prediction breaks a limit, aren't measured. When nothing
+    fits, the cheapest are measured, so that the advice what to relax rests on measurements.
+    """
+    started, fitting, tried, attempts = time.monotonic(), 0, 0, 0
+    rules = replace(budget, max_latency_ms=None, min_throughput=None, max_memory_mb=None)
+    before = table.merge(cost_figures(table, profiles, device, budget), on="model_id", how="left")
+    allowed = before[feasible(before, rules)[0]]
+    hopeful = allowed[~_hopeless(allowed, budget)]
+    cheapest = allowed.nsmallest(3, "latency_ms")
+    for queue in (hopeful, cheapest):
+        for model_id in queue["model_id"]:
+            if fitting >= options.top or (attempts and time.monotonic() - started > options.measure_seconds):
+                break
+            attempts += 1
+            rows = measure(str(model_id))
+            if rows is None:
+                continue
+            tried += 1
+            profiles = pd.concat([profiles, rows], ignore_index=True)
+            one = table[table["model_id"] == model_id]
+            found = one.merge(cost_figures(one, rows, device, budget), on="model_id", how="left")
+            fitting += int(feasible(found, budget)[0].sum())
+        if fitting:
+            break
+    notes = [f"{tried} candidates were measured on this machine in {time.monotonic() - started:.1f} s."]
+    if fitting < options.top and time.monotonic() - started > options.measure_seconds:
+        notes.append("The time for measuring was up: further figures are predictions, on their safe side.")
+    return profiles, notes
+
+
+def _hopeless(table: pd.DataFrame, budget: Budget) -> NDArray[np.bool_]:
+    """Models whose most favourable figures break a limit: not worth measuring."""
+    best = table.assign(
+        latency_ms_safe=table["latency_ms_low"],
+        memory_mb_safe=table["memory_mb_low"],
+        throughput_safe=1000.0 * budget.batch_size / table["latency_ms_low"],
+    )
+    # Unknown figures are no reason to give up.
+    best[["latency_ms_safe", "memory_mb_safe"]] = best[["latency_ms_safe", "memory_mb_safe"]].fillna(0.0)
+    best["throughput_safe"] = best["throughput_safe"].fillna(np.inf)
+    return ~feasible(best, budget)[0]
+
+
+def confirmed(found: Recommendation, measure: Measure) -> Recommendation:
+    """The answer with the first models measured here; those that break a limit are out.
+
+    Args:
+        found: An answer for the present device.
+        measure: Measures a model, None if it can't.
+    """
+    started, kept, out = time.monotonic(), 0, []
+    table = found.table.copy()
+    for index in list(table.index):
+        if kept >= found.options.top or time.monotonic() - started > found.options.measure_seconds:
+            break
+        if table.loc[index, "basis"] == "measured":
+            kept += 1
+            continue
+        rows = measure(str(table.loc[index, "model_id"]))
+        if rows is None:
+            kept += 1
+            continue
+        fresh = cost_figures(table.loc[[index]], rows, found.device, found.budget).iloc[0]
+        for name in fresh.index.intersection(table.columns).drop("model_id"):
+            table.loc[index, name] = fresh[name]
+        keeps, limits = feasible(table.loc[[index]], found.budget)
+        if keeps[0]:
+            kept += 1
+        else:
+            out.append({"model_id": table.loc[index, "model_id"], "limits": limits.iloc[0]})
+            table = table.drop(index=index)
+    table = table.reset_index(drop=True)
+    table["rank"] = np.arange(1, len(table) + 1)
+    table["on_pareto_front"] = pareto_front(table["latency_ms"], table["predicted_value"])
+    excluded = pd.concat([found.excluded, pd.DataFrame(out, columns=["model_id", "limits"])], ignore_index=True)
+    return replace(found, table=table, excluded=excluded)

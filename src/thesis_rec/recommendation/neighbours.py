@@ -1,0 +1,125 @@
+"""Known datasets near a new one: similarity, a map, and what is known of each model there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from thesis_rec.bundle import Bundle
+from thesis_rec.ranking.data import TaskTokens
+
+Floats = NDArray[np.float64]
+
+
+def nearest_datasets(
+    tokens: TaskTokens, known: Mapping[str, TaskTokens], datasets: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Known datasets by falling similarity of their classes.
+
+    Each class is the mean of its tokens, centred on the mean of all known classes (features of one encoder share a
+    large common part). Two datasets are as similar as their classes' best matches: the mean over the classes of one of
+    the largest cosine with a class of the other, and the same the other way round, averaged.
+
+    Args:
+        tokens: The dataset.
+        known: Known datasets.
+        datasets: The dataset manifest, for ``domain`` and ``group``.
+
+    Returns:
+        ``dataset_id, similarity`` (-1..1), ``domain, group``.
+    """
+    names = list(known)
+    if not names:
+        return pd.DataFrame(columns=["dataset_id", "similarity", "domain", "group"])
+    means = [_class_means(known[name]) for name in names]
+    centre = np.concatenate(means).mean(axis=0)
+    own = _unit(_class_means(tokens) - centre)
+    stacked = _unit(np.concatenate(means) - centre)
+    cosine = own @ stacked.T  # (C, all known classes)
+    starts = np.cumsum([0, *(len(part) for part in means[:-1])])
+    forward = np.maximum.reduceat(cosine, starts, axis=1).mean(axis=0)
+    backward = np.add.reduceat(cosine.max(axis=0), starts) / [len(part) for part in means]
+    found = pd.DataFrame({"dataset_id": names, "similarity": (forward + backward) / 2})
+    about = _about(datasets).reindex(names)
+    found["domain"], found["group"] = about["domain"].to_numpy(), about["group"].to_numpy()
+    return found.sort_values("similarity", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def dataset_map(
+    tokens: TaskTokens, known: Mapping[str, TaskTokens], datasets: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """All datasets in two dimensions: the first principal components of their mean tokens.
+
+    Returns:
+        ``dataset_id, x, y, domain, kind`` with ``kind`` ``known`` or ``new``; the new one comes last.
+    """
+    items = list(known.values())
+    points = np.stack([_class_means(item).mean(axis=0) for item in [*items, tokens]])
+    reference = points[:-1] if len(items) > 2 else points
+    centred = reference - reference.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    # The sign of a component is arbitrary: the largest coordinate is made positive, so that maps agree.
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    placed = (points - reference.mean(axis=0)) @ axes.T
+    placed = np.pad(placed, ((0, 0), (0, 2 - placed.shape[1])))
+    domains = _about(datasets)["domain"].reindex([item.dataset_id for item in items]).fillna("").tolist()
+    return pd.DataFrame(
+        {
+            "dataset_id": [item.dataset_id for item in [*items, tokens]],
+            "x": placed[:, 0],
+            "y": placed[:, 1],
+            "domain": [*domains, ""],
+            "kind": ["known"] * len(items) + ["new"],
+        }
+    )
+
+
+def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> list[str]:
+    """What is known of each model on the nearest datasets, or of the model most like it."""
+    near = bundle.performance[bundle.performance["dataset_id"].isin(nearest["dataset_id"])]
+    if near.empty:
+        return ["nothing is measured near this dataset: the ranker's prediction alone"] * len(model_ids)
+    places = near.groupby("dataset_id")["value"].rank(ascending=False, method="min").astype(int)
+    counts = near.groupby("dataset_id")["value"].transform("count")
+    similarity = dict(zip(nearest["dataset_id"], nearest["similarity"], strict=True))
+    told: dict[str, dict[str, str]] = {}
+    columns = near["model_id"], near["dataset_id"], near["value"], places, counts
+    for model_id, dataset_id, value, place, count in zip(*columns, strict=True):
+        text = f"{value:.2f} on {dataset_id} (similarity {similarity[dataset_id]:.2f}), place {place} of {count}"
+        told.setdefault(str(model_id), {})[str(dataset_id)] = text
+    row_of = {model: i for i, model in enumerate(bundle.models.model_ids)}
+    unit = _unit((bundle.models.embedding - bundle.models.embedding.mean(axis=0)).astype(np.float64))
+    measured = [model for model in told if model in row_of]
+    found = []
+    for model_id in model_ids:
+        # Nearest dataset first.
+        known = [told[model_id][name] for name in similarity if name in told.get(model_id, {})]
+        if known:
+            found.append("measured " + "; ".join(known))
+        elif not measured or model_id not in row_of:
+            found.append("not measured near this dataset: the ranker's prediction alone")
+        else:
+            cosine = unit[[row_of[model] for model in measured]] @ unit[row_of[model_id]]
+            like = measured[int(cosine.argmax())]
+            text = next(told[like][name] for name in similarity if name in told[like])
+            found.append(f"never measured near this dataset; the measured model most like it, {like}, has {text}")
+    return found
+
+
+def _class_means(tokens: TaskTokens) -> Floats:
+    means: Floats = tokens.features.astype(np.float64).mean(axis=0)  # (C, D)
+    return means
+
+
+def _unit(rows: Floats) -> Floats:
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+
+
+def _about(datasets: pd.DataFrame | None) -> pd.DataFrame:
+    """``domain`` and ``group`` by dataset."""
+    if datasets is None or datasets.empty:
+        return pd.DataFrame(columns=["domain", "group"])
+    return datasets.drop_duplicates("dataset_id").set_index("dataset_id").reindex(columns=["domain", "group"])
