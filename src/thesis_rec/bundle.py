@@ -88,14 +88,15 @@ def model_table(
         embeddings: ``model_id`` and the columns of the code.
         manifest: The model manifest.
         n_parameters: Number of weights by model; 0 where unknown.
-        responses: ``responses`` (K, R) and ``model_ids`` (K,), if measured; a model without them gets NaN.
+        responses: ``responses`` (K, R), ``model_ids`` (K,) and ``names`` (R,), if measured; a model without them gets
+            NaN.
     """
     row_of = {str(model): i for i, model in enumerate(embeddings["model_id"])}
     listed = manifest.drop_duplicates("model_id")
     listed = listed[listed["model_id"].astype(str).isin(row_of)]
     ids = listed["model_id"].astype(str).tolist()
     matrix = embeddings.drop(columns="model_id").to_numpy(dtype=np.float32)
-    answered = None
+    answered, reference = None, None
     if responses is not None and len(responses["responses"]):
         given = np.asarray(responses["responses"], dtype=np.float32)
         place = {str(model): i for i, model in enumerate(responses["model_ids"])}
@@ -103,9 +104,12 @@ def model_table(
         for i, model in enumerate(ids):
             if model in place:
                 answered[i] = given[place[model]]
+        names = [str(name) for name in responses["names"]] if "names" in responses else []
+        probes = [column for column, name in enumerate(names) if name.endswith("/linear_probe")]
+        reference = answered[:, probes] if probes else None
     families = listed["family"].astype(str).tolist() if "family" in listed else [""] * len(ids)
     counts = np.array([float(n_parameters.get(model, 0.0)) for model in ids])
-    return ModelTable(ids, matrix[[row_of[model] for model in ids]], families, counts, answered)
+    return ModelTable(ids, matrix[[row_of[model] for model in ids]], families, counts, answered, reference)
 
 
 def add_models(
@@ -133,18 +137,22 @@ def add_models(
         return models, []
     read = [vectors[model]() for model in new]
     embedding = embed(np.stack([np.asarray(item["parameters"], dtype=np.float32) for item in read]))
-    responses = None
-    if models.responses is not None:
-        missing = np.full((len(new), models.responses.shape[1]), np.nan, dtype=np.float32)
-        responses = np.concatenate([models.responses, missing])
     joined = ModelTable(
         [*models.model_ids, *new],
         np.concatenate([models.embedding, embedding.astype(np.float32)]),
         [*models.families, *(rows["family"].astype(str) if "family" in rows else [""] * len(new))],
         np.concatenate([models.n_parameters, [float(item["n_parameters"]) for item in read]]),
-        responses,
+        _with_missing_rows(models.responses, len(new)),
+        _with_missing_rows(models.reference, len(new)),
     )
     return joined, new
+
+
+def _with_missing_rows(table: NDArray[np.floating] | None, count: int) -> NDArray[np.floating] | None:
+    """``table`` and ``count`` rows of NaN below it."""
+    if table is None:
+        return None
+    return np.concatenate([table, np.full((count, table.shape[1]), np.nan, dtype=np.float32)])
 
 
 def thinned(bundle: Bundle, batches: int | None) -> Bundle:
@@ -183,6 +191,8 @@ def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | Non
     }
     if bundle.models.responses is not None:
         arrays["responses"] = bundle.models.responses.astype(np.float32)
+    if bundle.models.reference is not None:
+        arrays["reference"] = bundle.models.reference.astype(np.float32)
     _save(folder / MODELS, arrays)
     _save(folder / TOKENS, pack_tokens(bundle.tokens))
     if bundle.covariance is not None:
@@ -223,7 +233,11 @@ class StoredBundle:
         embeddings.insert(0, "model_id", [str(model) for model in self.models["model_ids"]])
         counts = dict(zip(embeddings["model_id"], self.models["n_parameters"].tolist(), strict=True))
         responses = self.models if "responses" in self.models else None
-        return model_table(embeddings, manifest, counts, responses)
+        table = model_table(embeddings, manifest, counts, responses)
+        if "reference" not in self.models:
+            return table
+        place = {str(model): i for i, model in enumerate(self.models["model_ids"])}
+        return replace(table, reference=self.models["reference"][[place[model] for model in table.model_ids]])
 
 
 def read_bundle(folder: Path) -> StoredBundle:
@@ -275,9 +289,14 @@ def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
 
     Returns:
         ``features`` (rows, D) int8, to be scaled to length 1; ``shape`` (N, 2) batches and classes of each dataset;
-        names as JSON; ``encoder_id``.
+        names as JSON; ``encoder_id``; ``landmarks`` (N, L) float16, NaN where a dataset has none.
     """
     items = list(tokens.values())
+    n_landmarks = max((len(item.landmarks) for item in items if item.landmarks is not None), default=0)
+    landmarks = np.full((len(items), n_landmarks), np.nan, dtype=np.float16)
+    for row, item in enumerate(items):
+        if item.landmarks is not None:
+            landmarks[row] = item.landmarks
     parts = [item.features.reshape(-1, item.features.shape[-1]) for item in items]
     rows = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     scale = np.abs(rows).max(axis=1, initial=1e-12, keepdims=True) / 127
@@ -287,6 +306,7 @@ def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
         "shape": np.array([item.features.shape[:2] for item in items], dtype=np.int64).reshape(-1, 2),
         "names": np.array(json.dumps(names)),
         "encoder_id": np.array(items[0].encoder_id if items else ""),
+        "landmarks": landmarks,
     }
 
 
@@ -295,14 +315,20 @@ def unpack_tokens(arrays: Mapping[str, NDArray[Any]]) -> dict[str, TaskTokens]:
     found: dict[str, TaskTokens] = {}
     start = 0
     names = json.loads(str(arrays["names"]))
-    for (batches, classes), name in zip(arrays["shape"].tolist(), names, strict=True):
+    landmarks = arrays.get("landmarks", np.full((len(names), 0), np.nan)).astype(np.float32)
+    for (batches, classes), name, values in zip(arrays["shape"].tolist(), names, landmarks, strict=True):
         # The scale drops out of the normalisation.
         rows = arrays["features"][start : start + batches * classes].astype(np.float32)
         start += batches * classes
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         features = rows.reshape(batches, classes, -1)
         found[name["id"]] = TaskTokens(
-            name["id"], features, name["classes"], int(name["n_images"]), str(arrays["encoder_id"])
+            name["id"],
+            features,
+            name["classes"],
+            int(name["n_images"]),
+            str(arrays["encoder_id"]),
+            values if len(values) and np.isfinite(values).all() else None,
         )
     return found
 

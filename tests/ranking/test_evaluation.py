@@ -1,6 +1,7 @@
 """The whole evaluation on a fabricated world, with recommenders whose quality is known."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,24 +12,22 @@ from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_
 from thesis_rec.errors import ItemError
 from thesis_rec.ranking import evaluation
 from thesis_rec.ranking.data import ModelTable, Prediction, TaskTokens
+from thesis_rec.ranking.error_model import shaped_values
 from thesis_rec.ranking.evaluation import (
-    RECOMMENDER,
     EvaluationSettings,
-    ProbingSettings,
-    Scores,
-    assemble_study,
-    baseline_scores,
     calibration,
     choose_baselines,
     compare,
     evaluate,
     figures_per_dataset,
-    shaped_values,
     summarise,
 )
+from thesis_rec.ranking.methods import RECOMMENDER, baseline_scores
 from thesis_rec.ranking.metrics import METRICS, metric_table
+from thesis_rec.ranking.probing import ProbingSettings
 from thesis_rec.ranking.quadrants import Split, assign_splits, quadrant_masks, training_mask
 from thesis_rec.ranking.records import clean_performance
+from thesis_rec.ranking.study import Scores, Study, assemble_study
 
 FAST = ("random", "parameter_count", "static_mean_accuracy", "static_mean_z", "nearest_dataset", "matrix_factorisation")
 SETTINGS = EvaluationSettings((*FAST, "kernel_ridge"), ("logme", "leep"), draws=5, bootstrap=200)
@@ -38,7 +37,8 @@ class Prophet:
     """A recommender that knows the truth up to noise of a known size."""
 
     selected = "cross_attention"
-    inputs = None
+    #: Its errors on earlier datasets are unknown.
+    inputs = SimpleNamespace(prior=SimpleNamespace(errors=lambda models: None))
     configs: dict = {}
 
     def __init__(self, study_values, model_ids, dataset_ids, noise=0.03, std=0.03):
@@ -253,7 +253,7 @@ def test_choice_uses_validation_data_only(study):
     values[~known] = 0.5
     masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
     values[masks["Q1"]] = 1 - values[masks["Q1"]]
-    assert choose_baselines(evaluation.Study(**{**study.__dict__, "values": values}), FAST) == before
+    assert choose_baselines(Study(**{**study.__dict__, "values": values}), FAST) == before
     assert set(before) == {"Q1", "Q2", "Q3", "Q4"}
 
 
@@ -349,6 +349,6 @@ def test_one_family_of_datasets_still_has_bounds():
     models = ModelTable(["a", "b"], np.zeros((2, 3), np.float32), ["x", "x"], np.ones(2))
     task = TaskTokens("d", np.ones((1, 2, 4), np.float32) / 2, ["0", "1"], 4)
     split = Split({"a": True, "b": True}, {"d": "train"}, {})
-    study = evaluation.Study(models, [task], np.array([[0.4], [0.6]]), split, ["f"], ["g"])
+    study = Study(models, [task], np.array([[0.4], [0.6]]), split, ["f"], ["g"])
     scores = baseline_scores(study, ["static_mean_accuracy"])["static_mean_accuracy"]
     assert np.isfinite(scores.low).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -34,8 +34,12 @@ def make_world(
     traits: int = 4,
     embedding: int = 24,
     seed: int = 0,
+    landmarks: bool = False,
 ) -> World:
-    """Models with traits, datasets whose classes ask for traits, and performance where the two meet."""
+    """Models with traits, datasets whose classes ask for traits, and performance where the two meet.
+
+    With ``landmarks`` datasets tell, noisily, what they ask for, and models how they do on reference tasks.
+    """
     rng = np.random.default_rng(seed)
     families = [f"family{f}" for f in range(n_families)]
     centres = rng.normal(size=(n_families, traits + 1))
@@ -78,6 +82,15 @@ def make_world(
         wants[name] = np.mean([class_wants[p][c] for p, c in chosen], 0)
         domain = next(row[1] for row in manifest if row[0] == parents[0])
         manifest.append((name, domain, ";".join(parents), ";".join(f"{p}:{c}" for p, c in chosen)))
+    if landmarks:
+        # A generator of its own: the rest of the world stays as it is without.
+        noise = np.random.default_rng([seed, 1])
+        asked = noise.normal(size=(traits, 6))
+        for name in bases:
+            seen = np.tanh(wants[name] @ asked + 0.1 * noise.normal(size=6))
+            tokens[name] = replace(tokens[name], landmarks=seen.astype(np.float32))
+        probes = trait @ noise.normal(size=(traits + 1, 8)) + 0.1 * noise.normal(size=(len(ids), 8))
+        table = replace(table, reference=probes.astype(np.float32))
     records = []
     for name, want in wants.items():
         logit = 0.7 * trait[:, -1] + trait[:, :-1] @ want / np.sqrt(traits)

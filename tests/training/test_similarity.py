@@ -1,9 +1,12 @@
 """From cells to a recommender: what may be used, what is learned, what comes back from a checkpoint."""
 
+import zlib
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import weightedtau
 
 from tests.ranking.world import make_world
 from thesis_rec.catalog.validators import validate_similarity_checkpoint
@@ -113,8 +116,8 @@ class TestTables:
     def test_validation_tasks_have_the_prior_of_an_unknown_dataset(self, material):
         inputs = Inputs.fit(material.known, material.training, self.SETTINGS)
         columns = validation_table(inputs, material.known, material.validation).columns
-        expected = inputs.prior(material.known.model_ids, material.known.families).astype(np.float32)
-        assert all(np.array_equal(row.numpy(), expected) for row in columns["prior"])
+        expected = inputs.prior(material.known, material.validation.tasks).astype(np.float32)
+        np.testing.assert_array_equal(columns["prior"].numpy(), expected)
 
     def test_tokens_are_padded_and_masked(self, material):
         inputs = Inputs.fit(material.known, material.training, self.SETTINGS)
@@ -132,7 +135,7 @@ def test_both_networks_beat_the_static_prior_on_unknown_datasets(world, cells, s
     bases = [i for i, d in enumerate(table.index) if masks["Q3"][:, i].any() and d.startswith("domain")]
     truth = torch.from_numpy(table.to_numpy()[bases])
     mask = torch.from_numpy(masks["Q3"].T[bases])
-    prior = recommender.inputs.prior(world.models.model_ids, world.models.families)
+    prior = recommender.inputs.prior.static(world.models.model_ids, world.models.families)
     baseline = weighted_tau(torch.from_numpy(prior).expand(len(bases), -1), truth, mask).mean()
     gains = {}
     for name in recommender.names:
@@ -174,14 +177,16 @@ class TestRecommender:
         np.testing.assert_allclose(many[17].value, single.value, atol=1e-5)
 
     def test_hidden_models_are_treated_as_never_measured(self, world, material, trained):
-        features, prior, known = trained[0].model_inputs(world.models)
-        hidden_features, hidden_prior, none = trained[0].model_inputs(world.models, hidden=True)
+        features, known = trained[0].model_inputs(world.models)
+        hidden_features, none = trained[0].model_inputs(world.models, hidden=True)
         private = trained[0].inputs.models.n_private
         assert known.sum() == len(material.known)
         assert not none.any()
         assert (hidden_features[:, -private:] == 0).all()
         np.testing.assert_array_equal(features[:, :-private], hidden_features[:, :-private])
-        assert not np.array_equal(prior, hidden_prior)
+        task = next(iter(world.tokens.values()))
+        prior = trained[0].inputs.prior
+        assert not np.array_equal(prior(world.models, [task]), prior(world.models, [task], hidden=True))
         # A model that really is unknown loses nothing by being hidden.
         unknown = [not k for k in known]
         np.testing.assert_array_equal(features[unknown], hidden_features[unknown])
@@ -258,3 +263,32 @@ def test_terms_without_weight_are_not_computed(material):
 def test_a_frame_of_the_choice_is_a_plain_table(trained):
     assert isinstance(trained[2], pd.DataFrame)
     assert list(trained[2].columns) == ["network", "tau_known", "tau_hidden", "selected"]
+
+
+def test_measured_cells_sharpen_what_is_said_of_the_others():
+    world = make_world(n_families=6, per_family=6, n_domains=12, per_domain=4, landmarks=True)
+    cells = clean_performance([world.records])
+    families = dict(zip(world.models.model_ids, world.models.families, strict=True))
+    splits = assign_splits(cells, families, world.dataset_manifest, world.sides)
+    material = assemble(world.models, world.tokens, cells, splits, world.dataset_manifest)
+    inputs = Inputs.fit(material.known, material.training, FeatureSettings(model_components=4, factors=2))
+    recommender = Recommender(inputs, {}, "none")
+    table = cells.pivot_table(index="dataset_id", columns="model_id", values="value")[world.models.model_ids]
+    before, after, covered = [], [], []
+    for task in material.training.tasks:
+        if task.dataset_id not in inputs.one_out:
+            continue
+        truth = table.loc[task.dataset_id]
+        seen = truth[[model for model in material.known.model_ids if hash_of(model, task.dataset_id) % 2]]
+        found = recommender.predict_given(world.models, task, seen.to_dict())
+        unseen = [i for i, model in enumerate(world.models.model_ids) if model not in seen.index]
+        prior = inputs.prior.carried_over(inputs.one_out[task.dataset_id][None], world.models)[0]
+        before.append(weightedtau(truth.to_numpy()[unseen], prior[unseen]).statistic)
+        after.append(weightedtau(truth.to_numpy()[unseen], found.score[unseen]).statistic)
+        covered.append(np.abs(truth.to_numpy() - found.value)[unseen] < 1.645 * found.std[unseen])
+    assert np.mean(after) > np.mean(before) + 0.05
+    assert 0.75 < np.mean(np.concatenate(covered)) < 1.0
+
+
+def hash_of(*names):
+    return zlib.crc32("/".join(names).encode())

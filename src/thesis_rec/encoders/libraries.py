@@ -123,6 +123,73 @@ class TorchEncoder:
         return check_features(out, self.encoder_id)
 
     @torch.inference_mode()
+    def encode_depths(self, pixels: Tensor, count: int, batch_size: int = 256) -> tuple[Tensor, list[Tensor]]:
+        """What the encoder makes of images at several depths.
+
+        Args:
+            pixels: (N, 3, H, W) floats 0..255.
+            count: Number of layers, evenly spread over the image tower's longest stack; those of a short one repeat,
+                and where there is none the features stand for each.
+            batch_size: Images at a time.
+
+        Returns:
+            Features (N, D) of length 1, and for each layer its mean activation (N, C), all float32 on the CPU.
+        """
+        depths = self._depths(count)
+        captured: dict[str, Tensor] = {}
+        modules = dict(self._module.named_modules())
+        hooks = [
+            modules[name].register_forward_hook(
+                lambda _module, _inputs, output, name=name: captured.__setitem__(
+                    name, output[0] if isinstance(output, tuple) else output
+                )
+            )
+            for name in dict.fromkeys(depths)
+        ]
+        final: list[Tensor] = []
+        layers: dict[str, list[Tensor]] = {name: [] for name in dict.fromkeys(depths)}
+        try:
+            for block in torch.split(pixels, batch_size):
+                shaped = fit_to(block.to(self.device), self.image_size)
+                encoded = self._tower.image(((shaped - self._mean) / self._std).to(self.dtype)).float()
+                final.append(functional.normalize(encoded, dim=1).cpu())
+                for name, parts in layers.items():
+                    parts.append(pooled(captured[name], len(block)).cpu())
+        finally:
+            for hook in hooks:
+                hook.remove()
+        joined = {name: torch.cat(parts) for name, parts in layers.items()}
+        features = torch.cat(final)
+        return features, [joined[name] for name in depths] or [features] * count
+
+    def _depths(self, count: int) -> list[str]:
+        """Names of ``count`` layers of the longest stack of modules that images pass through; none without a stack."""
+        fired: list[str] = []
+        stacks = [
+            (name, module)
+            for name, module in self._module.named_modules()
+            if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) > 1
+        ]
+        hooks = [
+            child.register_forward_hook(lambda *_, name=f"{stack}.{key}": fired.append(name))
+            for stack, module in stacks
+            for key, child in module.named_children()
+        ]
+        try:
+            blank = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device, dtype=self.dtype)
+            self._tower.image(blank)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        by_stack: dict[str, list[str]] = {}
+        for name in dict.fromkeys(fired):
+            by_stack.setdefault(name.rsplit(".", 1)[0], []).append(name)
+        if not by_stack:
+            return []
+        longest = max(by_stack.values(), key=len)
+        return [longest[i] for i in np.linspace(0, len(longest) - 1, count).round().astype(int)]
+
+    @torch.inference_mode()
     def encode_text(self, texts: list[str]) -> NDArray[np.float32] | None:
         """(K, D) float32 features of K texts, each of length 1; None without a text tower or with extra layers."""
         if self._tower.text is None or self._layers:

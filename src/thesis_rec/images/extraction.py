@@ -14,7 +14,14 @@ from thesis_rec.errors import Failure
 from thesis_rec.files import sha256_json
 from thesis_rec.images.loading import ImageLimits, open_split, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.tokens import Partitions, Shard, finished_shards, make_shards, shard_notes
+from thesis_rec.images.tokens import (
+    LANDMARKS_VERSION,
+    Partitions,
+    Shard,
+    finished_shards,
+    make_shards,
+    shard_notes,
+)
 from thesis_rec.progress import track
 
 if TYPE_CHECKING:
@@ -66,7 +73,7 @@ class TokenSettings:
         source = row.model_dump(include={"loader", "source", "image_column", "label_column", "splits", "config"})
         source |= row.model_dump(include={"revision", "label_map"})
         limits = {key: value for key, value in asdict(self.limits).items() if key not in ("size", "max_bytes")}
-        return sha256_json([made_by, limits, source, split, split_fingerprint(row, root)])
+        return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root)])
 
 
 Outcome = dict[str, Any]

@@ -2,7 +2,8 @@
 
 A shard is a dictionary of arrays: ``features`` (batches, classes, D) float16, L2-normalised; ``class_ids`` and
 ``class_names`` (classes,); ``n_images`` of the split; ``encoder_id``; ``settings_hash``; ``shard`` and ``n_shards``;
-``notes``, what was left out and why. Its key is ``<dataset>/<split>/<00000>``.
+``notes``, what was left out and why; in the first shard ``landmarks``, accuracies of linear probes on fixed views. Its
+key is ``<dataset>/<split>/<00000>``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from thesis_rec.encoders.libraries import TorchEncoder
 
 logger = logging.getLogger(__name__)
+
+#: Shards with other landmarks are made again.
+LANDMARKS_VERSION = 1
 
 Shard = dict[str, Any]
 Partitions = Mapping[str, Callable[[], Shard] | Shard]
@@ -175,7 +179,35 @@ def make_shards(
             "n_shards": np.int64(len(ranges)),
             "notes": np.array(_notes([*(images.warnings if number == 0 else ()), *failures]), dtype=np.str_),
         }
+        if number == 0:
+            shard["landmarks"] = measure_landmarks(encoder, images, sampler, fit=fit)
         yield shard_key(images.dataset_id, split, number), shard
+
+
+def measure_landmarks(
+    encoder: TorchEncoder, images: LabelledImages, sampler: ClassBalancedSampler, *, fit: str = "crop"
+) -> NDArray[np.float32]:
+    """Landmarks of a split, from its first class-balanced batches; images that can't be read are left out.
+
+    Returns:
+        (L,) in the order of :data:`thesis_rec.encoders.landmarks.LANDMARKS`.
+    """
+    from thesis_rec.encoders.landmarks import MAX_CLASSES, PER_CLASS, landmark_values
+    from thesis_rec.images.decoding import resize_image
+
+    classes = np.arange(sampler.n_classes)
+    if len(classes) > MAX_CLASSES:
+        classes = np.linspace(0, len(classes) - 1, MAX_CLASSES).round().astype(int)
+    # A class with fewer images repeats them; an image must not be both fitted to and tested on.
+    chosen = np.unique(np.concatenate([sampler.batch(number)[classes] for number in range(PER_CLASS)]))
+    pixels, labels = [], []
+    for index in chosen.tolist():
+        try:
+            pixels.append(resize_image(images.image(index), encoder.image_size, fit))
+        except ItemError:
+            continue
+        labels.append(int(images.labels[index]))
+    return landmark_values(encoder, np.stack(pixels), np.asarray(labels))
 
 
 def _notes(failures: Sequence[Failure]) -> list[str]:
@@ -261,7 +293,8 @@ def _base_tokens(partitions: Partitions, keys: list[str], dataset_id: str) -> tu
     features = np.concatenate([np.asarray(shard["features"], dtype=np.float32) for shard in shards])
     features /= np.linalg.norm(features, axis=-1, keepdims=True)  # float16 rounded it
     names = [str(name) for name in first["class_names"]]
-    tokens = TaskTokens(dataset_id, features, names, int(first["n_images"]), str(first["encoder_id"]))
+    landmarks = np.asarray(first["landmarks"], dtype=np.float32) if "landmarks" in first else None
+    tokens = TaskTokens(dataset_id, features, names, int(first["n_images"]), str(first["encoder_id"]), landmarks)
     return tokens, {int(class_id): place for place, class_id in enumerate(first["class_ids"])}
 
 
@@ -336,4 +369,5 @@ def tokens_of_images(
     features, failures = next(groups)
     if warnings is not None:
         warnings.extend(failures)
-    return TaskTokens(images.dataset_id, features, images.class_names, len(images), encoder.encoder_id)
+    landmarks = measure_landmarks(encoder, images, sampler, fit=fit)
+    return TaskTokens(images.dataset_id, features, images.class_names, len(images), encoder.encoder_id, landmarks)

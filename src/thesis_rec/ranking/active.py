@@ -105,6 +105,31 @@ def condition(
     return mean + gain * (value - float(direction @ mean)), covariance - np.outer(gain, projected)
 
 
+def condition_on(
+    mean: Floats, covariance: Floats, rows: NDArray[np.integer], values: Floats, noise_variance: float
+) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of a Gaussian after some of its components were observed, all at once.
+
+    Args:
+        mean: (M,) before.
+        covariance: (M, M) before.
+        rows: (O,) what was observed.
+        values: (O,) the observations.
+        noise_variance: Their variance.
+
+    Returns:
+        (M,) means, and (M,) variances of the noise-free values.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    across = covariance[:, rows]  # (M, O)
+    inner = covariance[np.ix_(rows, rows)] + noise_variance * np.eye(len(rows))
+    factor = cho_factor(inner)
+    found = mean + across @ cho_solve(factor, values - mean[rows])
+    variance = np.diagonal(covariance) - (across * cho_solve(factor, across.T).T).sum(1)
+    return found, np.maximum(variance, 0.0)
+
+
 class ActiveProbe:
     """Probing of the candidates for one dataset.
 

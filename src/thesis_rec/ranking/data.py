@@ -21,6 +21,8 @@ class ModelTable:
         families: M architecture families.
         n_parameters: (M,) number of weights.
         responses: (M, R) float32 responses on the reference bank of images, or None where none were measured.
+        reference: (M, Q) float32 linear-probe accuracy on each reference task, a part of the responses; NaN in the rows
+            of models that were not run on them, None where none was.
     """
 
     model_ids: list[str]
@@ -28,6 +30,7 @@ class ModelTable:
     families: list[str]
     n_parameters: NDArray[np.floating | np.integer]
     responses: Floats | None = None
+    reference: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.model_ids)
@@ -41,6 +44,7 @@ class ModelTable:
             [self.families[i] for i in index],
             self.n_parameters[index],
             None if self.responses is None else self.responses[index],
+            None if self.reference is None else self.reference[index],
         )
 
 
@@ -54,6 +58,8 @@ class TaskTokens:
         class_names: C names.
         n_images: Number of images the dataset has for training.
         encoder_id: Which encoder made the features; tokens of different encoders don't mix.
+        landmarks: (L,) accuracy of a linear probe on each of some fixed views of the images
+            (:data:`thesis_rec.encoders.landmarks.LANDMARKS`), above chance; None where they weren't measured.
     """
 
     dataset_id: str
@@ -61,6 +67,7 @@ class TaskTokens:
     class_names: list[str]
     n_images: int
     encoder_id: str = ""
+    landmarks: Floats | None = None
 
     def select_classes(self, classes: Sequence[int], dataset_id: str) -> TaskTokens:
         """The sub-task of some of the classes; its tokens are a selection of rows and cost nothing."""

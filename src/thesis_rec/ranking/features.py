@@ -29,6 +29,7 @@ class FeatureSettings:
         pooling: ``class_means`` (one token per class), ``all`` (one per image) or ``statistics`` (one per class with
             its spread and margin, and tokens that describe the dataset as a whole).
         max_tokens: Tokens of classes or images beyond this number are left out, evenly.
+        landmarks: Whether the prior is corrected by datasets' landmarks and models' reference probes.
     """
 
     embedding: Literal["weights", "responses", "both"] = "both"
@@ -36,6 +37,7 @@ class FeatureSettings:
     factors: int = 8
     pooling: Literal["class_means", "all", "statistics"] = "statistics"
     max_tokens: int = 64
+    landmarks: bool = True
 
 
 @dataclass(frozen=True)

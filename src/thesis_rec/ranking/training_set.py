@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,15 @@ from numpy.typing import NDArray
 
 from thesis_rec.ranking.data import ModelTable, TaskTokens
 from thesis_rec.ranking.features import FeatureSettings, ModelFeatures, TokenFeatures, performance_factors
+from thesis_rec.ranking.landmark_prior import (
+    SUBTASK_WEIGHT,
+    LandmarkPrior,
+    described,
+    descriptor,
+    error_covariance,
+    fit_dataset_side,
+    fit_model_side,
+)
 from thesis_rec.ranking.priors import StaticPrior, family_means, leave_related_out, standardise
 
 if TYPE_CHECKING:
@@ -25,11 +34,13 @@ class TaskSet:
         tasks: N tasks.
         parents: The base tasks that each is made of; its own id for a base task.
         value: (N, M) performance, NaN where it wasn't measured or may not be used.
+        families: N families of datasets; each its own where none are given.
     """
 
     tasks: list[TaskTokens]
     parents: list[tuple[str, ...]]
     value: NDArray[np.float64]
+    families: list[str] = field(default_factory=list)
 
     @property
     def measured(self) -> NDArray[np.bool_]:
@@ -43,7 +54,9 @@ class TaskSet:
 
     def select(self, rows: Sequence[int] | NDArray[np.integer]) -> TaskSet:
         """The tasks at ``rows``."""
-        return TaskSet([self.tasks[i] for i in rows], [self.parents[i] for i in rows], self.value[np.asarray(rows)])
+        families = [self.families[i] for i in rows] if self.families else []
+        parents = [self.parents[i] for i in rows]
+        return TaskSet([self.tasks[i] for i in rows], parents, self.value[np.asarray(rows, dtype=int)], families)
 
     def usable(self, least: int = 3) -> TaskSet:
         """The tasks on which at least ``least`` models were measured: fewer have no order to learn from."""
@@ -65,22 +78,71 @@ class Inputs:
     Attributes:
         models: Features of models.
         tokens: Features of tokens.
-        prior: Static prior.
+        prior: What is expected of a model on a dataset before a network is asked.
+        left_out: By base task of the training set, what the prior expects of it without its family: (K,) of the
+            prior's measured models.
+        one_out: The same with nothing but the task itself left out.
     """
 
     models: ModelFeatures
     tokens: TokenFeatures
-    prior: StaticPrior
+    prior: LandmarkPrior
+    left_out: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    one_out: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, known: ModelTable, training: TaskSet, settings: FeatureSettings) -> Inputs:
         """Fit to known models (the columns of ``training.value``) and training tasks."""
         standardised = standardise(training.value, training.measured)
         factors = performance_factors(standardised, training.measured, settings.factors)
-        prior = StaticPrior.fit(
-            standardised, training.measured, prior_weights(training), known.model_ids, known.families
-        )
-        return cls(ModelFeatures.fit(known, settings, factors), TokenFeatures.fit(training.tasks, settings), prior)
+        prior, left_out, one_out = fit_prior(known, training, standardised, landmarks=settings.landmarks)
+        models, tokens = ModelFeatures.fit(known, settings, factors), TokenFeatures.fit(training.tasks, settings)
+        return cls(models, tokens, prior, left_out, one_out)
+
+
+def fit_prior(
+    known: ModelTable, training: TaskSet, standardised: NDArray[np.float64], *, landmarks: bool = True
+) -> tuple[LandmarkPrior, dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """The prior, and by base task with landmarks what it expects of it without its family, and without itself.
+
+    Args:
+        known: K known models.
+        training: N training tasks; the static prior is of all base tasks, the regression of those with landmarks.
+        standardised: (N, K) performance in standard deviations within each task.
+        landmarks: Whether datasets' landmarks and models' reference probes are used; without them it is static.
+    """
+    static = StaticPrior.fit(standardised, training.measured, prior_weights(training), known.model_ids, known.families)
+    rows = [row for row in np.flatnonzero(training.is_base) if described(training.tasks[row])] if landmarks else []
+    if not rows:
+        return LandmarkPrior(static), {}, {}
+    families = [(training.families or [t.dataset_id for t in training.tasks])[row] for row in rows]
+    measured = training.measured[rows]
+    some = np.flatnonzero(measured.any(0))
+    table = known.select(some)
+    points = np.stack([descriptor(training.tasks[row]) for row in rows])
+    datasets, expected, without_itself = fit_dataset_side(
+        points, standardised[np.ix_(rows, some)], measured[:, some], families
+    )
+    models = None
+    if table.reference is not None:
+        filled = np.where(measured[:, some], standardised[np.ix_(rows, some)], expected)
+        models = fit_model_side(table.reference, filled, table.families)
+    ids = [training.tasks[row].dataset_id for row in rows]
+    left_out = dict(zip(ids, expected, strict=True))
+    made_of = [expected_of(parents, left_out) for parents in training.parents]
+    usable = np.array([row for row, value in enumerate(made_of) if value is not None])
+    truth = np.where(training.measured, standardised, np.nan)[np.ix_(usable, some)]
+    weight = np.where(training.is_base[usable], 1.0, SUBTASK_WEIGHT)
+    covariance = error_covariance(truth - np.stack([value for value in made_of if value is not None]), weight)
+    one_out = dict(zip(ids, without_itself, strict=True))
+    return LandmarkPrior(static, table.model_ids, datasets, models, covariance), left_out, one_out
+
+
+def expected_of(parents: Sequence[str], left_out: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    """(K,) what the prior expects of a task made of ``parents`` without their families; None if one isn't there."""
+    if any(parent not in left_out for parent in parents):
+        return None
+    return np.asarray(np.mean([left_out[parent] for parent in parents], axis=0))
 
 
 def prior_weights(training: TaskSet) -> NDArray[np.float64]:
@@ -104,19 +166,30 @@ def pad_tokens(parts: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32
 
 
 def training_table(inputs: Inputs, known: ModelTable, training: TaskSet) -> TensorTable:
-    """Training tasks as tensors; each task's prior leaves out all tasks that share a parent with it."""
+    """Training tasks as tensors; each task's prior leaves out all tasks that are related to it.
+
+    A base task with landmarks has what the regression expects of it without its family, a sub-task the mean of its
+    parents', any other task the mean over the tasks that share no parent with it.
+    """
     standardised = standardise(training.value, training.measured)
     prior = leave_related_out(standardised, training.measured, prior_weights(training), training.parents)
-    known_models = np.asarray(training.measured.any(axis=0))[None]
-    hidden = family_means(prior, known_models, known.families)
+    column = {model: i for i, model in enumerate(known.model_ids)}
+    measured = [column[model] for model in inputs.prior.measured]
+    for row, parents in enumerate(training.parents):
+        expected = expected_of(parents, inputs.left_out)
+        if expected is not None:
+            prior[row, measured] = expected
+    hidden = family_means(prior, np.asarray(training.measured.any(axis=0))[None], known.families)
+    _, derived = inputs.prior.weights(known, hidden=True)
+    if derived.any():
+        hidden[:, derived] = inputs.prior.carried_over(prior[:, measured], known, hidden=True)[:, derived]
     return _table(inputs, training, standardised, prior, hidden)
 
 
 def validation_table(inputs: Inputs, known: ModelTable, validation: TaskSet) -> TensorTable:
     """Validation tasks as tensors, with the priors that an unknown dataset has."""
-    shape = validation.value.shape
-    prior = np.broadcast_to(inputs.prior(known.model_ids, known.families), shape)
-    hidden = np.broadcast_to(inputs.prior.hidden(known.model_ids, known.families), shape)
+    prior = inputs.prior(known, validation.tasks)
+    hidden = inputs.prior(known, validation.tasks, hidden=True)
     return _table(inputs, validation, standardise(validation.value, validation.measured), prior, hidden)
 
 

@@ -94,6 +94,8 @@ def assemble(
     cells = table.pivot_table(index="dataset_id", columns="model_id", values="value", aggfunc="mean")
     cells = cells.reindex(columns=known.model_ids)
     parents = parents_of(dataset_manifest)
+    domain = dataset_manifest.get("domain", pd.Series("", index=dataset_manifest.index)).fillna("").astype(str)
+    domains = dict(zip(dataset_manifest["dataset_id"].astype(str), domain, strict=True))
     measured = [str(dataset) for dataset in cells.index]
     without = [dataset for dataset in measured if dataset not in tokens and split.datasets.get(dataset) != "test"]
     if without:
@@ -102,7 +104,8 @@ def assemble(
     def tasks(ids: list[str]) -> TaskSet:
         value = cells.reindex(ids).to_numpy(dtype=np.float64)
         groups = [parents.get(i, (i,)) for i in ids]
-        return TaskSet([tokens[i] for i in ids], groups, value.reshape(len(ids), len(known)))
+        families = [domains.get(i) or i for i in ids]
+        return TaskSet([tokens[i] for i in ids], groups, value.reshape(len(ids), len(known)), families)
 
     usable = [dataset for dataset in measured if dataset in tokens]
     training_ids = split.with_role(usable, "train")

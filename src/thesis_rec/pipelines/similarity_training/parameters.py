@@ -30,6 +30,7 @@ class FeatureParameters(_Strict):
     factors: int = Field(default=8, ge=0)
     pooling: Literal["class_means", "all", "statistics"] = "statistics"
     max_tokens: int = Field(default=64, ge=1)
+    landmarks: bool = True
 
 
 class NetworkParameters(_Strict):

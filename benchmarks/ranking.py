@@ -1,0 +1,273 @@
+"""The ranker against all baselines, in four quadrants, on the embedded zoo.
+
+    python benchmarks/ranking.py            # one seed of every method, under 15 minutes on two cores
+    python benchmarks/ranking.py --full     # three seeds and the ablation; writes docs/results/ranking.json
+
+Everything is trained here, from committed embeddings, responses, tokens and measured truth; no committed prediction is
+read. Prints a table, one JSON line per quadrant and method, and a last JSON line with the claims.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import logging
+import platform
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+STARTER = PROJECT / "data" / "01_raw" / "starter"
+SHOWN = ("weighted_tau", "kendall_tau", "pearson", "regret@1", "regret@5", "recall@5")
+
+
+@dataclass(frozen=True)
+class World:
+    """The embedded zoo as tables."""
+
+    models: Any
+    tokens: dict[str, Any]
+    performance: pd.DataFrame
+    records: pd.DataFrame
+    splits: pd.DataFrame
+    datasets: pd.DataFrame
+    transferability: pd.DataFrame
+
+
+def read_world(root: Path, seed: int) -> World:
+    """Read the zoo's tables and its stored embeddings and tokens, and divide them."""
+    from thesis_rec.bundle import read_bundle
+    from thesis_rec.images.manifest import read_dataset_manifest
+    from thesis_rec.ranking.quadrants import SplitSettings, assign_splits
+    from thesis_rec.ranking.records import clean_performance
+
+    stored = read_bundle(root / "bundle")
+    manifest = pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False)
+    datasets = pd.read_csv(root / "dataset_manifest.csv", dtype=str, keep_default_na=False)
+    records = pd.read_parquet(root / "performance_records.parquet")
+    records = records[records["protocol"] == "linear_probe"]
+    performance = clean_performance([records])
+    sides = json.loads((root / "sides.json").read_text(encoding="utf-8"))
+    families = dict(zip(manifest["model_id"], manifest["family"], strict=True))
+    splits = assign_splits(performance, families, datasets, sides, SplitSettings(seed=seed))
+    tokens = with_subtasks(stored.tokens, read_dataset_manifest(datasets)[0])
+    scores = pd.read_parquet(root / "transferability_scores.parquet")
+    return World(stored.model_table(manifest), tokens, performance, records, splits, datasets, scores)
+
+
+def with_subtasks(tokens: Mapping[str, Any], rows: list[Any]) -> dict[str, Any]:
+    """Tokens of the stored datasets and of the sub-tasks that are made of their classes."""
+    from thesis_rec.ranking.data import TaskTokens
+
+    found = dict(tokens)
+    for row in rows:
+        if row.is_subtask and all(parent in tokens for parent, _ in row.class_subset):
+            parts = [tokens[parent].select_classes([index], row.dataset_id) for parent, index in row.class_subset]
+            found[row.dataset_id] = TaskTokens.mixture(parts, row.dataset_id)
+    return found
+
+
+def parameters() -> dict[str, Any]:
+    """What ``conf/base`` says about training, without the paths."""
+    text = (PROJECT / "conf" / "base" / "parameters" / "similarity_training.yml").read_text(encoding="utf-8")
+    chosen: dict[str, Any] = yaml.safe_load(text)["similarity_training"]
+    return chosen
+
+
+def train(world: World, members: int, seed: int, *, features: dict[str, Any] | None = None, **options: Any) -> Any:
+    """Train both networks as ``kedro run`` does."""
+    from thesis_rec.pipelines.similarity_training.parameters import CrossAttentionPlan, TransformerPlan
+    from thesis_rec.ranking.features import FeatureSettings
+    from thesis_rec.training import similarity
+
+    chosen = parameters()
+    material = similarity.assemble(
+        world.models,
+        world.tokens,
+        world.performance,
+        world.splits,
+        world.datasets,
+        max_tasks=options.get("max_tasks", chosen["max_tasks"]),
+        seed=seed,
+    )
+    plans = {}
+    for name, kind in (("similarity_transformer", TransformerPlan), ("cross_attention", CrossAttentionPlan)):
+        plan = kind(**chosen[name])
+        if name in options.get("networks", (name,)):
+            plans[name] = similarity.RankerPlan(plan.network.model_dump(), plan.training, plan.fit, members)
+    settings = FeatureSettings(**(chosen["features"] | (features or {})))
+    with tempfile.TemporaryDirectory() as folder:
+        recommender, _, choice = similarity.train_recommender(material, settings, plans, Path(folder), seed=seed)
+    return recommender, choice
+
+
+def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False) -> Any:
+    """Every method on the same cells."""
+    from thesis_rec.ranking import evaluation
+    from thesis_rec.ranking.baselines import BASELINES
+    from thesis_rec.ranking.probing import ProbingSettings
+    from thesis_rec.truth.noise import noise_ceiling
+
+    text = (PROJECT / "conf" / "base" / "parameters" / "evaluation.yml").read_text(encoding="utf-8")
+    chosen = yaml.safe_load(text)["evaluation"]
+    study = evaluation.assemble_study(
+        world.performance, world.splits, world.models, world.tokens, world.datasets, seed=seed
+    )
+    settings = evaluation.EvaluationSettings(
+        baselines=("static_mean_z",) if quick else BASELINES,
+        transferability=("logme",) if quick else tuple(chosen["transferability"]),
+        bootstrap=200 if quick else chosen["bootstrap"],
+        probing=ProbingSettings(**({"repeats": 1, "counts": (3,)} if quick else {})),
+    )
+    ceiling = {"linear_probe": noise_ceiling(world.records, "linear_probe", seed=seed)}
+    return evaluation.evaluate(study, recommender, world.transferability, settings, ceiling=ceiling)
+
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "without landmarks and reference probes": {"features": {"landmarks": False}},
+    "without sub-tasks": {"base_tasks": True},
+    "without responses": {"features": {"embedding": "weights"}},
+    "without the weights' embedding": {"features": {"embedding": "responses"}},
+    "class means alone as tokens": {"features": {"pooling": "class_means"}},
+    "without latent factors": {"features": {"factors": 0}},
+}
+
+
+def ablate(world: World, seed: int) -> list[dict[str, Any]]:
+    """Weighted tau of the recommender with one part taken away, by quadrant; one seed."""
+    rows = []
+    for name, change in {"complete": {}, **ABLATIONS}.items():
+        options = {key: value for key, value in change.items() if key != "base_tasks"}
+        if change.get("base_tasks"):
+            options["max_tasks"] = int((world.datasets["parent"] == "").sum())
+        found = evaluate(world, train(world, 1, seed, **options)[0], seed, quick=True)
+        quadrants = found.metrics["quadrants"]
+        row = {q: quadrants[q]["recommender"]["weighted_tau"]["mean"] for q in quadrants}
+        rows.append({"variant": name, **row})
+        print(f"  {name:42s} " + "  ".join(f"{q} {row[q]:.3f}" for q in row), flush=True)
+    return rows
+
+
+def claims(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked of a ranker, and whether it holds."""
+    quadrants, probing = metrics["quadrants"], metrics["probing"]
+    found: dict[str, Any] = {}
+    for quadrant in ("Q1", "Q2", "Q3", "Q4"):
+        difference = metrics["paired"][quadrant]["weighted_tau"]
+        found[f"{quadrant} against {difference['baseline']}"] = {
+            key: round(difference[key], 4) for key in ("mean", "low", "high")
+        } | {"holds": bool(difference["low"] > 0)}
+    for rival in ("ridge", "kernel_ridge", "boosted_trees"):
+        for quadrant, every in metrics["paired_all"].items():
+            if rival in every:
+                difference = every[rival]["weighted_tau"]
+                found[f"{quadrant} against {rival}"] = {
+                    key: round(difference[key], 4) for key in ("mean", "low", "high")
+                } | {"holds": bool(difference["high"] >= 0)}
+    q3 = {name: quadrants["Q3"][name]["weighted_tau"]["mean"] for name in quadrants["Q3"]}
+    static = max(value for name, value in q3.items() if name.startswith("static_"))
+    share = (q3["recommender"] - static) / (q3["logme"] - static)
+    found["Q3: share of the way from the best static prior to LogME"] = {
+        "mean": round(share, 3), "holds": bool(share >= 0.5)
+    }  # fmt: skip
+    frontier = probing["frontier"]
+    for label, factor in (("0.05", 1.0), ("0.1", 0.5)):
+        number = str(probing["shares"][label])
+        active, prior = frontier["active"][number], frontier["prior_top"][number]
+        logme = frontier["cheap_score_all"][number]
+        found[f"regret@1 after probing {number} candidates"] = {
+            "active": round(active["regret@1"]["mean"], 4),
+            "prior_top": round(prior["regret@1"]["mean"], 4),
+            "logme_on_all": round(logme["regret@1"]["mean"], 4),
+            "holds": bool(
+                active["regret@1"]["mean"] <= factor * logme["regret@1"]["mean"]
+                and active["regret@1"]["mean"] < prior["regret@1"]["mean"]
+            ),
+        }
+        if label == "0.1":
+            found[f"weighted tau after probing {number} candidates"] = {
+                "active": round(active["weighted_tau"]["mean"], 4),
+                "logme_on_all": round(logme["weighted_tau"]["mean"], 4),
+                "holds": bool(active["weighted_tau"]["mean"] >= logme["weighted_tau"]["mean"]),
+            }
+    ours, static_ = metrics["calibration"]["Q3"]["recommender"], metrics["calibration"]["Q3"]["static_mean_accuracy"]
+    found["coverage of 90 % intervals on unknown datasets"] = {
+        "mean": round(ours["coverage"]["mean"], 3), "holds": bool(0.85 <= ours["coverage"]["mean"] <= 0.95)
+    }  # fmt: skip
+    found["interval score against the static prior's"] = {
+        "recommender": round(ours["interval_score"]["mean"], 4),
+        "static": round(static_["interval_score"]["mean"], 4),
+        "holds": bool(ours["interval_score"]["mean"] < static_["interval_score"]["mean"]),
+    }
+    return found
+
+
+def show(metrics: Mapping[str, Any]) -> None:
+    """Print the quadrants for people, and a JSON line for each method."""
+    for quadrant, methods in metrics["quadrants"].items():
+        print(f"\n{quadrant:26} " + " ".join(f"{name:>22}" for name in SHOWN))
+        for name in sorted(methods, key=lambda m: -(methods[m]["weighted_tau"]["mean"] or -9)):
+            cells = []
+            for metric in SHOWN:
+                entry = methods[name][metric]
+                cells.append("-" if entry["mean"] is None else
+                             f"{entry['mean']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]")  # fmt: skip
+            print(f"{name:26} " + " ".join(f"{cell:>22}" for cell in cells))
+    print(f"noise ceiling {metrics['noise_ceiling']}")
+    for quadrant, methods in metrics["quadrants"].items():
+        for name, entry in methods.items():
+            figures = {metric: entry[metric]["mean"] for metric in SHOWN}
+            print(json.dumps({"quadrant": quadrant, "method": name, "n": entry["weighted_tau"]["n"], **figures}))
+
+
+def main() -> None:
+    """Train, evaluate, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=STARTER, help="folder of the zoo")
+    parser.add_argument("--seed", type=int, default=0, help="seed of splits and training")
+    parser.add_argument("--full", action="store_true", help="three seeds and the ablation; writes --output")
+    parser.add_argument("--output", type=Path, default=PROJECT / "docs" / "results" / "ranking.json")
+    parser.add_argument("--no-ablation", action="store_true", help="leave the ablation out of --full")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    started = time.perf_counter()
+    world = read_world(arguments.root, arguments.seed)
+    recommender, choice = train(world, 3 if arguments.full else 1, arguments.seed)
+    found = evaluate(world, recommender, arguments.seed)
+    metrics = found.metrics
+    show(metrics)
+    print(choice.to_string(index=False))
+    held = claims(metrics)
+    for name, claim in held.items():
+        print(f"{'yes' if claim['holds'] else 'NO ':4} {name}: { {k: v for k, v in claim.items() if k != 'holds'} }")
+    summary = {"seed": arguments.seed, "seconds": round(time.perf_counter() - started, 1), "claims": held}
+    if arguments.full:
+        metrics = dict(metrics)
+        if not arguments.no_ablation:
+            metrics["ablation"] = ablate(replace(world), arguments.seed)
+        section = {
+            "title": "The embedded zoo: four quadrants",
+            "order": 1,
+            "command": "python benchmarks/ranking.py --full",
+            "device": f"{platform.machine()}, {np.__name__} on {platform.system()}",
+            "date": datetime.date.today().isoformat(),
+            "kind": "evaluation",
+            "text": "",
+            "data": metrics | {"claims": held},
+        }
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(section, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()

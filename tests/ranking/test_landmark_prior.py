@@ -1,0 +1,168 @@
+"""The prior in closed form: against scikit-learn, against leaving out by hand, and where it should help."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import weightedtau
+from sklearn.kernel_ridge import KernelRidge
+
+from tests.ranking.world import make_world
+from thesis_rec.ranking.landmark_prior import (
+    Kernel,
+    LandmarkPrior,
+    error_covariance,
+    fit_dataset_side,
+    leave_groups_out,
+)
+from thesis_rec.ranking.priors import standardise
+from thesis_rec.ranking.quadrants import Split, assign_splits
+from thesis_rec.ranking.records import clean_performance
+from thesis_rec.ranking.training_set import fit_prior
+from thesis_rec.training.similarity import assemble
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world(n_families=6, per_family=6, n_domains=12, per_domain=4, unknown_domains=2, landmarks=True)
+
+
+@pytest.fixture(scope="module")
+def material(world):
+    cells = clean_performance([world.records])
+    families = dict(zip(world.models.model_ids, world.models.families, strict=True))
+    splits = assign_splits(cells, families, world.dataset_manifest, world.sides)
+    return assemble(world.models, world.tokens, cells, splits, world.dataset_manifest), splits, cells
+
+
+@pytest.fixture(scope="module")
+def fitted(material):
+    known, training = material[0].known, material[0].training
+    return fit_prior(known, training, standardise(training.value, training.measured))
+
+
+def truth_of(cells, world, dataset):
+    table = cells.pivot_table(index="dataset_id", columns="model_id", values="value")
+    return table.loc[dataset, world.models.model_ids].to_numpy()
+
+
+def test_the_kernel_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    rows, other = rng.normal(size=(20, 5)) * [1, 2, 3, 4, 5] + 7, rng.normal(size=(4, 5))
+    kernel = Kernel.fit(rows, 2.0)
+    target = rng.normal(size=(20, 3))
+    ours = kernel(other) @ np.linalg.solve(kernel.gram + 0.3 * np.eye(20), target)
+    standard = (rows - rows.mean(0)) / rows.std(0)
+    reference = KernelRidge(alpha=0.3, kernel="rbf", gamma=1 / kernel.width).fit(standard, target)
+    np.testing.assert_allclose(ours, reference.predict((other - rows.mean(0)) / rows.std(0)), atol=1e-8)
+    np.testing.assert_allclose(kernel(rows), kernel.gram, atol=1e-12)
+
+
+def test_leaving_groups_out_is_fitting_without_them():
+    rng = np.random.default_rng(1)
+    points, target = rng.normal(size=(12, 3)), rng.normal(size=(12, 2))
+    groups = np.repeat(list("abc"), 4)
+    gram = Kernel.fit(points).gram
+    found = leave_groups_out(gram, target, groups, 0.2, centre=True)
+    rest = groups != "b"
+    mean = target[rest].mean(0)
+    by_hand = mean + gram[np.ix_(~rest, rest)] @ np.linalg.solve(
+        gram[np.ix_(rest, rest)] + 0.2 * np.eye(8), target[rest] - mean
+    )
+    np.testing.assert_allclose(found[~rest], by_hand)
+
+
+def test_what_is_left_out_has_no_influence(world):
+    rng = np.random.default_rng(2)
+    points, values = rng.normal(size=(24, 4)), rng.normal(size=(24, 5))
+    families = [f"f{i // 4}" for i in range(24)]
+    measured = np.ones((24, 5), bool)
+    _, left_out, one_out = fit_dataset_side(points, values, measured, families)
+    changed = values.copy()
+    changed[:4] += 100.0
+    _, again, _ = fit_dataset_side(points, changed, measured, families)
+    # The choice of width and penalty may differ, so that only a regression that is switched off is the same to the bit.
+    assert np.abs(again[:4] - left_out[:4]).max() < 5
+    assert np.abs(again[4:] - left_out[4:]).max() > 1
+    assert one_out.shape == left_out.shape
+
+
+def test_noise_is_left_to_the_mean():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(40, 6))
+    side, left_out, _ = fit_dataset_side(
+        rng.normal(size=(40, 4)), values, np.ones((40, 6), bool), [f"f{i % 8}" for i in range(40)]
+    )
+    # Nothing carries over: at most a heavily shrunk regression is kept.
+    assert side is None or np.abs(left_out).mean() < 0.35
+
+
+def test_it_beats_the_static_prior_on_unknown_datasets_and_models(world, material, fitted):
+    prior, _, _ = fitted
+    _, splits, cells = material
+    split = Split.of(splits)
+    known = split.known_models(world.models.model_ids)
+    gains = {True: [], False: []}
+    for dataset in split.with_role(world.tokens, "test"):
+        if not dataset.startswith("domain"):
+            continue
+        truth = truth_of(cells, world, dataset)
+        ours = prior(world.models, [world.tokens[dataset]])[0]
+        static = prior.static(world.models.model_ids, world.models.families)
+        for side in (True, False):
+            rows = known == side
+            spread = static[rows].std() > 0
+            before = weightedtau(truth[rows], static[rows]).statistic if spread else 0.0
+            gains[side].append(weightedtau(truth[rows], ours[rows]).statistic - before)
+    assert np.mean(gains[True]) > 0.1
+    assert np.mean(gains[False]) > 0.15
+
+
+def test_known_models_hidden_are_predicted_without_their_family(world, material, fitted):
+    prior = fitted[0]
+    known = material[0].known
+    weights, has = prior.weights(known, hidden=True)
+    families = np.asarray(known.families)
+    assert has.all()
+    assert np.abs(weights[families[:, None] == families[None, :]]).max() == 0.0
+    task = [next(iter(world.tokens.values()))]
+    assert not np.allclose(prior(known, task), prior(known, task, hidden=True))
+
+
+def test_without_landmarks_and_probes_it_is_static(world, fitted):
+    prior = fitted[0]
+    bare = [replace(task, landmarks=None) for task in list(world.tokens.values())[:3]]
+    known = [m for m in world.models.model_ids if m in prior.measured]
+    rows = [world.models.model_ids.index(m) for m in known]
+    found = prior(replace(world.models, reference=None), bare)
+    np.testing.assert_allclose(found, np.tile(prior.static(world.models.model_ids, world.models.families), (3, 1)))
+    np.testing.assert_allclose(found[0, rows], [prior.static.models[m] for m in known])
+
+
+def test_state_gives_the_same_prior_back(world, fitted):
+    again = LandmarkPrior.from_state(fitted[0].state())
+    tasks = list(world.tokens.values())[:4]
+    np.testing.assert_allclose(again(world.models, tasks), fitted[0](world.models, tasks), atol=1e-3)
+    np.testing.assert_allclose(again.errors(world.models), fitted[0].errors(world.models), atol=1e-3)
+
+
+def test_errors_are_a_covariance_and_larger_for_models_never_measured(world, fitted):
+    prior = fitted[0]
+    errors = prior.errors(world.models)
+    assert np.linalg.eigvalsh((errors + errors.T) / 2).min() > -1e-6
+    known = np.array([model in prior.measured for model in world.models.model_ids])
+    assert np.diagonal(errors)[~known].mean() > np.diagonal(errors)[known].mean()
+    np.testing.assert_allclose(errors[np.ix_(known, known)], prior.covariance, atol=1e-9)
+
+
+def test_error_covariance_recovers_what_was_drawn():
+    rng = np.random.default_rng(4)
+    factor = rng.normal(size=(6, 6))
+    wanted = factor @ factor.T / 6
+    errors = rng.multivariate_normal(np.zeros(6), wanted, size=4000)
+    errors[rng.random(errors.shape) < 0.1] = np.nan
+    found = error_covariance(errors, np.ones(4000))
+    variance = np.trace(wanted) / 6
+    common = np.clip((wanted.sum() - np.trace(wanted)) / 30 / variance, 0, 0.9)
+    target = variance * ((1 - common) * np.eye(6) + common)
+    np.testing.assert_allclose(found, 0.6 * wanted + 0.4 * target, atol=0.12)
