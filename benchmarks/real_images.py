@@ -31,6 +31,7 @@ import pandas as pd
 from PIL import Image
 
 from thesis_rec.bundle import PERFORMANCE
+from thesis_rec.commands.artefacts import load_context
 from thesis_rec.hardware.evaluation import performance_matrix, static_prior
 from thesis_rec.ranking.bootstrap import cluster_bootstrap, paired_difference
 
@@ -77,11 +78,11 @@ def ask(folder: Path) -> dict[str, Any]:
 
 def measure_truth(images: Path) -> pd.DataFrame:
     """Linear probes of every model on every dataset of the folder, resumable: the pipeline ``ground_truth``."""
-    environment = os.environ | {"THESIS_REC_REAL_DATA": str(images.resolve().parent), "KEDRO_ENV": "real"}
-    subprocess.run(
-        [sys.executable, "-m", "kedro", "run", "--pipelines=ground_truth"], cwd=PROJECT, env=environment, check=True
-    )
-    return pd.read_parquet(PROJECT / "data" / "03_primary" / "measured_performance.parquet")
+    os.environ["THESIS_REC_REAL_DATA"] = str(images.resolve().parent)
+    command = [sys.executable, "-m", "kedro", "run", "--env=real", "--pipelines=ground_truth"]
+    subprocess.run(command, cwd=PROJECT, check=True)
+    table: pd.DataFrame = load_context(PROJECT, "real").catalog.load("measured_performance")
+    return table
 
 
 def regrets(order: list[str], truth: pd.Series) -> dict[str, float]:
@@ -117,14 +118,21 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
+def held_out() -> set[str]:
+    """Datasets that no decision about the ranker was made on, as far as the project names them."""
+    path = PROJECT / "data/01_raw/real/held_out_datasets.csv"
+    if not path.is_file():
+        return set()
+    return {str(name).removeprefix("real_") for name in pd.read_csv(path)["dataset_id"]}
+
+
 def report(rows: pd.DataFrame) -> None:
     """Print one line per dataset and the means."""
-    print(
-        f"{'dataset':26} {'status':>6} {'s':>6} {'cpu s':>6} {'r@1':>7} {'r@5':>7} {'prior@1':>8} {'prior@5':>8}  first"
-    )
+    header = " ".join(f"{name:>8}" for name in ("r@1", "r@5", "prior@1", "prior@5"))
+    print(f"{'dataset':26} {'status':>6} {'s':>6} {'cpu s':>6} {header}  first")
     for row in rows.to_dict("records"):
         numbers = [row.get(key, np.nan) for key in ("regret@1", "regret@5", "prior_regret@1", "prior_regret@5")]
-        told = " ".join(f"{'–':>7}" if np.isnan(value) else f"{value:7.4f}" for value in numbers)
+        told = " ".join(f"{'–':>8}" if np.isnan(value) else f"{value:8.4f}" for value in numbers)
         print(
             f"{row['dataset']:26} {row['status']:6d} {row['seconds']:6.1f} {row['cpu_seconds']:6.1f} {told}  "
             f"{row['first']}{row['error']}"
@@ -177,7 +185,8 @@ def main() -> None:
         "longest_seconds": float(table["seconds"].max()),
         "rows": json.loads(table.to_json(orient="records")),
     }
-    for label, part in (("all", judged), ("five", judged[judged["dataset"].isin(FIVE)])):
+    for label, names in (("all", set(judged["dataset"])), ("five", set(FIVE)), ("held_out", held_out())):
+        part = judged[judged["dataset"].isin(names)]
         if part.empty:
             continue
         result[label] = summary(part)

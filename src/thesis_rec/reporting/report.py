@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from plotly.graph_objects import Figure
 
-    from thesis_rec.recommend import Recommendation
+    from thesis_rec.recommendation.answer import Recommendation
 
 #: Models in the figure of intervals: more can't be told apart.
-RANKED = 25
+RANKED = 20
 
 BLUE, ORANGE, GREY, GREEN = "#2563eb", "#ea580c", "#94a3b8", "#15803d"
 
@@ -46,6 +46,7 @@ def render_report(found: Recommendation) -> str:
     return template.render(
         found=found,
         rows=found.top.to_dict("records"),
+        probed=bool(found.top["probed_value"].notna().any()),
         excluded=_excluded(found.excluded),
         nearest=found.nearest.to_dict("records"),
         figures=figures,
@@ -88,11 +89,12 @@ def pareto_figure(found: Recommendation) -> Figure:
         line = {"color": ORANGE, "dash": "dash"}
         figure.add_shape(type="line", x0=limit, x1=limit, y0=0, y1=1, yref="paper", line=line)
         # Unlike shapes, annotations of a logarithmic axis are placed by the logarithm.
-        place = {"x": float(np.log10(limit)), "y": 1, "yref": "paper", "xanchor": "left", "yanchor": "top"}
+        place = {"x": float(np.log10(limit)), "y": 1, "yref": "paper", "xanchor": "right", "yanchor": "top"}
         figure.add_annotation(text="limit", showarrow=False, font={"color": ORANGE}, **place)
     figure.update_xaxes(title="latency, ms per call (log)", type="log")
     figure.update_yaxes(title="predicted accuracy")
-    return _styled(figure, 420)
+    # As high as the figure beside it.
+    return _styled(figure, max(420, _ranking_height(found)))
 
 
 def ranking_figure(found: Recommendation) -> Figure:
@@ -129,7 +131,12 @@ def ranking_figure(found: Recommendation) -> Figure:
         )
     figure.update_xaxes(title="accuracy")
     figure.update_yaxes(tickfont={"size": 10}, automargin=True)
-    return _styled(figure, 140 + 20 * len(rows))
+    return _styled(figure, _ranking_height(found))
+
+
+def _ranking_height(found: Recommendation) -> int:
+    """Pixels of the figure of intervals: each model has a line."""
+    return 140 + 20 * min(len(found.table), RANKED)
 
 
 def map_figure(found: Recommendation) -> Figure:
