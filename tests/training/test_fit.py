@@ -129,6 +129,15 @@ class TestARun:
             train(tmp_path, accelerator="cuda")
 
 
+def test_half_precision_learns_too_and_keeps_single_precision_weights(tmp_path):
+    half, single = train(tmp_path / "a", precision="bf16-mixed"), train(tmp_path / "b")
+    values = [row["val_loss"] for row in half.history]
+    assert min(values) < 0.8 * values[0]
+    assert {tensor.dtype for tensor in half.state.values()} == {torch.float32}
+    assert losses(half) != losses(single)
+    assert min(values) == pytest.approx(min(row["val_loss"] for row in single.history), rel=0.1)
+
+
 class Killed(Exception):
     pass
 
