@@ -14,6 +14,7 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,13 @@ def scores_of(bundle, manifest: pd.DataFrame, records: pd.DataFrame, sides: dict
         "recommender": np.stack([np.asarray(one.score, dtype=float) for one in predicted]),
         "static_prior": np.tile(prior, (len(unknown), 1)),
     }
+
+
+def without_nan(content: Any) -> Any:
+    """The same report with null for what is undefined, as JSON has it."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    return None if isinstance(content, float) and np.isnan(content) else content
 
 
 def main() -> None:
@@ -86,11 +94,14 @@ def main() -> None:
                     f"{found.regret:9.4f} {found.regret_first:9.4f} {found.empty:5d}"
                 )
         for quantile, budget in zip(BUDGETS, budgets, strict=True):
-            one = judge_choices(claims["predicted_safe"], measured, judged["recommender"], truth, [float(budget)])
-            part[f"at_{quantile}"] = {"budget_ms": float(budget), **asdict(one)}
-            told = f"broken {one.violations:.3f}, regret@1 {one.regret_first:.4f}"
-            print(f"  budget {budget:8.3f} ms ({quantile:.0%}): {told}")
-    print(json.dumps(report))
+            told = []
+            at = part[f"at_{quantile}"] = {"budget_ms": float(budget)}
+            for ranker in ("recommender", "static_prior"):
+                one = judge_choices(claims["predicted_safe"], measured, judged[ranker], truth, [float(budget)])
+                at[ranker] = asdict(one)
+                told.append(f"{ranker} broken {one.violations:.3f}, regret@1 {one.regret_first:.4f}, none {one.empty}")
+            print(f"  budget {budget:8.3f} ms ({quantile:.0%}): {'; '.join(told)}")
+    print(json.dumps(without_nan(report), allow_nan=False))
 
 
 if __name__ == "__main__":
