@@ -55,6 +55,19 @@ def test_every_catalog_entry_is_described_and_validated(name, entry):
     assert callable(getattr(import_module(module), function))
 
 
+@pytest.mark.parametrize("name", [*FIVE, *AROUND, "full"])
+def test_data_never_walks_backwards(name):
+    layers = {entry: content["metadata"]["kedro-viz"]["layer"] for entry, content in catalog_entries()}
+    backwards = [
+        (before, node.name, after)
+        for node in pipelines()[name].nodes
+        for before in node.inputs
+        for after in node.outputs
+        if before in layers and after in layers and layers[before] > layers[after]
+    ]
+    assert backwards == []
+
+
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_environment_resolves(environment):
     config = loader(environment)
