@@ -1,7 +1,7 @@
 """The ranker against all baselines, in four quadrants, on the embedded zoo.
 
     python benchmarks/ranking.py            # one seed of every method, under 15 minutes on two cores
-    python benchmarks/ranking.py --full     # three seeds and the ablation; writes docs/results/ranking.json
+    python benchmarks/ranking.py --full     # three seeds and the ablation; writes docs/results/ranking*.json
 
 Everything is trained here, from committed embeddings, responses, tokens and measured truth; no committed prediction is
 read. Prints a table, one JSON line per quadrant and method, and a last JSON line with the claims.
@@ -17,16 +17,17 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+import torch
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 STARTER = PROJECT / "data" / "01_raw" / "starter"
+SHIPPED = PROJECT / "data" / "01_raw" / "real"
 SHOWN = ("weighted_tau", "kendall_tau", "pearson", "regret@1", "regret@5", "recall@5")
 
 
@@ -52,15 +53,21 @@ def read_world(root: Path, seed: int) -> World:
 
     stored = read_bundle(root / "bundle")
     manifest = pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False)
-    datasets = pd.read_csv(root / "dataset_manifest.csv", dtype=str, keep_default_na=False)
-    records = pd.read_parquet(root / "performance_records.parquet")
+    # The bundle also has tokens of real datasets whose figures may be shipped.
+    folders = [root, SHIPPED]
+    datasets = pd.concat(
+        [pd.read_csv(folder / "dataset_manifest.csv", dtype=str, keep_default_na=False) for folder in folders],
+        ignore_index=True,
+    ).fillna("")
+    records = pd.concat([pd.read_parquet(folder / "performance_records.parquet") for folder in folders])
+    records = records[records["model_id"].isin(manifest["model_id"])]
     records = records[records["protocol"] == "linear_probe"]
     performance = clean_performance([records])
     sides = json.loads((root / "sides.json").read_text(encoding="utf-8"))
     families = dict(zip(manifest["model_id"], manifest["family"], strict=True))
     splits = assign_splits(performance, families, datasets, sides, SplitSettings(seed=seed))
     tokens = with_subtasks(stored.tokens, read_dataset_manifest(datasets)[0])
-    scores = pd.read_parquet(root / "transferability_scores.parquet")
+    scores = pd.concat([pd.read_parquet(folder / "transferability_scores.parquet") for folder in folders])
     return World(stored.model_table(manifest), tokens, performance, records, splits, datasets, scores)
 
 
@@ -131,6 +138,12 @@ def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False) 
     ceiling = {"linear_probe": noise_ceiling(world.records, "linear_probe", seed=seed)}
     return evaluation.evaluate(study, recommender, world.transferability, settings, ceiling=ceiling)
 
+
+TEXT = """\
+Every method is trained on the cells of known models and training datasets, and all are judged on the same cells.
+`recommender` is the network chosen on validation datasets (or the mean of both); where cells of a dataset were measured
+(Q1, Q2), it is given them. `similarity_transformer` and `cross_attention` are the networks alone, which don't read a
+dataset's own cells. Three seeds each."""
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "without landmarks and reference probes": {"features": {"landmarks": False}},
@@ -229,13 +242,42 @@ def show(metrics: Mapping[str, Any]) -> None:
             print(json.dumps({"quadrant": quadrant, "method": name, "n": entry["weighted_tau"]["n"], **figures}))
 
 
+def write_results(
+    folder: Path, metrics: Mapping[str, Any], held: Mapping[str, Mapping[str, Any]], ablation: list[dict[str, Any]]
+) -> None:
+    """Sections of the results page: the figures, what is asked of a ranker, and what each part adds."""
+    from thesis_rec.reporting.results_page import write_section
+
+    common = {
+        "command": "python benchmarks/ranking.py --full",
+        "device": f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
+        "date": datetime.date.today().isoformat(),
+    }
+    title = "The embedded zoo: four quadrants"
+    write_section(folder / "ranking.json", metrics, title=title, kind="evaluation", order=1, text=TEXT, **common)
+    rows = [
+        [name, ", ".join(f"{key} {value}" for key, value in claim.items() if key != "holds"), str(claim["holds"])]
+        for name, claim in held.items()
+    ]
+    table = {"columns": ["claim", "measured", "holds"], "rows": rows}
+    text = "Differences are paired over datasets, in weighted tau, with 95 % bootstrap intervals."
+    title = "What is asked of the recommender"
+    write_section(folder / "ranking_claims.json", table, title=title, kind="table", order=2, text=text, **common)
+    if ablation:
+        columns = list(ablation[0])
+        rows = [[row[c] if isinstance(row[c], str) else f"{row[c]:.3f}" for c in columns] for row in ablation]
+        title, text = "What each part adds", "Weighted tau of the recommender with one part taken away, one seed."
+        table = {"columns": columns, "rows": rows}
+        write_section(folder / "ranking_ablation.json", table, title=title, kind="table", order=3, text=text, **common)
+
+
 def main() -> None:
     """Train, evaluate, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=STARTER, help="folder of the zoo")
     parser.add_argument("--seed", type=int, default=0, help="seed of splits and training")
-    parser.add_argument("--full", action="store_true", help="three seeds and the ablation; writes --output")
-    parser.add_argument("--output", type=Path, default=PROJECT / "docs" / "results" / "ranking.json")
+    parser.add_argument("--full", action="store_true", help="three seeds and the ablation; writes to --output")
+    parser.add_argument("--output", type=Path, default=PROJECT / "docs" / "results", help="folder of sections")
     parser.add_argument("--no-ablation", action="store_true", help="leave the ablation out of --full")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -251,21 +293,7 @@ def main() -> None:
         print(f"{'yes' if claim['holds'] else 'NO ':4} {name}: { {k: v for k, v in claim.items() if k != 'holds'} }")
     summary = {"seed": arguments.seed, "seconds": round(time.perf_counter() - started, 1), "claims": held}
     if arguments.full:
-        metrics = dict(metrics)
-        if not arguments.no_ablation:
-            metrics["ablation"] = ablate(replace(world), arguments.seed)
-        section = {
-            "title": "The embedded zoo: four quadrants",
-            "order": 1,
-            "command": "python benchmarks/ranking.py --full",
-            "device": f"{platform.machine()}, {np.__name__} on {platform.system()}",
-            "date": datetime.date.today().isoformat(),
-            "kind": "evaluation",
-            "text": "",
-            "data": metrics | {"claims": held},
-        }
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(section, indent=1) + "\n", encoding="utf-8")
+        write_results(arguments.output, metrics, held, [] if arguments.no_ablation else ablate(world, arguments.seed))
     print(json.dumps(summary))
 
 

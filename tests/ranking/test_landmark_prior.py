@@ -153,6 +153,17 @@ def test_errors_are_a_covariance_and_larger_for_models_never_measured(world, fit
     known = np.array([model in prior.measured for model in world.models.model_ids])
     assert np.diagonal(errors)[~known].mean() > np.diagonal(errors)[known].mean()
     np.testing.assert_allclose(errors[np.ix_(known, known)], prior.covariance, atol=1e-9)
+    np.testing.assert_allclose(prior.variances(world.models), np.diagonal(errors), atol=1e-6)
+
+
+def test_levels_of_unknown_datasets_err_as_they_say(world, material, fitted):
+    levels = fitted[0].levels
+    _, splits, cells = material
+    unknown = [d for d in Split.of(splits).with_role(world.tokens, "test") if d.startswith("domain")]
+    level, spread = levels([world.tokens[d] for d in unknown])
+    truth = np.array([truth_of(cells, world, d)[: len(material[0].known)] for d in unknown])
+    assert np.sqrt(np.square(level - truth.mean(1)).mean()) < 3 * levels.error[0]
+    assert (spread > 0).all()
 
 
 def test_error_covariance_recovers_what_was_drawn():

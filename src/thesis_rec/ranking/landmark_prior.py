@@ -33,6 +33,8 @@ RIDGES = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
 #: Fewer training datasets with landmarks, or families of them, can't be regressed on.
 LEAST_TASKS, LEAST_FAMILIES = 8, 3
 _ROUNDS = 3
+#: Smallest standard deviation of performance within a dataset that counts: below it, differences are noise.
+FLOOR = 0.02
 #: Share of the errors' covariance that is taken from its smooth target. Between 0.2 and 0.4 makes no difference to
 #: cells that are predicted from others of the same dataset, on training families that were left out.
 SHRINKAGE = 0.4
@@ -124,6 +126,28 @@ class ModelSide:
 
 
 @dataclass(frozen=True)
+class LevelSide:
+    """How hard a dataset is: mean and spread of the models' performance on it.
+
+    Attributes:
+        kernel: Between datasets' landmarks and numbers of classes.
+        dual: (N, 2) coefficients for the mean and the logarithm of the standard deviation.
+        mean: (2,) what is expected of a dataset that resembles none.
+        error: (2,) root mean squared errors on datasets of families that were left out.
+    """
+
+    kernel: Kernel
+    dual: Values
+    mean: Values
+    error: Values
+
+    def __call__(self, tasks: Sequence[TaskTokens]) -> tuple[Values, Values]:
+        """Mean (n,) and standard deviation (n,) of performance on datasets that have landmarks."""
+        found = self.mean + self.kernel(np.stack([level_descriptor(task) for task in tasks])) @ self.dual
+        return found[:, 0], np.exp(found[:, 1])
+
+
+@dataclass(frozen=True)
 class LandmarkPrior:
     """Expected standardised performance of any model on any dataset.
 
@@ -134,6 +158,7 @@ class LandmarkPrior:
         datasets: First step; None without enough datasets with landmarks.
         models: Second step; None without responses.
         covariance: (K, K) of the errors on datasets of families that were left out; None where it wasn't estimated.
+        levels: How hard datasets are; None without enough of them with landmarks.
     """
 
     static: StaticPrior
@@ -141,6 +166,7 @@ class LandmarkPrior:
     datasets: DatasetSide | None = None
     models: ModelSide | None = None
     covariance: Values | None = None
+    levels: LevelSide | None = None
 
     def __call__(self, models: ModelTable, tasks: Sequence[TaskTokens], hidden: bool = False) -> Values:
         """Priors of M models on n datasets.
@@ -202,6 +228,19 @@ class LandmarkPrior:
                     weights[row], has[row] = self.models.left_out[column[model]], True
         return weights, has
 
+    def variances(self, models: ModelTable) -> Values:
+        """(M,) the diagonal of :meth:`errors`, for any number of models."""
+        assert self.covariance is not None
+        column = {model: i for i, model in enumerate(self.measured)}
+        weights, has = self.weights(models)
+        derived = np.einsum("mk,kl,ml->m", weights, self.covariance, weights, optimize=True)
+        typical = float(np.diagonal(self.covariance).mean())
+        out = np.where(has, derived + (self.models.variance if self.models else 0.0), typical)
+        for row, model in enumerate(models.model_ids):
+            if model in column:
+                out[row] = self.covariance[column[model], column[model]]
+        return np.asarray(out)
+
     def errors(self, models: ModelTable) -> Values | None:
         """How the prior's errors on a new dataset go together.
 
@@ -253,6 +292,13 @@ class LandmarkPrior:
                 "variance": self.models.variance,
             },
             "covariance": None if self.covariance is None else _single(self.covariance),
+            "levels": self.levels
+            and {
+                "kernel": self.levels.kernel.state(),
+                "dual": _single(self.levels.dual),
+                "mean": _single(self.levels.mean),
+                "error": _single(self.levels.error),
+            },
         }
 
     @classmethod
@@ -262,7 +308,7 @@ class LandmarkPrior:
         def array(value: Any) -> Values:
             return np.asarray(value, dtype=np.float64)
 
-        datasets, models = state["datasets"], state["models"]
+        datasets, models, levels = state["datasets"], state["models"], state["levels"]
         return cls(
             StaticPrior.from_state(state["static"]),
             list(state["measured"]),
@@ -275,6 +321,13 @@ class LandmarkPrior:
                 float(models["variance"]),
             ),
             None if state["covariance"] is None else array(state["covariance"]),
+            levels
+            and LevelSide(
+                Kernel.from_state(levels["kernel"]),
+                array(levels["dual"]),
+                array(levels["mean"]),
+                array(levels["error"]),
+            ),
         )
 
 
@@ -288,6 +341,42 @@ def descriptor(task: TaskTokens) -> Values:
     assert task.landmarks is not None
     landmarks = np.asarray(task.landmarks, dtype=np.float64)
     return landmarks - landmarks.mean()
+
+
+def level_descriptor(task: TaskTokens) -> Values:
+    """(L + 1,) landmarks as they are, and the logarithm of the number of classes."""
+    assert task.landmarks is not None
+    return np.append(np.asarray(task.landmarks, dtype=np.float64), np.log2(max(len(task.class_names), 1)))
+
+
+def fit_level_side(points: NDArray[np.floating], values: Values, families: Sequence[str]) -> LevelSide | None:
+    """Regress mean and spread of the models' performance on what describes a dataset.
+
+    Args:
+        points: (N, L + 1) of :func:`level_descriptor`.
+        values: (N, K) performance, NaN where not measured.
+        families: N families of the datasets.
+
+    Returns:
+        The regression, or None with too few datasets or families.
+    """
+    if len(points) < LEAST_TASKS or len(set(families)) < LEAST_FAMILIES:
+        return None
+    names = np.asarray(families)
+    target = np.stack([np.nanmean(values, axis=1), np.log(np.maximum(np.nanstd(values, axis=1), FLOOR))], axis=1)
+    scale = np.maximum(target.std(0), 1e-6)
+    best, chosen, error = np.inf, None, target.std(0)
+    for width in WIDTHS:
+        kernel = Kernel.fit(points, width)
+        for ridge in RIDGES:
+            rest = target - leave_groups_out(kernel.gram, target, names, ridge, centre=True)
+            found = float(np.square(rest / scale).sum())
+            if found < best:
+                best, chosen, error = found, (kernel, ridge), np.sqrt(np.square(rest).mean(0))
+    assert chosen is not None
+    kernel, ridge = chosen
+    mean = target.mean(0)
+    return LevelSide(kernel, np.linalg.solve(kernel.gram + ridge * np.eye(len(points)), target - mean), mean, error)
 
 
 def fit_dataset_side(

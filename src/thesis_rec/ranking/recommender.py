@@ -13,7 +13,7 @@ from thesis_rec.errors import ItemError
 from thesis_rec.ranking.active import condition_on
 from thesis_rec.ranking.data import ModelTable, Prediction, TaskTokens
 from thesis_rec.ranking.features import ModelFeatures, TokenFeatures
-from thesis_rec.ranking.landmark_prior import LandmarkPrior
+from thesis_rec.ranking.landmark_prior import LandmarkPrior, described
 from thesis_rec.ranking.training_set import Inputs, pad_tokens
 
 if TYPE_CHECKING:
@@ -143,10 +143,30 @@ class Recommender:
         ]
         calibration = self.calibration.get(chosen, {})
         factor = np.where(known, calibration.get("known", 1.0), calibration.get("unknown", 1.0))
+        spreads = self._spreads(models, tasks, hidden)
         return [
-            Prediction(list(models.model_ids), *_combine([member[row] for member in members], factor))
+            Prediction(list(models.model_ids), *_combine([member[row] for member in members], factor, spreads.get(row)))
             for row in range(len(tasks))
         ]
+
+    def _spreads(
+        self, models: ModelTable, tasks: Sequence[TaskTokens], hidden: bool
+    ) -> dict[int, tuple[float, float, NDArray[np.float64]]]:
+        """By position of a dataset with landmarks: its level and spread, and (M,) standard deviations around them."""
+        prior = self.inputs.prior
+        rows = [row for row, task in enumerate(tasks) if described(task)]
+        if prior.levels is None or prior.covariance is None or not rows:
+            return {}
+        if hidden:
+            own = float(np.diagonal(prior.covariance).mean()) + (prior.models.variance if prior.models else 0.0)
+            variance = np.full(len(models), own)
+        else:
+            variance = prior.variances(models)
+        level, spread = prior.levels([tasks[row] for row in rows])
+        return {
+            row: (float(a), float(b), np.sqrt(prior.levels.error[0] ** 2 + b**2 * variance))
+            for row, a, b in zip(rows, level, spread, strict=True)
+        }
 
     def predict_given(
         self,
@@ -255,16 +275,26 @@ def _n_statistics() -> int:
 
 
 def _combine(
-    members: Sequence[NDArray[np.float32]], factor: NDArray[np.float64]
+    members: Sequence[NDArray[np.float32]],
+    factor: NDArray[np.float64],
+    spread: tuple[float, float, NDArray[np.float64]] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Score, value and standard deviation of an ensemble from its members' (3, M) heads.
+
+    Where the dataset's level and spread are known from its landmarks, a value is the level plus the score (which is in
+    standard deviations within a dataset) times the spread, with the errors that this made on families that were left
+    out. Otherwise the networks' own heads say so.
 
     Scores of different members have different scales, so that they are averaged in standard deviations; the variance is
     the members' mean variance and the variance between them (Lakshminarayanan et al., "Deep Ensembles", 2017).
     """
     stacked = np.stack(members).astype(np.float64)  # (S, 3, M)
+    raw = stacked[:, 0].mean(0)
     score = stacked[:, 0]
     score = (score - score.mean(1, keepdims=True)) / np.maximum(score.std(1, keepdims=True), 1e-9)
+    if spread is not None:
+        level, width, deviation = spread
+        return score.mean(0), np.clip(level + width * raw, 0.0, 1.0), deviation * factor
     value = stacked[:, 1].mean(0)
     variance = np.exp(2.0 * stacked[:, 2]).mean(0) + stacked[:, 1].var(0)
     return score.mean(0), np.clip(value, 0.0, 1.0), np.sqrt(variance) * factor

@@ -18,7 +18,9 @@ from thesis_rec.ranking.landmark_prior import (
     descriptor,
     error_covariance,
     fit_dataset_side,
+    fit_level_side,
     fit_model_side,
+    level_descriptor,
 )
 from thesis_rec.ranking.priors import StaticPrior, family_means, leave_related_out, standardise
 
@@ -135,7 +137,9 @@ def fit_prior(
     weight = np.where(training.is_base[usable], 1.0, SUBTASK_WEIGHT)
     covariance = error_covariance(truth - np.stack([value for value in made_of if value is not None]), weight)
     one_out = dict(zip(ids, without_itself, strict=True))
-    return LandmarkPrior(static, table.model_ids, datasets, models, covariance), left_out, one_out
+    hardness = np.stack([level_descriptor(training.tasks[row]) for row in rows])
+    levels = fit_level_side(hardness, np.where(training.measured, training.value, np.nan)[rows], families)
+    return LandmarkPrior(static, table.model_ids, datasets, models, covariance, levels), left_out, one_out
 
 
 def expected_of(parents: Sequence[str], left_out: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64] | None:
