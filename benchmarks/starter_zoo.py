@@ -244,8 +244,15 @@ def summarise(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, objec
     }
 
 
-#: Between these lines of a page stands what :func:`write` put there.
-MARKS = ("<!-- figures: benchmarks/starter_zoo.py -->", "<!-- end of figures -->")
+def marks(name: str) -> tuple[str, str]:
+    """The lines of a page between which stands what :func:`write` put there."""
+    return f"<!-- {name}: benchmarks/starter_zoo.py -->", f"<!-- end of {name} -->"
+
+
+def real_table(spread: dict[str, float], number: int) -> str:
+    """Spreads on real images as a table of a page."""
+    lines = [f"| Dataset | best minus lower quartile of {number} trained models |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {value:.3f} |" for name, value in spread.items())])
 
 
 def page_tables(summary: dict[str, object]) -> str:
@@ -279,17 +286,18 @@ def page_tables(summary: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
-def write(page: Path, summary: dict[str, object]) -> None:
-    """Put the figures into a page, between its marks.
+def write(page: Path, name: str, text: str) -> None:
+    """Put a text into a page, between the marks of a name.
 
     Raises:
         ValueError: If the page lacks them.
     """
-    before, mark, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
+    first, last = marks(name)
+    before, mark, rest = page.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not mark or not end:
-        raise ValueError(f"{page} has no lines {MARKS[0]} and {MARKS[1]}")
-    page.write_text(f"{before}{mark}\n{page_tables(summary)}\n{end}{after}", encoding="utf-8")
+        raise ValueError(f"{page} has no lines {first} and {last}")
+    page.write_text(f"{before}{mark}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def show(summary: dict[str, object]) -> None:
@@ -339,7 +347,10 @@ def main() -> None:
         enough = sum(value >= 0.10 for value in spread.values())
         summary["claims"]["real spread >= 0.10 on >= 12 datasets"] = enough >= 12
     if arguments.write is not None:
-        write(arguments.write, summary)
+        write(arguments.write, "figures", page_tables(summary))
+        if "real_spread" in summary:
+            number = min(arguments.models, len(trained_models(tables)))
+            write(arguments.write, "real images", real_table(summary["real_spread"], number))
     show(summary)
     print(json.dumps(summary))
 

@@ -35,12 +35,14 @@ from thesis_rec.starter.provenance import (
     truth_value,
     verify_files,
 )
-from thesis_rec.starter.tables import compact_scores
+from thesis_rec.starter.tables import compact_scores, recipe_row
 from thesis_rec.starter.tasks import BASE_TASKS
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.fine_tune import FineTuneSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
+from thesis_rec.zoo.backbone import load_backbone
+from thesis_rec.zoo.extractors import open_model
 
 SIZES = Sizes(
     models=3, tasks=3, added_tasks=2, references=1, subtasks=300, added_subtasks=60, max_steps=2,
@@ -141,7 +143,6 @@ def test_the_tables_meet_their_contracts(built, plan):
 
 
 def test_every_model_loads_as_a_backbone(built):
-    from thesis_rec.zoo.backbone import load_backbone
     from thesis_rec.zoo.manifest import read_manifest
 
     _, zoo = built
@@ -285,7 +286,7 @@ def test_models_of_another_recipe_are_not_adopted(built, tmp_path):
     assert adopt_zoo(zoo, other, shop, SETTINGS) == len(other.recipes) - len(trained)
 
 
-def test_hashes_are_verified(built, tmp_path):
+def test_hashes_are_verified_on_load(built, plan, tmp_path):
     import shutil
 
     _, zoo = built
@@ -302,6 +303,11 @@ def test_hashes_are_verified(built, tmp_path):
         verify_files(copy)
     with pytest.raises(ItemError, match=name):
         committed_model(victim.parent.name, Provenance.read(copy), copy)
+    row = recipe_row(next(recipe for recipe in plan.recipes if recipe.model_id == victim.parent.name))
+    with pytest.raises(ItemError, match=name):
+        load_backbone(row, copy)
+    with pytest.raises(ItemError, match=name):
+        open_model(row, copy)
     victim.unlink()
     with pytest.raises(ItemError, match="missing"):
         verify_files(copy, [f"models/{victim.parent.name}"])

@@ -95,19 +95,20 @@ def test_the_script_prints_a_last_line_of_json(project_dir: Path, zoo: Path) -> 
 def test_figures_are_put_between_the_marks_of_a_page(benchmark: ModuleType, zoo: Path, tmp_path: Path) -> None:
     summary = benchmark.summarise(benchmark.read_tables(zoo))
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{benchmark.MARKS[0]}\nold\n{benchmark.MARKS[1]}\nafter\n")
-    benchmark.write(page, summary)
+    first, last = benchmark.marks("figures")
+    page.write_text(f"before\n{first}\nold\n{last}\nafter\n")
+    benchmark.write(page, "figures", benchmark.page_tables(summary))
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
     assert f"| {summary['variance']['interaction_share']:.3f} |" in text
     assert "| logme | 1.000 | 0.000 |" in text
-    benchmark.write(page, summary)
+    benchmark.write(page, "figures", benchmark.page_tables(summary))
     assert page.read_text() == text
     page.write_text("nothing")
     with pytest.raises(ValueError, match="has no lines"):
-        benchmark.write(page, summary)
+        benchmark.write(page, "real images", benchmark.real_table({"mnist": 0.5}, 3))
 
 
 def test_the_data_card_has_the_figures_of_the_committed_tables(benchmark: ModuleType, project_dir: Path) -> None:

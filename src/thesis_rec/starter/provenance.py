@@ -14,14 +14,13 @@ import numpy as np
 
 from thesis_rec.errors import ItemError
 from thesis_rec.files import sha256_file
+from thesis_rec.zoo.recorded import PROVENANCE_FILE, check_file
 
 if TYPE_CHECKING:
     from torch import nn
 
     from thesis_rec.truth.store import TaskImages
 
-#: Name of the record in the zoo's folder.
-PROVENANCE_FILE = "PROVENANCE.json"
 _LIBRARIES = ("torch", "timm", "transformers", "open_clip_torch", "numpy", "scikit-learn", "safetensors")
 
 
@@ -91,13 +90,8 @@ def verify_files(root: Path, names: Iterable[str] | None = None, content: Mappin
     """
     record: Mapping[str, str] = (content or Provenance.read(root).content)["files"]
     wanted = list(record) if names is None else _expand(record, names, root)
-    hint = "Restore it from the repository (git checkout), or rebuild the zoo."
     for name in wanted:
-        path = root / name
-        if not path.is_file():
-            raise ItemError(name, "The file is missing from the embedded zoo.", hint)
-        if sha256_file(path) != record[name]:
-            raise ItemError(name, "The file's bytes differ from those recorded in PROVENANCE.json.", hint)
+        check_file(root, name, record[name])
     return len(wanted)
 
 

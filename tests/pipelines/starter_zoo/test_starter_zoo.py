@@ -47,10 +47,17 @@ def test_a_small_zoo_is_built_and_travels(tmp_path):
     elsewhere = parameters(tmp_path / "elsewhere", bundle_in=pieces, stages=[], time_budget_seconds=100.0)
     again = run(elsewhere)
     assert again["summary"]["measured"] == 2
+    # A finished zoo is enough to go on from: nothing is trained or measured again.
+    begun = parameters(
+        tmp_path / "begun", begin_from=str(tmp_path / "zoo"), stages=["models", "truth", "fine_tune"], strict=True
+    )
+    assert run(begun)["summary"]["measured"] == 2
     records = [
-        pd.read_parquet(folder / "zoo" / "performance_records.parquet") for folder in (tmp_path, tmp_path / "elsewhere")
+        pd.read_parquet(folder / "zoo" / "performance_records.parquet")
+        for folder in (tmp_path, tmp_path / "elsewhere", tmp_path / "begun")
     ]
-    pd.testing.assert_frame_equal(*records)
+    pd.testing.assert_frame_equal(records[0], records[1])
+    pd.testing.assert_frame_equal(records[0], records[2])
 
 
 def test_a_build_without_time_builds_nothing_and_says_so(tmp_path):
