@@ -15,6 +15,7 @@ from pathlib import Path
 from thesis_rec.errors import ItemError
 from thesis_rec.weights.reader import INDEX_ENDING, WEIGHT_FILES, inside, shard_names
 from thesis_rec.zoo.manifest import ManifestRow
+from thesis_rec.zoo.recorded import check_source
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
         build: Whether the network will be built, which needs configuration files besides weights.
 
     Raises:
-        ItemError: If the files don't exist, lead out of ``root``, or can't be downloaded.
+        ItemError: If the files don't exist, lead out of ``root``, differ from the zoo's record of them, or can't be
+            downloaded.
     """
     if row.hub_id is not None:
         return _download(row, row.hub_id, cache, build)
@@ -60,6 +62,8 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
             f"The source {located} doesn't exist.",
             "Correct the source column of the manifest (hf-hub:owner/name for a model of the hub), or add the files.",
         )
+    if not path.is_absolute():
+        check_source(root, path)
     return located
 
 
