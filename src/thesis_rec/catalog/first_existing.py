@@ -39,7 +39,8 @@ class FirstExistingDataset(AbstractDataset[Any, Any]):
     def __init__(
         self,
         *,
-        datasets: Mapping[str, dict[str, Any] | AbstractDataset] | Sequence[dict[str, Any] | AbstractDataset],
+        datasets: Mapping[str, dict[str, Any] | AbstractDataset[Any, Any]]
+        | Sequence[dict[str, Any] | AbstractDataset[Any, Any]],
         metadata: dict[str, Any] | None = None,
     ) -> None:
         named = datasets if isinstance(datasets, Mapping) else {str(i): entry for i, entry in enumerate(datasets)}

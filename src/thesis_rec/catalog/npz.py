@@ -65,7 +65,7 @@ def write_npz(path: Path, data: dict[str, Any], compressed: bool = True) -> None
         if array.dtype.hasobject:
             raise TypeError(f"{name!r} holds Python objects; make it an array of numbers or strings")
     with open(path, "wb") as file:
-        (np.savez_compressed if compressed else np.savez)(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        (np.savez_compressed if compressed else np.savez)(file, allow_pickle=False, **arrays)
 
 
 def describe_npz(path: Path) -> dict[str, dict[str, Any]]:

@@ -119,14 +119,16 @@ def plotly_figure(chart: Chart) -> PlotlyFigure:
                     textposition="top center",
                 )
             figure.add_trace(trace, row=1, col=column)
-        for name, height in panel.marks.items():
+        for i, (name, height) in enumerate(panel.marks.items()):
             figure.add_hline(
                 height,
                 line_dash="dash",
                 line_color="#444444",
                 annotation_text=name,
+                # Lines are often close: their names stand at different ends.
+                annotation_position=("top right", "bottom left")[i % 2],
                 row=1,
-                col=column,  # type: ignore[arg-type]
+                col=column,
             )
         figure.update_xaxes(title_text=panel.x_label, type="log" if panel.log_x else None, row=1, col=column)
         figure.update_yaxes(title_text=panel.y_label, row=1, col=column)

@@ -127,7 +127,7 @@ def _exact_up_to(k: int) -> int:
     return max(EXACT_UP_TO, SUPPORT_PER_CLUSTER * k)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
     """Occupied bins in ascending order of their values, their counts, and the sums of the lower halves in them."""
     counts = np.zeros(1 << 16, np.int64)
@@ -176,7 +176,7 @@ def _bins_as_support(
     return start + slope * (lower / counts), counts.astype(np.float64), np.abs(end - start)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _count_finer(
     bits: NDArray[np.uint32], bins: NDArray[np.uint32], finer: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
@@ -235,7 +235,7 @@ def _bin_error(weights: Floats, width: Floats) -> float:
     return float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _distinct_at_most(bits: NDArray[np.uint32], limit: int) -> bool:
     """Whether there are at most ``limit`` different words; stops as soon as there are more."""
     size = 1
@@ -258,7 +258,7 @@ def _distinct_at_most(bits: NDArray[np.uint32], limit: int) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _runs(ordered: NDArray[np.float32]) -> tuple[Floats, Floats]:
     """Distinct values of sorted ones, and how often each occurs."""
     n = min(ordered.size, 1)
@@ -276,7 +276,7 @@ def _runs(ordered: NDArray[np.float32]) -> tuple[Floats, Floats]:
     return support, weights
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _repeat(support: Floats, weights: Floats, k: int) -> Floats:
     """At most ``k`` points as ``k`` of them, each as often as its share of the weight asks for, at least once."""
     times = np.ones(support.size, np.int64)
@@ -296,7 +296,7 @@ def _repeat(support: Floats, weights: Floats, k: int) -> Floats:
     return out
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
     """Merge neighbours into at most ``m`` weighted means whose density follows the cube root of the data's."""
     n = support.size
@@ -339,14 +339,14 @@ def _merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
     return points[: at + 1].copy(), mass[: at + 1].copy()
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _gain(moments: Floats, masses: Floats, i: int, j: int) -> float:
     # What a cluster of the points j+1..i takes off the squared error: its moment squared by its mass.
     moment = moments[i] - moments[j]
     return moment * moment / (masses[i] - masses[j])
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _best_for_price(
     moments: Floats,
     masses: Floats,
@@ -410,7 +410,7 @@ def _best_for_price(
     return links[m]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _borders(before: NDArray[np.int64], clusters: int) -> NDArray[np.int64]:
     borders = np.empty(clusters + 1, np.int64)
     i = before.size - 1
@@ -420,7 +420,7 @@ def _borders(before: NDArray[np.int64], clusters: int) -> NDArray[np.int64]:
     return borders
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """One division into ``k`` clusters out of two that are both optimal for one price."""
     shift = k - (fewer.size - 1)
@@ -433,7 +433,7 @@ def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArra
     return out
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]  # pragma: no cover
+@njit(nogil=True, cache=True)  # pragma: no cover
 def _cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     """Centres of the best ``k`` clusters of weighted points, ascending, and their squared error; points if fewer."""
     m = support.size
