@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.ranking.active import Fidelity, fit_fidelity, rbf_kernel, residual_covariance, scale_to
+from thesis_rec.ranking.active import Fidelity, fit_fidelity, rbf_kernel, residual_covariance
 from thesis_rec.ranking.baselines import TrainingSet, row_means
 from thesis_rec.ranking.baselines.features import model_coordinates
 from thesis_rec.ranking.data import ModelTable
@@ -126,10 +126,10 @@ def model_similarity(models: ModelTable, known: NDArray[np.bool_]) -> NDArray[np
 
 
 def widened(covariance: NDArray[np.float64], std: Floats) -> NDArray[np.float64]:
-    """Let models whose prediction is unsure vary more, relative to the others, by the predicted deviations.
+    """The covariance of errors on a dataset on which predictions have the standard deviations ``std`` (M,).
 
-    The typical size stays that of the errors on earlier tasks, which has been measured.
+    Which models err together, and which more than others, stays as it was on earlier datasets; how much they all do
+    is what is predicted of this one.
     """
-    typical = np.sqrt(np.maximum(np.diagonal(covariance), 1e-12))
-    relative = std / max(float(np.mean(std)), 1e-12)
-    return scale_to(covariance, typical * np.clip(relative, 0.5, 2.0) ** 0.5)
+    scale = float(np.square(std).mean()) / max(float(np.diagonal(covariance).mean()), 1e-12)
+    return covariance * float(np.clip(scale, 0.25, 4.0))
