@@ -119,7 +119,7 @@ def ranker_of(bundle: Bundle) -> Predict:
     """The bundle's trained ranker as a function."""
     from thesis_rec.ranking.recommender import Recommender
 
-    return Recommender.from_checkpoint(bundle.ranker).predict
+    return Recommender.from_checkpoint(bundle.ranker, in_use=True).predict
 
 
 def recommend_images(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Recommender:
         selected: The network, or ``both``, that did best on validation datasets.
         calibration: Factor of the predicted standard deviation by network, for ``known`` and ``unknown`` models.
         configs: Constructor arguments of each network.
+        final: A prior fitted to everything that was measured, for use: figures about it would not be of unknown things.
     """
 
     inputs: Inputs
@@ -47,10 +48,16 @@ class Recommender:
     selected: str
     calibration: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    final: LandmarkPrior | None = None
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Mapping[str, Any]) -> Recommender:
+    def from_checkpoint(cls, checkpoint: Mapping[str, Any], *, in_use: bool = False) -> Recommender:
         """Rebuild a recommender from what :meth:`to_checkpoint` gave.
+
+        Args:
+            checkpoint: What was saved.
+            in_use: Whether it answers requests, with a prior that has seen everything that was measured, or is
+                evaluated, with one that has not.
 
         Raises:
             ItemError: If the checkpoint is of another format.
@@ -76,7 +83,10 @@ class Recommender:
             LandmarkPrior.from_state(_to_numpy(checkpoint["prior"])),
             one_out=_to_numpy(checkpoint["one_out"]),
         )
-        return cls(inputs, networks, checkpoint["selected"], checkpoint["calibration"], checkpoint["configs"])
+        final = checkpoint["final_prior"] and LandmarkPrior.from_state(_to_numpy(checkpoint["final_prior"]))
+        if in_use and final is not None:
+            inputs = replace(inputs, prior=final, one_out={})
+        return cls(inputs, networks, checkpoint["selected"], checkpoint["calibration"], checkpoint["configs"], final)
 
     def to_checkpoint(self) -> dict[str, Any]:
         """Tensors and plain values only, readable with ``weights_only=True``."""
@@ -90,6 +100,7 @@ class Recommender:
             "configs": {name: dict(config) for name, config in self.configs.items()},
             "features": _to_tensors({"models": self.inputs.models.state(), "tokens": self.inputs.tokens.state()}),
             "prior": _to_tensors(self.inputs.prior.state()),
+            "final_prior": self.final and _to_tensors(self.final.state()),
             "one_out": _to_tensors({name: row.astype(np.float32) for name, row in self.inputs.one_out.items()}),
             "calibration": {name: dict(factors) for name, factors in self.calibration.items()},
         }

@@ -18,9 +18,10 @@ from thesis_rec.networks import build_ranker
 from thesis_rec.ranking.data import ModelTable, TaskTokens
 from thesis_rec.ranking.features import FeatureSettings
 from thesis_rec.ranking.losses import weighted_tau
+from thesis_rec.ranking.priors import standardise
 from thesis_rec.ranking.quadrants import Split, parents_of, training_mask
 from thesis_rec.ranking.recommender import Recommender, calibration_factor
-from thesis_rec.ranking.training_set import Inputs, TaskSet, training_table, validation_table
+from thesis_rec.ranking.training_set import Inputs, TaskSet, fit_prior, training_table, validation_table
 from thesis_rec.training.callbacks import History
 from thesis_rec.training.fit import fit
 from thesis_rec.training.ranker import RankerModule
@@ -54,11 +55,16 @@ class Material:
         known: The known models, the columns of all tables.
         training: Training tasks; withheld cells are NaN.
         validation: Base tasks of the validation families; may be empty.
+        models: All models that were measured anywhere.
+        everything: All tasks with all cells of ``models``, what is withheld for figures included: for the prior of a
+            ranker that is put to use.
     """
 
     known: ModelTable
     training: TaskSet
     validation: TaskSet
+    models: ModelTable
+    everything: TaskSet
 
 
 def assemble(
@@ -92,6 +98,9 @@ def assemble(
     known = models.select(known_rows)
     table = performance[performance["protocol"] == protocol]
     cells = table.pivot_table(index="dataset_id", columns="model_id", values="value", aggfunc="mean")
+    measured_models = set(cells.columns)
+    every = models.select([i for i, model in enumerate(models.model_ids) if model in measured_models])
+    whole = cells.reindex(columns=every.model_ids)
     cells = cells.reindex(columns=known.model_ids)
     parents = parents_of(dataset_manifest)
     domain = dataset_manifest.get("domain", pd.Series("", index=dataset_manifest.index)).fillna("").astype(str)
@@ -101,11 +110,11 @@ def assemble(
     if without:
         logger.info("%d measured datasets have no tokens and aren't used, e.g. %s", len(without), without[0])
 
-    def tasks(ids: list[str]) -> TaskSet:
+    def tasks(ids: list[str], cells: pd.DataFrame = cells) -> TaskSet:
         value = cells.reindex(ids).to_numpy(dtype=np.float64)
         groups = [parents.get(i, (i,)) for i in ids]
         families = [domains.get(i) or i for i in ids]
-        return TaskSet([tokens[i] for i in ids], groups, value.reshape(len(ids), len(known)), families)
+        return TaskSet([tokens[i] for i in ids], groups, value.reshape(len(ids), cells.shape[1]), families)
 
     usable = [dataset for dataset in measured if dataset in tokens]
     training_ids = split.with_role(usable, "train")
@@ -120,7 +129,7 @@ def assemble(
             f"{len(measured)} datasets measured by {protocol}, {len(usable)} of them with tokens. Run "
             "model_extraction, autoencoder and dataset_features on the models and datasets of the performance records."
         )
-    return Material(known, training, validation)
+    return Material(known, training, validation, every, tasks(usable, whole).usable())
 
 
 def train_recommender(
@@ -170,7 +179,11 @@ def train_recommender(
             )
             networks.setdefault(name, []).append(network.eval())
             histories.setdefault(name, {})[str(member_seed)] = result.history
-    recommender = Recommender(inputs, networks, selected=next(iter(networks)), configs=configs)
+    everything = material.everything
+    final, _, _ = fit_prior(
+        material.models, everything, standardise(everything.value, everything.measured), landmarks=features.landmarks
+    )
+    recommender = Recommender(inputs, networks, selected=next(iter(networks)), configs=configs, final=final)
     chosen, choice = _choose(recommender, material)
     return chosen, histories, choice
 
