@@ -182,3 +182,15 @@ def test_the_cache_lies_where_the_hub_library_keeps_it(monkeypatch, tmp_path):
     assert hub_cache_folder(None) is None
     monkeypatch.setenv("HF_HUB_CACHE", "/elsewhere")
     assert hub_cache_folder(tmp_path) is None
+
+
+def test_environment_variables_in_a_source(tmp_path, monkeypatch):
+    (tmp_path / "m.pth").touch()
+    monkeypatch.setenv("WEIGHTS", str(tmp_path))
+    for source in ("$WEIGHTS/m.pth", "${WEIGHTS}/m.pth"):
+        row = ManifestRow(model_id="x", loader="local", source=source)
+        assert locate(row, tmp_path / "elsewhere") == tmp_path / "m.pth"
+    monkeypatch.delenv("WEIGHTS")
+    with pytest.raises(ItemError, match="environment variable WEIGHTS, which isn't set") as caught:
+        locate(row, tmp_path)
+    assert "export WEIGHTS" in caught.value.hint

@@ -78,7 +78,7 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
     if row.loader == "local":
         return loader(row, root)
     folder = locate(row, root, cache, build=True)
-    if not folder.is_dir():
+    if not folder.is_dir() and row.loader not in BARE:
         raise ItemError(
             row.model_id,
             f"{folder} is a file, but the loader {row.loader} builds a network from a folder with its configuration.",
@@ -268,6 +268,49 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     )
 
 
+def load_bare(row: ManifestRow, path: Path) -> Backbone:
+    """A network of this project's own :mod:`~thesis_rec.zoo.architectures` from a bare state dict.
+
+    Raises:
+        ItemError: If the state dict is of another architecture.
+    """
+    import torch
+
+    from thesis_rec.zoo.architectures import ARCHITECTURES
+
+    architecture = ARCHITECTURES[row.loader]
+    reader = open_checkpoint(path, row.model_id)
+    state = {
+        tensor.name.removeprefix(architecture.prefix): torch.tensor(reader.values(tensor)).view(tensor.shape)
+        for tensor in reader.tensors
+        if tensor.name.startswith(architecture.prefix)
+    }
+    try:
+        network: Any = architecture.build(state)
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except (KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        text = f"The weights are not those of a {row.loader} network ({reason})."
+        raise ItemError(row.model_id, text, "Correct the loader column, or choose local.") from error
+    # How many batches a normalisation has seen is a counter, not a weight, and of no use here.
+    absent = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if absent or unexpected:
+        text = f"The weights are not those of a {row.loader} network ({[*absent, *unexpected][0]} doesn't fit)."
+        raise ItemError(row.model_id, text, "Correct the loader column, or choose local.")
+    network.eval()
+    size = architecture.input_size(state)
+    return Backbone(
+        model_id=row.model_id,
+        network=network,
+        features=network.features,
+        head=getattr(network, "head", None),
+        n_features=_measure(network.features, size),
+        input_size=size,
+        mean=architecture.mean,
+        std=architecture.std,
+    )
+
+
 def load_local(row: ManifestRow, _root: Path) -> Backbone:
     """A bare state dict has no network.
 
@@ -287,8 +330,15 @@ LOADERS: dict[str, Loader] = {
     "transformers": load_transformers,
     "open_clip": load_open_clip,
     "detector_pack": load_detector_pack,
+    "cifar_resnet": load_bare,
+    "conv4": load_bare,
+    "espnetv2": load_bare,
+    "dicenet": load_bare,
     "local": load_local,
 }
+
+#: Loaders whose source may be a weight file alone: they need no configuration.
+BARE = ("cifar_resnet", "conv4", "espnetv2", "dicenet")
 
 #: Beginnings of the weight files that a loader reads where a repository has several.
 PREFERRED_FILES = {"open_clip": "open_clip"}

@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 from thesis_rec.errors import ItemError
@@ -45,7 +46,7 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
     """
     if row.hub_id is not None:
         return _download(row, row.hub_id, cache, build)
-    path = Path(row.source.removeprefix("local-dir:"))
+    path = Path(expanded(row.source.removeprefix("local-dir:"), row.model_id)).expanduser()
     if path.is_absolute():
         located = path
     else:
@@ -65,6 +66,19 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
     if not path.is_absolute():
         check_source(root, path)
     return located
+
+
+def expanded(source: str, item: str) -> str:
+    """A source with environment variables (``$NAME`` or ``${NAME}``) replaced by their values.
+
+    Raises:
+        ItemError: If a variable isn't set.
+    """
+    text = os.path.expandvars(source)
+    if unset := re.search(r"\$\{?(\w+)", text):
+        error = f"The source {source} needs the environment variable {unset.group(1)}, which isn't set."
+        raise ItemError(item, error, f"Set it: export {unset.group(1)}=<folder>.")
+    return text
 
 
 def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) -> Path:
