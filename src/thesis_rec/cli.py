@@ -17,6 +17,7 @@ from thesis_rec.errors import ThesisRecError
 #: Commands by name: module and attribute, imported when asked for.
 COMMANDS = {
     "bundle": "thesis_rec.commands.bundle",
+    "import-config": "thesis_rec.commands.import_config",
     "recommend": "thesis_rec.commands.recommend",
     "submit": "thesis_rec.commands.submit",
 }
@@ -69,7 +70,7 @@ class ProjectGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by its name."""
         if cmd_name in COMMANDS:
-            return friendly(getattr(import_module(COMMANDS[cmd_name]), cmd_name))
+            return friendly(getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_")))
         return super().get_command(ctx, cmd_name)
 
 

@@ -13,7 +13,10 @@ from thesis_rec.pipelines.import_artefacts import create_pipeline
 from thesis_rec.pipelines.import_artefacts.nodes import import_records
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
 
-OUTPUTS = ("imported_records", "imported_vectors", "imported_embeddings", "imported_tokens", "import_failures")
+OUTPUTS = (
+    "imported_records", "imported_vectors", "imported_embeddings", "imported_tokens", "imported_autoencoder",
+    "imported_scores", "import_failures",
+)  # fmt: skip
 
 
 class Kept(MemoryDataset):
@@ -71,3 +74,25 @@ def test_nothing_at_all_is_an_error(files):
         run(wide_tables=(str(files / "wide.csv"), str(files / "absent.csv")), strict=True)
     with pytest.raises(ConfigurationError, match="nothing to import"):
         import_records(ImportArtefactsParameters())
+
+
+def test_networks_of_the_thesis_code(files):
+    import torch
+
+    from tests.ranking.test_thesis_imports import TestAutoencoder, TestTransformer
+
+    np.savez(files / "arrays" / "m1.npz", parameters=np.random.default_rng(0).normal(size=8192))
+    np.savez(files / "arrays" / "m2.npz", parameters=np.random.default_rng(1).normal(size=8192))
+    np.savez(files / "arrays" / "mnist.npz", features=np.random.default_rng(2).normal(size=(2, 4, 5)))
+    layers = torch.nn.ModuleDict({"encoder": torch.nn.Sequential(torch.nn.Linear(8192, 6))})
+    torch.save(layers.state_dict(), files / "autoencoder.pt")
+    torch.save(TestTransformer.state("similarity"), files / "transformer.pt")
+    networks = {"thesis_autoencoder": str(files / "autoencoder.pt"), "thesis_heads": 2}
+    catalog = run(arrays=str(files / "arrays"), thesis_transformer=str(files / "transformer.pt"), **networks)
+    assert catalog.load("import_failures").empty
+    assert catalog.load("imported_embeddings").shape == (2, 7)
+    assert catalog.load("imported_scores")["rank"].tolist() in ([1, 2], [2, 1])
+    assert catalog.load("imported_autoencoder")["config"]["n_code"] == 6
+    torch.save(TestAutoencoder.network(0.0).state_dict(), files / "autoencoder.pt")
+    catalog = run(arrays=str(files / "arrays"), **networks)
+    assert catalog.load("import_failures")["error"].str.contains("takes vectors of 8").all()

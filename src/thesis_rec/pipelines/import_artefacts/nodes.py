@@ -9,7 +9,7 @@ import pandas as pd
 
 from thesis_rec.errors import ConfigurationError, Failure, ItemError, check_failures, failures_frame
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
-from thesis_rec.ranking import imports
+from thesis_rec.ranking import imports, thesis_imports
 
 
 def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -21,7 +21,7 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
     jobs: list[tuple[str, Callable[[], pd.DataFrame]]] = []
     performance, similarity = parameters.thesis_performance, parameters.thesis_similarity
     if performance:
-        jobs.append((performance, partial(imports.import_thesis_performance, Path(performance))))
+        jobs.append((performance, partial(thesis_imports.import_thesis_performance, Path(performance))))
         if similarity:
             jobs.append((similarity, partial(_proxy, Path(performance), Path(similarity))))
     if parameters.transfergraph:
@@ -44,8 +44,8 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
 
 
 def _proxy(performance: Path, similarity: Path) -> pd.DataFrame:
-    return imports.proxy_performance(
-        imports.import_thesis_performance(performance), imports.read_similarity(similarity)
+    return thesis_imports.proxy_performance(
+        thesis_imports.import_thesis_performance(performance), thesis_imports.read_similarity(similarity)
     )
 
 
@@ -57,10 +57,46 @@ def import_feature_arrays(
     if not parameters.arrays:
         return {}, nothing, {}, failures_frame([], key="item")
     try:
-        vectors, embeddings, shards = imports.import_arrays(Path(parameters.arrays))
+        vectors, embeddings, shards = thesis_imports.import_arrays(Path(parameters.arrays))
     except ItemError as error:
         return {}, nothing, {}, failures_frame([Failure.of(parameters.arrays, error)], key="item")
     return vectors, embeddings, shards, failures_frame([], key="item")
+
+
+def import_networks(
+    vectors: dict[str, Callable[[], Any]],
+    embeddings: pd.DataFrame,
+    tokens: dict[str, Callable[[], Any]],
+    parameters: ImportArtefactsParameters,
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Trained networks of the thesis code, and what they say of the imported arrays.
+
+    Returns:
+        The autoencoder's checkpoint (empty without one); all embeddings, those that it makes of vectors included; the
+        transformer's scores (none without one); and what couldn't be read.
+    """
+    failures: list[Failure] = []
+    checkpoint: dict[str, Any] = {}
+    scores = pd.DataFrame({name: pd.Series(dtype="string") for name in ("dataset_id", "model_id", "source")})
+    scores = scores.assign(score=pd.Series(dtype="float64"), rank=pd.Series(dtype="int64"))
+    if parameters.thesis_autoencoder:
+        try:
+            raw = {name: read() if callable(read) else read for name, read in vectors.items()}
+            checkpoint = thesis_imports.import_autoencoder(
+                Path(parameters.thesis_autoencoder), raw, parameters.thesis_activation, parameters.thesis_normalised
+            )
+            embeddings = thesis_imports.with_embedded(embeddings, raw, checkpoint)
+        except ItemError as error:
+            failures.append(Failure.of(parameters.thesis_autoencoder, error))
+    if parameters.thesis_transformer:
+        try:
+            shards = {key: read() if callable(read) else read for key, read in tokens.items()}
+            scores = thesis_imports.import_transformer(
+                Path(parameters.thesis_transformer), embeddings, shards, parameters.thesis_heads
+            )
+        except ItemError as error:
+            failures.append(Failure.of(parameters.thesis_transformer, error))
+    return checkpoint or {"config": {}}, embeddings, scores, failures_frame(failures, key="item")
 
 
 def check_imports(
@@ -68,6 +104,7 @@ def check_imports(
     imported_embeddings: pd.DataFrame,
     record_failures: pd.DataFrame,
     array_failures: pd.DataFrame,
+    network_failures: pd.DataFrame,
     parameters: ImportArtefactsParameters,
 ) -> pd.DataFrame:
     """The joined failures table.
@@ -75,7 +112,7 @@ def check_imports(
     Raises:
         NothingSucceeded: If nothing could be imported, or anything failed where the run is strict.
     """
-    failures = pd.concat([record_failures, array_failures], ignore_index=True)
+    failures = pd.concat([record_failures, array_failures, network_failures], ignore_index=True)
     arrays = int(bool(parameters.arrays) and array_failures.empty)
     succeeded = arrays + imported_records["source"].nunique() + len(imported_embeddings)
     check_failures(failures, succeeded, parameters.strict, "imports")

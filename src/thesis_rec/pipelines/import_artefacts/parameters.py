@@ -15,6 +15,11 @@ class ImportArtefactsParameters(BaseModel):
     arrays: str | None = None
     thesis_performance: str | None = None
     thesis_similarity: str | None = None
+    thesis_autoencoder: str | None = None
+    thesis_activation: Literal["gelu", "relu", "leaky_relu"] = "relu"
+    thesis_normalised: bool = True
+    thesis_transformer: str | None = None
+    thesis_heads: int = Field(default=8, ge=1)
     transfergraph: str | None = None
     timm_results: tuple[str, ...] = ()
     wide_tables: tuple[str, ...] = ()

@@ -4,7 +4,12 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from thesis_rec.pipelines.import_artefacts.nodes import check_imports, import_feature_arrays, import_records
+from thesis_rec.pipelines.import_artefacts.nodes import (
+    check_imports,
+    import_feature_arrays,
+    import_networks,
+    import_records,
+)
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
@@ -20,8 +25,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             Node(
                 import_feature_arrays,
                 inputs="params:import_artefacts",
-                outputs=["imported_vectors", "imported_embeddings", "imported_tokens", "array_failures"],
+                outputs=["imported_vectors", "array_embeddings", "imported_tokens", "array_failures"],
                 name="import_feature_arrays_node",
+            ),
+            Node(
+                import_networks,
+                inputs=["imported_vectors", "array_embeddings", "imported_tokens", "params:import_artefacts"],
+                outputs=["imported_autoencoder", "imported_embeddings", "imported_scores", "network_failures"],
+                name="import_networks_node",
             ),
             Node(
                 check_imports,
@@ -30,6 +41,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "imported_embeddings",
                     "record_failures",
                     "array_failures",
+                    "network_failures",
                     "params:import_artefacts",
                 ],
                 outputs="import_failures",

@@ -1,0 +1,31 @@
+"""``kedro import-config``: the thesis code's ``config.ini`` as a parameters file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="import-config")
+@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), default=Path("conf/local/parameters_thesis.yml"),
+    show_default=True, help="File to write; one that exists is never overwritten.",
+)  # fmt: skip
+def import_config(config: Path, output: Path) -> None:
+    """Turn CONFIG, a config.ini of the thesis code, into a parameters file of this project.
+
+    Settings that have no counterpart are listed in the file, as comments.
+    """
+    from thesis_rec.errors import ConfigurationError
+    from thesis_rec.thesis_config import as_yaml, translate
+
+    if output.exists():
+        raise ConfigurationError(f"{output} exists already: move it away, or name another file with --output.")
+    found = translate(config)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(as_yaml(found, config.name), encoding="utf-8")
+    click.echo(f"Parameters of {', '.join(found.parameters)} are in {output}.")
+    if found.left_out:
+        click.echo(f"{len(found.left_out)} settings have no counterpart; they are listed there.")
