@@ -77,11 +77,19 @@ def test_every_environment_resolves(environment):
         assert name in parameters
 
 
-@pytest.mark.parametrize(("environment", "folder"), [("local", "starter"), ("hub", "hub"), ("real", "real")])
-def test_one_key_chooses_the_zoo(environment, folder):
+@pytest.mark.parametrize(
+    ("environment", "folders"), [("local", "starter"), ("hub", "hub"), ("real", ["starter", "real"])]
+)
+def test_one_key_chooses_the_zoo(environment, folders):
     config = loader(environment)
-    assert config["globals"]["active"]["model_manifest"] == f"data/01_raw/{folder}/model_manifest.csv"
-    assert config["catalog"]["model_manifest"]["filepath"] == f"data/01_raw/{folder}/model_manifest.csv"
+    # The zoo of real images builds upon the embedded one: its manifests are both, joined.
+    expected = (
+        f"data/01_raw/{folders}/model_manifest.csv"
+        if isinstance(folders, str)
+        else [f"data/01_raw/{folder}/model_manifest.csv" for folder in folders]
+    )
+    assert config["globals"]["active"]["model_manifest"] == expected
+    assert config["catalog"]["model_manifest"]["filepath"] == expected
 
 
 def test_a_cluster_job_takes_its_zoo_from_the_environment(monkeypatch):

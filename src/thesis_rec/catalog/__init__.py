@@ -2,6 +2,7 @@
 
 from thesis_rec.catalog.checkpoint import CheckpointDataset
 from thesis_rec.catalog.first_existing import FirstExistingDataset
+from thesis_rec.catalog.joined import JoinedFilesDataset
 from thesis_rec.catalog.npz import NPZDataset
 from thesis_rec.catalog.partitions import KeyedPartitionDataset
 from thesis_rec.catalog.tables import AtomicCSVDataset, AtomicJSONDataset, AtomicParquetDataset
@@ -12,6 +13,7 @@ __all__ = [
     "AtomicParquetDataset",
     "CheckpointDataset",
     "FirstExistingDataset",
+    "JoinedFilesDataset",
     "KeyedPartitionDataset",
     "NPZDataset",
 ]

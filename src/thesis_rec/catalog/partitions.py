@@ -15,6 +15,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
+from thesis_rec.catalog.joined import as_paths
 from thesis_rec.catalog.npz import describe_npz, read_npz, write_npz
 from thesis_rec.files import atomic_path, decode_id, encode_id, write_json
 
@@ -37,9 +38,9 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         depth: Number of levels of a key. With 1 (the default) a key is one file, slashes included (``timm/resnet18`` is
             ``timm%2Fresnet18.npz``). With 3 the last two slashes are folders: ``org/data/train/00000`` is
             ``org%2Fdata/train/00000.npz``.
-        expected: Which items there ought to be: ``filepath`` of a CSV table, its ``column`` of ids and, optionally,
-            ``where_empty``, a column that must be empty for a row to count. Partitions of other items are left out at
-            loading. Without it the dataset exists when any partition does.
+        expected: Which items there ought to be: ``filepath`` of a CSV table or of several, its ``column`` of ids and,
+            optionally, ``where_empty``, a column that must be empty for a row to count. Partitions of other items are
+            left out at loading. Without it the dataset exists when any partition does.
         count_field: Name of a number in each partition that tells how many partitions its item has; an item with fewer
             is incomplete.
         partition_validator: Dotted path of a function that gets each partition when it is saved and when it is loaded,
@@ -57,7 +58,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         path: str | PathLike[str],
         format: str = "npz",
         depth: int = 1,
-        expected: dict[str, str] | None = None,
+        expected: dict[str, Any] | None = None,
         count_field: str | None = None,
         partition_validator: str | None = None,
         save_args: dict[str, Any] | None = None,
@@ -144,9 +145,13 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         return key.rsplit("/", self._depth - 1)[0] if self._depth > 1 else key
 
     def _expected_items(self) -> set[str] | None:
-        if self._expected is None or not Path(self._expected["filepath"]).is_file():
+        if self._expected is None:
             return None
-        table = pd.read_csv(self._expected["filepath"], dtype=str, keep_default_na=False)
+        paths = as_paths(self._expected["filepath"])
+        if not all(path.is_file() for path in paths):
+            return None
+        tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths]
+        table = pd.concat(tables, ignore_index=True).fillna("")
         if (empty := self._expected.get("where_empty")) and empty in table:
             table = table[table[empty].str.strip() == ""]
         return set(table[self._expected["column"]])

@@ -1,0 +1,103 @@
+"""Several files that are read as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import TablePreview
+
+PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
+
+
+def as_paths(filepath: PathOrPaths) -> list[Path]:
+    """One path or several, as a list."""
+    return [Path(filepath)] if isinstance(filepath, str | PathLike) else [Path(path) for path in filepath]
+
+
+class JoinedFilesDataset(AbstractDataset[Any, Any]):
+    """One file, or several of a kind that are joined when they are read: a zoo that builds upon another.
+
+    CSV (cells as text) and Parquet tables are put one below the other; of JSON objects the lists under one key are put
+    one behind the other.
+
+    Args:
+        filepath: Path, or list of paths.
+        metadata: Ignored by Kedro; read by kedro-viz.
+
+    Raises:
+        DatasetError: If the files aren't of one of these kinds.
+    """
+
+    def __init__(self, *, filepath: PathOrPaths, metadata: dict[str, Any] | None = None) -> None:
+        self._paths = as_paths(filepath)
+        self.metadata = metadata
+        self._kind = next(iter({path.suffix for path in self._paths}), "")
+        if {path.suffix for path in self._paths} not in ({".csv"}, {".parquet"}, {".json"}):
+            raise DatasetError(f"{self._names()}: give .csv, .parquet or .json files, all of one kind")
+
+    def load(self) -> Any:
+        """Read and join the files.
+
+        Raises:
+            DatasetError: If one of them doesn't exist or, of JSON, isn't an object of lists.
+        """
+        if absent := [path for path in self._paths if not path.is_file()]:
+            raise DatasetError(f"{absent[0]} doesn't exist.")
+        if self._kind == ".json":
+            return self._objects()
+        read = pd.read_parquet if self._kind == ".parquet" else _read_text
+        tables = [read(path) for path in self._paths]
+        if len(tables) == 1:
+            return tables[0]
+        joined = pd.concat(tables, ignore_index=True)
+        # A column that only one of the files has is empty for the rows of the others.
+        return joined.fillna("") if self._kind == ".csv" else joined
+
+    def save(self, data: Any) -> None:
+        """Refuse: these files are what others have made.
+
+        Raises:
+            DatasetError: Always.
+        """
+        raise DatasetError(f"{self._names()} is read, never written.")
+
+    def preview(self, nrows: int = 10) -> TablePreview:
+        """The first rows of the first file, for kedro-viz."""
+        if self._kind == ".csv":
+            frame = _read_text(self._paths[0]).head(nrows)
+        elif self._kind == ".parquet":
+            frame = pd.read_parquet(self._paths[0]).head(nrows)
+        else:
+            frame = pd.DataFrame(
+                [(key, len(items)) for key, items in self._objects().items()], columns=["key", "items"]
+            )
+        return TablePreview(json.loads(frame.to_json(orient="split")))
+
+    def _objects(self) -> dict[str, list[Any]]:
+        joined: dict[str, list[Any]] = {}
+        for path in self._paths:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
+                raise DatasetError(f"{path} is no object of lists.")
+            for key, items in content.items():
+                joined.setdefault(key, []).extend(items)
+        return joined
+
+    def _names(self) -> str:
+        return ", ".join(map(str, self._paths))
+
+    def _exists(self) -> bool:
+        return all(path.is_file() for path in self._paths)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": [str(path) for path in self._paths]}
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype="string", keep_default_na=False)

@@ -1,0 +1,60 @@
+"""Files that are read as one."""
+
+import json
+
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+
+from thesis_rec.catalog import JoinedFilesDataset, KeyedPartitionDataset
+
+
+def test_tables_are_put_below_each_other(tmp_path):
+    (tmp_path / "a.csv").write_text("id,x\na,1\n")
+    (tmp_path / "b.csv").write_text("id,note\nb,two\n")
+    joined = JoinedFilesDataset(filepath=[str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]).load()
+    assert joined.to_dict("records") == [{"id": "a", "x": "1", "note": ""}, {"id": "b", "x": "", "note": "two"}]
+    one = JoinedFilesDataset(filepath=str(tmp_path / "a.csv"))
+    assert one.load().to_dict("records") == [{"id": "a", "x": "1"}]
+    for name in ("c", "d"):
+        pd.DataFrame({"id": [name], "value": [0.5]}).to_parquet(tmp_path / f"{name}.parquet")
+    tables = JoinedFilesDataset(filepath=[tmp_path / "c.parquet", tmp_path / "d.parquet"])
+    assert tables.load()["id"].tolist() == ["c", "d"]
+    assert tables.exists()
+    assert tables.preview()
+    assert one.preview()
+
+
+def test_lists_of_objects_are_joined(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"ids": ["a"], "families": ["f"]}))
+    (tmp_path / "b.json").write_text(json.dumps({"ids": ["b"]}))
+    joined = JoinedFilesDataset(filepath=[tmp_path / "a.json", tmp_path / "b.json"])
+    assert joined.load() == {"ids": ["a", "b"], "families": ["f"]}
+    assert joined.preview()
+    (tmp_path / "b.json").write_text("[1]")
+    with pytest.raises(DatasetError, match="no object of lists"):
+        joined.load()
+
+
+def test_what_cannot_be_joined(tmp_path):
+    for paths in ([], [tmp_path / "a.csv", tmp_path / "b.json"], [tmp_path / "a.txt"]):
+        with pytest.raises(DatasetError, match="all of one kind"):
+            JoinedFilesDataset(filepath=paths)
+    absent = JoinedFilesDataset(filepath=[tmp_path / "a.csv"])
+    assert not absent.exists()
+    with pytest.raises(DatasetError, match="doesn't exist"):
+        absent.load()
+    with pytest.raises(DatasetError, match="never written"):
+        absent.save(pd.DataFrame())
+
+
+def test_partitions_are_expected_of_the_items_of_all_tables(tmp_path):
+    (tmp_path / "a.csv").write_text("id\na\n")
+    (tmp_path / "b.csv").write_text("id\nb\n")
+    expected = {"filepath": [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")], "column": "id"}
+    partitions = KeyedPartitionDataset(path=tmp_path / "p", format="json", expected=expected)
+    partitions.save({"a": {"x": 1}})
+    assert not partitions.exists()
+    partitions.save({"b": {"x": 2}, "stranger": {"x": 3}})
+    assert partitions.exists()
+    assert set(partitions.load()) == {"a", "b"}
