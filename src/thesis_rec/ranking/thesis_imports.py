@@ -99,9 +99,12 @@ def proxy_performance(
         for target, name in names.items():
             # The target's row counts, and the other direction where it is silent.
             near = known.get(target, {}).get(own, known.get(own, {}).get(target))
-            if target != own and near is None:
+            if target == own:
+                proxy = float(value) + 1.0
+            elif near is not None:
+                proxy = float(value) * near
+            else:
                 continue
-            proxy = float(value) + 1.0 if target == own else float(value) * near
             best[model, name] = max(proxy / 2.0, best.get((model, name), 0.0))
     rows = [(model, target, value) for (model, target), value in sorted(best.items())]
     return records_frame(rows, "proxy", "proxy", source)
@@ -262,11 +265,11 @@ def import_transformer(
         raise ItemError(item, "needs embeddings and tokens to score.", "Name their folder as `arrays`.")
     codes = torch.tensor(embeddings.drop(columns="model_id").to_numpy(dtype=np.float32))
     if codes.shape[1] != network.model_dim:
-        error = f"takes embeddings of {network.model_dim}, the folder's have {codes.shape[1]}."
-        raise ItemError(item, error, "Give the embeddings that it was trained on.")
+        reason = f"takes embeddings of {network.model_dim}, the folder's have {codes.shape[1]}."
+        raise ItemError(item, reason, "Give the embeddings that it was trained on.")
     if network.n_outputs not in (None, len(codes)):
-        error = f"gives one score for each of {network.n_outputs} models, but there are {len(codes)} embeddings."
-        raise ItemError(item, error, "Give the embeddings that it was trained on, and no others.")
+        reason = f"gives one score for each of {network.n_outputs} models, but there are {len(codes)} embeddings."
+        raise ItemError(item, reason, "Give the embeddings that it was trained on, and no others.")
     batches: dict[str, list[NDArray[Any]]] = {}
     for key, shard in shards.items():
         batches.setdefault(key.rsplit("/", 2)[0], []).append(np.asarray(shard["features"], dtype=np.float32))
@@ -274,8 +277,8 @@ def import_transformer(
     for dataset_id, parts in batches.items():
         tokens = torch.tensor(np.concatenate(parts))
         if tokens.shape[-1] != network.token_dim:
-            error = f"takes tokens of {network.token_dim}, those of {dataset_id} have {tokens.shape[-1]}."
-            raise ItemError(item, error, "Give tokens of the encoder that it was trained with.")
+            reason = f"takes tokens of {network.token_dim}, those of {dataset_id} have {tokens.shape[-1]}."
+            raise ItemError(item, reason, "Give tokens of the encoder that it was trained with.")
         with torch.inference_mode():
             scores = network(codes, tokens).double().numpy()
         table = pd.DataFrame({"dataset_id": dataset_id, "model_id": embeddings["model_id"], "score": scores})

@@ -99,14 +99,14 @@ class _DimensionWise(nn.Module):
 
     def _along(self, x: Tensor, convolution: nn.Conv2d, axis: int) -> Tensor:
         # The filters belong to fixed places along the axis, so the map is brought to their number and back.
-        size = [x.shape[2], x.shape[3]]
-        wanted = [self.side if axis == i + 2 else side for i, side in enumerate(size)]
+        size = (x.shape[2], x.shape[3])
+        wanted = (self.side, size[1]) if axis == 2 else (size[0], self.side)
         found: Tensor = convolution(_resized(x, wanted).transpose(1, axis)).transpose(1, axis)
         return _resized(found, size)
 
 
-def _resized(x: Tensor, size: list[int]) -> Tensor:
-    if list(x.shape[2:]) == size:
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(x.shape[2:]) == size:
         return x
     if size[0] >= x.shape[2] and size[1] >= x.shape[3]:
         return nn.functional.interpolate(x, size, mode="bilinear", align_corners=True)
