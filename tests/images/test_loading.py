@@ -347,7 +347,7 @@ class TestHub:
 
 
 def test_hidden_labels_are_told():
-    from thesis_rec.images.sources import _decode_cell, _hub_labels
+    from thesis_rec.images.hub import _decode_cell, _hub_labels
 
     with pytest.raises(ItemError, match="unlabelled"):
         _hub_labels(row(), np.array([-1, -1]), ["a", "b"])

@@ -12,7 +12,6 @@ function registered under the name that the manifest's ``loader`` column then ta
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,21 +22,14 @@ from PIL import Image
 
 from thesis_rec.errors import Failure, ItemError
 from thesis_rec.images.decoding import MAX_PIXELS, resize_image, to_rgb
-from thesis_rec.images.manifest import DatasetRow, SplitRule
+from thesis_rec.images.manifest import DatasetRow
+from thesis_rec.images.splits import cap_classes, map_labels, split_part, take_share
 from thesis_rec.truth.store import TaskImages
 
 logger = logging.getLogger(__name__)
 
 #: Side of a dataset's images in memory when they come in several sizes and none was asked for, in pixels.
 DEFAULT_SIZE = 64
-#: Names under which sources have our splits.
-ALIASES = {
-    "pretrain": ("pretrain", "train"),
-    "train": ("train", "training"),
-    "test": ("test", "testing", "validation", "valid", "val"),
-}
-#: Share of a source's only split that is used for training where no rule says otherwise.
-TRAIN_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -161,7 +153,7 @@ def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callab
 
 
 def _loader(row: DatasetRow) -> Loader:
-    from thesis_rec.images import sources  # noqa: F401  registers the loaders that come with the project
+    from thesis_rec.images import hub, sources  # noqa: F401  register the loaders that come with the project
 
     if row.loader not in _LOADERS:
         hint = f"Use one of {', '.join(sorted(_LOADERS))}, or register a loader of that name."
@@ -207,12 +199,12 @@ def open_split(
         hint = "Open its parents and select their classes."
         raise ItemError(row.dataset_id, "a sub-task has no images of its own.", hint)
     source = _loader(row)(row, root, limits)
-    part = _part(row, split, source.split_names)
+    part = split_part(row, split, source.split_names)
     raw = source.open(part.source)
-    labels, class_names = _map_labels(raw, row.label_map)
+    labels, class_names = map_labels(raw, row.label_map)
     chosen = np.flatnonzero(labels >= 0)
-    chosen = _share(chosen, labels, part, limits.seed, row.dataset_id)
-    chosen = _cap(chosen, labels, len(class_names), part.cap, limits)
+    chosen = take_share(chosen, labels, part, limits.seed, row.dataset_id)
+    chosen = cap_classes(chosen, labels, len(class_names), part.cap, limits)
     notes = _warnings(row, raw, split, labels[chosen], class_names)
     images = LabelledImages(row.dataset_id, labels[chosen], class_names, raw.read, chosen, notes)
     _check_classes(row, images)
@@ -307,96 +299,6 @@ def read_images(
 def unreadable(dataset_id: str, error: ItemError) -> Failure:
     """The failures row of one image of a dataset that is skipped."""
     return Failure(dataset_id, f"skipped {error.item}: {error.error}", error.hint)
-
-
-def stratified_order(labels: NDArray[np.int64], seed: int, name: str) -> NDArray[np.float64]:
-    """(N,) fraction of its class before each image, in a random order of the class: a cut at s takes a share s of each.
-
-    Args:
-        labels: (N,) class of each image.
-        seed: Seed of the order.
-        name: Makes datasets with equal labels differ.
-    """
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    place = np.empty(len(labels))
-    for c in np.unique(labels):
-        members = np.flatnonzero(labels == c)
-        place[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
-    return place
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Which part of a source split is one of ours: images whose place in their class is in (start, start + share]."""
-
-    source: str
-    start: float = 0.0
-    share: float = 1.0
-    cap: int | None = None
-
-
-def _part(row: DatasetRow, split: str, available: tuple[str, ...]) -> _Part:
-    """The part of the source that makes ``split``."""
-    rules = {rule.name: rule for rule in row.splits}
-    rule = rules.get(split, SplitRule(name=split))
-    if rules and split not in rules:
-        hint = f"Name it in the splits column (now: {'; '.join(rules)})."
-        raise ItemError(row.dataset_id, f"it has no split {split!r}.", hint)
-    bare = all(not other.source and other.share is None for other in rules.values())
-    if len(available) == 1 and bare and split in ("train", "test") and (not rules or {"train", "test"} <= set(rules)):
-        # One split only: divided, without overlap.
-        start, share = (0.0, TRAIN_SHARE) if split == "train" else (TRAIN_SHARE, 1.0 - TRAIN_SHARE)
-        return _Part(available[0], start, share, rule.cap)
-    wanted = (rule.source,) if rule.source else (split, *ALIASES.get(split, ()))
-    source = next((name for name in wanted if name in available), None)
-    if source is None:
-        error = f"its source has no split {wanted[0]!r}; there are {', '.join(available)}."
-        raise ItemError(row.dataset_id, error, "Correct the splits column, e.g. train=train:0.8;test=train:0.2.")
-    if rule.share is None:
-        return _Part(source, cap=rule.cap)
-    start = 0.0
-    for other in row.splits:
-        if other.name == split:
-            break
-        if (other.source or other.name) == source and other.share is not None:
-            start += other.share
-    return _Part(source, start, rule.share, rule.cap)
-
-
-def _share(
-    chosen: NDArray[np.int64], labels: NDArray[np.int64], part: _Part, seed: int, name: str
-) -> NDArray[np.int64]:
-    if part.share >= 1.0:
-        return chosen
-    place = stratified_order(labels[chosen], seed, name)
-    return chosen[(place > part.start - 1e-9) & (place <= part.start + part.share - 1e-9)]
-
-
-def _cap(
-    chosen: NDArray[np.int64], labels: NDArray[np.int64], n_classes: int, cap: int | None, limits: ImageLimits
-) -> NDArray[np.int64]:
-    """At most ``cap`` images, equally many of each class, and at most ``limits.n_per_class`` of each."""
-    per_class = limits.n_per_class
-    if cap is not None:
-        per_class = min(per_class or cap, max(1, cap // max(n_classes, 1)))
-    if per_class is None:
-        return chosen
-    rng = np.random.default_rng(limits.seed)
-    kept = []
-    for c in range(n_classes):
-        members = chosen[labels[chosen] == c]
-        kept.append(members if len(members) <= per_class else np.sort(rng.permutation(members)[:per_class]))
-    return np.sort(np.concatenate(kept)) if kept else chosen
-
-
-def _map_labels(raw: RawSplit, label_map: dict[str, str]) -> tuple[NDArray[np.int64], list[str]]:
-    """Labels and class names after renaming, joining and dropping; dropped images have the label -1."""
-    if not label_map:
-        return raw.labels, list(raw.class_names)
-    new_names = [label_map.get(name, name) for name in raw.class_names]
-    names = list(dict.fromkeys(name for name in new_names if name))
-    lookup = np.array([names.index(name) if name else -1 for name in new_names], dtype=np.int64)
-    return lookup[raw.labels], names
 
 
 def _warnings(

@@ -1,4 +1,4 @@
-"""The loaders that come with the project: folder, npz, huggingface, generated."""
+"""The loaders of what lies on disk or is drawn: folder, npz, generated."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from thesis_rec.errors import Failure, ItemError
 from thesis_rec.images.decoding import SUFFIXES, decode_image, to_rgb
 from thesis_rec.images.loading import ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.manifest import DatasetRow
+from thesis_rec.images.splits import class_codes
 
 logger = logging.getLogger(__name__)
 
@@ -203,23 +204,8 @@ def _npz_split(row: DatasetRow, path: Path, arrays: Any, split: str) -> RawSplit
         error = f"{prefix}images has the shape {images.shape}, {prefix}labels {labels.shape}."
         raise ItemError(row.dataset_id, error, "They must be (N, H, W) or (N, H, W, 3), and (N,).")
     names = content.get("class_names")
-    codes, class_names = _codes(labels, None if names is None else [str(name) for name in names])
+    codes, class_names = class_codes(labels, None if names is None else [str(name) for name in names])
     return RawSplit(codes, class_names, partial(_read_array, images, prefix))
-
-
-def _codes(labels: NDArray[Any], class_names: list[str] | None) -> tuple[NDArray[np.int64], list[str]]:
-    """Labels as 0..C-1 and the classes' names.
-
-    Numbers that count the given names are positions in them; anything else is a name itself.
-    """
-    counted = class_names is not None and np.issubdtype(labels.dtype, np.integer)
-    if counted and labels.min(initial=0) >= 0 and labels.max(initial=0) < len(class_names or ()):
-        return labels.astype(np.int64), list(class_names or ())
-    values, codes = np.unique(labels, return_inverse=True)
-    if class_names is not None and set(map(str, values)) <= set(class_names):
-        place = np.array([class_names.index(str(value)) for value in values], dtype=np.int64)
-        return place[codes], class_names
-    return codes.astype(np.int64).reshape(-1), [str(value) for value in values]
 
 
 def _read_array(images: NDArray[Any], prefix: str, index: int) -> NDArray[np.uint8]:
@@ -329,173 +315,3 @@ def open_generated(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
         return RawSplit(labels, list(task.class_names), _Generated(row.source, split, n, 0))
 
     return Source(tuple(sizes), open_one)
-
-
-# --- hub ---------------------------------------------------------------------------------------------------------
-
-
-def _fingerprint_hub(row: DatasetRow, root: Path) -> str:
-    local = _local_hub_folder(row, root)
-    if local is None:
-        return f"hub:{row.source}:{row.config}:{row.revision}"
-    digest = hashlib.sha256()
-    for path in sorted(path for path in local.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(local)}\0{path.stat().st_size}\n".encode())
-    return digest.hexdigest()
-
-
-def _local_hub_folder(row: DatasetRow, root: Path) -> Path | None:
-    # Never relative to the working directory: a folder that happens to be called like a hub dataset isn't meant.
-    path = root / Path(row.source).expanduser()
-    return path if path.is_dir() else None
-
-
-@register_loader("huggingface", _fingerprint_hub)
-def open_hub(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
-    """A dataset of the Hugging Face hub, or a local folder in one of its formats.
-
-    Read by the ``datasets`` library: ``save_to_disk`` folders, Parquet, ``imagefolder``. With ``limits.streaming`` it
-    is read from start to end and only as many encoded images are kept as each class needs.
-    """
-    local = _local_hub_folder(row, root)
-    if limits.streaming and not (local and _is_saved(local)):
-        return _streamed_source(row, local, limits)
-    content = _load_hub(row, local, streaming=False)
-    splits = dict(content) if isinstance(content, dict) else {str(getattr(content, "split", None) or "train"): content}
-
-    def open_one(split: str) -> RawSplit:
-        table = splits[split]
-        image_column, label_column, names = _hub_columns(row, table.features)
-        encoded = table.select_columns([image_column]).cast_column(image_column, _undecoded())
-        labels = table.select_columns([label_column]).with_format("numpy")[:][label_column]
-        codes, class_names = _hub_labels(row, labels, names)
-        return RawSplit(codes, class_names, partial(_read_hub, encoded, image_column, split, limits.max_pixels))
-
-    return Source(tuple(splits), open_one)
-
-
-def _is_saved(path: Path) -> bool:
-    return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
-
-
-def _undecoded() -> Any:
-    import datasets
-
-    return datasets.Image(decode=False)
-
-
-def _load_hub(row: DatasetRow, local: Path | None, streaming: bool, split: str | None = None) -> Any:
-    import datasets
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
-
-    if not streaming:
-        datasets.disable_progress_bars()
-    try:
-        if local is not None and _is_saved(local):
-            return datasets.load_from_disk(str(local))
-        return datasets.load_dataset(
-            str(local) if local else row.source,
-            name=row.config or None,
-            revision=row.revision or None,
-            streaming=streaming,
-            split=split,
-        )
-    except DatasetNotFoundError as error:
-        gated = "gated" in str(error).lower()
-        reason = "is gated: its terms must be accepted." if gated else "was not found on the hub."
-        hint = "Accept the terms on its page and run `hf auth login`." if gated else "Check source; log in if private."
-        raise ItemError(row.dataset_id, f"{row.source!r} {reason}", hint) from error
-    except ConnectionError as error:
-        hint = "Download it once on a machine with network, or give a local folder as source."
-        raise ItemError(
-            row.dataset_id, f"offline: the hub dataset {row.source!r} is not in the cache.", hint
-        ) from error
-    except (DatasetsError, ValueError, OSError, RuntimeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        hint = "Check source, config and revision."
-        if "scripts are no longer supported" in first:
-            # Many hub datasets have a branch that the hub itself converted.
-            hint = "Set revision to refs/convert/parquet."
-        raise ItemError(row.dataset_id, f"{row.source!r} can't be loaded ({first}).", hint) from error
-
-
-def _hub_columns(row: DatasetRow, features: Any) -> tuple[str, str, list[str] | None]:
-    """Image column, label column, and the class names if the dataset tells them."""
-    import datasets
-
-    features = features or {}
-    image = row.image_column or next((n for n, f in features.items() if isinstance(f, datasets.Image)), "image")
-    labels = [n for n, f in features.items() if isinstance(f, datasets.ClassLabel)]
-    label = row.label_column or next(iter(labels), "") or ("label" if "label" in features else "labels")
-    if absent := [name for name in (image, label) if name not in features]:
-        error = f"it has no column {absent[0]!r}; there are {', '.join(features)}."
-        raise ItemError(row.dataset_id, error, "Correct image_column or label_column.")
-    return image, label, list(features[label].names) if label in labels else None
-
-
-def _hub_labels(row: DatasetRow, labels: Any, names: list[str] | None) -> tuple[NDArray[np.int64], list[str]]:
-    values = np.asarray(labels)
-    if values.dtype.kind == "O":
-        values = values.astype(str)
-    if names is not None and len(values) and int(values.min()) < 0:
-        hint = "Its test labels are hidden; use the validation split (test=validation)."
-        raise ItemError(row.dataset_id, "labels of -1: this split is unlabelled.", hint)
-    return _codes(values, names)
-
-
-def _read_hub(table: Any, column: str, split: str, max_pixels: int, index: int) -> Any:
-    cell = table[index][column]
-    return _decode_cell(cell, f"{split}[{index}]", max_pixels)
-
-
-def _decode_cell(cell: Any, name: str, max_pixels: int) -> Any:
-    if isinstance(cell, dict):
-        data = cell.get("bytes")
-        if data is None and cell.get("path"):
-            data = Path(cell["path"]).read_bytes() if Path(cell["path"]).is_file() else None
-        if data is None:
-            raise ItemError(name, "the image has no content.", "Download the dataset again.")
-        return decode_image(data, name, max_pixels)
-    try:
-        return to_rgb(np.asarray(cell))
-    except (ValueError, TypeError) as error:
-        raise ItemError(name, f"it is no image ({error}).", "Check image_column.") from error
-
-
-def _streamed_source(row: DatasetRow, local: Path | None, limits: ImageLimits) -> Source:
-    content = _load_hub(row, local, streaming=True)
-    splits = dict(content)
-
-    def open_one(split: str) -> RawSplit:
-        return _read_stream(row, splits[split], split, limits)
-
-    return Source(tuple(splits), open_one)
-
-
-def _read_stream(row: DatasetRow, stream: Any, split: str, limits: ImageLimits) -> RawSplit:
-    """Keep the first images of each class of a shuffled stream, still encoded."""
-    image_column, label_column, names = _hub_columns(row, stream.features)
-    stream = stream.select_columns([image_column, label_column]).cast_column(image_column, _undecoded())
-    # A buffer, because many datasets come sorted by class.
-    stream = stream.shuffle(seed=limits.seed, buffer_size=1000)
-    per_class = limits.n_per_class or 64
-    kept: dict[Any, int] = {}
-    cells: list[Any] = []
-    labels: list[Any] = []
-    full = 0
-    for position, record in enumerate(stream):
-        label = record[label_column]
-        count = kept.get(label, 0)
-        if count < per_class:
-            kept[label] = count + 1
-            cells.append(record[image_column])
-            labels.append(label)
-            full += count + 1 == per_class
-        if position + 1 >= limits.max_streamed or (names is not None and full == len(names)):
-            break
-    codes, class_names = _hub_labels(row, labels, names)
-    return RawSplit(codes, class_names, partial(_read_cell, cells, split, limits.max_pixels))
-
-
-def _read_cell(cells: list[Any], split: str, max_pixels: int, index: int) -> Any:
-    return _decode_cell(cells[index], f"{split}[{index}]", max_pixels)

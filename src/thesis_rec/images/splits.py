@@ -1,0 +1,131 @@
+"""Which images of a source make one of our splits, and how their labels are read: the same for every loader."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.errors import ItemError
+from thesis_rec.images.manifest import DatasetRow, SplitRule
+
+if TYPE_CHECKING:
+    from thesis_rec.images.loading import ImageLimits, RawSplit
+
+#: Names under which sources have our splits.
+ALIASES = {
+    "pretrain": ("pretrain", "train"),
+    "train": ("train", "training"),
+    "test": ("test", "testing", "validation", "valid", "val"),
+}
+#: Share of a source's only split that is used for training where no rule says otherwise.
+TRAIN_SHARE = 0.75
+
+
+def class_codes(labels: NDArray[np.generic], class_names: list[str] | None) -> tuple[NDArray[np.int64], list[str]]:
+    """Labels as 0..C-1 and the classes' names.
+
+    Numbers that count the given names are positions in them; anything else is a name itself.
+    """
+    counted = class_names is not None and np.issubdtype(labels.dtype, np.integer)
+    if counted and labels.min(initial=0) >= 0 and labels.max(initial=0) < len(class_names or ()):
+        return labels.astype(np.int64), list(class_names or ())
+    values, codes = np.unique(labels, return_inverse=True)
+    if class_names is not None and set(map(str, values)) <= set(class_names):
+        place = np.array([class_names.index(str(value)) for value in values], dtype=np.int64)
+        return place[codes], class_names
+    return codes.astype(np.int64).reshape(-1), [str(value) for value in values]
+
+
+def stratified_order(labels: NDArray[np.int64], seed: int, name: str) -> NDArray[np.float64]:
+    """(N,) fraction of its class before each image, in a random order of the class: a cut at s takes a share s of each.
+
+    Args:
+        labels: (N,) class of each image.
+        seed: Seed of the order.
+        name: Makes datasets with equal labels differ.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    place = np.empty(len(labels))
+    for c in np.unique(labels):
+        members = np.flatnonzero(labels == c)
+        place[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+    return place
+
+
+@dataclass(frozen=True)
+class SplitPart:
+    """Which part of a source split is one of ours: images whose place in their class is in (start, start + share]."""
+
+    source: str
+    start: float = 0.0
+    share: float = 1.0
+    cap: int | None = None
+
+
+def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> SplitPart:
+    """The part of the source that makes ``split``."""
+    rules = {rule.name: rule for rule in row.splits}
+    rule = rules.get(split, SplitRule(name=split))
+    if rules and split not in rules:
+        hint = f"Name it in the splits column (now: {'; '.join(rules)})."
+        raise ItemError(row.dataset_id, f"it has no split {split!r}.", hint)
+    bare = all(not other.source and other.share is None for other in rules.values())
+    if len(available) == 1 and bare and split in ("train", "test") and (not rules or {"train", "test"} <= set(rules)):
+        # One split only: divided, without overlap.
+        start, share = (0.0, TRAIN_SHARE) if split == "train" else (TRAIN_SHARE, 1.0 - TRAIN_SHARE)
+        return SplitPart(available[0], start, share, rule.cap)
+    wanted = (rule.source,) if rule.source else (split, *ALIASES.get(split, ()))
+    source = next((name for name in wanted if name in available), None)
+    if source is None:
+        error = f"its source has no split {wanted[0]!r}; there are {', '.join(available)}."
+        raise ItemError(row.dataset_id, error, "Correct the splits column, e.g. train=train:0.8;test=train:0.2.")
+    if rule.share is None:
+        return SplitPart(source, cap=rule.cap)
+    start = 0.0
+    for other in row.splits:
+        if other.name == split:
+            break
+        if (other.source or other.name) == source and other.share is not None:
+            start += other.share
+    return SplitPart(source, start, rule.share, rule.cap)
+
+
+def take_share(
+    chosen: NDArray[np.int64], labels: NDArray[np.int64], part: SplitPart, seed: int, name: str
+) -> NDArray[np.int64]:
+    """The images whose place in the seeded order of their class lies in the part."""
+    if part.share >= 1.0:
+        return chosen
+    place = stratified_order(labels[chosen], seed, name)
+    return chosen[(place > part.start - 1e-9) & (place <= part.start + part.share - 1e-9)]
+
+
+def cap_classes(
+    chosen: NDArray[np.int64], labels: NDArray[np.int64], n_classes: int, cap: int | None, limits: ImageLimits
+) -> NDArray[np.int64]:
+    """At most ``cap`` images, equally many of each class, and at most ``limits.n_per_class`` of each."""
+    per_class = limits.n_per_class
+    if cap is not None:
+        per_class = min(per_class or cap, max(1, cap // max(n_classes, 1)))
+    if per_class is None:
+        return chosen
+    rng = np.random.default_rng(limits.seed)
+    kept = []
+    for c in range(n_classes):
+        members = chosen[labels[chosen] == c]
+        kept.append(members if len(members) <= per_class else np.sort(rng.permutation(members)[:per_class]))
+    return np.sort(np.concatenate(kept)) if kept else chosen
+
+
+def map_labels(raw: RawSplit, label_map: dict[str, str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Labels and class names after renaming, joining and dropping; dropped images have the label -1."""
+    if not label_map:
+        return raw.labels, list(raw.class_names)
+    new_names = [label_map.get(name, name) for name in raw.class_names]
+    names = list(dict.fromkeys(name for name in new_names if name))
+    lookup = np.array([names.index(name) if name else -1 for name in new_names], dtype=np.int64)
+    return lookup[raw.labels], names
