@@ -100,7 +100,7 @@ def check_failures(failures: pd.DataFrame, succeeded: int, strict: bool, what: s
         raise Unreached(f"no job has come to {len(names)} {what}: {shown}. {unreached['hint'].iloc[0]}")
     if failures.empty or (succeeded and not strict):
         return
-    shown = [f"  {row[0]}: {row[1]} {row[2]}".rstrip() for row in failures.head(5).itertuples(index=False)]
+    lines = [f"  {row[0]}: {row[1]} {row[2]}".rstrip() for row in failures.head(5).itertuples(index=False)]
     rest = [f"  ... and {len(failures) - 5} more"] if len(failures) > 5 else []
     head = f"{len(failures)} of {len(failures) + succeeded} {what} failed" + ("" if succeeded else "; none succeeded")
-    raise NothingSucceeded("\n".join([head + ":", *shown, *rest]))
+    raise NothingSucceeded("\n".join([head + ":", *lines, *rest]))

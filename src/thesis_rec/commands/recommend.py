@@ -37,7 +37,7 @@ NOTHING_FITS = 2
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for report, table and document.")
 @click.option("--env", "-e", "environment", default=None, help="Kedro environment, such as hub.")
 @click.pass_context
-def recommend(context: click.Context, images: Path, shape: str, output: Path | None, **given: Any) -> None:
+def recommend(context: click.Context, /, images: Path, shape: str, output: Path | None, **given: Any) -> None:
     """Rank the models that fit your hardware by their predicted accuracy on your IMAGES.
 
     IMAGES is a folder with one folder of images per class, or an NPZ file with images and labels. Nothing is trained,

@@ -91,8 +91,8 @@ class Kernel:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Kernel:
         """Undo :meth:`state`."""
-        arrays = (np.asarray(state[name], dtype=np.float64) for name in ("mean", "scale", "points"))
-        return cls(*arrays, float(state["width"]))
+        mean, scale, points = (np.asarray(state[name], dtype=np.float64) for name in ("mean", "scale", "points"))
+        return cls(mean, scale, points, float(state["width"]))
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class LandmarkPrior:
         if self.models is None or models.reference is None:
             return weights, has
         column = {model: i for i, model in enumerate(self.measured)}
-        has = np.isfinite(models.reference).all(1)
+        has = np.asarray(np.isfinite(models.reference).all(axis=1))
         if models.reference.shape[1] != len(self.models.kernel.mean):
             return weights, np.zeros(len(models), dtype=bool)
         weights[has] = self.models.kernel(models.reference[has]) @ self.models.dual
@@ -448,7 +448,7 @@ def fit_model_side(reference: NDArray[np.floating], values: Values, families: Se
     kernel, ridge = chosen
     return ModelSide(
         kernel,
-        np.linalg.inv(kernel.gram + ridge * np.eye(len(names))),
+        np.asarray(np.linalg.inv(kernel.gram + ridge * np.eye(len(names))), dtype=np.float64),
         leave_groups_out(kernel.gram, np.eye(len(names)), names, ridge),
         best / target.size,
     )

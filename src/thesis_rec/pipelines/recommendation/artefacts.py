@@ -81,7 +81,7 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
             dataset.release()
 
 
-def _dataset(name: str, entry: dict[str, Any] | AbstractDataset) -> AbstractDataset:
+def _dataset(name: str, entry: dict[str, Any] | AbstractDataset[Any, Any]) -> AbstractDataset[Any, Any]:
     if isinstance(entry, AbstractDataset):
         return entry
     # The entry of the catalog as it stands there; its validator is the catalog's business.
