@@ -127,10 +127,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[*VIEWS, "report"], help="names of pictures")
     options = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
-    ids = node_ids(options.site)
-    with served(options.site) as address:
-        for name, (query, size) in VIEWS.items():
-            if name in options.only:
+    views = {name: view for name, view in VIEWS.items() if name in options.only}
+    if views:
+        ids = node_ids(options.site)
+        with served(options.site) as address:
+            for name, (query, size) in views.items():
                 take(f"{address}/{query.format(**ids)}", IMAGES / f"{name}.webp", size)
     if options.report and "report" in options.only:
         take(options.report.resolve().as_uri(), IMAGES / "report.webp", (1400, 1000))
