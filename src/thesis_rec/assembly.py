@@ -20,6 +20,7 @@ from thesis_rec.bundle import (
     mean_performance,
     model_table,
     residuals,
+    with_responses,
 )
 from thesis_rec.ranking.data import ModelTable, TaskTokens
 
@@ -64,6 +65,7 @@ def assemble(
         if new:
             shown = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
             sources["models added without training"] = shown
+    models = with_responses(models, responses)
     profiles, known_from = _profiles(artefacts)
     sources["hardware profiles"] = known_from
     bundle = Bundle(
@@ -145,7 +147,7 @@ def _own_tokens(datasets: pd.DataFrame, artefacts: Mapping[str, Any]) -> dict[st
 def _responses(artefacts: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
     """Responses that came with the zoo and those measured here, of the same reference bank; the latter win."""
     found: dict[str, NDArray[Any]] = {}
-    width = None
+    width, names = None, None
     for name in ("model_responses", "measured_model_responses"):
         content = artefacts.get(name)
         if not content or not len(content["responses"]):
@@ -154,11 +156,12 @@ def _responses(artefacts: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
         if width is not None and matrix.shape[1] != width:
             logger.warning("%s were measured on another reference bank; they are left out", name)
             continue
-        width = matrix.shape[1]
+        width, names = matrix.shape[1], content.get("names", names)
         found |= dict(zip([str(model) for model in content["model_ids"]], matrix, strict=True))
     if not found:
         return None
-    return {"responses": np.stack(list(found.values())), "model_ids": np.array(list(found))}
+    joined = {"responses": np.stack(list(found.values())), "model_ids": np.array(list(found))}
+    return joined if names is None else {**joined, "names": np.asarray(names)}
 
 
 def _profiles(artefacts: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:

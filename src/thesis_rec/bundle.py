@@ -96,20 +96,38 @@ def model_table(
     listed = listed[listed["model_id"].astype(str).isin(row_of)]
     ids = listed["model_id"].astype(str).tolist()
     matrix = embeddings.drop(columns="model_id").to_numpy(dtype=np.float32)
-    answered, reference = None, None
-    if responses is not None and len(responses["responses"]):
-        given = np.asarray(responses["responses"], dtype=np.float32)
-        place = {str(model): i for i, model in enumerate(responses["model_ids"])}
-        answered = np.full((len(ids), given.shape[1]), np.nan, dtype=np.float32)
-        for i, model in enumerate(ids):
-            if model in place:
-                answered[i] = given[place[model]]
-        names = [str(name) for name in responses["names"]] if "names" in responses else []
-        probes = [column for column, name in enumerate(names) if name.endswith("/linear_probe")]
-        reference = answered[:, probes] if probes else None
     families = listed["family"].astype(str).tolist() if "family" in listed else [""] * len(ids)
     counts = np.array([float(n_parameters.get(model, 0.0)) for model in ids])
-    return ModelTable(ids, matrix[[row_of[model] for model in ids]], families, counts, answered, reference)
+    table = ModelTable(ids, matrix[[row_of[model] for model in ids]], families, counts)
+    return with_responses(table, responses)
+
+
+def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | None) -> ModelTable:
+    """The models with what was measured of them on the reference bank; a model without keeps what it has, or gets NaN.
+
+    Args:
+        models: M models.
+        responses: ``responses`` (K, R), ``model_ids`` (K,) and ``names`` (R,), or None.
+    """
+    if responses is None or not len(responses["responses"]):
+        return models
+    given = np.asarray(responses["responses"], dtype=np.float32)
+    names = [str(name) for name in responses["names"]] if "names" in responses else []
+    probes = [column for column, name in enumerate(names) if name.endswith("/linear_probe")]
+    place = {str(model): i for i, model in enumerate(responses["model_ids"])}
+    rows = [i for i, model in enumerate(models.model_ids) if model in place]
+    found = given[[place[models.model_ids[i]] for i in rows]]
+
+    def filled(table: NDArray[np.floating] | None, values: Floats) -> NDArray[np.floating] | None:
+        if not values.shape[1]:
+            return table
+        fits = table is not None and table.shape[1] == values.shape[1]
+        out = np.array(table) if fits else np.full((len(models), values.shape[1]), np.nan, dtype=np.float32)
+        out[rows] = values
+        return out
+
+    responded, reference = filled(models.responses, found), filled(models.reference, found[:, probes])
+    return replace(models, responses=responded, reference=reference)
 
 
 def add_models(
