@@ -197,7 +197,7 @@ def tasks_to_tune(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) -> 
     return list(dict.fromkeys(task for task, _ in cells))
 
 
-def write_responses(responses: NDArray[np.floating], folder: Path, model_id: str) -> None:
+def write_responses(responses: NDArray[np.float32], folder: Path, model_id: str) -> None:
     """Keep a model's responses, (R,)."""
     with atomic_path(folder / f"{encode_id(model_id)}.responses.npz") as path, path.open("wb") as file:
         np.savez_compressed(file, responses=responses)
