@@ -8,13 +8,9 @@ from scipy.stats import weightedtau
 from sklearn.kernel_ridge import KernelRidge
 
 from tests.ranking.world import make_world
-from thesis_rec.ranking.landmark_prior import (
-    Kernel,
-    LandmarkPrior,
-    error_covariance,
-    fit_dataset_side,
-    leave_groups_out,
-)
+from thesis_rec.ranking.kernel_regression import Kernel, leave_groups_out
+from thesis_rec.ranking.landmark_prior import LandmarkPrior
+from thesis_rec.ranking.prior_fitting import error_covariance, fit_dataset_side
 from thesis_rec.ranking.priors import standardise
 from thesis_rec.ranking.quadrants import Split, assign_splits
 from thesis_rec.ranking.records import clean_performance

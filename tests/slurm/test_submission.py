@@ -95,11 +95,15 @@ def test_requeued_killed_and_doubled_tasks_end_as_one_process(slurm, whole, tmp_
     array, join = submit(tmp_path, first)
     call("scontrol", "release", first)
     disturb(array, vectors)
-    for index in (REQUEUED, WARNED):
+    # A warning takes effect when the process comes to it; on a starved machine its few models may be done by then.
+    back = {REQUEUED: ("PENDING",), WARNED: ("PENDING", "COMPLETED")}
+    for index, states in back.items():
         task = f"{array}_{index}"
-        wait_until(lambda task=task: job_state(task) == "PENDING", 60, f"the return of {task} to the queue")
+        wait_until(
+            lambda task=task, states=states: job_state(task) in states, 180, f"the return of {task} to the queue"
+        )
     kept = {path: path.stat().st_mtime_ns for path in vectors.glob("*.npz")}
-    for index in (REQUEUED, WARNED):
+    for index in [index for index in back if job_state(f"{array}_{index}") == "PENDING"]:
         # SLURM lets a requeued job wait for two minutes.
         call("scontrol", "update", f"JobId={array}_{index}", "StartTime=now")
     wait_until(lambda: ended(join), 300, "the end of the joining job")

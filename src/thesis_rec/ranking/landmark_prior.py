@@ -24,75 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.ranking.data import ModelTable, TaskTokens
+from thesis_rec.ranking.kernel_regression import Kernel, Values, single
 from thesis_rec.ranking.priors import StaticPrior
-
-Values = NDArray[np.float64]
-
-WIDTHS = (1.0, 3.0, 10.0)
-RIDGES = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
-#: Fewer training datasets with landmarks, or families of them, can't be regressed on.
-LEAST_TASKS, LEAST_FAMILIES = 8, 3
-_ROUNDS = 3
-#: Smallest standard deviation of performance within a dataset that counts: below it, differences are noise.
-FLOOR = 0.02
-#: Share of the errors' covariance that is taken from its smooth target. Between 0.2 and 0.4 makes no difference to
-#: cells that are predicted from others of the same dataset, on training families that were left out.
-SHRINKAGE = 0.4
-#: Sub-tasks of one task say much the same: weight of one beside a base task in the errors' covariance.
-SUBTASK_WEIGHT = 0.3
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A Gaussian kernel between rows and reference points, both standardised by the reference.
-
-    Attributes:
-        mean: (F,) of the reference.
-        scale: (F,) standard deviations of the reference.
-        points: (N, F) standardised reference points.
-        width: Squared distance at which similarity falls to 1/e.
-    """
-
-    mean: Values
-    scale: Values
-    points: Values
-    width: float
-
-    @classmethod
-    def fit(cls, rows: NDArray[np.floating], relative_width: float = 1.0) -> Kernel:
-        """Fit to (N, F) rows; the width is in medians of their squared distance."""
-        rows = np.asarray(rows, dtype=np.float64)
-        mean, scale = rows.mean(0), np.maximum(rows.std(0), 1e-6)
-        points = (rows - mean) / scale
-        gaps = _squared_distances(points, points)
-        positive = gaps[gaps > 1e-9]
-        return cls(mean, scale, points, relative_width * (float(np.median(positive)) if len(positive) else 1.0))
-
-    def __call__(self, rows: NDArray[np.floating]) -> Values:
-        """(n, F) rows to their (n, N) similarity with the reference."""
-        similarity: Values = np.exp(-_squared_distances((rows - self.mean) / self.scale, self.points) / self.width)
-        return similarity
-
-    @property
-    def gram(self) -> Values:
-        """(N, N) similarity of the reference points."""
-        gram: Values = np.exp(-_squared_distances(self.points, self.points) / self.width)
-        return gram
-
-    def state(self) -> dict[str, Any]:
-        """Plain values and arrays, for a checkpoint."""
-        return {
-            "mean": _single(self.mean),
-            "scale": _single(self.scale),
-            "points": _single(self.points),
-            "width": self.width,
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Kernel:
-        """Undo :meth:`state`."""
-        mean, scale, points = (np.asarray(state[name], dtype=np.float64) for name in ("mean", "scale", "points"))
-        return cls(mean, scale, points, float(state["width"]))
 
 
 @dataclass(frozen=True)
@@ -266,12 +199,7 @@ class LandmarkPrior:
             # Derived models that are alike err alike: what the kernel leaves open between them.
             rows = np.flatnonzero(has & (own > 0))
             across = self.models.kernel(models.reference[rows])
-            among = Kernel(
-                self.models.kernel.mean,
-                self.models.kernel.scale,
-                _standard(self.models.kernel, models.reference[rows]),
-                self.models.kernel.width,
-            ).gram
+            among = self.models.kernel.among(models.reference[rows])
             rest = among - across @ self.models.dual @ across.T
             scale = np.sqrt(self.models.variance / np.maximum(np.diagonal(rest), 1e-6))
             covariance[np.ix_(rows, rows)] += rest * scale[:, None] * scale[None]
@@ -283,21 +211,21 @@ class LandmarkPrior:
         return {
             "static": self.static.state(),
             "measured": list(self.measured),
-            "datasets": self.datasets and {"kernel": self.datasets.kernel.state(), "dual": _single(self.datasets.dual)},
+            "datasets": self.datasets and {"kernel": self.datasets.kernel.state(), "dual": single(self.datasets.dual)},
             "models": self.models
             and {
                 "kernel": self.models.kernel.state(),
-                "dual": _single(self.models.dual),
-                "left_out": _single(self.models.left_out),
+                "dual": single(self.models.dual),
+                "left_out": single(self.models.left_out),
                 "variance": self.models.variance,
             },
-            "covariance": None if self.covariance is None else _single(self.covariance),
+            "covariance": None if self.covariance is None else single(self.covariance),
             "levels": self.levels
             and {
                 "kernel": self.levels.kernel.state(),
-                "dual": _single(self.levels.dual),
-                "mean": _single(self.levels.mean),
-                "error": _single(self.levels.error),
+                "dual": single(self.levels.dual),
+                "mean": single(self.levels.mean),
+                "error": single(self.levels.error),
             },
         }
 
@@ -347,182 +275,3 @@ def level_descriptor(task: TaskTokens) -> Values:
     """(L + 1,) landmarks as they are, and the logarithm of the number of classes."""
     assert task.landmarks is not None
     return np.append(np.asarray(task.landmarks, dtype=np.float64), np.log2(max(len(task.class_names), 1)))
-
-
-def fit_level_side(points: NDArray[np.floating], values: Values, families: Sequence[str]) -> LevelSide | None:
-    """Regress mean and spread of the models' performance on what describes a dataset.
-
-    Args:
-        points: (N, L + 1) of :func:`level_descriptor`.
-        values: (N, K) performance, NaN where not measured.
-        families: N families of the datasets.
-
-    Returns:
-        The regression, or None with too few datasets or families.
-    """
-    if len(points) < LEAST_TASKS or len(set(families)) < LEAST_FAMILIES:
-        return None
-    names = np.asarray(families)
-    target = np.stack([np.nanmean(values, axis=1), np.log(np.maximum(np.nanstd(values, axis=1), FLOOR))], axis=1)
-    scale = np.maximum(target.std(0), 1e-6)
-    best, chosen, error = np.inf, None, target.std(0)
-    for width in WIDTHS:
-        kernel = Kernel.fit(points, width)
-        for ridge in RIDGES:
-            rest = target - leave_groups_out(kernel.gram, target, names, ridge, centre=True)
-            found = float(np.square(rest / scale).sum())
-            if found < best:
-                best, chosen, error = found, (kernel, ridge), np.sqrt(np.square(rest).mean(0))
-    assert chosen is not None
-    kernel, ridge = chosen
-    mean = target.mean(0)
-    return LevelSide(kernel, np.linalg.solve(kernel.gram + ridge * np.eye(len(points)), target - mean), mean, error)
-
-
-def fit_dataset_side(
-    points: NDArray[np.floating], values: Values, measured: NDArray[np.bool_], families: Sequence[str]
-) -> tuple[DatasetSide | None, Values, Values]:
-    """Fit the first step.
-
-    Args:
-        points: (N, L) descriptors of training datasets.
-        values: (N, K) standardised performance.
-        measured: (N, K) which of these count.
-        families: N families of the datasets.
-
-    Returns:
-        The regression, or None where it doesn't help, and (N, K) what is expected of every dataset without its family:
-        means over the other families, corrected by the regression if there is one; and the same with nothing but the
-        dataset itself left out, its siblings being there.
-    """
-    names = np.asarray(families)
-    count = np.maximum(measured.sum(0), 1)
-    mean = np.where(measured, values, 0.0).sum(0) / count
-    filled = np.where(measured, values, mean)
-    left_out = _means_of_others(filled, names)
-    each = np.arange(len(points)).astype(str)
-    if len(points) < LEAST_TASKS or len(set(families)) < LEAST_FAMILIES:
-        return None, left_out, _means_of_others(filled, each)
-    best = float(np.square(np.where(measured, values - left_out, 0.0)).sum())
-    chosen = None
-    for width in WIDTHS:
-        kernel = Kernel.fit(points, width)
-        for ridge in RIDGES:
-            found = leave_groups_out(kernel.gram, filled, names, ridge, centre=True)
-            error = float(np.square(np.where(measured, values - found, 0.0)).sum())
-            if error < best:
-                best, chosen, left_out = error, (kernel, ridge), found
-    if chosen is None:
-        return None, left_out, _means_of_others(filled, each)
-    kernel, ridge = chosen
-    for _ in range(_ROUNDS):
-        # Gaps are filled by what the regression says of them, so that they don't pull towards the mean.
-        filled = np.where(measured, values, left_out)
-        left_out = leave_groups_out(kernel.gram, filled, names, ridge, centre=True)
-    dual = np.linalg.solve(kernel.gram + ridge * np.eye(len(points)), filled - mean)
-    return DatasetSide(kernel, dual), left_out, leave_groups_out(kernel.gram, filled, each, ridge, centre=True)
-
-
-def fit_model_side(reference: NDArray[np.floating], values: Values, families: Sequence[str]) -> ModelSide | None:
-    """Fit the second step.
-
-    Args:
-        reference: (K, R) linear-probe accuracies of the measured models on the reference tasks.
-        values: (N, K) their standardised performance, gaps filled.
-        families: K architecture families.
-
-    Returns:
-        The regression, or None where it can't be fitted.
-    """
-    names = np.asarray(families)
-    if not np.isfinite(reference).all() or len(reference) < LEAST_TASKS or len(set(families)) < 2:
-        return None
-    target = (values - values.mean(1, keepdims=True)).T  # (K, N)
-    best, chosen = np.inf, (Kernel.fit(reference, WIDTHS[-1]), RIDGES[-1])
-    for width in WIDTHS:
-        kernel = Kernel.fit(reference, width)
-        for ridge in RIDGES:
-            error = float(np.square(leave_groups_out(kernel.gram, target, names, ridge) - target).sum())
-            if error < best:
-                best, chosen = error, (kernel, ridge)
-    kernel, ridge = chosen
-    return ModelSide(
-        kernel,
-        np.asarray(np.linalg.inv(kernel.gram + ridge * np.eye(len(names))), dtype=np.float64),
-        leave_groups_out(kernel.gram, np.eye(len(names)), names, ridge),
-        best / target.size,
-    )
-
-
-def error_covariance(errors: Values, weight: NDArray[np.floating]) -> Values:
-    """Covariance of the prior's errors between models, shrunk towards equal variances and correlations.
-
-    Args:
-        errors: (T, K) truth minus prior on tasks that were left out, NaN where not measured.
-        weight: (T,) weight of each task.
-
-    Returns:
-        (K, K), positive definite.
-    """
-    present = np.isfinite(errors)
-    filled = np.where(present, errors, 0.0)
-    # A product counts where both are there; a few missing cells must not shrink what the others say.
-    count = np.maximum((present * weight[:, None]).T @ present.astype(np.float64), 1e-9)
-    sample = (filled * weight[:, None]).T @ filled / count
-    size = len(sample)
-    variance = float(np.diagonal(sample).mean())
-    common = float(
-        np.clip((sample.sum() - np.trace(sample)) / max(size * (size - 1), 1) / max(variance, 1e-12), 0, 0.9)
-    )
-    target = variance * ((1 - common) * np.eye(size) + common)
-    values, vectors = np.linalg.eigh((1 - SHRINKAGE) * sample + SHRINKAGE * target)
-    return np.asarray((vectors * np.maximum(values, 1e-3 * variance)) @ vectors.T)
-
-
-def leave_groups_out(
-    gram: Values, target: Values, groups: NDArray[np.str_], ridge: float, *, centre: bool = False
-) -> Values:
-    """Kernel ridge predictions of every row without its group.
-
-    Args:
-        gram: (N, N) kernel.
-        target: (N, K) values.
-        groups: N groups.
-        ridge: Penalty.
-        centre: Whether the mean of the other groups is taken as given and only deviations from it are penalised.
-
-    Returns:
-        (N, K) predictions; zeros for a group that is all there is.
-    """
-    out = np.zeros(target.shape)
-    for group in np.unique(groups):
-        held = groups == group
-        rest = ~held
-        if rest.any():
-            mean = target[rest].mean(0) if centre else 0.0
-            system = gram[np.ix_(rest, rest)] + ridge * np.eye(int(rest.sum()))
-            out[held] = mean + gram[np.ix_(held, rest)] @ np.linalg.solve(system, target[rest] - mean)
-    return out
-
-
-def _means_of_others(values: Values, groups: NDArray[np.str_]) -> Values:
-    """(N, K) mean over all rows of other groups; zeros for a group that is all there is."""
-    out = np.zeros(values.shape)
-    for group in np.unique(groups):
-        held = groups == group
-        if not held.all():
-            out[held] = values[~held].mean(0)
-    return out
-
-
-def _standard(kernel: Kernel, rows: NDArray[np.floating]) -> Values:
-    return np.asarray((rows - kernel.mean) / kernel.scale)
-
-
-def _single(array: Values) -> NDArray[np.float32]:
-    return array.astype(np.float32)
-
-
-def _squared_distances(rows: Values, points: Values) -> Values:
-    squared = np.square(rows).sum(1)[:, None] + np.square(points).sum(1)[None] - 2.0 * rows @ points.T
-    return np.asarray(np.maximum(squared, 0.0))

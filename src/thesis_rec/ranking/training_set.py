@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 from thesis_rec.ranking.data import ModelTable, TaskTokens
 from thesis_rec.ranking.features import FeatureSettings, ModelFeatures, TokenFeatures, performance_factors
-from thesis_rec.ranking.landmark_prior import (
+from thesis_rec.ranking.landmark_prior import LandmarkPrior, described, descriptor, level_descriptor
+from thesis_rec.ranking.prior_fitting import (
     SUBTASK_WEIGHT,
-    LandmarkPrior,
-    described,
-    descriptor,
     error_covariance,
     fit_dataset_side,
     fit_level_side,
     fit_model_side,
-    level_descriptor,
 )
 from thesis_rec.ranking.priors import StaticPrior, family_means, leave_related_out, standardise
 

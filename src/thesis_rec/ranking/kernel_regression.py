@@ -1,0 +1,116 @@
+"""Kernel ridge regression with groups left out: the closed form under the ranker's prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A Gaussian kernel between rows and reference points, both standardised by the reference.
+
+    Attributes:
+        mean: (F,) of the reference.
+        scale: (F,) standard deviations of the reference.
+        points: (N, F) standardised reference points.
+        width: Squared distance at which similarity falls to 1/e.
+    """
+
+    mean: Values
+    scale: Values
+    points: Values
+    width: float
+
+    @classmethod
+    def fit(cls, rows: NDArray[np.floating], relative_width: float = 1.0) -> Kernel:
+        """Fit to (N, F) rows; the width is in medians of their squared distance."""
+        rows = np.asarray(rows, dtype=np.float64)
+        mean, scale = rows.mean(0), np.maximum(rows.std(0), 1e-6)
+        points = (rows - mean) / scale
+        gaps = _squared_distances(points, points)
+        positive = gaps[gaps > 1e-9]
+        return cls(mean, scale, points, relative_width * (float(np.median(positive)) if len(positive) else 1.0))
+
+    def __call__(self, rows: NDArray[np.floating]) -> Values:
+        """(n, F) rows to their (n, N) similarity with the reference."""
+        similarity: Values = np.exp(-_squared_distances((rows - self.mean) / self.scale, self.points) / self.width)
+        return similarity
+
+    def among(self, rows: NDArray[np.floating]) -> Values:
+        """(n, n) similarity of (n, F) rows with each other."""
+        standard = (rows - self.mean) / self.scale
+        similarity: Values = np.exp(-_squared_distances(standard, standard) / self.width)
+        return similarity
+
+    @property
+    def gram(self) -> Values:
+        """(N, N) similarity of the reference points."""
+        gram: Values = np.exp(-_squared_distances(self.points, self.points) / self.width)
+        return gram
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and arrays, for a checkpoint."""
+        return {
+            "mean": single(self.mean),
+            "scale": single(self.scale),
+            "points": single(self.points),
+            "width": self.width,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Kernel:
+        """Undo :meth:`state`."""
+        mean, scale, points = (np.asarray(state[name], dtype=np.float64) for name in ("mean", "scale", "points"))
+        return cls(mean, scale, points, float(state["width"]))
+
+
+def leave_groups_out(
+    gram: Values, target: Values, groups: NDArray[np.str_], ridge: float, *, centre: bool = False
+) -> Values:
+    """Kernel ridge predictions of every row without its group.
+
+    Args:
+        gram: (N, N) kernel.
+        target: (N, K) values.
+        groups: N groups.
+        ridge: Penalty.
+        centre: Whether the mean of the other groups is taken as given and only deviations from it are penalised.
+
+    Returns:
+        (N, K) predictions; zeros for a group that is all there is.
+    """
+    out = np.zeros(target.shape)
+    for group in np.unique(groups):
+        held = groups == group
+        rest = ~held
+        if rest.any():
+            mean = target[rest].mean(0) if centre else 0.0
+            system = gram[np.ix_(rest, rest)] + ridge * np.eye(int(rest.sum()))
+            out[held] = mean + gram[np.ix_(held, rest)] @ np.linalg.solve(system, target[rest] - mean)
+    return out
+
+
+def means_of_others(values: Values, groups: NDArray[np.str_]) -> Values:
+    """(N, K) mean over all rows of other groups; zeros for a group that is all there is."""
+    out = np.zeros(values.shape)
+    for group in np.unique(groups):
+        held = groups == group
+        if not held.all():
+            out[held] = values[~held].mean(0)
+    return out
+
+
+def single(array: Values) -> NDArray[np.float32]:
+    """As a checkpoint keeps it."""
+    return array.astype(np.float32)
+
+
+def _squared_distances(rows: Values, points: Values) -> Values:
+    squared = np.square(rows).sum(1)[:, None] + np.square(points).sum(1)[None] - 2.0 * rows @ points.T
+    return np.asarray(np.maximum(squared, 0.0))
