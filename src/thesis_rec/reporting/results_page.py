@@ -264,7 +264,7 @@ def _draw(section: Json, folder: Path, stem: str, base: Path) -> list[str]:
         target = folder / f"{stem}-{name}.png"
         with atomic_path(target) as temporary:
             # Without the date and version that Matplotlib writes, the same figures give the same bytes.
-            matplotlib_figure(chart).savefig(temporary, dpi=110, metadata={"Software": None})
+            matplotlib_figure(chart).savefig(temporary, dpi=110, bbox_inches="tight", metadata={"Software": None})
         found.append(target.relative_to(base).as_posix() if target.is_relative_to(base) else target.as_posix())
     return found
 
