@@ -38,7 +38,7 @@ from thesis_rec.ranking.bootstrap import cluster_bootstrap, paired_difference
 PROJECT = Path(__file__).resolve().parents[1]
 
 #: Objects, traffic signs, digits, materials and aerial scenes: reported apart.
-FIVE = ("caltech101", "gtsrb", "mnist", "neu_steel", "rsscn7")
+FIVE = ("caltech101", "gtsrb", "kannada_mnist", "neu_steel", "rsscn7")
 
 #: How many first choices a user may try.
 FIRST = (1, 5)
