@@ -39,20 +39,21 @@ class Kernel:
 
     def __call__(self, rows: NDArray[np.floating]) -> Values:
         """(n, F) rows to their (n, N) similarity with the reference."""
-        similarity: Values = np.exp(-_squared_distances((rows - self.mean) / self.scale, self.points) / self.width)
-        return similarity
+        return self._similarity((rows - self.mean) / self.scale, self.points)
 
     def among(self, rows: NDArray[np.floating]) -> Values:
         """(n, n) similarity of (n, F) rows with each other."""
         standard = (rows - self.mean) / self.scale
-        similarity: Values = np.exp(-_squared_distances(standard, standard) / self.width)
-        return similarity
+        return self._similarity(standard, standard)
 
     @property
     def gram(self) -> Values:
         """(N, N) similarity of the reference points."""
-        gram: Values = np.exp(-_squared_distances(self.points, self.points) / self.width)
-        return gram
+        return self._similarity(self.points, self.points)
+
+    def _similarity(self, rows: Values, points: Values) -> Values:
+        similarity: Values = np.exp(-_squared_distances(rows, points) / self.width)
+        return similarity
 
     def state(self) -> dict[str, Any]:
         """Plain values and arrays, for a checkpoint."""
