@@ -50,7 +50,7 @@ def assemble(
         hub_cache: Folder of hub downloads.
     """
     stored: StoredBundle | None = artefacts["stored"]
-    responses = _responses(artefacts)
+    responses = artefacts.get("model_responses") or None
     if stored is None:
         models, tokens = _own_models(manifest, artefacts, responses), _own_tokens(datasets, artefacts)
         ranker, performance = artefacts["similarity_checkpoint"], artefacts["performance"]
@@ -142,26 +142,6 @@ def _own_tokens(datasets: pd.DataFrame, artefacts: Mapping[str, Any]) -> dict[st
     from thesis_rec.images.tokens import load_task_tokens
 
     return load_task_tokens(artefacts["dataset_tokens"], base_rows(read_dataset_manifest(datasets)[0]))
-
-
-def _responses(artefacts: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
-    """Responses that came with the zoo and those measured here, of the same reference bank; the latter win."""
-    found: dict[str, NDArray[Any]] = {}
-    width, names = None, None
-    for name in ("model_responses", "measured_model_responses"):
-        content = artefacts.get(name)
-        if not content or not len(content["responses"]):
-            continue
-        matrix = np.asarray(content["responses"], dtype=np.float32)
-        if width is not None and matrix.shape[1] != width:
-            logger.warning("%s were measured on another reference bank; they are left out", name)
-            continue
-        width, names = matrix.shape[1], content.get("names", names)
-        found |= dict(zip([str(model) for model in content["model_ids"]], matrix, strict=True))
-    if not found:
-        return None
-    joined = {"responses": np.stack(list(found.values())), "model_ids": np.array(list(found))}
-    return joined if names is None else {**joined, "names": np.asarray(names)}
 
 
 def _profiles(artefacts: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:

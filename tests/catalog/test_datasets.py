@@ -14,9 +14,9 @@ from thesis_rec.catalog import (
     AtomicJSONDataset,
     AtomicParquetDataset,
     CheckpointDataset,
-    FirstExistingDataset,
     KeyedPartitionDataset,
     NPZDataset,
+    OverlaidDataset,
 )
 
 
@@ -225,34 +225,31 @@ class TestKeyedPartitions:
         assert KeyedPartitionDataset(path=tmp_path).load() == {}
 
 
-class TestFirstExisting:
-    def test_takes_ones_own_before_the_shipped_one(self, tmp_path, caplog):
-        entry = {"type": "thesis_rec.catalog.AtomicJSONDataset"}
-        config = {
-            "type": "thesis_rec.catalog.FirstExistingDataset",
-            "datasets": {
-                "own": {**entry, "filepath": str(tmp_path / "own.json")},
-                "starter": {**entry, "filepath": str(tmp_path / "starter.json")},
-            },
+class TestOverlaid:
+    def entry(self, folder):
+        table = {"type": "thesis_rec.catalog.AtomicParquetDataset"}
+        return {
+            "type": "thesis_rec.catalog.OverlaidDataset",
+            "combine": "thesis_rec.ranking.records.overlay_scores",
+            "datasets": {name: {**table, "filepath": str(folder / f"{name}.parquet")} for name in ("zoo", "own")},
         }
-        dataset = DataCatalog.from_config({"ranker": config}).get("ranker")
-        assert not dataset.exists()
-        with pytest.raises(DatasetError, match="none of these exists"):
-            dataset.load()
-        (tmp_path / "starter.json").write_text("1")
-        assert dataset.load() == 1
-        assert dataset.chosen == "starter"
-        dataset.save(2)
-        assert dataset.load() == 2
-        assert dataset.chosen == "own"
+
+    def test_ones_own_rows_count_before_the_zoo_s_and_either_may_be_missing(self, tmp_path):
+        dataset = DataCatalog.from_config({"scores": self.entry(tmp_path)}).get("scores")
         assert dataset.exists()
+        assert len(dataset.load()) == 0
+        row = {"dataset_id": "d", "method": "logme", "seconds": 0.1, "source": "measured"}
+        pd.DataFrame([{"model_id": "a", "value": 1.0, **row}]).to_parquet(tmp_path / "own.parquet")
+        assert dataset.load()["value"].tolist() == [1.0]
+        zoo = [{"model_id": name, "value": 0.0, **row} for name in ("a", "b")]
+        pd.DataFrame(zoo).to_parquet(tmp_path / "zoo.parquet")
+        assert dataset.load().set_index("model_id")["value"].to_dict() == {"a": 1.0, "b": 0.0}
         dataset.release()
 
-    def test_a_list_is_taken_too_and_an_empty_one_refused(self, tmp_path):
-        dataset = FirstExistingDataset(datasets=[AtomicJSONDataset(filepath=tmp_path / "a.json")])
-        dataset.save([1])
-        assert dataset.load() == [1]
-        assert dataset.chosen == "0"
-        assert "datasets" in repr(dataset)
+    def test_is_read_only_and_not_of_nothing(self, tmp_path):
+        dataset = OverlaidDataset(**{key: value for key, value in self.entry(tmp_path).items() if key != "type"})
+        assert "overlay_scores" in repr(dataset)
+        with pytest.raises(DatasetError, match="never written"):
+            dataset.save(pd.DataFrame())
         with pytest.raises(DatasetError, match="at least one"):
-            FirstExistingDataset(datasets=[])
+            OverlaidDataset(datasets={}, combine="thesis_rec.ranking.records.overlay_scores")

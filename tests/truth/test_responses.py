@@ -14,6 +14,7 @@ from thesis_rec.truth.responses import (
     kernel_alignment,
     landmark_rows,
     nearest_mean_accuracy,
+    overlay_responses,
     projection_matrix,
     response_names,
     standardise,
@@ -125,3 +126,29 @@ def test_names_have_the_documented_order() -> None:
     assert names[9] == "features/effective_rank"
     assert len(names) == 9 + len(STATISTICS)
     assert response_names([], ResponseSettings()) == []
+
+
+def responses(ids: list[str], value: float, names: list[str]) -> dict[str, np.ndarray]:
+    matrix = np.full((len(ids), len(names)), value, dtype=np.float32)
+    return {"responses": matrix, "model_ids": np.array(ids), "names": np.array(names)}
+
+
+def test_the_last_responses_of_a_model_count_and_other_banks_are_left_out(caplog) -> None:
+    zoo, own = responses(["a", "b"], 0.0, ["x", "y"]), responses(["b", "c"], 1.0, ["x", "y"])
+    joined = overlay_responses([zoo, own])
+    assert dict(zip(joined["model_ids"].tolist(), joined["responses"][:, 0].tolist(), strict=True)) == {
+        "a": 0.0,
+        "b": 1.0,
+        "c": 1.0,
+    }
+    assert joined["names"].tolist() == ["x", "y"]
+    assert overlay_responses([zoo, responses(["d"], 1.0, ["x", "z"])])["model_ids"].tolist() == ["a", "b"]
+    assert overlay_responses([zoo, responses(["d"], 1.0, ["x"])])["model_ids"].tolist() == ["a", "b"]
+    assert caplog.text.count("another reference bank") == 2
+
+
+def test_no_responses_at_all_are_an_empty_answer() -> None:
+    assert overlay_responses([]) == {}
+    assert overlay_responses([responses([], 0.0, [])]) == {}
+    unnamed = {"responses": np.ones((1, 2)), "model_ids": np.array(["a"])}
+    assert "names" not in overlay_responses([unnamed])

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thesis_rec.ranking.records import RECORD_COLUMNS, SCORE_COLUMNS
+
 #: Length of a model's vector.
 VECTOR_LENGTH = 8192
 
@@ -28,7 +30,6 @@ DATASET_MANIFEST_COLUMNS = (
     "dataset_id", "loader", "source", "image_column", "label_column", "splits", "domain", "group", "parent",
     "class_subset",
 )  # fmt: skip
-RECORD_COLUMNS = ("model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source")
 HARDWARE_COLUMNS = (
     "model_id", "device", "precision", "batch_size", "latency_ms_p50", "latency_ms_p95", "throughput",
     "peak_memory_mb", "n_parameters", "macs", "source",
@@ -252,7 +253,7 @@ def validate_performance(data: Any) -> None:
 def validate_transferability_scores(data: Any) -> None:
     """Scores with their cost; a score that isn't defined for a model is NaN."""
     key = ("model_id", "dataset_id", "method", "source")
-    table = _table(data, (*key, "value", "seconds"), key)
+    table = _table(data, SCORE_COLUMNS, key)
     _filled(table, "model_id", "dataset_id", "method")
     _numbers(table, "value", missing=True)
     _numbers(table, "seconds", low=0.0, missing=True)

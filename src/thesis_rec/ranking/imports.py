@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.errors import ItemError
-
-RECORD_COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source"]
+from thesis_rec.ranking.records import RECORD_COLUMNS
 
 
 def records_frame(rows: Iterable[tuple[str, str, float]], protocol: str, metric: str, source: str) -> pd.DataFrame:

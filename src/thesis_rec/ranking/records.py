@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 logger = logging.getLogger(__name__)
 
 KEY = ["model_id", "dataset_id", "protocol"]
+#: Columns of ``performance_records``.
+RECORD_COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source"]
+#: Columns of ``transferability_scores``.
+SCORE_COLUMNS = ["model_id", "dataset_id", "method", "value", "seconds", "source"]
+#: Columns of ``performance``.
 COLUMNS = [*KEY, "value", "std", "n_repeats", "n_train", "metric", "source"]
 
 
@@ -46,3 +51,19 @@ def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
         value=("value", "mean"), std=("value", "std"), n_repeats=("value", "size"), n_train=("n_train", "mean")
     ).reset_index()
     return cleaned[COLUMNS].astype({"value": "float64", "std": "float64", "n_train": "float64"})
+
+
+def overlay_scores(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join tables of transferability scores.
+
+    Args:
+        tables: Scores as the contract describes them, the most trusted last.
+
+    Returns:
+        One row per ``model_id, dataset_id, method``, from the last table that has it; empty without tables.
+    """
+    if not tables:
+        types = {"value": "float64", "seconds": "float64"}
+        return pd.DataFrame(columns=SCORE_COLUMNS).astype(types)
+    joined = pd.concat(tables, ignore_index=True)
+    return joined.drop_duplicates(["model_id", "dataset_id", "method"], keep="last", ignore_index=True)

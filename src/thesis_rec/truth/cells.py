@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.errors import ItemError
+from thesis_rec.ranking.records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.ranking.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep
 from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.linear_probe import (
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from thesis_rec.zoo.backbone import Backbone
 
 logger = logging.getLogger(__name__)
-
-RECORD_COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source"]
-SCORE_COLUMNS = ["model_id", "dataset_id", "method", "value", "seconds", "source"]
 
 #: Names of the transferability scores, as they stand in the tables.
 SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")

@@ -15,9 +15,10 @@ standardises too, so this is the geometry that decides its result.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from thesis_rec.truth.linear_probe import ClassRows
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 PER_TASK = ("nearest_mean", "alignment", "linear_probe")
 STATISTICS = ("effective_rank", "participation_ratio", "sparsity", "dead_share", "log10_width", "log10_norm")
@@ -55,6 +58,36 @@ def response_names(reference: Sequence[str], settings: ResponseSettings) -> list
         *(f"geometry/{index:03d}" for index in range(settings.projections)),
         *(f"features/{statistic}" for statistic in STATISTICS),
     ]
+
+
+def overlay_responses(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Join responses of several zoos; of a model that several have, the last ones count.
+
+    Args:
+        parts: ``responses`` (M, R), ``model_ids`` (M,) and, where they are known, ``names`` (R,), the most trusted
+            last.
+
+    Returns:
+        The same of all models; empty without any. Responses on another reference bank than the first part's are left
+        out.
+    """
+    filled = [part for part in parts if len(part.get("responses", ()))]
+    if not filled:
+        return {}
+    found: dict[str, NDArray[np.float32]] = {}
+    for part in filled:
+        matrix = np.asarray(part["responses"], dtype=np.float32)
+        if matrix.shape[1] != filled[0]["responses"].shape[1] or not _same_names(part, filled[0]):
+            names = ", ".join(map(str, part["model_ids"][:3]))
+            logger.warning("responses of %s … were measured on another reference bank; they are left out", names)
+            continue
+        found |= dict(zip(map(str, part["model_ids"]), matrix, strict=True))
+    joined = {"responses": np.stack(list(found.values())), "model_ids": np.array(list(found))}
+    return {**joined, "names": filled[0]["names"]} if "names" in filled[0] else joined
+
+
+def _same_names(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> bool:
+    return not ("names" in one and "names" in other) or bool(np.array_equal(one["names"], other["names"]))
 
 
 def landmark_rows(

@@ -9,11 +9,10 @@ from kedro.runner import SequentialRunner
 from tests.ranking.world import make_world
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
 from thesis_rec.pipelines.evaluation import create_pipeline
-from thesis_rec.pipelines.evaluation.optional import validate_optional_scores
 from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
 from thesis_rec.ranking.features import FeatureSettings
 from thesis_rec.ranking.quadrants import assign_splits
-from thesis_rec.ranking.records import clean_performance
+from thesis_rec.ranking.records import clean_performance, overlay_scores
 from thesis_rec.training.settings import FitSettings, RankerTraining
 from thesis_rec.training.similarity import RankerPlan, assemble, train_recommender
 
@@ -68,7 +67,7 @@ def outputs(tmp_path_factory):
         "model_manifest": world.model_manifest,
         "dataset_tokens": shards,
         "dataset_manifest": manifest,
-        "transferability_scores": {},
+        "transferability_scores": overlay_scores([]),
     }
     parameters = EvaluationParameters(
         baselines=("static_mean_z", "nearest_dataset"), transferability=("logme",), bootstrap=50, draws=2
@@ -98,9 +97,3 @@ def test_figures_are_drawn(outputs):
     plots, pictures = outputs.load("evaluation_plots"), outputs.load("evaluation_pictures")
     assert set(plots) == set(pictures) >= {"quadrants", "regret", "calibration", "probing"}
     assert outputs.load("evaluation_overview").data
-
-
-def test_scores_may_be_missing_but_not_wrong():
-    validate_optional_scores({})
-    with pytest.raises(ValueError, match="missing columns"):
-        validate_optional_scores(pd.DataFrame({"model_id": ["a"]}))

@@ -43,7 +43,7 @@ def evaluate_rankings(
     candidate_models: Any,
     dataset_tokens: Partitions,
     dataset_manifest: pd.DataFrame,
-    transferability_scores: Any,
+    transferability_scores: pd.DataFrame,
     noise: dict[str, dict[str, float]],
     parameters: EvaluationParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, np.ndarray]]:
@@ -74,9 +74,8 @@ def evaluate_rankings(
         bootstrap=parameters.bootstrap,
         probing=evaluation.ProbingSettings(**parameters.probing.model_dump()),
     )
-    scores = transferability_scores if len(transferability_scores) else pd.DataFrame()
     found = evaluation.evaluate(
-        study, Recommender.from_checkpoint(similarity_checkpoint), scores, settings, ceiling=noise
+        study, Recommender.from_checkpoint(similarity_checkpoint), transferability_scores, settings, ceiling=noise
     )
     covariance = {"model_ids": np.array(study.models.model_ids), "matrix": found.errors.covariance.astype(np.float32)}
     return found.rankings, found.figures, found.metrics, covariance

@@ -9,11 +9,9 @@ import pandas as pd
 
 from thesis_rec.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
+from thesis_rec.ranking.records import RECORD_COLUMNS, SCORE_COLUMNS
 
 logger = logging.getLogger(__name__)
-
-RECORD_COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source"]
-SCORE_COLUMNS = ["model_id", "dataset_id", "method", "value", "seconds", "source"]
 
 Tables = dict[str, Callable[[], pd.DataFrame]]
 
