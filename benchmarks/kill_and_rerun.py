@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
@@ -51,23 +52,21 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run_to_end(root: Path, environment: str, log: Path) -> tuple[int, float]:
-    """Exit status and processor seconds of a run that nothing disturbs."""
-    process = start(root, environment, log)
-    _, status, usage = os.wait4(process.pid, 0)
-    return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
+def run_until(root: Path, environment: str, log: Path, moment: float = math.inf) -> tuple[int, float]:
+    """Run, and kill the run once it has used ``moment`` seconds of processor time.
 
-
-def run_and_kill(root: Path, environment: str, log: Path, moment: float) -> bool:
-    """Kill a run once it has used ``moment`` seconds of processor time; False when it ended before."""
+    Returns:
+        Exit status, negative for a run that was killed, and processor seconds, up to the last look.
+    """
     process = start(root, environment, log)
+    used = 0.0
     while process.poll() is None:
-        if processor_seconds(process.pid) >= moment:
+        # Zero once the process has ended and waits to be asked for its status.
+        used = max(used, processor_seconds(process.pid))
+        if used >= moment:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
         time.sleep(0.01)
-    return False
+    return process.returncode, used
 
 
 def files(root: Path) -> dict[str, Path]:
@@ -128,9 +127,9 @@ def trial(folder: Path, environment: str, expected: Path, moment: float) -> dict
     """Kill a run at a moment, run again and compare."""
     root = folder / "data"
     root.mkdir(parents=True)
-    killed = run_and_kill(root, environment, folder / "killed.log", moment)
+    killed = run_until(root, environment, folder / "killed.log", moment)[0] < 0
     left = len(files(root))
-    status, seconds = run_to_end(root, environment, folder / "rerun.log")
+    status, seconds = run_until(root, environment, folder / "rerun.log")
     return {
         "moment": round(moment, 1),
         "killed": killed,
@@ -155,7 +154,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        status, seconds = run_to_end(folder / "undisturbed", arguments.env, folder / "undisturbed.log")
+        status, seconds = run_until(folder / "undisturbed", arguments.env, folder / "undisturbed.log")
         if status:
             sys.exit(f"the undisturbed run failed:\n{(folder / 'undisturbed.log').read_text()[-2000:]}")
         print(f"undisturbed: {seconds:.1f} s of processor time, {len(files(folder / 'undisturbed'))} files")
