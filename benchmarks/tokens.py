@@ -11,6 +11,7 @@ The last line is JSON.
 """
 
 import argparse
+import itertools
 import os
 import statistics
 import tempfile
@@ -72,7 +73,7 @@ class PeakMemory:
         import psutil
 
         me = psutil.Process(os.getpid())
-        while not self._stop.wait(0.2):
+        while not self._stop.wait(0.05):
             total = 0
             for process in [me, *me.children(recursive=True)]:
                 try:
@@ -111,7 +112,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--flat", type=int, nargs=2, default=[500, 5000], help="images of the memory test")
+    parser.add_argument("--flat", type=int, nargs="+", default=[500, 5000], help="images of each memory test")
     add_save_option(parser)
     options = parser.parse_args()
 
@@ -190,7 +191,7 @@ def main() -> None:
             "reference": "smaller of the bare decode and the bare encode loop",
             "memory_images": options.flat,
             "memory_mb": [round(peak, 1) for peak in peaks],
-            "memory_growth": round(peaks[1] / peaks[0], 4),
+            "memory_growth": [round(more / fewer, 4) for fewer, more in itertools.pairwise(peaks)],
         },
         options.save,
         "Token extraction against bare decoding and encoding",

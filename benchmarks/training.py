@@ -43,7 +43,7 @@ def make_table(tasks: int, models: int):
     )
 
 
-def make_module(models: int, epochs: int, arguments: argparse.Namespace):
+def make_module(models: int, epochs: int, arguments: argparse.Namespace, devices: int = 1):
     """The default ranker with its loss."""
     import torch
 
@@ -58,6 +58,7 @@ def make_module(models: int, epochs: int, arguments: argparse.Namespace):
         batch_size=arguments.batch_size,
         accelerator="cuda" if arguments.device == "cuda" else "cpu",
         precision=arguments.precision,
+        devices=devices,
         checkpoint_every=10_000,
         schedule="constant",
     )
@@ -100,11 +101,11 @@ class Utilisation:
         return statistics.mean(self.samples) if self.samples else None
 
 
-def service(table, models: int, arguments: argparse.Namespace) -> tuple[float, float | None]:
+def service(table, models: int, arguments: argparse.Namespace, devices: int = 1) -> tuple[float, float | None]:
     """Seconds of an epoch of the service, the first left out."""
     from thesis_rec.training.fit import fit
 
-    module = make_module(models, arguments.epochs + 1, arguments)
+    module = make_module(models, arguments.epochs + 1, arguments, devices)
     with tempfile.TemporaryDirectory() as folder, Utilisation(arguments.device) as gpu:
         result = fit(module, table, None, Path(folder), seed=0, description="benchmark")
     return min(row["seconds"] for row in result.history[1:]), gpu.mean
@@ -147,6 +148,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--devices", type=int, default=1, help="also train on so many at once, against one of them")
     parser.add_argument("--no-growth", action="store_true", help="leave the second table out")
     add_save_option(parser)
     arguments = parser.parse_args()
@@ -178,6 +180,20 @@ def main() -> None:
     if not arguments.no_growth:
         half = max(arguments.tasks // 2, 1)
         rows += [rate(half, arguments.models), rate(half, arguments.models // 2), rate(half, arguments.models * 2)]
+    several: dict[str, float] = {}
+    if arguments.devices > 1:
+        table = make_table(arguments.tasks, arguments.models)
+        seconds = min(
+            service(table, arguments.models, arguments, arguments.devices)[0] for _ in range(arguments.rounds)
+        )
+        several = {
+            "devices": arguments.devices,
+            "devices_samples_per_second": arguments.tasks / seconds,
+            "devices_gain": arguments.tasks / seconds / rows[0]["samples_per_second"],
+        }
+        print(
+            f"on {arguments.devices} devices: {arguments.tasks / seconds:.1f}/s, {several['devices_gain']:.2f} of one"
+        )
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor() or platform.machine()
     finish(
         {
@@ -186,6 +202,7 @@ def main() -> None:
             "reference": "plain PyTorch loop with the same network, loss, optimiser and batches",
             "precision": arguments.precision,
             **rows[0],
+            **several,
             "rows": rows,
         },
         arguments.save,

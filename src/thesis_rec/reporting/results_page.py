@@ -245,7 +245,7 @@ def _number(value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return "–" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def _draw(section: Json, folder: Path, stem: str, base: Path) -> list[str]:
