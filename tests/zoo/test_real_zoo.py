@@ -32,6 +32,17 @@ def test_figures_are_shipped_of_licensed_datasets_only(real):
         assert set(pd.read_parquet(real / f"{name}.parquet")["dataset_id"]) <= {row.dataset_id for row in shipped}
 
 
+def test_figures_are_shipped_of_every_model(project_dir, real):
+    folders = (project_dir / "data/01_raw/starter", real)
+    models = {name for folder in folders for name in table(folder / "model_manifest.csv")["model_id"]}
+    shipped = set(table(real / "dataset_manifest.csv")["dataset_id"])
+    for name in ("performance_records", "transferability_scores"):
+        figures = pd.read_parquet(real / f"{name}.parquet")
+        assert set(zip(figures["model_id"], figures["dataset_id"], strict=True)) == {
+            (model, dataset) for model in models for dataset in shipped
+        }
+
+
 def test_held_out_datasets_are_never_trained_on(real):
     held_out, failures = read_dataset_manifest(table(real / "held_out_datasets.csv"))
     assert failures == []
