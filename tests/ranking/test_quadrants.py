@@ -54,6 +54,17 @@ def test_named_sides_are_unknown():
     assert split.datasets["mix_55"] == "test"
 
 
+def test_whole_groups_are_unknown_beside_the_named_sides():
+    performance, families, info = zoo()
+    info["group"] = ["real" if name.startswith("f2") else "structured" for name in info["dataset_id"]]
+    table = assign_splits(performance, families, info, SIDES, SplitSettings(unknown_groups=("real",)))
+    roles = Split.of(table).datasets
+    assert {roles[f"f2_{i}"] for i in range(3)} | {roles["f2_0-half"]} == {"test"}
+    assert roles["f5_1"] == "test"
+    before = Split.of(assign_splits(performance, families, info, SIDES)).datasets
+    assert "test" not in {before[f"f2_{i}"] for i in range(3)}
+
+
 def test_mixtures_never_cross_a_border():
     table, _, _, info = split_of(validation_share=0.3)
     split = Split.of(table)

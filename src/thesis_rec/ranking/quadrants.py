@@ -34,6 +34,8 @@ class SplitSettings:
         test_cells: Share of the cells of known models and training tasks that Q1 is measured on.
         validation_cells: The same for choices; also never trained on.
         unknown_share: Share of models and of base tasks kept as unknown when none is named.
+        unknown_groups: Groups of datasets (``structured``, ``natural``, ``real``) all of which are unknown, beside
+            those that are named: what a ranker does with another kind of images than it learned from.
         seed: Seed of all draws.
         fold: Number written into the table, for those who make several.
     """
@@ -42,6 +44,7 @@ class SplitSettings:
     test_cells: float = 0.1
     validation_cells: float = 0.03
     unknown_share: float = 0.2
+    unknown_groups: tuple[str, ...] = ()
     seed: int = 0
     fold: int = 0
 
@@ -69,7 +72,7 @@ def assign_splits(
         performance: Measured cells, columns ``model_id`` and ``dataset_id``.
         model_families: Architecture family of each model; one without is its own family.
         dataset_info: ``dataset_id``, ``domain`` (the task family; empty: its own family) and ``parent`` (base tasks
-            joined by ``;``, empty for a base task) of each dataset.
+            joined by ``;``, empty for a base task) of each dataset; ``group`` where groups are unknown.
         sides: What is kept as unknown: any of ``dataset_families``, ``dataset_ids``, ``model_families``,
             ``model_ids``. Without any name on one side, whole families of that side are drawn by seed.
         settings: Shares and seed.
@@ -82,6 +85,9 @@ def assign_splits(
     chosen = settings or SplitSettings()
     rng = np.random.default_rng([chosen.seed, chosen.fold])
     named = {key: {str(item) for item in (sides or {}).get(key, ())} for key in _SIDES}
+    if chosen.unknown_groups:
+        other = dataset_info["group"].astype(str).isin(chosen.unknown_groups)
+        named["dataset_ids"] |= set(dataset_info.loc[other, "dataset_id"].astype(str))
     models = sorted(performance["model_id"].astype(str).unique())
     measured = set(performance["dataset_id"].astype(str))
     info = dataset_info[dataset_info["dataset_id"].astype(str).isin(measured)]

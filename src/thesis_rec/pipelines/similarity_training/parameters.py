@@ -20,6 +20,7 @@ class SplitParameters(_Strict):
     test_cells: float = Field(default=0.1, ge=0, lt=1)
     validation_cells: float = Field(default=0.03, ge=0, lt=1)
     unknown_share: float = Field(default=0.2, ge=0, lt=1)
+    unknown_groups: tuple[str, ...] = ()
 
 
 class FeatureParameters(_Strict):
