@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from thesis_rec.pipelines.fields import Words
 from thesis_rec.sharding import Shard
 
 Score = Literal["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc"]
@@ -51,8 +52,8 @@ class GroundTruthParameters(BaseModel):
     images_root: str
     hub_cache: str | None = None
     protocols: list[Literal["linear_probe", "fine_tune"]] = ["linear_probe"]
-    models: list[str] = []
-    datasets: list[str] = []
+    models: Words = ()
+    datasets: Words = ()
     subtasks: bool = False
     reference: Literal["starter", "none"] = "starter"
     images: ImageParameters = ImageParameters()
@@ -66,9 +67,3 @@ class GroundTruthParameters(BaseModel):
     shard: Shard = Shard()
     strict: bool = False
     seed: int = 0
-
-    @field_validator("models", "datasets", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        # On the command line: --params ground_truth.models="a b".
-        return value.replace(",", " ").split() if isinstance(value, str) else value

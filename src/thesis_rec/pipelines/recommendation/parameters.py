@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from thesis_rec.encoders.base import EncoderConfig
+from thesis_rec.pipelines.fields import Words
 
 
 class BudgetParameters(BaseModel):
@@ -21,8 +22,8 @@ class BudgetParameters(BaseModel):
     device: str = "here"
     batch_size: int = Field(default=1, ge=1)
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    licences: tuple[str, ...] = ()
-    families: tuple[str, ...] = ()
+    licences: Words = ()
+    families: Words = ()
 
 
 class RecommendationParameters(BaseModel):

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from thesis_rec.pipelines.fields import Words
 from thesis_rec.training.settings import FitSettings, RankerTraining
 
 
@@ -20,7 +21,7 @@ class SplitParameters(_Strict):
     test_cells: float = Field(default=0.1, ge=0, lt=1)
     validation_cells: float = Field(default=0.03, ge=0, lt=1)
     unknown_share: float = Field(default=0.2, ge=0, lt=1)
-    unknown_groups: tuple[str, ...] = ()
+    unknown_groups: Words = ()
 
 
 class FeatureParameters(_Strict):

@@ -1,0 +1,17 @@
+"""Types that parameters of several pipelines have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+
+def _words(value: object) -> object:
+    if value is None:
+        return ()
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+#: Names; on the command line in one string: ``--params ground_truth.models="a b"``.
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
