@@ -157,8 +157,15 @@ def compare(name: str, architecture: str, folder: Path, arguments: argparse.Name
         result["error_over_faiss"] = result["ours_error"] / result["faiss_error"]
     single = ours()
     for half in ("float16", "bfloat16"):
-        save_file({key: value.to(getattr(torch, half)) for key, value in state.items()}, file)
-        result[f"{half}_difference"] = float(np.linalg.norm(ours() - single) / np.linalg.norm(single))
+        rounded = folder / f"{name}-{half}.safetensors"
+        save_file({key: value.to(getattr(torch, half)) for key, value in state.items()}, rounded)
+        halves = open_checkpoint(rounded, name)
+        vector = parameter_vector(halves, LENGTH, arguments.threads)
+        result[f"{half}_difference"] = float(np.linalg.norm(vector - single) / np.linalg.norm(single))
+        # Among few values several clusterings are as good as each other, and rounding chooses between them: what must
+        # agree is how well the centroids fit the full-precision values.
+        centroids = {t.name: kmeans_1d(halves.values(t), k) for t in halves.tensors}
+        result[f"{half}_error_over_single"] = mean_error(reader, centroids) / result["ours_error"]
     return result
 
 

@@ -165,15 +165,16 @@ class TorchEncoder:
     def _depths(self, count: int) -> list[str]:
         """Names of ``count`` layers of the longest stack of modules that images pass through; none without a stack."""
         fired: list[str] = []
+        modules = dict(self._module.named_modules())
         stacks = [
-            (name, module)
-            for name, module in self._module.named_modules()
+            name
+            for name, module in modules.items()
             if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) > 1
         ]
         hooks = [
-            child.register_forward_hook(lambda *_, name=f"{stack}.{key}": fired.append(name))
-            for stack, module in stacks
-            for key, child in module.named_children()
+            module.register_forward_hook(lambda *_, name=name: fired.append(name))
+            for name, module in modules.items()
+            if name and name.rpartition(".")[0] in stacks
         ]
         try:
             blank = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device, dtype=self.dtype)
@@ -183,7 +184,7 @@ class TorchEncoder:
                 hook.remove()
         by_stack: dict[str, list[str]] = {}
         for name in dict.fromkeys(fired):
-            by_stack.setdefault(name.rsplit(".", 1)[0], []).append(name)
+            by_stack.setdefault(name.rpartition(".")[0], []).append(name)
         if not by_stack:
             return []
         longest = max(by_stack.values(), key=len)
