@@ -1,0 +1,81 @@
+"""``kedro recommend`` on the embedded zoo itself, under limits that are checked by measuring again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from tests.test_request import save_images
+from thesis_rec.hardware.profiling import ProfileSettings, profile_backbone
+from thesis_rec.zoo.backbone import load_backbone
+from thesis_rec.zoo.manifest import read_manifest
+
+
+@pytest.fixture(scope="module")
+def ask(project_dir, tmp_path_factory):
+    """The command on some images, as JSON, with one thread: other tests run beside it."""
+    images = save_images(tmp_path_factory.mktemp("images") / "mine")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
+
+    def call(*limits):
+        command = [sys.executable, "-m", "kedro", "recommend", str(images), "--top", "5", "--format", "json", *limits]
+        done = subprocess.run(
+            command, cwd=project_dir, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        return done.returncode, json.loads(done.stdout)
+
+    return call
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def latency_ms(project_dir, model_id):
+    """Median latency of one image; the least of some attempts, since whatever else runs only adds to it."""
+    root = project_dir / "data" / "01_raw" / "starter"
+    rows, _ = read_manifest(pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False))
+    row = next(row for row in rows if row.model_id == model_id)
+    settings = ProfileSettings(max_seconds=1.0)
+    backbone = load_backbone(row, root, "cpu")
+    return min(
+        profile_backbone(backbone, model_id, batch_sizes=(1,), settings=settings)["latency_ms_p50"].iloc[0]
+        for _ in range(3)
+    )
+
+
+@pytest.mark.slow
+def test_models_that_fit_a_latency_still_fit_when_they_are_measured_again(ask, project_dir, one_thread):
+    status, every = ask()
+    assert status == 0
+    fastest, slowest = sorted(latency_ms(project_dir, model["model_id"]) for model in every["models"])[::4]
+    # A limit that excludes some of them on this machine, and 5 ms, as a user would say.
+    between = (fastest + slowest) / 2
+    for limit in (5.0, between):
+        status, answer = ask("--max-latency-ms", f"{limit:.3f}")
+        assert status == 0
+        assert {model["basis"] for model in answer["models"]} == {"measured"}
+        for model in answer["models"]:
+            assert latency_ms(project_dir, model["model_id"]) <= 1.05 * limit, model["model_id"]
+    names = [model["model_id"] for model in answer["models"]]
+    assert names != [model["model_id"] for model in every["models"]]
+
+
+@pytest.mark.slow
+def test_a_limit_that_nothing_meets_names_the_smallest_change(ask):
+    status, answer = ask("--max-latency-ms", "0.0001")
+    assert status == 2
+    assert answer["models"] == []
+    change = answer["relaxations"][0]
+    assert change["changes"]["max_latency_ms"] > 0.0001
+    assert change["model_ids"]
