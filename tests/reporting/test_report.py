@@ -80,3 +80,13 @@ def test_long_names_are_shortened_in_the_middle():
 
     assert _shortened("short") == "short"
     assert _shortened("a" * 20 + "b" * 20) == "a" * 11 + "…" + "b" * 12
+
+
+def test_what_was_not_tried_takes_no_line_on_a_narrow_screen(found):
+    table = found.table.assign(probed_value=np.nan)
+    table.loc[0, "probed_value"] = 0.5
+    body = re.sub(r"<script.*?</script>", "", render_report(replace(found, table=table)), flags=re.S)
+    cells = re.findall(r'<td class="number( untried)?" data-name="tried">(.*?)</td>', body)
+    assert cells[0] == ("", "0.5")
+    assert len(cells) > 1
+    assert set(cells[1:]) == {(" untried", "–")}
