@@ -1,6 +1,6 @@
 """Choosing under a latency budget: broken budgets and regret, with measured and with predicted figures.
 
-    uv run python benchmarks/hardware.py [--root data/01_raw/starter] [--batch-size 1] [--precision fp32]
+    python benchmarks/hardware.py [--root data/01_raw/starter] [--batch-size 1] [--precision fp32]
 
 Tasks are those of the families that were kept unknown; the ranker is the one that the starter zoo ships. Predicted
 figures of each model come from other architecture families on the target device and from all measurements on the
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from result import add_save_option, finish
 
 from thesis_rec.bundle import read_bundle
 from thesis_rec.hardware.contexts import context_tables
@@ -25,6 +26,7 @@ from thesis_rec.hardware.evaluation import held_out_figures, judge_choices, perf
 from thesis_rec.ranking.recommender import Recommender
 
 BUDGETS = (0.25, 0.5, 0.75, 0.9)
+FIGURES = {"measured": "measured", "predicted_point": "predicted", "predicted_safe": "predicted, on the safe side"}
 
 
 def scores_of(bundle, manifest: pd.DataFrame, records: pd.DataFrame, sides: dict) -> dict:
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("--own", type=Path, default=Path("data/03_primary/hardware_profiles.parquet"))
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--precision", default="fp32")
+    add_save_option(parser)
     arguments = parser.parse_args()
     manifest = pd.read_csv(arguments.root / "model_manifest.csv", dtype=str, keep_default_na=False)
     profiles = pd.read_parquet(arguments.root / "hardware_profiles.parquet")
@@ -71,6 +74,7 @@ def main() -> None:
     contexts = context_tables(profiles, arguments.batch_size)
     devices = [device for device, precision in contexts if precision == arguments.precision]
     print(f"{len(models)} models, {len(truth)} unknown tasks, devices: {', '.join(devices)}")
+    rows: list[dict[str, Any]] = []
     report: dict = {"batch_size": arguments.batch_size, "precision": arguments.precision, "devices": {}}
     for device in devices:
         measured = contexts[device, arguments.precision]["latency_ms_p50"].reindex(models.model_ids).to_numpy(float)
@@ -89,6 +93,18 @@ def main() -> None:
             for ranker in ("recommender", "static_prior"):
                 found = judge_choices(claimed, measured, judged[ranker], truth, budgets)
                 part[f"{name}/{ranker}"] = asdict(found)
+                rows.append(
+                    {
+                        "device": device,
+                        "figures": FIGURES[name],
+                        "ranked by": ranker.replace("_", " "),
+                        "budgets broken": found.violations,
+                        "broken by the first choice": found.violations_first,
+                        "regret@5": found.regret,
+                        "regret@1": found.regret_first,
+                        "nothing admitted": found.empty,
+                    }
+                )
                 print(
                     f"{name:16} {ranker:14} {found.violations:7.3f} {found.violations_first:7.3f} "
                     f"{found.regret:9.4f} {found.regret_first:9.4f} {found.empty:5d}"
@@ -101,7 +117,23 @@ def main() -> None:
                 at[ranker] = asdict(one)
                 told.append(f"{ranker} broken {one.violations:.3f}, regret@1 {one.regret_first:.4f}, none {one.empty}")
             print(f"  budget {budget:8.3f} ms ({quantile:.0%}): {'; '.join(told)}")
-    print(json.dumps(without_nan(report), allow_nan=False))
+    finish(
+        {
+            "benchmark": "hardware",
+            "device": ", ".join(devices),
+            "reference": "the static prior under the same budgets, and choosing on point predictions",
+            **without_nan(report),
+        },
+        arguments.save,
+        "Choosing under a latency budget",
+        57,
+        f"Budgets are the {', '.join(f'{share:.0%}' for share in BUDGETS)} quantiles of the models' latencies on each "
+        f"device; {len(models)} models, {len(truth)} tasks of unknown families. Predicted figures are from other "
+        "architecture families on that device and from the other devices; on the safe side means that a model is "
+        "admitted only if the upper end of its prediction fits. The last column counts budgets and tasks for which "
+        "no model was admitted.",
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":

@@ -172,7 +172,8 @@ def main() -> None:
                 "first": (answer["ranked"] or [""])[0], "error": answer["error"],
             }  # fmt: skip
             if name in truth and answer["ranked"]:
-                known = truth[name].dropna()
+                # Real checkpoints that were measured too can't be named.
+                known = truth[name].reindex(manifest["model_id"]).dropna()
                 row |= regrets(answer["ranked"], known)
                 row |= {f"prior_{key}": value for key, value in regrets(prior, known).items()}
             rows.append(row)
