@@ -34,10 +34,11 @@ def folder(tmp_path):
         "methods": METRICS["quadrants"]["Q1"], "paired": {"recommender": {"weighted_tau": interval(0.02)}},
         "groups": {"natural": METRICS["quadrants"]["Q1"]}, "quadrants": {"Q3": {"recommender": interval(0.6)}},
         "probes": {"without": interval(0.02), "policies": {"active": {"3": interval(0.01)}}},
+        "sub_zoos": {"zoo_a": METRICS["quadrants"]["Q1"]}, "source_left_out": {"ridge": interval(-0.3)},
     }  # fmt: skip
     write_section(target / "external.json", external, **{**ABOUT, "title": "SITE"}, kind="external", order=2)
     write_section(target / "speed.json", {"a": {"b": 0.123456}, "n": 3}, **{**ABOUT, "title": "Speed"}, kind="lines")
-    table = {"columns": ["what", "x|y"], "rows": [["a", 1]]}
+    table = {"columns": ["what", "x|y"], "rows": [["a", 1], ["b", None]]}
     write_section(target / "table.json", table, **{**ABOUT, "title": "Table"}, kind="table", order=3)
     return target
 
@@ -53,6 +54,9 @@ def test_page_has_every_section_in_order_with_its_origin(folder):
     assert "54% of the measured ceiling" in text
     assert "| a.b | 0.1235 |" in text
     assert "x\\|y" in text
+    assert "| b | – |" in text
+    assert "### Within zoo a" in text
+    assert "### All models of one source left out" in text
     assert "0.500 / 0.520" in text
 
 

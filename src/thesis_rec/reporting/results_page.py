@@ -183,6 +183,11 @@ def _external(data: Json) -> list[str]:
         parts.append(markdown_table(["method", "difference"], rows))
     for group, entry in data.get("groups", {}).items():
         parts += [f"### {group.capitalize()} targets\n", _method_table(entry, ("weighted_tau", "regret@1"))]
+    for zoo, entry in (data.get("sub_zoos") or {}).items():
+        parts += [f"### Within {zoo.replace('_', ' ')}\n", _method_table(entry, ("weighted_tau", "regret@1"))]
+    if left_out := data.get("source_left_out"):
+        rows = [[method, interval_text(entry)] for method, entry in left_out.items()]
+        parts += ["### All models of one source left out\n", markdown_table(["method", "weighted tau"], rows)]
     if found := data.get("quadrants"):
         rows = [[method, *(interval_text(found[q].get(method)) for q in found)] for method in _methods(found)]
         parts += ["### Quadrants with folds of models, weighted tau\n", markdown_table(["method", *found], rows)]
