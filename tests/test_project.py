@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import get_type_hints
 
 import pytest
+from kedro.io import DataCatalog
 from pydantic import BaseModel
 
 from tests.conftest import PROJECT
@@ -90,6 +91,15 @@ def test_one_key_chooses_the_zoo(environment, folders):
     )
     assert config["globals"]["active"]["model_manifest"] == expected
     assert config["catalog"]["model_manifest"]["filepath"] == expected
+
+
+def test_the_hub_zoo_starts_without_measurements(project_dir, monkeypatch):
+    monkeypatch.chdir(project_dir)
+    catalog = DataCatalog.from_config(
+        {name: loader("hub")["catalog"][name] for name in ("performance_records", "zoo_sides")}
+    )
+    assert len(catalog.load("performance_records")) == 0
+    assert catalog.load("zoo_sides") == {}
 
 
 def test_a_cluster_job_takes_its_zoo_from_the_environment(monkeypatch):

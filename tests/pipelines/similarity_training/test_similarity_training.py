@@ -135,3 +135,14 @@ def test_histories_and_pictures_of_every_network_are_kept(run):
 def test_wrong_parameters_are_refused(change, message):
     with pytest.raises(ValidationError, match=message):
         SimilarityTrainingParameters.model_validate({"runs_folder": "x", **change})
+
+
+def test_without_any_measurement_it_says_where_to_get_some(run):
+    from thesis_rec.errors import NothingSucceeded
+    from thesis_rec.pipelines.similarity_training.nodes import assign_splits
+
+    _, world, _, _ = run
+    nothing = pd.DataFrame(columns=["model_id", "dataset_id", "protocol", "value"])
+    manifest = pd.DataFrame(columns=["dataset_id", "domain", "parent"])
+    with pytest.raises(NothingSucceeded, match="linear_probe is known: run the pipeline ground_truth"):
+        assign_splits(nothing, world.model_manifest, manifest, {}, SimilarityTrainingParameters(runs_folder="runs"))

@@ -27,12 +27,22 @@ def assign_splits(
     zoo_sides: dict[str, list[str]],
     parameters: SimilarityTrainingParameters,
 ) -> pd.DataFrame:
-    """Which models, datasets and cells are known, and what each is used for."""
+    """Which models, datasets and cells are known, and what each is used for.
+
+    Raises:
+        NothingSucceeded: If nothing was measured by the protocol that is asked for.
+    """
+    from thesis_rec.errors import NothingSucceeded
     from thesis_rec.ranking import quadrants
 
     settings = quadrants.SplitSettings(**parameters.splits.model_dump(), seed=parameters.seed)
     families = dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))
     measured = performance[performance["protocol"] == parameters.protocol]
+    if measured.empty:
+        raise NothingSucceeded(
+            f"No performance by the protocol {parameters.protocol} is known: run the pipeline ground_truth, or point "
+            "performance_records of the zoo at measurements that you have."
+        )
     return quadrants.assign_splits(measured, families, dataset_manifest, zoo_sides, settings)
 
 
