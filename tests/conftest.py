@@ -23,3 +23,14 @@ def shared_dir() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no real test material at THESIS_REC_SHARED ({folder.name})")
     return folder
+
+
+@pytest.fixture
+def one_thread():
+    """Torch on one thread: several that wait for a busy processor spin, and count as work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -9,7 +9,6 @@ import sys
 
 import pandas as pd
 import pytest
-import torch
 
 from tests.test_request import save_images
 from thesis_rec.hardware.profiling import ProfileSettings, profile_backbone
@@ -31,14 +30,6 @@ def ask(project_dir, tmp_path_factory):
         return done.returncode, json.loads(done.stdout)
 
     return call
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def latency_ms(project_dir, model_id):

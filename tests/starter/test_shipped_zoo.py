@@ -119,7 +119,7 @@ def test_truth_is_recomputed_from_the_committed_weights(number):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
-def test_a_model_is_retrained_on_the_cpu(number):
+def test_a_model_is_retrained_on_the_cpu(number, one_thread):
     model_id = cheap_models()[number]
     begun = time.process_time()
     module = rebuild_model(model_id, provenance())
