@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -103,6 +104,8 @@ def test_requeued_killed_and_doubled_tasks_end_as_one_process(slurm, whole, tmp_
             lambda task=task, states=states: job_state(task) in states, 180, f"the return of {task} to the queue"
         )
     kept = {path: path.stat().st_mtime_ns for path in vectors.glob("*.npz")}
+    # A task is queued again before its first run has quite ended; started at once, it would get that run's exit status.
+    time.sleep(8)
     for index in [index for index in back if job_state(f"{array}_{index}") == "PENDING"]:
         # SLURM lets a requeued job wait for two minutes.
         call("scontrol", "update", f"JobId={array}_{index}", "StartTime=now")
