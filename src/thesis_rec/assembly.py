@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,6 @@ from thesis_rec.bundle import (
     with_responses,
 )
 from thesis_rec.ranking.data import ModelTable, TaskTokens
-
-logger = logging.getLogger(__name__)
 
 PROTOCOL = "linear_probe"
 
