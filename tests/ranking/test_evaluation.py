@@ -1,6 +1,7 @@
 """The whole evaluation on a fabricated world, with recommenders whose quality is known."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -287,6 +288,19 @@ def test_without_scores_and_ranker_the_rest_still_works(study):
     assert "probing" not in found.metrics
     same = found.metrics["quadrants"]["Q3"]
     assert same[RECOMMENDER]["weighted_tau"] == same["kernel_ridge"]["weighted_tau"]
+
+
+def test_a_probe_of_many_draws_is_less_noisy(study, prophet):
+    noisy = replace(study, spread=np.full_like(study.values, 0.2))
+    found = {}
+    for draws in (1, 400):
+        probing = ProbingSettings((len(study.models),), (), draws=draws)
+        settings = EvaluationSettings(("static_mean_accuracy",), (), bootstrap=50, probing=probing)
+        frontier = evaluate(noisy, prophet, pd.DataFrame(), settings).metrics["probing"]["frontier"]["active"]
+        found[draws] = frontier[str(len(study.models))]["weighted_tau"]["mean"]
+    # All candidates probed: only noise is left between the posterior and the truth.
+    assert found[400] > 0.95
+    assert found[1] < found[400] - 0.05
 
 
 def test_probing_without_cheap_scores(study, prophet):

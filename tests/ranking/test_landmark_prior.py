@@ -8,9 +8,16 @@ from scipy.stats import weightedtau
 from sklearn.kernel_ridge import KernelRidge
 
 from tests.ranking.world import make_world
+from thesis_rec.ranking.data import ModelTable
 from thesis_rec.ranking.kernel_regression import Kernel, leave_groups_out
-from thesis_rec.ranking.landmark_prior import LandmarkPrior
-from thesis_rec.ranking.prior_fitting import error_covariance, fit_dataset_side
+from thesis_rec.ranking.landmark_prior import SMOOTH_SHARE, LandmarkPrior
+from thesis_rec.ranking.prior_fitting import (
+    error_covariance,
+    error_moment,
+    fit_dataset_side,
+    fit_error_side,
+    fit_model_side,
+)
 from thesis_rec.ranking.priors import standardise
 from thesis_rec.ranking.quadrants import Split, assign_splits
 from thesis_rec.ranking.records import clean_performance
@@ -135,6 +142,53 @@ def test_without_landmarks_and_probes_it_is_static(world, fitted):
     np.testing.assert_allclose(found[0, rows], [prior.static.models[m] for m in known])
 
 
+def _similar_pairs(seed=5, pairs=20, tasks=400, width=40):
+    """Models in pairs whose responses are the same but for a little, and errors that each pair has in common."""
+    rng = np.random.default_rng(seed)
+    described = np.repeat(rng.normal(size=(pairs, width)), 2, axis=0)
+    responses = (described + 0.01 * rng.normal(size=described.shape)).astype(np.float32)
+    ids = [f"m{i}" for i in range(2 * pairs)]
+    families = [f"f{i % 4}" for i in range(2 * pairs)]
+    models = ModelTable(ids, np.zeros((len(ids), 2)), families, np.ones(len(ids)), responses, responses[:, : width // 2])
+    errors = np.repeat(rng.normal(size=(tasks, pairs)), 2, axis=1) * 0.6**0.5
+    errors += 0.4**0.5 * rng.normal(size=errors.shape)
+    return models, errors
+
+
+def test_errors_of_models_that_are_alike_go_together():
+    models, errors = _similar_pairs()
+    found = fit_error_side(models, error_moment(errors, np.ones(len(errors))))(models)
+    twins = found[np.arange(0, 40, 2), np.arange(1, 40, 2)]
+    np.testing.assert_allclose(twins, 0.6, atol=0.1)
+    np.testing.assert_allclose(np.diagonal(found), 1.0, atol=0.05)
+    strangers = found[~np.kron(np.eye(20, dtype=bool), np.ones((2, 2), dtype=bool))]
+    assert np.abs(strangers).mean() < 0.1
+    assert np.linalg.eigvalsh(found).min() > 0
+
+
+def test_responses_join_the_reference_probes_where_they_tell_more():
+    models, _ = _similar_pairs(width=6)
+    rng = np.random.default_rng(6)
+    values = (models.responses[:, 3:] @ rng.normal(size=(3, 30))).T  # what the first three, the probes, don't know
+    side = fit_model_side(models, values)
+    assert side.kernel.parts["responses"][1] > 0
+    alone = fit_model_side(replace(models, responses=None), values)
+    assert set(alone.kernel.parts) == {"reference"}
+    assert side.variance < alone.variance
+    assert not side.kernel.answered(replace(models, responses=None)).any()
+
+
+def test_a_state_of_format_2_is_read(world, fitted):
+    state = fitted[0].state()
+    state["models"]["kernel"] = {k: v for k, v in state["models"]["kernel"]["reference"].items() if k != "weight"}
+    del state["alike"]
+    old = LandmarkPrior.from_state(state)
+    assert set(old.models.kernel.parts) == {"reference"}
+    assert old.alike is None
+    known = [i for i, model in enumerate(world.models.model_ids) if model in old.measured]
+    np.testing.assert_allclose(old.errors(world.models)[np.ix_(known, known)], old.covariance, atol=1e-6)
+
+
 def test_state_gives_the_same_prior_back(world, fitted):
     again = LandmarkPrior.from_state(fitted[0].state())
     tasks = list(world.tokens.values())[:4]
@@ -148,7 +202,9 @@ def test_errors_are_a_covariance_and_larger_for_models_never_measured(world, fit
     assert np.linalg.eigvalsh((errors + errors.T) / 2).min() > -1e-6
     known = np.array([model in prior.measured for model in world.models.model_ids])
     assert np.diagonal(errors)[~known].mean() > np.diagonal(errors)[known].mean()
-    np.testing.assert_allclose(errors[np.ix_(known, known)], prior.covariance, atol=1e-9)
+    within = errors[np.ix_(known, known)]
+    alike = prior.alike(world.models)[np.ix_(known, known)]
+    np.testing.assert_allclose(within, (1 - SMOOTH_SHARE) * prior.covariance + SMOOTH_SHARE * alike, atol=1e-9)
     np.testing.assert_allclose(prior.variances(world.models), np.diagonal(errors), atol=1e-6)
 
 
@@ -168,7 +224,7 @@ def test_error_covariance_recovers_what_was_drawn():
     wanted = factor @ factor.T / 6
     errors = rng.multivariate_normal(np.zeros(6), wanted, size=4000)
     errors[rng.random(errors.shape) < 0.1] = np.nan
-    found = error_covariance(errors, np.ones(4000))
+    found = error_covariance(error_moment(errors, np.ones(4000)))
     variance = np.trace(wanted) / 6
     common = np.clip((wanted.sum() - np.trace(wanted)) / 30 / variance, 0, 0.9)
     target = variance * ((1 - common) * np.eye(6) + common)

@@ -425,7 +425,7 @@ class Candidates:
 
     Attributes:
         truth: (M,) measured values, what regret is counted in.
-        observed: (M,) what a probe would give (one noisy repeat).
+        observed: (M,) what a probe would give, with its noise.
         mean: (M,) predicted values.
         covariance: (M, M) covariance of the predictions' errors.
         probe_seconds: (M,) cost of a probe.

@@ -27,7 +27,7 @@ class ErrorModel:
 
     Attributes:
         covariance: (M, M) between all models.
-        noise_std: Of one probe.
+        noise_std: Of one linear probe on one draw of training images.
         fidelity: Of the cheap score, None where there is none.
         n_tasks: Tasks that it was estimated from.
     """

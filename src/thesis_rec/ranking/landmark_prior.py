@@ -6,7 +6,7 @@ learning methods based on kernel ridge regression", Neural Computation, 2018):
 1. **Datasets.** A measured model's standardised performance on a new dataset is its mean over the training datasets
    plus a smooth function of the dataset's landmarks (:mod:`thesis_rec.encoders.landmarks`).
 2. **Models.** A model that was never measured does like the measured models whose linear probes on the *reference*
-   tasks are like its own.
+   tasks, and other responses to the reference bank, are like its own.
 
 Widths and penalties are chosen by leaving out whole families, of datasets in the first step and of models in the
 second. The same left-out predictions are what a network is trained on top of, and their errors say how far, and
@@ -16,7 +16,7 @@ it means for the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,10 @@ from numpy.typing import NDArray
 from thesis_rec.ranking.data import ModelTable, TaskTokens
 from thesis_rec.ranking.kernel_regression import Kernel, Values, single
 from thesis_rec.ranking.priors import StaticPrior
+
+#: Share of the errors' covariance that follows from how alike models are, on top of what earlier datasets showed.
+#: Between 0.2 and 0.6 it helps equally on training families of datasets and models that were left out.
+SMOOTH_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -42,20 +46,92 @@ class DatasetSide:
 
 
 @dataclass(frozen=True)
+class ModelKernel:
+    """Similarity of models: a weighted sum of kernels, each on one of the things known of a model that was run.
+
+    Attributes:
+        parts: Kernel and weight by field of :class:`~thesis_rec.ranking.data.ModelTable`: ``reference`` for the linear
+            probes on the reference tasks, ``responses`` for all responses to the reference bank.
+    """
+
+    parts: Mapping[str, tuple[Kernel, float]]
+
+    def __call__(self, models: ModelTable, rows: NDArray[np.integer]) -> Values:
+        """(n, K) similarity of some models with the measured ones."""
+        parts = [weight * kernel(getattr(models, name)[rows]) for name, (kernel, weight) in self.parts.items()]
+        return np.asarray(np.sum(parts, axis=0))
+
+    def among(self, models: ModelTable, rows: NDArray[np.integer]) -> Values:
+        """(n, n) similarity of some models with each other."""
+        parts = [weight * kernel.among(getattr(models, name)[rows]) for name, (kernel, weight) in self.parts.items()]
+        return np.asarray(np.sum(parts, axis=0))
+
+    @property
+    def gram(self) -> Values:
+        """(K, K) similarity of the measured models."""
+        return np.asarray(np.sum([weight * kernel.gram for kernel, weight in self.parts.values()], axis=0))
+
+    def answered(self, models: ModelTable) -> NDArray[np.bool_]:
+        """(M,) which models have all that the kernel reads."""
+        found = np.ones(len(models), dtype=bool)
+        for name, (kernel, _) in self.parts.items():
+            rows = getattr(models, name)
+            if rows is None or rows.shape[1] != len(kernel.mean):
+                return np.zeros(len(models), dtype=bool)
+            found &= np.isfinite(rows).all(axis=1)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and arrays, for a checkpoint."""
+        return {name: {**kernel.state(), "weight": weight} for name, (kernel, weight) in self.parts.items()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> ModelKernel:
+        """Undo :meth:`state`; before format 3 there was one kernel, on the reference tasks."""
+        parts = {"reference": state} if "points" in state else state
+        return cls({name: (Kernel.from_state(part), float(part.get("weight", 1.0))) for name, part in parts.items()})
+
+
+@dataclass(frozen=True)
 class ModelSide:
     """How a model that was never measured follows from K measured ones.
 
     Attributes:
-        kernel: Between responses on the reference tasks.
-        dual: (K, K): weights of the measured models are ``kernel(responses) @ dual``.
+        kernel: Between models.
+        dual: (K, K): weights of the measured models are ``kernel(models) @ dual``.
         left_out: (K, K) weights that measured models would have, had nothing of their family been measured.
         variance: Mean squared error of left-out models, given all others on the same dataset.
     """
 
-    kernel: Kernel
+    kernel: ModelKernel
     dual: Values
     left_out: Values
     variance: float
+
+
+@dataclass(frozen=True)
+class ErrorSide:
+    """What models that are very much alike have in common in their errors, measured or not.
+
+    Attributes:
+        kernel: Between models; its weights are shares of the correlation of two models that are the same.
+        common: Correlation of any two models.
+        variance: Mean variance.
+    """
+
+    kernel: ModelKernel
+    common: float
+    variance: float
+
+    def __call__(self, models: ModelTable) -> Values:
+        """(M, M) covariance; models without responses share nothing but what is common."""
+        found = np.zeros((len(models),) * 2)
+        rows = np.flatnonzero(self.kernel.answered(models))
+        if len(rows):
+            found[np.ix_(rows, rows)] = self.kernel.among(models, rows)
+        found += self.common
+        np.fill_diagonal(found, 1.0)
+        return self.variance * found
 
 
 @dataclass(frozen=True)
@@ -91,6 +167,7 @@ class LandmarkPrior:
         datasets: First step; None without enough datasets with landmarks.
         models: Second step; None without responses.
         covariance: (K, K) of the errors on datasets of families that were left out; None where it wasn't estimated.
+        alike: What models that are alike have in common in their errors; None without responses.
         levels: How hard datasets are; None without enough of them with landmarks.
     """
 
@@ -100,6 +177,7 @@ class LandmarkPrior:
     models: ModelSide | None = None
     covariance: Values | None = None
     levels: LevelSide | None = None
+    alike: ErrorSide | None = None
 
     def __call__(self, models: ModelTable, tasks: Sequence[TaskTokens], hidden: bool = False) -> Values:
         """Priors of M models on n datasets.
@@ -147,14 +225,12 @@ class LandmarkPrior:
     def weights(self, models: ModelTable, hidden: bool = False) -> tuple[Values, NDArray[np.bool_]]:
         """(M, K) weights of the measured models in each model, and (M,) which models have any."""
         weights = np.zeros((len(models), len(self.measured)))
-        has = np.zeros(len(models), dtype=bool)
-        if self.models is None or models.reference is None:
-            return weights, has
-        column = {model: i for i, model in enumerate(self.measured)}
-        has = np.asarray(np.isfinite(models.reference).all(axis=1))
-        if models.reference.shape[1] != len(self.models.kernel.mean):
+        if self.models is None:
             return weights, np.zeros(len(models), dtype=bool)
-        weights[has] = self.models.kernel(models.reference[has]) @ self.models.dual
+        column = {model: i for i, model in enumerate(self.measured)}
+        has = self.models.kernel.answered(models)
+        if has.any():
+            weights[has] = self.models.kernel(models, np.flatnonzero(has)) @ self.models.dual
         if hidden:
             for row, model in enumerate(models.model_ids):
                 if model in column:
@@ -172,12 +248,15 @@ class LandmarkPrior:
         for row, model in enumerate(models.model_ids):
             if model in column:
                 out[row] = self.covariance[column[model], column[model]]
+        if self.alike is not None:
+            out = (1 - SMOOTH_SHARE) * out + SMOOTH_SHARE * self.alike.variance
         return np.asarray(out)
 
     def errors(self, models: ModelTable) -> Values | None:
         """How the prior's errors on a new dataset go together.
 
-        A model that was never measured errs with those it is derived from, and on its own.
+        A model that was never measured errs with those it is derived from, and on its own; models that are very much
+        alike err alike.
 
         Args:
             models: The models.
@@ -195,16 +274,18 @@ class LandmarkPrior:
             if model in column:
                 weights[row], own[row] = np.eye(len(self.measured))[column[model]], 0.0
         covariance = weights @ self.covariance @ weights.T
-        if self.models is not None and has.any() and models.reference is not None:
+        rows = np.flatnonzero(has & (own > 0))
+        if self.models is not None and len(rows):
             # Derived models that are alike err alike: what the kernel leaves open between them.
-            rows = np.flatnonzero(has & (own > 0))
-            across = self.models.kernel(models.reference[rows])
-            among = self.models.kernel.among(models.reference[rows])
-            rest = among - across @ self.models.dual @ across.T
+            across = self.models.kernel(models, rows)
+            rest = self.models.kernel.among(models, rows) - across @ self.models.dual @ across.T
             scale = np.sqrt(self.models.variance / np.maximum(np.diagonal(rest), 1e-6))
             covariance[np.ix_(rows, rows)] += rest * scale[:, None] * scale[None]
             own[rows] = 0.0
-        return covariance + np.diag(own)
+        covariance += np.diag(own)
+        if self.alike is not None:
+            covariance = (1 - SMOOTH_SHARE) * covariance + SMOOTH_SHARE * self.alike(models)
+        return covariance
 
     def state(self) -> dict[str, Any]:
         """Plain values and arrays, for a checkpoint."""
@@ -227,6 +308,12 @@ class LandmarkPrior:
                 "mean": single(self.levels.mean),
                 "error": single(self.levels.error),
             },
+            "alike": self.alike
+            and {
+                "kernel": self.alike.kernel.state(),
+                "common": self.alike.common,
+                "variance": self.alike.variance,
+            },
         }
 
     @classmethod
@@ -236,14 +323,14 @@ class LandmarkPrior:
         def array(value: Any) -> Values:
             return np.asarray(value, dtype=np.float64)
 
-        datasets, models, levels = state["datasets"], state["models"], state["levels"]
+        datasets, models, levels, alike = (state.get(key) for key in ("datasets", "models", "levels", "alike"))
         return cls(
             StaticPrior.from_state(state["static"]),
             list(state["measured"]),
             datasets and DatasetSide(Kernel.from_state(datasets["kernel"]), array(datasets["dual"])),
             models
             and ModelSide(
-                Kernel.from_state(models["kernel"]),
+                ModelKernel.from_state(models["kernel"]),
                 array(models["dual"]),
                 array(models["left_out"]),
                 float(models["variance"]),
@@ -256,6 +343,8 @@ class LandmarkPrior:
                 array(levels["mean"]),
                 array(levels["error"]),
             ),
+            alike
+            and ErrorSide(ModelKernel.from_state(alike["kernel"]), float(alike["common"]), float(alike["variance"])),
         )
 
 

@@ -10,11 +10,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.ranking.data import ModelTable
 from thesis_rec.ranking.kernel_regression import Kernel, Values, leave_groups_out, means_of_others
-from thesis_rec.ranking.landmark_prior import DatasetSide, LevelSide, ModelSide
+from thesis_rec.ranking.landmark_prior import DatasetSide, ErrorSide, LevelSide, ModelKernel, ModelSide
 
 WIDTHS = (1.0, 3.0, 10.0)
 RIDGES = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
+#: Widths between models, and weights of all responses beside the linear probes on the reference tasks.
+MODEL_WIDTHS = (3.0, 10.0, 30.0)
+RESPONSE_WEIGHTS = (0.0, 0.1, 0.3)
+#: Width within which models count as very much alike.
+ALIKE_WIDTH = 0.3
 #: Fewer training datasets with landmarks, or families of them, can't be regressed on.
 LEAST_TASKS, LEAST_FAMILIES = 8, 3
 _ROUNDS = 3
@@ -71,35 +77,79 @@ def fit_dataset_side(
     return DatasetSide(kernel, dual), left_out, leave_groups_out(kernel.gram, filled, each, ridge, centre=True)
 
 
-def fit_model_side(reference: NDArray[np.floating], values: Values, families: Sequence[str]) -> ModelSide | None:
+def fit_model_side(models: ModelTable, values: Values) -> ModelSide | None:
     """Fit the second step.
 
     Args:
-        reference: (K, R) linear-probe accuracies of the measured models on the reference tasks.
+        models: The K measured models.
         values: (N, K) their standardised performance, gaps filled.
-        families: K architecture families.
 
     Returns:
         The regression, or None where it can't be fitted.
     """
-    names = np.asarray(families)
-    if not np.isfinite(reference).all() or len(reference) < LEAST_TASKS or len(set(families)) < 2:
+    names = np.asarray(models.families)
+    if models.reference is None or len(models) < LEAST_TASKS or len(set(models.families)) < 2:
+        return None
+    if not np.isfinite(models.reference).all():
         return None
     target = (values - values.mean(1, keepdims=True)).T  # (K, N)
-    best, chosen = np.inf, (Kernel.fit(reference, WIDTHS[-1]), RIDGES[-1])
-    for width in WIDTHS:
-        kernel = Kernel.fit(reference, width)
-        for ridge in RIDGES:
-            error = float(np.square(leave_groups_out(kernel.gram, target, names, ridge) - target).sum())
-            if error < best:
-                best, chosen = error, (kernel, ridge)
+    best, chosen = np.inf, None
+    for width in MODEL_WIDTHS:
+        probes = Kernel.fit(models.reference, width)
+        responses = _responses_kernel(models, width)
+        for weight in RESPONSE_WEIGHTS if responses is not None else (0.0,):
+            parts = {"reference": (probes, 1.0)}
+            if responses is not None and weight > 0:
+                parts["responses"] = (responses, weight)
+            kernel = ModelKernel(parts)
+            gram = kernel.gram
+            for ridge in RIDGES:
+                error = float(np.square(leave_groups_out(gram, target, names, ridge) - target).sum())
+                if error < best:
+                    best, chosen = error, (kernel, ridge)
+    assert chosen is not None
     kernel, ridge = chosen
+    gram = kernel.gram
     return ModelSide(
         kernel,
-        np.asarray(np.linalg.inv(kernel.gram + ridge * np.eye(len(names))), dtype=np.float64),
-        leave_groups_out(kernel.gram, np.eye(len(names)), names, ridge),
+        np.asarray(np.linalg.inv(gram + ridge * np.eye(len(names))), dtype=np.float64),
+        leave_groups_out(gram, np.eye(len(names)), names, ridge),
         best / target.size,
     )
+
+
+def fit_error_side(models: ModelTable, moment: Values) -> ErrorSide | None:
+    """Regress the correlation of models' errors on how alike they are.
+
+    Args:
+        models: The K measured models.
+        moment: (K, K) from :func:`error_moment`.
+
+    Returns:
+        Non-negative weights of a common part and of the kernels; None where models' responses aren't known.
+    """
+    from scipy.optimize import nnls
+
+    if models.reference is None or len(models) < LEAST_TASKS or not np.isfinite(models.reference).all():
+        return None
+    kernels = {"reference": Kernel.fit(models.reference, ALIKE_WIDTH)}
+    responses = _responses_kernel(models, ALIKE_WIDTH)
+    if responses is not None:
+        kernels["responses"] = responses
+    variance = float(np.diagonal(moment).mean())
+    pairs = ~np.eye(len(models), dtype=bool)
+    columns = [np.ones(int(pairs.sum())), *(kernel.gram[pairs] for kernel in kernels.values())]
+    (common, *weights), _ = nnls(np.stack(columns, axis=1), moment[pairs] / max(variance, 1e-12))
+    # Beyond one, a model would have less than no error of its own.
+    scale = min(1.0, 0.98 / max(float(common + sum(weights)), 1e-12))
+    parts = {name: (kernel, float(scale * w)) for (name, kernel), w in zip(kernels.items(), weights, strict=True)}
+    return ErrorSide(ModelKernel(parts), float(scale * common), variance)
+
+
+def _responses_kernel(models: ModelTable, width: float) -> Kernel | None:
+    if models.responses is None or not np.isfinite(models.responses).all():
+        return None
+    return Kernel.fit(models.responses, width)
 
 
 def fit_level_side(points: NDArray[np.floating], values: Values, families: Sequence[str]) -> LevelSide | None:
@@ -132,26 +182,37 @@ def fit_level_side(points: NDArray[np.floating], values: Values, families: Seque
     return LevelSide(kernel, np.linalg.solve(kernel.gram + ridge * np.eye(len(points)), target - mean), mean, error)
 
 
-def error_covariance(errors: Values, weight: NDArray[np.floating]) -> Values:
-    """Covariance of the prior's errors between models, shrunk towards equal variances and correlations.
+def error_moment(errors: Values, weight: NDArray[np.floating]) -> Values:
+    """Mean product of the prior's errors, model by model.
 
     Args:
         errors: (T, K) truth minus prior on tasks that were left out, NaN where not measured.
         weight: (T,) weight of each task.
 
     Returns:
-        (K, K), positive definite.
+        (K, K), symmetric; as noisy as the tasks are few.
     """
     present = np.isfinite(errors)
     filled = np.where(present, errors, 0.0)
     # A product counts where both are there; a few missing cells must not shrink what the others say.
     count = np.maximum((present * weight[:, None]).T @ present.astype(np.float64), 1e-9)
-    sample = (filled * weight[:, None]).T @ filled / count
-    size = len(sample)
-    variance = float(np.diagonal(sample).mean())
+    return np.asarray((filled * weight[:, None]).T @ filled / count)
+
+
+def error_covariance(moment: Values) -> Values:
+    """Covariance of the prior's errors between models, shrunk towards equal variances and correlations.
+
+    Args:
+        moment: (K, K) from :func:`error_moment`.
+
+    Returns:
+        (K, K), positive definite.
+    """
+    size = len(moment)
+    variance = float(np.diagonal(moment).mean())
     common = float(
-        np.clip((sample.sum() - np.trace(sample)) / max(size * (size - 1), 1) / max(variance, 1e-12), 0, 0.9)
+        np.clip((moment.sum() - np.trace(moment)) / max(size * (size - 1), 1) / max(variance, 1e-12), 0, 0.9)
     )
     target = variance * ((1 - common) * np.eye(size) + common)
-    values, vectors = np.linalg.eigh((1 - SHRINKAGE) * sample + SHRINKAGE * target)
+    values, vectors = np.linalg.eigh((1 - SHRINKAGE) * moment + SHRINKAGE * target)
     return np.asarray((vectors * np.maximum(values, 1e-3 * variance)) @ vectors.T)

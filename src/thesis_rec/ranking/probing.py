@@ -27,6 +27,8 @@ class ProbingSettings:
         probe_cost: Seconds of a probe per second of LogME: both are mostly the forward passes over the images.
         cheap: Which transferability score is the cheap fidelity.
         repeats: Simulations with different noise of the probes.
+        draws: Linear probes on different draws of training images whose mean one probe gives: the features are
+            extracted once, as where candidates are really probed.
     """
 
     counts: tuple[int, ...] = (1, 3, 6, 12, 25)
@@ -34,6 +36,7 @@ class ProbingSettings:
     probe_cost: float = 1.0
     cheap: str = "logme"
     repeats: int = 3
+    draws: int = 3
 
 
 def probing(
@@ -70,6 +73,7 @@ def probing(
         if std is not None:
             covariance = widened(covariance, std[present, j])
         noise = np.nan_to_num(study.spread[present, j]) if study.spread is not None else np.zeros(len(present))
+        noise = noise / np.sqrt(settings.draws)
         seconds = np.nan_to_num(cheap_seconds[present, j])
         for repeat in range(settings.repeats):
             rng = np.random.default_rng([study.seed, int(j), repeat])
@@ -89,7 +93,12 @@ def probing(
                 if policy in ("cheap_score_all", "successive_halving") and not np.isfinite(candidates.cheap).any():
                     continue
                 outcomes = simulate(
-                    candidates, policy, budgets, rng, noise_std=errors.noise_std, fidelity=errors.fidelity
+                    candidates,
+                    policy,
+                    budgets,
+                    rng,
+                    noise_std=errors.noise_std / np.sqrt(settings.draws),
+                    fidelity=errors.fidelity,
                 )
                 for number, outcome in zip(budgets, outcomes, strict=False):
                     rows.append(

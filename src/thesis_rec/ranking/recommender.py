@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 #: Name of the mean of all networks, which can be chosen like one of them.
 ALL_NETWORKS = "both"
 
-FORMAT = 2
+FORMAT = 3
+#: Formats that can be read.
+READABLE = (2, 3)
 _TASKS_AT_ONCE = 16
 _CELLS_AT_ONCE = 1 << 15
 #: Variance, in squared standard deviations within a dataset, of what only one cell has: neither its model's nor its
@@ -62,10 +64,10 @@ class Recommender:
         Raises:
             ItemError: If the checkpoint is of another format.
         """
-        if checkpoint.get("format") != FORMAT:
+        if checkpoint.get("format") not in READABLE:
             raise ItemError(
                 "similarity_checkpoint",
-                f"has format {checkpoint.get('format')!r}, this version reads {FORMAT}.",
+                f"has format {checkpoint.get('format')!r}, this version reads {READABLE}.",
                 "Run `kedro run --pipeline=similarity_training` again.",
             )
         from thesis_rec.networks import build_ranker

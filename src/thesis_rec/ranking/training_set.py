@@ -15,7 +15,9 @@ from thesis_rec.ranking.landmark_prior import LandmarkPrior, described, descript
 from thesis_rec.ranking.prior_fitting import (
     SUBTASK_WEIGHT,
     error_covariance,
+    error_moment,
     fit_dataset_side,
+    fit_error_side,
     fit_level_side,
     fit_model_side,
 )
@@ -122,21 +124,19 @@ def fit_prior(
     datasets, expected, without_itself = fit_dataset_side(
         points, standardised[np.ix_(rows, some)], measured[:, some], families
     )
-    models = None
-    if table.reference is not None:
-        filled = np.where(measured[:, some], standardised[np.ix_(rows, some)], expected)
-        models = fit_model_side(table.reference, filled, table.families)
+    models = fit_model_side(table, np.where(measured[:, some], standardised[np.ix_(rows, some)], expected))
     ids = [training.tasks[row].dataset_id for row in rows]
     left_out = dict(zip(ids, expected, strict=True))
     made_of = [expected_of(parents, left_out) for parents in training.parents]
     usable = np.array([row for row, value in enumerate(made_of) if value is not None])
     truth = np.where(training.measured, standardised, np.nan)[np.ix_(usable, some)]
     weight = np.where(training.is_base[usable], 1.0, SUBTASK_WEIGHT)
-    covariance = error_covariance(truth - np.stack([value for value in made_of if value is not None]), weight)
+    moment = error_moment(truth - np.stack([value for value in made_of if value is not None]), weight)
+    covariance, alike = error_covariance(moment), fit_error_side(table, moment)
     one_out = dict(zip(ids, without_itself, strict=True))
     hardness = np.stack([level_descriptor(training.tasks[row]) for row in rows])
     levels = fit_level_side(hardness, np.where(training.measured, training.value, np.nan)[rows], families)
-    return LandmarkPrior(static, table.model_ids, datasets, models, covariance, levels), left_out, one_out
+    return LandmarkPrior(static, table.model_ids, datasets, models, covariance, levels, alike), left_out, one_out
 
 
 def expected_of(parents: Sequence[str], left_out: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64] | None:
