@@ -187,7 +187,7 @@ def import_autoencoder(
     """
     import torch
 
-    from thesis_rec.weights.reader import load_torch, state_dict_of
+    from thesis_rec.weights.torch_files import load_torch, state_dict_of
 
     item = str(path)
     state = {str(name): tensor for name, tensor in state_dict_of(load_torch(path, item), item).items()}
@@ -252,7 +252,7 @@ def import_transformer(
     import torch
 
     from thesis_rec.networks.thesis_transformer import ThesisTransformer
-    from thesis_rec.weights.reader import load_torch, state_dict_of
+    from thesis_rec.weights.torch_files import load_torch, state_dict_of
 
     item = str(path)
     state = {str(name): tensor for name, tensor in state_dict_of(load_torch(path, item), item).items()}

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thesis_rec.errors import ItemError, ThesisRecError
-from thesis_rec.weights.reader import find_weights, load_torch, open_checkpoint
+from thesis_rec.weights.files import find_weights
+from thesis_rec.weights.reader import open_checkpoint
+from thesis_rec.weights.torch_files import load_torch
 from thesis_rec.zoo.manifest import ManifestRow
 from thesis_rec.zoo.sources import locate, read_configuration
 
