@@ -324,7 +324,8 @@ def linear_prober(bundle: Bundle, images: Any, device: str) -> Callable[[str], f
         images: ``TaskImages`` of the request.
         device: Torch device.
     """
-    from thesis_rec.truth.cells import ImageBank, TruthSettings
+    from thesis_rec.truth.cells import TruthSettings
+    from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.store import MeasuredTask
 
     name = images.dataset_id

@@ -152,7 +152,7 @@ def _write_manifests(plan: ZooPlan, names: Sequence[str], cards: dict[str, dict[
 
 def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], settings: TruthSettings, target: Path) -> None:
     """All models' responses on the reference bank, if they were measured."""
-    from thesis_rec.truth.cells import response_names
+    from thesis_rec.truth.responses import response_names
 
     if not names or not plan.reference_tasks:
         return

@@ -58,7 +58,8 @@ def _measure_generation(
     number: int, plan: ZooPlan, shop: Workshop, settings: TruthSettings, without: Collection[str]
 ) -> list[Failure]:
     """Measure what is missing of one generation of tasks; responses belong to the first."""
-    from thesis_rec.truth.cells import ImageBank, measure_model
+    from thesis_rec.truth.cells import measure_model
+    from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.zoo.backbone import load_backbone
 
     tasks = plan.generation(number)
