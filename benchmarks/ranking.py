@@ -46,10 +46,10 @@ class World:
 
 def read_world(root: Path, seed: int) -> World:
     """Read the zoo's tables and its stored embeddings and tokens, and divide them."""
-    from thesis_rec.bundle import read_bundle
     from thesis_rec.images.manifest import read_dataset_manifest
     from thesis_rec.ranking.quadrants import SplitSettings, assign_splits
     from thesis_rec.ranking.records import clean_performance
+    from thesis_rec.stored_bundle import read_bundle
 
     stored = read_bundle(root / "bundle")
     manifest = pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False)
