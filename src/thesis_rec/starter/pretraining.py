@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thesis_rec.starter.architectures import ARCHITECTURES, MEAN, STD, build
+from thesis_rec.starter.architectures import ARCHITECTURES, MEAN, STD
+from thesis_rec.starter.construction import build
 from thesis_rec.starter.recipes import BATCH, ModelRecipe, Source
 from thesis_rec.training.concurrent import LossFunction, Optimisation, TrainingJob, train_concurrently
 
