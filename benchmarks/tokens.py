@@ -206,7 +206,7 @@ def _light_encoder(size: int):
     """Mean colours of a grid: nothing to compute, so that only the pipeline's own memory is seen."""
     from torch import nn
 
-    from thesis_rec.encoders.libraries import TorchEncoder, Tower
+    from thesis_rec.encoders.torch_encoder import TorchEncoder, Tower
 
     class MeanColours(nn.Module):
         def forward(self, pixels):

@@ -22,7 +22,7 @@ from thesis_rec.images.sampling import ClassBalancedSampler
 from thesis_rec.ranking.data import TaskTokens
 
 if TYPE_CHECKING:
-    from thesis_rec.encoders.libraries import TorchEncoder
+    from thesis_rec.encoders.torch_encoder import TorchEncoder
 
 logger = logging.getLogger(__name__)
 
