@@ -175,7 +175,7 @@ def spread_on_real_images(
     from thesis_rec.truth.cells import TruthSettings, measure_model
     from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.store import MeasuredTask
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.loaders import load_backbone
     from thesis_rec.zoo.manifest import read_manifest
 
     limits = ImageLimits(n_per_class=40, size=32)

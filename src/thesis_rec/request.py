@@ -164,7 +164,7 @@ def present_device() -> tuple[str, str]:
 
 def model_loader(bundle: Bundle, device: str) -> Callable[[str], Any]:
     """A function that builds a model of the manifest by its id."""
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.loaders import load_backbone
     from thesis_rec.zoo.manifest import read_manifest
     from thesis_rec.zoo.sources import hub_cache_folder
 

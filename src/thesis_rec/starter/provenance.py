@@ -182,7 +182,7 @@ def as_backbone(module: nn.Module, model_id: str, class_names: list[str]) -> Any
     from thesis_rec.starter.architectures import ARCHITECTURES
     from thesis_rec.starter.checkpoints import save
     from thesis_rec.starter.tables import manifest_row
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.loaders import load_backbone
 
     architecture = ARCHITECTURES[model_id.split("__", 1)[0]]
     with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,7 @@ def profile_models(
 
     from thesis_rec.hardware.campaign import Campaign, profile_zoo
     from thesis_rec.hardware.profiling import ProfileSettings
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.loaders import load_backbone
     from thesis_rec.zoo.sources import hub_cache_folder
 
     if parameters.threads is not None:
