@@ -22,7 +22,8 @@ from torch.nn import functional
 from thesis_rec.starter.architectures import ARCHITECTURES, MEAN, STD
 from thesis_rec.starter.construction import build
 from thesis_rec.starter.recipes import BATCH, ModelRecipe, Source
-from thesis_rec.training.concurrent import LossFunction, Optimisation, TrainingJob, train_concurrently
+from thesis_rec.training.concurrent import TrainingJob, train_concurrently
+from thesis_rec.training.step_runner import LossFunction, Optimisation
 
 if TYPE_CHECKING:
     from thesis_rec.training.concurrent import TrainingOutcome

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thesis_rec.training.concurrent import Optimisation, StepRunner, captured, prepare_device
+from thesis_rec.training.concurrent import prepare_device
+from thesis_rec.training.step_runner import Optimisation, StepRunner, captured
 from thesis_rec.truth.fine_tune_batches import CellPlan, ImageStore, image_preparation, plan_cell
 from thesis_rec.truth.tuned_network import TunedNetwork, feature_weights, shape_key
 
