@@ -184,7 +184,8 @@ def measurer(bundle: Bundle, budget: Budget, device: str) -> Measure:
 
     It measures longer than a campaign over a zoo does: its answer decides.
     """
-    from thesis_rec.hardware.profiling import ProfileSettings, profile_backbone
+    from thesis_rec.hardware.profiling import profile_backbone
+    from thesis_rec.hardware.timing import ProfileSettings
 
     settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
     load = model_loader(bundle, device)

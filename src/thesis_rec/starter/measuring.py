@@ -128,7 +128,9 @@ def profile_models(
     Returns:
         Models that could not be profiled.
     """
-    from thesis_rec.hardware.profiling import ProfileSettings, device_fingerprint, profile_backbone
+    from thesis_rec.hardware.fingerprint import device_fingerprint
+    from thesis_rec.hardware.profiling import profile_backbone
+    from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.zoo.loaders import load_backbone
 
     settings = ProfileSettings(max_seconds=seconds_per_cell)

@@ -23,7 +23,7 @@ def profile_models(
     import torch
 
     from thesis_rec.hardware.campaign import Campaign, profile_zoo
-    from thesis_rec.hardware.profiling import ProfileSettings
+    from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.zoo.loaders import load_backbone
     from thesis_rec.zoo.sources import hub_cache_folder
 
