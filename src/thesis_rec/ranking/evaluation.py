@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.ranking.baselines import SIMPLE, score_matrix, seconds_per_dataset
+from thesis_rec.ranking.bootstrap import finite_or_none
 from thesis_rec.ranking.error_model import ErrorModel, fit_error_model
 from thesis_rec.ranking.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.ranking.methods import RECOMMENDER, baseline_scores, member_scores, recommender_scores, where_measured
@@ -151,7 +152,7 @@ def document(
         "paired": paired,
         "groups": groups,
         "noise_ceiling": {protocol: dict(values) for protocol, values in ceiling.items()},
-        "cost_seconds": {name: _number(scores.seconds) for name, scores in methods.items()},
+        "cost_seconds": {name: finite_or_none(scores.seconds) for name, scores in methods.items()},
         "paired_all": every,
         "chosen_baseline": dict(chosen),
         "calibration": calibration(study, methods, settings.bootstrap),
@@ -168,7 +169,7 @@ def document(
         means = by_member.mean()
         result["seeds"] = {
             name: {
-                quadrant: [_number(means.get((quadrant, f"{name}/{i}"), np.nan)) for i in range(len(runs))]
+                quadrant: [finite_or_none(means.get((quadrant, f"{name}/{i}"), np.nan)) for i in range(len(runs))]
                 for quadrant in quadrants
             }
             for name, runs in members.items()
@@ -252,7 +253,3 @@ def evaluate(
             bootstrap=settings.bootstrap,
         )
     return Evaluation(rankings_table(study, methods), figures, metrics, errors)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

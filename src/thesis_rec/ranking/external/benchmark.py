@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.ranking.bootstrap import cluster_bootstrap, paired_difference
+from thesis_rec.ranking.bootstrap import cluster_bootstrap, finite_or_none, paired_difference
 from thesis_rec.ranking.external import methods
 from thesis_rec.ranking.external.decisions import budgets, probes
 from thesis_rec.ranking.external.leave_out import leave_family_out, leave_one_out, quadrants
@@ -143,7 +143,7 @@ def sub_zoos(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, An
 
 
 def _floats(column: pd.Series) -> dict[str, float | None]:
-    return {str(name): float(value) if np.isfinite(value) else None for name, value in column.items()}
+    return {str(name): finite_or_none(value) for name, value in column.items()}
 
 
 def _better(interval: dict[str, Any], metric: str) -> dict[str, Any]:
