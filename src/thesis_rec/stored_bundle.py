@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.bundle import Bundle, ResidualCovariance
 from thesis_rec.errors import ConfigurationError
-from thesis_rec.files import atomic_path, sha256_file, write_json
+from thesis_rec.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
 from thesis_rec.model_table import model_table
 from thesis_rec.ranking.data import ModelTable, TaskTokens
 
@@ -46,11 +46,11 @@ def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | Non
         arrays["responses"] = bundle.models.responses.astype(np.float32)
     if bundle.models.reference is not None:
         arrays["reference"] = bundle.models.reference.astype(np.float32)
-    _save(folder / MODELS, arrays)
-    _save(folder / TOKENS, pack_tokens(bundle.tokens))
+    save_arrays(folder / MODELS, arrays)
+    save_arrays(folder / TOKENS, pack_tokens(bundle.tokens))
     if bundle.covariance is not None:
         matrix = bundle.covariance.matrix.astype(np.float32)
-        _save(folder / COVARIANCE, {"model_ids": np.array(bundle.covariance.model_ids), "matrix": matrix})
+        save_arrays(folder / COVARIANCE, {"model_ids": np.array(bundle.covariance.model_ids), "matrix": matrix})
     checkpoints = {RANKER: halved(bundle.ranker), **({ENCODER: autoencoder} if autoencoder else {})}
     for name, content in checkpoints.items():
         with atomic_path(folder / name) as temporary:
@@ -108,15 +108,15 @@ def read_bundle(folder: Path) -> StoredBundle:
         )
     covariance = None
     if (folder / COVARIANCE).is_file():
-        content = _load(folder / COVARIANCE)
+        content = load_arrays(folder / COVARIANCE)
         covariance = ResidualCovariance([str(m) for m in content["model_ids"]], content["matrix"].astype(np.float64))
 
     def checkpoint(name: str) -> dict[str, Any]:
         return dict(torch.load(folder / name, weights_only=True, map_location="cpu"))
 
     return StoredBundle(
-        models=_load(folder / MODELS),
-        tokens=unpack_tokens(_load(folder / TOKENS)),
+        models=load_arrays(folder / MODELS),
+        tokens=unpack_tokens(load_arrays(folder / TOKENS)),
         ranker=checkpoint(RANKER),
         performance=pd.read_parquet(folder / PERFORMANCE),
         covariance=covariance,
@@ -184,13 +184,3 @@ def unpack_tokens(arrays: Mapping[str, NDArray[Any]]) -> dict[str, TaskTokens]:
             values if len(values) and np.isfinite(values).all() else None,
         )
     return found
-
-
-def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as content:
-        return {name: content[name] for name in content.files}

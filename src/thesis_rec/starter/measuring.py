@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.errors import Failure
-from thesis_rec.files import atomic_path, encode_id, sha256_json, write_json
+from thesis_rec.files import encode_id, save_arrays, sha256_json, write_json
 from thesis_rec.progress import track
 from thesis_rec.starter.provenance import environment
 from thesis_rec.starter.tables import recipe_row
@@ -194,5 +194,4 @@ def tasks_to_tune(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) -> 
 
 def write_responses(responses: NDArray[np.float32], folder: Path, model_id: str) -> None:
     """Keep a model's responses, (R,)."""
-    with atomic_path(folder / f"{encode_id(model_id)}.responses.npz") as path, path.open("wb") as file:
-        np.savez_compressed(file, responses=responses)
+    save_arrays(folder / f"{encode_id(model_id)}.responses.npz", {"responses": responses})

@@ -16,6 +16,16 @@ _CHUNK = (1 << 24) - 1
 
 
 @njit(nogil=True, cache=True)  # pragma: no cover
+def _unpack(packed: NDArray[np.uint64], counts: NDArray[np.int64], lower: Floats) -> None:
+    """Move what the accumulators hold to counts and sums, and empty them."""
+    for b in range(packed.size):
+        if packed[b]:
+            counts[b] += np.int64(packed[b] >> np.uint64(40))
+            lower[b] += float(packed[b] & np.uint64((1 << 40) - 1))
+            packed[b] = np.uint64(0)
+
+
+@njit(nogil=True, cache=True)  # pragma: no cover
 def count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
     """The histogram whose bins are the upper halves of the values' bits.
 
@@ -35,11 +45,7 @@ def count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np
         for i in range(start, end):
             word = bits[i]
             packed[word >> np.uint32(16)] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & np.uint32(0xFFFF))
-        for b in range(1 << 16):
-            if packed[b]:
-                counts[b] += np.int64(packed[b] >> np.uint64(40))
-                lower[b] += float(packed[b] & np.uint64((1 << 40) - 1))
-                packed[b] = np.uint64(0)
+        _unpack(packed, counts, lower)
         start = end
     n = 0
     for b in range(1 << 16):
@@ -116,11 +122,7 @@ def count_finer(
             if word >> np.uint32(31):
                 part = parts - 1 - part
             packed[first[word >> np.uint32(16)] + part] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & mask)
-        for b in range(packed.size):
-            if packed[b]:
-                counts[b] += np.int64(packed[b] >> np.uint64(40))
-                lower[b] += float(packed[b] & np.uint64((1 << 40) - 1))
-                packed[b] = np.uint64(0)
+        _unpack(packed, counts, lower)
         start = end
     n = 0
     for b in range(packed.size):
