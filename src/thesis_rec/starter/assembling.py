@@ -15,7 +15,7 @@ import pandas as pd
 from thesis_rec.errors import ItemError
 from thesis_rec.files import atomic_path, encode_id, load_arrays, save_arrays, write_json
 from thesis_rec.starter.measuring import fine_tune_folder, truth_folder
-from thesis_rec.starter.provenance import PROVENANCE_FILE, environment, hash_tree
+from thesis_rec.starter.provenance import environment, hash_tree
 from thesis_rec.starter.sides import GENERATIONS
 from thesis_rec.starter.tables import (
     LICENCE,
@@ -27,6 +27,7 @@ from thesis_rec.starter.tables import (
     unknown_sides,
 )
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, fresh_folder, read_json, write_parquet
+from thesis_rec.zoo.recorded import PROVENANCE_FILE
 
 if TYPE_CHECKING:
     from thesis_rec.starter.building import BuildSettings
