@@ -46,10 +46,10 @@ class World:
 
 def read_world(root: Path, seed: int) -> World:
     """Read the zoo's tables and its stored embeddings and tokens, and divide them."""
-    from thesis_rec.bundle import read_bundle
     from thesis_rec.images.manifest import read_dataset_manifest
     from thesis_rec.ranking.quadrants import SplitSettings, assign_splits
     from thesis_rec.ranking.records import clean_performance
+    from thesis_rec.stored_bundle import read_bundle
 
     stored = read_bundle(root / "bundle")
     manifest = pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False)
@@ -122,13 +122,12 @@ def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False) 
     from thesis_rec.ranking import evaluation
     from thesis_rec.ranking.baselines import BASELINES
     from thesis_rec.ranking.probing import ProbingSettings
+    from thesis_rec.ranking.study import assemble_study
     from thesis_rec.truth.noise import noise_ceiling
 
     text = (PROJECT / "conf" / "base" / "parameters" / "evaluation.yml").read_text(encoding="utf-8")
     chosen = yaml.safe_load(text)["evaluation"]
-    study = evaluation.assemble_study(
-        world.performance, world.splits, world.models, world.tokens, world.datasets, seed=seed
-    )
+    study = assemble_study(world.performance, world.splits, world.models, world.tokens, world.datasets, seed=seed)
     settings = evaluation.EvaluationSettings(
         baselines=("static_mean_z",) if quick else BASELINES,
         transferability=("logme",) if quick else tuple(chosen["transferability"]),

@@ -172,9 +172,10 @@ def spread_on_real_images(
     """Best minus lower-quartile linear-probe accuracy of some trained models on every NPZ dataset of a folder."""
     from thesis_rec.images.loading import ImageLimits, load_task_images
     from thesis_rec.images.manifest import DatasetRow
-    from thesis_rec.truth.cells import ImageBank, TruthSettings, measure_model
+    from thesis_rec.truth.cells import TruthSettings, measure_model
+    from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.store import MeasuredTask
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.loaders import load_backbone
     from thesis_rec.zoo.manifest import read_manifest
 
     limits = ImageLimits(n_per_class=40, size=32)

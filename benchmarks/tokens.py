@@ -120,7 +120,7 @@ def main() -> None:
 
     from thesis_rec.encoders import EncoderConfig, load_encoder
     from thesis_rec.encoders.streaming import encode_images, image_loader
-    from thesis_rec.images.tokens import make_shards
+    from thesis_rec.images.shards import make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
     encoder = load_encoder(EncoderConfig(source=options.encoder, pretrained=False), options.device, options.precision)
@@ -206,7 +206,7 @@ def _light_encoder(size: int):
     """Mean colours of a grid: nothing to compute, so that only the pipeline's own memory is seen."""
     from torch import nn
 
-    from thesis_rec.encoders.libraries import TorchEncoder, Tower
+    from thesis_rec.encoders.torch_encoder import TorchEncoder, Tower
 
     class MeanColours(nn.Module):
         def forward(self, pixels):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from thesis_rec.bundle import Bundle, ResidualCovariance, model_table
+from thesis_rec.bundle import Bundle, ResidualCovariance
+from thesis_rec.model_table import model_table
 from thesis_rec.ranking.data import ModelTable, Prediction, TaskTokens
 
 N_MODELS, N_DATASETS, DIM = 24, 6, 16

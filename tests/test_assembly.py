@@ -8,9 +8,9 @@ import pytest
 
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_ranker
 from thesis_rec.assembly import assemble
-from thesis_rec.bundle import read_bundle, write_bundle
 from thesis_rec.hardware.budget import Budget
 from thesis_rec.recommend import recommend_known
+from thesis_rec.stored_bundle import read_bundle, write_bundle
 
 ENCODER = {"kind": "timm", "source": "nowhere"}
 

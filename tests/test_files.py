@@ -1,11 +1,21 @@
 import json
 import stat
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thesis_rec.files import atomic_path, decode_id, encode_id, sha256_file, sha256_json, write_json
+from thesis_rec.files import (
+    atomic_path,
+    decode_id,
+    encode_id,
+    load_arrays,
+    save_arrays,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 
 
 def test_atomic_path_replaces_only_on_success(tmp_path):
@@ -51,3 +61,13 @@ def test_hashes(tmp_path):
     assert sha256_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_json({"a": 1, "b": 2}) == sha256_json({"b": 2, "a": 1})
     assert sha256_json({"a": 1}) != sha256_json({"a": 2})
+
+
+def test_arrays_come_back_and_pickled_ones_are_refused(tmp_path):
+    save_arrays(tmp_path / "a.npz", {"x": np.arange(3), "names": np.array(["a", "b"])})
+    found = load_arrays(tmp_path / "a.npz")
+    assert found["x"].tolist() == [0, 1, 2]
+    assert found["names"].tolist() == ["a", "b"]
+    np.savez(tmp_path / "b.npz", x=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        load_arrays(tmp_path / "b.npz")

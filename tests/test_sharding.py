@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from thesis_rec.sharding import Shard
+from thesis_rec.sharding import Shard, thinned_evenly
 
 
 @given(st.lists(st.integers(), unique=True), st.integers(1, 9))
@@ -16,3 +16,8 @@ def test_shards_partition_the_items(items, count):
 def test_index_must_be_below_count():
     with pytest.raises(ValidationError, match="must be below"):
         Shard(index=2, count=2)
+
+
+def test_thinned_items_are_evenly_spaced():
+    assert thinned_evenly(range(10), 3) == [0, 3, 6]
+    assert thinned_evenly("ab", 2) == thinned_evenly("ab", None) == ["a", "b"]

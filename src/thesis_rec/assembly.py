@@ -11,17 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.bundle import (
-    Bundle,
-    ResidualCovariance,
-    StoredBundle,
-    add_models,
-    mean_performance,
-    model_table,
-    residuals,
-    with_responses,
-)
+from thesis_rec.bundle import Bundle, ResidualCovariance, mean_performance, residuals
+from thesis_rec.model_table import add_models, model_table, with_responses
 from thesis_rec.ranking.data import ModelTable, TaskTokens
+from thesis_rec.stored_bundle import StoredBundle
 
 PROTOCOL = "linear_probe"
 
@@ -40,8 +33,8 @@ def assemble(
     Args:
         manifest: The model manifest.
         datasets: The dataset manifest.
-        artefacts: By catalog name; ``stored`` is a :class:`~thesis_rec.bundle.StoredBundle`, or None when embeddings,
-            tokens, ranker and performance are among the others.
+        artefacts: By catalog name; ``stored`` is a :class:`~thesis_rec.stored_bundle.StoredBundle`, or None when
+            embeddings, tokens, ranker and performance are among the others.
         encoder: Configuration of the image encoder.
         models_root: Folder to which the manifest's sources are relative.
         hub_cache: Folder of hub downloads.

@@ -6,11 +6,14 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @contextmanager
@@ -40,6 +43,23 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n", encoding="utf-8")
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays as a compressed NPZ file, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def load_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an NPZ file; pickled objects are refused.
+
+    Raises:
+        ValueError: If it holds pickled objects, or is no NPZ file.
+        OSError: If it can't be opened.
+    """
+    with np.load(path, allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
 
 
 def encode_id(identifier: str) -> str:

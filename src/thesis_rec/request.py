@@ -164,7 +164,7 @@ def present_device() -> tuple[str, str]:
 
 def model_loader(bundle: Bundle, device: str) -> Callable[[str], Any]:
     """A function that builds a model of the manifest by its id."""
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.loaders import load_backbone
     from thesis_rec.zoo.manifest import read_manifest
     from thesis_rec.zoo.sources import hub_cache_folder
 
@@ -184,7 +184,8 @@ def measurer(bundle: Bundle, budget: Budget, device: str) -> Measure:
 
     It measures longer than a campaign over a zoo does: its answer decides.
     """
-    from thesis_rec.hardware.profiling import ProfileSettings, profile_backbone
+    from thesis_rec.hardware.profiling import profile_backbone
+    from thesis_rec.hardware.timing import ProfileSettings
 
     settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
     load = model_loader(bundle, device)
@@ -324,7 +325,8 @@ def linear_prober(bundle: Bundle, images: Any, device: str) -> Callable[[str], f
         images: ``TaskImages`` of the request.
         device: Torch device.
     """
-    from thesis_rec.truth.cells import ImageBank, TruthSettings
+    from thesis_rec.truth.cells import TruthSettings
+    from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.store import MeasuredTask
 
     name = images.dataset_id

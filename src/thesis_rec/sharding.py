@@ -10,6 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Item = TypeVar("Item")
 
 
+def thinned_evenly(items: Sequence[Item], most: int | None) -> list[Item]:
+    """At most ``most`` of the items at even distances, from the first on; all where it is None."""
+    if most is None or len(items) <= most:
+        return list(items)
+    return [items[i * len(items) // most] for i in range(most)]
+
+
 class Shard(BaseModel):
     """Slice ``index`` of ``count``: every ``count``-th item, so that neighbours of similar size are spread out."""
 

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from tests.test_request import save_images
-from thesis_rec.hardware.profiling import ProfileSettings, profile_backbone
-from thesis_rec.zoo.backbone import load_backbone
+from thesis_rec.hardware.profiling import profile_backbone
+from thesis_rec.hardware.timing import ProfileSettings
+from thesis_rec.zoo.loaders import load_backbone
 from thesis_rec.zoo.manifest import read_manifest
 
 

@@ -17,7 +17,7 @@ import thesis_rec.recommend
 from tests.fabricated import fabricated_bundle, fabricated_ranker
 from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
 from tests.test_request import save_images
-from thesis_rec.bundle import write_bundle
+from thesis_rec.stored_bundle import write_bundle
 
 
 @pytest.fixture(scope="module")

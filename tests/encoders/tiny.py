@@ -31,7 +31,7 @@ def colour_encoder(size=8, name="colour"):
     import torch
     from torch import nn
 
-    from thesis_rec.encoders.libraries import TorchEncoder, Tower
+    from thesis_rec.encoders.torch_encoder import TorchEncoder, Tower
 
     class Colour(nn.Module):
         def __init__(self):

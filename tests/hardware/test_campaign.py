@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.hardware.test_profiling import FAST, backbone
+from tests.hardware.small_backbone import FAST, backbone
 from thesis_rec.hardware.campaign import Campaign, join_outcomes, profile_zoo
 from thesis_rec.hardware.fingerprint import device_fingerprint
 from thesis_rec.zoo.manifest import ManifestRow

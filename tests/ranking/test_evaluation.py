@@ -2,134 +2,23 @@
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.ranking.world import make_world
+from tests.ranking.conftest import FAST, SETTINGS, Prophet
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
-from thesis_rec.errors import ItemError
 from thesis_rec.ranking import evaluation
-from thesis_rec.ranking.data import ModelTable, Prediction, TaskTokens
+from thesis_rec.ranking.data import ModelTable, TaskTokens
 from thesis_rec.ranking.error_model import shaped_values
-from thesis_rec.ranking.evaluation import (
-    EvaluationSettings,
-    calibration,
-    choose_baselines,
-    compare,
-    evaluate,
-    figures_per_dataset,
-    summarise,
-)
+from thesis_rec.ranking.evaluation import EvaluationSettings, choose_baselines, evaluate
+from thesis_rec.ranking.figures import figures_per_dataset
 from thesis_rec.ranking.methods import RECOMMENDER, baseline_scores
-from thesis_rec.ranking.metrics import METRICS, metric_table
+from thesis_rec.ranking.metrics import METRICS
 from thesis_rec.ranking.probing import ProbingSettings
-from thesis_rec.ranking.quadrants import Split, assign_splits, quadrant_masks, training_mask
-from thesis_rec.ranking.records import clean_performance
+from thesis_rec.ranking.quadrants import Split, assign_splits, quadrant_masks
 from thesis_rec.ranking.study import Scores, Study, assemble_study
-
-FAST = ("random", "parameter_count", "static_mean_accuracy", "static_mean_z", "nearest_dataset", "matrix_factorisation")
-SETTINGS = EvaluationSettings((*FAST, "kernel_ridge"), ("logme", "leep"), draws=5, bootstrap=200)
-
-
-class Prophet:
-    """A recommender that knows the truth up to noise of a known size."""
-
-    selected = "cross_attention"
-    #: Its errors on earlier datasets are unknown.
-    inputs = SimpleNamespace(prior=SimpleNamespace(errors=lambda models: None))
-    configs: dict = {}
-
-    def __init__(self, study_values, model_ids, dataset_ids, noise=0.03, std=0.03):
-        self.values = pd.DataFrame(study_values, index=model_ids, columns=dataset_ids)
-        self.noise, self.std = noise, std
-        self.names = ["cross_attention", "similarity_transformer", "both"]
-        self.networks = {}
-
-    def predict_many(self, models, tasks, network=None):
-        found = []
-        for task in tasks:
-            place = self.values.columns.get_loc(task.dataset_id)
-            rng = np.random.default_rng([place, len(network or "")])
-            truth = self.values.loc[models.model_ids, task.dataset_id].to_numpy()
-            size = self.noise * (3 if network == "similarity_transformer" else 1)
-            value = truth + size * rng.normal(size=len(truth))
-            found.append(Prediction(models.model_ids, value * 10, value, np.full(len(value), self.std)))
-        return found
-
-
-@pytest.fixture(scope="module")
-def tables():
-    world = make_world(n_families=6, per_family=6, n_domains=12, subtasks=6, seed=1)
-    info = world.dataset_manifest.assign(group=lambda t: np.where(np.arange(len(t)) % 2, "natural", "structured"))
-    cells = clean_performance([world.records])
-    families = dict(zip(world.models.model_ids, world.models.families, strict=True))
-    sides = {"model_families": ["family5"], "dataset_families": ["domain10", "domain11"]}
-    splits = assign_splits(cells, families, info, sides)
-    return world, info, cells, splits
-
-
-@pytest.fixture(scope="module")
-def study(tables):
-    world, info, cells, splits = tables
-    return assemble_study(cells, splits, world.models, world.tokens, info)
-
-
-@pytest.fixture(scope="module")
-def transferability(study):
-    rng = np.random.default_rng(0)
-    rows = [
-        (model, dataset, "logme", 2.0 + 3 * study.values[i, j] + 0.1 * rng.normal(), 0.5, "fabricated")
-        for i, model in enumerate(study.models.model_ids)
-        for j, dataset in enumerate(study.dataset_ids)
-    ]
-    rows += [(m, d, "leep", v if i % 3 else np.nan, 0.1, s) for i, (m, d, _, v, _, s) in enumerate(rows)]
-    return pd.DataFrame(rows, columns=["model_id", "dataset_id", "method", "value", "seconds", "source"])
-
-
-@pytest.fixture(scope="module")
-def prophet(study):
-    return Prophet(study.values, study.models.model_ids, study.dataset_ids)
-
-
-@pytest.fixture(scope="module")
-def whole(study, prophet, transferability):
-    return evaluate(
-        study, prophet, transferability, SETTINGS, {"linear_probe": {"mean": 0.95, "low": 0.9, "high": 1.0}}
-    )
-
-
-def test_study_holds_base_tasks_only(study, tables):
-    cells = tables[2]
-    assert not any(name.startswith("subtask") for name in study.dataset_ids)
-    value = cells[(cells.model_id == study.models.model_ids[3]) & (cells.dataset_id == study.dataset_ids[5])]["value"]
-    assert study.values[3, 5] == pytest.approx(float(value.iloc[0]))
-    assert study.spread is not None
-    assert set(study.groups) == {"natural", "structured"}
-    assert study.families[study.dataset_ids.index("domain3_task1")] == "domain3"
-
-
-def test_max_tasks_keeps_every_role(tables):
-    world, info, cells, splits = tables
-    small = assemble_study(cells, splits, world.models, world.tokens, info, max_tasks=12)
-    assert len(small.tasks) == 12
-    assert all(len(small.columns(role)) for role in ("train", "validation", "test"))
-
-
-def test_nothing_to_evaluate_is_said(tables):
-    world, info, cells, splits = tables
-    with pytest.raises(ItemError, match="fine_tune"):
-        assemble_study(cells, splits, world.models, world.tokens, info, protocol="fine_tune")
-
-
-def test_baselines_see_training_cells_only(study):
-    training = study.training_set()
-    mask = training_mask(study.split, study.models.model_ids, training.dataset_ids)
-    assert (np.isfinite(training.values) == mask).all()
-    hidden = np.asarray(study.models.families) == "family0"
-    assert np.isnan(study.training_set(hidden).values[hidden]).all()
 
 
 def test_document_has_the_form_of_the_contract(whole):
@@ -165,36 +54,6 @@ def test_the_one_who_knows_wins(whole):
         assert whole.metrics["paired"][quadrant]["regret@1"]["mean"] < 0
 
 
-def test_figures_are_those_of_the_cells(whole, study):
-    masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
-    row = whole.figures[(whole.figures["method"] == "nearest_dataset") & (whole.figures["quadrant"] == "Q3")].iloc[0]
-    j = study.dataset_ids.index(row["dataset_id"])
-    rows = masks["Q3"][:, j]
-    part = whole.rankings[
-        (whole.rankings["method"] == "nearest_dataset")
-        & (whole.rankings["quadrant"] == "Q3")
-        & (whole.rankings["dataset_id"] == row["dataset_id"])
-    ]
-    assert sorted(part["rank"]) == list(range(1, rows.sum() + 1))
-    order = part.set_index("model_id")["score"].reindex(np.array(study.models.model_ids)[rows]).to_numpy()
-    expected = metric_table(study.values[rows, j], order)
-    assert row["weighted_tau"] == pytest.approx(expected["weighted_tau"])
-    assert row["regret@1"] == pytest.approx(expected["regret@1"])
-
-
-def test_all_methods_are_judged_on_the_same_cells(whole):
-    counts = whole.figures.groupby(["quadrant", "dataset_id"])["n_models"].nunique()
-    assert (counts == 1).all()
-    sizes = whole.rankings.groupby(["quadrant", "method"]).size()
-    assert all(len(set(part)) == 1 for _, part in sizes.groupby("quadrant"))
-
-
-def test_partial_methods_say_how_partial(whole):
-    entry = whole.metrics["quadrants"]["Q3"]
-    assert 0.5 < entry["leep"]["coverage"]["mean"] < 0.8
-    assert "coverage" not in entry["logme"]
-
-
 def test_evaluation_is_repeatable(study, prophet, transferability, whole):
     again = evaluate(study, prophet, transferability, SETTINGS)
     pd.testing.assert_frame_equal(again.rankings, whole.rankings)
@@ -209,17 +68,6 @@ def test_intervals_of_an_honest_recommender_are_calibrated(whole):
         assert found[RECOMMENDER]["interval_score"]["mean"] < found["static_mean_accuracy"]["interval_score"]["mean"]
         assert found[RECOMMENDER]["absolute_error"]["mean"] == pytest.approx(0.03 * np.sqrt(2 / np.pi), rel=0.3)
     assert 0.8 < whole.metrics["calibration"]["Q3"]["static_mean_accuracy"]["coverage"]["mean"] <= 1.0
-
-
-def test_calibration_by_hand(study):
-    truth = study.values
-    certain = Scores(truth, truth, truth - 0.1, truth + 0.1)
-    wrong = Scores(truth, truth + 0.5, truth + 0.4, truth + 0.6)
-    found = calibration(study, {"certain": certain, "wrong": wrong, "silent": Scores(truth)}, bootstrap=50)
-    assert set(found["Q4"]) == {"certain", "wrong"}
-    assert found["Q4"]["certain"]["coverage"]["mean"] == 1.0
-    assert found["Q4"]["certain"]["interval_score"]["mean"] == pytest.approx(0.2)
-    assert found["Q4"]["wrong"]["interval_score"]["mean"] == pytest.approx(0.2 + 20 * 0.4)
 
 
 def test_probing_beats_the_prior_and_costs_what_it_costs(whole, study):
@@ -256,21 +104,6 @@ def test_choice_uses_validation_data_only(study):
     values[masks["Q1"]] = 1 - values[masks["Q1"]]
     assert choose_baselines(Study(**{**study.__dict__, "values": values}), FAST) == before
     assert set(before) == {"Q1", "Q2", "Q3", "Q4"}
-
-
-def test_paired_difference_is_of_the_same_datasets(study, whole):
-    found = compare(study, whole.figures, RECOMMENDER, {"Q3": ["leep"]}, 100)["Q3"]["leep"]["weighted_tau"]
-    part = whole.figures[whole.figures["quadrant"] == "Q3"].pivot_table(
-        index="dataset_id", columns="method", values="weighted_tau"
-    )
-    assert found["mean"] == pytest.approx((part[RECOMMENDER] - part["leep"]).mean())
-
-
-def test_groups_are_disjoint_parts_of_the_whole(study, whole):
-    natural = [d for d, group in zip(study.dataset_ids, study.groups, strict=True) if group == "natural"]
-    part = summarise(study, whole.figures, bootstrap=50, datasets=natural)["Q3"]["random"]["regret@1"]["n"]
-    both = sum(whole.metrics["groups"][g]["Q3"]["random"]["regret@1"]["n"] for g in ("natural", "structured"))
-    assert part < both == whole.metrics["quadrants"]["Q3"]["random"]["regret@1"]["n"]
 
 
 def test_shaped_values_follow_the_score_and_keep_level_and_spread():
@@ -322,17 +155,6 @@ def test_a_zoo_without_unknowns_has_no_figures_to_invent(tables):
     found = evaluate(study, Prophet(study.values, study.models.model_ids, study.dataset_ids), pd.DataFrame(), SETTINGS)
     assert "Q3" not in found.metrics["quadrants"]
     assert found.metrics["probing"]["n_datasets"] == 0
-
-
-def test_constant_scores_share_their_random_orders(study):
-    masks = {"Q3": quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)["Q3"]}
-    flat = np.ones_like(study.values)
-    figures = figures_per_dataset(study, {"a": flat, "b": 2 * flat}, masks, draws=30)
-    a, b = (figures[figures["method"] == name].reset_index(drop=True) for name in "ab")
-    assert (
-        a[list(METRICS)].drop(columns="pearson").to_numpy() == b[list(METRICS)].drop(columns="pearson").to_numpy()
-    ).all()
-    assert abs(a["weighted_tau"].mean()) < 0.2
 
 
 def test_static_bounds_of_unknown_models_are_wider(study):

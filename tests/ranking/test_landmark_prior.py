@@ -149,7 +149,8 @@ def _similar_pairs(seed=5, pairs=20, tasks=400, width=40):
     responses = (described + 0.01 * rng.normal(size=described.shape)).astype(np.float32)
     ids = [f"m{i}" for i in range(2 * pairs)]
     families = [f"f{i % 4}" for i in range(2 * pairs)]
-    models = ModelTable(ids, np.zeros((len(ids), 2)), families, np.ones(len(ids)), responses, responses[:, : width // 2])
+    probes = responses[:, : width // 2]
+    models = ModelTable(ids, np.zeros((len(ids), 2)), families, np.ones(len(ids)), responses, probes)
     errors = np.repeat(rng.normal(size=(tasks, pairs)), 2, axis=1) * 0.6**0.5
     errors += 0.4**0.5 * rng.normal(size=errors.shape)
     return models, errors

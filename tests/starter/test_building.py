@@ -41,8 +41,8 @@ from thesis_rec.starter.workshop import ENVIRONMENT, Workshop
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.fine_tune import FineTuneSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
-from thesis_rec.zoo.backbone import load_backbone
 from thesis_rec.zoo.extractors import open_model
+from thesis_rec.zoo.loaders import load_backbone
 
 SIZES = Sizes(
     models=3, tasks=3, added_tasks=2, references=1, subtasks=300, added_subtasks=60, max_steps=2,

@@ -1,33 +1,13 @@
 import math
 import time
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from thesis_rec.training.concurrent import Optimisation, StepRunner, TrainingJob, train_concurrently
-
-GENERATOR = torch.Generator().manual_seed(0)
-X = torch.randn(40, 5, generator=GENERATOR)
-Y = X @ torch.randn(5, 1, generator=GENERATOR)
-
-
-def loss(module, row):
-    return ((module(X.to(row["rows"].device)[row["rows"]]) - Y.to(row["rows"].device)[row["rows"]]) ** 2).mean()
-
-
-def net(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 1))
-
-
-def rows(steps, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 40, (steps, 10)))
-
-
-def job(name="job", steps=20, seed=0):
-    return TrainingJob(name, net(seed), loss, {"rows": rows(steps, seed)}, Optimisation(steps, 1e-2, 0.1))
+from tests.training.small_jobs import job, loss, net, rows
+from thesis_rec.training.concurrent import train_concurrently
+from thesis_rec.training.step_runner import Optimisation
 
 
 def plain_loop(module, settings, batches):
@@ -60,16 +40,6 @@ def test_a_job_is_trained_as_by_a_plain_loop():
     assert not outcome.job.module.training
 
 
-def test_the_schedule_rises_and_falls():
-    schedule = Optimisation(50, 0.3).schedule().numpy()
-    assert schedule.shape == (50,)
-    assert schedule.max() == pytest.approx(0.3)
-    assert np.argmax(schedule) in (4, 5)
-    assert (np.diff(schedule[5:]) <= 0).all()
-    assert schedule[-1] < 0.01
-    assert Optimisation(1, 0.3).schedule().tolist() == pytest.approx([0.3])
-
-
 def test_all_jobs_are_trained_and_taken_late():
     taken = []
 
@@ -86,25 +56,6 @@ def test_all_jobs_are_trained_and_taken_late():
 
 def test_no_job_is_begun_after_the_deadline():
     assert list(train_concurrently([job()], deadline=time.monotonic() - 1)) == []
-
-
-def test_restart_repeats_and_replaced_weights_count():
-    module = net()
-    runner = StepRunner(module, loss, {"rows": rows(10)}, Optimisation(10, 1e-2))
-    runner.remember()
-    runner.advance(10)
-    first = [p.detach().clone() for p in module.parameters()]
-    assert runner.final_loss() > 0
-    runner.restart()
-    runner.advance(10)
-    assert all(torch.equal(a, b) for a, b in zip(first, module.parameters(), strict=True))
-    runner.restart({"rows": rows(10, seed=3)})
-    runner.advance(10)
-    assert not all(torch.equal(a, b) for a, b in zip(first, module.parameters(), strict=True))
-    runner.replace_initial(net(7).state_dict())
-    runner.restart({"rows": rows(10)})
-    assert all(torch.equal(a, b) for a, b in zip(net(7).parameters(), module.parameters(), strict=True))
-    assert not runner.capture()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

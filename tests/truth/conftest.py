@@ -10,7 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from thesis_rec.truth.store import TaskImages
+from thesis_rec.truth.cells import TruthSettings
+from thesis_rec.truth.linear_probe import ProbeSettings
+from thesis_rec.truth.responses import ResponseSettings
+from thesis_rec.truth.store import MeasuredTask, TaskImages
+
+SETTINGS = TruthSettings(
+    probe=ProbeSettings(shots=6, draws=2), response=ResponseSettings(landmarks=12, projections=5), batch_size=17
+)
+TASKS = [
+    MeasuredTask("a", tuple(("a", c) for c in range(3))),
+    MeasuredTask("b", tuple(("b", c) for c in range(4))),
+    MeasuredTask("sub", (("a", 2), ("b", 1), ("b", 3)), draws=False),
+]
 
 
 @dataclass
@@ -49,6 +61,19 @@ def make_task(dataset_id: str, classes: int, per_class: int, tests: int, seed: i
 
     train, test = draw(per_class), draw(tests)
     return TaskImages(dataset_id, *train, *test, [f"c{c}" for c in range(classes)])
+
+
+def eager_features(backbone: FakeBackbone, pixels: np.ndarray) -> torch.Tensor:
+    """Features by the textbook way, one image at a time."""
+    outputs = []
+    for image in pixels:
+        x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        if x.shape[-1] != 8:
+            x = torch.nn.functional.interpolate(x, (8, 8), mode="bilinear", antialias=True)
+        x = (x - torch.tensor(backbone.mean).view(1, 3, 1, 1)) / torch.tensor(backbone.std).view(1, 3, 1, 1)
+        with torch.no_grad():
+            outputs.append(backbone.features(x))
+    return torch.cat(outputs)
 
 
 @pytest.fixture

@@ -1,48 +1,13 @@
+"""Fine-tuning on tasks that a small network learns."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
+from tests.truth.small_tasks import FIVE, IMAGES, MIXED, SETTINGS, THREE, backbone, task_images
 from thesis_rec.truth.fine_tune import COLUMNS, FineTuner, FineTuneSettings, fine_tune_cells
-from thesis_rec.truth.store import MeasuredTask, TaskImages
-from thesis_rec.zoo.backbone import Backbone
-
-
-def task_images(name, classes, per_class=12, size=32, seed=0):
-    rng = np.random.default_rng(seed)
-
-    def draw(n):
-        labels = np.repeat(np.arange(classes), n)
-        images = rng.integers(60, 120, (len(labels), size, size, 3))
-        images[np.arange(len(labels)), :, :, labels % 3] += 100
-        images[labels >= 3] //= 3
-        return images.clip(0, 255).astype(np.uint8), labels
-
-    return TaskImages(name, *draw(per_class), *draw(6), class_names=[str(i) for i in range(classes)])
-
-
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.ReLU())
-        self.classifier = nn.Linear(8, 5)
-
-    def forward(self, images):
-        return self.body(images).mean((2, 3))
-
-
-def backbone(seed=0, size=32):
-    torch.manual_seed(seed)
-    network = Small()
-    half = (0.5, 0.5, 0.5)
-    return Backbone("small", network, network.forward, network.classifier, 8, size, half, half)
-
-
-IMAGES = {"three": task_images("three", 3), "five": task_images("five", 5, seed=1)}
-THREE = MeasuredTask("three", tuple(("three", i) for i in range(3)))
-FIVE = MeasuredTask("five", tuple(("five", i) for i in range(5)))
-MIXED = MeasuredTask("mixed", (("three", 2), ("five", 0), ("five", 4)))
-SETTINGS = FineTuneSettings(shots=8, steps=60, batch=16, learning_rate=1e-2)
 
 
 def test_separable_tasks_are_learned_and_the_table_is_in_form():
@@ -66,19 +31,6 @@ def test_each_cell_begins_from_the_pretrained_weights_and_repeats_exactly():
     assert fine_tune_cells(backbone, "m", [], IMAGES, short).empty
 
 
-def test_seeds_choose_other_images():
-    from thesis_rec.truth.fine_tune import _ImageStore, _plan
-
-    store = _ImageStore(IMAGES, "cpu")
-    plans = [_plan(THREE, seed, store, SETTINGS, 5, "cpu") for seed in (0, 0, 1)]
-    assert torch.equal(plans[0].inputs["rows"], plans[1].inputs["rows"])
-    assert not torch.equal(plans[0].inputs["rows"], plans[2].inputs["rows"])
-    assert plans[0].inputs["mask"][0].tolist() == [0, 0, 0, -1e4, -1e4]
-    rows, labels = plans[0].inputs["rows"].flatten(), plans[0].inputs["labels"].flatten()
-    assert (labels.numpy() == IMAGES["three"].train_labels[rows]).all()
-    assert len(set(rows.tolist())) == 24
-
-
 def test_images_of_another_size_are_resized():
     small = {"three": task_images("three", 3, size=16)}
     table = fine_tune_cells(lambda: backbone(size=32), "m", [(THREE, 0)], small, SETTINGS)
@@ -94,18 +46,6 @@ def test_images_of_several_sizes_are_refused():
 def test_at_most_three_quarters_of_the_images_are_trained_on():
     table = fine_tune_cells(backbone, "m", [(THREE, 0)], IMAGES, FineTuneSettings(shots=50, steps=1, batch=4))
     assert table["n_train"][0] == 27
-
-
-def test_models_that_differ_in_their_source_head_share_captured_steps():
-    from thesis_rec.truth.fine_tune import _shape_of, _weights_of
-
-    first, second = backbone(), backbone(1)
-    second.network.classifier = second.head = nn.Linear(8, 9)
-    assert _shape_of(first) == _shape_of(second)
-    assert not any("classifier" in key for key in _weights_of(second))
-    third = backbone()
-    third.network.body[0] = nn.Conv2d(3, 9, 4, 4)
-    assert _shape_of(first) != _shape_of(third)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

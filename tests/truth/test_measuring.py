@@ -12,7 +12,8 @@ import pytest
 
 from tests.truth.conftest import FakeBackbone, make_backbone, make_task
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.truth.cells import RECORD_COLUMNS, TruthSettings
+from thesis_rec.ranking.records import RECORD_COLUMNS
+from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
 from thesis_rec.truth.measuring import (
     Campaign,

@@ -8,6 +8,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+# The names of what is read of the small state.
+KEPT = ["conv1.weight", "bn1.weight", "bn1.running_mean", "fc.weight", "fc.bias"] + [
+    f"layer{i}.0.{kind}" for i in (1, 2, 10) for kind in ("weight", "bias")
+]
+
 
 def small_state(seed: int = 0) -> dict[str, torch.Tensor]:
     """A small residual network's tensors, in the order of its modules."""

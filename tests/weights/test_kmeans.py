@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from thesis_rec.weights import kmeans
+from thesis_rec.weights.k_link_path import cluster
 from thesis_rec.weights.kmeans import NotFiniteError, kmeans_1d, squared_error
+from thesis_rec.weights.support import runs
 
 
 def optimal_error(values: np.ndarray, k: int) -> float:
@@ -77,8 +79,8 @@ DISTRIBUTIONS = {
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_large_tensors_are_within_one_percent_of_a_fine_support(name, n):
     values = DISTRIBUTIONS[name](np.random.default_rng(0), n).astype(np.float32)
-    support, weights = kmeans._runs(np.sort(values))
-    fine, _ = kmeans._cluster(support, weights, 30)  # exact: every distinct value is a point
+    support, weights = runs(np.sort(values))
+    fine, _ = cluster(support, weights, 30)  # exact: every distinct value is a point
     error = squared_error(values, kmeans_1d(values, 30))
     assert error <= 1.01 * squared_error(values, fine.astype(np.float32))
 
@@ -86,15 +88,15 @@ def test_large_tensors_are_within_one_percent_of_a_fine_support(name, n):
 def test_quantised_weights_are_exact_however_many():
     values = np.random.default_rng(0).integers(0, 300, 50_000).astype(np.float32) / 300
     support, counts = np.unique(values, return_counts=True)
-    expected, _ = kmeans._cluster(support.astype(np.float64), counts.astype(np.float64), 20)
+    expected, _ = cluster(support.astype(np.float64), counts.astype(np.float64), 20)
     np.testing.assert_array_equal(kmeans_1d(values, 20), expected[::-1].astype(np.float32))
 
 
 def test_bfloat16_values_are_their_own_bins():
     values = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
     values = (values.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
-    support, weights = kmeans._runs(np.sort(values))
-    fine, _ = kmeans._cluster(support, weights, 40)
+    support, weights = runs(np.sort(values))
+    fine, _ = cluster(support, weights, 40)
     assert squared_error(values, kmeans_1d(values, 40)) <= 1.01 * squared_error(values, fine)
 
 
@@ -122,40 +124,17 @@ def test_k_must_be_positive():
         kmeans_1d(np.ones(3, np.float32), 0)
 
 
-@pytest.mark.parametrize("finer", [0, 1, 5, 16])
-def test_histogram_bins_are_ordered_and_exact(finer):
-    values = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
-    bits = values.view(np.uint32)
-    bins, counts, lower = kmeans._count_bins(bits)
-    prefixes = bins << np.uint32(16)
-    if finer:
-        prefixes, counts, lower = kmeans._count_finer(bits, bins, finer)
-    support, weights, width = kmeans._bins_as_support(prefixes, counts, lower, 16 - finer)
-    assert (np.diff(support) > 0).all()
-    assert weights.sum() == values.size
-    assert (support * weights).sum() == pytest.approx(values.astype(np.float64).sum(), abs=1e-9)
-    assert width.max() <= np.abs(values).max() / 64 / 2**finer * 1.01
-    if finer == 16:
-        np.testing.assert_array_equal(support, np.unique(values))
-
-
 def test_many_clusters_divide_the_bins(monkeypatch):
     values = np.random.default_rng(0).standard_normal(60_000).astype(np.float32)
     monkeypatch.setattr(kmeans, "_sorted_path", None)  # large tensors aren't sorted for this
     centres = kmeans_1d(values, 2000)
     monkeypatch.undo()
-    fine, _ = kmeans._cluster(*kmeans._runs(np.sort(values)), 2000)
+    fine, _ = cluster(*runs(np.sort(values)), 2000)
     assert squared_error(values, centres) <= 1.02 * squared_error(values, fine)
 
 
 def test_what_no_division_of_bins_resolves_is_sorted(monkeypatch):
     monkeypatch.setattr(kmeans, "_MOST_BINS", 1)
     values = (1 + 1e-3 * np.random.default_rng(0).standard_normal(20_000)).astype(np.float32)
-    fine, _ = kmeans._cluster(*kmeans._runs(np.sort(values)), 8)
+    fine, _ = cluster(*runs(np.sort(values)), 8)
     assert squared_error(values, kmeans_1d(values, 8)) <= 1.01 * squared_error(values, fine)
-
-
-def test_one_price_for_two_numbers_of_clusters_is_spliced():
-    fewer, more = np.array([0, 5, 10]), np.array([0, 2, 5, 7, 10])
-    spliced = kmeans._splice(fewer, more, 3)
-    assert spliced.tolist() in ([0, 2, 5, 10], [0, 5, 7, 10])

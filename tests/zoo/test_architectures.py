@@ -11,7 +11,8 @@ from thesis_rec.zoo.architectures.cifar_resnet import CifarResNet
 from thesis_rec.zoo.architectures.conv4 import Conv4
 from thesis_rec.zoo.architectures.dicenet import DiCENet
 from thesis_rec.zoo.architectures.espnetv2 import ESPNetv2
-from thesis_rec.zoo.backbone import BARE, Backbone, load_backbone
+from thesis_rec.zoo.backbone import Backbone
+from thesis_rec.zoo.loaders import BARE, load_backbone
 from thesis_rec.zoo.manifest import ManifestRow
 
 NETWORKS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from thesis_rec.zoo.backbone import LOADERS
 from thesis_rec.zoo.extractors import EXTRACTORS, extractor_name
+from thesis_rec.zoo.loaders import LOADERS
 from thesis_rec.zoo.manifest import ManifestRow, read_manifest
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.images.manifest import read_dataset_manifest
-from thesis_rec.zoo.backbone import BARE
+from thesis_rec.zoo.loaders import BARE
 from thesis_rec.zoo.manifest import read_manifest
 
 SHIPPABLE = {"CC0-1.0", "MIT", "Apache-2.0", "CC-BY-SA-4.0"}

@@ -10,6 +10,7 @@ import numpy as np
 from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.catalog.base import FileDataset
+from thesis_rec.files import load_arrays
 
 
 class NPZDataset(FileDataset):
@@ -46,8 +47,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     from zipfile import BadZipFile
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return load_arrays(path)
     except (BadZipFile, EOFError, ValueError, AttributeError, OSError) as error:
         raise ValueError(f"{path} is not a readable NPZ file ({error}); delete it and run again.") from error
 

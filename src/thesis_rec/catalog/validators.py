@@ -7,12 +7,19 @@ becomes a row of a failures table, and the rest of the run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from thesis_rec.catalog.checks import (
+    check_checkpoint,
+    check_filled,
+    check_numbers,
+    check_one_of,
+    check_partitions,
+    check_table,
+    named_array,
+)
 from thesis_rec.ranking.records import RECORD_COLUMNS, SCORE_COLUMNS
 
 #: Length of a model's vector.
@@ -36,114 +43,9 @@ HARDWARE_COLUMNS = (
 )  # fmt: skip
 
 
-# --- building blocks ---------------------------------------------------------------------------------------------
-
-
-def _table(data: Any, columns: Iterable[str] = (), key: Iterable[str] = ()) -> pd.DataFrame:
-    """Check that ``data`` is a table with ``columns``, in which no two rows share ``key``."""
-    if not isinstance(data, pd.DataFrame):
-        raise ValueError(f"expected a table, got {type(data).__name__}")
-    missing = [name for name in columns if name not in data]
-    if missing:
-        raise ValueError(f"missing columns: {', '.join(missing)}; there are: {', '.join(map(str, data.columns))}")
-    if data.columns.has_duplicates:
-        raise ValueError(f"columns that occur twice: {sorted(set(data.columns[data.columns.duplicated()]))}")
-    keys = [name for name in key if name in data]
-    if keys and (twice := data.duplicated(keys)).any():
-        example = data.loc[twice, keys].iloc[0].to_dict()
-        raise ValueError(f"{int(twice.sum())} rows repeat another row's {', '.join(keys)}, e.g. {example}")
-    return data
-
-
-def _filled(data: pd.DataFrame, *columns: str) -> None:
-    for name in columns:
-        empty = data[name].isna() | (data[name].astype(str).str.strip() == "")
-        if empty.any():
-            raise ValueError(f"column {name!r} is empty in {int(empty.sum())} rows")
-
-
-def _numbers(
-    data: pd.DataFrame,
-    *columns: str,
-    low: float = -np.inf,
-    high: float = np.inf,
-    missing: bool = False,
-) -> None:
-    """Check numeric columns: finite and within ``[low, high]``; ``missing`` allows NaN."""
-    for name in columns:
-        if not pd.api.types.is_numeric_dtype(data[name]) or pd.api.types.is_bool_dtype(data[name]):
-            raise ValueError(f"column {name!r} must be numeric, not {data[name].dtype}")
-        values = data[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        absent = np.isnan(values)
-        if absent.any() and not missing:
-            raise ValueError(f"column {name!r} has no value in {int(absent.sum())} rows")
-        bad = ~absent & ~(np.isfinite(values) & (values >= low) & (values <= high))
-        if bad.any():
-            raise ValueError(
-                f"column {name!r} must lie within [{low:g}, {high:g}]: {int(bad.sum())} rows don't, "
-                f"e.g. {values[bad][0]:g}"
-            )
-
-
-def _one_of(data: pd.DataFrame, column: str, allowed: Iterable[str], prefix: str | None = None) -> None:
-    values = data[column].astype(str)
-    good = values.isin(list(allowed))
-    if prefix is not None:
-        good |= values.str.startswith(prefix)
-    if not good.all():
-        known = ", ".join(allowed) + (f", {prefix}<source>" if prefix else "")
-        raise ValueError(f"column {column!r} has unknown values {sorted(set(values[~good]))[:5]}; known: {known}")
-
-
-def _partitions(data: Any, check: Callable[[Any], None]) -> None:
-    """Check the partitions of a dictionary; those that aren't read yet are checked when they are."""
-    if not isinstance(data, dict):
-        raise ValueError(f"expected a dictionary of partitions, got {type(data).__name__}")
-    for key, payload in data.items():
-        if not isinstance(key, str) or not key:
-            raise ValueError(f"partition keys are non-empty strings, not {key!r}")
-        if callable(payload):
-            continue
-        try:
-            check(payload)
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from error
-
-
-def _array(payload: Any, name: str, ndim: int | None = None) -> np.ndarray:
-    if not isinstance(payload, dict):
-        raise ValueError(f"expected named arrays, got {type(payload).__name__}")
-    if name not in payload:
-        raise ValueError(f"no array {name!r}; there are: {', '.join(payload)}")
-    array = np.asarray(payload[name])
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name!r} must have {ndim} dimensions, not shape {array.shape}")
-    return array
-
-
 def _failures(data: Any, key: str) -> None:
-    table = _table(data, (key, "error", "hint"))
-    _filled(table, key, "error")
-
-
-def _checkpoint(data: Any) -> None:
-    if not isinstance(data, dict) or not data:
-        raise ValueError("a checkpoint is a non-empty dictionary")
-    bad = [key for key in data if not isinstance(key, str)]
-    if bad:
-        raise ValueError(f"a checkpoint's keys are strings, not {bad[0]!r}")
-    _finite_tensors(data, "")
-
-
-def _finite_tensors(value: Any, path: str) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _finite_tensors(item, f"{path}/{key}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _finite_tensors(item, f"{path}/{index}")
-    elif hasattr(value, "isfinite") and not bool(value.isfinite().all()):
-        raise ValueError(f"the checkpoint's tensor {path} has values that aren't finite; train again")
+    table = check_table(data, (key, "error", "hint"))
+    check_filled(table, key, "error")
 
 
 # --- 01_raw ------------------------------------------------------------------------------------------------------
@@ -151,25 +53,25 @@ def _finite_tensors(value: Any, path: str) -> None:
 
 def validate_model_manifest(data: Any) -> None:
     """One row per candidate model, with all columns of the contract."""
-    if _table(data, MODEL_MANIFEST_COLUMNS).empty:
+    if check_table(data, MODEL_MANIFEST_COLUMNS).empty:
         raise ValueError("the model manifest has no rows")
 
 
 def validate_dataset_manifest(data: Any) -> None:
     """One row per dataset or sub-task, with all columns of the contract."""
-    if _table(data, DATASET_MANIFEST_COLUMNS).empty:
+    if check_table(data, DATASET_MANIFEST_COLUMNS).empty:
         raise ValueError("the dataset manifest has no rows")
 
 
 def validate_performance_records(data: Any) -> None:
     """Measured values, fractions 0..1, one row per repeat."""
     key = ("model_id", "dataset_id", "protocol", "metric", "seed", "source")
-    table = _table(data, RECORD_COLUMNS, key)
-    _filled(table, "model_id", "dataset_id", "metric")
-    _one_of(table, "protocol", PROTOCOLS, "imported:")
-    _numbers(table, "value", low=0.0, high=1.0)
-    _numbers(table, "seed")
-    _numbers(table, "n_train", low=0, missing=True)
+    table = check_table(data, RECORD_COLUMNS, key)
+    check_filled(table, "model_id", "dataset_id", "metric")
+    check_one_of(table, "protocol", PROTOCOLS, "imported:")
+    check_numbers(table, "value", low=0.0, high=1.0)
+    check_numbers(table, "seed")
+    check_numbers(table, "n_train", low=0, missing=True)
 
 
 def validate_measured_performance(data: Any) -> None:
@@ -182,7 +84,7 @@ def validate_measured_performance(data: Any) -> None:
 
 def validate_model_vector(payload: Any) -> None:
     """One model: ``parameters`` float32 (8192,), finite, and not all zero."""
-    vector = _array(payload, "parameters", 1)
+    vector = named_array(payload, "parameters", 1)
     if vector.shape != (VECTOR_LENGTH,) or vector.dtype != np.float32:
         raise ValueError(f"'parameters' must be float32 ({VECTOR_LENGTH},), not {vector.dtype} {vector.shape}")
     if not np.isfinite(vector).all():
@@ -193,12 +95,12 @@ def validate_model_vector(payload: Any) -> None:
 
 def validate_model_vectors(data: Any) -> None:
     """Partitions of model vectors."""
-    _partitions(data, validate_model_vector)
+    check_partitions(data, validate_model_vector)
 
 
 def validate_token_shard(payload: Any) -> None:
     """One shard: ``features`` float16/32 (batches, classes, dim), each of length 1, and what belongs to them."""
-    features = _array(payload, "features", 3)
+    features = named_array(payload, "features", 3)
     if features.dtype not in (np.float16, np.float32):
         raise ValueError(f"'features' must be float16 or float32, not {features.dtype}")
     n_classes = features.shape[1]
@@ -209,23 +111,23 @@ def validate_token_shard(payload: Any) -> None:
     if not np.allclose(lengths, 1.0, atol=2e-3):
         raise ValueError(f"'features' aren't L2-normalised: lengths from {lengths.min():.4f} to {lengths.max():.4f}")
     for name in ("class_ids", "class_names"):
-        if len(_array(payload, name, 1)) != n_classes:
+        if len(named_array(payload, name, 1)) != n_classes:
             raise ValueError(f"{name!r} has {len(payload[name])} entries for {n_classes} classes")
     for name in ("n_images", "encoder_id"):
-        _array(payload, name)
+        named_array(payload, name)
     if int(payload["n_images"]) < 1 or not str(payload["encoder_id"]):
         raise ValueError("'n_images' must be positive and 'encoder_id' must name the encoder")
 
 
 def validate_dataset_tokens(data: Any) -> None:
     """Partitions of token shards."""
-    _partitions(data, validate_token_shard)
+    check_partitions(data, validate_token_shard)
 
 
 def validate_model_embeddings(data: Any) -> None:
     """``model_id`` and float32 columns of the code, finite, one row per model."""
-    table = _table(data, ("model_id",), ("model_id",))
-    _filled(table, "model_id")
+    table = check_table(data, ("model_id",), ("model_id",))
+    check_filled(table, "model_id")
     columns = [name for name in table if name != "model_id"]
     if not columns:
         raise ValueError("no columns of embeddings")
@@ -242,30 +144,30 @@ def validate_model_embeddings(data: Any) -> None:
 def validate_performance(data: Any) -> None:
     """One value per model, dataset and protocol."""
     key = ("model_id", "dataset_id", "protocol")
-    table = _table(data, (*key, "value"), key)
-    _filled(table, "model_id", "dataset_id")
-    _one_of(table, "protocol", PROTOCOLS, "imported:")
-    _numbers(table, "value", low=0.0, high=1.0)
+    table = check_table(data, (*key, "value"), key)
+    check_filled(table, "model_id", "dataset_id")
+    check_one_of(table, "protocol", PROTOCOLS, "imported:")
+    check_numbers(table, "value", low=0.0, high=1.0)
     if "std" in table:
-        _numbers(table, "std", low=0.0, missing=True)
+        check_numbers(table, "std", low=0.0, missing=True)
 
 
 def validate_transferability_scores(data: Any) -> None:
     """Scores with their cost; a score that isn't defined for a model is NaN."""
     key = ("model_id", "dataset_id", "method", "source")
-    table = _table(data, SCORE_COLUMNS, key)
-    _filled(table, "model_id", "dataset_id", "method")
-    _numbers(table, "value", missing=True)
-    _numbers(table, "seconds", low=0.0, missing=True)
+    table = check_table(data, SCORE_COLUMNS, key)
+    check_filled(table, "model_id", "dataset_id", "method")
+    check_numbers(table, "value", missing=True)
+    check_numbers(table, "seconds", low=0.0, missing=True)
 
 
 def validate_splits(data: Any) -> None:
     """Which models, datasets and cells are known, and what each is used for."""
     key = ("kind", "id", "id2", "fold", "seed")
-    table = _table(data, (*key, "known", "role"), key)
-    _filled(table, "id")
-    _one_of(table, "kind", SPLIT_KINDS)
-    _one_of(table, "role", ROLES)
+    table = check_table(data, (*key, "known", "role"), key)
+    check_filled(table, "id")
+    check_one_of(table, "kind", SPLIT_KINDS)
+    check_one_of(table, "role", ROLES)
     if not table["known"].isin([True, False]).all():
         raise ValueError("column 'known' must be true or false")
     leaked = table[~table["known"].astype(bool) & (table["role"] == "train")]
@@ -276,11 +178,11 @@ def validate_splits(data: Any) -> None:
 def validate_hardware_profiles(data: Any) -> None:
     """Measured or published cost of models on devices."""
     key = ("model_id", "device", "precision", "batch_size", "source")
-    table = _table(data, HARDWARE_COLUMNS, key)
-    _filled(table, "model_id", "device", "precision")
-    _numbers(table, "batch_size", low=1)
+    table = check_table(data, HARDWARE_COLUMNS, key)
+    check_filled(table, "model_id", "device", "precision")
+    check_numbers(table, "batch_size", low=1)
     measured = ("latency_ms_p50", "latency_ms_p95", "throughput", "peak_memory_mb", "n_parameters", "macs")
-    _numbers(table, *measured, low=0.0, missing=True)
+    check_numbers(table, *measured, low=0.0, missing=True)
 
 
 # --- 06_models ---------------------------------------------------------------------------------------------------
@@ -288,12 +190,12 @@ def validate_hardware_profiles(data: Any) -> None:
 
 def validate_autoencoder_checkpoint(data: Any) -> None:
     """A non-empty dictionary of finite tensors and plain values."""
-    _checkpoint(data)
+    check_checkpoint(data)
 
 
 def validate_similarity_checkpoint(data: Any) -> None:
     """A non-empty dictionary of finite tensors and plain values."""
-    _checkpoint(data)
+    check_checkpoint(data)
 
 
 # --- 07_model_output, 08_reporting -------------------------------------------------------------------------------
@@ -303,12 +205,12 @@ def validate_rankings(data: Any) -> None:
     """Every method's ranking of the models of each dataset."""
     columns = ("dataset_id", "model_id", "quadrant", "score", "rank", "predicted_value", "predicted_std", "method")
     key = ("dataset_id", "model_id", "quadrant", "method", "seed")
-    table = _table(data, (*columns, "seed"), key)
-    _filled(table, "dataset_id", "model_id", "method")
-    _one_of(table, "quadrant", QUADRANTS)
-    _numbers(table, "score", missing=True)
-    _numbers(table, "rank", low=1)
-    _numbers(table, "predicted_value", "predicted_std", missing=True)
+    table = check_table(data, (*columns, "seed"), key)
+    check_filled(table, "dataset_id", "model_id", "method")
+    check_one_of(table, "quadrant", QUADRANTS)
+    check_numbers(table, "score", missing=True)
+    check_numbers(table, "rank", low=1)
+    check_numbers(table, "predicted_value", "predicted_std", missing=True)
 
 
 def validate_evaluation_metrics(data: Any) -> None:
@@ -329,11 +231,11 @@ def validate_evaluation_metrics(data: Any) -> None:
 
 def validate_recommendation(data: Any) -> None:
     """The ranked models of one request."""
-    table = _table(data, ("model_id",), ("model_id",))
-    _filled(table, "model_id")
+    table = check_table(data, ("model_id",), ("model_id",))
+    check_filled(table, "model_id")
     for name in ("rank", "predicted_value", "predicted_std"):
         if name in table:
-            _numbers(table, name, missing=True)
+            check_numbers(table, name, missing=True)
 
 
 def validate_extraction_failures(data: Any) -> None:
@@ -357,7 +259,7 @@ def validate_failure_record(payload: Any) -> None:
 
 def validate_table(data: Any) -> None:
     """Any table whose columns are named once."""
-    _table(data)
+    check_table(data)
 
 
 def validate_json(data: Any) -> None:
@@ -385,7 +287,7 @@ def validate_arrays(data: Any) -> None:
 
 def validate_partitions(data: Any) -> None:
     """Any dictionary of partitions."""
-    _partitions(data, lambda payload: None)
+    check_partitions(data, lambda payload: None)
 
 
 def validate_text(data: Any) -> None:

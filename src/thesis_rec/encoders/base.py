@@ -15,7 +15,7 @@ from thesis_rec.errors import ItemError
 from thesis_rec.files import sha256_file
 
 if TYPE_CHECKING:
-    from thesis_rec.encoders.libraries import TorchEncoder
+    from thesis_rec.encoders.torch_encoder import TorchEncoder
 
 
 class EncoderConfig(BaseModel):

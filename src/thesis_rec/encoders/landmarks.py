@@ -22,7 +22,7 @@ from thesis_rec.truth.linear_probe import ClassRows, ProbeSettings, plan_probes,
 from thesis_rec.truth.store import MeasuredTask
 
 if TYPE_CHECKING:
-    from thesis_rec.encoders.libraries import TorchEncoder
+    from thesis_rec.encoders.torch_encoder import TorchEncoder
 
 #: Layers of the encoder, evenly spread over its depth, whose mean activation is a view.
 N_LAYERS = 6

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from thesis_rec.encoders.libraries import TorchEncoder, check_features
+from thesis_rec.encoders.torch_encoder import TorchEncoder, check_features
 from thesis_rec.errors import Failure, ItemError
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.loading import LabelledImages, unreadable

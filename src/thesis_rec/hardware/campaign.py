@@ -17,7 +17,8 @@ import pandas as pd
 from thesis_rec.errors import Failure
 from thesis_rec.files import sha256_json
 from thesis_rec.hardware.fingerprint import device_fingerprint
-from thesis_rec.hardware.profiling import COLUMNS, ProfileSettings, profile_backbone
+from thesis_rec.hardware.profiling import COLUMNS, profile_backbone
+from thesis_rec.hardware.timing import ProfileSettings
 from thesis_rec.progress import track
 
 if TYPE_CHECKING:

@@ -14,18 +14,11 @@ from thesis_rec.errors import Failure
 from thesis_rec.files import sha256_json
 from thesis_rec.images.loading import ImageLimits, open_split, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.tokens import (
-    LANDMARKS_VERSION,
-    Partitions,
-    Shard,
-    finished_shards,
-    make_shards,
-    shard_notes,
-)
+from thesis_rec.images.shards import LANDMARKS_VERSION, Partitions, Shard, finished_shards, make_shards, shard_notes
 from thesis_rec.progress import track
 
 if TYPE_CHECKING:
-    from thesis_rec.encoders.libraries import TorchEncoder
+    from thesis_rec.encoders.torch_encoder import TorchEncoder
 
 logger = logging.getLogger(__name__)
 

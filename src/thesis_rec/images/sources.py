@@ -171,7 +171,7 @@ def _fingerprint_npz(row: DatasetRow, root: Path) -> str:
             # The checksums of a zip's directory say whether the content changed without reading it.
             members = [(info.filename, info.file_size, info.CRC) for info in archive.infolist()]
     except (BadZipFile, OSError) as error:
-        raise _bad_npz(row, path, error) from error
+        raise _unreadable(path, row.dataset_id, error) from error
     return hashlib.sha256(repr(members).encode()).hexdigest()
 
 
@@ -220,12 +220,12 @@ def _names(path: Path, row: DatasetRow) -> list[str]:
         with ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     except (BadZipFile, OSError) as error:
-        raise _bad_npz(row, path, error) from error
+        raise _unreadable(path, row.dataset_id, error) from error
 
 
-def _bad_npz(row: DatasetRow, path: Path, error: Exception) -> ItemError:
+def _unreadable(path: Path, item: str, error: Exception) -> ItemError:
     hint = "Write it again with numpy.savez_compressed."
-    return ItemError(row.dataset_id, f"{path.name} is not a readable NPZ file ({error}).", hint)
+    return ItemError(item, f"{path.name} is not a readable NPZ file ({error}).", hint)
 
 
 def read_arrays(path: Path, item: str, max_bytes: int, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
@@ -263,8 +263,7 @@ def read_arrays(path: Path, item: str, max_bytes: int, names: tuple[str, ...]) -
     except ItemError:
         raise
     except (BadZipFile, OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
-        hint = "Write it again with numpy.savez_compressed."
-        raise ItemError(item, f"{path.name} is not a readable NPZ file ({error}).", hint) from error
+        raise _unreadable(path, item, error) from error
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:

@@ -26,9 +26,9 @@ class Interval:
     def as_dict(self) -> dict[str, float | int | None]:
         """For JSON: what is undefined becomes null."""
         return {
-            "mean": _number(self.mean),
-            "low": _number(self.low),
-            "high": _number(self.high),
+            "mean": finite_or_none(self.mean),
+            "low": finite_or_none(self.low),
+            "high": finite_or_none(self.high),
             "n": self.n,
         }
 
@@ -104,5 +104,6 @@ def _times_drawn(clusters: int, draws: int, seed: int) -> NDArray[np.float64]:
     return times
 
 
-def _number(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
+    """The value as JSON holds it: None where it isn't finite."""
     return float(value) if np.isfinite(value) else None

@@ -2,7 +2,8 @@
 
 Each importer gives rows of ``performance_records`` with the source they are from and a protocol ``imported:<source>``,
 so that they are never mixed with what was measured here. Files of the earlier thesis code are read by
-:mod:`thesis_rec.ranking.thesis_imports`.
+the modules :mod:`~thesis_rec.ranking.thesis_tables`, :mod:`~thesis_rec.ranking.thesis_arrays` and
+:mod:`~thesis_rec.ranking.thesis_networks`.
 """
 
 from __future__ import annotations

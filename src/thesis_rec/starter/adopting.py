@@ -8,10 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from thesis_rec.files import encode_id, sha256_json, write_json
+from thesis_rec.files import encode_id, load_arrays, sha256_json, write_json
 from thesis_rec.starter.assembling import PROFILES, RECORDS, RESPONSES, SCORES
 from thesis_rec.starter.measuring import fine_tune_folder, truth_folder, write_responses
 from thesis_rec.starter.provenance import Provenance, verify_files
@@ -136,10 +135,10 @@ def _adopt_items(
 
 
 def _adopt_responses(root: Path, folder: Path, names: set[str]) -> None:
-    with np.load(root / RESPONSES, allow_pickle=False) as file:
-        for model_id, responses in zip(map(str, file["model_ids"]), file["responses"], strict=True):
-            if model_id in names and not (folder / f"{encode_id(model_id)}.responses.npz").is_file():
-                write_responses(responses, folder, model_id)
+    arrays = load_arrays(root / RESPONSES)
+    for model_id, responses in zip(map(str, arrays["model_ids"]), arrays["responses"], strict=True):
+        if model_id in names and not (folder / f"{encode_id(model_id)}.responses.npz").is_file():
+            write_responses(responses, folder, model_id)
 
 
 def _adopt_profiles(root: Path, shop: Workshop) -> None:

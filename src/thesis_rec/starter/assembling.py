@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.errors import ItemError
-from thesis_rec.files import atomic_path, encode_id, write_json
+from thesis_rec.files import atomic_path, encode_id, load_arrays, save_arrays, write_json
 from thesis_rec.starter.measuring import fine_tune_folder, truth_folder
-from thesis_rec.starter.provenance import PROVENANCE_FILE, environment, hash_tree
+from thesis_rec.starter.provenance import environment, hash_tree
 from thesis_rec.starter.sides import GENERATIONS
 from thesis_rec.starter.tables import (
     LICENCE,
@@ -27,6 +27,7 @@ from thesis_rec.starter.tables import (
     unknown_sides,
 )
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, fresh_folder, read_json, write_parquet
+from thesis_rec.zoo.recorded import PROVENANCE_FILE
 
 if TYPE_CHECKING:
     from thesis_rec.starter.building import BuildSettings
@@ -152,21 +153,17 @@ def _write_manifests(plan: ZooPlan, names: Sequence[str], cards: dict[str, dict[
 
 def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], settings: TruthSettings, target: Path) -> None:
     """All models' responses on the reference bank, if they were measured."""
-    from thesis_rec.truth.cells import response_names
+    from thesis_rec.truth.responses import response_names
 
     if not names or not plan.reference_tasks:
         return
-    responses = []
-    for name in names:
-        with np.load(folder / f"{encode_id(name)}.responses.npz", allow_pickle=False) as file:
-            responses.append(file["responses"])
-    with atomic_path(target) as path, path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            responses=np.stack(responses).astype(np.float16),
-            model_ids=np.array(names),
-            names=np.array(response_names(list(plan.reference_tasks), settings.response)),
-        )
+    responses = [load_arrays(folder / f"{encode_id(name)}.responses.npz")["responses"] for name in names]
+    arrays = {
+        "responses": np.stack(responses).astype(np.float16),
+        "model_ids": np.array(names),
+        "names": np.array(response_names(list(plan.reference_tasks), settings.response)),
+    }
+    save_arrays(target, arrays)
 
 
 def _lines(content: dict[str, Any]) -> str:

@@ -34,7 +34,9 @@ def train_models(plan: ZooPlan, shop: Workshop) -> list[Failure]:
     Returns:
         Models whose training diverged or failed.
     """
-    from thesis_rec.starter.architectures import ARCHITECTURES, parameter_count, save
+    from thesis_rec.starter.architectures import ARCHITECTURES
+    from thesis_rec.starter.checkpoints import save
+    from thesis_rec.starter.construction import parameter_count
     from thesis_rec.starter.pretraining import Bank, head_names, train_recipes
     from thesis_rec.starter.provenance import empty_bank
 

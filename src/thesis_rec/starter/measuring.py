@@ -13,19 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.errors import Failure
-from thesis_rec.files import atomic_path, encode_id, sha256_json, write_json
+from thesis_rec.files import encode_id, save_arrays, sha256_json, write_json
 from thesis_rec.progress import track
 from thesis_rec.starter.provenance import environment
 from thesis_rec.starter.tables import recipe_row
-from thesis_rec.starter.workshop import (
-    ENVIRONMENT,
-    Workshop,
-    finish,
-    read_json,
-    task_images,
-    unfinished,
-    write_parquet,
-)
+from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, finish, read_json, task_images, unfinished, write_parquet
 
 if TYPE_CHECKING:
     from thesis_rec.starter.plan import ZooPlan
@@ -58,8 +50,9 @@ def _measure_generation(
     number: int, plan: ZooPlan, shop: Workshop, settings: TruthSettings, without: Collection[str]
 ) -> list[Failure]:
     """Measure what is missing of one generation of tasks; responses belong to the first."""
-    from thesis_rec.truth.cells import ImageBank, measure_model
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.truth.cells import measure_model
+    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.zoo.loaders import load_backbone
 
     tasks = plan.generation(number)
     reference = list(plan.reference_tasks) if number == 1 else []
@@ -96,7 +89,7 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
         Models that could not be fine-tuned.
     """
     from thesis_rec.truth.fine_tune import FineTuner
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.loaders import load_backbone
 
     names, cells = plan.fine_tuned()
     folder = fine_tune_folder(plan, shop, settings)
@@ -135,8 +128,10 @@ def profile_models(
     Returns:
         Models that could not be profiled.
     """
-    from thesis_rec.hardware.profiling import ProfileSettings, device_fingerprint, profile_backbone
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.hardware.fingerprint import device_fingerprint
+    from thesis_rec.hardware.profiling import profile_backbone
+    from thesis_rec.hardware.timing import ProfileSettings
+    from thesis_rec.zoo.loaders import load_backbone
 
     settings = ProfileSettings(max_seconds=seconds_per_cell)
     wanted = {"settings": asdict(settings), "precisions": list(precisions), "batch_sizes": list(batch_sizes)}
@@ -199,5 +194,4 @@ def tasks_to_tune(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) -> 
 
 def write_responses(responses: NDArray[np.float32], folder: Path, model_id: str) -> None:
     """Keep a model's responses, (R,)."""
-    with atomic_path(folder / f"{encode_id(model_id)}.responses.npz") as path, path.open("wb") as file:
-        np.savez_compressed(file, responses=responses)
+    save_arrays(folder / f"{encode_id(model_id)}.responses.npz", {"responses": responses})

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thesis_rec.starter.architectures import ARCHITECTURES, MEAN, STD, build
+from thesis_rec.starter.architectures import ARCHITECTURES, MEAN, STD
+from thesis_rec.starter.construction import build
 from thesis_rec.starter.recipes import BATCH, ModelRecipe, Source
-from thesis_rec.training.concurrent import LossFunction, Optimisation, TrainingJob, train_concurrently
+from thesis_rec.training.concurrent import TrainingJob, train_concurrently
+from thesis_rec.training.step_runner import LossFunction, Optimisation
 
 if TYPE_CHECKING:
     from thesis_rec.training.concurrent import TrainingOutcome

@@ -164,7 +164,9 @@ def empty_bank() -> Any:
 
 def committed_model(model_id: str, provenance: Provenance, root: Path) -> nn.Module:
     """The committed network of a model as :func:`rebuild_model` returns it, weights checked against their hash."""
-    from thesis_rec.starter.architectures import ARCHITECTURES, build, load_weights
+    from thesis_rec.starter.architectures import ARCHITECTURES
+    from thesis_rec.starter.checkpoints import load_weights
+    from thesis_rec.starter.construction import build
 
     verify_files(root, [f"models/{model_id}"], provenance.content)
     recipe = provenance.recipe(model_id)
@@ -177,9 +179,10 @@ def as_backbone(module: nn.Module, model_id: str, class_names: list[str]) -> Any
     """A network in memory as a ``thesis_rec.zoo.backbone.Backbone``, by way of its saved form in a temporary folder."""
     import tempfile
 
-    from thesis_rec.starter.architectures import ARCHITECTURES, save
+    from thesis_rec.starter.architectures import ARCHITECTURES
+    from thesis_rec.starter.checkpoints import save
     from thesis_rec.starter.tables import manifest_row
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.loaders import load_backbone
 
     architecture = ARCHITECTURES[model_id.split("__", 1)[0]]
     with tempfile.TemporaryDirectory() as folder:

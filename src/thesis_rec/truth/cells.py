@@ -1,16 +1,14 @@
 """Everything that is measured about one model without training it: probes, transferability scores, responses.
 
 The images of all base tasks go through the model once, in big batches; what follows works on the feature matrix and
-is batched over tasks. A :class:`ImageBank` holds the images on the device and is shared by all models, as are the
-index tensors of a set of tasks (:class:`Bench`).
+is batched over tasks. The bank that holds the images on the device is shared by all models, as are the index tensors of
+a set of tasks (:class:`Bench`).
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,29 +18,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thesis_rec.errors import ItemError
 from thesis_rec.ranking.records import RECORD_COLUMNS, SCORE_COLUMNS
-from thesis_rec.ranking.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep
+from thesis_rec.ranking.transferability import ScoreInput
 from thesis_rec.truth import responses as response_parts
-from thesis_rec.truth.linear_probe import (
-    ClassRows,
-    ProbeChunk,
-    ProbePlan,
-    ProbeSettings,
-    Rows,
-    plan_probes,
-    probe_accuracies,
-)
+from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth.linear_probe import ProbeChunk, ProbePlan, ProbeSettings, Rows, plan_probes, probe_accuracies
 from thesis_rec.truth.responses import ResponseSettings, response_names
+from thesis_rec.truth.scores import SCORES, ScoreBatch, padded_batches, score_batch, seconds_since
 from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 if TYPE_CHECKING:
     from thesis_rec.zoo.backbone import Backbone
-
-logger = logging.getLogger(__name__)
-
-#: Names of the transferability scores, as they stand in the tables.
-SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
 
 #: Seed in the records of tasks whose repeats are averaged.
 AVERAGED = -1
@@ -55,7 +41,7 @@ class TruthSettings:
     Attributes:
         probe: The linear probe's recipe.
         response: Size of the responses' geometric part.
-        scores: Transferability scores to compute, of :data:`SCORES`; empty for none.
+        scores: Transferability scores to compute, of :data:`~thesis_rec.truth.scores.SCORES`; empty for none.
         score_images: Training images of a class that the scores use.
         batch_size: Images in one forward pass; lowered by itself when a GPU's memory is full.
         source: Content of the tables' ``source`` column.
@@ -88,146 +74,6 @@ class ModelTruth:
     seconds: dict[str, float]
 
 
-class ImageBank:
-    """The images of all base tasks on one device, as uint8.
-
-    Args:
-        images: Base tasks by identifier. Images of one size are stored together; sizes may differ between tasks.
-        device: Torch device. Images that don't fit into half of a GPU's free memory stay in the host's memory and
-            are copied batch by batch.
-
-    Attributes:
-        classes: For each base task, the rows of each class's images in the feature matrix.
-        n_images: Number of all images, N.
-    """
-
-    def __init__(self, images: Mapping[str, TaskImages], device: str = "cpu") -> None:
-        self.device = device
-        self.classes: dict[str, list[ClassRows]] = {}
-        self._benches: dict[tuple[tuple[MeasuredTask, ...], tuple[str, ...], TruthSettings], Bench] = {}
-        parts: dict[tuple[int, int], list[tuple[NDArray[np.uint8], int]]] = {}
-        self.n_images = 0
-        for dataset_id, task in images.items():
-            starts = []
-            for pixels in (task.train_images, task.test_images):
-                if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-                    raise ItemError(
-                        dataset_id,
-                        f"has images of shape {pixels.shape} and type {pixels.dtype},",
-                        "but uint8 (N, H, W, 3) is needed.",
-                    )
-                height, width = pixels.shape[1:3]
-                parts.setdefault((height, width), []).append((pixels, self.n_images))
-                starts.append(self.n_images)
-                self.n_images += len(pixels)
-            self.classes[dataset_id] = [
-                ClassRows(
-                    train=np.flatnonzero(task.train_labels == c).astype(np.int64) + starts[0],
-                    test=np.flatnonzero(task.test_labels == c).astype(np.int64) + starts[1],
-                )
-                for c in range(len(task.class_names))
-            ]
-        size = sum(pixels.nbytes for group in parts.values() for pixels, _ in group)
-        cuda = device.startswith("cuda")
-        resident = not cuda or size < 0.5 * torch.cuda.mem_get_info(device)[0]
-        self._groups: list[tuple[Tensor, Tensor]] = []
-        for group in parts.values():
-            joined = torch.from_numpy(np.concatenate([part for part, _ in group]))
-            rows = np.concatenate([np.arange(start, start + len(part)) for part, start in group])
-            stored = joined.to(device) if resident else joined.pin_memory() if cuda else joined
-            self._groups.append((stored, torch.from_numpy(rows).to(device)))
-
-    def features(self, backbone: Backbone, batch_size: int) -> tuple[Tensor, Tensor | None]:
-        """A model's features of all images.
-
-        Args:
-            backbone: The model, on the bank's device.
-            batch_size: Images in one forward pass, halved when memory runs out.
-
-        Returns:
-            (N, D) float32 features, and (N, Z) float32 probabilities of the source classes or None without a head.
-
-        Raises:
-            ItemError: If the features aren't vectors of finite numbers.
-        """
-        backbone.network.to(self.device).eval()
-        mean = torch.tensor(backbone.mean, device=self.device).view(1, 3, 1, 1) * 255
-        std = torch.tensor(backbone.std, device=self.device).view(1, 3, 1, 1) * 255
-        features: Tensor | None = None
-        probabilities: Tensor | None = None
-        with torch.inference_mode(), _exact_float32():
-            for pixels, rows in self._groups:
-                start = 0
-                while start < len(pixels):
-                    batch = pixels[start : start + batch_size].to(self.device, non_blocking=True)
-                    try:
-                        part, head = self._forward(backbone, batch, mean, std)
-                    except torch.OutOfMemoryError:
-                        if batch_size <= 16:
-                            raise
-                        batch_size //= 2
-                        torch.cuda.empty_cache()
-                        logger.info("%s: out of memory, batches of %d now", backbone.model_id, batch_size)
-                        continue
-                    if features is None:
-                        features = torch.empty((self.n_images, part.shape[1]), device=self.device)
-                        if head is not None:
-                            probabilities = torch.empty((self.n_images, head.shape[1]), device=self.device)
-                    where = rows[start : start + len(batch)]
-                    features[where] = part
-                    if head is not None and probabilities is not None:
-                        probabilities[where] = head
-                    start += len(batch)
-        assert features is not None, "a bank without images"
-        if not bool(features.isfinite().all()):
-            raise ItemError(
-                backbone.model_id, "gives features that are not finite.", "Check its weights, or leave it out."
-            )
-        return features, probabilities
-
-    @staticmethod
-    def _forward(backbone: Backbone, batch: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor | None]:
-        x = batch.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        if x.shape[-2:] != (backbone.input_size, backbone.input_size):
-            size = (backbone.input_size, backbone.input_size)
-            x = torch.nn.functional.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-        features = backbone.features((x - mean) / std)
-        if features.ndim != 2:
-            raise ItemError(
-                backbone.model_id, f"gives features of shape {tuple(features.shape)}", "instead of (images, width)."
-            )
-        head = None if backbone.head is None else backbone.head(features).float().softmax(-1)
-        return features.float(), head
-
-    def bench(self, tasks: Sequence[MeasuredTask], reference: Sequence[str], settings: TruthSettings) -> Bench:
-        """The plan of a set of tasks on this bank, made at the first call."""
-        key = (tuple(tasks), tuple(reference), settings)
-        if key not in self._benches:
-            self._benches[key] = Bench(self, *key)
-        return self._benches[key]
-
-
-@contextmanager
-def _exact_float32() -> Iterator[None]:
-    """No TF32: features must agree with those of a CPU to float32's precision."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
-
-@dataclass(frozen=True)
-class _ScoreBatch:
-    """Tasks whose scores are computed together: positions, rows (T, N) of the feature matrix, labels (T, N)."""
-
-    positions: list[int]
-    rows: Tensor
-    labels: Tensor
-    counts: list[int]
-
-
 class Bench:
     """Index tensors for measuring any model on a set of tasks.
 
@@ -254,7 +100,7 @@ class Bench:
         self._chunks: dict[int, list[ProbeChunk]] = {}
         self._scored = [index for index, task in enumerate(tasks) if task.draws] if settings.scores else []
         self._score_rows = [self._rows_of(tasks[index], settings.score_images) for index in self._scored]
-        self._batches: dict[int, list[_ScoreBatch]] = {}
+        self._batches: dict[int, list[ScoreBatch]] = {}
         self._reference_rows = [self._rows_of(task, None) for task in own]
         if reference:
             landmarks = response_parts.landmark_rows(reference, bank.classes, settings.response)
@@ -265,30 +111,6 @@ class Bench:
     def _rows_of(self, task: MeasuredTask, limit: int | None) -> tuple[Rows, Rows]:
         parts = [self.bank.classes[dataset_id][c].train[:limit] for dataset_id, c in task.members]
         return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-
-    def _batched(self, items: list[tuple[Rows, Rows]], width: int) -> list[_ScoreBatch]:
-        """Items of similar length padded and joined, as many as fit."""
-        budget = (4 << 30) if self.bank.device.startswith("cuda") else (64 << 20)
-        order = sorted(range(len(items)), key=lambda index: len(items[index][0]))
-        groups: list[list[int]] = []
-        for index in order:
-            length = len(items[index][0])
-            classes = int(items[index][1].max()) + 1
-            each = 8 * (4 * length * width + 3 * width**2 + 25 * length * classes + 25 * classes * width)
-            if not groups or (len(groups[-1]) + 1) * each > budget:
-                groups.append([])
-            groups[-1].append(index)
-        batches = []
-        for group in groups:
-            longest = max(len(items[index][0]) for index in group)
-            rows = np.zeros((len(group), longest), dtype=np.int64)
-            labels = np.full_like(rows, -1)
-            for place, index in enumerate(group):
-                rows[place, : len(items[index][0])], labels[place, : len(items[index][1])] = items[index]
-            counts = [len(items[index][0]) for index in group]
-            on_device = [torch.from_numpy(array).to(self.bank.device) for array in (rows, labels)]
-            batches.append(_ScoreBatch(group, on_device[0], on_device[1], counts))
-        return batches
 
     def measure(self, backbone: Backbone) -> ModelTruth:
         """Measure one model on all tasks.
@@ -304,24 +126,19 @@ class Bench:
         """
         started = time.perf_counter()
         features, probabilities = self.bank.features(backbone, self.settings.batch_size)
-        seconds = {"forward": self._lap(started)}
+        seconds = {"forward": seconds_since(started, self.bank.device)}
         with torch.inference_mode():
             lap = time.perf_counter()
             accuracies = self._probe(features)
-            seconds["probes"] = self._lap(lap)
+            seconds["probes"] = seconds_since(lap, self.bank.device)
             lap = time.perf_counter()
             scores = self._score(backbone.model_id, features, probabilities, seconds["forward"])
-            seconds["scores"] = self._lap(lap)
+            seconds["scores"] = seconds_since(lap, self.bank.device)
             lap = time.perf_counter()
             vector = self._respond(features, accuracies)
-            seconds["responses"] = self._lap(lap)
-        seconds["total"] = self._lap(started)
+            seconds["responses"] = seconds_since(lap, self.bank.device)
+        seconds["total"] = seconds_since(started, self.bank.device)
         return ModelTruth(self._records(backbone.model_id, accuracies), scores, vector, seconds)
-
-    def _lap(self, since: float) -> float:
-        if self.bank.device.startswith("cuda"):
-            torch.cuda.synchronize(self.bank.device)
-        return time.perf_counter() - since
 
     def _probe(self, features: Tensor) -> NDArray[np.float64]:
         # Plans of similar widths share their chunks.
@@ -369,10 +186,10 @@ class Bench:
             return pd.DataFrame(columns=SCORE_COLUMNS)
         bucket = 1 << (features.shape[1] - 1).bit_length()
         if bucket not in self._batches:
-            self._batches[bucket] = self._batched(self._score_rows, bucket)
+            self._batches[bucket] = padded_batches(self._score_rows, bucket, self.bank.device)
         rows = []
         for batch in self._batches[bucket]:
-            found = self._score_batch(features, probabilities, batch)
+            found = score_batch(features, probabilities, batch, self.settings.scores, self.settings.seed)
             for method, (values, seconds) in found.items():
                 for place, position in enumerate(batch.positions):
                     n = batch.counts[place]
@@ -383,46 +200,6 @@ class Bench:
         frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
         return frame.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)
 
-    def _score_batch(
-        self, features: Tensor, probabilities: Tensor | None, batch: _ScoreBatch
-    ) -> dict[str, tuple[NDArray[np.float64], float]]:
-        """Values (T,) and seconds of each score; what scores share is counted fully in each."""
-        wanted = self.settings.scores
-        lap = time.perf_counter()
-        data = ScoreInput(features[batch.rows], batch.labels)
-        shared = self._lap(lap)
-        cost = {"raw": 0.0, "centred": 0.0}
-        if "logme" in wanted:
-            lap = time.perf_counter()
-            _ = data.raw_eigen
-            cost["raw"] = self._lap(lap)
-        if set(wanted) - {"logme", "leep"}:
-            lap = time.perf_counter()
-            _ = data.centred_eigen
-            cost["centred"] = self._lap(lap)
-        found = {}
-        for method in wanted:
-            lap = time.perf_counter()
-            match method:
-                case "logme":
-                    values = log_me(data)
-                case "h_score":
-                    values = h_score(data)
-                case "h_score_shrunk":
-                    values = h_score(data, shrunk=True)
-                case "leep":
-                    if probabilities is None:
-                        values = torch.full((len(batch.rows),), torch.nan)
-                    else:
-                        values = leep(probabilities[batch.rows], data.one_hot)
-                case "n_leep":
-                    values = n_leep(data, seed=self.settings.seed)
-                case _:
-                    values = gbc(data)
-            extra = cost["raw"] if method == "logme" else 0.0 if method == "leep" else cost["centred"]
-            found[method] = (values.cpu().numpy(), self._lap(lap) + shared + extra)
-        return found
-
     def _respond(self, features: Tensor, accuracies: NDArray[np.float64]) -> NDArray[np.float32]:
         if not self.reference:
             return np.zeros(0, dtype=np.float32)
@@ -432,7 +209,7 @@ class Bench:
         x = torch.zeros_like(raw)
         x[every] = response_parts.standardise(chosen)
         per_task = np.zeros((len(self.reference), len(response_parts.PER_TASK)))
-        for batch in self._batched(self._reference_rows, x.shape[1]):
+        for batch in padded_batches(self._reference_rows, x.shape[1], self.bank.device):
             data = ScoreInput(x[batch.rows], batch.labels)
             per_task[batch.positions, 0] = (
                 response_parts.nearest_mean_accuracy(data.features, data.one_hot).cpu().numpy()
@@ -460,7 +237,7 @@ def measure_model(
 
     Args:
         backbone: The model.
-        images: Images of all base tasks, reference tasks included; pass one :class:`ImageBank` for several models,
+        images: Images of all base tasks, reference tasks included; pass one bank for several models,
             so that images and index tensors are moved to the device once.
         tasks: What is measured.
         reference: Identifiers of the reference tasks, for the responses.

@@ -12,32 +12,27 @@ several copies of the model at a time; on a CPU the same steps run one by one on
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from zlib import crc32
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thesis_rec.training.concurrent import Optimisation, StepRunner, captured, prepare_device
+from thesis_rec.training.concurrent import prepare_device
+from thesis_rec.training.step_runner import Optimisation, StepRunner, captured
+from thesis_rec.truth.fine_tune_batches import CellPlan, ImageStore, image_preparation, plan_cell
+from thesis_rec.truth.tuned_network import TunedNetwork, feature_weights, shape_key
 
 if TYPE_CHECKING:
     from thesis_rec.truth.store import MeasuredTask, TaskImages
     from thesis_rec.zoo.backbone import Backbone
 
-logger = logging.getLogger(__name__)
-
 #: Columns of the result: those of ``performance_records`` and the cost.
 COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source", "seconds"]
-#: Added to the logits of outputs that a task doesn't use.
-_MASKED = -1e4
 #: Images of one evaluation pass on a GPU; test sets are padded to a multiple of it.
 _EVALUATION = 960
 
@@ -70,68 +65,6 @@ class FineTuneSettings:
 
 
 Cell = tuple["MeasuredTask", int]
-
-
-class _Tuned(nn.Module):
-    """A backbone with a new linear head; the head's input is scaled, which is a higher learning rate for it."""
-
-    def __init__(self, backbone: Backbone, n_classes: int, head_rate: float) -> None:
-        super().__init__()
-        self.network = backbone.network
-        self._features = backbone.features
-        # Batch norm without parameters: features of all models come in one scale, as the linear probe has them.
-        self.norm = nn.BatchNorm1d(backbone.n_features, affine=False)
-        self.head = nn.Linear(backbone.n_features, n_classes)
-        self.scale = head_rate * backbone.n_features**-0.5
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B, C)`` of normalised images ``(B, 3, H, W)``."""
-        logits: Tensor = self.head(self.norm(self._features(images)) * self.scale)
-        return logits
-
-
-class _ImageStore:
-    """All train and test images in one tensor on the device, and where each task's images are."""
-
-    def __init__(self, images: Mapping[str, TaskImages], device: str) -> None:
-        self.train: dict[str, tuple[int, NDArray[np.int64]]] = {}
-        self.test: dict[str, tuple[int, NDArray[np.int64]]] = {}
-        parts: list[NDArray[np.uint8]] = []
-        start = 0
-        for name, task in images.items():
-            for table, pictures, labels in (
-                (self.train, task.train_images, task.train_labels),
-                (self.test, task.test_images, task.test_labels),
-            ):
-                table[name] = (start, labels)
-                parts.append(pictures)
-                start += len(pictures)
-        shapes = {part.shape[1:] for part in parts}
-        if len(shapes) > 1:
-            raise ValueError(f"fine-tuning needs images of one size, but there are {sorted(shapes)}")
-        self.pixels = torch.from_numpy(np.concatenate(parts)).to(device)
-
-    def rows(self, table: dict[str, tuple[int, NDArray[np.int64]]], task: MeasuredTask) -> list[NDArray[np.int64]]:
-        """Rows of the images of each class of a task."""
-        found = []
-        for base, index in task.members:
-            start, labels = table[base]
-            found.append(start + np.flatnonzero(labels == index))
-        return found
-
-
-@dataclass
-class _Plan:
-    """One cell's random choices and test images."""
-
-    task: MeasuredTask
-    seed: int
-    inputs: dict[str, Tensor]
-    test_rows: NDArray[np.int64]
-    test_labels: NDArray[np.int64]
-    n_train: int
 
 
 def fine_tune_cells(
@@ -185,7 +118,7 @@ class FineTuner:
         bases = list(dict.fromkeys(base for task in tasks for base, _ in task.members))
         self.settings = settings
         self.device = device
-        self.store = _ImageStore({base: images[base] for base in bases}, device)
+        self.store = ImageStore({base: images[base] for base in bases}, device)
         self.largest = max(len(task.members) for task in tasks)
         self._key: object = None
         self._workers: list[tuple[StepRunner, _Evaluation]] = []
@@ -193,7 +126,7 @@ class FineTuner:
     def measure(self, backbone_factory: Callable[[], Backbone], model_id: str, cells: Sequence[Cell]) -> pd.DataFrame:
         """Fine-tune one model; arguments and result as in :func:`fine_tune_cells`."""
         begun = time.perf_counter()
-        plans = [_plan(task, seed, self.store, self.settings, self.largest, self.device) for task, seed in cells]
+        plans = [plan_cell(task, seed, self.store, self.settings, self.largest, self.device) for task, seed in cells]
         run = self._on_gpu if torch.device(self.device).type == "cuda" else self._on_cpu
         accuracies = run(backbone_factory, plans, model_id) if plans else []
         share = (time.perf_counter() - begun) / max(1, len(plans))
@@ -213,14 +146,14 @@ class FineTuner:
         ]
         return pd.DataFrame(rows, columns=COLUMNS)
 
-    def _trainee(self, backbone: Backbone, plan: _Plan, name: str) -> tuple[StepRunner, Callable[[Tensor], Tensor]]:
+    def _trainee(self, backbone: Backbone, plan: CellPlan, name: str) -> tuple[StepRunner, Callable[[Tensor], Tensor]]:
         """The runner of a model's steps, and a function from rows to logits."""
         settings = self.settings
-        module = _Tuned(backbone, self.largest, settings.head_rate)
+        module = TunedNetwork(backbone, self.largest, settings.head_rate)
         for parameter in module.parameters():
             parameter.requires_grad_(True)
         module.to(self.device).train()
-        prepare = _prepared(self.store.pixels, backbone)
+        prepare = image_preparation(self.store.pixels, backbone)
 
         def loss(tuned: nn.Module, row: Mapping[str, Tensor]) -> Tensor:
             return functional.cross_entropy(tuned(prepare(row["rows"], row["shifts"])) + row["mask"], row["labels"])
@@ -233,7 +166,7 @@ class FineTuner:
         optimisation = Optimisation(settings.steps, settings.learning_rate, settings.weight_decay)
         return StepRunner(module, loss, plan.inputs, optimisation, self.device, name), logits
 
-    def _on_cpu(self, backbone_factory: Callable[[], Backbone], plans: Sequence[_Plan], name: str) -> list[float]:
+    def _on_cpu(self, backbone_factory: Callable[[], Backbone], plans: Sequence[CellPlan], name: str) -> list[float]:
         backbone = backbone_factory()
         initial = {key: value.clone() for key, value in backbone.network.state_dict().items()}
         accuracies = []
@@ -248,9 +181,9 @@ class FineTuner:
             accuracies.append(float((predicted.numpy() == plan.test_labels).mean()))
         return accuracies
 
-    def _on_gpu(self, backbone_factory: Callable[[], Backbone], plans: Sequence[_Plan], name: str) -> list[float]:
+    def _on_gpu(self, backbone_factory: Callable[[], Backbone], plans: Sequence[CellPlan], name: str) -> list[float]:
         first = backbone_factory()
-        key = _shape_of(first)
+        key = shape_key(first)
         if key != self._key:
             self._release()
             for number, plan in enumerate(plans[: self.settings.slots]):
@@ -263,7 +196,7 @@ class FineTuner:
             self._key = key
             torch.cuda.synchronize()
         else:
-            weights = _weights_of(first)
+            weights = feature_weights(first)
             for runner, _ in self._workers:
                 runner.replace_initial({f"network.{k}": v for k, v in weights.items()})
         workers = self._workers
@@ -286,81 +219,6 @@ class FineTuner:
         for runner, evaluation in self._workers:
             runner.graph = evaluation.graph = None
         self._workers = []
-
-
-def _head_names(backbone: Backbone) -> set[str]:
-    """State entries of the source head, which features don't use; their shapes differ between sources."""
-    if not isinstance(backbone.head, nn.Module):
-        return set()
-    own = {tensor.data_ptr() for tensor in backbone.head.state_dict().values()}
-    return {key for key, value in backbone.network.state_dict().items() if value.data_ptr() in own}
-
-
-def _weights_of(backbone: Backbone) -> dict[str, Tensor]:
-    skipped = _head_names(backbone)
-    return {key: value for key, value in backbone.network.state_dict().items() if key not in skipped}
-
-
-def _shape_of(backbone: Backbone) -> object:
-    """What two models must share so that one's captured steps serve the other."""
-    shapes = tuple((key, tuple(value.shape)) for key, value in _weights_of(backbone).items())
-    return type(backbone.network), shapes, backbone.n_features, backbone.input_size, backbone.mean, backbone.std
-
-
-def _plan(
-    task: MeasuredTask, seed: int, store: _ImageStore, settings: FineTuneSettings, largest: int, device: str
-) -> _Plan:
-    rng = np.random.default_rng([seed, crc32(task.dataset_id.encode())])
-    chosen, labels = [], []
-    for index, rows in enumerate(store.rows(store.train, task)):
-        count = max(1, min(settings.shots, (3 * len(rows)) // 4))
-        chosen.append(rng.permutation(rows)[:count])
-        labels.append(np.full(len(chosen[-1]), index))
-    rows, targets = np.concatenate(chosen), np.concatenate(labels)
-    wanted = settings.steps * settings.batch
-    order = np.concatenate([rng.permutation(len(rows)) for _ in range(-(-wanted // len(rows)))])[:wanted]
-    order = order.reshape(settings.steps, settings.batch)
-    mask = torch.full((settings.steps, largest), _MASKED)
-    mask[:, : len(task.members)] = 0.0
-    tests = store.rows(store.test, task)
-    shifts = rng.integers(-settings.shift, settings.shift + 1, (settings.steps, settings.batch, 2))
-    return _Plan(
-        task=task,
-        seed=seed,
-        inputs={
-            "rows": torch.from_numpy(rows[order].astype(np.int64)).to(device),
-            "labels": torch.from_numpy(targets[order].astype(np.int64)).to(device),
-            "shifts": torch.from_numpy(shifts).to(device),
-            "mask": mask.to(device),
-        },
-        test_rows=np.concatenate(tests).astype(np.int64),
-        test_labels=np.concatenate([np.full(len(found), i) for i, found in enumerate(tests)]),
-        n_train=len(rows),
-    )
-
-
-def _prepared(pixels: Tensor, backbone: Backbone) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """A function from rows of the image tensor (and shifts) to normalised images of the model's size."""
-    mean = torch.tensor(backbone.mean, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(backbone.std, device=pixels.device).view(1, 3, 1, 1)
-    height, width = pixels.shape[1:3]
-    lines = torch.arange(height, device=pixels.device)[None]
-    columns = torch.arange(width, device=pixels.device)[None]
-
-    def prepare(rows: Tensor, shifts: Tensor | None) -> Tensor:
-        if shifts is None:
-            taken = pixels[rows]
-        else:
-            down = (lines + shifts[:, :1]).clamp(0, height - 1)
-            across = (columns + shifts[:, 1:]).clamp(0, width - 1)
-            taken = pixels[rows[:, None, None], down[:, :, None], across[:, None, :]]
-        images = (taken.permute(0, 3, 1, 2).float() * (1 / 255.0) - mean) / std
-        size = backbone.input_size
-        if (height, width) != (size, size):
-            images = functional.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        return images.contiguous()
-
-    return prepare
 
 
 class _Evaluation:

@@ -27,8 +27,9 @@ from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 if TYPE_CHECKING:
     from thesis_rec.images.manifest import DatasetRow
-    from thesis_rec.truth.cells import ImageBank, TruthSettings
+    from thesis_rec.truth.cells import TruthSettings
     from thesis_rec.truth.fine_tune import FineTuneSettings
+    from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.zoo.backbone import Backbone
     from thesis_rec.zoo.manifest import ManifestRow
 
@@ -155,7 +156,7 @@ def measure_zoo(
         Tables to be saved under ``<model id>/<part>``, as soon as they are complete. A model that fails has the reason
         in its ``outcome`` and keeps what was measured before; the others go on.
     """
-    from thesis_rec.truth.cells import ImageBank
+    from thesis_rec.truth.image_bank import ImageBank
 
     hashes = {dataset_id: images_fingerprint(task) for dataset_id, task in campaign.images.items()}
     bank: ImageBank | None = None

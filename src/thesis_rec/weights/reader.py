@@ -18,8 +18,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import pickle
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -30,39 +28,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.errors import ItemError
+from thesis_rec.weights.files import (
+    DOWNLOAD_AGAIN,
+    INDEX_ENDING,
+    TORCH_ENDINGS,
+    checked_file,
+    find_weights,
+    shard_names,
+)
 from thesis_rec.weights.order import layer_key
+from thesis_rec.weights.torch_files import load_torch, state_dict_of
 
 if TYPE_CHECKING:
     import torch
 
-INDEX_ENDING = ".index.json"
-
-#: Names of weight files in a folder, best first: safetensors can't run code and are read without unpacking.
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "open_clip_pytorch_model.bin",
-    "pytorch_model.pth",
-    "model.pth",
-    "model.pt",
-)
-TORCH_ENDINGS = (".pth", ".th", ".pt", ".pkl", ".bin", ".ckpt", ".tar")
-
-_NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
 _PREFIXES = ("module.", "_orig_mod.")
-_AGAIN = "Download or save it again."
 
 # Floating-point types by their names in safetensors: bytes per value.
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 _LEFT_OUT = {"BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "C64", "C128"}
-
-# An archive may unpack to this many times its size (weights hardly compress), plus an allowance for tiny files.
-_MAX_UNPACKED_RATIO = 10
-_UNPACKED_ALLOWANCE = 1 << 20
 
 # Below this a read into memory is cheaper than a mapping.
 _MAP_FROM_BYTES = 1 << 18
@@ -113,7 +97,7 @@ class StateReader(ABC):
         if not self.tensors:
             raise ItemError(item, "The checkpoint holds no floating-point tensors.", "Is it the right file?")
         if len({tensor.name for tensor in self.tensors}) < len(self.tensors):
-            raise ItemError(item, "The checkpoint holds several tensors of one name.", _AGAIN)
+            raise ItemError(item, "The checkpoint holds several tensors of one name.", DOWNLOAD_AGAIN)
 
     @abstractmethod
     def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
@@ -199,9 +183,9 @@ class SafetensorsReader(StateReader):
                 header = json.loads(file.read(length))
         except SafetensorError as error:
             text = f"{path.name} is truncated, or its safetensors header doesn't fit the file ({error})."
-            raise ItemError(item, text, _AGAIN) from error
+            raise ItemError(item, text, DOWNLOAD_AGAIN) from error
         except (OSError, ValueError) as error:
-            raise ItemError(item, f"{path.name} can't be read ({error}).", _AGAIN) from error
+            raise ItemError(item, f"{path.name} can't be read ({error}).", DOWNLOAD_AGAIN) from error
         self._offsets: dict[str, tuple[int, int]] = {}
         tensors = []
         for key, entry in header.items():
@@ -299,71 +283,9 @@ def open_checkpoint(path: Path, item: str, prefer: str = "") -> StateReader:
     """
     file = find_weights(path, item, prefer)
     if file.name.endswith(INDEX_ENDING):
-        shards = [_open_file(_checked(file.parent / name, item), item) for name in shard_names(file, item)]
+        shards = [_open_file(checked_file(file.parent / name, item), item) for name in shard_names(file, item)]
         return _Joined(item, shards)
     return _open_file(file, item)
-
-
-def find_weights(path: Path, item: str, prefer: str = "") -> Path:
-    """The weight file that :func:`open_checkpoint` reads: ``path`` itself, or the best one in it.
-
-    Raises:
-        ItemError: If there is none, or it is a link that leads out of the model's folder.
-    """
-    if path.is_file():
-        return _checked(path, item)
-    if not path.is_dir():
-        raise ItemError(item, f"{path} doesn't exist.", "Correct the source column of the manifest, or add the file.")
-    known = sorted(WEIGHT_FILES, key=lambda name: not (prefer and name.startswith(prefer)))
-    for name in known:
-        if os.path.lexists(path / name):
-            return _checked(path / name, item)
-    endings = (".safetensors", *TORCH_ENDINGS)
-    other = sorted(file for file in path.iterdir() if file.name.endswith(endings))
-    if len(other) == 1:
-        return _checked(other[0], item)
-    if other:
-        names = ", ".join(file.name for file in other[:5])
-        hint = "Name one of them in the source column of the manifest."
-        raise ItemError(item, f"{path} holds several weight files ({names}).", hint)
-    raise ItemError(item, f"{path} holds no weight file.", f"Add one of {', '.join(WEIGHT_FILES)}.")
-
-
-def shard_names(index: Path, item: str) -> list[str]:
-    """Names of the shards that an index file lists.
-
-    Raises:
-        ItemError: If the index is damaged or names a file outside its folder.
-    """
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ItemError(item, f"{index.name} is no index of shards ({error}).", _AGAIN) from error
-    if not names:
-        raise ItemError(item, f"{index.name} lists no shards.", _AGAIN)
-    for name in names:
-        if not isinstance(name, str) or name != Path(name).name or name in ("", ".", ".."):
-            text = f"{index.name} names {name!r}, which isn't a file beside it."
-            raise ItemError(item, text, "Don't use this model.")
-    return names
-
-
-def inside(path: Path, folder: Path) -> bool:
-    """Whether ``path``, all links followed, lies in ``folder``."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
-def _checked(file: Path, item: str) -> Path:
-    folder = file.parent
-    # The hub library's cache keeps files under blobs/ and links to them from snapshots/<commit>/.
-    if folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--"):
-        folder = folder.parents[1]
-    if not inside(file, folder):
-        text = f"{file.name} is a link that leads out of {folder}."
-        raise ItemError(item, text, "Copy the file into the folder instead of linking to it.")
-    if not file.is_file():
-        raise ItemError(item, f"{file} doesn't exist.", "Download the model again: one of its files is missing.")
-    return file
 
 
 def _open_file(file: Path, item: str) -> StateReader:
@@ -372,66 +294,3 @@ def _open_file(file: Path, item: str) -> StateReader:
     if file.name.endswith(TORCH_ENDINGS):
         return TorchReader(state_dict_of(load_torch(file, item), item), item, file.stat().st_size)
     raise ItemError(item, f"{file.name} has an unknown ending.", f"Known are .safetensors, {', '.join(TORCH_ENDINGS)}.")
-
-
-def load_torch(file: Path, item: str) -> Any:
-    """What a PyTorch file holds, without running any code of it; tensors stay on disk until they are used.
-
-    Raises:
-        ItemError: If it holds more than plain data, is damaged, or unpacks to much more than its size.
-    """
-    import torch
-
-    try:
-        with file.open("rb") as opened:
-            archive = opened.read(4) == b"PK\x03\x04"
-        if archive:
-            _check_archive(file, item)
-        # Files older than PyTorch 1.6 are no archives and can't be mapped.
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
-    except ItemError:
-        raise
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "Weights only" in str(error):
-            reason = next((line for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line), "")
-            text = f"{file.name} holds pickled code besides weights, and was refused. {reason[:200]}".strip()
-            hint = "If you trust its origin, load it where it was made and save model.state_dict() alone."
-            raise ItemError(item, text, hint) from error
-        raise ItemError(item, f"{file.name} is no PyTorch checkpoint, or it is damaged ({error}).", _AGAIN) from error
-    except Exception as error:
-        # The unpickler meets arbitrary bytes here, and fails in as many ways as there are bytes.
-        reason = str(error).strip().split("\n", 1)[0][:200]
-        text = f"{file.name} is truncated or no PyTorch checkpoint ({type(error).__name__}: {reason})."
-        raise ItemError(item, text, _AGAIN) from error
-
-
-def _check_archive(file: Path, item: str) -> None:
-    size = file.stat().st_size
-    try:
-        with zipfile.ZipFile(file) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except zipfile.BadZipFile as error:
-        raise ItemError(item, f"{file.name} is truncated or damaged ({error}).", _AGAIN) from error
-    if unpacked > _MAX_UNPACKED_RATIO * size + _UNPACKED_ALLOWANCE:
-        text = f"{file.name} has {size:,} bytes but would unpack to {unpacked:,}: a decompression bomb, refused."
-        raise ItemError(item, text, "Don't use this file.")
-
-
-def state_dict_of(content: Any, item: str) -> Mapping[str, Any]:
-    """The state dict within a training checkpoint, where it may lie under ``state_dict``, ``model`` and the like.
-
-    Raises:
-        ItemError: If there is none.
-    """
-    import torch
-
-    for _ in range(len(_NESTED)):
-        if not isinstance(content, Mapping):
-            break
-        inner = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
-        raise ItemError(item, "The file holds no state dict (tensors by name).", "Save model.state_dict() instead.")
-    return content

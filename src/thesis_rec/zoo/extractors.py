@@ -16,14 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from thesis_rec.errors import ItemError
-from thesis_rec.weights.reader import (
-    StateReader,
-    TorchReader,
-    find_weights,
-    load_torch,
-    open_checkpoint,
-    state_dict_of,
-)
+from thesis_rec.weights.files import find_weights
+from thesis_rec.weights.reader import StateReader, TorchReader, open_checkpoint
+from thesis_rec.weights.torch_files import load_torch, state_dict_of
 from thesis_rec.zoo.manifest import ManifestRow
 from thesis_rec.zoo.sources import locate
 

@@ -19,7 +19,7 @@ class ManifestRow(BaseModel):
 
     Attributes:
         model_id: Name of the model everywhere in the project; unique.
-        loader: Name in :data:`thesis_rec.zoo.backbone.LOADERS`: the library that builds the network, or ``local`` for a
+        loader: Name in :data:`thesis_rec.zoo.loaders.LOADERS`: the library that builds the network, or ``local`` for a
             bare state dict that can be read but not run.
         source: ``hf-hub:<owner>/<name>`` for the Hugging Face hub, otherwise a folder or file, relative to the zoo's
             root folder (or absolute).

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from thesis_rec.errors import ItemError
-from thesis_rec.weights.reader import INDEX_ENDING, WEIGHT_FILES, inside, shard_names
+from thesis_rec.weights.files import INDEX_ENDING, WEIGHT_FILES, inside, shard_names
 from thesis_rec.zoo.manifest import ManifestRow
 from thesis_rec.zoo.recorded import check_source
 

@@ -13,10 +13,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from thesis_rec.catalog import KeyedPartitionDataset
-from thesis_rec.catalog.validators import (
-    validate_measured_performance,
-    validate_transferability_scores,
-)
+from thesis_rec.catalog.validators import validate_measured_performance, validate_transferability_scores
 from thesis_rec.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.pipelines.ground_truth import create_pipeline
 from thesis_rec.pipelines.ground_truth.nodes import check_ground_truth

@@ -79,7 +79,7 @@ def test_nothing_at_all_is_an_error(files):
 def test_networks_of_the_thesis_code(files):
     import torch
 
-    from tests.ranking.test_thesis_imports import TestAutoencoder, TestTransformer
+    from tests.ranking.test_thesis_networks import TestAutoencoder, TestTransformer
 
     np.savez(files / "arrays" / "m1.npz", parameters=np.random.default_rng(0).normal(size=8192))
     np.savez(files / "arrays" / "m2.npz", parameters=np.random.default_rng(1).normal(size=8192))

@@ -11,13 +11,13 @@ from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_ran
 from tests.test_assembly import datasets, own_artefacts
 from tests.test_request import save_images
 
-from thesis_rec.bundle import write_bundle
 from thesis_rec.catalog import AtomicParquetDataset, CheckpointDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_json, validate_recommendation, validate_text
 from thesis_rec.pipelines.recommendation import create_pipeline
 from thesis_rec.pipelines.recommendation.artefacts import NEEDED, ArtefactsDataset, validate_artefacts
 from thesis_rec.pipelines.recommendation.nodes import recommend_models
 from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
+from thesis_rec.stored_bundle import write_bundle
 
 
 @pytest.fixture(scope="module")

@@ -3,39 +3,14 @@
 import numpy as np
 import pytest
 
-from tests.ranking.external.tables import write_published_tables
+from tests.ranking.external.conftest import QUICK, task_of
 from thesis_rec.errors import ConfigurationError
-from thesis_rec.ranking.external import benchmark, methods
-from thesis_rec.ranking.external.benchmark import (
-    BenchmarkSettings,
-    judge,
-    leave_one_out,
-    our_methods,
-    run_benchmark,
-    simple_methods,
-)
+from thesis_rec.ranking.external import methods
+from thesis_rec.ranking.external.benchmark import judge, our_methods, run_benchmark, simple_methods
 from thesis_rec.ranking.external.methods import Chosen, SmoothedRanks, Task, transform_ranks
 from thesis_rec.ranking.external.network import TrainedRanker, dataset_tokens, model_table
 from thesis_rec.ranking.external.tables import PublishedTable, load_published_table
 from thesis_rec.ranking.metrics import weighted_tau
-
-QUICK = BenchmarkSettings(draws=2, bootstrap=50, folds=3, seeds=1, probes=(1, 3), throughputs=(0.5,))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_published_tables(tmp_path_factory.mktemp("tables") / "t")
-
-
-@pytest.fixture(scope="module")
-def table(folder):
-    return load_published_table(folder, "transfergraph")
-
-
-def task_of(table, target="dtd", **more):
-    j = table.dataset_ids.index(target)
-    columns = np.array([i for i in range(len(table.dataset_ids)) if i != j])
-    return Task(table, j, columns, np.ones(len(table.model_ids), bool), **more)
 
 
 def test_failed_runs_are_left_out_and_sources_are_placed(table):
@@ -172,20 +147,6 @@ def test_judging_compares_on_the_same_targets(table):
     assert set(found["per_dataset"]["oracle"]["weighted_tau"]) == set(table.targets)
 
 
-def test_strict_variant_drops_shared_images(table):
-    seen = []
-
-    def spy(task):
-        seen.append((table.dataset_ids[task.target], {table.dataset_ids[j] for j in task.columns}))
-        return np.zeros(len(table.model_ids))
-
-    leave_one_out(table, {"spy": spy}, strict=True)
-    columns = dict(seen)
-    assert "smallnorb_label_azimuth" not in columns["smallnorb_label_elevation"]
-    assert "smallnorb_label_azimuth" in columns["dtd"]
-    assert all(target not in found for target, found in seen)
-
-
 @pytest.mark.parametrize("name", ["transfergraph", "site", "model_spider"])
 def test_whole_documents_are_json_without_nan(folder, name):
     import json
@@ -198,33 +159,6 @@ def test_whole_documents_are_json_without_nan(folder, name):
     assert ("strict" in found) == ("budgets" in found) == (name == "transfergraph")
     assert ("sub_zoos" in found) == (name != "transfergraph")
     assert ("own_convention" in found) == (name == "model_spider")
-
-
-def test_budgets_by_a_case_without_doubt(table):
-    """Speeds that are known exactly are never missed, and the best fast model is chosen by a perfect score."""
-    rng = np.random.default_rng(0)
-    own = rng.normal(size=(len(table.model_ids), 1))
-    seconds = np.exp(-own - rng.normal(size=(1, len(table.dataset_ids))))
-    exact = PublishedTable(**{**table.__dict__, "seconds": seconds})
-    perfect = np.nan_to_num(table.values[:, [table.dataset_ids.index(t) for t in table.targets]])
-    found = benchmark.budgets(exact, {"oracle": perfect}, QUICK)["0.5"]["oracle"]
-    assert found["violations"]["mean"] == 0
-    # The demand is a quantile, so floating point may cost the model that is exactly on it.
-    assert found["regret"]["mean"] < 0.1
-
-
-def test_probes_help(table):
-    found = benchmark.probes(table, SmoothedRanks(), QUICK)
-    assert found["policies"]["prior_top"]["3"]["mean"] <= found["without"]["mean"]
-    assert set(found["policies"]) == {"active", "prior_top"}
-
-
-def test_failures_are_brought_up_to_the_fence():
-    values = np.array([0.8, 0.82, 0.84, 0.86, 0.01, np.nan])
-    mended = benchmark._without_failures(values)
-    assert mended[:4] == pytest.approx(values[:4])
-    assert 0.6 < mended[4] < 0.8
-    assert np.isnan(mended[5])
 
 
 def test_dataset_tokens_keep_neighbourhoods(table):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from thesis_rec.ranking.external import methods
-from thesis_rec.ranking.external.benchmark import leave_one_out, model_spider_convention
+from thesis_rec.ranking.external.benchmark import model_spider_convention
+from thesis_rec.ranking.external.leave_out import leave_one_out
 from thesis_rec.ranking.external.tables import load_published_table
 from thesis_rec.ranking.metrics import metric_table
 

@@ -18,7 +18,7 @@ def join_candidates(
     model_manifest: pd.DataFrame,
 ) -> Any:
     """The candidates: embeddings, responses, families and sizes in one table of models."""
-    from thesis_rec.bundle import model_table
+    from thesis_rec.model_table import model_table
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     return model_table(model_embeddings, model_manifest, sizes, model_responses or None)
@@ -55,9 +55,11 @@ def evaluate_rankings(
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.images.tokens import load_task_tokens
     from thesis_rec.ranking import evaluation
+    from thesis_rec.ranking.probing import ProbingSettings
     from thesis_rec.ranking.recommender import Recommender
+    from thesis_rec.ranking.study import assemble_study
 
-    study = evaluation.assemble_study(
+    study = assemble_study(
         performance,
         splits,
         candidate_models,
@@ -72,7 +74,7 @@ def evaluate_rankings(
         transferability=parameters.transferability,
         draws=parameters.draws,
         bootstrap=parameters.bootstrap,
-        probing=evaluation.ProbingSettings(**parameters.probing.model_dump()),
+        probing=ProbingSettings(**parameters.probing.model_dump()),
     )
     found = evaluation.evaluate(
         study, Recommender.from_checkpoint(similarity_checkpoint), transferability_scores, settings, ceiling=noise

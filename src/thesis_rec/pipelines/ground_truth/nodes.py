@@ -76,7 +76,7 @@ def measure_models(
         Tables by ``<model id>/<part>``, saved as they come.
     """
     from thesis_rec.truth.measuring import measure_zoo, measured_tasks, weights_fingerprint
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.zoo.loaders import load_backbone
     from thesis_rec.zoo.manifest import read_manifest
     from thesis_rec.zoo.sources import hub_cache_folder, locate
 

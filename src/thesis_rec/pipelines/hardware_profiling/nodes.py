@@ -8,6 +8,7 @@ import pandas as pd
 
 from thesis_rec.errors import check_failures, failures_frame, unreached_failures
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
+from thesis_rec.sharding import thinned_evenly
 
 Partitions = dict[str, Callable[[], Any]]
 
@@ -23,8 +24,8 @@ def profile_models(
     import torch
 
     from thesis_rec.hardware.campaign import Campaign, profile_zoo
-    from thesis_rec.hardware.profiling import ProfileSettings
-    from thesis_rec.zoo.backbone import load_backbone
+    from thesis_rec.hardware.timing import ProfileSettings
+    from thesis_rec.zoo.loaders import load_backbone
     from thesis_rec.zoo.sources import hub_cache_folder
 
     if parameters.threads is not None:
@@ -83,6 +84,4 @@ def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters)
     from thesis_rec.zoo.manifest import read_manifest
 
     rows = [row for row in read_manifest(model_manifest)[0] if row.loader != "local"]
-    if parameters.max_models is None or len(rows) <= parameters.max_models:
-        return rows
-    return [rows[i * len(rows) // parameters.max_models] for i in range(parameters.max_models)]
+    return thinned_evenly(rows, parameters.max_models)

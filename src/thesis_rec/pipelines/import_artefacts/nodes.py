@@ -9,7 +9,7 @@ import pandas as pd
 
 from thesis_rec.errors import ConfigurationError, Failure, ItemError, check_failures, failures_frame
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
-from thesis_rec.ranking import imports, thesis_imports
+from thesis_rec.ranking import imports, thesis_arrays, thesis_networks, thesis_tables
 
 
 def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -21,7 +21,7 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
     jobs: list[tuple[str, Callable[[], pd.DataFrame]]] = []
     performance, similarity = parameters.thesis_performance, parameters.thesis_similarity
     if performance:
-        jobs.append((performance, partial(thesis_imports.import_thesis_performance, Path(performance))))
+        jobs.append((performance, partial(thesis_tables.import_thesis_performance, Path(performance))))
         if similarity:
             jobs.append((similarity, partial(_proxy, Path(performance), Path(similarity))))
     if parameters.transfergraph:
@@ -44,8 +44,8 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
 
 
 def _proxy(performance: Path, similarity: Path) -> pd.DataFrame:
-    return thesis_imports.proxy_performance(
-        thesis_imports.import_thesis_performance(performance), thesis_imports.read_similarity(similarity)
+    return thesis_tables.proxy_performance(
+        thesis_tables.import_thesis_performance(performance), thesis_tables.read_similarity(similarity)
     )
 
 
@@ -57,7 +57,7 @@ def import_feature_arrays(
     if not parameters.arrays:
         return {}, nothing, {}, failures_frame([], key="item")
     try:
-        vectors, embeddings, shards = thesis_imports.import_arrays(Path(parameters.arrays))
+        vectors, embeddings, shards = thesis_arrays.import_arrays(Path(parameters.arrays))
     except ItemError as error:
         return {}, nothing, {}, failures_frame([Failure.of(parameters.arrays, error)], key="item")
     return vectors, embeddings, shards, failures_frame([], key="item")
@@ -82,16 +82,16 @@ def import_networks(
     if parameters.thesis_autoencoder:
         try:
             raw = {name: read() if callable(read) else read for name, read in vectors.items()}
-            checkpoint = thesis_imports.import_autoencoder(
+            checkpoint = thesis_networks.import_autoencoder(
                 Path(parameters.thesis_autoencoder), raw, parameters.thesis_activation, parameters.thesis_normalised
             )
-            embeddings = thesis_imports.with_embedded(embeddings, raw, checkpoint)
+            embeddings = thesis_networks.with_embedded(embeddings, raw, checkpoint)
         except ItemError as error:
             failures.append(Failure.of(parameters.thesis_autoencoder, error))
     if parameters.thesis_transformer:
         try:
             shards = {key: read() if callable(read) else read for key, read in tokens.items()}
-            scores = thesis_imports.import_transformer(
+            scores = thesis_networks.import_transformer(
                 Path(parameters.thesis_transformer), embeddings, shards, parameters.thesis_heads
             )
         except ItemError as error:

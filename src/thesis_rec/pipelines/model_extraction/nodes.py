@@ -8,6 +8,7 @@ import pandas as pd
 
 from thesis_rec.errors import check_failures, failures_frame, unreached_failures
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
+from thesis_rec.sharding import thinned_evenly
 
 Partitions = dict[str, Callable[[], Any]]
 
@@ -78,7 +79,4 @@ def _rows(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -
     """The usable rows, thinned evenly where only some are asked for."""
     from thesis_rec.zoo.manifest import read_manifest
 
-    rows, _ = read_manifest(model_manifest)
-    if parameters.max_models is None or len(rows) <= parameters.max_models:
-        return rows
-    return [rows[i * len(rows) // parameters.max_models] for i in range(parameters.max_models)]
+    return thinned_evenly(read_manifest(model_manifest)[0], parameters.max_models)

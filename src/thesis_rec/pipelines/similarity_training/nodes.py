@@ -62,9 +62,9 @@ def train_rankers(
     Returns:
         The checkpoint of the recommender, the history of every run, and the table of the choice.
     """
-    from thesis_rec.bundle import model_table
     from thesis_rec.images.manifest import read_dataset_manifest
     from thesis_rec.images.tokens import load_task_tokens
+    from thesis_rec.model_table import model_table
     from thesis_rec.ranking.features import FeatureSettings
     from thesis_rec.training import similarity
 

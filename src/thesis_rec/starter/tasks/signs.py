@@ -8,7 +8,7 @@ from thesis_rec.starter.tasks import canvas
 from thesis_rec.starter.tasks.base import by_class, family
 from thesis_rec.starter.tasks.canvas import Array, Rng
 from thesis_rec.starter.tasks.glyphs import draw_texts, fonts_of, stamp
-from thesis_rec.starter.tasks.scenes import _any_ground
+from thesis_rec.starter.tasks.grounds import any_ground
 from thesis_rec.starter.tasks.shapes import FIGURES
 from thesis_rec.starter.tasks.strokes import ALPHABETS, _skeleton
 
@@ -63,7 +63,7 @@ def _plate(plate: str, n: int, rng: Rng, turn: float = 0.15) -> tuple[Array, Arr
         "square": lambda: canvas.box(u, v, 0.82, 0.82),
     }[shape]()
     light = canvas.uniform(rng, 0.55, 1.1, n)[..., None]
-    image = _any_ground(n, rng) * light
+    image = any_ground(n, rng) * light
     image = canvas.over(image, canvas.cover(distance * size), _ink(rim, n, rng) * light)
     image = canvas.over(image, canvas.cover((distance + width) * size), _ink(face, n, rng) * light)
     return image, u, v
@@ -114,7 +114,7 @@ def _number(text: str, n: int, rng: Rng) -> Array:
 
 def _house_number(text: str, n: int, rng: Rng) -> Array:
     """Numbers painted straight on a wall, neighbours cut off at the sides."""
-    image = _any_ground(n, rng)
+    image = any_ground(n, rng)
     ink = canvas.colours(n, rng, (0, 0.8), (0, 1))
     shift = canvas.uniform(rng, -0.12, 0.12, n)
     for dx in (-1.1, 0.0, 1.1):

@@ -1,0 +1,129 @@
+"""Times of a call, measured until the interval of their median is tight."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.hardware.counts import MIB
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """How long a cell (model, precision, batch size) is measured.
+
+    Attributes:
+        warmup: Calls that aren't counted: they allocate memory and choose kernels.
+        min_repeats: Calls that are counted at least.
+        max_repeats: Calls that are counted at most.
+        tolerance: Measuring stops when the median's 95 % interval reaches no further than this share of the median.
+        max_seconds: Time limit of a cell, warm-up included. ``min_repeats`` are done beyond it, unless even one call
+            takes longer than the limit: then three have to do.
+    """
+
+    warmup: int = 3
+    min_repeats: int = 7
+    max_repeats: int = 200
+    tolerance: float = 0.02
+    max_seconds: float = 0.15
+
+
+def measure_calls(
+    call: Callable[[], Any], device: str, settings: ProfileSettings
+) -> tuple[NDArray[np.float64], float | None]:
+    """Time a call again and again.
+
+    Args:
+        call: What is timed.
+        device: Torch device that it runs on.
+        settings: When to stop.
+
+    Returns:
+        (n,) milliseconds of each counted call, and on a GPU the MiB that a call allocates at most beyond what was
+        there before (weights, its images, other people's tensors), else None.
+    """
+    clock = _cuda_clock if device.startswith("cuda") else _host_clock
+    started = time.perf_counter()
+    for done in range(settings.warmup):
+        if done and time.perf_counter() - started > settings.max_seconds:
+            break
+        clock(call)
+    if device.startswith("cuda"):
+        import torch
+
+        # After the warm-up, so that a library's workspace, allocated once, isn't charged to the first model.
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    times: list[float] = []
+    while len(times) < settings.max_repeats:
+        times.append(clock(call))
+        slow = times[-1] > 1000 * settings.max_seconds
+        if len(times) < (min(3, settings.min_repeats) if slow else settings.min_repeats):
+            continue
+        if time.perf_counter() - started > settings.max_seconds:
+            break
+        low, high = median_interval(np.asarray(times))
+        if high - low <= 2 * settings.tolerance * float(np.median(times)):
+            break
+    memory = None
+    if device.startswith("cuda"):
+        memory = (torch.cuda.max_memory_allocated() - before) / MIB
+    return np.asarray(times), memory
+
+
+def summarise_times(times: NDArray[np.float64], batch_size: int) -> dict[str, float | int]:
+    """Median with its interval, 95th percentile and throughput of (n,) times in milliseconds."""
+    low, high = median_interval(times)
+    return {
+        "latency_ms_p50": float(np.median(times)),
+        "latency_ms_p95": float(np.quantile(times, 0.95)),
+        "latency_ms_p50_low": low,
+        "latency_ms_p50_high": high,
+        "throughput": 1000.0 * batch_size * len(times) / float(times.sum()),
+        "repeats": len(times),
+    }
+
+
+def median_interval(values: NDArray[np.float64], z: float = 1.96) -> tuple[float, float]:
+    """Interval of the median that holds for any distribution, from order statistics.
+
+    The number of values below the median is binomial(n, 1/2), so the ranks ``n/2 -+ z sqrt(n)/2`` enclose it with
+    about 95 % (Conover, Practical Nonparametric Statistics, section 3.2).
+
+    Args:
+        values: (n,) measurements.
+        z: Quantile of the normal distribution.
+    """
+    ordered = np.sort(values)
+    n = len(ordered)
+    half = z * math.sqrt(n) / 2
+    low = max(math.floor(n / 2 - half), 0)
+    high = min(math.ceil(n / 2 + half), n - 1)
+    return float(ordered[low]), float(ordered[high])
+
+
+def _host_clock(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - started)
+
+
+def _cuda_clock(call: Callable[[], Any]) -> float:
+    import torch
+
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    call()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end))

@@ -1,0 +1,155 @@
+"""The images of all base tasks on one device, and any model's features of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thesis_rec.errors import ItemError
+from thesis_rec.truth.linear_probe import ClassRows
+from thesis_rec.truth.store import MeasuredTask, TaskImages
+
+if TYPE_CHECKING:
+    from thesis_rec.truth.cells import Bench, TruthSettings
+    from thesis_rec.zoo.backbone import Backbone
+
+logger = logging.getLogger(__name__)
+
+
+class ImageBank:
+    """The images of all base tasks on one device, as uint8.
+
+    Args:
+        images: Base tasks by identifier. Images of one size are stored together; sizes may differ between tasks.
+        device: Torch device. Images that don't fit into half of a GPU's free memory stay in the host's memory and
+            are copied batch by batch.
+
+    Attributes:
+        classes: For each base task, the rows of each class's images in the feature matrix.
+        n_images: Number of all images, N.
+    """
+
+    def __init__(self, images: Mapping[str, TaskImages], device: str = "cpu") -> None:
+        self.device = device
+        self.classes: dict[str, list[ClassRows]] = {}
+        self._benches: dict[tuple[tuple[MeasuredTask, ...], tuple[str, ...], TruthSettings], Bench] = {}
+        parts: dict[tuple[int, int], list[tuple[NDArray[np.uint8], int]]] = {}
+        self.n_images = 0
+        for dataset_id, task in images.items():
+            starts = []
+            for pixels in (task.train_images, task.test_images):
+                if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
+                    raise ItemError(
+                        dataset_id,
+                        f"has images of shape {pixels.shape} and type {pixels.dtype},",
+                        "but uint8 (N, H, W, 3) is needed.",
+                    )
+                height, width = pixels.shape[1:3]
+                parts.setdefault((height, width), []).append((pixels, self.n_images))
+                starts.append(self.n_images)
+                self.n_images += len(pixels)
+            self.classes[dataset_id] = [
+                ClassRows(
+                    train=np.flatnonzero(task.train_labels == c).astype(np.int64) + starts[0],
+                    test=np.flatnonzero(task.test_labels == c).astype(np.int64) + starts[1],
+                )
+                for c in range(len(task.class_names))
+            ]
+        size = sum(pixels.nbytes for group in parts.values() for pixels, _ in group)
+        cuda = device.startswith("cuda")
+        resident = not cuda or size < 0.5 * torch.cuda.mem_get_info(device)[0]
+        self._groups: list[tuple[Tensor, Tensor]] = []
+        for group in parts.values():
+            joined = torch.from_numpy(np.concatenate([part for part, _ in group]))
+            rows = np.concatenate([np.arange(start, start + len(part)) for part, start in group])
+            stored = joined.to(device) if resident else joined.pin_memory() if cuda else joined
+            self._groups.append((stored, torch.from_numpy(rows).to(device)))
+
+    def features(self, backbone: Backbone, batch_size: int) -> tuple[Tensor, Tensor | None]:
+        """A model's features of all images.
+
+        Args:
+            backbone: The model, on the bank's device.
+            batch_size: Images in one forward pass, halved when memory runs out.
+
+        Returns:
+            (N, D) float32 features, and (N, Z) float32 probabilities of the source classes or None without a head.
+
+        Raises:
+            ItemError: If the features aren't vectors of finite numbers.
+        """
+        backbone.network.to(self.device).eval()
+        mean = torch.tensor(backbone.mean, device=self.device).view(1, 3, 1, 1) * 255
+        std = torch.tensor(backbone.std, device=self.device).view(1, 3, 1, 1) * 255
+        features: Tensor | None = None
+        probabilities: Tensor | None = None
+        with torch.inference_mode(), _exact_float32():
+            for pixels, rows in self._groups:
+                start = 0
+                while start < len(pixels):
+                    batch = pixels[start : start + batch_size].to(self.device, non_blocking=True)
+                    try:
+                        part, head = self._forward(backbone, batch, mean, std)
+                    except torch.OutOfMemoryError:
+                        if batch_size <= 16:
+                            raise
+                        batch_size //= 2
+                        torch.cuda.empty_cache()
+                        logger.info("%s: out of memory, batches of %d now", backbone.model_id, batch_size)
+                        continue
+                    if features is None:
+                        features = torch.empty((self.n_images, part.shape[1]), device=self.device)
+                        if head is not None:
+                            probabilities = torch.empty((self.n_images, head.shape[1]), device=self.device)
+                    where = rows[start : start + len(batch)]
+                    features[where] = part
+                    if head is not None and probabilities is not None:
+                        probabilities[where] = head
+                    start += len(batch)
+        assert features is not None, "a bank without images"
+        if not bool(features.isfinite().all()):
+            raise ItemError(
+                backbone.model_id, "gives features that are not finite.", "Check its weights, or leave it out."
+            )
+        return features, probabilities
+
+    @staticmethod
+    def _forward(backbone: Backbone, batch: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor | None]:
+        x = batch.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        if x.shape[-2:] != (backbone.input_size, backbone.input_size):
+            size = (backbone.input_size, backbone.input_size)
+            x = torch.nn.functional.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+        features = backbone.features((x - mean) / std)
+        if features.ndim != 2:
+            raise ItemError(
+                backbone.model_id, f"gives features of shape {tuple(features.shape)}", "instead of (images, width)."
+            )
+        head = None if backbone.head is None else backbone.head(features).float().softmax(-1)
+        return features.float(), head
+
+    def bench(self, tasks: Sequence[MeasuredTask], reference: Sequence[str], settings: TruthSettings) -> Bench:
+        """The plan of a set of tasks on this bank, made at the first call."""
+        key = (tuple(tasks), tuple(reference), settings)
+        from thesis_rec.truth.cells import Bench
+
+        if key not in self._benches:
+            self._benches[key] = Bench(self, *key)
+        return self._benches[key]
+
+
+@contextmanager
+def _exact_float32() -> Iterator[None]:
+    """No TF32: features must agree with those of a CPU to float32's precision."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,21 @@
+"""Tokens of small folders of coloured images."""
+
+from tests.encoders.tiny import colour_encoder
+from thesis_rec.images.extraction import TokenSettings, extract_tokens
+from thesis_rec.images.manifest import DatasetRow
+
+SETTINGS = TokenSettings("colour", batches=5, images_per_shard=6)
+
+
+def row(name="d", **fields):
+    return DatasetRow.model_validate(
+        {"dataset_id": name, "loader": "folder", "source": name, "splits": "train=all"} | fields
+    )
+
+
+def run(rows, root, settings=SETTINGS, existing=None, encoder=colour_encoder):
+    shards, outcomes = {}, {}
+    for new_shards, new_outcomes in extract_tokens(rows, root, settings, existing or {}, encoder):
+        shards |= new_shards
+        outcomes |= new_outcomes
+    return shards, outcomes

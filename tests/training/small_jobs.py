@@ -1,0 +1,29 @@
+"""Small networks to train."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from thesis_rec.training.concurrent import TrainingJob
+from thesis_rec.training.step_runner import Optimisation
+
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.randn(40, 5, generator=GENERATOR)
+Y = X @ torch.randn(5, 1, generator=GENERATOR)
+
+
+def loss(module, row):
+    return ((module(X.to(row["rows"].device)[row["rows"]]) - Y.to(row["rows"].device)[row["rows"]]) ** 2).mean()
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def rows(steps, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 40, (steps, 10)))
+
+
+def job(name="job", steps=20, seed=0):
+    return TrainingJob(name, net(seed), loss, {"rows": rows(steps, seed)}, Optimisation(steps, 1e-2, 0.1))

@@ -1,0 +1,43 @@
+"""Features of all images, in batches that fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from tests.truth.conftest import SETTINGS, TASKS, make_backbone
+from thesis_rec.truth.cells import measure_model
+from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth.store import TaskImages
+
+
+def test_one_bank_serves_models_of_any_width(images: dict[str, TaskImages]) -> None:
+    bank = ImageBank(images)
+    for width in (3, 12, 40):
+        backbone = make_backbone(width=width)
+        shared = measure_model(backbone, bank, TASKS, ["ref"], SETTINGS)
+        alone = measure_model(backbone, images, TASKS, ["ref"], SETTINGS)
+        np.testing.assert_allclose(shared.records["value"], alone.records["value"])
+        np.testing.assert_allclose(shared.responses, alone.responses, rtol=1e-5)
+    assert bank.bench(TASKS, ["ref"], SETTINGS) is bank.bench(list(TASKS), ["ref"], SETTINGS)
+
+
+def test_a_full_memory_halves_the_batch(images: dict[str, TaskImages]) -> None:
+    backbone = make_backbone()
+    sizes: list[int] = []
+
+    def small_only(x: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(x))
+        if len(x) > 40:
+            raise torch.OutOfMemoryError("too much")
+        return backbone.network(x)
+
+    limited = dataclasses.replace(backbone, features=small_only)
+    settings = dataclasses.replace(SETTINGS, batch_size=100)
+    found = measure_model(limited, images, TASKS, [], settings)
+    expected = measure_model(backbone, images, TASKS, [], settings)
+    np.testing.assert_allclose(found.records["value"], expected.records["value"])
+    assert sizes[0] > 40
+    assert max(sizes[2:]) <= 50

@@ -1,0 +1,44 @@
+"""Transferability scores of one model's tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from tests.truth.conftest import SETTINGS, TASKS, FakeBackbone, eager_features, make_backbone
+from thesis_rec.ranking.records import SCORE_COLUMNS
+from thesis_rec.ranking.transferability import ScoreInput, log_me
+from thesis_rec.truth.cells import measure_model
+from thesis_rec.truth.store import TaskImages
+
+
+def test_scores_use_the_first_training_images_of_each_class(
+    backbone: FakeBackbone, images: dict[str, TaskImages]
+) -> None:
+    truth = measure_model(backbone, images, TASKS[:1], [], dataclasses.replace(SETTINGS, score_images=7))
+    task = images["a"]
+    rows = np.concatenate([np.flatnonzero(task.train_labels == c)[:7] for c in range(3)])
+    features = eager_features(backbone, task.train_images[rows])
+    expected = log_me(ScoreInput(features, torch.from_numpy(task.train_labels[rows]))).item()
+    frame = truth.transferability.set_index("method")["value"]
+    assert frame["logme"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_model_without_head_has_no_leep(images: dict[str, TaskImages]) -> None:
+    truth = measure_model(make_backbone(head=False), images, TASKS, [], SETTINGS)
+    missing = truth.transferability.groupby("method")["value"].apply(lambda values: values.isna().all())
+    assert missing["leep"]
+    assert missing.sum() == 1
+    assert truth.responses.shape == (0,)
+
+
+def test_without_scores_the_table_is_empty(backbone: FakeBackbone, images: dict[str, TaskImages]) -> None:
+    truth = measure_model(backbone, images, TASKS, [], dataclasses.replace(SETTINGS, scores=()))
+    assert truth.transferability.empty
+    assert list(truth.transferability.columns) == SCORE_COLUMNS
+    only = measure_model(backbone, images, TASKS[2:], [], SETTINGS)
+    assert only.transferability.empty
+    assert only.records["dataset_id"].tolist() == ["sub"]
