@@ -92,8 +92,8 @@ def validation_covariance(bundle: Bundle, splits: pd.DataFrame, at_least: int = 
         splits: Which dataset has the role ``validation``.
         at_least: Datasets below which nothing is learned.
     """
-    from thesis_rec.ranking.active import rbf_kernel, residual_covariance
     from thesis_rec.ranking.recommender import Recommender
+    from thesis_rec.ranking.residuals import rbf_kernel, residual_covariance
 
     rows = splits[(splits["kind"] == "dataset") & (splits["role"] == "validation")]
     names = [name for name in rows["id"].astype(str) if name in bundle.tokens]

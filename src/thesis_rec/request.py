@@ -273,7 +273,8 @@ def _policy(
     bundle: Bundle, candidates: pd.DataFrame, noise: float, budget: ProbeBudget, values: Mapping[str, float]
 ) -> ActiveProbe:
     """The probing policy for some candidates, of which some were tried already."""
-    from thesis_rec.ranking.active import ActiveProbe, scale_to
+    from thesis_rec.ranking.active import ActiveProbe
+    from thesis_rec.ranking.residuals import scale_to
 
     ids = candidates["model_id"].tolist()
     std = np.maximum(candidates["predicted_std"].to_numpy(float), 1e-3)

@@ -1,4 +1,4 @@
-"""Active probing against dense Gaussian algebra, numerical integrals and worlds with a known answer."""
+"""Active probing against dense Gaussian algebra and numerical integrals."""
 
 import numpy as np
 import pytest
@@ -6,19 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from thesis_rec.ranking.active import (
-    POLICIES,
-    ActiveProbe,
-    Candidates,
-    Fidelity,
-    ProbeBudget,
-    expected_improvement,
-    fit_fidelity,
-    rbf_kernel,
-    residual_covariance,
-    scale_to,
-    simulate,
-)
+from thesis_rec.ranking.active import ActiveProbe, Fidelity, ProbeBudget, expected_improvement
+from thesis_rec.ranking.residuals import rbf_kernel
 
 
 def psd(size, seed=0):
@@ -150,120 +139,3 @@ def test_bad_observations_and_costs_are_refused():
         probe.observe("c", 0.5)
     with pytest.raises(ValueError, match="costs"):
         ActiveProbe(["a", "b"], [0, 0], np.eye(2), costs=[1.0, 0.0])
-
-
-def test_residual_covariance_finds_groups():
-    rng = np.random.default_rng(0)
-    group = np.repeat([0, 1], 10)
-    errors = 0.1 * rng.normal(size=(60, 2))[:, group] + 0.02 * rng.normal(size=(60, 20))
-    covariance = residual_covariance(errors, rbf_kernel(group[:, None]))
-    scale = np.sqrt(np.diagonal(covariance))
-    correlation = covariance / scale[:, None] / scale[None, :]
-    same = group[:, None] == group[None, :]
-    off = ~np.eye(20, dtype=bool)
-    assert correlation[same & off].mean() > 0.85
-    assert abs(correlation[~same].mean()) < 0.4
-    assert np.diagonal(covariance).mean() == pytest.approx(0.1**2 + 0.02**2, rel=0.3)
-
-
-def test_unknown_models_take_part_through_the_kernel():
-    rng = np.random.default_rng(1)
-    group = np.repeat([0, 1], 8)
-    errors = (0.1 * rng.normal(size=(50, 2))[:, group] + 0.02 * rng.normal(size=(50, 16)))[:, 1:]
-    covariance = residual_covariance(errors, rbf_kernel(group[:, None]), range(1, 16))
-    assert covariance.shape == (16, 16)
-    assert np.linalg.eigvalsh(covariance).min() > -1e-9
-    scale = np.sqrt(np.diagonal(covariance))
-    correlation = covariance / scale[:, None] / scale[None, :]
-    assert correlation[0, 1:8].mean() > correlation[0, 8:].mean() + 0.3
-    # The known models' part is what it would be without the unknown one.
-    alone = residual_covariance(errors, rbf_kernel(group[:, None])[1:, 1:])
-    assert covariance[1:, 1:] == pytest.approx(alone, abs=1e-3)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(2, 15), st.integers(2, 8), st.integers(0, 3), st.floats(0, 0.5), st.integers(0, 999))
-def test_residual_covariance_is_always_a_covariance(tasks, known, unknown, missing, seed):
-    rng = np.random.default_rng(seed)
-    errors = np.where(rng.random((tasks, known)) < missing, np.nan, rng.normal(size=(tasks, known)))
-    errors[0, 0] = 1.0
-    kernel = rbf_kernel(rng.normal(size=(known + unknown, 3)))
-    covariance = residual_covariance(errors, kernel, range(known))
-    assert np.isfinite(covariance).all()
-    assert covariance == pytest.approx(covariance.T)
-    assert np.linalg.eigvalsh(covariance).min() > -1e-9
-
-
-def test_residual_covariance_refuses_nonsense():
-    with pytest.raises(ValueError, match="at least one value"):
-        residual_covariance(np.full((3, 2), np.nan))
-    with pytest.raises(ValueError, match="square kernel"):
-        residual_covariance(np.ones((3, 2)), np.eye(3))
-
-
-def test_scale_to_keeps_correlations():
-    covariance = psd(4)
-    scaled = scale_to(covariance, [1.0, 2.0, 3.0, 4.0])
-    assert np.sqrt(np.diagonal(scaled)) == pytest.approx([1.0, 2.0, 3.0, 4.0])
-    before, after = (c / np.sqrt(np.outer(np.diagonal(c), np.diagonal(c))) for c in (covariance, scaled))
-    assert before == pytest.approx(after)
-
-
-def test_fidelity_is_recovered_from_data():
-    rng = np.random.default_rng(0)
-    values = rng.random((80, 60))
-    offsets = rng.normal(5.0, 2.0, size=(80, 1))
-    scores = offsets + 3.0 * values + 0.2 * rng.normal(size=values.shape)
-    scores[rng.random(values.shape) < 0.1] = np.nan
-    kind = fit_fidelity(values, scores)
-    assert kind.slope == pytest.approx(3.0, abs=0.05)
-    assert kind.noise_std == pytest.approx(0.2, abs=0.01)
-    assert kind.offset_mean == pytest.approx(offsets.mean(), abs=0.1)
-    assert kind.offset_std == pytest.approx(offsets.std(), abs=0.1)
-    assert fit_fidelity(values[:1], scores[:1]).offset_std > 0
-    with pytest.raises(ValueError, match="no task"):
-        fit_fidelity([[0.5, np.nan]], [[1.0, 2.0]])
-
-
-def world(seed=0, size=60):
-    """Errors of the predictions come in groups, so that a probe says something about its group."""
-    rng = np.random.default_rng(seed)
-    group = rng.integers(0, 6, size=size)
-    mean = rng.normal(0.6, 0.05, size=size)
-    covariance = 0.09**2 * (group[:, None] == group[None, :]) + 0.02**2 * np.eye(size)
-    truth = rng.multivariate_normal(mean, covariance)
-    cheap = truth + 0.04 * rng.normal(size=size) + 2.0
-    cost = np.ones(size)
-    return Candidates(truth, truth + 0.005 * rng.normal(size=size), mean, covariance, cost, cheap, 0.5 * cost)
-
-
-def test_active_beats_the_policies_it_should():
-    kind = Fidelity(1.0, 0.04, 2.0, 0.3)
-    found = {policy: [] for policy in POLICIES}
-    for seed in range(30):
-        for policy in POLICIES:
-            outcomes = simulate(world(seed), policy, [6], np.random.default_rng(seed), fidelity=kind)
-            found[policy].append((outcomes[0].regret, outcomes[0].tau, outcomes[0].seconds))
-    mean = {policy: np.mean(rows, axis=0) for policy, rows in found.items()}
-    for other in ("prior_top", "random_probes", "cheap_score_all"):
-        assert mean["active"][0] < mean[other][0]
-    assert mean["active"][1] > mean["prior_top"][1]
-    assert mean["active_two_fidelities"][1] > mean["active"][1]
-    assert mean["active"][2] == 6
-    assert mean["successive_halving"][2] == 36
-    assert mean["cheap_score_all"][2] == 30
-
-
-def test_probing_everything_leaves_no_regret_but_noise():
-    for policy in ("active", "prior_top", "random_probes", "successive_halving"):
-        last = simulate(world(), policy, [3, 60, 99], np.random.default_rng(0))[-1]
-        assert last.probes == 60
-        assert last.regret < 0.01
-        assert last.tau > 0.95
-
-
-def test_simulation_refuses_nonsense():
-    with pytest.raises(ValueError, match="unknown policy"):
-        simulate(world(), "magic", [1], np.random.default_rng(0))
-    with pytest.raises(ValueError, match="fidelity"):
-        simulate(world(), "active_two_fidelities", [1], np.random.default_rng(0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.ranking.active import Fidelity, fit_fidelity, rbf_kernel, residual_covariance
+from thesis_rec.ranking.active import Fidelity
 from thesis_rec.ranking.baselines import TrainingSet, row_means
 from thesis_rec.ranking.baselines.features import model_coordinates
 from thesis_rec.ranking.data import ModelTable
@@ -16,6 +16,7 @@ from thesis_rec.ranking.landmark_prior import described, descriptor
 from thesis_rec.ranking.prior_fitting import fit_dataset_side
 from thesis_rec.ranking.priors import standardise
 from thesis_rec.ranking.quadrants import training_mask
+from thesis_rec.ranking.residuals import fit_fidelity, rbf_kernel, residual_covariance
 from thesis_rec.ranking.study import Floats, Scores, Study
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from thesis_rec.ranking.active import POLICIES, Candidates, simulate
 from thesis_rec.ranking.bootstrap import cluster_bootstrap, paired_difference
 from thesis_rec.ranking.error_model import ErrorModel, shaped_values, widened
+from thesis_rec.ranking.policies import POLICIES, Candidates, simulate
 from thesis_rec.ranking.study import Floats, Scores, Study, Z
 
 #: Fewer candidates than this have no order worth a figure.

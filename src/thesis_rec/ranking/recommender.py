@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.errors import ItemError
-from thesis_rec.ranking.active import condition_on
 from thesis_rec.ranking.data import ModelTable, Prediction, TaskTokens
 from thesis_rec.ranking.features import ModelFeatures, TokenFeatures
+from thesis_rec.ranking.gaussian import condition_on
 from thesis_rec.ranking.landmark_prior import LandmarkPrior, described
 from thesis_rec.ranking.training_set import Inputs, pad_tokens
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.ranking.active import Candidates, residual_covariance, simulate
 from thesis_rec.ranking.bootstrap import cluster_bootstrap
 from thesis_rec.ranking.external import methods
 from thesis_rec.ranking.external.leave_out import training_columns
 from thesis_rec.ranking.external.methods import Method, Task
 from thesis_rec.ranking.external.tables import PublishedTable
 from thesis_rec.ranking.metrics import regret
+from thesis_rec.ranking.policies import Candidates, simulate
+from thesis_rec.ranking.residuals import residual_covariance
 
 if TYPE_CHECKING:
     from thesis_rec.ranking.external.benchmark import BenchmarkSettings
