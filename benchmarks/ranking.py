@@ -142,7 +142,8 @@ TEXT = """\
 Every method is trained on the cells of known models and training datasets, and all are judged on the same cells.
 `recommender` is the network chosen on validation datasets (or the mean of both); where cells of a dataset were measured
 (Q1, Q2), it is given them. `similarity_transformer` and `cross_attention` are the networks alone, which don't read a
-dataset's own cells. Three seeds each."""
+dataset's own cells. Three seeds each. A probe is the mean of three linear probes on features extracted once, as
+`kedro recommend --probe` has it."""
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "without landmarks and reference probes": {"features": {"landmarks": False}},
