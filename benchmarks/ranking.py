@@ -117,7 +117,7 @@ def train(world: World, members: int, seed: int, *, features: dict[str, Any] | N
     return recommender, choice
 
 
-def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False) -> Any:
+def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False, probe_draws: int = 3) -> Any:
     """Every method on the same cells."""
     from thesis_rec.ranking import evaluation
     from thesis_rec.ranking.baselines import BASELINES
@@ -132,7 +132,7 @@ def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False) 
         baselines=("static_mean_z",) if quick else BASELINES,
         transferability=("logme",) if quick else tuple(chosen["transferability"]),
         bootstrap=200 if quick else chosen["bootstrap"],
-        probing=ProbingSettings(**({"repeats": 1, "counts": (3,)} if quick else {})),
+        probing=ProbingSettings(**({"counts": (3,)} if quick else {}), draws=probe_draws),
     )
     ceiling = {"linear_probe": noise_ceiling(world.records, "linear_probe", seed=seed)}
     return evaluation.evaluate(study, recommender, world.transferability, settings, ceiling=ceiling)
@@ -167,6 +167,19 @@ def ablate(world: World, seed: int) -> list[dict[str, Any]]:
         row = {q: quadrants[q]["recommender"]["weighted_tau"]["mean"] for q in quadrants}
         rows.append({"variant": name, **row})
         print(f"  {name:42s} " + "  ".join(f"{q} {row[q]:.3f}" for q in row), flush=True)
+    return rows
+
+
+def probe_noise(world: World, recommender: Any, seed: int) -> list[list[str]]:
+    """Active probing when a probe is one linear probe, the mean of three, or the very value that counts as truth."""
+    rows = []
+    for name, draws in (("one linear probe", 1), ("mean of three", 3), ("the measured value itself", 10**6)):
+        found = evaluate(world, recommender, seed, quick=True, probe_draws=draws).metrics["probing"]
+        for number in found["shares"].values():
+            for policy in ("active", "prior_top", "cheap_score_all"):
+                entry = found["frontier"][policy][str(number)]
+                figures = [f"{entry[key]['mean']:.4f}" for key in ("regret@1", "weighted_tau")]
+                rows.append([name, str(number), policy, *figures])
     return rows
 
 
@@ -243,7 +256,11 @@ def show(metrics: Mapping[str, Any]) -> None:
 
 
 def write_results(
-    folder: Path, metrics: Mapping[str, Any], held: Mapping[str, Mapping[str, Any]], ablation: list[dict[str, Any]]
+    folder: Path,
+    metrics: Mapping[str, Any],
+    held: Mapping[str, Mapping[str, Any]],
+    ablation: list[dict[str, Any]],
+    noise: list[list[str]],
 ) -> None:
     """Sections of the results page: the figures, what is asked of a ranker, and what each part adds."""
     from thesis_rec.reporting.results_page import write_section
@@ -263,6 +280,10 @@ def write_results(
     text = "Differences are paired over datasets, in weighted tau, with 95 % bootstrap intervals."
     title = "What is asked of the recommender"
     write_section(folder / "ranking_claims.json", table, title=title, kind="table", order=2, text=text, **common)
+    title = "What a probe's noise changes"
+    table = {"columns": ["a probe gives", "probes", "policy", "regret@1", "weighted tau"], "rows": noise}
+    text = "Probing on unknown datasets; LogME on all candidates is `cheap_score_all` and has no noise of this kind."
+    write_section(folder / "ranking_probe_noise.json", table, title=title, kind="table", order=4, text=text, **common)
     if ablation:
         columns = list(ablation[0])
         rows = [[row[c] if isinstance(row[c], str) else f"{row[c]:.3f}" for c in columns] for row in ablation]
@@ -293,7 +314,9 @@ def main() -> None:
         print(f"{'yes' if claim['holds'] else 'NO ':4} {name}: { {k: v for k, v in claim.items() if k != 'holds'} }")
     summary = {"seed": arguments.seed, "seconds": round(time.perf_counter() - started, 1), "claims": held}
     if arguments.full:
-        write_results(arguments.output, metrics, held, [] if arguments.no_ablation else ablate(world, arguments.seed))
+        ablation = [] if arguments.no_ablation else ablate(world, arguments.seed)
+        noise = probe_noise(world, recommender, arguments.seed)
+        write_results(arguments.output, metrics, held, ablation, noise)
     print(json.dumps(summary))
 
 
