@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from thesis_rec.ranking.data import ModelTable
 from thesis_rec.ranking.kernel_regression import Kernel, Values, leave_groups_out, means_of_others
 from thesis_rec.ranking.landmark_prior import DatasetSide, ErrorSide, LevelSide, ModelKernel, ModelSide
+from thesis_rec.ranking.priors import FLOOR
 
 WIDTHS = (1.0, 3.0, 10.0)
 RIDGES = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
@@ -24,8 +25,6 @@ ALIKE_WIDTH = 0.3
 #: Fewer training datasets with landmarks, or families of them, can't be regressed on.
 LEAST_TASKS, LEAST_FAMILIES = 8, 3
 _ROUNDS = 3
-#: Smallest standard deviation of performance within a dataset that counts: below it, differences are noise.
-FLOOR = 0.02
 #: Share of the errors' covariance that is taken from its smooth target. Between 0.2 and 0.4 makes no difference to
 #: cells that are predicted from others of the same dataset, on training families that were left out.
 SHRINKAGE = 0.4

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
+#: Smallest standard deviation of performance within a dataset that counts: below it, differences are noise.
+FLOOR = 0.02
 
-def standardise(values: NDArray[np.floating], measured: NDArray[np.bool_], floor: float = 0.02) -> Values:
+
+def standardise(values: NDArray[np.floating], measured: NDArray[np.bool_], floor: float = FLOOR) -> Values:
     """Performance in standard deviations within each task, 0 where unmeasured.
 
     Args:

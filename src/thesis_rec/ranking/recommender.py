@@ -14,6 +14,7 @@ from thesis_rec.ranking.data import ModelTable, Prediction, TaskTokens
 from thesis_rec.ranking.features import ModelFeatures, TokenFeatures
 from thesis_rec.ranking.gaussian import condition_on
 from thesis_rec.ranking.landmark_prior import LandmarkPrior, described
+from thesis_rec.ranking.priors import FLOOR
 from thesis_rec.ranking.training_set import Inputs, pad_tokens
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Recommender:
         known = self.inputs.one_out.get(task.dataset_id)
         expected = prior.of_measured([task]) if known is None else np.asarray(known, dtype=np.float64)[None]
         mean = prior.carried_over(expected, models)[0]
-        level, spread = float(values.mean()), max(float(values.std()), 0.02)
+        level, spread = float(values.mean()), max(float(values.std()), FLOOR)
         noise = _OWN_VARIANCE + (noise_std / spread) ** 2
         score, variance = condition_on(mean, errors, rows, (values - level) / spread, noise)
         value = np.clip(level + spread * score, 0.0, 1.0)
