@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @contextmanager
@@ -47,6 +47,8 @@ def write_json(path: str | Path, content: Any) -> None:
 
 def save_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays as a compressed NPZ file, atomically."""
+    import numpy as np
+
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -58,6 +60,8 @@ def load_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
         ValueError: If it holds pickled objects, or is no NPZ file.
         OSError: If it can't be opened.
     """
+    import numpy as np
+
     with np.load(path, allow_pickle=False) as content:
         return {name: content[name] for name in content.files}
 

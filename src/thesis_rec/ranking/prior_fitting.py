@@ -87,20 +87,15 @@ def fit_model_side(models: ModelTable, values: Values) -> ModelSide | None:
         The regression, or None where it can't be fitted.
     """
     names = np.asarray(models.families)
-    if models.reference is None or len(models) < LEAST_TASKS or len(set(models.families)) < 2:
-        return None
-    if not np.isfinite(models.reference).all():
+    if not _all_answered(models) or len(set(models.families)) < 2:
         return None
     target = (values - values.mean(1, keepdims=True)).T  # (K, N)
     best, chosen = np.inf, None
     for width in MODEL_WIDTHS:
-        probes = Kernel.fit(models.reference, width)
-        responses = _responses_kernel(models, width)
-        for weight in RESPONSE_WEIGHTS if responses is not None else (0.0,):
-            parts = {"reference": (probes, 1.0)}
-            if responses is not None and weight > 0:
-                parts["responses"] = (responses, weight)
-            kernel = ModelKernel(parts)
+        kernels = _kernels(models, width)
+        for weight in RESPONSE_WEIGHTS if "responses" in kernels else (0.0,):
+            weights = {"reference": 1.0, "responses": weight}
+            kernel = ModelKernel({name: (part, weights[name]) for name, part in kernels.items() if weights[name] > 0})
             gram = kernel.gram
             for ridge in RIDGES:
                 error = float(np.square(leave_groups_out(gram, target, names, ridge) - target).sum())
@@ -129,12 +124,9 @@ def fit_error_side(models: ModelTable, moment: Values) -> ErrorSide | None:
     """
     from scipy.optimize import nnls
 
-    if models.reference is None or len(models) < LEAST_TASKS or not np.isfinite(models.reference).all():
+    if not _all_answered(models):
         return None
-    kernels = {"reference": Kernel.fit(models.reference, ALIKE_WIDTH)}
-    responses = _responses_kernel(models, ALIKE_WIDTH)
-    if responses is not None:
-        kernels["responses"] = responses
+    kernels = _kernels(models, ALIKE_WIDTH)
     variance = float(np.diagonal(moment).mean())
     pairs = ~np.eye(len(models), dtype=bool)
     columns = [np.ones(int(pairs.sum())), *(kernel.gram[pairs] for kernel in kernels.values())]
@@ -145,10 +137,15 @@ def fit_error_side(models: ModelTable, moment: Values) -> ErrorSide | None:
     return ErrorSide(ModelKernel(parts), float(scale * common), variance)
 
 
-def _responses_kernel(models: ModelTable, width: float) -> Kernel | None:
-    if models.responses is None or not np.isfinite(models.responses).all():
-        return None
-    return Kernel.fit(models.responses, width)
+def _all_answered(models: ModelTable) -> bool:
+    """Whether there are enough models, all with linear probes on the reference tasks."""
+    return len(models) >= LEAST_TASKS and models.reference is not None and bool(np.isfinite(models.reference).all())
+
+
+def _kernels(models: ModelTable, width: float) -> dict[str, Kernel]:
+    """A kernel on each of the things that are known of all models."""
+    described = {"reference": models.reference, "responses": models.responses}
+    return {n: Kernel.fit(rows, width) for n, rows in described.items() if rows is not None and np.isfinite(rows).all()}
 
 
 def fit_level_side(points: NDArray[np.floating], values: Values, families: Sequence[str]) -> LevelSide | None:
