@@ -7,7 +7,7 @@ supersampling is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,15 @@ def parts(n: int, kinds: int, rng: Rng) -> list[NDArray[np.int64]]:
     labels = rng.permutation(kinds)[np.arange(n) % kinds]
     rng.shuffle(labels)
     return [np.flatnonzero(labels == k) for k in range(kinds)]
+
+
+def of_all_kinds(n: int, rng: Rng, kinds: Sequence[str], draw: Callable[[str, int], Array]) -> Array:
+    """Images of all kinds in equal parts and random order, (n, 32, 32, 3); ``draw`` makes some of one kind."""
+    image = np.empty((n, SIZE, SIZE, 3), dtype=np.float32)
+    for kind, part in zip(kinds, parts(n, len(kinds), rng), strict=True):
+        if len(part):
+            image[part] = draw(kind, len(part))
+    return image
 
 
 def normalise(field: Array) -> Array:

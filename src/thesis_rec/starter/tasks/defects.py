@@ -36,11 +36,7 @@ def surface(kind: str, n: int, rng: Rng) -> Array:
 
 
 def _any_surface(n: int, rng: Rng) -> Array:
-    image = np.empty((n, canvas.SIZE, canvas.SIZE, 3), dtype=np.float32)
-    for kind, part in zip(SURFACES, canvas.parts(n, len(SURFACES), rng), strict=True):
-        if len(part):
-            image[part] = surface(kind, len(part), rng)
-    return image
+    return canvas.of_all_kinds(n, rng, SURFACES, lambda kind, count: surface(kind, count, rng))
 
 
 def _crack_path(n: int, rng: Rng, length: float = 1.3, points: int = 9, wander: float = 0.14) -> Array:

@@ -59,8 +59,4 @@ def ground(kind: str, n: int, rng: Rng) -> Array:
 
 def any_ground(n: int, rng: Rng) -> Array:
     """Textured grounds of all materials in equal parts, (n, 32, 32, 3)."""
-    stack = np.empty((n, canvas.SIZE, canvas.SIZE, 3), dtype=np.float32)
-    for kind, part in zip(GROUNDS, canvas.parts(n, len(GROUNDS), rng), strict=True):
-        if len(part):
-            stack[part] = ground(kind, len(part), rng)
-    return stack
+    return canvas.of_all_kinds(n, rng, GROUNDS, lambda kind, count: ground(kind, count, rng))

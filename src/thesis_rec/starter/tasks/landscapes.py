@@ -116,10 +116,7 @@ LIGHTS = {
 
 def lit_landscape(light: str, n: int, rng: Rng) -> Array:
     """Landscapes of any kind at one time of day, (n, 32, 32, 3)."""
-    image = np.empty((n, canvas.SIZE, canvas.SIZE, 3), dtype=np.float32)
-    for kind, part in zip(LAND, canvas.parts(n, len(LAND), rng), strict=True):
-        if len(part):
-            image[part] = landscape(kind, len(part), rng, LIGHTS[light])
+    image = canvas.of_all_kinds(n, rng, LAND, lambda kind, count: landscape(kind, count, rng, LIGHTS[light]))
     return image * canvas.uniform(rng, 0.75, 1.25, n)[..., None]
 
 
