@@ -117,8 +117,8 @@ def train(world: World, members: int, seed: int, *, features: dict[str, Any] | N
     return recommender, choice
 
 
-def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False, probe_draws: int = 3) -> Any:
-    """Every method on the same cells."""
+def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False, **probes: int) -> Any:
+    """Every method on the same cells; ``probes`` changes how probing is simulated."""
     from thesis_rec.ranking import evaluation
     from thesis_rec.ranking.baselines import BASELINES
     from thesis_rec.ranking.probing import ProbingSettings
@@ -132,7 +132,7 @@ def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False, 
         baselines=("static_mean_z",) if quick else BASELINES,
         transferability=("logme",) if quick else tuple(chosen["transferability"]),
         bootstrap=200 if quick else chosen["bootstrap"],
-        probing=ProbingSettings(**({"counts": (3,)} if quick else {}), draws=probe_draws),
+        probing=ProbingSettings(**(chosen["probing"] | ({"counts": (3,)} if quick else {}) | probes)),
     )
     ceiling = {"linear_probe": noise_ceiling(world.records, "linear_probe", seed=seed)}
     return evaluation.evaluate(study, recommender, world.transferability, settings, ceiling=ceiling)
@@ -142,7 +142,7 @@ TEXT = """\
 Every method is trained on the cells of known models and training datasets, and all are judged on the same cells.
 `recommender` is the network chosen on validation datasets (or the mean of both); where cells of a dataset were measured
 (Q1, Q2), it is given them. `similarity_transformer` and `cross_attention` are the networks alone, which don't read a
-dataset's own cells. Three seeds each. A probe is the mean of three linear probes on features extracted once, as
+dataset's own cells. Three seeds each. A probe is the mean of ten linear probes on features extracted once, as
 `kedro recommend --probe` has it."""
 
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -171,10 +171,16 @@ def ablate(world: World, seed: int) -> list[dict[str, Any]]:
 
 
 def probe_noise(world: World, recommender: Any, seed: int) -> list[list[str]]:
-    """Active probing when a probe is one linear probe, the mean of three, or the very value that counts as truth."""
+    """Active probing with probes of more or less noise, up to the value that judges; and with a judge of its own."""
     rows = []
-    for name, draws in (("one linear probe", 1), ("mean of three", 3), ("the measured value itself", 10**6)):
-        found = evaluate(world, recommender, seed, quick=True, probe_draws=draws).metrics["probing"]
+    for name, probes in (
+        ("one linear probe", {"draws": 1}),
+        ("mean of three", {"draws": 3}),
+        ("mean of ten", {"draws": 10}),
+        ("the measured value itself", {"draws": 10**6}),
+        ("mean of ten; a new mean of three judges", {"draws": 10, "judge_draws": 3}),
+    ):
+        found = evaluate(world, recommender, seed, quick=True, **probes).metrics["probing"]
         for number in found["shares"].values():
             for policy in ("active", "prior_top", "cheap_score_all"):
                 entry = found["frontier"][policy][str(number)]
@@ -282,7 +288,10 @@ def write_results(
     write_section(folder / "ranking_claims.json", table, title=title, kind="table", order=2, text=text, **common)
     title = "What a probe's noise changes"
     table = {"columns": ["a probe gives", "probes", "policy", "regret@1", "weighted tau"], "rows": noise}
-    text = "Probing on unknown datasets; LogME on all candidates is `cheap_score_all` and has no noise of this kind."
+    text = (
+        "Probing on unknown datasets; LogME on all candidates is `cheap_score_all`, whose scores have no noise of this "
+        "kind. In the last rows the values that judge are drawn anew with the noise of three linear probes, for all."
+    )
     write_section(folder / "ranking_probe_noise.json", table, title=title, kind="table", order=4, text=text, **common)
     if ablation:
         columns = list(ablation[0])

@@ -122,18 +122,24 @@ def save_images(folder, n_classes=3, n=12, size=20):
     return folder
 
 
-def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path):
+def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
     import torch
 
     from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
-    from thesis_rec.request import _probe_images, _sample, linear_prober
+    from thesis_rec.request import PROBE_DRAWS, _probe_images, _sample, linear_prober
+    from thesis_rec.truth import cells
+    from thesis_rec.truth.linear_probe import probe_accuracies
 
     torch.manual_seed(0)
     save_tiny_model(tmp_path / "models" / "m00", width=48)
     bundle = replace(fabricated_bundle(), models_root=tmp_path, hub_cache=str(tmp_path))
     row = image_row(save_images(tmp_path / "images"))
     images = _probe_images(row)
+    solved = []
+    monkeypatch.setattr(cells, "probe_accuracies", lambda *given: solved.append(probe_accuracies(*given)) or solved[-1])
     value = linear_prober(bundle, images, "cpu")("m00")
+    assert len(solved[0]) == PROBE_DRAWS
+    assert value == pytest.approx(float(solved[0].mean()))
     # The classes are three colours: any network separates them.
     assert value > 0.8
     measured = measurer(bundle, Budget(batch_size=2), "cpu")("m00")

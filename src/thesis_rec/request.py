@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 #: Images of a class that a probe trains and tests on, at most.
 PROBE_IMAGES = 60
 
+#: Linear probes whose mean is a probe's result: features are extracted once, and a draw more costs next to nothing.
+PROBE_DRAWS = 10
+
 #: Standard deviation of a given probe's result.
 PROBE_NOISE = 0.01
 
@@ -274,18 +277,20 @@ def _policy(
 ) -> ActiveProbe:
     """The probing policy for some candidates, of which some were tried already."""
     from thesis_rec.ranking.active import ActiveProbe
-    from thesis_rec.ranking.residuals import scale_to
+    from thesis_rec.ranking.error_model import value_covariance
+    from thesis_rec.ranking.recommender import spread_error
 
     ids = candidates["model_id"].tolist()
     std = np.maximum(candidates["predicted_std"].to_numpy(float), 1e-3)
     if bundle.covariance is None:
         # Without earlier errors: half of the uncertainty is common to all candidates.
-        correlation = np.full((len(ids), len(ids)), 0.5) + 0.5 * np.eye(len(ids))
+        errors = np.square(std).mean() * (0.5 + 0.5 * np.eye(len(ids)))
     else:
         row_of = {model: i for i, model in enumerate(bundle.models.model_ids)}
-        correlation = extend_covariance(bundle.covariance, bundle.models.select([row_of[model] for model in ids]))
+        errors = extend_covariance(bundle.covariance, bundle.models.select([row_of[model] for model in ids]))
     mean = candidates["predicted_value"].to_numpy(float)
-    policy = ActiveProbe(ids, mean, scale_to(correlation, std), noise_std=noise, budget=budget)
+    covariance = value_covariance(errors, mean, std, spread_error(bundle.ranker))
+    policy = ActiveProbe(ids, mean, covariance, noise_std=noise, budget=budget)
     for model_id, reached in values.items():
         policy.observe(model_id, reached)
     return policy
@@ -328,12 +333,14 @@ def linear_prober(bundle: Bundle, images: Any, device: str) -> Callable[[str], f
     """
     from thesis_rec.truth.cells import TruthSettings
     from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.linear_probe import ProbeSettings
     from thesis_rec.truth.store import MeasuredTask
 
     name = images.dataset_id
     bank = ImageBank({name: images}, device)
     task = MeasuredTask(name, tuple((name, c) for c in range(len(images.class_names))))
-    bench = bank.bench([task], [], TruthSettings(scores=(), batch_size=512))
+    settings = TruthSettings(ProbeSettings(draws=PROBE_DRAWS), scores=(), batch_size=512)
+    bench = bank.bench([task], [], settings)
     load = model_loader(bundle, device)
 
     def probe(model_id: str) -> float:

@@ -22,7 +22,7 @@ class Prophet:
 
     selected = "cross_attention"
     #: Its errors on earlier datasets are unknown.
-    inputs = SimpleNamespace(prior=SimpleNamespace(errors=lambda models: None))
+    inputs = SimpleNamespace(prior=SimpleNamespace(errors=lambda models: None, spread_error=0.0))
     configs: dict = {}
 
     def __init__(self, study_values, model_ids, dataset_ids, noise=0.03, std=0.03):

@@ -11,7 +11,7 @@ from tests.ranking.conftest import FAST, SETTINGS, Prophet
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
 from thesis_rec.ranking import evaluation
 from thesis_rec.ranking.data import ModelTable, TaskTokens
-from thesis_rec.ranking.error_model import shaped_values
+from thesis_rec.ranking.error_model import shaped_values, value_covariance
 from thesis_rec.ranking.evaluation import EvaluationSettings, choose_baselines, evaluate
 from thesis_rec.ranking.figures import figures_per_dataset
 from thesis_rec.ranking.methods import RECOMMENDER, baseline_scores
@@ -114,6 +114,20 @@ def test_shaped_values_follow_the_score_and_keep_level_and_spread():
     assert shaped.std() == pytest.approx(value.std())
 
 
+def test_value_covariance_is_that_of_values_with_an_uncertain_spread():
+    rng = np.random.default_rng(0)
+    score = np.array([-1.5, -0.5, 0.0, 0.5, 1.5])
+    level, spread, error = 0.6, 0.1, 0.2
+    own = 0.03 * rng.normal(size=(200_000, 5))
+    spreads = spread * np.exp(error * rng.normal(size=200_000))
+    values = level + spreads[:, None] * score + own
+    mean = level + spread * score
+    found = value_covariance(4 * np.cov(own.T), mean, np.full(5, 0.03), error)
+    # To first order in the spread's error, of which the second order is a tenth.
+    np.testing.assert_allclose(found, np.cov(values.T), atol=0.1 * found.max())
+    np.testing.assert_allclose(value_covariance(np.eye(5), mean, np.full(5, 0.9)), 0.81 * np.eye(5))
+
+
 def test_without_scores_and_ranker_the_rest_still_works(study):
     found = evaluate(
         study, None, pd.DataFrame(), EvaluationSettings(("random", "kernel_ridge"), ("logme",), bootstrap=50)
@@ -134,6 +148,18 @@ def test_a_probe_of_many_draws_is_less_noisy(study, prophet):
     # All candidates probed: only noise is left between the posterior and the truth.
     assert found[400] > 0.95
     assert found[1] < found[400] - 0.05
+
+
+def test_a_judge_of_its_own_gives_nothing_to_those_who_saw_the_measured_values(study, prophet):
+    noisy = replace(study, spread=np.full_like(study.values, 0.2))
+    found = {}
+    for judge in (0, 1):
+        probing = ProbingSettings((len(study.models),), (), draws=10**6, judge_draws=judge)
+        settings = EvaluationSettings(("static_mean_accuracy",), (), bootstrap=50, probing=probing)
+        frontier = evaluate(noisy, prophet, pd.DataFrame(), settings).metrics["probing"]["frontier"]["active"]
+        found[judge] = frontier[str(len(study.models))]["weighted_tau"]["mean"]
+    assert found[0] > 0.95
+    assert found[1] < found[0] - 0.05
 
 
 def test_probing_without_cheap_scores(study, prophet):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thesis_rec.ranking.residuals import fit_fidelity, rbf_kernel, residual_covariance, scale_to
+from thesis_rec.ranking.residuals import fit_fidelity, rbf_kernel, residual_covariance
 
 
 def psd(size, seed=0):
@@ -60,14 +60,6 @@ def test_residual_covariance_refuses_nonsense():
         residual_covariance(np.full((3, 2), np.nan))
     with pytest.raises(ValueError, match="square kernel"):
         residual_covariance(np.ones((3, 2)), np.eye(3))
-
-
-def test_scale_to_keeps_correlations():
-    covariance = psd(4)
-    scaled = scale_to(covariance, [1.0, 2.0, 3.0, 4.0])
-    assert np.sqrt(np.diagonal(scaled)) == pytest.approx([1.0, 2.0, 3.0, 4.0])
-    before, after = (c / np.sqrt(np.outer(np.diagonal(c), np.diagonal(c))) for c in (covariance, scaled))
-    assert before == pytest.approx(after)
 
 
 def test_fidelity_is_recovered_from_data():

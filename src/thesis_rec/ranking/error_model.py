@@ -31,12 +31,14 @@ class ErrorModel:
         noise_std: Of one linear probe on one draw of training images.
         fidelity: Of the cheap score, None where there is none.
         n_tasks: Tasks that it was estimated from.
+        spread_error: Standard deviation of the logarithm of a new dataset's spread around its prediction.
     """
 
     covariance: Floats
     noise_std: float
     fidelity: Fidelity | None = None
     n_tasks: int = 0
+    spread_error: float = 0.0
 
 
 def shaped_values(scores: Scores) -> Floats:
@@ -53,7 +55,11 @@ def shaped_values(scores: Scores) -> Floats:
 
 
 def fit_error_model(
-    study: Study, scores: Scores, cheap: Floats | None = None, relative: NDArray[np.float64] | None = None
+    study: Study,
+    scores: Scores,
+    cheap: Floats | None = None,
+    relative: NDArray[np.float64] | None = None,
+    spread_error: float = 0.0,
 ) -> ErrorModel:
     """Estimate how the recommender's errors on new datasets go together, from training and validation datasets only.
 
@@ -68,6 +74,7 @@ def fit_error_model(
         cheap: (M, N) cheap scores.
         relative: (M, M) covariance of the prior's errors in standard deviations within a dataset; estimated from the
             study's own training datasets by default.
+        spread_error: What is known of the errors of predicted spreads, see :class:`ErrorModel`.
     """
     known = study.split.known_models(study.models.model_ids)
     level = np.nan
@@ -100,7 +107,7 @@ def fit_error_model(
             fidelity = fit_fidelity(seen[np.ix_(rows, columns)].T, cheap[np.ix_(rows, columns)].T)
         except ValueError:
             logger.info("no dataset has both values and the cheap score: probing goes without it")
-    return ErrorModel(covariance, noise, fidelity, len(training.dataset_ids))
+    return ErrorModel(covariance, noise, fidelity, len(training.dataset_ids), spread_error)
 
 
 def left_out_errors(training: TrainingSet) -> NDArray[np.float64]:
@@ -125,6 +132,28 @@ def model_similarity(models: ModelTable, known: NDArray[np.bool_]) -> NDArray[np
     if models.reference is not None and np.isfinite(models.reference).all():
         return rbf_kernel(models.reference)
     return rbf_kernel(model_coordinates(models, known))
+
+
+def value_covariance(
+    covariance: NDArray[np.float64], mean: Floats, std: Floats, spread_error: float = 0.0
+) -> NDArray[np.float64]:
+    """How the errors of predicted values go together on one dataset.
+
+    Beside what earlier datasets say, the predicted spread between models may be too large or too small: a value is
+    ``level + spread * score``, so that an error of the logarithm of the spread moves it by ``spread * score``. The
+    first probes tell which it is, and what that means for models that are predicted far above or below them.
+
+    Args:
+        covariance: (M, M) of errors on earlier datasets.
+        mean: (M,) predicted values.
+        std: (M,) their standard deviations.
+        spread_error: Standard deviation of the logarithm of the spread.
+
+    Returns:
+        (M, M).
+    """
+    centred = mean - mean.mean()
+    return widened(covariance, std) + spread_error**2 * np.outer(centred, centred)
 
 
 def widened(covariance: NDArray[np.float64], std: Floats) -> NDArray[np.float64]:

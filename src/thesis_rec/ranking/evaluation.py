@@ -225,6 +225,7 @@ def evaluate(
             said[RECOMMENDER],
             cheap if np.isfinite(cheap).any() else None,
             recommender.inputs.prior.errors(study.models),
+            recommender.inputs.prior.spread_error,
         )
         methods |= said | {RECOMMENDER: where_measured(study, recommender, said[RECOMMENDER], errors.noise_std)}
     methods |= baseline_scores(study, settings.baselines)

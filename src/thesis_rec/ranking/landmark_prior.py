@@ -252,6 +252,11 @@ class LandmarkPrior:
             out = (1 - SMOOTH_SHARE) * out + SMOOTH_SHARE * self.alike.variance
         return np.asarray(out)
 
+    @property
+    def spread_error(self) -> float:
+        """Standard deviation of the logarithm of a new dataset's spread around its prediction; 0 where none is made."""
+        return 0.0 if self.levels is None else float(self.levels.error[1])
+
     def errors(self, models: ModelTable) -> Values | None:
         """How the prior's errors on a new dataset go together.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.ranking.bootstrap import cluster_bootstrap, paired_difference
-from thesis_rec.ranking.error_model import ErrorModel, shaped_values, widened
+from thesis_rec.ranking.error_model import ErrorModel, shaped_values, value_covariance
 from thesis_rec.ranking.policies import POLICIES, Candidates, simulate
 from thesis_rec.ranking.study import Floats, Scores, Study, Z
 
@@ -29,6 +29,8 @@ class ProbingSettings:
         repeats: Simulations with different noise of the probes.
         draws: Linear probes on different draws of training images whose mean one probe gives: the features are
             extracted once, as where candidates are really probed.
+        judge_draws: Linear probes whose mean judges, drawn anew, so that policies that saw the measured values gain
+            nothing by their noise; 0 lets the measured values themselves judge.
     """
 
     counts: tuple[int, ...] = (1, 3, 6, 12, 25)
@@ -36,7 +38,8 @@ class ProbingSettings:
     probe_cost: float = 1.0
     cheap: str = "logme"
     repeats: int = 3
-    draws: int = 3
+    draws: int = 10
+    judge_draws: int = 0
 
 
 def probing(
@@ -71,16 +74,18 @@ def probing(
             continue
         covariance = errors.covariance[np.ix_(present, present)].astype(np.float64)
         if std is not None:
-            covariance = widened(covariance, std[present, j])
+            covariance = value_covariance(covariance, mean[present, j], std[present, j], errors.spread_error)
         noise = np.nan_to_num(study.spread[present, j]) if study.spread is not None else np.zeros(len(present))
-        noise = noise / np.sqrt(settings.draws)
         seconds = np.nan_to_num(cheap_seconds[present, j])
         for repeat in range(settings.repeats):
             rng = np.random.default_rng([study.seed, int(j), repeat])
             truth = study.values[present, j].astype(np.float64)
+            observed = np.clip(truth + noise / np.sqrt(settings.draws) * rng.normal(size=len(present)), 0.0, 1.0)
+            if settings.judge_draws:
+                truth = truth + noise / np.sqrt(settings.judge_draws) * rng.normal(size=len(present))
             candidates = Candidates(
                 truth=truth,
-                observed=np.clip(truth + noise * rng.normal(size=len(present)), 0.0, 1.0),
+                observed=observed,
                 mean=mean[present, j].astype(np.float64),
                 covariance=covariance,
                 probe_seconds=settings.probe_cost * seconds,

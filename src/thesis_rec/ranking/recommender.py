@@ -275,6 +275,12 @@ class Recommender:
                 )
 
 
+def spread_error(checkpoint: Mapping[str, Any]) -> float:
+    """``LandmarkPrior.spread_error`` of a checkpoint's prior; 0 without one."""
+    levels = (checkpoint.get("final_prior") or checkpoint.get("prior") or {}).get("levels")
+    return float(levels["error"][1]) if levels else 0.0
+
+
 def _step(name: str, tasks: int, models: int) -> int:
     """Models in one pass; attention of the transformer is quadratic in them, so that small pieces are faster."""
     if name == "similarity_transformer":

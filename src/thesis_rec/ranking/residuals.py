@@ -87,13 +87,6 @@ def residual_covariance(
     return (1 - share) * carried + share * smooth
 
 
-def scale_to(covariance: ArrayLike, std: ArrayLike) -> Floats:
-    """The same correlations with other standard deviations ``std`` (M,), such as a dataset's predicted ones."""
-    matrix, wanted = np.asarray(covariance, dtype=np.float64), np.asarray(std, dtype=np.float64)
-    factor = wanted / np.sqrt(np.maximum(np.diagonal(matrix), _TINY))
-    return matrix * factor[:, None] * factor[None, :]
-
-
 def fit_fidelity(values: ArrayLike, scores: ArrayLike) -> Fidelity:
     """How a cheap score relates to the value, from tasks on which both are known.
 

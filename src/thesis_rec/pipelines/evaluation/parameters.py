@@ -15,7 +15,7 @@ class ProbingParameters(BaseModel):
     probe_cost: float = Field(default=1.0, gt=0)
     cheap: str = "logme"
     repeats: int = Field(default=3, ge=1)
-    draws: int = Field(default=3, ge=1)
+    draws: int = Field(default=10, ge=1)
 
 
 class EvaluationParameters(BaseModel):
