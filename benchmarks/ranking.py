@@ -46,7 +46,9 @@ class World:
 
 def read_world(root: Path, seed: int) -> World:
     """Read the zoo's tables and its stored embeddings and tokens, and divide them."""
+    from thesis_rec.files import load_arrays
     from thesis_rec.images.manifest import read_dataset_manifest
+    from thesis_rec.model_table import with_responses
     from thesis_rec.ranking.quadrants import SplitSettings, assign_splits
     from thesis_rec.ranking.records import clean_performance
     from thesis_rec.stored_bundle import read_bundle
@@ -68,7 +70,8 @@ def read_world(root: Path, seed: int) -> World:
     splits = assign_splits(performance, families, datasets, sides, SplitSettings(seed=seed))
     tokens = with_subtasks(stored.tokens, read_dataset_manifest(datasets)[0])
     scores = pd.concat([pd.read_parquet(folder / "transferability_scores.parquet") for folder in folders])
-    return World(stored.model_table(manifest), tokens, performance, records, splits, datasets, scores)
+    models = with_responses(stored.model_table(manifest), load_arrays(root / "model_responses.npz"))
+    return World(models, tokens, performance, records, splits, datasets, scores)
 
 
 def with_subtasks(tokens: Mapping[str, Any], rows: list[Any]) -> dict[str, Any]:

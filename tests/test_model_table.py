@@ -23,6 +23,22 @@ def test_models_need_a_row_and_an_embedding():
     assert table.responses[1].tolist() == [1, 1]
 
 
+def test_probes_on_subtasks_are_kept_apart():
+    embeddings = pd.DataFrame({"model_id": ["a", "b"], "e0": np.float32([1, 2])})
+    manifest = pd.DataFrame({"model_id": ["a", "b"], "family": ["f", "g"]})
+    responses = {
+        "responses": np.array([[0.1, 0.2, 0.3, 0.4]]),
+        "model_ids": np.array(["b"]),
+        "names": np.array(["t/linear_probe", "geometry/000", "reference_0000/subtask_probe", "features/sparsity"]),
+    }
+    table = model_table(embeddings, manifest, {}, responses)
+    np.testing.assert_allclose(table.responses[1], [0.1, 0.2, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(table.reference[1], [0.1], rtol=1e-6)
+    np.testing.assert_allclose(table.subtasks[1], [0.3], rtol=1e-6)
+    assert np.isnan(table.subtasks[0]).all()
+    assert table.select([1]).subtasks.shape == (1, 1)
+
+
 def test_a_new_model_needs_only_its_vector():
     bundle = fabricated_bundle()
     manifest = pd.concat([bundle.manifest, bundle.manifest.tail(1).assign(model_id="new")], ignore_index=True)

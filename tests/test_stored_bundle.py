@@ -35,6 +35,18 @@ def test_a_bundle_survives_its_folder(tmp_path):
     assert not [path for path in (tmp_path / "bundle").iterdir() if path.name.startswith(".")]
 
 
+def test_what_was_measured_of_models_survives(tmp_path):
+    bundle = fabricated_bundle()
+    rng = np.random.default_rng(0)
+    measured = {name: rng.random((len(bundle.models), 4)).astype(np.float32) for name in ("responses", "reference")}
+    measured["subtasks"] = rng.random((len(bundle.models), 6)).astype(np.float32)
+    write_bundle(replace(bundle, models=replace(bundle.models, **measured), ranker={}), tmp_path)
+    listed = bundle.manifest.iloc[::-1]
+    models = read_bundle(tmp_path).model_table(listed)
+    for name, values in measured.items():
+        np.testing.assert_allclose(getattr(models, name), values[::-1], atol=1e-3)
+
+
 def test_a_missing_bundle_says_what_to_run(tmp_path):
     with pytest.raises(ConfigurationError, match=r"lacks models\.npz.*kedro run"):
         read_bundle(tmp_path)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.ranking.data import ModelTable
+from thesis_rec.truth.responses import ON_SUBTASK
 
 Floats = NDArray[np.float32]
 
@@ -53,6 +54,7 @@ def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | N
     given = np.asarray(responses["responses"], dtype=np.float32)
     names = [str(name) for name in responses["names"]] if "names" in responses else []
     probes = [column for column, name in enumerate(names) if name.endswith("/linear_probe")]
+    mixed = np.array([name.endswith(ON_SUBTASK) for name in names] or [False] * given.shape[1], dtype=bool)
     place = {str(model): i for i, model in enumerate(responses["model_ids"])}
     rows = [i for i, model in enumerate(models.model_ids) if model in place]
     found = given[[place[models.model_ids[i]] for i in rows]]
@@ -65,8 +67,12 @@ def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | N
         out[rows] = values
         return out
 
-    responded, reference = filled(models.responses, found), filled(models.reference, found[:, probes])
-    return replace(models, responses=responded, reference=reference)
+    return replace(
+        models,
+        responses=filled(models.responses, found[:, ~mixed]),
+        reference=filled(models.reference, found[:, probes]),
+        subtasks=filled(models.subtasks, found[:, mixed]),
+    )
 
 
 def add_models(
@@ -101,6 +107,7 @@ def add_models(
         np.concatenate([models.n_parameters, [float(item["n_parameters"]) for item in read]]),
         _with_missing_rows(models.responses, len(new)),
         _with_missing_rows(models.reference, len(new)),
+        _with_missing_rows(models.subtasks, len(new)),
     )
     return joined, new
 

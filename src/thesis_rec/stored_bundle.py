@@ -46,6 +46,8 @@ def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | Non
         arrays["responses"] = bundle.models.responses.astype(np.float32)
     if bundle.models.reference is not None:
         arrays["reference"] = bundle.models.reference.astype(np.float32)
+    if bundle.models.subtasks is not None:
+        arrays["subtasks"] = bundle.models.subtasks.astype(np.float16)
     save_arrays(folder / MODELS, arrays)
     save_arrays(folder / TOKENS, pack_tokens(bundle.tokens))
     if bundle.covariance is not None:
@@ -87,10 +89,13 @@ class StoredBundle:
         counts = dict(zip(embeddings["model_id"], self.models["n_parameters"].tolist(), strict=True))
         responses = self.models if "responses" in self.models else None
         table = model_table(embeddings, manifest, counts, responses)
-        if "reference" not in self.models:
-            return table
         place = {str(model): i for i, model in enumerate(self.models["model_ids"])}
-        return replace(table, reference=self.models["reference"][[place[model] for model in table.model_ids]])
+        rows = [place[model] for model in table.model_ids]
+        reference, subtasks = (
+            self.models[name][rows].astype(np.float32) if name in self.models else None
+            for name in ("reference", "subtasks")
+        )
+        return replace(table, reference=reference, subtasks=subtasks)
 
 
 def read_bundle(folder: Path) -> StoredBundle:

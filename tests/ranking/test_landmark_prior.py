@@ -179,6 +179,22 @@ def test_responses_join_the_reference_probes_where_they_tell_more():
     assert not side.kernel.answered(replace(models, responses=None)).any()
 
 
+def test_probes_on_subtasks_take_the_place_of_those_on_reference_tasks_where_all_models_have_them():
+    models, errors = _similar_pairs(width=6)
+    rng = np.random.default_rng(6)
+    values = (models.responses[:, 3:] @ rng.normal(size=(3, 30))).T  # what the first three, the probes, don't know
+    probed = replace(models, subtasks=models.responses)
+    side = fit_model_side(probed, values)
+    assert "subtasks" in side.kernel.parts
+    assert "reference" not in side.kernel.parts
+    assert side.variance < fit_model_side(replace(models, responses=None), values).variance
+    assert "subtasks" in fit_error_side(probed, error_moment(errors, np.ones(len(errors)))).kernel.parts
+    assert not side.kernel.answered(models).any()
+    gap = models.responses.copy()
+    gap[0] = np.nan
+    assert "reference" in fit_model_side(replace(models, subtasks=gap), values).kernel.parts
+
+
 def test_a_state_of_format_2_is_read(world, fitted):
     state = fitted[0].state()
     state["models"]["kernel"] = {k: v for k, v in state["models"]["kernel"]["reference"].items() if k != "weight"}

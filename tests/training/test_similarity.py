@@ -1,6 +1,7 @@
 """From cells to a recommender: what may be used, what is learned, what comes back from a checkpoint."""
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,14 @@ from thesis_rec.catalog.validators import validate_similarity_checkpoint
 from thesis_rec.errors import ItemError, NothingSucceeded
 from thesis_rec.ranking.data import TaskTokens
 from thesis_rec.ranking.features import FeatureSettings
+from thesis_rec.ranking.kernel_regression import Kernel
+from thesis_rec.ranking.landmark_prior import LevelSide
 from thesis_rec.ranking.losses import weighted_tau
 from thesis_rec.ranking.quadrants import Split, assign_splits, quadrant_masks
 from thesis_rec.ranking.recommender import Recommender, calibration_factor
 from thesis_rec.ranking.records import clean_performance
 from thesis_rec.ranking.training_set import Inputs, TaskSet, training_table, validation_table
+from thesis_rec.training import similarity
 from thesis_rec.training.settings import FitSettings, RankerLosses, RankerTraining
 from thesis_rec.training.similarity import RankerPlan, assemble, train_recommender
 
@@ -233,6 +237,21 @@ def test_calibration_gives_intervals_their_coverage():
     assert factor == pytest.approx(3.0, rel=0.08)
     assert (np.abs(truth - value) <= 1.645 * factor * std).mean() == pytest.approx(0.9, abs=0.002)
     assert calibration_factor(value, std, np.full(4000, np.nan)) == 1.0
+
+
+def test_validation_datasets_correct_what_training_datasets_said_in_proportion(trained, material):
+    alone = trained[0]
+    inputs = alone.inputs
+    # A prior that knows how far it errs on training families; these tasks have no landmarks, so nothing else changes.
+    prior = replace(inputs.prior, levels=LevelSide(Kernel.fit(np.eye(3), 1.0), *np.ones((3, 2))))
+    bare = replace(alone, inputs=replace(inputs, prior=prior), calibration={})
+    both, _ = similarity._choose(bare, material)
+    n = len(material.validation.tasks)
+    share = n / (n + int(material.training.is_base.sum()))
+    assert 0 < share < 0.5
+    for name, factors in alone.calibration.items():
+        for side, factor in factors.items():
+            assert both.calibration[name][side] == pytest.approx(factor**share)
 
 
 def test_terms_without_weight_are_not_computed(material):

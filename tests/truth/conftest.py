@@ -16,7 +16,9 @@ from thesis_rec.truth.responses import ResponseSettings
 from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 SETTINGS = TruthSettings(
-    probe=ProbeSettings(shots=6, draws=2), response=ResponseSettings(landmarks=12, projections=5), batch_size=17
+    probe=ProbeSettings(shots=6, draws=2),
+    response=ResponseSettings(landmarks=12, projections=5, subtasks=3),
+    batch_size=17,
 )
 TASKS = [
     MeasuredTask("a", tuple(("a", c) for c in range(3))),

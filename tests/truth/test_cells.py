@@ -16,7 +16,7 @@ from thesis_rec.ranking.records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.cells import measure_model
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import draw_rows
-from thesis_rec.truth.responses import response_names
+from thesis_rec.truth.responses import reference_subtasks, response_names
 from thesis_rec.truth.scores import SCORES
 from thesis_rec.truth.store import TaskImages
 
@@ -37,7 +37,15 @@ def test_a_model_is_measured_on_all_tasks(backbone: FakeBackbone, images: dict[s
     }
     assert truth.transferability["value"].notna().all()
     assert (truth.transferability["seconds"] > 0).all()
-    assert truth.responses.shape == (len(response_names(["ref"], SETTINGS.response)),)
+    n_classes = {"ref": len(images["ref"].class_names)}
+    names = response_names(n_classes, SETTINGS.response)
+    assert truth.responses.shape == (len(names),)
+    # Probes on sub-tasks are those of the same sub-tasks as tasks of their own.
+    mixed = reference_subtasks(n_classes, SETTINGS.response)
+    assert len(mixed) == 3
+    alone = measure_model(backbone, images, mixed, [], SETTINGS).records.set_index("dataset_id")["value"]
+    on_subtasks = dict(zip(names[-3:], truth.responses[-3:].tolist(), strict=True))
+    assert on_subtasks == pytest.approx({f"{task}/subtask_probe": value for task, value in alone.items()})
     assert np.isfinite(truth.responses).all()
     assert truth.responses.dtype == np.float32
     assert truth.seconds["total"] >= sum(v for k, v in truth.seconds.items() if k != "total") * 0.99

@@ -32,7 +32,9 @@ from thesis_rec.zoo.manifest import ManifestRow
 
 ROWS = [ManifestRow(model_id=name, loader="timm", source=name) for name in ("one", "org/two")]
 SETTINGS = TruthSettings(
-    probe=ProbeSettings(shots=4, draws=2), response=ResponseSettings(landmarks=8, projections=4), scores=("logme",)
+    probe=ProbeSettings(shots=4, draws=2),
+    response=ResponseSettings(landmarks=8, projections=4, subtasks=3),
+    scores=("logme",),
 )
 
 

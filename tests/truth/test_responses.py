@@ -120,12 +120,13 @@ def test_standardised_features_have_unit_variance_and_no_noise_from_constants() 
 
 
 def test_names_have_the_documented_order() -> None:
-    names = response_names(["a", "b"], ResponseSettings(projections=3))
+    names = response_names({"a": 3, "b": 4}, ResponseSettings(projections=3, subtasks=2))
     assert names[:4] == ["a/nearest_mean", "a/alignment", "a/linear_probe", "b/nearest_mean"]
     assert names[6:9] == ["geometry/000", "geometry/001", "geometry/002"]
     assert names[9] == "features/effective_rank"
-    assert len(names) == 9 + len(STATISTICS)
-    assert response_names([], ResponseSettings()) == []
+    assert names[-2:] == ["reference_0000/subtask_probe", "reference_0001/subtask_probe"]
+    assert len(names) == 11 + len(STATISTICS)
+    assert response_names({}, ResponseSettings()) == []
 
 
 def responses(ids: list[str], value: float, names: list[str]) -> dict[str, np.ndarray]:

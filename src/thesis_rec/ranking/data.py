@@ -23,6 +23,7 @@ class ModelTable:
         responses: (M, R) float32 responses on the reference bank of images, or None where none were measured.
         reference: (M, Q) float32 linear-probe accuracy on each reference task, a part of the responses; NaN in the rows
             of models that were not run on them, None where none was.
+        subtasks: (M, S) float32 linear-probe accuracy on sub-tasks of the reference tasks, likewise.
     """
 
     model_ids: list[str]
@@ -31,6 +32,7 @@ class ModelTable:
     n_parameters: NDArray[np.floating | np.integer]
     responses: Floats | None = None
     reference: Floats | None = None
+    subtasks: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.model_ids)
@@ -45,6 +47,7 @@ class ModelTable:
             self.n_parameters[index],
             None if self.responses is None else self.responses[index],
             None if self.reference is None else self.reference[index],
+            None if self.subtasks is None else self.subtasks[index],
         )
 
 

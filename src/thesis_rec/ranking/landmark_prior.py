@@ -51,7 +51,8 @@ class ModelKernel:
 
     Attributes:
         parts: Kernel and weight by field of :class:`~thesis_rec.ranking.data.ModelTable`: ``reference`` for the linear
-            probes on the reference tasks, ``responses`` for all responses to the reference bank.
+            probes on the reference tasks or ``subtasks`` for those on sub-tasks of them, ``responses`` for all other
+            responses to the reference bank.
     """
 
     parts: Mapping[str, tuple[Kernel, float]]

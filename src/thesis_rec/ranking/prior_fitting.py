@@ -16,7 +16,7 @@ from thesis_rec.ranking.landmark_prior import DatasetSide, ErrorSide, LevelSide,
 from thesis_rec.ranking.priors import FLOOR
 
 WIDTHS = (1.0, 3.0, 10.0)
-RIDGES = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
+RIDGES = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
 #: Widths between models, and weights of all responses beside the linear probes on the reference tasks.
 MODEL_WIDTHS = (3.0, 10.0, 30.0)
 RESPONSE_WEIGHTS = (0.0, 0.1, 0.3)
@@ -94,7 +94,7 @@ def fit_model_side(models: ModelTable, values: Values) -> ModelSide | None:
     for width in MODEL_WIDTHS:
         kernels = _kernels(models, width)
         for weight in RESPONSE_WEIGHTS if "responses" in kernels else (0.0,):
-            weights = {"reference": 1.0, "responses": weight}
+            weights = {_probed(models): 1.0, "responses": weight}
             kernel = ModelKernel({name: (part, weights[name]) for name, part in kernels.items() if weights[name] > 0})
             gram = kernel.gram
             for ridge in RIDGES:
@@ -144,8 +144,17 @@ def _all_answered(models: ModelTable) -> bool:
 
 def _kernels(models: ModelTable, width: float) -> dict[str, Kernel]:
     """A kernel on each of the things that are known of all models."""
-    described = {"reference": models.reference, "responses": models.responses}
-    return {n: Kernel.fit(rows, width) for n, rows in described.items() if rows is not None and np.isfinite(rows).all()}
+    found = {}
+    for name in (_probed(models), "responses"):
+        rows = getattr(models, name)
+        if rows is not None and np.isfinite(rows).all():
+            found[name] = Kernel.fit(rows, width)
+    return found
+
+
+def _probed(models: ModelTable) -> str:
+    """The linear probes that say most: those on sub-tasks of the reference tasks, where all models have them."""
+    return "subtasks" if models.subtasks is not None and np.isfinite(models.subtasks).all() else "reference"
 
 
 def fit_level_side(points: NDArray[np.floating], values: Values, families: Sequence[str]) -> LevelSide | None:

@@ -153,15 +153,17 @@ def _write_manifests(plan: ZooPlan, names: Sequence[str], cards: dict[str, dict[
 
 def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], settings: TruthSettings, target: Path) -> None:
     """All models' responses on the reference bank, if they were measured."""
+    from thesis_rec.starter.tasks import BASE_TASKS
     from thesis_rec.truth.responses import response_names
 
     if not names or not plan.reference_tasks:
         return
     responses = [load_arrays(folder / f"{encode_id(name)}.responses.npz")["responses"] for name in names]
+    n_classes = {task: len(BASE_TASKS[task].class_names) for task in plan.reference_tasks}
     arrays = {
         "responses": np.stack(responses).astype(np.float16),
         "model_ids": np.array(names),
-        "names": np.array(response_names(list(plan.reference_tasks), settings.response)),
+        "names": np.array(response_names(n_classes, settings.response)),
     }
     save_arrays(target, arrays)
 

@@ -70,7 +70,7 @@ REFERENCE_TASKS: tuple[str, ...] = (
     "search_feature",
     "digits_small",
 )
-"""The bank of images on which models' responses are measured; never evaluated, pre-trained on, or mixed."""
+"""The bank of images on which models' responses are measured; never evaluated, pre-trained on, or mixed with others."""
 
 
 def generation(task_id: str) -> int:

@@ -7,11 +7,12 @@ import numpy as np
 from thesis_rec.starter.sides import known_tasks, unknown_tasks
 from thesis_rec.starter.tasks import BASE_TASKS
 from thesis_rec.truth.store import MeasuredTask
+from thesis_rec.truth.subtasks import MIN_CLASSES, Members, mixture_of, subset_of
 
 UNKNOWN_SHARE = 5 / 22
 KINDS = ("subset", "family_mixture", "mixture")
 KIND_SHARES = (0.5, 0.2, 0.3)
-MIN_CLASSES, MAX_CLASSES, MAX_PARENTS = 2, 10, 4
+_N_CLASSES = {name: len(task.class_names) for name, task in BASE_TASKS.items()}
 
 
 def sample_subtasks(seed: int = 0, n: int = 2200) -> list[MeasuredTask]:
@@ -60,31 +61,16 @@ def _sample(sides: list[list[str]], n: int, first: int, stream: np.random.SeedSe
     return found
 
 
-def _draw(tasks: list[str], kind: str, rng: np.random.Generator) -> tuple[tuple[str, int], ...]:
+def _draw(tasks: list[str], kind: str, rng: np.random.Generator) -> Members:
     """Draw one sub-task's members."""
     first = str(rng.choice(tasks))
     if kind == "subset":
-        while _n_classes(first) <= MIN_CLASSES:
+        while _N_CLASSES[first] <= MIN_CLASSES:
             first = str(rng.choice(tasks))
-        n_classes = _n_classes(first)
-        size = int(rng.integers(MIN_CLASSES, min(MAX_CLASSES, n_classes - 1) + 1))
-        return tuple((first, int(k)) for k in sorted(rng.choice(n_classes, size, replace=False)))
+        return subset_of(first, _N_CLASSES[first], rng)
     family = BASE_TASKS[first].family
     others = [i for i in tasks if i != first and (kind == "mixture" or BASE_TASKS[i].family == family)]
-    parents = [first, *(str(i) for i in rng.choice(others, int(rng.integers(1, MAX_PARENTS)), replace=False))]
-    # Every parent gives at least one class, the others fall to parents at random as far as these have any left.
-    size = int(rng.integers(max(4, len(parents)), MAX_CLASSES + 1))
-    pool = [(parent, k) for parent in parents for k in range(_n_classes(parent))]
-    chosen = {(parent, int(rng.integers(_n_classes(parent)))) for parent in parents}
-    for j in rng.permutation(len(pool)):
-        if len(chosen) >= size:
-            break
-        chosen.add(pool[j])
-    return tuple(sorted(chosen, key=lambda member: (parents.index(member[0]), member[1])))
-
-
-def _n_classes(task_id: str) -> int:
-    return len(BASE_TASKS[task_id].class_names)
+    return mixture_of(first, others, _N_CLASSES, rng)
 
 
 def parents(task: MeasuredTask) -> list[str]:

@@ -189,8 +189,15 @@ def train_recommender(
 
 
 def _choose(recommender: Recommender, material: Material) -> tuple[Recommender, pd.DataFrame]:
-    """The recommender with its choice and its calibration, both made on the validation tasks."""
+    """The recommender with its choice and its calibration, both made on the validation tasks.
+
+    Where standard deviations are the prior's errors on training families that were left out, they are calibrated
+    already, on more datasets than there are for validation: these count in proportion of their number.
+    """
     tasks = material.validation if material.validation.tasks else material.training
+    trust = 1.0
+    if recommender.inputs.prior.levels is not None:
+        trust = len(tasks.tasks) / (len(tasks.tasks) + int(material.training.is_base.sum()))
     rows = []
     calibration: dict[str, dict[str, float]] = {}
     for name in recommender.names:
@@ -200,7 +207,7 @@ def _choose(recommender: Recommender, material: Material) -> tuple[Recommender, 
             score, value, std = (np.stack([getattr(p, part) for p in found]) for part in ("score", "value", "std"))
             row[f"tau_{side}"] = _mean_tau(score, tasks.value)
             side_name = "unknown" if hidden else "known"
-            calibration.setdefault(name, {})[side_name] = calibration_factor(value, std, tasks.value)
+            calibration.setdefault(name, {})[side_name] = calibration_factor(value, std, tasks.value) ** trust
         rows.append(row)
     table = pd.DataFrame(rows)
     # What is asked of a recommender is mostly a known model; a hidden one counts half as much.

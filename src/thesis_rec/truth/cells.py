@@ -23,7 +23,7 @@ from thesis_rec.ranking.transferability import ScoreInput
 from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import ProbeChunk, ProbePlan, ProbeSettings, Rows, plan_probes, probe_accuracies
-from thesis_rec.truth.responses import ResponseSettings, response_names
+from thesis_rec.truth.responses import ResponseSettings
 from thesis_rec.truth.scores import SCORES, ScoreBatch, padded_batches, score_batch, seconds_since
 from thesis_rec.truth.store import MeasuredTask, TaskImages
 
@@ -94,9 +94,10 @@ class Bench:
         if unknown:
             raise ValueError(f"unknown transferability scores {sorted(unknown)}; there are {', '.join(SCORES)}")
         self.bank, self.tasks, self.reference, self.settings = bank, tasks, reference, settings
-        self.names = response_names(reference, settings.response)
-        own = tuple(MeasuredTask(name, tuple((name, c) for c in range(len(bank.classes[name])))) for name in reference)
-        self.plan: ProbePlan = plan_probes([*tasks, *own], bank.classes, settings.probe)
+        n_classes = {name: len(bank.classes[name]) for name in reference}
+        own = tuple(MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference)
+        mixed = response_parts.reference_subtasks(n_classes, settings.response)
+        self.plan: ProbePlan = plan_probes([*tasks, *own, *mixed], bank.classes, settings.probe)
         self._chunks: dict[int, list[ProbeChunk]] = {}
         self._scored = [index for index, task in enumerate(tasks) if task.draws] if settings.scores else []
         self._score_rows = [self._rows_of(tasks[index], settings.score_images) for index in self._scored]
@@ -216,11 +217,13 @@ class Bench:
             )
             per_task[batch.positions, 1] = response_parts.kernel_alignment(data.features, data.one_hot).cpu().numpy()
         draws = self.settings.probe.draws
-        per_task[:, 2] = accuracies[len(self.tasks) * draws :].reshape(-1, draws).mean(1)
+        probed = accuracies[len(self.tasks) * draws :].reshape(-1, draws).mean(1)
+        per_task[:, 2] = probed[: len(self.reference)]
         parts = [
             per_task.ravel(),
             response_parts.geometry(x[self._landmarks], self._projection).cpu().numpy(),
             response_parts.statistics(chosen).cpu().numpy(),
+            probed[len(self.reference) :],
         ]
         return np.concatenate(parts).astype(np.float32)
 

@@ -251,10 +251,11 @@ def _measure(
         truth = measure_model(load(), bank, tasks, reference, campaign.settings)
         found: dict[str, pd.DataFrame] = {}
         if missing.responses:
+            n_classes = {task: len(campaign.images[task].class_names) for task in reference}
             found["responses"] = pd.DataFrame(
                 {
                     "model_id": name,
-                    "name": response_names(reference, campaign.settings.response),
+                    "name": response_names(n_classes, campaign.settings.response),
                     "value": truth.responses,
                     "cell": cells.responses,
                 }

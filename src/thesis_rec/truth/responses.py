@@ -1,13 +1,15 @@
 """Responses of a model on a fixed reference bank of images: a description that carries over between architectures.
 
 The bank consists of reference tasks, which are never used for evaluation or pre-training, so a model's responses are
-measured once and say nothing directly about any target. They have three parts, in this order:
+measured once and say nothing directly about any target. They have four parts, in this order:
 
 - for each reference task: leave-one-out accuracy of the nearest class mean, centred kernel-target alignment
   (Cortes et al., JMLR 2012, linear kernel), and mean few-shot linear-probe accuracy;
 - a fixed random projection of the centred, normalised Gram matrix of landmark images, that is of the geometry of the
   representation as centred kernel alignment (Kornblith et al., ICML 2019) compares it;
-- global statistics of the features over all reference images.
+- global statistics of the features over all reference images;
+- few-shot linear-probe accuracy on sub-tasks of the reference tasks (subsets and mixtures of their classes), which cost
+  no forward pass and say far more finely which distinctions a model makes easy.
 
 Features are standardised by their mean and standard deviation over the reference images first: the linear probe
 standardises too, so this is the geometry that decides its result.
@@ -24,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.truth.linear_probe import ClassRows
+from thesis_rec.truth.store import MeasuredTask
+from thesis_rec.truth.subtasks import draw_subtasks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,32 +35,53 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PER_TASK = ("nearest_mean", "alignment", "linear_probe")
+#: How the names of the responses on sub-tasks end.
+ON_SUBTASK = "/subtask_probe"
 STATISTICS = ("effective_rank", "participation_ratio", "sparsity", "dead_share", "log10_width", "log10_norm")
 
 
 @dataclass(frozen=True)
 class ResponseSettings:
-    """Size of the geometric part.
+    """Size of the geometric part, and of the part on sub-tasks.
 
     Attributes:
         landmarks: Number of landmark images L, spread evenly over the reference tasks and their classes.
         projections: Number of random projections of the L x L Gram matrix.
-        seed: Seed of the projection; responses with different seeds don't compare.
+        subtasks: Number of sub-tasks of the reference tasks, fewer where there aren't so many different ones.
+        seed: Seed of the projection and the sub-tasks; responses with different seeds don't compare.
     """
 
     landmarks: int = 96
     projections: int = 160
+    subtasks: int = 1000
     seed: int = 20240
 
 
-def response_names(reference: Sequence[str], settings: ResponseSettings) -> list[str]:
-    """Names of the responses, in order: ``task/measure``, ``geometry/000``..., ``features/statistic``."""
-    if not reference:
+def reference_subtasks(n_classes: Mapping[str, int], settings: ResponseSettings) -> list[MeasuredTask]:
+    """The sub-tasks of the reference tasks on which models are probed.
+
+    Args:
+        n_classes: Number of classes of each reference task, in order.
+        settings: How many.
+    """
+    drawn = draw_subtasks(n_classes, settings.subtasks, settings.seed)
+    return [MeasuredTask(f"reference_{number:04d}", members, draws=False) for number, members in enumerate(drawn)]
+
+
+def response_names(n_classes: Mapping[str, int], settings: ResponseSettings) -> list[str]:
+    """Names of the responses, in order: ``task/measure``, ``geometry/000``..., ``features/statistic``, sub-tasks.
+
+    Args:
+        n_classes: Number of classes of each reference task, in order.
+        settings: Sizes.
+    """
+    if not n_classes:
         return []
     return [
-        *(f"{dataset_id}/{measure}" for dataset_id in reference for measure in PER_TASK),
+        *(f"{dataset_id}/{measure}" for dataset_id in n_classes for measure in PER_TASK),
         *(f"geometry/{index:03d}" for index in range(settings.projections)),
         *(f"features/{statistic}" for statistic in STATISTICS),
+        *(f"{task.dataset_id}{ON_SUBTASK}" for task in reference_subtasks(n_classes, settings)),
     ]
 
 
