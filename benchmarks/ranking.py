@@ -17,7 +17,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,7 @@ dataset's own cells. Three seeds each. A probe is the mean of ten linear probes 
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "without landmarks and reference probes": {"features": {"landmarks": False}},
+    "without probes on sub-tasks of the reference tasks": {"base_reference": True},
     "without sub-tasks": {"base_tasks": True},
     "without responses": {"features": {"embedding": "weights"}},
     "without the weights' embedding": {"features": {"embedding": "responses"}},
@@ -162,10 +163,13 @@ def ablate(world: World, seed: int) -> list[dict[str, Any]]:
     """Weighted tau of the recommender with one part taken away, by quadrant; one seed."""
     rows = []
     for name, change in {"complete": {}, **ABLATIONS}.items():
-        options = {key: value for key, value in change.items() if key != "base_tasks"}
+        options = {key: value for key, value in change.items() if not key.startswith("base_")}
         if change.get("base_tasks"):
             options["max_tasks"] = int((world.datasets["parent"] == "").sum())
-        found = evaluate(world, train(world, 1, seed, **options)[0], seed, quick=True)
+        known = world
+        if change.get("base_reference"):
+            known = replace(world, models=replace(world.models, subtasks=None))
+        found = evaluate(known, train(known, 1, seed, **options)[0], seed, quick=True)
         quadrants = found.metrics["quadrants"]
         row = {q: quadrants[q]["recommender"]["weighted_tau"]["mean"] for q in quadrants}
         rows.append({"variant": name, **row})
