@@ -26,6 +26,13 @@ def test_nothing_is_tracked_by_default():
     assert "kedro-mlflow" in settings.DISABLE_HOOKS_FOR_PLUGINS
 
 
+def test_an_installed_plugin_stays_silent():
+    pytest.importorskip("kedro_mlflow")
+    from importlib.metadata import distribution
+
+    assert distribution("kedro-mlflow").metadata["Name"] in settings.DISABLE_HOOKS_FOR_PLUGINS
+
+
 def test_an_unknown_choice_names_the_known_ones():
     with pytest.raises(ConfigurationError, match="none, mlflow"):
         TrackingHooks().after_context_created(context("wandb"))

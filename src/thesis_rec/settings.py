@@ -10,9 +10,9 @@ from thesis_rec.tracking import TrackingHooks
 
 HOOKS = (ConfigureProcessHooks(), RunReportHooks(), TrackingHooks())
 
-# kedro-mlflow acts when the globals ask for it, not because it is installed.
+# kedro-mlflow acts when the globals ask for it, not because it is installed. Its releases spell their name both ways.
 # kedro-viz rewrites .viz/stats.json at the end of every run: many jobs of an array would write the same file.
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", *(("kedro-viz",) if "SLURM_JOB_ID" in os.environ else ()))
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow", *(("kedro-viz",) if "SLURM_JOB_ID" in os.environ else ()))
 
 CONFIG_LOADER_CLASS = MergedGlobalsConfigLoader
 CONFIG_LOADER_ARGS = {
