@@ -103,7 +103,7 @@ class DatasetSpace:
 
 
 def model_coordinates(models: ModelTable, known: NDArray[np.bool_], components: int = 24) -> Floats:
-    """(M, F) description of all models: principal components of embedding and responses, and log size.
+    """(M, F) description of all models: principal components of embedding, responses and probes, and size.
 
     Directions and scales are fitted on known models only. Components keep their relative variance and blocks count
     alike, as in :class:`DatasetSpace`.
@@ -113,7 +113,8 @@ def model_coordinates(models: ModelTable, known: NDArray[np.bool_], components: 
         known: (M,) which of them may be fitted on.
         components: Largest number of principal components per block.
     """
-    blocks = [models.embedding] + ([] if models.responses is None else [models.responses])
+    # Baselines are given all that the recommender is given.
+    blocks = [block for block in (models.embedding, models.responses, models.subtasks) if block is not None]
     parts = [_principal(np.asarray(block, dtype=np.float64), known, components) for block in blocks]
     size = np.log1p(np.asarray(models.n_parameters, dtype=np.float64))[:, None]
     spread = max(float(size[known].std()), 1e-9)
