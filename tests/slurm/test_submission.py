@@ -123,7 +123,8 @@ def test_requeued_killed_and_doubled_tasks_end_as_one_process(slurm, whole, tmp_
     lost = [
         model for model in Shard(index=KILLED, count=SHARDS).select(MODELS) if not (vectors / f"{model}.npz").exists()
     ]
-    assert int(count) in (len(lost), len(lost) - 1)  # a vector is written before its outcome
+    # A vector is written before its outcome, by which the join counts: the last one may lack it.
+    assert int(count) in (len(lost), len(lost) + 1)
     assert set(names.split(", ")) <= set(MODELS[KILLED::SHARDS])
 
     # The same command twice at once: every task is doubled, and both write the same files.
