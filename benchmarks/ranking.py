@@ -163,11 +163,10 @@ def ablate(world: World, seed: int) -> list[dict[str, Any]]:
     """Weighted tau of the recommender with one part taken away, by quadrant; one seed."""
     rows = []
     for name, change in {"complete": {}, **ABLATIONS}.items():
-        options = {key: value for key, value in change.items() if not key.startswith("base_")}
-        if change.get("base_tasks"):
+        options, known = dict(change), world
+        if options.pop("base_tasks", False):
             options["max_tasks"] = int((world.datasets["parent"] == "").sum())
-        known = world
-        if change.get("base_reference"):
+        if options.pop("base_reference", False):
             known = replace(world, models=replace(world.models, subtasks=None))
         found = evaluate(known, train(known, 1, seed, **options)[0], seed, quick=True)
         quadrants = found.metrics["quadrants"]
