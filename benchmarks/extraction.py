@@ -88,7 +88,7 @@ def faiss_centroids(file: Path, threads: int) -> dict:
 
 def mean_error(reader, centroids: dict) -> float:
     """Squared error over variance, averaged over the tensors that aren't constant."""
-    from thesis_rec.weights.kmeans import squared_error
+    from thesis_rec.models.kmeans import squared_error
 
     errors = []
     for tensor in reader.tensors:
@@ -125,9 +125,9 @@ def compare(name: str, architecture: str, folder: Path, arguments: argparse.Name
     import torch
     from safetensors.torch import save_file
 
-    from thesis_rec.weights.kmeans import kmeans_1d
-    from thesis_rec.weights.reader import open_checkpoint
-    from thesis_rec.weights.vector import parameter_vector
+    from thesis_rec.models.checkpoint_reader import open_checkpoint
+    from thesis_rec.models.kmeans import kmeans_1d
+    from thesis_rec.models.weight_vector import parameter_vector
 
     torch.set_num_threads(arguments.threads)
     state = make_state(architecture)
@@ -193,9 +193,9 @@ def watch_memory(folder: Path, threads: int) -> dict:
     """
     import numpy as np
 
-    from thesis_rec.weights.kmeans import kmeans_1d
-    from thesis_rec.weights.reader import open_checkpoint
-    from thesis_rec.weights.vector import parameter_vector
+    from thesis_rec.models.checkpoint_reader import open_checkpoint
+    from thesis_rec.models.kmeans import kmeans_1d
+    from thesis_rec.models.weight_vector import parameter_vector
 
     page = os.sysconf("SC_PAGE_SIZE")
 

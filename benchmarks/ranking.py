@@ -46,12 +46,12 @@ class World:
 
 def read_world(root: Path, seed: int) -> World:
     """Read the zoo's tables and its stored embeddings and tokens, and divide them."""
-    from thesis_rec.files import load_arrays
+    from thesis_rec.base.files import load_arrays
+    from thesis_rec.evaluation.quadrants import SplitSettings, assign_splits
     from thesis_rec.images.manifest import read_dataset_manifest
-    from thesis_rec.model_table import with_responses
-    from thesis_rec.ranking.quadrants import SplitSettings, assign_splits
-    from thesis_rec.ranking.records import clean_performance
-    from thesis_rec.stored_bundle import read_bundle
+    from thesis_rec.knowledge.performance_records import clean_performance
+    from thesis_rec.recommendation.model_table import with_responses
+    from thesis_rec.recommendation.stored_bundle import read_bundle
 
     stored = read_bundle(root / "bundle")
     manifest = pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False)
@@ -76,7 +76,7 @@ def read_world(root: Path, seed: int) -> World:
 
 def with_subtasks(tokens: Mapping[str, Any], rows: list[Any]) -> dict[str, Any]:
     """Tokens of the stored datasets and of the sub-tasks that are made of their classes."""
-    from thesis_rec.ranking.data import TaskTokens
+    from thesis_rec.thesis.ranking_data import TaskTokens
 
     found = dict(tokens)
     for row in rows:
@@ -96,7 +96,7 @@ def parameters() -> dict[str, Any]:
 def train(world: World, members: int, seed: int, *, features: dict[str, Any] | None = None, **options: Any) -> Any:
     """Train both networks as ``kedro run`` does."""
     from thesis_rec.pipelines.similarity_training.parameters import CrossAttentionPlan, TransformerPlan
-    from thesis_rec.ranking.features import FeatureSettings
+    from thesis_rec.thesis.features import FeatureSettings
     from thesis_rec.training import similarity
 
     chosen = parameters()
@@ -122,23 +122,23 @@ def train(world: World, members: int, seed: int, *, features: dict[str, Any] | N
 
 def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False, **probes: int) -> Any:
     """Every method on the same cells; ``probes`` changes how probing is simulated."""
-    from thesis_rec.ranking import evaluation
-    from thesis_rec.ranking.baselines import BASELINES
-    from thesis_rec.ranking.probing import ProbingSettings
-    from thesis_rec.ranking.study import assemble_study
+    from thesis_rec.evaluation import quadrant_evaluation
+    from thesis_rec.evaluation.baselines import BASELINES
+    from thesis_rec.evaluation.probing_simulation import ProbingSettings
+    from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.truth.noise import noise_ceiling
 
     text = (PROJECT / "conf" / "base" / "parameters" / "evaluation.yml").read_text(encoding="utf-8")
     chosen = yaml.safe_load(text)["evaluation"]
     study = assemble_study(world.performance, world.splits, world.models, world.tokens, world.datasets, seed=seed)
-    settings = evaluation.EvaluationSettings(
+    settings = quadrant_evaluation.EvaluationSettings(
         baselines=("static_mean_z",) if quick else BASELINES,
         transferability=("logme",) if quick else tuple(chosen["transferability"]),
         bootstrap=200 if quick else chosen["bootstrap"],
         probing=ProbingSettings(**(chosen["probing"] | ({"counts": (3,)} if quick else {}) | probes)),
     )
     ceiling = {"linear_probe": noise_ceiling(world.records, "linear_probe", seed=seed)}
-    return evaluation.evaluate(study, recommender, world.transferability, settings, ceiling=ceiling)
+    return quadrant_evaluation.evaluate(study, recommender, world.transferability, settings, ceiling=ceiling)
 
 
 TEXT = """\
@@ -275,7 +275,7 @@ def write_results(
     noise: list[list[str]],
 ) -> None:
     """Sections of the results page: the figures, what is asked of a ranker, and what each part adds."""
-    from thesis_rec.reporting.results_page import write_section
+    from thesis_rec.evaluation.results_page import write_section
 
     common = {
         "command": "python benchmarks/ranking.py --full",

@@ -33,7 +33,7 @@ def measure(path: str, count: int, threads: int, chunk: int) -> dict[str, float]
     import numpy as np
     import torch
 
-    from thesis_rec.networks import CrossAttentionRanker
+    from thesis_rec.thesis.rankers import CrossAttentionRanker
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)

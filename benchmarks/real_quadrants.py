@@ -23,8 +23,8 @@ import pandas as pd
 from result import PROJECT, add_save_option, finish
 
 from thesis_rec.commands.artefacts import load_context
-from thesis_rec.ranking.bootstrap import cluster_bootstrap, paired_difference
-from thesis_rec.reporting.results_page import interval_text
+from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
+from thesis_rec.evaluation.results_page import interval_text
 
 SHOWN = ("weighted_tau", "regret@1", "regret@5", "recall@5")
 

@@ -39,7 +39,7 @@ def finish(
         rows: What the section shows as a table; None for all single figures of ``result``.
     """
     if save is not None:
-        from thesis_rec.reporting.results_page import write_section
+        from thesis_rec.evaluation.results_page import write_section
 
         if rows is None:
             kind, data = "lines", {key: value for key, value in result.items() if key not in ("benchmark", "device")}

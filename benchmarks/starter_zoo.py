@@ -128,7 +128,7 @@ def score_tables(tables: dict[str, pd.DataFrame], truth: pd.DataFrame, seed: int
 
 def judge(truth: pd.DataFrame, methods: dict[str, pd.DataFrame]) -> dict[str, dict[str, float]]:
     """Mean weighted tau and regret@1 over tasks; a model without a score is ranked last."""
-    from thesis_rec.ranking.metrics import metric_table, regret, weighted_tau
+    from thesis_rec.evaluation.metrics import metric_table, regret, weighted_tau
 
     found = {}
     for name, scores in methods.items():
@@ -172,11 +172,11 @@ def spread_on_real_images(
     """Best minus lower-quartile linear-probe accuracy of some trained models on every NPZ dataset of a folder."""
     from thesis_rec.images.loading import ImageLimits, load_task_images
     from thesis_rec.images.manifest import DatasetRow
+    from thesis_rec.models.loaders import load_backbone
+    from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.truth.cells import TruthSettings, measure_model
     from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.store import MeasuredTask
-    from thesis_rec.zoo.loaders import load_backbone
-    from thesis_rec.zoo.manifest import read_manifest
 
     limits = ImageLimits(n_per_class=40, size=32)
     images = {}

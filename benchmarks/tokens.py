@@ -118,8 +118,8 @@ def main() -> None:
 
     import torch
 
-    from thesis_rec.encoders import EncoderConfig, load_encoder
-    from thesis_rec.encoders.streaming import encode_images, image_loader
+    from thesis_rec.images.encoders import EncoderConfig, load_encoder
+    from thesis_rec.images.encoders.streaming import encode_images, image_loader
     from thesis_rec.images.shards import make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
@@ -206,7 +206,7 @@ def _light_encoder(size: int):
     """Mean colours of a grid: nothing to compute, so that only the pipeline's own memory is seen."""
     from torch import nn
 
-    from thesis_rec.encoders.torch_encoder import TorchEncoder, Tower
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
 
     class MeanColours(nn.Module):
         def forward(self, pixels):

@@ -50,7 +50,7 @@ def _catalog() -> str:
 
 
 def _baselines() -> str:
-    from thesis_rec.ranking.baselines import BASELINES, make_baseline
+    from thesis_rec.evaluation.baselines import BASELINES, make_baseline
 
     rows = ["| Name | What it is |", "|---|---|"]
     for name in BASELINES:

@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from thesis_rec.starter.sides import ADDED_TASK_FAMILIES, REFERENCE_TASKS, UNKNOWN_TASK_FAMILIES
-from thesis_rec.starter.tasks import BASE_TASKS, example_grid, families
+from thesis_rec.tasks import BASE_TASKS, example_grid, families
 
 PROJECT = Path(__file__).resolve().parents[1]
 IMAGES = PROJECT / "docs" / "images"

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from tests.conftest import PROJECT
 from thesis_rec import settings
-from thesis_rec.errors import ConfigurationError
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.pipeline_registry import AROUND, FIVE, register_pipelines
 
 ENVIRONMENTS = ("local", "hub", "real", "gautschi", "anvil", "test")

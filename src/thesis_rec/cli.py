@@ -12,13 +12,13 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from thesis_rec.errors import ThesisRecError
+from thesis_rec.base.errors import ThesisRecError
 
 #: Commands by name: module and attribute, imported when asked for.
 COMMANDS = {
     "bundle": "thesis_rec.commands.bundle",
     "import-config": "thesis_rec.commands.import_config",
-    "recommend": "thesis_rec.commands.recommend",
+    "recommend": "thesis_rec.commands.recommend_command",
     "submit": "thesis_rec.commands.submit",
 }
 

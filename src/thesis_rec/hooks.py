@@ -18,7 +18,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from thesis_rec.files import write_json
+from thesis_rec.base.files import write_json
 from thesis_rec.training.requeue import requeue_on_signal
 
 logger = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ import os
 
 from omegaconf.resolvers import oc
 
-from thesis_rec.configuration import MergedGlobalsConfigLoader
+from thesis_rec.door.configuration import MergedGlobalsConfigLoader
+from thesis_rec.door.tracking import TrackingHooks
 from thesis_rec.hooks import ConfigureProcessHooks, RunReportHooks
-from thesis_rec.tracking import TrackingHooks
 
 HOOKS = (ConfigureProcessHooks(), RunReportHooks(), TrackingHooks())
 

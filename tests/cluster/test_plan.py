@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.cluster.plan import crossing_datasets, plan_jobs
 from thesis_rec.cluster.preflight import find_problems
 from thesis_rec.cluster.resources import Cluster, Resources
 from thesis_rec.cluster.submission import RequeuedRun, sbatch_options
-from thesis_rec.errors import ConfigurationError
 
 
 def pipeline(inputs, outputs, joins=()):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.test_request import save_images
+from tests.recommendation.test_request import save_images
 
 #: One thread: other tests run beside these.
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
@@ -37,8 +37,8 @@ from pathlib import Path
 import pandas as pd
 from thesis_rec.hardware.profiling import profile_backbone
 from thesis_rec.hardware.timing import ProfileSettings
-from thesis_rec.zoo.loaders import load_backbone
-from thesis_rec.zoo.manifest import read_manifest
+from thesis_rec.models.loaders import load_backbone
+from thesis_rec.models.model_manifest import read_manifest
 
 root, names = Path(sys.argv[1]), sys.argv[2:]
 rows, _ = read_manifest(pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False))

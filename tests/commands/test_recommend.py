@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-import thesis_rec.request as request
+import thesis_rec.recommendation.request as request
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_ranker
-from tests.test_request import save_images
+from tests.recommendation.test_request import save_images
+from thesis_rec.base.errors import ConfigurationError, ItemError, NothingSucceeded
 from thesis_rec.cli import cli, known_error
 from thesis_rec.commands import artefacts
-from thesis_rec.errors import ConfigurationError, ItemError, NothingSucceeded
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_unknown_errors_keep_their_traceback(folder, monkeypatch):
     def broken(*arguments, **keywords):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("thesis_rec.recommend.recommend_images", broken)
+    monkeypatch.setattr("thesis_rec.recommendation.asking.recommend_images", broken)
     result = call(folder)
     assert isinstance(result.exception, RuntimeError)
 

@@ -13,17 +13,17 @@ import pandas as pd
 import pytest
 import yaml
 
-import thesis_rec.recommend
+import thesis_rec
 from tests.fabricated import fabricated_bundle, fabricated_ranker
 from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
-from tests.test_request import save_images
-from thesis_rec.stored_bundle import write_bundle
+from tests.recommendation.test_request import save_images
+from thesis_rec.recommendation.stored_bundle import write_bundle
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, project_dir):
-    from thesis_rec.encoders import EncoderConfig, load_encoder
-    from thesis_rec.ranking.data import TaskTokens
+    from thesis_rec.images.encoders import EncoderConfig, load_encoder
+    from thesis_rec.thesis.ranking_data import TaskTokens
 
     root = tmp_path_factory.mktemp("project")
     for name in ("pyproject.toml", ".telemetry"):

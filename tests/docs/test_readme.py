@@ -48,7 +48,7 @@ def test_every_link_into_the_repository_leads_somewhere():
 
 
 def test_every_pipeline_and_option_that_is_named_exists():
-    from thesis_rec.commands.recommend import recommend
+    from thesis_rec.commands.recommend_command import recommend
     from thesis_rec.commands.submit import submit
 
     assert set(re.findall(r"--pipeline=(\w+)", README)) <= {*FIVE, *AROUND, "full"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thesis_rec.errors import ConfigurationError
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.hardware.budget import Budget, closest_relaxations, excesses, feasible
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.hardware.small_backbone import FAST, backbone
 from thesis_rec.hardware.campaign import Campaign, join_outcomes, profile_zoo
 from thesis_rec.hardware.fingerprint import device_fingerprint
-from thesis_rec.zoo.manifest import ManifestRow
+from thesis_rec.models.model_manifest import ManifestRow
 
 CAMPAIGN = Campaign(batch_sizes=(1,), settings=FAST)
 

@@ -5,7 +5,7 @@ from io import StringIO
 import pandas as pd
 import pytest
 
-from thesis_rec.errors import ItemError
+from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.imports import import_timm_benchmark
 from thesis_rec.hardware.profiling import COLUMNS
 

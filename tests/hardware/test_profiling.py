@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.hardware.small_backbone import FAST, backbone
-from thesis_rec.errors import ItemError
+from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import device_fingerprint
 from thesis_rec.hardware.profiling import COLUMNS, cast_weights, profile_backbone
 

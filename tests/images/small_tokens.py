@@ -1,6 +1,6 @@
 """Tokens of small folders of coloured images."""
 
-from tests.encoders.tiny import colour_encoder
+from tests.images.encoders.tiny import colour_encoder
 from thesis_rec.images.extraction import TokenSettings, extract_tokens
 from thesis_rec.images.manifest import DatasetRow
 

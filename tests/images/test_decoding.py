@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from thesis_rec.errors import ItemError
+from thesis_rec.base.errors import ItemError
 from thesis_rec.images.decoding import decode_image, resize_image, to_rgb
 
 

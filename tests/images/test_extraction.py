@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.encoders.tiny import colour_encoder, write_colour_folder
+from tests.images.encoders.tiny import colour_encoder, write_colour_folder
 from tests.images.small_tokens import SETTINGS, row, run
+from thesis_rec.base.errors import ItemError
 from thesis_rec.catalog.validators import validate_token_shard
-from thesis_rec.errors import ItemError
 from thesis_rec.images import extraction
 from thesis_rec.images.extraction import TokenSettings, outcome, outcome_failures, spread
 from thesis_rec.images.loading import open_split

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.encoders.tiny import write_colour_folder
-from thesis_rec.errors import ItemError
+from tests.images.encoders.tiny import write_colour_folder
+from thesis_rec.base.errors import ItemError
 from thesis_rec.images import loading
 from thesis_rec.images.loading import ImageLimits, RawSplit, Source, load_task_images, open_split, register_loader
 from thesis_rec.images.loading import split_fingerprint as fingerprint
@@ -266,7 +266,7 @@ class TestNPZ:
 
 class TestGenerated:
     def test_images_are_those_of_the_task_and_drawn_late(self, tmp_path, monkeypatch):
-        from thesis_rec.starter import tasks
+        from thesis_rec import tasks
 
         drawn = []
         real = tasks.generate_split

@@ -1,6 +1,6 @@
 """Which batches a shard holds."""
 
-from tests.encoders.tiny import colour_encoder
+from tests.images.encoders.tiny import colour_encoder
 from tests.images.small_tokens import row
 from thesis_rec.images.loading import open_split
 from thesis_rec.images.shards import batch_ranges, make_shards

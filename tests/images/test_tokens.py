@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.encoders.tiny import write_colour_folder
+from tests.images.encoders.tiny import write_colour_folder
 from tests.images.small_tokens import row, run
 from thesis_rec.images.extraction import TokenSettings
 from thesis_rec.images.manifest import DatasetRow

@@ -6,10 +6,10 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from tests.encoders.tiny import colour_encoder, write_colour_folder
+from tests.images.encoders.tiny import colour_encoder, write_colour_folder
+from thesis_rec.base.errors import NothingSucceeded, Unreached
 from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import DATASET_MANIFEST_COLUMNS, validate_dataset_failures, validate_token_shard
-from thesis_rec.errors import NothingSucceeded, Unreached
 from thesis_rec.pipelines.dataset_features import create_pipeline
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 
@@ -17,11 +17,13 @@ from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesPara
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch):
     pytest.importorskip("torch")
-    import thesis_rec.encoders
+    import thesis_rec.images.encoders
 
     loads = []
-    monkeypatch.setattr(thesis_rec.encoders, "encoder_id", lambda config: "colour")
-    monkeypatch.setattr(thesis_rec.encoders, "load_encoder", lambda *args: loads.append(args) or colour_encoder())
+    monkeypatch.setattr(thesis_rec.images.encoders, "encoder_id", lambda config: "colour")
+    monkeypatch.setattr(
+        thesis_rec.images.encoders, "load_encoder", lambda *args: loads.append(args) or colour_encoder()
+    )
     return loads
 
 

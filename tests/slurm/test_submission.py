@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.slurm.conftest import call, job_state, wait_until
-from thesis_rec.sharding import Shard
+from thesis_rec.base.sharding import Shard
 
 pytestmark = pytest.mark.slurm
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from thesis_rec.base.errors import ItemError
 from thesis_rec.catalog.validators import (
     validate_dataset_manifest,
     validate_hardware_profiles,
@@ -17,7 +18,8 @@ from thesis_rec.catalog.validators import (
     validate_performance_records,
     validate_transferability_scores,
 )
-from thesis_rec.errors import ItemError
+from thesis_rec.models.extractors import open_model
+from thesis_rec.models.loaders import load_backbone
 from thesis_rec.starter import sides
 from thesis_rec.starter.adopting import adopt_zoo
 from thesis_rec.starter.archives import export_bundle, import_bundle
@@ -36,13 +38,11 @@ from thesis_rec.starter.provenance import (
     verify_files,
 )
 from thesis_rec.starter.tables import compact_scores, recipe_row
-from thesis_rec.starter.tasks import BASE_TASKS
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop
+from thesis_rec.tasks import BASE_TASKS
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.fine_tune import FineTuneSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
-from thesis_rec.zoo.extractors import open_model
-from thesis_rec.zoo.loaders import load_backbone
 
 SIZES = Sizes(
     models=3, tasks=3, added_tasks=2, references=1, subtasks=300, added_subtasks=60, max_steps=2,
@@ -143,7 +143,7 @@ def test_the_tables_meet_their_contracts(built, plan):
 
 
 def test_every_model_loads_as_a_backbone(built):
-    from thesis_rec.zoo.manifest import read_manifest
+    from thesis_rec.models.model_manifest import read_manifest
 
     _, zoo = built
     rows, failures = read_manifest(pd.read_csv(zoo / "model_manifest.csv", dtype="string", keep_default_na=False))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from thesis_rec.starter.provenance import Provenance, as_backbone, committed_model, rebuild_model, verify_files
-from thesis_rec.starter.tasks import BASE_TASKS, task_images
+from thesis_rec.tasks import BASE_TASKS, task_images
 from thesis_rec.truth.cells import TruthSettings, measure_model
 from thesis_rec.truth.linear_probe import ProbeSettings
 from thesis_rec.truth.store import MeasuredTask

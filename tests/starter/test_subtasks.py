@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from thesis_rec.starter import sides, subtasks
-from thesis_rec.starter.tasks import BASE_TASKS, families
+from thesis_rec.tasks import BASE_TASKS, families
 
 
 def test_sides_are_disjoint_and_complete():

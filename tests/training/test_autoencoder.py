@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from thesis_rec.errors import NothingSucceeded
-from thesis_rec.networks import embed_vectors, encoder_half
+from thesis_rec.base.errors import NothingSucceeded
+from thesis_rec.models.auto_encoder import embed_vectors, encoder_half
 from thesis_rec.training.autoencoder import (
     AutoEncoderModule,
     evaluate_autoencoder,
@@ -108,7 +108,7 @@ def test_too_few_models_say_what_to_do(tmp_path):
 
 
 def test_masking_hides_whole_blocks_and_only_in_training():
-    from thesis_rec.networks import AutoEncoder
+    from thesis_rec.models.auto_encoder import AutoEncoder
 
     options = AutoEncoderSettings(mask=0.5, mask_block=8, hidden=[4], n_code=2)
     module = AutoEncoderModule(AutoEncoder(20, (4,), 2), FitSettings(), options)
@@ -122,7 +122,7 @@ def test_masking_hides_whole_blocks_and_only_in_training():
 
 
 def test_smooth_l1_and_sparsity_are_what_they_say():
-    from thesis_rec.networks import AutoEncoder
+    from thesis_rec.models.auto_encoder import AutoEncoder
 
     network = AutoEncoder(20, (4,), 2).eval()
     x = torch.randn(5, 20) * 3

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from thesis_rec.errors import ConfigurationError
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.training import callbacks, requeue
 from thesis_rec.training import fit as fit_room
 from thesis_rec.training.callbacks import checkpoints

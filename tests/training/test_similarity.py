@@ -9,18 +9,18 @@ import pytest
 import torch
 from scipy.stats import weightedtau
 
-from tests.ranking.world import make_world
+from tests.world import make_world
+from thesis_rec.base.errors import ItemError, NothingSucceeded
 from thesis_rec.catalog.validators import validate_similarity_checkpoint
-from thesis_rec.errors import ItemError, NothingSucceeded
-from thesis_rec.ranking.data import TaskTokens
-from thesis_rec.ranking.features import FeatureSettings
-from thesis_rec.ranking.kernel_regression import Kernel
-from thesis_rec.ranking.landmark_prior import LevelSide
-from thesis_rec.ranking.losses import weighted_tau
-from thesis_rec.ranking.quadrants import Split, assign_splits, quadrant_masks
-from thesis_rec.ranking.recommender import Recommender, calibration_factor
-from thesis_rec.ranking.records import clean_performance
-from thesis_rec.ranking.training_set import Inputs, TaskSet, training_table, validation_table
+from thesis_rec.evaluation.quadrants import Split, assign_splits, quadrant_masks
+from thesis_rec.knowledge.kernel_regression import Kernel
+from thesis_rec.knowledge.landmark_prior import LevelSide
+from thesis_rec.knowledge.performance_records import clean_performance
+from thesis_rec.knowledge.recommender import Recommender, calibration_factor
+from thesis_rec.thesis.features import FeatureSettings
+from thesis_rec.thesis.losses import weighted_tau
+from thesis_rec.thesis.ranking_data import TaskTokens
+from thesis_rec.thesis.training_set import Inputs, TaskSet, training_table, validation_table
 from thesis_rec.training import similarity
 from thesis_rec.training.settings import FitSettings, RankerLosses, RankerTraining
 from thesis_rec.training.similarity import RankerPlan, assemble, train_recommender
@@ -255,7 +255,7 @@ def test_validation_datasets_correct_what_training_datasets_said_in_proportion(t
 
 
 def test_terms_without_weight_are_not_computed(material):
-    from thesis_rec.networks import build_ranker
+    from thesis_rec.thesis.rankers import build_ranker
     from thesis_rec.training.ranker import RankerModule
 
     inputs = Inputs.fit(material.known, material.training, FeatureSettings(model_components=4, factors=2))

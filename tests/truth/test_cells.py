@@ -11,8 +11,8 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from tests.truth.conftest import SETTINGS, TASKS, FakeBackbone, eager_features, make_backbone
-from thesis_rec.errors import ItemError
-from thesis_rec.ranking.records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.base.errors import ItemError
+from thesis_rec.knowledge.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.cells import measure_model
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import draw_rows

@@ -12,7 +12,8 @@ import pytest
 
 from tests.truth.conftest import FakeBackbone, make_backbone, make_task
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.ranking.records import RECORD_COLUMNS
+from thesis_rec.knowledge.performance_records import RECORD_COLUMNS
+from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
 from thesis_rec.truth.measuring import (
@@ -28,7 +29,6 @@ from thesis_rec.truth.measuring import (
 )
 from thesis_rec.truth.responses import ResponseSettings
 from thesis_rec.truth.store import TaskImages
-from thesis_rec.zoo.manifest import ManifestRow
 
 ROWS = [ManifestRow(model_id=name, loader="timm", source=name) for name in ("one", "org/two")]
 SETTINGS = TruthSettings(

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.truth.conftest import SETTINGS, TASKS, FakeBackbone, eager_features, make_backbone
-from thesis_rec.ranking.records import SCORE_COLUMNS
-from thesis_rec.ranking.transferability import ScoreInput, log_me
+from thesis_rec.knowledge.performance_records import SCORE_COLUMNS
+from thesis_rec.transferability import ScoreInput, log_me
 from thesis_rec.truth.cells import measure_model
 from thesis_rec.truth.store import TaskImages
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-from thesis_rec.files import atomic_path
+from thesis_rec.base.files import atomic_path
 
 
 class FileDataset(AbstractDataset[Any, Any]):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from kedro_datasets._typing import JSONPreview
 
+from thesis_rec.base.files import load_arrays
 from thesis_rec.catalog.base import FileDataset
-from thesis_rec.files import load_arrays
 
 
 class NPZDataset(FileDataset):

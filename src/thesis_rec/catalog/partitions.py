@@ -15,9 +15,9 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
+from thesis_rec.base.files import atomic_path, decode_id, encode_id, write_json
 from thesis_rec.catalog.joined import as_paths
 from thesis_rec.catalog.npz import describe_npz, read_npz, write_npz
-from thesis_rec.files import atomic_path, decode_id, encode_id, write_json
 
 logger = logging.getLogger(__name__)
 

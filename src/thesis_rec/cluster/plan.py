@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.cluster.resources import Cluster, Resources
-from thesis_rec.errors import ConfigurationError
 
 #: Pipelines whose items are independent, so that many jobs can share them.
 SHARDED = ("model_extraction", "dataset_features", "ground_truth", "hardware_profiling")

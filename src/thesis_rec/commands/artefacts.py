@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from thesis_rec.bundle import Bundle
-from thesis_rec.errors import ConfigurationError, ThesisRecError
+from thesis_rec.base.errors import ConfigurationError, ThesisRecError
+from thesis_rec.recommendation.bundle import Bundle
 
 
 def load_bundle(project: str | Path | None = None, environment: str | None = None) -> Bundle:
@@ -43,7 +43,7 @@ def load_autoencoder(project: str | Path | None = None, environment: str | None 
         project: As for :func:`load_bundle`.
         environment: As for :func:`load_bundle`.
     """
-    from thesis_rec.networks import encoder_half
+    from thesis_rec.models.auto_encoder import encoder_half
 
     return encoder_half(load_context(find_project(project), environment).catalog.load("autoencoder_checkpoint"))
 

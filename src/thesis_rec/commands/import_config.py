@@ -18,8 +18,8 @@ def import_config(config: Path, output: Path) -> None:
 
     Settings that have no counterpart are listed in the file, as comments.
     """
-    from thesis_rec.errors import ConfigurationError
-    from thesis_rec.thesis_config import as_yaml, translate
+    from thesis_rec.base.errors import ConfigurationError
+    from thesis_rec.thesis.thesis_config import as_yaml, translate
 
     if output.exists():
         raise ConfigurationError(f"{output} exists already: move it away, or name another file with --output.")

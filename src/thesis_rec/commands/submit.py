@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from thesis_rec.errors import ConfigurationError
+from thesis_rec.base.errors import ConfigurationError
 
 
 @click.command()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.errors import ConfigurationError
+from thesis_rec.base.errors import ConfigurationError
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from thesis_rec.errors import Failure
-from thesis_rec.files import sha256_json
+from thesis_rec.base.errors import Failure
+from thesis_rec.base.files import sha256_json
+from thesis_rec.base.progress import track
 from thesis_rec.hardware.fingerprint import device_fingerprint
 from thesis_rec.hardware.profiling import COLUMNS, profile_backbone
 from thesis_rec.hardware.timing import ProfileSettings
-from thesis_rec.progress import track
 
 if TYPE_CHECKING:
-    from thesis_rec.zoo.backbone import Backbone
-    from thesis_rec.zoo.manifest import ManifestRow
+    from thesis_rec.models.backbone import Backbone
+    from thesis_rec.models.model_manifest import ManifestRow
 
 logger = logging.getLogger(__name__)
 

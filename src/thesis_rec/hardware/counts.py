@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from thesis_rec.zoo.backbone import Backbone
+    from thesis_rec.models.backbone import Backbone
 
 #: Torch's names of the precisions.
 PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}

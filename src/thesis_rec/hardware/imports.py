@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from thesis_rec.errors import ItemError
+from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import slug
 from thesis_rec.hardware.profiling import COLUMNS
 

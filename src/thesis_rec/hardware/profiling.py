@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from thesis_rec.errors import ItemError
+from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.counts import MIB, PRECISIONS, describe_backbone, peak_activations, random_images
 from thesis_rec.hardware.fingerprint import device_fingerprint
 from thesis_rec.hardware.timing import ProfileSettings, measure_calls, summarise_times
@@ -23,7 +23,7 @@ from thesis_rec.hardware.timing import ProfileSettings, measure_calls, summarise
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from thesis_rec.zoo.backbone import Backbone
+    from thesis_rec.models.backbone import Backbone
 
 logger = logging.getLogger(__name__)
 

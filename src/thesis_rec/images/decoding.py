@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from thesis_rec.errors import ItemError
+from thesis_rec.base.errors import ItemError
 
 #: Largest image that is decoded: 64 million pixels, 192 MB as RGB. Scans and photographs are smaller.
 MAX_PIXELS = 1 << 26

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.errors import Failure, ItemError
+from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.sampling import ClassBalancedSampler
 
 if TYPE_CHECKING:
-    from thesis_rec.encoders.torch_encoder import TorchEncoder
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
 
 
 def without_empty_classes(images: LabelledImages) -> LabelledImages:
@@ -52,7 +52,7 @@ def encode_groups(
     Raises:
         ItemError: If a class has no image that can be read.
     """
-    from thesis_rec.encoders.streaming import encode_images
+    from thesis_rec.images.encoders.streaming import encode_images
 
     chosen = [np.stack([sampler.batch(b) for b in group]) for group in groups]  # (B, C) each
     pieces = [np.array_split(index.ravel(), -(-index.size // batch_size)) for index in chosen]
@@ -101,10 +101,10 @@ def measure_landmarks(
     """Landmarks of a split, from its first class-balanced batches; images that can't be read are left out.
 
     Returns:
-        (L,) in the order of :data:`thesis_rec.encoders.landmarks.LANDMARKS`.
+        (L,) in the order of :data:`thesis_rec.views.landmarks.LANDMARKS`.
     """
-    from thesis_rec.encoders.landmarks import MAX_CLASSES, PER_CLASS, landmark_values
     from thesis_rec.images.decoding import resize_image
+    from thesis_rec.views.landmarks import MAX_CLASSES, PER_CLASS, landmark_values
 
     classes = np.arange(sampler.n_classes)
     if len(classes) > MAX_CLASSES:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thesis_rec.errors import Failure
-from thesis_rec.files import sha256_json
+from thesis_rec.base.errors import Failure
+from thesis_rec.base.files import sha256_json
+from thesis_rec.base.progress import track
 from thesis_rec.images.loading import ImageLimits, open_split, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.shards import LANDMARKS_VERSION, Partitions, Shard, finished_shards, make_shards, shard_notes
-from thesis_rec.progress import track
 
 if TYPE_CHECKING:
-    from thesis_rec.encoders.torch_encoder import TorchEncoder
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
 
 logger = logging.getLogger(__name__)
 

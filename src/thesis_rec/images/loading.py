@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from thesis_rec.errors import Failure, ItemError
+from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.decoding import MAX_PIXELS, resize_image, to_rgb
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.splits import cap_classes, map_labels, split_part, take_share

@@ -27,7 +27,7 @@ from typing import TypeGuard
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from thesis_rec.errors import Failure
+from thesis_rec.base.errors import Failure
 
 _RULE = re.compile(r"(?P<name>\w+)(?:=(?P<source>[^:@=]+))?(?::(?P<share>[0-9.]+))?(?:@(?P<cap>\d+))?")
 #: Optional columns beyond the data contract.

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thesis_rec.errors import Failure
+from thesis_rec.base.errors import Failure
 from thesis_rec.images.encoding import encode_groups, measure_landmarks, without_empty_classes
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.sampling import ClassBalancedSampler
 
 if TYPE_CHECKING:
-    from thesis_rec.encoders.torch_encoder import TorchEncoder
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
 
 logger = logging.getLogger(__name__)
 

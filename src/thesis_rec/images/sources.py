@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from thesis_rec.errors import Failure, ItemError
+from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.decoding import SUFFIXES, decode_image, to_rgb
 from thesis_rec.images.loading import ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.manifest import DatasetRow
@@ -285,7 +285,7 @@ class _Generated:
 
     def __call__(self, index: int) -> NDArray[np.uint8]:
         if self._images is None:
-            from thesis_rec.starter.tasks import generate_split
+            from thesis_rec.tasks import generate_split
 
             self._images, _ = generate_split(*self._arguments)
         return self._images[index]
@@ -299,11 +299,11 @@ def _fingerprint_generated(row: DatasetRow, root: Path) -> str:
 @register_loader("generated", _fingerprint_generated)
 def open_generated(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     """A base task of the starter zoo, drawn from its formula; ``source`` is the task's id."""
-    from thesis_rec.starter import tasks
+    from thesis_rec import tasks
 
     if row.source not in tasks.BASE_TASKS:
         error = f"there is no generated task {row.source!r}."
-        raise ItemError(row.dataset_id, error, "Use a task id of thesis_rec.starter.tasks.BASE_TASKS.")
+        raise ItemError(row.dataset_id, error, "Use a task id of thesis_rec.tasks.BASE_TASKS.")
     task = tasks.BASE_TASKS[row.source]
     sizes = {"pretrain": tasks.PRETRAIN_PER_CLASS, "train": tasks.TRAIN_PER_CLASS, "test": tasks.TEST_PER_CLASS}
 

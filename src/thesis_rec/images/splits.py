@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.errors import ItemError
+from thesis_rec.base.errors import ItemError
 from thesis_rec.images.manifest import DatasetRow, SplitRule
 
 if TYPE_CHECKING:

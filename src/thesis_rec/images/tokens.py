@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thesis_rec.errors import Failure
+from thesis_rec.base.errors import Failure
 from thesis_rec.images.encoding import encode_groups, measure_landmarks, without_empty_classes
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.manifest import DatasetRow, base_rows
 from thesis_rec.images.sampling import ClassBalancedSampler
 from thesis_rec.images.shards import Partitions, read_shard
-from thesis_rec.ranking.data import TaskTokens
+from thesis_rec.thesis.ranking_data import TaskTokens
 
 if TYPE_CHECKING:
-    from thesis_rec.encoders.torch_encoder import TorchEncoder
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""What an answer is made of: candidates and their cost, known datasets nearby, and the answer itself."""
+"""One question: images in, the bundle, candidates and their cost, datasets nearby, the answer and its report."""

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.bundle import Bundle
-from thesis_rec.errors import ConfigurationError
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.hardware.budget import Budget, feasible
 from thesis_rec.hardware.pareto import pareto_front
 from thesis_rec.hardware.prediction import figures
-from thesis_rec.ranking.data import Prediction
 from thesis_rec.recommendation.answer import Options, Recommendation, interval_factor
+from thesis_rec.recommendation.bundle import Bundle
+from thesis_rec.thesis.ranking_data import Prediction
 
 Measure = Callable[[str], "pd.DataFrame | None"]
 

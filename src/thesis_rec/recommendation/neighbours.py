@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.bundle import Bundle
-from thesis_rec.ranking.data import TaskTokens
+from thesis_rec.recommendation.bundle import Bundle
+from thesis_rec.thesis.ranking_data import TaskTokens
 
 Floats = NDArray[np.float64]
 

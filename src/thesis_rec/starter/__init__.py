@@ -1,1 +1,1 @@
-"""What the embedded zoo is made of: image generators, model recipes, provenance."""
+"""What the embedded zoo is made of: model recipes, provenance."""

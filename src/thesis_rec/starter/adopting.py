@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from thesis_rec.files import encode_id, load_arrays, sha256_json, write_json
+from thesis_rec.base.files import encode_id, load_arrays, sha256_json, write_json
 from thesis_rec.starter.assembling import PROFILES, RECORDS, RESPONSES, SCORES
 from thesis_rec.starter.measuring import fine_tune_folder, truth_folder, write_responses
 from thesis_rec.starter.provenance import Provenance, verify_files

@@ -6,8 +6,8 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from thesis_rec.errors import ItemError
-from thesis_rec.files import atomic_path
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import atomic_path
 
 #: Largest archive of a bundle in bytes.
 PIECE = 15 << 20

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from thesis_rec.errors import ItemError
-from thesis_rec.files import atomic_path, encode_id, load_arrays, save_arrays, write_json
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import atomic_path, encode_id, load_arrays, save_arrays, write_json
+from thesis_rec.models.recorded_hashes import PROVENANCE_FILE
 from thesis_rec.starter.measuring import fine_tune_folder, truth_folder
 from thesis_rec.starter.provenance import environment, hash_tree
 from thesis_rec.starter.sides import GENERATIONS
@@ -27,7 +28,6 @@ from thesis_rec.starter.tables import (
     unknown_sides,
 )
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, fresh_folder, read_json, write_parquet
-from thesis_rec.zoo.recorded import PROVENANCE_FILE
 
 if TYPE_CHECKING:
     from thesis_rec.starter.building import BuildSettings
@@ -153,7 +153,7 @@ def _write_manifests(plan: ZooPlan, names: Sequence[str], cards: dict[str, dict[
 
 def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], settings: TruthSettings, target: Path) -> None:
     """All models' responses on the reference bank, if they were measured."""
-    from thesis_rec.starter.tasks import BASE_TASKS
+    from thesis_rec.tasks import BASE_TASKS
     from thesis_rec.truth.responses import response_names
 
     if not names or not plan.reference_tasks:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from thesis_rec.errors import Failure, ItemError
+from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.starter.making import train_encoder, train_models
 from thesis_rec.starter.measuring import (
     fine_tune_models,

@@ -115,7 +115,7 @@ class Caption:
 
 def captions_of(tasks: Sequence[str]) -> list[Caption]:
     """Captions of all classes of base tasks."""
-    from thesis_rec.starter.tasks import BASE_TASKS
+    from thesis_rec.tasks import BASE_TASKS
 
     return [
         Caption(task, i, name, BASE_TASKS[task].family, BASE_TASKS[task].style)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thesis_rec.errors import Failure, ItemError
-from thesis_rec.files import encode_id, sha256_file, sha256_json, write_json
-from thesis_rec.progress import track
+from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.base.files import encode_id, sha256_file, sha256_json, write_json
+from thesis_rec.base.progress import track
 from thesis_rec.starter.plan import spread
 from thesis_rec.starter.provenance import environment
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, fresh_folder, read_json, task_images

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.errors import Failure
-from thesis_rec.files import encode_id, save_arrays, sha256_json, write_json
-from thesis_rec.progress import track
+from thesis_rec.base.errors import Failure
+from thesis_rec.base.files import encode_id, save_arrays, sha256_json, write_json
+from thesis_rec.base.progress import track
 from thesis_rec.starter.provenance import environment
 from thesis_rec.starter.tables import recipe_row
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, finish, read_json, task_images, unfinished, write_parquet
@@ -50,9 +50,9 @@ def _measure_generation(
     number: int, plan: ZooPlan, shop: Workshop, settings: TruthSettings, without: Collection[str]
 ) -> list[Failure]:
     """Measure what is missing of one generation of tasks; responses belong to the first."""
+    from thesis_rec.models.loaders import load_backbone
     from thesis_rec.truth.cells import measure_model
     from thesis_rec.truth.image_bank import ImageBank
-    from thesis_rec.zoo.loaders import load_backbone
 
     tasks = plan.generation(number)
     reference = list(plan.reference_tasks) if number == 1 else []
@@ -88,8 +88,8 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
     Returns:
         Models that could not be fine-tuned.
     """
+    from thesis_rec.models.loaders import load_backbone
     from thesis_rec.truth.fine_tune import FineTuner
-    from thesis_rec.zoo.loaders import load_backbone
 
     names, cells = plan.fine_tuned()
     folder = fine_tune_folder(plan, shop, settings)
@@ -131,7 +131,7 @@ def profile_models(
     from thesis_rec.hardware.fingerprint import device_fingerprint
     from thesis_rec.hardware.profiling import profile_backbone
     from thesis_rec.hardware.timing import ProfileSettings
-    from thesis_rec.zoo.loaders import load_backbone
+    from thesis_rec.models.loaders import load_backbone
 
     settings = ProfileSettings(max_seconds=seconds_per_cell)
     wanted = {"settings": asdict(settings), "precisions": list(precisions), "batch_sizes": list(batch_sizes)}

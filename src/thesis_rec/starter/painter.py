@@ -40,7 +40,7 @@ class Painter:
 
     def expect(self, split: str, tasks: Iterable[str], n_per_class: int) -> None:
         """Begin drawing in the background, in this order."""
-        from thesis_rec.starter.tasks import generate_split
+        from thesis_rec.tasks import generate_split
 
         if self._pool is None:
             return
@@ -51,7 +51,7 @@ class Painter:
 
     def split(self, task: str, split: str, n_per_class: int) -> tuple[Any, Any]:
         """Images and labels of a task's split."""
-        from thesis_rec.starter.tasks import generate_split
+        from thesis_rec.tasks import generate_split
 
         key = (task, split, n_per_class)
         future = self._pending.pop(key, None)
@@ -60,7 +60,7 @@ class Painter:
 
     def pretraining(self, tasks: Iterable[str], n_per_class: int) -> dict[str, Any]:
         """Pre-training images of tasks, as ``thesis_rec.starter.pretraining.Bank.of`` takes them."""
-        from thesis_rec.starter.tasks import BASE_TASKS
+        from thesis_rec.tasks import BASE_TASKS
 
         names = list(dict.fromkeys(tasks))
         self.expect("pretrain", names, n_per_class)
@@ -70,7 +70,7 @@ class Painter:
 
     def measured(self, tasks: Iterable[str], n_train: int, n_test: int) -> dict[str, TaskImages]:
         """Images of tasks to measure on."""
-        from thesis_rec.starter.tasks import BASE_TASKS
+        from thesis_rec.tasks import BASE_TASKS
         from thesis_rec.truth.store import TaskImages
 
         names = list(dict.fromkeys(tasks))

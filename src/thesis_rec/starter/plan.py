@@ -77,7 +77,7 @@ class ZooPlan:
 
     def measured(self) -> list[MeasuredTask]:
         """Base tasks with all their classes, then sub-tasks."""
-        from thesis_rec.starter.tasks import BASE_TASKS
+        from thesis_rec.tasks import BASE_TASKS
         from thesis_rec.truth.store import MeasuredTask
 
         base = [
@@ -185,7 +185,7 @@ def spread(tasks: Sequence[str], count: int | None, seed: int) -> list[str]:
     """Some base tasks, as evenly over their families as possible, in random order within each."""
     if count is None or count >= len(tasks):
         return list(tasks)
-    from thesis_rec.starter.tasks import BASE_TASKS
+    from thesis_rec.tasks import BASE_TASKS
 
     families: dict[str, list[str]] = {}
     for task in tasks:

@@ -74,7 +74,7 @@ class Bank:
 
 def pretraining_data(tasks: Iterable[str], images_per_class: int, workers: int = 1) -> dict[str, TaskData]:
     """Images of the split ``pretrain`` of base tasks, by a pool of processes when there is more than one worker."""
-    from thesis_rec.starter.tasks import BASE_TASKS, generate_split
+    from thesis_rec.tasks import BASE_TASKS, generate_split
 
     names = list(dict.fromkeys(tasks))
     arguments = [(task, "pretrain", images_per_class) for task in names]

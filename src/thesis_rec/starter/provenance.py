@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thesis_rec.errors import ItemError
-from thesis_rec.files import sha256_file
-from thesis_rec.zoo.recorded import PROVENANCE_FILE, check_file
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import sha256_file
+from thesis_rec.models.recorded_hashes import PROVENANCE_FILE, check_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -176,13 +176,13 @@ def committed_model(model_id: str, provenance: Provenance, root: Path) -> nn.Mod
 
 
 def as_backbone(module: nn.Module, model_id: str, class_names: list[str]) -> Any:
-    """A network in memory as a ``thesis_rec.zoo.backbone.Backbone``, by way of its saved form in a temporary folder."""
+    """A network in memory as a ``thesis_rec.models.backbone.Backbone``, by way of its saved form on disk."""
     import tempfile
 
+    from thesis_rec.models.loaders import load_backbone
     from thesis_rec.starter.architectures import ARCHITECTURES
     from thesis_rec.starter.checkpoints import save
     from thesis_rec.starter.tables import manifest_row
-    from thesis_rec.zoo.loaders import load_backbone
 
     architecture = ARCHITECTURES[model_id.split("__", 1)[0]]
     with tempfile.TemporaryDirectory() as folder:

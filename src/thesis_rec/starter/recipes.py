@@ -195,7 +195,7 @@ def model_recipes(
 def default_sources() -> tuple[dict[str, list[str]], list[str]]:
     """Known families of the first generation with their evaluation tasks, and the unknown sources, as in ``sides``."""
     from thesis_rec.starter.sides import UNKNOWN_SOURCES, known_tasks
-    from thesis_rec.starter.tasks import BASE_TASKS
+    from thesis_rec.tasks import BASE_TASKS
 
     families: dict[str, list[str]] = {}
     for task in known_tasks(1):

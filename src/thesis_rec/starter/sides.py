@@ -12,7 +12,7 @@ colour carries the class. Models are measured on it, nothing is trained on it.
 
 from __future__ import annotations
 
-from thesis_rec.starter.tasks import BASE_TASKS
+from thesis_rec.tasks import BASE_TASKS
 
 UNKNOWN_TASK_FAMILIES: tuple[str, ...] = (
     "glyphs_hebrew_arabic",

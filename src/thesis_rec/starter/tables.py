@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.files import encode_id
-from thesis_rec.zoo.manifest import ManifestRow
+from thesis_rec.base.files import encode_id
+from thesis_rec.models.model_manifest import ManifestRow
 
 if TYPE_CHECKING:
     from thesis_rec.starter.plan import ZooPlan
@@ -111,7 +111,7 @@ def unknown_sides(plan: ZooPlan, model_ids: Sequence[str]) -> dict[str, list[str
     """
     from thesis_rec.starter import sides
     from thesis_rec.starter.architectures import UNKNOWN_FAMILIES
-    from thesis_rec.starter.tasks import BASE_TASKS
+    from thesis_rec.tasks import BASE_TASKS
 
     foreign = set(sides.UNKNOWN_TASK_FAMILIES)
     recipes = {recipe.model_id: recipe for recipe in plan.recipes}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from thesis_rec.files import atomic_path, encode_id, sha256_json, write_json
+from thesis_rec.base.files import atomic_path, encode_id, sha256_json, write_json
 from thesis_rec.starter.painter import Painter
 
 #: Where versions and device of a stage are recorded.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from thesis_rec.errors import NothingSucceeded
-from thesis_rec.networks.auto_encoder import AutoEncoder
+from thesis_rec.base.errors import NothingSucceeded
+from thesis_rec.models.auto_encoder import AutoEncoder
 from thesis_rec.training.data import Batch, TensorTable
 from thesis_rec.training.fit import FitResult, fit
 from thesis_rec.training.module import FitModule

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
-from thesis_rec.files import atomic_path, write_json
+from thesis_rec.base.files import atomic_path, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thesis_rec.errors import ConfigurationError
-from thesis_rec.files import sha256_json, write_json
+from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.files import sha256_json, write_json
 from thesis_rec.training.callbacks import (
     BEST_FILE,
     HISTORY_FILE,

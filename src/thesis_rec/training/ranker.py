@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from thesis_rec.ranking import losses as ranking_losses
+from thesis_rec.thesis import losses as ranking_losses
 from thesis_rec.training.data import Batch
 from thesis_rec.training.module import FitModule
 from thesis_rec.training.settings import FitSettings, RankerTraining

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thesis_rec.ranking.records import RECORD_COLUMNS, SCORE_COLUMNS
-from thesis_rec.ranking.transferability import ScoreInput
+from thesis_rec.knowledge.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.transferability import ScoreInput
 from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import ProbeChunk, ProbePlan, ProbeSettings, Rows, plan_probes, probe_accuracies
@@ -28,7 +28,7 @@ from thesis_rec.truth.scores import SCORES, ScoreBatch, padded_batches, score_ba
 from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 if TYPE_CHECKING:
-    from thesis_rec.zoo.backbone import Backbone
+    from thesis_rec.models.backbone import Backbone
 
 #: Seed in the records of tasks whose repeats are averaged.
 AVERAGED = -1

@@ -28,8 +28,8 @@ from thesis_rec.truth.fine_tune_batches import CellPlan, ImageStore, image_prepa
 from thesis_rec.truth.tuned_network import TunedNetwork, feature_weights, shape_key
 
 if TYPE_CHECKING:
+    from thesis_rec.models.backbone import Backbone
     from thesis_rec.truth.store import MeasuredTask, TaskImages
-    from thesis_rec.zoo.backbone import Backbone
 
 #: Columns of the result: those of ``performance_records`` and the cost.
 COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source", "seconds"]

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from thesis_rec.models.backbone import Backbone
     from thesis_rec.truth.fine_tune import FineTuneSettings
     from thesis_rec.truth.store import MeasuredTask, TaskImages
-    from thesis_rec.zoo.backbone import Backbone
 
 #: Added to the logits of outputs that a task doesn't use.
 _MASKED = -1e4

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thesis_rec.errors import ItemError
+from thesis_rec.base.errors import ItemError
 from thesis_rec.truth.linear_probe import ClassRows
 from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 if TYPE_CHECKING:
+    from thesis_rec.models.backbone import Backbone
     from thesis_rec.truth.cells import Bench, TruthSettings
-    from thesis_rec.zoo.backbone import Backbone
 
 logger = logging.getLogger(__name__)
 

@@ -20,18 +20,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.errors import Failure, failures_frame
-from thesis_rec.files import sha256_file, sha256_json
-from thesis_rec.progress import track
+from thesis_rec.base.errors import Failure, failures_frame
+from thesis_rec.base.files import sha256_file, sha256_json
+from thesis_rec.base.progress import track
 from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 if TYPE_CHECKING:
     from thesis_rec.images.manifest import DatasetRow
+    from thesis_rec.models.backbone import Backbone
+    from thesis_rec.models.model_manifest import ManifestRow
     from thesis_rec.truth.cells import TruthSettings
     from thesis_rec.truth.fine_tune import FineTuneSettings
     from thesis_rec.truth.image_bank import ImageBank
-    from thesis_rec.zoo.backbone import Backbone
-    from thesis_rec.zoo.manifest import ManifestRow
 
 logger = logging.getLogger(__name__)
 

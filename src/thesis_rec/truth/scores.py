@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thesis_rec.ranking.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep
+from thesis_rec.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep
 from thesis_rec.truth.linear_probe import Rows
 
 #: Names of the transferability scores, as they stand in the tables.

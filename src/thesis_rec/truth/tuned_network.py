@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from thesis_rec.zoo.backbone import Backbone
+    from thesis_rec.models.backbone import Backbone
 
 
 class TunedNetwork(nn.Module):

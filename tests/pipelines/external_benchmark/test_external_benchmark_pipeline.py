@@ -5,7 +5,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from pydantic import ValidationError
 
-from tests.ranking.external.tables import write_published_tables
+from tests.evaluation.external.tables import write_published_tables
 from thesis_rec.pipelines.external_benchmark import create_pipeline
 from thesis_rec.pipelines.external_benchmark.parameters import ExternalBenchmarkParameters
 

@@ -12,9 +12,9 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from thesis_rec.base.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.catalog import KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_measured_performance, validate_transferability_scores
-from thesis_rec.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.pipelines.ground_truth import create_pipeline
 from thesis_rec.pipelines.ground_truth.nodes import check_ground_truth
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
@@ -223,7 +223,7 @@ def test_fine_tuning_refuses_images_of_several_sizes_before_it_starts() -> None:
 def test_generated_tasks_are_the_images_that_the_starter_zoo_was_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:
     from thesis_rec.pipelines.ground_truth.nodes import load_ground_truth_images
     from thesis_rec.starter import sides
-    from thesis_rec.starter.tasks import TEST_PER_CLASS, TRAIN_PER_CLASS, task_images
+    from thesis_rec.tasks import TEST_PER_CLASS, TRAIN_PER_CLASS, task_images
 
     monkeypatch.setattr(sides, "REFERENCE_TASKS", ("shapes_small",))
     name = sides.known_tasks()[0]

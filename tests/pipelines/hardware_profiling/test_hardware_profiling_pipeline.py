@@ -7,9 +7,9 @@ import pytest
 from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
 
+from thesis_rec.base.errors import NothingSucceeded, Unreached
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_hardware_profiles
-from thesis_rec.errors import NothingSucceeded, Unreached
 from thesis_rec.pipelines.hardware_profiling import create_pipeline
 from thesis_rec.pipelines.hardware_profiling.nodes import check_hardware_profiles, join_hardware_profiles
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters

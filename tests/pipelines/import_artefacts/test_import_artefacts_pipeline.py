@@ -7,8 +7,8 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from thesis_rec.base.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.catalog.validators import validate_model_embeddings, validate_performance_records
-from thesis_rec.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.pipelines.import_artefacts import create_pipeline
 from thesis_rec.pipelines.import_artefacts.nodes import import_records
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
@@ -79,7 +79,7 @@ def test_nothing_at_all_is_an_error(files):
 def test_networks_of_the_thesis_code(files):
     import torch
 
-    from tests.ranking.test_thesis_networks import TestAutoencoder, TestTransformer
+    from tests.thesis.test_thesis_networks import TestAutoencoder, TestTransformer
 
     np.savez(files / "arrays" / "m1.npz", parameters=np.random.default_rng(0).normal(size=8192))
     np.savez(files / "arrays" / "m2.npz", parameters=np.random.default_rng(1).normal(size=8192))

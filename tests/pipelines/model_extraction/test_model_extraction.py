@@ -12,10 +12,10 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from safetensors.torch import save_file
 
-from tests.weights.states import save_sharded, small_state
-from tests.zoo import models
+from tests.models import tiny_models
+from tests.models.states import save_sharded, small_state
+from thesis_rec.base.errors import NothingSucceeded, Unreached
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
-from thesis_rec.errors import NothingSucceeded, Unreached
 from thesis_rec.pipelines.model_extraction import create_pipeline
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 
@@ -148,10 +148,10 @@ def test_a_few_models_evenly_spread(project, stored):
 
 def test_hub_models_come_from_the_cache_and_offline_is_said(project, monkeypatch):
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    monkeypatch.setattr("thesis_rec.zoo.sources.hub_is_reachable", lambda: False)
-    models.save_timm(project.folder / "t")
-    models.save_transformers(project.folder / "v", models.tiny_vit())
-    models.save_open_clip(project.folder / "o")
+    monkeypatch.setattr("thesis_rec.models.model_sources.hub_is_reachable", lambda: False)
+    tiny_models.save_timm(project.folder / "t")
+    tiny_models.save_transformers(project.folder / "v", tiny_models.tiny_vit())
+    tiny_models.save_open_clip(project.folder / "o")
     hub = project.folder / "home" / "hub"
     loaders = {"t": "timm", "v": "transformers", "o": "open_clip"}
     table = manifest(*((f"org/{name}", loader, f"hf-hub:org/{name}") for name, loader in loaders.items()))
@@ -160,7 +160,7 @@ def test_hub_models_come_from_the_cache_and_offline_is_said(project, monkeypatch
     assert set(project.failures.index) == {"org/t", "org/v", "org/o"}
     assert project.failures["error"].str.contains("offline").all()
     for name in loaders:
-        models.fill_hub_cache(hub, f"org/{name}", project.folder / name)
+        tiny_models.fill_hub_cache(hub, f"org/{name}", project.folder / name)
     project.run(table, hub_cache=str(project.folder / "home"))
     assert project.failures.empty
     assert project.metadata.index.tolist() == ["org/t", "org/v", "org/o"]

@@ -8,8 +8,8 @@ import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.runner import SequentialRunner
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_ranker
-from tests.test_assembly import datasets, own_artefacts
-from tests.test_request import save_images
+from tests.recommendation.test_assembly import datasets, own_artefacts
+from tests.recommendation.test_request import save_images
 
 from thesis_rec.catalog import AtomicParquetDataset, CheckpointDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_json, validate_recommendation, validate_text
@@ -17,7 +17,7 @@ from thesis_rec.pipelines.recommendation import create_pipeline
 from thesis_rec.pipelines.recommendation.artefacts import NEEDED, ArtefactsDataset, validate_artefacts
 from thesis_rec.pipelines.recommendation.nodes import recommend_models
 from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
-from thesis_rec.stored_bundle import write_bundle
+from thesis_rec.recommendation.stored_bundle import write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_only_the_wiring_of_artefacts_differs():
 
 
 def test_images_are_probed_when_asked_for(bundle, tmp_path, monkeypatch):
-    import thesis_rec.request as request
+    import thesis_rec.recommendation.request as request
 
     folder = save_images(tmp_path / "mine")
     asked = request.Asked(request.image_row(folder), replace(bundle.tokens["d0"], dataset_id="mine"), (), ("a note",))

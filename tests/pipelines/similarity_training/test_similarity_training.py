@@ -8,11 +8,11 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from pydantic import ValidationError
 
-from tests.ranking.world import make_world
+from tests.world import make_world
 from thesis_rec import settings
+from thesis_rec.knowledge.recommender import Recommender
 from thesis_rec.pipelines.similarity_training import create_pipeline
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
-from thesis_rec.ranking.recommender import Recommender
 
 SMALL = {
     "network": {"width": 16, "n_layers": 1, "n_heads": 2},
@@ -138,7 +138,7 @@ def test_wrong_parameters_are_refused(change, message):
 
 
 def test_without_any_measurement_it_says_where_to_get_some(run):
-    from thesis_rec.errors import NothingSucceeded
+    from thesis_rec.base.errors import NothingSucceeded
     from thesis_rec.pipelines.similarity_training.nodes import assign_splits
 
     _, world, _, _ = run

@@ -9,8 +9,8 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from tests.conftest import PROJECT
+from thesis_rec.base.errors import NothingSucceeded, failures_frame
 from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset
-from thesis_rec.errors import NothingSucceeded, failures_frame
 from thesis_rec.pipelines.starter_zoo import create_pipeline
 from thesis_rec.pipelines.starter_zoo.nodes import check_zoo
 from thesis_rec.pipelines.starter_zoo.parameters import StarterZooParameters

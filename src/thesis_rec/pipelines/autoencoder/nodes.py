@@ -54,7 +54,7 @@ def embed_models(
     model_vectors: Partitions, model_manifest: pd.DataFrame, autoencoder_checkpoint: dict[str, Any]
 ) -> pd.DataFrame:
     """The code of every model, known or not: ``model_id`` and ``e000``, ``e001``, ..."""
-    from thesis_rec.networks import embed_vectors
+    from thesis_rec.models.auto_encoder import embed_vectors
 
     vectors = _vectors(model_vectors, model_manifest)
     ids = sorted(vectors)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 
 Partitions = dict[str, Callable[[], Any]]
@@ -22,7 +22,7 @@ def encode_datasets(
     Yields:
         New token shards by key, and outcomes by dataset, as they come: both are saved at once.
     """
-    from thesis_rec.encoders import encoder_id, load_encoder
+    from thesis_rec.images.encoders import encoder_id, load_encoder
     from thesis_rec.images.extraction import TokenSettings, extract_tokens
     from thesis_rec.images.loading import ImageLimits
 
@@ -81,8 +81,8 @@ def evaluate_encoder(
     dataset_manifest: pd.DataFrame, dataset_tokens: Partitions, parameters: DatasetFeaturesParameters
 ) -> dict[str, Any]:
     """Nearest-class-mean and zero-shot accuracy of the image encoder on every dataset."""
-    from thesis_rec.encoders import load_encoder
-    from thesis_rec.encoders.evaluation import evaluate_tokens
+    from thesis_rec.images.encoders import load_encoder
+    from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens
     from thesis_rec.images.tokens import load_task_tokens
 
     rows = _selected_rows(dataset_manifest, parameters)

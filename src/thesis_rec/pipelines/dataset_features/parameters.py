@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from thesis_rec.encoders.base import EncoderConfig
-from thesis_rec.sharding import Shard
+from thesis_rec.base.sharding import Shard
+from thesis_rec.images.encoders.image_encoder import EncoderConfig
 
 
 class DatasetFeaturesParameters(BaseModel):

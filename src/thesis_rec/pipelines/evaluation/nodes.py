@@ -18,7 +18,7 @@ def join_candidates(
     model_manifest: pd.DataFrame,
 ) -> Any:
     """The candidates: embeddings, responses, families and sizes in one table of models."""
-    from thesis_rec.model_table import model_table
+    from thesis_rec.recommendation.model_table import model_table
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     return model_table(model_embeddings, model_manifest, sizes, model_responses or None)
@@ -52,12 +52,12 @@ def evaluate_rankings(
     Returns:
         Rankings, figures of each dataset, the metrics, and the covariance of the recommender's errors.
     """
+    from thesis_rec.evaluation import quadrant_evaluation
+    from thesis_rec.evaluation.probing_simulation import ProbingSettings
+    from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.images.tokens import load_task_tokens
-    from thesis_rec.ranking import evaluation
-    from thesis_rec.ranking.probing import ProbingSettings
-    from thesis_rec.ranking.recommender import Recommender
-    from thesis_rec.ranking.study import assemble_study
+    from thesis_rec.knowledge.recommender import Recommender
 
     study = assemble_study(
         performance,
@@ -69,14 +69,14 @@ def evaluate_rankings(
         max_tasks=parameters.max_tasks,
         seed=parameters.seed,
     )
-    settings = evaluation.EvaluationSettings(
+    settings = quadrant_evaluation.EvaluationSettings(
         baselines=parameters.baselines,
         transferability=parameters.transferability,
         draws=parameters.draws,
         bootstrap=parameters.bootstrap,
         probing=ProbingSettings(**parameters.probing.model_dump()),
     )
-    found = evaluation.evaluate(
+    found = quadrant_evaluation.evaluate(
         study, Recommender.from_checkpoint(similarity_checkpoint), transferability_scores, settings, ceiling=noise
     )
     covariance = {"model_ids": np.array(study.models.model_ids), "matrix": found.errors.covariance.astype(np.float32)}
@@ -85,8 +85,8 @@ def evaluate_rankings(
 
 def draw_evaluation(evaluation_metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """The figures of the metrics, as interactive figures and as pictures by name, and the first one for itself."""
-    from thesis_rec.reporting.charts import matplotlib_figure, plotly_figure
-    from thesis_rec.reporting.figures import evaluation_charts
+    from thesis_rec.evaluation.charts import matplotlib_figure, plotly_figure
+    from thesis_rec.evaluation.result_pictures import evaluation_charts
 
     charts = evaluation_charts(evaluation_metrics)
     figures = {name: plotly_figure(chart) for name, chart in charts.items()}

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ProbingParameters(BaseModel):
-    """How active probing is simulated; see :class:`thesis_rec.ranking.probing.ProbingSettings`."""
+    """How active probing is simulated; see :class:`thesis_rec.evaluation.probing_simulation.ProbingSettings`."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -9,7 +9,7 @@ def read_published_table(parameters: ExternalBenchmarkParameters) -> Any:
     """The chosen benchmark's tables in one form."""
     from pathlib import Path
 
-    from thesis_rec.ranking.external.tables import load_published_table
+    from thesis_rec.evaluation.external.tables import load_published_table
 
     return load_published_table(Path(parameters.tables_dir).expanduser(), parameters.benchmark)
 
@@ -18,8 +18,8 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
     """Every method on every target of the table, each target left out in turn."""
     from pathlib import Path
 
-    from thesis_rec.ranking.external.benchmark import BenchmarkSettings, run_benchmark
-    from thesis_rec.ranking.external.network import TrainedRanker
+    from thesis_rec.evaluation.external.benchmark import BenchmarkSettings, run_benchmark
+    from thesis_rec.evaluation.external.network import TrainedRanker
 
     settings = BenchmarkSettings(
         **parameters.model_dump(
@@ -34,7 +34,7 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
 
 def draw_external_metrics(external_metrics: dict[str, Any]) -> Any:
     """Weighted tau of every method with its interval."""
-    from thesis_rec.reporting.charts import plotly_figure
-    from thesis_rec.reporting.figures import external_chart
+    from thesis_rec.evaluation.charts import plotly_figure
+    from thesis_rec.evaluation.result_pictures import external_chart
 
     return plotly_figure(external_chart(external_metrics))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
+from thesis_rec.knowledge.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
-from thesis_rec.ranking.records import RECORD_COLUMNS, SCORE_COLUMNS
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +75,10 @@ def measure_models(
     Yields:
         Tables by ``<model id>/<part>``, saved as they come.
     """
+    from thesis_rec.models.loaders import load_backbone
+    from thesis_rec.models.model_manifest import read_manifest
+    from thesis_rec.models.model_sources import hub_cache_folder, locate
     from thesis_rec.truth.measuring import measure_zoo, measured_tasks, weights_fingerprint
-    from thesis_rec.zoo.loaders import load_backbone
-    from thesis_rec.zoo.manifest import read_manifest
-    from thesis_rec.zoo.sources import hub_cache_folder, locate
 
     models, _ = read_manifest(model_manifest)
     with_network = _selected_models(models, parameters)
@@ -110,8 +110,8 @@ def join_measurements(
     Returns:
         Performance records, transferability scores, responses and failures.
     """
+    from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.truth.measuring import join_part, join_responses
-    from thesis_rec.zoo.manifest import read_manifest
 
     rows, unusable = read_manifest(model_manifest)
     models = [row.model_id for row in rows]
@@ -210,7 +210,7 @@ def _reference(parameters: GroundTruthParameters) -> list[str]:
 
 
 def _generated(task_id: str) -> Any:
-    from thesis_rec.starter.tasks import task_images
+    from thesis_rec.tasks import task_images
 
     return task_images(task_id)
 

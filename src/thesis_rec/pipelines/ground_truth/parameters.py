@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from thesis_rec.base.sharding import Shard
 from thesis_rec.pipelines.fields import Words
-from thesis_rec.sharding import Shard
 
 Score = Literal["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc"]
 

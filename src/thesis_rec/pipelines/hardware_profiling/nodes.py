@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.sharding import thinned_evenly
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
-from thesis_rec.sharding import thinned_evenly
 
 Partitions = dict[str, Callable[[], Any]]
 
@@ -25,8 +25,8 @@ def profile_models(
 
     from thesis_rec.hardware.campaign import Campaign, profile_zoo
     from thesis_rec.hardware.timing import ProfileSettings
-    from thesis_rec.zoo.loaders import load_backbone
-    from thesis_rec.zoo.sources import hub_cache_folder
+    from thesis_rec.models.loaders import load_backbone
+    from thesis_rec.models.model_sources import hub_cache_folder
 
     if parameters.threads is not None:
         torch.set_num_threads(parameters.threads)
@@ -57,7 +57,7 @@ def join_hardware_profiles(
     A job that isn't a shard also reports the models that no shard has come to.
     """
     from thesis_rec.hardware.campaign import join_outcomes
-    from thesis_rec.zoo.manifest import read_manifest
+    from thesis_rec.models.model_manifest import read_manifest
 
     _, unusable = read_manifest(model_manifest)
     asked = [row.model_id for row in _rows(model_manifest, parameters)]
@@ -81,7 +81,7 @@ def check_hardware_profiles(
 
 def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters) -> list[Any]:
     """The models that have a network, thinned evenly where only some are asked for."""
-    from thesis_rec.zoo.manifest import read_manifest
+    from thesis_rec.models.model_manifest import read_manifest
 
     rows = [row for row in read_manifest(model_manifest)[0] if row.loader != "local"]
     return thinned_evenly(rows, parameters.max_models)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from thesis_rec.sharding import Shard
+from thesis_rec.base.sharding import Shard
 
 
 class HardwareProfilingParameters(BaseModel):

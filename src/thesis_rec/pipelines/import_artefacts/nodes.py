@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import ConfigurationError, Failure, ItemError, check_failures, failures_frame
+from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, check_failures, failures_frame
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
-from thesis_rec.ranking import imports, thesis_arrays, thesis_networks, thesis_tables
+from thesis_rec.thesis import performance_imports, thesis_arrays, thesis_networks, thesis_tables
 
 
 def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -25,9 +25,17 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
         if similarity:
             jobs.append((similarity, partial(_proxy, Path(performance), Path(similarity))))
     if parameters.transfergraph:
-        jobs.append((parameters.transfergraph, partial(imports.import_transfergraph, Path(parameters.transfergraph))))
-    jobs += [(name, partial(imports.import_timm_results, Path(name))) for name in parameters.timm_results]
-    jobs += [(name, partial(imports.import_wide_csv, Path(name), parameters.unit)) for name in parameters.wide_tables]
+        jobs.append(
+            (
+                parameters.transfergraph,
+                partial(performance_imports.import_transfergraph, Path(parameters.transfergraph)),
+            )
+        )
+    jobs += [(name, partial(performance_imports.import_timm_results, Path(name))) for name in parameters.timm_results]
+    jobs += [
+        (name, partial(performance_imports.import_wide_csv, Path(name), parameters.unit))
+        for name in parameters.wide_tables
+    ]
     if not jobs and not parameters.arrays:
         raise ConfigurationError(
             "nothing to import: name a file or folder, e.g. --params=import_artefacts.transfergraph=records.csv"
@@ -38,7 +46,7 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
             tables.append(job())
         except ItemError as error:
             failures.append(Failure.of(name, error))
-    empty = pd.DataFrame({column: pd.Series(dtype="string") for column in imports.RECORD_COLUMNS})
+    empty = pd.DataFrame({column: pd.Series(dtype="string") for column in performance_imports.RECORD_COLUMNS})
     empty = empty.astype({"value": "float64", "seed": "int64", "n_train": "float64"})
     return pd.concat(tables, ignore_index=True) if tables else empty, failures_frame(failures, key="item")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.sharding import thinned_evenly
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
-from thesis_rec.sharding import thinned_evenly
 
 Partitions = dict[str, Callable[[], Any]]
 
@@ -22,8 +22,8 @@ def extract_vectors(
         New vectors and outcomes by model, as they come: both are saved at once, so a killed run loses one
         model at most.
     """
-    from thesis_rec.zoo.extraction import ExtractionSettings, extract_models
-    from thesis_rec.zoo.sources import hub_cache_folder
+    from thesis_rec.models.model_extraction import ExtractionSettings, extract_models
+    from thesis_rec.models.model_sources import hub_cache_folder
 
     # An empty chunk first: the folders exist even when no model is usable.
     yield {}, {}
@@ -43,8 +43,8 @@ def join_extraction_failures(
 
     A job that isn't a shard also reports the models that no shard has come to.
     """
-    from thesis_rec.zoo.extraction import outcome_failures
-    from thesis_rec.zoo.manifest import read_manifest
+    from thesis_rec.models.model_extraction import outcome_failures
+    from thesis_rec.models.model_manifest import read_manifest
 
     _, unusable = read_manifest(model_manifest)
     asked = [row.model_id for row in _rows(model_manifest, parameters)]
@@ -57,7 +57,7 @@ def describe_models(
     model_manifest: pd.DataFrame, model_vectors: Partitions, parameters: ModelExtractionParameters
 ) -> pd.DataFrame:
     """What is known of each extracted model besides its vector."""
-    from thesis_rec.zoo.extraction import metadata_table
+    from thesis_rec.models.model_extraction import metadata_table
 
     return metadata_table(_rows(model_manifest, parameters), model_vectors)
 
@@ -77,6 +77,6 @@ def check_extraction(
 
 def _rows(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> list[Any]:
     """The usable rows, thinned evenly where only some are asked for."""
-    from thesis_rec.zoo.manifest import read_manifest
+    from thesis_rec.models.model_manifest import read_manifest
 
     return thinned_evenly(read_manifest(model_manifest)[0], parameters.max_models)

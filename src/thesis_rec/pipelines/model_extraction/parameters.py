@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from thesis_rec.sharding import Shard
+from thesis_rec.base.sharding import Shard
 
 
 class ModelExtractionParameters(BaseModel):

@@ -41,7 +41,7 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         Raises:
             ConfigurationError: If neither is complete.
         """
-        from thesis_rec.stored_bundle import read_bundle
+        from thesis_rec.recommendation.stored_bundle import read_bundle
 
         found = {name: data for name in self._own if (data := self._present(name)) is not None}
         missing = [name for name in NEEDED if name not in found]

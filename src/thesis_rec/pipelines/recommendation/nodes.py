@@ -42,7 +42,7 @@ def assemble_bundle(
     parameters: RecommendationParameters,
 ) -> Any:
     """Join manifests and artefacts to the bundle that a recommendation reads."""
-    from thesis_rec.assembly import assemble
+    from thesis_rec.recommendation.assembly import assemble
 
     return assemble(
         model_manifest,
@@ -61,10 +61,10 @@ def recommend_models(bundle: Any, parameters: RecommendationParameters) -> tuple
         The ranked models, the answer as a document, and the report as an HTML page.
     """
     from thesis_rec.hardware.budget import Budget
-    from thesis_rec.ranking.active import ProbeBudget
-    from thesis_rec.recommend import recommend_images, recommend_known
+    from thesis_rec.knowledge.active_probing import ProbeBudget
     from thesis_rec.recommendation.answer import Options
-    from thesis_rec.reporting.report import render_report
+    from thesis_rec.recommendation.asking import recommend_images, recommend_known
+    from thesis_rec.recommendation.report import render_report
 
     budget = Budget(**parameters.budget.model_dump())
     names = ("top", "level", "neighbours", "batches", "seed", "measure_seconds")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from thesis_rec.encoders.base import EncoderConfig
+from thesis_rec.images.encoders.image_encoder import EncoderConfig
 from thesis_rec.pipelines.fields import Words
 
 

@@ -14,10 +14,10 @@ Partitions = dict[str, Callable[[], Any]]
 
 def clean_performance(performance_records: pd.DataFrame, own_measurements: Partitions) -> pd.DataFrame:
     """One value per model, dataset and protocol, with the spread of its repeats; one's own measurements first."""
-    from thesis_rec.ranking import records
+    from thesis_rec.knowledge import performance_records as known
 
     own = own_measurements.get("measured_performance")
-    return records.clean_performance([*([own()] if own else []), performance_records])
+    return known.clean_performance([*([own()] if own else []), performance_records])
 
 
 def assign_splits(
@@ -32,8 +32,8 @@ def assign_splits(
     Raises:
         NothingSucceeded: If nothing was measured by the protocol that is asked for.
     """
-    from thesis_rec.errors import NothingSucceeded
-    from thesis_rec.ranking import quadrants
+    from thesis_rec.base.errors import NothingSucceeded
+    from thesis_rec.evaluation import quadrants
 
     settings = quadrants.SplitSettings(**parameters.splits.model_dump(), seed=parameters.seed)
     families = dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))
@@ -64,8 +64,8 @@ def train_rankers(
     """
     from thesis_rec.images.manifest import read_dataset_manifest
     from thesis_rec.images.tokens import load_task_tokens
-    from thesis_rec.model_table import model_table
-    from thesis_rec.ranking.features import FeatureSettings
+    from thesis_rec.recommendation.model_table import model_table
+    from thesis_rec.thesis.features import FeatureSettings
     from thesis_rec.training import similarity
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))

@@ -15,7 +15,7 @@ class _Strict(BaseModel):
 
 
 class SplitParameters(_Strict):
-    """How known things are divided; see :class:`thesis_rec.ranking.quadrants.SplitSettings`."""
+    """How known things are divided; see :class:`thesis_rec.evaluation.quadrants.SplitSettings`."""
 
     validation_share: float = Field(default=0.15, ge=0, lt=1)
     test_cells: float = Field(default=0.1, ge=0, lt=1)
@@ -25,7 +25,7 @@ class SplitParameters(_Strict):
 
 
 class FeatureParameters(_Strict):
-    """What a ranker reads; see :class:`thesis_rec.ranking.features.FeatureSettings`."""
+    """What a ranker reads; see :class:`thesis_rec.thesis.features.FeatureSettings`."""
 
     embedding: Literal["weights", "responses", "both"] = "both"
     model_components: int = Field(default=32, ge=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.errors import check_failures, failures_frame
+from thesis_rec.base.errors import check_failures, failures_frame
 from thesis_rec.pipelines.starter_zoo.parameters import StarterZooParameters
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,40 @@
+"""How configuration is read: globals are merged over environments before they are resolved."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from thesis_rec.base.errors import ConfigurationError
+
+
+class MergedGlobalsConfigLoader(OmegaConfigLoader):
+    """Kedro's loader, but one key in an environment's globals changes all base globals that refer to it.
+
+    Kedro resolves ``conf/base/globals.yml`` by itself and merges values afterwards: with ``zoo: hub`` in an
+    environment, ``active: ${zoos.${zoo}}`` of base would still be the starter zoo.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+            if self.env and not self._fs.isdir(self._get_conf_env_path(self.env)):
+                raise ConfigurationError(f"There is no environment {self.env} in {self.conf_source}.")
+            merged = OmegaConf.merge(*self._globals_of_environments())
+            self["globals"] = OmegaConf.to_container(merged, resolve=True)
+        except InterpolationResolutionError as error:
+            # An environment variable that a cluster's globals need and that isn't set.
+            reason = str(error).splitlines()[0].rpartition("interpolation: ")[2].strip('"')
+            raise ConfigurationError(f"The globals of the environment {self.env} can't be read: {reason}.") from error
+
+    def _globals_of_environments(self) -> Iterator[Any]:
+        """The globals of base and of the environment, unresolved; from a folder or from a packaged archive."""
+        for name in dict.fromkeys((self.base_env, self.env or self.default_run_env)):
+            path = f"{self._get_conf_env_path(name)}/globals.yml"
+            if self._fs.isfile(path):
+                yield OmegaConf.load(io.StringIO(self._fs.cat_file(path).decode("utf-8")))

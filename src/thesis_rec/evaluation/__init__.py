@@ -1,0 +1,1 @@
+"""How good recommendations are: known and unknown, metrics, baselines, intervals, figures and the results page."""

@@ -1,0 +1,127 @@
+"""What every baseline is given and must give."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Everything a baseline may learn from.
+
+    Attributes:
+        models: All M candidates, unknown ones included (their weights may be looked at, their values are missing).
+        known: (M,) whether a model has any value here.
+        dataset_ids: N training datasets.
+        values: (M, N) measured values, NaN where withheld or unknown.
+        tokens: The N datasets' tokens, in the same order; empty for baselines that look at no images.
+        dataset_families: The N datasets' families; choices are made by leaving whole families out.
+        seed: Seed of whatever is random.
+    """
+
+    models: ModelTable
+    known: NDArray[np.bool_]
+    dataset_ids: list[str]
+    values: Floats
+    tokens: list[TaskTokens] = field(default_factory=list)
+    dataset_families: list[str] = field(default_factory=list)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        shape = (len(self.models), len(self.dataset_ids))
+        if self.values.shape != shape or self.known.shape != shape[:1]:
+            raise ValueError(
+                f"values must be {shape} and known {shape[:1]}, not {self.values.shape}, {self.known.shape}"
+            )
+        if self.tokens and [task.dataset_id for task in self.tokens] != self.dataset_ids:
+            raise ValueError("tokens must belong to the training datasets, in their order")
+        if np.isfinite(self.values[~self.known]).any():
+            raise ValueError("an unknown model has measured values in the training set")
+        if not np.isfinite(self.values).any():
+            raise ValueError("the training set has no measured value")
+
+    def families(self) -> list[str]:
+        """Family of each dataset; each its own where none are given."""
+        return self.dataset_families or self.dataset_ids
+
+    def standardised(self) -> Floats:
+        """(M, N) values as z-scores within their dataset (0 where all values of a dataset are equal)."""
+        return z_scores(self.values)
+
+
+class Baseline(ABC):
+    """A method that ranks all candidates for a dataset."""
+
+    #: Name in the tables.
+    name: str = ""
+    #: Whether :meth:`predict` reads the dataset's tokens.
+    needs_tokens: bool = False
+    #: Whether models without any measured value are ranked in a way of their own, not as their family's mean.
+    ranks_unknown: bool = False
+
+    @abstractmethod
+    def fit(self, training: TrainingSet) -> Baseline:
+        """Learn; returns itself."""
+
+    @abstractmethod
+    def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
+        """(M, n) scores of all candidates for each task, NaN where the method can't say anything.
+
+        A task whose ``dataset_id`` is one of the training datasets is recognised as that dataset.
+        """
+
+    def scores(self, task: TaskTokens) -> Floats:
+        """(M,) scores for one task."""
+        column: Floats = self.predict([task])[:, 0]
+        return column
+
+
+def z_scores(values: Floats) -> Floats:
+    """(M, N) values standardised within each column; NaN stays NaN, a column of equal values becomes 0."""
+    present = np.isfinite(values)
+    count = np.maximum(present.sum(axis=0), 1)
+    filled = np.where(present, values, 0.0)
+    mean = filled.sum(axis=0) / count
+    deviation = np.where(present, values - mean, 0.0)
+    spread = np.sqrt((deviation**2).sum(axis=0) / count)
+    standard = deviation / np.where(spread > 1e-12, spread, 1.0)
+    return np.where(present, standard, np.nan)
+
+
+def row_means(values: Floats) -> Floats:
+    """(M,) mean of each row's values, NaN for a row without any."""
+    present = np.isfinite(values)
+    count = present.sum(axis=1)
+    total = np.where(present, values, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def fill_by_family(scores: Floats, families: Sequence[str]) -> Floats:
+    """Give models without a score the mean of their family's, else the mean of all.
+
+    Args:
+        scores: (M, n) scores, NaN where a model has none.
+        families: M families.
+
+    Returns:
+        (M, n) with NaN only in columns that have no score at all.
+    """
+    filled = scores.copy()
+    present = np.isfinite(scores)
+    names = np.asarray(families, dtype=str)
+    for family in np.unique(names[~present.all(axis=1)]):
+        rows = np.flatnonzero(names == family)
+        means = row_means(scores[rows].T)
+        gaps = ~present[rows]
+        filled[rows] = np.where(gaps, means[None, :], scores[rows])
+    overall = row_means(scores.T)
+    return np.where(np.isfinite(filled), filled, overall[None, :])

@@ -1,0 +1,262 @@
+"""Every method on the same cells: rankings, figures with intervals, paired differences, calibration, probing.
+
+The unit is one base task within one quadrant: its cells are ranked, the figures are computed, and only then averaged.
+Sub-tasks serve for training alone. Choices (which simple baseline to compare with) are made on validation data: hidden
+families of known models, validation datasets and withheld validation cells stand for the four quadrants there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from thesis_rec.evaluation.baselines import SIMPLE, score_matrix, seconds_per_dataset
+from thesis_rec.evaluation.bootstrap import finite_or_none
+from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
+from thesis_rec.evaluation.methods import (
+    RECOMMENDER,
+    baseline_scores,
+    member_scores,
+    recommender_scores,
+    where_measured,
+)
+from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
+from thesis_rec.evaluation.quadrants import QUADRANTS, quadrant_masks
+from thesis_rec.evaluation.study import Floats, Scores, Study, Z
+from thesis_rec.knowledge.error_model import ErrorModel, fit_error_model
+from thesis_rec.knowledge.recommender import Recommender
+
+_RANKING_COLUMNS = (
+    "dataset_id", "model_id", "quadrant", "score", "rank", "predicted_value", "predicted_std", "method",
+)  # fmt: skip
+
+
+def rankings_table(study: Study, methods: Mapping[str, Scores]) -> pd.DataFrame:
+    """One row per evaluated cell and method, as in the contract of ``rankings``; rank 1 is best within its cell set."""
+    masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
+    parts: dict[str, list[Any]] = {name: [] for name in _RANKING_COLUMNS}
+    nothing = np.full(study.values.shape, np.nan)
+    for name, scores in methods.items():
+        value, spread = nothing if scores.value is None else scores.value, nothing
+        if scores.low is not None and scores.high is not None:
+            spread = (scores.high - scores.low) / (2 * Z)
+        for quadrant, mask in masks.items():
+            cells = mask & np.isfinite(study.values)
+            for j in np.flatnonzero(cells.any(axis=0)):
+                rows = np.flatnonzero(cells[:, j])
+                score = scores.score[rows, j]
+                # What a method says nothing about comes last.
+                order = np.argsort(np.where(np.isnan(score), np.inf, -score), kind="stable")
+                rank = np.empty(len(rows), dtype=np.int64)
+                rank[order] = np.arange(1, len(rows) + 1)
+                found = (j, rows, quadrant, score, rank, value[rows, j], spread[rows, j], name)
+                for column, part in zip(_RANKING_COLUMNS, found, strict=True):
+                    parts[column].append(part if isinstance(part, np.ndarray) else np.full(len(rows), part))
+    if not parts["rank"]:
+        return pd.DataFrame(columns=[*_RANKING_COLUMNS, "seed"])
+    table = pd.DataFrame({name: np.concatenate(arrays) for name, arrays in parts.items()})
+    table["dataset_id"] = np.asarray(study.dataset_ids, dtype=object)[table["dataset_id"]]
+    table["model_id"] = np.asarray(study.models.model_ids, dtype=object)[table["model_id"]]
+    for column in ("dataset_id", "model_id", "quadrant", "method"):
+        table[column] = table[column].astype("string")
+    return table.assign(seed=study.seed)
+
+
+def choose_baselines(study: Study, names: Sequence[str] = SIMPLE, share: float = 0.2) -> dict[str, str]:
+    """For each quadrant the baseline with the highest weighted tau on validation data.
+
+    A fifth of the known models, in whole families, is hidden from the baselines. They stand for the unknown models;
+    validation datasets stand for the unknown datasets, withheld validation cells for Q1.
+    """
+    models = study.models
+    known = study.split.known_models(models.model_ids)
+    rng = np.random.default_rng([study.seed, 7])
+    hidden = np.zeros(len(models), dtype=bool)
+    families = np.asarray(models.families)
+    pool = np.unique(families[known])
+    for family in rng.permutation(pool):
+        if hidden.sum() >= share * known.sum() or len(pool) < 2:
+            break
+        candidates = hidden | (known & (families == family))
+        if candidates.sum() <= known.sum() / 2:
+            hidden = candidates
+    training = study.training_set(hidden)
+    validation = quadrant_masks(study.split, models.model_ids, study.dataset_ids, "validation")
+    roles = [study.split.datasets.get(dataset) for dataset in study.dataset_ids]
+    on_training = np.array([role == "train" for role in roles])[None, :]
+    on_validation = np.array([role == "validation" for role in roles])[None, :]
+    masks = {
+        "Q1": validation["Q1"] & ~hidden[:, None],
+        "Q2": hidden[:, None] & on_training,
+        "Q3": (known & ~hidden)[:, None] & on_validation,
+        "Q4": hidden[:, None] & on_validation,
+    }
+    scores = {name: found.score for name, found in baseline_scores(study, names, training).items()}
+    figures = figures_per_dataset(study, scores, masks)
+    chosen: dict[str, str] = {}
+    for quadrant in QUADRANTS:
+        means = figures[figures["quadrant"] == quadrant].groupby("method")["weighted_tau"].mean().dropna()
+        if means.empty:
+            means = figures.groupby("method")["weighted_tau"].mean().dropna()
+        ordered = sorted(means.index, key=lambda name: (-means[name], names.index(name)))
+        chosen[quadrant] = str(ordered[0]) if ordered else names[0]
+    return chosen
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is evaluated, and how.
+
+    Attributes:
+        baselines: Names of baselines.
+        transferability: Names of transferability scores.
+        draws: Random orders of tied scores.
+        bootstrap: Resamples of an interval.
+        probing: Simulation of active probing.
+    """
+
+    baselines: tuple[str, ...]
+    transferability: tuple[str, ...]
+    draws: int = 20
+    bootstrap: int = 2000
+    probing: ProbingSettings = field(default_factory=ProbingSettings)
+
+
+def document(
+    study: Study,
+    methods: Mapping[str, Scores],
+    figures: pd.DataFrame,
+    *,
+    chosen: Mapping[str, str],
+    ceiling: Mapping[str, Mapping[str, float]],
+    settings: EvaluationSettings,
+    members: Mapping[str, Sequence[Floats]] | None = None,
+) -> dict[str, Any]:
+    """The contract's ``evaluation_metrics``, with what else a reviewer asks for beside it."""
+    others = [name for name in methods if name != RECOMMENDER]
+    quadrants = [q for q in QUADRANTS if (figures["quadrant"] == q).any()]
+    every = compare(study, figures, RECOMMENDER, dict.fromkeys(quadrants, others), settings.bootstrap)
+    paired = {
+        quadrant: every[quadrant][chosen[quadrant]] for quadrant in every if chosen.get(quadrant) in every[quadrant]
+    }
+    group_of = dict(zip(study.dataset_ids, study.groups, strict=True))
+    groups = {
+        group: summarise(
+            study,
+            figures,
+            bootstrap=settings.bootstrap,
+            datasets=[dataset for dataset in study.dataset_ids if group_of[dataset] == group],
+        )
+        for group in sorted(set(study.groups) - {""})
+    }
+    result: dict[str, Any] = {
+        "quadrants": summarise(study, figures, bootstrap=settings.bootstrap),
+        "paired": paired,
+        "groups": groups,
+        "noise_ceiling": {protocol: dict(values) for protocol, values in ceiling.items()},
+        "cost_seconds": {name: finite_or_none(scores.seconds) for name, scores in methods.items()},
+        "paired_all": every,
+        "chosen_baseline": dict(chosen),
+        "calibration": calibration(study, methods, settings.bootstrap),
+        "counts": {
+            "models": len(study.models),
+            "unknown_models": int((~study.split.known_models(study.models.model_ids)).sum()),
+            "datasets": {role: len(study.columns(role)) for role in ("train", "validation", "test")},
+        },
+    }
+    if members:
+        masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
+        scores = {f"{name}/{i}": matrix for name, runs in members.items() for i, matrix in enumerate(runs)}
+        by_member = figures_per_dataset(study, scores, masks, draws=1).groupby(["quadrant", "method"])["weighted_tau"]
+        means = by_member.mean()
+        result["seeds"] = {
+            name: {
+                quadrant: [finite_or_none(means.get((quadrant, f"{name}/{i}"), np.nan)) for i in range(len(runs))]
+                for quadrant in quadrants
+            }
+            for name, runs in members.items()
+        }
+    return result
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything an evaluation gives.
+
+    Attributes:
+        rankings: The contract's ``rankings``.
+        figures: Figures of each method on each dataset of each quadrant.
+        metrics: The contract's ``evaluation_metrics``.
+        errors: How the recommender's errors go together, for probing.
+    """
+
+    rankings: pd.DataFrame
+    figures: pd.DataFrame
+    metrics: dict[str, Any]
+    errors: ErrorModel
+
+
+def evaluate(
+    study: Study,
+    recommender: Recommender | None,
+    transferability: pd.DataFrame,
+    settings: EvaluationSettings,
+    ceiling: Mapping[str, Mapping[str, float]] | None = None,
+) -> Evaluation:
+    """Rank with every method, compute every figure.
+
+    Args:
+        study: What it is about.
+        recommender: The trained ranker; without one, kernel ridge regression stands in under its name.
+        transferability: Table of transferability scores; may be empty.
+        settings: What and how.
+        ceiling: Noise ceiling by protocol.
+    """
+    ids = (study.models.model_ids, study.dataset_ids)
+    nothing = np.full_like(study.values, np.nan)
+    cheap, cheap_seconds = nothing, nothing
+    if len(transferability) and (transferability["method"] == settings.probing.cheap).any():
+        cheap = score_matrix(transferability, settings.probing.cheap, *ids)
+        cheap_seconds = score_matrix(transferability, settings.probing.cheap, *ids, "seconds")
+    methods: dict[str, Scores] = {}
+    errors = ErrorModel(np.eye(len(study.models)), 0.01)
+    if recommender is not None:
+        said = recommender_scores(study, recommender)
+        errors = fit_error_model(
+            study,
+            said[RECOMMENDER],
+            cheap if np.isfinite(cheap).any() else None,
+            recommender.inputs.prior.errors(study.models),
+            recommender.inputs.prior.spread_error,
+        )
+        methods |= said | {RECOMMENDER: where_measured(study, recommender, said[RECOMMENDER], errors.noise_std)}
+    methods |= baseline_scores(study, settings.baselines)
+    if recommender is None:
+        methods = {RECOMMENDER: methods.get("kernel_ridge", next(iter(methods.values()))), **methods}
+    for name in settings.transferability:
+        if len(transferability) and (transferability["method"] == name).any():
+            seconds = seconds_per_dataset(transferability, name, *ids)
+            methods[name] = Scores(score_matrix(transferability, name, *ids), seconds=seconds)
+    masks = quadrant_masks(study.split, *ids)
+    figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
+    simple = [name for name in SIMPLE if name in settings.baselines]
+    chosen = choose_baselines(study, simple) if simple else {}
+    members = member_scores(study, recommender) if recommender is not None else None
+    metrics = document(
+        study, methods, figures, chosen=chosen, ceiling=ceiling or {}, settings=settings, members=members
+    )
+    if recommender is not None:
+        metrics["probing"] = probing(
+            study,
+            methods[RECOMMENDER],
+            errors,
+            cheap=cheap,
+            cheap_seconds=cheap_seconds,
+            settings=settings.probing,
+            bootstrap=settings.bootstrap,
+        )
+    return Evaluation(rankings_table(study, methods), figures, metrics, errors)

@@ -1,0 +1,321 @@
+"""The results page: rendered from the committed figures of each benchmark, never written by hand.
+
+Each file of ``docs/results/*.json`` is one section and says where its figures are from::
+
+    {"title": ..., "order": 1, "command": ..., "device": ..., "date": "YYYY-MM-DD", "kind": ...,
+     "text": ..., "data": ...}
+
+``kind`` says how ``data`` is shown: ``evaluation`` (the document ``evaluation_metrics``), ``external`` (a published
+table's), ``table`` (``columns`` and ``rows``), or ``lines`` (a flat object, such as a benchmark's last JSON line).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import atomic_path
+
+#: What a section must say about itself.
+REQUIRED = ("title", "command", "device", "date", "kind", "data")
+
+_METRICS = (
+    ("weighted_tau", "weighted tau"), ("kendall_tau", "τ-b"), ("pearson", "Pearson"), ("ndcg@5", "NDCG@5"),
+    ("regret@1", "regret@1"), ("regret@5", "regret@5"), ("recall@5", "recall@5"),
+)  # fmt: skip
+_QUADRANTS = {
+    "Q1": "known models, known datasets (withheld cells)",
+    "Q2": "unknown models, known datasets",
+    "Q3": "known models, unknown datasets",
+    "Q4": "unknown models, unknown datasets",
+}
+
+Json = Mapping[str, Any]
+
+
+def render_results(folder: Path, page: Path) -> int:
+    """Render all sections of ``folder`` to ``page`` with their pictures beside it, and return how many there are.
+
+    Args:
+        folder: Folder of section files.
+        page: Markdown file to write; pictures go to ``<folder>/figures``.
+
+    Raises:
+        ItemError: If a file isn't a section.
+    """
+    sections = [(path, read_section(path)) for path in sorted(folder.glob("*.json"))]
+    sections.sort(key=lambda item: (item[1].get("order", 99), item[0].name))
+    parts = [
+        "# Results\n",
+        "This page is generated from the files in `docs/results/` by `python -m thesis_rec.evaluation.results_page`; "
+        "don't edit it by hand. Intervals are 95 % bootstrap intervals over datasets (clusters: base tasks, families "
+        "for unknown datasets).\n",
+    ]
+    for path, section in sections:
+        pictures = _draw(section, folder / "figures", path.stem, page.parent)
+        parts.append(section_text(section, pictures))
+    with atomic_path(page) as temporary:
+        temporary.write_text("\n".join(parts), encoding="utf-8")
+    return len(sections)
+
+
+def read_section(path: Path) -> dict[str, Any]:
+    """One section's file.
+
+    Raises:
+        ItemError: If it lacks something or its kind is unknown.
+    """
+    try:
+        section = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ItemError(str(path), f"is no JSON file ({error}).", "Run the benchmark again.") from error
+    if not isinstance(section, dict) or (missing := [name for name in REQUIRED if not section.get(name)]):
+        lacking = ", ".join(missing) if isinstance(section, dict) else "everything"
+        raise ItemError(str(path), f"lacks {lacking}.", f"A section names {', '.join(REQUIRED)}.")
+    if section["kind"] not in _RENDERERS:
+        raise ItemError(str(path), f"has unknown kind {section['kind']!r}.", f"Known: {', '.join(_RENDERERS)}.")
+    return dict(section)
+
+
+def section_text(section: Json, pictures: Sequence[str] = ()) -> str:
+    """One section as Markdown."""
+    head = [
+        f"## {section['title']}\n",
+        f"Command: `{section['command']}` · device: {section['device']} · date: {section['date']}\n",
+    ]
+    if section.get("text"):
+        head.append(f"{section['text']}\n")
+    images = [f"![{Path(picture).stem.replace('-', ' ')}]({picture})\n" for picture in pictures]
+    return "\n".join([*head, *_RENDERERS[section["kind"]](section["data"]), *images])
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown; bars in cells are escaped."""
+    lines = [list(columns), ["---", *["---:" for _ in columns[1:]]], *(list(row) for row in rows)]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines) + "\n"
+
+
+def interval_text(entry: Json | None, digits: int = 3) -> str:
+    """``mean [low, high]``, a dash where there is no figure."""
+    if entry is None or entry.get("mean") is None:
+        return "–"
+    text = f"{entry['mean']:.{digits}f}"
+    if entry.get("low") is not None and entry.get("high") is not None:
+        text += f" [{entry['low']:.{digits}f}, {entry['high']:.{digits}f}]"
+    return text
+
+
+def _evaluation(data: Json) -> list[str]:
+    parts = []
+    if ceiling := data.get("noise_ceiling"):
+        ceilings = "; ".join(f"{name.replace('_', ' ')} {interval_text(entry)}" for name, entry in ceiling.items())
+        parts.append(f"Noise ceiling (weighted tau between repeats of the same measurement): {ceilings}.\n")
+    for quadrant, methods in data["quadrants"].items():
+        parts.append(f"### {quadrant}: {_QUADRANTS.get(quadrant, '')}\n")
+        parts.append(_method_table(methods))
+        if entry := data.get("paired", {}).get(quadrant):
+            tau = entry["weighted_tau"]
+            parts.append(
+                f"Paired difference to {tau['baseline']} (the best simple baseline on validation data): "
+                f"weighted tau {interval_text(tau)}.\n"
+            )
+        share = _share_of_ceiling(methods, data)
+        if share:
+            parts.append(f"{share}\n")
+    for group, entry in data.get("groups", {}).items():
+        rows = [
+            [method, *(interval_text(entry.get(q, {}).get(method, {}).get("weighted_tau")) for q in data["quadrants"])]
+            for method in _methods(entry)
+        ]
+        parts.append(f"### Weighted tau on {group} datasets\n")
+        parts.append(markdown_table(["method", *data["quadrants"]], rows))
+    if found := data.get("calibration"):
+        rows = [
+            [quadrant, method, *(interval_text(entry.get(key)) for key in ("coverage", "width", "interval_score"))]
+            for quadrant, methods in found.items()
+            for method, entry in methods.items()
+        ]
+        parts.append("### 90 % intervals of predicted values\n")
+        parts.append(markdown_table(["quadrant", "method", "coverage", "width", "interval score"], rows))
+    if frontier := data.get("probing", {}).get("frontier"):
+        budgets = sorted({int(budget) for entry in frontier.values() for budget in entry})
+        parts.append("### Probing: regret@1 after a number of candidates was really run\n")
+        rows = [
+            [policy.replace("_", " "), *(interval_text(entry.get(str(b), {}).get("regret@1"), 4) for b in budgets)]
+            for policy, entry in frontier.items()
+        ]
+        parts.append(markdown_table(["policy", *map(str, budgets)], rows))
+    if cost := data.get("cost_seconds"):
+        rows = [[name, f"{seconds:.2g}"] for name, seconds in cost.items() if seconds is not None]
+        parts.append("### Seconds to rank all candidates for one dataset\n")
+        parts.append(markdown_table(["method", "seconds"], rows))
+    if seeds := data.get("seeds"):
+        rows = [
+            [name, *(" / ".join(f"{v:.3f}" for v in entry.get(q, []) if v is not None) for q in data["quadrants"])]
+            for name, entry in seeds.items()
+        ]
+        parts.append("### Weighted tau of each training seed\n")
+        parts.append(markdown_table(["network", *data["quadrants"]], rows))
+    return parts
+
+
+def _share_of_ceiling(methods: Json, data: Json) -> str:
+    own = methods.get("recommender", {}).get("weighted_tau", {}).get("mean")
+    ceiling = data.get("noise_ceiling", {}).get("linear_probe", {}).get("mean")
+    return f"Recommender: {own / ceiling:.0%} of the measured ceiling." if own and ceiling else ""
+
+
+def _external(data: Json) -> list[str]:
+    parts = [
+        f"{data['models']} models, {data['datasets']} datasets; targets, each left out in turn: "
+        f"{', '.join(data['targets'])}. Accuracy of a perfect model: {data['unit']:g}.\n",
+        _method_table(data["methods"]),
+    ]
+    paired = data.get("paired", {})
+    if paired:
+        rows = [
+            [name, *(interval_text(entry.get(key), 4) for key, _ in _METRICS[:1])] for name, entry in paired.items()
+        ]
+        parts.append(f"### Paired difference in weighted tau to {data['baseline']}\n")
+        parts.append(markdown_table(["method", "difference"], rows))
+    for group, entry in data.get("groups", {}).items():
+        parts += [f"### {group.capitalize()} targets\n", _method_table(entry, ("weighted_tau", "regret@1"))]
+    for zoo, entry in (data.get("sub_zoos") or {}).items():
+        parts += [f"### Within {zoo.replace('_', ' ')}\n", _method_table(entry, ("weighted_tau", "regret@1"))]
+    if left_out := data.get("source_left_out"):
+        rows = [[method, interval_text(entry)] for method, entry in left_out.items()]
+        parts += ["### All models of one source left out\n", markdown_table(["method", "weighted tau"], rows)]
+    if found := data.get("quadrants"):
+        rows = [[method, *(interval_text(found[q].get(method)) for q in found)] for method in _methods(found)]
+        parts += ["### Quadrants with folds of models, weighted tau\n", markdown_table(["method", *found], rows)]
+    if probes := data.get("probes"):
+        numbers = sorted({int(n) for entry in probes["policies"].values() for n in entry})
+        rows = [
+            [policy.replace("_", " "), *(interval_text(entry.get(str(n)), 4) for n in numbers)]
+            for policy, entry in probes["policies"].items()
+        ]
+        parts.append(f"### Regret after real runs (without any: {interval_text(probes['without'], 4)})\n")
+        parts.append(markdown_table(["policy", *map(str, numbers)], rows))
+    return parts
+
+
+def _table(data: Json) -> list[str]:
+    return [markdown_table(data["columns"], data["rows"])]
+
+
+def _lines(data: Json) -> list[str]:
+    return [markdown_table(["figure", "value"], [[name, _number(value)] for name, value in _flat(data)])]
+
+
+_RENDERERS = {"evaluation": _evaluation, "external": _external, "table": _table, "lines": _lines}
+
+
+def _method_table(methods: Json, only: Sequence[str] = ()) -> str:
+    shown = [(key, label) for key, label in _METRICS if not only or key in only]
+    order = sorted(methods, key=lambda name: -(methods[name].get("weighted_tau", {}).get("mean") or -2.0))
+    rows = [
+        [
+            name,
+            *(
+                interval_text(methods[name].get(key)) if i == 0 else interval_text(_mean_only(methods[name].get(key)))
+                for i, (key, _) in enumerate(shown)
+            ),
+        ]
+        for name in order
+    ]
+    return markdown_table(["method", *(label for _, label in shown)], rows)
+
+
+def _mean_only(entry: Json | None) -> Json | None:
+    return None if entry is None else {"mean": entry.get("mean")}
+
+
+def _methods(quadrants: Json) -> list[str]:
+    return list(dict.fromkeys(method for methods in quadrants.values() for method in methods))
+
+
+def _flat(data: Json, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cell(value: Any) -> str:
+    return "–" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _draw(section: Json, folder: Path, stem: str, base: Path) -> list[str]:
+    """Draw a section's pictures and give their paths relative to the page."""
+    from thesis_rec.evaluation.charts import matplotlib_figure
+    from thesis_rec.evaluation.result_pictures import evaluation_charts, external_chart
+
+    if section["kind"] == "evaluation":
+        charts = evaluation_charts(section["data"])
+    elif section["kind"] == "external":
+        charts = {"methods": external_chart(section["data"])}
+    else:
+        return []
+    found = []
+    for name, chart in charts.items():
+        target = folder / f"{stem}-{name}.png"
+        with atomic_path(target) as temporary:
+            # Without the date and version that Matplotlib writes, the same figures give the same bytes.
+            matplotlib_figure(chart).savefig(temporary, dpi=110, bbox_inches="tight", metadata={"Software": None})
+        found.append(target.relative_to(base).as_posix() if target.is_relative_to(base) else target.as_posix())
+    return found
+
+
+def write_section(
+    path: Path,
+    data: Json,
+    *,
+    title: str,
+    command: str,
+    device: str,
+    date: str,
+    kind: str,
+    order: int = 99,
+    text: str = "",
+) -> None:
+    """Write a section's file; benchmarks call this.
+
+    Args:
+        path: File under ``docs/results``.
+        data: The figures.
+        title: Heading.
+        command: What was run.
+        device: Where it was run, in words.
+        date: When, as YYYY-MM-DD.
+        kind: How it is shown.
+        order: Place on the page.
+        text: A paragraph of explanation.
+    """
+    from thesis_rec.base.files import write_json
+
+    section = {
+        "title": title, "order": order, "command": command, "device": device, "date": date, "kind": kind, "text": text,
+        "data": data,
+    }  # fmt: skip
+    write_json(path, section)
+
+
+def main() -> None:
+    """Render ``docs/results.md`` of the present folder."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    count = render_results(Path("docs/results"), Path("docs/results.md"))
+    logging.getLogger(__name__).info("docs/results.md: %d sections", count)
+
+
+if __name__ == "__main__":
+    main()

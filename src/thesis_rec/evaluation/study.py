@@ -1,0 +1,154 @@
+"""What an evaluation is about: candidates, base tasks, what was measured, and who is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.evaluation.baselines import TrainingSet
+from thesis_rec.evaluation.quadrants import Split, training_mask
+from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+
+Floats = NDArray[np.floating]
+
+#: Coverage of the intervals.
+LEVEL = 0.9
+#: Standard deviations from the mean to the bounds of a central 90 % interval.
+Z = 1.6448536269514722
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a method says about M models on N datasets.
+
+    Attributes:
+        score: (M, N), NaN where it can't say anything.
+        value: (M, N) predicted performance, if it predicts any.
+        low: (M, N) lower bound of its 90 % interval.
+        high: (M, N) upper bound.
+        seconds: Cost of ranking all models for one dataset, training not included.
+    """
+
+    score: Floats
+    value: Floats | None = None
+    low: Floats | None = None
+    high: Floats | None = None
+    seconds: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What an evaluation is about.
+
+    Attributes:
+        models: M candidates, known and unknown.
+        tasks: N base tasks with tokens, of any role.
+        values: (M, N) measured performance, NaN where none was measured.
+        split: Who is known.
+        families: N dataset families, the clusters of Q3 and Q4.
+        groups: N groups (natural, structured, real), reported apart.
+        spread: (M, N) standard deviation between repeats, NaN or 0 where unknown.
+        seed: Seed of everything random.
+    """
+
+    models: ModelTable
+    tasks: list[TaskTokens]
+    values: Floats
+    split: Split
+    families: list[str]
+    groups: list[str]
+    spread: Floats | None = None
+    seed: int = 0
+
+    @property
+    def dataset_ids(self) -> list[str]:
+        """N identifiers."""
+        return [task.dataset_id for task in self.tasks]
+
+    def columns(self, role: str) -> NDArray[np.intp]:
+        """Positions of the datasets of one role."""
+        return np.flatnonzero([self.split.datasets.get(dataset) == role for dataset in self.dataset_ids])
+
+    def training_set(self, hidden: NDArray[np.bool_] | None = None) -> TrainingSet:
+        """What baselines may learn from; ``hidden`` (M,) models are treated as unknown on top."""
+        columns = self.columns("train")
+        ids = [self.dataset_ids[j] for j in columns]
+        mask = training_mask(self.split, self.models.model_ids, ids)
+        known = self.split.known_models(self.models.model_ids)
+        if hidden is not None:
+            mask, known = mask & ~hidden[:, None], known & ~hidden
+        return TrainingSet(
+            self.models,
+            known,
+            ids,
+            np.where(mask, self.values[:, columns], np.nan),
+            [self.tasks[j] for j in columns],
+            [self.families[j] for j in columns],
+            self.seed,
+        )
+
+    def clusters(self, quadrant: str) -> list[str]:
+        """The N datasets' bootstrap clusters: base tasks, or families where datasets are unknown."""
+        return self.families if quadrant in ("Q3", "Q4") else self.dataset_ids
+
+
+def assemble_study(
+    performance: pd.DataFrame,
+    splits: pd.DataFrame,
+    models: ModelTable,
+    tokens: Mapping[str, TaskTokens],
+    dataset_info: pd.DataFrame,
+    *,
+    protocol: str = "linear_probe",
+    max_tasks: int | None = None,
+    seed: int = 0,
+) -> Study:
+    """Put the tables together: base tasks with a role and tokens, and what was measured on them.
+
+    Args:
+        performance: One value per model, dataset and protocol, with ``std`` between repeats.
+        splits: Who is known.
+        models: Candidates.
+        tokens: Tokens by dataset.
+        dataset_info: ``dataset_id, domain, group, parent``.
+        protocol: Which measurements count.
+        max_tasks: Largest number of datasets, drawn evenly from each role; None for all.
+        seed: Seed of everything random.
+
+    Raises:
+        ItemError: If no base task has a role, tokens and measurements.
+    """
+    split = Split.of(splits)
+    info = dataset_info.assign(dataset_id=dataset_info["dataset_id"].astype(str)).drop_duplicates("dataset_id")
+    parent = info["parent"].fillna("").astype(str).str.strip()
+    measured = performance[performance["protocol"] == protocol]
+    found = set(measured["dataset_id"].astype(str))
+    bases = [d for d in info.loc[parent == "", "dataset_id"] if d in split.datasets and d in tokens and d in found]
+    if max_tasks is not None and len(bases) > max_tasks:
+        # A share of each role, so that no quadrant is left without datasets.
+        by_role = sorted(bases, key=lambda dataset: split.datasets[dataset])
+        kept = {by_role[i] for i in np.linspace(0, len(by_role) - 1, max_tasks).round().astype(int)}
+        bases = [dataset for dataset in bases if dataset in kept]
+    if not bases:
+        raise ItemError(
+            "performance",
+            f"no dataset has measurements by {protocol!r}, tokens and a role.",
+            "Run dataset_features and similarity_training with the same manifests first.",
+        )
+
+    def matrix(column: str) -> Floats:
+        wide = measured.pivot_table(index="model_id", columns="dataset_id", values=column, dropna=False)
+        return wide.reindex(index=models.model_ids, columns=bases).to_numpy(dtype=np.float64)
+
+    rows = info.set_index("dataset_id").reindex(bases)
+    families = [
+        str(f).strip() if pd.notna(f) and str(f).strip() else d for d, f in zip(bases, rows["domain"], strict=True)
+    ]
+    groups = [str(g) if pd.notna(g) else "" for g in rows["group"]]
+    spread = matrix("std") if "std" in measured and measured["std"].notna().any() else None
+    return Study(models, [tokens[d] for d in bases], matrix("value"), split, families, groups, spread, seed)

@@ -1,0 +1,110 @@
+"""How good an image encoder is on a dataset, from its tokens alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.images.encoders.image_encoder import ImageEncoder
+from thesis_rec.thesis.ranking_data import TaskTokens
+
+Floats = NDArray[np.floating]
+
+
+def nearest_class_mean_accuracy(features: Floats, tested: Floats | None = None) -> float:
+    """Accuracy of the class whose mean feature is nearest by cosine (Mensink et al. 2013, without a learned metric).
+
+    Without features to test on, each batch is classified by the means of the others, so no image votes for itself.
+
+    Args:
+        features: (B, C, D) unit features, one of each class in a batch.
+        tested: (T, C, D) likewise, of another split.
+
+    Returns:
+        Fraction of images classified rightly; NaN for a single batch without a test.
+    """
+    total = features.sum(axis=0)  # (C, D)
+    truth = np.arange(features.shape[1])
+    if tested is not None:
+        return float((_cosine(tested, total[None]).argmax(-1) == truth).mean())
+    if len(features) < 2:
+        return float("nan")
+    others = total[None] - features  # (B, C, D): sums without the batch's own image
+    return float((_cosine(features, others).argmax(-1) == truth).mean())
+
+
+def _cosine(features: Floats, means: Floats) -> Floats:
+    """(B, C, C) cosine of each feature (B, C, D) with each class mean (B or 1, C, D) of its batch."""
+    unit = means / np.maximum(np.linalg.norm(means, axis=-1, keepdims=True), 1e-12)
+    return features @ unit.swapaxes(-1, -2)
+
+
+def zero_shot_accuracy(features: Floats, text: Floats) -> float:
+    """Accuracy of the class whose text feature is nearest (Radford et al. 2021).
+
+    Args:
+        features: (B, C, D) unit features of images.
+        text: (C, D) unit features of the classes' prompts.
+    """
+    return float(((features @ text.T).argmax(-1) == np.arange(features.shape[1])).mean())
+
+
+def class_text_features(encoder: ImageEncoder, class_names: Sequence[str], prompts: Sequence[str]) -> Floats | None:
+    """(C, D) unit features of classes: the mean over prompts, as in prompt ensembling (Radford et al. 2021).
+
+    Args:
+        encoder: The encoder.
+        class_names: C names; underscores are read as spaces.
+        prompts: Templates with ``{}`` where the name goes.
+
+    Returns:
+        The features, or None where the encoder has no text tower.
+    """
+    names = [name.replace("_", " ") for name in class_names]
+    found = encoder.encode_text([prompt.format(name) for name in names for prompt in prompts])
+    if found is None:
+        return None
+    mean = found.reshape(len(names), len(prompts), -1).mean(axis=1)
+    return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+
+
+def evaluate_tokens(
+    encoder: ImageEncoder,
+    train: Mapping[str, TaskTokens],
+    tested: Mapping[str, TaskTokens],
+    prompts: Sequence[str],
+) -> dict[str, Any]:
+    """Both accuracies of an encoder on every dataset, and their means.
+
+    Args:
+        encoder: The encoder that made the tokens.
+        train: Tokens of the training splits.
+        tested: Tokens of test splits, where there are any; else training batches are tested on each other.
+        prompts: Templates of the class names.
+
+    Returns:
+        ``{"encoder_id", "datasets": {id: {...}}, "mean": {...}}``; ``zero_shot`` is None without a text tower.
+    """
+    datasets: dict[str, dict[str, Any]] = {}
+    for dataset_id, tokens in train.items():
+        held_out = tested.get(dataset_id)
+        if held_out is not None and held_out.class_names != tokens.class_names:
+            held_out = None
+        shown = tokens if held_out is None else held_out
+        text = class_text_features(encoder, tokens.class_names, prompts)
+        datasets[dataset_id] = {
+            "nearest_class_mean": nearest_class_mean_accuracy(
+                tokens.features, None if held_out is None else held_out.features
+            ),
+            "zero_shot": None if text is None else zero_shot_accuracy(shown.features, text),
+            "chance": 1.0 / len(tokens.class_names),
+            "tested_on": "train" if held_out is None else "test",
+        }
+    mean = {}
+    for name in ("nearest_class_mean", "zero_shot", "chance"):
+        values = [entry[name] for entry in datasets.values() if entry[name] is not None]
+        mean[name] = float(np.mean(values)) if values else None
+    return {"encoder_id": encoder.encoder_id, "datasets": datasets, "mean": mean}

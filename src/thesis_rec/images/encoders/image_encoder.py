@@ -1,0 +1,121 @@
+"""What an image encoder is, and how one is chosen by configuration. Imports no heavy library."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import sha256_file
+
+if TYPE_CHECKING:
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
+
+
+class EncoderConfig(BaseModel):
+    """Which image encoder makes the tokens.
+
+    Attributes:
+        kind: Library: ``open_clip``, ``transformers`` or ``timm``.
+        source: A local folder in the library's hub format, or its name there: ``hf-hub:org/name`` or
+            ``architecture/tag`` for open_clip, ``org/name`` for transformers, a model name for timm.
+        layers: Names of modules (as in ``named_modules``) whose mean activations are appended to the features; empty
+            for the encoder's output alone.
+        pretrained: False gives random weights, for timing only.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["open_clip", "transformers", "timm"] = "open_clip"
+    source: str = Field(min_length=1)
+    layers: tuple[str, ...] = ()
+    pretrained: bool = True
+
+
+@runtime_checkable
+class ImageEncoder(Protocol):
+    """Images to unit vectors.
+
+    Attributes:
+        encoder_id: Names the weights; features of different encoders don't mix.
+        dim: D, length of a feature.
+        image_size: Side of the encoder's input, in pixels.
+    """
+
+    encoder_id: str
+    dim: int
+    image_size: int
+
+    def encode(self, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
+        """(N, H, W, 3) uint8 to (N, D) float32, each of length 1."""
+        ...
+
+    def encode_text(self, texts: list[str]) -> NDArray[np.float32] | None:
+        """(K, D) float32 features of K texts in the same space, or None where there is no text tower."""
+        ...
+
+
+def encoder_id(config: EncoderConfig) -> str:
+    """Name of an encoder's features, the same wherever its files lie.
+
+    For a local folder it contains a hash of the files; for a hub name, the name.
+
+    Raises:
+        ItemError: If a path was given that doesn't exist.
+    """
+    path = local_folder(config)
+    if path is not None:
+        digest = hashlib.sha256()
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            digest.update(f"{file.relative_to(path)}:{sha256_file(file)}\n".encode())
+        name = f"{config.kind}:{path.name}:{digest.hexdigest()[:12]}"
+    else:
+        name = f"{config.kind}:{config.source.removeprefix('hf-hub:')}"
+    if config.layers:
+        name += ":" + hashlib.sha256("|".join(config.layers).encode()).hexdigest()[:8]
+    return name if config.pretrained else f"{name}:random"
+
+
+def local_folder(config: EncoderConfig) -> Path | None:
+    """The encoder's folder on disk, or None for a hub name.
+
+    Raises:
+        ItemError: If the source can only be a path, and doesn't exist.
+    """
+    path = Path(config.source).expanduser()
+    if path.is_dir():
+        return path
+    names_a_path = config.source.startswith(("/", ".", "~")) or len(path.parts) > 2
+    if names_a_path and not re.match(r"hf-hub:", config.source):
+        raise ItemError(
+            config.source,
+            "there is no such folder of an image encoder.",
+            "Check active.encoder.source in globals.yml, or make the starter zoo with --pipeline=starter_zoo.",
+        )
+    return None
+
+
+def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "fp32") -> TorchEncoder:
+    """Load an encoder.
+
+    Args:
+        config: Which one.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        precision: ``fp32`` or ``bf16`` (weights and activations; features are float32 in any case).
+
+    Returns:
+        The encoder, in evaluation mode.
+
+    Raises:
+        ItemError: If it can't be loaded: absent, damaged, offline.
+    """
+    local_folder(config)
+    from thesis_rec.images.encoders import libraries
+
+    return libraries.load(config, encoder_id(config), device, precision)

@@ -1,0 +1,195 @@
+"""Encoders of the three libraries. Imports torch; nothing imports it before an encoder is loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.images.encoders.image_encoder import EncoderConfig, local_folder
+from thesis_rec.images.encoders.torch_encoder import Normalisation, TorchEncoder, Tower
+
+logger = logging.getLogger(__name__)
+#: Of CLIP (Radford et al. 2021), which open_clip and transformers use unless a model says otherwise.
+CLIP_MEAN: Normalisation = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Normalisation = (0.26862954, 0.26130258, 0.27577711)
+
+
+def load(config: EncoderConfig, name: str, device: str, precision: str) -> TorchEncoder:
+    """Load the encoder of a configuration; see :func:`thesis_rec.images.encoders.load_encoder`."""
+    build = {"open_clip": _open_clip, "transformers": _transformers, "timm": _timm}[config.kind]
+    try:
+        tower = build(config)
+    except ItemError:
+        raise
+    except Exception as error:  # the libraries raise nearly everything
+        raise _explained(config, error) from error
+    return TorchEncoder(tower, name, config.layers, device, precision)
+
+
+def _explained(config: EncoderConfig, error: Exception) -> ItemError:
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)  # type: ignore[arg-type]
+    words = " ".join(f"{type(one).__name__} {one}" for one in chain).lower()
+    if any(word in words for word in ("offline", "connecterror", "connectionerror", "couldn't connect", "max retries")):
+        hint = "Download it once on a machine with network, or give a local folder as source."
+        return ItemError(config.source, "offline: the encoder is not in the local cache.", hint)
+    if "gated" in words or "401" in words:
+        hint = "Accept the terms on its page and run `hf auth login`."
+        return ItemError(config.source, "the encoder is gated or private.", hint)
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ItemError(config.source, f"the encoder can't be loaded ({first}).", "Check active.encoder in globals.yml.")
+
+
+def _triple(values: Any, default: Normalisation) -> Normalisation:
+    if values is None:
+        return default
+    numbers = [float(value) for value in values]
+    return (numbers[0], numbers[1], numbers[2])
+
+
+def _side(size: Any) -> int:
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge")
+    return int(size[0] if isinstance(size, tuple | list) else size)
+
+
+# --- open_clip ---------------------------------------------------------------------------------------------------
+
+
+def _open_clip(config: EncoderConfig) -> Tower:
+    import open_clip
+
+    folder = local_folder(config)
+    architecture, tag = config.source, None
+    if folder is not None:
+        architecture = f"local-dir:{folder}"
+    elif not config.source.startswith("hf-hub:"):
+        architecture, _, tag = config.source.partition("/")
+        if config.pretrained and not tag:
+            hint = f"Give architecture/tag; tags: {', '.join(open_clip.list_pretrained_tags_by_model(architecture))}."
+            raise ItemError(config.source, "no pretrained weights were named.", hint)
+    model = open_clip.create_model(
+        architecture,
+        pretrained=tag if config.pretrained else None,
+        load_weights=config.pretrained,
+        require_pretrained=config.pretrained,
+    )
+    tokenizer = open_clip.get_tokenizer(architecture)
+    settings = open_clip.get_model_preprocess_cfg(model)
+
+    def text(texts: list[str], device: torch.device) -> Tensor:
+        features: Tensor = model.encode_text(tokenizer(texts).to(device))
+        return features
+
+    return Tower(
+        model,
+        model.encode_image,
+        text,
+        _side(settings.get("size", model.visual.image_size)),
+        _triple(settings.get("mean"), CLIP_MEAN),
+        _triple(settings.get("std"), CLIP_STD),
+    )
+
+
+# --- transformers ------------------------------------------------------------------------------------------------
+
+
+def _transformers(config: EncoderConfig) -> Tower:
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    source = str(local_folder(config) or config.source)
+    if config.pretrained:
+        model = AutoModel.from_pretrained(source, trust_remote_code=False)
+    else:
+        model = AutoModel.from_config(AutoConfig.from_pretrained(source, trust_remote_code=False))
+    settings = _image_settings(source)
+    vision = getattr(model.config, "vision_config", model.config)
+    size = settings.get("crop_size") or settings.get("size") or vision.image_size
+    contrastive = hasattr(model, "get_image_features")
+
+    def image(pixels: Tensor) -> Tensor:
+        if contrastive:
+            return _tensor(model.get_image_features(pixel_values=pixels))
+        return _tensor(model(pixel_values=pixels))
+
+    return Tower(
+        model,
+        image,
+        _transformers_text(model, source) if contrastive and hasattr(model, "get_text_features") else None,
+        _side(size),
+        _triple(settings.get("image_mean"), CLIP_MEAN if contrastive else (0.5, 0.5, 0.5)),
+        _triple(settings.get("image_std"), CLIP_STD if contrastive else (0.5, 0.5, 0.5)),
+    )
+
+
+def _image_settings(source: str) -> dict[str, Any]:
+    from transformers import AutoImageProcessor
+
+    try:
+        return dict(AutoImageProcessor.from_pretrained(source, trust_remote_code=False).to_dict())
+    except (OSError, ValueError, ImportError) as error:
+        logger.warning("%s has no readable image processor (%s); CLIP's normalisation is used", source, error)
+        return {}
+
+
+def _transformers_text(model: Any, source: str) -> Callable[[list[str], torch.device], Tensor] | None:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError, AttributeError) as error:
+        logger.warning("%s has no readable tokenizer (%s): no zero-shot figures", source, error)
+        return None
+    settings = getattr(model.config, "text_config", None)
+    if len(tokenizer) < getattr(settings, "vocab_size", 0) // 2:
+        # Where there are no tokenizer files the library makes up an empty tokenizer without a word.
+        logger.warning("%s came without its tokenizer: no zero-shot figures", source)
+        return None
+    longest = getattr(settings, "max_position_embeddings", None)
+
+    def text(texts: list[str], device: torch.device) -> Tensor:
+        # SigLIP was trained with padding to the full length; CLIP ignores it.
+        tokens = tokenizer(texts, padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
+        return _tensor(model.get_text_features(**{k: v.to(device) for k, v in tokens.items() if k != "token_type_ids"}))
+
+    return text
+
+
+def _tensor(output: Any) -> Tensor:
+    """(B, D) of what a transformers model returns: pooled if it pools, else the mean over tokens."""
+    if isinstance(output, Tensor):
+        return output
+    features: Tensor | None = getattr(output, "pooler_output", None)
+    if features is None:
+        features = output.last_hidden_state
+        return features.mean(1) if features.ndim == 3 else features.mean((2, 3))
+    return features.flatten(1)
+
+
+# --- timm --------------------------------------------------------------------------------------------------------
+
+
+def _timm(config: EncoderConfig) -> Tower:
+    import timm
+    from timm.data import resolve_model_data_config
+
+    folder = local_folder(config)
+    name = f"local-dir:{folder}" if folder else config.source
+    model = timm.create_model(name, pretrained=config.pretrained, num_classes=0)
+    settings = resolve_model_data_config(model)
+    return Tower(
+        model,
+        model,
+        None,
+        int(settings["input_size"][-1]),
+        _triple(settings["mean"], CLIP_MEAN),
+        _triple(settings["std"], CLIP_STD),
+    )

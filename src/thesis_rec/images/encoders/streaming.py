@@ -1,0 +1,133 @@
+"""Many images through an encoder: decoding in worker processes while the encoder computes, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.images.decoding import resize_image
+from thesis_rec.images.encoders.torch_encoder import TorchEncoder, check_features
+from thesis_rec.images.loading import LabelledImages, unreadable
+
+Sample = tuple[torch.Tensor, int, Failure | None]
+
+
+class DecodedImages(Dataset[Sample]):
+    """Decoded, resized images by position; what can't be read becomes a black image and a failure.
+
+    Args:
+        images: Where they come from.
+        index: (N,) which ones.
+        size: Side, in pixels.
+        fit: ``crop``, ``pad`` or ``stretch``.
+    """
+
+    def __init__(self, images: LabelledImages, index: NDArray[np.integer], size: int, fit: str = "crop") -> None:
+        self._images = images
+        self._index = np.asarray(index, dtype=np.int64).ravel()
+        self._size = size
+        self._fit = fit
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, place: int) -> Sample:
+        try:
+            pixels = resize_image(self._images.image(int(self._index[place])), self._size, self._fit)
+        except ItemError as error:
+            blank = torch.zeros(self._size, self._size, 3, dtype=torch.uint8)
+            return blank, place, unreadable(self._images.dataset_id, error)
+        return torch.from_numpy(pixels), place, None
+
+
+def _collate(samples: list[Sample]) -> tuple[torch.Tensor, list[Failure | None]]:
+    pixels, _, failures = zip(*samples, strict=True)
+    return torch.stack(pixels), list(failures)
+
+
+def image_loader(
+    images: LabelledImages,
+    batches: Sequence[NDArray[np.integer]],
+    size: int,
+    *,
+    workers: int,
+    fit: str = "crop",
+    pin: bool = False,
+) -> DataLoader[Sample]:
+    """Batches of decoded images in order; ``workers`` processes decode, 0 decodes in this one."""
+    ends = np.cumsum([len(batch) for batch in batches])
+    flat = np.concatenate(batches) if len(batches) else np.empty(0, dtype=np.int64)
+    return DataLoader(
+        DecodedImages(images, flat, size, fit),
+        batch_sampler=[list(range(end - len(batch), end)) for batch, end in zip(batches, ends.tolist(), strict=True)],
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin,
+        # Two batches ahead of each worker hide its slowest image, and bound the memory.
+        prefetch_factor=2 if workers else None,
+    )
+
+
+def encode_images(
+    encoder: TorchEncoder,
+    images: LabelledImages,
+    batches: Sequence[NDArray[np.integer]],
+    *,
+    workers: int = 0,
+    fit: str = "crop",
+) -> Iterator[tuple[NDArray[np.float32], list[Failure | None]]]:
+    """Encode images, batch by batch, in order.
+
+    While the GPU encodes a batch the next one is copied from pinned memory and workers decode those after it; results
+    are fetched one batch late, so that the host never waits for a batch it has just started. The batches are the
+    caller's: an image encoded in the same company has the same bits, whatever else is encoded in the same run.
+
+    Args:
+        encoder: The encoder.
+        images: Where they come from.
+        batches: Which images, (B,) each.
+        workers: Processes that decode; 0 for none.
+        fit: ``crop``, ``pad`` or ``stretch``.
+
+    Yields:
+        For each batch the features (B, D) float32, and the failure of each image or None; the features of a failed
+        image mean nothing.
+    """
+    pin = encoder.device.type == "cuda"
+    if workers:
+        _map_large_blocks()
+    waiting: tuple[torch.Tensor, list[Failure | None]] | None = None
+    for pixels, failures in image_loader(images, batches, encoder.image_size, workers=workers, fit=fit, pin=pin):
+        features = encoder.encode_tensor(pixels)
+        if waiting is not None:
+            yield _finished(encoder, *waiting)
+        waiting = (features, failures)
+    if waiting is not None:
+        yield _finished(encoder, *waiting)
+
+
+def _map_large_blocks() -> None:
+    """Have glibc take large blocks from the system and give them back at once.
+
+    Torch keeps a small entry for each of the last 128 batches that came from workers. glibc puts it into the hole that
+    the batch's pixels left in the heap, the next batch finds no hole of its size, and the heap grows by one batch each
+    time: gigabytes. Mapped blocks leave no holes; the cost is a few page faults per batch.
+    """
+    import ctypes
+
+    threshold_option, four_mebibytes = -3, 4 << 20  # M_MMAP_THRESHOLD of malloc.h
+    try:
+        ctypes.CDLL(None).mallopt(threshold_option, four_mebibytes)
+    except (OSError, AttributeError):  # another C library, which doesn't do this
+        return
+
+
+def _finished(
+    encoder: TorchEncoder, features: torch.Tensor, failures: list[Failure | None]
+) -> tuple[NDArray[np.float32], list[Failure | None]]:
+    return check_features(features.cpu().numpy(), encoder.encoder_id), failures

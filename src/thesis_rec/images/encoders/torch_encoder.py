@@ -1,0 +1,228 @@
+"""An image encoder around a network of any library. Imports torch; nothing imports it before an encoder is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from thesis_rec.base.errors import ItemError
+
+Normalisation = tuple[float, float, float]
+
+
+@dataclass
+class Tower:
+    """What the libraries differ in.
+
+    Attributes:
+        module: The whole network.
+        image: (B, 3, S, S) normalised to (B, D).
+        text: Texts to (K, D), or None.
+        size: S, in pixels.
+        mean: Of each channel, for pixels in 0..1.
+        std: Likewise.
+    """
+
+    module: nn.Module
+    image: Callable[[Tensor], Tensor]
+    text: Callable[[list[str], torch.device], Tensor] | None
+    size: int
+    mean: Normalisation
+    std: Normalisation
+
+
+class TorchEncoder:
+    """An :class:`~thesis_rec.images.encoders.image_encoder.ImageEncoder` around a network of any library.
+
+    Args:
+        tower: The network and its preprocessing.
+        name: Identifier of its features.
+        layers: Modules whose mean activations are appended, each normalised to length 1 first.
+        device: Where it runs.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    def __init__(
+        self, tower: Tower, name: str, layers: tuple[str, ...] = (), device: str = "cpu", precision: str = "fp32"
+    ) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.encoder_id = name
+        self.image_size = tower.size
+        self.device = torch.device(device)
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._tower = tower
+        self._module = tower.module.eval().requires_grad_(False).to(self.device, self.dtype)
+        self._mean = torch.tensor(tower.mean, device=self.device).view(1, 3, 1, 1) * 255.0
+        self._std = torch.tensor(tower.std, device=self.device).view(1, 3, 1, 1) * 255.0
+        self._layers = layers
+        self._captured: dict[str, Tensor] = {}
+        self._watch(layers)
+        blank = torch.zeros(1, tower.size, tower.size, 3, dtype=torch.uint8)
+        self.dim = int(self.encode_tensor(blank).shape[1])
+
+    def _watch(self, layers: tuple[str, ...]) -> None:
+        modules = dict(self._module.named_modules())
+        for layer in layers:
+            if layer not in modules:
+                near = [name for name in modules if name and layer.split(".")[-1] in name][:5]
+                hint = f"Use a name of named_modules(){', such as ' + ', '.join(near) if near else ''}."
+                raise ItemError(self.encoder_id, f"the encoder has no layer {layer!r}.", hint)
+
+            def keep(module: nn.Module, inputs: Any, output: Any, layer: str = layer) -> None:
+                self._captured[layer] = output[0] if isinstance(output, tuple) else output
+
+            modules[layer].register_forward_hook(keep)
+
+    def compile(self) -> None:
+        """Compile the image tower: pays on a GPU from some ten thousand images, the first batches take a minute."""
+        self._tower.image = torch.compile(self._tower.image, dynamic=True)
+
+    @torch.inference_mode()
+    def encode_tensor(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
+        pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        pixels = fit_to(pixels, self.image_size)
+        features = self._tower.image(((pixels - self._mean) / self._std).to(self.dtype)).float()  # (B, D)
+        if self._layers:
+            parts = [features] + [pooled(self._captured[layer], len(images)) for layer in self._layers]
+            features = torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)
+        return functional.normalize(features, dim=1)
+
+    def encode(self, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
+        """Features of images.
+
+        Args:
+            images: (N, H, W, 3) uint8 RGB.
+            batch_size: Images at a time.
+
+        Returns:
+            (N, D) float32, each of length 1.
+
+        Raises:
+            ItemError: If a feature isn't finite.
+        """
+        out = np.empty((len(images), self.dim), dtype=np.float32)
+        for start in range(0, len(images), batch_size):
+            block = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
+            out[start : start + batch_size] = self.encode_tensor(block).cpu().numpy()
+        return check_features(out, self.encoder_id)
+
+    @torch.inference_mode()
+    def encode_depths(self, pixels: Tensor, count: int, batch_size: int = 256) -> tuple[Tensor, list[Tensor]]:
+        """What the encoder makes of images at several depths.
+
+        Args:
+            pixels: (N, 3, H, W) floats 0..255.
+            count: Number of layers, evenly spread over the image tower's longest stack; those of a short one repeat,
+                and where there is none the features stand for each.
+            batch_size: Images at a time.
+
+        Returns:
+            Features (N, D) of length 1, and for each layer its mean activation (N, C), all float32 on the CPU.
+        """
+        depths = self._depths(count)
+        captured: dict[str, Tensor] = {}
+        modules = dict(self._module.named_modules())
+        hooks = [
+            modules[name].register_forward_hook(
+                lambda _module, _inputs, output, name=name: captured.__setitem__(
+                    name, output[0] if isinstance(output, tuple) else output
+                )
+            )
+            for name in dict.fromkeys(depths)
+        ]
+        final: list[Tensor] = []
+        layers: dict[str, list[Tensor]] = {name: [] for name in dict.fromkeys(depths)}
+        try:
+            for block in torch.split(pixels, batch_size):
+                shaped = fit_to(block.to(self.device), self.image_size)
+                encoded = self._tower.image(((shaped - self._mean) / self._std).to(self.dtype)).float()
+                final.append(functional.normalize(encoded, dim=1).cpu())
+                for name, parts in layers.items():
+                    parts.append(pooled(captured[name], len(block)).cpu())
+        finally:
+            for hook in hooks:
+                hook.remove()
+        joined = {name: torch.cat(parts) for name, parts in layers.items()}
+        features = torch.cat(final)
+        return features, [joined[name] for name in depths] or [features] * count
+
+    def _depths(self, count: int) -> list[str]:
+        """Names of ``count`` layers of the longest stack of modules that images pass through; none without a stack."""
+        fired: list[str] = []
+        modules = dict(self._module.named_modules())
+        stacks = [
+            name
+            for name, module in modules.items()
+            if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) > 1
+        ]
+        hooks = [
+            module.register_forward_hook(lambda *_, name=name: fired.append(name))
+            for name, module in modules.items()
+            if name and name.rpartition(".")[0] in stacks
+        ]
+        try:
+            blank = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device, dtype=self.dtype)
+            self._tower.image(blank)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        by_stack: dict[str, list[str]] = {}
+        for name in dict.fromkeys(fired):
+            by_stack.setdefault(name.rpartition(".")[0], []).append(name)
+        if not by_stack:
+            return []
+        longest = max(by_stack.values(), key=len)
+        return [longest[i] for i in np.linspace(0, len(longest) - 1, count).round().astype(int)]
+
+    @torch.inference_mode()
+    def encode_text(self, texts: list[str]) -> NDArray[np.float32] | None:
+        """(K, D) float32 features of K texts, each of length 1; None without a text tower or with extra layers."""
+        if self._tower.text is None or self._layers:
+            return None
+        features = self._tower.text(texts, self.device).float()
+        return functional.normalize(features, dim=1).cpu().numpy()
+
+
+def check_features(features: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """``features`` if each is finite and of length 1.
+
+    Raises:
+        ItemError: If one isn't: the encoder's weights are damaged, or overflow in the chosen precision.
+    """
+    if not np.isfinite(features).all() or (len(features) and np.linalg.norm(features, axis=1).min() < 0.5):
+        raise ItemError(name, "the encoder gives features that aren't finite.", "Use fp32, or another encoder.")
+    return features
+
+
+def fit_to(pixels: Tensor, size: int) -> Tensor:
+    """(B, 3, H, W) floats 0..255 to (B, 3, size, size): the short side resized (bicubic), the middle cut out."""
+    height, width = pixels.shape[-2:]
+    if (height, width) == (size, size):
+        return pixels
+    scale = size / min(height, width)
+    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    pixels = functional.interpolate(pixels, shape, mode="bicubic", antialias=True).clamp(0, 255)
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+    return pixels[..., top : top + size, left : left + size]
+
+
+def pooled(activation: Tensor, batch: int) -> Tensor:
+    """Mean of a layer's activations over space or tokens: (B, C).
+
+    (B, C, H, W) is averaged over H and W, (B, N, C) over N; sequence-first layers, (N, B, C), are recognised by B.
+    """
+    if activation.ndim == 4:
+        return activation.float().mean((2, 3))
+    if activation.ndim == 3:
+        sequence_first = activation.shape[0] != batch and activation.shape[1] == batch
+        return activation.float().mean(0 if sequence_first else 1)
+    return activation.float().flatten(1)

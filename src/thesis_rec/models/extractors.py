@@ -1,0 +1,160 @@
+"""How the weights of a model are found: one function per kind of source, looked up by the manifest's ``extractor``.
+
+To add a kind, write a function of a row, the zoo's root folder and the folder of hub downloads that returns a
+:class:`~thesis_rec.models.checkpoint_reader.StateReader`, and register it under the value that the manifest will name::
+
+    @register("my_kind")
+    def my_kind(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
+        return open_checkpoint(locate(row, root, cache), row.model_id).select(lambda name: "adapter" not in name)
+
+Nothing else is needed: readers stream, so memory stays bounded by the largest tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.models.checkpoint_reader import StateReader, TorchReader, open_checkpoint
+from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.model_sources import locate
+from thesis_rec.models.torch_files import load_torch, state_dict_of
+from thesis_rec.models.weight_files import find_weights
+
+Extractor = Callable[[ManifestRow, Path, Path | None], StateReader]
+
+#: Extractors by the manifest's ``extractor`` column.
+EXTRACTORS: dict[str, Extractor] = {}
+
+#: What an empty ``extractor`` column means, by loader; ``huggingface`` for any other.
+USUAL = {"timm": "timm", "open_clip": "open_clip", "detector_pack": "detector_pack", "local": "state_dict"}
+DEFAULT = "huggingface"
+
+
+def register(name: str) -> Callable[[Extractor], Extractor]:
+    """Decorator that makes a function known under ``name``.
+
+    Raises:
+        ValueError: If another function has this name.
+    """
+
+    def add(function: Extractor) -> Extractor:
+        if EXTRACTORS.get(name, function) is not function:
+            raise ValueError(f"there is an extractor {name!r} already")
+        EXTRACTORS[name] = function
+        return function
+
+    return add
+
+
+def extractor_name(row: ManifestRow) -> str:
+    """The extractor that a row names, or its loader's usual one."""
+    return row.extractor or USUAL.get(row.loader, DEFAULT)
+
+
+def open_model(row: ManifestRow, root: Path, cache: Path | None = None) -> StateReader:
+    """Reader of a model's weights.
+
+    Args:
+        row: The model.
+        root: Folder that relative sources refer to.
+        cache: Folder of hub downloads; None for the hub library's own.
+
+    Raises:
+        ItemError: If the extractor is unknown, or the weights are absent, damaged, unsafe or can't be downloaded.
+    """
+    name = extractor_name(row)
+    if name not in EXTRACTORS:
+        known = ", ".join(sorted(EXTRACTORS))
+        raise ItemError(row.model_id, f"The extractor {name!r} is unknown.", f"Choose one of {known}.")
+    return EXTRACTORS[name](row, root, cache)
+
+
+@register("huggingface")
+def huggingface(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
+    """All tensors of a model in the layout of the hub: one safetensors or PyTorch file, or shards with an index."""
+    return open_checkpoint(locate(row, root, cache), row.model_id)
+
+
+@register("timm")
+def timm(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
+    """All tensors of a timm model; its files have the hub's layout."""
+    return huggingface(row, root, cache)
+
+
+@register("siglip")
+def siglip(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
+    """The image half of a SigLIP or CLIP model of transformers; the text half says nothing about images."""
+    reader = huggingface(row, root, cache)
+    return reader.select(lambda name: not name.startswith(("text_model.", "text_projection", "logit_")))
+
+
+@register("open_clip")
+def open_clip(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
+    """The image half (``visual.``) of an open_clip model."""
+    reader = open_checkpoint(locate(row, root, cache), row.model_id, prefer="open_clip")
+    return reader.select(lambda name: name.startswith("visual."))
+
+
+@register("safetensors")
+def safetensors(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
+    """A plain safetensors file or index; for zoos that allow no other format.
+
+    Raises:
+        ItemError: If the weights are in another format.
+    """
+    file = find_weights(locate(row, root, cache), row.model_id)
+    if ".safetensors" not in file.suffixes:
+        raise ItemError(row.model_id, f"{file.name} is no safetensors file.", "Choose the extractor state_dict.")
+    return open_checkpoint(file, row.model_id)
+
+
+@register("state_dict")
+def state_dict(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
+    """A state dict of any format, bare or within a training checkpoint."""
+    return open_checkpoint(locate(row, root, cache), row.model_id)
+
+
+@register("detector_pack")
+def detector_pack(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
+    """One classifier of a ``.pt`` pack that holds several, as out-of-distribution detectors publish them.
+
+    A pack maps names to state dicts (or to training checkpoints); the manifest's extra column ``member`` says which one
+    is meant. A file with a single classifier needs no ``member``.
+
+    Raises:
+        ItemError: If the pack has several classifiers and ``member`` names none of them.
+    """
+    file = find_weights(locate(row, root, cache), row.model_id)
+    if ".safetensors" in file.suffixes:
+        return open_checkpoint(file, row.model_id)
+    content = load_torch(file, row.model_id)
+    member = str((row.model_extra or {}).get("member", ""))
+    members = _members(content)
+    if member or len(members) > 1:
+        if member not in members:
+            named = f"has no classifier {member!r}" if member else "holds several classifiers"
+            names = ", ".join(sorted(members)[:8]) or "none"
+            hint = f"Write one of its classifiers in the manifest's column member: {names}."
+            raise ItemError(row.model_id, f"The pack {file.name} {named}.", hint)
+        content = members[member]
+    elif members:
+        content = next(iter(members.values()))
+    return TorchReader(state_dict_of(content, row.model_id), row.model_id, file.stat().st_size)
+
+
+def _members(content: object) -> dict[str, Mapping[str, object]]:
+    """The classifiers of a pack by name; none for a bare state dict or a training checkpoint."""
+    if not isinstance(content, Mapping):
+        return {}
+    found = {}
+    for name, value in content.items():
+        try:
+            state_dict_of(value, str(name))
+        except ItemError:
+            continue
+        found[str(name)] = value
+    # Optimisers keep tensors in nested dictionaries as well; these aren't classifiers.
+    ours = ("state_dict", "model_state_dict", "model", "optimizer", "optimizer_state_dict", "lr_scheduler")
+    return {} if any(name in ours for name in found) else found

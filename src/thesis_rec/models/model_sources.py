@@ -1,0 +1,203 @@
+"""From a manifest row to files on this machine: a checked local path, or a download from the Hugging Face hub.
+
+Hub files are taken one by one, weights in the safest format that the repository offers, so that no other copy of them
+is downloaded. The hub library's own settings hold: ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import re
+from pathlib import Path
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.recorded_hashes import check_source
+from thesis_rec.models.weight_files import INDEX_ENDING, WEIGHT_FILES, inside, shard_names
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 10
+
+#: Configuration files that the libraries need to build a network, by loader.
+CONFIGURATION_FILES = {
+    "timm": ("config.json",),
+    "transformers": ("config.json", "preprocessor_config.json"),
+    "open_clip": ("open_clip_config.json",),
+    "detector_pack": ("config.json",),
+}
+
+
+def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool = False) -> Path:
+    """Folder or file that holds the weights of a model, downloaded when it is a hub model.
+
+    Args:
+        row: The model.
+        root: Folder that relative sources refer to.
+        cache: Folder of hub downloads (what ``HF_HUB_CACHE`` is to the hub library); None for the library's own.
+        build: Whether the network will be built, which needs configuration files besides weights.
+
+    Raises:
+        ItemError: If the files don't exist, lead out of ``root``, differ from the zoo's record of them, or can't be
+            downloaded.
+    """
+    if row.hub_id is not None:
+        return _download(row, row.hub_id, cache, build)
+    path = Path(expanded(row.source.removeprefix("local-dir:"), row.model_id)).expanduser()
+    if path.is_absolute():
+        located = path
+    else:
+        located = root / path
+        if not inside(located, root):
+            raise ItemError(
+                row.model_id,
+                f"The source {row.source} leads out of the zoo's folder.",
+                "Copy the model into the folder instead of linking to it, or give its absolute path.",
+            )
+    if not located.exists():
+        raise ItemError(
+            row.model_id,
+            f"The source {located} doesn't exist.",
+            "Correct the source column of the manifest (hf-hub:owner/name for a model of the hub), or add the files.",
+        )
+    if not path.is_absolute():
+        check_source(root, path)
+    return located
+
+
+def expanded(source: str, item: str) -> str:
+    """A source with environment variables (``$NAME`` or ``${NAME}``) replaced by their values.
+
+    Raises:
+        ItemError: If a variable isn't set.
+    """
+    text = os.path.expandvars(source)
+    if unset := re.search(r"\$\{?(\w+)", text):
+        error = f"The source {source} needs the environment variable {unset.group(1)}, which isn't set."
+        raise ItemError(item, error, f"Set it: export {unset.group(1)}=<folder>.")
+    return text
+
+
+def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    # The library tries each file for half a minute before it gives up: far too long for a zoo without network.
+    online = hub_is_reachable()
+
+    def fetch(name: str) -> Path:
+        revision = row.revision or None
+        return Path(hf_hub_download(hub_id, name, revision=revision, cache_dir=cache, local_files_only=not online))
+
+    def first(names: tuple[str, ...]) -> Path:
+        missing: Exception | None = None
+        for name in names:
+            try:
+                return fetch(name)
+            except LocalEntryNotFoundError as error:
+                if online:
+                    # The network went away in between.
+                    hub_is_reachable.cache_clear()
+                    raise
+                missing = error
+            except EntryNotFoundError as error:
+                missing = error
+        raise missing or EntryNotFoundError(f"no file name given for {hub_id}")
+
+    prefer = "open_clip" if row.loader == "open_clip" else ""
+    try:
+        weights = first(tuple(sorted(WEIGHT_FILES, key=lambda name: not (prefer and name.startswith(prefer)))))
+        if weights.name.endswith(INDEX_ENDING):
+            for name in shard_names(weights, row.model_id):
+                fetch(name)
+        for name in CONFIGURATION_FILES.get(row.loader, ()) if build else ():
+            try:
+                fetch(name)
+            except EntryNotFoundError:
+                if name != "preprocessor_config.json":
+                    raise
+    except ItemError:
+        raise
+    except Exception as error:
+        raise explain_download(row, error) from error
+    return weights.parent
+
+
+@functools.cache
+def hub_is_reachable() -> bool:
+    """Whether the hub answers at all, asked once; False in offline mode."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE_SECONDS)
+    except Exception as error:
+        # The library changes the HTTP library under it, and with it the exceptions, from version to version.
+        logger.warning("The Hugging Face hub can't be reached (%s): only its cache is used", error)
+        return False
+    return True
+
+
+def explain_download(row: ManifestRow, error: Exception) -> ItemError:
+    """The hub library's many exceptions as one sentence and a remedy."""
+    from huggingface_hub import constants, errors
+
+    where = f"{row.hub_id}" + (f" at revision {row.revision}" if row.revision else "")
+    offline = "Connect to the internet once, or fill the hub cache (HF_HOME) on another machine and copy it here."
+    if isinstance(error, errors.GatedRepoError):
+        text = f"The model {where} is gated."
+        page = f"https://huggingface.co/{row.hub_id}"
+        hint = f"Accept its terms at {page}, then log in with `hf auth login` or set HF_TOKEN."
+    elif isinstance(error, errors.RevisionNotFoundError):
+        text, hint = f"The hub has no {where}.", "Correct the revision column of the manifest, or leave it empty."
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        text = f"The hub has no model {where}, or it is private."
+        hint = "Correct the source column of the manifest; for a private model set HF_TOKEN."
+    elif isinstance(error, errors.HFValidationError):
+        text, hint = f"{row.hub_id} is no name of a hub model.", "Write hf-hub:owner/name in the source column."
+    elif isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        mode = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+        text, hint = f"The model {where} isn't in the hub cache and this machine is offline{mode}.", offline
+    elif isinstance(error, errors.EntryNotFoundError):
+        text = f"The hub has no weights of {where} in a known file: {', '.join(WEIGHT_FILES)}."
+        hint = "Choose another extractor, or another model."
+    elif isinstance(error, OSError | errors.HfHubHTTPError) or "connect" in f"{type(error).__name__}{error}".lower():
+        first_line = str(error).strip().split("\n", 1)[0][:200]
+        text, hint = f"Downloading {where} failed ({type(error).__name__}: {first_line}); is it offline?", offline
+    else:
+        text, hint = f"Downloading {where} failed ({type(error).__name__}: {error}).", "Try again later."
+    return ItemError(row.model_id, text, hint)
+
+
+def hub_cache_folder(home: str | os.PathLike[str] | None) -> Path | None:
+    """Folder of hub downloads under a Hugging Face home, as the hub library lays it out (``<home>/hub``).
+
+    ``HF_HUB_CACHE`` in the environment wins, as it does in the library.
+    """
+    if home is None or os.environ.get("HF_HUB_CACHE"):
+        return None
+    return Path(home).expanduser() / "hub"
+
+
+def read_configuration(folder: Path, name: str, model_id: str) -> dict[str, object]:
+    """A JSON configuration file of a model.
+
+    Raises:
+        ItemError: If it is absent or no JSON object.
+    """
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ItemError(
+            model_id, f"{folder} has no {name}.", "Save the model in its library's own format, configuration included."
+        ) from error
+    except (ValueError, OSError) as error:
+        raise ItemError(model_id, f"{folder / name} can't be read ({error}).", "Download or save it again.") from error
+    if not isinstance(content, dict):
+        raise ItemError(model_id, f"{folder / name} is no JSON object.", "Download or save it again.")
+    return content

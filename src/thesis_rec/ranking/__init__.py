@@ -1,1 +1,0 @@
-"""Rankings of models: losses, metrics, splits, baselines, transferability scores and active probing."""

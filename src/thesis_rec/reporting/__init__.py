@@ -1,1 +1,0 @@
-"""Figures, the page of results and the report of a recommendation."""

@@ -1,0 +1,114 @@
+"""What a ranker reads and gives: models, a task's tokens, a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """Candidate models, one row each.
+
+    Attributes:
+        model_ids: M identifiers.
+        embedding: (M, E) float32, the autoencoder's code of each model's weights.
+        families: M architecture families.
+        n_parameters: (M,) number of weights.
+        responses: (M, R) float32 responses on the reference bank of images, or None where none were measured.
+        reference: (M, Q) float32 linear-probe accuracy on each reference task, a part of the responses; NaN in the rows
+            of models that were not run on them, None where none was.
+        subtasks: (M, S) float32 linear-probe accuracy on sub-tasks of the reference tasks, likewise.
+    """
+
+    model_ids: list[str]
+    embedding: Floats
+    families: list[str]
+    n_parameters: NDArray[np.floating | np.integer]
+    responses: Floats | None = None
+    reference: Floats | None = None
+    subtasks: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.model_ids)
+
+    def select(self, rows: Sequence[int] | NDArray[np.integer]) -> ModelTable:
+        """The models at ``rows``, in that order."""
+        index = np.asarray(rows, dtype=int)
+        return ModelTable(
+            [self.model_ids[i] for i in index],
+            self.embedding[index],
+            [self.families[i] for i in index],
+            self.n_parameters[index],
+            None if self.responses is None else self.responses[index],
+            None if self.reference is None else self.reference[index],
+            None if self.subtasks is None else self.subtasks[index],
+        )
+
+
+@dataclass(frozen=True)
+class TaskTokens:
+    """A dataset as an image encoder sees it: B batches with one image of each of C classes.
+
+    Attributes:
+        dataset_id: Identifier.
+        features: (B, C, D) float32, L2-normalised along D.
+        class_names: C names.
+        n_images: Number of images the dataset has for training.
+        encoder_id: Which encoder made the features; tokens of different encoders don't mix.
+        landmarks: (L,) accuracy of a linear probe on each of some fixed views of the images
+            (:data:`thesis_rec.views.landmarks.LANDMARKS`), above chance; None where they weren't measured.
+    """
+
+    dataset_id: str
+    features: Floats
+    class_names: list[str]
+    n_images: int
+    encoder_id: str = ""
+    landmarks: Floats | None = None
+
+    def select_classes(self, classes: Sequence[int], dataset_id: str) -> TaskTokens:
+        """The sub-task of some of the classes; its tokens are a selection of rows and cost nothing."""
+        index = np.asarray(classes, dtype=int)
+        share = len(index) / max(len(self.class_names), 1)
+        return TaskTokens(
+            dataset_id,
+            self.features[:, index],
+            [self.class_names[i] for i in index],
+            round(self.n_images * share),
+            self.encoder_id,
+        )
+
+    @staticmethod
+    def mixture(parts: Sequence[TaskTokens], dataset_id: str) -> TaskTokens:
+        """One task whose classes are those of all parts; batches beyond the shortest part's are left out."""
+        batches = min(part.features.shape[0] for part in parts)
+        return TaskTokens(
+            dataset_id,
+            np.concatenate([part.features[:batches] for part in parts], axis=1),
+            [name for part in parts for name in part.class_names],
+            sum(part.n_images for part in parts),
+            parts[0].encoder_id,
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A ranking of M models for one dataset.
+
+    Attributes:
+        model_ids: M identifiers, in the order of the input.
+        score: (M,) ranking score, higher is better; comparable within one dataset only.
+        value: (M,) predicted performance, a fraction 0..1.
+        std: (M,) predicted standard deviation of ``value``.
+    """
+
+    model_ids: list[str]
+    score: Floats
+    value: Floats
+    std: Floats

@@ -1,0 +1,180 @@
+"""The thesis code's ``config.ini`` as parameters of this project."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thesis_rec.base.errors import ItemError
+
+_ITEM = "Check the path and the file."
+
+
+@dataclass
+class Translation:
+    """What became of a ``config.ini``.
+
+    Attributes:
+        parameters: Nested parameters, as a parameters file holds them.
+        left_out: Settings that have no counterpart, as ``section.key = value``.
+    """
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+def _none_is_zero(value: Any) -> Any:
+    return 0 if value is None else value
+
+
+def _loss(value: Any) -> Any:
+    # The thesis code's mean absolute error has no counterpart; a Smooth L1 with its usual beta is close to it.
+    return {"mae": "smooth_l1"}.get(str(value), value)
+
+
+def _activation(value: Any) -> Any:
+    return {"leakyrelu": "leaky_relu"}.get(str(value).lower(), str(value).lower())
+
+
+def _list(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+Rule = tuple[str, Callable[[Any], Any] | None]
+
+#: Settings of every trainer, below the parameters ``<pipeline>.fit``.
+_FIT: dict[str, Rule] = {
+    "batch_size": ("batch_size", None),
+    "num_epochs": ("epochs", None),
+    "learning_rate": ("learning_rate", None),
+    "weight_decay": ("weight_decay", None),
+    "gradient_clip_norm": ("gradient_clip", _none_is_zero),
+    "early_stopping_patience": ("patience", _none_is_zero),
+    "scheduler_patience": ("plateau_patience", None),
+    "save_checkpoint_every_n_epochs": ("checkpoint_every", None),
+}
+_SIMILARITY, _CROSS = "similarity_training.similarity_transformer", "similarity_training.cross_attention"
+
+#: Where each setting goes: by section, key -> path of the parameter and how its value changes.
+RULES: dict[str, dict[str, Rule]] = {
+    "autoencoder": {
+        "encoder_hidden_layers": ("autoencoder.network.hidden", _list),
+        "encoder_output_size": ("autoencoder.network.n_code", None),
+        "activation": ("autoencoder.network.activation", _activation),
+        "dropout": ("autoencoder.network.dropout", None),
+    },
+    "train_model_autoencoder": {
+        "code_l1_penalty": ("autoencoder.network.l1", None),
+        "reconstruction_loss": ("autoencoder.network.loss", _loss),
+        "extracted_models_dir": ("import_artefacts.arrays", None),
+        **{key: (f"autoencoder.fit.{name}", change) for key, (name, change) in _FIT.items()},
+    },
+    "autoencoder_evaluation": {"weights_path": ("import_artefacts.thesis_autoencoder", None)},
+    "dataset_defaults": {"num_workers": ("dataset_features.workers", None)},
+    "similarity_model": {
+        "hidden_dim": (f"{_SIMILARITY}.network.width", None),
+        "transformer_layers": (f"{_SIMILARITY}.network.n_layers", None),
+        "transformer_heads": (f"{_SIMILARITY}.network.n_heads", None),
+        "dropout": (f"{_SIMILARITY}.network.dropout", None),
+    },
+    "train_similarity_transformer": {
+        "ranking_loss_weight": (f"{_SIMILARITY}.training.losses.listwise", None),
+        **{key: (f"{_SIMILARITY}.fit.{name}", change) for key, (name, change) in _FIT.items()},
+    },
+    "custom_similarity_transformer": {
+        "embed_dim": (f"{_CROSS}.network.width", None),
+        "num_heads": (f"{_CROSS}.network.n_heads", None),
+        "num_layers": (f"{_CROSS}.network.n_layers", None),
+        "dropout": (f"{_CROSS}.network.dropout", None),
+    },
+    "custom_similarity_transformer_trainer": {
+        key: (f"{_CROSS}.fit.{name}", change) for key, (name, change) in _FIT.items()
+    },
+    "transformer_trainer": {
+        "d_model": (f"{_CROSS}.network.width", None),
+        "nhead": (f"{_CROSS}.network.n_heads", None),
+        "num_decoder_layers": (f"{_CROSS}.network.n_layers", None),
+        "dropout": (f"{_CROSS}.network.dropout", None),
+        "ranking_loss_weight": (f"{_CROSS}.training.losses.listwise", None),
+        **{key: (f"{_CROSS}.fit.{name}", change) for key, (name, change) in _FIT.items()},
+    },
+}
+
+
+def translate(path: Path) -> Translation:
+    """Read a ``config.ini`` of the thesis code.
+
+    Its trainers lower the learning rate when the loss stands still, so ``schedule`` becomes ``plateau`` wherever a
+    trainer's section is read. Where two sections set one parameter, the later one counts.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ItemError: If it can't be read, or has none of the known settings.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        reason = " ".join(str(error).split())
+        raise ItemError(str(path), f"can't be read as an INI file ({reason}).", _ITEM) from error
+    found = Translation()
+    for section in parser.sections():
+        rules = RULES.get(section, {})
+        for key, text in parser.items(section):
+            if key not in rules:
+                found.left_out.append(f"{section}.{key} = {text}")
+                continue
+            name, change = rules[key]
+            value = parse_value(text)
+            _put(found.parameters, name, change(value) if change else value)
+            if ".fit." in name:
+                _put(found.parameters, f"{name.partition('.fit.')[0]}.fit.schedule", "plateau")
+    if not found.parameters:
+        known = ", ".join(RULES)
+        raise ItemError(str(path), "has no setting that is known here.", f"Its sections should be among {known}.")
+    return found
+
+
+def parse_value(text: str) -> Any:
+    """A setting's text as a number, truth value, list or string, as the thesis code read it."""
+    stripped = text.strip()
+    if stripped.lower() in ("", "none", "null"):
+        return None
+    if stripped.lower() in ("true", "yes", "on", "false", "no", "off"):
+        return stripped.lower() in ("true", "yes", "on")
+    try:
+        return ast.literal_eval(stripped)
+    except (ValueError, SyntaxError):
+        return [parse_value(part) for part in stripped.split(",")] if "," in stripped else stripped
+
+
+def as_yaml(translation: Translation, source: str) -> str:
+    """A parameters file with what was taken over, and the rest in comments.
+
+    Args:
+        translation: What became of the settings.
+        source: Name of the file that they are from.
+    """
+    import yaml
+
+    lines = [f"# From {source} of the thesis code; what isn't named here keeps its value of conf/base."]
+    lines.append(yaml.safe_dump(translation.parameters, sort_keys=False, default_flow_style=None).rstrip())
+    if translation.left_out:
+        lines.append("")
+        lines.append("# Without a counterpart here:")
+        lines += [f"#   {' '.join(setting.split())}" for setting in translation.left_out]
+    return "\n".join(lines) + "\n"
+
+
+def _put(parameters: dict[str, Any], name: str, value: Any) -> None:
+    *path, last = name.split(".")
+    for part in path:
+        parameters = parameters.setdefault(part, {})
+    parameters[last] = value

@@ -1,0 +1,1 @@
+"""What cheap, fixed views of a dataset's images reach on its labels."""

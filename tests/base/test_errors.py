@@ -1,0 +1,51 @@
+import pickle
+
+import pytest
+
+from thesis_rec.base.errors import (
+    Failure,
+    ItemError,
+    NothingSucceeded,
+    Unreached,
+    check_failures,
+    failures_frame,
+    unreached_failures,
+)
+
+
+def test_item_error_names_item_error_and_remedy():
+    error = ItemError("resnet", "the file is missing.", "Check the source column.")
+    assert str(error) == "resnet: the file is missing. Check the source column."
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.item, copy.error, copy.hint) == (error.item, error.error, error.hint)
+
+
+def test_failure_of_any_exception():
+    assert Failure.of("m", ItemError("m", "bad", "fix")) == Failure("m", "bad", "fix")
+    assert Failure.of("m", KeyError("x"), "look").error.startswith("KeyError")
+
+
+def test_failures_frame_keeps_its_columns_when_empty():
+    assert list(failures_frame([], "dataset_id").columns) == ["dataset_id", "error", "hint"]
+    assert failures_frame([Failure("a", "b", "c")]).iloc[0].tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("succeeded", "strict", "raises"), [(3, False, False), (3, True, True), (0, False, True)])
+def test_check_failures(succeeded, strict, raises):
+    failures = failures_frame([Failure(f"m{i}", "broken", "mend") for i in range(7)])
+    if not raises:
+        check_failures(failures, succeeded, strict, "models")
+        return
+    with pytest.raises(NothingSucceeded, match=r"m0: broken mend[\s\S]*and 2 more"):
+        check_failures(failures, succeeded, strict, "models")
+
+
+def test_no_failures_never_raises():
+    check_failures(failures_frame([]), 0, True, "models")
+
+
+def test_items_that_no_job_came_to_are_named_and_stop_what_follows():
+    failures = unreached_failures(["a", "b", "c"], {"a": None})
+    assert [failure.item for failure in failures] == ["b", "c"]
+    with pytest.raises(Unreached, match=r"no job has come to 2 models: b, c\. Run that job"):
+        check_failures(failures_frame(failures), 1, False, "models")

@@ -1,0 +1,84 @@
+"""A fabricated world's evaluation, with a recommender whose quality is known."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.world import make_world
+from thesis_rec.evaluation.quadrant_evaluation import EvaluationSettings, evaluate
+from thesis_rec.evaluation.quadrants import assign_splits
+from thesis_rec.evaluation.study import assemble_study
+from thesis_rec.knowledge.performance_records import clean_performance
+from thesis_rec.thesis.ranking_data import Prediction
+
+FAST = ("random", "parameter_count", "static_mean_accuracy", "static_mean_z", "nearest_dataset", "matrix_factorisation")
+SETTINGS = EvaluationSettings((*FAST, "kernel_ridge"), ("logme", "leep"), draws=5, bootstrap=200)
+
+
+class Prophet:
+    """A recommender that knows the truth up to noise of a known size."""
+
+    selected = "cross_attention"
+    #: Its errors on earlier datasets are unknown.
+    inputs = SimpleNamespace(prior=SimpleNamespace(errors=lambda models: None, spread_error=0.0))
+    configs: dict = {}
+
+    def __init__(self, study_values, model_ids, dataset_ids, noise=0.03, std=0.03):
+        self.values = pd.DataFrame(study_values, index=model_ids, columns=dataset_ids)
+        self.noise, self.std = noise, std
+        self.names = ["cross_attention", "similarity_transformer", "both"]
+        self.networks = {}
+
+    def predict_many(self, models, tasks, network=None):
+        found = []
+        for task in tasks:
+            place = self.values.columns.get_loc(task.dataset_id)
+            rng = np.random.default_rng([place, len(network or "")])
+            truth = self.values.loc[models.model_ids, task.dataset_id].to_numpy()
+            size = self.noise * (3 if network == "similarity_transformer" else 1)
+            value = truth + size * rng.normal(size=len(truth))
+            found.append(Prediction(models.model_ids, value * 10, value, np.full(len(value), self.std)))
+        return found
+
+
+@pytest.fixture(scope="session")
+def tables():
+    world = make_world(n_families=6, per_family=6, n_domains=12, subtasks=6, seed=1)
+    info = world.dataset_manifest.assign(group=lambda t: np.where(np.arange(len(t)) % 2, "natural", "structured"))
+    cells = clean_performance([world.records])
+    families = dict(zip(world.models.model_ids, world.models.families, strict=True))
+    sides = {"model_families": ["family5"], "dataset_families": ["domain10", "domain11"]}
+    splits = assign_splits(cells, families, info, sides)
+    return world, info, cells, splits
+
+
+@pytest.fixture(scope="session")
+def study(tables):
+    world, info, cells, splits = tables
+    return assemble_study(cells, splits, world.models, world.tokens, info)
+
+
+@pytest.fixture(scope="session")
+def transferability(study):
+    rng = np.random.default_rng(0)
+    rows = [
+        (model, dataset, "logme", 2.0 + 3 * study.values[i, j] + 0.1 * rng.normal(), 0.5, "fabricated")
+        for i, model in enumerate(study.models.model_ids)
+        for j, dataset in enumerate(study.dataset_ids)
+    ]
+    rows += [(m, d, "leep", v if i % 3 else np.nan, 0.1, s) for i, (m, d, _, v, _, s) in enumerate(rows)]
+    return pd.DataFrame(rows, columns=["model_id", "dataset_id", "method", "value", "seconds", "source"])
+
+
+@pytest.fixture(scope="session")
+def prophet(study):
+    return Prophet(study.values, study.models.model_ids, study.dataset_ids)
+
+
+@pytest.fixture(scope="session")
+def whole(study, prophet, transferability):
+    return evaluate(
+        study, prophet, transferability, SETTINGS, {"linear_probe": {"mean": 0.95, "low": 0.9, "high": 1.0}}
+    )

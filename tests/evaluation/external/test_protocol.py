@@ -1,0 +1,93 @@
+"""The published figures, recomputed: skipped where the published tables aren't there."""
+
+import numpy as np
+import pytest
+
+from thesis_rec.evaluation.external import methods
+from thesis_rec.evaluation.external.benchmark import model_spider_convention
+from thesis_rec.evaluation.external.leave_out import leave_one_out
+from thesis_rec.evaluation.external.tables import load_published_table
+from thesis_rec.evaluation.metrics import metric_table
+
+FIGURES = ("weighted_tau", "kendall_tau", "pearson", "regret@1", "regret@5", "recall@5")
+
+
+@pytest.fixture(scope="module")
+def folder(shared_dir):
+    if not (shared_dir / "benchmarks" / "transfergraph").is_dir():
+        pytest.skip("no published tables")
+    return shared_dir / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def transfergraph(folder):
+    return load_published_table(folder, "transfergraph")
+
+
+def figures(table, matrix):
+    columns = [table.dataset_ids.index(target) for target in table.targets]
+    rows = [metric_table(table.values[:, j], matrix[:, place]) for place, j in enumerate(columns)]
+    return [float(np.mean([row[name] for row in rows])) for name in FIGURES]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("static_mean_rank", (0.667, 0.418, 0.570, 0.019, 0.002, 0.600)),
+        ("static_mean_accuracy", (0.641, 0.431, 0.842, 0.013, 0.000, 0.625)),
+        ("nearest_dataset", (0.627, 0.409, 0.819, 0.042, 0.006, 0.450)),
+        ("parameter_count", (0.546, 0.308, 0.620, 0.017, 0.016, 0.425)),
+    ],
+)
+def test_deterministic_rows_of_transfergraph(transfergraph, name, expected):
+    matrix = leave_one_out(transfergraph, {name: getattr(methods, name)})[name]
+    assert figures(transfergraph, matrix) == pytest.approx(expected, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("factorisation", (0.658, 0.437, 0.837, 0.019, 0.000, 0.525)),
+        ("metadata_ridge", (0.581, 0.346, 0.802, 0.017, 0.016, 0.475)),
+        ("random_order", (0.014, 0.004, 0.004, 0.111, 0.046, 0.034)),
+    ],
+)
+def test_rows_with_free_choices(transfergraph, name, expected):
+    if name == "random_order":
+        draws = [leave_one_out(transfergraph, {name: methods.random_order}, seed=s)[name] for s in range(40)]
+        found = np.mean([figures(transfergraph, matrix) for matrix in draws], axis=0)
+    else:
+        found = figures(transfergraph, leave_one_out(transfergraph, {name: getattr(methods, name)})[name])
+    # The correlations; regret and recall of a single choice jump with the recipe.
+    assert list(found[:3]) == pytest.approx(expected[:3], abs=0.03)
+
+
+def test_published_predictions(transfergraph):
+    columns = [transfergraph.dataset_ids.index(target) for target in transfergraph.targets]
+    found = figures(transfergraph, transfergraph.predictions["xgb_node2vec"][:, columns])
+    assert found == pytest.approx((0.644, 0.432, 0.848, 0.027, 0.001, 0.350), abs=0.002)
+
+
+def test_where_logme_exists(transfergraph):
+    columns = [transfergraph.dataset_ids.index(target) for target in transfergraph.targets]
+    logme = transfergraph.scores["logme"][:, columns]
+    assert figures(transfergraph, logme) == pytest.approx((0.321, 0.256, 0.435, 0.088, 0.002, 0.400), abs=0.002)
+    static = leave_one_out(transfergraph, {"s": methods.static_mean_rank})["s"]
+    found = figures(transfergraph, np.where(np.isfinite(logme), static, np.nan))
+    assert found == pytest.approx((0.505, 0.376, 0.615, 0.005, 0.003, 0.525), abs=0.002)
+
+
+def test_site_and_model_spider(folder):
+    site = load_published_table(folder, "site")
+    found = figures(site, leave_one_out(site, {"z": methods.static_mean_z})["z"])
+    assert found == pytest.approx((0.718, 0.619, 0.788, 0.36, 0.15, 0.618), abs=0.006)
+    spider = load_published_table(folder, "model_spider")
+    spider = spider.select(spider.sub_zoos["zoo_42"])
+    found = figures(spider, leave_one_out(spider, {"z": methods.static_mean_z})["z"])
+    assert found == pytest.approx((0.635, 0.620, 0.795, 0.83, 0.73, 0.514), abs=0.004)
+
+
+def test_model_spiders_own_convention(folder):
+    found = model_spider_convention(folder)
+    assert found["LogME"] == pytest.approx(0.676, abs=0.002)
+    assert found["static_mean_accuracy"] == pytest.approx(0.765, abs=0.002)

@@ -1,0 +1,77 @@
+"""Figures, their summaries and comparisons, by hand."""
+
+import numpy as np
+import pytest
+
+from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
+from thesis_rec.evaluation.methods import RECOMMENDER
+from thesis_rec.evaluation.metrics import METRICS, metric_table
+from thesis_rec.evaluation.quadrants import quadrant_masks
+from thesis_rec.evaluation.study import Scores
+
+
+def test_figures_are_those_of_the_cells(whole, study):
+    masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
+    row = whole.figures[(whole.figures["method"] == "nearest_dataset") & (whole.figures["quadrant"] == "Q3")].iloc[0]
+    j = study.dataset_ids.index(row["dataset_id"])
+    rows = masks["Q3"][:, j]
+    part = whole.rankings[
+        (whole.rankings["method"] == "nearest_dataset")
+        & (whole.rankings["quadrant"] == "Q3")
+        & (whole.rankings["dataset_id"] == row["dataset_id"])
+    ]
+    assert sorted(part["rank"]) == list(range(1, rows.sum() + 1))
+    order = part.set_index("model_id")["score"].reindex(np.array(study.models.model_ids)[rows]).to_numpy()
+    expected = metric_table(study.values[rows, j], order)
+    assert row["weighted_tau"] == pytest.approx(expected["weighted_tau"])
+    assert row["regret@1"] == pytest.approx(expected["regret@1"])
+
+
+def test_all_methods_are_judged_on_the_same_cells(whole):
+    counts = whole.figures.groupby(["quadrant", "dataset_id"])["n_models"].nunique()
+    assert (counts == 1).all()
+    sizes = whole.rankings.groupby(["quadrant", "method"]).size()
+    assert all(len(set(part)) == 1 for _, part in sizes.groupby("quadrant"))
+
+
+def test_partial_methods_say_how_partial(whole):
+    entry = whole.metrics["quadrants"]["Q3"]
+    assert 0.5 < entry["leep"]["coverage"]["mean"] < 0.8
+    assert "coverage" not in entry["logme"]
+
+
+def test_calibration_by_hand(study):
+    truth = study.values
+    certain = Scores(truth, truth, truth - 0.1, truth + 0.1)
+    wrong = Scores(truth, truth + 0.5, truth + 0.4, truth + 0.6)
+    found = calibration(study, {"certain": certain, "wrong": wrong, "silent": Scores(truth)}, bootstrap=50)
+    assert set(found["Q4"]) == {"certain", "wrong"}
+    assert found["Q4"]["certain"]["coverage"]["mean"] == 1.0
+    assert found["Q4"]["certain"]["interval_score"]["mean"] == pytest.approx(0.2)
+    assert found["Q4"]["wrong"]["interval_score"]["mean"] == pytest.approx(0.2 + 20 * 0.4)
+
+
+def test_paired_difference_is_of_the_same_datasets(study, whole):
+    found = compare(study, whole.figures, RECOMMENDER, {"Q3": ["leep"]}, 100)["Q3"]["leep"]["weighted_tau"]
+    part = whole.figures[whole.figures["quadrant"] == "Q3"].pivot_table(
+        index="dataset_id", columns="method", values="weighted_tau"
+    )
+    assert found["mean"] == pytest.approx((part[RECOMMENDER] - part["leep"]).mean())
+
+
+def test_groups_are_disjoint_parts_of_the_whole(study, whole):
+    natural = [d for d, group in zip(study.dataset_ids, study.groups, strict=True) if group == "natural"]
+    part = summarise(study, whole.figures, bootstrap=50, datasets=natural)["Q3"]["random"]["regret@1"]["n"]
+    both = sum(whole.metrics["groups"][g]["Q3"]["random"]["regret@1"]["n"] for g in ("natural", "structured"))
+    assert part < both == whole.metrics["quadrants"]["Q3"]["random"]["regret@1"]["n"]
+
+
+def test_constant_scores_share_their_random_orders(study):
+    masks = {"Q3": quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)["Q3"]}
+    flat = np.ones_like(study.values)
+    figures = figures_per_dataset(study, {"a": flat, "b": 2 * flat}, masks, draws=30)
+    a, b = (figures[figures["method"] == name].reset_index(drop=True) for name in "ab")
+    assert (
+        a[list(METRICS)].drop(columns="pearson").to_numpy() == b[list(METRICS)].drop(columns="pearson").to_numpy()
+    ).all()
+    assert abs(a["weighted_tau"].mean()) < 0.2

@@ -1,0 +1,67 @@
+"""The committed hub manifest says nothing that the libraries' registries don't."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from thesis_rec.models.extractors import EXTRACTORS, extractor_name
+from thesis_rec.models.loaders import LOADERS
+from thesis_rec.models.model_manifest import ManifestRow, read_manifest
+
+
+@pytest.fixture(scope="module")
+def rows(project_dir) -> list[ManifestRow]:
+    table = pd.read_csv(project_dir / "data/01_raw/hub/model_manifest.csv", dtype=str, keep_default_na=False)
+    rows, failures = read_manifest(table)
+    assert failures == []
+    return rows
+
+
+def test_there_are_many_models_of_every_kind(rows):
+    assert len(rows) >= 120
+    assert {row.loader for row in rows} >= {"timm", "transformers", "open_clip", "detector_pack"}
+    assert {extractor_name(row) for row in rows} >= {"timm", "huggingface", "siglip", "open_clip", "detector_pack"}
+    assert {row.family for row in rows} >= {"vit", "swin", "convnext", "dinov2", "siglip", "resnet", "mobilenetv3"}
+    assert {"cifar10", "svhn", "mnist"} <= {row.pretraining for row in rows}
+
+
+def test_every_row_can_be_handled_and_says_where_it_was_looked_up(rows):
+    for row in rows:
+        assert row.hub_id is not None
+        assert row.hub_id.count("/") == 1, row
+        assert row.loader in LOADERS
+        assert extractor_name(row) in EXTRACTORS
+        assert row.model_extra["reference"], row
+        assert row.family != "unknown"
+        assert row.licence
+
+
+def test_timm_rows_are_its_registry(rows):
+    from timm.models import get_pretrained_cfg
+
+    for row in (row for row in rows if row.loader == "timm"):
+        config = get_pretrained_cfg(row.model_id.removeprefix("timm/"))
+        assert row.hub_id == config.hf_hub_id
+        assert row.licence == (config.license or "unknown")
+
+
+def test_open_clip_rows_are_its_registry(rows):
+    from open_clip.pretrained import get_pretrained_cfg
+
+    for row in (row for row in rows if row.loader == "open_clip"):
+        architecture, tag = row.model_id.removeprefix("open_clip/").rsplit(".", 1)
+        assert get_pretrained_cfg(architecture, tag)["hf_hub"].rstrip("/") == row.hub_id
+
+
+def test_licences_outside_the_registries_are_cited(rows):
+    for row in rows:
+        if row.loader != "timm" and row.licence != "unknown":
+            assert row.model_extra["reference"].startswith(f"https://huggingface.co/{row.hub_id}/")
+
+
+def test_models_of_the_benchmark_are_named_as_it_names_them(rows, shared_dir):
+    named = set(pd.read_csv(shared_dir / "benchmarks/transfergraph/models.csv")["model_id"])
+    ours = {row.model_id for row in rows if row.model_extra["reference"] == "TransferGraph model zoo"}
+    assert ours <= named
+    assert len(ours) > 50

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_predict, tokens_of
+from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.hardware.budget import Budget
+from thesis_rec.recommendation.answer import COLUMNS, Options, interval_factor
+from thesis_rec.recommendation.asking import recommend_for
+from thesis_rec.recommendation.candidates import confirmed, resolve_device
+from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets
+from thesis_rec.thesis.ranking_data import TaskTokens
+
+
+def ask(budget=None, bundle=None, options=None, **arguments):
+    bundle = bundle or fabricated_bundle()
+    budget = budget or Budget(device=DEVICE)
+    new = tokens_of("mine", 3)
+    return recommend_for(bundle, new, budget, options, predict=fabricated_predict, **arguments)
+
+
+def test_without_limits_all_models_are_ranked_by_score():
+    found = ask()
+    assert list(found.table.columns) == COLUMNS
+    assert len(found.table) == N_MODELS
+    assert found.table["score"].is_monotonic_decreasing
+    assert found.table["rank"].tolist() == list(range(1, N_MODELS + 1))
+    assert found.excluded.empty
+    assert found.relaxations == []
+    assert len(found.top) == 10
+    # 90 % of a normal variable lie within 1.645 standard deviations.
+    first = found.table.iloc[-1]
+    assert first["value_high"] - first["predicted_value"] == pytest.approx(1.645 * 0.05, rel=1e-3)
+
+
+def test_limits_change_the_list_and_are_named():
+    free, limited = ask(), ask(Budget(max_latency_ms=2.0, device=DEVICE))
+    assert limited.table["latency_ms"].max() <= 2.0
+    assert limited.table["model_id"].iloc[0] != free.table["model_id"].iloc[0]
+    assert set(limited.excluded["limits"]) == {"max_latency_ms"}
+    assert len(limited.table) + len(limited.excluded) == N_MODELS
+    both = ask(Budget(max_parameters=1e5, licences=("mit",), device=DEVICE))
+    assert both.table["n_parameters"].max() <= 1e5
+    assert set(both.table["licence"]) == {"MIT"}
+
+
+def test_an_impossible_limit_tells_what_to_relax():
+    found = ask(Budget(max_latency_ms=0.001, device=DEVICE))
+    assert found.table.empty
+    fastest = fabricated_bundle().profiles.query("batch_size == 1")["latency_ms_p50"].min()
+    value = found.relaxations[0].changes["max_latency_ms"]
+    assert fastest <= value <= fastest * 1.1
+    relaxed = ask(Budget(max_latency_ms=value, device=DEVICE))
+    assert relaxed.table["model_id"].tolist() == found.relaxations[0].model_ids
+
+
+def test_the_nearest_dataset_is_the_one_it_was_drawn_from():
+    bundle = fabricated_bundle()
+    source = bundle.tokens["d3"]
+    new = TaskTokens("mine", source.features[:2], source.class_names, 10, "fabricated")
+    nearest = nearest_datasets(new, bundle.tokens, bundle.datasets)
+    assert nearest["dataset_id"].iloc[0] == "d3"
+    assert nearest["similarity"].iloc[0] > 0.95
+    assert nearest["similarity"].is_monotonic_decreasing
+    assert nearest["domain"].eq("shapes").all()
+    subset = source.select_classes([0, 2], "subset")
+    assert nearest_datasets(subset, bundle.tokens)["dataset_id"].iloc[0] == "d3"
+    places = dataset_map(new, bundle.tokens, bundle.datasets).set_index("dataset_id")
+    distance = np.hypot(*(places[["x", "y"]] - places.loc["mine", ["x", "y"]]).astype(float).to_numpy().T)
+    assert places.index[np.argsort(distance)[1]] == "d3"
+    assert places["kind"].tolist() == ["known"] * 6 + ["new"]
+
+
+def test_similarity_is_the_mean_of_best_matches():
+    def one(name, rows):
+        features = np.array(rows, dtype=np.float32)[None]
+        return TaskTokens(name, features, [str(i) for i in range(len(rows))], 1, "e")
+
+    known = {"a": one("a", [[1, 0], [-1, 0]]), "b": one("b", [[0, 1], [0, -1]])}
+    found = nearest_datasets(one("n", [[0, 1], [1, 0], [-1, 0]]), known).set_index("dataset_id")["similarity"]
+    # Centred on the mean of all known classes, which is zero here: forward (0 + 1 + 1) / 3, backward (1 + 1) / 2.
+    assert found["a"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["b"] == pytest.approx((1 / 3 + (1 + 0) / 2) / 2)
+
+
+def test_reasons_name_measurements_or_the_most_similar_model():
+    found = ask().table.set_index("model_id")["reason"]
+    bundle = fabricated_bundle()
+    nearest = nearest_datasets(tokens_of("mine", 3), bundle.tokens)["dataset_id"].iloc[0]
+    value = bundle.performance.query(f"model_id == 'm00' and dataset_id == '{nearest}'")["value"].iloc[0]
+    assert f"{value:.2f} on {nearest}" in found["m00"]
+    assert "place" in found["m00"]
+    assert "of 20" in found["m00"]
+    # The last four were never measured.
+    assert found["m23"].startswith("never measured near this dataset; the measured model most like it, m")
+    nothing = ask(bundle=replace(bundle, performance=bundle.performance.iloc[:0]))
+    assert "prediction alone" in nothing.table["reason"].iloc[0]
+
+
+def test_devices_are_named_by_a_part():
+    profiles = pd.DataFrame({"device": ["cpu_x", "cuda_nvidia-h200_sm90", "cuda_nvidia-h100_sm90"]})
+    assert resolve_device("h200", profiles) == "cuda_nvidia-h200_sm90"
+    assert resolve_device("here", profiles, "cpu_y") == "cpu_y"
+    with pytest.raises(ConfigurationError, match="fits several devices"):
+        resolve_device("cuda", profiles)
+    with pytest.raises(ConfigurationError, match=r"no device that was measured.*cpu_x"):
+        resolve_device("tpu", profiles)
+
+
+def test_candidates_are_measured_here_best_first_until_enough_fit():
+    bundle = fabricated_bundle()
+    truth = bundle.profiles.query("batch_size == 1").set_index("model_id")["latency_ms_p50"] * 3
+    asked = []
+
+    def measure(model_id):
+        asked.append(model_id)
+        if model_id == "m05":
+            return None
+        row = bundle.profiles.query(f"model_id == '{model_id}' and batch_size == 1")
+        return row.assign(device="here_id", latency_ms_p50=truth[model_id], latency_ms_p50_high=truth[model_id])
+
+    budget = Budget(max_latency_ms=8.0)
+    margin = 1.05
+    found = ask(budget, bundle, Options(top=3), measure=measure, here="here_id")
+    top = found.top
+    assert top["basis"].eq("measured").all()
+    assert (truth[top["model_id"]] <= 8.0).all()
+    # Nothing better than the last of the three fits.
+    order = ask().table["model_id"].tolist()
+    better = order[: order.index(top["model_id"].iloc[-1]) + 1]
+    assert [m for m in better if margin * truth[m] <= 8.0 and m != "m05"] == top["model_id"].tolist()
+    assert len(asked) < N_MODELS
+    assert "measured on this machine" in found.notes[0]
+    assert found.device == "here_id"
+
+
+def test_an_answer_is_confirmed_by_measuring_its_first_models():
+    bundle = fabricated_bundle()
+    found = ask(Budget(max_latency_ms=6.0, device=DEVICE), bundle, Options(top=3))
+    found = replace(found, table=found.table.assign(basis="predicted"), device="here_id")
+    order = found.table["model_id"].tolist()
+    slow, unknown = order[1], order[2]
+
+    def measure(model_id):
+        if model_id == unknown:
+            return None
+        row = bundle.profiles.query(f"model_id == '{model_id}' and batch_size == 1").assign(device="here_id")
+        return row.assign(latency_ms_p50=99.0 if model_id == slow else 1.0, latency_ms_p50_high=np.nan)
+
+    sure = confirmed(found, measure)
+    assert sure.table["model_id"].tolist() == [m for m in order if m != slow]
+    assert sure.table["basis"].tolist()[:4] == ["measured", "predicted", "measured", "predicted"]
+    assert sure.table["latency_ms"].iloc[0] == 1.0
+    assert sure.table["rank"].tolist() == list(range(1, len(order)))
+    assert sure.excluded["model_id"].tolist()[-1] == slow
+    again = confirmed(sure, lambda model_id: None)
+    assert again.table["model_id"].tolist() == sure.table["model_id"].tolist()
+
+
+def test_an_impossible_limit_is_checked_by_measuring_the_cheapest():
+    bundle = fabricated_bundle()
+    asked = []
+
+    def measure(model_id):
+        asked.append(model_id)
+        row = bundle.profiles.query(f"model_id == '{model_id}' and batch_size == 1")
+        return row.assign(device="here_id")
+
+    found = ask(Budget(max_latency_ms=1e-4), bundle, measure=measure, here="here_id")
+    assert found.table.empty
+    assert len(asked) == 3
+    fastest = bundle.profiles.query("batch_size == 1")["latency_ms_p50"].min()
+    assert found.relaxations[0].changes["max_latency_ms"] >= fastest
+
+
+def test_measuring_stops_when_time_is_up():
+    def measure(model_id):
+        return fabricated_bundle().profiles.query(f"model_id == '{model_id}'").assign(device="here_id")
+
+    options = Options(measure_seconds=0.0)
+    found = ask(Budget(max_latency_ms=5.0), options=options, measure=measure, here="here_id")
+    assert "1 candidates were measured" in found.notes[0]
+    assert "time for measuring was up" in found.notes[1]
+
+
+def test_the_answer_is_json():
+    found = ask(Budget(max_latency_ms=2.0, licences=("MIT",), device=DEVICE))
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert document["models"][0]["rank"] == 1
+    assert document["budget"]["licences"] == ["MIT"]
+    assert document["sources"] == {"ranker": "starter", "embeddings": "starter"}
+    assert document["models"][0]["probed_value"] is None
+    nothing = ask(Budget(max_latency_ms=1e-4, device=DEVICE)).to_dict()
+    assert nothing["relaxations"][0]["text"].startswith("--max-latency-ms")
+
+
+def test_what_can_t_be_answered_says_why():
+    bundle = fabricated_bundle()
+    other = replace(tokens_of("mine", 1), encoder_id="another")
+    with pytest.raises(ConfigurationError, match="encoded by another, the known datasets by fabricated"):
+        recommend_for(bundle, other, Budget(device=DEVICE), predict=fabricated_predict)
+    empty = replace(bundle, models=bundle.models.select([]))
+    with pytest.raises(ConfigurationError, match="model_extraction"):
+        ask(bundle=empty)
+
+
+def test_levels_of_intervals():
+    assert interval_factor(0.9) == pytest.approx(1.6449, abs=1e-4)
+    assert interval_factor(0.95) == pytest.approx(1.96, abs=1e-3)

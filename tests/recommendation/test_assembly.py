@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_ranker
+from thesis_rec.hardware.budget import Budget
+from thesis_rec.recommendation.asking import recommend_known
+from thesis_rec.recommendation.assembly import assemble
+from thesis_rec.recommendation.stored_bundle import read_bundle, write_bundle
+
+ENCODER = {"kind": "timm", "source": "nowhere"}
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    found = fabricated_bundle()
+    return replace(found, ranker=fabricated_ranker(found))
+
+
+def own_artefacts(bundle, **changes):
+    embeddings = pd.DataFrame(bundle.models.embedding)
+    embeddings.insert(0, "model_id", bundle.models.model_ids)
+    shards = {}
+    for name, tokens in bundle.tokens.items():
+        shards[f"{name}/train/00000"] = {
+            "features": tokens.features.astype(np.float16), "class_ids": np.arange(4), "n_shards": np.int64(1),
+            "class_names": np.array(tokens.class_names), "n_images": np.int64(40), "shard": np.int64(0),
+            "encoder_id": np.array("fabricated"), "settings_hash": np.array("x"),
+        }  # fmt: skip
+    metadata = pd.DataFrame({"model_id": bundle.models.model_ids, "n_parameters": bundle.models.n_parameters})
+    splits = pd.DataFrame({"kind": "dataset", "id": list(bundle.tokens), "role": "validation"})
+    found = {
+        "stored": None, "similarity_checkpoint": bundle.ranker, "model_embeddings": embeddings,
+        "model_metadata": metadata, "dataset_tokens": shards, "performance": bundle.performance, "splits": splits,
+        "hardware_profiles": bundle.profiles,
+    }  # fmt: skip
+    return {**found, **changes}
+
+
+def datasets(bundle):
+    return pd.DataFrame({
+        "dataset_id": list(bundle.tokens), "loader": "npz", "source": "x.npz", "domain": "shapes",
+        "group": "structured",
+    })  # fmt: skip
+
+
+def joined(bundle, artefacts):
+    return assemble(bundle.manifest, datasets(bundle), artefacts, encoder=ENCODER)
+
+
+def test_one_s_own_artefacts_become_a_bundle(bundle):
+    found = joined(bundle, own_artefacts(bundle))
+    assert found.models.model_ids == bundle.models.model_ids
+    np.testing.assert_allclose(found.models.n_parameters, bundle.models.n_parameters)
+    assert list(found.tokens) == list(bundle.tokens)
+    assert found.sources["ranker"] == "own"
+    assert found.sources["hardware profiles"] == "own"
+    answer = recommend_known("d2", found, Budget(device=DEVICE), measure=False)
+    assert len(answer.table) == N_MODELS
+    assert answer.dataset_id == "d2"
+    # Nothing that was measured on it is told.
+    assert not answer.table["reason"].str.contains(" on d2").any()
+    assert "d2" not in set(answer.nearest["dataset_id"])
+
+
+def test_validation_datasets_give_the_covariance_of_errors(bundle):
+    found = joined(bundle, own_artefacts(bundle))
+    # The last four models were never measured.
+    assert found.covariance.model_ids == bundle.models.model_ids[:-4]
+    assert np.linalg.eigvalsh(found.covariance.matrix).min() > -1e-9
+    assert (np.diagonal(found.covariance.matrix) > 0).all()
+    stored = {"model_ids": np.array(["m00", "m01"]), "matrix": np.eye(2, dtype=np.float32)}
+    given = joined(bundle, own_artefacts(bundle, residual_covariance=stored)).covariance
+    assert given.model_ids == ["m00", "m01"]
+    few = own_artefacts(bundle)["splits"].iloc[:2]
+    assert joined(bundle, own_artefacts(bundle, splits=few)).covariance is None
+
+
+def test_the_stored_bundle_gives_the_same_answer(bundle, tmp_path):
+    own = joined(bundle, own_artefacts(bundle))
+    write_bundle(own, tmp_path)
+    artefacts = {"stored": read_bundle(tmp_path), "published_hardware_profiles": bundle.profiles}
+    stored = joined(bundle, artefacts)
+    assert stored.sources["ranker"] == "starter"
+    assert stored.sources["hardware profiles"] == "starter"
+    np.testing.assert_allclose(stored.covariance.matrix, own.covariance.matrix, rtol=1e-4, atol=1e-9)
+    one, other = (recommend_known("d1", b, Budget(device=DEVICE), measure=False).table for b in (own, stored))
+    pd.testing.assert_series_equal(one["predicted_value"], other["predicted_value"], atol=5e-3)
+    assert recommend_known(None, stored, Budget(device=DEVICE), measure=False).dataset_id == "d5"
+
+
+def test_a_new_model_is_embedded_by_the_encoder_half(bundle, tmp_path):
+    import torch
+
+    from thesis_rec.models.auto_encoder import AutoEncoder, encoder_half
+
+    config = {"n_inputs": 32, "hidden": (4,), "n_code": 8}
+    network = AutoEncoder(**config)
+    half = encoder_half({"config": config, "network": network.state_dict()})
+    write_bundle(bundle, tmp_path, autoencoder=half)
+    vector = np.random.default_rng(0).normal(size=32).astype(np.float32)
+    new = bundle.manifest.tail(1).assign(model_id="new", source="models/new")
+    listed = replace(bundle, manifest=pd.concat([bundle.manifest, new], ignore_index=True))
+    artefacts = {
+        "stored": read_bundle(tmp_path), "published_hardware_profiles": bundle.profiles,
+        "model_vectors": {"new": lambda: {"parameters": vector, "n_parameters": np.int64(12345)}},
+    }  # fmt: skip
+    found = joined(listed, artefacts)
+    assert found.models.model_ids[-1] == "new"
+    assert found.sources["models added without training"] == "new"
+    expected = network.eval().encode(torch.from_numpy(vector[None])).detach().numpy()[0]
+    np.testing.assert_allclose(found.models.embedding[-1], expected, atol=0.02)
+    answer = recommend_known("d0", found, Budget(device=DEVICE), measure=False).table.set_index("model_id")
+    assert answer.loc["new", "n_parameters"] == 12345
+    # Its latency was never measured on that device.
+    assert answer.loc["new", "basis"] in ("predicted", "unknown")
+
+
+def test_models_without_responses_have_none(bundle):
+    responses = {"responses": np.ones((2, 3)), "model_ids": np.array(["m00", "m01"])}
+    models = joined(bundle, own_artefacts(bundle, model_responses=responses)).models
+    assert models.responses[:2].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert np.isnan(models.responses[2:]).all()
+
+
+def test_one_s_own_profiles_replace_the_published_ones(bundle):
+    own = bundle.profiles.iloc[:2].assign(latency_ms_p50=77.0)
+    found = joined(bundle, own_artefacts(bundle, hardware_profiles=own, published_hardware_profiles=bundle.profiles))
+    assert found.sources["hardware profiles"] == "own and starter"
+    assert (found.profiles["latency_ms_p50"] == 77.0).sum() == 2
+    assert len(found.profiles) == len(bundle.profiles)
+    none = joined(bundle, own_artefacts(bundle, hardware_profiles=bundle.profiles.iloc[:0]))
+    assert none.profiles.empty
+    assert none.sources["hardware profiles"] == "none"

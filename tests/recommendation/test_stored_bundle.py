@@ -1,0 +1,63 @@
+"""A bundle survives its folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.fabricated import fabricated_bundle
+from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.recommendation.stored_bundle import pack_tokens, read_bundle, unpack_tokens, write_bundle
+
+
+def test_a_bundle_survives_its_folder(tmp_path):
+    ranker = {"weights": torch.arange(3.0), "members": [{"matrix": torch.ones(2, 2)}]}
+    bundle = replace(fabricated_bundle(), ranker=ranker)
+    write_bundle(bundle, tmp_path / "bundle", autoencoder={"encoder": torch.ones(2)})
+    stored = read_bundle(tmp_path / "bundle")
+    models = stored.model_table(bundle.manifest)
+    assert models.model_ids == bundle.models.model_ids
+    assert models.families == bundle.models.families
+    np.testing.assert_allclose(models.embedding, bundle.models.embedding, atol=2e-3)
+    np.testing.assert_array_equal(models.n_parameters, bundle.models.n_parameters)
+    assert models.responses is None
+    assert torch.equal(stored.ranker["weights"], torch.arange(3.0))
+    assert stored.ranker["members"][0]["matrix"].dtype is torch.float16
+    assert torch.equal(stored.autoencoder["encoder"], torch.ones(2))
+    np.testing.assert_allclose(stored.covariance.matrix, bundle.covariance.matrix, rtol=1e-6)
+    pd.testing.assert_frame_equal(stored.performance, bundle.performance, check_dtype=False, rtol=1e-6)
+    cosine = (stored.tokens["d2"].features * bundle.tokens["d2"].features).sum(-1)
+    assert cosine.min() > 1 - 1e-3
+    assert not [path for path in (tmp_path / "bundle").iterdir() if path.name.startswith(".")]
+
+
+def test_what_was_measured_of_models_survives(tmp_path):
+    bundle = fabricated_bundle()
+    rng = np.random.default_rng(0)
+    measured = {name: rng.random((len(bundle.models), 4)).astype(np.float32) for name in ("responses", "reference")}
+    measured["subtasks"] = rng.random((len(bundle.models), 6)).astype(np.float32)
+    write_bundle(replace(bundle, models=replace(bundle.models, **measured), ranker={}), tmp_path)
+    listed = bundle.manifest.iloc[::-1]
+    models = read_bundle(tmp_path).model_table(listed)
+    for name, values in measured.items():
+        np.testing.assert_allclose(getattr(models, name), values[::-1], atol=1e-3)
+
+
+def test_a_missing_bundle_says_what_to_run(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"lacks models\.npz.*kedro run"):
+        read_bundle(tmp_path)
+
+
+def test_tokens_of_different_shapes_are_packed_together():
+    bundle = fabricated_bundle()
+    tokens = {"a": bundle.tokens["d0"], "b": bundle.tokens["d1"].select_classes([1], "b")}
+    tokens["a"] = replace(tokens["a"], dataset_id="a")
+    found = unpack_tokens(pack_tokens(tokens))
+    assert found["b"].features.shape == (3, 1, 16)
+    assert found["b"].class_names == ["c1"]
+    np.testing.assert_allclose(np.linalg.norm(found["a"].features, axis=-1), 1.0, rtol=1e-6)
+    assert unpack_tokens(pack_tokens({})) == {}

@@ -1,0 +1,32 @@
+import numpy as np
+
+from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+
+
+def tokens(dataset_id, batches, classes):
+    features = np.arange(batches * classes * 2, dtype=np.float32).reshape(batches, classes, 2)
+    return TaskTokens(dataset_id, features, [f"{dataset_id}{i}" for i in range(classes)], 10 * classes, "clip")
+
+
+def test_sub_task_is_a_selection_of_rows():
+    task = tokens("a", 3, 4).select_classes([3, 1], "a_31")
+    assert task.class_names == ["a3", "a1"]
+    assert task.n_images == 20
+    np.testing.assert_array_equal(task.features, tokens("a", 3, 4).features[:, [3, 1]])
+
+
+def test_mixture_joins_classes_and_keeps_common_batches():
+    mixed = TaskTokens.mixture([tokens("a", 3, 2), tokens("b", 2, 3)], "a+b")
+    assert mixed.features.shape == (2, 5, 2)
+    assert mixed.class_names == ["a0", "a1", "b0", "b1", "b2"]
+    assert mixed.n_images == 50
+
+
+def test_model_table_selects_rows():
+    table = ModelTable(["x", "y", "z"], np.eye(3, dtype=np.float32), ["f", "g", "f"], np.arange(3), np.ones((3, 2)))
+    chosen = table.select([2, 0])
+    assert chosen.model_ids == ["z", "x"]
+    assert chosen.families == ["f", "f"]
+    assert chosen.responses is not None
+    assert len(chosen) == 2
+    assert table.select([1]).embedding[0, 1] == 1

@@ -1,0 +1,245 @@
+"""Each score against an independent computation from its paper's formula."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from sklearn.covariance import ledoit_wolf
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+
+from thesis_rec.transferability import ScoreInput, gbc, h_score, inputs, leep, log_me, n_leep
+from thesis_rec.transferability.h_score import shrinkage
+from thesis_rec.transferability.n_leep import (
+    REGULARISATION,
+    fit_mixture,
+    kmeans_responsibilities,
+    reduce_energy,
+)
+
+
+def make_task(seed: int, n: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Correlated, shifted features; every class has at least two images."""
+    rng = np.random.default_rng(seed)
+    y = np.concatenate([np.repeat(np.arange(classes), 2), rng.integers(0, classes, n - 2 * classes)])
+    centres = rng.normal(size=(classes, width))
+    x = (centres[y] + rng.normal(size=(n, width))) @ rng.normal(size=(width, width)) / math.sqrt(width) + 0.5
+    return x, y
+
+
+def as_input(*tasks: tuple[np.ndarray, np.ndarray]) -> ScoreInput:
+    """Several tasks of one width, padded with rows of nonsense."""
+    longest = max(len(y) for _, y in tasks)
+    features = torch.full((len(tasks), longest, tasks[0][0].shape[1]), 77.0, dtype=torch.float64)
+    labels = torch.full((len(tasks), longest), -1)
+    for place, (x, y) in enumerate(tasks):
+        features[place, : len(y)], labels[place, : len(y)] = torch.from_numpy(x), torch.from_numpy(y)
+    return ScoreInput(features, labels)
+
+
+def evidence_by_search(x: np.ndarray, target: np.ndarray) -> float:
+    """Largest log evidence of one target, from the marginal normal N(0, I / beta + F F^T / alpha)."""
+    gram, n = x @ x.T, len(target)
+
+    def negative(log_precisions: np.ndarray) -> float:
+        covariance = np.eye(n) * np.exp(-log_precisions[1]) + gram * np.exp(-log_precisions[0])
+        _, log_det = np.linalg.slogdet(covariance)
+        return 0.5 * (n * math.log(2 * math.pi) + log_det + target @ np.linalg.solve(covariance, target))
+
+    starts = [(0.0, 0.0), (3.0, 1.0), (-2.0, 3.0)]
+    options = {"xatol": 1e-7, "fatol": 1e-9}
+    return -min(minimize(negative, start, method="Nelder-Mead", options=options).fun for start in starts)
+
+
+@pytest.mark.parametrize(("n", "width"), [(40, 5), (25, 12), (24, 30)])
+def test_log_me_is_the_maximum_of_the_evidence(n: int, width: int) -> None:
+    x, y = make_task(n + width, n, width, 3)
+    expected = np.mean([evidence_by_search(x, (y == c).astype(float)) / n for c in range(3)])
+    found = log_me(as_input((x, y)), iterations=2000, tolerance=1e-12).item()
+    assert found == pytest.approx(expected, abs=2e-6)
+    assert log_me(as_input((x, y))).item() == pytest.approx(expected, abs=2e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), width=st.integers(1, 12))
+def test_h_score_is_the_covariance_formula(seed: int, width: int) -> None:
+    x, y = make_task(seed, 40, width, 4)
+    means = np.stack([x[y == c].mean(0) for c in range(4)])[y]
+    covariance, between = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (x, means))
+    expected = np.trace(np.linalg.pinv(covariance, rcond=1e-12) @ between)
+    assert h_score(as_input((x, y))).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_h_score_ignores_constant_and_repeated_features() -> None:
+    x, y = make_task(0, 40, 5, 3)
+    more = np.concatenate([x, x[:, :2], np.full((40, 1), 4.0)], axis=1)
+    assert h_score(as_input((more, y))).item() == pytest.approx(h_score(as_input((x, y))).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("width", [6, 50])
+def test_shrunk_h_score_uses_ledoit_and_wolf(width: int) -> None:
+    x, y = make_task(width, 30, width, 3)
+    covariance, intensity = ledoit_wolf(x)
+    data = as_input((x, y))
+    assert shrinkage(data).item() == pytest.approx(intensity, rel=1e-9)
+    means = np.stack([x[y == c].mean(0) for c in range(3)])[y]
+    between = np.cov(means, rowvar=False, bias=True)
+    expected = (1 - intensity) * np.trace(np.linalg.solve(covariance, between))
+    assert h_score(data, shrunk=True).item() == pytest.approx(expected, rel=1e-8)
+
+
+def leep_by_loops(theta: np.ndarray, y: np.ndarray) -> float:
+    """The definition, literally."""
+    n, sources = theta.shape
+    joint = np.zeros((y.max() + 1, sources))
+    for i in range(n):
+        for z in range(sources):
+            joint[y[i], z] += theta[i, z] / n
+    marginal = joint.sum(0)
+    total = 0.0
+    for i in range(n):
+        total += math.log(sum(joint[y[i], z] / marginal[z] * theta[i, z] for z in range(sources) if marginal[z] > 0))
+    return total / n
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), sources=st.integers(1, 9))
+def test_leep_is_its_definition(seed: int, sources: int) -> None:
+    x, y = make_task(seed, 25, sources, 3)
+    theta = torch.from_numpy(x * 3).softmax(-1)
+    data = as_input((x, y))
+    found = leep(theta.unsqueeze(0), data.one_hot).item()
+    assert found == pytest.approx(leep_by_loops(theta.numpy(), y), rel=1e-9)
+
+
+def test_leep_of_source_classes_that_are_the_target_classes_is_zero() -> None:
+    x, y = make_task(0, 30, 3, 3)
+    data = as_input((x, y))
+    assert leep(data.one_hot, data.one_hot).item() == pytest.approx(0.0)
+    constant = torch.full((1, 30, 4), 0.25)
+    shares = np.bincount(y) / 30
+    assert leep(constant, data.one_hot).item() == pytest.approx(float((shares * np.log(shares)).sum()))
+
+
+def test_n_leep_is_scikit_learn_from_the_same_start() -> None:
+    x, y = make_task(5, 90, 12, 3)
+    data = as_input((x, y), make_task(6, 60, 12, 2))  # the second task only to be padded beside the first
+    points, used = reduce_energy(data, 0.8)
+    reduced = PCA(n_components=0.8, svd_solver="full").fit_transform(x)
+    own = points[0, :90, used[0]].numpy()
+    assert own.shape == reduced.shape
+    np.testing.assert_allclose(np.abs(own), np.abs(reduced), atol=1e-8)
+
+    start = kmeans_responsibilities(points, data.valid, torch.tensor([15, 10]), seed=0)
+    mixture = fit_mixture(points, used, data.valid, start)
+    hard = start[0, :90].numpy()
+    mass = hard.sum(0) + 10 * np.finfo(float).eps
+    means = hard.T @ own / mass[:, None]
+    variances = hard.T @ own**2 / mass[:, None] - means**2 + REGULARISATION
+    reference = GaussianMixture(
+        15, covariance_type="diag", weights_init=mass / mass.sum(), means_init=means, precisions_init=1 / variances
+    ).fit(own)
+    assert reference.converged_
+    theta = reference.predict_proba(own)
+    np.testing.assert_allclose(mixture.responsibilities[0, :90, :15].numpy(), theta, atol=1e-6)
+    assert mixture.bound[0].item() == pytest.approx(reference.score(own), rel=1e-8)
+    assert n_leep(data)[0].item() == pytest.approx(leep_by_loops(theta, y), rel=1e-6)
+
+
+def test_kmeans_gives_each_image_one_existing_cluster_and_separates_clear_groups() -> None:
+    x, y = make_task(0, 40, 4, 2)
+    x = x + 1000 * y[:, None]
+    data = as_input((x, y), make_task(1, 25, 4, 3))
+    hard = kmeans_responsibilities(data.features, data.valid, torch.tensor([2, 7]), seed=3)
+    assert hard.shape == (2, 40, 7)
+    np.testing.assert_array_equal(hard.sum(-1).numpy(), data.valid.numpy().astype(float))
+    assert hard[0, :, 2:].sum() == 0
+    clusters = hard[0].argmax(-1).numpy()
+    assert len({(a, b) for a, b in zip(clusters, y, strict=True)}) == 2
+
+
+def gbc_by_loops(x: np.ndarray, y: np.ndarray, components: int, spherical: bool) -> float:
+    """The definition, pair by pair with matrices."""
+    reduced = PCA(n_components=min(components, x.shape[1])).fit_transform(x)
+    total = 0.0
+    gaussians = []
+    for c in range(y.max() + 1):
+        variance = reduced[y == c].var(0)
+        if spherical:
+            variance = np.full_like(variance, variance.mean())
+        gaussians.append((reduced[y == c].mean(0), np.diag(np.maximum(variance, 1e-4))))
+    for i, (mean_i, cov_i) in enumerate(gaussians):
+        for j, (mean_j, cov_j) in enumerate(gaussians):
+            if i != j:
+                middle, d = (cov_i + cov_j) / 2, mean_i - mean_j
+                determinants = [np.linalg.slogdet(part)[1] for part in (middle, cov_i, cov_j)]
+                distance = d @ np.linalg.solve(middle, d) / 8 + 0.5 * (
+                    determinants[0] - 0.5 * (determinants[1] + determinants[2])
+                )
+                total -= math.exp(-distance)
+    return total
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal"])
+@pytest.mark.parametrize("components", [3, 64])
+def test_gbc_is_its_definition(covariance: str, components: int) -> None:
+    x, y = make_task(11, 60, 8, 4)
+    expected = gbc_by_loops(x, y, components, covariance == "spherical")
+    found = gbc(as_input((x, y)), components, covariance)  # type: ignore[arg-type]
+    assert found.item() == pytest.approx(expected, rel=1e-7)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_batch_gives_what_its_tasks_give_alone(seed: int) -> None:
+    tasks = [make_task(seed, 30, 6, 4), make_task(seed + 1, 21, 6, 2), make_task(seed + 2, 26, 6, 3)]
+    together = as_input(*tasks)
+    for score in (log_me, h_score, lambda d: h_score(d, shrunk=True), gbc):
+        alone = torch.cat([score(as_input(task)) for task in tasks])
+        np.testing.assert_allclose(score(together), alone, rtol=1e-5, atol=1e-7)
+    theta = together.features.softmax(-1)
+    alone = torch.cat([leep(theta[k : k + 1, : len(y)], as_input((x, y)).one_hot) for k, (x, y) in enumerate(tasks)])
+    np.testing.assert_allclose(leep(theta, together.one_hot), alone)
+
+
+def test_every_score_prefers_separated_classes() -> None:
+    x, y = make_task(2, 80, 10, 4)
+    better = x + 3 * np.random.default_rng(0).normal(size=(4, 10))[y]
+    for score in (log_me, h_score, gbc, n_leep):
+        assert score(as_input((better, y))).item() > score(as_input((x, y))).item()
+
+
+def test_one_task_needs_no_batch_dimension_and_bad_shapes_are_refused() -> None:
+    x, y = (torch.from_numpy(part) for part in make_task(0, 20, 3, 2))
+    np.testing.assert_allclose(log_me(ScoreInput(x, y)), log_me(ScoreInput(x[None], y[None])))
+    with pytest.raises(ValueError, match="don't fit"):
+        ScoreInput(x, y[:-1])
+    with pytest.raises(ValueError, match="two classes"):
+        ScoreInput(x, torch.zeros_like(y))
+
+
+def test_eigenvectors_rebuild_the_matrix_without_negative_values() -> None:
+    rng = np.random.default_rng(0)
+    factor = torch.from_numpy(rng.normal(size=(3, 9, 4)))
+    matrices = factor @ factor.mT
+    values, vectors = inputs.symmetric_eigen(matrices)
+    assert bool((values >= 0).all())
+    np.testing.assert_allclose(vectors @ torch.diag_embed(values) @ vectors.mT, matrices, atol=1e-12)
+
+
+@pytest.mark.parametrize(("gpu", "cpu", "expected"), [((0.01, 0.01), 0.02, False), ((0.02, 0.16), 0.02, True)])
+def test_the_faster_solver_of_a_large_batch_is_kept(
+    monkeypatch: pytest.MonkeyPatch, gpu: tuple[float, float], cpu: float, expected: bool
+) -> None:
+    times = iter([*gpu, cpu])
+    monkeypatch.setattr(inputs, "_seconds", lambda solve, matrices: next(times))
+    monkeypatch.setattr(inputs, "_on_cpu", {})
+    matrices = torch.eye(3, dtype=torch.float64).expand(200, 3, 3)
+    assert inputs._cpu_is_faster(matrices) is expected
+    assert inputs._cpu_is_faster(matrices) is expected  # no second trial

@@ -1,0 +1,77 @@
+"""Landmarks: which views tell tasks apart whose cue is known."""
+
+import numpy as np
+import pytest
+
+from tests.images.encoders.tiny import save_open_clip
+from thesis_rec.images.encoders.image_encoder import EncoderConfig, load_encoder
+from thesis_rec.views.landmarks import LANDMARKS, landmark_values
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder")
+    save_open_clip(folder)
+    return load_encoder(EncoderConfig(kind="open_clip", source=str(folder)))
+
+
+def coloured(rng, label):
+    """One of two hues, whatever the pattern."""
+    base = np.array([200, 60, 60]) if label else np.array([60, 60, 200])
+    pattern = rng.integers(0, 55, (32, 32, 1))
+    return np.clip(base + pattern, 0, 255).astype(np.uint8)
+
+
+def striped(rng, label):
+    """Stripes along or across, in any colours and phase."""
+    y, x = np.mgrid[:32, :32]
+    wave = np.sin((x if label else y) * 0.9 + rng.uniform(0, 6)) > 0
+    colours = rng.integers(0, 256, (2, 3))
+    return np.where(wave[..., None], colours[0], colours[1]).astype(np.uint8)
+
+
+def images(draw, count=16):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], count)
+    return np.stack([draw(rng, label) for label in labels]), labels
+
+
+def values(encoder, draw):
+    return dict(zip(LANDMARKS, landmark_values(encoder, *images(draw)), strict=True))
+
+
+def test_colour_is_seen_by_what_sees_colour(encoder):
+    found = values(encoder, coloured)
+    assert found["colours"] > 0.9
+    assert found["pixels"] > 0.9
+    assert found["orientations"] < 0.6
+
+
+def test_orientation_is_seen_by_what_sees_gradients(encoder):
+    found = values(encoder, striped)
+    assert found["orientations"] > 0.9
+    assert found["gradients"] > 0.9
+    assert found["colours"] < 0.5
+
+
+def test_they_are_repeatable_and_named(encoder):
+    once, again = (landmark_values(encoder, *images(striped)) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    assert once.shape == (len(LANDMARKS),)
+    assert len(set(LANDMARKS)) == len(LANDMARKS)
+    assert (once <= 1).all()
+
+
+def test_labels_without_a_cue_are_at_chance(encoder):
+    pixels, labels = images(striped, 40)
+    shuffled = np.random.default_rng(1).permutation(labels)
+    assert np.abs(landmark_values(encoder, pixels, shuffled)).mean() < 0.3
+
+
+def test_a_class_of_one_image_is_left_out(encoder):
+    pixels, labels = images(striped)
+    odd = np.concatenate([labels, [2]])
+    np.testing.assert_array_equal(
+        landmark_values(encoder, np.concatenate([pixels, pixels[:1]]), odd), landmark_values(encoder, pixels, labels)
+    )
+    assert np.isnan(landmark_values(encoder, pixels[:17], odd[:17])).all()
