@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import EncoderConfig, local_folder
+from thesis_rec.images.encoders.small_clip import is_plain, load_small_clip
 from thesis_rec.images.encoders.torch_encoder import Normalisation, TorchEncoder, Tower
 
 logger = logging.getLogger(__name__)
@@ -63,6 +65,29 @@ def _side(size: Any) -> int:
 
 
 def _open_clip(config: EncoderConfig) -> Tower:
+    folder = local_folder(config)
+    if folder is not None and config.pretrained and is_plain(folder):
+        return _small_clip(config, folder)
+    return _whole_open_clip(config)
+
+
+def _small_clip(config: EncoderConfig, folder: Path) -> Tower:
+    """The image tower alone, at once; the library is imported only when texts are asked for."""
+    model, settings = load_small_clip(folder)
+    whole: list[Tower] = []
+
+    def text(texts: list[str], device: torch.device) -> Tensor:
+        if not whole:
+            whole.append(_whole_open_clip(config))
+            whole[0].module.eval().requires_grad_(False).to(device)
+        features: Tensor = whole[0].text(texts, device)  # type: ignore[misc]
+        return features
+
+    mean, std = _triple(settings.get("mean"), CLIP_MEAN), _triple(settings.get("std"), CLIP_STD)
+    return Tower(model, model.encode_image, text, model.visual.image_size, mean, std)
+
+
+def _whole_open_clip(config: EncoderConfig) -> Tower:
     import open_clip
 
     folder = local_folder(config)
