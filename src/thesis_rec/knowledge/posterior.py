@@ -1,0 +1,240 @@
+"""What is believed of every candidate on one dataset: a Gaussian that measured cells sharpen.
+
+Values live between chance and 1. The Gaussian lives on a scale whose ends these are (:class:`Scale`), so that no
+predicted value and no end of an interval can lie beyond them. On that scale the values of M candidates are
+
+    u = mean + factor @ w + sqrt(own) * e,        w ~ N(0, I), e ~ N(0, I)
+
+where ``factor`` (M, R) holds what candidates have in common: the dataset's unknown level (a column that is the same for
+all), its unknown spread (a column along the mean), what earlier datasets showed and what models that are alike share.
+``own`` (M,) is what one candidate has for itself. All algebra is in R dimensions plus one per measured cell, hence
+linear in the number of candidates. Another protocol, or a cheap score, is a further view of the same ``w``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+#: Protocol of the values that are predicted.
+TARGET = "target"
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A scale whose ends are chance and 1: ``log((p - chance + soft) / (1 - p + soft))``.
+
+    Attributes:
+        chance: What guessing reaches.
+        soft: Share of the range by which the ends are moved outwards, so that a measured value at chance or at 1 stays
+            finite and the noise of a measurement counts alike on the whole range.
+    """
+
+    chance: float = 0.0
+    soft: float = 0.05
+
+    def latent(self, values: ArrayLike) -> Floats:
+        """Accuracies to the scale; what lies below chance counts as chance."""
+        p, soft = self._inside(values)
+        return np.asarray(np.log((p - self.chance + soft) / (1 - p + soft)))
+
+    def value(self, latent: ArrayLike) -> Floats:
+        """The scale to accuracies, between chance and 1."""
+        from scipy.special import expit
+
+        soft = self.soft * (1 - self.chance)
+        low, high = self.chance - soft, 1 + soft
+        return np.clip(low + (high - low) * expit(np.asarray(latent, dtype=np.float64)), self.chance, 1.0)
+
+    def slope(self, values: ArrayLike) -> Floats:
+        """Change on the scale per unit of accuracy."""
+        p, soft = self._inside(values)
+        return np.asarray(1 / (p - self.chance + soft) + 1 / (1 - p + soft))
+
+    def _inside(self, values: ArrayLike) -> tuple[Floats, float]:
+        return np.clip(np.asarray(values, dtype=np.float64), self.chance, 1.0), self.soft * (1 - self.chance)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was measured of one model on the dataset.
+
+    Attributes:
+        model_id: The model.
+        value: The accuracy, or the score of another protocol on that protocol's own scale.
+        noise: Standard deviation of the measurement, in units of ``value``.
+        protocol: :data:`TARGET`, or the name of one of :attr:`Posterior.views`.
+    """
+
+    model_id: str
+    value: float
+    noise: float = 0.0
+    protocol: str = TARGET
+
+
+@dataclass(frozen=True)
+class View:
+    """What another protocol or a cheap score shows of the same candidates: mean (M,), factor (M, R), own (M,).
+
+    Attributes:
+        mean: Expected observations.
+        factor: How they depend on what candidates have in common.
+        own: Variance of what one observation has for itself.
+        scale: Where observations are accuracies: the scale on which mean and factor live.
+    """
+
+    mean: Floats
+    factor: Floats
+    own: Floats
+    scale: Scale | None = None
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A Gaussian over M candidates on one dataset.
+
+    Attributes:
+        model_ids: The candidates.
+        mean: (M,) on :attr:`scale`.
+        factor: (M, R) what they have in common.
+        own: (M,) variance of what each has for itself.
+        scale: Between accuracies and the Gaussian.
+        views: Other protocols and cheap scores, by name.
+        cells: What was measured.
+    """
+
+    model_ids: list[str]
+    mean: Floats
+    factor: Floats
+    own: Floats
+    scale: Scale = field(default_factory=Scale)
+    views: Mapping[str, View] = field(default_factory=dict)
+    cells: tuple[Cell, ...] = ()
+
+    def given(self, cells: Iterable[Cell]) -> Posterior:
+        """The same Gaussian after some cells were measured, all at once and in any order.
+
+        Cells of models that are no candidates are left aside.
+
+        Raises:
+            ValueError: If a value isn't finite, a noise is negative or a protocol unknown.
+        """
+        row_of = {model: row for row, model in enumerate(self.model_ids)}
+        new = [cell for cell in cells if cell.model_id in row_of]
+        if not new:
+            return self
+        places: dict[tuple[str, int], int] = {}
+        for cell in new:
+            if not np.isfinite(cell.value) or not cell.noise >= 0:
+                raise ValueError(f"{cell.model_id}: a cell needs a finite value and a noise of at least 0, not {cell}")
+            if cell.protocol != TARGET and cell.protocol not in self.views:
+                raise ValueError(f"{cell.model_id}: the protocol {cell.protocol!r} is unknown here")
+            places.setdefault((cell.protocol, row_of[cell.model_id]), len(places))
+        width = self.factor.shape[1]
+        shape = (width + len(places), len(self.model_ids))
+        # What a measured row has for itself becomes a column of the factor, so that its cell can inform it.
+        factors = {name: np.zeros(shape).T for name in (TARGET, *self.views)}
+        owns = {TARGET: self.own.copy(), **{name: view.own.copy() for name, view in self.views.items()}}
+        means = {TARGET: self.mean, **{name: view.mean for name, view in self.views.items()}}
+        scales = {TARGET: self.scale, **{name: view.scale for name, view in self.views.items()}}
+        for name, rows in factors.items():
+            rows[:, :width] = self.factor if name == TARGET else self.views[name].factor
+        for (name, row), place in places.items():
+            factors[name][row, width + place] = np.sqrt(owns[name][row])
+            owns[name][row] = 0.0
+        seen, rest, noise = [], [], []
+        for cell in new:
+            row, scale = row_of[cell.model_id], scales[cell.protocol]
+            observed = cell.value if scale is None else float(scale.latent(cell.value))
+            slope = 1.0 if scale is None else float(scale.slope(cell.value))
+            seen.append(factors[cell.protocol][row])
+            rest.append(observed - means[cell.protocol][row])
+            noise.append(max((cell.noise * slope) ** 2, 1e-8))
+        weights, root = _regression(np.stack(seen), np.array(rest), np.array(noise))
+        moved = {
+            name: View(means[name] + f @ weights, f @ root, owns[name], scales[name]) for name, f in factors.items()
+        }
+        target = moved.pop(TARGET)
+        return replace(
+            self, mean=target.mean, factor=target.factor, own=target.own, views=moved, cells=(*self.cells, *new)
+        )
+
+    @property
+    def std(self) -> Floats:
+        """(M,) standard deviations on the scale."""
+        return np.sqrt(np.maximum(np.square(self.factor).sum(1) + self.own, 0.0))
+
+    def covariance(self, rows: NDArray[np.integer] | None = None) -> Floats:
+        """(n, n) covariance on the scale, of some candidates or all."""
+        chosen = np.arange(len(self.model_ids)) if rows is None else rows
+        factor = self.factor[chosen]
+        return np.asarray(factor @ factor.T + np.diag(self.own[chosen]))
+
+    def value(self) -> Floats:
+        """(M,) expected accuracies: the mean over the Gaussian, by Gauss–Hermite quadrature of nine points."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(9)
+        points = self.mean[:, None] + self.std[:, None] * nodes
+        return np.asarray(self.scale.value(points) @ (weights / weights.sum()))
+
+    def interval(self, level: float = 0.9) -> tuple[Floats, Floats]:
+        """(M,) lower and (M,) upper ends of the central intervals of probability ``level``."""
+        from scipy.special import ndtri
+
+        half = float(ndtri(0.5 + level / 2)) * self.std
+        return self.scale.value(self.mean - half), self.scale.value(self.mean + half)
+
+    def ranking(self) -> NDArray[np.intp]:
+        """Rows of the candidates, best first."""
+        return np.argsort(-self.mean, kind="stable")
+
+    def best(self) -> str:
+        """The candidate with the highest mean."""
+        return self.model_ids[int(np.argmax(self.mean))]
+
+    def only(self, rows: Sequence[int] | NDArray[np.integer]) -> Posterior:
+        """The same belief of some of the candidates."""
+        chosen = np.asarray(rows, dtype=int)
+        names = [self.model_ids[row] for row in chosen]
+        views = {
+            name: View(view.mean[chosen], view.factor[chosen], view.own[chosen], view.scale)
+            for name, view in self.views.items()
+        }
+        kept = tuple(cell for cell in self.cells if cell.model_id in set(names))
+        return Posterior(names, self.mean[chosen], self.factor[chosen], self.own[chosen], self.scale, views, kept)
+
+
+def _regression(design: Floats, rest: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Posterior mean (R,) of standard normal weights and a root (R, R) of their covariance.
+
+    Args:
+        design: (O, R) how the observations depend on the weights.
+        rest: (O,) observed minus expected.
+        noise: (O,) variances of the observations.
+    """
+    precision = np.eye(design.shape[1]) + (design / noise[:, None]).T @ design
+    values, vectors = np.linalg.eigh(precision)
+    root = vectors / np.sqrt(np.maximum(values, _TINY))
+    return root @ (root.T @ (design.T @ (rest / noise))), root
+
+
+def expected_improvement(mean: ArrayLike, std: ArrayLike, best: float) -> Floats:
+    """Expected gain over ``best`` of values that are normal with ``mean`` (M,) and ``std`` (M,).
+
+    Jones et al., "Efficient global optimization of expensive black-box functions", 1998, eq. 15:
+    (μ - b) Φ(z) + σ φ(z) with z = (μ - b) / σ; the positive part of μ - b where σ is 0.
+    """
+    from scipy.special import ndtr
+
+    mu, sigma = np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64)
+    gain = mu - best
+    safe = np.maximum(sigma, _TINY)
+    z = gain / safe
+    return np.maximum(
+        np.where(sigma > _TINY, gain * ndtr(z) + safe * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi), gain), 0.0
+    )
