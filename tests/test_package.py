@@ -63,7 +63,7 @@ def run(installed, folder, *arguments):
 
 
 def test_the_wheel_holds_what_is_needed_at_run_time(installed):
-    assert (installed / "thesis_rec" / "reporting" / "templates" / "recommendation.html").is_file()
+    assert (installed / "thesis_rec" / "recommendation" / "templates" / "recommendation.html").is_file()
     (points,) = installed.glob("thesis_rec-*.dist-info/entry_points.txt")
     assert "thesis-rec = thesis_rec.__main__:main" in points.read_text()
     assert not (installed / "conf").exists()
