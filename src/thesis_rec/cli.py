@@ -5,40 +5,93 @@ Kedro finds the group ``cli`` here, and the command ``run`` in it replaces its o
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
-from importlib import import_module
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from thesis_rec.base.errors import ThesisRecError
+from thesis_rec.base.errors import ConfigurationError, ThesisRecError
+from thesis_rec.pipeline_registry import NAMES
 
-#: Commands by name: module and attribute, imported when asked for.
-COMMANDS = {
-    "bundle": "thesis_rec.commands.bundle",
-    "import-config": "thesis_rec.commands.import_config",
-    "recommend": "thesis_rec.commands.recommend_command",
-    "submit": "thesis_rec.commands.submit",
+COMMANDS = ("bundle", "import-config", "recommend", "submit")
+
+#: Names of the thesis code's trainers and steps, and the pipelines that do their work.
+ALIASES = {
+    "modelextractor": "model_extraction",
+    "modelautoencoder": "autoencoder",
+    "datasetfeatures": "dataset_features",
+    "similaritytransformer": "similarity_training",
 }
 
 
-def known_error(error: BaseException) -> ThesisRecError | None:
-    """The error that a user can act on, if one is behind ``error``."""
+def load_command(name: str) -> click.Command:
+    """One of :data:`COMMANDS`; only its own module is imported."""
+    if name == "bundle":
+        from thesis_rec.commands.bundle import bundle as command
+    elif name == "import-config":
+        from thesis_rec.commands.import_config import import_config as command
+    elif name == "recommend":
+        from thesis_rec.commands.recommend_command import recommend as command
+    else:
+        from thesis_rec.commands.submit import submit as command
+    return command
+
+
+def known_error(error: BaseException) -> str | None:
+    """What to tell a user instead of a traceback; None if the error is of no kind that they can act on.
+
+    These are the project's own errors, also behind one of Kedro's, and what Kedro says of parameters and files.
+    """
+    from kedro.io import DatasetError
+    from kedro.validation.exceptions import ParameterValidationError
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ThesisRecError):
-            return cause
+            return str(cause)
         cause = cause.__cause__
-    return None
+    if isinstance(error, ParameterValidationError):
+        return "; ".join(_refused(str(error))) or " ".join(str(error).split())
+    return " ".join(str(error).split()) if isinstance(error, DatasetError) else None
+
+
+def _refused(message: str) -> list[str]:
+    """``autoencoder.fit.epochs: Input should be a valid integer`` for each refused parameter of Kedro's message."""
+    found, parameter = [], ""
+    pattern = r"Failed to instantiate \w+ for parameter '([\w.]+)'|^(\S+)\n  (.+?) \[type="
+    for name, field, reason in re.findall(pattern, message, re.MULTILINE):
+        parameter = name or parameter
+        if reason:
+            found.append(f"{parameter}.{field}: {reason}")
+    return found
+
+
+def pipeline_name(name: str) -> str:
+    """A registered pipeline by its name or its name in the thesis code.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    name = ALIASES.get(name.lower().replace("_", ""), name)
+    if name in NAMES:
+        return name
+    near = difflib.get_close_matches(name, NAMES, n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    raise ConfigurationError(f"There is no pipeline {name!r}.{meant} There are {', '.join(NAMES)}.")
 
 
 class FriendlyCommand(click.Command):
     """A command that prints a known error as one message and exits with status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command; ``--pipeline`` is taken as ``--pipelines`` with one name, as Kedro wants it."""
         try:
+            if {"pipeline", "pipelines"} <= set(ctx.params):
+                names = [ctx.params["pipeline"], *ctx.params["pipelines"]]
+                ctx.params |= {"pipeline": None, "pipelines": [pipeline_name(name) for name in names if name]}
             return super().invoke(ctx)
         except Exception as error:
             known = known_error(error)
@@ -70,7 +123,7 @@ class ProjectGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by its name."""
         if cmd_name in COMMANDS:
-            return friendly(getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_")))
+            return friendly(load_command(cmd_name))
         return super().get_command(ctx, cmd_name)
 
 

@@ -18,7 +18,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from thesis_rec.base.files import write_json
+from thesis_rec.base.files import encode_id, write_json
 from thesis_rec.training.requeue import requeue_on_signal
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class RunReportHooks:
         seconds = time.time() - self._started
         runtime = run_params.get("runtime_params") or {}
         report = {
-            "pipeline": run_params.get("pipeline_names") or run_params.get("pipeline_name") or "__default__",
+            "pipeline": ",".join(run_params.get("pipeline_names") or []) or "__default__",
             "environment": run_params.get("env") or "local",
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._started)),
             "seconds": round(seconds, 2),
@@ -134,7 +134,15 @@ class RunReportHooks:
             # One report a task in an array: tasks that end at once must not replace each other's.
             task = report["slurm_task"]
             path = self._path if task is None else self._path.with_stem(f"run_report_{task}")
-            write_json(path, json.loads(json.dumps(report, default=str)))
+            plain = json.loads(json.dumps(report, default=str))
+            try:
+                write_json(path, plain)
+                if error is None:
+                    # The newest of each pipeline stays, so that `kedro submit` can tell how long a job takes.
+                    write_json(self._path.parent / "run_reports" / f"{encode_id(plain['pipeline'])}.json", plain)
+            except OSError as reason:
+                # A full or read-only disk must not hide why the run itself failed.
+                logger.warning("the run report can't be written: %s", reason)
         failed = ", ".join(f"{count} in {name}" for name, count in self._failures.items() if count)
         logger.info(
             "%s: %d steps in %.1f s, peak memory %.0f MB; %s",

@@ -1,4 +1,5 @@
-import re
+import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -6,13 +7,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.cluster.plan import crossing_datasets, plan_jobs
 from thesis_rec.cluster.preflight import find_problems
 from thesis_rec.cluster.resources import Cluster, Resources
-from thesis_rec.cluster.submission import RequeuedRun, sbatch_options
+from thesis_rec.cluster.submission import (
+    RequeuedRun,
+    expected_minutes,
+    read_reports,
+    sbatch_line,
+    sbatch_options,
+)
 
 
 def pipeline(inputs, outputs, joins=()):
@@ -133,31 +139,56 @@ def test_a_command_survives_the_warning_and_passes_its_failure_on(tmp_path):
         RequeuedRun([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)()
 
 
-def scripts():
-    return [
-        pytest.param(cluster, script, id=f"{cluster}-{script.stem}")
-        for cluster in ("gautschi", "anvil")
-        for script in sorted((PROJECT / "slurm" / cluster).glob("*.sh"))
-    ]
+def test_the_line_for_sbatch_says_all_that_a_job_asks_for(tmp_path):
+    jobs = plan_jobs(PIPELINES, ["model_extraction", "autoencoder"], "gautschi", CLUSTER, shards=16)
+    array, join, single = (shlex.split(sbatch_line(job, tmp_path)) for job in jobs)
+    assert array[0] == "sbatch"
+    assert array[-3:] == ["slurm/stage.sh", "gautschi", "model_extraction"]
+    assert {"--partition=ai", "--account=mine", "--cpus-per-task=4", "--mem=16G", "--time=01:00:00"} <= set(array)
+    assert "--array=0-15" in array
+    assert f"--output={tmp_path}/%A_%a.log" in array
+    assert not any(word.startswith("--gpus") for word in array)
+    assert join[-1] == "--tags=join"
+    assert "--mem=2G" in join
+    assert "--gpus-per-node=1" in single
+    assert f"--output={tmp_path}/%j.log" in single
 
 
-@pytest.mark.parametrize(("cluster", "script"), scripts())
-def test_scripts_ask_for_what_the_configuration_says(cluster, script):
-    section = yaml.safe_load((PROJECT / "conf" / cluster / "parameters" / "cluster.yml").read_text())["cluster"]
-    wanted = Cluster(**section).resources(script.stem, joining=script.stem == "join")
-    options = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", script.read_text(), re.MULTILINE))
-    hours, minutes, _ = map(int, options["time"].split(":"))
-    asked = {
-        "partition": options["partition"],
-        "cpus": int(options["cpus-per-task"]),
-        "memory_gb": int(options["mem"].removesuffix("G")),
-        "minutes": 60 * hours + minutes,
-        "gpus": int(options.get("gpus-per-node", 0)),
-        "nodes": int(options["nodes"]),
-    }
-    assert asked == wanted.model_dump(exclude={"account"})
-    assert options["signal"] == "USR1@90"
-    assert f"--env={cluster} " in script.read_text()
+@pytest.mark.parametrize("cluster", ["gautschi", "anvil"])
+def test_the_script_runs_any_stage(cluster, tmp_path):
+    """What the script hands to ``kedro run``, in an array and out of one."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "srun").write_text('#!/bin/sh\nshift\necho "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    script = ["bash", str(PROJECT / "slurm" / "stage.sh"), cluster, "model_extraction"]
+
+    def said(*more, **variables):
+        done = subprocess.run(
+            [*script, *more], env={**environment, **variables}, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    assert said("--tags=join") == ["run", f"--env={cluster}", "--pipelines=model_extraction", "--tags=join"]
+    task = said(SLURM_ARRAY_TASK_ID="3", SLURM_ARRAY_TASK_COUNT="16")
+    assert task[-1] == "--params=shard.index=3,shard.count=16"
+
+
+def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):
+    (single,) = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER)
+    array, join = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER, shards=4)
+    assert "no earlier run" in expected_minutes(single, read_reports(tmp_path))
+    folder = tmp_path / "08_reporting" / "run_reports"
+    folder.mkdir(parents=True)
+    report = {"pipeline": "model_extraction", "seconds": 600.0, "started": "2026-05-04T10:12:00+0000"}
+    (folder / "model_extraction.json").write_text(json.dumps(report))
+    (folder / "torn.json").write_text("{")
+    reports = read_reports(tmp_path)
+    assert expected_minutes(single, reports) == "about 10 min a task by the run of 2026-05-04T10:12"
+    assert expected_minutes(array, reports).startswith("about 2.5 min")
+    assert "tables" in expected_minutes(join, reports)
+    sharded = {"model_extraction": {**report, "runtime_params": {"shard.count": "2"}}}
+    assert expected_minutes(array, sharded).startswith("about 5 min")
 
 
 def test_sbatch_options_carry_dependencies_and_gpus():

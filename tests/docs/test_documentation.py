@@ -86,7 +86,7 @@ def test_every_pipeline_has_a_page_and_a_diagram_of_all_its_steps(name):
 def test_pages_name_only_pipelines_and_environments_that_exist():
     text = all_text()
     assert set(re.findall(r"<!-- pipeline: (\w+) -->", text)) <= set(PIPELINES)
-    assert set(re.findall(r"--pipeline=(\w+)", text)) <= {*FIVE, *AROUND, "full"}
+    assert set(re.findall(r"--pipelines?=(\w+)", text)) <= {*FIVE, *AROUND, "full"}
     environments = {path.name for path in (PROJECT / "conf").iterdir() if path.is_dir()} | {"mycluster"}
     assert set(re.findall(r"--env=(\w+)", text)) <= environments
 

@@ -51,7 +51,7 @@ def test_every_pipeline_and_option_that_is_named_exists():
     from thesis_rec.commands.recommend_command import recommend
     from thesis_rec.commands.submit import submit
 
-    assert set(re.findall(r"--pipeline=(\w+)", README)) <= {*FIVE, *AROUND, "full"}
+    assert set(re.findall(r"--pipelines?=(\w+)", README)) <= {*FIVE, *AROUND, "full"}
     for name in (*FIVE, *AROUND):
         assert f"`{name}`" in README, name
     for command in (recommend, submit):

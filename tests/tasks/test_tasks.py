@@ -179,7 +179,7 @@ def test_example_grid_and_overview():
 
 
 def test_two_tasks_of_one_name_are_refused(monkeypatch):
-    monkeypatch.setattr(tasks, "THEMES", ("shapes", "shapes"))
+    monkeypatch.setattr(tasks, "THEMES", (tasks.shapes, tasks.shapes))
     with pytest.raises(ValueError, match="two tasks are called"):
         tasks._collect()
 

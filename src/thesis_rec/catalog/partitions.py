@@ -6,13 +6,13 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
+from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.base.files import atomic_path, decode_id, encode_id, write_json
@@ -120,9 +120,8 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
     def _validate(self, key: str, payload: Payload) -> None:
         if self._partition_validator is None:
             return
-        module, function = self._partition_validator.rsplit(".", 1)
         try:
-            getattr(import_module(module), function)(payload)
+            load_obj(self._partition_validator)(payload)
         except (ValueError, TypeError) as error:
             raise DatasetError(f"partition {key!r} of {self._path}: {error}") from error
 

@@ -54,7 +54,7 @@ class Job:
 
 def kedro_run(pipeline: str, environment: str, params: Mapping[str, object], tags: str = "") -> tuple[str, ...]:
     """The command line of one ordinary run, by the Python that plans it."""
-    command = [sys.executable, "-m", "kedro", "run", f"--pipeline={pipeline}", f"--env={environment}"]
+    command = [sys.executable, "-m", "kedro", "run", f"--pipelines={pipeline}", f"--env={environment}"]
     if tags:
         command.append(f"--tags={tags}")
     if params:

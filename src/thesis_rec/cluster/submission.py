@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shlex
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,53 @@ def sbatch_options(job: Job, after: Sequence[str]) -> dict[str, Any]:
     if resources.account:
         options["slurm_account"] = resources.account
     return options
+
+
+def sbatch_line(job: Job, log_folder: Path) -> str:
+    """What ``sbatch`` gets for a job, as a command line: each option, the array, and the script of any stage."""
+    resources = job.resources
+    several = len(job.commands) > 1
+    options = {
+        "job-name": job.name,
+        "partition": resources.partition,
+        "account": resources.account,
+        "nodes": resources.nodes,
+        "cpus-per-task": resources.cpus,
+        "mem": f"{resources.memory_gb}G",
+        "time": f"{resources.minutes // 60:02d}:{resources.minutes % 60:02d}:00",
+        "gpus-per-node": resources.gpus,
+        "array": f"0-{len(job.commands) - 1}" if several else "",
+        "output": str(log_folder / ("%A_%a.log" if several else "%j.log")),
+    }
+    # The environment stands in every job's command; a joining job runs only the nodes that join.
+    environment = next(word.partition("=")[2] for word in job.commands[0] if word.startswith("--env="))
+    script = ["slurm/stage.sh", environment, job.pipeline, *(["--tags=join"] if job.joins else [])]
+    return shlex.join(["sbatch", *(f"--{name}={value}" for name, value in options.items() if value), *script])
+
+
+def read_reports(data_root: Path) -> dict[str, dict[str, Any]]:
+    """The newest whole run report of each pipeline, by its name; reports that can't be read are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((data_root / "08_reporting" / "run_reports").glob("*.json")):
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            found[str(report["pipeline"])] = report
+        except (OSError, ValueError, KeyError, TypeError):
+            logger.warning("%s is no run report and is left out", path)
+    return found
+
+
+def expected_minutes(job: Job, reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """How long a task of a job would take by the newest report of its pipeline, in words.
+
+    A task of an array has its share of the items, so that the time falls with the number of tasks.
+    """
+    report = reports.get(job.pipeline)
+    if report is None or job.joins:
+        return "no earlier run to tell the time by" if report is None else "minutes (it reads tables)"
+    earlier = int((report.get("runtime_params") or {}).get("shard.count", 1))
+    minutes = float(report["seconds"]) * earlier / len(job.commands) / 60
+    return f"about {minutes:.3g} min a task by the run of {str(report['started'])[:16]}"
 
 
 def submit_jobs(

@@ -1,4 +1,4 @@
-"""``kedro submit``: a pipeline as SLURM jobs, each an ordinary ``kedro run``."""
+"""``kedro submit``: pipelines as SLURM jobs, each an ordinary ``kedro run``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from thesis_rec.base.errors import ConfigurationError
 
 
 @click.command()
-@click.option("--pipeline", "-p", "pipeline", default="__default__", show_default=True, help="Pipeline to run.")
+@click.option(
+    "--pipelines", "--pipeline", "-p", default="__default__", show_default=True, help="Comma-separated names."
+)
 @click.option("--env", "-e", "environment", required=True, help="Environment, such as gautschi or anvil.")
 @click.option("--shards", default=1, show_default=True, type=click.IntRange(min=1), help="Tasks of each job array.")
 @click.option("--after", default="", help="SLURM job ids, comma-separated, that must have ended well before.")
 @click.option("--params", default="", help="Runtime parameters for every run, a=1,b.c=2.")
-@click.option("--dry-run", is_flag=True, help="Check everything and print the jobs, but submit nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything and print what sbatch would get, but submit nothing.")
 @click.pass_obj
-def submit(metadata: Any, pipeline: str, environment: str, shards: int, after: str, params: str, dry_run: bool) -> None:
-    """Submit a pipeline to SLURM: arrays over shards, a joining job behind each, and the order between them."""
+def submit(
+    metadata: Any, pipelines: str, environment: str, shards: int, after: str, params: str, dry_run: bool
+) -> None:
+    """Submit pipelines to SLURM: arrays over shards, a joining job behind each, and the order between them."""
     from kedro.framework.project import pipelines as registered
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
@@ -29,7 +33,7 @@ def submit(metadata: Any, pipeline: str, environment: str, shards: int, after: s
     from thesis_rec.cluster.plan import crossing_datasets, plan_jobs
     from thesis_rec.cluster.preflight import find_problems
     from thesis_rec.cluster.resources import Cluster
-    from thesis_rec.cluster.submission import submit_jobs
+    from thesis_rec.cluster.submission import expected_minutes, read_reports, sbatch_line, submit_jobs
     from thesis_rec.pipeline_registry import FIVE
 
     project = Path(metadata.project_path) if metadata else Path.cwd()
@@ -39,7 +43,8 @@ def submit(metadata: Any, pipeline: str, environment: str, shards: int, after: s
         catalog = context.catalog
         cluster = Cluster(**context.params.get("cluster", {}))
         data_root = project / context.config_loader["globals"]["data_root"]
-    names = list(FIVE) if pipeline == "__default__" else [pipeline]
+    asked = [name.strip() for name in pipelines.split(",") if name.strip()]
+    names = list(FIVE) if asked == ["__default__"] else asked
     available = {name: registered[name] for name in registered}
     jobs = plan_jobs(available, names, environment, cluster, shards, _parse(params))
     crossing = crossing_datasets(available, names, shards)
@@ -54,16 +59,18 @@ def submit(metadata: Any, pipeline: str, environment: str, shards: int, after: s
     problems = find_problems(
         jobs, cluster, data_root, crossing, is_persistent, crossing - made, is_there, needs_sbatch=not dry_run
     )
+    logs, reports = data_root / "logs", read_reports(data_root)
     for job in jobs:
         waits = f" after {', '.join(job.after)}" if job.after else ""
-        click.echo(f"{job.name}: {len(job.commands)} task(s){waits}")
+        click.echo(f"{job.name}: {len(job.commands)} task(s){waits}; {expected_minutes(job, reports)}")
+        click.echo(f"  {sbatch_line(job, logs)}")
         click.echo(f"  {shlex.join(job.commands[0])}")
     if problems:
         raise ConfigurationError("Nothing was submitted:\n" + "\n".join(f"  {problem}" for problem in problems))
     if dry_run:
         click.echo("Dry run: every check passed, nothing was submitted.")
         return
-    identifiers = submit_jobs(jobs, project, data_root / "logs", [item for item in after.split(",") if item])
+    identifiers = submit_jobs(jobs, project, logs, [item for item in after.split(",") if item])
     for name, identifier in identifiers.items():
         click.echo(f"submitted {name} as {identifier}")
 

@@ -8,11 +8,46 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.tasks import (
+    automata,
+    cells,
+    charts,
+    colour,
+    counting,
+    defects,
+    digits,
+    flags,
+    flow,
+    foliage,
+    fractals,
+    fruit,
+    glyphs,
+    gratings,
+    indicators,
+    lattices,
+    maps,
+    minerals,
+    noise_spectra,
+    position,
+    relation,
+    scenes,
+    search,
+    shading,
+    shapes,
+    signs,
+    skies,
+    spectrograms,
+    strokes,
+    symmetry,
+    textiles,
+    topology,
+    turing,
+    voronoi,
+)
 from thesis_rec.tasks.base import BaseTask
 from thesis_rec.truth.store import TaskImages
 
@@ -21,49 +56,49 @@ PRETRAIN_PER_CLASS = 200
 TRAIN_PER_CLASS = 48
 TEST_PER_CLASS = 60
 
+#: The modules of this package that define families, in the order of the catalogue.
 THEMES = (
-    "shapes",
-    "counting",
-    "position",
-    "colour",
-    "gratings",
-    "noise_spectra",
-    "voronoi",
-    "turing",
-    "fractals",
-    "glyphs",
-    "strokes",
-    "shading",
-    "topology",
-    "cells",
-    "scenes",
-    "signs",
-    "charts",
-    "search",
-    "digits",
-    "symmetry",
-    "automata",
-    "relation",
-    "spectrograms",
-    "defects",
-    "lattices",
-    "maps",
-    "flow",
-    "flags",
-    "fruit",
-    "foliage",
-    "indicators",
-    "minerals",
-    "textiles",
-    "skies",
+    shapes,
+    counting,
+    position,
+    colour,
+    gratings,
+    noise_spectra,
+    voronoi,
+    turing,
+    fractals,
+    glyphs,
+    strokes,
+    shading,
+    topology,
+    cells,
+    scenes,
+    signs,
+    charts,
+    search,
+    digits,
+    symmetry,
+    automata,
+    relation,
+    spectrograms,
+    defects,
+    lattices,
+    maps,
+    flow,
+    flags,
+    fruit,
+    foliage,
+    indicators,
+    minerals,
+    textiles,
+    skies,
 )
-"""The modules of this package that define families, in the order of the catalogue."""
 
 
 def _collect() -> dict[str, BaseTask]:
     found: dict[str, BaseTask] = {}
     for theme in THEMES:
-        for task in import_module(f"{__name__}.{theme}").TASKS:
+        for task in theme.TASKS:
             if task.task_id in found:
                 raise ValueError(f"two tasks are called {task.task_id}")
             found[task.task_id] = task

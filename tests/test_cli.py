@@ -1,0 +1,81 @@
+"""What a user reads when a command can't do what was asked."""
+
+import warnings
+
+import pytest
+from click.testing import CliRunner
+from kedro.io import DatasetError
+
+from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.cli import ALIASES, COMMANDS, known_error, load_command, pipeline_name, run
+from thesis_rec.pipeline_registry import NAMES, register_pipelines
+
+
+def test_the_names_are_those_that_are_registered():
+    assert set(NAMES) == set(register_pipelines())
+    assert set(ALIASES.values()) <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("evaluation", "evaluation"), ("modelautoencoder", "autoencoder"), ("Model_AutoEncoder", "autoencoder")],
+)
+def test_pipelines_by_the_names_of_the_thesis_code(given, meant):
+    assert pipeline_name(given) == meant
+
+
+@pytest.mark.parametrize("option", ["--pipeline=autoencoders", "--pipelines=evaluation,autoencoders"])
+def test_an_unknown_pipeline_is_one_line_with_the_nearest_name(option):
+    result = CliRunner().invoke(run, [option])
+    assert result.exit_code == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "There is no pipeline 'autoencoders'. Did you mean autoencoder?" in result.stderr
+    with pytest.raises(ConfigurationError, match="similarity_training"):
+        pipeline_name("nothing like it")
+
+
+@pytest.mark.parametrize("option", ["--pipeline=modelautoencoder", "--pipelines=autoencoder", "-p=autoencoder"])
+def test_either_option_runs_the_pipeline_without_a_warning(option, monkeypatch):
+    asked = {}
+    from kedro.framework.session import KedroSession
+
+    class Session:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *arguments):
+            return None
+
+        def run(self, **keywords):
+            asked.update(keywords)
+
+    monkeypatch.setattr(KedroSession, "create", lambda **keywords: Session())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = CliRunner().invoke(run, option.split("="), catch_exceptions=False)
+    assert result.exit_code == 0
+    assert asked["pipeline_names"] == ["autoencoder"]
+
+
+def test_kedro_s_own_errors_are_one_line():
+    from kedro.validation.exceptions import ParameterValidationError
+
+    message = """Parameter validation failed:
+- Parameter 'autoencoder': Failed to instantiate AutoencoderParameters for parameter 'autoencoder': 2 validation errors for AutoencoderParameters
+fitt
+  Extra inputs are not permitted [type=extra_forbidden, input_value=3, input_type=int]
+    For further information visit https://errors.pydantic.dev/2.14/v/extra_forbidden
+fit.epochs
+  Input should be a valid integer [type=int_type, input_value=None, input_type=NoneType]
+    For further information visit https://errors.pydantic.dev/2.14/v/int_type"""  # noqa: E501
+    assert known_error(ParameterValidationError(message)) == (
+        "autoencoder.fitt: Extra inputs are not permitted; autoencoder.fit.epochs: Input should be a valid integer"
+    )
+    assert known_error(ParameterValidationError("something\n  else")) == "something else"
+    assert known_error(DatasetError("Failed while loading\n data from x")) == "Failed while loading data from x"
+    assert known_error(ValueError("a bug")) is None
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_found_by_its_name(name):
+    assert load_command(name).name == name
