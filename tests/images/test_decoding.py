@@ -129,7 +129,6 @@ class TestArrays:
             (np.full((2, 2), 200, np.int64), 200),
             (np.full((2, 2), 0.2), 51),
             (np.full((2, 2), 51.4, np.float32), 51),
-            (np.full((2, 2), np.nan), 0),
             (np.full((2, 2, 4), 255, np.uint8), 255),
         ],
     )

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Longest encoded identifier: file systems allow 255 bytes, of which endings and temporary names need some.
+MAX_ENCODED_ID = 200
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block succeeds and vanishes when it doesn't.
@@ -73,6 +77,18 @@ def encode_id(identifier: str) -> str:
     """
     name = quote(identifier, safe="-_.~+=@")
     return "%2E" + name[1:] if name.startswith(".") else name
+
+
+def check_id(identifier: str) -> None:
+    """Refuse identifiers that can't become file names.
+
+    Raises:
+        ValueError: If it isn't printable, or longer than file systems allow once it is encoded and has an ending.
+    """
+    if not identifier.isprintable():
+        raise ValueError("must be printable")
+    if (length := len(encode_id(identifier))) > MAX_ENCODED_ID:
+        raise ValueError(f"takes {length} bytes as an encoded file name, more than {MAX_ENCODED_ID}")
 
 
 def decode_id(name: str) -> str:

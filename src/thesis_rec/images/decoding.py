@@ -2,13 +2,17 @@
 
 Grey, palette, transparent, 16-bit, CMYK, Lab and floating-point images become uint8 (H, W, 3). Transparent pixels are
 laid on white, as product pictures and sprites are meant to be seen. A file whose header claims more pixels than allowed
-is refused before anything is decompressed.
+is refused before anything is decompressed. Only formats that hold pixels are opened, whatever a file calls itself: an
+EPS named ``.png`` would start an interpreter.
 """
 
 from __future__ import annotations
 
 import io
+import os
+import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +20,49 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.images.values import Scale, decide_scale, value_range
 
 #: Largest image that is decoded: 64 million pixels, 192 MB as RGB. Scans and photographs are smaller.
 MAX_PIXELS = 1 << 26
 
+#: Formats of Pillow that are opened.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
+
 #: File name endings that the folder loader takes for images.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
+)
+
+#: What turns a picture as its EXIF orientation says.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_REPLACE = "Replace or remove the file."
 
 RGB = NDArray[np.uint8]
 
 
-def decode_image(source: bytes | Path, name: str = "", max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_image(
+    source: bytes | Path,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+    scale: Callable[[str], Scale] | None = None,
+) -> Image.Image:
     """Decode a file or its bytes.
 
     Args:
         source: Path, or the file's bytes.
         name: What to call the image in an error.
         max_pixels: Largest number of pixels accepted.
+        scale: Gives the dataset's scale of values beyond 8 bits, integers ``u`` or floats ``f``; by default the
+            image's own values decide.
 
     Returns:
         An image in mode RGB, turned as its EXIF orientation says; of an animation, the first frame.
@@ -43,37 +73,88 @@ def decode_image(source: bytes | Path, name: str = "", max_pixels: int = MAX_PIX
     name = name or (str(source) if isinstance(source, Path) else "image")
     try:
         with warnings.catch_warnings():
-            # Pillow only warns between its own two limits; ours is checked below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-                width, height = opened.size
-                if width * height > max_pixels:
-                    raise ItemError(
-                        name,
-                        f"the image claims {width} x {height} pixels, more than the {max_pixels} allowed.",
-                        "Scale it down, or remove it: such files are used to exhaust memory.",
-                    )
-                return _rgb(ImageOps.exif_transpose(opened))
+            # Libraries warn of odd metadata, which don't matter here; Pillow's limit of pixels is replaced by ours.
+            warnings.simplefilter("ignore")
+            with open_image(source, name, max_pixels) as opened:
+                opened.load()
+                return _turned(_rgb(opened, scale), opened)
+    except ItemError:
+        raise
+    except Exception as error:
+        # Pillow's readers of damaged files raise anything at all; the pixels are needed, so the image is lost.
+        raise ItemError(name, f"the image can't be read ({_reason(error)}).", _REPLACE) from error
+
+
+def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An image whose header alone was read, in one of the known formats.
+
+    Raises:
+        ItemError: If it isn't a regular file, is empty, is no image, or claims too many pixels.
+    """
+    if isinstance(source, Path):
+        found = os.stat(source)
+        if not stat.S_ISREG(found.st_mode):
+            # Opening a pipe would wait for ever.
+            raise ItemError(name, "it is no regular file.", "Remove it.")
+        size = found.st_size
+    else:
+        size = len(source)
+    if not size:
+        raise ItemError(name, "the file is empty (0 bytes).", _REPLACE)
+    try:
+        opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except Image.DecompressionBombError as error:
         hint = "Scale it down, or remove it: such files are used to exhaust memory."
-        raise ItemError(name, f"the image is too large ({error}).", hint) from error
+        raise ItemError(name, "the image claims far more pixels than allowed.", hint) from error
     except UnidentifiedImageError as error:
-        raise ItemError(name, "the file is not an image that Pillow can read.", "Replace or remove it.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError) as error:
-        # Pillow's readers of damaged files raise all of these.
-        raise ItemError(name, f"the image can't be read ({error}).", "Replace or remove the file.") from error
+        kinds = ", ".join(FORMATS)
+        hint = f"Store it in one of them: {kinds}."
+        raise ItemError(name, "the file is not an image of a known format.", hint) from error
+    width, height = opened.size
+    if width * height > max_pixels:
+        opened.close()
+        raise ItemError(
+            name,
+            f"the image claims {width} x {height} pixels, more than the {max_pixels} allowed.",
+            "Scale it down, or remove it: such files are used to exhaust memory.",
+        )
+    return opened
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def is_deep(mode: str) -> bool:
+    """Whether images of a Pillow mode have values beyond 8 bits, which need a scale."""
+    return mode.startswith("I") or mode == "F"
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "truncated" in text or "Truncated" in text or isinstance(error, EOFError):
+        return "it is cut off"
+    return text[:200] or type(error).__name__
+
+
+def _rgb(image: Image.Image, scale: Callable[[str], Scale] | None) -> Image.Image:
     mode = image.mode
     if mode == "RGB":
         # A colour that stands for "transparent" is possible in RGB files too.
         return _on_white(image.convert("RGBA")) if "transparency" in image.info else image
-    if mode.startswith("I") or mode == "F":
-        return Image.fromarray(to_rgb(np.asarray(image)))
+    if is_deep(mode):
+        array = np.asarray(image)
+        kind = "f" if array.dtype.kind == "f" else "u"
+        return Image.fromarray(to_rgb(array, scale(kind) if scale is not None else None))
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return _on_white(image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _turned(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation says; a fault in the metadata leaves it as it is stored."""
+    try:
+        turn = _TURNS.get(opened.getexif().get(_ORIENTATION, 1))
+    except Exception:  # metadata may hold anything, and the pixels are fine
+        turn = None
+    # A copy in any case: the opened image is closed by the caller.
+    return image.copy() if turn is None else image.transpose(turn)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -81,35 +162,26 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
-def to_rgb(array: NDArray[np.generic]) -> RGB:
+def to_rgb(array: NDArray[np.generic], scale: Scale | None = None) -> RGB:
     """An array of any usual kind as uint8 RGB.
 
     Args:
-        array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), boolean, integer or floating point. Integers above 255 are
-            taken as 16-bit; floats within 0..1 as fractions, others as 0..255.
+        array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), boolean, integer or floating point.
+        scale: The dataset's scale; by default the array's own values decide (:func:`decide_scale`).
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: If the shape is another one.
+        ValueError: If the shape is another one, or the values are no colours.
     """
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise ValueError(f"an image has the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {array.shape}")
-    if array.dtype == np.bool_:
-        eight = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype == np.uint8:
-        eight = array.astype(np.uint8, copy=False)
-    elif np.issubdtype(array.dtype, np.floating):
-        values = np.nan_to_num(array.astype(np.float64), nan=0.0, posinf=255.0, neginf=0.0)
-        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
-        eight = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-    else:
-        # 65535 / 257 = 255 exactly.
-        divisor = 257.0 if int(array.max()) > 255 else 1.0
-        eight = np.clip(np.rint(array.astype(np.float64) / divisor), 0, 255).astype(np.uint8)
+    if scale is None:
+        scale = Scale(0, 255) if array.dtype == np.uint8 else decide_scale(array.dtype.kind, *value_range(array))
+    eight = scale.apply(array)
     if eight.shape[2] == 4:
         return np.asarray(_on_white(Image.fromarray(np.ascontiguousarray(eight), "RGBA")))
     return np.ascontiguousarray(np.broadcast_to(eight, (*eight.shape[:2], 3)))

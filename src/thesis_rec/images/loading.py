@@ -12,9 +12,10 @@ function registered under the name that the manifest's ``loader`` column then ta
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.decoding import MAX_PIXELS, resize_image, to_rgb
+from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.splits import cap_classes, map_labels, split_part, take_share
 from thesis_rec.truth.store import TaskImages
@@ -62,20 +64,36 @@ Reader = Callable[[int], "NDArray[np.uint8] | Image.Image"]
 
 @dataclass(frozen=True)
 class RawSplit:
-    """One split as its source has it: N labels, C class names, and how image i is read."""
+    """One split as its source has it.
 
-    labels: NDArray[np.int64]
-    class_names: list[str]
+    Attributes:
+        labels: (N,) names, or numbers; an image without a label has an empty name, NaN or -1.
+        class_names: Names the numbers count, or that may occur; None if the labels say all.
+        read: Reads image i.
+        warnings: What was left out.
+    """
+
+    labels: NDArray[Any]
+    class_names: list[str] | None
     read: Reader
     warnings: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset's splits by name; ``open`` reads a split's labels, not its images."""
+    """A dataset's splits by name.
+
+    Attributes:
+        split_names: Names of its splits.
+        open: Opens one; its images are read later.
+        labels: Labels and class names of a split, where they cost less than opening it.
+        warnings: What was left out of the whole dataset.
+    """
 
     split_names: tuple[str, ...]
     open: Callable[[str], RawSplit]
+    labels: Callable[[str], tuple[NDArray[Any], list[str] | None]] | None = None
+    warnings: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,7 +171,7 @@ def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callab
 
 
 def _loader(row: DatasetRow) -> Loader:
-    from thesis_rec.images import hub, sources  # noqa: F401  register the loaders that come with the project
+    from thesis_rec.images import folders, hub, sources  # noqa: F401  register the loaders that come with the project
 
     if row.loader not in _LOADERS:
         hint = f"Use one of {', '.join(sorted(_LOADERS))}, or register a loader of that name."
@@ -171,6 +189,78 @@ def split_fingerprint(row: DatasetRow, root: Path) -> str:
     return _FINGERPRINTS[row.loader](row, root)
 
 
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A dataset whose labels are read and numbered alike in all splits.
+
+    Attributes:
+        row: Its row of the manifest.
+        source: Its splits.
+        vocabulary: Classes, and the labels of all splits.
+        limits: Caps and refusals.
+        opened: Splits that were opened to learn their labels.
+    """
+
+    row: DatasetRow
+    source: Source
+    vocabulary: Vocabulary
+    limits: ImageLimits
+    opened: Mapping[str, RawSplit]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of labelled images of each of the source's splits."""
+        return {name: int((codes >= 0).sum()) for name, codes in self.vocabulary.codes.items()}
+
+    def split(self, split: str) -> LabelledImages:
+        """One of our splits; images are decoded later, one at a time.
+
+        Raises:
+            ItemError: If there is none, it is unreadable, or has fewer than two classes.
+        """
+        labelled = tuple(name for name, count in self.counts.items() if count) or self.source.split_names
+        notes = list(self.source.warnings)
+        notes += [Failure(self.row.dataset_id, note) for note in self.vocabulary.notes]
+        part = split_part(self.row, split, labelled)
+        raw = self.opened.get(part.source) or self.source.open(part.source)
+        codes, class_names = map_labels(self.vocabulary.codes[part.source], self.vocabulary.names, self.row.label_map)
+        chosen = np.flatnonzero(codes >= 0)
+        chosen = take_share(chosen, codes, part, self.limits.seed, self.row.dataset_id)
+        chosen = cap_classes(chosen, codes, len(class_names), part.cap, self.limits)
+        notes += [*raw.warnings, *_absent_classes(self.row, split, codes[chosen], class_names)]
+        images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, raw.read, chosen, tuple(notes))
+        _check_classes(self.row, images)
+        return images
+
+
+def open_dataset(row: DatasetRow, root: Path, limits: ImageLimits | None = None) -> OpenedDataset:
+    """Open a dataset: the labels of all its splits are read, none of its images.
+
+    Args:
+        row: Manifest row that has images of its own.
+        root: Folder to which ``row.source`` is relative.
+        limits: Caps and refusals.
+
+    Raises:
+        ItemError: If the source is absent or unreadable, or its labels are no classes.
+    """
+    limits = limits or ImageLimits()
+    if row.is_subtask:
+        hint = "Open its parents and select their classes."
+        raise ItemError(row.dataset_id, "a sub-task has no images of its own.", hint)
+    source = _loader(row)(row, root, limits)
+    labels: dict[str, NDArray[Any]] = {}
+    names: dict[str, list[str] | None] = {}
+    opened: dict[str, RawSplit] = {}
+    for name in source.split_names:
+        if source.labels is not None:
+            labels[name], names[name] = source.labels(name)
+        else:
+            opened[name] = raw = source.open(name)
+            labels[name], names[name] = raw.labels, raw.class_names
+    return OpenedDataset(row, source, make_vocabulary(row.dataset_id, labels, names), limits, opened)
+
+
 def open_split(
     row: DatasetRow,
     split: str,
@@ -179,8 +269,7 @@ def open_split(
 ) -> LabelledImages:
     """Open one split of a dataset; images are decoded later, one at a time.
 
-    All classes of the source keep their numbers, so that splits agree; a class without an image is reported among the
-    ``warnings``.
+    Classes are numbered alike in all splits; a class without an image is reported among the ``warnings``.
 
     Args:
         row: Manifest row that has images of its own.
@@ -194,21 +283,7 @@ def open_split(
     Raises:
         ItemError: If the source is absent, unreadable, or has fewer than two classes.
     """
-    limits = limits or ImageLimits()
-    if row.is_subtask:
-        hint = "Open its parents and select their classes."
-        raise ItemError(row.dataset_id, "a sub-task has no images of its own.", hint)
-    source = _loader(row)(row, root, limits)
-    part = split_part(row, split, source.split_names)
-    raw = source.open(part.source)
-    labels, class_names = map_labels(raw, row.label_map)
-    chosen = np.flatnonzero(labels >= 0)
-    chosen = take_share(chosen, labels, part, limits.seed, row.dataset_id)
-    chosen = cap_classes(chosen, labels, len(class_names), part.cap, limits)
-    notes = _warnings(row, raw, split, labels[chosen], class_names)
-    images = LabelledImages(row.dataset_id, labels[chosen], class_names, raw.read, chosen, notes)
-    _check_classes(row, images)
-    return images
+    return open_dataset(row, root, limits).split(split)
 
 
 def load_task_images(
@@ -237,7 +312,8 @@ def load_task_images(
     """
     limits = limits or ImageLimits()
     notes = [] if warnings is None else warnings
-    opened = [open_split(row, split, root, limits) for split in splits]
+    dataset = open_dataset(row, root, limits)
+    opened = [dataset.split(split) for split in splits]
     size = limits.size or _common_size(opened)
     arrays, labels = [], []
     for images in opened:
@@ -301,29 +377,27 @@ def unreadable(dataset_id: str, error: ItemError) -> Failure:
     return Failure(dataset_id, f"skipped {error.item}: {error.error}", error.hint)
 
 
-def _warnings(
-    row: DatasetRow, raw: RawSplit, split: str, labels: NDArray[np.int64], class_names: list[str]
-) -> tuple[Failure, ...]:
-    empty = [name for c, name in enumerate(class_names) if not (labels == c).any()]
-    notes = tuple(
-        Failure(
-            row.dataset_id,
-            f"class {name!r} has no image in the split {split!r} and is left out.",
-            "Add images of it, or remove the class.",
-        )
-        for name in empty
-    )
-    return raw.warnings + notes
+def _absent_classes(row: DatasetRow, split: str, labels: NDArray[np.int64], class_names: list[str]) -> list[Failure]:
+    present = set(np.unique(labels).tolist())
+    empty = [name for c, name in enumerate(class_names) if c not in present]
+    if not empty:
+        return []
+    few = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+    which = f"class {few} has" if len(empty) == 1 else f"{len(empty)} classes, {few}, have"
+    error = f"{which} no image in the split {split!r} and {'is' if len(empty) == 1 else 'are'} left out."
+    return [Failure(row.dataset_id, error, "Add images, or remove the class.")]
 
 
 def _check_classes(row: DatasetRow, images: LabelledImages) -> None:
     present = len(np.unique(images.labels))
+    if present > 1:
+        return
+    why = " ".join(note.error for note in images.warnings)  # what was collected is the reason
     if len(images) == 0:
-        raise ItemError(row.dataset_id, "there are no images.", "Check source, label_column and splits.")
-    if present < 2:
-        name = images.class_names[int(images.labels[0])]
-        hint = "Give at least two classes: one folder (or label) for each."
-        raise ItemError(row.dataset_id, f"it has one class only, {name!r}.", hint)
+        error = f"there are no images. {why}".strip()
+        raise ItemError(row.dataset_id, error, "" if why else "Check source, label_column and splits.")
+    error = f"it has one class only, {images.class_names[int(images.labels[0])]!r}. {why}".strip()
+    raise ItemError(row.dataset_id, error, "Give at least two classes: one folder (or label) for each.")
 
 
 def _common_size(opened: Sequence[LabelledImages]) -> int:
@@ -343,9 +417,11 @@ __all__ = [
     "DEFAULT_SIZE",
     "ImageLimits",
     "LabelledImages",
+    "OpenedDataset",
     "RawSplit",
     "Source",
     "load_task_images",
+    "open_dataset",
     "open_split",
     "read_images",
     "register_loader",

@@ -14,8 +14,8 @@ where the source has one split only.
 
 **label_column** is a column of a hub dataset or of the folder's ``metadata.csv``, or ``filename:<regular expression>``
 whose first group is the label; empty means the source's own labels (folder names, ``train_labels``, the column of class
-labels). **label_map**, an optional column, renames or joins labels (``cat=animal;dog=animal``) and drops those whose
-new name is empty (``unknown=``).
+labels).  **label_map**, an optional column, renames or joins labels (``cat=animal;dog=animal``) and drops those whose
+new name is empty (``unknown=``). **labels**, an optional column, names another table than ``metadata.csv``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from thesis_rec.base.errors import Failure
+from thesis_rec.base.files import check_id
 
 _RULE = re.compile(r"(?P<name>\w+)(?:=(?P<source>[^:@=]+))?(?::(?P<share>[0-9.]+))?(?:@(?P<cap>\d+))?")
 #: Optional columns beyond the data contract.
-OPTIONAL_COLUMNS = ("config", "revision", "label_map", "licence", "reference", "note")
+OPTIONAL_COLUMNS = ("config", "revision", "label_map", "labels", "licence", "reference", "note")
 
 
 class SplitRule(BaseModel):
@@ -75,6 +76,7 @@ class DatasetRow(BaseModel):
     config: str = ""
     revision: str = ""
     label_map: dict[str, str] = Field(default_factory=dict)
+    labels: str = ""
     licence: str = ""
     reference: str = ""
     note: str = ""
@@ -88,6 +90,12 @@ class DatasetRow(BaseModel):
     @classmethod
     def _strip(cls, value: object) -> object:
         return value.strip() if isinstance(value, str) else value
+
+    @field_validator("dataset_id", mode="after")
+    @classmethod
+    def _names_a_file(cls, value: str) -> str:
+        check_id(value)
+        return value
 
     @field_validator("splits", mode="before")
     @classmethod

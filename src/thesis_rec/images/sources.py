@@ -1,176 +1,34 @@
-"""The loaders of what lies on disk or is drawn: folder, npz, generated."""
+"""The loaders of arrays and of what is drawn: npz, generated."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
-import os
-import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.images.decoding import SUFFIXES, decode_image, to_rgb
+from thesis_rec.images.decoding import to_rgb
+from thesis_rec.images.folders import local_source
 from thesis_rec.images.loading import ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.splits import class_codes
-
-logger = logging.getLogger(__name__)
-
-_SPLIT_FOLDERS = ("pretrain", "train", "training", "test", "testing", "validation", "valid", "val")
-_FILENAME = "filename:"
-_METADATA = "metadata.csv"
-
-
-def _local(row: DatasetRow, root: Path) -> Path:
-    """The row's source on disk.
-
-    Raises:
-        ItemError: If it isn't there.
-    """
-    path = Path(row.source).expanduser()
-    path = path if path.is_absolute() else root / path
-    if not path.exists():
-        hint = "Correct the manifest's source column, or put the data there."
-        raise ItemError(row.dataset_id, f"{path} doesn't exist.", hint)
-    return path
-
-
-# --- folder ------------------------------------------------------------------------------------------------------
-
-
-def _fingerprint_folder(row: DatasetRow, root: Path) -> str:
-    folder = _local(row, root)
-    digest = hashlib.sha256()
-    for path in _files(folder):
-        # Name and size: reading a million files to see that nothing changed would take longer than the work.
-        digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\n".encode())
-    return digest.hexdigest()
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All image files below a folder in a fixed order, hidden ones left out."""
-    for base, folders, names in os.walk(folder):
-        folders.sort()
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(base, name)
-
-
-@register_loader("folder", _fingerprint_folder)
-def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
-    """An image folder: ``[split/]class_name/*.png``; or files labelled by ``metadata.csv`` or by their names.
-
-    Links that lead out of the folder are not followed: a class folder is skipped with a warning, a file is refused when
-    it is read.
-    """
-    folder = _local(row, root)
-    if not folder.is_dir():
-        raise ItemError(row.dataset_id, f"{folder} is a file, not a folder.", "Use the loader npz for NPZ files.")
-    split_names = tuple(name for name in _SPLIT_FOLDERS if (folder / name).is_dir())
-    if split_names:
-        class_names = sorted({name for split in split_names for name in _class_folders(folder / split)})
-        return Source(split_names, lambda split: _folder_split(row, folder / split, folder, class_names, limits))
-    return Source(("all",), lambda split: _folder_split(row, folder, folder, _class_folders(folder), limits))
-
-
-def _class_folders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _folder_split(row: DatasetRow, folder: Path, base: Path, class_names: list[str], limits: ImageLimits) -> RawSplit:
-    warnings: list[Failure] = []
-    if row.label_column.startswith(_FILENAME):
-        paths, texts = _labels_from_names(row, folder)
-    elif row.label_column:
-        paths, texts = _labels_from_table(row, folder, base)
-    else:
-        paths, texts = [], []
-        for name in class_names:
-            if _leads_out(folder / name, base):
-                error = f"the class folder {name!r} is a link that leads out of the dataset's folder; it is left out."
-                warnings.append(Failure(row.dataset_id, error, "Copy the images into the folder."))
-                continue
-            found = list(_files(folder / name)) if (folder / name).is_dir() else []
-            paths += found
-            texts += [name] * len(found)
-    names = class_names if not row.label_column else sorted(set(texts))
-    index = {name: i for i, name in enumerate(names)}
-    labels = np.array([index[text] for text in texts], dtype=np.int64)
-    return RawSplit(labels, names, partial(_read_file, paths, base, limits.max_pixels), tuple(warnings))
-
-
-def _labels_from_names(row: DatasetRow, folder: Path) -> tuple[list[Path], list[str]]:
-    pattern = _compile(row)
-    paths, texts = [], []
-    for path in _files(folder):
-        if (match := pattern.search(path.name)) and match.group(1):
-            paths.append(path)
-            texts.append(match.group(1))
-    if not paths:
-        error = f"no file name in {folder.name!r} matches {pattern.pattern!r}."
-        raise ItemError(row.dataset_id, error, "Correct the regular expression in label_column.")
-    return paths, texts
-
-
-def _compile(row: DatasetRow) -> re.Pattern[str]:
-    text = row.label_column.removeprefix(_FILENAME)
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise ItemError(row.dataset_id, f"{text!r} is no regular expression ({error}).", "Correct it.") from error
-    if pattern.groups < 1:
-        hint = r"Put the label into parentheses, as in filename:^(\d+)_."
-        raise ItemError(row.dataset_id, f"{text!r} has no group.", hint)
-    return pattern
-
-
-def _labels_from_table(row: DatasetRow, folder: Path, base: Path) -> tuple[list[Path], list[str]]:
-    table_path = next((path for path in (folder / _METADATA, base / _METADATA) if path.is_file()), None)
-    if table_path is None:
-        error = f"label_column names a column, but there is no {_METADATA} in {folder.name!r}."
-        raise ItemError(row.dataset_id, error, f"Add {_METADATA} with the columns file_name and {row.label_column}.")
-    table = pd.read_csv(table_path, dtype=str, keep_default_na=False)
-    file_column = row.image_column or "file_name"
-    if missing := [name for name in (file_column, row.label_column) if name not in table]:
-        error = f"{_METADATA} has no column {missing[0]!r}; there are {', '.join(table.columns)}."
-        raise ItemError(row.dataset_id, error, "Correct image_column or label_column.")
-    table = table[table[row.label_column].str.strip() != ""]
-    return [folder / name for name in table[file_column]], table[row.label_column].tolist()
-
-
-def _leads_out(path: Path, base: Path) -> bool:
-    return not path.resolve().is_relative_to(base.resolve())
-
-
-def _read_file(paths: list[Path], base: Path, max_pixels: int, index: int) -> Image.Image:
-    path = paths[index]
-    name = os.path.relpath(path, base)
-    if _leads_out(path, base):
-        raise ItemError(name, "the file leads out of the dataset's folder.", "Copy the image into the folder.")
-    return decode_image(path, name, max_pixels)
-
+from thesis_rec.images.values import Scale, decide_scale, value_range
 
 # --- NPZ ---------------------------------------------------------------------------------------------------------
 
 
 def _fingerprint_npz(row: DatasetRow, root: Path) -> str:
-    path = _local(row, root)
+    path = local_source(row, root)
     try:
         with ZipFile(path) as archive:
             # The checksums of a zip's directory say whether the content changed without reading it.
             members = [(info.filename, info.file_size, info.CRC) for info in archive.infolist()]
-    except (BadZipFile, OSError) as error:
+    except Exception as error:  # a damaged directory may raise anything
         raise _unreadable(path, row.dataset_id, error) from error
     return hashlib.sha256(repr(members).encode()).hexdigest()
 
@@ -179,60 +37,135 @@ def _fingerprint_npz(row: DatasetRow, root: Path) -> str:
 def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     """Arrays ``train_images, train_labels, test_images, test_labels`` (any split names), or ``images, labels``.
 
-    Images are (N, H, W) or (N, H, W, 3); ``class_names`` is optional. Pickled objects are refused.
+    Images are (N, H, W), (N, H, W, 3) or (N, 3, H, W); ``class_names`` is optional. Pickled objects are refused.
+    Numbers other than bytes get one scale for all splits.
     """
-    path = _local(row, root)
-    arrays = partial(read_arrays, path, row.dataset_id, limits.max_bytes)
-    with_images = [name for name in _names(path, row) if name == "images" or name.endswith("_images")]
+    path = local_source(row, root)
+    if not path.is_file():
+        raise ItemError(row.dataset_id, f"{path} is no file.", "Use the loader folder for folders.")
+    names = _names(path, row)
+    with_images = [name for name in names if name == "images" or name.endswith("_images")]
     if not with_images:
-        error = f"{path.name} holds no images; there are {', '.join(_names(path, row)) or 'no arrays'}."
+        error = f"{path.name} holds no images; there are {', '.join(names[:20]) or 'no arrays'}."
         raise ItemError(row.dataset_id, error, "Store train_images and train_labels, or images and labels.")
+    file = _ImageFile(row.dataset_id, path, limits.max_bytes, with_images)
     split_names = tuple(name.removesuffix("images").removesuffix("_") or "all" for name in with_images)
-    return Source(split_names, partial(_npz_split, row, path, arrays))
+    return Source(split_names, file.open, file.labels)
 
 
-def _npz_split(row: DatasetRow, path: Path, arrays: Any, split: str) -> RawSplit:
-    prefix = "" if split == "all" else f"{split}_"
-    content = arrays((f"{prefix}images", f"{prefix}labels", "class_names"))
-    images, labels = content.get(f"{prefix}images"), content.get(f"{prefix}labels")
-    if images is None or labels is None:
-        hint = f"Store both {prefix}images and {prefix}labels."
-        raise ItemError(row.dataset_id, f"{path.name} lacks {prefix}images or {prefix}labels.", hint)
-    if labels.ndim == 2 and 1 in labels.shape:
-        labels = labels.reshape(-1)
-    if images.ndim not in (3, 4) or labels.ndim != 1 or len(images) != len(labels):
-        error = f"{prefix}images has the shape {images.shape}, {prefix}labels {labels.shape}."
-        raise ItemError(row.dataset_id, error, "They must be (N, H, W) or (N, H, W, 3), and (N,).")
-    names = content.get("class_names")
-    codes, class_names = class_codes(labels, None if names is None else [str(name) for name in names])
-    return RawSplit(codes, class_names, partial(_read_array, images, prefix))
+class _ImageFile:
+    """An NPZ file with images of one or several splits."""
+
+    def __init__(self, item: str, path: Path, max_bytes: int, images: list[str]) -> None:
+        self._item = item
+        self._path = path
+        self._max_bytes = max_bytes
+        self._images = images
+        self._scales: dict[np.dtype[Any], Scale] = {}
+
+    def labels(self, split: str) -> tuple[NDArray[Any], list[str] | None]:
+        """Labels and class names of a split."""
+        name = f"{_prefix(split)}labels"
+        content = self._read(name, "class_names")
+        if name not in content:
+            error = f"{self._path.name} lacks {name}."
+            raise ItemError(self._item, error, f"Store both {_prefix(split)}images and {name}.")
+        labels = content[name]
+        if labels.ndim == 2 and 1 in labels.shape:
+            labels = labels.reshape(-1)
+        if labels.ndim != 1:
+            error = f"{name} has the shape {labels.shape}."
+            raise ItemError(self._item, error, "It must be (N,): one class of each image.")
+        names = content.get("class_names")
+        if names is None:
+            return labels, None
+        if names.ndim != 1 or names.dtype.kind not in "US":
+            error = f"class_names has the shape {names.shape} and holds {names.dtype}."
+            raise ItemError(self._item, error, "Store an array of texts, one for each class.")
+        texts = np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names
+        return labels, [str(text) for text in texts]
+
+    def open(self, split: str) -> RawSplit:
+        """A split with its images in memory."""
+        labels, names = self.labels(split)
+        key = f"{_prefix(split)}images"
+        images = self._read(key)[key]
+        shape = images.shape
+        notes = []
+        if images.ndim == 4 and shape[3] not in (1, 3, 4) and shape[1] in (1, 3, 4):
+            images = images.transpose(0, 2, 3, 1)
+            notes.append(f"{key} has the shape {shape}: its channels come first.")
+        if (
+            images.ndim not in (3, 4)
+            or len(images) != len(labels)
+            or (images.ndim == 4 and images.shape[3] not in (1, 3, 4))
+        ):
+            error = f"{key} has the shape {shape}, {_prefix(split)}labels {labels.shape}."
+            raise ItemError(self._item, error, "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,).")
+        if 0 in images.shape:
+            raise ItemError(self._item, f"{key} has the shape {shape}: no pixels.", "Store the images again.")
+        scale = self._scale(images.dtype)
+        notes += [scale.note] if scale.note else []
+        warnings = tuple(Failure(self._item, note) for note in notes)
+        return RawSplit(labels, names, partial(_read_array, images, scale, key), warnings)
+
+    def _scale(self, dtype: np.dtype[Any]) -> Scale:
+        """The scale of all splits whose images have this type."""
+        if dtype == np.uint8:
+            return Scale(0, 255)
+        if dtype not in self._scales:
+            low, high = np.inf, -np.inf
+            for name in self._images:
+                array = self._read(name)[name]
+                if array.dtype == dtype and dtype.kind in "buif":
+                    here = value_range(array)
+                    low, high = min(low, here[0]), max(high, here[1])
+            try:
+                self._scales[dtype] = decide_scale(dtype.kind, low, high)
+            except ValueError as error:
+                hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
+                raise ItemError(self._item, f"its images can't be read: {error}.", hint) from error
+        return self._scales[dtype]
+
+    def _read(self, *names: str) -> dict[str, NDArray[Any]]:
+        return read_arrays(self._path, self._item, self._max_bytes, names)
 
 
-def _read_array(images: NDArray[Any], prefix: str, index: int) -> NDArray[np.uint8]:
+def _prefix(split: str) -> str:
+    return "" if split == "all" else f"{split}_"
+
+
+def _read_array(images: NDArray[Any], scale: Scale, name: str, index: int) -> NDArray[np.uint8]:
     try:
-        return to_rgb(images[index])
+        return to_rgb(images[index], scale)
     except ValueError as error:
-        raise ItemError(f"{prefix}images[{index}]", f"{error}.", "Correct or remove the image.") from error
+        raise ItemError(f"{name}[{index}]", f"{error}.", "Correct or remove the image.") from error
 
 
 def _names(path: Path, row: DatasetRow) -> list[str]:
     try:
         with ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    except (BadZipFile, OSError) as error:
+    except Exception as error:  # as above
         raise _unreadable(path, row.dataset_id, error) from error
 
 
 def _unreadable(path: Path, item: str, error: Exception) -> ItemError:
     hint = "Write it again with numpy.savez_compressed."
-    return ItemError(item, f"{path.name} is not a readable NPZ file ({error}).", hint)
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return ItemError(item, f"{path.name} is not a readable NPZ file ({reason}).", hint)
+
+
+#: An archive that unpacks to more than this, and to more than this many times its own size, only fills the memory.
+_BOMB_BYTES, _BOMB_RATIO = 256 << 20, 100
 
 
 def read_arrays(path: Path, item: str, max_bytes: int, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """Some arrays of an NPZ file, after checking what they would take.
 
     A file's headers are compared with its directory first: an archive that would unpack to more than ``max_bytes``, or
-    an array that claims more elements than its member holds, is refused before memory is reserved.
+    hundred times its own size, or an array that claims more elements than its member holds, is refused before memory is
+    reserved.
 
     Raises:
         ItemError: If it is damaged, too large, lies about its size, or holds pickled objects.
@@ -247,7 +180,10 @@ def read_arrays(path: Path, item: str, max_bytes: int, names: tuple[str, ...]) -
                 error = (
                     f"{path.name} unpacks to {total / 2**20:.0f} MiB, more than the {max_bytes / 2**20:.0f} allowed."
                 )
-                raise ItemError(item, error, "Split it, scale the images down, or raise max_bytes.")
+                raise ItemError(item, error, "Split it, or scale the images down.")
+            if total > max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size):
+                error = f"{path.name} of {path.stat().st_size} bytes unpacks to {total / 2**20:.0f} MiB."
+                raise ItemError(item, error, "Images don't compress so well: it would only fill the memory.")
             for info in wanted:
                 with archive.open(info) as file:
                     shape, dtype, header = _header(file)
@@ -262,7 +198,7 @@ def read_arrays(path: Path, item: str, max_bytes: int, names: tuple[str, ...]) -
         return found
     except ItemError:
         raise
-    except (BadZipFile, OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # zlib, tokenizer, Unicode: damage shows in any of them
         raise _unreadable(path, item, error) from error
 
 

@@ -1,4 +1,4 @@
-"""Which images of a source make one of our splits, and how their labels are read: the same for every loader."""
+"""Which images of a source make one of our splits: the same for every loader."""
 
 from __future__ import annotations
 
@@ -10,34 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.images.layout import split_role
 from thesis_rec.images.manifest import DatasetRow, SplitRule
 
 if TYPE_CHECKING:
-    from thesis_rec.images.loading import ImageLimits, RawSplit
+    from thesis_rec.images.loading import ImageLimits
 
-#: Names under which sources have our splits.
-ALIASES = {
-    "pretrain": ("pretrain", "train"),
-    "train": ("train", "training"),
-    "test": ("test", "testing", "validation", "valid", "val"),
-}
+#: Which roles of a source's splits serve as ours, best first.
+_SERVES = {"pretrain": ("pretrain", "train"), "train": ("train",), "test": ("test", "validation")}
+
 #: Share of a source's only split that is used for training where no rule says otherwise.
 TRAIN_SHARE = 0.75
-
-
-def class_codes(labels: NDArray[np.generic], class_names: list[str] | None) -> tuple[NDArray[np.int64], list[str]]:
-    """Labels as 0..C-1 and the classes' names.
-
-    Numbers that count the given names are positions in them; anything else is a name itself.
-    """
-    counted = class_names is not None and np.issubdtype(labels.dtype, np.integer)
-    if counted and labels.min(initial=0) >= 0 and labels.max(initial=0) < len(class_names or ()):
-        return labels.astype(np.int64), list(class_names or ())
-    values, codes = np.unique(labels, return_inverse=True)
-    if class_names is not None and set(map(str, values)) <= set(class_names):
-        place = np.array([class_names.index(str(value)) for value in values], dtype=np.int64)
-        return place[codes], class_names
-    return codes.astype(np.int64).reshape(-1), [str(value) for value in values]
 
 
 def stratified_order(labels: NDArray[np.int64], seed: int, name: str) -> NDArray[np.float64]:
@@ -78,11 +61,7 @@ def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> Split
         # One split only: divided, without overlap.
         start, share = (0.0, TRAIN_SHARE) if split == "train" else (TRAIN_SHARE, 1.0 - TRAIN_SHARE)
         return SplitPart(available[0], start, share, rule.cap)
-    wanted = (rule.source,) if rule.source else (split, *ALIASES.get(split, ()))
-    source = next((name for name in wanted if name in available), None)
-    if source is None:
-        error = f"its source has no split {wanted[0]!r}; there are {', '.join(available)}."
-        raise ItemError(row.dataset_id, error, "Correct the splits column, e.g. train=train:0.8;test=train:0.2.")
+    source = _matching(row, rule.source or split, bool(rule.source), available)
     if rule.share is None:
         return SplitPart(source, cap=rule.cap)
     start = 0.0
@@ -92,6 +71,21 @@ def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> Split
         if (other.source or other.name) == source and other.share is not None:
             start += other.share
     return SplitPart(source, start, rule.share, rule.cap)
+
+
+def _matching(row: DatasetRow, wanted: str, named: bool, available: tuple[str, ...]) -> str:
+    """The source split that is called ``wanted``, or, unless the row names it, the one whose name means it."""
+    if wanted in available:
+        return wanted
+    for role in () if named else _SERVES.get(wanted, (wanted,)):
+        found = [name for name in available if split_role(name) == role]
+        if len(found) > 1:
+            error = f"several of its source's splits may be {wanted!r}: {', '.join(found)}."
+            raise ItemError(row.dataset_id, error, f"Name one in the splits column, e.g. {wanted}={found[0]}.")
+        if found:
+            return found[0]
+    error = f"its source has no split {wanted!r}; there are {', '.join(available)}."
+    raise ItemError(row.dataset_id, error, "Correct the splits column, e.g. train=train:0.8;test=train:0.2.")
 
 
 def take_share(
@@ -121,11 +115,14 @@ def cap_classes(
     return np.sort(np.concatenate(kept)) if kept else chosen
 
 
-def map_labels(raw: RawSplit, label_map: dict[str, str]) -> tuple[NDArray[np.int64], list[str]]:
+def map_labels(
+    codes: NDArray[np.int64], class_names: list[str], label_map: dict[str, str]
+) -> tuple[NDArray[np.int64], list[str]]:
     """Labels and class names after renaming, joining and dropping; dropped images have the label -1."""
     if not label_map:
-        return raw.labels, list(raw.class_names)
-    new_names = [label_map.get(name, name) for name in raw.class_names]
+        return codes, class_names
+    new_names = [label_map.get(name, name) for name in class_names]
     names = list(dict.fromkeys(name for name in new_names if name))
-    lookup = np.array([names.index(name) if name else -1 for name in new_names], dtype=np.int64)
-    return lookup[raw.labels], names
+    # The last place is that of images without a label.
+    lookup = np.array([names.index(name) if name else -1 for name in new_names] + [-1], dtype=np.int64)
+    return lookup[codes], names

@@ -1,0 +1,306 @@
+"""The loader ``folder``: class folders, or files labelled by a table or by their names."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.images.decoding import SUFFIXES, decode_image
+from thesis_rec.images.deep import DeepScale
+from thesis_rec.images.layout import read_layout, read_splits
+from thesis_rec.images.loading import ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.manifest import DatasetRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+_FILENAME = "filename:"
+_METADATA = "metadata.csv"
+
+#: Endings of files that lie beside images and are none: not worth a note.
+_BESIDE = frozenset({".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".ini", ".db", ".py"})
+
+#: Names of the columns of a table that are tried when none is given.
+_FILE_COLUMNS = ("file_name", "filename", "file", "path", "image_path", "image", "image_id", "id")
+_LABEL_COLUMNS = ("label", "class", "class_name", "category", "target")
+
+#: Tables of labels that are larger than this are refused, in bytes.
+_MAX_TABLE = 256 << 20
+
+
+def local_source(row: DatasetRow, root: Path) -> Path:
+    """The row's source on disk.
+
+    Raises:
+        ItemError: If it isn't there.
+    """
+    path = Path(row.source).expanduser()
+    path = path if path.is_absolute() else root / path
+    if not path.exists():
+        hint = "Correct the manifest's source column, or put the data there."
+        raise ItemError(row.dataset_id, f"{path} doesn't exist.", hint)
+    return path
+
+
+def hash_files(folder: Path, paths: Iterator[Path] | Sequence[Path]) -> str:
+    """Hash of files' paths and contents: images swapped between classes change it, copies and dates don't."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(os.fsencode(os.path.relpath(path, folder)) + b"\0")
+        try:
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            # An unreadable file is the reader's to report; here it only differs from a readable one.
+            digest.update(type(error).__name__.encode())
+    return digest.hexdigest()
+
+
+def _fingerprint_folder(row: DatasetRow, root: Path) -> str:
+    folder = local_source(row, root)
+    tables = [path for path in [*folder.glob(_METADATA), *folder.glob(f"*/{_METADATA}")] if path.is_file()]
+    if row.labels:
+        tables.append(folder / row.labels)
+    return hash_files(folder, [*sorted(tables), *_images_below(folder, folder, Counter())])
+
+
+def _images_below(folder: Path, base: Path, skipped: Counter[str]) -> Iterator[Path]:
+    """All image files below a folder in a fixed order, hidden ones left out; what can't be read is counted by kind."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        skipped["folders that are links"] += sum(os.path.islink(os.path.join(place, name)) for name in folders)
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            path = Path(place, name)
+            if reason := _unusable(path, base):
+                if reason not in _BESIDE:
+                    skipped[reason] += 1
+            else:
+                yield path
+
+
+def _unusable(path: Path, base: Path) -> str:
+    """Why a file is no image that may be read, as a plural noun; empty if it is one."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        if suffix in _BESIDE:
+            return suffix
+        usual = suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8
+        return f"{suffix} files" if usual else "files of no known kind"
+    try:
+        if path.is_symlink() and leads_out(path, base):
+            return "links that lead outside"
+        found = path.stat()
+    except OSError:
+        return "links that lead nowhere"
+    if not stat.S_ISREG(found.st_mode):
+        return "pipes or devices"
+    return "" if found.st_size else "empty files (0 bytes)"
+
+
+def leads_out(path: Path, base: Path) -> bool:
+    """Whether a path, all links followed, lies outside of a folder."""
+    return not path.resolve().is_relative_to(base.resolve())
+
+
+@register_loader("folder", _fingerprint_folder)
+def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
+    """An image folder: ``[split/]class_name/*.png``; or files labelled by a table or by their names.
+
+    Links that lead out of the folder are not followed; such files, and those of unknown formats, are counted.
+    """
+    folder = local_source(row, root)
+    if not folder.is_dir():
+        raise ItemError(row.dataset_id, f"{folder} is a file, not a folder.", "Use the loader npz for NPZ files.")
+    skipped: Counter[str] = Counter()
+    notes: list[str] = []
+    names: list[str] | None = None
+    found: dict[str, tuple[list[Path], list[str]]] = {}
+    if row.label_column.startswith(_FILENAME):
+        pattern = _compile(row)
+        for split, place in read_splits(folder).items():
+            found[split] = _labels_from_names(row, place, folder, pattern, skipped)
+    elif row.label_column or row.labels:
+        for split, place in read_splits(folder).items():
+            found[split] = _labels_from_table(row, place, folder, skipped)
+    else:
+        layout = read_layout(folder, row.dataset_id)
+        names, notes = layout.class_names, list(layout.notes)
+        for split, classes in layout.splits.items():
+            found[split] = _labels_from_folders(classes, folder, skipped, notes)
+        outside = sum(1 for path in layout.base.iterdir() if path.suffix.lower() in SUFFIXES)
+        if outside:
+            notes.append(f"{outside} images lie outside of the class folders and are left out.")
+        if outside and not names:
+            error = f"it holds {outside} images but no class folders."
+            hint = "Make one folder for each class, or name a table with label_column (--labels labels.csv)."
+            raise ItemError(row.dataset_id, error, hint)
+    if some := skipped_note(skipped, sum(len(paths) for paths, _ in found.values())):
+        notes.append(some)
+    deep = DeepScale([path for paths, _ in found.values() for path in paths], limits.max_pixels)
+    notes += deep.notes()
+
+    def open_one(split: str) -> RawSplit:
+        paths, texts = found[split]
+        labels = np.array(texts, dtype=np.str_)
+        return RawSplit(labels, names, partial(_read_file, paths, folder, limits.max_pixels, deep))
+
+    warnings = tuple(Failure(row.dataset_id, note) for note in notes)
+    return Source(tuple(found), open_one, warnings=warnings)
+
+
+def skipped_note(skipped: Counter[str], read: int) -> str:
+    """What was passed over, by kind; empty if nothing was."""
+    kinds = [f"{count} {kind}" for kind, count in sorted(skipped.items()) if count]
+    total = sum(skipped.values())
+    return f"{read} of {read + total} files can be images; not read: {', '.join(kinds)}." if kinds else ""
+
+
+def _labels_from_folders(
+    classes: dict[str, Path], base: Path, skipped: Counter[str], notes: list[str]
+) -> tuple[list[Path], list[str]]:
+    paths: list[Path] = []
+    texts: list[str] = []
+    linked: list[str] = []
+    for name, folder in classes.items():
+        if leads_out(folder, base):
+            linked.append(name)
+            continue
+        found = list(_images_below(folder, base, skipped))
+        paths += found
+        texts += [name] * len(found)
+    if linked:
+        which = ", ".join(map(repr, linked[:5])) + (f" and {len(linked) - 5} more" if len(linked) > 5 else "")
+        notes.append(f"class folders that are links and lead out of the dataset's folder are left out: {which}.")
+    return paths, texts
+
+
+def _labels_from_names(
+    row: DatasetRow, folder: Path, base: Path, pattern: re.Pattern[str], skipped: Counter[str]
+) -> tuple[list[Path], list[str]]:
+    paths, texts = [], []
+    for path in _images_below(folder, base, skipped):
+        if (match := pattern.search(path.name)) and match.group(1):
+            paths.append(path)
+            texts.append(match.group(1))
+        else:
+            skipped["files whose name holds no label"] += 1
+    if not paths:
+        error = f"no file name in {folder.name!r} matches {pattern.pattern!r}."
+        raise ItemError(row.dataset_id, error, "Correct the regular expression in label_column.")
+    return paths, texts
+
+
+def _compile(row: DatasetRow) -> re.Pattern[str]:
+    text = row.label_column.removeprefix(_FILENAME)
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ItemError(row.dataset_id, f"{text!r} is no regular expression ({error}).", "Correct it.") from error
+    if pattern.groups < 1:
+        hint = r"Put the label into parentheses, as in filename:^(\d+)_."
+        raise ItemError(row.dataset_id, f"{text!r} has no group.", hint)
+    return pattern
+
+
+def _labels_from_table(
+    row: DatasetRow, folder: Path, base: Path, skipped: Counter[str]
+) -> tuple[list[Path], list[str]]:
+    places = (base / row.labels,) if row.labels else (folder / _METADATA, base / _METADATA)
+    table_path = next((path for path in places if path.is_file()), None)
+    if table_path is None:
+        error = f"there is no table {row.labels or _METADATA} in {folder.name!r}."
+        raise ItemError(row.dataset_id, error, "Add it, with the columns file_name and label.")
+    table = read_table(row.dataset_id, table_path)
+    file_column = _column(row, table, row.image_column, _FILE_COLUMNS, table_path.name, "image_column")
+    label_column = _column(row, table, row.label_column, _LABEL_COLUMNS, table_path.name, "label_column", file_column)
+    here: list[Path] = []
+    texts: list[str] = []
+    for name, text in zip(table[file_column], table[label_column], strict=True):
+        candidates = [folder / name] if folder == base else [folder / name, base / name]
+        path = next((path for path in candidates if path.is_file() or path.is_symlink()), None)
+        if path is None:
+            skipped["files of the table that don't exist"] += text.strip() != ""
+        elif not path.is_relative_to(folder):
+            continue  # of another split
+        elif leads_out(path, base):
+            skipped["files of the table that lead outside"] += 1
+        elif reason := _unusable(path, base):
+            skipped[reason] += 1
+        else:
+            here.append(path)
+            texts.append(text)
+    return here, texts
+
+
+def _column(
+    row: DatasetRow,
+    table: pd.DataFrame,
+    wanted: str,
+    usual: Sequence[str],
+    name: str,
+    field: str,
+    other: str = "",
+) -> str:
+    """The column that is asked for, else the one with a usual name, else the only one left."""
+    if wanted in table:
+        return wanted
+    columns = [str(column) for column in table.columns if column != other]
+    if not wanted:
+        known = {column.strip().lower(): column for column in columns}
+        if found := next((known[one] for one in usual if one in known), None):
+            return found
+        if other and len(columns) == 1:
+            return columns[0]
+    error = f"{name} has no column {wanted or usual[0]!r}; there are {', '.join(map(str, table.columns))}."
+    raise ItemError(row.dataset_id, error, f"Correct image_column or label_column (here {field}).")
+
+
+def read_table(item: str, path: Path) -> pd.DataFrame:
+    """A CSV file as text, separated by commas, semicolons or tabs.
+
+    Raises:
+        ItemError: If it can't be read.
+    """
+    import pandas as pd
+
+    try:
+        if path.stat().st_size > _MAX_TABLE:
+            raise ItemError(
+                item, f"{path.name} is larger than {_MAX_TABLE >> 20} MiB.", "Give file names and labels only."
+            )
+        with path.open(encoding="utf-8-sig") as file:
+            head = file.readline()
+        separator = max(",;\t", key=head.count)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
+    except ItemError:
+        raise
+    except Exception as error:  # pandas raises anything for damaged tables
+        reason = " ".join(str(error).split())[:200]
+        raise ItemError(item, f"{path.name} can't be read as a table ({reason}).", "Store it as UTF-8 CSV.") from error
+    table.columns = [str(column).strip() for column in table.columns]
+    return table
+
+
+def _read_file(paths: list[Path], base: Path, max_pixels: int, deep: DeepScale, index: int) -> Image.Image:
+    path = paths[index]
+    name = os.fsencode(os.path.relpath(path, base)).decode("utf-8", "backslashreplace")
+    if leads_out(path, base):
+        raise ItemError(name, "the file leads out of the dataset's folder.", "Copy the image into the folder.")
+    return decode_image(path, name, max_pixels, deep.scale)
