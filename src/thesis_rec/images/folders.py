@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.images.copies import file_copies
 from thesis_rec.images.decoding import SUFFIXES, decode_image
 from thesis_rec.images.deep import DeepScale
 from thesis_rec.images.layout import read_layout, read_splits
@@ -154,7 +155,7 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     if some := skipped_note(skipped, sum(len(paths) for paths, _ in found.values())):
         notes.append(some)
     deep = DeepScale([path for paths, _ in found.values() for path in paths], limits.max_pixels)
-    notes += deep.notes()
+    notes += deep.notes() + file_copies(found)
 
     def open_one(split: str) -> RawSplit:
         paths, texts = found[split]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.images.copies import pixel_notes
 from thesis_rec.images.decoding import MAX_PIXELS, resize_image, to_rgb
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
@@ -329,15 +330,15 @@ def load_task_images(
     lookup[classes] = np.arange(len(classes))
     tested = lookup[labels[1]] >= 0
     if not tested.any():
-        raise ItemError(row.dataset_id, "there are no images for testing.", "Add some, or change the splits column.")
-    return TaskImages(
-        row.dataset_id,
-        arrays[0],
-        lookup[labels[0]],
-        arrays[1][tested],
-        lookup[labels[1]][tested],
-        [opened[0].class_names[c] for c in classes],
-    )
+        error = "there are no images for testing" + (", or none of a class to train on." if len(tested) else ".")
+        raise ItemError(row.dataset_id, error, "Add some, or change the splits column.")
+    if not tested.all():
+        error = f"{int((~tested).sum())} of {len(tested)} images for testing are of classes without training images."
+        notes.append(Failure(row.dataset_id, error, "They are left out."))
+    train = (arrays[0], lookup[labels[0]])
+    test = (arrays[1][tested], lookup[labels[1]][tested])
+    notes.extend(Failure(row.dataset_id, note) for note in pixel_notes(*train, *test))
+    return TaskImages(row.dataset_id, *train, *test, [opened[0].class_names[c] for c in classes])
 
 
 def read_images(
