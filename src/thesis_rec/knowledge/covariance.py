@@ -1,0 +1,225 @@
+"""What many models have in common over many tasks: mean, factor and own variances from values with gaps.
+
+Factor analysis (Rubin & Thayer, "EM algorithms for ML factor analysis", 1982) of a table of T tasks by K models in
+which any cell may be missing and any may have an error of its own. Loadings are shrunk towards zero, own variances
+towards what all models share. Strengths and the number of factors are chosen by leaving tasks out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+#: Own variance below which a model would count as known without any measurement.
+_FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """How strongly a covariance is held towards a simple one.
+
+    Attributes:
+        rank: Number of factors.
+        loadings: Tasks' worth of evidence that a loading is zero.
+        own: Tasks' worth of evidence that a model's own variance is the common one.
+        mean: Tasks' worth of evidence that a model's mean is the one expected beforehand.
+    """
+
+    rank: int = 4
+    loadings: float = 1.0
+    own: float = 10.0
+    mean: float = 0.3
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """K models over tasks: ``z = mean + factor @ w + sqrt(own) * e`` with standard normal ``w`` and ``e``.
+
+    Attributes:
+        mean: (K,).
+        factor: (K, R).
+        own: (K,) variances.
+    """
+
+    mean: Floats
+    factor: Floats
+    own: Floats
+
+    def scores(self, values: Floats, errors: Floats | None = None) -> Floats:
+        """(T, R) expected ``w`` of each task, given its observed cells in ``values`` (T, K)."""
+        seen = np.isfinite(values)
+        noise = self.own + (0.0 if errors is None else np.square(np.where(np.isfinite(errors), errors, 0.0)))
+        weights = seen / noise
+        rest = np.where(seen, values - self.mean, 0.0)
+        inner = _gram(weights, self.factor) + np.eye(self.factor.shape[1])
+        return np.asarray(np.linalg.solve(inner, ((weights * rest) @ self.factor)[:, :, None])[:, :, 0])
+
+    def log_density(self, values: Floats, errors: Floats | None = None) -> Floats:
+        """(T,) log densities of the observed cells of each task; missing cells of ``values`` (T, K) are NaN."""
+        seen = np.isfinite(values)
+        noise = self.own + (0.0 if errors is None else np.square(np.where(np.isfinite(errors), errors, 0.0)))
+        weights = seen / noise
+        rest = np.where(seen, values - self.mean, 0.0)
+        inner = _gram(weights, self.factor) + np.eye(self.factor.shape[1])
+        pulled = (weights * rest) @ self.factor
+        solved = np.linalg.solve(inner, pulled[:, :, None])[:, :, 0]
+        fit = (weights * rest**2).sum(1) - (pulled * solved).sum(1)
+        volume = np.linalg.slogdet(inner)[1] + np.where(seen, np.log(np.broadcast_to(noise, seen.shape)), 0.0).sum(1)
+        return np.asarray(-0.5 * (fit + volume + seen.sum(1) * np.log(2 * np.pi)))
+
+
+def standardised(values: ArrayLike, steps: int = 5) -> tuple[Floats, Floats, Floats]:
+    """Tasks on one scale, whichever models each of them has.
+
+    The z-score of a task with a few strong models would be that of a task with weak ones; level and spread are
+    therefore set against the means of the *same* models over all tasks.
+
+    Args:
+        values: (T, K) with NaN for what wasn't measured; each task needs two different values.
+        steps: Rounds of estimating the models' means and the tasks' levels and spreads in turn.
+
+    Returns:
+        (T, K) scaled values, (T,) levels and (T,) spreads: ``values = level + spread * scaled``.
+
+    Raises:
+        ValueError: If a task has fewer than two different values.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    seen = np.isfinite(table)
+    count = seen.sum(1)
+    filled = np.where(seen, table, 0.0)
+    level = filled.sum(1) / np.maximum(count, 1)
+    raw = np.sqrt((seen * (filled - level[:, None]) ** 2).sum(1) / np.maximum(count, 1))
+    if np.any(raw <= 0):
+        raise ValueError(f"rows {np.flatnonzero(raw <= 0).tolist()} have fewer than two different values")
+    spread = raw.copy()
+    for _ in range(steps):
+        scaled = np.where(seen, (table - level[:, None]) / spread[:, None], 0.0)
+        mean = scaled.sum(0) / (seen.sum(0) + 1.0)
+        repeated = seen.sum(0) > 1
+        rest = (seen * (scaled - mean) ** 2)[:, repeated].sum() / max(seen[:, repeated].sum(), 1)
+        centre = (seen * mean).sum(1) / count
+        between = (seen * (mean - centre[:, None]) ** 2).sum(1) / count
+        spread = raw / np.sqrt(np.maximum(between + rest, 1e-12))
+        level = filled.sum(1) / count - spread * centre
+    return np.where(seen, (table - level[:, None]) / spread[:, None], np.nan), level, spread
+
+
+def fit_covariance(
+    values: ArrayLike,
+    errors: ArrayLike | None = None,
+    shrinkage: Shrinkage | None = None,
+    weights: ArrayLike | None = None,
+    expected: ArrayLike | None = None,
+    steps: int = 25,
+) -> Covariance:
+    """Mean, factor and own variances of K models from T tasks.
+
+    Args:
+        values: (T, K) on one scale; NaN where nothing was measured.
+        errors: (T, K) standard deviations of the measurements, None or NaN where unknown (taken as none).
+        shrinkage: See there; the default where None.
+        weights: (T,) how much each task counts; 1 where None.
+        expected: (K,) means expected beforehand; 0 where None.
+        steps: Steps of expectation and maximisation.
+
+    Raises:
+        ValueError: If there is no measured cell.
+    """
+    chosen = shrinkage or Shrinkage()
+    table = np.asarray(values, dtype=np.float64)
+    n_tasks, n_models = table.shape
+    seen = np.isfinite(table)
+    if not seen.any():
+        raise ValueError("no covariance can be learned from a table without values")
+    share = np.ones(n_tasks) if weights is None else np.asarray(weights, dtype=np.float64)
+    noise = np.zeros_like(table)
+    if errors is not None:
+        given = np.asarray(errors, dtype=np.float64)
+        noise = np.where(np.isfinite(given), given, 0.0) ** 2
+    before = np.zeros(n_models) if expected is None else np.asarray(expected, dtype=np.float64)
+    counts = share @ seen
+    mean = (share @ np.where(seen, table, 0.0) + chosen.mean * before) / np.maximum(counts + chosen.mean, 1e-12)
+    rest = np.where(seen, table - mean, 0.0)
+    rank = min(chosen.rank, n_tasks, n_models)
+    total = float(share @ (rest**2).sum(1) / counts.sum())
+    own = np.full(n_models, max(total / 2, _FLOOR))
+    _, values_, right = np.linalg.svd(rest * np.sqrt(share)[:, None], full_matrices=False)
+    factor = right[:rank].T * (values_[:rank] / np.sqrt(share.sum()))
+    for _ in range(steps):
+        precision = seen / (own + noise)
+        spread = np.linalg.inv(_gram(precision, factor) + np.eye(rank))  # (T, R, R)
+        scores = np.einsum("trs,ts->tr", spread, (precision * rest) @ factor)
+        moments = (spread + scores[:, :, None] * scores[:, None, :]).reshape(n_tasks, -1)
+        # The share of what is left over that is the model's own and not the measurement's.
+        kept = own / (own + noise)
+        used = share[:, None] * seen * kept
+        squares = (used.T @ moments).reshape(n_models, rank, rank) + chosen.loadings * np.eye(rank)
+        factor = np.linalg.solve(squares, ((used * rest).T @ scores)[:, :, None])[:, :, 0]
+        left = (rest - scores @ factor.T) ** 2 + _quadratic(spread, factor)
+        sums = share @ (seen * (kept**2 * left + kept * noise))
+        own = np.maximum((sums + chosen.own * sums.sum() / counts.sum()) / (counts + chosen.own), _FLOOR)
+        # With gaps the plain mean is that of whichever tasks a model has; what they have in common is taken out.
+        alone = np.where(seen, table - scores @ factor.T, 0.0)
+        mean = (share @ alone + chosen.mean * before) / np.maximum(counts + chosen.mean, 1e-12)
+        rest = np.where(seen, table - mean, 0.0)
+    return Covariance(mean, factor, own)
+
+
+def choose_shrinkage(
+    values: ArrayLike,
+    groups: Sequence[str],
+    errors: ArrayLike | None = None,
+    ranks: Iterable[int] = (2, 4, 6),
+    loadings: Iterable[float] = (1.0, 4.0),
+    own: Iterable[float] = (10.0,),
+    folds: int = 5,
+) -> Shrinkage:
+    """The strengths under which tasks that were left out are most probable.
+
+    Args:
+        values: (T, K) on one scale, NaN for gaps.
+        groups: (T,) tasks of one group (the same images) are left out together.
+        errors: (T, K) standard deviations of the measurements.
+        ranks: Numbers of factors to choose from.
+        loadings: Strengths for the loadings.
+        own: Strengths for the own variances.
+        folds: Number of parts; group i, by order of appearance, is in part i modulo ``folds``.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    noise = None if errors is None else np.asarray(errors, dtype=np.float64)
+    names = list(dict.fromkeys(groups))
+    part = np.array([names.index(group) % folds for group in groups])
+
+    def left_out(candidate: Shrinkage) -> float:
+        score = 0.0
+        for fold in range(min(folds, len(names))):
+            out = part == fold
+            known = fit_covariance(table[~out], None if noise is None else noise[~out], candidate)
+            score += float(known.log_density(table[out], None if noise is None else noise[out]).sum())
+        return score
+
+    candidates = [Shrinkage(rank, strength, common) for rank, strength, common in product(ranks, loadings, own)]
+    if len(names) < 2 or len(candidates) == 1:
+        return candidates[0]
+    return max(candidates, key=left_out)
+
+
+def _gram(weights: Floats, factor: Floats) -> Floats:
+    """(T, R, R) sums over models of weight times the outer product of the loadings."""
+    n_models, rank = factor.shape
+    outer = (factor[:, :, None] * factor[:, None, :]).reshape(n_models, rank * rank)
+    return np.asarray((weights @ outer).reshape(len(weights), rank, rank))
+
+
+def _quadratic(spread: Floats, factor: Floats) -> Floats:
+    """(T, K) variances of the common part of each cell."""
+    n_models, rank = factor.shape
+    outer = (factor[:, :, None] * factor[:, None, :]).reshape(n_models, rank * rank)
+    return np.asarray(spread.reshape(len(spread), -1) @ outer.T)

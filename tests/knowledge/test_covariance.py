@@ -1,0 +1,75 @@
+"""The covariance of models over tasks: against scipy, against simulation, and with gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from thesis_rec.knowledge.covariance import Covariance, Shrinkage, choose_shrinkage, fit_covariance, standardised
+
+
+def _simulated(tasks: int = 400, models: int = 12, rank: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    factor = generator.normal(size=(models, rank))
+    mean = generator.normal(size=models)
+    noise = 0.5 * generator.normal(size=(tasks, models))
+    return mean + generator.normal(size=(tasks, rank)) @ factor.T + noise, factor @ factor.T + 0.25 * np.eye(models)
+
+
+def test_finds_the_covariance_that_made_the_values() -> None:
+    values, truth = _simulated()
+    found = fit_covariance(values, shrinkage=Shrinkage(2, 0.1, 0.1, 0.0), steps=200)
+    np.testing.assert_allclose(found.factor @ found.factor.T + np.diag(found.own), truth, atol=0.45)
+    np.testing.assert_allclose(found.mean, values.mean(0), atol=0.02)
+
+
+def test_gaps_cost_accuracy_but_no_bias() -> None:
+    values, truth = _simulated(2000)
+    values[np.random.default_rng(1).random(values.shape) < 0.4] = np.nan
+    found = fit_covariance(values, shrinkage=Shrinkage(2, 0.1, 0.1, 0.0), steps=200)
+    np.testing.assert_allclose(found.factor @ found.factor.T + np.diag(found.own), truth, atol=0.45)
+
+
+def test_errors_of_measurement_are_no_variance_of_the_models() -> None:
+    values, _ = _simulated(1500, rank=1)
+    noisy = values + np.random.default_rng(2).normal(size=values.shape)
+    strengths = Shrinkage(1, 0.1, 0.1, 0.0)
+    told = fit_covariance(noisy, np.ones_like(noisy), strengths, steps=300)
+    untold = fit_covariance(noisy, shrinkage=strengths, steps=300)
+    assert np.median(told.own) == pytest.approx(0.25, abs=0.1)
+    assert np.median(untold.own) == pytest.approx(1.25, abs=0.2)
+
+
+def test_log_density_is_that_of_scipy_on_the_observed_cells() -> None:
+    generator = np.random.default_rng(3)
+    known = Covariance(generator.normal(size=5), generator.normal(size=(5, 2)), generator.random(5) + 0.1)
+    values = generator.normal(size=(3, 5))
+    values[1, [0, 3]] = np.nan
+    errors = np.full_like(values, 0.2)
+    for row, density in zip(values, known.log_density(values, errors), strict=True):
+        seen = np.isfinite(row)
+        matrix = (known.factor @ known.factor.T + np.diag(known.own + 0.04))[np.ix_(seen, seen)]
+        assert density == pytest.approx(multivariate_normal(known.mean[seen], matrix).logpdf(row[seen]))
+
+
+def test_the_number_of_factors_is_found_by_leaving_tasks_out() -> None:
+    values, _ = _simulated(80, models=20, rank=3)
+    groups = [str(row // 2) for row in range(len(values))]
+    assert choose_shrinkage(values, groups, ranks=(1, 3, 8), loadings=(1.0,)).rank == 3
+
+
+def test_levels_are_set_against_the_same_models() -> None:
+    # Two tasks of equal difficulty, one of which only the strong models were tried on.
+    generator = np.random.default_rng(4)
+    values = np.linspace(0, 1, 10) + 0.01 * generator.normal(size=(6, 10))
+    values[5, :5] = np.nan
+    scaled, level, spread = standardised(values)
+    assert level[5] == pytest.approx(level[:5].mean(), abs=0.05)
+    np.testing.assert_allclose(level[:, None] + spread[:, None] * scaled, values, equal_nan=True)
+
+
+def test_a_task_that_tells_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"rows \[1\]"):
+        standardised([[0.1, 0.2], [0.3, np.nan]])
+    with pytest.raises(ValueError, match="without values"):
+        fit_covariance(np.full((2, 2), np.nan))
