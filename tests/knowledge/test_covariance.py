@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+
 from thesis_rec.knowledge.covariance import Covariance, Shrinkage, choose_shrinkage, fit_covariance, standardised
 
 
