@@ -31,6 +31,10 @@ class Description:
         peak_activation_mb: Most MiB of intermediate results alive at one time.
         n_operations: Number of tensor operations, each of them a kernel launch on a GPU.
         weight_mb: Parameters and buffers in MiB.
+        activations: Numbers that convolutions and matrix products with weights give.
+        depthwise_macs: Of the multiply-accumulates, those of grouped convolutions, which run far from a device's peak.
+        attention_macs: Of the multiply-accumulates, those between activations.
+        n_layers: Number of convolutions, matrix products and attentions.
     """
 
     n_parameters: int
@@ -39,6 +43,10 @@ class Description:
     peak_activation_mb: float
     n_operations: int
     weight_mb: float
+    activations: int = 0
+    depthwise_macs: int = 0
+    attention_macs: int = 0
+    n_layers: int = 0
 
 
 def describe_backbone(backbone: Backbone, device: str = "cpu") -> Description:
@@ -65,7 +73,16 @@ def describe_backbone(backbone: Backbone, device: str = "cpu") -> Description:
         peak_activation_mb=tracker.peak / MIB,
         n_operations=tracker.operations,
         weight_mb=sum(t.numel() * t.element_size() for t in [*weights, *buffers]) / MIB,
+        activations=tracker.activations,
+        depthwise_macs=tracker.grouped_macs,
+        attention_macs=sum(n for op, n in counter.get_flop_counts()["Global"].items() if _between(op)) // 2,
+        n_layers=tracker.layers,
     )
+
+
+def _between(operation: Any) -> bool:
+    """Whether a counted operation multiplies activations with activations."""
+    return any(word in str(operation) for word in ("bmm", "attention"))
 
 
 def random_images(backbone: Backbone, batch_size: int, device: str, precision: str) -> Tensor:
@@ -95,11 +112,24 @@ def peak_activations(backbone: Backbone, images: Tensor) -> float:
 
 
 class _Tracker:
-    """Bytes of new storage that operations made: ``total`` of all, ``peak`` alive at one time."""
+    """Bytes of new storage that operations made: ``total`` of all, ``peak`` alive at one time; and what layers give."""
 
     def __init__(self) -> None:
         self.total = self.peak = self.alive = self.operations = 0
+        self.activations = self.grouped_macs = self.layers = 0
         self.mode: AbstractContextManager[Any] = nullcontext()
+
+    def see(self, name: str, args: Any, result: Any) -> None:
+        """Count an operation that is a layer: a convolution, a matrix product or an attention."""
+        weighted = name in ("convolution", "addmm", "mm")
+        if not weighted and "bmm" not in name and "attention" not in name:
+            return
+        self.layers += 1
+        if weighted:
+            self.activations += result.numel()
+        if name == "convolution" and args[8] > 1:
+            # (out, in per group, height, width): each result takes one product per weight of its filter.
+            self.grouped_macs += result.numel() * args[1][0].numel()
 
 
 @contextmanager
@@ -120,6 +150,7 @@ def _memory_tracker() -> Iterator[_Tracker]:
             import torch
 
             result = func(*args, **(kwargs or {}))
+            tracker.see(func._schema.name.rpartition("::")[2], args, result)
             new = False
             given = {t.untyped_storage()._cdata for t in tree_iter((args, kwargs)) if isinstance(t, torch.Tensor)}
             for tensor in tree_iter(result):

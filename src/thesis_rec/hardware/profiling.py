@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.hardware.counts import MIB, PRECISIONS, describe_backbone, peak_activations, random_images
+from thesis_rec.hardware.counts import MIB, PRECISIONS, Description, describe_backbone, peak_activations, random_images
 from thesis_rec.hardware.fingerprint import device_fingerprint
 from thesis_rec.hardware.timing import ProfileSettings, measure_calls, summarise_times
 
@@ -43,6 +43,7 @@ def profile_backbone(
     batch_sizes: Sequence[int] = (1, 32),
     *,
     settings: ProfileSettings | None = None,
+    description: Description | None = None,
 ) -> pd.DataFrame:
     """Measure one model at every precision and batch size.
 
@@ -53,6 +54,7 @@ def profile_backbone(
         precisions: Some of ``fp32``, ``fp16`` and ``bf16``.
         batch_sizes: Numbers of images in a call.
         settings: How long to measure.
+        description: Its counts, where they were made before; None makes them here.
 
     Returns:
         One row per cell that ran, with the columns ``COLUMNS``. Latencies are milliseconds per call, throughput is
@@ -73,7 +75,7 @@ def profile_backbone(
     errors: list[str] = []
     with torch.inference_mode():
         try:
-            description = describe_backbone(backbone, device)
+            description = description or describe_backbone(backbone, device)
         except RuntimeError as error:
             raise ItemError(model_id, f"a forward pass failed: {error}", "Check the model's input size.") from error
         for precision in precisions:

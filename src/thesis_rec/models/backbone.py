@@ -42,14 +42,15 @@ class Backbone:
     std: Triple
 
 
-def feature_width(features: Callable[[Tensor], Tensor], size: int) -> int:
+def feature_width(features: Callable[[Tensor], Tensor], size: int, device: str = "cpu") -> int:
     """Number of features, D, found by one pass.
 
     Args:
         features: (B, 3, H, W) images to (B, D) features.
         size: Height and width of the images, in pixels.
+        device: Where the network is.
     """
     import torch
 
     with torch.inference_mode():
-        return int(features(torch.zeros(1, 3, size, size)).shape[-1])
+        return int(features(torch.zeros(1, 3, size, size, device=device)).shape[-1])

@@ -22,9 +22,20 @@ DEFAULT_SIZE = 224
 def load_timm(row: ManifestRow, folder: Path) -> Backbone:
     """A timm model from a folder with ``config.json``, as ``timm`` saves and the hub keeps them."""
     import timm
+
+    return timm_backbone(row.model_id, timm.create_model(f"local-dir:{folder}", pretrained=True).float())
+
+
+def timm_backbone(model_id: str, network: Any) -> Backbone:
+    """A network of timm as a feature extractor, with or without trained weights.
+
+    Args:
+        model_id: Name of the model.
+        network: As ``timm.create_model`` gives it, on the CPU or the meta device.
+    """
     from timm.data import resolve_model_data_config
 
-    network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).float().eval()
+    network.eval()
     settings = resolve_model_data_config(network)
     channels, size, _ = settings["input_size"]
 
@@ -35,11 +46,11 @@ def load_timm(row: ManifestRow, folder: Path) -> Backbone:
     classifier = network.get_classifier()
     has_head = getattr(network, "num_classes", 0) > 0 and not isinstance(classifier, tuple)
     return Backbone(
-        model_id=row.model_id,
+        model_id=model_id,
         network=network,
         features=features,
         head=classifier if has_head else None,
-        n_features=feature_width(features, size),
+        n_features=feature_width(features, size, _device(network)),
         input_size=size,
         mean=_triple(settings["mean"], IMAGENET_MEAN),
         std=_triple(settings["std"], IMAGENET_STD),
@@ -110,19 +121,46 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     auto = AutoModelForImageClassification if classifies else AutoModel
     network: Any
     network, found = auto.from_pretrained(folder, local_files_only=True, dtype=torch.float32, output_loading_info=True)
-    network.eval()
     # The library fills absent weights with random numbers and only warns. An absent pooler is common, and not needed.
-    absent = sorted(key for key in found["missing_keys"] if "pooler" not in key)
+    # Of an image-text model the image half must be whole; what a checkpoint of another task lacks in its text is unused.
+    half = "vision_model." if not classifies and hasattr(network, "vision_model") else ""
+    absent = sorted(key for key in found["missing_keys"] if "pooler" not in key and key.startswith(half))
     if absent or found["mismatched_keys"]:
         text = f"The checkpoint lacks weights that its configuration asks for ({', '.join(absent[:3])} ...)."
         raise ItemError(row.model_id, text, "Correct the architecture in config.json, or choose another checkpoint.")
     has_pooler = not any("pooler" in key for key in found["missing_keys"])
+    size, mean, std = _preprocessing(folder, getattr(config, "vision_config", config), row.model_id)
+    return transformers_backbone(row.model_id, network, size, mean, std, classifies=classifies, has_pooler=has_pooler)
+
+
+def transformers_backbone(
+    model_id: str,
+    network: Any,
+    size: int,
+    mean: Triple = IMAGENET_MEAN,
+    std: Triple = IMAGENET_STD,
+    *,
+    classifies: bool,
+    has_pooler: bool = True,
+) -> Backbone:
+    """A network of transformers as a feature extractor, with or without trained weights.
+
+    Args:
+        model_id: Name of the model.
+        network: An image classifier, an image encoder or an image-text model.
+        size: Height and width of the images, in pixels.
+        mean: Of each colour channel.
+        std: Of each colour channel.
+        classifies: Whether it has a classification head.
+        has_pooler: Whether its pooled output is of trained weights.
+    """
+    config = network.config
     if not classifies:
         # Of an image-text model only the image half is of use.
         network = getattr(network, "vision_model", network)
+    network.eval()
     image_config = getattr(config, "vision_config", config)
     channels = int(getattr(image_config, "num_channels", 3))
-    size, mean, std = _preprocessing(folder, image_config, row.model_id)
     linear = _last_linear(network, int(config.num_labels)) if classifies else None
 
     def penultimate(images: Tensor) -> Tensor:
@@ -146,11 +184,11 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
 
     features = penultimate if linear is not None else pooled
     return Backbone(
-        model_id=row.model_id,
+        model_id=model_id,
         network=network,
         features=features,
         head=linear,
-        n_features=int(linear.in_features) if linear is not None else feature_width(features, size),
+        n_features=int(linear.in_features) if linear is not None else feature_width(features, size, _device(network)),
         input_size=size,
         mean=mean,
         std=std,
@@ -167,22 +205,40 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     ).eval()
     settings = open_clip.get_model_preprocess_cfg(network)
     size = settings["size"]
-    size = int(size if isinstance(size, int) else size[0])
+    # The text half, often the larger one, is let go.
+    return open_clip_backbone(row.model_id, network.visual, int(size if isinstance(size, int) else size[0]), settings)
+
+
+def open_clip_backbone(model_id: str, visual: Any, size: int, settings: dict[str, Any]) -> Backbone:
+    """The image half of an open_clip model, with or without trained weights.
+
+    Args:
+        model_id: Name of the model.
+        visual: Image tower.
+        size: Height and width of the images, in pixels.
+        settings: ``mean`` and ``std`` of the colour channels, where known.
+    """
+    visual.eval()
 
     def features(images: Tensor) -> Tensor:
-        found: Tensor = network.encode_image(images, normalize=False)
-        return found
+        found: Tensor | tuple[Tensor, Tensor] = visual(images)
+        # Some towers give their tokens as well.
+        return found[0] if isinstance(found, tuple) else found
 
     return Backbone(
-        model_id=row.model_id,
-        network=network,
+        model_id=model_id,
+        network=visual,
         features=features,
         head=None,
-        n_features=feature_width(features, size),
+        n_features=feature_width(features, size, _device(visual)),
         input_size=size,
-        mean=_triple(settings["mean"], IMAGENET_MEAN),
-        std=_triple(settings["std"], IMAGENET_STD),
+        mean=_triple(settings.get("mean"), IMAGENET_MEAN),
+        std=_triple(settings.get("std"), IMAGENET_STD),
     )
+
+
+def _device(network: nn.Module) -> str:
+    return str(next(network.parameters()).device)
 
 
 def _channels(images: Tensor, channels: int) -> Tensor:

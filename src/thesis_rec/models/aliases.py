@@ -1,0 +1,63 @@
+"""Which names of libraries and published tables mean the same weights.
+
+The table (``data/01_raw/hub/model_aliases.csv``) has one row per name: ``model_id`` of the manifest, ``source`` (a
+library such as ``timm`` or a table such as ``mieb``), ``name`` there, and ``pretrained`` where the source tells
+checkpoints of one name apart by it. A name that is absent is of no model of the manifest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from thesis_rec.base.errors import ConfigurationError
+
+COLUMNS = ("model_id", "source", "name", "pretrained")
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """Lookup of model identifiers by the names that sources use.
+
+    Attributes:
+        by_name: ``model_id`` by (source, name, pretrained).
+    """
+
+    by_name: dict[tuple[str, str, str], str]
+
+    def find(self, source: str, name: str, pretrained: str = "") -> str | None:
+        """The manifest's ``model_id`` of a name in a source, or None for a model that isn't in the manifest."""
+        return self.by_name.get((source, name, pretrained))
+
+    def duplicates(self) -> dict[str, str]:
+        """Rows of the manifest that are the same weights as another row, and that row, which stands for both."""
+        ids = set(self.by_name.values())
+        found: dict[str, str] = {}
+        for (source, name, _), model_id in self.by_name.items():
+            own = f"timm/{name}" if source == "timm" else name
+            if source in ("timm", "transformers") and own != model_id and own not in ids:
+                found[own] = model_id
+        return found
+
+
+def read_aliases(path: str | Path) -> Aliases:
+    """Read the alias table.
+
+    Args:
+        path: CSV file.
+
+    Raises:
+        ConfigurationError: If columns are missing or one name is given to two models.
+    """
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise ConfigurationError(f"{path} lacks the columns {', '.join(missing)}.")
+    by_name: dict[tuple[str, str, str], str] = {}
+    for model_id, source, name, pretrained in table[list(COLUMNS)].itertuples(index=False):
+        key = (source, name, pretrained)
+        if by_name.setdefault(key, model_id) != model_id:
+            text = f"{path} gives {source}'s {' '.join(key[1:]).strip()} to {by_name[key]} and to {model_id}."
+            raise ConfigurationError(f"{text} Keep one of the two rows.")
+    return Aliases(by_name)

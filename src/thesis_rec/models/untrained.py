@@ -1,0 +1,191 @@
+"""Networks as the libraries build them, without trained weights: what counts and speed are taken from.
+
+Neither depends on the values of weights, so that a model can be counted and timed without downloading it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.models.backbone import Backbone
+from thesis_rec.models.library_loaders import open_clip_backbone, timm_backbone, transformers_backbone
+from thesis_rec.models.model_manifest import ManifestRow
+
+#: Width, blocks, heads and hidden width of vision transformers by name (Dosovitskiy et al., ICLR 2021, table 1).
+VIT_SIZES = {
+    "tiny": (192, 12, 3, 768),
+    "small": (384, 12, 6, 1536),
+    "base": (768, 12, 12, 3072),
+    "large": (1024, 24, 16, 4096),
+    "so400m": (1152, 27, 16, 4304),
+    "giant": (1536, 40, 24, 6144),
+}
+
+#: Blocks and widths of ConvNeXt by name (Liu et al., CVPR 2022).
+CONVNEXT_SIZES = {
+    "tiny": ([3, 3, 9, 3], [96, 192, 384, 768]),
+    "small": ([3, 3, 27, 3], [96, 192, 384, 768]),
+    "base": ([3, 3, 27, 3], [128, 256, 512, 1024]),
+    "large": ([3, 3, 27, 3], [192, 384, 768, 1536]),
+    "xlarge": ([3, 3, 27, 3], [256, 512, 1024, 2048]),
+}
+
+#: Width, blocks and heads of Swin by name (Liu et al., ICCV 2021).
+SWIN_SIZES = {
+    "tiny": (96, [2, 2, 6, 2], [3, 6, 12, 24]),
+    "small": (96, [2, 2, 18, 2], [3, 6, 12, 24]),
+    "base": (128, [2, 2, 18, 2], [4, 8, 16, 32]),
+    "large": (192, [2, 2, 18, 2], [6, 12, 24, 48]),
+}
+
+
+def architecture_key(row: ManifestRow) -> str:
+    """Name of the network that a row is of, the same for all its checkpoints; empty where the row doesn't tell it.
+
+    The key names the library, because two libraries run the same network at different speeds.
+    """
+    name = library_name(row)
+    if row.loader == "timm":
+        import timm
+
+        configuration = timm.models.get_pretrained_cfg(name)
+        if configuration is None:
+            return ""
+        return f"timm/{configuration.architecture}@{configuration.input_size[-1]}"
+    if row.loader == "open_clip":
+        return f"open_clip/{name.removesuffix('-quickgelu')}"
+    if row.loader == "transformers":
+        built = _transformers_config(row)
+        return "" if built is None else f"transformers/{built[2]}@{built[1]}"
+    return ""
+
+
+def build_untrained(row: ManifestRow, device: str = "cpu") -> Backbone:
+    """The network of a manifest row with the library's initial weights, or none at all on the device ``meta``.
+
+    Args:
+        row: The model; nothing of it is downloaded.
+        device: Where the network is made, such as ``cpu``, ``cuda`` or ``meta``.
+
+    Raises:
+        ItemError: If the row doesn't tell the architecture, or the library doesn't know it.
+    """
+    import torch
+
+    builders = {"timm": _timm, "open_clip": _open_clip, "transformers": _transformers}
+    if row.loader not in builders:
+        text = f"The loader {row.loader} builds no network without its files."
+        raise ItemError(row.model_id, text, "Profile it with its weights.")
+    try:
+        with torch.device(device):
+            return builders[row.loader](row)
+    except ItemError:
+        raise
+    except Exception as error:
+        # Three libraries raise anything at all for an architecture that they don't know.
+        reason = " ".join(str(error).split())[:200]
+        text = f"{row.loader} can't build the network without weights ({type(error).__name__}: {reason})."
+        raise ItemError(row.model_id, text, "Profile it with its weights.") from error
+
+
+def library_name(row: ManifestRow) -> str:
+    """The library's own name of the model."""
+    if row.loader == "open_clip":
+        return row.model_id.removeprefix("open_clip/").partition(".")[0]
+    return TIMM_NAMES.get(row.model_id, row.model_id.removeprefix("timm/"))
+
+
+#: Checkpoints of others that timm builds from its own architectures.
+TIMM_NAMES = {
+    "nyu-visionx/moco-v3-vit-b": "vit_base_patch16_224.mae",
+    "nyu-visionx/moco-v3-vit-l": "vit_large_patch16_224.mae",
+}
+
+
+def _timm(row: ManifestRow) -> Backbone:
+    import timm
+
+    return timm_backbone(row.model_id, timm.create_model(library_name(row), pretrained=False))
+
+
+def _open_clip(row: ManifestRow) -> Backbone:
+    from open_clip.factory import get_model_config
+    from open_clip.model import CLIPVisionCfg, _build_vision_tower
+
+    # Only the image half is built: some text halves need files of the hub for their configuration.
+    config = get_model_config(library_name(row))
+    vision = CLIPVisionCfg(**config["vision_cfg"])
+    visual = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu", False))
+    size = vision.image_size
+    return open_clip_backbone(row.model_id, visual, int(size if isinstance(size, int) else size[0]), {})
+
+
+def _transformers(row: ManifestRow) -> Backbone:
+    from transformers import AutoModel, AutoModelForImageClassification
+
+    built = _transformers_config(row)
+    if built is None:
+        text = "Its name doesn't tell its architecture, and its configuration lies in its files."
+        raise ItemError(row.model_id, text, "Profile it with its weights.")
+    config, size, _ = built
+    classifies = config.model_type in ("vit", "deit", "beit", "convnext", "swin", "data2vec-vision", "resnet")
+    auto = AutoModelForImageClassification if classifies else AutoModel
+    return transformers_backbone(row.model_id, auto.from_config(config), size, classifies=classifies)
+
+
+def _transformers_config(row: ManifestRow) -> tuple[Any, int, str] | None:
+    """Configuration, image size and name of the architecture that a row's family and name tell."""
+    import transformers as library
+
+    name = row.model_id.rpartition("/")[2].lower()
+    size_name = next((word for word in re.split(r"[-_]", name) if word in {*VIT_SIZES, "xlarge"}), "")
+    numbers = [int(found) for found in re.findall(r"(?<![a-z0-9])(\d{3})(?![a-z0-9])", name)]
+    size = numbers[0] if numbers else 224
+    patch = int(found[1]) if (found := re.search(r"patch(\d+)", name)) else 16
+    key = f"{row.family}_{size_name}"
+    if row.model_id == "microsoft/resnet-50":
+        return library.ResNetConfig(num_labels=1000), 224, "resnet_50"
+    if row.model_id == "kakaobrain/align-base":
+        return library.AlignVisionConfig(), 289, "align_base"
+    if row.family == "convnext" and size_name in CONVNEXT_SIZES:
+        depths, widths = CONVNEXT_SIZES[size_name]
+        return library.ConvNextConfig(depths=depths, hidden_sizes=widths, num_labels=1000), size, key
+    if row.family == "swin" and size_name in SWIN_SIZES:
+        width, depths, heads = SWIN_SIZES[size_name]
+        window = int(found[1]) if (found := re.search(r"window(\d+)", name)) else 7
+        config = library.SwinConfig(
+            image_size=size, embed_dim=width, depths=depths, num_heads=heads, window_size=window, num_labels=1000
+        )
+        return config, size, f"{key}_window{window}"
+    if size_name not in VIT_SIZES:
+        return None
+    width, depth, heads, hidden = VIT_SIZES[size_name]
+    shape = {
+        "hidden_size": width,
+        "num_hidden_layers": depth,
+        "num_attention_heads": heads,
+        "intermediate_size": hidden,
+    }
+    key = f"{key}_patch{patch}"
+    if row.family in ("vit", "deit"):
+        # A distilled DeiT has two heads.
+        distilled = {"architectures": ["DeiTForImageClassificationWithTeacher"]} if row.family == "deit" else {}
+        made = library.DeiTConfig if row.family == "deit" else library.ViTConfig
+        return made(**shape, **distilled, image_size=size, patch_size=patch, num_labels=1000), size, key
+    if row.family in ("beit", "data2vec-vision"):
+        made = library.BeitConfig if row.family == "beit" else library.Data2VecVisionConfig
+        options = {"use_relative_position_bias": True, "use_mean_pooling": True, "num_labels": 1000}
+        return made(**shape, **options, image_size=size, patch_size=patch), size, key
+    if row.family == "dinov2":
+        # Its processor crops to 224 pixels, its position table is of 518. The giant's hidden layer is gated.
+        gated = size_name == "giant"
+        del shape["intermediate_size"]
+        config = library.Dinov2Config(**shape, image_size=518, patch_size=14, use_swiglu_ffn=gated)
+        return config, 224, f"dinov2_{size_name}"
+    if row.family == "siglip":
+        return library.SiglipVisionConfig(**shape, image_size=size, patch_size=patch), size, key
+    if row.family == "blip":
+        return library.BlipVisionConfig(**shape, image_size=384, patch_size=16), 384, f"blip_{size_name}"
+    return None

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.models.aliases import read_aliases
+from thesis_rec.models.model_manifest import read_manifest
+
+HUB = Path(__file__).parents[2] / "data/01_raw/hub"
+
+
+def test_one_checkpoint_under_the_names_of_all_its_sources():
+    aliases = read_aliases(HUB / "model_aliases.csv")
+    for source, name, pretrained in (
+        ("mieb", "openai/clip-vit-base-patch16", ""),
+        ("open_clip", "ViT-B-16", "openai"),
+        ("clip_benchmark", "ViT-B-16", "openai"),
+        ("timm", "vit_base_patch16_clip_224.openai", ""),
+    ):
+        assert aliases.find(source, name, pretrained) == "open_clip/ViT-B-16.openai"
+    assert aliases.find("model_spider", "resnet50") == "timm/resnet50.tv_in1k"
+    assert aliases.find("mieb", "google/siglip-base-patch16-256-multilingual") == (
+        "open_clip/ViT-B-16-SigLIP-i18n-256.webli"
+    )
+
+
+def test_checkpoints_of_one_name_are_told_apart_and_strangers_are_none():
+    aliases = read_aliases(HUB / "model_aliases.csv")
+    quick = aliases.find("open_clip", "ViT-B-32-quickgelu", "laion400m_e32")
+    assert quick == "open_clip/ViT-B-32-quickgelu.laion400m_e32"
+    # The same weights through another activation are another model, of lower accuracy.
+    assert aliases.find("open_clip", "ViT-B-32", "laion400m_e32") is None
+    assert aliases.find("open_clip", "ViT-B-32-quickgelu", "openai") == "open_clip/ViT-B-32.openai"
+    assert aliases.find("mieb", "royokong/e5-v") is None
+    assert aliases.find("timm", "ViT-B-16", "openai") is None
+
+
+def test_every_alias_is_of_a_manifest_row_and_every_duplicate_row_has_a_representative():
+    aliases = read_aliases(HUB / "model_aliases.csv")
+    rows, failures = read_manifest(pd.read_csv(HUB / "model_manifest.csv", dtype=str))
+    ids = {row.model_id for row in rows}
+    assert not failures
+    assert set(aliases.by_name.values()) <= ids
+    same = {model_id: twin for model_id, twin in aliases.duplicates().items() if model_id in ids}
+    assert same["timm/vit_base_patch14_dinov2.lvd142m"] == "facebook/dinov2-base"
+    assert same["google/siglip-base-patch16-224"] == "open_clip/ViT-B-16-SigLIP.webli"
+    assert not set(same) & set(same.values())
+
+
+def test_a_name_of_two_models_is_refused(tmp_path):
+    path = tmp_path / "aliases.csv"
+    path.write_text("model_id,source,name,pretrained\na,timm,x,\nb,timm,x,\n")
+    with pytest.raises(ConfigurationError, match="gives timm's x to a and to b"):
+        read_aliases(path)
+    path.write_text("model_id,source\na,timm\n")
+    with pytest.raises(ConfigurationError, match="lacks the columns name, pretrained"):
+        read_aliases(path)

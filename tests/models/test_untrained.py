@@ -1,0 +1,51 @@
+"""Networks without weights: nothing is downloaded, and shapes are those of the published checkpoints."""
+
+from __future__ import annotations
+
+import pytest
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.untrained import architecture_key, build_untrained
+
+
+def row(model_id: str, loader: str, family: str = ""):
+    return ManifestRow(model_id=model_id, loader=loader, source=f"hf-hub:{model_id}", family=family)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "width", "millions"),
+    [
+        (row("timm/resnet18.a1_in1k", "timm"), 224, 512, 11.7),
+        # CLIP's image half: Radford et al. give 86 million for ViT-B/32 with its projection to 512.
+        (row("open_clip/ViT-B-32.openai", "open_clip"), 224, 512, 87.8),
+        (row("facebook/deit-tiny-distilled-patch16-224", "transformers", "deit"), 224, 192, 5.9),
+        (row("microsoft/swin-tiny-patch4-window7-224", "transformers", "swin"), 224, 768, 28.3),
+        (row("facebook/convnext-tiny-224", "transformers", "convnext"), 224, 768, 28.6),
+        (row("facebook/dinov2-small", "transformers", "dinov2"), 224, 384, 22.1),
+    ],
+    ids=lambda value: value.model_id if isinstance(value, ManifestRow) else "",
+)
+def test_the_architecture_of_a_row(model, size, width, millions):
+    backbone = build_untrained(model, "meta")
+    assert (backbone.input_size, backbone.n_features) == (size, width)
+    assert sum(p.numel() for p in backbone.network.parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+def test_checkpoints_of_one_network_share_a_key_and_other_sizes_do_not():
+    keys = [architecture_key(row(f"timm/convnext_tiny.{tag}", "timm")) for tag in ("fb_in1k", "in12k")]
+    assert keys == ["timm/convnext_tiny@224"] * 2
+    assert architecture_key(row("timm/convnext_tiny.in12k_ft_in1k_384", "timm")) == "timm/convnext_tiny@384"
+    clip = [architecture_key(row(f"open_clip/{name}", "open_clip")) for name in ("RN50.openai", "RN50-quickgelu.cc12m")]
+    assert clip == ["open_clip/RN50"] * 2
+
+
+def test_a_row_that_does_not_tell_its_network():
+    stranger = row("somebody/food", "transformers", "vit")
+    assert architecture_key(stranger) == ""
+    with pytest.raises(ItemError, match="doesn't tell its architecture"):
+        build_untrained(stranger, "meta")
+    with pytest.raises(ItemError, match="builds no network without its files"):
+        build_untrained(row("x", "local"), "meta")
+    with pytest.raises(ItemError, match="can't build the network without weights"):
+        build_untrained(row("timm/no_such_network", "timm"), "meta")
