@@ -1,8 +1,8 @@
 """Complete the manifest of the hub zoo and write its alias table.
 
-Run it after adding a line to ``data/01_raw/hub/model_manifest.csv``: ``model_id`` and ``loader`` are enough where timm or
-open_clip know the name. Rows keep their place and what they say; empty cells are filled from the libraries, and the
-counts from ``architecture_counts.csv`` (``scripts/hub_counts.py``). Nothing is downloaded.
+Run it after adding a line to ``data/01_raw/hub/model_manifest.csv``: ``model_id`` and ``loader`` are enough where timm
+or open_clip know the name. Rows keep their place and what they say; empty cells are filled from the libraries, and the
+counts from ``architecture_counts.parquet``. Nothing is downloaded.
 
     python scripts/hub_manifest.py
 """
@@ -165,8 +165,8 @@ SHARED = {
 def main() -> None:
     """Fill the manifest and write the alias table."""
     manifest = pd.read_csv(HUB / "model_manifest.csv", dtype=str).fillna("")
-    counts_file = HUB / "architecture_counts.csv"
-    counts = pd.read_csv(counts_file, dtype=str).set_index("architecture") if counts_file.is_file() else pd.DataFrame()
+    file = HUB / "architecture_counts.parquet"
+    counts = pd.read_parquet(file).set_index("architecture") if file.is_file() else pd.DataFrame()
     rows = [_completed(row, counts) for row in manifest.to_dict(orient="records")]
     table = pd.DataFrame(rows, columns=COLUMNS).fillna("")
     with atomic_path(HUB / "model_manifest.csv") as path:

@@ -122,7 +122,7 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     network: Any
     network, found = auto.from_pretrained(folder, local_files_only=True, dtype=torch.float32, output_loading_info=True)
     # The library fills absent weights with random numbers and only warns. An absent pooler is common, and not needed.
-    # Of an image-text model the image half must be whole; what a checkpoint of another task lacks in its text is unused.
+    # Of an image-text model the image half must be whole; what another task's checkpoint lacks in its text is unused.
     half = "vision_model." if not classifies and hasattr(network, "vision_model") else ""
     absent = sorted(key for key in found["missing_keys"] if "pooler" not in key and key.startswith(half))
     if absent or found["mismatched_keys"]:
