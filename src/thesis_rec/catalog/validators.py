@@ -98,6 +98,18 @@ def validate_model_vectors(data: Any) -> None:
     check_partitions(data, validate_model_vector)
 
 
+def validate_model_spectra(data: Any) -> None:
+    """``spectra`` float (K, P), ``model_ids`` (K,) unique and ``names`` (P,); a number that a model lacks is NaN."""
+    spectra = named_array(data, "spectra", 2)
+    shape = (len(named_array(data, "model_ids", 1)), len(named_array(data, "names", 1)))
+    if spectra.shape != shape:
+        raise ValueError(f"'spectra' are {spectra.shape} for {shape[0]} models and {shape[1]} names")
+    if len(set(map(str, data["model_ids"]))) < shape[0]:
+        raise ValueError("'model_ids' repeat a model")
+    if np.isinf(spectra).any():
+        raise ValueError("'spectra' have infinite values")
+
+
 def validate_token_shard(payload: Any) -> None:
     """One shard: ``features`` float16/32 (batches, classes, dim), each of length 1, and what belongs to them."""
     features = named_array(payload, "features", 3)

@@ -1,4 +1,4 @@
-"""Vectors of many models: one at a time, each saved before the next is begun, none made twice."""
+"""Vectors and spectra of many models: one at a time, each saved before the next is begun, none made twice."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.models.extractors import extractor_name, open_model
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.weight_vector import VECTOR_LENGTH, parameter_vector
+from thesis_rec.models.spectra import NAMES
+from thesis_rec.models.weight_vector import VECTOR_LENGTH, vector_and_spectra
 from thesis_rec.models.weights_hashing import weights_hash
 
 logger = logging.getLogger(__name__)
 
-#: To be raised when the same weights give another vector than before.
-METHOD_VERSION = 1
+#: To be raised when the same weights give another vector or other spectra than before.
+METHOD_VERSION = 2
 
 _SHOWN = 10
 
@@ -64,8 +66,8 @@ def extract_model(
         existing: Reads the partition of an earlier run.
 
     Returns:
-        ``parameters`` float32 (length,), ``n_parameters``, ``n_tensors``, ``bytes`` of the weight files, ``sha256`` of
-        the weights and ``settings``, a hash too.
+        ``parameters`` float32 (length,), ``spectra`` float32 (P,), ``n_parameters``, ``n_tensors``, ``bytes`` of the
+        weight files, ``sha256`` of the weights and ``settings``, a hash too.
 
     Raises:
         ItemError: If the weights can't be read.
@@ -76,8 +78,10 @@ def extract_model(
     digest = weights_hash(reader, settings.threads)
     if existing is not None and _matches(existing, digest, fingerprint):
         return None
+    vector, spectra = vector_and_spectra(reader, settings.length, settings.threads)
     return {
-        "parameters": parameter_vector(reader, settings.length, settings.threads),
+        "parameters": vector,
+        "spectra": spectra,
         "n_parameters": np.int64(reader.n_parameters),
         "n_tensors": np.int64(len(reader.tensors)),
         "bytes": np.int64(reader.n_bytes),
@@ -142,6 +146,14 @@ def metadata_table(rows: Iterable[ManifestRow], vectors: Mapping[str, Callable[[
         {"model_id": "string", "family": "string", "sha256": "string"}
         | dict.fromkeys(("n_parameters", "n_tensors", "bytes"), "int64")
     )
+
+
+def spectra_table(rows: Iterable[ManifestRow], vectors: Mapping[str, Callable[[], Vector]]) -> dict[str, NDArray[Any]]:
+    """The spectra of the extracted models: ``spectra`` float32 (K, P), ``model_ids`` (K,) and ``names`` (P,)."""
+    ids = [row.model_id for row in rows if row.model_id in vectors]
+    spectra = [vectors[model]()["spectra"] for model in ids]
+    table = np.stack(spectra) if spectra else np.zeros((0, len(NAMES)), np.float32)
+    return {"spectra": table, "model_ids": np.array(ids, dtype=str), "names": np.array(NAMES)}
 
 
 def _matches(existing: Callable[[], Vector], digest: str, fingerprint: str) -> bool:

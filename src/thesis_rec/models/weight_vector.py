@@ -1,10 +1,11 @@
-"""A checkpoint as one vector: centroids of its tensors' values, last layers first."""
+"""A checkpoint as one vector: centroids of its tensors' values, last layers first; and its spectra in the same pass."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo
 from thesis_rec.models.kmeans import NotFiniteError, kmeans_1d
+from thesis_rec.models.spectra import describe, tensor_numbers
 
-Summary = Callable[[TensorInfo], NDArray[np.float32]]
+Summary = TypeVar("Summary")
+Floats = NDArray[np.float32]
 
 #: Length of the vector that the autoencoder is made for.
 VECTOR_LENGTH = 8192
@@ -22,9 +25,7 @@ _SMALL = 1 << 14
 _BUNDLE = 32
 
 
-def parameter_vector(
-    reader: StateReader, length: int = VECTOR_LENGTH, threads: int | None = None
-) -> NDArray[np.float32]:
+def parameter_vector(reader: StateReader, length: int = VECTOR_LENGTH, threads: int | None = None) -> Floats:
     """Summarise a checkpoint of T tensors by ``length // T`` one-dimensional k-means centroids of each.
 
     The centroids of a tensor stand in descending order, tensors from the last layer to the first; a tensor with fewer
@@ -46,27 +47,62 @@ def parameter_vector(
     """
     tensors = list(reversed(reader.tensors))[:length]
     each = length // len(tensors)
+    centres = _in_order(lambda tensor: _centres(reader, tensor, reader.values(tensor), each), tensors, threads)
+    return _joined(centres, length)
 
-    def summarise(tensor: TensorInfo) -> NDArray[np.float32]:
-        try:
-            return kmeans_1d(reader.values(tensor), each)
-        except NotFiniteError as error:
-            raise ItemError(
-                reader.item,
-                f"The tensor {tensor.name} holds NaN or infinite values.",
-                "The checkpoint is broken: download it again, or leave the model out.",
-            ) from error
 
+def vector_and_spectra(
+    reader: StateReader, length: int = VECTOR_LENGTH, threads: int | None = None
+) -> tuple[Floats, Floats]:
+    """:func:`parameter_vector` and the description of :mod:`thesis_rec.models.spectra`; every tensor is read once.
+
+    Returns:
+        ``(length,)`` and (P,) float32, P numbers named by :data:`thesis_rec.models.spectra.NAMES`.
+
+    Raises:
+        ItemError: If a tensor holds NaN or infinite values.
+    """
+    from threadpoolctl import threadpool_limits
+
+    tensors = list(reversed(reader.tensors))
+    each = max(length // len(tensors), 1)
+
+    def both(tensor: TensorInfo) -> tuple[Floats, dict[str, float]]:
+        values = reader.values(tensor)
+        return _centres(reader, tensor, values, each), tensor_numbers(tensor, values)
+
+    # Tensors are worked on side by side, so that threads within one of them would only get in each other's way.
+    with threadpool_limits(1, user_api="blas"):
+        found = list(_in_order(both, tensors, threads))
+    numbers = [item[1] for item in found]
+    return _joined((item[0] for item in found[:length]), length), describe(tensors[::-1], numbers[::-1])
+
+
+def _centres(reader: StateReader, tensor: TensorInfo, values: Floats, count: int) -> Floats:
+    try:
+        return kmeans_1d(values, count)
+    except NotFiniteError as error:
+        raise ItemError(
+            reader.item,
+            f"The tensor {tensor.name} holds NaN or infinite values.",
+            "The checkpoint is broken: download it again, or leave the model out.",
+        ) from error
+
+
+def _joined(centres: Iterable[Floats], length: int) -> Floats:
     vector = np.zeros(length, np.float32)
     start = 0
-    for centres in _in_order(summarise, tensors, threads or processors()):
-        vector[start : start + centres.size] = centres
-        start += centres.size
+    for part in centres:
+        vector[start : start + part.size] = part
+        start += part.size
     return vector
 
 
-def _in_order(function: Summary, tensors: list[TensorInfo], threads: int) -> Iterator[NDArray[np.float32]]:
+def _in_order(
+    function: Callable[[TensorInfo], Summary], tensors: Sequence[TensorInfo], threads: int | None
+) -> Iterator[Summary]:
     """Results in the order of ``tensors``, computed largest first so that no thread is left with the last big one."""
+    threads = threads or processors()
     if threads == 1:
         yield from map(function, tensors)
         return

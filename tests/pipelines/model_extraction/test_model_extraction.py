@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,7 +16,10 @@ from safetensors.torch import save_file
 from tests.models import tiny_models
 from tests.models.states import save_sharded, small_state
 from thesis_rec.base.errors import NothingSucceeded, Unreached
-from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
+from thesis_rec.base.files import load_arrays
+from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset, NPZDataset
+from thesis_rec.catalog.validators import validate_model_spectra
+from thesis_rec.models.spectra import NAMES
 from thesis_rec.pipelines.model_extraction import create_pipeline
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 
@@ -50,6 +54,7 @@ class Project:
                 "extraction_outcomes": KeyedPartitionDataset(path=str(self.folder / "outcomes"), format="json"),
                 "extraction_failures": AtomicParquetDataset(filepath=str(self.folder / "failures.parquet")),
                 "model_metadata": AtomicParquetDataset(filepath=str(self.folder / "metadata.parquet")),
+                "model_spectra": NPZDataset(filepath=str(self.folder / "spectra.npz")),
             }
         )
         pipeline = create_pipeline()
@@ -91,6 +96,11 @@ def test_every_model_gets_a_vector_and_bad_ones_a_line(project, stored):
     assert "repeats the model_id" in project.failures.loc["a", "error"]
     assert project.metadata.index.tolist() == ["a", "org/b", "c"]
     assert project.metadata.loc["a", "n_parameters"] == project.metadata.loc["c", "n_parameters"]
+    spectra = load_arrays(project.folder / "spectra.npz")
+    validate_model_spectra(spectra)
+    assert spectra["model_ids"].tolist() == ["a", "org/b", "c"]
+    assert spectra["names"].tolist() == list(NAMES)
+    assert not np.array_equal(spectra["spectra"][0], spectra["spectra"][1], equal_nan=True)
 
 
 def test_a_second_run_writes_nothing_and_a_repaired_model_is_made(project, stored):
@@ -132,6 +142,7 @@ def test_nothing_succeeded_is_one_message_after_the_table_is_saved(project):
         project.run(manifest(("gone", "local", "gone.pth"), ("lost", "timm", "lost")))
     assert set(project.failures.index) == {"gone", "lost"}
     assert project.metadata.empty
+    assert load_arrays(project.folder / "spectra.npz")["spectra"].shape == (0, len(NAMES))
 
 
 def test_strict_runs_stop_at_any_failure(project, stored):

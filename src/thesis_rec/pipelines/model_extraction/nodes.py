@@ -56,10 +56,19 @@ def join_extraction_failures(
 def describe_models(
     model_manifest: pd.DataFrame, model_vectors: Partitions, parameters: ModelExtractionParameters
 ) -> pd.DataFrame:
-    """What is known of each extracted model besides its vector."""
+    """Family, size and fingerprint of each extracted model."""
     from thesis_rec.models.model_extraction import metadata_table
 
     return metadata_table(_rows(model_manifest, parameters), model_vectors)
+
+
+def join_spectra(
+    model_manifest: pd.DataFrame, model_vectors: Partitions, parameters: ModelExtractionParameters
+) -> dict[str, Any]:
+    """What each extracted model's weights show against random ones, as one table."""
+    from thesis_rec.models.model_extraction import spectra_table
+
+    return spectra_table(_rows(model_manifest, parameters), model_vectors)
 
 
 def check_extraction(

@@ -9,11 +9,12 @@ from thesis_rec.pipelines.model_extraction.nodes import (
     describe_models,
     extract_vectors,
     join_extraction_failures,
+    join_spectra,
 )
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """From the model manifest to one vector per model, the table of failures and a description of each model."""
+    """From the model manifest to one vector per model, spectra, the table of failures and a line on each model."""
     return Pipeline(
         [
             Node(
@@ -34,6 +35,13 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 inputs=["model_manifest", "model_vectors", "params:model_extraction"],
                 outputs="model_metadata",
                 name="describe_models_node",
+                tags="join",
+            ),
+            Node(
+                join_spectra,
+                inputs=["model_manifest", "model_vectors", "params:model_extraction"],
+                outputs="model_spectra",
+                name="join_spectra_node",
                 tags="join",
             ),
             Node(
