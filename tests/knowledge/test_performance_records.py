@@ -30,6 +30,12 @@ def test_ones_own_measurements_replace_published_ones():
     assert table.to_dict() == {"a": 0.9, "b": 0.2}
 
 
+def test_revisions_are_not_mixed():
+    rows = ("a", "x", 0.9, {"model_revision": "2"}), ("a", "x", 0.1, {"model_revision": "1", "seed": 1})
+    assert clean_performance([records(*rows)])["value"].tolist() == [0.1]
+    assert clean_performance([records(("a", "x", 0.3, {})), records(*rows)])["value"].tolist() == [0.3]
+
+
 def test_metrics_and_protocols_are_not_mixed():
     table = clean_performance(
         [records(("a", "x", 0.9, {}), ("a", "x", 0.1, {"metric": "f1"}), ("a", "x", 0.3, {"protocol": "fine_tune"}))]

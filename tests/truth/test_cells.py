@@ -23,7 +23,10 @@ from thesis_rec.truth.store import TaskImages
 
 def test_a_model_is_measured_on_all_tasks(backbone: FakeBackbone, images: dict[str, TaskImages]) -> None:
     truth = measure_model(backbone, images, TASKS, ["ref"], SETTINGS)
-    assert list(truth.records.columns) == RECORD_COLUMNS
+    assert list(truth.records.columns) == [*RECORD_COLUMNS, "seconds", "n_test"]
+    n_test = truth.records.groupby("dataset_id")["n_test"].first()
+    assert n_test["a"] == len(images["a"].test_labels)
+    assert truth.records["seconds"].sum() == pytest.approx(truth.seconds["forward"] + truth.seconds["probes"])
     seeds = truth.records.groupby("dataset_id")["seed"].apply(list).to_dict()
     assert seeds == {"a": [0, 1], "b": [0, 1], "sub": [-1]}
     assert truth.records["value"].between(0, 1).all()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.truth.conftest import FakeBackbone, make_backbone, make_task
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.knowledge.performance_records import RECORD_COLUMNS
+from thesis_rec.knowledge.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
@@ -97,6 +97,40 @@ def test_a_second_run_measures_nothing(zoo: Zoo) -> None:
     assert list(records.columns) == RECORD_COLUMNS
     assert set(zoo.run(dataset_rows("a:0;b:1"))) == {"one/outcome", "org/two/outcome"}
     assert zoo.loaded == []
+
+
+def test_records_say_what_they_were_measured_with(zoo: Zoo) -> None:
+    columns = [*RECORD_COLUMNS, *PROVENANCE_COLUMNS]
+
+    def records() -> pd.DataFrame:
+        return join_part(zoo.tables, ["one"], "linear_probe", columns).set_index("dataset_id")
+
+    zoo.run(dataset_rows("a:0;b:1"))
+    before = records()
+    assert before["model_revision"].unique().tolist() == ["w1"]
+    assert before.groupby("dataset_id")["dataset_revision"].nunique().tolist() == [1, 1, 1]
+    assert before["dataset_revision"].nunique() == 3
+    assert before["versions"].str.startswith("torch ").all()
+    assert (before["seconds"] > 0).all()
+    # Other weights, or other images, are other measurements.
+    zoo.weights["one"] = "w1, trained on"
+    zoo.run(dataset_rows("a:0;b:1"))
+    assert records()["model_revision"].unique().tolist() == ["w1, trained on"]
+    changed = dataclasses.replace(zoo.images["a"], test_labels=zoo.images["a"].test_labels[::-1].copy())
+    zoo.images = {**zoo.images, "a": changed}
+    zoo.run(dataset_rows("a:0;b:1"))
+    moved = (
+        records()["dataset_revision"].groupby(level=0).first() != before["dataset_revision"].groupby(level=0).first()
+    )
+    assert moved.to_dict() == {"a": True, "b": False, "s0": True}
+
+
+def test_records_of_earlier_versions_are_joined(zoo: Zoo) -> None:
+    zoo.run(dataset_rows())
+    old = zoo.tables["one/linear_probe"]().drop(columns=PROVENANCE_COLUMNS)
+    zoo.tables["one/linear_probe"] = lambda: old
+    joined = join_part(zoo.tables, ["one", "org/two"], "linear_probe", [*RECORD_COLUMNS, *PROVENANCE_COLUMNS])
+    assert joined["model_revision"].isna().tolist() == [True] * 4 + [False] * 4
 
 
 def test_a_killed_run_goes_on_where_it_stopped(zoo: Zoo) -> None:

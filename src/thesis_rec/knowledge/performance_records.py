@@ -12,6 +12,10 @@ logger = logging.getLogger(__name__)
 KEY = ["model_id", "dataset_id", "protocol"]
 #: Columns of ``performance_records``.
 RECORD_COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source"]
+#: What tells two measurements of one cell apart, beside :data:`RECORD_COLUMNS`: hashes of the model's weights and of
+#: the dataset's images and labels, versions of the libraries, seconds of the cell, and how many test images judged it.
+#: Records from before these were written, and published ones, lack them.
+PROVENANCE_COLUMNS = ["model_revision", "dataset_revision", "versions", "seconds", "n_test"]
 #: Columns of ``transferability_scores``.
 SCORE_COLUMNS = ["model_id", "dataset_id", "method", "value", "seconds", "source"]
 #: Columns of ``performance``.
@@ -22,7 +26,8 @@ def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Join tables of records and average their repeats.
 
     Where two tables measured the same cell by the same protocol, the earlier table counts: one's own measurements come
-    before published ones. Of several metrics or sources of one cell the first by name is taken, never a mixture.
+    before published ones. Of several metrics, sources or revisions of one cell the first by name is taken, never a
+    mixture.
 
     Args:
         tables: Records as the contract describes them, the most trusted first.
@@ -37,13 +42,16 @@ def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
         types = dict.fromkeys(("value", "std", "n_train"), "float64") | {"n_repeats": "int64"}
         return pd.DataFrame(columns=COLUMNS).astype(types)
     records = pd.concat(joined, ignore_index=True)
-    text = [*KEY, "metric", "source"]
+    revisions = ["model_revision", "dataset_revision"]
+    records = records.reindex(columns=[*dict.fromkeys([*records, *revisions])])
+    text = [*KEY, "metric", "source", *revisions]
     records[text] = records[text].astype("string")
+    records[revisions] = records[revisions].fillna("")
     valid = records["value"].between(0.0, 1.0)
     if not valid.all():
         logger.warning("%d records without a fraction as their value are left out", int((~valid).sum()))
         records = records[valid]
-    groups = ["_order", "metric", "source"]
+    groups = ["_order", "metric", "source", *revisions]
     first = records[[*KEY, *groups]].drop_duplicates().sort_values([*KEY, *groups]).drop_duplicates(KEY)
     records = records.merge(first, on=[*KEY, *groups])
     grouped = records.groupby([*KEY, "metric", "source"], sort=True)

@@ -62,7 +62,7 @@ class ModelTruth:
     """What was measured about one model.
 
     Attributes:
-        records: Linear-probe accuracies, columns of ``performance_records``.
+        records: Linear-probe accuracies, columns of ``performance_records``, ``seconds`` and ``n_test``.
         transferability: Scores of the tasks with ``draws``, columns of ``transferability_scores``.
         responses: (R,) float32, in the order of ``response_names``; empty without reference tasks.
         seconds: Time of each part: ``forward``, ``probes``, ``scores``, ``responses`` and ``total``.
@@ -139,7 +139,8 @@ class Bench:
             vector = self._respond(features, accuracies)
             seconds["responses"] = seconds_since(lap, self.bank.device)
         seconds["total"] = seconds_since(started, self.bank.device)
-        return ModelTruth(self._records(backbone.model_id, accuracies), scores, vector, seconds)
+        records = self._records(backbone.model_id, accuracies, seconds["forward"] + seconds["probes"])
+        return ModelTruth(records, scores, vector, seconds)
 
     def _probe(self, features: Tensor) -> NDArray[np.float64]:
         # Plans of similar widths share their chunks.
@@ -149,11 +150,12 @@ class Bench:
         found = probe_accuracies(features, self.plan, self.settings.probe, self._chunks[bucket])
         return found.cpu().numpy()
 
-    def _records(self, model_id: str, accuracies: NDArray[np.float64]) -> pd.DataFrame:
+    def _records(self, model_id: str, accuracies: NDArray[np.float64], seconds: float) -> pd.DataFrame:
         draws = self.settings.probe.draws
         count = len(self.tasks)
         values = accuracies[: count * draws].reshape(count, draws)
         n_train = self.plan.n_train[: count * draws].reshape(count, draws)[:, 0]
+        n_test = np.array([len(item[2]) for item in self.plan.items[: count * draws : draws]], dtype=np.int64)
         single = np.asarray([task.draws for task in self.tasks], dtype=bool)
         ids = np.asarray([task.dataset_id for task in self.tasks], dtype=object)
         frames = [
@@ -163,6 +165,7 @@ class Bench:
                     "value": values[single].ravel(),
                     "seed": np.tile(np.arange(draws), int(single.sum())),
                     "n_train": np.repeat(n_train[single], draws),
+                    "n_test": np.repeat(n_test[single], draws),
                 }
             ),
             pd.DataFrame(
@@ -171,14 +174,21 @@ class Bench:
                     "value": values[~single].mean(1),
                     "seed": AVERAGED,
                     "n_train": n_train[~single],
+                    "n_test": n_test[~single],
                 }
             ),
         ]
         records = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
         records = records.assign(
-            model_id=model_id, protocol="linear_probe", metric="accuracy", source=self.settings.source
+            model_id=model_id,
+            protocol="linear_probe",
+            metric="accuracy",
+            source=self.settings.source,
+            # All cells of a model share its forward passes and are solved together.
+            seconds=seconds / max(1, len(records)),
         )
-        return records.astype({"seed": "int64", "n_train": "int64"})[RECORD_COLUMNS]
+        whole = dict.fromkeys(("seed", "n_train", "n_test"), "int64")
+        return records.astype(whole)[[*RECORD_COLUMNS, "seconds", "n_test"]]
 
     def _score(
         self, model_id: str, features: Tensor, probabilities: Tensor | None, forward_seconds: float

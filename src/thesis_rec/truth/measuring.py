@@ -12,9 +12,9 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,8 @@ Tables = Mapping[str, Callable[[], pd.DataFrame]]
 
 #: Parts of a model's truth that hold rows of the results.
 PARTS = ("linear_probe", "transferability", "responses", "fine_tune")
+#: Digits of the hashes that stand in the results.
+_SHORT = 16
 
 
 @dataclass(frozen=True)
@@ -192,13 +194,14 @@ class _Cells:
     """Hashes of all cells of one model, and which of them are missing."""
 
     def __init__(self, model_id: str, campaign: Campaign, images: Mapping[str, str], weights: str) -> None:
-        self.model_id = model_id
+        self.model_id, self.weights = model_id, weights
         settings = campaign.settings
         probe = [weights, asdict(settings.probe)]
         recipe = [*probe, settings.scores, settings.score_images, settings.seed, settings.source]
         tasks = {
             task.dataset_id: [[images[base], c] for base, c in task.members] + [task.draws] for task in campaign.tasks
         }
+        self.datasets = {name: sha256_json(members)[:_SHORT] for name, members in tasks.items()}
         self.probes = {name: sha256_json([recipe, members]) for name, members in tasks.items()}
         if "linear_probe" not in campaign.protocols:
             self.probes = {}
@@ -214,6 +217,14 @@ class _Cells:
                 for seed in range(campaign.fine_tune_seeds)
             }
 
+    def provenance(self, table: pd.DataFrame) -> dict[str, Any]:
+        """Columns that tell this measurement from one of other weights, images or libraries."""
+        return {
+            "model_revision": self.weights[:_SHORT],
+            "dataset_revision": table["dataset_id"].map(self.datasets),
+            "versions": library_versions(),
+        }
+
     def missing(self, existing: Tables) -> _Missing:
         """What no table of an earlier run has."""
         have = {part: set(_existing(existing, self.model_id, part).get("cell", [])) for part in PARTS}
@@ -222,6 +233,18 @@ class _Cells:
             responses=self.has_responses and self.responses not in have["responses"],
             fine_tune=[key for key, cell in self.fine_tune.items() if cell not in have["fine_tune"]],
         )
+
+
+@cache
+def library_versions() -> str:
+    """The libraries on which a measured accuracy depends, as ``torch 2.6.0; timm 1.0.20``."""
+    from importlib.metadata import version
+
+    return "; ".join(f"{name} {version(name)}" for name in ("torch", "timm", "transformers", "open_clip_torch"))
+
+
+def _n_test(task: MeasuredTask, images: Mapping[str, TaskImages]) -> int:
+    return sum(int((images[base].test_labels == c).sum()) for base, c in task.members)
 
 
 def _existing(tables: Tables, model_id: str, part: str) -> pd.DataFrame:
@@ -263,7 +286,7 @@ def _measure(
         # Written after the scores: a task counts as done by its probes.
         for part, table in (("transferability", truth.transferability), ("linear_probe", truth.records)):
             if len(table):
-                hashed = table.assign(cell=table["dataset_id"].map(cells.probes))
+                hashed = table.assign(cell=table["dataset_id"].map(cells.probes), **cells.provenance(table))
                 found[part] = _merge(_existing(existing, name, part), hashed, ["dataset_id"])
         yield {f"{name}/{part}": table for part, table in found.items()}
     if missing.fine_tune and campaign.fine_tune is not None:
@@ -276,7 +299,12 @@ def _measure(
             part_of = todo[start : start + campaign.save_every]
             new = fine_tune_cells(load, name, part_of, campaign.images, campaign.fine_tune, campaign.device)
             keys = zip(new["dataset_id"], new["seed"], strict=True)
-            new = new.assign(source=campaign.settings.source, cell=[cells.fine_tune[key] for key in keys])
+            new = new.assign(
+                source=campaign.settings.source,
+                cell=[cells.fine_tune[key] for key in keys],
+                n_test=[_n_test(by_id[dataset_id], campaign.images) for dataset_id in new["dataset_id"]],
+                **cells.provenance(new),
+            )
             table = _merge(table, new, ["dataset_id", "seed"])
             yield {f"{name}/fine_tune": table}
 
@@ -288,13 +316,13 @@ def join_part(tables: Tables, models: Sequence[str], part: str, columns: Sequenc
         tables: Tables by ``<model id>/<part>``.
         models: Models to take, in this order.
         part: Name of the part.
-        columns: Columns to keep; others (the hashes) are dropped.
+        columns: Columns to keep, absent ones empty; others (the hashes) are dropped.
     """
     found = [tables[key]() for model_id in models if (key := f"{model_id}/{part}") in tables]
     found = [table for table in found if len(table)]
     if not found:
         return pd.DataFrame(columns=list(columns))
-    return pd.concat(found, ignore_index=True)[list(columns)]
+    return pd.concat(found, ignore_index=True).reindex(columns=list(columns))
 
 
 def join_responses(tables: Tables, models: Sequence[str]) -> dict[str, NDArray[np.generic]]:

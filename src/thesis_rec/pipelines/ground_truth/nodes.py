@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
-from thesis_rec.knowledge.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.knowledge.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
 
 logger = logging.getLogger(__name__)
@@ -119,10 +119,11 @@ def join_measurements(
     known = {row.model_id for row in rows if row.loader != "local"} | {failure.item for failure in unusable}
     for name in sorted(set(parameters.models) - known):
         unusable.append(Failure(name, "is no model of the manifest that has a network.", hint))
+    columns = [*RECORD_COLUMNS, *PROVENANCE_COLUMNS]
     records = pd.concat(
-        [join_part(cells, models, protocol, RECORD_COLUMNS) for protocol in ("linear_probe", "fine_tune")],
+        [join_part(cells, models, protocol, columns) for protocol in ("linear_probe", "fine_tune")],
         ignore_index=True,
-    ).astype({"value": float, "seed": int, "n_train": int})
+    ).astype({"value": float, "seed": int, "n_train": int, "seconds": float, "n_test": "Int64"})
     scores = join_part(cells, models, "transferability", SCORE_COLUMNS).astype({"value": float, "seconds": float})
     failed = join_part(cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
     if parameters.shard.count == 1:
