@@ -6,6 +6,7 @@ Kedro finds the group ``cli`` here, and the command ``run`` in it replaces its o
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import sys
 from typing import Any
@@ -14,6 +15,7 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError
+from thesis_rec.base.text import printable
 from thesis_rec.pipeline_registry import NAMES
 
 COMMANDS = ("bundle", "import-config", "recommend", "submit")
@@ -40,6 +42,10 @@ def load_command(name: str) -> click.Command:
     return command
 
 
+#: A full, read-only or forbidden place says all that there is to say.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.EIO})
+
+
 def known_error(error: BaseException) -> str | None:
     """What to tell a user instead of a traceback; None if the error is of no kind that they can act on.
 
@@ -51,6 +57,8 @@ def known_error(error: BaseException) -> str | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ThesisRecError):
+            return str(cause)
+        if isinstance(cause, OSError) and cause.errno in _DISK:
             return str(cause)
         cause = cause.__cause__
     if isinstance(error, ParameterValidationError):
@@ -97,7 +105,8 @@ class FriendlyCommand(click.Command):
             known = known_error(error)
             if known is None:
                 raise
-            click.secho(f"Error: {known}", fg="red", err=True)
+            shown = "\n".join(printable(line) for line in known.splitlines())
+            click.secho(f"Error: {shown}", fg="red", err=True)
             sys.exit(1)
 
 

@@ -67,24 +67,38 @@ def recommend(context: click.Context, /, images: Path, shape: str, output: Path 
         probes=None if probe is None and seconds is None else ProbeBudget(probe, seconds),
         on_probe=_show_probe,
     )
+    # The answer first: a folder that can't be written must not take it away.
+    click.echo({"table": as_table, "json": as_json, "csv": as_csv}[shape](found))
     if output is not None:
         write_answer(found, output.expanduser())
         click.echo(f"written to {output}", err=True)
-    click.echo({"table": as_table, "json": as_json, "csv": as_csv}[shape](found))
     if found.table.empty:
         context.exit(NOTHING_FITS)
 
 
 def write_answer(found: Recommendation, folder: Path) -> None:
-    """The answer as ``recommendation.html``, ``.parquet`` and ``.json`` in a folder."""
-    from thesis_rec.base.files import atomic_path, write_json
+    """The answer as ``recommendation.html``, ``.parquet`` and ``.json`` in a folder: all of them or none.
+
+    Raises:
+        ItemError: If they can't be written.
+    """
+    from thesis_rec.base.errors import ItemError
+    from thesis_rec.base.files import atomic_path
     from thesis_rec.recommendation.report import render_report
 
-    write_json(folder / "recommendation.json", found.to_dict())
-    with atomic_path(folder / "recommendation.parquet") as temporary:
-        found.table.to_parquet(temporary, index=False)
-    with atomic_path(folder / "recommendation.html") as temporary:
-        temporary.write_text(render_report(found), encoding="utf-8")
+    try:
+        # Nested: the first file appears when the last one is written.
+        with (
+            atomic_path(folder / "recommendation.json") as document,
+            atomic_path(folder / "recommendation.parquet") as table,
+            atomic_path(folder / "recommendation.html") as page,
+        ):
+            document.write_text(as_json(found) + "\n", encoding="utf-8")
+            found.table.to_parquet(table, index=False)
+            page.write_text(render_report(found), encoding="utf-8")
+    except (OSError, ValueError) as error:
+        hint = "The answer above is complete; give another folder."
+        raise ItemError(str(folder), f"the answer can't be written ({error}).", hint) from error
 
 
 def as_json(found: Recommendation) -> str:
@@ -94,11 +108,14 @@ def as_json(found: Recommendation) -> str:
 
 def as_csv(found: Recommendation) -> str:
     """The first models as comma-separated values."""
-    return found.top.to_csv(index=False).rstrip()
+    from thesis_rec.base.text import without_formulas
+
+    return without_formulas(found.top).to_csv(index=False).rstrip()
 
 
 def as_table(found: Recommendation) -> str:
     """The answer for people."""
+    from thesis_rec.base.text import printable
     from thesis_rec.hardware.budget import option_name
     from thesis_rec.recommendation.report import shown_number as number
 
@@ -140,7 +157,7 @@ def as_table(found: Recommendation) -> str:
         lines.append(f"excluded: {len(found.excluded)} models ({by})")
     lines.append(f"figures for {found.device}, {found.budget.precision}, {found.budget.batch_size} per call")
     lines.append("from: " + ", ".join(f"{name} {source}" for name, source in found.sources.items()))
-    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+    return "\n".join(printable(line) for line in [*lines, *(f"note: {note}" for note in found.notes)])
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

@@ -154,8 +154,8 @@ def _near(
 def _bits(thumbnails: NDArray[np.float32]) -> NDArray[np.uint64]:
     """(N,) difference hashes: whether grey rises from each of 8 x 8 places to the next on the right."""
     grey = thumbnails.mean(axis=3)
-    # By more than a level: the noise of compression on an even ground says nothing.
-    rises = (grey[:, :8, 1:] > grey[:, :8, :-1] + 1).reshape(len(grey), -1)
+    # By more than two levels: the noise of compression on an even ground says nothing.
+    rises = (grey[:, :8, 1:] > grey[:, :8, :-1] + 2).reshape(len(grey), -1)
     all_bits = np.zeros((len(grey), 64), dtype=bool)  # fewer differ in images of less than 9 pixels
     all_bits[:, : rises.shape[1]] = rises
     return np.packbits(all_bits, axis=1).view(np.uint64).ravel()

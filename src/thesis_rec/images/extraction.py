@@ -64,7 +64,7 @@ class TokenSettings:
             if key not in ("batch_size", "workers", "splits", "limits")
         }
         source = row.model_dump(include={"loader", "source", "image_column", "label_column", "splits", "config"})
-        source |= row.model_dump(include={"revision", "label_map"})
+        source |= row.model_dump(include={"revision", "label_map"} | ({"labels"} if row.labels else set()))
         limits = {key: value for key, value in asdict(self.limits).items() if key not in ("size", "max_bytes")}
         return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root)])
 

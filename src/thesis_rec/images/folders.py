@@ -21,7 +21,7 @@ from thesis_rec.images.copies import file_copies
 from thesis_rec.images.decoding import SUFFIXES, decode_image
 from thesis_rec.images.deep import DeepScale
 from thesis_rec.images.layout import read_layout, read_splits
-from thesis_rec.images.loading import ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.loading import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.manifest import DatasetRow
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def local_source(row: DatasetRow, root: Path) -> Path:
 
 def hash_files(folder: Path, paths: Iterator[Path] | Sequence[Path]) -> str:
     """Hash of files' paths and contents: images swapped between classes change it, copies and dates don't."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(READING_VERSION)
     for path in paths:
         digest.update(os.fsencode(os.path.relpath(path, folder)) + b"\0")
         try:
@@ -105,9 +105,9 @@ def _unusable(path: Path, base: Path) -> str:
         usual = suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8
         return f"{suffix} files" if usual else "files of no known kind"
     try:
+        found = path.stat()
         if path.is_symlink() and leads_out(path, base):
             return "links that lead outside"
-        found = path.stat()
     except OSError:
         return "links that lead nowhere"
     if not stat.S_ISREG(found.st_mode):

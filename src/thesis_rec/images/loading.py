@@ -35,6 +35,10 @@ logger = logging.getLogger(__name__)
 DEFAULT_SIZE = 64
 
 
+#: What was read by other rules (labels, scales, orientation) is encoded again.
+READING_VERSION = b"2"
+
+
 @dataclass(frozen=True)
 class ImageLimits:
     """How much of a dataset is used, and what is refused.
@@ -416,6 +420,7 @@ def _common_size(opened: Sequence[LabelledImages]) -> int:
 
 __all__ = [
     "DEFAULT_SIZE",
+    "READING_VERSION",
     "ImageLimits",
     "LabelledImages",
     "OpenedDataset",

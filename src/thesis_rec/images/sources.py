@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.decoding import to_rgb
 from thesis_rec.images.folders import local_source
-from thesis_rec.images.loading import ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.loading import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.values import Scale, decide_scale, value_range
 
@@ -30,7 +30,7 @@ def _fingerprint_npz(row: DatasetRow, root: Path) -> str:
             members = [(info.filename, info.file_size, info.CRC) for info in archive.infolist()]
     except Exception as error:  # a damaged directory may raise anything
         raise _unreadable(path, row.dataset_id, error) from error
-    return hashlib.sha256(repr(members).encode()).hexdigest()
+    return hashlib.sha256(READING_VERSION + repr(members).encode()).hexdigest()
 
 
 @register_loader("npz", _fingerprint_npz)

@@ -1,0 +1,82 @@
+"""What a reader of an answer must know of the images: how they were read, what was passed over, where they are thin."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.base.errors import Failure
+from thesis_rec.images.loading import LabelledImages, OpenedDataset
+
+#: Fewer images of a class than this are few; a class with more than this share of the images dominates.
+_FEW, _DOMINATES = 10, 0.8
+
+#: From this number of classes on, what is known of small tasks tells less.
+_MANY_CLASSES = 100
+
+#: Mean level, of 255, below which all images looked at are nearly black, and above which they are nearly white.
+_BLACK, _WHITE = 16, 245
+
+_SKIPPED = re.compile(r"skipped (?P<item>.*?): (?P<reason>.*)", re.DOTALL)
+
+
+def split_line(dataset: OpenedDataset) -> str:
+    """Classes, and images of each split, so that a folder that was misread is seen."""
+    names = dataset.vocabulary.names
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    counts = [f"{name} {count}" for name, count in dataset.counts.items()]
+    return f"read as {len(names)} classes ({shown}); images: {', '.join(counts)}."
+
+
+def counted(failures: Iterable[Failure]) -> list[str]:
+    """Notes of which those on single images are counted by reason, with one example each."""
+    notes: list[str] = []
+    reasons: Counter[str] = Counter()
+    example: dict[str, str] = {}
+    for failure in failures:
+        match = _SKIPPED.fullmatch(failure.error)
+        if match is None:
+            notes.append(f"{failure.error} {failure.hint}".strip())
+        else:
+            reason = match["reason"].rstrip(".")
+            reasons[reason] += 1
+            example.setdefault(reason, match["item"])
+    skipped = [f"{count}: {reason} ({example[reason]})" for reason, count in reasons.most_common(5)]
+    if skipped:
+        rest = sum(reasons.values()) - sum(count for _, count in reasons.most_common(5))
+        skipped += [f"{rest} for other reasons"] if rest else []
+        notes.insert(0, f"{sum(reasons.values())} images couldn't be read; {'; '.join(skipped)}.")
+    return list(dict.fromkeys(notes))
+
+
+def thin_notes(images: LabelledImages) -> list[str]:
+    """Where the training images are few, lopsided, or of many classes."""
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    present = np.flatnonzero(counts)
+    notes = []
+    few = [images.class_names[c] for c in present if counts[c] < _FEW]
+    if few:
+        shown = ", ".join(few[:3]) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
+        least = int(counts[present].min())
+        notes.append(f"few images: {shown} have {least} to {_FEW - 1} for training; differences between models blur.")
+    largest = int(counts.argmax())
+    if len(present) > 1 and (share := counts[largest] / counts.sum()) > _DOMINATES:
+        name = images.class_names[largest]
+        notes.append(f"{name} makes up {share:.0%} of the images: always answering it would be right that often.")
+    if len(present) > _MANY_CLASSES:
+        notes.append(f"{len(present)} classes are many: accuracies are lower than on most known datasets.")
+    return notes
+
+
+def brightness_notes(pixels: Sequence[NDArray[np.uint8]]) -> list[str]:
+    """Whether all images looked at are nearly black or nearly white, as after a wrong scaling."""
+    means = [float(image.mean()) for image in pixels]
+    if means and max(means) < _BLACK:
+        return [f"all {len(means)} images looked at are nearly black (mean level below {_BLACK} of 255): check them."]
+    if means and min(means) > _WHITE:
+        return [f"all {len(means)} images looked at are nearly white (mean level above {_WHITE} of 255): check them."]
+    return []
