@@ -13,7 +13,7 @@ from tests.world import make_world
 from thesis_rec.base.errors import ItemError, NothingSucceeded
 from thesis_rec.catalog.validators import validate_similarity_checkpoint
 from thesis_rec.evaluation.quadrants import Split, assign_splits, quadrant_masks
-from thesis_rec.knowledge.kernel_regression import Kernel
+from thesis_rec.knowledge.kernels import Kernel
 from thesis_rec.knowledge.landmark_prior import LevelSide
 from thesis_rec.knowledge.performance_records import clean_performance
 from thesis_rec.knowledge.recommender import Recommender, calibration_factor

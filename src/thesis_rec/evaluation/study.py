@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import ItemError
 from thesis_rec.evaluation.baselines import TrainingSet
 from thesis_rec.evaluation.quadrants import Split, training_mask
+from thesis_rec.knowledge.fitting import DEFAULT_NOISE, fit_knowledge
+from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 Floats = NDArray[np.floating]
@@ -90,6 +92,36 @@ class Study:
             [self.tasks[j] for j in columns],
             [self.families[j] for j in columns],
             self.seed,
+        )
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """(M, N) which cells may be learned from: known models on training datasets, but for the withheld ones.
+
+        Validation datasets are for choices of the networks and baselines; knowledge makes its own by leaving out
+        families, and learns from them as well.
+        """
+        mask = training_mask(self.split, self.models.model_ids, self.dataset_ids)
+        mask[:, self.columns("validation")] |= self.split.known_models(self.models.model_ids)[:, None]
+        return mask & np.isfinite(self.values)
+
+    def knowledge(self, scores: Mapping[str, Floats] | None = None, *, everything: bool = False) -> Knowledge:
+        """What is learned from the cells that may be learned from.
+
+        Args:
+            scores: (M, N) cheap scores by name.
+            everything: Whether cells that are withheld for figures count as well: for use, not for figures.
+        """
+        use = np.isfinite(self.values) if everything else self.allowed()
+        columns = np.flatnonzero(use.any(axis=0))
+        spread = np.where(use, np.nan if self.spread is None else self.spread, np.nan)
+        positive = spread[np.isfinite(spread) & (spread > 0)]
+        return fit_knowledge(
+            self.models,
+            [self.tasks[j] for j in columns],
+            np.where(use, self.values, np.nan)[:, columns].T,
+            [self.families[j] for j in columns],
+            noise=float(np.sqrt(np.square(positive).mean())) if len(positive) else DEFAULT_NOISE,
+            scores={name: np.where(use, table, np.nan)[:, columns].T for name, table in (scores or {}).items()},
         )
 
     def clusters(self, quadrant: str) -> list[str]:

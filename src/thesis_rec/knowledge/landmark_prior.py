@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.knowledge.kernel_regression import Kernel, Values, single
+from thesis_rec.knowledge.kernels import Kernel, Values, single
 from thesis_rec.knowledge.static_prior import StaticPrior
 from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.knowledge.kernel_regression import Kernel, Values, leave_groups_out, means_of_others
+from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
 from thesis_rec.knowledge.landmark_prior import DatasetSide, ErrorSide, LevelSide, ModelKernel, ModelSide
 from thesis_rec.knowledge.static_prior import FLOOR
 from thesis_rec.thesis.ranking_data import ModelTable

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tests.world import make_world
 from thesis_rec import settings
+from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.recommender import Recommender
 from thesis_rec.pipelines.similarity_training import create_pipeline
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
@@ -108,6 +109,17 @@ def test_the_checkpoint_ranks_any_dataset(run):
     prediction = recommender.predict(world.models, world.tokens["subtask0"])
     assert np.isfinite(prediction.score).all()
     assert recommender.inputs.models.responses is not None
+
+
+def test_knowledge_is_learned_for_use_and_for_figures(run):
+    catalog, world, _, _ = run
+    use, figures = (Knowledge.from_arrays(catalog.load(name)) for name in ("knowledge", "knowledge_of_known"))
+    unknown = {model for model in world.models.model_ids if model.startswith(world.sides["model_families"][0])}
+    assert unknown <= set(use.model_ids)
+    assert not unknown & set(figures.model_ids)
+    assert set(figures.dataset_ids) < set(use.dataset_ids)
+    task = world.tokens[use.dataset_ids[0]]
+    assert np.isfinite(use.posterior(world.models, task).value()).all()
 
 
 def test_histories_and_pictures_of_every_network_are_kept(run):

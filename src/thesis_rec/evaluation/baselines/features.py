@@ -8,64 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.knowledge.descriptors import pool_tokens
 from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 Floats = NDArray[np.floating]
-
-#: Length of the scalar part of :func:`pool_tokens`.
-N_SCALARS = 12
-
-
-def pool_tokens(task: TaskTokens) -> tuple[Floats, Floats, Floats, Floats]:
-    """Pool a dataset's tokens (B, C, D) to a length that depends on D alone.
-
-    Returns:
-        Mean token (D,), spread of the class means (D,), spread within classes (D,), and :data:`N_SCALARS` scalars:
-        log numbers of classes and images, leave-one-batch-out accuracy of the nearest class mean (plain, and above
-        chance), between- and within-class variance with their log ratio, mean and largest cosine between class means,
-        and the share of variance that the first 1, 2 and 4 directions of the class means hold.
-    """
-    features = np.asarray(task.features, dtype=np.float64)
-    batches, classes, _ = features.shape
-    means = features.mean(axis=0)
-    centre = means.mean(axis=0)
-    between = means.std(axis=0)
-    within = features.std(axis=0).mean(axis=0) if batches > 1 else np.zeros_like(centre)
-    accuracy = _nearest_mean_accuracy(features)
-    chance = 1.0 / max(classes, 1)
-    var_between, var_within = float((between**2).sum()), float((within**2).sum())
-    unit = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-    cosine = unit @ unit.T
-    off = cosine[~np.eye(classes, dtype=bool)] if classes > 1 else np.ones(1)
-    spectrum = np.linalg.svd(means - centre, compute_uv=False) ** 2
-    total = max(float(spectrum.sum()), 1e-12)
-    scalars = np.array(
-        [
-            np.log(classes),
-            np.log(max(task.n_images, 1)),
-            accuracy,
-            (accuracy - chance) / max(1 - chance, 1e-9),
-            var_between,
-            var_within,
-            np.log((var_between + 1e-6) / (var_within + 1e-6)),
-            float(off.mean()),
-            float(off.max()),
-            *(float(spectrum[:k].sum()) / total for k in (1, 2, 4)),
-        ]
-    )
-    return centre, between, within, scalars
-
-
-def _nearest_mean_accuracy(features: Floats) -> float:
-    """Share of tokens whose class mean, taken over the other batches, is the nearest by cosine."""
-    batches, classes, _ = features.shape
-    if batches < 2 or classes < 2:
-        return 1.0 if classes < 2 else 1.0 / classes
-    others = (features.sum(axis=0) - features) / (batches - 1)
-    others /= np.maximum(np.linalg.norm(others, axis=-1, keepdims=True), 1e-12)
-    # (B, C, D) x (B, C, D) -> (B, C, C): a token against the class means of the other batches.
-    similarity = features @ others.transpose(0, 2, 1)
-    return float((similarity.argmax(axis=-1) == np.arange(classes)).mean())
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,40 @@ def assign_splits(
     return quadrants.assign_splits(measured, families, dataset_manifest, zoo_sides, settings)
 
 
+def fit_knowledge(
+    performance: pd.DataFrame,
+    splits: pd.DataFrame,
+    model_embeddings: pd.DataFrame,
+    model_metadata: pd.DataFrame,
+    model_responses: dict[str, np.ndarray],
+    model_manifest: pd.DataFrame,
+    dataset_tokens: Partitions,
+    dataset_manifest: pd.DataFrame,
+    parameters: SimilarityTrainingParameters,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What measured cells say of new datasets and models.
+
+    Returns:
+        Knowledge from everything that was measured, for use; and from known models and datasets alone, for figures.
+    """
+    from thesis_rec.evaluation.study import assemble_study
+    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
+    from thesis_rec.images.tokens import load_task_tokens
+    from thesis_rec.recommendation.model_table import model_table
+
+    sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
+    study = assemble_study(
+        performance,
+        splits,
+        model_table(model_embeddings, model_manifest, sizes, model_responses or None),
+        load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train"),
+        dataset_manifest,
+        protocol=parameters.protocol,
+        seed=parameters.seed,
+    )
+    return study.knowledge(everything=True).to_arrays(), study.knowledge().to_arrays()
+
+
 def train_rankers(
     performance: pd.DataFrame,
     splits: pd.DataFrame,

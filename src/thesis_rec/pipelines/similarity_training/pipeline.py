@@ -8,6 +8,7 @@ from thesis_rec.pipelines.similarity_training.nodes import (
     assign_splits,
     clean_performance,
     draw_similarity_losses,
+    fit_knowledge,
     train_rankers,
 )
 
@@ -33,6 +34,22 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 ],
                 outputs="splits",
                 name="assign_splits_node",
+            ),
+            Node(
+                fit_knowledge,
+                inputs=[
+                    "performance",
+                    "splits",
+                    "model_embeddings",
+                    "model_metadata",
+                    "model_responses",
+                    "model_manifest",
+                    "dataset_tokens",
+                    "dataset_manifest",
+                    "params:similarity_training",
+                ],
+                outputs=["knowledge", "knowledge_of_known"],
+                name="fit_knowledge_node",
             ),
             Node(
                 train_rankers,

@@ -1,0 +1,299 @@
+"""Learning from measured cells: regressions whose widths and penalties are chosen by leaving out whole families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.knowledge.descriptors import VIEWS, blocks_of
+from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
+from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide
+from thesis_rec.knowledge.posterior import Scale
+from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+
+WIDTHS = (1.0, 3.0, 10.0)
+RIDGES = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
+#: Widths between models, and weights of all responses beside the linear probes on the reference tasks.
+MODEL_WIDTHS = (3.0, 10.0, 30.0)
+RESPONSE_WEIGHTS = (0.0, 0.1, 0.3)
+#: Fewer datasets with a view, or families of them, can't be regressed on; nor can fewer models.
+LEAST, LEAST_FAMILIES = 8, 3
+#: Smallest spread of a dataset on the scale that counts: below it, differences between models are noise.
+FLOOR = 0.1
+#: Shares of a simple target in the covariance, and variances of what only a cell has, among which is chosen.
+SHRINKAGES = (0.2, 0.4, 0.6)
+OWN_VARIANCES = (0.02, 0.05, 0.1)
+#: Directions that errors are kept in; what lies beyond is a model's own.
+RANK = 64
+#: Coverage that intervals are fitted to, and its quantile of the normal distribution.
+LEVEL, Z = 0.9, 1.6448536269514722
+#: Standard deviation of a measurement where no repeats say it: one linear probe on a few hundred test images.
+DEFAULT_NOISE = 0.01
+_FOLDS, _CHOICE_TASKS, _ROUNDS = 4, 32, 3
+
+
+def fit_knowledge(
+    models: ModelTable,
+    tasks: Sequence[TaskTokens],
+    values: Values,
+    families: Sequence[str],
+    *,
+    noise: float = DEFAULT_NOISE,
+    scores: Mapping[str, Values] | None = None,
+) -> Knowledge:
+    """Learn from what was measured.
+
+    Args:
+        models: M models; those without any cell aren't learned from.
+        tasks: N datasets.
+        values: (N, M) accuracies, NaN where nothing was measured or may be used.
+        families: N families of the datasets.
+        noise: Standard deviation of one of the values.
+        scores: (N, M) cheap scores by name, NaN where undefined.
+
+    Raises:
+        ValueError: If no dataset has three measured models.
+    """
+    enough = np.flatnonzero(np.isfinite(values).sum(1) >= 3)
+    if not len(enough):
+        raise ValueError("no dataset has three measured models: there is no order to learn from")
+    columns = np.flatnonzero(np.isfinite(values[enough]).any(0))
+    tasks, names = [tasks[int(row)] for row in enough], np.asarray(families)[enough]
+    known, values = models.select(columns), np.asarray(values, dtype=np.float64)[np.ix_(enough, columns)]
+    measured = np.isfinite(values)
+    scales = [Scale(min(1.0 / max(len(task.class_names), 1), 0.5)) for task in tasks]
+    latent = np.stack([scale.latent(np.nan_to_num(row)) for scale, row in zip(scales, values, strict=True)])
+    latent = np.where(measured, latent, np.nan)
+    level, spread = np.nanmean(latent, axis=1), np.maximum(np.nanstd(latent, axis=1), FLOOR)
+    levels = np.column_stack([level, np.log(spread)])
+    shape = np.where(measured, (latent - level[:, None]) / spread[:, None], np.nan)
+    count = np.maximum(measured.sum(0), 1)
+    filled = np.where(measured, shape, np.nansum(shape, axis=0) / count)
+    # What is expected of a dataset without its family when no view says anything.
+    unknown = means_of_others(filled, names)
+    sides: list[DatasetSide] = []
+    left_out, said = unknown, means_of_others(levels, names)
+    for view in VIEWS:
+        found = _fit_view(view, tasks, shape, filled, levels, names)
+        if found is None:
+            continue
+        side, expected, hardness = found
+        if not sides:
+            # Gaps are what the best view says of them, so that they don't pull towards the mean.
+            left_out = unknown.copy()
+            left_out[side.rows], said[side.rows] = expected, hardness
+            filled = np.where(measured, shape, left_out)
+        sides.append(side)
+    errors = np.where(measured, shape - left_out, np.nan)
+    factor, own = error_covariance(errors, names)
+    base = max(float(np.nanmean(np.square(errors))), 1e-9)
+    total = np.append(
+        np.square(levels - means_of_others(levels, names)).mean(0),
+        np.nanmean(np.square(np.where(measured, shape - unknown, np.nan))),
+    )
+    # Errors have heavier tails than a Gaussian: its variances are such that central 90 % intervals of cells of families
+    # that were left out hold 90 %.
+    deviations = np.exp(said[:, 1:]) * left_out
+    best = sides[0].error if sides else total
+    variance = np.exp(2 * said[:, 1:]) * (np.square(factor).sum(1) + own) + best[0]
+    variance += best[1] * np.square(deviations - deviations.mean(1, keepdims=True))
+    ratio = np.abs(latent - said[:, :1] - deviations) / np.sqrt(variance)
+    temper = (float(np.nanquantile(ratio, LEVEL)) / Z) ** 2
+    units = temper / np.array([1.0, 1.0, base])
+    sides = [replace(side, error=side.error * units) for side in sides]
+    total = total * units
+    return Knowledge(
+        known.model_ids,
+        known.families,
+        [task.dataset_id for task in tasks],
+        filled,
+        levels,
+        total,
+        factor,
+        own,
+        sides,
+        _fit_models(known, filled),
+        noise,
+        {
+            name: relation
+            for name, table in (scores or {}).items()
+            if (relation := fit_score(latent, table[np.ix_(enough, columns)])) is not None
+        },
+        next((task.encoder_id for task in tasks), ""),
+    )
+
+
+def _fit_view(
+    view: str, tasks: Sequence[TaskTokens], shape: Values, filled: Values, levels: Values, names: NDArray[np.str_]
+) -> tuple[DatasetSide, Values, Values] | None:
+    """Both regressions on one view, and the shapes and levels that they expect of datasets without their families.
+
+    None where too few datasets have the view, or it says nothing. The side's error of the shape is a mean square.
+    """
+    described = [VIEWS[view](task) for task in tasks]
+    rows = np.array([row for row, found in enumerate(described) if found is not None], dtype=np.intp)
+    if len(rows) < LEAST or len(set(names[rows])) < LEAST_FAMILIES:
+        return None
+    shapes, hardness = (np.stack([found[part] for found in described if found is not None]) for part in range(2))
+    names, measured, shape, filled = names[rows], np.isfinite(shape[rows]), shape[rows], filled[rows]
+    baseline = means_of_others(filled, names)
+    kernel, ridge, expected = _choose(view, shapes, filled, names, np.where(measured, 1.0, 0.0))
+    if (
+        np.square(np.where(measured, shape - baseline, 0.0)).sum()
+        <= np.square(np.where(measured, shape - expected, 0.0)).sum()
+    ):
+        return None
+    for _ in range(_ROUNDS):
+        filled = np.where(measured, shape, expected)
+        expected = leave_groups_out(kernel.gram, filled, names, ridge, centre=True)
+    spreads = np.maximum(levels[rows].std(0), 1e-6)
+    level_kernel, level_ridge, said = _choose(view, hardness, levels[rows], names, 1.0 / spreads)
+    rest = np.square(np.where(measured, shape - expected, np.nan))
+    error = np.append(np.square(levels[rows] - said).mean(0), np.nanmean(rest))
+    return DatasetSide(view, rows, kernel, ridge, level_kernel, level_ridge, error), expected, said
+
+
+def _choose(
+    view: str, points: Values, target: Values, names: NDArray[np.str_], weight: Values
+) -> tuple[Kernel, float, Values]:
+    """Kernel and penalty with the smallest weighted error on families left out, and what they say of these."""
+    best, chosen = np.inf, None
+    blocks = blocks_of(view, points.shape[1])
+    for width in WIDTHS:
+        kernel = Kernel.fit(points, width, blocks)
+        for ridge in RIDGES:
+            found = leave_groups_out(kernel.gram, target, names, ridge, centre=True)
+            error = float(np.square((target - found) * weight).sum())
+            if error < best:
+                best, chosen = error, (kernel, ridge, found)
+    assert chosen is not None
+    return chosen
+
+
+def _fit_models(models: ModelTable, shape: Values) -> list[ModelSide]:
+    """Regressions on what is known of models: responses, else a description of the weights; those that help."""
+    target = (shape - shape.mean(1, keepdims=True)).T  # (K, N)
+    names = np.asarray(models.families)
+    found = []
+    for fields in _descriptions(models):
+        rows = np.flatnonzero(np.all([_finite(models, name) for name in fields], axis=0))
+        if len(rows) < LEAST or len(set(names[rows])) < 2:
+            continue
+        # What the family says by itself must be beaten.
+        best = float(np.square(means_of_others(target[rows], names[rows]) - target[rows]).sum())
+        chosen: ModelSide | None = None
+        for width in MODEL_WIDTHS:
+            kernels = {name: Kernel.fit(getattr(models, name)[rows], width) for name in fields}
+            for weight in RESPONSE_WEIGHTS if "responses" in fields[1:] else (1.0,):
+                weights = {name: 1.0 if place == 0 else weight for place, name in enumerate(fields)}
+                parts = {name: (kernel, weights[name]) for name, kernel in kernels.items() if weights[name] > 0}
+                gram = np.sum([w * kernel.gram for kernel, w in parts.values()], axis=0)
+                for ridge in RIDGES:
+                    rest = leave_groups_out(gram, target[rows], names[rows], ridge) - target[rows]
+                    error = float(np.square(rest).sum())
+                    if error < best:
+                        best, chosen = error, ModelSide(parts, rows, ridge, error / target[rows].size)
+        if chosen is not None:
+            found.append(chosen)
+    return found
+
+
+def _descriptions(models: ModelTable) -> list[tuple[str, ...]]:
+    """Groups of fields, the one that says most first."""
+    probed = "subtasks" if _finite(models, "subtasks").all() else "reference"
+    return [(probed, "responses"), (probed,), ("spectra",), ("embedding",)]
+
+
+def _finite(models: ModelTable, name: str) -> NDArray[np.bool_]:
+    rows = getattr(models, name, None)
+    return np.zeros(len(models), dtype=bool) if rows is None else np.isfinite(rows).all(axis=1)
+
+
+def error_covariance(errors: Values, families: NDArray[np.str_]) -> tuple[Values, Values]:
+    """How models' errors go together: (K, R) factor and (K,) own variances.
+
+    The mean product of errors is as noisy as datasets are few, so it is shrunk towards equal variances and
+    correlations. How far, and how much of a cell is its own, is what makes left-out cells of left-out families of
+    datasets most likely, given the other cells of the same dataset.
+
+    Args:
+        errors: (T, K) truth minus expectation on datasets that were left out, NaN where not measured.
+        families: Their T families.
+    """
+    folds = np.unique(families, return_inverse=True)[1] % _FOLDS
+    share, own = SHRINKAGES[1], OWN_VARIANCES[1]
+    if len(set(folds.tolist())) == _FOLDS:
+        grid = {(a, b): 0.0 for a in SHRINKAGES for b in OWN_VARIANCES}
+        for fold in range(_FOLDS):
+            held = np.flatnonzero(folds == fold)[: _CHOICE_TASKS // _FOLDS]
+            for a in SHRINKAGES:
+                factor, rest = _factor(shrunk(errors[folds != fold], a))
+                for b in OWN_VARIANCES:
+                    covariance = factor @ factor.T + np.diag(rest + b)
+                    grid[a, b] += sum(_left_out_likelihood(covariance, row) for row in errors[held])
+        share, own = max(grid, key=lambda pair: grid[pair])
+    factor, rest = _factor(shrunk(errors, share))
+    return factor, rest + own
+
+
+def _factor(covariance: Values) -> tuple[Values, Values]:
+    """(K, R) leading directions of a covariance, and (K,) the variances that lie beyond them."""
+    values, vectors = np.linalg.eigh(covariance)
+    kept = min(RANK, len(values))
+    factor = vectors[:, -kept:] * np.sqrt(np.maximum(values[-kept:], 0.0))
+    return factor, np.maximum(np.diagonal(covariance) - np.square(factor).sum(1), 0.0)
+
+
+def shrunk(errors: Values, share: float) -> Values:
+    """(K, K) mean product of errors (T, K), a share of it replaced by equal variances and correlations."""
+    present = np.isfinite(errors)
+    filled = np.where(present, errors, 0.0)
+    # A product counts where both are there; a few missing cells must not shrink what the others say.
+    moment = filled.T @ filled / np.maximum(present.T @ present.astype(np.float64), 1.0)
+    size = len(moment)
+    variance = max(float(np.diagonal(moment).mean()), 1e-9)
+    common = float(np.clip((moment.sum() - np.trace(moment)) / max(size * (size - 1), 1) / variance, 0, 0.9))
+    target = variance * ((1 - common) * np.eye(size) + common)
+    values, vectors = np.linalg.eigh((1 - share) * moment + share * target)
+    return np.asarray((vectors * np.maximum(values, 1e-3 * variance)) @ vectors.T)
+
+
+def _left_out_likelihood(covariance: Values, row: Values) -> float:
+    """Mean log density of each present value of a row given the others."""
+    present = np.flatnonzero(np.isfinite(row))
+    inverse = np.linalg.inv(covariance[np.ix_(present, present)])
+    precision = np.diagonal(inverse)
+    rest = inverse @ row[present] / precision
+    return float((0.5 * np.log(precision) - 0.5 * precision * np.square(rest)).mean())
+
+
+def fit_score(latent: Values, scores: Values) -> Values | None:
+    """How a cheap score follows from values on the scale: slope, noise, mean and standard deviation of its offset.
+
+    Each dataset has its own offset: slope and noise come from deviations from the datasets' means.
+
+    Args:
+        latent: (T, M) values on the scale, NaN where unknown.
+        scores: (T, M) scores, NaN where undefined.
+
+    Returns:
+        (4,), or None if fewer than two datasets have three models with both.
+    """
+    both = np.isfinite(latent) & np.isfinite(scores)
+    usable = both.sum(1) >= 3
+    if usable.sum() < 2:
+        return None
+    both = both[usable]
+    count = both.sum(1, keepdims=True)
+    value, score = (np.where(both, table[usable], 0.0) for table in (latent, scores))
+    mean_value, mean_score = value.sum(1, keepdims=True) / count, score.sum(1, keepdims=True) / count
+    x, y = np.where(both, value - mean_value, 0.0), np.where(both, score - mean_score, 0.0)
+    slope = float((x * y).sum() / max(float((x * x).sum()), 1e-12))
+    noise = float(
+        np.sqrt(np.square(np.where(both, y - slope * x, 0.0)).sum() / max(int(both.sum() - len(both) - 1), 1))
+    )
+    offsets = (mean_score - slope * mean_value)[:, 0]
+    return np.array([slope, max(noise, 1e-6), float(offsets.mean()), max(float(offsets.std(ddof=1)), 1e-6)])

@@ -1,0 +1,311 @@
+"""What earlier datasets say of a new one: from measured cells to a Gaussian over any models.
+
+On a scale whose ends are chance and 1 (:class:`~thesis_rec.knowledge.posterior.Scale`), a model's value on a dataset
+is
+
+    level + spread * (shape + what all models that err alike have in common + what it has for itself)
+
+- **Shape**, level and the logarithm of the spread are kernel regressions on a view of the images: landmarks, or tokens
+  where there are none, or nothing, which leaves the means over earlier datasets (two-step kernel ridge regression;
+  Stock et al., "A comparative study of pairwise learning methods based on kernel ridge regression", Neural Computation,
+  2018).
+- A model that was never measured follows those measured ones that are like it in what is known of it: its responses to
+  the reference bank, else its weights, else its family.
+- Level and spread are unknowns of the Gaussian with the errors that they had on families that were left out, so that
+  cells inform them as a regression on the expected values does. Errors of the shape go together between models as they
+  did there. A view far from all earlier ones says nothing, and its uncertainty becomes that of nothing known.
+
+A known dataset is its expectation without itself, given its cells: the same object that a new one is after some tries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.knowledge.descriptors import VIEWS
+from thesis_rec.knowledge.kernels import Kernel, Values
+from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
+from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+
+#: Candidates that are looked at at once.
+_CHUNK = 8192
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class DatasetSide:
+    """What one view of the images says: two regressions over the N earlier datasets that have it.
+
+    Attributes:
+        view: Name in :data:`thesis_rec.knowledge.descriptors.VIEWS`.
+        rows: (N,) which of the knowledge's datasets have it.
+        shape_kernel: Between what the view says of which models do well.
+        shape_ridge: Penalty.
+        level_kernel: Between what it says of how hard a dataset is.
+        level_ridge: Penalty.
+        error: (3,) mean squared errors on families left out: of level, of log spread, and of the shape in parts of the
+            errors that the knowledge's covariance describes.
+    """
+
+    view: str
+    rows: NDArray[np.intp]
+    shape_kernel: Kernel
+    shape_ridge: float
+    level_kernel: Kernel
+    level_ridge: float
+    error: Values
+
+
+@dataclass(frozen=True)
+class ModelSide:
+    """What one description of models says of those that were never measured.
+
+    Attributes:
+        parts: Kernel and weight by field of :class:`~thesis_rec.thesis.ranking_data.ModelTable`.
+        rows: (n,) the measured models that have all fields.
+        ridge: Penalty.
+        own: Mean squared error of the shape of models whose family was left out, given all others.
+    """
+
+    parts: Mapping[str, tuple[Kernel, float]]
+    rows: NDArray[np.intp]
+    ridge: float
+    own: float
+
+    @property
+    def gram(self) -> Values:
+        """(n, n) similarity of the measured models."""
+        return np.asarray(np.sum([weight * kernel.gram for kernel, weight in self.parts.values()], axis=0))
+
+    def has(self, models: ModelTable) -> NDArray[np.bool_]:
+        """(M,) which models have all that is read."""
+        found = np.ones(len(models), dtype=bool)
+        for name, (kernel, _) in self.parts.items():
+            rows = getattr(models, name, None)
+            if rows is None or rows.shape[1] != len(kernel.mean):
+                return np.zeros(len(models), dtype=bool)
+            found &= np.isfinite(rows).all(axis=1)
+        return found
+
+    def similarity(self, models: ModelTable, rows: NDArray[np.integer]) -> Values:
+        """(len(rows), n) similarity of some models with the measured ones."""
+        parts = [weight * kernel(getattr(models, name)[rows]) for name, (kernel, weight) in self.parts.items()]
+        return np.asarray(np.sum(parts, axis=0))
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """All that is learned from measured cells of K models on N datasets; see the module.
+
+    Attributes:
+        model_ids: K measured models.
+        families: Their families.
+        dataset_ids: N datasets.
+        shape: (N, K) standardised values, gaps filled by what is expected of them.
+        levels: (N, 2) level and log spread.
+        total: (3,) what errors are where nothing is known, in the units of :attr:`DatasetSide.error`.
+        factor: (K, R) how models' errors of the shape go together.
+        own: (K,) variance of what a cell has for itself.
+        datasets: Regressions on views, the one that is preferred first.
+        models: Regressions on descriptions, the one that is preferred first.
+        noise: Standard deviation of one measurement, in units of accuracy.
+        scores: By name of a cheap score: slope, noise, and mean and standard deviation of its offset on a dataset.
+        encoder_id: Image encoder of the tokens and landmarks.
+    """
+
+    model_ids: list[str]
+    families: list[str]
+    dataset_ids: list[str]
+    shape: Values
+    levels: Values
+    total: Values
+    factor: Values
+    own: Values
+    datasets: Sequence[DatasetSide] = ()
+    models: Sequence[ModelSide] = ()
+    noise: float = 0.01
+    scores: Mapping[str, Values] = field(default_factory=dict)
+    encoder_id: str = ""
+
+    def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
+        """What is believed of some models on a dataset, without its own cells and given ``cells``.
+
+        Args:
+            models: M candidates, measured before or not; the time is linear in their number.
+            task: The dataset; if it is one of those that were learned from, its own part is left out.
+            cells: What was measured on it.
+        """
+        shape, level, spread, errors = self.expected(task)
+        table = np.column_stack([shape, self.factor])  # (K, 1 + R)
+        carried, own = self.carried_over(models, table)
+        shape, factor = carried[:, 0], carried[:, 1:]
+        scale = np.sqrt(errors[2])
+        # The last columns: the level is the same for all, the spread moves along the shape.
+        factor = spread * np.column_stack(
+            [
+                scale * factor,
+                np.full(len(shape), np.sqrt(errors[0]) / spread),
+                np.sqrt(errors[1]) * (shape - self.centre(shape)),
+            ]
+        )
+        mean = level + spread * shape
+        chance = 1.0 / max(len(task.class_names), 1)
+        belief = Posterior(list(models.model_ids), mean, factor, spread**2 * errors[2] * own, Scale(min(chance, 0.5)))
+        return belief.given(cells)
+
+    @staticmethod
+    def centre(shape: Values) -> float:
+        """Around which the spread turns."""
+        return float(shape.mean()) if len(shape) else 0.0
+
+    def expected(self, task: TaskTokens) -> tuple[Values, float, float, Values]:
+        """Expected shape (K,), level and spread of a dataset, and (3,) their mean squared errors."""
+        others = np.array([name != task.dataset_id for name in self.dataset_ids], dtype=bool)
+        for side in self.datasets:
+            described = VIEWS[side.view](task)
+            if described is None or len(described[0]) != len(side.shape_kernel.mean):
+                continue
+            use = others[side.rows]
+            rows = side.rows[use]
+            if len(rows) < 2:
+                break
+            shape, _ = _regress(side.shape_kernel, side.shape_ridge, described[0], use, self.shape[rows])
+            levels, far = _regress(side.level_kernel, side.level_ridge, described[1], use, self.levels[rows])
+            errors = (1 - far) * side.error + far * np.maximum(self.total, side.error)
+            return shape, float(levels[0]), float(np.exp(levels[1])), errors
+        mean, levels = self.shape[others].mean(0), self.levels[others].mean(0)
+        return mean, float(levels[0]), float(np.exp(levels[1])), self.total
+
+    def carried_over(self, models: ModelTable, table: Values) -> tuple[Values, Values]:
+        """Values (K, C) of the measured models to (M, C) of any models, and (M,) what each has for itself."""
+        column = {model: i for i, model in enumerate(self.model_ids)}
+        places = np.array([column.get(model, -1) for model in models.model_ids], dtype=int)
+        found = np.zeros((len(models), table.shape[1]))
+        own = np.zeros(len(models))
+        measured = places >= 0
+        found[measured], own[measured] = table[places[measured]], self.own[places[measured]]
+        open_ = ~measured
+        # Only deviations from the mean of all models are regressed: what resembles none is an average model.
+        centre = np.zeros(table.shape[1])
+        centre[0] = table[:, 0].mean() if len(table) else 0.0
+        for side in self.models:
+            rows = np.flatnonzero(open_ & side.has(models)) if open_.any() else np.zeros(0, dtype=int)
+            if not len(rows):
+                continue
+            dual = np.linalg.solve(side.gram + side.ridge * np.eye(len(side.rows)), table[side.rows] - centre)
+            for start in range(0, len(rows), _CHUNK):
+                part = rows[start : start + _CHUNK]
+                found[part] = centre + side.similarity(models, part) @ dual
+            own[rows] = side.own + float(self.own.mean())
+            open_[rows] = False
+        rest = np.flatnonzero(open_)
+        if len(rest):
+            families = np.asarray(self.families)
+            deviation = float(np.square(self.shape - self.shape.mean(1, keepdims=True)).mean())
+            for row in rest:
+                same = families == models.families[row]
+                found[row] = table[same].mean(0) if same.any() else centre
+            own[rest] = deviation + float(self.own.mean())
+        return found, own
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Plain arrays for an NPZ file that is read without pickle."""
+        arrays: dict[str, NDArray[Any]] = {}
+        plain: dict[str, Any] = {
+            "format": FORMAT,
+            "model_ids": self.model_ids,
+            "families": self.families,
+            "dataset_ids": self.dataset_ids,
+            "noise": self.noise,
+            "encoder_id": self.encoder_id,
+            "datasets": [],
+            "models": [],
+            "scores": {name: [float(value) for value in values] for name, values in self.scores.items()},
+        }
+        for name in ("shape", "levels", "total", "factor", "own"):
+            arrays[name] = getattr(self, name).astype(np.float32)
+        for i, side in enumerate(self.datasets):
+            plain["datasets"].append({"view": side.view, "ridges": [side.shape_ridge, side.level_ridge]})
+            arrays |= {f"datasets/{i}/rows": side.rows, f"datasets/{i}/error": side.error}
+            for kind in ("shape", "level"):
+                arrays |= _packed(f"datasets/{i}/{kind}", getattr(side, f"{kind}_kernel"))
+        for i, model_side in enumerate(self.models):
+            parts = {name: weight for name, (_, weight) in model_side.parts.items()}
+            plain["models"].append({"parts": parts, "ridge": model_side.ridge, "own": model_side.own})
+            arrays[f"models/{i}/rows"] = model_side.rows
+            for name, (kernel, _) in model_side.parts.items():
+                arrays |= _packed(f"models/{i}/{name}", kernel)
+        arrays["plain"] = np.array(json.dumps(plain))
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Knowledge:
+        """Undo :meth:`to_arrays`.
+
+        Raises:
+            ValueError: If these are no knowledge, or of another format.
+        """
+        if "plain" not in arrays:
+            raise ValueError("these arrays hold no knowledge")
+        plain = json.loads(str(arrays["plain"]))
+        if plain.get("format") != FORMAT:
+            raise ValueError(f"knowledge of format {plain.get('format')!r}; this version reads {FORMAT}")
+        datasets = [
+            DatasetSide(
+                item["view"],
+                np.asarray(arrays[f"datasets/{i}/rows"], dtype=np.intp),
+                _unpacked(f"datasets/{i}/shape", arrays),
+                item["ridges"][0],
+                _unpacked(f"datasets/{i}/level", arrays),
+                item["ridges"][1],
+                np.asarray(arrays[f"datasets/{i}/error"], dtype=np.float64),
+            )
+            for i, item in enumerate(plain["datasets"])
+        ]
+        models = [
+            ModelSide(
+                {name: (_unpacked(f"models/{i}/{name}", arrays), weight) for name, weight in item["parts"].items()},
+                np.asarray(arrays[f"models/{i}/rows"], dtype=np.intp),
+                item["ridge"],
+                item["own"],
+            )
+            for i, item in enumerate(plain["models"])
+        ]
+        shape, levels, total, factor, own = (
+            np.asarray(arrays[name], dtype=np.float64) for name in ("shape", "levels", "total", "factor", "own")
+        )
+        return cls(
+            plain["model_ids"], plain["families"], plain["dataset_ids"], shape, levels, total, factor, own, datasets,
+            models, plain["noise"], {name: np.array(row) for name, row in plain["scores"].items()}, plain["encoder_id"],
+        )  # fmt: skip
+
+
+def _regress(
+    kernel: Kernel, ridge: float, point: Values, use: NDArray[np.bool_], values: Values
+) -> tuple[Values, float]:
+    """Kernel ridge regression around the mean at one point, and how far it is from all: 0 on top of one, 1 far away."""
+    similarity = kernel(point[None])[0, use]
+    gram = kernel.gram[np.ix_(use, use)]
+    mean = values.mean(0)
+    weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), similarity)
+    far = float(np.clip(1.0 - similarity @ weights, 0.0, 1.0))
+    return mean + weights @ (values - mean), far
+
+
+def _packed(prefix: str, kernel: Kernel) -> dict[str, NDArray[Any]]:
+    names = ("mean", "scale", "points")
+    arrays = {f"{prefix}/{name}": getattr(kernel, name).astype(np.float32) for name in names}
+    return arrays | {f"{prefix}/width": np.array(kernel.width)}
+
+
+def _unpacked(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Kernel:
+    mean, scale, points = (
+        np.asarray(arrays[f"{prefix}/{name}"], dtype=np.float64) for name in ("mean", "scale", "points")
+    )
+    return Kernel(mean, scale, points, float(arrays[f"{prefix}/width"]))

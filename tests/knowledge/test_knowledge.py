@@ -1,0 +1,237 @@
+"""Learning from measured cells, and what is believed of new datasets and models."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process.kernels import RBF
+from sklearn.kernel_ridge import KernelRidge
+
+from tests.world import World, make_world
+from thesis_rec.base.files import load_arrays
+from thesis_rec.knowledge.fitting import error_covariance, fit_knowledge, fit_score, shrunk
+from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
+from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.knowledge.posterior import Cell
+from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+
+
+def tables(world: World) -> tuple[ModelTable, list[TaskTokens], np.ndarray, list[str]]:
+    """Models, base datasets, their (N, M) performance and families."""
+    info = world.dataset_manifest[world.dataset_manifest["parent"] == ""]
+    wide = world.records.pivot_table(index="dataset_id", columns="model_id", values="value")
+    values = wide.reindex(index=info["dataset_id"], columns=world.models.model_ids).to_numpy()
+    return world.models, [world.tokens[name] for name in info["dataset_id"]], values, info["domain"].tolist()
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return make_world(n_families=6, n_domains=12, landmarks=True, subtasks=0)
+
+
+@pytest.fixture(scope="module")
+def knowledge(world: World) -> Knowledge:
+    """Learned from all but the last three datasets, which are a family, and all but the last family of models."""
+    models, tasks, values, families = tables(world)
+    seen = np.array(models.families) != models.families[-1]
+    return fit_knowledge(models, tasks[:-3], np.where(seen, values, np.nan)[:-3], families[:-3], noise=0.02)
+
+
+def test_groups_are_left_out_as_by_fitting_without_them() -> None:
+    """Against scikit-learn's kernel ridge on the other groups, with and without their mean."""
+    rng = np.random.default_rng(0)
+    points, target = rng.normal(size=(20, 3)), rng.normal(size=(20, 4)) + 2.0
+    groups = np.repeat(np.array(["a", "b", "c", "d"]), 5)
+    gram = RBF()(points)
+    for centre in (False, True):
+        found = leave_groups_out(gram, target, groups, 0.3, centre=centre)
+        for group in "abcd":
+            rest = groups != group
+            mean = target[rest].mean(0) if centre else 0.0
+            fitted = KernelRidge(alpha=0.3, kernel="precomputed").fit(gram[np.ix_(rest, rest)], target[rest] - mean)
+            np.testing.assert_allclose(found[~rest], mean + fitted.predict(gram[np.ix_(~rest, rest)]), atol=1e-8)
+
+
+def test_a_single_group_leaves_nothing() -> None:
+    """What is all there is can't be predicted."""
+    assert not leave_groups_out(np.eye(3), np.ones((3, 2)), np.array(["a"] * 3), 0.1, centre=True).any()
+
+
+def test_blocks_count_alike_however_long() -> None:
+    """Ten columns that repeat one weigh as much as that one."""
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(size=(2, 9, 1))
+    long = Kernel.fit(np.hstack([np.repeat(one, 10, axis=1), other]), 1.0, [10, 1]).gram
+    np.testing.assert_allclose(long, Kernel.fit(np.hstack([one, other])).gram, atol=1e-9)
+
+
+def test_new_datasets_and_models_are_ranked(world: World, knowledge: Knowledge) -> None:
+    """Known and unknown models on datasets of a family that was left out, better than by their means."""
+    models, tasks, values, _ = tables(world)
+    static = np.nanmean(values[:-3], axis=0)
+    ours, means = [], []
+    for task, truth in zip(tasks[-3:], values[-3:], strict=True):
+        ours.append(np.corrcoef(knowledge.posterior(models, task).value(), truth)[0, 1])
+        means.append(np.corrcoef(static, truth)[0, 1])
+    assert np.mean(ours) > np.mean(means)
+    assert min(ours) > 0
+
+
+def test_cells_correct_what_was_expected(world: World, knowledge: Knowledge) -> None:
+    """Half of the models measured: the others are predicted with less error, and more surely."""
+    models, tasks, values, _ = tables(world)
+    before, after = [], []
+    for task, truth in zip(tasks[-3:], values[-3:], strict=True):
+        belief = knowledge.posterior(models, task)
+        cells = [Cell(model, float(truth[i]), 0.01) for i, model in enumerate(models.model_ids) if i % 2]
+        found = knowledge.posterior(models, task, cells)
+        before.append(np.abs(belief.value() - truth)[::2].mean())
+        after.append(np.abs(found.value() - truth)[::2].mean())
+        assert (found.std <= belief.std + 1e-9).all()
+    assert np.mean(after) < np.mean(before)
+
+
+def test_measuring_the_most_promising_does_not_pull_everything_up(world: World, knowledge: Knowledge) -> None:
+    """The five best-predicted models confirm what was expected of them: nothing else moves far."""
+    models, tasks, _, _ = tables(world)
+    belief = knowledge.posterior(models, tasks[-1])
+    best = belief.ranking()[:5]
+    expected = belief.scale.value(belief.mean)
+    found = belief.given([Cell(models.model_ids[i], float(expected[i]), 0.001) for i in best])
+    np.testing.assert_allclose(found.mean, belief.mean, atol=0.02)
+
+
+def test_a_known_dataset_is_expected_without_its_own_cells(world: World) -> None:
+    """Changing what was measured on it doesn't change what is expected of it without these cells."""
+    models, tasks, values, families = tables(world)
+    changed = values.copy()
+    changed[0] = changed[0, ::-1]
+    one, other = (fit_knowledge(models, tasks, table, families) for table in (values, changed))
+    kept = replace(other, shape=one.shape.copy(), levels=one.levels.copy(), datasets=one.datasets, total=one.total)
+    kept.shape[0], kept.levels[0] = other.shape[0], other.levels[0]
+    for a, b in zip(one.expected(tasks[0]), kept.expected(tasks[0]), strict=True):
+        np.testing.assert_allclose(a, b)
+    assert not np.allclose(one.expected(tasks[1])[0], kept.expected(tasks[1])[0])
+
+
+def test_the_less_is_known_of_the_images_the_wider(world: World, knowledge: Knowledge) -> None:
+    """Landmarks, tokens alone, nothing at all, and landmarks far from all others."""
+    models, tasks, _, _ = tables(world)
+    task = tasks[-1]
+    tokens = replace(task, landmarks=None)
+    nothing = replace(tokens, features=np.zeros((0, len(task.class_names), task.features.shape[2])))
+    far = replace(task, landmarks=np.linspace(-40, 60, len(task.landmarks)))
+    stds = [knowledge.posterior(models, item).std.mean() for item in (task, nothing, far)]
+    assert stds[0] < stds[1]
+    assert stds[0] < stds[2]
+    assert knowledge.posterior(models, tokens).std.mean() > stds[0]
+    assert stds[2] == pytest.approx(stds[1], rel=0.1)
+
+
+@pytest.mark.parametrize("classes", [2, 100])
+def test_no_prediction_lies_below_chance(world: World, knowledge: Knowledge, classes: int) -> None:
+    """However hard the dataset looks."""
+    models, tasks, _, _ = tables(world)
+    task = replace(
+        tasks[-1],
+        class_names=[str(i) for i in range(classes)],
+        features=np.tile(tasks[-1].features[:, :1], (1, classes, 1)),
+        landmarks=np.full(len(tasks[-1].landmarks), -0.02),
+    )
+    belief = knowledge.posterior(models, task)
+    low, high = belief.interval()
+    assert (low >= 1 / classes - 1e-9).all()
+    assert (belief.value() >= low - 1e-9).all()
+    assert (high <= 1).all()
+    assert (belief.value() > 1 / classes).all()
+
+
+def test_models_that_lack_something_are_ranked_less_surely(world: World, knowledge: Knowledge) -> None:
+    """Without responses a model that was never measured follows its weights or family, and is wider."""
+    models, tasks, _, _ = tables(world)
+    new = np.flatnonzero(~np.isin(models.model_ids, knowledge.model_ids))
+    whole = knowledge.posterior(models, tasks[-1])
+    bare = replace(models, responses=None, reference=None, subtasks=None)
+    found = knowledge.posterior(bare, tasks[-1])
+    assert np.isfinite(found.mean).all()
+    assert found.std[new].mean() > whole.std[new].mean()
+    old = np.setdiff1d(np.arange(len(models)), new)
+    np.testing.assert_allclose(found.mean[old], whole.mean[old], atol=0.05)
+
+
+def test_knowledge_is_stored_without_pickle(world: World, knowledge: Knowledge, tmp_path) -> None:
+    """And says the same afterwards."""
+    models, tasks, _, _ = tables(world)
+    np.savez(tmp_path / "knowledge.npz", **knowledge.to_arrays())
+    found = Knowledge.from_arrays(load_arrays(tmp_path / "knowledge.npz"))
+    one, other = (item.posterior(models, tasks[-1]) for item in (knowledge, found))
+    np.testing.assert_allclose(one.mean, other.mean, atol=1e-3)
+    np.testing.assert_allclose(one.std, other.std, atol=1e-3)
+    with pytest.raises(ValueError, match="no knowledge"):
+        Knowledge.from_arrays({})
+    arrays = knowledge.to_arrays()
+    arrays["plain"] = np.array(str(arrays["plain"]).replace('"format": 1', '"format": 99'))
+    with pytest.raises(ValueError, match="format 99"):
+        Knowledge.from_arrays(arrays)
+
+
+def test_the_time_is_linear_in_candidates(world: World, knowledge: Knowledge) -> None:
+    """Ten times as many take about ten times as long, not a hundred times."""
+    models, tasks, _, _ = tables(world)
+
+    def seconds(count: int) -> float:
+        many = models.select(np.arange(count) % len(models))
+        many = replace(many, model_ids=[f"new{i}" for i in range(count)])
+        started = time.perf_counter()
+        knowledge.posterior(many, tasks[-1]).interval()
+        return time.perf_counter() - started
+
+    seconds(2000)
+    assert min(seconds(40_000) for _ in range(2)) < 60 * max(min(seconds(2000) for _ in range(3)), 1e-3)
+
+
+def test_missing_cells_do_not_shrink_what_the_others_say() -> None:
+    """A model with half of its errors missing keeps the variance of those that are there."""
+    rng = np.random.default_rng(2)
+    errors = rng.normal(size=(400, 3)) @ np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+    errors[::2, 0] = np.nan
+    found = shrunk(errors, 0.0)
+    present = errors[1::2]
+    assert found[0, 0] == pytest.approx(np.square(present[:, 0]).mean())
+    assert found[0, 1] == pytest.approx((present[:, 0] * present[:, 1]).mean())
+
+
+def test_models_that_err_together_keep_doing_so() -> None:
+    """Two groups whose members have the same errors stay apart from each other; without groups there is none."""
+    rng = np.random.default_rng(3)
+    families = np.repeat([f"f{i}" for i in range(40)], 3)
+    together = np.repeat(rng.normal(size=(120, 2)), 6, axis=1)
+    factor, _ = error_covariance(together + 0.1 * rng.normal(size=together.shape), families)
+    covariance = factor @ factor.T
+    assert covariance[:6, :6].mean() > 5 * abs(covariance[:6, 6:].mean())
+    alone, _ = error_covariance(rng.normal(size=(120, 12)), families)
+    assert abs((alone @ alone.T)[:6, 6:]).mean() < 0.15
+
+
+def test_a_cheap_score_is_a_line_with_noise_and_an_offset() -> None:
+    """Against what it was made of."""
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(60, 40))
+    scores = 1.5 * values + rng.normal(0.3, 0.7, size=(60, 1)) + 0.2 * rng.normal(size=values.shape)
+    scores[0, :5] = np.nan
+    slope, noise, offset, spread = fit_score(values, scores)
+    assert slope == pytest.approx(1.5, abs=0.02)
+    assert noise == pytest.approx(0.2, abs=0.02)
+    assert offset == pytest.approx(0.3, abs=0.3)
+    assert spread == pytest.approx(0.7, abs=0.2)
+    assert fit_score(values[:1], scores[:1]) is None
+
+
+def test_without_any_order_nothing_is_learned(world: World) -> None:
+    """Two models on each dataset say nothing of the others."""
+    models, tasks, values, families = tables(world)
+    values = values.copy()
+    values[:, 2:] = np.nan
+    with pytest.raises(ValueError, match="three measured models"):
+        fit_knowledge(models, tasks, values, families)
