@@ -5,9 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.truth.small_tasks import FIVE, IMAGES, MIXED, SETTINGS, THREE, backbone, task_images
-from thesis_rec.truth.fine_tune import COLUMNS, FineTuner, FineTuneSettings, fine_tune_cells
+from thesis_rec.truth.fine_tune import (
+    COLUMNS,
+    FineTuner,
+    FineTuneSettings,
+    ImageStore,
+    feature_weights,
+    fine_tune_cells,
+    plan_cell,
+    shape_key,
+)
 
 
 def test_separable_tasks_are_learned_and_the_table_is_in_form():
@@ -56,3 +66,24 @@ def test_a_gpu_measures_what_a_cpu_does():
     for _ in range(2):
         gpu = tuner.measure(backbone, "m", cells)
         np.testing.assert_allclose(gpu["value"], cpu["value"], atol=0.1)
+
+
+def test_seeds_choose_other_images():
+    store = ImageStore(IMAGES, "cpu")
+    plans = [plan_cell(THREE, seed, store, SETTINGS, 5, "cpu") for seed in (0, 0, 1)]
+    assert torch.equal(plans[0].inputs["rows"], plans[1].inputs["rows"])
+    assert not torch.equal(plans[0].inputs["rows"], plans[2].inputs["rows"])
+    assert plans[0].inputs["mask"][0].tolist() == [0, 0, 0, -1e4, -1e4]
+    rows, labels = plans[0].inputs["rows"].flatten(), plans[0].inputs["labels"].flatten()
+    assert (labels.numpy() == IMAGES["three"].train_labels[rows]).all()
+    assert len(set(rows.tolist())) == 24
+
+
+def test_models_that_differ_in_their_source_head_share_captured_steps():
+    first, second = backbone(), backbone(1)
+    second.network.classifier = second.head = nn.Linear(8, 9)
+    assert shape_key(first) == shape_key(second)
+    assert not any("classifier" in key for key in feature_weights(second))
+    third = backbone()
+    third.network.body[0] = nn.Conv2d(3, 9, 4, 4)
+    assert shape_key(first) != shape_key(third)

@@ -331,7 +331,7 @@ def linear_prober(bundle: Bundle, images: Any, device: str) -> Callable[[str], f
         images: ``TaskImages`` of the request.
         device: Torch device.
     """
-    from thesis_rec.truth.cells import TruthSettings
+    from thesis_rec.truth.cells import TruthSettings, bench_on
     from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.linear_probe import ProbeSettings
     from thesis_rec.truth.store import MeasuredTask
@@ -340,7 +340,7 @@ def linear_prober(bundle: Bundle, images: Any, device: str) -> Callable[[str], f
     bank = ImageBank({name: images}, device)
     task = MeasuredTask(name, tuple((name, c) for c in range(len(images.class_names))))
     settings = TruthSettings(ProbeSettings(draws=PROBE_DRAWS), scores=(), batch_size=512)
-    bench = bank.bench([task], [], settings)
+    bench = bench_on(bank, [task], [], settings)
     load = model_loader(bundle, device)
 
     def probe(model_id: str) -> float:

@@ -238,6 +238,16 @@ class Bench:
         return np.concatenate(parts).astype(np.float32)
 
 
+def bench_on(
+    bank: ImageBank, tasks: Sequence[MeasuredTask], reference: Sequence[str], settings: TruthSettings
+) -> Bench:
+    """The plan of a set of tasks on a bank, made at the first call and kept as long as the bank."""
+    key = (tuple(tasks), tuple(reference), settings)
+    if key not in bank.plans:
+        bank.plans[key] = Bench(bank, *key)
+    return bank.plans[key]
+
+
 def measure_model(
     backbone: Backbone,
     images: Mapping[str, TaskImages] | ImageBank,
@@ -265,4 +275,4 @@ def measure_model(
         ValueError: If a task can't be measured (fewer than two classes, a class without images).
     """
     bank = images if isinstance(images, ImageBank) else ImageBank(images, device)
-    return bank.bench(tasks, reference, settings or TruthSettings()).measure(backbone)
+    return bench_on(bank, tasks, reference, settings or TruthSettings()).measure(backbone)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,11 +14,10 @@ from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.truth.linear_probe import ClassRows
-from thesis_rec.truth.store import MeasuredTask, TaskImages
+from thesis_rec.truth.store import TaskImages
 
 if TYPE_CHECKING:
     from thesis_rec.models.backbone import Backbone
-    from thesis_rec.truth.cells import Bench, TruthSettings
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +33,13 @@ class ImageBank:
     Attributes:
         classes: For each base task, the rows of each class's images in the feature matrix.
         n_images: Number of all images, N.
+        plans: What was prepared for measuring on these images, kept as long as they are.
     """
 
     def __init__(self, images: Mapping[str, TaskImages], device: str = "cpu") -> None:
         self.device = device
+        self.plans: dict[Any, Any] = {}
         self.classes: dict[str, list[ClassRows]] = {}
-        self._benches: dict[tuple[tuple[MeasuredTask, ...], tuple[str, ...], TruthSettings], Bench] = {}
         parts: dict[tuple[int, int], list[tuple[NDArray[np.uint8], int]]] = {}
         self.n_images = 0
         for dataset_id, task in images.items():
@@ -133,15 +133,6 @@ class ImageBank:
             )
         head = None if backbone.head is None else backbone.head(features).float().softmax(-1)
         return features.float(), head
-
-    def bench(self, tasks: Sequence[MeasuredTask], reference: Sequence[str], settings: TruthSettings) -> Bench:
-        """The plan of a set of tasks on this bank, made at the first call."""
-        key = (tuple(tasks), tuple(reference), settings)
-        from thesis_rec.truth.cells import Bench
-
-        if key not in self._benches:
-            self._benches[key] = Bench(self, *key)
-        return self._benches[key]
 
 
 @contextmanager
