@@ -12,6 +12,7 @@ AROUND = (
     "hardware_profiling",
     "recommendation",
     "external_benchmark",
+    "published",
     "import_artefacts",
 )
 
@@ -30,6 +31,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         hardware_profiling,
         import_artefacts,
         model_extraction,
+        published,
         recommendation,
         similarity_training,
         starter_zoo,
@@ -47,6 +49,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "hardware_profiling": hardware_profiling.create_pipeline(),
         "recommendation": recommendation.create_pipeline(),
         "external_benchmark": external_benchmark.create_pipeline(),
+        "published": published.create_pipeline(),
         "import_artefacts": import_artefacts.create_pipeline(),
     }
     five: Pipeline = sum((pipelines[name] for name in FIVE), Pipeline([]))

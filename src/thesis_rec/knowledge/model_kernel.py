@@ -1,0 +1,188 @@
+"""From what is known of a model that was never measured to what to expect of it.
+
+A Gaussian process over descriptions: kind of pre-training, family and corpus are equal or not, size and resolution are
+near or far, and an ImageNet accuracy counts along a line. ImageNet figures of a classification head, a linear probe and
+a prompt aren't comparable, so each is taken relative to the mean of models of the same kind. What a model lacks is left
+out of its kernel and thereby widens its interval. Strengths are chosen by leaving whole families out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from thesis_rec.knowledge.covariance import Covariance
+
+Floats = NDArray[np.float64]
+
+#: Columns of a description; the first three are names, the others numbers, and any may be missing.
+COLUMNS = ["kind", "family", "corpus", "n_parameters", "resolution", "imagenet"]
+#: Columns of a factor that new models have in common with one another.
+_SHARED = 12
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """Share of a model's mean that each part of its description explains (variances add up to the total)."""
+
+    kind: float
+    family: float
+    corpus: float
+    size: float
+    imagenet: float
+    own: float
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What is expected of N models that were never measured.
+
+    Attributes:
+        mean: (N,).
+        factor: (N, R) on the factors of the measured models.
+        own: (N,) variance of one model on one task beyond the factors.
+        mean_variance: (N,) uncertainty of ``mean`` and ``factor``.
+        shared: (N, S) root of its part that models that are alike have in common; the rest is ``apart`` (N,).
+        apart: (N,).
+    """
+
+    mean: Floats
+    factor: Floats
+    own: Floats
+    mean_variance: Floats
+    shared: Floats
+    apart: Floats
+
+    def only(self, rows: NDArray[np.integer]) -> Extension:
+        """The same of some of the models."""
+        return Extension(*(values[rows] for values in self.__dict__.values()))
+
+    def joined(self, measured: Covariance) -> Covariance:
+        """Measured models and these in one covariance."""
+        width = self.shared.shape[1]
+        top = np.hstack([measured.factor, np.zeros((len(measured.mean), width))])
+        return Covariance(
+            np.concatenate([measured.mean, self.mean]),
+            np.vstack([top, np.hstack([self.factor, self.shared])]),
+            np.concatenate([measured.own, self.own + self.apart]),
+        )
+
+
+def extend(
+    measured: Sequence[str], known: Covariance, counts: NDArray[np.integer], new: Sequence[str], models: pd.DataFrame
+) -> Extension:
+    """Mean and factor of models from those of measured models.
+
+    Args:
+        measured: K models.
+        known: What was learned of them.
+        counts: (K,) cells of each: the mean of a model with few is itself uncertain.
+        new: N models.
+        models: Descriptions, indexed by model_id, with the columns :data:`COLUMNS`; a model without a row has none.
+    """
+    table = models.reindex(columns=COLUMNS)
+    old_table, new_table = table.reindex(list(measured)), table.reindex(list(new))
+    centre = float(np.average(known.mean, weights=np.maximum(counts, 1)))
+    noise = known.own / np.maximum(counts, 1)
+    targets = np.column_stack([known.mean - centre, known.factor])
+    variance = float(np.average((known.mean - centre) ** 2))
+    strengths = _choose(old_table, targets[:, 0] / np.sqrt(variance), noise / variance)
+    among = _kernel(old_table, old_table, strengths, old_table)
+    across = _kernel(new_table, old_table, strengths, old_table)
+    within = _kernel(new_table, new_table, strengths, old_table)
+    solve = np.linalg.inv(among + np.diag(strengths.own + noise / variance))
+    expected = across @ solve @ targets
+    # What stays open, in units of the prior variance; the mean and every loading share the kernel.
+    open_ = within - across @ solve @ across.T
+    scale = variance + float(np.square(known.factor).mean(0).sum())
+    values, vectors = np.linalg.eigh((open_ + open_.T) / 2 * scale)
+    values = np.clip(values, 0.0, None)
+    kept = np.argsort(-values)[:_SHARED]
+    shared = vectors[:, kept] * np.sqrt(values[kept])
+    full = np.clip(np.diag(open_), 0.0, None) * scale
+    apart = np.clip(full - np.square(shared).sum(1), 0.0, None) + strengths.own * scale
+    return Extension(
+        centre + expected[:, 0],
+        expected[:, 1:],
+        np.full(len(new_table), float(np.mean(known.own))),
+        full + strengths.own * scale,
+        shared,
+        apart,
+    )
+
+
+def _kernel(left: pd.DataFrame, right: pd.DataFrame, strengths: Strengths, reference: pd.DataFrame) -> Floats:
+    """(N, M) covariances of models by description; numbers are taken relative to ``reference``."""
+    total = np.zeros((len(left), len(right)))
+    for column in ("kind", "family", "corpus"):
+        a, b = left[column].astype("object").to_numpy(), right[column].astype("object").to_numpy()
+        known = pd.notna(a)[:, None] & pd.notna(b)[None, :]
+        total += getattr(strengths, column) * (known & (a[:, None] == b[None, :]))
+    left_size, right_size = _sizes(left, reference), _sizes(right, reference)
+    near = np.exp(-0.5 * np.square(left_size[:, None, :] - right_size[None, :, :]).sum(-1))
+    total += strengths.size * np.where(np.isfinite(near), near, 0.0)
+    a, b = _relative_imagenet(left, reference), _relative_imagenet(right, reference)
+    # Half of the line's slope is common to all kinds, half is a kind's own.
+    kinds = left["kind"].astype("object").to_numpy()[:, None] == right["kind"].astype("object").to_numpy()[None, :]
+    return np.asarray(total + strengths.imagenet * a[:, None] * b[None, :] * np.where(kinds, 1.0, 0.5))
+
+
+def _sizes(table: pd.DataFrame, reference: pd.DataFrame) -> Floats:
+    """(N, 2) logarithms of parameters and resolution in standard deviations of ``reference``; NaN if unknown."""
+    columns = []
+    for name in ("n_parameters", "resolution"):
+        own = np.log(pd.to_numeric(table[name]).to_numpy(dtype=np.float64))
+        usual = np.log(pd.to_numeric(reference[name]).to_numpy(dtype=np.float64))
+        usual = usual[np.isfinite(usual)]
+        centre, spread = (usual.mean(), max(usual.std(), 0.1)) if len(usual) else (0.0, 1.0)
+        # Without a resolution models are compared at the usual one; without a size not at all.
+        scaled = (own - centre) / spread
+        columns.append(np.where(np.isfinite(scaled), scaled, 0.0) if name == "resolution" else scaled)
+    return np.column_stack(columns)
+
+
+def _relative_imagenet(table: pd.DataFrame, reference: pd.DataFrame) -> Floats:
+    """(N,) ImageNet accuracy beyond the mean of its kind, in standard deviations; 0 where unknown."""
+    both = pd.concat([reference, table[~table.index.isin(reference.index)]])
+    accuracy = pd.to_numeric(both["imagenet"]).clip(0.001, 0.999)
+    logit = pd.Series(np.log(accuracy / (1 - accuracy)), index=both.index)
+    kind = both["kind"].astype("object").where(both["kind"].notna(), "unknown")
+    relative = logit - logit.groupby(kind.to_numpy()).transform("mean")
+    relative = relative / max(float(relative.std()) if relative.notna().sum() > 1 else 1.0, 1e-6)
+    relative = relative[~relative.index.duplicated()]
+    return relative.reindex(table.index).fillna(0.0).to_numpy(dtype=np.float64)
+
+
+def _choose(table: pd.DataFrame, target: Floats, noise: Floats) -> Strengths:
+    """Strengths under which models of families that were left out are predicted best.
+
+    Args:
+        table: Descriptions of the measured models.
+        target: (K,) their means, centred, of variance one.
+        noise: (K,) variances of their errors in the same unit.
+    """
+    family = table["family"].astype("object").where(table["family"].notna(), "unknown").to_numpy()
+    folds = [family == name for name in dict.fromkeys(family)]
+    best, lowest = Strengths(0.3, 0.1, 0.2, 0.3, 0.2, 0.1), np.inf
+    if len(folds) < 3:
+        return best
+    for corpus, size, imagenet, own in product((0.1, 0.4), (0.1, 0.4), (0.0, 0.3, 1.0), (0.05, 0.2)):
+        candidate = Strengths(0.3, 0.1, corpus, size, imagenet, own)
+        kernel = _kernel(table, table, candidate, table)
+        full = kernel + np.diag(own + noise)
+        loss = 0.0
+        for out in folds:
+            inside = full[np.ix_(~out, ~out)]
+            weights = np.linalg.solve(inside, np.column_stack([target[~out], kernel[np.ix_(~out, out)]]))
+            guess = kernel[np.ix_(out, ~out)] @ weights[:, 0]
+            variance = np.diag(kernel)[out] - (kernel[np.ix_(~out, out)] * weights[:, 1:]).sum(0) + own + noise[out]
+            variance = np.maximum(variance, 1e-3)
+            loss += float(((target[out] - guess) ** 2 / variance + np.log(variance)).sum())
+        if loss < lowest:
+            best, lowest = candidate, loss
+    return best

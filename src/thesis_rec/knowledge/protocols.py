@@ -1,0 +1,342 @@
+"""What cells of many protocols say together about models: learned once, asked for any dataset and protocol.
+
+A task is a column of one table: one dataset under one protocol by one source. On the scale of accuracies
+(:class:`~thesis_rec.knowledge.posterior.Scale`) it is ``level + spread * z``, and ``z`` follows one covariance of the
+models for all tasks (:mod:`thesis_rec.knowledge.covariance`). A protocol is where its tasks lie in that space: a
+distribution of level and spread, an offset along the factors and one of each model, and a share of the factors that a
+dataset keeps when it is measured under another protocol.
+
+Models without any cell get mean and factor by kernel regression on what is known of them
+(:mod:`thesis_rec.knowledge.model_kernel`); what that leaves open is common to models that are alike, so that trying
+one informs the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from thesis_rec.base.files import load_arrays
+from thesis_rec.knowledge.covariance import Covariance, Shrinkage, fit_covariance, standardised
+from thesis_rec.knowledge.model_kernel import extend
+from thesis_rec.knowledge.posterior import Posterior, Scale, View
+
+Floats = NDArray[np.float64]
+
+#: Fewest models of a task: with fewer its level and spread say nothing.
+_FEWEST = 5
+#: Tasks' worth of evidence that a protocol has no offset along the factors, and none of a single model.
+_SHIFT, _OFFSET = 2.0, 4.0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Where the tasks of one protocol lie.
+
+    Attributes:
+        level: Mean and variance of the tasks' levels on the scale of accuracies.
+        spread: Mean and variance of their spreads.
+        offset: (K,) what models score under this protocol beyond the common mean, in spreads.
+        n_tasks: Tasks it was learned from.
+    """
+
+    level: tuple[float, float]
+    spread: tuple[float, float]
+    offset: Floats
+    n_tasks: int
+
+
+@dataclass(frozen=True)
+class ProtocolKnowledge:
+    """What is known of K models under several protocols, in spreads of a task.
+
+    Attributes:
+        model_ids: Models with cells first, then those known by description alone.
+        covariance: Mean (K,), factor (K, R) and own variances (K,).
+        protocols: By name.
+        kept: Correlation of a dataset's factors between two protocols.
+        counts: (K,) published figures by protocol.
+        described: (K,) whether a model is known by its description alone.
+        provenance: What it was learned from.
+    """
+
+    model_ids: list[str]
+    covariance: Covariance
+    protocols: Mapping[str, Protocol]
+    kept: float
+    counts: Mapping[str, NDArray[np.integer]]
+    described: NDArray[np.bool_]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def posterior(self, model_ids: Sequence[str], protocol: str, n_classes: int) -> Posterior:
+        """What is believed of some models on a dataset of which nothing is known but its number of classes.
+
+        Args:
+            model_ids: Candidates; those that aren't known at all are left out.
+            protocol: Protocol of the values that are predicted; the others become views.
+            n_classes: Number of classes, which gives chance.
+
+        Raises:
+            KeyError: If no cell of ``protocol`` was published.
+        """
+        row_of = {model: row for row, model in enumerate(self.model_ids)}
+        names = [model for model in model_ids if model in row_of]
+        rows = np.array([row_of[name] for name in names], dtype=int)
+        target = self.protocols[protocol]
+        rank = self.covariance.factor.shape[1]
+        # Columns: level and spread of the target, its factors; then the same of each other protocol in turn.
+        others = [name for name in self.protocols if name != protocol]
+        width = (2 + rank) * (1 + len(others))
+
+        def part(of: Protocol, place: int) -> tuple[Floats, Floats, Floats]:
+            mean = self.covariance.mean[rows] + of.offset[rows]
+            slope, slope_variance = of.spread
+            factor = np.zeros((len(rows), width))
+            factors = slope * self.covariance.factor[rows]
+            start = (2 + rank) * place
+            factor[:, start] = np.sqrt(of.level[1])
+            factor[:, start + 1] = np.sqrt(slope_variance) * mean
+            factor[:, 2 : 2 + rank] = (self.kept if place else 1.0) * factors
+            if place:
+                factor[:, start + 2 : start + 2 + rank] = np.sqrt(1 - self.kept**2) * factors
+            return of.level[0] + slope * mean, factor, slope**2 * self.covariance.own[rows]
+
+        scale = Scale(1.0 / n_classes)
+        views = {name: View(*part(self.protocols[name], place), scale) for place, name in enumerate(others, start=1)}
+        mean, factor, own = part(target, 0)
+        return Posterior(names, mean, factor, own, scale, views)
+
+    def figures(self, model_id: str) -> int:
+        """Number of published figures of a model, 0 where it isn't known."""
+        if model_id not in self.model_ids:
+            return 0
+        row = self.model_ids.index(model_id)
+        return int(sum(counts[row] for counts in self.counts.values()))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it as plain arrays; names and single numbers are JSON in one of them."""
+        head = {
+            "model_ids": self.model_ids,
+            "kept": self.kept,
+            "protocols": {
+                name: {"level": one.level, "spread": one.spread, "n_tasks": one.n_tasks}
+                for name, one in self.protocols.items()
+            },
+            "provenance": dict(self.provenance),
+        }
+        arrays: dict[str, NDArray[Any]] = {
+            "head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
+            "mean": self.covariance.mean.astype(np.float32),
+            "factor": self.covariance.factor.astype(np.float32),
+            "own": self.covariance.own.astype(np.float32),
+            "described": self.described,
+        }
+        for name, one in self.protocols.items():
+            arrays[f"offset/{name}"] = one.offset.astype(np.float32)
+        for name, counts in self.counts.items():
+            arrays[f"counts/{name}"] = counts
+        return arrays
+
+    @classmethod
+    def load(cls, path: str | Path) -> ProtocolKnowledge:
+        """Read an NPZ file of :meth:`arrays`.
+
+        Raises:
+            OSError: If the file can't be opened.
+            ValueError: If it is no such file.
+        """
+        arrays = load_arrays(path)
+        if "head" not in arrays:
+            raise ValueError(f"{path} holds no knowledge of protocols")
+        head = json.loads(arrays["head"].tobytes().decode())
+        doubles = {name: values.astype(np.float64) for name, values in arrays.items() if name != "head"}
+        protocols = {
+            name: Protocol(
+                (one["level"][0], one["level"][1]),
+                (one["spread"][0], one["spread"][1]),
+                doubles[f"offset/{name}"],
+                one["n_tasks"],
+            )
+            for name, one in head["protocols"].items()
+        }
+        counts = {name.split("/", 1)[1]: arrays[name] for name in arrays if name.startswith("counts/")}
+        covariance = Covariance(doubles["mean"], doubles["factor"], doubles["own"])
+        return cls(
+            head["model_ids"],
+            covariance,
+            protocols,
+            head["kept"],
+            counts,
+            arrays["described"].astype(bool),
+            head["provenance"],
+        )
+
+
+def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> tuple[pd.DataFrame, Floats, Floats]:
+    """Cells as tasks by models on the scale of accuracies.
+
+    Args:
+        cells: Rows of model_id, dataset_id, protocol, source, value (0..1) and spread (standard error, NaN if unknown).
+        classes: Number of classes of each dataset.
+
+    Returns:
+        Tasks (protocol, source, dataset_id) as a table with one row each, then (T, K) values and (T, K) errors; the
+        models are ``tasks.attrs["model_ids"]``, sorted. Tasks of fewer than five models are left out.
+    """
+    keys = ["protocol", "source", "dataset_id"]
+    wide = cells.pivot_table(index=keys, columns="model_id", values="value", aggfunc="mean")
+    wide = wide[wide.notna().sum(axis=1) >= _FEWEST]
+    wide = wide[wide.max(axis=1) > wide.min(axis=1)]
+    wide = wide.loc[:, wide.notna().any()]
+    noise = cells.pivot_table(index=keys, columns="model_id", values="spread", aggfunc="mean", dropna=False)
+    noise = noise.reindex(index=wide.index, columns=wide.columns)
+    values, errors = np.full(wide.shape, np.nan), np.full(wide.shape, np.nan)
+    tasks = wide.index.to_frame(index=False)
+    for row, dataset in enumerate(tasks["dataset_id"]):
+        scale, shown = Scale(1.0 / classes[dataset]), wide.to_numpy()[row]
+        seen = np.isfinite(shown)
+        values[row, seen] = scale.latent(shown[seen])
+        errors[row, seen] = noise.to_numpy(dtype=np.float64)[row, seen] * scale.slope(shown[seen])
+    tasks.attrs["model_ids"] = [str(model) for model in wide.columns]
+    return tasks, values, errors
+
+
+def fit_protocols(
+    cells: pd.DataFrame,
+    classes: Mapping[str, int],
+    models: pd.DataFrame,
+    protocols: Sequence[str] | None = None,
+    shrinkage: Shrinkage | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> ProtocolKnowledge:
+    """Learn from published or own cells.
+
+    The largest set of tasks that share models is learned first. Protocols whose models occur nowhere else (fine-tuned
+    networks beside contrastive ones) are set against what the description of their models makes expected, and then
+    teach what the descriptions mean.
+
+    Args:
+        cells: See :func:`tasks_of`.
+        classes: Number of classes of each dataset.
+        models: Descriptions, indexed by model_id; see :func:`~thesis_rec.knowledge.model_kernel.extend`. Models
+            without cells are predicted from them.
+        protocols: Protocols to learn; cells of others (such as the accuracy of a network's own head, which belongs to
+            its description) are counted as figures only. All where None.
+        shrinkage: Strengths of the covariance.
+        provenance: Kept with the result.
+
+    Raises:
+        ValueError: If no task has enough models.
+    """
+    learned = cells if protocols is None else cells[cells["protocol"].isin(list(protocols))]
+    tasks, values, errors = tasks_of(learned, classes)
+    measured = tasks.attrs["model_ids"]
+    if not len(tasks):
+        raise ValueError("no task has cells of five models with different values")
+    joined = _largest_block(np.isfinite(values))
+    inner = np.flatnonzero(np.isfinite(values[joined]).any(axis=0))
+    z, level, spread = (np.full(s, np.nan) for s in (values.shape, len(tasks), len(tasks)))
+    z[np.ix_(joined, inner)], level[joined], spread[joined] = standardised(values[np.ix_(joined, inner)])
+    noise = errors / np.where(np.isfinite(spread), spread, 1.0)[:, None]
+    known = fit_covariance(z[np.ix_(joined, inner)], noise[np.ix_(joined, inner)], shrinkage)
+    scores = known.scores(z[np.ix_(joined, inner)], noise[np.ix_(joined, inner)])
+    offsets = _offsets(tasks["protocol"].to_numpy()[joined], z[np.ix_(joined, inner)], known, scores)
+    kept = _kept(tasks.iloc[joined], scores @ known.factor.T)
+
+    names = [measured[row] for row in inner]
+    counts = np.isfinite(z[np.ix_(joined, inner)]).sum(0)
+    rest = np.setdiff1d(np.arange(len(tasks)), joined)
+    extra = [model for model in measured if model not in set(names)]
+    mean, own, evidence = known.mean, known.own, counts
+    if len(rest) and extra:
+        columns = np.array([measured.index(model) for model in extra])
+        guess = extend(names, known, counts, extra, models)
+        for row in rest:
+            seen = np.isfinite(values[row, columns])
+            if seen.sum() < _FEWEST:
+                continue
+            between = guess.mean[seen].var() + float(np.mean(known.own))
+            spread[row] = values[row, columns[seen]].std() / np.sqrt(between)
+            level[row] = values[row, columns[seen]].mean() - spread[row] * guess.mean[seen].mean()
+            z[row, columns] = (values[row, columns] - level[row]) / spread[row]
+        n_extra = np.isfinite(z[np.ix_(rest, columns)]).sum(0)
+        used = n_extra > 0
+        extra, columns, n_extra = [m for m, u in zip(extra, used, strict=True) if u], columns[used], n_extra[used]
+        guess = guess.only(np.flatnonzero(used))
+        block = np.where(np.isfinite(z[np.ix_(rest, columns)]), z[np.ix_(rest, columns)], 0.0)
+        trust = n_extra / (n_extra + known.own.mean() / np.maximum(guess.mean_variance, 1e-6))
+        mean = np.concatenate([mean, guess.mean + trust * (block.sum(0) / n_extra - guess.mean)])
+        own = np.concatenate([own, guess.own + guess.mean_variance * (1 - trust)])
+        known = Covariance(mean, np.vstack([known.factor, guess.factor]), own)
+        evidence = np.concatenate([counts, n_extra])
+        names += extra
+    new = [model for model in models.index if model not in set(names)]
+    guess = extend(names, known, evidence, new, models)
+    total = guess.joined(known)
+    everything = [*names, *new]
+    described = np.arange(len(everything)) >= len(names)
+
+    found = {}
+    for protocol in dict.fromkeys(tasks["protocol"]):
+        mine = np.flatnonzero((tasks["protocol"] == protocol) & np.isfinite(spread))
+        if not len(mine):
+            continue
+        offset = np.zeros(len(everything))
+        if protocol in offsets:
+            offset[: len(inner)] = offsets[protocol]
+        found[protocol] = Protocol(_moments(level[mine]), _moments(spread[mine]), offset, len(mine))
+    figures = {
+        str(protocol): group.value_counts().reindex(everything, fill_value=0).to_numpy(dtype=np.int64)
+        for protocol, group in cells.groupby("protocol")["model_id"]
+    }
+    return ProtocolKnowledge(everything, total, found, kept, figures, described, provenance or {})
+
+
+def _moments(values: Floats) -> tuple[float, float]:
+    """Mean and variance of a new value of the same kind: the estimate's own error belongs to it."""
+    count = len(values)
+    return float(values.mean()), float(values.var(ddof=1) * (1 + 1 / count)) if count > 1 else 1.0
+
+
+def _largest_block(seen: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Rows of the largest set of tasks that are linked by shared models (at least two at each link)."""
+    from scipy.sparse.csgraph import connected_components
+
+    shared = seen.astype(int) @ seen.T.astype(int)
+    _, label = connected_components(shared >= 2, directed=False)
+    return np.flatnonzero(label == np.bincount(label, weights=seen.sum(1)).argmax())
+
+
+def _offsets(protocol: NDArray[Any], z: Floats, known: Covariance, scores: Floats) -> dict[str, Floats]:
+    """(K,) what the models of each protocol score beyond the common mean, shrunk by how little was seen."""
+    found = {}
+    for name in dict.fromkeys(protocol):
+        mine = protocol == name
+        shift = scores[mine].sum(0) / (mine.sum() + _SHIFT)
+        along = known.factor @ shift
+        seen = np.isfinite(z[mine])
+        left = np.where(seen, z[mine] - known.mean - scores[mine] @ known.factor.T, 0.0)
+        found[str(name)] = along + left.sum(0) / (seen.sum(0) + _OFFSET)
+    return found
+
+
+def _kept(tasks: pd.DataFrame, common: Floats) -> float:
+    """Correlation of (T, K) what factors make of one dataset between two protocols; 0 where no dataset has two."""
+    centred = common - pd.DataFrame(common).groupby(tasks["protocol"].to_numpy()).transform("mean").to_numpy()
+    table = tasks.reset_index(drop=True)
+    product = first = second = 0.0
+    for _, group in table.groupby("dataset_id"):
+        for i in group.index:
+            for j in group.index:
+                if table["protocol"][i] < table["protocol"][j]:
+                    product += float(centred[i] @ centred[j])
+                    first += float(centred[i] @ centred[i])
+                    second += float(centred[j] @ centred[j])
+    return float(np.clip(product / np.sqrt(first * second), 0.0, 1.0)) if first and second else 0.0

@@ -1,0 +1,71 @@
+"""Nodes of the pipeline published."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from thesis_rec.pipelines.published.parameters import PublishedParameters
+
+logger = logging.getLogger(__name__)
+
+
+def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """All sources as cells, and what was read, dropped and missing."""
+    from pathlib import Path
+
+    from thesis_rec.base.errors import NothingSucceeded
+    from thesis_rec.models.aliases import read_aliases
+    from thesis_rec.published import sources
+    from thesis_rec.published.cells import read_cells, read_datasets
+
+    tables = Path(parameters.tables).expanduser() if parameters.tables else None
+    aliases = read_aliases(parameters.aliases)
+    cells, missing = read_cells(
+        sources.read_sources(), read_datasets(), aliases, tables, Path(parameters.cache).expanduser()
+    )
+    for error in missing.values():
+        logger.warning("%s", error)
+    if cells.table.empty:
+        raise NothingSucceeded("No published table could be read: " + "; ".join(map(str, missing.values())))
+    for source, rules in cells.dropped.items():
+        rows = int((cells.table["source"] == source).sum())
+        shown = ", ".join(f"{count} {rule}" for rule, count in rules.items() if count) or "none"
+        logger.info(
+            "%s: %d cells; dropped: %s; %d models outside the manifest",
+            source, rows, shown, len(cells.unknown_models[source]),
+        )  # fmt: skip
+    report = {
+        "sources": cells.provenance,
+        "dropped": cells.dropped,
+        "unknown_models": {name: len(models) for name, models in cells.unknown_models.items()},
+        "missing": {name: str(error) for name, error in missing.items()},
+    }
+    return cells.table, report
+
+
+def learn_published_knowledge(
+    manifest: pd.DataFrame, cells: pd.DataFrame, report: dict[str, Any], parameters: PublishedParameters
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the cells say of every model of the manifest, as plain arrays with their provenance."""
+    import time
+
+    from thesis_rec import __version__
+    from thesis_rec.knowledge.covariance import Shrinkage
+    from thesis_rec.knowledge.protocols import fit_protocols
+    from thesis_rec.published.cells import read_datasets
+    from thesis_rec.published.descriptions import describe
+
+    classes = {name: one.classes for name, one in read_datasets().items()}
+    shrinkage = Shrinkage(parameters.rank, parameters.loadings, parameters.own, parameters.mean)
+    provenance = {
+        **report,
+        "command": "kedro run --pipelines=published",
+        "date": time.strftime("%Y-%m-%d"),
+        "version": __version__,
+        "cells": len(cells),
+    }
+    knowledge = fit_protocols(cells, classes, describe(manifest, cells), parameters.protocols, shrinkage, provenance)
+    return knowledge.arrays(), provenance

@@ -1,0 +1,28 @@
+"""Wiring of the pipeline published."""
+
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from thesis_rec.pipelines.published.nodes import learn_published_knowledge, read_published_cells
+
+
+def create_pipeline(**kwargs: Any) -> Pipeline:
+    """From published tables to what the hub zoo knows of models before anything is tried."""
+    return Pipeline(
+        [
+            Node(
+                read_published_cells,
+                inputs="params:published",
+                outputs=["published_cells", "published_report"],
+                name="read_published_cells_node",
+            ),
+            Node(
+                learn_published_knowledge,
+                inputs=["hub_model_manifest", "published_cells", "published_report", "params:published"],
+                outputs=["hub_knowledge", "hub_provenance"],
+                name="learn_published_knowledge_node",
+            ),
+        ],
+        tags="published",
+    )

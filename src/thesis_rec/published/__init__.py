@@ -1,0 +1,1 @@
+"""Published figures of real models: where they come from, how they are fetched, and reading them into cells."""

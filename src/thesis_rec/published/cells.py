@@ -1,0 +1,286 @@
+"""Published tables as cells: one measured value of one model on one dataset under one protocol.
+
+Rules, stated before any figure was looked at; rows that break one are dropped and counted by rule:
+
+- ``unknown dataset``: its name isn't among those of ``datasets.yml``.
+- ``no accuracy``: the value is missing or outside 0..1 (multi-label scores and clusterings are never read).
+- ``at chance``: at most 1.5 times chance where the median of the same column is at least 3 times chance: a failed run.
+- ``repeated``: a source gives the same model, dataset and protocol twice; the mean stays.
+
+Models that the manifest doesn't have keep the source's name with the source before it: they teach what others have in
+common and are no candidates.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.models.aliases import Aliases
+from thesis_rec.published.sources import Source, table_files
+
+#: Columns of the table of cells. ``spread`` is the standard error of ``value``, NaN where unknown.
+COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "spread", "source"]
+#: Accuracy of a network's own classification head: a description of the network, not a protocol of ours.
+HEAD = "head"
+
+
+class PublishedDataset(BaseModel):
+    """A dataset of the tables, as ``datasets.yml`` describes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    domain: str
+    kind: str
+    classes: int = Field(ge=2)
+    images: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What was read.
+
+    Attributes:
+        table: Rows with :data:`COLUMNS`.
+        dropped: Number of rows dropped, by source and rule.
+        unknown_models: Models that the manifest doesn't have, by source.
+        provenance: Commit, licence and checksum of each source.
+    """
+
+    table: pd.DataFrame
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
+    unknown_models: dict[str, list[str]] = field(default_factory=dict)
+    provenance: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def read_datasets(path: str | Path | None = None) -> dict[str, PublishedDataset]:
+    """The published datasets by identifier.
+
+    Args:
+        path: YAML file; the project's own where None.
+
+    Raises:
+        ItemError: If one name means two datasets.
+    """
+    file = Path(path or Path(__file__).parent / "datasets.yml")
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    datasets = {str(name): PublishedDataset(**entry) for name, entry in content.items()}
+    _names(datasets)
+    return datasets
+
+
+def read_cells(
+    sources: Mapping[str, Source],
+    datasets: Mapping[str, PublishedDataset],
+    aliases: Aliases,
+    tables: Path | None,
+    cache: Path,
+) -> tuple[Cells, dict[str, ItemError]]:
+    """Read all sources; one that can't be had never stops the others.
+
+    Args:
+        sources: See :func:`~thesis_rec.published.sources.read_sources`.
+        datasets: See :func:`read_datasets`.
+        aliases: Canonical identifiers of models.
+        tables: Folder of tables, or None for cache and network.
+        cache: Folder of fetched files.
+
+    Returns:
+        The cells, and why each missing source is missing.
+    """
+    names = _names(datasets)
+    tasks = [alias + end for one in datasets.values() for alias in one.aliases for end in ("", "ZeroShot")]
+    parts, result, missing = [], Cells(pd.DataFrame(columns=COLUMNS)), {}
+    for name, source in sources.items():
+        try:
+            files, digest = table_files(name, source, tables, cache, [t for t in tasks if re.fullmatch(r"\w+", t)])
+            rows = READERS[source.format](files)
+        except ItemError as error:
+            missing[name] = error
+            continue
+        except (ValueError, KeyError, SyntaxError) as error:
+            missing[name] = ItemError(name, f"it isn't the table it was ({error}).", "Pin a commit that is.")
+            continue
+        rows["source"] = name
+        kept, dropped = usable(rows, names, {key: one.classes for key, one in datasets.items()})
+        found = [
+            aliases.find(_alias_source(name), str(model), str(tag))
+            for model, tag in zip(kept["name"], kept["pretrained"], strict=True)
+        ]
+        own = [
+            f"{_alias_source(name)}/{model}{'.' if tag else ''}{tag}"
+            for model, tag in zip(kept["name"], kept["pretrained"], strict=True)
+        ]
+        kept["model_id"] = [known or fallback for known, fallback in zip(found, own, strict=True)]
+        result.unknown_models[name] = sorted({o for o, known in zip(own, found, strict=True) if known is None})
+        keys = ["model_id", "dataset_id", "protocol", "metric", "source"]
+        merged = kept.groupby(keys, as_index=False, sort=True)[["value", "spread"]].mean()
+        dropped["repeated"] = len(kept) - len(merged)
+        result.dropped[name] = dropped
+        result.provenance[name] = {
+            "repository": source.repository,
+            "commit": source.commit,
+            "licence": source.licence,
+            "sha256": digest,
+        }
+        parts.append(merged[COLUMNS])
+    table = pd.concat(parts, ignore_index=True) if parts else result.table
+    return Cells(table, result.dropped, result.unknown_models, result.provenance), missing
+
+
+def usable(
+    rows: pd.DataFrame, names: Mapping[str, str], classes: Mapping[str, int]
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows that keep the rules, with ``dataset_id``, and how many each rule dropped.
+
+    Args:
+        rows: Columns name, pretrained, dataset (as the source calls it), protocol, metric, value, spread and source.
+        names: ``dataset_id`` by simplified name.
+        classes: Number of classes of each dataset.
+    """
+    dropped: Counter[str] = Counter()
+    rows = rows.assign(dataset_id=rows["dataset"].map(lambda one: names.get(simplified(str(one)))))
+    unknown = rows["dataset_id"].isna()
+    dropped["unknown dataset"] = int(unknown.sum())
+    rows = rows[~unknown]
+    value = pd.to_numeric(rows["value"], errors="coerce")
+    rows = rows.assign(value=value, spread=pd.to_numeric(rows["spread"], errors="coerce"))
+    bad = ~value.between(0, 1)
+    dropped["no accuracy"] = int(bad.sum())
+    rows = rows[~bad]
+    chance = 1 / rows["dataset_id"].map(classes).astype(float)
+    usual = rows.groupby(["dataset_id", "protocol", "source"])["value"].transform("median")
+    failed = (rows["value"] <= 1.5 * chance) & (usual >= 3 * chance)
+    dropped["at chance"] = int(failed.sum())
+    return rows[~failed].copy(), dict(dropped)
+
+
+def simplified(name: str) -> str:
+    """A name without case and punctuation."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _names(datasets: Mapping[str, PublishedDataset]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for dataset, one in datasets.items():
+        for alias in (dataset, *one.aliases):
+            if names.setdefault(simplified(alias), dataset) != dataset:
+                text = f"the name {alias} also means {names[simplified(alias)]}."
+                raise ItemError(dataset, text, "Keep it under one of the two.")
+    return names
+
+
+def _alias_source(name: str) -> str:
+    """Under which source the alias table has the names of this one."""
+    return {"clip_benchmark_probes": "open_clip", "clip_benchmark": "open_clip"}.get(name, name)
+
+
+def _rows(
+    name: Any, dataset: Any, protocol: Any, value: Any, pretrained: Any = "", spread: Any = np.nan
+) -> pd.DataFrame:
+    """Columns or single values as the rows that :func:`usable` takes."""
+    columns = {"name": name, "pretrained": pretrained, "dataset": dataset, "protocol": protocol, "value": value}
+    return pd.DataFrame({**columns, "spread": spread, "metric": "accuracy"})
+
+
+def _mieb(files: Sequence[Path]) -> pd.DataFrame:
+    """The long table, or one JSON file for each model and task (TaskResult of the package mteb)."""
+    if files[0].suffix == ".csv":
+        table = pd.concat([pd.read_csv(file) for file in files])
+        kinds = {"ImageClassification": "linear_probe", "ZeroShotClassification": "zero_shot"}
+        table = table[table["type"].isin(kinds) & (table["task"] != "VOC2007")]
+        spread = table["acc_std"] / np.sqrt(table["n_exp"].where(table["n_exp"] > 1))
+        datasets = table["task"].str.removesuffix("ZeroShot")
+        frame = _rows(table["model"], datasets, "", table["accuracy"], spread=spread)
+        return frame.assign(protocol=table["type"].map(kinds))
+    rows = []
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        task = str(content["task_name"])
+        if task == "VOC2007":
+            continue
+        scores = next(iter(content["scores"].values()))[0]
+        draws = [float(one["accuracy"]) for one in scores.get("scores_per_experiment", [])]
+        spread = float(np.std(draws) / np.sqrt(len(draws))) if len(draws) > 1 else np.nan
+        protocol = "zero_shot" if task.endswith("ZeroShot") else "linear_probe"
+        model = file.parent.parent.name.replace("__", "/", 1)
+        rows.append((model, task.removesuffix("ZeroShot"), protocol, scores["accuracy"], spread))
+    return _rows(*zip(*((*row[:4], "", row[4]) for row in rows), strict=True))
+
+
+def _open_clip(files: Sequence[Path]) -> pd.DataFrame:
+    table = pd.read_csv(files[0])
+    described = ("name", "pretrained", "params (M)", "FLOPs (B)")
+    wide = [name for name in map(str, table) if name not in described and not name.startswith("Average")]
+    long = table.melt(id_vars=["name", "pretrained"], value_vars=wide, var_name="dataset", value_name="value")
+    return _rows(long["name"], long["dataset"], "zero_shot", long["value"], long["pretrained"])
+
+
+def _clip_benchmark(files: Sequence[Path]) -> pd.DataFrame:
+    table = pd.read_csv(files[0])
+    table = table[(table["task"] == "zeroshot_classification") & (table["dataset"] != "voc2007_multilabel")]
+    return _rows(table["model"], table["dataset"], "zero_shot", table["acc1"], table["pretrained"])
+
+
+def _clip_probes(files: Sequence[Path]) -> pd.DataFrame:
+    table = pd.DataFrame(json.loads(files[0].read_text(encoding="utf-8")))
+    # Probes with all training images stand at another level than those of few shots, which ours are.
+    table = table[table["fewshot_k"] > 0]
+    best = table.groupby(["model", "pretrained", "dataset", "fewshot_k"], as_index=False)["lp_acc1"].max()
+    datasets = best["dataset"].str.removesuffix("-unverified")
+    return _rows(best["model"], datasets, "linear_probe", best["lp_acc1"], best["pretrained"])
+
+
+def _model_spider(files: Sequence[Path]) -> pd.DataFrame:
+    if files[0].suffix == ".csv":
+        table = pd.read_csv(files[0])
+        table = table[table["metric"] == "finetune_accuracy"]
+        return _rows(table["model_id"], table["dataset_id"], "fine_tune", table["value"] / 100)
+    text = files[0].read_text(encoding="utf-8")
+    models = ast.literal_eval(_between(text, "BKB_SPECIFIC_RANK = "))
+    values = _between(text, "DATA_SPECIFIC_RANK = ", "\nBKB_SPECIFIC_RANK")
+    rows = []
+    for dataset, numbers in re.findall(r"'(\w+)':\s*{\s*'Finetuning': torch\.tensor\((\[[^\]]*\])\)", values):
+        accuracies = [float(one) for one in ast.literal_eval(numbers)]
+        if min(accuracies) >= 0:  # negative: errors of regression tasks
+            rows += [(model, dataset, value / 100) for model, value in zip(models, accuracies, strict=True)]
+    names, datasets, accuracy = zip(*rows, strict=True)
+    return _rows(names, datasets, "fine_tune", accuracy)
+
+
+def _between(text: str, start: str, end: str = "\n") -> str:
+    if (at := text.find(start)) < 0 or (stop := text.find(end, at + len(start))) < 0:
+        raise ValueError(f"{start.strip()} isn't in it")
+    return text[at + len(start) : stop]
+
+
+def _timm(files: Sequence[Path]) -> pd.DataFrame:
+    parts = []
+    for file in files:
+        table = pd.read_csv(file)
+        dataset = file.stem.removeprefix("results-")
+        parts.append(_rows(table["model"], [dataset] * len(table), HEAD, pd.to_numeric(table["top1"]) / 100))
+    return pd.concat(parts, ignore_index=True)
+
+
+READERS: dict[str, Callable[[Sequence[Path]], pd.DataFrame]] = {
+    "mieb": _mieb,
+    "open_clip": _open_clip,
+    "clip_benchmark": _clip_benchmark,
+    "clip_probes": _clip_probes,
+    "model_spider": _model_spider,
+    "timm": _timm,
+}

@@ -1,0 +1,46 @@
+"""What is known of models without any cell: kind, family, corpus, size, resolution and ImageNet accuracy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from thesis_rec.published.cells import HEAD
+
+#: Whose ImageNet accuracy stands for a model that has several.
+_IMAGENET_ORDER = [HEAD, "zero_shot", "linear_probe"]
+
+
+def describe(manifest: pd.DataFrame, cells: pd.DataFrame, imagenet: str = "imagenet_1k") -> pd.DataFrame:
+    """One row of :data:`thesis_rec.knowledge.model_kernel.COLUMNS` for each model of the manifest.
+
+    Args:
+        manifest: Model manifest with model_id, family, pretraining, parameters and input_size.
+        cells: Cells, of which those on ``imagenet`` are used.
+        imagenet: Identifier of ImageNet among the datasets.
+    """
+    rules = yaml.safe_load((Path(__file__).parent / "descriptions.yml").read_text(encoding="utf-8"))
+    tags = manifest["pretraining"].fillna("").astype(str)
+    found = cells[(cells["dataset_id"] == imagenet) & cells["protocol"].isin(_IMAGENET_ORDER)]
+    found = found.assign(order=[_IMAGENET_ORDER.index(one) for one in found["protocol"]])
+    accuracy = found.sort_values("order", kind="stable").drop_duplicates("model_id").set_index("model_id")["value"]
+    frame = pd.DataFrame(
+        {
+            "kind": [_first(rules["kinds"], tag) for tag in tags],
+            "family": manifest["family"].to_numpy(),
+            "corpus": [_first(rules["corpora"], tag) for tag in tags],
+            "n_parameters": pd.to_numeric(manifest["parameters"]).to_numpy(),
+            "resolution": pd.to_numeric(manifest["input_size"]).to_numpy(),
+        },
+        index=manifest["model_id"].astype(str),
+    )
+    frame["imagenet"] = accuracy.reindex(frame.index).to_numpy()
+    return frame[~frame.index.duplicated()]
+
+
+def _first(rules: Sequence[Sequence[str]], tag: str) -> str | None:
+    return next((value for pattern, value in rules if re.search(pattern, tag)), None)

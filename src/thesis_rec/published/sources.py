@@ -1,0 +1,157 @@
+"""Where published tables come from, and having them here: whole, of the pinned commit, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import atomic_path, sha256_file
+from thesis_rec.base.progress import track
+
+logger = logging.getLogger(__name__)
+
+_HERE = Path(__file__).parent
+_REMEDY = "Run once with network, or set THESIS_REC_BENCHMARKS to a folder that holds the tables."
+
+
+class TableFile(BaseModel):
+    """One file of a source.
+
+    Attributes:
+        path: Its path in the repository; empty where the repository has no such single file.
+        local: Its path below the folder of tables.
+        sha256: Checksum; empty where none is pinned, in which case the commit alone says what it is.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = ""
+    local: str = ""
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+
+
+class Source(BaseModel):
+    """A published table, as ``sources.yml`` describes it.
+
+    Attributes:
+        format: How it is read; see :mod:`thesis_rec.published.cells`.
+        repository: GitHub repository.
+        commit: Pinned commit.
+        licence: Licence of the figures; a table without one is no source.
+        protocol: What was measured, in words.
+        files: Its files in the repository.
+        local: The same table as files of the folder of tables, where they differ from ``files``.
+        revisions: Revision by model, where there is one file for each model and task.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: str
+    repository: str
+    commit: str = Field(min_length=7)
+    licence: str = Field(min_length=2)
+    protocol: str
+    files: tuple[TableFile, ...] = ()
+    local: tuple[TableFile, ...] = ()
+    revisions: Mapping[str, str] = Field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Address of the repository's files at the commit."""
+        return f"https://raw.githubusercontent.com/{self.repository}/{self.commit}"
+
+
+def read_sources(path: str | Path | None = None) -> dict[str, Source]:
+    """The sources by name.
+
+    Args:
+        path: YAML file; the project's own where None.
+    """
+    content = yaml.safe_load(Path(path or _HERE / "sources.yml").read_text(encoding="utf-8"))
+    return {str(name): Source(**entry) for name, entry in content.items()}
+
+
+def table_files(
+    name: str, source: Source, tables: Path | None, cache: Path, tasks: Sequence[str] = ()
+) -> tuple[list[Path], str]:
+    """The files of a source on this machine, fetched if need be, and one checksum of them all.
+
+    Args:
+        name: Name of the source, for messages.
+        source: The source.
+        tables: Folder of tables (``THESIS_REC_BENCHMARKS``), or None to use the cache and the network.
+        cache: Folder in which fetched files are kept, by source and commit.
+        tasks: Tasks that are asked for, where there is one file for each model and task.
+
+    Raises:
+        ItemError: If a file is missing and can't be fetched, or its checksum differs.
+    """
+    if tables is not None and (source.local or not source.revisions):
+        chosen = source.local or source.files
+        found = [tables / one.local for one in chosen]
+        for one, path in zip(chosen, found, strict=True):
+            if not path.is_file():
+                raise ItemError(name, f"{path} doesn't exist.", _REMEDY)
+            _check(name, one, path)
+        return found, checksum(found, tables)
+    folder = cache / name / source.commit
+    wanted = [*source.files, *_task_files(source, tasks)]
+    found = []
+    for one in track(wanted, f"Reading {name}"):
+        path = folder / one.path
+        if not path.is_file() and not _fetch(name, f"{source.address}/{one.path}", path, one, bool(source.revisions)):
+            continue
+        _check(name, one, path)
+        found.append(path)
+    if not found:
+        raise ItemError(name, f"{source.address} holds none of the files asked for.", _REMEDY)
+    return found, checksum(found, folder)
+
+
+def checksum(files: Sequence[Path], root: Path) -> str:
+    """SHA-256 over sorted relative paths and the SHA-256 of each file's bytes."""
+    digest = hashlib.sha256()
+    for path in sorted(files, key=lambda one: one.relative_to(root).as_posix()):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _task_files(source: Source, tasks: Sequence[str]) -> list[TableFile]:
+    return [
+        TableFile(path=str(PurePosixPath("results", model.replace("/", "__"), revision, f"{task}.json")))
+        for model, revision in source.revisions.items()
+        for task in tasks
+    ]
+
+
+def _fetch(name: str, address: str, path: Path, one: TableFile, may_lack: bool) -> bool:
+    """Fetch a file, whole or not at all; False where the source has no such file and needn't."""
+    import fsspec
+
+    try:
+        with fsspec.open(address, "rb") as remote, atomic_path(path) as temporary:
+            with temporary.open("wb") as file:
+                while block := remote.read(1 << 20):
+                    file.write(block)
+            _check(name, one, temporary)
+    except FileNotFoundError:
+        if may_lack:
+            return False
+        raise ItemError(name, f"{address} doesn't exist any more.", _REMEDY) from None
+    except ItemError:
+        raise
+    except Exception as error:  # aiohttp, ssl, socket and disk errors share no base
+        raise ItemError(name, f"{address} can't be fetched ({type(error).__name__}: {error}).", _REMEDY) from error
+    return True
+
+
+def _check(name: str, one: TableFile, path: Path) -> None:
+    if one.sha256 and (found := sha256_file(path)) != one.sha256:
+        text = f"{one.local or one.path} has the checksum {found[:12]}…, not the pinned {one.sha256[:12]}…."
+        raise ItemError(name, text, "Delete it and fetch it again; if it was changed upstream, pin the new one.")

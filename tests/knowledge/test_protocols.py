@@ -1,0 +1,149 @@
+"""Learning from cells of several protocols, on simulated models whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau
+
+from thesis_rec.base.files import save_arrays
+from thesis_rec.knowledge.model_kernel import COLUMNS
+from thesis_rec.knowledge.posterior import Cell, Scale
+from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, tasks_of
+
+
+def _world(models: int = 24, tasks: int = 14, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """Cells under two protocols, descriptions, and each model's strength; every family is as strong as its corpus."""
+    generator = np.random.default_rng(seed)
+    corpus = generator.integers(0, 4, models)
+    strength = 1.5 * (corpus - 1.5) + 0.4 * generator.normal(size=models)
+    loading = generator.normal(size=models)
+    rows = []
+    for protocol, level, spread in (("linear_probe", 0.5, 0.5), ("zero_shot", -0.5, 0.8)):
+        for task in range(tasks):
+            factor = generator.normal()
+            z = strength + 0.6 * loading * factor + 0.2 * generator.normal(size=models)
+            values = Scale(0.1).value(level + 0.5 * generator.normal() + spread * z)
+            rows += [(f"m{k:02d}", f"d{task}", protocol, "s", float(values[k]), np.nan) for k in range(models)]
+    cells = pd.DataFrame(rows, columns=["model_id", "dataset_id", "protocol", "source", "value", "spread"])
+    descriptions = pd.DataFrame(
+        {
+            "kind": "contrastive",
+            "family": [f"f{k % 6}" for k in range(models)],
+            "corpus": [f"c{one}" for one in corpus],
+            "n_parameters": 1e8,
+            "resolution": 224,
+            "imagenet": np.nan,
+        },
+        index=[f"m{k:02d}" for k in range(models)],
+    )
+    return cells, descriptions[COLUMNS], strength
+
+
+CLASSES = {f"d{task}": 10 for task in range(14)}
+
+
+def test_untried_models_are_ranked_and_tries_sharpen() -> None:
+    cells, descriptions, _ = _world()
+    out = cells["dataset_id"] == "d0"
+    knowledge = fit_protocols(cells[~out], CLASSES, descriptions)
+    truth = cells[out & (cells["protocol"] == "linear_probe")].set_index("model_id")["value"]
+    prior = knowledge.posterior(list(truth.index), "linear_probe", 10)
+    before = kendalltau(truth, prior.mean).statistic
+    assert before > 0.6
+    tried = [Cell(model, float(truth[model])) for model in truth.index[:8]]
+    after = prior.given(tried)
+    rest = slice(8, None)
+    assert np.abs(after.value() - truth)[rest].mean() < 0.7 * np.abs(prior.value() - truth)[rest].mean()
+    low, high = prior.interval(0.9)
+    assert ((low <= truth) & (truth <= high)).mean() > 0.7
+    assert np.all(after.std[rest] < prior.std[rest])
+
+
+def test_another_protocol_on_the_same_images_informs() -> None:
+    cells, descriptions, _ = _world()
+    generator = np.random.default_rng(5)
+    # The same factor under both protocols: what zero-shot shows of a dataset holds for its probes.
+    loading = generator.normal(size=24)
+    rows = []
+    for task in range(14):
+        factor = generator.choice([-1.5, 1.5]) + 0.3 * generator.normal()
+        for protocol in ("linear_probe", "zero_shot"):
+            values = Scale(0.1).value(0.5 * loading * factor + 0.1 * generator.normal(size=24))
+            rows += [(f"m{k:02d}", f"d{task}", protocol, "s", float(values[k]), np.nan) for k in range(24)]
+    cells = pd.DataFrame(rows, columns=cells.columns)
+    out = cells["dataset_id"] == "d0"
+    knowledge = fit_protocols(cells[~out], CLASSES, descriptions)
+    assert knowledge.kept > 0.9
+    truth = cells[out].pivot_table(index="model_id", columns="protocol", values="value")
+    prior = knowledge.posterior(list(truth.index), "linear_probe", 10)
+    shown = [Cell(model, float(truth["zero_shot"][model]), protocol="zero_shot") for model in truth.index]
+    before = np.abs(prior.value() - truth["linear_probe"]).mean()
+    after = np.abs(prior.given(shown).value() - truth["linear_probe"]).mean()
+    assert after < 0.7 * before
+
+
+def test_a_model_without_cells_follows_its_description_with_a_wider_interval() -> None:
+    cells, descriptions, _ = _world()
+    weak, strong = descriptions.loc[["m00"]].copy(), descriptions.loc[["m00"]].copy()
+    weak.index, strong.index = ["weak"], ["strong"]
+    weak["corpus"], strong["corpus"], weak["family"], strong["family"] = "c0", "c3", "new", "new"
+    knowledge = fit_protocols(cells, CLASSES, pd.concat([descriptions, weak, strong]))
+    prior = knowledge.posterior(["weak", "strong", "m00", "nobody"], "linear_probe", 10)
+    assert prior.model_ids == ["weak", "strong", "m00"]
+    assert prior.mean[1] > prior.mean[0] + 0.3
+    assert prior.std[:2].min() > prior.std[2]
+    assert knowledge.figures("strong") == 0
+    assert knowledge.figures("m00") == 28
+
+
+def test_models_that_share_nothing_with_others_are_set_against_their_description() -> None:
+    cells, descriptions, _ = _world()
+    generator = np.random.default_rng(9)
+    apart = descriptions.iloc[:6].copy()
+    apart.index = [f"x{k}" for k in range(6)]
+    apart["corpus"] = "c0"
+    apart["family"] = "other"
+    rows = [
+        (f"x{k}", f"d{task}", "fine_tune", "s", 0.8 + 0.02 * k + 0.001 * generator.normal(), np.nan)
+        for k in range(6)
+        for task in range(8)
+    ]
+    more = pd.concat([cells, pd.DataFrame(rows, columns=cells.columns)])
+    knowledge = fit_protocols(more, CLASSES, pd.concat([descriptions, apart]))
+    rows_of = [knowledge.model_ids.index(f"x{k}") for k in range(6)]
+    # Their order is that of their own cells; their level that of their corpus, not the average.
+    assert kendalltau(range(6), knowledge.covariance.mean[rows_of]).statistic > 0.99
+    assert knowledge.covariance.mean[rows_of].mean() < 0
+    prior = knowledge.posterior(["x0", "x5", "m00"], "fine_tune", 10)
+    assert prior.value()[1] > prior.value()[0] > 0.6
+
+
+def test_stored_knowledge_answers_the_same(tmp_path: Path) -> None:
+    cells, descriptions, _ = _world()
+    knowledge = fit_protocols(cells, CLASSES, descriptions, provenance={"sources": ["s"]})
+    save_arrays(tmp_path / "knowledge.npz", knowledge.arrays())
+    again = ProtocolKnowledge.load(tmp_path / "knowledge.npz")
+    assert again.provenance == {"sources": ["s"]}
+    first, second = (one.posterior(["m03", "m01"], "zero_shot", 10) for one in (knowledge, again))
+    np.testing.assert_allclose(first.value(), second.value(), atol=1e-5)
+    save_arrays(tmp_path / "other.npz", {"a": np.zeros(2)})
+    with pytest.raises(ValueError, match="holds no knowledge"):
+        ProtocolKnowledge.load(tmp_path / "other.npz")
+
+
+def test_tasks_of_few_models_are_left_out_and_errors_are_carried_along() -> None:
+    cells, _, _ = _world(tasks=2)
+    cells.loc[0, "spread"] = 0.01
+    few = cells.assign(dataset_id="d9").iloc[:4]
+    tasks, values, errors = tasks_of(pd.concat([cells, few]), CLASSES)
+    assert "d9" not in set(tasks["dataset_id"])
+    row = tasks.index[(tasks["dataset_id"] == "d0") & (tasks["protocol"] == "linear_probe")][0]
+    assert errors[row, 0] == pytest.approx(0.01 * Scale(0.1).slope(cells["value"][0]))
+    assert np.isnan(errors[row, 1])
+    assert np.isfinite(values[row, 1])
+    with pytest.raises(ValueError, match="no task"):
+        fit_protocols(few, CLASSES, pd.DataFrame(columns=COLUMNS))

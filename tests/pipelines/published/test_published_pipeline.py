@@ -1,0 +1,72 @@
+"""The pipeline's nodes on a small folder of tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from thesis_rec.base.errors import NothingSucceeded
+from thesis_rec.base.files import save_arrays
+from thesis_rec.knowledge.protocols import ProtocolKnowledge
+from thesis_rec.pipelines.published.nodes import learn_published_knowledge, read_published_cells
+from thesis_rec.pipelines.published.parameters import PublishedParameters
+from thesis_rec.published import sources as published_sources
+from thesis_rec.published.sources import Source
+
+
+def _parameters(folder: Path) -> PublishedParameters:
+    return PublishedParameters(
+        tables=str(folder), cache=str(folder / "cache"), aliases=str(folder / "aliases.csv"), protocols=("zero_shot",)
+    )
+
+
+def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    names = [f"net{k}" for k in range(8)]
+    frame = pd.DataFrame({"name": names, "pretrained": "openai"})
+    for dataset in ("DTD", "CIFAR-10", "Stanford Cars", "FER2013"):
+        frame[dataset] = 0.5 + 0.04 * np.arange(8) + 0.01 * generator.normal(size=8)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    pd.DataFrame(
+        {"model_id": [f"m/{name}" for name in names[:7]], "source": "one", "name": names[:7], "pretrained": "openai"}
+    ).to_csv(tmp_path / "aliases.csv", index=False)
+    one = Source(
+        format="open_clip",
+        repository="a/b",
+        commit="1234567",
+        licence="MIT",
+        protocol="zero-shot",
+        files=(published_sources.TableFile(local="table.csv"),),
+    )
+    gone = one.model_copy(update={"files": (published_sources.TableFile(local="gone.csv"),)})
+    monkeypatch.setattr(published_sources, "read_sources", lambda: {"one": one, "two": gone})
+    parameters = _parameters(tmp_path)
+    cells, report = read_published_cells(parameters)
+    assert report["unknown_models"] == {"one": 1}
+    assert "gone.csv doesn't exist" in report["missing"]["two"]
+    manifest = pd.DataFrame(
+        {
+            "model_id": [*(f"m/{name}" for name in names[:7]), "m/unseen"],
+            "family": "net",
+            "pretraining": "openai",
+            "parameters": 1e7,
+            "input_size": 224,
+        }
+    )
+    arrays, provenance = learn_published_knowledge(manifest, cells, report, parameters)
+    assert provenance["sources"]["one"]["commit"] == "1234567"
+    save_arrays(tmp_path / "knowledge.npz", arrays)
+    knowledge = ProtocolKnowledge.load(tmp_path / "knowledge.npz")
+    prior = knowledge.posterior(list(manifest["model_id"]), "zero_shot", 10)
+    assert prior.best() == "m/net6"
+    assert knowledge.figures("m/net6") == 4
+    assert knowledge.figures("m/unseen") == 0
+
+
+def test_nothing_at_all_is_an_error_that_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "aliases.csv").write_text("model_id,source,name,pretrained\n")
+    with pytest.raises(NothingSucceeded, match="THESIS_REC_BENCHMARKS"):
+        read_published_cells(_parameters(tmp_path))
