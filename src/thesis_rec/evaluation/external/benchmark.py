@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, finite_or_none, paired_difference
 from thesis_rec.evaluation.external import methods
 from thesis_rec.evaluation.external.decisions import budgets, probes
-from thesis_rec.evaluation.external.leave_out import leave_family_out, leave_one_out, quadrants
+from thesis_rec.evaluation.external.leave_out import BenchmarkSettings, leave_family_out, leave_one_out, quadrants
 from thesis_rec.evaluation.external.methods import Chosen, Method, SmoothedRanks
 from thesis_rec.evaluation.external.tables import NATURAL, SHARED_IMAGES, PublishedTable
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, metric_table, weighted_tau
@@ -27,31 +26,6 @@ PRIOR = "static_mean_rank"
 
 #: The method that stands for the project where no network is trained: a fixed mean of views, nothing is chosen.
 OURS = "smoothed_ranks"
-
-
-@dataclass(frozen=True)
-class BenchmarkSettings:
-    """How a published table is evaluated.
-
-    Attributes:
-        draws: Random orders of tied scores.
-        bootstrap: Resamples of an interval.
-        folds: Model folds of the quadrants.
-        seeds: Divisions into model folds.
-        hidden_cells: Share of the known models' cells that Q1 is measured on.
-        probes: Numbers of real runs.
-        throughputs: Quantiles of throughput that a budget demands.
-        violations: Largest share of chosen models that may miss a demanded throughput.
-    """
-
-    draws: int = 20
-    bootstrap: int = 2000
-    folds: int = 5
-    seeds: int = 3
-    hidden_cells: float = 0.2
-    probes: tuple[int, ...] = (3, 5, 10)
-    throughputs: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
-    violations: float = 0.05
 
 
 def simple_methods(table: PublishedTable) -> dict[str, Method]:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap
 from thesis_rec.evaluation.external import methods
-from thesis_rec.evaluation.external.leave_out import training_columns
+from thesis_rec.evaluation.external.leave_out import BenchmarkSettings, training_columns
 from thesis_rec.evaluation.external.methods import Method, Task
 from thesis_rec.evaluation.external.tables import PublishedTable
 from thesis_rec.evaluation.metrics import regret
 from thesis_rec.knowledge.probing_policies import Candidates, simulate
 from thesis_rec.knowledge.residuals import residual_covariance
-
-if TYPE_CHECKING:
-    from thesis_rec.evaluation.external.benchmark import BenchmarkSettings
 
 Floats = NDArray[np.floating]
 

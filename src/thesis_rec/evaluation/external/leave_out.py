@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,32 @@ from thesis_rec.evaluation.external.methods import Method, Task
 from thesis_rec.evaluation.external.tables import SHARED_IMAGES, PublishedTable
 from thesis_rec.evaluation.metrics import metric_table, weighted_tau
 
-if TYPE_CHECKING:
-    from thesis_rec.evaluation.external.benchmark import BenchmarkSettings
-
 Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """How a published table is evaluated.
+
+    Attributes:
+        draws: Random orders of tied scores.
+        bootstrap: Resamples of an interval.
+        folds: Model folds of the quadrants.
+        seeds: Divisions into model folds.
+        hidden_cells: Share of the known models' cells that Q1 is measured on.
+        probes: Numbers of real runs.
+        throughputs: Quantiles of throughput that a budget demands.
+        violations: Largest share of chosen models that may miss a demanded throughput.
+    """
+
+    draws: int = 20
+    bootstrap: int = 2000
+    folds: int = 5
+    seeds: int = 3
+    hidden_cells: float = 0.2
+    probes: tuple[int, ...] = (3, 5, 10)
+    throughputs: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
+    violations: float = 0.05
 
 
 def leave_one_out(
