@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.starter.committed import as_backbone, committed_model, truth_value
 from thesis_rec.base.errors import ItemError
 from thesis_rec.catalog.validators import (
     validate_dataset_manifest,
@@ -31,10 +32,7 @@ from thesis_rec.starter.painter import Painter
 from thesis_rec.starter.plan import Sizes, make_plan
 from thesis_rec.starter.provenance import (
     Provenance,
-    as_backbone,
-    committed_model,
     rebuild_model,
-    truth_value,
     verify_files,
 )
 from thesis_rec.starter.tables import compact_scores, recipe_row

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import PROJECT
-from thesis_rec.starter.provenance import Provenance, as_backbone, committed_model, rebuild_model, verify_files
+from tests.starter.committed import as_backbone, committed_model
+from thesis_rec.starter.provenance import Provenance, rebuild_model, verify_files
 from thesis_rec.tasks import BASE_TASKS, task_images
 from thesis_rec.truth.cells import TruthSettings, measure_model
 from thesis_rec.truth.linear_probe import ProbeSettings

@@ -157,16 +157,6 @@ def test_task_images_match_the_contract():
     assert np.bincount(task.test_labels).tolist() == [2, 2, 2]
 
 
-def test_many_tasks_on_processes_equal_one_process():
-    ids = ["topology_inside", "search_count"]
-    alone = tasks.all_task_images(ids, 1, n_train=2, n_test=1)
-    together = tasks.all_task_images(ids, 2, n_train=2, n_test=1)
-    assert list(together) == ids
-    for i in ids:
-        assert np.array_equal(alone[i].train_images, together[i].train_images)
-        assert np.array_equal(alone[i].test_images, together[i].test_images)
-
-
 def test_example_grid_and_overview():
     grid = tasks.example_grid("counting_gaps", per_class=2)
     assert grid.shape == (2 * 34 - 2, 8 * 34 - 2, 3)

@@ -152,29 +152,6 @@ def task_images(
     return TaskImages(task_id, *train, *test, class_names=list(BASE_TASKS[task_id].class_names))
 
 
-def all_task_images(
-    ids: Iterable[str],
-    workers: int = 1,
-    n_train: int = TRAIN_PER_CLASS,
-    n_test: int = TEST_PER_CLASS,
-    seed: int = 0,
-) -> dict[str, TaskImages]:
-    """Draw many base tasks, on `workers` processes.
-
-    Workers are spawned, not forked: the caller may hold threads and a GPU.
-    """
-    from concurrent.futures import ProcessPoolExecutor
-    from functools import partial
-    from multiprocessing import get_context
-
-    ids = list(ids)
-    draw = partial(task_images, n_train=n_train, n_test=n_test, seed=seed)
-    if workers <= 1 or len(ids) <= 1:
-        return {i: draw(i) for i in ids}
-    with ProcessPoolExecutor(min(workers, len(ids)), mp_context=get_context("spawn")) as pool:
-        return dict(zip(ids, pool.map(draw, ids), strict=True))
-
-
 def example_grid(task_id: str, per_class: int = 4, seed: int = 0) -> NDArray[np.uint8]:
     """Draw a task's examples, one column per class and `per_class` rows, with 2-pixel gaps.
 

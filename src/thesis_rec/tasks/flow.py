@@ -110,11 +110,6 @@ def _vortices(k: int, n: int, rng: Rng) -> Array:
     return _smear(p, q, n, rng)
 
 
-def _grain(k: int, n: int, rng: Rng) -> Array:
-    p, q = _turned("vortex", n, rng, canvas.uniform(rng, 0, 2 * np.pi, n), 0.8)
-    return _smear(p, q, n, rng, [0, 1, 3, 6, 12][k])
-
-
 def _hair(kind: str, n: int, rng: Rng) -> Array:
     """Fingerprint-like ridges around singular points: loop, whorl, arch, delta."""
     u, v, _ = canvas.frame(n, rng, (0.9, 1.1), 0.2, 0.4)

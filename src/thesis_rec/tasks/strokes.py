@@ -10,7 +10,6 @@ from thesis_rec.tasks import canvas
 from thesis_rec.tasks.base import Content, by_class, family
 from thesis_rec.tasks.canvas import Array, Rng
 
-LIFT = (np.nan, np.nan)
 POINTS = 26
 
 # Skeletons on a 0..10 board, x to the right, y down; "/" lifts the pen. The writer's hand is added by `_write`.
