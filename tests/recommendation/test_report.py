@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_predict, tokens_of
 from thesis_rec.hardware.budget import Budget
 from thesis_rec.recommendation.asking import recommend_for
-from thesis_rec.recommendation.report import map_figure, pareto_figure, ranking_figure, render_report, shown_number
+from thesis_rec.recommendation.report import (
+    Axis,
+    map_figure,
+    next_command,
+    pareto_figure,
+    render_report,
+    shown_number,
+)
 
 
 @pytest.fixture
@@ -20,25 +29,87 @@ def found():
     return replace(answer, sample=((picture, "a & b"),), notes=("one note",))
 
 
+def body_of(page):
+    return re.sub(r"<(script|style).*?</\1>", "", page, flags=re.S)
+
+
 def test_the_page_needs_nothing_else_and_has_every_part(found):
     page = render_report(found)
-    body = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    body = body_of(page)
     assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]+\"", body)
-    assert page.count("plotly.js v") == 1
-    for part in ('id="pareto"', 'id="ranking"', 'id="map"', "data:image/png;base64,", "one note", "max latency ms"):
-        assert part in page
+    for part in ("expected accuracy", "first component", "data:image/png;base64,", "one note", "max latency ms"):
+        assert part in body
     assert found.table["model_id"].iloc[0] in body
-    # A log axis would stretch to 10**5 if the limit's label were placed by its value.
-    assert pareto_figure(found).layout.annotations[0].x == pytest.approx(np.log10(5))
     # Names come from users' folders.
     assert "mine &lt;b&gt;" in body
+    assert "mine <b>" not in page
     assert "a &amp; b" in body
+
+
+def test_the_answer_comes_before_the_figure_and_the_figure_before_the_table(found):
+    body = body_of(render_report(found))
+    marks = [
+        body.index(mark)
+        for mark in ('class="best', "expected;", "kedro recommend", "<svg", "<table", "first component")
+    ]
+    assert marks == sorted(marks)
+
+
+def test_it_says_how_many_models_cannot_be_told_from_the_first(found):
+    values = [0.8, 0.75, 0.71, *[0.3] * (len(found.table) - 3)]
+    table = found.table.assign(predicted_value=values, value_low=0.7, value_high=0.9)
+    assert "2 other models are expected within that range" in render_report(replace(found, table=table))
+    alone = replace(found, table=table.assign(value_low=0.79))
+    assert "no other model is expected within that range" in render_report(alone)
+
+
+def test_the_next_command_keeps_the_limits_and_is_refused_nothing_it_names(found):
+    from thesis_rec.commands.recommend_command import recommend
+
+    budget = Budget(max_latency_ms=5, licences=("MIT", "cc by"), device="h200", batch_size=8)
+    command = next_command(replace(found, budget=budget))
+    words = shlex.split(command)
+    assert words[:2] == ["kedro", "recommend"]
+    given = recommend.make_context("recommend", words[2:]).params
+    assert str(given["images"]) == "mine <b>"
+    assert given["probe"] == 5
+    assert given["max_latency_ms"] == 5
+    assert given["licences"] == ("MIT", "cc by")
+    assert (given["device"], given["batch_size"], given["precision"]) == ("h200", 8, "fp32")
+    # Without images, or with everything tried, there is nothing to run.
+    assert next_command(replace(found, sample=())) == ""
+    assert next_command(replace(found, table=found.table.assign(probed_value=0.5))) == ""
+
+
+def test_axes_read_as_people_count():
+    assert Axis(0.4, 12, 0, 100, log=True).ticks(9) == [0.5, 1, 2, 5, 10]
+    assert Axis(0.4, 1200, 0, 100, log=True).ticks(5) == [1, 10, 100, 1000]
+    assert Axis(0.11, 0.58, 100, 0).ticks(7) == [0.2, 0.3, 0.4, 0.5]
+    assert Axis(1, 100, 0, 10, log=True).place(10) == 5
+    assert Axis(0.0, 2.0, 10, 0).place(0.5) == 7.5
+
+
+def test_a_zoo_of_thousands_stays_a_small_page(found):
+    table = pd.concat([found.table] * 200, ignore_index=True)
+    table["rank"] = np.arange(1, len(table) + 1)
+    table["model_id"] = [f"{i:05d}_" + "n" * 194 for i in table["rank"]]
+    table["on_pareto_front"] = False
+    page = render_report(replace(found, table=table))
+    assert len(page) < 1_500_000
+    assert "The first 1000 models" in page
+
+
+def test_models_without_a_latency_are_in_the_table_and_not_in_the_figure(found):
+    table = found.table.assign(latency_ms=np.nan, on_pareto_front=False)
+    page = render_report(replace(found, table=table, budget=Budget(device=DEVICE)))
+    assert pareto_figure(replace(found, table=table), 700, 400)["points"] == []
+    assert table["model_id"].iloc[0] in page
 
 
 def test_a_page_without_fitting_models_says_what_to_relax(found):
     budget = Budget(max_latency_ms=1e-4, device=DEVICE)
     nothing = recommend_for(fabricated_bundle(), tokens_of("mine", 3), budget, predict=fabricated_predict)
-    body = re.sub(r"<script.*?</script>", "", render_report(nothing), flags=re.S)
+    body = body_of(render_report(nothing))
     assert "No model fits" in body
     assert "--max-latency-ms" in body
     assert "24 models" in body
@@ -47,20 +118,28 @@ def test_a_page_without_fitting_models_says_what_to_relax(found):
 
 
 def test_figures_hold_what_the_table_holds(found):
-    pareto = pareto_figure(found)
-    front = next(trace for trace in pareto.data if trace.name == "not beaten in both")
-    on_front = found.table[found.table["on_pareto_front"]].sort_values("latency_ms")
-    assert list(front.x) == on_front["latency_ms"].tolist()
-    assert np.all(np.diff(front.y) > 0)
-    assert pareto.layout.shapes[0].x0 == 5
-    table = found.table.copy()
-    table["probed_value"] = table["probed_value"].astype(float)
-    table.loc[0, "probed_value"] = 0.5
-    ranking = ranking_figure(replace(found, table=table))
-    assert [trace.name for trace in ranking.data] == ["predicted", "tried on these images"]
-    assert list(ranking.data[1].x) == [0.5]
-    places = map_figure(found)
-    assert [len(trace.x) for trace in places.data] == [3, 3, 1]
+    chart = pareto_figure(found, 720, 440)
+    assert len(chart["points"]) == len(found.table)
+    ranks = [int(re.search(r"place (\d+)", point["tip"])[1]) for point in chart["points"]]
+    assert ranks == sorted(ranks, reverse=True)
+    drawn = dict(zip(ranks, chart["points"], strict=True))
+    for row in found.table.to_dict("records"):
+        point = drawn[row["rank"]]
+        assert point["x"] == chart["x"].place(row["latency_ms"])
+        assert point["y"] == chart["y"].place(row["predicted_value"])
+        assert ("front" in point["kind"].split()) == row["on_pareto_front"]
+        assert ("open" in point["kind"].split()) == (row["basis"] != "measured")
+        assert str(row["model_id"]) in point["tip"]
+    assert len(chart["bars"]) == found.table["on_pareto_front"].sum()
+    # A second limit on time is drawn where its throughput is reached: 8 images of 2 per millisecond take 4 ms.
+    both = replace(found, budget=Budget(max_latency_ms=5, min_throughput=2000, batch_size=8, device=DEVICE))
+    chart = pareto_figure(both, 720, 440)
+    assert chart["limits"] == [(chart["x"].place(5), "--max-latency-ms"), (chart["x"].place(4), "--min-throughput")]
+    for point in chart["points"]:
+        assert 42 <= point["x"] <= 706
+        assert 26 <= point["y"] <= 400
+    kinds = [point["kind"] for point in map_figure(found, 360, 380)["points"]]
+    assert [kinds.count(kind) for kind in ("", "front", "new")] == [3, 3, 1]
 
 
 def test_numbers_are_short():
@@ -75,17 +154,10 @@ def test_long_names_break_where_people_would():
     assert str(_breakable("a__b/<c>")) == "a__<wbr>b/<wbr>&lt;c&gt;"
 
 
-def test_long_names_are_shortened_in_the_middle():
-    from thesis_rec.recommendation.report import _shortened
-
-    assert _shortened("short") == "short"
-    assert _shortened("a" * 20 + "b" * 20) == "a" * 11 + "…" + "b" * 12
-
-
 def test_what_was_not_tried_takes_no_line_on_a_narrow_screen(found):
     table = found.table.assign(probed_value=np.nan)
     table.loc[0, "probed_value"] = 0.5
-    body = re.sub(r"<script.*?</script>", "", render_report(replace(found, table=table)), flags=re.S)
+    body = body_of(render_report(replace(found, table=table)))
     cells = re.findall(r'<td class="number( untried)?" data-name="tried">(.*?)</td>', body)
     assert cells[0] == ("", "0.5")
     assert len(cells) > 1

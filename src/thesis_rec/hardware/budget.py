@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -122,7 +123,7 @@ class Relaxation:
     factor: float
 
     def __str__(self) -> str:
-        changed = " and ".join(_option(name, value) for name, value in self.changes.items())
+        changed = " and ".join(option_text(name, value) for name, value in self.changes.items())
         return f"{changed} (then {', '.join(self.model_ids[:3])} fits)"
 
 
@@ -191,7 +192,7 @@ def option_name(limit: str) -> str:
     return "--" + RULES.get(limit, limit).replace("_", "-")
 
 
-def _option(name: str, value: Any) -> str:
-    """As on the command line, where a rule's option stands once for each value."""
-    values = [str(item) for item in value] if isinstance(value, tuple) else [f"{value:g}"]
+def option_text(name: str, value: Any) -> str:
+    """A limit as on the command line, where a rule's option stands once for each value."""
+    values = [shlex.quote(str(item)) for item in value] if isinstance(value, tuple) else [f"{value:g}"]
     return " ".join(f"{option_name(name)} {item}" for item in values)

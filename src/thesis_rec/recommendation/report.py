@@ -1,10 +1,13 @@
-"""The answer to one request as a page that needs nothing else: one HTML file, readable on a phone."""
+"""The answer to one request as a page that needs nothing else: one HTML file, for desk, phone and paper."""
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 import re
+import shlex
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -12,159 +15,174 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from thesis_rec.hardware.budget import option_text
+
 if TYPE_CHECKING:
     from markupsafe import Markup
-    from plotly.graph_objects import Figure
 
     from thesis_rec.recommendation.answer import Recommendation
 
-#: Models in the figure of intervals: more can't be told apart.
-RANKED = 20
+#: Points of a figure: more can't be told apart, and the page stays small.
+POINTS = 1000
 
-BLUE, ORANGE, GREY, GREEN = "#2563eb", "#ea580c", "#94a3b8", "#15803d"
+#: Width and height of a figure's two drawings: letters keep their size on a narrow screen, so that it needs its own.
+SIZES = {"wide": (720, 440), "narrow": (360, 380)}
+
+#: Pixels around the plane of a figure: left, top, right, bottom.
+MARGINS = (42, 26, 14, 40)
 
 
 def render_report(found: Recommendation) -> str:
-    """The report as one HTML page; plotly's library is inlined once.
+    """The report as one HTML page.
 
     Args:
         found: The answer.
     """
     from jinja2 import Environment, select_autoescape
-    from plotly.offline import get_plotlyjs
 
     source = resources.files("thesis_rec.recommendation") / "templates" / "recommendation.html"
     environment = Environment(autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True)
-    environment.filters["figure"] = shown_number
-    environment.filters["breakable"] = _breakable
-    template = environment.from_string(source.read_text(encoding="utf-8"))
-    figures = {}
-    if len(found.table):
-        figures["pareto"] = _embed(pareto_figure(found), "pareto")
-        figures["ranking"] = _embed(ranking_figure(found), "ranking")
-    figures["map"] = _embed(map_figure(found), "map")
-    return template.render(
+    environment.filters |= {"figure": shown_number, "breakable": _breakable}
+    rows = found.top.to_dict("records")
+    return environment.from_string(source.read_text(encoding="utf-8")).render(
         found=found,
-        rows=found.top.to_dict("records"),
-        probed=bool(found.top["probed_value"].notna().any()),
+        rows=rows,
+        load=getattr(found, "load", ""),
+        rests_on=getattr(found, "rests_on", ""),
+        alike=_alike(found.table),
+        command=next_command(found),
+        tried=int(found.table["probed_value"].notna().sum()),
+        span=_span(rows),
         excluded=_excluded(found.excluded),
         nearest=found.nearest.to_dict("records"),
-        figures=figures,
+        pareto={name: pareto_figure(found, *size) for name, size in SIZES.items()} if rows else {},
+        map={name: map_figure(found, *size) for name, size in SIZES.items()} if len(found.places) else {},
         images=[(_data_uri(image), name) for image, name in found.sample],
-        plotly=get_plotlyjs(),
         limits={name.replace("_", " "): value for name, value in found.budget.limits.items()},
         percent=round(100 * found.options.level),
+        n_points=POINTS,
     )
 
 
-def pareto_figure(found: Recommendation) -> Figure:
-    """Predicted accuracy against latency of all feasible models, with the front of those that nothing beats."""
-    import plotly.graph_objects as go
+@dataclass(frozen=True)
+class Axis:
+    """An axis of a figure, from ``low`` to ``high`` in the data's unit, between two pixels."""
 
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """Pixel of a value."""
+        low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
+        return round(self.start + (self.end - self.start) * (at - low) / (high - low), 1)
+
+    def ticks(self, most: int) -> list[float]:
+        """At most ``most`` values of 1, 2 and 5 times a power of ten; powers of ten alone where these would be more."""
+        if self.log:
+            first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            for steps, stride in (((1, 2, 5), 1), ((1,), 1), ((1,), 2), ((1,), 4)):
+                found = [step * 10.0**k for k in range(first, last + 1, stride) for step in steps]
+                found = [value for value in found if self.low <= value <= self.high]
+                if len(found) <= most:
+                    break
+            return [float(f"{value:.1g}") for value in found]
+        step = 10.0 ** math.floor(math.log10((self.high - self.low) / most))
+        step *= next(factor for factor in (1, 2, 5, 10) if (self.high - self.low) / (factor * step) <= most)
+        return [round(k * step, 12) for k in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+
+
+def pareto_figure(found: Recommendation, width: int, height: int) -> dict[str, Any]:
+    """Expected accuracy against latency: the models that fit, the front that nothing beats, and the limits.
+
+    Args:
+        found: The answer, with at least one model.
+        width: Pixels.
+        height: Pixels.
+
+    Returns:
+        What the template draws, in pixels; models without a latency are left out.
+    """
     table = found.table[found.table["latency_ms"].notna()]
-    figure = go.Figure()
-    for name, rows, colour in (
-        ("others", table[~table["on_pareto_front"].astype(bool)], GREY),
-        ("not beaten in both", table[table["on_pareto_front"].astype(bool)].sort_values("latency_ms"), BLUE),
-    ):
-        figure.add_scatter(
-            x=rows["latency_ms"],
-            y=rows["predicted_value"],
-            name=name,
-            mode="lines+markers" if colour == BLUE else "markers",
-            line={"shape": "hv", "dash": "dot", "width": 1},
-            marker={"color": colour, "size": 9, "symbol": _symbols(rows["basis"])},
-            error_y={
-                "type": "data", "symmetric": False, "thickness": 1, "width": 0, "color": colour,
-                "array": rows["value_high"] - rows["predicted_value"],
-                "arrayminus": rows["predicted_value"] - rows["value_low"],
-                "visible": colour == BLUE,
-            },
-            customdata=rows[["model_id", "basis", "family"]],
-            hovertemplate="<b>%{customdata[0]}</b><br>%{x:.3g} ms (%{customdata[1]})<br>accuracy %{y:.3f}"
-            "<br>%{customdata[2]}<extra></extra>",
-        )  # fmt: skip
-    limit = found.budget.max_latency_ms
-    if limit is not None:
-        line = {"color": ORANGE, "dash": "dash"}
-        figure.add_shape(type="line", x0=limit, x1=limit, y0=0, y1=1, yref="paper", line=line)
-        # Unlike shapes, annotations of a logarithmic axis are placed by the logarithm.
-        place = {"x": float(np.log10(limit)), "y": 1, "yref": "paper", "xanchor": "right", "yanchor": "top"}
-        figure.add_annotation(text="limit", showarrow=False, font={"color": ORANGE}, **place)
-    figure.update_xaxes(title="latency, ms per call (log)", type="log")
-    figure.update_yaxes(title="predicted accuracy")
-    # As high as the figure beside it.
-    return _styled(figure, max(420, _ranking_height(found)))
+    front = table[table["on_pareto_front"].astype(bool)].sort_values("latency_ms")
+    shown = pd.concat([table.drop(front.index).head(POINTS), front])
+    limits = {"--max-latency-ms": found.budget.max_latency_ms}
+    if found.budget.min_throughput is not None:
+        limits["--min-throughput"] = 1000 * found.budget.batch_size / found.budget.min_throughput
+    limits = {name: value for name, value in limits.items() if value is not None}
+    costs = [*shown["latency_ms"], *limits.values()] or [1.0]
+    values = [*shown["predicted_value"], *front["value_low"], *front["value_high"]] or [0.0, 1.0]
+    pad = max(0.04 * (max(values) - min(values)), 0.01)
+    chart = _chart(width, height, (min(costs) / 1.25, max(costs) * 1.25), (min(values) - pad, max(values) + pad), True)
+    x, y = chart["x"], chart["y"]
+    bends = [(x.place(row.latency_ms), y.place(row.predicted_value)) for row in front.itertuples()]
+    steps = [f"{'M' if i == 0 else 'H'}{cx}{',' if i == 0 else 'V'}{cy}" for i, (cx, cy) in enumerate(bends)]
+    bars = [(row.latency_ms, row.value_low, row.value_high) for row in front.itertuples()]
+    return chart | {
+        "title": "expected accuracy (up is better) against milliseconds per call (left is better)",
+        "x_name": "ms per call",
+        "y_name": "expected accuracy",
+        "path": "".join(steps) + (f"H{x.end}" if steps else ""),
+        "bars": [(x.place(at), y.place(low), y.place(high)) for at, low, high in bars],
+        "limits": [(x.place(value), name) for name, value in limits.items()],
+        "points": [
+            {
+                "x": x.place(row["latency_ms"]),
+                "y": y.place(row["predicted_value"]),
+                "r": 8 if row["rank"] == 1 else 4.5,
+                "kind": " ".join(_kinds(row)),
+                "tip": _tip(row),
+            }
+            # The first model is drawn last: nothing hides it.
+            for row in shown.sort_values("rank", ascending=False).to_dict("records")
+        ],
+    }
 
 
-def ranking_figure(found: Recommendation) -> Figure:
-    """Predicted accuracy of the first models with its interval; probed ones are marked."""
-    import plotly.graph_objects as go
+def map_figure(found: Recommendation, width: int, height: int) -> dict[str, Any]:
+    """The dataset among the known ones: the first two principal components of their mean features.
 
-    rows = found.table.head(RANKED).iloc[::-1]
-    labels = [f"{_shortened(name)}  {rank}" for name, rank in zip(rows["model_id"], rows["rank"], strict=True)]
-    probed = rows["probed_value"].notna()
-    figure = go.Figure()
-    figure.add_scatter(
-        x=rows["predicted_value"],
-        y=labels,
-        mode="markers",
-        name="predicted",
-        marker={"color": BLUE, "size": 8},
-        error_x={
-            "type": "data", "symmetric": False, "thickness": 1.5, "color": BLUE,
-            "array": rows["value_high"] - rows["predicted_value"],
-            "arrayminus": rows["predicted_value"] - rows["value_low"],
-        },
-        customdata=rows[["model_id", "rank"]],
-        hovertemplate="<b>%{customdata[0]}</b>, place %{customdata[1]}<br>accuracy %{x:.3f}<extra></extra>",
-    )  # fmt: skip
-    if probed.any():
-        figure.add_scatter(
-            x=rows["probed_value"][probed],
-            y=[label for label, known in zip(labels, probed, strict=True) if known],
-            mode="markers",
-            name="tried on these images",
-            marker={"color": GREEN, "size": 11, "symbol": "diamond"},
-            customdata=rows.loc[probed, ["model_id"]],
-            hovertemplate="<b>%{customdata[0]}</b><br>reached %{x:.3f}<extra></extra>",
-        )
-    figure.update_xaxes(title="accuracy")
-    figure.update_yaxes(tickfont={"size": 10}, automargin=True)
-    return _styled(figure, _ranking_height(found))
+    Args:
+        found: The answer, with places.
+        width: Pixels.
+        height: Pixels.
+    """
+    near, places = set(found.nearest["dataset_id"]), found.places.tail(POINTS)
+    low, high = places[["x", "y"]].min() - 1e-3, places[["x", "y"]].max() + 1e-3
+    pad = 0.05 * (high - low)
+    chart = _chart(width, height, *((low[k] - pad[k], high[k] + pad[k]) for k in ("x", "y")), False)
+    points = []
+    for row in places.to_dict("records"):
+        new = row["kind"] == "new"
+        kind = "new" if new else "front" if row["dataset_id"] in near else ""
+        words = [str(row["dataset_id"]), "your dataset" if new else str(row["domain"] or "")]
+        place = {"x": chart["x"].place(row["x"]), "y": chart["y"].place(row["y"])}
+        points.append(place | {"r": 8 if new else 4.5, "kind": kind, "tip": "\n".join(words)})
+    return chart | {
+        "title": "your dataset among the known ones",
+        "x_name": "first component",
+        "y_name": "second component",
+        "points": sorted(points, key=lambda point: (point["kind"] == "new", point["kind"])),
+    }
 
 
-def _ranking_height(found: Recommendation) -> int:
-    """Pixels of the figure of intervals: each model has a line."""
-    return 140 + 20 * min(len(found.table), RANKED)
+def next_command(found: Recommendation) -> str:
+    """The command that really tries more candidates under the same limits; empty where that isn't possible.
 
-
-def map_figure(found: Recommendation) -> Figure:
-    """The dataset among the known ones: the first two principal components of their mean features."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    near = set(found.nearest["dataset_id"])
-    known = found.places[found.places["kind"] == "known"]
-    new = found.places[found.places["kind"] == "new"]
-    groups = (
-        ("known datasets", known[~known["dataset_id"].isin(near)], GREY, 7, "circle"),
-        ("nearest", known[known["dataset_id"].isin(near)], BLUE, 10, "circle"),
-        ("your dataset", new, ORANGE, 16, "star"),
-    )
-    for name, rows, colour, size, symbol in groups:
-        figure.add_scatter(
-            x=rows["x"],
-            y=rows["y"],
-            name=name,
-            mode="markers",
-            marker={"color": colour, "size": size, "symbol": symbol},
-            customdata=rows[["dataset_id", "domain"]],
-            hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>",
-        )
-    figure.update_xaxes(title="first component", zeroline=False)
-    figure.update_yaxes(title="second component", zeroline=False)
-    return _styled(figure, 420)
+    It names the images by their folder's name: it is to be called from the folder above.
+    """
+    tried = int(found.table["probed_value"].notna().sum())
+    if not found.sample or tried >= len(found.table):
+        return ""
+    budget = found.budget
+    words = ["kedro recommend", shlex.quote(found.dataset_id), f"--probe {min(5, len(found.table) - tried)}"]
+    words += [option_text(name, value) for name, value in budget.limits.items()]
+    others = {"device": (budget.device, "here"), "batch-size": (budget.batch_size, 1)}
+    others["precision"] = (budget.precision, "fp32")
+    words += [f"--{name} {shlex.quote(str(value))}" for name, (value, usual) in others.items() if value != usual]
+    return " ".join(words)
 
 
 def shown_number(value: Any, digits: int = 3) -> str:
@@ -178,19 +196,69 @@ def shown_number(value: Any, digits: int = 3) -> str:
     return f"{number:.{digits}g}" if abs(number) < 100 else f"{number:.0f}"
 
 
+def _chart(width: int, height: int, x: tuple[float, float], y: tuple[float, float], log: bool) -> dict[str, Any]:
+    """The axes of a figure and their ticks."""
+    left, top, right, bottom = MARGINS
+    x_axis = Axis(*x, left, width - right, log)
+    y_axis = Axis(*y, height - bottom, top)
+    return {
+        "width": width,
+        "height": height,
+        "x": x_axis,
+        "y": y_axis,
+        "x_ticks": [(x_axis.place(value), f"{value:g}") for value in x_axis.ticks(width // 70)],
+        "y_ticks": [(y_axis.place(value), f"{value:g}") for value in y_axis.ticks(7)],
+        "path": "",
+        "bars": [],
+        "limits": [],
+    }
+
+
+def _kinds(row: dict[str, Any]) -> list[str]:
+    """Classes of a model's point."""
+    kinds = {
+        "open": row["basis"] != "measured",
+        "front": bool(row["on_pareto_front"]),
+        "tried": pd.notna(row["probed_value"]),
+        "first": row["rank"] == 1,
+    }
+    return [name for name, holds in kinds.items() if holds]
+
+
+def _tip(row: dict[str, Any]) -> str:
+    """What the pointer shows of a model: name, figures, cost."""
+    lines = [
+        str(row["model_id"]),
+        f"place {row['rank']}, accuracy {row['predicted_value']:.3f} "
+        f"({row['value_low']:.2f} to {row['value_high']:.2f})",
+        f"{shown_number(row['latency_ms'])} ms ({row['basis']}), {shown_number(row['memory_mb'])} MiB",
+    ]
+    if pd.notna(row["probed_value"]):
+        lines.append(f"reached {row['probed_value']:.3f} when it was tried")
+    return "\n".join(lines)
+
+
+def _alike(table: pd.DataFrame) -> int:
+    """How many other models are expected to reach what the first one's interval holds."""
+    if table.empty:
+        return 0
+    return int((table["predicted_value"].iloc[1:] >= table["value_low"].iloc[0]).sum())
+
+
+def _span(rows: list[dict[str, Any]]) -> tuple[float, float]:
+    """Lowest and highest end of the shown intervals, in twentieths."""
+    low = min((row["value_low"] for row in rows), default=0.0)
+    high = max((row["value_high"] for row in rows), default=1.0)
+    low, high = math.floor(20 * low) / 20, math.ceil(20 * high) / 20
+    return low, max(high, low + 0.05)
+
+
 def _excluded(excluded: pd.DataFrame) -> list[tuple[str, int]]:
     """How many models each limit excludes; a model may break several."""
     if excluded.empty:
         return []
     counts = excluded["limits"].str.split(", ").explode().value_counts()
     return [(str(name).replace("_", " "), int(count)) for name, count in counts.items()]
-
-
-def _shortened(name: str, length: int = 24) -> str:
-    """A name of at most ``length`` characters; beginnings and ends tell models apart, so that the middle goes."""
-    if len(name) <= length:
-        return name
-    return f"{name[: length // 2 - 1]}…{name[-(length - length // 2) :]}"
 
 
 def _breakable(name: str) -> Markup:
@@ -200,36 +268,13 @@ def _breakable(name: str) -> Markup:
     return Markup(re.sub(r"([_/]+)", r"\1<wbr>", str(escape(name))))
 
 
-def _symbols(basis: pd.Series) -> list[str]:
-    return ["circle" if how == "measured" else "circle-open" for how in basis]
-
-
-def _styled(figure: Figure, height: int) -> Figure:
-    figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        font={"size": 12},
-        hoverlabel={"align": "left"},
-    )
-    figure.update_xaxes(automargin=True)
-    figure.update_yaxes(automargin=True)
-    return figure
-
-
-def _embed(figure: Figure, name: str) -> str:
-    options = {"responsive": True, "displaylogo": False, "displayModeBar": False}
-    html: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=options)
-    return html
-
-
 def _data_uri(image: NDArray[np.uint8]) -> str:
-    """A uint8 (H, W, 3) image as a PNG within the page, small ones enlarged without blur."""
+    """A uint8 (H, W, 3) image as a picture within the page of at most 160 pixels; JPEG where it isn't tiny."""
     from PIL import Image
 
     picture = Image.fromarray(image)
+    kind = "PNG" if max(picture.size) <= 64 else "JPEG"
     picture.thumbnail((160, 160))
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    picture.save(buffer, format=kind)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()
