@@ -7,6 +7,7 @@ import io
 import math
 import re
 import shlex
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -150,9 +151,12 @@ def map_figure(found: Recommendation, width: int, height: int) -> dict[str, Any]
         height: Pixels.
     """
     near, places = set(found.nearest["dataset_id"]), found.places.tail(POINTS)
-    low, high = places[["x", "y"]].min() - 1e-3, places[["x", "y"]].max() + 1e-3
-    pad = 0.05 * (high - low)
-    chart = _chart(width, height, *((low[k] - pad[k], high[k] + pad[k]) for k in ("x", "y")), False)
+    ranges = []
+    for name in ("x", "y"):
+        low, high = float(places[name].min()), float(places[name].max())
+        pad = 0.05 * (high - low) + 1e-3
+        ranges.append((low - pad, high + pad))
+    chart = _chart(width, height, ranges[0], ranges[1], False)
     points = []
     for row in places.to_dict("records"):
         new = row["kind"] == "new"
@@ -214,7 +218,7 @@ def _chart(width: int, height: int, x: tuple[float, float], y: tuple[float, floa
     }
 
 
-def _kinds(row: dict[str, Any]) -> list[str]:
+def _kinds(row: Mapping[Hashable, Any]) -> list[str]:
     """Classes of a model's point."""
     kinds = {
         "open": row["basis"] != "measured",
@@ -225,7 +229,7 @@ def _kinds(row: dict[str, Any]) -> list[str]:
     return [name for name, holds in kinds.items() if holds]
 
 
-def _tip(row: dict[str, Any]) -> str:
+def _tip(row: Mapping[Hashable, Any]) -> str:
     """What the pointer shows of a model: name, figures, cost."""
     lines = [
         str(row["model_id"]),
@@ -245,7 +249,7 @@ def _alike(table: pd.DataFrame) -> int:
     return int((table["predicted_value"].iloc[1:] >= table["value_low"].iloc[0]).sum())
 
 
-def _span(rows: list[dict[str, Any]]) -> tuple[float, float]:
+def _span(rows: list[dict[Hashable, Any]]) -> tuple[float, float]:
     """Lowest and highest end of the shown intervals, in twentieths."""
     low = min((row["value_low"] for row in rows), default=0.0)
     high = max((row["value_high"] for row in rows), default=1.0)
