@@ -235,7 +235,8 @@ def _labels_from_table(
     texts: list[str] = []
     for name, text in zip(table[file_column], table[label_column], strict=True):
         candidates = [folder / name] if folder == base else [folder / name, base / name]
-        path = next((path for path in candidates if path.is_file() or path.is_symlink()), None)
+        # os.path says no where pathlib raises, for names of any content and length.
+        path = next((path for path in candidates if os.path.isfile(path) or os.path.islink(path)), None)
         if path is None:
             skipped["files of the table that don't exist"] += text.strip() != ""
         elif not path.is_relative_to(folder):
@@ -247,6 +248,10 @@ def _labels_from_table(
         else:
             here.append(path)
             texts.append(text)
+    listed = set(here)
+    skipped["files that the table doesn't list"] += sum(
+        path not in listed for path in _images_below(folder, base, Counter())
+    )
     return here, texts
 
 

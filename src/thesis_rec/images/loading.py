@@ -130,8 +130,14 @@ class LabelledImages:
         Raises:
             ItemError: If it can't be decoded.
         """
-        image = self.reader(int(self.positions[index]))
-        return np.asarray(image) if isinstance(image, Image.Image) else image
+        try:
+            image = self.reader(int(self.positions[index]))
+            return np.asarray(image) if isinstance(image, Image.Image) else image
+        except ItemError:
+            raise
+        except Exception as error:  # a reader of any library may raise anything; the other images go on
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ItemError(f"image {index}", f"it can't be read ({reason}).", "Replace or remove it.") from error
 
     def select(self, index: Sequence[int] | NDArray[np.integer]) -> LabelledImages:
         """Some of the images, in the order given."""
