@@ -129,8 +129,8 @@ def _read_hub(table: Any, column: str, split: str, max_pixels: int, index: int) 
 def _decode_cell(cell: Any, name: str, max_pixels: int) -> Any:
     if isinstance(cell, dict):
         data = cell.get("bytes")
-        if data is None and cell.get("path"):
-            data = Path(cell["path"]).read_bytes() if Path(cell["path"]).is_file() else None
+        if data is None and cell.get("path") and Path(cell["path"]).is_file():
+            return decode_image(Path(cell["path"]), name, max_pixels)
         if data is None:
             raise ItemError(name, "the image has no content.", "Download the dataset again.")
         return decode_image(data, name, max_pixels)
