@@ -120,7 +120,7 @@ def test_cluster_environments_write_to_scratch_only(environment):
     config = loader(environment)
     for name, entry in config["catalog"].items():
         for path in file_paths(entry):
-            assert path.startswith(("/scratch/someone/", "data/01_raw/starter")), name
+            assert path.startswith(("/scratch/someone/", "data/01_raw/starter", "data/01_raw/hub")), name
 
 
 def file_paths(entry):
