@@ -139,7 +139,7 @@ def test_tasks_of_few_models_are_left_out_and_errors_are_carried_along() -> None
     cells, _, _ = _world(tasks=2)
     cells.loc[0, "spread"] = 0.01
     few = cells.assign(dataset_id="d9").iloc[:4]
-    tasks, values, errors = tasks_of(pd.concat([cells, few]), CLASSES)
+    tasks, _, values, errors = tasks_of(pd.concat([cells, few]), CLASSES)
     assert "d9" not in set(tasks["dataset_id"])
     row = tasks.index[(tasks["dataset_id"] == "d0") & (tasks["protocol"] == "linear_probe")][0]
     assert errors[row, 0] == pytest.approx(0.01 * Scale(0.1).slope(cells["value"][0]))

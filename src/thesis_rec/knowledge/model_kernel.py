@@ -86,15 +86,19 @@ def extend(
         models: Descriptions, indexed by model_id, with the columns :data:`COLUMNS`; a model without a row has none.
     """
     table = models.reindex(columns=COLUMNS)
+    rank = known.factor.shape[1]
+    if not len(new):
+        nothing = np.zeros(0)
+        return Extension(nothing, np.zeros((0, rank)), nothing, nothing, np.zeros((0, 0)), nothing)
     old_table, new_table = table.reindex(list(measured)), table.reindex(list(new))
     centre = float(np.average(known.mean, weights=np.maximum(counts, 1)))
     noise = known.own / np.maximum(counts, 1)
     targets = np.column_stack([known.mean - centre, known.factor])
     variance = float(np.average((known.mean - centre) ** 2))
     strengths = _choose(old_table, targets[:, 0] / np.sqrt(variance), noise / variance)
-    among = _kernel(old_table, old_table, strengths, old_table)
-    across = _kernel(new_table, old_table, strengths, old_table)
-    within = _kernel(new_table, new_table, strengths, old_table)
+    among = _sum(_parts(old_table, old_table, old_table), strengths)
+    across = _sum(_parts(new_table, old_table, old_table), strengths)
+    within = _sum(_parts(new_table, new_table, old_table), strengths)
     solve = np.linalg.inv(among + np.diag(strengths.own + noise / variance))
     expected = across @ solve @ targets
     # What stays open, in units of the prior variance; the mean and every loading share the kernel.
@@ -116,20 +120,25 @@ def extend(
     )
 
 
-def _kernel(left: pd.DataFrame, right: pd.DataFrame, strengths: Strengths, reference: pd.DataFrame) -> Floats:
-    """(N, M) covariances of models by description; numbers are taken relative to ``reference``."""
-    total = np.zeros((len(left), len(right)))
+def _parts(left: pd.DataFrame, right: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Floats]:
+    """(N, M) likenesses of models by each part of their description; numbers are relative to ``reference``."""
+    parts = {}
     for column in ("kind", "family", "corpus"):
         a, b = left[column].astype("object").to_numpy(), right[column].astype("object").to_numpy()
         known = pd.notna(a)[:, None] & pd.notna(b)[None, :]
-        total += getattr(strengths, column) * (known & (a[:, None] == b[None, :]))
+        parts[column] = (known & (a[:, None] == b[None, :])).astype(np.float64)
     left_size, right_size = _sizes(left, reference), _sizes(right, reference)
     near = np.exp(-0.5 * np.square(left_size[:, None, :] - right_size[None, :, :]).sum(-1))
-    total += strengths.size * np.where(np.isfinite(near), near, 0.0)
+    parts["size"] = np.where(np.isfinite(near), near, 0.0)
     a, b = _relative_imagenet(left, reference), _relative_imagenet(right, reference)
     # Half of the line's slope is common to all kinds, half is a kind's own.
-    kinds = left["kind"].astype("object").to_numpy()[:, None] == right["kind"].astype("object").to_numpy()[None, :]
-    return np.asarray(total + strengths.imagenet * a[:, None] * b[None, :] * np.where(kinds, 1.0, 0.5))
+    parts["imagenet"] = a[:, None] * b[None, :] * (0.5 + 0.5 * parts["kind"])
+    return parts
+
+
+def _sum(parts: dict[str, Floats], strengths: Strengths) -> Floats:
+    """(N, M) covariances of models."""
+    return np.asarray(sum(getattr(strengths, name) * part for name, part in parts.items()))
 
 
 def _sizes(table: pd.DataFrame, reference: pd.DataFrame) -> Floats:
@@ -171,9 +180,10 @@ def _choose(table: pd.DataFrame, target: Floats, noise: Floats) -> Strengths:
     best, lowest = Strengths(0.3, 0.1, 0.2, 0.3, 0.2, 0.1), np.inf
     if len(folds) < 3:
         return best
+    parts = _parts(table, table, table)
     for corpus, size, imagenet, own in product((0.1, 0.4), (0.1, 0.4), (0.0, 0.3, 1.0), (0.05, 0.2)):
         candidate = Strengths(0.3, 0.1, corpus, size, imagenet, own)
-        kernel = _kernel(table, table, candidate, table)
+        kernel = _sum(parts, candidate)
         full = kernel + np.diag(own + noise)
         loss = 0.0
         for out in folds:

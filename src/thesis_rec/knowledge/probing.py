@@ -1,7 +1,7 @@
 """Which candidate to try next: the one that promises most for what it costs.
 
 The first try is the candidate that is expected to be best: it settles how hard the dataset is, and is often the answer.
-Each later one has the highest expected improvement over the best one tried (Jones et al., "Efficient global optimization
+Each later one has the highest expected improvement over the best tried (Jones et al., "Efficient global optimization
 of expensive black-box functions", 1998). What counts is the uncertainty of the *difference* between the two, so that an
 unknown level that all candidates share invites no tries. Costs count by a share of their logarithm: a candidate that is
 ten times as dear must promise several times as much.

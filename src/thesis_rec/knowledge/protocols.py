@@ -179,7 +179,7 @@ class ProtocolKnowledge:
         )
 
 
-def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> tuple[pd.DataFrame, Floats, Floats]:
+def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> tuple[pd.DataFrame, list[str], Floats, Floats]:
     """Cells as tasks by models on the scale of accuracies.
 
     Args:
@@ -187,8 +187,8 @@ def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> tuple[pd.DataFr
         classes: Number of classes of each dataset.
 
     Returns:
-        Tasks (protocol, source, dataset_id) as a table with one row each, then (T, K) values and (T, K) errors; the
-        models are ``tasks.attrs["model_ids"]``, sorted. Tasks of fewer than five models are left out.
+        T tasks (protocol, source, dataset_id) as a table with one row each, K models, sorted, then (T, K) values and
+        (T, K) errors. Tasks of fewer than five models are left out.
     """
     keys = ["protocol", "source", "dataset_id"]
     wide = cells.pivot_table(index=keys, columns="model_id", values="value", aggfunc="mean")
@@ -204,8 +204,7 @@ def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> tuple[pd.DataFr
         seen = np.isfinite(shown)
         values[row, seen] = scale.latent(shown[seen])
         errors[row, seen] = noise.to_numpy(dtype=np.float64)[row, seen] * scale.slope(shown[seen])
-    tasks.attrs["model_ids"] = [str(model) for model in wide.columns]
-    return tasks, values, errors
+    return tasks, [str(model) for model in wide.columns], values, errors
 
 
 def fit_protocols(
@@ -236,8 +235,7 @@ def fit_protocols(
         ValueError: If no task has enough models.
     """
     learned = cells if protocols is None else cells[cells["protocol"].isin(list(protocols))]
-    tasks, values, errors = tasks_of(learned, classes)
-    measured = tasks.attrs["model_ids"]
+    tasks, measured, values, errors = tasks_of(learned, classes)
     if not len(tasks):
         raise ValueError("no task has cells of five models with different values")
     joined = _largest_block(np.isfinite(values))
@@ -330,13 +328,15 @@ def _offsets(protocol: NDArray[Any], z: Floats, known: Covariance, scores: Float
 def _kept(tasks: pd.DataFrame, common: Floats) -> float:
     """Correlation of (T, K) what factors make of one dataset between two protocols; 0 where no dataset has two."""
     centred = common - pd.DataFrame(common).groupby(tasks["protocol"].to_numpy()).transform("mean").to_numpy()
-    table = tasks.reset_index(drop=True)
-    product = first = second = 0.0
-    for _, group in table.groupby("dataset_id"):
-        for i in group.index:
-            for j in group.index:
-                if table["protocol"][i] < table["protocol"][j]:
-                    product += float(centred[i] @ centred[j])
-                    first += float(centred[i] @ centred[i])
-                    second += float(centred[j] @ centred[j])
-    return float(np.clip(product / np.sqrt(first * second), 0.0, 1.0)) if first and second else 0.0
+    protocol, dataset = tasks["protocol"].to_numpy(), tasks["dataset_id"].to_numpy()
+    pairs = [
+        (i, j)
+        for i in range(len(tasks))
+        for j in range(len(tasks))
+        if dataset[i] == dataset[j] and protocol[i] < protocol[j]
+    ]
+    if not pairs:
+        return 0.0
+    first, second = (centred[list(side)] for side in zip(*pairs, strict=True))
+    size = np.sqrt(np.square(first).sum() * np.square(second).sum())
+    return float(np.clip((first * second).sum() / max(size, 1e-12), 0.0, 1.0))

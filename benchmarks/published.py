@@ -1,0 +1,266 @@
+"""Choosing among real models on published tables: every dataset left out with its twins, as users are answered.
+
+    THESIS_REC_BENCHMARKS=<folder of tables> python benchmarks/published.py
+
+For each dataset of each table, all cells of the same images under any protocol are taken away, knowledge is learned
+from the rest by `thesis_rec.knowledge.protocols`, candidates are tried by `thesis_rec.knowledge.probing`, and the
+table's own cells are the truth. Printed: weighted tau and regret before any try, regret after 3, 5 and 10 tries beside
+the prior's own top 3, 5 and 10, static priors on the same cells, and the same under limits on the number of parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from result import PROJECT, add_save_option, finish
+from scipy.stats import weightedtau
+
+from thesis_rec.evaluation.bootstrap import paired_difference
+from thesis_rec.knowledge.posterior import Cell, Posterior
+from thesis_rec.knowledge.probing import next_probe
+from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols
+from thesis_rec.models.aliases import read_aliases
+from thesis_rec.published.cells import HEAD, PublishedDataset, read_cells, read_datasets
+from thesis_rec.published.descriptions import describe
+from thesis_rec.published.sources import read_sources
+
+TRIES = (3, 5, 10)
+PROTOCOLS = ("linear_probe", "zero_shot", "fine_tune")
+#: Tables by name: source and protocol; MIEB's linear probes are those of models that have all 21.
+TABLES = {
+    "MIEB linear probe": ("mieb", "linear_probe"),
+    "MIEB zero-shot": ("mieb", "zero_shot"),
+    "open_clip": ("open_clip", "zero_shot"),
+    "CLIP_benchmark zero-shot": ("clip_benchmark", "zero_shot"),
+    "CLIP_benchmark probes": ("clip_benchmark_probes", "linear_probe"),
+    "Model Spider": ("model_spider", "fine_tune"),
+}
+#: Parameters of whole models (both towers) in millions, as their cards give them: MIEB's table has no such column, and
+#: the limits of 160, 250 and 450 million leave 9, 19 and 25 of its models.
+MIEB_MILLIONS = {
+    "facebook/dinov2-small": 22, "facebook/dinov2-base": 87, "facebook/dinov2-large": 304,
+    "nomic-ai/nomic-embed-vision-v1.5": 93, "QuanSun/EVA02-CLIP-B-16": 150, "openai/clip-vit-base-patch16": 150,
+    "laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K": 150, "openai/clip-vit-base-patch32": 151,
+    "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K": 151, "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": 151,
+    "kakaobrain/align-base": 172, "BAAI/bge-visualized-base": 196, "google/siglip-base-patch16-224": 203,
+    "google/siglip-base-patch16-256": 203, "google/siglip-base-patch16-384": 203,
+    "google/siglip-base-patch16-512": 203, "jinaai/jina-clip-v1": 223, "Salesforce/blip-itm-base-coco": 223,
+    "Salesforce/blip-itm-base-flickr": 223, "Salesforce/blip-image-captioning-base": 247,
+    "google/siglip-base-patch16-256-multilingual": 371, "QuanSun/EVA02-CLIP-L-14": 428,
+    "openai/clip-vit-large-patch14": 428, "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K": 428,
+    "laion/CLIP-ViT-L-14-laion2B-s32B-b82K": 428,
+}  # fmt: skip
+LIMITS = (160, 250, 450)
+
+
+def try_out(prior: Posterior, truth: pd.Series, spread: pd.Series) -> dict[str, float]:
+    """One dataset: ranking untried, then tries chosen one after the other, beside the prior's own top."""
+    prior = prior.only([row for row, model in enumerate(prior.model_ids) if model in truth.index])
+    values = truth[prior.model_ids].to_numpy()
+    errors = spread[prior.model_ids].fillna(0.0).to_numpy()
+    best = float(values.max())
+    order = prior.ranking()
+    low, high = prior.interval(0.9)
+    row_of = {model: row for row, model in enumerate(prior.model_ids)}
+    row = {
+        "models": float(len(values)),
+        "tau": float(weightedtau(values, prior.mean).statistic),
+        "regret": best - values[order[0]],
+        "covered": float(((low <= values) & (values <= high)).mean()),
+    }
+    belief = prior
+    for number in range(1, max(TRIES) + 1):
+        chosen = next_probe(belief)
+        if chosen is not None:
+            at = row_of[chosen]
+            belief = belief.given([Cell(chosen, float(values[at]), float(errors[at]))])
+        if number in TRIES:
+            row[f"tried{number}"] = best - values[row_of[belief.best()]]
+            row[f"top{number}"] = best - float(values[order[:number]].max())
+            row[f"tau{number}"] = float(weightedtau(values, belief.mean).statistic)
+    return row
+
+
+def static_priors(table: pd.DataFrame, out: Sequence[str], truth: pd.Series) -> dict[str, float]:
+    """Mean accuracy, z and rank of each model over the table's other datasets, on the same cells."""
+    known = table.drop(index=list(out))[truth.index]
+    z = known.sub(known.mean(axis=1), axis=0).div(known.std(axis=1, ddof=0), axis=0)
+    row: dict[str, float] = {}
+    priors = {"mean accuracy": known, "mean z": z, "mean rank": known.rank(axis=1, pct=True)}
+    for name, score in ((name, frame.mean()) for name, frame in priors.items()):
+        filled = score.fillna(score.min())
+        row[f"{name} tau"] = float(weightedtau(truth, filled).statistic)
+        row[f"{name} regret"] = float(truth.max() - truth[filled.idxmax()])
+    return row
+
+
+def learn(cells: pd.DataFrame, datasets: Mapping[str, PublishedDataset], models: pd.DataFrame) -> ProtocolKnowledge:
+    """What the pipeline `published` learns, with its own defaults."""
+    return fit_protocols(cells, {name: one.classes for name, one in datasets.items()}, models, PROTOCOLS)
+
+
+def leave_datasets_out(
+    cells: pd.DataFrame, datasets: Mapping[str, PublishedDataset], manifest: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row for each table, limit and dataset, and the wide tables' sizes."""
+    images = {name: one.images or name for name, one in datasets.items()}
+    group = cells["dataset_id"].map(images)
+    wide = {}
+    for name, (source, protocol) in TABLES.items():
+        part = cells[(cells["source"] == source) & (cells["protocol"] == protocol)]
+        frame = part.pivot_table(index="dataset_id", columns="model_id", values="value")
+        if name.startswith("MIEB linear"):
+            frame = frame.loc[:, frame.notna().sum() >= _complete(part)]
+        wide[name] = frame
+    measured = manifest[manifest["model_id"].isin(set(cells.loc[cells["protocol"] != HEAD, "model_id"]))]
+    spreads = cells.set_index(["source", "protocol", "dataset_id", "model_id"])["spread"].sort_index()
+    sizes = manifest.drop_duplicates("model_id").set_index("model_id")["parameters"]
+    rows = []
+    for out in dict.fromkeys(images[name] for table in wide.values() for name in table.index):
+        rest = cells[group != out]
+        knowledge = learn(rest, datasets, describe(measured, rest))
+        for name, (source, protocol) in TABLES.items():
+            for dataset in [one for one in wide[name].index if images[one] == out]:
+                truth = wide[name].loc[dataset].dropna()
+                twins = [one for one in wide[name].index if images[one] == out]
+                spread = spreads.loc[source, protocol, dataset]
+                try:
+                    prior = knowledge.posterior(list(truth.index), protocol, datasets[dataset].classes)
+                except KeyError:
+                    continue
+                truth = truth[[model for model in truth.index if model in set(prior.model_ids)]]
+                for limit, allowed in _limits(name, truth, sizes).items():
+                    inside = truth[truth.index.isin(allowed)]
+                    if len(inside) < 4:
+                        continue
+                    row = try_out(prior, inside, spread) | static_priors(wide[name], twins, inside)
+                    rows.append({"table": name, "limit": limit, "dataset": dataset, **row})
+        logging.info("left out %s", out)
+    return pd.DataFrame(rows), pd.DataFrame({name: frame.shape for name, frame in wide.items()})
+
+
+def _complete(part: pd.DataFrame) -> int:
+    """Fewest cells of a model that was run on everything: failed runs were dropped, a few models were hardly run."""
+    return int(part["dataset_id"].nunique() * 0.6)
+
+
+def _limits(table: str, truth: pd.Series, sizes: pd.Series) -> dict[str, list[str]]:
+    """Which models keep each limit; whoever's size isn't known keeps none."""
+    limits = {"none": list(truth.index)}
+    if table == "MIEB linear probe":
+        for limit in LIMITS:
+            limits[f"{limit}M"] = [m for m in truth.index if MIEB_SIZES.get(m, np.inf) <= limit]
+    else:
+        known = sizes.reindex(truth.index).dropna()
+        for share in (0.25, 0.5, 0.75) if len(known) >= 16 else ():
+            limits[f"{share:.0%} smallest"] = list(known.index[known <= known.quantile(share)])
+    return limits
+
+
+MIEB_SIZES: dict[str, float] = {}
+
+
+def leave_models_out(
+    cells: pd.DataFrame, datasets: Mapping[str, PublishedDataset], manifest: pd.DataFrame, column: str
+) -> dict[str, Any]:
+    """open_clip's models of a family or corpus that was never seen, ranked by their descriptions alone.
+
+    A model's only figure is its ImageNet accuracy; datasets of ImageNet's images are no targets.
+    """
+    measured = manifest[manifest["model_id"].isin(set(cells.loc[cells["protocol"] != HEAD, "model_id"]))]
+    models = describe(measured, cells)
+    part = cells[(cells["source"] == "open_clip") & cells["model_id"].isin(models.index)]
+    wide = part.pivot_table(index="dataset_id", columns="model_id", values="value")
+    targets = [name for name in wide.index if (datasets[name].images or name) != "imagenet_1k"]
+    taus, used = [], {}
+    for value, members in models.loc[list(wide.columns)].groupby(column):
+        names = list(members.index)
+        if len(names) < 4:
+            continue
+        knowledge = learn(cells[~cells["model_id"].isin(names)], datasets, models)
+        found = []
+        for dataset in targets:
+            truth = wide.loc[dataset, names].dropna()
+            prior = knowledge.posterior(list(truth.index), "zero_shot", datasets[dataset].classes)
+            if len(truth) >= 4 and truth.max() > truth.min():
+                found.append(float(weightedtau(truth[prior.model_ids], prior.mean).statistic))
+        taus += found
+        used[str(value)] = round(float(np.mean(found)), 3)
+    return {"tau": float(np.mean(taus)), "by": used}
+
+
+def summary(rows: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
+    """Means over datasets, and paired differences with their 95 % bootstrap intervals."""
+    lines = []
+    for (table, limit), part in rows.groupby(["table", "limit"], sort=False):
+        line: dict[str, Any] = {"table": table, "limit": limit, "datasets": len(part), "models": part["models"].mean()}
+        for name in ("tau", "mean z tau", "mean rank tau", "regret", "mean z regret"):
+            line[name] = part[name].mean()
+        for tries in TRIES:
+            line[f"tried {tries}"] = part[f"tried{tries}"].mean()
+            line[f"top {tries}"] = part[f"top{tries}"].mean()
+        gap = paired_difference(part["tried10"], part["top10"], seed=seed)
+        line["tried 10 - top 10"] = f"{gap.mean:.4f} [{gap.low:.4f}, {gap.high:.4f}]"
+        line["tau after 10"] = part["tau10"].mean()
+        line["covered (90 %)"] = part["covered"].mean()
+        lines.append(line)
+    return lines
+
+
+def main() -> None:
+    """Print one line of JSON; ``--save`` writes a section of the results page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_save_option(parser)
+    parser.add_argument("--rows", type=Path, help="also write one line for each table, limit and dataset to this CSV")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    if not (folder := os.environ.get("THESIS_REC_BENCHMARKS")):
+        parser.error("set THESIS_REC_BENCHMARKS to the folder of published tables")
+    started = time.perf_counter()
+    hub = PROJECT / "data/01_raw/hub"
+    datasets, aliases = read_datasets(), read_aliases(hub / "model_aliases.csv")
+    with tempfile.TemporaryDirectory() as cache:
+        cells, missing = read_cells(read_sources(), datasets, aliases, Path(folder), Path(cache))
+    if missing:
+        parser.error("; ".join(map(str, missing.values())))
+    manifest = pd.read_csv(hub / "model_manifest.csv")
+    for name, millions in MIEB_MILLIONS.items():
+        MIEB_SIZES[aliases.find("mieb", name) or f"mieb/{name}"] = millions
+    rows, _ = leave_datasets_out(cells.table, datasets, manifest)
+    if arguments.rows:
+        rows.to_csv(arguments.rows, index=False)
+    lines = summary(rows)
+    unseen = {column: leave_models_out(cells.table, datasets, manifest, column) for column in ("family", "corpus")}
+    for line in lines:
+        logging.info("%s", {k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()})
+    logging.info("unseen: %s", unseen)
+    result = {
+        "benchmark": "published",
+        "device": "CPU",
+        "seconds": time.perf_counter() - started,
+        "cells": int((cells.table["protocol"] != HEAD).sum()),
+        "tables": lines,
+        "unseen": unseen,
+    }
+    families, corpora = unseen["family"]["tau"], unseen["corpus"]["tau"]
+    text = (
+        "Published tables of real models; each dataset is left out together with the same images under any protocol. "
+        "Regret in accuracy, mean over datasets; *tried k* by the posterior, *top k* the prior's own first k. "
+        f"open_clip's models of families never seen are ranked at weighted tau {families:.2f} and those of corpora "
+        f"never seen at {corpora:.2f}, by their descriptions and one ImageNet accuracy."
+    )
+    finish(result, arguments.save, "Choosing among real models (published tables)", 35, text, lines)
+
+
+if __name__ == "__main__":
+    main()
