@@ -50,8 +50,7 @@ def read_world(root: Path, seed: int) -> World:
     from thesis_rec.evaluation.quadrants import SplitSettings, assign_splits
     from thesis_rec.images.manifest import read_dataset_manifest
     from thesis_rec.knowledge.performance_records import clean_performance
-    from thesis_rec.recommendation.model_table import with_responses
-    from thesis_rec.recommendation.stored_bundle import read_bundle
+    from thesis_rec.recommendation.bundle import read_bundle, with_responses
 
     stored = read_bundle(root / "bundle")
     manifest = pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False)

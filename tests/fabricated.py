@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from thesis_rec.recommendation.bundle import Bundle, ResidualCovariance
-from thesis_rec.recommendation.model_table import model_table
+from thesis_rec.knowledge.posterior import Posterior
+from thesis_rec.recommendation.bundle import Bundle, RankerBeliefs, ResidualCovariance, model_table
 from thesis_rec.thesis.ranking_data import ModelTable, Prediction, TaskTokens
 
 N_MODELS, N_DATASETS, DIM = 24, 6, 16
@@ -70,6 +70,12 @@ def fabricated_predict(models: ModelTable, tokens: TaskTokens) -> Prediction:
     size = np.log(np.maximum(models.n_parameters, 1.0))
     value = 0.3 + 0.5 * (size - size.min()) / max(np.ptp(size), 1e-9)
     return Prediction(models.model_ids, size, value, np.full(len(models), 0.05))
+
+
+def fabricated_posterior(bundle: Bundle, tokens: TaskTokens) -> Posterior:
+    """A belief around :func:`fabricated_predict` whose errors go together as the bundle says."""
+    beliefs = RankerBeliefs(bundle.ranker, bundle.covariance)
+    return beliefs.around(bundle.models, tokens, fabricated_predict(bundle.models, tokens))
 
 
 def fabricated_ranker(bundle: Bundle, seed: int = 0) -> dict:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.recommendation.test_request import save_images
+from tests.recommendation.test_trying import save_images
 
 #: One thread: other tests run beside these.
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
@@ -21,7 +21,20 @@ def ask(project_dir, tmp_path_factory):
     images = save_images(tmp_path_factory.mktemp("images") / "mine")
 
     def call(*limits):
-        command = [sys.executable, "-m", "kedro", "recommend", str(images), "--top", "5", "--format", "json", *limits]
+        command = [
+            sys.executable,
+            "-m",
+            "kedro",
+            "recommend",
+            str(images),
+            "--zoo",
+            "starter",
+            "--top",
+            "5",
+            "--format",
+            "json",
+            *limits,
+        ]
         done = subprocess.run(
             command, cwd=project_dir, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300
         )

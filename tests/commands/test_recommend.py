@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,28 +9,28 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-import thesis_rec.recommendation.request as request
+import thesis_rec.recommendation.asking as asking
+import thesis_rec.recommendation.trying as trying
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_ranker
-from tests.recommendation.test_request import save_images
+from tests.recommendation.test_trying import save_images
 from thesis_rec.base.errors import ConfigurationError, ItemError, NothingSucceeded
 from thesis_rec.cli import cli, known_error
 from thesis_rec.commands import artefacts
+from thesis_rec.recommendation.request import Asked, Request, image_row
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     bundle = fabricated_bundle()
     bundle = replace(bundle, ranker=fabricated_ranker(bundle), models_root=tmp_path)
-    monkeypatch.setattr(artefacts, "load_bundle", lambda project, environment: bundle)
+    monkeypatch.setattr(artefacts, "load_bundle", lambda project, environment, zoo: bundle)
 
-    def read(source, encoder, options):
-        row = request.image_row(source)
-        return request.Asked(row, replace(bundle.tokens["d0"], dataset_id=row.dataset_id), (), ())
+    def read(source, encoder, request):
+        row = image_row(source)
+        return Asked(row, replace(bundle.tokens["d0"], dataset_id=row.dataset_id), 40)
 
-    monkeypatch.setattr(request, "read_images", read)
-    level = logging.getLogger("thesis_rec.catalog").level
-    yield save_images(tmp_path / "mine")
-    logging.getLogger("thesis_rec.catalog").setLevel(level)
+    monkeypatch.setattr(asking, "read_images", read)
+    return save_images(tmp_path / "mine")
 
 
 def call(*arguments):
@@ -43,12 +42,16 @@ def test_a_table_for_people(folder):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "mine: 4 classes, 40 images"
-    assert "nearest known datasets: d0" in lines[1]
-    header = next(i for i, line in enumerate(lines) if "accuracy" in line)
+    assert lines[1].startswith("best: m")
+    assert lines[2].startswith("  accuracy  0.")
+    assert "with 90 % between" in lines[2]
+    assert any(line.startswith("  load      timm.create_model(") for line in lines)
+    assert "nearest known datasets: d0" in result.stdout
+    header = next(i for i, line in enumerate(lines) if line.startswith(("# ", " #")))
     assert [line.split()[0] for line in lines[header + 1 : header + 4]] == ["1", "2", "3"]
     assert lines[header + 4] == ""
-    assert "why m" in result.stdout
-    assert "from: ranker starter" in result.stdout
+    assert "The models are toys" in result.stdout
+    assert "your images were looked at by fabricated" in result.stdout
 
 
 def test_a_document_for_programs(folder):
@@ -73,12 +76,13 @@ def test_nothing_fits_is_status_2_with_the_closest_change(folder):
 
 
 def test_probes_are_shown_as_they_come(folder, monkeypatch):
-    monkeypatch.setattr(request, "linear_prober", lambda bundle, images, device: lambda model: 0.7)
+    monkeypatch.setattr(trying, "linear_prober", lambda bundle, images, device, offline: lambda model: 0.7)
     result = call(folder, "--device", DEVICE, "--probe", 2)
     assert result.exit_code == 0, result.output
     assert result.stderr.count("tried m") == 2
     assert "best so far" in result.stderr
-    assert "tried" in result.stdout.splitlines()[3]
+    assert "2 candidates were tried." in result.stdout
+    assert "tried" in next(line for line in result.stdout.splitlines() if line.lstrip().startswith("# "))
 
 
 def test_output_is_a_folder_with_report_table_and_document(folder, tmp_path):
@@ -88,6 +92,30 @@ def test_output_is_a_folder_with_report_table_and_document(folder, tmp_path):
         "recommendation.html", "recommendation.json", "recommendation.parquet",
     ]  # fmt: skip
     assert len(pd.read_parquet(tmp_path / "out" / "recommendation.parquet")) == 24
+
+
+def test_a_folder_that_can_t_be_written_is_a_note_and_the_answer_stays(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = call(folder, "--device", DEVICE, "--output", tmp_path / "file" / "out")
+    assert result.exit_code == 0, result.output
+    assert "best: m" in result.stdout
+    assert "note: nothing was written to" in result.stderr
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_every_wish_is_an_option_with_the_same_default_and_bounds():
+    from thesis_rec.commands.recommend_command import recommend
+
+    options = {option.name: option for option in recommend.params}
+    for name, field in Request.model_fields.items():
+        assert options[name].help.startswith(field.description), name
+        assert (options[name].default or None) == (field.default or None), name
+    assert options["licences"].opts == ["--licence"]
+    assert options["measure"].secondary_opts == ["--no-measure"]
+    assert options["precision"].type.choices == ("fp32", "fp16", "bf16")
+    assert (options["level"].type.min, options["level"].type.max) == (0, 1)
+    assert options["level"].type.min_open
+    assert options["level"].type.max_open
 
 
 def test_known_errors_are_one_message_without_traceback(folder):

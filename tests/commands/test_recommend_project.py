@@ -16,8 +16,8 @@ import yaml
 import thesis_rec
 from tests.fabricated import fabricated_bundle, fabricated_ranker
 from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
-from tests.recommendation.test_request import save_images
-from thesis_rec.recommendation.stored_bundle import write_bundle
+from tests.recommendation.test_trying import save_images
+from thesis_rec.recommendation.bundle import write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,9 @@ def kedro(project, *arguments):
 
 def test_the_command_answers_before_anything_was_run(project):
     images = save_images(project / "mine")
-    done = kedro(project, "recommend", images, "--max-latency-ms", 1000, "--top", 4, "--format", "json")
+    done = kedro(
+        project, "recommend", images, "--zoo", "starter", "--max-latency-ms", 1000, "--top", 4, "--format", "json"
+    )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["dataset"]["classes"] == 3
@@ -83,11 +85,11 @@ def test_the_command_answers_before_anything_was_run(project):
 
 def test_python_gives_the_answer_too(project, monkeypatch):
     monkeypatch.chdir(project / "mine")
-    found = thesis_rec.recommend(project / "mine", max_parameters=3e5, top=3, probe=1)
+    found = thesis_rec.recommend(project / "mine", zoo="starter", max_parameters=3e5, top=3, probe=1)
     assert len(found.top) == 3
     assert found.budget.limits == {"max_parameters": 3e5}
     # Only four models are really there; a candidate that isn't is passed over with a note.
-    assert found.table["probed_value"].notna().sum() + sum("couldn't be probed" in n for n in found.notes) >= 1
+    assert found.table["probed_value"].notna().sum() + sum("couldn't be tried" in n for n in found.notes) >= 1
     with pytest.raises(TypeError, match="'colour'"):
         thesis_rec.recommend(project / "mine", colour="blue")
 
@@ -101,7 +103,7 @@ def test_the_catalog_keeps_the_answer(project, monkeypatch):
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
 
     monkeypatch.chdir(project)
-    bundle = load_bundle(project)
+    bundle = load_bundle(project, zoo="starter")
     bootstrap_project(project)
     with KedroSession.create(project_path=project) as session:
         context = session.load_context()

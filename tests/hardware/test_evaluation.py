@@ -11,7 +11,7 @@ import pytest
 from tests.fabricated import fabricated_bundle, fabricated_ranker
 from tests.hardware.test_prediction import fabricate
 from thesis_rec.hardware.evaluation import held_out_figures, judge_choices, performance_matrix, static_prior
-from thesis_rec.recommendation.stored_bundle import write_bundle
+from thesis_rec.recommendation.bundle import write_bundle
 
 
 def test_choices_by_hand():

@@ -7,55 +7,57 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_predict, tokens_of
+from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_posterior, tokens_of
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.hardware.budget import Budget
-from thesis_rec.recommendation.answer import COLUMNS, Options, interval_factor
+from thesis_rec.recommendation.answer import COLUMNS, load_line
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.candidates import confirmed, resolve_device
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets
+from thesis_rec.recommendation.request import Request
 from thesis_rec.thesis.ranking_data import TaskTokens
 
 
-def ask(budget=None, bundle=None, options=None, **arguments):
+def ask(request=None, bundle=None, **arguments):
     bundle = bundle or fabricated_bundle()
-    budget = budget or Budget(device=DEVICE)
     new = tokens_of("mine", 3)
-    return recommend_for(bundle, new, budget, options, predict=fabricated_predict, **arguments)
+    belief = fabricated_posterior(bundle, new)
+    return recommend_for(bundle, new, request or Request(device=DEVICE), posterior=belief, **arguments)
 
 
 def test_without_limits_all_models_are_ranked_by_score():
     found = ask()
-    assert list(found.table.columns) == COLUMNS
+    assert list(found.table.columns) == list(COLUMNS)
     assert len(found.table) == N_MODELS
     assert found.table["score"].is_monotonic_decreasing
     assert found.table["rank"].tolist() == list(range(1, N_MODELS + 1))
     assert found.excluded.empty
     assert found.relaxations == []
     assert len(found.top) == 10
-    # 90 % of a normal variable lie within 1.645 standard deviations.
-    first = found.table.iloc[-1]
-    assert first["value_high"] - first["predicted_value"] == pytest.approx(1.645 * 0.05, rel=1e-3)
+    low, high = fabricated_posterior(fabricated_bundle(), tokens_of("mine", 3)).interval(0.9)
+    assert sorted(found.table["value_low"]) == pytest.approx(sorted(low))
+    assert sorted(found.table["value_high"]) == pytest.approx(sorted(high))
+    # Nothing is believed to lie below chance, which is 1 in 4.
+    assert found.table["value_low"].min() >= 0.25
 
 
 def test_limits_change_the_list_and_are_named():
-    free, limited = ask(), ask(Budget(max_latency_ms=2.0, device=DEVICE))
+    free, limited = ask(), ask(Request(max_latency_ms=2.0, device=DEVICE))
     assert limited.table["latency_ms"].max() <= 2.0
     assert limited.table["model_id"].iloc[0] != free.table["model_id"].iloc[0]
     assert set(limited.excluded["limits"]) == {"max_latency_ms"}
     assert len(limited.table) + len(limited.excluded) == N_MODELS
-    both = ask(Budget(max_parameters=1e5, licences=("mit",), device=DEVICE))
+    both = ask(Request(max_parameters=1e5, licences=("mit",), device=DEVICE))
     assert both.table["n_parameters"].max() <= 1e5
     assert set(both.table["licence"]) == {"MIT"}
 
 
 def test_an_impossible_limit_tells_what_to_relax():
-    found = ask(Budget(max_latency_ms=0.001, device=DEVICE))
+    found = ask(Request(max_latency_ms=0.001, device=DEVICE))
     assert found.table.empty
     fastest = fabricated_bundle().profiles.query("batch_size == 1")["latency_ms_p50"].min()
     value = found.relaxations[0].changes["max_latency_ms"]
     assert fastest <= value <= fastest * 1.1
-    relaxed = ask(Budget(max_latency_ms=value, device=DEVICE))
+    relaxed = ask(Request(max_latency_ms=value, device=DEVICE))
     assert relaxed.table["model_id"].tolist() == found.relaxations[0].model_ids
 
 
@@ -93,11 +95,10 @@ def test_reasons_name_measurements_or_the_most_similar_model():
     bundle = fabricated_bundle()
     nearest = nearest_datasets(tokens_of("mine", 3), bundle.tokens)["dataset_id"].iloc[0]
     value = bundle.performance.query(f"model_id == 'm00' and dataset_id == '{nearest}'")["value"].iloc[0]
-    assert f"{value:.2f} on {nearest}" in found["m00"]
-    assert "place" in found["m00"]
-    assert "of 20" in found["m00"]
+    assert f"it reached {value:.2f} (place " in found["m00"]
+    assert f"of 20) on {nearest}" in found["m00"]
     # The last four were never measured.
-    assert found["m23"].startswith("never measured near this dataset; the measured model most like it, m")
+    assert found["m23"].startswith("It was never measured nearby; m")
     nothing = ask(bundle=replace(bundle, performance=bundle.performance.iloc[:0]))
     assert "prediction alone" in nothing.table["reason"].iloc[0]
 
@@ -124,9 +125,8 @@ def test_candidates_are_measured_here_best_first_until_enough_fit():
         row = bundle.profiles.query(f"model_id == '{model_id}' and batch_size == 1")
         return row.assign(device="here_id", latency_ms_p50=truth[model_id], latency_ms_p50_high=truth[model_id])
 
-    budget = Budget(max_latency_ms=8.0)
     margin = 1.05
-    found = ask(budget, bundle, Options(top=3), measure=measure, here="here_id")
+    found = ask(Request(max_latency_ms=8.0, top=3), bundle, measure=measure, here="here_id")
     top = found.top
     assert top["basis"].eq("measured").all()
     assert (truth[top["model_id"]] <= 8.0).all()
@@ -141,7 +141,7 @@ def test_candidates_are_measured_here_best_first_until_enough_fit():
 
 def test_an_answer_is_confirmed_by_measuring_its_first_models():
     bundle = fabricated_bundle()
-    found = ask(Budget(max_latency_ms=6.0, device=DEVICE), bundle, Options(top=3))
+    found = ask(Request(max_latency_ms=6.0, device=DEVICE, top=3), bundle)
     found = replace(found, table=found.table.assign(basis="predicted"), device="here_id")
     order = found.table["model_id"].tolist()
     slow, unknown = order[1], order[2]
@@ -171,7 +171,7 @@ def test_an_impossible_limit_is_checked_by_measuring_the_cheapest():
         row = bundle.profiles.query(f"model_id == '{model_id}' and batch_size == 1")
         return row.assign(device="here_id")
 
-    found = ask(Budget(max_latency_ms=1e-4), bundle, measure=measure, here="here_id")
+    found = ask(Request(max_latency_ms=1e-4), bundle, measure=measure, here="here_id")
     assert found.table.empty
     assert len(asked) == 3
     fastest = bundle.profiles.query("batch_size == 1")["latency_ms_p50"].min()
@@ -182,20 +182,20 @@ def test_measuring_stops_when_time_is_up():
     def measure(model_id):
         return fabricated_bundle().profiles.query(f"model_id == '{model_id}'").assign(device="here_id")
 
-    options = Options(measure_seconds=0.0)
-    found = ask(Budget(max_latency_ms=5.0), options=options, measure=measure, here="here_id")
+    found = ask(Request(max_latency_ms=5.0, measure_seconds=0.0), measure=measure, here="here_id")
     assert "1 candidates were measured" in found.notes[0]
     assert "time for measuring was up" in found.notes[1]
 
 
 def test_the_answer_is_json():
-    found = ask(Budget(max_latency_ms=2.0, licences=("MIT",), device=DEVICE))
+    found = ask(Request(max_latency_ms=2.0, licences=("MIT",), device=DEVICE))
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert document["models"][0]["rank"] == 1
     assert document["budget"]["licences"] == ["MIT"]
     assert document["sources"] == {"ranker": "starter", "embeddings": "starter"}
+    assert set(document["models"][0]) == set(COLUMNS)
     assert document["models"][0]["probed_value"] is None
-    nothing = ask(Budget(max_latency_ms=1e-4, device=DEVICE)).to_dict()
+    nothing = ask(Request(max_latency_ms=1e-4, device=DEVICE)).to_dict()
     assert nothing["relaxations"][0]["text"].startswith("--max-latency-ms")
 
 
@@ -203,12 +203,20 @@ def test_what_can_t_be_answered_says_why():
     bundle = fabricated_bundle()
     other = replace(tokens_of("mine", 1), encoder_id="another")
     with pytest.raises(ConfigurationError, match="encoded by another, the known datasets by fabricated"):
-        recommend_for(bundle, other, Budget(device=DEVICE), predict=fabricated_predict)
+        recommend_for(bundle, other, Request(device=DEVICE))
     empty = replace(bundle, models=bundle.models.select([]))
     with pytest.raises(ConfigurationError, match="model_extraction"):
-        ask(bundle=empty)
+        recommend_for(empty, tokens_of("mine", 1), Request(device=DEVICE))
 
 
-def test_levels_of_intervals():
-    assert interval_factor(0.9) == pytest.approx(1.6449, abs=1e-4)
-    assert interval_factor(0.95) == pytest.approx(1.96, abs=1e-3)
+@pytest.mark.parametrize(
+    ("loader", "source", "expected"),
+    [
+        ("timm", "hf-hub:timm/resnet18.a1_in1k", 'timm.create_model("hf-hub:timm/resnet18.a1_in1k", pretrained=True)'),
+        ("transformers", "hf-hub:org/name", 'transformers.AutoModel.from_pretrained("org/name")'),
+        ("open_clip", "hf-hub:org/name", 'open_clip.create_model_and_transforms("hf-hub:org/name")'),
+        ("local", "x.pt", ""),
+    ],
+)
+def test_the_first_choice_comes_with_its_line_of_code(loader, source, expected):
+    assert load_line({"loader": loader, "source": source}) == expected

@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_ranker
-from thesis_rec.hardware.budget import Budget
 from thesis_rec.recommendation.asking import recommend_known
-from thesis_rec.recommendation.assembly import assemble
-from thesis_rec.recommendation.stored_bundle import read_bundle, write_bundle
+from thesis_rec.recommendation.bundle import assemble, read_bundle, write_bundle
+from thesis_rec.recommendation.request import Request
 
 ENCODER = {"kind": "timm", "source": "nowhere"}
 
@@ -59,7 +58,7 @@ def test_one_s_own_artefacts_become_a_bundle(bundle):
     assert list(found.tokens) == list(bundle.tokens)
     assert found.sources["ranker"] == "own"
     assert found.sources["hardware profiles"] == "own"
-    answer = recommend_known("d2", found, Budget(device=DEVICE), measure=False)
+    answer = recommend_known("d2", found, Request(device=DEVICE, measure=False))
     assert len(answer.table) == N_MODELS
     assert answer.dataset_id == "d2"
     # Nothing that was measured on it is told.
@@ -88,9 +87,9 @@ def test_the_stored_bundle_gives_the_same_answer(bundle, tmp_path):
     assert stored.sources["ranker"] == "starter"
     assert stored.sources["hardware profiles"] == "starter"
     np.testing.assert_allclose(stored.covariance.matrix, own.covariance.matrix, rtol=1e-4, atol=1e-9)
-    one, other = (recommend_known("d1", b, Budget(device=DEVICE), measure=False).table for b in (own, stored))
+    one, other = (recommend_known("d1", b, Request(device=DEVICE, measure=False)).table for b in (own, stored))
     pd.testing.assert_series_equal(one["predicted_value"], other["predicted_value"], atol=5e-3)
-    assert recommend_known(None, stored, Budget(device=DEVICE), measure=False).dataset_id == "d5"
+    assert recommend_known(None, stored, Request(device=DEVICE, measure=False)).dataset_id == "d5"
 
 
 def test_a_new_model_is_embedded_by_the_encoder_half(bundle, tmp_path):
@@ -114,7 +113,7 @@ def test_a_new_model_is_embedded_by_the_encoder_half(bundle, tmp_path):
     assert found.sources["models added without training"] == "new"
     expected = network.eval().encode(torch.from_numpy(vector[None])).detach().numpy()[0]
     np.testing.assert_allclose(found.models.embedding[-1], expected, atol=0.02)
-    answer = recommend_known("d0", found, Budget(device=DEVICE), measure=False).table.set_index("model_id")
+    answer = recommend_known("d0", found, Request(device=DEVICE, measure=False)).table.set_index("model_id")
     assert answer.loc["new", "n_parameters"] == 12345
     # Its latency was never measured on that device.
     assert answer.loc["new", "basis"] in ("predicted", "unknown")
@@ -136,3 +135,36 @@ def test_one_s_own_profiles_replace_the_published_ones(bundle):
     none = joined(bundle, own_artefacts(bundle, hardware_profiles=bundle.profiles.iloc[:0]))
     assert none.profiles.empty
     assert none.sources["hardware profiles"] == "none"
+
+
+def test_one_s_own_items_are_laid_over_the_shipped_ones(bundle, tmp_path):
+    write_bundle(bundle, tmp_path)
+    few = {name: bundle.tokens[name] for name in ("d0", "d1")}
+    new = replace(bundle.tokens["d2"], dataset_id="mine")
+    own = replace(bundle, tokens={**few, "mine": new})
+    performance = pd.DataFrame(
+        [("m00", "d0", "linear_probe", 0.123), ("m01", "mine", "linear_probe", 0.9)],
+        columns=["model_id", "dataset_id", "protocol", "value"],
+    )
+    artefacts = own_artefacts(own, stored=read_bundle(tmp_path), performance=performance)
+    found = assemble(bundle.manifest, datasets(own), artefacts, encoder=ENCODER)
+    # The own ranker knows 2 of the 6 shipped datasets: the shipped one answers, nothing shipped is lost.
+    assert found.sources["ranker"] == "starter"
+    assert set(found.tokens) == {*bundle.tokens, "mine"}
+    cells = found.performance.set_index(["model_id", "dataset_id"])["value"]
+    assert cells[("m00", "d0")] == pytest.approx(0.123)
+    assert cells[("m01", "mine")] == pytest.approx(0.9)
+    assert len(cells) == len(bundle.performance) + 1
+    assert any("lack 4 of the 6 datasets" in note for note in found.notes)
+
+
+def test_own_datasets_of_another_encoder_are_left_out_with_a_note(bundle, tmp_path):
+    write_bundle(bundle, tmp_path)
+    shards = own_artefacts(bundle)["dataset_tokens"]
+    for shard in shards.values():
+        shard["encoder_id"] = np.array("another")
+    artefacts = own_artefacts(bundle, stored=read_bundle(tmp_path), dataset_tokens=shards)
+    artefacts.pop("similarity_checkpoint")
+    found = joined(bundle, artefacts)
+    assert {tokens.encoder_id for tokens in found.tokens.values()} == {"fabricated"}
+    assert any("Left out of your own datasets" in note and "another" in note for note in found.notes)

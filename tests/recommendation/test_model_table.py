@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tests.fabricated import N_MODELS, fabricated_bundle
-from thesis_rec.recommendation.model_table import add_models, model_table
+from thesis_rec.recommendation.bundle import add_models, model_table
 
 
 def test_models_need_a_row_and_an_embedding():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.fabricated import DEVICE, fabricated_bundle, fabricated_predict, tokens_of
+from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
 from thesis_rec.hardware.budget import Budget
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.report import (
@@ -19,12 +19,14 @@ from thesis_rec.recommendation.report import (
     render_report,
     shown_number,
 )
+from thesis_rec.recommendation.request import Request
 
 
 @pytest.fixture
 def found():
-    budget = Budget(max_latency_ms=5, device=DEVICE)
-    answer = recommend_for(fabricated_bundle(), tokens_of("mine <b>", 3), budget, predict=fabricated_predict)
+    bundle, new = fabricated_bundle(), tokens_of("mine <b>", 3)
+    request = Request(max_latency_ms=5, device=DEVICE)
+    answer = recommend_for(bundle, new, request, posterior=fabricated_posterior(bundle, new))
     picture = np.zeros((8, 8, 3), dtype=np.uint8)
     return replace(answer, sample=((picture, "a & b"),), notes=("one note",))
 
@@ -107,8 +109,9 @@ def test_models_without_a_latency_are_in_the_table_and_not_in_the_figure(found):
 
 
 def test_a_page_without_fitting_models_says_what_to_relax(found):
-    budget = Budget(max_latency_ms=1e-4, device=DEVICE)
-    nothing = recommend_for(fabricated_bundle(), tokens_of("mine", 3), budget, predict=fabricated_predict)
+    request = Request(max_latency_ms=1e-4, device=DEVICE)
+    bundle, new = fabricated_bundle(), tokens_of("mine", 3)
+    nothing = recommend_for(bundle, new, request, posterior=fabricated_posterior(bundle, new))
     body = body_of(render_report(nothing))
     assert "No model fits" in body
     assert "--max-latency-ms" in body

@@ -11,7 +11,7 @@ import torch
 
 from tests.fabricated import fabricated_bundle
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.recommendation.stored_bundle import pack_tokens, read_bundle, unpack_tokens, write_bundle
+from thesis_rec.recommendation.bundle import pack_tokens, read_bundle, unpack_tokens, write_bundle
 
 
 def test_a_bundle_survives_its_folder(tmp_path):

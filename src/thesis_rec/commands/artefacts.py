@@ -1,39 +1,123 @@
-"""The bundle of the project, read through its catalog: one's own artefacts before those that came with it."""
+"""The bundle of the project: configuration as Kedro reads it, and of the files only those that an answer needs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError
-from thesis_rec.recommendation.bundle import Bundle
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from thesis_rec.door.configuration import MergedGlobalsConfigLoader
+    from thesis_rec.recommendation.bundle import Bundle
+
+#: The zoo that answers where nobody names one.
+DEFAULT_ZOO = "hub"
+
+#: Artefacts of runs that are of use whichever zoo the runs were about: rows of models that the zoo lacks don't matter.
+OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles")
 
 
-def load_bundle(project: str | Path | None = None, environment: str | None = None) -> Bundle:
+def load_bundle(project: str | Path | None = None, environment: str | None = None, zoo: str | None = None) -> Bundle:
     """Read what a recommendation needs.
 
     Args:
         project: Folder of the project; by default the present folder or the nearest above it.
         environment: Kedro environment, by default the usual one.
+        zoo: Name of the zoo; by default the one that the environment or conf/local names, else :data:`DEFAULT_ZOO`.
 
     Raises:
-        ConfigurationError: If there is no project, or no trained ranker in it.
+        ConfigurationError: If there is no project, no such zoo, or nothing is known in it.
     """
-    from kedro.io import DatasetError
+    import pandas as pd
+    from kedro.io import AbstractDataset, DatasetError
 
     from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
 
     folder = find_project(project)
-    context = load_context(folder, environment)
-    parameters = RecommendationParameters.model_validate(context.params["recommendation"])
-    catalog = context.catalog
+    loader = read_configuration(folder, environment, zoo)
+    parameters = RecommendationParameters.model_validate(loader["parameters"]["recommendation"])
+    entries = _absolute(loader["catalog"], folder)
+    if loader["globals"]["zoo"] != loader.zoo_of_runs:
+        # What this folder's runs made is about the models of another zoo.
+        own = entries["recommendation_artefacts"]["own"]
+        entries["recommendation_artefacts"]["own"] = {name: own[name] for name in OF_ANY_ZOO if name in own}
+
+    def load(name: str) -> Any:
+        entry = {key: value for key, value in entries[name].items() if key not in ("validator", "metadata")}
+        return AbstractDataset.from_config(name, entry).load()
+
     try:
-        manifest, datasets = catalog.load("model_manifest"), catalog.load("dataset_manifest")
-        artefacts = catalog.load("recommendation_artefacts")
+        manifest, datasets, artefacts = (
+            load(name) for name in ("model_manifest", "dataset_manifest", "recommendation_artefacts")
+        )
     except DatasetError as error:
         raise explained(error) from error
-    return assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
+    own_models = [table for table in _own_models(loader, folder) if len(table)]
+    manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
+    bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
+    tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
+    return replace(bundle, tries=tries)
+
+
+def read_configuration(folder: Path, environment: str | None, zoo: str | None) -> MergedGlobalsConfigLoader:
+    """The project's configuration as Kedro reads it, without a session.
+
+    Raises:
+        ConfigurationError: If there is no such environment or zoo.
+    """
+    from thesis_rec.door.configuration import MergedGlobalsConfigLoader
+    from thesis_rec.settings import CONFIG_LOADER_ARGS
+
+    arguments: dict[str, Any] = {"conf_source": str(folder / "conf"), "env": environment, **CONFIG_LOADER_ARGS}
+    loader = MergedGlobalsConfigLoader(**arguments)
+    chosen = zoo or loader.named.get("zoo") or DEFAULT_ZOO
+    if chosen not in loader["globals"]["zoos"]:
+        raise ConfigurationError(f"There is no zoo {chosen!r}; there are {', '.join(loader['globals']['zoos'])}.")
+    loader.choose_zoo(chosen)
+    return loader
+
+
+def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.DataFrame]:
+    """Models that the user's own configuration adds to any zoo's manifest; they are candidates in every zoo."""
+    for name, settings in (loader.named.get("zoos") or {}).items():
+        if "model_manifest" not in (settings or {}):
+            continue
+        zoo, shipped = loader["globals"]["zoos"][name], loader.base["zoos"].get(name, {})
+        known = {model for table in _tables(shipped.get("model_manifest", []), folder) for model in table["model_id"]}
+        root = str(zoo.get("models_root", ""))
+        for table in _tables(zoo["model_manifest"], folder):
+            own = table[~table["model_id"].isin(known)].copy()
+            own["source"] = [_from_root(str(source), folder / root) for source in own["source"]]
+            yield own
+
+
+def _tables(paths: str | list[str], folder: Path) -> Iterator[pd.DataFrame]:
+    import pandas as pd
+
+    for path in [paths] if isinstance(paths, str) else paths:
+        if (folder / path).is_file():
+            yield pd.read_csv(folder / path, dtype=str, keep_default_na=False)
+
+
+def _from_root(source: str, root: Path) -> str:
+    return source if source.startswith(("hf-hub:", "$")) else str(root / source)
+
+
+def _absolute(entry: Any, folder: Path, key: str = "") -> Any:
+    """A catalog entry whose relative paths are those of the project's folder, as Kedro's context makes them."""
+    if isinstance(entry, dict):
+        return {name: _absolute(value, folder, name) for name, value in entry.items()}
+    if key in ("filepath", "path") and isinstance(entry, list):
+        return [_absolute(one, folder, key) for one in entry]
+    if key in ("filepath", "path") and isinstance(entry, str) and "://" not in entry:
+        return str(folder / entry)
+    return entry
 
 
 def load_autoencoder(project: str | Path | None = None, environment: str | None = None) -> dict[str, Any]:

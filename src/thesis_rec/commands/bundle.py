@@ -19,8 +19,7 @@ def bundle(context: click.Context, folder: Path, batches: int | None, environmen
     """
     from thesis_rec.base.errors import ConfigurationError
     from thesis_rec.commands.artefacts import load_autoencoder, load_bundle
-    from thesis_rec.recommendation.bundle import thinned
-    from thesis_rec.recommendation.stored_bundle import write_bundle
+    from thesis_rec.recommendation.bundle import thinned, write_bundle
 
     project = getattr(context.obj, "project_path", None)
     found = load_bundle(project, environment)

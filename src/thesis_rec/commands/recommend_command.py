@@ -3,102 +3,119 @@
 from __future__ import annotations
 
 import json
-import logging
+import math
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from thesis_rec.recommendation.request import Request
 
 if TYPE_CHECKING:
     from thesis_rec.recommendation.answer import Recommendation
-    from thesis_rec.recommendation.request import ProbeStep
+    from thesis_rec.recommendation.trying import ProbeStep
 
 #: Exit status when no model keeps the limits.
 NOTHING_FITS = 2
 
 
+def option_of(name: str, field: FieldInfo) -> click.Option:
+    """One wish as an option of the command line: its name, type, bounds, default and help are the field's."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    flag = str(extra.get("option", f"--{name.replace('_', '-')}"))
+    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not type(None)]
+    arguments: dict[str, Any] = {"help": field.description, "default": field.default}
+    bounds: dict[str, Any] = {}
+    for rule in field.metadata:
+        for kind, side, is_open in (
+            ("gt", "min", True),
+            ("ge", "min", False),
+            ("lt", "max", True),
+            ("le", "max", False),
+        ):
+            if (bound := getattr(rule, kind, None)) is not None:
+                bounds |= {side: bound, f"{side}_open": is_open}
+    if get_origin(field.annotation) is Literal:
+        arguments["type"] = click.Choice(list(get_args(field.annotation)))
+    elif get_origin(field.annotation) is tuple:
+        arguments |= {"multiple": True, "type": str}
+    elif kinds[0] is bool:
+        # A wish that may be left open has three states; click keeps None when neither form is given.
+        flag = f"{flag}/--no-{flag.removeprefix('--')}" if field.default is None else flag
+        arguments["is_flag"] = True
+    elif kinds[0] is int:
+        arguments["type"] = click.IntRange(**bounds) if bounds else int
+    elif kinds[0] is float:
+        arguments["type"] = click.FloatRange(**bounds) if bounds else float
+    shown = field.default not in (None, (), False, PydanticUndefined)
+    return click.Option([flag, name], show_default=shown, **arguments)
+
+
 @click.command()
 @click.argument("images", type=click.Path(path_type=Path))
-@click.option("--device", default="here", show_default=True, help="This machine, or part of a device's name.")
-@click.option("--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="Milliseconds of one call.")
-@click.option("--min-throughput", type=click.FloatRange(min=0, min_open=True), help="Images per second.")
-@click.option("--max-memory-mb", type=click.FloatRange(min=0, min_open=True), help="MiB of weights and one call.")
-@click.option("--max-parameters", type=click.FloatRange(min=0, min_open=True), help="Number of weights, such as 5e6.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images in a call.")
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), default="fp32", show_default=True)
-@click.option("--licence", "licences", multiple=True, help="Allowed licence; several times for several.")
-@click.option("--family", "families", multiple=True, help="Allowed architecture family; several times for several.")
-@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Models to show.")
-@click.option("--probe", type=click.IntRange(min=1), help="Really try this many candidates on the images.")
-@click.option("--probe-seconds", type=click.FloatRange(min=0, min_open=True), help="Try candidates for so long.")
-@click.option("--measure/--no-measure", default=True, help="Measure the best candidates here where a limit needs it.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the choice of images.")
+@click.option("--zoo", help="hub (real models), starter (tiny ones, for trying things out), ...  [default: hub]")
 @click.option("--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for report, table and document.")
 @click.option("--env", "-e", "environment", default=None, help="Kedro environment, such as hub.")
 @click.pass_context
-def recommend(context: click.Context, /, images: Path, shape: str, output: Path | None, **given: Any) -> None:
+def recommend(
+    context: click.Context,
+    /,
+    images: Path,
+    zoo: str | None,
+    shape: str,
+    output: Path | None,
+    environment: str | None,
+    **wishes: Any,
+) -> None:
     """Rank the models that fit your hardware by their predicted accuracy on your IMAGES.
 
     IMAGES is a folder with one folder of images per class, or an NPZ file with images and labels. Nothing is trained,
-    and no model is run on the images unless --probe or --probe-seconds asks for it; Ctrl-C ends probing early and
+    and no model is run on the images unless --probe or --probe-seconds asks for it; Ctrl-C ends trying early and
     keeps what was learned. Exit status 2 says that no model keeps the limits; the smallest changes are named.
     """
     from thesis_rec.commands.artefacts import load_bundle
-    from thesis_rec.hardware.budget import Budget
-    from thesis_rec.knowledge.active_probing import ProbeBudget
-    from thesis_rec.recommendation.answer import Options
     from thesis_rec.recommendation.asking import recommend_images
 
-    # Standard output belongs to the answer.
-    logging.getLogger("thesis_rec.catalog").setLevel(logging.WARNING)
-    limits = (
-        "max_latency_ms", "min_throughput", "max_memory_mb", "max_parameters", "device", "batch_size", "precision",
-        "licences", "families",
-    )  # fmt: skip
-    probe, seconds = given["probe"], given["probe_seconds"]
-    bundle = load_bundle(getattr(context.obj, "project_path", None), given["environment"])
-    found = recommend_images(
-        images.expanduser(),
-        bundle,
-        Budget(**{name: given[name] for name in limits}),
-        Options(top=given["top"], seed=given["seed"]),
-        measure=given["measure"],
-        probes=None if probe is None and seconds is None else ProbeBudget(probe, seconds),
-        on_probe=_show_probe,
-    )
-    # The answer first: a folder that can't be written must not take it away.
+    _say("reading what is known")
+    bundle = load_bundle(getattr(context.obj, "project_path", None), environment, zoo)
+    _say("reading your images" if not bundle.tokens else f"looking at your images with {bundle.encoder_id}")
+    found = recommend_images(images.expanduser(), bundle, Request(**wishes), on_probe=_show_probe)
+    # The answer first: what fails after it is a note, and never destroys it.
     click.echo({"table": as_table, "json": as_json, "csv": as_csv}[shape](found))
     if output is not None:
-        write_answer(found, output.expanduser())
-        click.echo(f"written to {output}", err=True)
+        try:
+            write_answer(found, output.expanduser())
+        except Exception as error:
+            click.secho(f"note: nothing was written to {output}: {error}", fg="yellow", err=True)
+        else:
+            click.echo(f"written to {output}", err=True)
     if found.table.empty:
         context.exit(NOTHING_FITS)
 
 
-def write_answer(found: Recommendation, folder: Path) -> None:
-    """The answer as ``recommendation.html``, ``.parquet`` and ``.json`` in a folder: all of them or none.
+for _name, _field in Request.model_fields.items():
+    recommend.params.append(option_of(_name, _field))
 
-    Raises:
-        ItemError: If they can't be written.
-    """
-    from thesis_rec.base.errors import ItemError
+
+def write_answer(found: Recommendation, folder: Path) -> None:
+    """The answer as ``recommendation.html``, ``.parquet`` and ``.json`` in a folder: all of them or none."""
     from thesis_rec.base.files import atomic_path
     from thesis_rec.recommendation.report import render_report
 
-    try:
-        # Nested: the first file appears when the last one is written.
-        with (
-            atomic_path(folder / "recommendation.json") as document,
-            atomic_path(folder / "recommendation.parquet") as table,
-            atomic_path(folder / "recommendation.html") as page,
-        ):
-            document.write_text(as_json(found) + "\n", encoding="utf-8")
-            found.table.to_parquet(table, index=False)
-            page.write_text(render_report(found), encoding="utf-8")
-    except (OSError, ValueError) as error:
-        hint = "The answer above is complete; give another folder."
-        raise ItemError(str(folder), f"the answer can't be written ({error}).", hint) from error
+    page, document = render_report(found), as_json(found)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        atomic_path(folder / "recommendation.parquet") as table_file,
+        atomic_path(folder / "recommendation.json") as document_file,
+        atomic_path(folder / "recommendation.html") as page_file,
+    ):
+        found.table.to_parquet(table_file, index=False)
+        document_file.write_text(document, encoding="utf-8")
+        page_file.write_text(page, encoding="utf-8")
 
 
 def as_json(found: Recommendation) -> str:
@@ -107,63 +124,82 @@ def as_json(found: Recommendation) -> str:
 
 
 def as_csv(found: Recommendation) -> str:
-    """The first models as comma-separated values."""
+    """The first models as comma-separated values, with the columns of the answer's table."""
     from thesis_rec.base.text import without_formulas
 
     return without_formulas(found.top).to_csv(index=False).rstrip()
 
 
 def as_table(found: Recommendation) -> str:
-    """The answer for people."""
+    """The answer for people: the first choice, how sure, its cost, why, what to do next; then the others."""
     from thesis_rec.base.text import printable
     from thesis_rec.hardware.budget import option_name
+    from thesis_rec.recommendation.report import next_command
     from thesis_rec.recommendation.report import shown_number as number
 
+    percent = f"{100 * found.options.level:.0f} %"
     lines = [f"{found.dataset_id}: {found.dataset.get('classes')} classes, {found.dataset.get('images')} images"]
     if found.table.empty:
         lines.append("No model keeps all limits.")
         changes = [f"  {relaxation}" for relaxation in found.relaxations]
         lines += ["The smallest changes:", *changes] if changes else ["No change of one limit lets a model in."]
     else:
-        near = ", ".join(
-            f"{name} ({similarity:.2f})"
-            for name, similarity in zip(found.nearest["dataset_id"], found.nearest["similarity"], strict=True)
+        first = found.top.iloc[0]
+        lines.append(f"best: {first['model_id']}")
+        reached = "" if math.isnan(first["probed_value"]) else f"; {first['probed_value']:.2f} when tried"
+        lines.append(
+            f"  accuracy  {first['predicted_value']:.2f}, with {percent} between {first['value_low']:.2f} and "
+            f"{first['value_high']:.2f}{reached}"
         )
-        lines.append(f"nearest known datasets: {near}")
-        percent = f"{100 * found.options.level:.0f} %"
-        header = ["#", "model", "accuracy", percent, "ms", "basis", "images/s", "MiB", "parameters", "licence"]
-        probed = found.top["probed_value"].notna().any()
+        lines.append(
+            f"  cost      {number(first['latency_ms'])} ms and {number(first['memory_mb'])} MiB a call "
+            f"({first['basis']}), {_download(first['download_mb'])}; licence {first['licence']}"
+        )
+        lines.append(f"  why       {first['reason']}")
+        if found.load:
+            lines.append(f"  load      {found.load}")
+        tried = found.top["probed_value"].notna().any()
+        if command := next_command(found):
+            lines.append(f"  next      {command}")
+        header = ["#", "model", "accuracy", percent, "ms", "basis", "MiB", "download", "licence"]
         rows = [
             [
                 str(row["rank"]),
                 row["model_id"],
-                f"{row['predicted_value']:.3f}",
+                f"{row['predicted_value']:.2f}",
                 f"{row['value_low']:.2f}-{row['value_high']:.2f}",
                 number(row["latency_ms"]),
                 row["basis"],
-                number(row["throughput"]),
                 number(row["memory_mb"]),
-                number(row["n_parameters"]),
+                _download(row["download_mb"]).removesuffix(" to download"),
                 row["licence"],
-                *([number(row["probed_value"])] if probed else []),
+                *([number(row["probed_value"])] if tried else []),
             ]
             for row in found.top.to_dict("records")
         ]
-        lines += ["", *_aligned([[*header, *(["tried"] if probed else [])], *rows]), ""]
-        lines.append(f"why {found.top['model_id'].iloc[0]}: {found.top['reason'].iloc[0]}")
+        lines += ["", *_aligned([[*header, *(["tried"] if tried else [])], *rows]), ""]
+    lines.append(found.rests_on)
+    if len(found.nearest):
+        pairs = zip(found.nearest["dataset_id"], found.nearest["similarity"], strict=True)
+        lines.append("nearest known datasets: " + ", ".join(f"{name} ({alike:.2f})" for name, alike in pairs))
     if len(found.excluded):
         counts = found.excluded["limits"].str.split(", ").explode().value_counts()
         by = ", ".join(f"{count} by {option_name(str(name))}" for name, count in counts.items())
         lines.append(f"excluded: {len(found.excluded)} models ({by})")
     lines.append(f"figures for {found.device}, {found.budget.precision}, {found.budget.batch_size} per call")
-    lines.append("from: " + ", ".join(f"{name} {source}" for name, source in found.sources.items()))
     return "\n".join(printable(line) for line in [*lines, *(f"note: {note}" for note in found.notes)])
+
+
+def _download(mebibytes: float) -> str:
+    if math.isnan(mebibytes):
+        return "size unknown"
+    return "on this machine" if mebibytes == 0 else f"{mebibytes:.0f} MiB to download"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     # Numbers to the right; names to the left.
-    left = {1, 5, 9}
+    left = {1, 5, 8}
     return [
         "  ".join(
             cell.ljust(width) if i in left else cell.rjust(width)
@@ -173,7 +209,13 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     ]
 
 
+def _say(text: str) -> None:
+    """Progress for people at a terminal; standard output belongs to the answer."""
+    if sys.stderr.isatty():
+        click.echo(f"{text} ...", err=True)
+
+
 def _show_probe(step: ProbeStep) -> None:
     reached = "failed" if step.value != step.value else f"{step.value:.3f}"
     best = f"best so far {step.best} ({step.best_value:.3f})"
-    click.echo(f"tried {step.model_id}: {reached}; {best}, probe {step.tried} after {step.seconds:.1f} s", err=True)
+    click.echo(f"tried {step.model_id}: {reached}; {best}, try {step.tried} after {step.seconds:.1f} s", err=True)

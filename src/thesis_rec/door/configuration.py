@@ -25,12 +25,36 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             super().__init__(*args, **kwargs)
             if self.env and not self._fs.isdir(self._get_conf_env_path(self.env)):
                 raise ConfigurationError(f"There is no environment {self.env} in {self.conf_source}.")
-            merged = OmegaConf.merge(*self._globals_of_environments())
-            self["globals"] = OmegaConf.to_container(merged, resolve=True)
+            self._parts = list(self._globals_of_environments())
+            self["globals"] = OmegaConf.to_container(OmegaConf.merge(*self._parts), resolve=True)
         except InterpolationResolutionError as error:
             # An environment variable that a cluster's globals need and that isn't set.
             reason = str(error).splitlines()[0].rpartition("interpolation: ")[2].strip('"')
             raise ConfigurationError(f"The globals of the environment {self.env} can't be read: {reason}.") from error
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The globals that the environment itself names, or conf/local without one; those of base left out."""
+        parts = [OmegaConf.to_container(part) for part in self._parts[1:]]
+        named = {str(key): value for part in parts if isinstance(part, dict) for key, value in part.items()}
+        # An environment may take the zoo's name from a variable.
+        return named | ({"zoo": self.zoo_of_runs} if "zoo" in named else {})
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """The globals of base alone."""
+        found = OmegaConf.to_container(self._parts[0], resolve=True)
+        return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+    @property
+    def zoo_of_runs(self) -> str:
+        """The zoo that runs of this environment are about, whatever is chosen here."""
+        return str(OmegaConf.select(OmegaConf.merge(*self._parts), "zoo"))
+
+    def choose_zoo(self, name: str) -> None:
+        """Read catalog and parameters as if the globals named this zoo."""
+        merged = OmegaConf.merge(*self._parts, {"zoo": name})
+        self["globals"] = OmegaConf.to_container(merged, resolve=True)
 
     def _globals_of_environments(self) -> Iterator[Any]:
         """The globals of base and of the environment, unresolved; from a folder or from a packaged archive."""

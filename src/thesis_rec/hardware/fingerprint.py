@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
+import sys
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,34 @@ def device_fingerprint(device: str = "cpu") -> Fingerprint:
         capability = torch.backends.cpu.get_cpu_capability()
         return Fingerprint("cpu", cpu_name(), cpu_cores(), torch.get_num_threads(), capability, version, _memory_mb())
     return Fingerprint(kind, platform.machine(), cpu_cores(), 0, "", version, _memory_mb())
+
+
+def present_device() -> tuple[str, str]:
+    """The torch device to work on, and its identifier.
+
+    Torch, whose import takes seconds, is asked only where there is a GPU.
+    """
+    if Path("/dev/nvidia0").exists() or (os.name == "nt" and shutil.which("nvidia-smi")) or "torch" in sys.modules:
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return device, device_fingerprint(device).device_id
+    version = ".".join(metadata.version("torch").split("+")[0].split(".")[:2])
+    return "cpu", Fingerprint("cpu", cpu_name(), cpu_cores(), _default_threads(), "", version).device_id
+
+
+def _default_threads() -> int:
+    """Threads that torch will use for one operation: as the environment says, else one for each physical core."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if os.environ.get(name, "").isdigit():
+            return max(1, int(os.environ[name]))
+    try:
+        allowed = os.sched_getaffinity(0)
+        siblings = Path("/sys/devices/system/cpu")
+        cores = {(siblings / f"cpu{i}/topology/thread_siblings_list").read_text() for i in allowed}
+    except (AttributeError, OSError):
+        return cpu_cores()
+    return len(cores)
 
 
 def cpu_name() -> str:

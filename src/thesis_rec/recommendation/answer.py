@@ -1,9 +1,9 @@
-"""The answer to one request, and how it was made."""
+"""The answer to one request, and what it rests on."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,33 +11,34 @@ from numpy.typing import NDArray
 
 from thesis_rec.hardware.budget import Budget, Relaxation
 
-#: Columns of the answer, in order.
-COLUMNS = [
-    "rank", "model_id", "score", "predicted_value", "predicted_std", "value_low", "value_high", "latency_ms",
-    "latency_ms_safe", "throughput", "memory_mb", "memory_mb_safe", "n_parameters", "macs", "basis", "licence",
-    "family", "pretraining", "on_pareto_front", "reason", "probed_value",
-]  # fmt: skip
+if TYPE_CHECKING:
+    from thesis_rec.recommendation.request import Request
 
-
-@dataclass(frozen=True)
-class Options:
-    """How an answer is made.
-
-    Attributes:
-        top: Number of models that the user wants to see; all feasible ones are ranked.
-        level: Probability of the interval of the predicted value.
-        neighbours: Known datasets that are named as reasons.
-        batches: Batches of one image per class that the dataset is described by.
-        seed: Seed of the choice of images.
-        measure_seconds: Longest time spent on measuring candidates on the present device.
-    """
-
-    top: int = 10
-    level: float = 0.9
-    neighbours: int = 3
-    batches: int = 8
-    seed: int = 0
-    measure_seconds: float = 20.0
+#: Columns of the answer's table, in order; ``--format csv`` prints them, and so do the ``models`` of ``--format json``.
+COLUMNS = {
+    "rank": "Place, from 1.",
+    "model_id": "Name in the model manifest.",
+    "score": "What the models are ranked by; comparable within one answer only.",
+    "predicted_value": "Expected accuracy on the images, a fraction 0..1.",
+    "predicted_std": "Half of what one standard deviation on either side covers, in units of accuracy.",
+    "value_low": "Lower end of the interval that holds the accuracy with the probability `level`.",
+    "value_high": "Upper end of it.",
+    "latency_ms": "Milliseconds of one call of `batch_size` images on the device.",
+    "latency_ms_safe": "Upper end of it, which limits are held against.",
+    "throughput": "Images per second.",
+    "memory_mb": "MiB of weights and one call's intermediate results.",
+    "memory_mb_safe": "Upper end of it, which limits are held against.",
+    "download_mb": "MiB to download; 0 for a model on this machine, empty where unknown.",
+    "n_parameters": "Number of weights.",
+    "macs": "Multiply-accumulates of one image.",
+    "basis": "Where latency and memory are from: measured, interpolated, predicted or unknown.",
+    "licence": "Licence of the weights, or unknown.",
+    "family": "Architecture family.",
+    "pretraining": "What the model was trained on.",
+    "on_pareto_front": "Whether no other model of the table is both faster and better.",
+    "reason": "Why it has its place, in a sentence.",
+    "probed_value": "What it reached when it was tried on the images; empty where it wasn't.",
+}
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,19 @@ class Recommendation:
 
     Attributes:
         dataset_id: What was asked about.
-        table: Feasible models, best first, with the columns ``COLUMNS``.
+        table: Models that keep the limits, best first, with the columns :data:`COLUMNS`.
         excluded: ``model_id`` and ``limits``, the names of the limits that exclude it.
         relaxations: What to relax; empty unless nothing fits.
-        nearest: ``dataset_id, similarity, domain, group`` of the nearest known datasets.
-        places: ``dataset_id, x, y, domain, kind``: the dataset on a map of the known ones.
+        nearest: ``dataset_id, similarity, domain, group`` of the nearest known datasets; empty where the images were
+            not looked at.
+        places: ``dataset_id, x, y, domain, kind``: the dataset on a map of the known ones; empty likewise.
         device: Identifier of the device that the figures are for.
         budget: The limits.
-        options: How the answer was made.
+        options: The request.
         dataset: Number of classes and images, and other facts to show.
+        rests_on: A sentence on what the predictions rest on.
+        load: The line of code that loads the first model; empty without one.
+        zoo: Name of the zoo that the models are of.
         sources: Where each artefact is from.
         notes: Sentences that the user should read.
         sample: (K, H, W, 3) uint8 images to show, and their class names.
@@ -68,8 +73,11 @@ class Recommendation:
     places: pd.DataFrame
     device: str
     budget: Budget
-    options: Options
+    options: Request
     dataset: dict[str, Any] = field(default_factory=dict)
+    rests_on: str = ""
+    load: str = ""
+    zoo: str = "hub"
     sources: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sample: tuple[tuple[NDArray[np.uint8], str], ...] = ()
@@ -86,6 +94,9 @@ class Recommendation:
             "device": self.device,
             "budget": _plain(self.budget.limits | {"batch_size": self.budget.batch_size})
             | {"precision": self.budget.precision},
+            "zoo": self.zoo,
+            "rests_on": self.rests_on,
+            "load": self.load,
             "models": _records(self.top),
             "feasible": len(self.table),
             "excluded": _records(self.excluded),
@@ -96,11 +107,21 @@ class Recommendation:
         }
 
 
-def interval_factor(level: float) -> float:
-    """How many standard deviations enclose a normal variable with probability ``level``."""
-    from statistics import NormalDist
+def load_line(model: dict[str, Any]) -> str:
+    """The line of code that loads a model of the manifest.
 
-    return NormalDist().inv_cdf(0.5 + level / 2)
+    Args:
+        model: ``model_id``, ``loader`` and ``source`` of its row.
+    """
+    loader, source = str(model.get("loader", "")), str(model.get("source", ""))
+    name = source if source.startswith("hf-hub:") else f"local-dir:{source}"
+    if loader == "timm":
+        return f'timm.create_model("{name}", pretrained=True)'
+    if loader == "open_clip":
+        return f'open_clip.create_model_and_transforms("{name}")'
+    if loader == "transformers":
+        return f'transformers.AutoModel.from_pretrained("{source.removeprefix("hf-hub:")}")'
+    return ""
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

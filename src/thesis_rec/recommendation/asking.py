@@ -1,12 +1,12 @@
-"""Which model for these images on this hardware: the recommendation as a pure function over a bundle of artefacts.
+"""Which model for these images on this hardware: request → bundle → posterior → candidates → answer, never back up.
 
-:func:`recommend_for` answers for tokens that are given; :func:`recommend_images` reads images first. Node, command line
-and notebooks all call these; :func:`thesis_rec.recommend` is the door for Python.
+:func:`recommend_images` reads images and :func:`recommend_for` answers for a task that is given. Node, command line and
+notebooks all call these; :func:`thesis_rec.recommend` is the door for Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +15,13 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.hardware.budget import Budget, closest_relaxations, feasible
+from thesis_rec.hardware.budget import closest_relaxations, feasible
+from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.hardware.pareto import pareto_front
-from thesis_rec.recommendation.answer import COLUMNS, Options, Recommendation
-from thesis_rec.recommendation.bundle import Bundle
+from thesis_rec.knowledge.posterior import Cell, Posterior
+from thesis_rec.recommendation import trying
+from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
+from thesis_rec.recommendation.bundle import Bundle, RankerBeliefs, under_protocol
 from thesis_rec.recommendation.candidates import (
     Measure,
     confirmed,
@@ -28,102 +31,20 @@ from thesis_rec.recommendation.candidates import (
     resolve_device,
 )
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets, reasons
-from thesis_rec.thesis.ranking_data import ModelTable, Prediction, TaskTokens
+from thesis_rec.recommendation.request import Asked, Request, read_images
+from thesis_rec.thesis.ranking_data import TaskTokens
 
 if TYPE_CHECKING:
-    from thesis_rec.knowledge.active_probing import ProbeBudget
-    from thesis_rec.recommendation.request import ProbeStep
+    from thesis_rec.recommendation.trying import ProbeStep
 
-__all__ = ["Options", "Recommendation", "recommend_for", "recommend_images", "recommend_known"]
-
-Predict = Callable[[ModelTable, TaskTokens], Prediction]
-
-
-def recommend_for(
-    bundle: Bundle,
-    tokens: TaskTokens,
-    budget: Budget | None = None,
-    options: Options | None = None,
-    *,
-    predict: Predict | None = None,
-    measure: Measure | None = None,
-    here: str = "",
-) -> Recommendation:
-    """Rank the models that fit a budget by their predicted performance on a dataset.
-
-    Args:
-        bundle: What is known.
-        tokens: The dataset, (B, C, D).
-        budget: Limits; none by default.
-        options: How the answer is made.
-        predict: Ranks models for tokens; the bundle's ranker by default.
-        measure: Measures a model on the present device and gives its profile rows, None if it can't. Used for the best
-            candidates when a limit needs a clock and the device is the present one.
-        here: Identifier of the present device.
-
-    Returns:
-        The answer; its table is empty when nothing fits.
-
-    Raises:
-        ConfigurationError: If the dataset was encoded by another encoder than the known ones, the device is unknown,
-            or the bundle has no models.
-    """
-    budget, options = budget or Budget(), options or Options()
-    if not len(bundle.models):
-        raise ConfigurationError("No model has an embedding. Run `kedro run --pipeline=model_extraction` first.")
-    if bundle.encoder_id and tokens.encoder_id and tokens.encoder_id != bundle.encoder_id:
-        raise ConfigurationError(
-            f"The images were encoded by {tokens.encoder_id}, the known datasets by {bundle.encoder_id}. "
-            "Run `kedro run --pipeline=dataset_features` and similarity_training with the present encoder."
-        )
-    device = resolve_device(budget.device, bundle.profiles, here)
-    prediction = (predict or ranker_of(bundle))(bundle.models, tokens)
-    table = ranked_candidates(bundle, prediction, options)
-    nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
-    profiles = bundle.profiles
-    notes: list[str] = []
-    if measure is not None and budget.needs_clock and device == here:
-        profiles, notes = measured_here(table, profiles, device, budget=budget, options=options, measure=measure)
-    table = table.merge(cost_figures(table, profiles, device, budget), on="model_id", how="left")
-    keeps, limits = feasible(table, budget)
-    relaxations = [] if keeps.any() else closest_relaxations(table, budget)
-    excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
-    chosen = table[keeps].reset_index(drop=True)
-    chosen["rank"] = np.arange(1, len(chosen) + 1)
-    chosen["on_pareto_front"] = pareto_front(chosen["latency_ms"], chosen["predicted_value"])
-    chosen["reason"] = reasons(chosen["model_id"].tolist(), nearest.head(options.neighbours), bundle)
-    chosen["probed_value"] = np.nan
-    return Recommendation(
-        dataset_id=tokens.dataset_id,
-        table=chosen.reindex(columns=COLUMNS),
-        excluded=excluded,
-        relaxations=relaxations,
-        nearest=nearest.head(options.neighbours).reset_index(drop=True),
-        places=dataset_map(tokens, bundle.tokens, bundle.datasets),
-        device=device,
-        budget=budget,
-        options=options,
-        dataset={"classes": len(tokens.class_names), "images": tokens.n_images, "class_names": tokens.class_names},
-        sources=dict(bundle.sources),
-        notes=tuple(notes),
-    )
-
-
-def ranker_of(bundle: Bundle) -> Predict:
-    """The bundle's trained ranker as a function."""
-    from thesis_rec.knowledge.recommender import Recommender
-
-    return Recommender.from_checkpoint(bundle.ranker, in_use=True).predict
+__all__ = ["Recommendation", "Request", "believed", "recommend_for", "recommend_images", "recommend_known"]
 
 
 def recommend_images(
     source: str | Path,
     bundle: Bundle,
-    budget: Budget | None = None,
-    options: Options | None = None,
+    request: Request | None = None,
     *,
-    measure: bool = True,
-    probes: ProbeBudget | None = None,
     on_probe: Callable[[ProbeStep], None] | None = None,
 ) -> Recommendation:
     """Recommend a model for a folder of labelled images or an NPZ file.
@@ -131,11 +52,8 @@ def recommend_images(
     Args:
         source: Folder ``class_name/*.png`` (or with ``train`` and ``test`` folders), or NPZ file.
         bundle: What is known.
-        budget: Limits.
-        options: How the answer is made.
-        measure: Whether candidates are measured here when a limit needs a clock and the device is the present one.
-        probes: If given, feasible candidates are really tried on the images until this budget is spent.
-        on_probe: Called after each probe.
+        request: Limits, and how the answer is made.
+        on_probe: Called after each try.
 
     Returns:
         The answer.
@@ -144,61 +62,151 @@ def recommend_images(
         ItemError: If the images can't be used.
         ConfigurationError: If the limits or the artefacts are unusable.
     """
-    from thesis_rec.recommendation import request
-
-    options = options or Options()
-    asked = request.read_images(Path(source), bundle.encoder, options)
-    device, here = request.present_device()
-    found = recommend_for(
-        bundle,
-        asked.tokens,
-        budget,
-        options,
-        measure=request.measurer(bundle, budget or Budget(), device) if measure else None,
-        here=here,
-    )
-    dataset = found.dataset | {"images": asked.tokens.n_images + asked.n_held_out}
-    found = replace(found, dataset=dataset, sample=asked.sample, notes=(*found.notes, *asked.notes))
-    if probes is None or found.table.empty:
-        return found
-    found = request.sharpen(found, bundle, asked, probes, device=device, on_probe=on_probe)
-    if measure and found.budget.needs_clock and found.device == here:
-        # Probes have changed the order: what is on top now is measured as well.
-        return confirmed(found, request.measurer(bundle, found.budget, device))
-    return found
+    request = request or Request()
+    bundle = under_protocol(bundle, request.protocol)
+    asked = read_images(Path(source), bundle.encoder if bundle.tokens else None, request)
+    earlier = trying.read_tries(bundle.tries, asked.content)
+    posterior = believed(bundle, asked.tokens, earlier)
+    device, here = present_device()
+    measure = trying.measurer(bundle, request, device)
+    found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
+    if request.tries and len(found.table):
+        found, posterior = trying.try_models(found, bundle, asked, posterior, device=device, on_probe=on_probe)
+        if measure is not None and found.budget.needs_clock and found.device == here:
+            # Tries have changed the order: what is on top now is measured as well.
+            found = confirmed(found, measure)
+    return _explained(found, bundle, asked, posterior)
 
 
-def recommend_known(
-    dataset_id: str | None,
+def recommend_for(
     bundle: Bundle,
-    budget: Budget | None = None,
-    options: Options | None = None,
+    tokens: TaskTokens,
+    request: Request | None = None,
     *,
-    measure: bool = True,
+    posterior: Posterior | None = None,
+    measure: Measure | None = None,
+    here: str = "",
 ) -> Recommendation:
-    """Recommend for a dataset whose tokens are known, as if nothing had been measured on it.
+    """Rank the models that fit a budget by what is believed of them on a dataset.
 
-    Its measurements neither give reasons nor appear on the map; the ranker may have been trained on it.
+    Args:
+        bundle: What is known.
+        tokens: The dataset, (B, C, D); with B = 0 its images were not looked at.
+        request: Limits, and how the answer is made.
+        posterior: What is believed; the bundle's own knowledge by default.
+        measure: Measures a model on the present device and gives its profile rows, None if it can't. Used for the best
+            candidates when a limit needs a clock and the device is the present one.
+        here: Identifier of the present device.
+
+    Returns:
+        The answer; its table is empty when nothing fits.
+
+    Raises:
+        ConfigurationError: If the device is unknown, or :func:`believed` raises it.
+    """
+    request = request or Request()
+    budget = request.budget
+    device = resolve_device(budget.device, bundle.profiles, here)
+    table = ranked_candidates(posterior or believed(bundle, tokens), bundle.manifest, bundle.models, request.level)
+    nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
+    profiles = bundle.profiles
+    notes: list[str] = []
+    if measure is not None and budget.needs_clock and device == here:
+        profiles, notes = measured_here(table, profiles, device, request=request, measure=measure)
+    table = table.merge(cost_figures(table, profiles, device, budget), on="model_id", how="left")
+    keeps, limits = feasible(table, budget)
+    relaxations = [] if keeps.any() else closest_relaxations(table, budget)
+    excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
+    chosen = table[keeps].reset_index(drop=True)
+    chosen["rank"] = np.arange(1, len(chosen) + 1)
+    chosen["on_pareto_front"] = pareto_front(chosen["latency_ms"], chosen["predicted_value"])
+    chosen["reason"] = reasons(chosen["model_id"].tolist(), nearest.head(request.neighbours), bundle)
+    return Recommendation(
+        dataset_id=tokens.dataset_id,
+        table=chosen.reindex(columns=list(COLUMNS)),
+        excluded=excluded,
+        relaxations=relaxations,
+        nearest=nearest.head(request.neighbours).reset_index(drop=True),
+        places=dataset_map(tokens, bundle.tokens, bundle.datasets),
+        device=device,
+        budget=budget,
+        options=request,
+        dataset={"classes": len(tokens.class_names), "images": tokens.n_images, "class_names": tokens.class_names},
+        zoo=bundle.zoo,
+        sources=dict(bundle.sources),
+        notes=(*bundle.notes, *notes),
+    )
+
+
+def recommend_known(dataset_id: str | None, bundle: Bundle, request: Request | None = None) -> Recommendation:
+    """Recommend for a dataset whose tokens are known: what is believed of it without its cells, given its cells.
+
+    Its measurements neither give reasons nor appear on the map.
 
     Args:
         dataset_id: Which dataset; the bundle's last by default.
         bundle: What is known.
-        budget: Limits.
-        options: How the answer is made.
-        measure: As for :func:`recommend_images`.
+        request: Limits, and how the answer is made.
 
     Raises:
         ConfigurationError: If there is no such dataset.
     """
-    from thesis_rec.recommendation import request
-
+    request = request or Request()
     name = dataset_id or next(reversed(bundle.tokens), "")
     if name not in bundle.tokens:
         some = ", ".join(list(bundle.tokens)[:5])
         raise ConfigurationError(f"There are no tokens of the dataset {name!r}; there are {some}.")
     others = {key: tokens for key, tokens in bundle.tokens.items() if key != name}
-    unmeasured = bundle.performance[bundle.performance["dataset_id"] != name]
-    known = replace(bundle, tokens=others, performance=unmeasured)
-    device, here = request.present_device()
-    measurer = request.measurer(bundle, budget or Budget(), device) if measure else None
-    return recommend_for(known, bundle.tokens[name], budget, options, measure=measurer, here=here)
+    measured = bundle.performance["dataset_id"] == name
+    cells = [
+        Cell(str(model), float(value), trying.REPEATED_NOISE)
+        for model, value in bundle.performance.loc[measured, ["model_id", "value"]].itertuples(index=False)
+    ]
+    known = replace(bundle, tokens=others, performance=bundle.performance[~measured])
+    tokens = bundle.tokens[name]
+    posterior = believed(known, tokens, cells)
+    device, here = present_device()
+    measure = trying.measurer(bundle, request, device)
+    found = recommend_for(known, tokens, request, posterior=posterior, measure=measure, here=here)
+    return _explained(found, known, None, posterior)
+
+
+def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
+    """What is believed of all models of a bundle on a dataset.
+
+    Args:
+        bundle: What is known.
+        tokens: The dataset.
+        cells: What was measured on it.
+
+    Raises:
+        ConfigurationError: If the dataset was encoded by another encoder than the known ones, or the bundle has no
+            models.
+    """
+    if not len(bundle.models):
+        raise ConfigurationError("No model has an embedding. Run `kedro run --pipeline=model_extraction` first.")
+    if bundle.encoder_id and tokens.encoder_id and tokens.encoder_id != bundle.encoder_id:
+        raise ConfigurationError(
+            f"The images were encoded by {tokens.encoder_id}, the known datasets by {bundle.encoder_id}. "
+            "Run `kedro run --pipeline=dataset_features` and similarity_training with the present encoder."
+        )
+    beliefs = bundle.knowledge or RankerBeliefs(bundle.ranker, bundle.covariance)
+    return beliefs.posterior(bundle.models, tokens, cells)
+
+
+def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, posterior: Posterior) -> Recommendation:
+    """The answer with what it rests on, what was tried, and how its first model is loaded."""
+    tried = {cell.model_id: cell.value for cell in posterior.cells}
+    table = found.table.copy()
+    table["probed_value"] = table["model_id"].map(tried).astype(float)
+    rests_on = bundle.rests_on(looked_at=asked is None or bool(len(asked.tokens.features)))
+    verb = "candidate was" if len(tried) == 1 else "candidates were"
+    rests_on += f" {len(tried)} {verb} {'measured on this dataset' if asked is None else 'tried'}."
+    first = ""
+    if len(table):
+        rows = bundle.manifest[bundle.manifest["model_id"] == table["model_id"].iloc[0]]
+        first = load_line(rows.iloc[0].to_dict()) if len(rows) else ""
+    dataset, sample, notes = found.dataset, found.sample, found.notes
+    if asked is not None:
+        dataset, sample, notes = dataset | {"images": asked.n_images}, asked.sample, (*notes, *asked.notes)
+    return replace(found, table=table, rests_on=rests_on, load=first, dataset=dataset, sample=sample, notes=notes)

@@ -1,21 +1,43 @@
 """What a recommendation is made of: models, what is known of them, a trained ranker, and the tokens of known datasets.
 
-A bundle is put together from the artefacts of one's own runs or read from a folder that was written earlier; the
-starter zoo ships such a folder, so a fresh clone can recommend before anything was run.
+A bundle is put together from the artefacts of one's own runs and from a folder that was written earlier; every zoo
+ships such a folder, so a fresh clone can recommend before anything was run. The folder is small: embeddings and weights
+as float16, tokens as 8-bit integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
+from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.knowledge.posterior import Cell, Posterior, Scale, View
+from thesis_rec.knowledge.protocols import ProtocolKnowledge
+from thesis_rec.thesis.ranking_data import ModelTable, Prediction, TaskTokens
+from thesis_rec.truth.responses import ON_SUBTASK
+
+Floats = NDArray[np.float32]
+PROTOCOL = "linear_probe"
+
+#: Performance of a bundle that keeps no cells.
+NOTHING_MEASURED = pd.DataFrame(columns=["model_id", "dataset_id", "value"])
+
+#: What a ranker can't do without: embeddings and tokens of the spaces that it was trained in.
+NEEDED = ("similarity_checkpoint", "model_embeddings", "dataset_tokens", "performance")
+
+#: Files of a bundle's folder.
+MODELS, TOKENS, RANKER, ENCODER = "models.npz", "dataset_tokens.npz", "ranker.pt", "encoder.pt"
+KNOWLEDGE = "knowledge.npz"
+PERFORMANCE, COVARIANCE, DESCRIPTION = "performance.parquet", "residual_covariance.npz", "bundle.json"
 
 
 @dataclass(frozen=True)
@@ -24,6 +46,100 @@ class ResidualCovariance:
 
     model_ids: list[str]
     matrix: NDArray[np.float64]
+
+
+class Beliefs(Protocol):
+    """Whatever says what is believed of models on a dataset."""
+
+    def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
+        """A Gaussian over ``models`` on ``task``, given what was measured on it."""
+        ...
+
+
+@dataclass(frozen=True)
+class RankerBeliefs:
+    """A trained ranker's predictions as a Gaussian whose errors go together as they did on earlier tasks."""
+
+    ranker: Mapping[str, Any]
+    covariance: ResidualCovariance | None = None
+
+    def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
+        """See :class:`Beliefs`; the algebra is exact and takes (M, M) matrices."""
+        from thesis_rec.knowledge.recommender import Recommender
+
+        found = Recommender.from_checkpoint(dict(self.ranker), in_use=True).predict(models, task)
+        return self.around(models, task, found).given(cells)
+
+    def around(self, models: ModelTable, task: TaskTokens, found: Prediction) -> Posterior:
+        """The Gaussian around a prediction."""
+        from thesis_rec.knowledge.error_model import value_covariance
+        from thesis_rec.knowledge.recommender import spread_error
+
+        value = np.clip(np.asarray(found.value, dtype=np.float64), 0.0, 1.0)
+        std = np.maximum(np.asarray(found.std, dtype=np.float64), 1e-3)
+        if self.covariance is None:
+            # Without earlier errors: half of the uncertainty is common to all models.
+            errors = np.square(std).mean() * (0.5 + 0.5 * np.eye(len(value)))
+        else:
+            errors = extend_covariance(self.covariance, models)
+        scale = Scale(1.0 / max(len(task.class_names), 2))
+        slope = scale.slope(value)
+        latent = value_covariance(errors, value, std, spread_error(self.ranker)) * np.outer(slope, slope)
+        roots, vectors = np.linalg.eigh(latent)
+        factor = vectors * np.sqrt(np.maximum(roots, 0.0))
+        return Posterior(list(found.model_ids), scale.latent(value), factor, np.zeros(len(value)), scale)
+
+
+@dataclass(frozen=True)
+class PublishedBeliefs:
+    """What published figures say: of each model, whatever the images, under one protocol.
+
+    Attributes:
+        published: What was learned from them.
+        protocol: Protocol of the values that are predicted; tries, which are linear probes, inform any.
+    """
+
+    published: ProtocolKnowledge
+    protocol: str = PROTOCOL
+
+    @property
+    def model_ids(self) -> list[str]:
+        """Models with figures of their own."""
+        return [model for model in self.published.model_ids if self.published.figures(model)]
+
+    def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
+        """See :class:`Beliefs`. A model of which nothing at all is known could be any of the known ones.
+
+        Raises:
+            ConfigurationError: If nothing was published under the protocol.
+        """
+        if self.protocol not in self.published.protocols:
+            there = ", ".join(self.published.protocols)
+            raise ConfigurationError(f"Nothing is known under the protocol {self.protocol}; choose one of {there}.")
+        found = self.published.posterior(models.model_ids, self.protocol, max(len(task.class_names), 2))
+        others = [model for model in models.model_ids if model not in set(found.model_ids)]
+        mine = "target" if self.protocol == PROTOCOL else PROTOCOL
+        return _as_any(found, others).given(replace(cell, protocol=mine) for cell in cells)
+
+
+def _as_any(found: Posterior, others: list[str]) -> Posterior:
+    """The belief with further models, each a random one of those that are there: mean and variance of the mixture."""
+    if not others:
+        return found
+    count = len(others)
+
+    def extended(mean: Any, factor: Any, own: Any) -> tuple[Any, Any, Any]:
+        middle, common = mean.mean(), factor.mean(axis=0)
+        spread = own.mean() + np.square(factor - common).sum(axis=1).mean() + mean.var()
+        return (
+            np.append(mean, np.full(count, middle)),
+            np.vstack([factor, np.tile(common, (count, 1))]),
+            np.append(own, np.full(count, spread)),
+        )
+
+    views = {name: View(*extended(view.mean, view.factor, view.own), view.scale) for name, view in found.views.items()}
+    mean, factor, own = extended(found.mean, found.factor, found.own)
+    return Posterior([*found.model_ids, *others], mean, factor, own, found.scale, views)
 
 
 @dataclass(frozen=True)
@@ -42,7 +158,11 @@ class Bundle:
         encoder: Configuration of the image encoder that made the tokens.
         models_root: Folder to which the manifest's sources are relative.
         hub_cache: Folder of hub downloads.
-        sources: For each artefact, where it is from: ``own`` or ``starter``.
+        sources: For each artefact, where it is from.
+        knowledge: What earlier datasets say of a new one.
+        zoo: Name of the zoo.
+        tries: File of what was tried before on users' images; None keeps nothing.
+        notes: What was left out of the artefacts, and why.
     """
 
     manifest: pd.DataFrame
@@ -57,11 +177,42 @@ class Bundle:
     models_root: Path = Path()
     hub_cache: str = ""
     sources: dict[str, str] = field(default_factory=dict)
+    knowledge: Beliefs | None = None
+    zoo: str = "starter"
+    tries: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    def rests_on(self, looked_at: bool) -> str:
+        """A sentence on what predictions for images rest on."""
+        figures = f"own measurements of {self.performance['dataset_id'].nunique()} datasets"
+        if isinstance(self.knowledge, PublishedBeliefs):
+            protocol = self.knowledge.published.protocols[self.knowledge.protocol]
+            figures = f"published figures of {len(self.knowledge.model_ids)} models on {protocol.n_tasks} datasets"
+        toys = " The models are toys, the laboratory's: ask the zoo hub for real ones." if self.zoo != "hub" else ""
+        if looked_at:
+            return f"Rests on {figures}; your images were looked at by {self.encoder_id}.{toys}"
+        return (
+            f"Rests on {figures}; your images were not looked at: the same for any images with as many classes until "
+            f"you try some.{toys}"
+        )
 
     @property
     def encoder_id(self) -> str:
         """Identifier of the encoder that made the tokens."""
         return next((tokens.encoder_id for tokens in self.tokens.values()), "")
+
+
+def under_protocol(bundle: Bundle, protocol: str) -> Bundle:
+    """The bundle whose predictions are of another protocol.
+
+    Raises:
+        ConfigurationError: If its knowledge is of linear probes only.
+    """
+    if isinstance(bundle.knowledge, PublishedBeliefs):
+        return replace(bundle, knowledge=replace(bundle.knowledge, protocol=protocol))
+    if protocol != PROTOCOL:
+        raise ConfigurationError(f"The zoo {bundle.zoo} knows linear probes only; ask the zoo hub for {protocol}.")
+    return bundle
 
 
 def thinned(bundle: Bundle, batches: int | None) -> Bundle:
@@ -138,3 +289,526 @@ def residuals(
     wide = performance.pivot_table(index="dataset_id", columns="model_id", values="value")
     wide = wide.reindex(index=list(predictions), columns=list(model_ids))
     return wide.to_numpy(dtype=np.float64) - np.stack(list(predictions.values()))
+
+
+# --- models --------------------------------------------------------------------------------------------------------
+
+
+def model_table(
+    embeddings: pd.DataFrame,
+    manifest: pd.DataFrame,
+    n_parameters: Mapping[str, float],
+    responses: Mapping[str, NDArray[Any]] | None = None,
+) -> ModelTable:
+    """The models that are in both the manifest and the embeddings, in the manifest's order.
+
+    Args:
+        embeddings: ``model_id`` and the columns of the code.
+        manifest: The model manifest.
+        n_parameters: Number of weights by model; 0 where unknown.
+        responses: ``responses`` (K, R), ``model_ids`` (K,) and ``names`` (R,), if measured; a model without them gets
+            NaN.
+    """
+    row_of = {str(model): i for i, model in enumerate(embeddings["model_id"])}
+    listed = manifest.drop_duplicates("model_id")
+    listed = listed[listed["model_id"].astype(str).isin(row_of)]
+    ids = listed["model_id"].astype(str).tolist()
+    matrix = embeddings.drop(columns="model_id").to_numpy(dtype=np.float32)
+    families = listed["family"].astype(str).tolist() if "family" in listed else [""] * len(ids)
+    counts = np.array([float(n_parameters.get(model, 0.0)) for model in ids])
+    table = ModelTable(ids, matrix[[row_of[model] for model in ids]], families, counts)
+    return with_responses(table, responses)
+
+
+def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | None) -> ModelTable:
+    """The models with what was measured of them on the reference bank; a model without keeps what it has, or gets NaN.
+
+    Args:
+        models: M models.
+        responses: ``responses`` (K, R), ``model_ids`` (K,) and ``names`` (R,), or None.
+    """
+    if responses is None or not len(responses["responses"]):
+        return models
+    given = np.asarray(responses["responses"], dtype=np.float32)
+    names = [str(name) for name in responses["names"]] if "names" in responses else []
+    probes = [column for column, name in enumerate(names) if name.endswith("/linear_probe")]
+    mixed = np.array([name.endswith(ON_SUBTASK) for name in names] or [False] * given.shape[1], dtype=bool)
+    place = {str(model): i for i, model in enumerate(responses["model_ids"])}
+    rows = [i for i, model in enumerate(models.model_ids) if model in place]
+    found = given[[place[models.model_ids[i]] for i in rows]]
+
+    def filled(table: NDArray[np.floating] | None, values: Floats) -> NDArray[np.floating] | None:
+        if not values.shape[1]:
+            return table
+        fits = table is not None and table.shape[1] == values.shape[1]
+        out = np.array(table) if fits else np.full((len(models), values.shape[1]), np.nan, dtype=np.float32)
+        out[rows] = values
+        return out
+
+    return replace(
+        models,
+        responses=filled(models.responses, found[:, ~mixed]),
+        reference=filled(models.reference, found[:, probes]),
+        subtasks=filled(models.subtasks, found[:, mixed]),
+    )
+
+
+def add_models(
+    models: ModelTable,
+    manifest: pd.DataFrame,
+    vectors: Mapping[str, Callable[[], Mapping[str, Any]]],
+    embed: Callable[[Floats], Floats],
+) -> tuple[ModelTable, list[str]]:
+    """Embed manifest models that have a parameter vector but no embedding yet: no training is needed for them.
+
+    Args:
+        models: The models that have an embedding.
+        manifest: The model manifest.
+        vectors: Partitions of ``model_vectors``.
+        embed: (K, 8192) vectors to (K, E) embeddings, the autoencoder's encoder half.
+
+    Returns:
+        All models, and the ids of the new ones.
+    """
+    known = set(models.model_ids)
+    rows = manifest.drop_duplicates("model_id")
+    rows = rows[[model in vectors and model not in known for model in rows["model_id"].astype(str)]]
+    new = rows["model_id"].astype(str).tolist()
+    if not new:
+        return models, []
+    read = [vectors[model]() for model in new]
+    embedding = embed(np.stack([np.asarray(item["parameters"], dtype=np.float32) for item in read]))
+    joined = ModelTable(
+        [*models.model_ids, *new],
+        np.concatenate([models.embedding, embedding.astype(np.float32)]),
+        [*models.families, *(rows["family"].astype(str) if "family" in rows else [""] * len(new))],
+        np.concatenate([models.n_parameters, [float(item["n_parameters"]) for item in read]]),
+        _with_missing_rows(models.responses, len(new)),
+        _with_missing_rows(models.reference, len(new)),
+        _with_missing_rows(models.subtasks, len(new)),
+    )
+    return joined, new
+
+
+def _with_missing_rows(table: NDArray[np.floating] | None, count: int) -> NDArray[np.floating] | None:
+    """``table`` and ``count`` rows of NaN below it."""
+    if table is None:
+        return None
+    return np.concatenate([table, np.full((count, table.shape[1]), np.nan, dtype=np.float32)])
+
+
+# --- a folder ------------------------------------------------------------------------------------------------------
+
+
+def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | None = None) -> None:
+    """Write what can't be made from the zoo's own tables to a folder: embeddings, tokens, ranker, encoder, covariance.
+
+    It is meant to be shipped, so that it is small: embeddings and weights as float16, tokens as 8-bit integers (each
+    with its own scale; a cosine changes by less than 1e-3), performance on the datasets whose tokens are there.
+
+    Args:
+        bundle: The bundle.
+        folder: Where to.
+        autoencoder: Checkpoint that embeds new models; its decoder may be left out.
+    """
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, NDArray[Any]] = {
+        "model_ids": np.array(bundle.models.model_ids),
+        "embedding": bundle.models.embedding.astype(np.float16),
+        "n_parameters": np.asarray(bundle.models.n_parameters, dtype=np.float64),
+    }
+    if bundle.models.responses is not None:
+        arrays["responses"] = bundle.models.responses.astype(np.float32)
+    if bundle.models.reference is not None:
+        arrays["reference"] = bundle.models.reference.astype(np.float32)
+    if bundle.models.subtasks is not None:
+        arrays["subtasks"] = bundle.models.subtasks.astype(np.float16)
+    save_arrays(folder / MODELS, arrays)
+    save_arrays(folder / TOKENS, pack_tokens(bundle.tokens))
+    if bundle.covariance is not None:
+        matrix = bundle.covariance.matrix.astype(np.float32)
+        save_arrays(folder / COVARIANCE, {"model_ids": np.array(bundle.covariance.model_ids), "matrix": matrix})
+    if isinstance(bundle.knowledge, Knowledge):
+        save_arrays(folder / KNOWLEDGE, bundle.knowledge.to_arrays())
+    checkpoints = {RANKER: halved(bundle.ranker), **({ENCODER: autoencoder} if autoencoder else {})}
+    for name, content in checkpoints.items():
+        with atomic_path(folder / name) as temporary:
+            torch.save(content, temporary)
+    known = bundle.performance["dataset_id"].isin(bundle.tokens)
+    with atomic_path(folder / PERFORMANCE) as temporary:
+        table = bundle.performance[known].astype({"value": "float32"})
+        table.to_parquet(temporary, index=False, compression="zstd")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != DESCRIPTION)
+    description = {
+        "encoder_id": bundle.encoder_id,
+        "models": len(bundle.models),
+        "datasets": len(bundle.tokens),
+        "sha256": {path.name: sha256_file(path) for path in files if not path.name.startswith(".")},
+    }
+    write_json(folder / DESCRIPTION, description)
+
+
+@dataclass(frozen=True)
+class StoredBundle:
+    """What :func:`write_bundle` wrote, before it is joined with the zoo's tables.
+
+    Networks are read only when they are asked for: what is known answers without torch.
+    """
+
+    folder: Path
+    models: dict[str, NDArray[Any]]
+    tokens: dict[str, TaskTokens]
+    performance: pd.DataFrame
+    covariance: ResidualCovariance | None = None
+    knowledge: Beliefs | None = None
+
+    @property
+    def dataset_ids(self) -> list[str]:
+        """Names of the datasets that it knows."""
+        return list(getattr(self.knowledge, "dataset_ids", None) or self.tokens)
+
+    @property
+    def ranker(self) -> dict[str, Any]:
+        """Checkpoint of the trained ranker."""
+        return self._checkpoint(RANKER) or {}
+
+    @property
+    def autoencoder(self) -> dict[str, Any] | None:
+        """Checkpoint that embeds new models."""
+        return self._checkpoint(ENCODER)
+
+    def _checkpoint(self, name: str) -> dict[str, Any] | None:
+        import torch
+
+        path = self.folder / name
+        return dict(torch.load(path, weights_only=True, map_location="cpu")) if path.is_file() else None
+
+    def model_table(self, manifest: pd.DataFrame) -> ModelTable:
+        """The stored models that the manifest lists."""
+        embeddings = pd.DataFrame(self.models["embedding"].astype(np.float32))
+        embeddings.insert(0, "model_id", [str(model) for model in self.models["model_ids"]])
+        counts = dict(zip(embeddings["model_id"], self.models["n_parameters"].tolist(), strict=True))
+        responses = self.models if "responses" in self.models else None
+        table = model_table(embeddings, manifest, counts, responses)
+        place = {str(model): i for i, model in enumerate(self.models["model_ids"])}
+        rows = [place[model] for model in table.model_ids]
+        reference, subtasks = (
+            self.models[name][rows].astype(np.float32) if name in self.models else None
+            for name in ("reference", "subtasks")
+        )
+        return replace(table, reference=reference, subtasks=subtasks)
+
+
+def read_bundle(folder: Path) -> StoredBundle:
+    """Read the folder that :func:`write_bundle` wrote, or one that holds what was learned from published figures.
+
+    Raises:
+        ConfigurationError: If a file is missing, or what is known can't be read.
+    """
+    beliefs: Beliefs | None = None
+    if (folder / KNOWLEDGE).is_file():
+        arrays = load_arrays(folder / KNOWLEDGE)
+        try:
+            if "head" in arrays:
+                beliefs = PublishedBeliefs(ProtocolKnowledge.load(folder / KNOWLEDGE))
+                models = {
+                    "model_ids": np.array([], dtype=str),
+                    "embedding": np.zeros((0, 0)),
+                    "n_parameters": np.zeros(0),
+                }
+                return StoredBundle(folder, models, {}, NOTHING_MEASURED, knowledge=beliefs)
+            beliefs = Knowledge.from_arrays(arrays)
+        except (ValueError, KeyError, OSError) as error:
+            raise ConfigurationError(f"{folder / KNOWLEDGE} can't be read ({error}). Restore it.") from error
+    needed = [MODELS, TOKENS, RANKER, PERFORMANCE]
+    if missing := [name for name in needed if not (folder / name).is_file()]:
+        raise ConfigurationError(
+            f"There is no trained ranker: {folder} lacks {', '.join(missing)}. Run `kedro run` first, which trains one."
+        )
+    covariance = None
+    if (folder / COVARIANCE).is_file():
+        content = load_arrays(folder / COVARIANCE)
+        covariance = ResidualCovariance([str(m) for m in content["model_ids"]], content["matrix"].astype(np.float64))
+    return StoredBundle(
+        folder,
+        models=load_arrays(folder / MODELS),
+        tokens=unpack_tokens(load_arrays(folder / TOKENS)),
+        performance=pd.read_parquet(folder / PERFORMANCE),
+        covariance=covariance,
+        knowledge=beliefs,
+    )
+
+
+def halved(content: Any) -> Any:
+    """The same content with float32 matrices as float16, which the readers turn back."""
+    import torch
+
+    if isinstance(content, Mapping):
+        return {key: halved(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [halved(value) for value in content]
+    if isinstance(content, torch.Tensor) and content.dtype is torch.float32 and content.ndim >= 2:
+        return content.half()
+    return content
+
+
+def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
+    """Tokens of all datasets as a few arrays.
+
+    Returns:
+        ``features`` (rows, D) int8, to be scaled to length 1; ``shape`` (N, 2) batches and classes of each dataset;
+        names as JSON; ``encoder_id``; ``landmarks`` (N, L) float16, NaN where a dataset has none.
+    """
+    items = list(tokens.values())
+    n_landmarks = max((len(item.landmarks) for item in items if item.landmarks is not None), default=0)
+    landmarks = np.full((len(items), n_landmarks), np.nan, dtype=np.float16)
+    for row, item in enumerate(items):
+        if item.landmarks is not None:
+            landmarks[row] = item.landmarks
+    parts = [item.features.reshape(-1, item.features.shape[-1]) for item in items]
+    rows = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+    scale = np.abs(rows).max(axis=1, initial=1e-12, keepdims=True) / 127
+    names = [{"id": i.dataset_id, "classes": i.class_names, "n_images": i.n_images} for i in items]
+    return {
+        "features": np.rint(rows / scale).astype(np.int8),
+        "shape": np.array([item.features.shape[:2] for item in items], dtype=np.int64).reshape(-1, 2),
+        "names": np.array(json.dumps(names)),
+        "encoder_id": np.array(items[0].encoder_id if items else ""),
+        "landmarks": landmarks,
+    }
+
+
+def unpack_tokens(arrays: Mapping[str, NDArray[Any]]) -> dict[str, TaskTokens]:
+    """What :func:`pack_tokens` packed, L2-normalised again after the rounding."""
+    found: dict[str, TaskTokens] = {}
+    start = 0
+    names = json.loads(str(arrays["names"]))
+    landmarks = arrays.get("landmarks", np.full((len(names), 0), np.nan)).astype(np.float32)
+    for (batches, classes), name, values in zip(arrays["shape"].tolist(), names, landmarks, strict=True):
+        # The scale drops out of the normalisation.
+        rows = arrays["features"][start : start + batches * classes].astype(np.float32)
+        start += batches * classes
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        features = rows.reshape(batches, classes, -1)
+        found[name["id"]] = TaskTokens(
+            name["id"],
+            features,
+            name["classes"],
+            int(name["n_images"]),
+            str(arrays["encoder_id"]),
+            values if len(values) and np.isfinite(values).all() else None,
+        )
+    return found
+
+
+# --- joining artefacts ---------------------------------------------------------------------------------------------
+
+
+def assemble(
+    manifest: pd.DataFrame,
+    datasets: pd.DataFrame,
+    artefacts: Mapping[str, Any],
+    *,
+    encoder: Mapping[str, Any],
+    models_root: Path = Path(),
+    hub_cache: str = "",
+    zoo: str = "starter",
+) -> Bundle:
+    """Join manifests and artefacts; one's own are laid over the shipped ones item by item.
+
+    One's own ranker (and with it the space of embeddings) answers only where it was made of all that the shipped one
+    knows; else the shipped one does, with one's own datasets, cells, models and profiles beside its own.
+
+    Args:
+        manifest: The model manifest.
+        datasets: The dataset manifest.
+        artefacts: By catalog name; ``stored`` is a :class:`StoredBundle`, or None where embeddings, tokens, ranker and
+            performance are among the others.
+        encoder: Configuration of the image encoder.
+        models_root: Folder to which the manifest's sources are relative.
+        hub_cache: Folder of hub downloads.
+        zoo: Name of the zoo.
+    """
+    stored: StoredBundle | None = artefacts["stored"]
+    responses = artefacts.get("model_responses") or None
+    own_tokens = _own_tokens(datasets, artefacts) if artefacts.get("dataset_tokens") else {}
+    notes: list[str] = []
+    own = stored is None
+    if stored is not None and all(name in artefacts for name in NEEDED):
+        missing = len(set(stored.dataset_ids) - set(own_tokens))
+        own = not missing
+        if missing:
+            notes.append(
+                f"Your own runs lack {missing} of the {len(stored.dataset_ids)} datasets that the shipped knowledge "
+                f"was made of: it answers, and your {len(own_tokens)} datasets are laid over it."
+            )
+    if own:
+        models, tokens = _own_models(manifest, artefacts, responses), own_tokens
+        ranker, performance = artefacts["similarity_checkpoint"], mean_performance(artefacts["performance"], PROTOCOL)
+        half = artefacts.get("autoencoder_checkpoint")
+        content = artefacts.get("knowledge")
+        knowledge: Beliefs | None = Knowledge.from_arrays(content) if content else None
+    else:
+        assert stored is not None
+        models, ranker = stored.model_table(manifest), {} if stored.knowledge else stored.ranker
+        tokens, left_out = _laid_over(stored.tokens, own_tokens)
+        performance = _cells(stored.performance, artefacts.get("performance"), tokens)
+        knowledge = stored.knowledge
+        half = stored.autoencoder if artefacts.get("model_vectors") else None
+        notes += left_out
+    sources = dict.fromkeys(("ranker", "model embeddings", "dataset tokens", "performance"), "own" if own else zoo)
+    if half is not None and artefacts.get("model_vectors"):
+        models, new = add_models(models, manifest, artefacts["model_vectors"], embedder(half))
+        if new:
+            shown = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
+            sources["models added without training"] = shown
+    if knowledge is not None:
+        models = with_listed(models, manifest)
+    models = with_responses(models, responses)
+    profiles, known_from = _profiles(artefacts)
+    sources["hardware profiles"] = known_from
+    bundle = Bundle(
+        manifest=manifest,
+        models=models,
+        tokens=tokens,
+        ranker=ranker,
+        performance=performance,
+        datasets=datasets,
+        profiles=profiles,
+        covariance=None if own or stored is None else stored.covariance,
+        encoder=dict(encoder),
+        models_root=models_root,
+        hub_cache=hub_cache,
+        sources=sources,
+        knowledge=knowledge,
+        zoo=zoo,
+        notes=tuple(notes),
+    )
+    if not own:
+        return bundle
+    if content := artefacts.get("residual_covariance"):
+        names = [str(model) for model in content["model_ids"]]
+        return replace(bundle, covariance=ResidualCovariance(names, np.asarray(content["matrix"], dtype=np.float64)))
+    if "splits" in artefacts:
+        return replace(bundle, covariance=validation_covariance(bundle, artefacts["splits"]))
+    return bundle
+
+
+def _laid_over(
+    shipped: Mapping[str, TaskTokens], own: Mapping[str, TaskTokens]
+) -> tuple[dict[str, TaskTokens], list[str]]:
+    """Datasets of both, one's own in front of the shipped ones of the same name; and a note on what was left out."""
+    encoder = next((tokens.encoder_id for tokens in shipped.values()), "")
+    fitting = {name: tokens for name, tokens in own.items() if tokens.encoder_id == encoder}
+    strange = [name for name in own if name not in fitting]
+    if not strange:
+        return {**shipped, **fitting}, []
+    shown = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+    why = f"encoded by {own[strange[0]].encoder_id}, the shipped datasets by {encoder or 'no encoder'}"
+    return {**shipped, **fitting}, [f"Left out of your own datasets: {shown} ({why})."]
+
+
+def _cells(shipped: pd.DataFrame, own: pd.DataFrame | None, tokens: Mapping[str, TaskTokens]) -> pd.DataFrame:
+    """Mean performance by model and dataset, one's own in front of the shipped values of the same cell."""
+    parts = [mean_performance(shipped, PROTOCOL)]
+    if own is not None and len(own):
+        means = mean_performance(own, PROTOCOL)
+        parts.append(means[means["dataset_id"].isin(tokens)] if tokens else means)
+    return pd.concat(parts, ignore_index=True).drop_duplicates(
+        ["model_id", "dataset_id"], keep="last", ignore_index=True
+    )
+
+
+def with_listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
+    """The models and, behind them, those that only the manifest lists: nothing was measured of their weights.
+
+    Args:
+        models: M models.
+        manifest: The model manifest; its ``parameters`` are taken where given.
+    """
+    known = set(models.model_ids)
+    rows = manifest.drop_duplicates("model_id")
+    rows = rows[~rows["model_id"].astype(str).isin(known)]
+    counts = pd.to_numeric(rows.get("parameters", pd.Series(index=rows.index, dtype=float)), errors="coerce").fillna(
+        0.0
+    )
+    new = len(rows)
+    return ModelTable(
+        [*models.model_ids, *rows["model_id"].astype(str)],
+        np.concatenate([models.embedding, np.full((new, models.embedding.shape[1]), np.nan, np.float32)]),
+        [*models.families, *(rows["family"].astype(str) if "family" in rows else [""] * new)],
+        np.concatenate([models.n_parameters, counts.to_numpy(dtype=float)]),
+        _with_missing_rows(models.responses, new),
+        _with_missing_rows(models.reference, new),
+        _with_missing_rows(models.subtasks, new),
+    )
+
+
+def validation_covariance(bundle: Bundle, splits: pd.DataFrame, at_least: int = 5) -> ResidualCovariance | None:
+    """How the ranker's errors on its validation datasets went together, over the models measured there.
+
+    Validation datasets chose the ranker but weren't trained on; test datasets stay untouched.
+
+    Args:
+        bundle: The bundle.
+        splits: Which dataset has the role ``validation``.
+        at_least: Datasets below which nothing is learned.
+    """
+    from thesis_rec.knowledge.recommender import Recommender
+    from thesis_rec.knowledge.residuals import rbf_kernel, residual_covariance
+
+    rows = splits[(splits["kind"] == "dataset") & (splits["role"] == "validation")]
+    names = [name for name in rows["id"].astype(str) if name in bundle.tokens]
+    measured = set(bundle.performance.loc[bundle.performance["dataset_id"].isin(names), "model_id"].astype(str))
+    keep = [i for i, model in enumerate(bundle.models.model_ids) if model in measured]
+    if len(names) < at_least or len(keep) < 2:
+        return None
+    models = bundle.models.select(keep)
+    found = Recommender.from_checkpoint(bundle.ranker).predict_many(models, [bundle.tokens[name] for name in names])
+    predictions = {name: np.asarray(one.value, dtype=np.float64) for name, one in zip(names, found, strict=True)}
+    errors = residuals(predictions, bundle.performance, models.model_ids)
+    return ResidualCovariance(models.model_ids, residual_covariance(errors, rbf_kernel(models.embedding)))
+
+
+def embedder(autoencoder: Mapping[str, Any]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The encoder half of an autoencoder's checkpoint as a function of (K, 8192) vectors."""
+    from thesis_rec.models.auto_encoder import embed_vectors
+
+    return lambda vectors: embed_vectors(autoencoder, vectors)
+
+
+def _own_models(
+    manifest: pd.DataFrame, artefacts: Mapping[str, Any], responses: Mapping[str, NDArray[Any]] | None
+) -> ModelTable:
+    counts: dict[str, float] = {}
+    for name in ("published_hardware_profiles", "hardware_profiles", "model_metadata"):
+        table = artefacts.get(name)
+        if table is not None and len(table):
+            known = table.dropna(subset=["n_parameters"])
+            counts |= dict(zip(known["model_id"].astype(str), known["n_parameters"].astype(float), strict=True))
+    return model_table(artefacts["model_embeddings"], manifest, counts, responses)
+
+
+def _own_tokens(datasets: pd.DataFrame, artefacts: Mapping[str, Any]) -> dict[str, TaskTokens]:
+    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
+    from thesis_rec.images.tokens import load_task_tokens
+
+    return load_task_tokens(artefacts["dataset_tokens"], base_rows(read_dataset_manifest(datasets)[0]))
+
+
+def _profiles(artefacts: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
+    """Hardware profiles of all sources, one's own last, and where they are from."""
+    parts = {
+        "own": artefacts.get("hardware_profiles"),
+        "starter": artefacts.get("published_hardware_profiles"),
+    }
+    present = {name: table for name, table in parts.items() if table is not None and len(table)}
+    if not present:
+        from thesis_rec.hardware.profiling import COLUMNS
+
+        return pd.DataFrame(columns=COLUMNS), "none"
+    joined = pd.concat([present[name] for name in ("starter", "own") if name in present], ignore_index=True)
+    key = ["model_id", "device", "precision", "batch_size"]
+    return joined.drop_duplicates(key, keep="last", ignore_index=True), " and ".join(sorted(present))

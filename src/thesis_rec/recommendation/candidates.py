@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,12 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.hardware.budget import Budget, feasible
 from thesis_rec.hardware.pareto import pareto_front
 from thesis_rec.hardware.prediction import figures
-from thesis_rec.recommendation.answer import Options, Recommendation, interval_factor
-from thesis_rec.recommendation.bundle import Bundle
-from thesis_rec.thesis.ranking_data import Prediction
+from thesis_rec.knowledge.posterior import Posterior
+from thesis_rec.thesis.ranking_data import ModelTable
+
+if TYPE_CHECKING:
+    from thesis_rec.recommendation.answer import Recommendation
+    from thesis_rec.recommendation.request import Request
 
 Measure = Callable[[str], "pd.DataFrame | None"]
 
@@ -45,26 +49,42 @@ def resolve_device(name: str, profiles: pd.DataFrame, here: str = "") -> str:
     raise ConfigurationError(f"The device {name!r} {problem}. Choose one of: {listed}.")
 
 
-def ranked_candidates(bundle: Bundle, prediction: Prediction, options: Options) -> pd.DataFrame:
-    """All models by falling score, with the interval of their predicted value and the manifest's facts."""
-    value = np.clip(np.asarray(prediction.value, dtype=float), 0.0, 1.0)
-    std = np.asarray(prediction.std, dtype=float)
-    reach = interval_factor(options.level) * std
-    table = pd.DataFrame(
-        {
-            "model_id": prediction.model_ids,
-            "score": np.asarray(prediction.score, dtype=float),
-            "predicted_value": value,
-            "predicted_std": std,
-            "value_low": np.clip(value - reach, 0.0, 1.0),
-            "value_high": np.clip(value + reach, 0.0, 1.0),
-            "n_parameters": np.asarray(bundle.models.n_parameters, dtype=float),
-        }
-    )
-    facts = bundle.manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
+def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: ModelTable, level: float) -> pd.DataFrame:
+    """All models by falling expectation, with the interval of their predicted value and the manifest's facts."""
+    table = values_of(posterior, level)
+    counts = dict(zip(models.model_ids, np.asarray(models.n_parameters, dtype=float), strict=True))
+    table["n_parameters"] = table["model_id"].map(counts)
+    facts = manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
     for name, missing in (("licence", "unknown"), ("family", "unknown"), ("pretraining", "unknown")):
         table[name] = facts[name].fillna(missing).replace("", missing).to_numpy() if name in facts else missing
+    table["download_mb"] = _download_mb(facts, table["n_parameters"])
     return table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
+
+
+def values_of(posterior: Posterior, level: float) -> pd.DataFrame:
+    """What is believed of each model: ``model_id, score, predicted_value, predicted_std, value_low, value_high``."""
+    low, high = posterior.interval(level)
+    one = posterior.interval(0.6827)
+    return pd.DataFrame(
+        {
+            "model_id": posterior.model_ids,
+            "score": posterior.mean,
+            "predicted_value": posterior.value(),
+            "predicted_std": (one[1] - one[0]) / 2,
+            "value_low": low,
+            "value_high": high,
+        }
+    )
+
+
+def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.float64]:
+    """MiB of a model's weights: 0 for one on this machine, from the number of weights where nobody counted bytes."""
+    remote = facts["source"].astype(str).str.startswith("hf-hub:").to_numpy()
+    found = 4 * n_parameters.where(n_parameters > 0).to_numpy(dtype=float)
+    if "bytes" in facts:
+        given = pd.to_numeric(facts["bytes"], errors="coerce").to_numpy(dtype=float)
+        found = np.where(np.isfinite(given), given, found)
+    return np.asarray(np.where(remote, found / 2**20, 0.0))
 
 
 def cost_figures(table: pd.DataFrame, profiles: pd.DataFrame, device: str, budget: Budget) -> pd.DataFrame:
@@ -77,13 +97,14 @@ def cost_figures(table: pd.DataFrame, profiles: pd.DataFrame, device: str, budge
 
 
 def measured_here(
-    table: pd.DataFrame, profiles: pd.DataFrame, device: str, *, budget: Budget, options: Options, measure: Measure
+    table: pd.DataFrame, profiles: pd.DataFrame, device: str, *, request: Request, measure: Measure
 ) -> tuple[pd.DataFrame, list[str]]:
     """Measure candidates here, best first, until enough of them keep the limits; and what to tell the user.
 
     Candidates that break a rule, or whose most favourable prediction breaks a limit, aren't measured. When nothing
     fits, the cheapest are measured, so that the advice what to relax rests on measurements.
     """
+    budget = request.budget
     started, fitting, tried, attempts = time.monotonic(), 0, 0, 0
     rules = replace(budget, max_latency_ms=None, min_throughput=None, max_memory_mb=None)
     before = table.merge(cost_figures(table, profiles, device, budget), on="model_id", how="left")
@@ -92,7 +113,7 @@ def measured_here(
     cheapest = allowed.nsmallest(3, "latency_ms")
     for queue in (hopeful, cheapest):
         for model_id in queue["model_id"]:
-            if fitting >= options.top or (attempts and time.monotonic() - started > options.measure_seconds):
+            if fitting >= request.top or (attempts and time.monotonic() - started > request.measure_seconds):
                 break
             attempts += 1
             rows = measure(str(model_id))
@@ -106,7 +127,7 @@ def measured_here(
         if fitting:
             break
     notes = [f"{tried} candidates were measured on this machine in {time.monotonic() - started:.1f} s."]
-    if fitting < options.top and time.monotonic() - started > options.measure_seconds:
+    if fitting < request.top and time.monotonic() - started > request.measure_seconds:
         notes.append("The time for measuring was up: further figures are predictions, on their safe side.")
     return profiles, notes
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.recommendation.bundle import Bundle
+from thesis_rec.recommendation.bundle import Bundle, PublishedBeliefs
 from thesis_rec.thesis.ranking_data import TaskTokens
 
 Floats = NDArray[np.float64]
@@ -57,6 +57,8 @@ def dataset_map(
         ``dataset_id, x, y, domain, kind`` with ``kind`` ``known`` or ``new``; the new one comes last.
     """
     items = list(known.values())
+    if not items:
+        return pd.DataFrame(columns=["dataset_id", "x", "y", "domain", "kind"])
     points = np.stack([_class_means(item).mean(axis=0) for item in [*items, tokens]])
     reference = points[:-1] if len(items) > 2 else points
     centred = reference - reference.mean(axis=0)
@@ -78,34 +80,58 @@ def dataset_map(
 
 
 def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> list[str]:
-    """What is known of each model on the nearest datasets, or of the model most like it."""
+    """Why each model has its place, in a sentence: what is known of it, or of the model most like it, nearby.
+
+    Args:
+        model_ids: The models.
+        nearest: The nearest known datasets, nearest first; empty where the images were not looked at.
+        bundle: What is known.
+    """
     near = bundle.performance[bundle.performance["dataset_id"].isin(nearest["dataset_id"])]
     if near.empty:
-        return ["nothing is measured near this dataset: the ranker's prediction alone"] * len(model_ids)
+        return _reasons_at_large(model_ids, bundle)
     places = near.groupby("dataset_id")["value"].rank(ascending=False, method="min").astype(int)
     counts = near.groupby("dataset_id")["value"].transform("count")
-    similarity = dict(zip(nearest["dataset_id"], nearest["similarity"], strict=True))
     told: dict[str, dict[str, str]] = {}
     columns = near["model_id"], near["dataset_id"], near["value"], places, counts
     for model_id, dataset_id, value, place, count in zip(*columns, strict=True):
-        text = f"{value:.2f} on {dataset_id} (similarity {similarity[dataset_id]:.2f}), place {place} of {count}"
-        told.setdefault(str(model_id), {})[str(dataset_id)] = text
+        told.setdefault(str(model_id), {})[str(dataset_id)] = f"{value:.2f} (place {place} of {count}) on {dataset_id}"
+    order = nearest["dataset_id"].astype(str).tolist()
     row_of = {model: i for i, model in enumerate(bundle.models.model_ids)}
-    unit = _unit((bundle.models.embedding - bundle.models.embedding.mean(axis=0)).astype(np.float64))
-    measured = [model for model in told if model in row_of]
+    embedding = bundle.models.embedding.astype(np.float64)
+    described = np.isfinite(embedding).all(axis=1) if embedding.shape[1] else np.zeros(len(embedding), dtype=bool)
+    unit = _unit(embedding - embedding[described].mean(axis=0)) if described.any() else embedding
+    measured = [model for model in told if model in row_of and described[row_of[model]]]
     found = []
     for model_id in model_ids:
-        # Nearest dataset first.
-        known = [told[model_id][name] for name in similarity if name in told.get(model_id, {})]
+        known = [told[model_id][name] for name in order if name in told.get(model_id, {})]
         if known:
-            found.append("measured " + "; ".join(known))
-        elif not measured or model_id not in row_of:
-            found.append("not measured near this dataset: the ranker's prediction alone")
+            found.append(f"On what looks most like your images it reached {', '.join(known)}.")
+        elif not measured or model_id not in row_of or not described[row_of[model_id]]:
+            found.append("It was never measured on anything like your images: its interval is wide.")
         else:
             cosine = unit[[row_of[model] for model in measured]] @ unit[row_of[model_id]]
             like = measured[int(cosine.argmax())]
-            text = next(told[like][name] for name in similarity if name in told[like])
-            found.append(f"never measured near this dataset; the measured model most like it, {like}, has {text}")
+            text = next(told[like][name] for name in order if name in told[like])
+            found.append(f"It was never measured nearby; {like}, whose weights are most like it, reached {text}.")
+    return found
+
+
+def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
+    """Reasons where no known dataset is nearer than another: how much was measured of each model."""
+    known = bundle.knowledge
+    if not isinstance(known, PublishedBeliefs):
+        return ["Nothing is measured near these images: the prediction alone puts it here."] * len(model_ids)
+    listed = set(known.published.model_ids)
+    found = []
+    for model_id in model_ids:
+        figures = known.published.figures(model_id)
+        if figures:
+            found.append(f"{figures} published figures of it, against those of other models, put it here.")
+        elif model_id in listed:
+            found.append("No figure of it was published; its architecture, data and size put it here.")
+        else:
+            found.append("Nothing like it is known: it could be as any other model. Trying it tells most.")
     return found
 
 

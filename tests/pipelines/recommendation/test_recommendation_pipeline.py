@@ -9,15 +9,15 @@ from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.runner import SequentialRunner
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_ranker
 from tests.recommendation.test_assembly import datasets, own_artefacts
-from tests.recommendation.test_request import save_images
+from tests.recommendation.test_trying import save_images
 
 from thesis_rec.catalog import AtomicParquetDataset, CheckpointDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_json, validate_recommendation, validate_text
 from thesis_rec.pipelines.recommendation import create_pipeline
-from thesis_rec.pipelines.recommendation.artefacts import NEEDED, ArtefactsDataset, validate_artefacts
+from thesis_rec.pipelines.recommendation.artefacts import ArtefactsDataset, validate_artefacts
 from thesis_rec.pipelines.recommendation.nodes import recommend_models
 from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
-from thesis_rec.recommendation.stored_bundle import write_bundle
+from thesis_rec.recommendation.bundle import NEEDED, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_the_pipeline_answers_with_the_artefacts_of_its_run(bundle):
     artefacts = own_artefacts(bundle)
     artefacts.pop("stored")
     covariance = {"model_ids": np.array(bundle.covariance.model_ids), "matrix": bundle.covariance.matrix}
-    artefacts |= {"residual_covariance": covariance, "model_responses": {}}
+    artefacts |= {"residual_covariance": covariance, "model_responses": {}, "knowledge": {}}
     results = run(
         create_pipeline(own=True),
         model_manifest=bundle.manifest,
@@ -70,12 +70,14 @@ def test_only_the_wiring_of_artefacts_differs():
 
 
 def test_images_are_probed_when_asked_for(bundle, tmp_path, monkeypatch):
-    import thesis_rec.recommendation.request as request
+    import thesis_rec.recommendation.asking as asking
+    import thesis_rec.recommendation.trying as trying
+    from thesis_rec.recommendation.request import Asked, image_row
 
     folder = save_images(tmp_path / "mine")
-    asked = request.Asked(request.image_row(folder), replace(bundle.tokens["d0"], dataset_id="mine"), (), ("a note",))
-    monkeypatch.setattr(request, "read_images", lambda source, encoder, options: asked)
-    monkeypatch.setattr(request, "linear_prober", lambda bundle, images, device: lambda model: 0.5)
+    images = Asked(image_row(folder), replace(bundle.tokens["d0"], dataset_id="mine"), 40, notes=("a note",))
+    monkeypatch.setattr(asking, "read_images", lambda source, encoder, request: images)
+    monkeypatch.setattr(trying, "linear_prober", lambda bundle, images, device, offline: lambda model: 0.5)
     table, answer, _ = recommend_models(bundle, parameters(images=str(folder), probe=3))
     assert table["probed_value"].notna().sum() == 3
     assert "a note" in answer["notes"]
@@ -96,21 +98,20 @@ def own_datasets(bundle, folder):
     return made
 
 
-def test_one_s_own_artefacts_are_taken_only_when_they_are_complete(bundle, tmp_path):
+def test_artefacts_are_one_s_own_and_the_shipped_ones(bundle, tmp_path):
     made = own_datasets(bundle, tmp_path / "own")
     write_bundle(bundle, tmp_path / "starter")
     dataset = ArtefactsDataset(own=made, starter={"path": str(tmp_path / "starter")})
     assert dataset.exists()
     found = dataset.load()
     validate_artefacts(found)
-    assert found["stored"] is None
+    # Both are there; which of them counts is decided item by item where they are joined.
+    assert found["stored"] is not None
     assert set(NEEDED) <= set(found)
-    # A ranker without the embeddings that it was trained on is worth nothing.
     (tmp_path / "own" / "model_embeddings.parquet").unlink()
     found = dataset.load()
     validate_artefacts(found)
-    assert found["stored"] is not None
-    assert not set(NEEDED) & set(found)
+    assert "model_embeddings" not in found
     assert "hardware_profiles" in found
     with pytest.raises(DatasetError, match="written by the pipelines"):
         dataset.save({})

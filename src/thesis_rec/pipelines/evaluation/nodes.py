@@ -18,7 +18,7 @@ def join_candidates(
     model_manifest: pd.DataFrame,
 ) -> Any:
     """The candidates: embeddings, responses, families and sizes in one table of models."""
-    from thesis_rec.recommendation.model_table import model_table
+    from thesis_rec.recommendation.bundle import model_table
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     return model_table(model_embeddings, model_manifest, sizes, model_responses or None)

@@ -1,26 +1,19 @@
-"""One's own artefacts if they are complete, else those that came with the project."""
+"""One's own artefacts and those that came with the project."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-logger = logging.getLogger(__name__)
-
-#: What a ranker can't do without: embeddings and tokens of the spaces that it was trained in.
-NEEDED = ("similarity_checkpoint", "model_embeddings", "dataset_tokens", "performance")
-
 
 class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
     """The artefacts that a recommendation reads, as a dictionary by name.
 
-    Embeddings, tokens and ranker belong together: a ranker means nothing in another autoencoder's space. So one's own
-    are taken only when all of ``NEEDED`` are there, otherwise the shipped bundle; other artefacts (hardware profiles,
-    vectors of models that were added since) are taken wherever they exist.
+    Which of both counts is decided item by item where they are joined,
+    :func:`thesis_rec.recommendation.bundle.assemble`.
 
     Args:
         own: Dataset configurations by name.
@@ -36,22 +29,21 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         self.metadata = metadata
 
     def load(self) -> dict[str, Any]:
-        """Artefacts by name; ``stored`` is the shipped bundle, or None when one's own are taken.
+        """Artefacts by name; ``stored`` is the shipped bundle, or None where there is none.
 
         Raises:
-            ConfigurationError: If neither is complete.
+            ConfigurationError: If there is none and one's own aren't complete.
         """
-        from thesis_rec.recommendation.stored_bundle import read_bundle
+        from thesis_rec.base.errors import ConfigurationError
+        from thesis_rec.recommendation.bundle import NEEDED, read_bundle
 
         found = {name: data for name in self._own if (data := self._present(name)) is not None}
-        missing = [name for name in NEEDED if name not in found]
-        if not missing:
-            logger.info("recommending with the artefacts of one's own runs")
+        try:
+            return {**found, "stored": read_bundle(self._starter)}
+        except ConfigurationError:
+            if any(name not in found for name in NEEDED):
+                raise
             return {**found, "stored": None}
-        if len(missing) < len(NEEDED):
-            logger.info("one's own artefacts lack %s: recommending with those of the project", ", ".join(missing))
-        found = {name: data for name, data in found.items() if name not in NEEDED}
-        return {**found, "stored": read_bundle(self._starter)}
 
     def _present(self, name: str) -> Any:
         """An artefact, or None: partitions may be there although some datasets failed, so that asking isn't enough."""
@@ -73,6 +65,8 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         return {"own": {name: str(dataset) for name, dataset in self._own.items()}, "starter": str(self._starter)}
 
     def _exists(self) -> bool:
+        from thesis_rec.recommendation.bundle import NEEDED
+
         own = all(name in self._own and self._present(name) is not None for name in NEEDED)
         return own or self._starter.is_dir()
 
@@ -94,6 +88,8 @@ def validate_artefacts(data: Any) -> None:
     Raises:
         ValueError: If neither.
     """
+    from thesis_rec.recommendation.bundle import NEEDED
+
     if not isinstance(data, dict) or "stored" not in data:
         raise ValueError("artefacts are a dictionary with the key 'stored'")
     if data["stored"] is None and (missing := [name for name in NEEDED if name not in data]):

@@ -10,6 +10,7 @@ from thesis_rec.pipelines.recommendation.parameters import RecommendationParamet
 
 def collect_artefacts(
     similarity_checkpoint: dict[str, Any],
+    knowledge: dict[str, Any],
     model_embeddings: pd.DataFrame,
     model_metadata: pd.DataFrame,
     dataset_tokens: dict[str, Any],
@@ -23,6 +24,7 @@ def collect_artefacts(
     """The artefacts of this run, by name."""
     return {
         "similarity_checkpoint": similarity_checkpoint,
+        "knowledge": knowledge,
         "model_embeddings": model_embeddings,
         "model_metadata": model_metadata,
         "dataset_tokens": dataset_tokens,
@@ -42,7 +44,7 @@ def assemble_bundle(
     parameters: RecommendationParameters,
 ) -> Any:
     """Join manifests and artefacts to the bundle that a recommendation reads."""
-    from thesis_rec.recommendation.assembly import assemble
+    from thesis_rec.recommendation.bundle import assemble
 
     return assemble(
         model_manifest,
@@ -51,6 +53,7 @@ def assemble_bundle(
         encoder=parameters.encoder.model_dump(),
         models_root=Path(parameters.models_root).expanduser(),
         hub_cache=parameters.hub_cache,
+        zoo=parameters.zoo,
     )
 
 
@@ -60,20 +63,11 @@ def recommend_models(bundle: Any, parameters: RecommendationParameters) -> tuple
     Returns:
         The ranked models, the answer as a document, and the report as an HTML page.
     """
-    from thesis_rec.hardware.budget import Budget
-    from thesis_rec.knowledge.active_probing import ProbeBudget
-    from thesis_rec.recommendation.answer import Options
     from thesis_rec.recommendation.asking import recommend_images, recommend_known
     from thesis_rec.recommendation.report import render_report
 
-    budget = Budget(**parameters.budget.model_dump())
-    names = ("top", "level", "neighbours", "batches", "seed", "measure_seconds")
-    options = Options(**{name: getattr(parameters, name) for name in names})
     if parameters.images is None:
-        found = recommend_known(parameters.dataset, bundle, budget, options, measure=parameters.measure)
+        found = recommend_known(parameters.dataset, bundle, parameters.request)
     else:
-        probes = None
-        if parameters.probe is not None or parameters.probe_seconds is not None:
-            probes = ProbeBudget(parameters.probe, parameters.probe_seconds)
-        found = recommend_images(parameters.images, bundle, budget, options, measure=parameters.measure, probes=probes)
+        found = recommend_images(parameters.images, bundle, parameters.request)
     return found.table, found.to_dict(), render_report(found)

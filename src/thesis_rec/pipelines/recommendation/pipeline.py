@@ -9,6 +9,7 @@ from thesis_rec.pipelines.recommendation.nodes import assemble_bundle, collect_a
 #: What the other pipelines of a run make, by catalog name.
 OWN = (
     "similarity_checkpoint",
+    "knowledge",
     "model_embeddings",
     "model_metadata",
     "dataset_tokens",

@@ -65,7 +65,7 @@ def fit_knowledge(
     from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.images.tokens import load_task_tokens
-    from thesis_rec.recommendation.model_table import model_table
+    from thesis_rec.recommendation.bundle import model_table
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     study = assemble_study(
@@ -98,7 +98,7 @@ def train_rankers(
     """
     from thesis_rec.images.manifest import read_dataset_manifest
     from thesis_rec.images.tokens import load_task_tokens
-    from thesis_rec.recommendation.model_table import model_table
+    from thesis_rec.recommendation.bundle import model_table
     from thesis_rec.thesis.features import FeatureSettings
     from thesis_rec.training import similarity
 

@@ -1,0 +1,307 @@
+"""Candidates meet real images and the present machine: measuring their cost, and trying them.
+
+A try is a linear probe on the user's images, as the ground truth has it. Its value is a cell of the posterior, which
+moves the candidates that err alike, and is stored under the key of the images' content, so that later requests on the
+same images start from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import atomic_path
+from thesis_rec.hardware.pareto import pareto_front
+from thesis_rec.knowledge.posterior import Cell, Posterior, expected_improvement
+from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
+from thesis_rec.recommendation.candidates import Measure, values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from thesis_rec.images.manifest import DatasetRow
+    from thesis_rec.recommendation.answer import Recommendation
+    from thesis_rec.recommendation.request import Asked, Request
+
+logger = logging.getLogger(__name__)
+
+#: Images of a class that a try trains and tests on, at most.
+PROBE_IMAGES = 60
+
+#: Linear probes whose mean is a try's result: features are extracted once, and a draw more costs next to nothing.
+PROBE_DRAWS = 10
+
+#: Standard deviation of a value that is the mean of repeats, where nothing else is known of it.
+REPEATED_NOISE = 0.01
+
+#: Pixels of the images that go through a network at once: a batch of 8 at 224 x 224, so that a convolutional network of
+#: usual size stays below 3 GB on a CPU; small images go in larger batches.
+BATCH_PIXELS = 8 * 224 * 224
+
+_COLUMNS = ["images", "model_id", "protocol", "value", "noise", "n_test", "seconds", "revision", "measured_at"]
+
+
+@dataclass(frozen=True)
+class ProbeStep:
+    """What one try told.
+
+    Attributes:
+        model_id: The candidate that was tried.
+        value: What it reached; NaN if it failed.
+        best: The candidate that is expected to be best now.
+        best_value: What is expected of it.
+        seconds: Time spent so far.
+        tried: Number of candidates tried so far, failed ones included.
+    """
+
+    model_id: str
+    value: float
+    best: str
+    best_value: float
+    seconds: float
+    tried: int
+
+
+def model_loader(bundle: Bundle, device: str, offline: bool = False) -> Callable[[str], Any]:
+    """A function that builds a model of the manifest by its id; offline, only from files on this machine."""
+    from thesis_rec.models.loaders import load_backbone
+    from thesis_rec.models.model_manifest import read_manifest
+    from thesis_rec.models.model_sources import hub_cache_folder
+
+    rows = {row.model_id: row for row in read_manifest(bundle.manifest)[0]}
+    cache = hub_cache_folder(bundle.hub_cache) if bundle.hub_cache else None
+
+    def load(model_id: str) -> Any:
+        if model_id not in rows:
+            raise ItemError(model_id, "is no usable row of the model manifest.", "Correct the manifest.")
+        with _offline(offline):
+            return load_backbone(rows[model_id], bundle.models_root, device, cache)
+
+    return load
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """The hub library as if ``HF_HUB_OFFLINE`` had been set before it was imported."""
+    if not wanted:
+        yield
+        return
+    from huggingface_hub import constants
+
+    from thesis_rec.models.model_sources import hub_is_reachable
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    hub_is_reachable.cache_clear()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+        hub_is_reachable.cache_clear()
+
+
+def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
+    """A function that measures a model here, at the request's precision and batch size; None where it can't be.
+
+    It measures longer than a campaign over a zoo does: its answer decides. Unless the request says otherwise only
+    models that need no download are measured.
+    """
+    if request.measure is False:
+        return None
+    budget = request.budget
+    remote = set(bundle.manifest.loc[bundle.manifest["source"].astype(str).str.startswith("hf-hub:"), "model_id"])
+    if request.measure is None and remote.issuperset(bundle.models.model_ids):
+        return None
+    loaders: list[Callable[[str], Any]] = []
+
+    def measure(model_id: str) -> pd.DataFrame | None:
+        if request.measure is None and model_id in remote:
+            return None
+        from thesis_rec.hardware.profiling import profile_backbone
+        from thesis_rec.hardware.timing import ProfileSettings
+
+        settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
+        if not loaders:
+            loaders.append(model_loader(bundle, device, request.offline))
+        try:
+            return profile_backbone(
+                loaders[0](model_id), model_id, device, (budget.precision,), (budget.batch_size,), settings=settings
+            )
+        except Exception as error:
+            # A candidate that can't be loaded (not downloaded, damaged) is judged by prediction, like all others.
+            logger.warning("%s can't be measured here: %s", model_id, error)
+            return None
+
+    return measure
+
+
+def try_models(
+    found: Recommendation,
+    bundle: Bundle,
+    asked: Asked,
+    posterior: Posterior,
+    *,
+    device: str = "cpu",
+    on_probe: Callable[[ProbeStep], None] | None = None,
+    probe: Callable[[str], float] | None = None,
+) -> tuple[Recommendation, Posterior]:
+    """Really try candidates that keep the limits, one after another, and rank by what is believed then.
+
+    An interrupt (Ctrl-C) ends the trying, its results stay. A candidate that can't be run is passed over with a note.
+
+    Args:
+        found: The answer without further tries.
+        bundle: What is known.
+        asked: The images.
+        posterior: What is believed of all models.
+        device: Torch device.
+        on_probe: Called after each try.
+        probe: Tries a candidate and gives its value; by default a linear probe on the images.
+
+    Returns:
+        The answer with updated values, intervals and order, and what is believed of all models now.
+    """
+    request = found.options
+    started, notes, failed, attempts = time.monotonic(), list(found.notes), set[str](), 0
+    row_of = {model: row for row, model in enumerate(posterior.model_ids)}
+    allowed = found.table["model_id"].tolist()
+    before = len(posterior.cells)
+    n_test = 0
+    try:
+        if probe is None:
+            images = _probe_images(asked.row)
+            n_test = len(images.test_labels)
+            probe = linear_prober(bundle, images, device, request.offline)
+        while request.probe is None or attempts < request.probe:
+            spent = time.monotonic() - started
+            done = failed | {cell.model_id for cell in posterior.cells}
+            open_ = [model for model in allowed if model not in done]
+            if not open_ or (request.probe_seconds is not None and spent > request.probe_seconds):
+                break
+            model_id = next_try(posterior.only([row_of[model] for model in allowed if model not in failed]), open_)
+            began, attempts = time.monotonic(), attempts + 1
+            try:
+                value = probe(model_id)
+            except Exception as error:
+                notes.append(f"{model_id} couldn't be tried: {error}")
+                value = float("nan")
+                failed.add(model_id)
+            else:
+                posterior = posterior.given([Cell(model_id, value, _noise(value, n_test))])
+                seconds = time.monotonic() - began
+                notes += store_try(bundle, asked.content, posterior.cells[-1], n_test, seconds)
+            if on_probe is not None:
+                now = posterior.only([row_of[model] for model in allowed])
+                belief = float(now.value()[int(now.ranking()[0])])
+                on_probe(ProbeStep(model_id, value, now.best(), belief, time.monotonic() - started, attempts))
+    except KeyboardInterrupt:
+        notes.append("The trying was interrupted; what was learned until then is used.")
+    count = len(posterior.cells) - before
+    notes.append(f"{count} candidates were really tried on these images in {time.monotonic() - started:.1f} s.")
+    return replace(_with_belief(found, posterior), notes=tuple(notes)), posterior
+
+
+def _noise(value: float, n_test: int) -> float:
+    """Standard deviation of an accuracy that was measured on ``n_test`` images, 0 where their number is unknown."""
+    return float(np.sqrt(max(value * (1 - value), 0.05) / n_test)) if n_test else REPEATED_NOISE
+
+
+def next_try(posterior: Posterior, candidates: list[str]) -> str:
+    """The candidate whose try is expected to gain most over the best one tried so far; the best predicted one first."""
+    row_of = {model: row for row, model in enumerate(posterior.model_ids)}
+    rows = np.array([row_of[model] for model in candidates])
+    tried = [row_of[cell.model_id] for cell in posterior.cells if cell.model_id in row_of]
+    if not tried:
+        return candidates[int(np.argmax(posterior.mean[rows]))]
+    best = float(posterior.mean[tried].max())
+    return candidates[int(np.argmax(expected_improvement(posterior.mean[rows], posterior.std[rows], best)))]
+
+
+def _with_belief(found: Recommendation, posterior: Posterior) -> Recommendation:
+    """The answer ranked by another belief of the same models."""
+    values = values_of(posterior, found.options.level).set_index("model_id")
+    table = found.table.copy()
+    for name in values:
+        table[name] = table["model_id"].map(values[name])
+    table = table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
+    table["rank"] = np.arange(1, len(table) + 1)
+    table["on_pareto_front"] = pareto_front(table["latency_ms"], table["predicted_value"])
+    return replace(found, table=table)
+
+
+def _probe_images(row: DatasetRow) -> Any:
+    from thesis_rec.images.loading import ImageLimits, load_task_images
+
+    return load_task_images(row, Path(), ImageLimits(n_per_class=PROBE_IMAGES))
+
+
+def linear_prober(bundle: Bundle, images: Any, device: str, offline: bool = False) -> Callable[[str], float]:
+    """A function that tries a model on images: the mean accuracy of few-shot linear probes, as the ground truth has it.
+
+    Args:
+        bundle: What is known, for loading models.
+        images: ``TaskImages`` of the request.
+        device: Torch device.
+        offline: Whether only models on this machine are tried.
+    """
+    from thesis_rec.truth.cells import TruthSettings, bench_on
+    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.linear_probe import ProbeSettings
+    from thesis_rec.truth.store import MeasuredTask
+
+    name = images.dataset_id
+    bank = ImageBank({name: images}, device)
+    task = MeasuredTask(name, tuple((name, c) for c in range(len(images.class_names))))
+    load = model_loader(bundle, device, offline)
+
+    def probe(model_id: str) -> float:
+        backbone = load(model_id)
+        batch = int(np.clip(BATCH_PIXELS // backbone.input_size**2, 1, 512)) if device == "cpu" else 128
+        settings = TruthSettings(ProbeSettings(draws=PROBE_DRAWS), scores=(), batch_size=batch)
+        return float(bench_on(bank, [task], [], settings).measure(backbone).records["value"].mean())
+
+    return probe
+
+
+def read_tries(path: Path | None, content: str) -> list[Cell]:
+    """What was tried before on images of this content."""
+    if path is None or not path.is_file():
+        return []
+    table = pd.read_csv(path)
+    rows = table[(table["images"] == content) & (table["protocol"] == PROTOCOL)].drop_duplicates(
+        "model_id", keep="last"
+    )
+    return [
+        Cell(str(model), float(value), float(noise))
+        for model, value, noise in rows[["model_id", "value", "noise"]].itertuples(index=False)
+    ]
+
+
+def store_try(bundle: Bundle, content: str, cell: Cell, n_test: int, seconds: float) -> list[str]:
+    """Add a try to the file of tries, all or nothing; a note where it can't be written."""
+    if bundle.tries is None:
+        return []
+    rows = bundle.manifest[bundle.manifest["model_id"] == cell.model_id]
+    revision = str(rows["revision"].iloc[0]) if len(rows) and "revision" in rows else ""
+    row: Mapping[str, Any] = {
+        "images": content, "model_id": cell.model_id, "protocol": PROTOCOL, "value": round(cell.value, 6),
+        "noise": round(cell.noise, 6), "n_test": n_test, "seconds": round(seconds, 2), "revision": revision,
+        "measured_at": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
+    }  # fmt: skip
+    try:
+        before = [pd.read_csv(bundle.tries)] if bundle.tries.is_file() else []
+        table = pd.concat([*before, pd.DataFrame([row], columns=_COLUMNS)], ignore_index=True)
+        with atomic_path(bundle.tries) as temporary:
+            table.to_csv(temporary, index=False)
+    except OSError as error:
+        return [f"The try of {cell.model_id} couldn't be kept for later requests: {error}"]
+    return []

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
+from thesis_rec.base.errors import ItemError
+from thesis_rec.hardware.fingerprint import present_device
+from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
+from thesis_rec.recommendation.asking import recommend_for
+from thesis_rec.recommendation.request import Asked, Request, image_row
+from thesis_rec.recommendation.trying import measurer, next_try, read_tries, try_models
+
+
+def recommendation(bundle=None, **wishes):
+    bundle, new = bundle or fabricated_bundle(), tokens_of("mine", 3)
+    belief = fabricated_posterior(bundle, new)
+    return recommend_for(bundle, new, Request(device=DEVICE, **wishes), posterior=belief), belief
+
+
+def _tries(tmp_path, count, probe, bundle=None, on_probe=None):
+    """Try ``count`` models, or for no time at all; ``probe`` is a function or the value that all models reach."""
+    bundle = bundle or fabricated_bundle()
+    wishes = {"probe_seconds": 1e-9} if count is None else {"probe": count}
+    found, belief = recommendation(bundle, **wishes)
+    value = probe if callable(probe) else lambda model: probe
+    return try_models(found, bundle, asked(tmp_path), belief, on_probe=on_probe, probe=value)
+
+
+def asked(tmp_path):
+    return Asked(image_row(tmp_path), tokens_of("mine", 3), 40, "content")
+
+
+def test_folders_and_npz_files_are_recognised(tmp_path):
+    assert image_row(tmp_path).loader == "folder"
+    np.savez(tmp_path / "x.npz", images=np.zeros(1))
+    row = image_row(tmp_path / "x.npz")
+    assert (row.loader, row.dataset_id) == ("npz", "x")
+    with pytest.raises(ItemError, match="no such folder or file"):
+        image_row(tmp_path / "absent")
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(ItemError, match="neither a folder nor an NPZ"):
+        image_row(tmp_path / "a.txt")
+
+
+def test_probing_finds_the_best_model_the_prior_missed(tmp_path):
+    table = recommendation()[0].table
+    truth = dict(zip(table["model_id"], table["predicted_value"], strict=True))
+    # One model is far better than predicted.
+    truth["m00"] = 0.97
+    steps = []
+    sharper, belief = _tries(tmp_path, len(truth), truth.get, None, steps.append)
+    assert sharper.table["model_id"].iloc[0] == "m00"
+    assert {cell.model_id: cell.value for cell in belief.cells} == truth
+    assert sharper.table["rank"].tolist() == list(range(1, len(truth) + 1))
+    assert len(steps) == len(truth)
+    assert steps[-1].best == "m00"
+    assert "really tried" in sharper.notes[-1]
+
+
+def test_a_try_narrows_its_interval_and_the_budget_stops(tmp_path):
+    before = recommendation()[0].table.set_index("model_id")["predicted_std"]
+    sharper, belief = _tries(tmp_path, 2, 0.5)
+    names = [cell.model_id for cell in belief.cells]
+    assert len(names) == 2
+    after = sharper.table.set_index("model_id")["predicted_std"]
+    assert (after[names] < before[names]).all()
+    assert sharper.table["value_high"].le(1).all()
+    none, same = _tries(tmp_path, None, 0.5)
+    assert not same.cells
+    assert none.table["model_id"].tolist() == recommendation()[0].table["model_id"].tolist()
+
+
+def test_the_first_try_is_the_best_predicted_and_the_next_gains_most():
+    belief = fabricated_posterior(fabricated_bundle(), tokens_of("mine", 3))
+    names = list(belief.model_ids)
+    first = next_try(belief, names)
+    assert first == belief.best()
+    # What can't beat the best one that was tried isn't tried: a sure loser against an unsure equal.
+    mean, own = np.array([1.0, 0.9, 0.2]), np.array([0.0, 0.5, 0.0])
+    small = Posterior(["tried", "unsure", "loser"], mean, np.zeros((3, 1)), own, Scale(), {}, (Cell("tried", 0.7),))
+    assert next_try(small, ["loser", "unsure"]) == "unsure"
+
+
+def test_an_interrupt_keeps_what_was_learned(tmp_path):
+    calls = []
+
+    def probe(model_id):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(model_id)
+        return 0.9
+
+    sharper, belief = _tries(tmp_path, 9, probe)
+    assert [cell.model_id for cell in belief.cells] == calls
+    assert any("interrupted" in note for note in sharper.notes)
+
+
+def test_a_model_that_can_t_be_run_is_passed_over(tmp_path):
+    best = recommendation()[0].table["model_id"].iloc[0]
+
+    def probe(model_id):
+        if model_id == best:
+            raise ItemError(model_id, "is damaged.", "")
+        return 0.6
+
+    steps = []
+    sharper, belief = _tries(tmp_path, 4, probe, replace(fabricated_bundle(), covariance=None), steps.append)
+    assert np.isnan(steps[0].value)
+    assert len(belief.cells) == 3
+    assert any(f"{best} couldn't be tried" in note for note in sharper.notes)
+
+
+def test_a_try_is_kept_for_later_requests_on_the_same_images(tmp_path):
+    bundle = replace(fabricated_bundle(), tries=tmp_path / "deep" / "tries.csv")
+    _, belief = _tries(tmp_path, 2, 0.7, bundle)
+    kept = read_tries(bundle.tries, "content")
+    assert [(cell.model_id, cell.value) for cell in kept] == [(cell.model_id, cell.value) for cell in belief.cells]
+    assert kept[0].noise == pytest.approx(belief.cells[0].noise, abs=1e-6)
+    assert read_tries(bundle.tries, "other images") == []
+    # A file that can't be written is a note; the try counts all the same.
+    (tmp_path / "file").write_text("")
+    found, belief = _tries(tmp_path, 1, 0.7, replace(bundle, tries=tmp_path / "file" / "tries.csv"))
+    assert len(belief.cells) == 1
+    assert any("couldn't be kept" in note for note in found.notes)
+
+
+def test_models_that_can_t_be_loaded_are_not_measured(tmp_path, caplog):
+    bundle = replace(fabricated_bundle(), models_root=tmp_path)
+    measure = measurer(bundle, Request(), "cpu")
+    assert measure("m00") is None
+    assert measure("no such model") is None
+    assert "m00 can't be measured here" in caplog.text
+
+
+def test_the_present_device_has_a_name():
+    device, name = present_device()
+    assert name.startswith(device)
+
+
+def save_images(folder, n_classes=3, n=12, size=20):
+    rng = np.random.default_rng(0)
+    for c in range(n_classes):
+        (folder / f"class_{c}").mkdir(parents=True)
+        for i in range(n):
+            pixels = rng.integers(0, 80, (size, size, 3)).astype(np.uint8)
+            pixels[..., c % 3] += 120
+            Image.fromarray(pixels).save(folder / f"class_{c}" / f"{i}.png")
+    return folder
+
+
+def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
+    import torch
+
+    from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
+    from thesis_rec.recommendation.request import _sample
+    from thesis_rec.recommendation.trying import PROBE_DRAWS, _probe_images, linear_prober
+    from thesis_rec.truth import cells
+    from thesis_rec.truth.linear_probe import probe_accuracies
+
+    torch.manual_seed(0)
+    save_tiny_model(tmp_path / "models" / "m00", width=48)
+    bundle = replace(fabricated_bundle(), models_root=tmp_path, hub_cache=str(tmp_path))
+    row = image_row(save_images(tmp_path / "images"))
+    images = _probe_images(row)
+    solved = []
+    monkeypatch.setattr(cells, "probe_accuracies", lambda *given: solved.append(probe_accuracies(*given)) or solved[-1])
+    value = linear_prober(bundle, images, "cpu")("m00")
+    assert len(solved[0]) == PROBE_DRAWS
+    assert value == pytest.approx(float(solved[0].mean()))
+    # The classes are three colours: any network separates them.
+    assert value > 0.8
+    measured = measurer(bundle, Request(batch_size=2), "cpu")("m00")
+    assert measured["batch_size"].tolist() == [2]
+    assert measured["latency_ms_p50"].iloc[0] > 0
+
+    from pathlib import Path
+
+    from thesis_rec.images.loading import open_split
+
+    sample = _sample(open_split(row, "train", Path()), 0)
+    assert len(sample) == 12
+    assert {name for _, name in sample} == {"class_0", "class_1", "class_2"}
