@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.hardware.budget import Budget, closest_relaxations, excesses, feasible
+from thesis_rec.hardware.budget import Budget, closest_relaxations, excesses, feasible, unknown_values
 
 
 def table() -> pd.DataFrame:
@@ -92,3 +92,13 @@ def test_impossible_limits_are_refused():
         Budget(batch_size=0)
     assert not Budget(max_parameters=5).needs_clock
     assert Budget(max_memory_mb=5).needs_clock
+
+
+def test_a_slip_of_the_pen_is_told_with_the_known_values():
+    table = pd.DataFrame({"licence": ["mit", "MIT", "Apache-2.0"], "family": ["ResNet", "ResNet", "ViT"]})
+    found = unknown_values(table, Budget(families=("resnett", "vit"), licences=("gpl",)))
+    assert found == [
+        "no model has the licence 'gpl'. Known are mit, apache-2.0.",
+        "no model has the family 'resnett'. Did you mean 'resnet'? Known are resnet, vit.",
+    ]
+    assert unknown_values(table, Budget(families=("RESNET",))) == []

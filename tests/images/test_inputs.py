@@ -80,6 +80,7 @@ class TestVocabulary:
         guessed = [task.train_labels[np.abs(means - image.mean()).argmin()] for image in task.test_images]
         assert len(task.test_images) == 12
         assert np.mean(guessed == task.test_labels) == 1.0
+        assert any("classes 'Cat' and 'cat' differ only in the case" in note.error for note in told)
         assert any("6 of 18 images for testing are of classes without training images" in note.error for note in told)
         # The other door to the same images numbers them alike.
         test = open_split(row(tmp_path / "d.npz"), "test", tmp_path)
@@ -104,6 +105,7 @@ class TestVocabulary:
             ([-1, 1] * 6, None, ["-1", "1"], 12),
             ([1, 2, 3] * 4, ["x", "y", "z"], ["x", "y", "z"], 12),
             ([b"a", b"b"] * 6, None, ["a", "b"], 12),
+            (["caf\u00e9", "cafe\u0301", "bar"] * 4, None, ["bar", "caf\u00e9"], 12),
             ([2, 10, 1] * 4, None, ["1", "2", "10"], 12),
         ],
     )
@@ -202,8 +204,12 @@ class TestLayout:
             open_dataset(row(tmp_path / "d"), tmp_path)
         for split in ("train", "test"):
             picture(tmp_path / "e" / split / "1.png", (9, 9, 9))
-        with pytest.raises(ItemError, match=r"as 2 classes 'test', 'train', or as splits .* without labels"):
+        with pytest.raises(ItemError, match=r"as 2 classes 'test', 'train', or as 'test', 'train' .* without labels"):
             open_dataset(row(tmp_path / "e"), tmp_path)
+        classes(tmp_path / "g", ["bus", "car"])
+        picture(tmp_path / "g/test/1.png", (9, 9, 9))
+        with pytest.raises(ItemError, match=r"as 3 classes .* or as 'test' holding images without labels"):
+            open_dataset(row(tmp_path / "g"), tmp_path)
         classes(tmp_path / "f/train", ["steam", "diesel"])
         picture(tmp_path / "f/bus/1.png", (9, 9, 9))
         with pytest.raises(ItemError, match="two ways"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from dataclasses import dataclass, fields
 from typing import Any
@@ -90,6 +91,29 @@ def excesses(figures: pd.DataFrame, budget: Budget) -> pd.DataFrame:
             allowed = {item.lower() for item in limit}
             found[name] = np.where(figures[RULES[name]].astype(str).str.lower().isin(allowed), 0.0, np.inf)
     return pd.DataFrame(found, index=figures.index)
+
+
+def unknown_values(figures: pd.DataFrame, budget: Budget) -> list[str]:
+    """A note for each allowed licence or family that no model has: a slip would only look like a strict rule.
+
+    Args:
+        figures: One row per model with the columns that ``RULES`` names.
+        budget: The limits.
+
+    Returns:
+        What was asked for, the nearest known value, and the known values, the most common first.
+    """
+    notes = []
+    for name, column in RULES.items():
+        known = figures[column].astype(str).str.lower().value_counts().index.tolist()
+        for value in budget.limits.get(name, ()):
+            if value.lower() in known:
+                continue
+            near = difflib.get_close_matches(value.lower(), known, n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            shown = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+            notes.append(f"no model has the {column} {value!r}.{meant} Known are {shown}.")
+    return notes
 
 
 def feasible(figures: pd.DataFrame, budget: Budget) -> tuple[NDArray[np.bool_], pd.Series]:

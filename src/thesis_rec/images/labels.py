@@ -7,6 +7,7 @@ or identifiers and are refused.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ def make_vocabulary(
     """
     notes: list[str] = []
     values = {split: _values(item, array) for split, array in labels.items()}
-    given = {split: [name.strip() for name in some] for split, some in names.items() if some is not None}
+    given = {split: [_plain(name) for name in some] for split, some in names.items() if some is not None}
     if given:
         values = {
             split: _named(item, split, array, given[split], notes) if split in given else array
@@ -71,6 +72,7 @@ def make_vocabulary(
     _check_shared(item, everything)
     all_names = known + found
     place = {name: c for c, name in enumerate(all_names)} | {"": -1}
+    notes += _alike(all_names)
     codes = {}
     for split, array in values.items():
         texts, inverse = np.unique(array, return_inverse=True)
@@ -103,8 +105,14 @@ def _values(item: str, labels: NDArray[np.generic]) -> NDArray[np.str_]:
         return labels.astype(str)
     if kind != "U":
         raise ItemError(item, f"labels of the kind {labels.dtype} are no classes.", "Store whole numbers or names.")
-    texts = np.char.strip(labels)
-    return np.where(np.isin(texts, _NO_LABEL), "", texts)
+    texts, inverse = np.unique(labels, return_inverse=True)
+    plain = np.array([_plain(str(text)) for text in texts], dtype=np.str_)
+    return np.where(np.isin(plain, _NO_LABEL), "", plain)[inverse.reshape(-1)]
+
+
+def _plain(name: str) -> str:
+    """A name without blanks around it, each letter as one character: file systems differ in how they store accents."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _named(item: str, split: str, labels: NDArray[np.str_], names: list[str], notes: list[str]) -> NDArray[np.str_]:
@@ -149,6 +157,18 @@ def _check_shared(item: str, texts: NDArray[np.str_]) -> None:
             "quantity or an identifier, not classes.",
             "Give labels that several images share.",
         )
+
+
+def _alike(names: list[str]) -> list[str]:
+    """Notes on names that only differ in the case of letters."""
+    by_letters: dict[str, list[str]] = {}
+    for name in names:
+        by_letters.setdefault(name.casefold(), []).append(name)
+    return [
+        f"classes {' and '.join(map(repr, some))} differ only in the case of letters; label_map can join them."
+        for some in by_letters.values()
+        if len(some) > 1
+    ]
 
 
 def _is_number(text: str) -> bool:

@@ -108,8 +108,10 @@ def read_layout(folder: Path, item: str) -> Layout:
     occurring = [name for child in nested for name in inner[child]]
     if len(set(occurring)) < len(occurring):
         raise _two_readings(item, children, nested, inner)
-    if len({role for child in children if (role := split_role(child.name, exact=True))} - {"unlabelled"}) > 1:
-        raise _two_readings(item, children, children, inner)
+    roles = {child: role for child in children if (role := split_role(child.name, exact=True))}
+    if any(role != "train" and _has_files(child) for child, role in roles.items()):
+        # A train may be a class among others; test, val or unlabelled hardly are, and nothing would tell.
+        raise _two_readings(item, children, list(roles), inner)
     notes = tuple(f"the folders within {child.name!r} are read as one class." for child in nested[:3])
     return Layout({"all": {path_name(child): child for child in children}}, base, notes)
 
@@ -169,7 +171,7 @@ def _two_readings(item: str, children: list[Path], groups: list[Path], inner: di
     within = sorted({name for child in groups for name in inner[child]})
     first = f"{len(children)} classes {_listed([child.name for child in children])}"
     whole = _listed([child.name for child in groups])
-    second = f"{whole} holding the classes {_listed(within)}" if within else f"splits {whole} without labels"
+    second = f"{whole} holding the classes {_listed(within)}" if within else f"{whole} holding images without labels"
     return ItemError(item, f"its folders can be read in two ways: as {first}, or as {second}.", _HINT)
 
 
