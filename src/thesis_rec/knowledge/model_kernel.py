@@ -37,6 +37,11 @@ class Strengths:
     imagenet: float
     own: float
 
+    @property
+    def parts(self) -> Floats:
+        """(5,) the parts of a description."""
+        return np.array([self.kind, self.family, self.corpus, self.size, self.imagenet])
+
 
 @dataclass(frozen=True)
 class Extension:
@@ -99,7 +104,8 @@ def extend(
     among = _sum(_parts(old_table, old_table, old_table), strengths)
     across = _sum(_parts(new_table, old_table, old_table), strengths)
     within = _sum(_parts(new_table, new_table, old_table), strengths)
-    solve = np.linalg.inv(among + np.diag(strengths.own + noise / variance))
+    unknown = _unknown(old_table) @ strengths.parts
+    solve = np.linalg.inv(among + np.diag(strengths.own + unknown + noise / variance))
     expected = across @ solve @ targets
     # What stays open, in units of the prior variance; the mean and every loading share the kernel.
     open_ = within - across @ solve @ across.T
@@ -109,12 +115,13 @@ def extend(
     kept = np.argsort(-values)[:_SHARED]
     shared = vectors[:, kept] * np.sqrt(values[kept])
     full = np.clip(np.diag(open_), 0.0, None) * scale
-    apart = np.clip(full - np.square(shared).sum(1), 0.0, None) + strengths.own * scale
+    alone = (strengths.own + _unknown(new_table) @ strengths.parts) * scale
+    apart = np.clip(full - np.square(shared).sum(1), 0.0, None) + alone
     return Extension(
         centre + expected[:, 0],
         expected[:, 1:],
         np.full(len(new_table), float(np.mean(known.own))),
-        full + strengths.own * scale,
+        full + alone,
         shared,
         apart,
     )
@@ -139,6 +146,12 @@ def _parts(left: pd.DataFrame, right: pd.DataFrame, reference: pd.DataFrame) -> 
 def _sum(parts: dict[str, Floats], strengths: Strengths) -> Floats:
     """(N, M) covariances of models."""
     return np.asarray(sum(getattr(strengths, name) * part for name, part in parts.items()))
+
+
+def _unknown(table: pd.DataFrame) -> Floats:
+    """(N, 5) which parts of each description are missing: their whole variance stays open."""
+    columns = ["kind", "family", "corpus", "n_parameters", "imagenet"]
+    return table[columns].isna().to_numpy(dtype=np.float64)
 
 
 def _sizes(table: pd.DataFrame, reference: pd.DataFrame) -> Floats:
@@ -180,17 +193,18 @@ def _choose(table: pd.DataFrame, target: Floats, noise: Floats) -> Strengths:
     best, lowest = Strengths(0.3, 0.1, 0.2, 0.3, 0.2, 0.1), np.inf
     if len(folds) < 3:
         return best
-    parts = _parts(table, table, table)
+    parts, unknown = _parts(table, table, table), _unknown(table)
     for corpus, size, imagenet, own in product((0.1, 0.4), (0.1, 0.4), (0.0, 0.3, 1.0), (0.05, 0.2)):
         candidate = Strengths(0.3, 0.1, corpus, size, imagenet, own)
         kernel = _sum(parts, candidate)
-        full = kernel + np.diag(own + noise)
+        rest = own + noise + unknown @ candidate.parts
+        full = kernel + np.diag(rest)
         loss = 0.0
         for out in folds:
             inside = full[np.ix_(~out, ~out)]
             weights = np.linalg.solve(inside, np.column_stack([target[~out], kernel[np.ix_(~out, out)]]))
             guess = kernel[np.ix_(out, ~out)] @ weights[:, 0]
-            variance = np.diag(kernel)[out] - (kernel[np.ix_(~out, out)] * weights[:, 1:]).sum(0) + own + noise[out]
+            variance = np.diag(kernel)[out] - (kernel[np.ix_(~out, out)] * weights[:, 1:]).sum(0) + rest[out]
             variance = np.maximum(variance, 1e-3)
             loss += float(((target[out] - guess) ** 2 / variance + np.log(variance)).sum())
         if loss < lowest:
