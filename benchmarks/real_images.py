@@ -66,7 +66,19 @@ def ask(folder: Path) -> dict[str, Any]:
     Returns:
         Exit status, wall and processor seconds, all models best first, and the last line of what went wrong.
     """
-    command = [sys.executable, "-m", "kedro", "recommend", str(folder), "--format", "json", "--top", "1000000"]
+    command = [
+        sys.executable,
+        "-m",
+        "kedro",
+        "recommend",
+        str(folder),
+        "--zoo",
+        "starter",
+        "--format",
+        "json",
+        "--top",
+        "1000000",
+    ]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -164,7 +164,7 @@ def test_own_images_are_ranked(clone):
 @pytest.mark.slow
 def test_a_new_checkpoint_is_added_and_recommended(clone):
     out = run(block_named("own-model"), clone)
-    assert "models added without training my_model" in out
+    assert "models added without training: my_model" in out
     shown = [line.split()[1] for line in out.splitlines() if re.match(r"\s*\d+  ", line)]
     assert "my_model" in shown
     assert len(shown) == 2

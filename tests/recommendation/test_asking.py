@@ -220,3 +220,11 @@ def test_what_can_t_be_answered_says_why():
 )
 def test_the_first_choice_comes_with_its_line_of_code(loader, source, expected):
     assert load_line({"loader": loader, "source": source}) == expected
+
+
+def test_every_column_is_documented(project_dir):
+    page = (project_dir / "docs" / "data-contracts.md").read_text(encoding="utf-8")
+    for name, meaning in COLUMNS.items():
+        assert f"| `{name}` | {meaning} |" in page
+    for name in ask().to_dict():
+        assert f"`{name}`" in page, name

@@ -3,16 +3,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
 from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import present_device
-from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.request import Asked, Request, image_row
-from thesis_rec.recommendation.trying import measurer, next_try, read_tries, try_models
+from thesis_rec.recommendation.trying import MB_PER_SECOND, costs_of, measurer, on_this_machine, read_tries, try_models
 
 
 def recommendation(bundle=None, **wishes):
@@ -74,15 +74,26 @@ def test_a_try_narrows_its_interval_and_the_budget_stops(tmp_path):
     assert none.table["model_id"].tolist() == recommendation()[0].table["model_id"].tolist()
 
 
-def test_the_first_try_is_the_best_predicted_and_the_next_gains_most():
-    belief = fabricated_posterior(fabricated_bundle(), tokens_of("mine", 3))
-    names = list(belief.model_ids)
-    first = next_try(belief, names)
-    assert first == belief.best()
-    # What can't beat the best one that was tried isn't tried: a sure loser against an unsure equal.
-    mean, own = np.array([1.0, 0.9, 0.2]), np.array([0.0, 0.5, 0.0])
-    small = Posterior(["tried", "unsure", "loser"], mean, np.zeros((3, 1)), own, Scale(), {}, (Cell("tried", 0.7),))
-    assert next_try(small, ["loser", "unsure"]) == "unsure"
+def test_a_try_costs_its_download_and_its_passes():
+    table = pd.DataFrame(
+        {"model_id": ["a", "b", "c"], "download_mb": [100.0, 100.0, np.nan], "latency_ms": [1.0, 1, 10]}
+    )
+    costs = costs_of(table, {"b"}, 1000)
+    assert costs["a"] - costs["b"] == pytest.approx(100 / MB_PER_SECOND)
+    # What nobody counted costs as much as the dearest.
+    assert costs["c"] - costs["a"] == pytest.approx(9.0)
+
+
+def test_offline_only_what_is_here_is_tried(tmp_path):
+    bundle = fabricated_bundle()
+    manifest = bundle.manifest.assign(source=[f"hf-hub:org/{m}" for m in bundle.manifest["model_id"]])
+    (tmp_path / "hub" / "models--org--m07" / "snapshots" / "abc").mkdir(parents=True)
+    bundle = replace(bundle, manifest=manifest, hub_cache=str(tmp_path))
+    assert on_this_machine(bundle) == {"m07"}
+    found, belief = recommendation(bundle, probe=3, offline=True)
+    found, belief = try_models(found, bundle, asked(tmp_path), belief, probe=lambda model: 0.5)
+    assert [cell.model_id for cell in belief.cells] == ["m07"]
+    assert any(note.startswith("Offline: 23 models") for note in found.notes)
 
 
 def test_an_interrupt_keeps_what_was_learned(tmp_path):

@@ -664,6 +664,7 @@ def assemble(
         if new:
             shown = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
             sources["models added without training"] = shown
+            notes.append(f"models added without training: {shown}")
     if knowledge is not None:
         models = with_listed(models, manifest)
     models = with_responses(models, responses)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,8 @@ import pandas as pd
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import atomic_path
 from thesis_rec.hardware.pareto import pareto_front
-from thesis_rec.knowledge.posterior import Cell, Posterior, expected_improvement
+from thesis_rec.knowledge.posterior import Cell, Posterior
+from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
 from thesis_rec.recommendation.candidates import Measure, values_of
 
@@ -42,6 +43,9 @@ PROBE_DRAWS = 10
 
 #: Standard deviation of a value that is the mean of repeats, where nothing else is known of it.
 REPEATED_NOISE = 0.01
+
+#: MiB per second that a download is expected to reach; only which models are dear depends on it.
+MB_PER_SECOND = 10.0
 
 #: Pixels of the images that go through a network at once: a batch of 8 at 224 x 224, so that a convolutional network of
 #: usual size stays below 3 GB on a CPU; small images go in larger batches.
@@ -175,19 +179,24 @@ def try_models(
     row_of = {model: row for row, model in enumerate(posterior.model_ids)}
     allowed = found.table["model_id"].tolist()
     before = len(posterior.cells)
-    n_test = 0
+    n_test = n_images = 0
+    there = on_this_machine(bundle)
+    if request.offline and (absent := [model for model in allowed if model not in there]):
+        notes.append(f"Offline: {len(absent)} models that aren't on this machine were not tried.")
+        failed.update(absent)
     try:
         if probe is None:
             images = _probe_images(asked.row)
-            n_test = len(images.test_labels)
+            n_test, n_images = len(images.test_labels), len(images.test_labels) + len(images.train_labels)
             probe = linear_prober(bundle, images, device, request.offline)
         while request.probe is None or attempts < request.probe:
             spent = time.monotonic() - started
-            done = failed | {cell.model_id for cell in posterior.cells}
-            open_ = [model for model in allowed if model not in done]
-            if not open_ or (request.probe_seconds is not None and spent > request.probe_seconds):
+            if request.probe_seconds is not None and spent > request.probe_seconds:
                 break
-            model_id = next_try(posterior.only([row_of[model] for model in allowed if model not in failed]), open_)
+            candidates = posterior.only([row_of[model] for model in allowed])
+            model_id = next_probe(candidates, costs_of(found.table, there, n_images), skip=failed)
+            if model_id is None:
+                break
             began, attempts = time.monotonic(), attempts + 1
             try:
                 value = probe(model_id)
@@ -215,15 +224,35 @@ def _noise(value: float, n_test: int) -> float:
     return float(np.sqrt(max(value * (1 - value), 0.05) / n_test)) if n_test else REPEATED_NOISE
 
 
-def next_try(posterior: Posterior, candidates: list[str]) -> str:
-    """The candidate whose try is expected to gain most over the best one tried so far; the best predicted one first."""
-    row_of = {model: row for row, model in enumerate(posterior.model_ids)}
-    rows = np.array([row_of[model] for model in candidates])
-    tried = [row_of[cell.model_id] for cell in posterior.cells if cell.model_id in row_of]
-    if not tried:
-        return candidates[int(np.argmax(posterior.mean[rows]))]
-    best = float(posterior.mean[tried].max())
-    return candidates[int(np.argmax(expected_improvement(posterior.mean[rows], posterior.std[rows], best)))]
+def costs_of(table: pd.DataFrame, there: Collection[str], n_images: int) -> dict[str, float]:
+    """Seconds that a try of each model is expected to take: its download, and its passes over the images.
+
+    Args:
+        table: The answer's table.
+        there: Models whose files are on this machine.
+        n_images: Images of a try.
+    """
+    fetch = table["download_mb"].fillna(table["download_mb"].max()).fillna(0.0) / MB_PER_SECOND
+    fetch = fetch.where(~table["model_id"].isin(there), 0.0)
+    each = table["latency_ms"].fillna(table["latency_ms"].max()).fillna(0.0) / 1000
+    return dict(zip(table["model_id"], (fetch + n_images * each + 0.1).tolist(), strict=True))
+
+
+def on_this_machine(bundle: Bundle) -> set[str]:
+    """Models whose files are here: those with a path as source, and those in the hub library's cache."""
+    from thesis_rec.models.model_sources import hub_cache_folder
+
+    cache = hub_cache_folder(bundle.hub_cache) if bundle.hub_cache else None
+    if cache is None:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        cache = Path(HF_HUB_CACHE)
+    there = set()
+    for model_id, source in bundle.manifest[["model_id", "source"]].astype(str).itertuples(index=False):
+        name = source.removeprefix("hf-hub:")
+        if name == source or any((cache / f"models--{name.replace('/', '--')}" / "snapshots").glob("*")):
+            there.add(model_id)
+    return there
 
 
 def _with_belief(found: Recommendation, posterior: Posterior) -> Recommendation:
