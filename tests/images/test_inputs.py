@@ -387,7 +387,8 @@ class TestFiles:
     def test_thin_requests_are_told(self, tmp_path):
         classes(tmp_path / "d", ["a", "b"], n=4)
         found = overview.thin_notes(open_split(row(tmp_path / "d"), "train", tmp_path))
-        assert found == ["few images: a, b have 3 to 9 for training; differences between models blur."]
+        few = "few images: a, b have less than 10 for training, the fewest 3; models are hardly told apart."
+        assert found == [few]
         images = np.zeros((120, 4, 4), np.uint8)
         path = npz(tmp_path / "e.npz", np.r_[np.zeros(105, int), np.ones(15, int)], images)
         lopsided = open_split(row(path, splits="train=all"), "train", tmp_path)

@@ -192,6 +192,6 @@ def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
 
     from thesis_rec.images.loading import open_split
 
-    sample = _sample(open_split(row, "train", Path()), 0)
+    sample = _sample(open_split(row, "train", Path()), 0, [])
     assert len(sample) == 12
     assert {name for _, name in sample} == {"class_0", "class_1", "class_2"}

@@ -138,7 +138,10 @@ def as_table(found: Recommendation) -> str:
     from thesis_rec.recommendation.report import shown_number as number
 
     percent = f"{100 * found.options.level:.0f} %"
-    lines = [f"{found.dataset_id}: {found.dataset.get('classes')} classes, {found.dataset.get('images')} images"]
+    size = f"{found.dataset.get('classes')} classes, {found.dataset.get('images')} images"
+    # How the images were read comes first, so that a misreading is seen.
+    read_as = found.dataset.get("read_as") or [size]
+    lines = [f"{found.dataset_id}: {read_as[0]}", *read_as[1:]]
     if found.table.empty:
         lines.append("No model keeps all limits.")
         changes = [f"  {relaxation}" for relaxation in found.relaxations]
@@ -187,7 +190,8 @@ def as_table(found: Recommendation) -> str:
         by = ", ".join(f"{count} by {option_name(str(name))}" for name, count in counts.items())
         lines.append(f"excluded: {len(found.excluded)} models ({by})")
     lines.append(f"figures for {found.device}, {found.budget.precision}, {found.budget.batch_size} per call")
-    return "\n".join(printable(line) for line in [*lines, *(f"note: {note}" for note in found.notes)])
+    lines += [f"note: {note}" for note in found.notes if note not in read_as]
+    return "\n".join(printable(line) for line in lines)
 
 
 def _download(mebibytes: float) -> str:

@@ -391,7 +391,7 @@ def unreadable(dataset_id: str, error: ItemError) -> Failure:
 def _absent_classes(row: DatasetRow, split: str, labels: NDArray[np.int64], class_names: list[str]) -> list[Failure]:
     present = set(np.unique(labels).tolist())
     empty = [name for c, name in enumerate(class_names) if c not in present]
-    if not empty:
+    if not empty or not present:
         return []
     few = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
     which = f"class {few} has" if len(empty) == 1 else f"{len(empty)} classes, {few}, have"

@@ -32,6 +32,11 @@ def split_line(dataset: OpenedDataset) -> str:
     return f"read as {len(names)} classes ({shown}); images: {', '.join(counts)}."
 
 
+def is_about_files(note: str) -> bool:
+    """Whether a note counts files that were passed over or couldn't be read."""
+    return "not read: " in note or "couldn't be read; " in note
+
+
 def counted(failures: Iterable[Failure]) -> list[str]:
     """Notes of which those on single images are counted by reason, with one example each."""
     notes: list[str] = []
@@ -62,7 +67,9 @@ def thin_notes(images: LabelledImages) -> list[str]:
     if few:
         shown = ", ".join(few[:3]) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
         least = int(counts[present].min())
-        notes.append(f"few images: {shown} have {least} to {_FEW - 1} for training; differences between models blur.")
+        notes.append(
+            f"few images: {shown} have less than {_FEW} for training, the fewest {least}; models are hardly told apart."
+        )
     largest = int(counts.argmax())
     if len(present) > 1 and (share := counts[largest] / counts.sum()) > _DOMINATES:
         name = images.class_names[largest]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.hardware.budget import closest_relaxations, feasible
+from thesis_rec.hardware.budget import closest_relaxations, feasible, unknown_values
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.hardware.pareto import pareto_front
 from thesis_rec.knowledge.posterior import Cell, Posterior
@@ -114,6 +114,7 @@ def recommend_for(
     if measure is not None and budget.needs_clock and device == here:
         profiles, notes = measured_here(table, profiles, device, request=request, measure=measure)
     table = table.merge(cost_figures(table, profiles, device, budget), on="model_id", how="left")
+    notes += unknown_values(table, budget)
     keeps, limits = feasible(table, budget)
     relaxations = [] if keeps.any() else closest_relaxations(table, budget)
     excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
@@ -208,5 +209,6 @@ def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, poste
         first = load_line(rows.iloc[0].to_dict()) if len(rows) else ""
     dataset, sample, notes = found.dataset, found.sample, found.notes
     if asked is not None:
-        dataset, sample, notes = dataset | {"images": asked.n_images}, asked.sample, (*notes, *asked.notes)
+        dataset = dataset | {"images": asked.n_images, "read_as": list(asked.read_as)}
+        sample, notes = asked.sample, (*notes, *asked.notes)
     return replace(found, table=table, rests_on=rests_on, load=first, dataset=dataset, sample=sample, notes=notes)

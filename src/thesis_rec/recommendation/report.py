@@ -184,7 +184,11 @@ def next_command(found: Recommendation) -> str:
     words = ["kedro recommend", shlex.quote(found.dataset_id), f"--probe {min(5, len(found.table) - tried)}"]
     words += [option_text(name, value) for name, value in budget.limits.items()]
     others = {"device": (budget.device, "here"), "batch-size": (budget.batch_size, 1)}
-    others |= {"precision": (budget.precision, "fp32"), "zoo": (found.zoo, "hub")}
+    others |= {
+        "precision": (budget.precision, "fp32"),
+        "zoo": (found.zoo, "hub"),
+        "labels": (found.options.labels, None),
+    }
     words += [f"--{name} {shlex.quote(str(value))}" for name, (value, usual) in others.items() if value != usual]
     return " ".join(words)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from thesis_rec.base.errors import ConfigurationError, ItemError
+from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
 from thesis_rec.hardware.budget import Budget
 from thesis_rec.thesis.ranking_data import TaskTokens
 
@@ -68,6 +68,9 @@ class Request(BaseModel):
     probe_seconds: float | None = Field(None, gt=0, description="Try candidates for so long.")
     offline: bool = Field(False, description="Try and measure only what is on this machine: download nothing.")
     seed: int = Field(0, description="Seed of the choice of images.")
+    labels: str | None = Field(
+        None, description="CSV file with the columns file_name and label, for images without class folders."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -119,6 +122,7 @@ class Asked:
         content: Key of the images' content: the same for a copy of them, another one once a file is added or changed.
         sample: Some images (H, W, 3) uint8 with their class names, to show.
         notes: What was left out.
+        read_as: Those notes that say how the source was read: its classes and splits, and what was passed over.
     """
 
     row: DatasetRow
@@ -127,10 +131,11 @@ class Asked:
     content: str = ""
     sample: tuple[tuple[NDArray[np.uint8], str], ...] = ()
     notes: tuple[str, ...] = ()
+    read_as: tuple[str, ...] = ()
 
 
-def image_row(source: Path) -> DatasetRow:
-    """A folder or NPZ file as a row of a dataset manifest.
+def image_row(source: Path, labels: str | None = None) -> DatasetRow:
+    """A folder or NPZ file as a row of a dataset manifest, with a table of labels if one is given.
 
     Raises:
         ItemError: If it is neither.
@@ -141,12 +146,15 @@ def image_row(source: Path) -> DatasetRow:
     if not path.exists():
         hint = "Give a folder class_name/*.png or an NPZ file."
         raise ItemError(str(source), "there is no such folder or file.", hint)
-    if path.is_file() and path.suffix.lower() != ".npz":
+    if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".npz"):
         hint = "Give a folder with one folder of images per class, or an NPZ file with images and labels."
         raise ItemError(str(source), "is neither a folder nor an NPZ file.", hint)
-    loader = "folder" if path.is_dir() else "npz"
-    name = path.name if path.is_dir() else path.stem
-    return DatasetRow(dataset_id=name or "images", loader=loader, source=str(path))
+    if not path.is_dir():
+        if labels is not None:
+            raise ItemError(str(source), "an NPZ file has labels of its own.", "Leave out --labels.")
+        return DatasetRow(dataset_id=path.stem or "images", loader="npz", source=str(path))
+    table = "" if labels is None else str(Path(labels).expanduser().resolve())
+    return DatasetRow(dataset_id=path.name or "images", loader="folder", source=str(path), labels=table)
 
 
 def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Request) -> Asked:
@@ -162,9 +170,9 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
         ItemError: If the images or the encoder can't be used.
     """
     from thesis_rec.images.loading import open_dataset, split_fingerprint
-    from thesis_rec.images.overview import brightness_notes, counted, split_line, thin_notes
+    from thesis_rec.images.overview import brightness_notes, counted, is_about_files, split_line, thin_notes
 
-    row = image_row(source)
+    row = image_row(source, request.labels)
     dataset = open_dataset(row, Path())
     images = dataset.split("train")
     warnings = list(images.warnings)
@@ -176,14 +184,19 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
 
         network = load_encoder(EncoderConfig(**encoder))
         tokens = tokens_of_images(network, images, request.batches, request.seed, warnings=warnings)
-    sample = _sample(images, request.seed)
-    notes = [split_line(dataset), *thin_notes(images), *brightness_notes([image for image, _ in sample])]
+    sample = _sample(images, request.seed, warnings)
+    told = counted(warnings)
+    read_as = (split_line(dataset), *(note for note in told if is_about_files(note)))
+    thin = [*thin_notes(images), *brightness_notes([image for image, _ in sample])]
+    notes = dict.fromkeys([*read_as, *told, *thin])
     content = split_fingerprint(row, Path())
-    return Asked(row, tokens, sum(dataset.counts.values()), content, sample, (*notes, *counted(warnings)))
+    return Asked(row, tokens, sum(dataset.counts.values()), content, sample, tuple(notes), read_as)
 
 
-def _sample(images: LabelledImages, seed: int) -> tuple[tuple[NDArray[np.uint8], str], ...]:
+def _sample(images: LabelledImages, seed: int, warnings: list[Failure]) -> tuple[tuple[NDArray[np.uint8], str], ...]:
     """One image each of up to ``SAMPLE`` classes, evenly chosen; further images where there are fewer classes."""
+    from thesis_rec.images.loading import unreadable
+
     rng = np.random.default_rng(seed)
     present = np.unique(images.labels)
     classes = present[np.linspace(0, len(present) - 1, min(SAMPLE, len(present))).round().astype(int)]
@@ -193,6 +206,6 @@ def _sample(images: LabelledImages, seed: int) -> tuple[tuple[NDArray[np.uint8],
         for index in members[: max(1, SAMPLE // len(classes))]:
             try:
                 found.append((images.image(int(index)), images.class_names[c]))
-            except ItemError:
-                continue
+            except ItemError as error:
+                warnings.append(unreadable(images.dataset_id, error))
     return tuple(found[:SAMPLE])

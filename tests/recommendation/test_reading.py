@@ -1,0 +1,46 @@
+"""What an answer says of the images it was asked about."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.recommendation.request import Request, read_images
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(value).integers(0, 30, (9, 9, 3))
+    Image.fromarray((noise + value).astype(np.uint8)).save(path)
+
+
+def test_classes_splits_and_unread_files_come_first(tmp_path):
+    for split, count in (("Training", 4), ("Testing", 2), ("val", 1)):
+        for name in ("cat", "dog"):
+            for i in range(count):
+                write(tmp_path / "d" / split / name / f"{i}.png", 40 + 10 * i + 3 * count + (name == "dog"))
+    (tmp_path / "d/Training/cat/0.png").write_bytes((tmp_path / "d/Training/cat/0.png").read_bytes()[:100])
+    (tmp_path / "d/Training/dog/phone.heic").write_bytes(b"x")
+    asked = read_images(tmp_path / "d", None, Request())
+    assert asked.n_images == 14
+    assert asked.read_as[0] == "read as 2 classes (cat, dog); images: Testing 4, Training 8, val 2."
+    told = " ".join(asked.read_as)
+    assert "14 of 15 files can be images; not read: 1 .heic files" in told
+    assert "1 images couldn't be read" in told
+    assert "cut off" in told
+    assert set(asked.read_as) < set(asked.notes)
+    assert any("few images" in note for note in asked.notes)
+
+
+def test_a_flat_folder_with_a_table_of_labels(tmp_path):
+    for i in range(8):
+        write(tmp_path / "d" / f"{i}.png", 20 * i)
+    table = tmp_path / "labels.csv"
+    table.write_text("file_name,label\n" + "".join(f"{i}.png,{'cat' if i % 2 else 'dog'}\n" for i in range(8)))
+    asked = read_images(tmp_path / "d", None, Request(labels=str(table)))
+    assert asked.tokens.class_names == ["cat", "dog"]
+    with pytest.raises(ItemError, match="no class folders"):
+        read_images(tmp_path / "d", None, Request())
+    np.savez(tmp_path / "d.npz", images=np.zeros((4, 5, 5), np.uint8), labels=np.arange(4) % 2)
+    with pytest.raises(ItemError, match="labels of its own"):
+        read_images(tmp_path / "d.npz", None, Request(labels=str(table)))
