@@ -187,7 +187,7 @@ def probe_noise(world: World, recommender: Any, seed: int) -> list[list[str]]:
     ):
         found = evaluate(world, recommender, seed, quick=True, **probes).metrics["probing"]
         for number in found["shares"].values():
-            for policy in ("active", "prior_top", "cheap_score_all"):
+            for policy in ("active", "own_top", "cheap_score_all"):
                 entry = found["frontier"][policy][str(number)]
                 figures = [f"{entry[key]['mean']:.4f}" for key in ("regret@1", "weighted_tau")]
                 rows.append([name, str(number), policy, *figures])
@@ -219,11 +219,11 @@ def claims(metrics: Mapping[str, Any]) -> dict[str, Any]:
     frontier = probing["frontier"]
     for label, factor in (("0.05", 1.0), ("0.1", 0.5)):
         number = str(probing["shares"][label])
-        active, prior = frontier["active"][number], frontier["prior_top"][number]
+        active, prior = frontier["active"][number], frontier["own_top"][number]
         logme = frontier["cheap_score_all"][number]
         found[f"regret@1 after probing {number} candidates"] = {
             "active": round(active["regret@1"]["mean"], 4),
-            "prior_top": round(prior["regret@1"]["mean"], 4),
+            "own_top": round(prior["regret@1"]["mean"], 4),
             "logme_on_all": round(logme["regret@1"]["mean"], 4),
             "holds": bool(
                 active["regret@1"]["mean"] <= factor * logme["regret@1"]["mean"]

@@ -1,7 +1,5 @@
 """A fabricated world's evaluation, with a recommender whose quality is known."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +9,7 @@ from thesis_rec.evaluation.quadrant_evaluation import EvaluationSettings, evalua
 from thesis_rec.evaluation.quadrants import assign_splits
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.performance_records import clean_performance
+from thesis_rec.knowledge.posterior import Posterior, Scale
 from thesis_rec.thesis.ranking_data import Prediction
 
 FAST = ("random", "parameter_count", "static_mean_accuracy", "static_mean_z", "nearest_dataset", "matrix_factorisation")
@@ -18,29 +17,42 @@ SETTINGS = EvaluationSettings((*FAST, "kernel_ridge"), ("logme", "leep"), draws=
 
 
 class Prophet:
-    """A recommender that knows the truth up to noise of a known size."""
+    """Networks that know the truth up to noise of a known size."""
 
-    selected = "cross_attention"
-    #: Its errors on earlier datasets are unknown.
-    inputs = SimpleNamespace(prior=SimpleNamespace(errors=lambda models: None, spread_error=0.0))
     configs: dict = {}
 
     def __init__(self, study_values, model_ids, dataset_ids, noise=0.03, std=0.03):
         self.values = pd.DataFrame(study_values, index=model_ids, columns=dataset_ids)
         self.noise, self.std = noise, std
-        self.names = ["cross_attention", "similarity_transformer", "both"]
+        self.names = ["similarity_transformer"]
         self.networks = {}
 
     def predict_many(self, models, tasks, network=None):
         found = []
         for task in tasks:
             place = self.values.columns.get_loc(task.dataset_id)
-            rng = np.random.default_rng([place, len(network or "")])
             truth = self.values.loc[models.model_ids, task.dataset_id].to_numpy()
-            size = self.noise * (3 if network == "similarity_transformer" else 1)
-            value = truth + size * rng.normal(size=len(truth))
+            value = truth + self.noise * np.random.default_rng(place).normal(size=len(truth))
             found.append(Prediction(models.model_ids, value * 10, value, np.full(len(value), self.std)))
         return found
+
+
+class Oracle:
+    """Knowledge whose beliefs are the truth up to noise of a known size, alike for all models."""
+
+    noise = 0.01
+
+    def __init__(self, study, error=0.15):
+        self.values = pd.DataFrame(study.values, index=study.models.model_ids, columns=study.dataset_ids)
+        self.error = error
+
+    def posterior(self, models, task, cells=()):
+        scale = Scale(1.0 / len(task.class_names))
+        truth = scale.latent(self.values.loc[models.model_ids, task.dataset_id].to_numpy())
+        rng = np.random.default_rng(self.values.columns.get_loc(task.dataset_id))
+        mean = truth + self.error * rng.normal(size=len(truth))
+        size = len(models.model_ids)
+        return Posterior(models.model_ids, mean, np.zeros((size, 1)), np.full(size, self.error**2), scale).given(cells)
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +90,11 @@ def prophet(study):
 
 
 @pytest.fixture(scope="session")
-def whole(study, prophet, transferability):
-    return evaluate(
-        study, prophet, transferability, SETTINGS, {"linear_probe": {"mean": 0.95, "low": 0.9, "high": 1.0}}
-    )
+def oracle(study):
+    return Oracle(study)
+
+
+@pytest.fixture(scope="session")
+def whole(study, prophet, oracle, transferability):
+    ceiling = {"linear_probe": {"mean": 0.95, "low": 0.9, "high": 1.0}}
+    return evaluate(study, prophet, transferability, SETTINGS, ceiling, oracle)

@@ -41,7 +41,8 @@ def test_partial_methods_say_how_partial(whole):
 
 
 def test_calibration_by_hand(study):
-    truth = study.values
+    chance = np.array([1.0 / len(task.class_names) for task in study.tasks])
+    truth = np.maximum(study.values, chance)
     certain = Scores(truth, truth, truth - 0.1, truth + 0.1)
     wrong = Scores(truth, truth + 0.5, truth + 0.4, truth + 0.6)
     found = calibration(study, {"certain": certain, "wrong": wrong, "silent": Scores(truth)}, bootstrap=50)

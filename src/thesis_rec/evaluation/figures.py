@@ -119,6 +119,8 @@ def calibration(
 ) -> dict[str, dict[str, dict[str, dict[str, float | int | None]]]]:
     """Coverage, width and interval score of 90 % intervals, and the absolute error of the predicted values.
 
+    For coverage and interval score a measured value below chance counts as chance; errors are of values as measured.
+
     Returns:
         Quadrant -> method -> ``coverage, width, interval_score, absolute_error`` -> ``mean, low, high, n``; means are
         over datasets.
@@ -138,10 +140,12 @@ def calibration(
             for j in columns:
                 at = np.flatnonzero(cells[:, j])
                 truth, low, high = study.values[at, j], scores.low[at, j], scores.high[at, j]
+                # No interval of ours ends below chance: what is measured there by chance counts as chance, for all.
+                truth = np.maximum(truth, 1.0 / max(len(study.tasks[j].class_names), 2))
                 rows["coverage"].append(float(((truth >= low) & (truth <= high)).mean()))
                 rows["width"].append(float((high - low).mean()))
                 rows["interval_score"].append(float(interval_score(truth, low, high, LEVEL).mean()))
-                rows["absolute_error"].append(float(np.abs(truth - scores.value[at, j]).mean()))
+                rows["absolute_error"].append(float(np.abs(study.values[at, j] - scores.value[at, j]).mean()))
             if len(columns):
                 found.setdefault(quadrant, {})[name] = {
                     key: cluster_bootstrap(values, clusters, draws=bootstrap, seed=study.seed).as_dict()

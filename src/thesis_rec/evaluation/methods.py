@@ -10,6 +10,8 @@ import numpy as np
 
 from thesis_rec.evaluation.baselines import TrainingSet, fill_by_family, make_baseline, row_means
 from thesis_rec.evaluation.study import LEVEL, Floats, Scores, Study, Z
+from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.knowledge.recommender import Recommender
 
 logger = logging.getLogger(__name__)
@@ -36,8 +38,24 @@ def baseline_scores(study: Study, names: Iterable[str], training: TrainingSet | 
     return found
 
 
-def recommender_scores(study: Study, recommender: Recommender) -> dict[str, Scores]:
-    """Each network's ensemble apart, and under the name ``recommender`` the one chosen on validation data."""
+def posterior_scores(study: Study, knowledge: Knowledge) -> Scores:
+    """What a request is answered: the posterior of each dataset, given what was measured there and may be used."""
+    allowed = study.allowed()
+    score, value, low, high = (np.full(study.values.shape, np.nan) for _ in range(4))
+    started = time.perf_counter()
+    for column, task in enumerate(study.tasks):
+        cells = [
+            Cell(study.models.model_ids[row], float(study.values[row, column]), knowledge.noise)
+            for row in np.flatnonzero(allowed[:, column])
+        ]
+        belief = knowledge.posterior(study.models, task, cells)
+        score[:, column], value[:, column] = belief.mean, belief.value()
+        low[:, column], high[:, column] = belief.interval(LEVEL)
+    return Scores(score, value, low, high, (time.perf_counter() - started) / max(len(study.tasks), 1))
+
+
+def network_scores(study: Study, recommender: Recommender) -> dict[str, Scores]:
+    """Each network's ensemble apart; none of them reads a dataset's own cells."""
     found: dict[str, Scores] = {}
     for name in recommender.names:
         started = time.perf_counter()
@@ -47,34 +65,7 @@ def recommender_scores(study: Study, recommender: Recommender) -> dict[str, Scor
         std = np.stack([p.std for p in predictions], axis=1)
         score = np.stack([p.score for p in predictions], axis=1)
         found["ensemble" if name == "both" else name] = Scores(score, value, value - Z * std, value + Z * std, seconds)
-    selected = "ensemble" if recommender.selected == "both" else recommender.selected
-    found[RECOMMENDER] = found[selected]
     return found
-
-
-def where_measured(study: Study, recommender: Recommender, scores: Scores, noise_std: float) -> Scores:
-    """The recommender's scores, on training datasets given the cells that were measured there.
-
-    Args:
-        study: The evaluation; withheld cells and unknown models stay unseen.
-        recommender: The trained ranker.
-        scores: What it says of datasets on which nothing was measured.
-        noise_std: Of one measurement.
-    """
-    if scores.value is None or scores.low is None or scores.high is None:
-        return scores
-    errors = recommender.inputs.prior.errors(study.models)
-    if errors is None:
-        return scores
-    score, value, low, high = (np.array(part) for part in (scores.score, scores.value, scores.low, scores.high))
-    training = study.training_set()
-    for column, values in zip(study.columns("train").tolist(), training.values.T, strict=True):
-        seen = np.flatnonzero(np.isfinite(values))
-        observed = {study.models.model_ids[row]: float(values[row]) for row in seen}
-        found = recommender.predict_given(study.models, study.tasks[column], observed, noise_std, errors=errors)
-        score[:, column], value[:, column] = found.score, found.value
-        low[:, column], high[:, column] = found.value - Z * found.std, found.value + Z * found.std
-    return Scores(score, value, low, high, scores.seconds)
 
 
 def member_scores(study: Study, recommender: Recommender) -> dict[str, list[Floats]]:

@@ -21,13 +21,13 @@ from thesis_rec.evaluation.methods import (
     RECOMMENDER,
     baseline_scores,
     member_scores,
-    recommender_scores,
-    where_measured,
+    network_scores,
+    posterior_scores,
 )
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
 from thesis_rec.evaluation.quadrants import QUADRANTS, quadrant_masks
 from thesis_rec.evaluation.study import Floats, Scores, Study, Z
-from thesis_rec.knowledge.error_model import ErrorModel, fit_error_model
+from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.recommender import Recommender
 
 _RANKING_COLUMNS = (
@@ -191,13 +191,11 @@ class Evaluation:
         rankings: The contract's ``rankings``.
         figures: Figures of each method on each dataset of each quadrant.
         metrics: The contract's ``evaluation_metrics``.
-        errors: How the recommender's errors go together, for probing.
     """
 
     rankings: pd.DataFrame
     figures: pd.DataFrame
     metrics: dict[str, Any]
-    errors: ErrorModel
 
 
 def evaluate(
@@ -206,15 +204,17 @@ def evaluate(
     transferability: pd.DataFrame,
     settings: EvaluationSettings,
     ceiling: Mapping[str, Mapping[str, float]] | None = None,
+    knowledge: Knowledge | None = None,
 ) -> Evaluation:
     """Rank with every method, compute every figure.
 
     Args:
         study: What it is about.
-        recommender: The trained ranker; without one, kernel ridge regression stands in under its name.
+        recommender: The thesis's trained networks, which are evaluated beside; None for none.
         transferability: Table of transferability scores; may be empty.
         settings: What and how.
         ceiling: Noise ceiling by protocol.
+        knowledge: What answers requests, learned from what the study allows; by default it is learned here.
     """
     ids = (study.models.model_ids, study.dataset_ids)
     nothing = np.full_like(study.values, np.nan)
@@ -222,21 +222,11 @@ def evaluate(
     if len(transferability) and (transferability["method"] == settings.probing.cheap).any():
         cheap = score_matrix(transferability, settings.probing.cheap, *ids)
         cheap_seconds = score_matrix(transferability, settings.probing.cheap, *ids, "seconds")
-    methods: dict[str, Scores] = {}
-    errors = ErrorModel(np.eye(len(study.models)), 0.01)
+    knowledge = knowledge or study.knowledge()
+    methods = {RECOMMENDER: posterior_scores(study, knowledge)}
     if recommender is not None:
-        said = recommender_scores(study, recommender)
-        errors = fit_error_model(
-            study,
-            said[RECOMMENDER],
-            cheap if np.isfinite(cheap).any() else None,
-            recommender.inputs.prior.errors(study.models),
-            recommender.inputs.prior.spread_error,
-        )
-        methods |= said | {RECOMMENDER: where_measured(study, recommender, said[RECOMMENDER], errors.noise_std)}
+        methods |= network_scores(study, recommender)
     methods |= baseline_scores(study, settings.baselines)
-    if recommender is None:
-        methods = {RECOMMENDER: methods.get("kernel_ridge", next(iter(methods.values()))), **methods}
     for name in settings.transferability:
         if len(transferability) and (transferability["method"] == name).any():
             seconds = seconds_per_dataset(transferability, name, *ids)
@@ -249,14 +239,12 @@ def evaluate(
     metrics = document(
         study, methods, figures, chosen=chosen, ceiling=ceiling or {}, settings=settings, members=members
     )
-    if recommender is not None:
-        metrics["probing"] = probing(
-            study,
-            methods[RECOMMENDER],
-            errors,
-            cheap=cheap,
-            cheap_seconds=cheap_seconds,
-            settings=settings.probing,
-            bootstrap=settings.bootstrap,
-        )
-    return Evaluation(rankings_table(study, methods), figures, metrics, errors)
+    metrics["probing"] = probing(
+        study,
+        knowledge,
+        cheap=cheap,
+        cheap_seconds=cheap_seconds,
+        settings=settings.probing,
+        bootstrap=settings.bootstrap,
+    )
+    return Evaluation(rankings_table(study, methods), figures, metrics)

@@ -21,8 +21,8 @@ HEADLINE = (
 
 _POLICY_NAMES = {
     "active": "active probing",
-    "active_two_fidelities": "active probing after LogME",
-    "prior_top": "predicted top k probed",
+    "best_observed": "active probing, best of those tried",
+    "own_top": "predicted top k probed",
     "random_probes": "random probes",
     "cheap_score_all": "LogME on all, no probe",
     "successive_halving": "LogME on all, top k probed",

@@ -179,6 +179,8 @@ class Knowledge:
             levels, far = _regress(side.level_kernel, side.level_ridge, described[1], use, self.levels[rows])
             errors = (1 - far) * side.error + far * np.maximum(self.total, side.error)
             return shape, float(levels[0]), float(np.exp(levels[1])), errors
+        if not others.any():
+            return np.zeros(len(self.model_ids)), 0.0, 1.0, self.total
         mean, levels = self.shape[others].mean(0), self.levels[others].mean(0)
         return mean, float(levels[0]), float(np.exp(levels[1])), self.total
 

@@ -689,10 +689,7 @@ def assemble(
     )
     if not own:
         return bundle
-    if content := artefacts.get("residual_covariance"):
-        names = [str(model) for model in content["model_ids"]]
-        return replace(bundle, covariance=ResidualCovariance(names, np.asarray(content["matrix"], dtype=np.float64)))
-    if "splits" in artefacts:
+    if knowledge is None and "splits" in artefacts:
         return replace(bundle, covariance=validation_covariance(bundle, artefacts["splits"]))
     return bundle
 

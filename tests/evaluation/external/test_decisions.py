@@ -25,8 +25,8 @@ def test_budgets_by_a_case_without_doubt(table):
 
 def test_probes_help(table):
     found = probes(table, SmoothedRanks(), QUICK)
-    assert found["policies"]["prior_top"]["3"]["mean"] <= found["without"]["mean"]
-    assert set(found["policies"]) == {"active", "prior_top"}
+    assert found["policies"]["own_top"]["3"]["mean"] <= found["without"]["mean"]
+    assert set(found["policies"]) == {"active", "own_top"}
 
 
 def test_failures_are_brought_up_to_the_fence():

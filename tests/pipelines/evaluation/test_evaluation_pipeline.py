@@ -9,6 +9,7 @@ from kedro.runner import SequentialRunner
 from tests.world import make_world
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
 from thesis_rec.evaluation.quadrants import assign_splits
+from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.performance_records import clean_performance, overlay_scores
 from thesis_rec.pipelines.evaluation import create_pipeline
 from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
@@ -60,6 +61,9 @@ def outputs(tmp_path_factory):
         "performance": cells,
         "performance_records": world.records,
         "splits": splits,
+        "knowledge_of_known": assemble_study(cells, splits, world.models, world.tokens, manifest)
+        .knowledge()
+        .to_arrays(),
         "similarity_checkpoint": recommender.to_checkpoint(),
         "model_embeddings": embeddings,
         "model_metadata": pd.DataFrame({"model_id": world.models.model_ids, "n_parameters": world.models.n_parameters}),
@@ -74,7 +78,7 @@ def outputs(tmp_path_factory):
     )
     catalog = DataCatalog({name: MemoryDataset(data, copy_mode="assign") for name, data in given.items()})
     catalog["params:evaluation"] = MemoryDataset(parameters, copy_mode="assign")
-    for name in ("rankings", "evaluation_figures", "evaluation_metrics", "residual_covariance"):
+    for name in ("rankings", "evaluation_figures", "evaluation_metrics"):
         catalog[name] = Kept()
     for name in ("evaluation_plots", "evaluation_pictures", "evaluation_overview"):
         catalog[name] = MemoryDataset(copy_mode="assign")
@@ -89,8 +93,6 @@ def test_outputs_keep_their_contracts(outputs):
     assert set(metrics["quadrants"]) == {"Q1", "Q2", "Q3", "Q4"}
     assert metrics["noise_ceiling"]["linear_probe"]["mean"] > 0.5
     assert set(metrics["seeds"]) == {"cross_attention", "similarity_transformer"}
-    covariance = outputs.load("residual_covariance")
-    assert covariance["matrix"].shape == (len(covariance["model_ids"]),) * 2
 
 
 def test_figures_are_drawn(outputs):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
@@ -43,8 +42,7 @@ def run(pipeline, **inputs):
 def test_the_pipeline_answers_with_the_artefacts_of_its_run(bundle):
     artefacts = own_artefacts(bundle)
     artefacts.pop("stored")
-    covariance = {"model_ids": np.array(bundle.covariance.model_ids), "matrix": bundle.covariance.matrix}
-    artefacts |= {"residual_covariance": covariance, "model_responses": {}, "knowledge": {}}
+    artefacts |= {"knowledge": {}, "model_responses": {}}
     results = run(
         create_pipeline(own=True),
         model_manifest=bundle.manifest,

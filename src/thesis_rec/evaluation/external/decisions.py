@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap
-from thesis_rec.evaluation.external import methods
 from thesis_rec.evaluation.external.leave_out import BenchmarkSettings, training_columns
 from thesis_rec.evaluation.external.methods import Method, Task
 from thesis_rec.evaluation.external.tables import PublishedTable
 from thesis_rec.evaluation.metrics import regret
-from thesis_rec.knowledge.probing_policies import Candidates, simulate
-from thesis_rec.knowledge.residuals import residual_covariance
+from thesis_rec.evaluation.probing_simulation import Candidates, simulate
+from thesis_rec.knowledge.covariance import Shrinkage, fit_covariance
+from thesis_rec.knowledge.posterior import Posterior, Scale
 
 Floats = NDArray[np.floating]
 
@@ -80,7 +80,6 @@ def probes(table: PublishedTable, method: Method, settings: BenchmarkSettings) -
         Policy -> number of runs -> ``regret`` (in the table's unit), and ``without``: the prior's first choice.
     """
     known = np.ones(len(table.model_ids), dtype=bool)
-    kernel = methods.metadata_kernel(table, 1.0)
     rows: dict[str, dict[str, list[float]]] = {}
     first: list[float] = []
     for target in table.dataset_ids:
@@ -98,26 +97,32 @@ def probes(table: PublishedTable, method: Method, settings: BenchmarkSettings) -
             spread.append(float(np.nanstd(shaped)))
             values.append(float(np.nanmean(truth)))
         score = method(Task(table, j, columns, known))
-        mean = float(np.mean(values)) + float(np.median(spread)) * _unit(score)
-        covariance = residual_covariance(np.stack(residuals), kernel) + float(np.var(values))
-        present = np.flatnonzero(np.isfinite(table.values[:, j]) & np.isfinite(mean))
-        truth = table.values[present, j].astype(np.float64)
+        present = np.flatnonzero(np.isfinite(table.values[:, j]) & np.isfinite(score))
+        level, spread_ = float(np.mean(values)), float(np.median(spread))
+        learned = fit_covariance(np.stack(residuals) / spread_, shrinkage=Shrinkage(mean=1e9))
+        scale = Scale(0.0)
+        mean = np.clip((level + spread_ * _unit(score)[present]) / table.unit, 0.0, 1.0)
+        # From the table's unit to the scale, and the level's uncertainty on top.
+        slope = scale.slope(mean) / table.unit
+        factor = np.column_stack([spread_ * learned.factor[present], np.full(len(present), np.std(values))])
+        names = [table.model_ids[row] for row in present]
+        own = np.square(slope * spread_) * learned.own[present]
+        truth = table.values[present, j].astype(np.float64) / table.unit
         candidates = Candidates(
+            Posterior(names, scale.latent(mean), slope[:, None] * factor, own, scale),
             truth=truth,
             observed=truth,
-            mean=mean[present].astype(np.float64),
-            covariance=covariance[np.ix_(present, present)],
+            noise=0.005,
             probe_seconds=np.ones(len(present)),
             cheap=np.full(len(present), np.nan),
             cheap_seconds=np.ones(len(present)),
         )
-        first.append(regret(truth, score[present], 1))
-        noise = 0.005 * table.unit
-        for policy in ("active", "prior_top"):
-            outcomes = simulate(candidates, policy, settings.probes, np.random.default_rng(0), noise_std=noise)
+        first.append(table.unit * regret(truth, score[present], 1))
+        for policy in ("active", "own_top"):
+            outcomes = simulate(candidates, policy, settings.probes, np.random.default_rng(0))
             for outcome, number in zip(outcomes, sorted(settings.probes), strict=False):
                 # Of what was really tried the best is taken; the truth has no repeats, so no belief can correct it.
-                rows.setdefault(policy, {}).setdefault(str(number), []).append(outcome.regret)
+                rows.setdefault(policy, {}).setdefault(str(number), []).append(table.unit * outcome.regret)
     return {
         "without": cluster_bootstrap(first, draws=settings.bootstrap).as_dict(),
         "policies": {

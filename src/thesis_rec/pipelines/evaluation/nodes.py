@@ -39,6 +39,7 @@ def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParam
 def evaluate_rankings(
     performance: pd.DataFrame,
     splits: pd.DataFrame,
+    knowledge_of_known: dict[str, np.ndarray],
     similarity_checkpoint: dict[str, Any],
     candidate_models: Any,
     dataset_tokens: Partitions,
@@ -46,17 +47,14 @@ def evaluate_rankings(
     transferability_scores: pd.DataFrame,
     noise: dict[str, dict[str, float]],
     parameters: EvaluationParameters,
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, np.ndarray]]:
-    """Rank with every method and compute every figure.
-
-    Returns:
-        Rankings, figures of each dataset, the metrics, and the covariance of the recommender's errors.
-    """
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Rank with every method and compute every figure: rankings, figures of each dataset, and the metrics."""
     from thesis_rec.evaluation import quadrant_evaluation
     from thesis_rec.evaluation.probing_simulation import ProbingSettings
     from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.images.tokens import load_task_tokens
+    from thesis_rec.knowledge.knowledge import Knowledge
     from thesis_rec.knowledge.recommender import Recommender
 
     study = assemble_study(
@@ -77,10 +75,14 @@ def evaluate_rankings(
         probing=ProbingSettings(**parameters.probing.model_dump()),
     )
     found = quadrant_evaluation.evaluate(
-        study, Recommender.from_checkpoint(similarity_checkpoint), transferability_scores, settings, ceiling=noise
+        study,
+        Recommender.from_checkpoint(similarity_checkpoint),
+        transferability_scores,
+        settings,
+        ceiling=noise,
+        knowledge=Knowledge.from_arrays(knowledge_of_known),
     )
-    covariance = {"model_ids": np.array(study.models.model_ids), "matrix": found.errors.covariance.astype(np.float32)}
-    return found.rankings, found.figures, found.metrics, covariance
+    return found.rankings, found.figures, found.metrics
 
 
 def draw_evaluation(evaluation_metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], Any]:

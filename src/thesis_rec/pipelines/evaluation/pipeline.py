@@ -33,6 +33,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 inputs=[
                     "performance",
                     "splits",
+                    "knowledge_of_known",
                     "similarity_checkpoint",
                     "candidate_models",
                     "dataset_tokens",
@@ -41,7 +42,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "noise_ceiling",
                     "params:evaluation",
                 ],
-                outputs=["rankings", "evaluation_figures", "evaluation_metrics", "residual_covariance"],
+                outputs=["rankings", "evaluation_figures", "evaluation_metrics"],
                 name="evaluate_rankings_node",
             ),
             Node(

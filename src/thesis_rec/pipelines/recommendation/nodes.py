@@ -18,7 +18,6 @@ def collect_artefacts(
     performance: pd.DataFrame,
     splits: pd.DataFrame,
     hardware_profiles: pd.DataFrame,
-    residual_covariance: dict[str, Any],
     model_responses: dict[str, Any],
 ) -> dict[str, Any]:
     """The artefacts of this run, by name."""
@@ -31,7 +30,6 @@ def collect_artefacts(
         "performance": performance,
         "splits": splits,
         "hardware_profiles": hardware_profiles,
-        "residual_covariance": residual_covariance,
         "model_responses": model_responses,
         "stored": None,
     }

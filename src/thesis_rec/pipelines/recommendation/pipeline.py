@@ -16,7 +16,6 @@ OWN = (
     "performance",
     "splits",
     "hardware_profiles",
-    "residual_covariance",
     "model_responses",
 )
 

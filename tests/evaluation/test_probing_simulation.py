@@ -1,0 +1,61 @@
+"""Policies of trying in worlds with a known answer."""
+
+import numpy as np
+import pytest
+
+from thesis_rec.evaluation.probing_simulation import POLICIES, Candidates, simulate
+from thesis_rec.knowledge.posterior import Posterior, Scale
+
+
+def world(seed: int = 0, size: int = 60) -> Candidates:
+    """Errors of the predictions come in groups, so that a try says something about its group."""
+    rng = np.random.default_rng(seed)
+    scale = Scale(0.1)
+    member = np.eye(6)[rng.integers(0, 6, size=size)]
+    mean = rng.normal(0.4, 0.2, size=size)
+    latent = mean + 0.5 * member @ rng.normal(size=6) + 0.1 * rng.normal(size=size)
+    belief = Posterior([f"m{i}" for i in range(size)], mean, 0.5 * member, np.full(size, 0.01), scale)
+    truth = scale.value(latent)
+    cheap = truth + 0.04 * rng.normal(size=size) + 2.0
+    seconds = np.ones(size)
+    return Candidates(belief, truth, truth + 0.005 * rng.normal(size=size), 0.005, seconds, cheap, 0.5 * seconds)
+
+
+def test_active_beats_the_policies_it_should() -> None:
+    """In regret, and in the order of all."""
+    found: dict[str, list[tuple[float, float, float]]] = {policy: [] for policy in POLICIES}
+    for seed in range(30):
+        for policy in POLICIES:
+            outcome = simulate(world(seed), policy, [6], np.random.default_rng(seed))[0]
+            found[policy].append((outcome.regret, outcome.tau, outcome.seconds))
+    mean = {policy: np.mean(rows, axis=0) for policy, rows in found.items()}
+    for other in ("own_top", "random_probes", "cheap_score_all"):
+        assert mean["active"][0] < mean[other][0]
+    assert mean["active"][1] > mean["own_top"][1]
+    assert mean["active"][0] <= mean["best_observed"][0] + 0.005
+    assert mean["active"][2] == mean["best_observed"][2] == 6
+    assert mean["successive_halving"][2] == 36
+    assert mean["cheap_score_all"][2] == 30
+
+
+def test_trying_everything_leaves_no_regret_but_noise() -> None:
+    """And no more candidates are tried than there are."""
+    for policy in ("active", "own_top", "random_probes", "successive_halving", "best_observed"):
+        last = simulate(world(), policy, [3, 60, 99], np.random.default_rng(0))[-1]
+        assert last.probes == 60
+        assert last.regret < 0.02
+        assert last.tau > 0.95
+
+
+def test_noise_of_the_simulation_is_that_of_its_cells() -> None:
+    """Ten times the announced noise makes the belief follow a try less."""
+    exact = world()
+    loud = Candidates(**{**exact.__dict__, "noise": 0.3})
+    one, other = (simulate(item, "random_probes", [60], np.random.default_rng(0))[0] for item in (exact, loud))
+    assert one.tau > other.tau
+
+
+def test_simulation_refuses_nonsense() -> None:
+    """With the names that it knows."""
+    with pytest.raises(ValueError, match="unknown policy"):
+        simulate(world(), "magic", [1], np.random.default_rng(0))
