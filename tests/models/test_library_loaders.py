@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.models import tiny_models
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.backbone import IMAGENET_MEAN
 from thesis_rec.models.loaders import load_backbone
 from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.preparation import LUMA
 
 
 @pytest.fixture(autouse=True)
@@ -52,12 +52,19 @@ def test_timm_features_and_head_give_the_networks_logits(name, arguments, tmp_pa
     assert not backbone.network.training
 
 
-def test_grey_networks_take_the_mean_of_colours(tmp_path):
+def test_grey_networks_take_the_luma_of_colours(tmp_path):
     network = tiny_models.save_timm(tmp_path / "m", in_chans=1)
     backbone = load_backbone(row("timm"), tmp_path)
     x = images(32)
     with torch.inference_mode():
-        torch.testing.assert_close(backbone.head(backbone.features(x)), network(x.mean(1, keepdim=True)))
+        grey = (x * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        torch.testing.assert_close(backbone.head(backbone.features(x)), network(grey))
+
+
+def test_networks_of_four_channels_are_refused(tmp_path):
+    tiny_models.save_timm(tmp_path / "m", in_chans=4)
+    with pytest.raises(ItemError, match="takes 4 channels"):
+        load_backbone(row("timm"), tmp_path)
 
 
 def test_detector_packs_have_a_small_stem(tmp_path):
@@ -130,7 +137,8 @@ def test_transformers_features_and_head_give_the_networks_logits(name, tmp_path)
         features = backbone.features(images(size))
         assert features.shape == (2, backbone.n_features)
         torch.testing.assert_close(backbone.head(features), network(pixel_values=images(size)).logits)
-    assert (backbone.input_size, backbone.mean, backbone.std) == (32, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    assert backbone.input_size == 32
+    assert (backbone.mean, backbone.std) == (pytest.approx((0.5, 0.4, 0.3)), pytest.approx((0.2, 0.2, 0.1)))
 
 
 def test_gradients_flow_through_features(tmp_path):
@@ -179,7 +187,9 @@ def test_of_an_image_text_model_the_image_half_is_used(kind, tmp_path):
         network = transformers.CLIPModel(config).eval()
     tiny_models.save_transformers(tmp_path / "m", network, preprocessing=False)
     backbone = load_backbone(row("transformers"), tmp_path)
-    assert (backbone.n_features, backbone.input_size, backbone.mean) == (32, 32, IMAGENET_MEAN)
+    # Without a file the usual processor of the architecture counts, not ImageNet's.
+    usual = (0.5, 0.5, 0.5) if kind == "siglip" else (0.48145466, 0.4578275, 0.40821073)
+    assert (backbone.n_features, backbone.input_size, backbone.mean) == (32, 32, pytest.approx(usual))
     with torch.inference_mode():
         expected = network.vision_model(pixel_values=images(32)).pooler_output
         torch.testing.assert_close(backbone.features(images(32)), expected)
@@ -214,14 +224,15 @@ def test_weights_that_the_configuration_asks_for_may_not_be_absent(tmp_path):
     ("settings", "size"),
     [
         ({"size": 48}, 48),
-        ({"size": {"shortest_edge": 40}, "crop_size": {"height": 36, "width": 36}}, 36),
-        ({"size": {"shortest_edge": 40}, "crop_size": 36, "do_center_crop": False}, 40),
+        ({"size": {"shortest_edge": 70}, "crop_size": {"height": 64, "width": 64}, "do_center_crop": True}, 64),
+        ({"size": {"shortest_edge": 64}, "crop_size": 36, "do_center_crop": False}, 64),
         ({"size": [44, 44]}, 44),
-        ({}, 32),
+        ({}, 224),
     ],
 )
 def test_image_size_from_the_ways_that_preprocessors_say_it(settings, size, tmp_path):
-    tiny_models.save_transformers(tmp_path / "m", tiny_models.tiny_vit(), preprocessing=False)
-    (tmp_path / "m" / "preprocessor_config.json").write_text(json.dumps(settings | {"do_normalize": False}))
+    tiny_models.save_transformers(tmp_path / "m", small("resnet"), preprocessing=False)
+    more = {"do_normalize": False, "image_processor_type": "ViTImageProcessor"}
+    (tmp_path / "m" / "preprocessor_config.json").write_text(json.dumps(settings | more))
     backbone = load_backbone(row("transformers"), tmp_path)
     assert (backbone.input_size, backbone.mean, backbone.std) == (size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

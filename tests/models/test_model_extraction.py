@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from tests.models.states import small_state
+from thesis_rec.base.errors import failures_frame
+from thesis_rec.models import model_extraction
+from thesis_rec.models.extractors import open_model
 from thesis_rec.models.model_extraction import (
     ExtractionSettings,
     extract_model,
     extract_models,
     metadata_table,
     outcome_failures,
+    real_failures,
 )
 from thesis_rec.models.model_manifest import ManifestRow
 
@@ -57,7 +64,7 @@ def test_failures_stop_no_other_model(zoo, caplog):
     rows = [row("a"), row("nan"), row("cut"), row("gone"), row("b", extractor="unheard_of"), row("c")]
     vectors, outcomes = run(rows, zoo)
     assert list(vectors) == ["a", "c"]
-    assert outcomes["a"] == {"error": "", "hint": ""}
+    assert (outcomes["a"]["error"], outcomes["a"]["hint"], outcomes["a"]["left_out"]) == ("", "", "")
     failures = {failure.item: failure for failure in outcome_failures(outcomes.items())}
     assert set(failures) == {"nan", "cut", "gone", "b"}
     for name, words in {"nan": "fc.bias", "cut": "truncated", "gone": "doesn't exist", "b": "unheard_of"}.items():
@@ -71,6 +78,65 @@ def test_what_is_up_to_date_is_not_made_again(zoo):
     again, outcomes = run([row("a"), row("b")], zoo, first)
     assert again == {}
     assert {outcome["error"] for outcome in outcomes.values()} == {""}
+
+
+class TestFilesThatDidNotChange:
+    """They aren't read again; anything that a change of content can't avoid changing outdates them."""
+
+    @pytest.fixture
+    def first(self, zoo):
+        return run([row("a")], zoo)
+
+    def again(self, zoo, first, monkeypatch, **changed):
+        """Whether the model's file is opened in a second run."""
+        opened = []
+        monkeypatch.setattr(model_extraction, "open_model", lambda *args: opened.append(args) or open_model(*args))
+        vectors = {name: (lambda v=value: v) for name, value in first[0].items()}
+        outcomes = {name: (lambda v=value | changed: v) for name, value in first[1].items()}
+        list(extract_models([row("a")], zoo, None, ExtractionSettings(), vectors, outcomes))
+        return bool(opened)
+
+    def test_untouched(self, zoo, first, monkeypatch):
+        assert not self.again(zoo, first, monkeypatch)
+
+    def test_another_file_in_its_place_with_its_size_and_time(self, zoo, first, monkeypatch):
+        before = (zoo / "a.pth").stat()
+        (zoo / "b.pth").replace(zoo / "a.pth")
+        os.utime(zoo / "a.pth", ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert (zoo / "a.pth").stat().st_size == before.st_size
+        assert self.again(zoo, first, monkeypatch)
+
+    def test_written_over_with_its_time_set_back(self, zoo, first, monkeypatch):
+        before = (zoo / "a.pth").stat()
+        (zoo / "a.pth").write_bytes((zoo / "b.pth").read_bytes())
+        os.utime(zoo / "a.pth", ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert self.again(zoo, first, monkeypatch)
+
+    @pytest.mark.parametrize("changed", [{"settings": "other"}, {"error": "it failed"}, {"sha256": "of another"}])
+    def test_another_recipe_or_a_failure(self, zoo, first, monkeypatch, changed):
+        assert self.again(zoo, first, monkeypatch, **changed)
+
+    def test_a_damaged_outcome_or_vector(self, zoo, first, monkeypatch):
+        def damaged():
+            raise ValueError("no JSON")
+
+        vectors = {"a": lambda: first[0]["a"]}
+        chunks = extract_models([row("a")], zoo, None, ExtractionSettings(), vectors, {"a": damaged})
+        assert [outcome["a"]["sha256"] for _, outcome in chunks] == [first[1]["a"]["sha256"]]
+        chunks = extract_models(
+            [row("a")], zoo, None, ExtractionSettings(), {"a": damaged}, {"a": lambda: first[1]["a"]}
+        )
+        assert [list(made) for made, _ in chunks] == [["a"]]
+
+
+def test_what_was_left_out_of_a_model_is_in_the_table_and_no_failure(zoo):
+    torch.save(small_state() | {"attn_mask": torch.full((9, 9), float("-inf")).triu(1)}, zoo / "a.pth")
+    vectors, outcomes = run([row("a"), row("b")], zoo)
+    assert set(vectors) == {"a", "b"}
+    table = failures_frame(outcome_failures(outcomes.items()))
+    assert table["model_id"].tolist() == ["a"]
+    assert "% of the values were left out, as they are no weights: attn_mask (mask)" in table["error"].iloc[0]
+    assert real_failures(table).empty
 
 
 def test_changed_weights_settings_or_extractors_are_made_again(zoo):
@@ -101,9 +167,13 @@ def test_an_unreadable_partition_is_made_again(zoo):
 
 
 def test_metadata_of_the_extracted_models(zoo):
-    vectors, _ = run([row("a"), row("b")], zoo)
+    vectors, outcomes = run([row("a"), row("b")], zoo)
     lazy = {name: (lambda v=value: v) for name, value in vectors.items()}
     table = metadata_table([row("b", family="resnet"), row("a"), row("missing")], lazy)
+    known = {name: (lambda v=value: v) for name, value in outcomes.items()}
+    pd.testing.assert_frame_equal(
+        metadata_table([row("b", family="resnet"), row("a"), row("missing")], dict.fromkeys(lazy), known), table
+    )
     assert table["model_id"].tolist() == ["b", "a"]
     assert table["family"].tolist() == ["resnet", "unknown"]
     assert table["n_parameters"].dtype == "int64"

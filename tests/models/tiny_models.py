@@ -29,7 +29,12 @@ CLIP = {
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
     "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1},
 }
-PREPROCESSING = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1], "size": {"height": 32, "width": 32}}
+PREPROCESSING = {
+    "image_processor_type": "ViTImageProcessor",
+    "image_mean": [0.5, 0.4, 0.3],
+    "image_std": [0.2, 0.2, 0.1],
+    "size": {"height": 32, "width": 32},
+}
 
 
 def save_timm(folder: Path, name: str = "resnet10t", safe: bool | str = True, **arguments: Any) -> torch.nn.Module:

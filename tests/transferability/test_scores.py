@@ -132,6 +132,7 @@ def test_n_leep_is_scikit_learn_from_the_same_start() -> None:
     data = as_input((x, y), make_task(6, 60, 12, 2))  # the second task only to be padded beside the first
     points, used = reduce_energy(data, 0.8)
     reduced = PCA(n_components=0.8, svd_solver="full").fit_transform(x)
+    reduced /= np.sqrt(reduced.var(0).mean())
     own = points[0, :90, used[0]].numpy()
     assert own.shape == reduced.shape
     np.testing.assert_allclose(np.abs(own), np.abs(reduced), atol=1e-8)
@@ -193,6 +194,47 @@ def test_gbc_is_its_definition(covariance: str, components: int) -> None:
     expected = gbc_by_loops(x, y, components, covariance == "spherical")
     found = gbc(as_input((x, y)), components, covariance)  # type: ignore[arg-type]
     assert found.item() == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e5])
+@pytest.mark.parametrize("dead", [0, 8, 100])
+def test_gbc_and_n_leep_depend_neither_on_constant_features_nor_on_the_unit(factor: float, dead: int) -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 20)
+    x = rng.normal(size=(60, 8)) + np.eye(3)[y] @ rng.normal(size=(3, 8))
+    other = np.concatenate([x, np.full((60, dead), 2.0)], axis=1) * factor
+    assert gbc(as_input((x, y))).item() == pytest.approx(gbc_by_loops(x, y, 64, spherical=True), rel=1e-7)
+    for score in (gbc, lambda d: gbc(d, covariance="diagonal"), n_leep):
+        assert score(as_input((other, y))).item() == pytest.approx(score(as_input((x, y))).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_features_without_any_variance_give_finite_scores(value: float) -> None:
+    data = as_input((np.full((60, 8), value), np.repeat([0, 1, 2], 20)))
+    assert gbc(data).item() == pytest.approx(-6.0)  # every pair of classes overlaps wholly
+    assert n_leep(data).item() == pytest.approx(math.log(1 / 3))
+    assert log_me(data).isfinite().item()
+
+
+@pytest.mark.parametrize(("n", "width"), [(24, 30), (30, 200)])
+def test_fewer_images_than_features_give_what_the_wide_problem_gives(
+    monkeypatch: pytest.MonkeyPatch, n: int, width: int
+) -> None:
+    tasks = make_task(n, n, width, 3), make_task(n + 1, n - 4, width, 2)
+    scores = (log_me, h_score, lambda d: h_score(d, shrunk=True), gbc, n_leep)
+    found = [score(as_input(*tasks)) for score in scores]
+    monkeypatch.setattr(inputs, "scatter_eigen", lambda rows: inputs.symmetric_eigen(rows.mT @ rows))
+    for score, value in zip(scores, found, strict=True):
+        np.testing.assert_allclose(score(as_input(*tasks)), value, rtol=1e-6, atol=1e-9)
+
+
+def test_the_solver_never_sees_more_than_as_many_rows_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    solve, sizes = inputs.symmetric_eigen, []
+    monkeypatch.setattr(inputs, "symmetric_eigen", lambda m: sizes.append(m.shape[-1]) or solve(m))
+    rng = np.random.default_rng(0)
+    data = as_input((rng.normal(size=(50, 4096)), np.arange(50) % 5))
+    assert all(score(data).isfinite().item() for score in (log_me, h_score, gbc, n_leep))
+    assert set(sizes) == {50}
 
 
 @settings(max_examples=8, deadline=None)

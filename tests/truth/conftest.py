@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from thesis_rec.models.backbone import Backbone
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
 from thesis_rec.truth.responses import ResponseSettings
@@ -27,27 +25,14 @@ TASKS = [
 ]
 
 
-@dataclass
-class FakeBackbone:
-    """The attributes of a backbone that measuring needs."""
-
-    model_id: str
-    network: nn.Module
-    features: Any
-    head: Any
-    n_features: int
-    input_size: int = 8
-    mean: tuple[float, float, float] = (0.5, 0.4, 0.3)
-    std: tuple[float, float, float] = (0.2, 0.25, 0.3)
-
-
-def make_backbone(model_id: str = "tiny", width: int = 12, seed: int = 0, head: bool = True) -> FakeBackbone:
+def make_backbone(model_id: str = "tiny", width: int = 12, seed: int = 0, head: bool = True) -> Backbone:
     """A random convolution, pooled."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = nn.Sequential(nn.Conv2d(3, width, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         classifier = nn.Linear(width, 5)
-    return FakeBackbone(model_id, network, network, classifier if head else None, width)
+    head_of = classifier if head else None
+    return Backbone(model_id, network, network, head_of, width, 8, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
 def make_task(dataset_id: str, classes: int, per_class: int, tests: int, seed: int, size: int = 8) -> TaskImages:
@@ -65,7 +50,7 @@ def make_task(dataset_id: str, classes: int, per_class: int, tests: int, seed: i
     return TaskImages(dataset_id, *train, *test, [f"c{c}" for c in range(classes)])
 
 
-def eager_features(backbone: FakeBackbone, pixels: np.ndarray) -> torch.Tensor:
+def eager_features(backbone: Backbone, pixels: np.ndarray) -> torch.Tensor:
     """Features by the textbook way, one image at a time."""
     outputs = []
     for image in pixels:
@@ -89,6 +74,6 @@ def images() -> dict[str, TaskImages]:
 
 
 @pytest.fixture
-def backbone() -> FakeBackbone:
+def backbone() -> Backbone:
     """A model with a head."""
     return make_backbone()

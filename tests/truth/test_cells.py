@@ -10,9 +10,10 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from tests.truth.conftest import SETTINGS, TASKS, FakeBackbone, eager_features, make_backbone
+from tests.truth.conftest import SETTINGS, TASKS, eager_features, make_backbone
 from thesis_rec.base.errors import ItemError
 from thesis_rec.knowledge.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.models.backbone import Backbone
 from thesis_rec.truth.cells import measure_model
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import draw_rows
@@ -21,7 +22,7 @@ from thesis_rec.truth.scores import SCORES
 from thesis_rec.truth.store import TaskImages
 
 
-def test_a_model_is_measured_on_all_tasks(backbone: FakeBackbone, images: dict[str, TaskImages]) -> None:
+def test_a_model_is_measured_on_all_tasks(backbone: Backbone, images: dict[str, TaskImages]) -> None:
     truth = measure_model(backbone, images, TASKS, ["ref"], SETTINGS)
     assert list(truth.records.columns) == [*RECORD_COLUMNS, "seconds", "n_test"]
     n_test = truth.records.groupby("dataset_id")["n_test"].first()
@@ -54,7 +55,7 @@ def test_a_model_is_measured_on_all_tasks(backbone: FakeBackbone, images: dict[s
     assert truth.seconds["total"] >= sum(v for k, v in truth.seconds.items() if k != "total") * 0.99
 
 
-def test_truth_rows_are_those_of_the_plain_recipe(backbone: FakeBackbone, images: dict[str, TaskImages]) -> None:
+def test_truth_rows_are_those_of_the_plain_recipe(backbone: Backbone, images: dict[str, TaskImages]) -> None:
     truth = measure_model(backbone, images, TASKS, [], SETTINGS)
     bank = ImageBank(images)
     every = np.concatenate(

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.truth.conftest import FakeBackbone, make_backbone, make_task
+from tests.truth.conftest import make_backbone, make_task
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.knowledge.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
+from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
@@ -57,7 +58,7 @@ class Zoo:
         self.weights = {"one": "w1", "org/two": "w2"}
         self.broken: set[str] = set()
 
-    def load(self, row: ManifestRow) -> FakeBackbone:
+    def load(self, row: ManifestRow) -> Backbone:
         self.loaded.append(row.model_id)
         if row.model_id in self.broken:
             raise OSError("no such file")

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.truth.conftest import SETTINGS, TASKS, FakeBackbone, eager_features, make_backbone
+from tests.truth.conftest import SETTINGS, TASKS, eager_features, make_backbone
 from thesis_rec.knowledge.performance_records import SCORE_COLUMNS
+from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability import ScoreInput, log_me
 from thesis_rec.truth.cells import measure_model
 from thesis_rec.truth.store import TaskImages
 
 
-def test_scores_use_the_first_training_images_of_each_class(
-    backbone: FakeBackbone, images: dict[str, TaskImages]
-) -> None:
+def test_scores_use_the_first_training_images_of_each_class(backbone: Backbone, images: dict[str, TaskImages]) -> None:
     truth = measure_model(backbone, images, TASKS[:1], [], dataclasses.replace(SETTINGS, score_images=7))
     task = images["a"]
     rows = np.concatenate([np.flatnonzero(task.train_labels == c)[:7] for c in range(3)])
@@ -35,7 +34,7 @@ def test_a_model_without_head_has_no_leep(images: dict[str, TaskImages]) -> None
     assert truth.responses.shape == (0,)
 
 
-def test_without_scores_the_table_is_empty(backbone: FakeBackbone, images: dict[str, TaskImages]) -> None:
+def test_without_scores_the_table_is_empty(backbone: Backbone, images: dict[str, TaskImages]) -> None:
     truth = measure_model(backbone, images, TASKS, [], dataclasses.replace(SETTINGS, scores=()))
     assert truth.transferability.empty
     assert list(truth.transferability.columns) == SCORE_COLUMNS

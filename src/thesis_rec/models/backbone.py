@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.models.preparation import Preparation, Triple
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-Triple = tuple[float, float, float]
-
-#: Mean and standard deviation of ImageNet's colours, for models whose files name none.
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 
 @dataclass
@@ -30,6 +27,7 @@ class Backbone:
         input_size: Height and width of the images, in pixels.
         mean: Mean of each colour channel, on a scale of 0 to 1, that is taken from an image.
         std: What each channel is divided by after that.
+        preparation: How pictures become images, where that is more than stretching to ``input_size`` and normalising.
     """
 
     model_id: str
@@ -40,6 +38,12 @@ class Backbone:
     input_size: int
     mean: Triple
     std: Triple
+    preparation: Preparation | None = None
+
+    def prepare(self, device: Any) -> Callable[[Tensor], Tensor]:
+        """A function of pictures, (B, 3, H, W) floats 0..255, that gives the network's input."""
+        size, mean, std = self.input_size, self.mean, self.std
+        return (self.preparation or Preparation(size, size, "stretch", "bilinear", mean, std)).on(device)
 
 
 def feature_width(features: Callable[[Tensor], Tensor], size: int, device: str = "cpu") -> int:
@@ -54,3 +58,21 @@ def feature_width(features: Callable[[Tensor], Tensor], size: int, device: str =
 
     with torch.inference_mode():
         return int(features(torch.zeros(1, 3, size, size, device=device)).shape[-1])
+
+
+def check_repeatable(backbone: Backbone) -> None:
+    """Pass an image twice.
+
+    Raises:
+        ItemError: If the features differ: something in the network is drawn at random.
+    """
+    import torch
+
+    size = backbone.input_size
+    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        first, second = backbone.features(image), backbone.features(image)
+    if not torch.allclose(first, second, rtol=1e-4, atol=1e-5 * float(first.abs().amax()), equal_nan=True):
+        text = f"Two passes of one image differ by up to {float((first - second).abs().max()):.2g}: it draws at random."
+        hint = "Switch that off in its configuration (masking, drop-out, noise), or leave the model out."
+        raise ItemError(backbone.model_id, text, hint)

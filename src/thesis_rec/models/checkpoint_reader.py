@@ -3,7 +3,7 @@
 Formats: safetensors (one file, or shards with an index), and everything that ``torch.load(weights_only=True)`` takes
 (``.pth``, ``.th``, ``.pt``, ``.pkl``, ``.bin``; sharded too). Every reader gives the same tensors for the same weights:
 
-* only floating-point tensors; counters, masks and indices (integers, booleans, complex tables) are left out,
+* only floating-point tensors; counters, masks and indices (integers, booleans, complex tables) are left out and listed,
 * no empty tensors,
 * tensors that share their memory once, under the first of their names in alphabetical order,
 * names without the ``module.`` that data-parallel training puts before them,
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.layer_order import layer_key
-from thesis_rec.models.torch_files import load_torch, state_dict_of
+from thesis_rec.models.torch_files import find_state, load_torch
 from thesis_rec.models.weight_files import (
     DOWNLOAD_AGAIN,
     INDEX_ENDING,
@@ -47,6 +48,9 @@ _PREFIXES = ("module.", "_orig_mod.")
 # Floating-point types by their names in safetensors: bytes per value.
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 _LEFT_OUT = {"BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "C64", "C128"}
+
+# Views of one storage may overlap (a fused matrix and its parts), but not be read many times over.
+_MOST_OVERLAP = 4
 
 # Below this a read into memory is cheaper than a mapping.
 _MAP_FROM_BYTES = 1 << 18
@@ -81,21 +85,27 @@ class StateReader(ABC):
         item: Name of the model for error messages.
         tensors: What the checkpoint holds.
         n_bytes: Size of its files.
+        left_out: Tensors that it holds but that aren't read.
 
     Raises:
         ItemError: If there are no tensors, or two of one name.
     """
 
-    def __init__(self, item: str, tensors: Iterable[TensorInfo], n_bytes: int) -> None:
+    def __init__(
+        self, item: str, tensors: Iterable[TensorInfo], n_bytes: int, left_out: Iterable[TensorInfo] = ()
+    ) -> None:
         found = [tensor for tensor in tensors if tensor.size > 0]
         for prefix in _PREFIXES:
             if found and all(tensor.name.startswith(prefix) for tensor in found):
                 found = [replace(tensor, name=tensor.name[len(prefix) :]) for tensor in found]
         self.item = item
         self.n_bytes = n_bytes
+        self.left_out = tuple(left_out)
         self.tensors: tuple[TensorInfo, ...] = tuple(sorted(found, key=lambda tensor: layer_key(tensor.name)))
         if not self.tensors:
-            raise ItemError(item, "The checkpoint holds no floating-point tensors.", "Is it the right file?")
+            others = ", ".join(f"{tensor.name} ({tensor.dtype})" for tensor in self.left_out[:3])
+            text = f"The checkpoint holds no floating-point tensors{f', but {others}' if others else ''}."
+            raise ItemError(item, text, "Is it the right file?")
         if len({tensor.name for tensor in self.tensors}) < len(self.tensors):
             raise ItemError(item, "The checkpoint holds several tensors of one name.", DOWNLOAD_AGAIN)
 
@@ -135,13 +145,31 @@ class StateReader(ABC):
         Raises:
             ItemError: If it accepts none.
         """
-        return _Selection(self, keep)
+        return _Selection(self, [tensor for tensor in self.tensors if keep(tensor.name)])
+
+    def member(self, name: str) -> StateReader:
+        """One network of several: the tensors below ``name``, without it in their names.
+
+        Raises:
+            ItemError: If there are none.
+        """
+        below = re.compile(rf"(?:^|\.){re.escape(name)}\.")
+        found = [
+            replace(tensor, name=tensor.name[match.end() :])
+            for tensor in self.tensors
+            if (match := below.search(tensor.name))
+        ]
+        if not found:
+            heads = ", ".join(dict.fromkeys(tensor.name.split(".")[0] for tensor in self.tensors[:1000]))[:200]
+            text = f"The checkpoint has no network {name!r}."
+            raise ItemError(self.item, text, f"Correct the manifest's column member; names begin with {heads}.")
+        return _Selection(self, found)
 
 
 class _Selection(StateReader):
-    def __init__(self, whole: StateReader, keep: Callable[[str], bool]) -> None:
+    def __init__(self, whole: StateReader, tensors: Iterable[TensorInfo]) -> None:
         self._whole = whole
-        super().__init__(whole.item, [tensor for tensor in whole.tensors if keep(tensor.name)], whole.n_bytes)
+        super().__init__(whole.item, tensors, whole.n_bytes, whole.left_out)
 
     def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
         return self._whole.stored(tensor)
@@ -153,7 +181,8 @@ class _Joined(StateReader):
     def __init__(self, item: str, shards: list[StateReader]) -> None:
         self._of = {tensor.key: shard for shard in shards for tensor in shard.tensors}
         tensors = [replace(tensor, name=tensor.key) for shard in shards for tensor in shard.tensors]
-        super().__init__(item, tensors, sum(shard.n_bytes for shard in shards))
+        left_out = [tensor for shard in shards for tensor in shard.left_out]
+        super().__init__(item, tensors, sum(shard.n_bytes for shard in shards), left_out)
 
     def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
         return self._of[tensor.key].stored(tensor)
@@ -187,9 +216,12 @@ class SafetensorsReader(StateReader):
         except (OSError, ValueError) as error:
             raise ItemError(item, f"{path.name} can't be read ({error}).", DOWNLOAD_AGAIN) from error
         self._offsets: dict[str, tuple[int, int]] = {}
-        tensors = []
+        tensors, left_out = [], []
         for key, entry in header.items():
-            if key == "__metadata__" or entry["dtype"] in _LEFT_OUT:
+            if key == "__metadata__":
+                continue
+            if entry["dtype"] in _LEFT_OUT:
+                left_out.append(TensorInfo(key, tuple(entry["shape"]), entry["dtype"], key))
                 continue
             if entry["dtype"] not in _FLOATS:
                 text = f"{path.name}: tensor {key} has the type {entry['dtype']}, which can't be read."
@@ -197,7 +229,7 @@ class SafetensorsReader(StateReader):
             start, end = entry["data_offsets"]
             self._offsets[key] = (8 + length + start, end - start)
             tensors.append(TensorInfo(key, tuple(entry["shape"]), entry["dtype"], key))
-        super().__init__(item, tensors, path.stat().st_size)
+        super().__init__(item, tensors, path.stat().st_size, left_out)
 
     def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
         """See :meth:`StateReader.stored`."""
@@ -229,11 +261,17 @@ class TorchReader(StateReader):
         names = {getattr(torch, name): kind for name, kind in _TORCH_FLOATS.items()}
         self._tensors: dict[str, torch.Tensor] = {}
         seen: set[tuple[object, ...]] = set()
-        tensors = []
+        storages: dict[int, int] = {}
+        claimed = 0
+        tensors, left_out = [], []
         # In alphabetical order, so that of shared tensors the same name is kept that safetensors keeps.
         for key in sorted(name for name in state if isinstance(name, str)):
             tensor = state[key]
-            if not isinstance(tensor, torch.Tensor) or not (tensor.is_floating_point() or tensor.is_quantized):
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            if not (tensor.is_floating_point() or tensor.is_quantized):
+                kind = _TORCH_OTHERS.get(str(tensor.dtype).removeprefix("torch."), str(tensor.dtype))
+                left_out.append(TensorInfo(key, tuple(tensor.shape), kind, key))
                 continue
             if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in names:
                 text = f"Tensor {key} is quantised, sparse, without data or of an unknown type ({tensor.dtype})."
@@ -247,9 +285,15 @@ class TorchReader(StateReader):
                 if identity in seen:
                     continue
                 seen.add(identity)
+            storages[tensor.untyped_storage().data_ptr()] = held
+            claimed += tensor.numel() * tensor.element_size()
             self._tensors[key] = tensor.detach()
             tensors.append(TensorInfo(key, tuple(tensor.shape), names[tensor.dtype], key))
-        super().__init__(item, tensors, n_bytes)
+        if claimed > _MOST_OVERLAP * sum(storages.values()):
+            held = sum(storages.values())
+            text = f"{len(tensors):,} tensors claim {claimed:,} bytes of the {held:,} that the file holds."
+            raise ItemError(item, text, "Don't use this file: it is made to exhaust time and memory.")
+        super().__init__(item, tensors, n_bytes, left_out)
 
     def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
         """See :meth:`StateReader.stored`."""
@@ -268,29 +312,35 @@ _TORCH_FLOATS = {
     "float8_e4m3fn": "F8_E4M3",
     "float8_e5m2": "F8_E5M2",
 }
+_TORCH_OTHERS = {"bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64"}
 
 
-def open_checkpoint(path: Path, item: str, prefer: str = "") -> StateReader:
+def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -> StateReader:
     """Reader of a weight file, or of the best weight file in a folder.
 
     Args:
         path: File or folder.
         item: Name of the model for error messages.
         prefer: Prefix of file names to be looked at first, such as ``open_clip`` in a folder with several formats.
+        member: Which of several networks in the file is meant, such as ``teacher`` or ``encoder_q``.
 
     Raises:
         ItemError: If there is no weight file, or it is damaged, unsafe or of an unknown format.
     """
     file = find_weights(path, item, prefer)
     if file.name.endswith(INDEX_ENDING):
-        shards = [_open_file(checked_file(file.parent / name, item), item) for name in shard_names(file, item)]
-        return _Joined(item, shards)
-    return _open_file(file, item)
+        opened = [_open_file(checked_file(file.parent / name, item), item, "") for name in shard_names(file, item)]
+        whole: StateReader = _Joined(item, [reader for reader, _ in opened])
+    else:
+        whole, member = _open_file(file, item, member)
+    return whole.member(member) if member else whole
 
 
-def _open_file(file: Path, item: str) -> StateReader:
+def _open_file(file: Path, item: str, member: str) -> tuple[StateReader, str]:
+    """A reader, and what of ``member`` is left to be looked for in the tensors' names."""
     if file.name.endswith(".safetensors"):
-        return SafetensorsReader(file, item)
+        return SafetensorsReader(file, item), member
     if file.name.endswith(TORCH_ENDINGS):
-        return TorchReader(state_dict_of(load_torch(file, item), item), item, file.stat().st_size)
+        state, member = find_state(load_torch(file, item), item, member)
+        return TorchReader(state, item, file.stat().st_size), member
     raise ItemError(item, f"{file.name} has an unknown ending.", f"Known are .safetensors, {', '.join(TORCH_ENDINGS)}.")

@@ -5,21 +5,21 @@ To add a kind, write a function of a row, the zoo's root folder and the folder o
 
     @register("my_kind")
     def my_kind(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
-        return open_checkpoint(locate(row, root, cache), row.model_id).select(lambda name: "adapter" not in name)
+        return open_network(locate(row, root, cache), row.model_id).select(lambda name: "extra" not in name)
 
 Nothing else is needed: readers stream, so memory stays bounded by the largest tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.checkpoint_reader import StateReader, TorchReader, open_checkpoint
+from thesis_rec.models.checkpoint_reader import StateReader
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import locate
-from thesis_rec.models.torch_files import load_torch, state_dict_of
+from thesis_rec.models.plain_network import open_network
 from thesis_rec.models.weight_files import find_weights
 
 Extractor = Callable[[ManifestRow, Path, Path | None], StateReader]
@@ -74,7 +74,7 @@ def open_model(row: ManifestRow, root: Path, cache: Path | None = None) -> State
 @register("huggingface")
 def huggingface(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
     """All tensors of a model in the layout of the hub: one safetensors or PyTorch file, or shards with an index."""
-    return open_checkpoint(locate(row, root, cache), row.model_id)
+    return open_network(locate(row, root, cache), row.model_id, member=row.member)
 
 
 @register("timm")
@@ -93,7 +93,7 @@ def siglip(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
 @register("open_clip")
 def open_clip(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
     """The image half (``visual.``) of an open_clip model."""
-    reader = open_checkpoint(locate(row, root, cache), row.model_id, prefer="open_clip")
+    reader = open_network(locate(row, root, cache), row.model_id, prefer="open_clip", member=row.member)
     return reader.select(lambda name: name.startswith("visual."))
 
 
@@ -107,54 +107,23 @@ def safetensors(row: ManifestRow, root: Path, cache: Path | None) -> StateReader
     file = find_weights(locate(row, root, cache), row.model_id)
     if ".safetensors" not in file.suffixes:
         raise ItemError(row.model_id, f"{file.name} is no safetensors file.", "Choose the extractor state_dict.")
-    return open_checkpoint(file, row.model_id)
+    return open_network(file, row.model_id, member=row.member)
 
 
 @register("state_dict")
 def state_dict(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
-    """A state dict of any format, bare or within a training checkpoint."""
-    return open_checkpoint(locate(row, root, cache), row.model_id)
+    """A state dict of any format, bare or within a training checkpoint; of several the one that ``member`` names."""
+    return huggingface(row, root, cache)
 
 
 @register("detector_pack")
 def detector_pack(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
     """One classifier of a ``.pt`` pack that holds several, as out-of-distribution detectors publish them.
 
-    A pack maps names to state dicts (or to training checkpoints); the manifest's extra column ``member`` says which one
-    is meant. A file with a single classifier needs no ``member``.
+    A pack maps names to state dicts (or to training checkpoints); the manifest's column ``member`` says which one is
+    meant. A file with a single classifier needs no ``member``.
 
     Raises:
         ItemError: If the pack has several classifiers and ``member`` names none of them.
     """
-    file = find_weights(locate(row, root, cache), row.model_id)
-    if ".safetensors" in file.suffixes:
-        return open_checkpoint(file, row.model_id)
-    content = load_torch(file, row.model_id)
-    member = str((row.model_extra or {}).get("member", ""))
-    members = _members(content)
-    if member or len(members) > 1:
-        if member not in members:
-            named = f"has no classifier {member!r}" if member else "holds several classifiers"
-            names = ", ".join(sorted(members)[:8]) or "none"
-            hint = f"Write one of its classifiers in the manifest's column member: {names}."
-            raise ItemError(row.model_id, f"The pack {file.name} {named}.", hint)
-        content = members[member]
-    elif members:
-        content = next(iter(members.values()))
-    return TorchReader(state_dict_of(content, row.model_id), row.model_id, file.stat().st_size)
-
-
-def _members(content: object) -> dict[str, Mapping[str, object]]:
-    """The classifiers of a pack by name; none for a bare state dict or a training checkpoint."""
-    if not isinstance(content, Mapping):
-        return {}
-    found = {}
-    for name, value in content.items():
-        try:
-            state_dict_of(value, str(name))
-        except ItemError:
-            continue
-        found[str(name)] = value
-    # Optimisers keep tensors in nested dictionaries as well; these aren't classifiers.
-    ours = ("state_dict", "model_state_dict", "model", "optimizer", "optimizer_state_dict", "lr_scheduler")
-    return {} if any(name in ours for name in found) else found
+    return huggingface(row, root, cache)

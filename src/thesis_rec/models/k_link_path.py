@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from thesis_rec.models.compiled import compiled
 
 # Coverage can't see into compiled functions, hence their pragma; the tests compare their results with a plain solution.
 Floats = NDArray[np.float64]
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def _gain(moments: Floats, masses: Floats, i: int, j: int) -> float:
     # What a cluster of the points j+1..i takes off the squared error: its moment squared by its mass.
     moment = moments[i] - moments[j]
     return moment * moment / (masses[i] - masses[j])
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def _best_for_price(
     moments: Floats,
     masses: Floats,
@@ -81,7 +82,7 @@ def _best_for_price(
     return links[m]
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def _borders(before: NDArray[np.int64], clusters: int) -> NDArray[np.int64]:
     borders = np.empty(clusters + 1, np.int64)
     i = before.size - 1
@@ -91,7 +92,7 @@ def _borders(before: NDArray[np.int64], clusters: int) -> NDArray[np.int64]:
     return borders
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """One division into ``k`` clusters out of two that are both optimal for one price."""
     shift = k - (fewer.size - 1)
@@ -104,7 +105,7 @@ def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArra
     return out
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     """The best ``k`` clusters of weighted points.
 

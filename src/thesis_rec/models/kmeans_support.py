@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from thesis_rec.models.compiled import compiled
 
 # Coverage can't see into compiled functions, hence their pragma; the tests compare their results with a plain solution.
 Floats = NDArray[np.float64]
@@ -15,7 +16,7 @@ SUPPORT_PER_CLUSTER = 12
 _CHUNK = (1 << 24) - 1
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def _unpack(packed: NDArray[np.uint64], counts: NDArray[np.int64], lower: Floats) -> None:
     """Move what the accumulators hold to counts and sums, and empty them."""
     for b in range(packed.size):
@@ -25,7 +26,7 @@ def _unpack(packed: NDArray[np.uint64], counts: NDArray[np.int64], lower: Floats
             packed[b] = np.uint64(0)
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
     """The histogram whose bins are the upper halves of the values' bits.
 
@@ -88,7 +89,7 @@ def bins_as_support(
     return start + slope * (lower / counts), counts.astype(np.float64), np.abs(end - start)
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def count_finer(
     bits: NDArray[np.uint32], bins: NDArray[np.uint32], finer: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
@@ -155,7 +156,7 @@ def bin_error(weights: Floats, width: Floats) -> float:
     return float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def distinct_at_most(bits: NDArray[np.uint32], limit: int) -> bool:
     """Whether there are at most ``limit`` different words in ``bits`` (n,); stops as soon as there are more."""
     size = 1
@@ -178,7 +179,7 @@ def distinct_at_most(bits: NDArray[np.uint32], limit: int) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def runs(ordered: NDArray[np.float32]) -> tuple[Floats, Floats]:
     """Distinct values of sorted ones.
 
@@ -203,7 +204,7 @@ def runs(ordered: NDArray[np.float32]) -> tuple[Floats, Floats]:
     return support, weights
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def repeat(support: Floats, weights: Floats, k: int) -> Floats:
     """At most ``k`` points as ``k`` of them, each as often as its share of the weight asks for, at least once.
 
@@ -232,7 +233,7 @@ def repeat(support: Floats, weights: Floats, k: int) -> Floats:
     return out
 
 
-@njit(nogil=True, cache=True)  # pragma: no cover
+@compiled  # pragma: no cover
 def merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
     """Merge neighbours into at most ``m`` weighted means whose density follows the cube root of the data's.
 

@@ -1,7 +1,7 @@
 """Pre-trained networks as feature extractors, built by the libraries that published them.
 
 Hub models and folders take one way: the files are located (and downloaded, at the pinned revision), checked by
-:mod:`thesis_rec.models.checkpoint_reader`, and the library builds the network from the folder. Checkpoints in half
+:mod:`thesis_rec.models.plain_network`, and the library builds the network from the folder. Checkpoints in half
 precision become float32.
 """
 
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from thesis_rec.base.errors import ItemError, ThesisRecError
-from thesis_rec.models.backbone import Backbone, feature_width
-from thesis_rec.models.checkpoint_reader import open_checkpoint
+from thesis_rec.models.backbone import Backbone, check_repeatable, feature_width
 from thesis_rec.models.library_loaders import load_detector_pack, load_open_clip, load_timm, load_transformers
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import locate
+from thesis_rec.models.plain_network import open_network
+from thesis_rec.models.weight_files import check_folder
 
 Loader = Callable[[ManifestRow, Path], Backbone]
 
@@ -47,10 +48,13 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
             f"{folder} is a file, but the loader {row.loader} builds a network from a folder with its configuration.",
             "Name the folder in the source column, or choose the loader local.",
         )
-    # Opening checks the weights before a library meets them; nothing but headers is read.
-    open_checkpoint(folder, row.model_id, prefer=PREFERRED_FILES.get(row.loader, ""))
+    # Opening checks the weights before a library meets them; hardly more than headers is read.
+    open_network(folder, row.model_id, prefer=PREFERRED_FILES.get(row.loader, ""), member=row.member)
+    if folder.is_dir():
+        check_folder(folder, row.model_id)
     try:
         backbone = loader(row, folder)
+        check_repeatable(backbone)
     except ThesisRecError:
         raise
     except Exception as error:
@@ -76,7 +80,7 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
     from thesis_rec.models.architectures import ARCHITECTURES
 
     architecture = ARCHITECTURES[row.loader]
-    reader = open_checkpoint(path, row.model_id)
+    reader = open_network(path, row.model_id, member=row.member)
     state = {
         tensor.name.removeprefix(architecture.prefix): torch.tensor(reader.values(tensor)).view(tensor.shape)
         for tensor in reader.tensors

@@ -17,6 +17,8 @@ from thesis_rec.base.files import sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.models.extractors import extractor_name, open_model
 from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.model_sources import files_signature, locate
+from thesis_rec.models.plain_network import left_out
 from thesis_rec.models.spectra import NAMES
 from thesis_rec.models.weight_vector import VECTOR_LENGTH, vector_and_spectra
 from thesis_rec.models.weights_hashing import weights_hash
@@ -28,8 +30,13 @@ METHOD_VERSION = 2
 
 _SHOWN = 10
 
+#: How the row of a model begins in the failures table that was extracted, but not from all its values.
+LEFT_OUT = "Part of the file is no weights: "
+
+_NUMBERS = ("n_parameters", "n_tensors", "bytes")
+
 Vector = dict[str, Any]
-Outcome = dict[str, str]
+Outcome = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,22 +79,31 @@ def extract_model(
     Raises:
         ItemError: If the weights can't be read.
     """
-    settings = settings or ExtractionSettings()
+    vector, _ = _extracted(row, root, cache, settings or ExtractionSettings(), existing)
+    return vector
+
+
+def _extracted(
+    row: ManifestRow,
+    root: Path,
+    cache: Path | None,
+    settings: ExtractionSettings,
+    existing: Callable[[], Vector] | None,
+) -> tuple[Vector | None, Outcome]:
+    """A vector or None as of :func:`extract_model`, and what is recorded of the model."""
     fingerprint = settings.fingerprint(row)
     reader = open_model(row, root, cache)
     digest = weights_hash(reader, settings.threads)
+    numbers = {"n_parameters": reader.n_parameters, "n_tensors": len(reader.tensors), "bytes": reader.n_bytes}
+    outcome: Outcome = {
+        "error": "", "hint": "", "left_out": left_out(reader), "settings": fingerprint, "sha256": digest, **numbers,
+    }  # fmt: skip
     if existing is not None and _matches(existing, digest, fingerprint):
-        return None
+        return None, outcome
     vector, spectra = vector_and_spectra(reader, settings.length, settings.threads)
-    return {
-        "parameters": vector,
-        "spectra": spectra,
-        "n_parameters": np.int64(reader.n_parameters),
-        "n_tensors": np.int64(len(reader.tensors)),
-        "bytes": np.int64(reader.n_bytes),
-        "sha256": np.str_(digest),
-        "settings": np.str_(fingerprint),
-    }
+    counts = {name: np.int64(value) for name, value in numbers.items()}
+    made = {"parameters": vector, "spectra": spectra, **counts, "sha256": np.str_(digest)}
+    return {**made, "settings": np.str_(fingerprint)}, outcome
 
 
 def extract_models(
@@ -96,23 +112,42 @@ def extract_models(
     cache: Path | None,
     settings: ExtractionSettings,
     existing: Mapping[str, Callable[[], Vector]],
+    outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
 ) -> Iterator[tuple[dict[str, Vector], dict[str, Outcome]]]:
     """Extract models one by one; a model that fails stops no other.
 
+    A model whose files are those of its last outcome (:func:`~.model_sources.files_signature`) isn't read again.
+
+    Args:
+        rows: The models.
+        root: Folder that relative sources refer to.
+        cache: Folder of hub downloads; None for the hub library's own.
+        settings: How vectors are made.
+        existing: Vectors of earlier runs.
+        outcomes: Outcomes of earlier runs.
+
     Yields:
         New vectors by model (none where the existing one is up to date), and outcomes by model: ``error`` and ``hint``,
-        empty after a success.
+        empty after a success, ``left_out`` in words, what tells that it is up to date (``files``, ``settings``,
+        ``sha256``) and ``n_parameters``, ``n_tensors`` and ``bytes``. Nothing for a model that wasn't read again.
     """
     kept = failed = 0
     for row in track(rows, "model extraction"):
+        name = row.model_id
         outcome: Outcome = {"error": "", "hint": ""}
         vectors: dict[str, Vector] = {}
         try:
-            vector = extract_model(row, root, cache, settings, existing.get(row.model_id))
+            files = files_signature(locate(row, root, cache, verify=False))
+            if outcomes and name in existing and name in outcomes:
+                before = _readable(outcomes[name]) or {}
+                current = (before.get("files"), before.get("settings")) == (files, settings.fingerprint(row))
+                if current and not before["error"] and _matches(existing[name], before["sha256"], before["settings"]):
+                    kept += 1
+                    continue
+            vector, outcome = _extracted(row, root, cache, settings, existing.get(name))
+            outcome["files"] = files
         except Exception as error:
-            failure = Failure.of(
-                row.model_id, error, "This is unexpected: check the file, and report it if it is good."
-            )
+            failure = Failure.of(name, error, "This is unexpected: check the file, and report it if it is good.")
             # Without network a whole zoo fails alike; the table has them all.
             level = logging.WARNING if failed < _SHOWN else logging.DEBUG
             logger.log(level, "%s: %s %s", failure.item, failure.error, failure.hint)
@@ -122,29 +157,51 @@ def extract_models(
             if vector is None:
                 kept += 1
             else:
-                vectors[row.model_id] = vector
-        yield vectors, {row.model_id: outcome}
+                vectors[name] = vector
+        yield vectors, {name: outcome}
     logger.info("Vectors of %d models: %d made, %d kept, %d failed", len(rows), len(rows) - kept - failed, kept, failed)
 
 
 def outcome_failures(outcomes: Iterable[tuple[str, Outcome]]) -> list[Failure]:
-    """The outcomes that are failures."""
-    return [Failure(name, outcome["error"], outcome["hint"]) for name, outcome in outcomes if outcome["error"]]
+    """The outcomes that are failures, and the models of whose values only a part was used."""
+    rows = []
+    for name, outcome in outcomes:
+        if outcome["error"]:
+            rows.append(Failure(name, outcome["error"], outcome["hint"]))
+        elif outcome.get("left_out"):
+            rows.append(Failure(name, LEFT_OUT + outcome["left_out"], "Its vector is of the rest."))
+    return rows
 
 
-def metadata_table(rows: Iterable[ManifestRow], vectors: Mapping[str, Callable[[], Vector]]) -> pd.DataFrame:
-    """One row per extracted model: ``model_id, family, n_parameters, n_tensors, bytes, sha256``."""
+def real_failures(failures: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a failures table whose models have no vector, or an outdated one."""
+    return failures[~failures["error"].str.startswith(LEFT_OUT)]
+
+
+def metadata_table(
+    rows: Iterable[ManifestRow],
+    vectors: Mapping[str, Callable[[], Vector]],
+    outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
+) -> pd.DataFrame:
+    """One row per extracted model: ``model_id, family, n_parameters, n_tensors, bytes, sha256``.
+
+    Args:
+        rows: The models.
+        vectors: Vectors by model.
+        outcomes: What became of each; a vector is opened only where they don't know its numbers.
+    """
     records = []
     for row in rows:
         if row.model_id not in vectors:
             continue
-        vector = vectors[row.model_id]()
-        numbers = {name: int(vector[name]) for name in ("n_parameters", "n_tensors", "bytes")}
-        records.append({"model_id": row.model_id, "family": row.family, **numbers, "sha256": str(vector["sha256"])})
-    columns = ["model_id", "family", "n_parameters", "n_tensors", "bytes", "sha256"]
+        known = outcomes[row.model_id]() if outcomes and row.model_id in outcomes else {}
+        if "sha256" not in known:
+            known = vectors[row.model_id]()
+        numbers = {name: int(known[name]) for name in _NUMBERS}
+        records.append({"model_id": row.model_id, "family": row.family, **numbers, "sha256": str(known["sha256"])})
+    columns = ["model_id", "family", *_NUMBERS, "sha256"]
     return pd.DataFrame(records, columns=columns).astype(
-        {"model_id": "string", "family": "string", "sha256": "string"}
-        | dict.fromkeys(("n_parameters", "n_tensors", "bytes"), "int64")
+        {"model_id": "string", "family": "string", "sha256": "string"} | dict.fromkeys(_NUMBERS, "int64")
     )
 
 
@@ -157,10 +214,14 @@ def spectra_table(rows: Iterable[ManifestRow], vectors: Mapping[str, Callable[[]
 
 
 def _matches(existing: Callable[[], Vector], digest: str, fingerprint: str) -> bool:
+    vector = _readable(existing)
+    return vector is not None and (str(vector.get("sha256")), str(vector.get("settings"))) == (digest, fingerprint)
+
+
+def _readable(partition: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     try:
-        vector = existing()
+        return partition()
     except Exception as error:
         # Whatever is wrong with an old partition, the remedy is to make it again.
-        logger.info("An existing vector can't be read (%s) and is made again", error)
-        return False
-    return str(vector.get("sha256")) == digest and str(vector.get("settings")) == fingerprint
+        logger.info("What an earlier run left can't be read (%s) and is made again", error)
+        return None

@@ -28,6 +28,8 @@ class ManifestRow(BaseModel):
         pretraining: What the model was trained on.
         licence: Licence of the weights, or ``unknown``.
         extractor: Name in :data:`thesis_rec.models.extractors.EXTRACTORS`; empty for the loader's usual one.
+        member: Which network of a file that holds several, such as ``teacher``; empty where there is one.
+        trust_remote_code: Whether Python code that comes with the model may run; only transformers' models have any.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
@@ -40,6 +42,8 @@ class ManifestRow(BaseModel):
     pretraining: str = "unknown"
     licence: str = "unknown"
     extractor: str = ""
+    member: str = ""
+    trust_remote_code: bool = False
 
     @field_validator("model_id", "loader", "source", mode="after")
     @classmethod

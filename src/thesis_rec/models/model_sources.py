@@ -11,27 +11,33 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import sha256_json
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.recorded_hashes import check_source
-from thesis_rec.models.weight_files import INDEX_ENDING, WEIGHT_FILES, inside, shard_names
+from thesis_rec.models.weight_files import INDEX_ENDING, WEIGHT_FILES, inside, read_bounded, shard_names
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 10
 
+#: Where transformers says how images are prepared: up to its version 4, and since then.
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
 #: Configuration files that the libraries need to build a network, by loader.
 CONFIGURATION_FILES = {
     "timm": ("config.json",),
-    "transformers": ("config.json", "preprocessor_config.json"),
+    "transformers": ("config.json", *PROCESSOR_FILES),
     "open_clip": ("open_clip_config.json",),
     "detector_pack": ("config.json",),
 }
 
 
-def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool = False) -> Path:
+def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool = False, verify: bool = True) -> Path:
     """Folder or file that holds the weights of a model, downloaded when it is a hub model.
 
     Args:
@@ -39,6 +45,7 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
         root: Folder that relative sources refer to.
         cache: Folder of hub downloads (what ``HF_HUB_CACHE`` is to the hub library); None for the library's own.
         build: Whether the network will be built, which needs configuration files besides weights.
+        verify: Whether files are compared with the zoo's record of them, for which all their bytes are read.
 
     Raises:
         ItemError: If the files don't exist, lead out of ``root``, differ from the zoo's record of them, or can't be
@@ -63,9 +70,24 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
             f"The source {located} doesn't exist.",
             "Correct the source column of the manifest (hf-hub:owner/name for a model of the hub), or add the files.",
         )
-    if not path.is_absolute():
+    if verify and not path.is_absolute():
         check_source(root, path)
     return located
+
+
+def files_signature(path: Path) -> str:
+    """Hash of what tells without reading a file that it is the same as before.
+
+    That is the path, device, inode, size and times of the last change of content and of status. Copying a file over
+    another, or setting its times back, changes at least one of them.
+
+    Args:
+        path: A file, or a folder whose files count.
+    """
+    files = sorted(entry.path for entry in os.scandir(path) if entry.is_file()) if path.is_dir() else [str(path)]
+    found = [os.stat(file) for file in files]
+    facts = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in found]
+    return sha256_json([os.fspath(path.absolute()), files, facts])
 
 
 def expanded(source: str, item: str) -> str:
@@ -117,13 +139,28 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
             try:
                 fetch(name)
             except EntryNotFoundError:
-                if name != "preprocessor_config.json":
+                if name not in PROCESSOR_FILES:
                     raise
     except ItemError:
         raise
     except Exception as error:
         raise explain_download(row, error) from error
     return weights.parent
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Nothing is fetched from the hub within the block, as if ``HF_HUB_OFFLINE`` were set.
+
+    A model's folder may name other models (a text tower, a tokenizer, a base model), which its library would fetch.
+    """
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @functools.cache
@@ -191,7 +228,7 @@ def read_configuration(folder: Path, name: str, model_id: str) -> dict[str, obje
         ItemError: If it is absent or no JSON object.
     """
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = json.loads(read_bounded(folder / name))
     except FileNotFoundError as error:
         raise ItemError(
             model_id, f"{folder} has no {name}.", "Save the model in its library's own format, configuration included."

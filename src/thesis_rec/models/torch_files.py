@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import textwrap
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.models.weight_files import DOWNLOAD_AGAIN
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+
+#: What training keeps beside the weights; its tensors are no network.
+_NOT_NETWORKS = ("optimizer", "optimizer_state_dict", "optim", "lr_scheduler", "scheduler", "scaler", "amp_scaler")
 
 # An archive may unpack to this many times its size (weights hardly compress), plus an allowance for tiny files.
 _MAX_UNPACKED_RATIO = 10
@@ -32,52 +36,123 @@ def load_torch(file: Path, item: str) -> Any:
         if archive:
             _check_archive(file, item)
         # Files older than PyTorch 1.6 are no archives and can't be mapped.
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
+        with torch.serialization.safe_globals(_plain_data()):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
     except ItemError:
         raise
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "Weights only" in str(error):
             reason = next((line for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line), "")
-            text = f"{file.name} holds pickled code besides weights, and was refused. {reason[:200]}".strip()
+            reason = textwrap.shorten(reason, 160, placeholder=" ...")
+            text = f"{file.name} holds pickled code besides weights, and was refused. {reason}".strip()
             hint = "If you trust its origin, load it where it was made and save model.state_dict() alone."
             raise ItemError(item, text, hint) from error
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
         raise ItemError(
-            item, f"{file.name} is no PyTorch checkpoint, or it is damaged ({error}).", DOWNLOAD_AGAIN
+            item, f"{file.name} is no PyTorch checkpoint, or it is damaged ({reason}).", DOWNLOAD_AGAIN
         ) from error
     except Exception as error:
         # The unpickler meets arbitrary bytes here, and fails in as many ways as there are bytes.
-        reason = str(error).strip().split("\n", 1)[0][:200]
+        reason = textwrap.shorten(str(error).strip().split("\n", 1)[0], 160, placeholder=" ...")
         text = f"{file.name} is truncated or no PyTorch checkpoint ({type(error).__name__}: {reason})."
         raise ItemError(item, text, DOWNLOAD_AGAIN) from error
+
+
+def _plain_data() -> list[Any]:
+    """Types without code of their own that training scripts keep beside weights: arguments and single numbers.
+
+    The same that timm and open_clip allow when they load a checkpoint.
+    """
+    import argparse
+
+    import numpy as np
+    from numpy.dtypes import BoolDType, Float32DType, Float64DType, Int32DType, Int64DType
+
+    scalar = np.float64(0).__reduce__()[0]
+    # NumPy 1 wrote the same function under its older name.
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    types = (BoolDType, Float32DType, Float64DType, Int32DType, Int64DType)
+    return [argparse.Namespace, np.dtype, *types, *((scalar, name) for name in names)]
 
 
 def _check_archive(file: Path, item: str) -> None:
     size = file.stat().st_size
     try:
         with zipfile.ZipFile(file) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
+            entries = archive.infolist()
+            unpacked = sum(entry.file_size for entry in entries)
     except zipfile.BadZipFile as error:
         raise ItemError(item, f"{file.name} is truncated or damaged ({error}).", DOWNLOAD_AGAIN) from error
     if unpacked > _MAX_UNPACKED_RATIO * size + _UNPACKED_ALLOWANCE:
         text = f"{file.name} has {size:,} bytes but would unpack to {unpacked:,}: a decompression bomb, refused."
         raise ItemError(item, text, "Don't use this file.")
+    if any(
+        entry.filename.split("/", 1)[-1] in ("constants.pkl", "code/") or "/code/" in entry.filename
+        for entry in entries
+    ):
+        text = f"{file.name} is a TorchScript archive: a program with weights, which isn't run."
+        hint = "Load it with torch.jit.load where you trust it, and save its state_dict() with torch.save."
+        raise ItemError(item, text, hint)
+    if not any(entry.filename.endswith("data.pkl") for entry in entries):
+        text = f"{file.name} is an archive, but none that torch.save wrote (it has no data.pkl)."
+        raise ItemError(item, text, "Save model.state_dict() with torch.save, or as safetensors.")
 
 
 def state_dict_of(content: Any, item: str) -> Mapping[str, Any]:
+    """The one state dict of a file, as :func:`find_state` finds it."""
+    return find_state(content, item, "")[0]
+
+
+def find_state(content: Any, item: str, member: str) -> tuple[Mapping[str, Any], str]:
     """The state dict within a training checkpoint, where it may lie under ``state_dict``, ``model`` and the like.
 
-    Raises:
-        ItemError: If there is none.
-    """
-    import torch
+    Args:
+        content: What the file holds.
+        item: Name of the model for error messages.
+        member: Which of several networks is meant; empty where there is one.
 
+    Returns:
+        Tensors by name, and what of ``member`` no level of the file was named after (a part of the tensors' names).
+
+    Raises:
+        ItemError: If there is none, or several and ``member`` doesn't say which.
+    """
     for _ in range(len(_NESTED)):
         if not isinstance(content, Mapping):
             break
-        inner = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
+        inside = {str(key): value for key, value in content.items() if key not in _NOT_NETWORKS and _has_tensors(value)}
+        first, _, rest = member.partition(".")
+        if first in inside and isinstance(content[first], Mapping):
+            content, member = content[first], rest
+            continue
+        usual = next((key for key in _NESTED if key in inside), None)
+        if usual is None and _n_tensors(content) > len(inside):
+            return content, member
+        if usual is None and len(inside) == 1:
+            usual = next(iter(inside))
+        if usual is None and inside:
+            names = ", ".join(sorted(inside)[:8])
+            named = f"has no network {member!r}" if member else "holds several networks"
+            text = f"The file {named}; it has {names}."
+            raise ItemError(item, text, f"Write one of them in the manifest's column member: {names}.")
+        if usual is None:
             break
-        content = inner
-    if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
-        raise ItemError(item, "The file holds no state dict (tensors by name).", "Save model.state_dict() instead.")
-    return content
+        content = content[usual]
+    if not isinstance(content, Mapping) or not _n_tensors(content):
+        found = ", ".join(sorted(map(str, content))[:8]) if isinstance(content, Mapping) else type(content).__name__
+        text = f"The file holds no state dict (tensors by name), but {found or 'nothing'}."
+        raise ItemError(item, text, "Save model.state_dict() instead.")
+    return content, member
+
+
+def _n_tensors(content: Mapping[Any, Any]) -> int:
+    import torch
+
+    return sum(isinstance(value, torch.Tensor) for value in content.values())
+
+
+def _has_tensors(content: Any, depth: int = 4) -> bool:
+    """Whether a state dict is in it, some levels down at most."""
+    if not isinstance(content, Mapping) or depth == 0:
+        return False
+    return _n_tensors(content) > 0 or any(_has_tensors(value, depth - 1) for value in content.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 
 from thesis_rec.base.errors import ItemError
@@ -24,6 +25,8 @@ WEIGHT_FILES = (
     "model.pth",
     "model.pt",
 )
+#: Largest configuration or index that is read; real ones have some megabytes at most.
+MOST_JSON_BYTES = 64 << 20
 #: Endings of files that PyTorch wrote.
 TORCH_ENDINGS = (".pth", ".th", ".pt", ".pkl", ".bin", ".ckpt", ".tar")
 #: What to do about a damaged file.
@@ -36,7 +39,7 @@ def find_weights(path: Path, item: str, prefer: str = "") -> Path:
     Raises:
         ItemError: If there is none, or it is a link that leads out of the model's folder.
     """
-    if path.is_file():
+    if os.path.lexists(path) and not path.is_dir():
         return checked_file(path, item)
     if not path.is_dir():
         raise ItemError(item, f"{path} doesn't exist.", "Correct the source column of the manifest, or add the file.")
@@ -62,7 +65,7 @@ def shard_names(index: Path, item: str) -> list[str]:
         ItemError: If the index is damaged or names a file outside its folder.
     """
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads(read_bounded(index))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ItemError(item, f"{index.name} is no index of shards ({error}).", DOWNLOAD_AGAIN) from error
     if not names:
@@ -92,6 +95,46 @@ def checked_file(file: Path, item: str) -> Path:
     if not inside(file, folder):
         text = f"{file.name} is a link that leads out of {folder}."
         raise ItemError(item, text, "Copy the file into the folder instead of linking to it.")
+    if special := special_kind(file):
+        raise ItemError(item, f"{file} is {special}, no ordinary file.", "Name a file that holds weights.")
     if not file.is_file():
         raise ItemError(item, f"{file} doesn't exist.", "Download the model again: one of its files is missing.")
     return file
+
+
+def special_kind(path: Path) -> str:
+    """What a path is that is neither a file nor a folder (reading one may never end), in words; empty otherwise."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    kinds = {
+        "a pipe": stat.S_ISFIFO,
+        "a device": lambda m: stat.S_ISCHR(m) or stat.S_ISBLK(m),
+        "a socket": stat.S_ISSOCK,
+    }
+    return next((name for name, matches in kinds.items() if matches(mode)), "")
+
+
+def check_folder(folder: Path, item: str) -> None:
+    """Refuse a folder that a library is to load from if it holds pipes, devices or sockets.
+
+    Raises:
+        ItemError: Naming the first of them.
+    """
+    for path in sorted(folder.rglob("*")):
+        if special := special_kind(path):
+            raise ItemError(item, f"{path} is {special}, no ordinary file.", "Remove it from the model's folder.")
+
+
+def read_bounded(path: Path) -> str:
+    """The text of a configuration or an index.
+
+    Raises:
+        OSError: If it can't be read, is a pipe or device, or is larger than any real one.
+    """
+    if special := special_kind(path):
+        raise OSError(f"it is {special}, no ordinary file")
+    if path.stat().st_size > MOST_JSON_BYTES:
+        raise OSError(f"it has {path.stat().st_size:,} bytes, more than the {MOST_JSON_BYTES:,} allowed")
+    return path.read_text(encoding="utf-8")

@@ -26,9 +26,9 @@ def h_score(data: ScoreInput, shrunk: bool = False) -> Tensor:
         (T,) scores, higher is better; at most C - 1 without shrinkage.
     """
     values, vectors = data.centred_eigen  # of the scatter, n times the covariance
-    width = values.shape[-1]
-    spread = (data.class_means @ vectors).square()  # (T, C, D)
-    between = (data.class_count.unsqueeze(-1) * spread).sum(1)  # (T, D): diagonal of the between scatter
+    width = data.features.shape[-1]
+    spread = (data.class_means @ vectors).square()  # (T, C, R), R = min(N, D)
+    between = (data.class_count.unsqueeze(-1) * spread).sum(1)  # (T, R): diagonal of the between scatter
     if not shrunk:
         floor = width * torch.finfo(values.dtype).eps * values.amax(-1, keepdim=True)
         kept = values > floor
@@ -36,7 +36,7 @@ def h_score(data: ScoreInput, shrunk: bool = False) -> Tensor:
     n = data.count.unsqueeze(-1)
     covariance = values / n
     intensity = shrinkage(data).unsqueeze(-1)
-    target = covariance.mean(-1, keepdim=True)
+    target = covariance.sum(-1, keepdim=True) / width
     regular = (1 - intensity) * covariance + intensity * target
     safe = regular.clamp(min=torch.finfo(values.dtype).tiny)
     return ((1 - intensity) * between / n / safe).sum(-1)
@@ -45,7 +45,7 @@ def h_score(data: ScoreInput, shrunk: bool = False) -> Tensor:
 def shrinkage(data: ScoreInput) -> Tensor:
     """Ledoit and Wolf's (2004) optimal weight of the scaled identity, (T,) in 0..1."""
     values, _ = data.centred_eigen
-    n, width = data.count, values.shape[-1]
+    n, width = data.count, data.features.shape[-1]
     covariance = values / n.unsqueeze(-1)
     norm = covariance.square().sum(-1)
     distance = norm - covariance.sum(-1).square() / width

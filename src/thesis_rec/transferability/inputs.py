@@ -70,18 +70,48 @@ class ScoreInput:
 
     @cached_property
     def raw_eigen(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues (T, D), ascending, and eigenvectors (T, D, D) of the uncentred scatter ``F^T F``."""
-        return symmetric_eigen(self.features.mT @ self.features)
+        """As :func:`scatter_eigen`, of the uncentred scatter ``F^T F``."""
+        return scatter_eigen(self.features)
 
     @cached_property
     def centred_eigen(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues (T, D), ascending, and eigenvectors (T, D, D) of the centred scatter."""
-        return symmetric_eigen(self.centred.mT @ self.centred)
+        """As :func:`scatter_eigen`, of the centred scatter."""
+        return scatter_eigen(self.centred)
 
-    def principal(self, components: int) -> Tensor:
-        """(T, N, P) coordinates on the first ``P = min(components, D)`` principal axes, largest variance first."""
-        _, vectors = self.centred_eigen
-        return self.centred @ vectors.flip(-1)[..., :components]
+    def principal(self, components: int) -> tuple[Tensor, Tensor]:
+        """Coordinates on the first principal axes, largest variance first, and their variances.
+
+        Returns:
+            (T, N, P) coordinates and (T, P) variances, ``P = min(components, N, D)``; both are zero on axes along which
+            nothing varies but rounding.
+        """
+        values, vectors = (part.flip(-1)[..., :components] for part in self.centred_eigen)
+        floor = self.features.shape[-1] * torch.finfo(values.dtype).eps * values.amax(-1, keepdim=True)
+        varying = values > floor
+        coordinates = (self.centred @ vectors).masked_fill(~varying.unsqueeze(1), 0.0)
+        return coordinates, values.masked_fill(~varying, 0.0) / self.count.unsqueeze(-1)
+
+
+def scatter_eigen(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigen-decomposition of ``X^T X`` without those eigenvalues that must be zero.
+
+    With fewer rows than features that of ``X X^T`` has the same eigenvalues but for zeros, and costs ``N^3`` instead of
+    ``D^3``: an eigenvector ``u`` of it gives ``X^T u / sqrt(value)``.
+
+    Args:
+        rows: (T, N, D).
+
+    Returns:
+        The R = min(N, D) largest eigenvalues (T, R), ascending, and their eigenvectors (T, D, R), zero where the
+        eigenvalue is.
+    """
+    if rows.shape[1] >= rows.shape[2]:
+        return symmetric_eigen(rows.mT @ rows)
+    values, left = symmetric_eigen(rows @ rows.mT)
+    floor = rows.shape[2] * torch.finfo(values.dtype).eps * values.amax(-1, keepdim=True)
+    kept = values > floor
+    scale = values.masked_fill(~kept, 1.0).rsqrt().masked_fill(~kept, 0.0)
+    return values.masked_fill(~kept, 0.0), rows.mT @ left * scale.unsqueeze(1)
 
 
 _on_cpu: dict[int, bool] = {}

@@ -23,7 +23,8 @@ def log_me(data: ScoreInput, iterations: int = 100, tolerance: float = 1e-6) -> 
 
     with ``m = beta (alpha I + beta F^T F)^-1 F^T y`` is maximised by MacKay's fixed point
     ``alpha = gamma / |m|^2``, ``beta = (n - gamma) / |F m - y|^2``, ``gamma`` being the effective number of weights.
-    The eigenvectors of ``F^T F`` turn each step into sums over d numbers, for all classes and tasks at once. Features
+    The eigenvectors of ``F^T F`` (of ``F F^T`` with fewer images than features, which has the same eigenvalues but for
+    zeros) turn each step into sums over min(n, d) numbers, for all classes and tasks at once. Features
     are not centred and there is no intercept, as in the authors' code; they stop after at most 11 steps, here it is
     run to convergence.
 
@@ -36,10 +37,10 @@ def log_me(data: ScoreInput, iterations: int = 100, tolerance: float = 1e-6) -> 
         (T,) scores, higher is better.
     """
     values, vectors = data.raw_eigen
-    spectrum = values.unsqueeze(-1)  # (T, D, 1)
+    spectrum = values.unsqueeze(-1)  # (T, R, 1), R = min(N, D); the other D - R eigenvalues are zero
     n = data.count.view(-1, 1)  # (T, 1)
-    width = values.shape[-1]
-    projected = vectors.mT @ (data.features.mT @ data.one_hot)  # (T, D, C): coordinates of F^T y
+    width = data.features.shape[-1]
+    projected = vectors.mT @ (data.features.mT @ data.one_hot)  # (T, R, C): coordinates of F^T y
     floor = width * torch.finfo(values.dtype).eps * values.amax(-1, keepdim=True).unsqueeze(-1)
     kept = spectrum > floor
     projected = projected.masked_fill(~kept, 0.0)
@@ -62,6 +63,7 @@ def log_me(data: ScoreInput, iterations: int = 100, tolerance: float = 1e-6) -> 
             break
     _, weight, residual = _moments(target, alpha, beta)
     log_det = (alpha.unsqueeze(1) + beta.unsqueeze(1) * spectrum).log().sum(1)
+    log_det = log_det + (width - values.shape[-1]) * alpha.log()
     evidence = (
         0.5 * n * beta.log()
         + 0.5 * width * alpha.log()
@@ -78,7 +80,7 @@ def _moments(target: tuple[Tensor, Tensor, Tensor, Tensor], alpha: Tensor, beta:
     """Effective number of weights, |m|^2 and |F m - y|^2, each (T, C)."""
     spectrum, projected, inside, outside = target
     shrunk = beta.unsqueeze(1) * spectrum
-    denominator = alpha.unsqueeze(1) + shrunk  # (T, D, C)
+    denominator = alpha.unsqueeze(1) + shrunk  # (T, R, C)
     gamma = (shrunk / denominator).sum(1)
     weight = (beta.unsqueeze(1) * projected / denominator).square().sum(1)
     residual = (inside * (alpha.unsqueeze(1) / denominator).square()).sum(1) + outside

@@ -14,7 +14,7 @@ from torch import Tensor
 from thesis_rec.transferability.inputs import ScoreInput
 from thesis_rec.transferability.leep import leep
 
-#: Added to every variance, as ``reg_covar`` of ``sklearn.mixture.GaussianMixture``.
+#: Added to every variance of features whose mean variance is one, as ``reg_covar`` of sklearn's ``GaussianMixture``.
 REGULARISATION = 1e-6
 
 
@@ -54,7 +54,9 @@ def n_leep(
 
 
 def reduce_energy(data: ScoreInput, energy: float) -> tuple[Tensor, Tensor]:
-    """Principal coordinates that explain a share of the variance.
+    """Principal coordinates that explain a share of the variance, in units of their root mean variance.
+
+    What is fitted to them so doesn't depend on the unit of the features.
 
     Returns:
         (T, N, P) coordinates, zero beyond a task's own number of components, and that mask, (T, P).
@@ -65,7 +67,11 @@ def reduce_energy(data: ScoreInput, energy: float) -> tuple[Tensor, Tensor]:
     needed = (share <= energy).sum(-1) + 1  # (T,)
     widest = min(int(needed.max()), values.shape[-1])
     used = torch.arange(widest, device=values.device) < needed.unsqueeze(-1)  # (T, P)
-    return data.principal(widest).masked_fill(~used.unsqueeze(1), 0.0), used
+    x, variance = data.principal(widest)
+    kept = variance.masked_fill(~used, 0.0)
+    mean = kept.sum(-1) / used.sum(-1)
+    unit = torch.where(mean > 0, mean, 1.0).sqrt().view(-1, 1, 1)
+    return x.masked_fill(~used.unsqueeze(1), 0.0) / unit, used
 
 
 def kmeans_responsibilities(x: Tensor, valid: Tensor, components: Tensor, seed: int, iterations: int = 10) -> Tensor:

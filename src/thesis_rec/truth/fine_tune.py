@@ -304,7 +304,15 @@ def feature_weights(backbone: Backbone) -> dict[str, Tensor]:
 def shape_key(backbone: Backbone) -> object:
     """What two models must share so that one's captured steps serve the other."""
     shapes = tuple((key, tuple(value.shape)) for key, value in feature_weights(backbone).items())
-    return type(backbone.network), shapes, backbone.n_features, backbone.input_size, backbone.mean, backbone.std
+    return (
+        type(backbone.network),
+        shapes,
+        backbone.n_features,
+        backbone.input_size,
+        backbone.mean,
+        backbone.std,
+        backbone.preparation,
+    )
 
 
 #: Added to the logits of outputs that a task doesn't use.
@@ -426,13 +434,12 @@ def image_preparation(pixels: Tensor, backbone: Backbone) -> Callable[[Tensor, T
 
     Args:
         pixels: (N, H, W, 3) uint8.
-        backbone: The model; decides size, mean and standard deviation.
+        backbone: The model; decides how pictures are resized and normalised.
 
     Returns:
         A function of rows (B,) and shifts in pixels (B, 2), or None for no shifts, to (B, 3, S, S) float32.
     """
-    mean = torch.tensor(backbone.mean, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(backbone.std, device=pixels.device).view(1, 3, 1, 1)
+    prepared = backbone.prepare(pixels.device)
     height, width = pixels.shape[1:3]
     lines = torch.arange(height, device=pixels.device)[None]
     columns = torch.arange(width, device=pixels.device)[None]
@@ -444,10 +451,6 @@ def image_preparation(pixels: Tensor, backbone: Backbone) -> Callable[[Tensor, T
             down = (lines + shifts[:, :1]).clamp(0, height - 1)
             across = (columns + shifts[:, 1:]).clamp(0, width - 1)
             taken = pixels[rows[:, None, None], down[:, :, None], across[:, None, :]]
-        images = (taken.permute(0, 3, 1, 2).float() * (1 / 255.0) - mean) / std
-        size = backbone.input_size
-        if (height, width) != (size, size):
-            images = functional.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        return images.contiguous()
+        return prepared(taken.permute(0, 3, 1, 2).float()).contiguous()
 
     return prepare

@@ -86,8 +86,7 @@ class ImageBank:
             ItemError: If the features aren't vectors of finite numbers.
         """
         backbone.network.to(self.device).eval()
-        mean = torch.tensor(backbone.mean, device=self.device).view(1, 3, 1, 1) * 255
-        std = torch.tensor(backbone.std, device=self.device).view(1, 3, 1, 1) * 255
+        prepare = backbone.prepare(self.device)
         features: Tensor | None = None
         probabilities: Tensor | None = None
         with torch.inference_mode(), _exact_float32():
@@ -96,7 +95,7 @@ class ImageBank:
                 while start < len(pixels):
                     batch = pixels[start : start + batch_size].to(self.device, non_blocking=True)
                     try:
-                        part, head = self._forward(backbone, batch, mean, std)
+                        part, head = self._forward(backbone, prepare(batch.permute(0, 3, 1, 2).float()))
                     except torch.OutOfMemoryError:
                         if batch_size <= 16:
                             raise
@@ -121,12 +120,8 @@ class ImageBank:
         return features, probabilities
 
     @staticmethod
-    def _forward(backbone: Backbone, batch: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor | None]:
-        x = batch.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        if x.shape[-2:] != (backbone.input_size, backbone.input_size):
-            size = (backbone.input_size, backbone.input_size)
-            x = torch.nn.functional.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-        features = backbone.features((x - mean) / std)
+    def _forward(backbone: Backbone, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        features = backbone.features(images)  # of (B, 3, S, S)
         if features.ndim != 2:
             raise ItemError(
                 backbone.model_id, f"gives features of shape {tuple(features.shape)}", "instead of (images, width)."

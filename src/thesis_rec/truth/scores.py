@@ -42,7 +42,7 @@ def padded_batches(items: list[tuple[Rows, Rows]], width: int, device: str) -> l
     for index in order:
         length = len(items[index][0])
         classes = int(items[index][1].max()) + 1
-        each = 8 * (4 * length * width + 3 * width**2 + 25 * length * classes + 25 * classes * width)
+        each = 8 * (4 * length * width + 3 * width * min(length, width) + 25 * length * classes + 25 * classes * width)
         if not groups or (len(groups[-1]) + 1) * each > budget:
             groups.append([])
         groups[-1].append(index)

@@ -52,6 +52,9 @@ class Project:
                 ),
                 "existing_model_vectors": KeyedPartitionDataset(path=vectors),
                 "extraction_outcomes": KeyedPartitionDataset(path=str(self.folder / "outcomes"), format="json"),
+                "existing_extraction_outcomes": KeyedPartitionDataset(
+                    path=str(self.folder / "outcomes"), format="json"
+                ),
                 "extraction_failures": AtomicParquetDataset(filepath=str(self.folder / "failures.parquet")),
                 "model_metadata": AtomicParquetDataset(filepath=str(self.folder / "metadata.parquet")),
                 "model_spectra": NPZDataset(filepath=str(self.folder / "spectra.npz")),

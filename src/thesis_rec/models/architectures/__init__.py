@@ -14,13 +14,9 @@ from typing import Any
 from torch import Tensor
 
 from thesis_rec.models.architectures import cifar_resnet, conv4, dicenet, espnetv2
+from thesis_rec.models.preparation import IMAGENET_MEAN, IMAGENET_STD, Triple
 
 State = Mapping[str, Tensor]
-Triple = tuple[float, float, float]
-
-#: Mean and standard deviation of ImageNet's colours, with which most of these networks were trained.
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)

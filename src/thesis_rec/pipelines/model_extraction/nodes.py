@@ -14,7 +14,10 @@ Partitions = dict[str, Callable[[], Any]]
 
 
 def extract_vectors(
-    model_manifest: pd.DataFrame, existing_model_vectors: Partitions, parameters: ModelExtractionParameters
+    model_manifest: pd.DataFrame,
+    existing_model_vectors: Partitions,
+    existing_extraction_outcomes: Partitions,
+    parameters: ModelExtractionParameters,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Extract this shard's models; what is up to date is kept.
 
@@ -33,6 +36,7 @@ def extract_vectors(
         hub_cache_folder(parameters.hub_cache),
         ExtractionSettings(threads=parameters.threads),
         existing_model_vectors,
+        existing_extraction_outcomes,
     )
 
 
@@ -41,6 +45,7 @@ def join_extraction_failures(
 ) -> pd.DataFrame:
     """The failures table of all shards: unusable rows of the manifest, and models whose weights can't be read.
 
+    A model from whose file something was left out is there too, with the share, though it has a vector.
     A job that isn't a shard also reports the models that no shard has come to.
     """
     from thesis_rec.models.model_extraction import outcome_failures
@@ -54,12 +59,15 @@ def join_extraction_failures(
 
 
 def describe_models(
-    model_manifest: pd.DataFrame, model_vectors: Partitions, parameters: ModelExtractionParameters
+    model_manifest: pd.DataFrame,
+    model_vectors: Partitions,
+    extraction_outcomes: Partitions,
+    parameters: ModelExtractionParameters,
 ) -> pd.DataFrame:
     """Family, size and fingerprint of each extracted model."""
     from thesis_rec.models.model_extraction import metadata_table
 
-    return metadata_table(_rows(model_manifest, parameters), model_vectors)
+    return metadata_table(_rows(model_manifest, parameters), model_vectors, extraction_outcomes)
 
 
 def join_spectra(
@@ -80,8 +88,11 @@ def check_extraction(
         Unreached: If jobs of an array are missing; names the models.
         NothingSucceeded: With the first failures.
     """
-    succeeded = set(model_metadata["model_id"]) - set(extraction_failures["model_id"])
-    check_failures(extraction_failures, len(succeeded), parameters.strict, "models")
+    from thesis_rec.models.model_extraction import real_failures
+
+    failures = real_failures(extraction_failures)
+    succeeded = set(model_metadata["model_id"]) - set(failures["model_id"])
+    check_failures(failures, len(succeeded), parameters.strict, "models")
 
 
 def _rows(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> list[Any]:

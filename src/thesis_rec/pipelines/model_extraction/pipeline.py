@@ -19,7 +19,12 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
         [
             Node(
                 extract_vectors,
-                inputs=["model_manifest", "existing_model_vectors", "params:model_extraction"],
+                inputs=[
+                    "model_manifest",
+                    "existing_model_vectors",
+                    "existing_extraction_outcomes",
+                    "params:model_extraction",
+                ],
                 outputs=["model_vectors", "extraction_outcomes"],
                 name="extract_vectors_node",
             ),
@@ -32,7 +37,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             Node(
                 describe_models,
-                inputs=["model_manifest", "model_vectors", "params:model_extraction"],
+                inputs=["model_manifest", "model_vectors", "extraction_outcomes", "params:model_extraction"],
                 outputs="model_metadata",
                 name="describe_models_node",
                 tags="join",

@@ -1,0 +1,139 @@
+"""Whether a checkpoint is one plain network, which is all that its values can describe.
+
+Read number by number, a quantised matrix without its scale, an adapter without its base or two copies of a network in
+one file would give a vector like any other, and a wrong one. They are refused with what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo, open_checkpoint
+from thesis_rec.models.weight_files import find_weights
+
+# Integers of these types are packed or scaled weights when they are matrices; int64 and booleans are indices and masks.
+_PACKED = {"I8", "U8", "I16", "U16", "I32", "U32"}
+_INDEX = re.compile(r"(mask|index|indices|_ids?$|position|queue|coords|num_batches|g_idx|(^|\.)bias$)")
+_SCALES = re.compile(
+    r"(\bSCB|_?scales?(_inv)?|scale_inv|zero_points?|qzeros|absmax|quant_map|quant_state.*|weight_format|input_scale)$"
+)
+_ADAPTER = re.compile(
+    r"(^|\.|_)(lora_[A-Za-z]+|lora\.(up|down)|hada_w\d\w*|lokr_\w+|ia3_\w+|oft_\w+|vera_\w+|dora_scale|boft_\w+)(\.|$)"
+)
+# Names under which training keeps a network and its copy.
+_COPY = re.compile(r"(teacher|student|ema|momentum|online|target|(encoder|backbone|network|net)_[qk]$|_k$|_q$)")
+_PACKED_SHARE = 0.01
+#: Integers from this share of all values on are worth a line in the failures table; indices have less.
+WORTH_TELLING = 0.01
+_MASKED = -100.0
+
+
+def open_network(path: Path, item: str, prefer: str = "", member: str = "") -> StateReader:
+    """Reader of the one network of a checkpoint; arguments as of :func:`~.checkpoint_reader.open_checkpoint`.
+
+    Attention masks (matrices of zeros and one very negative number, or minus infinity) are left out.
+
+    Raises:
+        ItemError: If it can't be read, is quantised, is an adapter, or holds a network and its copy.
+    """
+    file = find_weights(path, item, prefer)
+    if file.name.startswith("adapter_"):
+        raise _adapter(item, file.name)
+    reader = open_checkpoint(path, item, prefer, member)
+    _check_quantised(reader)
+    if adapters := [tensor.name for tensor in reader.tensors if _ADAPTER.search(tensor.name)]:
+        raise _adapter(item, adapters[0])
+    _check_copies(reader)
+    return _without_masks(reader)
+
+
+def left_out(reader: StateReader) -> str:
+    """What of a checkpoint isn't read, in one sentence; empty where it is nothing but counters and indices."""
+    values = sum(tensor.size for tensor in reader.left_out)
+    share = values / (values + sum(tensor.size for tensor in reader.tensors))
+    masks = [tensor for tensor in reader.left_out if tensor.dtype.startswith(("F", "BF"))]
+    if share < WORTH_TELLING and not masks:
+        return ""
+    largest = sorted(reader.left_out, key=lambda tensor: -tensor.size)[:3]
+    names = ", ".join(f"{tensor.name} ({'mask' if tensor in masks else tensor.dtype})" for tensor in largest)
+    return f"{share:.2%} of the values were left out, as they are no weights: {names}."
+
+
+def _adapter(item: str, name: str) -> ItemError:
+    text = f"The weights are an adapter ({name}), which means nothing without its base model."
+    return ItemError(item, text, "Merge it into its base model (peft: merge_and_unload) and save the whole model.")
+
+
+def _check_quantised(reader: StateReader) -> None:
+    packed = [
+        tensor
+        for tensor in reader.left_out
+        if tensor.dtype in _PACKED and len(tensor.shape) > 1 and not _INDEX.search(tensor.name)
+    ]
+    n_packed, n_all = sum(t.size for t in packed), sum(t.size for t in (*reader.tensors, *reader.left_out))
+    # Weights of eight bits are plain floats, unless a scale lies beside them.
+    eight = {tensor.name.rpartition(".")[0] for tensor in reader.tensors if tensor.dtype.startswith("F8")}
+    scaled = [t for t in reader.tensors if _SCALES.search(t.name) and t.name.rpartition(".")[0] in eight]
+    named = [t for t in packed if re.search(r"(weight|packed|qweight|W_q|_data)$", t.name)]
+    if named or scaled or n_packed > _PACKED_SHARE * n_all:
+        example = (named or scaled or packed)[0]
+        share = (n_packed or sum(t.size for t in reader.tensors if t.dtype.startswith("F8"))) / n_all
+        where = f"{share:.0%} of the values ({example.name}, {example.dtype})"
+        text = f"The weights are quantised: {where} need scales to be read."
+        raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16 (dequantised).")
+
+
+def _check_copies(reader: StateReader) -> None:
+    """Refuse a network beside a copy of it: two siblings with the same tensors that hold most of the values."""
+    total = sum(tensor.size for tensor in reader.tensors)
+    below: dict[str, dict[str, list[TensorInfo]]] = defaultdict(lambda: defaultdict(list))
+    for tensor in reader.tensors:
+        parts = tensor.name.split(".")
+        for depth in range(min(len(parts) - 1, 3)):
+            below[".".join(parts[:depth])][parts[depth]].append(tensor)
+    for parent, children in below.items():
+        # Numbered siblings are the blocks of one network.
+        named = {name: _shapes(tensors, parent, name) for name, tensors in children.items() if not name[-1:].isdigit()}
+        names = sorted(named, key=lambda name: -sum(named[name].values()))[:4]
+        for at, first in enumerate(names):
+            for second in names[at + 1 :]:
+                shared = sum(size for key, size in named[first].items() if key in named[second])
+                halves = sum(named[first].values()) + sum(named[second].values())
+                copies = shared * 2 == halves or (
+                    _COPY.search(first) and _COPY.search(second) and shared * 2 > 0.8 * halves
+                )
+                if len(named[first]) > 3 and copies and 2 * shared > 0.5 * total:
+                    text = f"The file holds a network twice, as {first} and {second}."
+                    hint = f"Write which one is meant in the manifest's column member: {first} or {second}."
+                    raise ItemError(reader.item, text, hint)
+
+
+def _shapes(tensors: Sequence[TensorInfo], parent: str, name: str) -> dict[tuple[object, ...], int]:
+    """Sizes of tensors by what is left of their names below a sibling, and shapes."""
+    start = len(f"{parent}.{name}." if parent else f"{name}.")
+    return {(tensor.name[start:], tensor.shape): tensor.size for tensor in tensors}
+
+
+def _without_masks(reader: StateReader) -> StateReader:
+    masks = {tensor.name for tensor in _square(reader.tensors) if _is_mask(reader, tensor)}
+    if not masks:
+        return reader
+    rest = reader.select(lambda name: name not in masks)
+    rest.left_out = (*reader.left_out, *(tensor for tensor in reader.tensors if tensor.name in masks))
+    return rest
+
+
+def _square(tensors: Iterable[TensorInfo]) -> list[TensorInfo]:
+    """What may be an attention mask by its shape and name, so that little has to be read."""
+    return [t for t in tensors if len(t.shape) > 1 and t.shape[-1] == t.shape[-2] and not t.name.endswith("weight")]
+
+
+def _is_mask(reader: StateReader, tensor: TensorInfo) -> bool:
+    kinds = np.unique(reader.values(tensor))
+    return kinds.size <= 2 and bool(kinds[0] <= _MASKED) and bool((kinds[1:] == 0).all())
