@@ -57,7 +57,7 @@ def assert_fed_alike(
         expected = library(picture).reshape(1, 3, backbone.input_size, backbone.input_size)
         ours = prepare(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float())
         step = 1 / 255 / min(backbone.std)  # one level of the most stretched channel
-        assert (ours - expected).abs().mean() < 0.35 * step
+        assert (ours - expected).abs().mean() < 0.5 * step
         assert (ours - expected).abs().max() < 6 * step
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from numba import njit
 
@@ -19,8 +19,8 @@ def compiled(function: Function) -> Function:
     compiled anew in every process, which takes some seconds; ``NUMBA_CACHE_DIR`` names another place.
     """
     try:
-        return njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        return cast(Function, njit(nogil=True, cache=True)(function))
     except RuntimeError as error:
         # Numba looks for a place when it decorates, and has no error of its own for not finding one.
         logger.info("Compiled code isn't kept (%s); set NUMBA_CACHE_DIR to a folder that can be written", error)
-        return njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return cast(Function, njit(nogil=True)(function))

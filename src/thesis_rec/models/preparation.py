@@ -45,6 +45,7 @@ class Preparation:
         mean: Mean of each colour channel, on a scale of 0 to 1, that is taken from an image.
         std: What each channel is divided by after that.
         bgr: Whether the network sees blue, green, red. Mean and std are in the network's order.
+        floor: Whether half of an odd margin is rounded down (transformers) instead of to even (torchvision).
     """
 
     size: int
@@ -54,6 +55,7 @@ class Preparation:
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     bgr: bool = False
+    floor: bool = False
 
     def on(self, device: Any) -> Callable[[Tensor], Tensor]:
         """The function itself: (B, 3, H, W) floats 0..255 on ``device`` to (B, 3, size, size) normalised ones."""
@@ -89,7 +91,8 @@ class Preparation:
         if any(missing):
             down, across = missing
             pixels = pad(pixels, (across // 2, across - across // 2, down // 2, down - down // 2))
-        top, left = (round((side - self.size) / 2.0) for side in pixels.shape[-2:])
+        margins = [side - self.size for side in pixels.shape[-2:]]
+        top, left = (margin // 2 if self.floor else round(margin / 2.0) for margin in margins)
         return pixels[..., top : top + self.size, left : left + self.size]
 
 
@@ -206,6 +209,7 @@ def transformers_preparation(processor: Any, item: str) -> Preparation:
         mean=((mean[0] + offset) / factor, (mean[1] + offset) / factor, (mean[2] + offset) / factor),
         std=(std[0] / factor, std[1] / factor, std[2] / factor),
         bgr=bool(getattr(processor, "do_flip_channel_order", False)),
+        floor=True,
     )
 
 

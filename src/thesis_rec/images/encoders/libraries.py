@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import EncoderConfig, local_folder
 from thesis_rec.images.encoders.small_clip import is_plain, load_small_clip
 from thesis_rec.images.encoders.torch_encoder import Normalisation, TorchEncoder, Tower
+from thesis_rec.models.library_loaders import image_processor
+from thesis_rec.models.model_sources import no_network
+from thesis_rec.models.preparation import Preparation, square, transformers_preparation
+from thesis_rec.models.weight_files import check_folder
 
 logger = logging.getLogger(__name__)
 #: Of CLIP (Radford et al. 2021), which open_clip and transformers use unless a model says otherwise.
@@ -24,8 +29,13 @@ CLIP_STD: Normalisation = (0.26862954, 0.26130258, 0.27577711)
 def load(config: EncoderConfig, name: str, device: str, precision: str) -> TorchEncoder:
     """Load the encoder of a configuration; see :func:`thesis_rec.images.encoders.load_encoder`."""
     build = {"open_clip": _open_clip, "transformers": _transformers, "timm": _timm}[config.kind]
+    folder = local_folder(config)
+    if folder is not None:
+        check_folder(folder, config.source)
     try:
-        tower = build(config)
+        # A folder may name other models, such as a text tower's; nothing is fetched for what it names.
+        with nullcontext() if folder is None else no_network():
+            tower = build(config)
     except ItemError:
         raise
     except Exception as error:  # the libraries raise nearly everything
@@ -135,9 +145,7 @@ def _transformers(config: EncoderConfig) -> Tower:
         model = AutoModel.from_pretrained(source, trust_remote_code=False)
     else:
         model = AutoModel.from_config(AutoConfig.from_pretrained(source, trust_remote_code=False))
-    settings = _image_settings(source)
-    vision = getattr(model.config, "vision_config", model.config)
-    size = settings.get("crop_size") or settings.get("size") or vision.image_size
+    preparation = _preparation(config, model.config)
     contrastive = hasattr(model, "get_image_features")
 
     def image(pixels: Tensor) -> Tensor:
@@ -149,20 +157,25 @@ def _transformers(config: EncoderConfig) -> Tower:
         model,
         image,
         _transformers_text(model, source) if contrastive and hasattr(model, "get_text_features") else None,
-        _side(size),
-        _triple(settings.get("image_mean"), CLIP_MEAN if contrastive else (0.5, 0.5, 0.5)),
-        _triple(settings.get("image_std"), CLIP_STD if contrastive else (0.5, 0.5, 0.5)),
+        preparation.size,
+        preparation.mean,
+        preparation.std,
     )
 
 
-def _image_settings(source: str) -> dict[str, Any]:
-    from transformers import AutoImageProcessor
-
+def _preparation(config: EncoderConfig, settings: Any) -> Preparation:
+    """How the model's own image processor prepares images; CLIP's way where none can be read."""
+    source = local_folder(config) or config.source
     try:
-        return dict(AutoImageProcessor.from_pretrained(source, trust_remote_code=False).to_dict())
+        preparation = transformers_preparation(image_processor(source, settings), config.source)
     except (OSError, ValueError, ImportError) as error:
         logger.warning("%s has no readable image processor (%s); CLIP's normalisation is used", source, error)
-        return {}
+        side = getattr(settings, "vision_config", settings).image_size
+        return Preparation(square(side, config.source), mean=CLIP_MEAN, std=CLIP_STD)
+    if preparation.bgr:
+        text = "the encoder takes blue, green and red, which isn't supported."
+        raise ItemError(config.source, text, "Choose another encoder.")
+    return preparation
 
 
 def _transformers_text(model: Any, source: str) -> Callable[[list[str], torch.device], Tensor] | None:
