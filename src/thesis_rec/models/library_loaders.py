@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +151,7 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
         text = f"The checkpoint lacks weights that its configuration asks for ({', '.join(absent[:3])} ...)."
         raise ItemError(row.model_id, text, "Correct the architecture in config.json, or choose another checkpoint.")
     has_pooler = not any("pooler" in key for key in found["missing_keys"])
+    _image_inputs(network if classifies else getattr(network, "vision_model", network), row.model_id)
     processor = image_processor(folder, config, row.trust_remote_code)
     preparation = transformers_preparation(processor, row.model_id)
     backbone = transformers_backbone(
@@ -227,10 +228,7 @@ def transformers_backbone(
     image_config = getattr(config, "vision_config", config)
     channels = int(getattr(image_config, "num_channels", 3))
     _check_channels(channels, model_id)
-    takes = inspect.signature(network.forward).parameters
-    if "spatial_shapes" in takes or "pixel_attention_mask" in takes:
-        text = "The model takes patches with their places and a mask, not images of one size."
-        raise ItemError(model_id, text, "Choose a variant with a fixed image size.")
+    takes = _image_inputs(network, model_id)
     linear = _last_linear(network, int(config.num_labels)) if classifies else None
 
     def forward(images: Tensor) -> Any:
@@ -332,6 +330,15 @@ def _backbone(model_id: str, network: Any, features: Any, head: Any, preparation
 
 def _device(network: nn.Module) -> str:
     return str(next(network.parameters()).device)
+
+
+def _image_inputs(network: Any, model_id: str) -> Collection[str]:
+    """Names of what a network of transformers takes, if these are images."""
+    takes = inspect.signature(network.forward).parameters
+    if "spatial_shapes" in takes or "pixel_attention_mask" in takes:
+        text = "The model takes patches with their places and a mask, not images of one size."
+        raise ItemError(model_id, text, "Choose a variant with a fixed image size.")
+    return takes
 
 
 def _check_channels(channels: int, model_id: str) -> None:
