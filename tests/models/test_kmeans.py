@@ -138,3 +138,73 @@ def test_what_no_division_of_bins_resolves_is_sorted(monkeypatch):
     values = (1 + 1e-3 * np.random.default_rng(0).standard_normal(20_000)).astype(np.float32)
     fine, _ = cluster(*runs(np.sort(values)), 8)
     assert squared_error(values, kmeans_1d(values, 8)) <= 1.01 * squared_error(values, fine)
+
+
+class TestOutliers:
+    """However far a few values lie off, the others are clustered as if those weren't there."""
+
+    bulk = (np.random.default_rng(0).normal(size=5000) * 0.02).astype(np.float32)
+
+    def bulk_error(self, centres):
+        return squared_error(self.bulk, centres)
+
+    @pytest.mark.parametrize("exponent", [2, 4, 6, 8, 10, 20, 30, 38])
+    @pytest.mark.parametrize("sign", [-1.0, 1.0])
+    def test_one(self, exponent, sign):
+        outlier = np.float32(sign * 10.0**exponent)
+        centres = kmeans_1d(np.r_[self.bulk, outlier], 80)
+        assert (centres == outlier).sum() == 1
+        assert self.bulk_error(centres) == pytest.approx(optimal_error(self.bulk, 79), rel=0.02)
+
+    def test_several_of_all_orders_on_both_sides(self):
+        outliers = np.array([-1e30, -2e12, 3e5, 1e9, 1.5e9, 1e20], np.float32)
+        centres = kmeans_1d(np.r_[self.bulk, outliers], 80)
+        assert set(outliers) <= set(centres)
+        assert self.bulk_error(centres) == pytest.approx(optimal_error(self.bulk, 74), rel=0.02)
+
+    def test_of_a_large_tensor(self):
+        values = np.random.default_rng(1).normal(size=60_000).astype(np.float32) * np.float32(0.02)
+        plain = squared_error(values, kmeans_1d(values, 40))
+        assert squared_error(values, kmeans_1d(np.r_[values, np.float32(1e12)], 41)) == pytest.approx(plain, rel=0.02)
+
+    def test_two_crowds_far_apart(self):
+        draw = np.random.default_rng(2)
+        crowds = [
+            (base + spread * draw.normal(size=400)).astype(np.float32) for base, spread in ((0, 0.02), (1e8, 1e3))
+        ]
+        values = np.concatenate(crowds)
+        centres = kmeans_1d(values, 20)
+        # The wide crowd has all the error, the narrow one needs one centre only.
+        assert (np.abs(centres) < 1).sum() == 1
+        assert squared_error(crowds[1], centres) == pytest.approx(optimal_error(crowds[1], 19), rel=1e-6)
+
+    def test_more_of_one_number_than_of_all_others(self):
+        values = np.r_[np.zeros(900), np.logspace(-8, 20, 90), -np.logspace(-8, 20, 90)].astype(np.float32)
+        centres = kmeans_1d(values, 30)
+        assert squared_error(values, centres) <= optimal_error(values, 30) * (1 + 1e-6)
+
+    @given(
+        values=hnp.arrays(
+            np.float32, st.integers(2, 40), elements=st.floats(-(2.0**100), 2.0**100, width=32, allow_nan=False)
+        ),
+        k=st.integers(1, 8),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_numbers_of_any_order(self, values, k):
+        assert (
+            squared_error(values, kmeans_1d(values.copy(), k)) <= optimal_error_by_means(values, k) * (1 + 1e-5) + 1e-30
+        )
+
+
+def optimal_error_by_means(values: np.ndarray, k: int) -> float:
+    """As :func:`optimal_error`, each cluster's error from its own mean, so that no digits are lost."""
+    x = np.sort(values.astype(np.float64))
+    best = np.r_[0.0, np.full(x.size, np.inf)]
+    for _ in range(k):
+        new = best.copy()
+        for end in range(1, x.size + 1):
+            for start in range(end):
+                part = x[start:end]
+                new[end] = min(new[end], best[start] + ((part - part.mean()) ** 2).sum())
+        best = new
+    return float(best[-1])

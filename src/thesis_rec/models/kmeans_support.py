@@ -255,8 +255,13 @@ def merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
         # Density to the third power times width: (c / g)^(1/3) * g.
         steps[i] = np.cbrt(0.5 * (weights[i] + weights[i + 1]) * gap * gap)
         total += steps[i]
-    # A gap can be cut once only, so what it has beyond one segment is given to the others.
-    for _ in range(3):
+    # A gap can be cut once only, so what it has beyond one segment is given to the others: again as long as single
+    # gaps (to an outlier) hold most of it.
+    rounds = 0
+    last = np.inf
+    while rounds < 3 or total < 0.5 * last:
+        rounds += 1
+        last = total
         cap = total / m
         total = 0.0
         for i in range(n - 1):
