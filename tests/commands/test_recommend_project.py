@@ -117,3 +117,37 @@ def test_the_catalog_keeps_the_answer(project, monkeypatch):
     assert document["dataset"]["dataset_id"] == "d2"
     assert "Which model for" in (project / "data" / "08_reporting" / "recommendation.html").read_text()
     assert len(pd.read_parquet(project / "data" / "07_model_output" / "recommendation.parquet")) == 24
+
+
+def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_dir):
+    shutil.copytree(project_dir / "data" / "01_raw" / "hub", project / "data" / "01_raw" / "hub")
+    listed = pd.read_csv(project / "starter" / "model_manifest.csv", dtype=str, keep_default_na=False)
+    own = listed.head(1).assign(model_id="my_model", source=str(project / "starter" / "models" / "m00"))
+    pd.concat([listed, own]).to_csv(project / "mine.csv", index=False)
+    local = project / "conf" / "local" / "globals.yml"
+    local.parent.mkdir(exist_ok=True)
+    local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": str(project / "mine.csv")}}}))
+    images = project / "mine" if (project / "mine").is_dir() else save_images(project / "mine")
+    found = thesis_rec.recommend(images, project=project, measure=False)
+    table = found.table.set_index("model_id")
+    assert found.zoo == "hub"
+    assert "m00" not in table.index
+    assert table["reason"].str.contains("published figures").sum() >= 150
+    # Nothing was published of it: it could be as any other model, and says so.
+    mine = table.loc["my_model"]
+    assert mine["reason"].startswith("Nothing like it is known")
+    assert mine["value_high"] - mine["value_low"] > (table["value_high"] - table["value_low"]).median()
+    assert mine["download_mb"] == 0
+    assert "not looked at" in found.rests_on
+    tried = thesis_rec.recommend(
+        images, project=project, families=(own["family"].iloc[0],), probe=1, offline=True, measure=False
+    )
+    assert tried.table.set_index("model_id")["probed_value"].notna().sum() == 1
+    again = thesis_rec.recommend(images, project=project, measure=False).table.set_index("model_id")
+    # The try is kept: a later request on the same images uses it.
+    assert again.loc["my_model", "probed_value"] == pytest.approx(
+        tried.table.set_index("model_id").loc["my_model", "probed_value"], abs=1e-5
+    )
+    local.write_text("zoo: starter\n")
+    assert thesis_rec.recommend(images, project=project, measure=False, max_parameters=3e5).zoo == "starter"
+    local.unlink()
