@@ -3,8 +3,8 @@
 A task is a column of one table: one dataset under one protocol by one source. On the scale of accuracies
 (:class:`~thesis_rec.knowledge.posterior.Scale`) it is ``level + spread * z``, and ``z`` follows one covariance of the
 models for all tasks (:mod:`thesis_rec.knowledge.covariance`). A protocol is where its tasks lie in that space: a
-distribution of level and spread, an offset of each model, and a share of the factors that a dataset keeps when it is
-measured under another protocol.
+distribution of level and spread, an offset along the factors and one of each model, and a share of the factors that a
+dataset keeps when it is measured under another protocol.
 
 Models without any cell get mean and factor by kernel regression on what is known of them
 (:mod:`thesis_rec.knowledge.model_kernel`); what that leaves open is common to models that are alike, so that trying
@@ -32,10 +32,8 @@ Floats = NDArray[np.float64]
 
 #: Fewest models of a task: with fewer its level and spread say nothing.
 _FEWEST = 5
-#: Tasks' worth of evidence that a model scores under a protocol what it scores under all.
-_OFFSET = 0.5
-#: Spreads from a model's median beyond which a task counts no further: one odd task of twenty moves no ranking.
-_ODD = 1.0
+#: Tasks' worth of evidence that a protocol has no offset along the factors, and none of a single model.
+_SHIFT, _OFFSET = 2.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -247,7 +245,7 @@ def fit_protocols(
     noise = errors / np.where(np.isfinite(spread), spread, 1.0)[:, None]
     known = fit_covariance(z[np.ix_(joined, inner)], noise[np.ix_(joined, inner)], shrinkage)
     scores = known.scores(z[np.ix_(joined, inner)], noise[np.ix_(joined, inner)])
-    offsets = _offsets(tasks["protocol"].to_numpy()[joined], z[np.ix_(joined, inner)] - known.mean)
+    offsets = _offsets(tasks["protocol"].to_numpy()[joined], z[np.ix_(joined, inner)], known, scores)
     kept = _kept(tasks.iloc[joined], scores @ known.factor.T)
 
     names = [measured[row] for row in inner]
@@ -314,23 +312,16 @@ def _largest_block(seen: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.flatnonzero(label == np.bincount(label, weights=seen.sum(1)).argmax())
 
 
-def _offsets(protocol: NDArray[Any], rest: Floats) -> dict[str, Floats]:
-    """(K,) what models score under each protocol beyond the common mean.
-
-    One step of Huber's estimate from the median ("Robust estimation of a location parameter", 1964), shrunk by how
-    little was seen.
-
-    Args:
-        protocol: (T,) protocol of each task.
-        rest: (T, K) values beyond the common mean, NaN for gaps.
-    """
+def _offsets(protocol: NDArray[Any], z: Floats, known: Covariance, scores: Floats) -> dict[str, Floats]:
+    """(K,) what the models of each protocol score beyond the common mean, shrunk by how little was seen."""
     found = {}
     for name in dict.fromkeys(protocol):
-        mine = pd.DataFrame(rest[protocol == name])
-        count = mine.notna().sum().to_numpy()
-        middle = mine.median().fillna(0.0).to_numpy()
-        step = (mine - middle).clip(-_ODD, _ODD).sum().to_numpy() / np.maximum(count, 1)
-        found[str(name)] = (middle + step) * count / (count + _OFFSET)
+        mine = protocol == name
+        shift = scores[mine].sum(0) / (mine.sum() + _SHIFT)
+        along = known.factor @ shift
+        seen = np.isfinite(z[mine])
+        left = np.where(seen, z[mine] - known.mean - scores[mine] @ known.factor.T, 0.0)
+        found[str(name)] = along + left.sum(0) / (seen.sum(0) + _OFFSET)
     return found
 
 
