@@ -1,7 +1,8 @@
 """The configuration reference: every knob with its type, its value in ``conf/base`` and the comment above it.
 
 Types and limits come from the pydantic models that the nodes are annotated with, values and explanations from the YAML
-files, so that the page can't say anything else than the code.
+files, so that the page can't say anything else than the code. ``python scripts/configuration_reference.py`` writes it
+to ``docs/configuration.md``; a test says when that is due.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pydantic.fields import FieldInfo
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONF = PROJECT / "conf" / "base"
+PAGE = PROJECT / "docs" / "configuration.md"
 
 _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of", "min_length": "length ≥"}
 
@@ -235,9 +237,13 @@ Kedro reads `conf/base` and one environment on top of it: `conf/local` (yours, i
 another. An environment that sets one knob keeps all others. For one run, `--params` sets them too:
 
 ```bash
-kedro run --pipeline=dataset_features --params=dataset_features.batches=16,seed=1
+kedro run --pipelines=dataset_features --params=dataset_features.batches=16,seed=1
 ```
 
 A misspelt knob, a wrong type or a value out of range stops the run before anything is computed.
-This page is made from the parameter models and the YAML files when the documentation is built.
+This page is made from the parameter models and the YAML files by `scripts/configuration_reference.py`.
 """
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")

@@ -1,7 +1,8 @@
-"""What MkDocs fills in when it builds the documentation: the configuration reference, diagrams, tables of the catalog.
+"""What MkDocs fills in when it builds the documentation: diagrams, tables of the catalog.
 
 In a page, ``<!-- pipeline: NAME -->`` stands for the diagram, the steps and the outputs of a pipeline,
-``<!-- layers -->`` for the legend, ``<!-- catalog -->`` for all entries of the catalog and ``<!-- baselines -->`` for
+``<!-- layers -->`` for the legend, ``<!-- rooms -->`` for the rooms,
+``<!-- catalog -->`` for all entries of the catalog and ``<!-- baselines -->`` for
 the list of baselines; ``<!-- starter-models -->`` and ``<!-- starter-tasks -->`` count what the embedded zoo has.
 """
 
@@ -12,18 +13,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from configuration_reference import reference
-from mkdocs.structure.files import File, Files
 from pipeline_diagrams import contracts, diagram, legend, outputs, steps
+from room_diagram import rooms_svg
 
 STARTER = Path(__file__).resolve().parents[1] / "data" / "01_raw" / "starter"
 _PIPELINE = re.compile(r"<!-- pipeline: (\w+) -->")
-
-
-def on_files(files: Files, config: Any) -> Files:
-    """Add the page that is made from the code."""
-    files.append(File.generated(config, "configuration.md", content=reference()))
-    return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -89,6 +83,7 @@ def _starter_tasks() -> str:
 
 
 FILLS = {
+    "rooms": rooms_svg,
     "layers": legend,
     "catalog": _catalog,
     "baselines": _baselines,

@@ -117,5 +117,74 @@ def test_every_page_is_in_the_navigation():
     Loader.add_multi_constructor("", lambda *_: None)
     navigation = yaml.load((PROJECT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)["nav"]
     listed = set(re.findall(r"'([^']+\.md)'", str(navigation)))
-    written = {page.relative_to(DOCS).as_posix() for page in pages()} | {"configuration.md"}
+    written = {page.relative_to(DOCS).as_posix() for page in pages()}
     assert listed == written
+
+
+def test_the_configuration_page_is_current():
+    due = "run `python scripts/configuration_reference.py` and commit docs/configuration.md"
+    assert configuration_reference.PAGE.read_text(encoding="utf-8") == configuration_reference.reference(), due
+
+
+def anchors(page):
+    """Of the headings of a page, as MkDocs and GitHub make them of headings without special letters."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*pages(), *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))],
+    ids=lambda p: p.name,
+)
+def test_links_resolve_in_the_repository(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file) if file else page
+        assert target.exists(), link
+        # The site holds docs alone.
+        assert not page.is_relative_to(DOCS) or target.resolve().is_relative_to(DOCS), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), link
+
+
+def test_pages_ask_for_pipelines_as_kedro_wants_it():
+    files = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *pages(), *(PROJECT / "slurm").rglob("*")]
+    texts = {file.name: file.read_text(encoding="utf-8") for file in files if file.is_file()}
+    assert [name for name, text in texts.items() if "--pipeline=" in text] == []
+
+
+def test_models_that_pages_show_are_in_the_embedded_zoo():
+    import pandas as pd
+
+    known = set(pd.read_csv(PROJECT / "data" / "01_raw" / "starter" / "model_manifest.csv")["model_id"])
+    text = (PROJECT / "README.md").read_text(encoding="utf-8") + all_text()
+    named = set(re.findall(r"\b[a-z]\w*__\w+__\d+\b", text))
+    assert named
+    assert named - known == set()
+
+
+def test_the_picture_of_the_rooms_is_drawn_from_the_imports(tmp_path):
+    import room_diagram
+
+    package = tmp_path / "pack"
+    sources = {
+        "high": "def f():\n    from pack.low.part import x\n",
+        "low": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pack.high import y\n",
+        "lone": "import os\n",
+    }
+    for room, source in sources.items():
+        (package / room).mkdir(parents=True)
+        (package / room / "__init__.py").write_text("")
+        (package / room / "part.py").write_text(source)
+    imports = room_diagram.room_imports(package)
+    assert imports == {"high": {"low"}, "low": set(), "lone": set()}
+    assert room_diagram.layers(imports) == [["lone", "low"], ["high"]]
+    real = room_diagram.rooms_svg()
+    rooms = [path.name for path in (PROJECT / "src" / "thesis_rec").iterdir() if (path / "__init__.py").is_file()]
+    for room in rooms:
+        assert f">{room}</text>" in real
