@@ -78,6 +78,8 @@ def test_the_next_command_keeps_the_limits_and_is_refused_nothing_it_names(found
     assert given["max_latency_ms"] == 5
     assert given["licences"] == ("MIT", "cc by")
     assert (given["device"], given["batch_size"], given["precision"]) == ("h200", 8, "fp32")
+    # A file is named with its ending.
+    assert "kedro recommend mine.npz " in next_command(replace(found, dataset={"source": "mine.npz"}))
     # Without images, or with everything tried, there is nothing to run.
     assert next_command(replace(found, sample=())) == ""
     assert next_command(replace(found, table=found.table.assign(probed_value=0.5))) == ""
@@ -106,6 +108,7 @@ def test_models_without_a_latency_are_in_the_table_and_not_in_the_figure(found):
     page = render_report(replace(found, table=table, budget=Budget(device=DEVICE)))
     assert pareto_figure(replace(found, table=table), 700, 400)["points"] == []
     assert table["model_id"].iloc[0] in page
+    assert "No latency is known" in page
 
 
 def test_a_page_without_fitting_models_says_what_to_relax(found):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.fabricated import DEVICE, fabricated_bundle, fabricated_predict, tokens_of
-from thesis_rec.hardware.budget import Budget
+from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.report import render_report
+from thesis_rec.recommendation.request import Request
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,8 +31,9 @@ LONG = "n" * 200
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A report with a name of 200 characters without a place to break, a limit, and a tried model."""
-    budget = Budget(max_latency_ms=5, device=DEVICE)
-    found = recommend_for(fabricated_bundle(), tokens_of(LONG, 3), budget, predict=fabricated_predict)
+    bundle, new = fabricated_bundle(), tokens_of(LONG, 3)
+    request = Request(max_latency_ms=5, device=DEVICE)
+    found = recommend_for(bundle, new, request, posterior=fabricated_posterior(bundle, new))
     table = found.table.assign(probed_value=np.nan)
     table.loc[0, "model_id"] = LONG
     table.loc[1, "probed_value"] = table.loc[1, "predicted_value"]

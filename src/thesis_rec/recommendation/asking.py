@@ -209,6 +209,7 @@ def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, poste
         first = load_line(rows.iloc[0].to_dict()) if len(rows) else ""
     dataset, sample, notes = found.dataset, found.sample, found.notes
     if asked is not None:
-        dataset = dataset | {"images": asked.n_images, "read_as": list(asked.read_as)}
+        source = Path(asked.row.source).name
+        dataset = dataset | {"images": asked.n_images, "read_as": list(asked.read_as), "source": source}
         sample, notes = asked.sample, (*notes, *asked.notes)
     return replace(found, table=table, rests_on=rests_on, load=first, dataset=dataset, sample=sample, notes=notes)

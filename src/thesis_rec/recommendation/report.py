@@ -175,13 +175,17 @@ def map_figure(found: Recommendation, width: int, height: int) -> dict[str, Any]
 def next_command(found: Recommendation) -> str:
     """The command that really tries more candidates under the same limits; empty where that isn't possible.
 
-    It names the images by their folder's name: it is to be called from the folder above.
+    It names the images by the last part of their path: it is to be called from the folder above.
     """
     tried = int(found.table["probed_value"].notna().sum())
     if not found.sample or tried >= len(found.table):
         return ""
     budget = found.budget
-    words = ["kedro recommend", shlex.quote(found.dataset_id), f"--probe {min(5, len(found.table) - tried)}"]
+    words = [
+        "kedro recommend",
+        shlex.quote(str(found.dataset.get("source", found.dataset_id))),
+        f"--probe {min(5, len(found.table) - tried)}",
+    ]
     words += [option_text(name, value) for name, value in budget.limits.items()]
     others = {"device": (budget.device, "here"), "batch-size": (budget.batch_size, 1)}
     others |= {
