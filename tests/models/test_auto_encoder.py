@@ -1,9 +1,11 @@
 """The autoencoder: shapes, normalisation, size, learning."""
 
+import numpy as np
 import pytest
 import torch
 
-from thesis_rec.models.auto_encoder import AutoEncoder
+from thesis_rec.base.errors import ItemError
+from thesis_rec.models.auto_encoder import AutoEncoder, autoencoder_input, embed_models, embed_vectors, encoder_half
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu", "leaky_relu"])
@@ -68,3 +70,23 @@ def test_it_learns_data_of_low_rank():
         loss.backward()
         optimiser.step()
     assert loss.item() < 0.1 * target.square().mean().item()
+
+
+def test_what_is_read_of_a_model():
+    vector = {"parameters": np.float32([1, 2]), "spectra": np.float32([np.nan, 3])}
+    assert autoencoder_input(vector, "kmeans", "m").tolist() == [1, 2]
+    assert autoencoder_input(vector, "spectra", "m").tolist() == [0, 3]
+    assert autoencoder_input(vector, "both", "m").tolist() == [1, 2, 0, 3]
+    with pytest.raises(ItemError, match="without spectra") as caught:
+        autoencoder_input({"parameters": np.float32([1, 2])}, "both", "the model")
+    assert caught.value.item == "the model"
+
+
+def test_models_are_embedded_by_what_the_autoencoder_was_trained_to_read():
+    config = {"n_inputs": 2, "hidden": [3], "n_code": 2}
+    network = AutoEncoder(**config)
+    vectors = [{"parameters": np.ones(5, np.float32), "spectra": np.float32([value, 3])} for value in (1, 2)]
+    checkpoint = {"config": config, "network": network.state_dict(), "input": "spectra"}
+    expected = embed_vectors(checkpoint, np.float32([[1, 3], [2, 3]]))
+    np.testing.assert_array_equal(embed_models(checkpoint, vectors, ["a", "b"]), expected)
+    assert encoder_half(checkpoint)["input"] == "spectra"

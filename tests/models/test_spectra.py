@@ -11,7 +11,19 @@ from scipy.stats import entropy, kurtosis
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.checkpoint_reader import TensorInfo, TorchReader
-from thesis_rec.models.spectra import COLOUR, MATRIX, NAMES, SPATIAL, VECTOR, describe, matrix_shape, tensor_numbers
+from thesis_rec.models.spectra import (
+    COLOUR,
+    GROUPS,
+    MATRIX,
+    NAMES,
+    SPATIAL,
+    VECTOR,
+    describe,
+    matrix_shape,
+    spectra_kernel,
+    standardised,
+    tensor_numbers,
+)
 from thesis_rec.models.weight_vector import parameter_vector, vector_and_spectra
 
 
@@ -232,3 +244,41 @@ def test_values_that_are_not_finite_are_named():
     state["layer1.0.conv1.weight"][0, 0, 0, 0] = float("nan")
     with pytest.raises(ItemError, match=r"layer1\.0\.conv1\.weight holds NaN or infinite"):
         vector_and_spectra(TorchReader(state, "m"))
+
+
+def test_every_number_is_in_one_group():
+    assert len(set(NAMES)) == len(NAMES)
+    for name in NAMES:
+        assert sum(name.startswith(begins) for begins in GROUPS.values()) == 1, name
+
+
+def test_the_kernel_is_a_mean_over_groups_and_unmoved_by_missing_numbers():
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((12, len(NAMES)))
+    known = np.arange(12) < 8
+    table[:, 0] = 5.0  # a number that doesn't vary
+    table[9, 1] = np.nan
+    table[10, 2] = 1e6
+    scaled = standardised(table, known)
+    np.testing.assert_allclose(scaled[known, 3].mean(), 0, atol=1e-9)
+    np.testing.assert_allclose(scaled[known, 3].std(), 1)
+    assert scaled[9, 1] == 0
+    assert scaled[10, 2] == 4
+    kernel = spectra_kernel(scaled, scaled, 0.2)
+    np.testing.assert_allclose(np.diagonal(kernel), 1)
+    assert np.linalg.eigvalsh(kernel).min() > -1e-9
+    parts = []
+    for begins in GROUPS.values():
+        columns = [i for i, name in enumerate(NAMES) if name.startswith(begins)]
+        parts.append(np.exp(-0.2 * np.square(scaled[3, columns] - scaled[11, columns]).mean()))
+    assert kernel[3, 11] == pytest.approx(np.mean(parts))
+    assert spectra_kernel(scaled[:2], scaled, groups=["body"]).shape == (2, 12)
+
+
+def test_large_tensors_are_compared_by_a_sample():
+    generator = np.random.default_rng(4)
+    weights = generator.standard_normal((2100, 2200)).astype(np.float32)
+    found = numbers(weights)
+    assert abs(found["entropy"]) < 0.01
+    assert abs(found["largest"]) < 0.05
+    assert numbers(weights) == found

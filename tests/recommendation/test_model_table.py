@@ -43,13 +43,18 @@ def test_a_new_model_needs_only_its_vector():
     bundle = fabricated_bundle()
     manifest = pd.concat([bundle.manifest, bundle.manifest.tail(1).assign(model_id="new")], ignore_index=True)
     vectors = {"new": lambda: {"parameters": np.full(4, 2.0), "n_parameters": np.int64(7)}, "m00": None}
-    models, new = add_models(bundle.models, manifest, vectors, lambda x: np.tile(x[:, :1], (1, 8)))
+    models, new = add_models(
+        bundle.models,
+        manifest,
+        vectors,
+        lambda read, _: np.tile(np.stack([item["parameters"][:1] for item in read]), (1, 8)),
+    )
     assert new == ["new"]
     assert len(models) == N_MODELS + 1
     assert models.embedding[-1].tolist() == [2.0] * 8
     assert models.n_parameters[-1] == 7
-    same, none = add_models(bundle.models, bundle.manifest, {}, lambda x: x)
+    same, none = add_models(bundle.models, bundle.manifest, {}, lambda read, ids: np.zeros((0, 8)))
     assert same is bundle.models
     assert none == []
     answered = replace(bundle.models, responses=np.zeros((N_MODELS, 3), dtype=np.float32))
-    assert np.isnan(add_models(answered, manifest, vectors, lambda x: np.ones((1, 8)))[0].responses[-1]).all()
+    assert np.isnan(add_models(answered, manifest, vectors, lambda read, ids: np.ones((1, 8)))[0].responses[-1]).all()

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from thesis_rec.base.errors import ItemError
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
 
 
@@ -90,6 +92,29 @@ def _layers(widths: Sequence[int], activation: str, dropout: float) -> nn.Sequen
     return nn.Sequential(*parts)
 
 
+def autoencoder_input(vector: Mapping[str, Any], kind: str, item: str) -> NDArray[np.float32]:
+    """What an autoencoder reads of a model.
+
+    Args:
+        vector: A partition of ``model_vectors``.
+        kind: ``kmeans`` (8192 centroids), ``spectra`` (numbers against random weights) or ``both``.
+        item: Name of the model for error messages.
+
+    Raises:
+        ItemError: If the spectra are asked for and the partition, made by another program, lacks them.
+    """
+    if kind != "kmeans" and "spectra" not in vector:
+        hint = "Extract it by `kedro run --pipeline=model_extraction`, or set autoencoder.input to kmeans."
+        raise ItemError(item, "Its vector comes without spectra.", hint)
+    parts = []
+    if kind != "spectra":
+        parts.append(np.asarray(vector["parameters"], dtype=np.float32))
+    if kind != "kmeans":
+        # A number that a model lacks is 0, as for random weights.
+        parts.append(np.nan_to_num(np.asarray(vector["spectra"], dtype=np.float32)))
+    return np.concatenate(parts)
+
+
 def encoder_half(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """What embeds new models and no more: the configuration and the encoder in half precision, without the decoder.
 
@@ -103,7 +128,16 @@ def encoder_half(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         name: (tensor.clamp(min=smallest) if name == "scale" else tensor).to(torch.float16)
         for name, tensor in kept.items()
     }
-    return {"config": dict(checkpoint["config"]), "network": half}
+    return {"config": dict(checkpoint["config"]), "network": half, "input": checkpoint.get("input", "kmeans")}
+
+
+def embed_models(
+    checkpoint: Mapping[str, Any], vectors: Sequence[Mapping[str, Any]], items: Sequence[str]
+) -> NDArray[np.float32]:
+    """Codes (K, n_code) of K partitions of ``model_vectors``, by what the autoencoder was trained to read."""
+    kind = str(checkpoint.get("input", "kmeans"))
+    inputs = [autoencoder_input(vector, kind, item) for vector, item in zip(vectors, items, strict=True)]
+    return embed_vectors(checkpoint, np.stack(inputs))
 
 
 @torch.inference_mode()

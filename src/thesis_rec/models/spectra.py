@@ -12,7 +12,8 @@ thirds of its depth, norm layers' weights, shifts and running statistics, other 
 hidden units change places or signs. No file name is read, nothing besides the tensors, and no network is built.
 
 Matrices whose smaller side exceeds 512 have their leading 128 singular values computed by seeded subspace iteration
-(Halko, Martinsson & Tropp 2011), and the rest of the energy is taken as spread evenly, in the random matrix too.
+(Halko, Martinsson & Tropp 2011), and the rest of the energy is taken as spread evenly, in the random matrix too. Of
+more than 2048 outputs or inputs a seeded sample is compared with a random matrix of the sample's shape.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ NAMES: tuple[str, ...] = (
 # Exact spectra up to this smaller side; beyond, this many leading values.
 _EXACT = 512
 _LEADING = 128
+# Outputs or inputs beyond this many are a sample.
+_SIDE = 2048
 # Tables of positions and tokens aren't layers.
 _TABLES = re.compile(r"pos|token|relative|logit")
 _TINY = 1e-6
@@ -82,8 +85,9 @@ def tensor_numbers(tensor: TensorInfo, values: Floats, seed: int = 0) -> Numbers
     fan_in = values.size // shape[0]
     found = {"scale": float(np.log(scale * np.sqrt(fan_in) + _TINY))}
     if scale > 0:
-        expected = _expected(shape, seed)
-        measured = _matrix_numbers(values.reshape(shape) / np.float32(scale), seed)
+        weights = _sampled(values.reshape(shape), seed)
+        expected = _expected(weights.shape, seed)
+        measured = _matrix_numbers(weights / np.sqrt(np.mean(np.square(weights))), seed)
         found |= {name: value - expected[name] for name, value in measured.items()}
     return found
 
@@ -96,6 +100,15 @@ def matrix_shape(shape: Sequence[int]) -> tuple[int, ...] | None:
     if len(kept) < 2 or kept[0] < 2 or np.prod(kept[1:]) < 2:
         return None
     return kept
+
+
+def _sampled(weights: Floats, seed: int) -> Floats:
+    """At most 2048 outputs and 2048 inputs of a weight tensor (m, c, ...), drawn with the seed."""
+    rng = np.random.default_rng([seed, *weights.shape])
+    for axis in (0, 1):
+        if weights.shape[axis] > _SIDE:
+            weights = np.take(weights, rng.choice(weights.shape[axis], _SIDE, replace=False), axis)
+    return weights
 
 
 @lru_cache(maxsize=4096)
@@ -232,10 +245,10 @@ def describe(tensors: Sequence[TensorInfo], numbers: Sequence[Numbers]) -> Float
         if layer is not None:
             found |= {f"{role}.{name}": value for name, value in of[layer.name].items()}
     found |= _places("body", body, MATRIX + SPATIAL, _BODY)
-    norms = {t.name.rpartition(".")[0] for t in tensors if t.name.endswith(".weight") and not matrix_shape(t.shape)}
+    norms = {t.name.rpartition(".")[0] for t in tensors if t.name.endswith(".weight") and len(t.shape) == 1}
     vectors: dict[str, list[Numbers]] = {role: [] for role in VECTOR_ROLES}
     for tensor in tensors:
-        if matrix_shape(tensor.shape) is None and (kind := _vector_role(tensor.name, norms)):
+        if len(tensor.shape) == 1 and (kind := _vector_role(tensor.name, norms)):
             vectors[kind].append(of[tensor.name])
     for role, members in vectors.items():
         found |= _places(role, members, VECTOR, (*_THIRDS, "mean"))
@@ -270,3 +283,51 @@ def _places(role: str, members: Sequence[Mapping[str, float]], names: Sequence[s
             if chosen:
                 found[f"{role}.{place}.{name}"] = float(overall.get(place, np.mean)(chosen))
     return found
+
+
+#: Groups of numbers that count alike in a comparison of models, by what their names begin with.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "first layer": ("stem.",),
+    "body": ("body.",),
+    "norms and biases": tuple(f"{role}." for role in VECTOR_ROLES),
+    "head and size": ("head.", "size."),
+}
+
+
+def standardised(spectra: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(M, P) descriptions by mean and spread of the known ones, clipped to ±4; what is missing becomes the mean.
+
+    Args:
+        spectra: M descriptions, NaN where a model has no such tensor.
+        known: (M,) which models give mean and spread.
+    """
+    table = np.asarray(spectra, dtype=np.float64)
+    present = np.isfinite(table) & known[:, None]
+    count = np.maximum(present.sum(0), 1)
+    mean = np.where(present, table, 0.0).sum(0) / count
+    spread = np.sqrt(np.where(present, np.square(table - mean), 0.0).sum(0) / count)
+    scaled = (table - mean) / np.where(spread > 1e-6, spread, 1.0)
+    return np.nan_to_num(np.clip(scaled, -4, 4))
+
+
+def spectra_kernel(
+    one: NDArray[np.floating], other: NDArray[np.floating], width: float = 0.1, groups: Sequence[str] = tuple(GROUPS)
+) -> NDArray[np.float64]:
+    """Similarity of models by their weights: the mean over groups of numbers of a Gaussian kernel on each.
+
+    Args:
+        one: (A, P) as :func:`standardised` gives them.
+        other: (B, P) likewise.
+        width: Fall-off per mean squared difference of a group's numbers.
+        groups: Which groups of :data:`GROUPS` count.
+
+    Returns:
+        (A, B), positive semi-definite where both are the same models, 1 for equal ones.
+    """
+    total = np.zeros((len(one), len(other)))
+    for group in groups:
+        columns = [i for i, name in enumerate(NAMES) if name.startswith(GROUPS[group])]
+        a, b = one[:, columns], other[:, columns]
+        squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T
+        total += np.exp(-width * np.maximum(squares, 0.0) / len(columns))
+    return total / len(groups)

@@ -26,6 +26,7 @@ from thesis_rec.thesis.ranking_data import ModelTable, Prediction, TaskTokens
 from thesis_rec.truth.responses import ON_SUBTASK
 
 Floats = NDArray[np.float32]
+Embedder = Callable[[Sequence[Mapping[str, Any]], Sequence[str]], Floats]
 PROTOCOL = "linear_probe"
 
 #: Performance of a bundle that keeps no cells.
@@ -357,7 +358,7 @@ def add_models(
     models: ModelTable,
     manifest: pd.DataFrame,
     vectors: Mapping[str, Callable[[], Mapping[str, Any]]],
-    embed: Callable[[Floats], Floats],
+    embed: Embedder,
 ) -> tuple[ModelTable, list[str]]:
     """Embed manifest models that have a parameter vector but no embedding yet: no training is needed for them.
 
@@ -365,7 +366,7 @@ def add_models(
         models: The models that have an embedding.
         manifest: The model manifest.
         vectors: Partitions of ``model_vectors``.
-        embed: (K, 8192) vectors to (K, E) embeddings, the autoencoder's encoder half.
+        embed: K partitions and their ids to (K, E) embeddings, the autoencoder's encoder half.
 
     Returns:
         All models, and the ids of the new ones.
@@ -377,7 +378,7 @@ def add_models(
     if not new:
         return models, []
     read = [vectors[model]() for model in new]
-    embedding = embed(np.stack([np.asarray(item["parameters"], dtype=np.float32) for item in read]))
+    embedding = embed(read, new)
     joined = ModelTable(
         [*models.model_ids, *new],
         np.concatenate([models.embedding, embedding.astype(np.float32)]),
@@ -770,11 +771,11 @@ def validation_covariance(bundle: Bundle, splits: pd.DataFrame, at_least: int = 
     return ResidualCovariance(models.model_ids, residual_covariance(errors, rbf_kernel(models.embedding)))
 
 
-def embedder(autoencoder: Mapping[str, Any]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The encoder half of an autoencoder's checkpoint as a function of (K, 8192) vectors."""
-    from thesis_rec.models.auto_encoder import embed_vectors
+def embedder(autoencoder: Mapping[str, Any]) -> Embedder:
+    """The encoder half of an autoencoder's checkpoint as a function of K partitions of ``model_vectors``."""
+    from thesis_rec.models.auto_encoder import embed_models
 
-    return lambda vectors: embed_vectors(autoencoder, vectors)
+    return lambda vectors, items: embed_models(autoencoder, vectors, items)
 
 
 def _own_models(

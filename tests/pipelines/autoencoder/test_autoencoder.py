@@ -35,7 +35,10 @@ def outputs(tmp_path_factory, project_dir):
     catalog = DataCatalog.from_config({name: entries[name] for name in create_pipeline().all_outputs()})
     fabricated = {
         "model_vectors": MemoryDataset(
-            {model: (lambda vector=vector: {"parameters": vector}) for model, vector in vectors.items()},
+            {
+                model: (lambda vector=vector: {"parameters": vector, "spectra": vector[:212]})
+                for model, vector in vectors.items()
+            },
             copy_mode="assign",
         ),
         "model_manifest": MemoryDataset(manifest),
@@ -65,6 +68,8 @@ def test_the_checkpoint_and_its_history_agree(outputs):
 
 def test_unknown_families_are_not_trained_on_but_evaluated(outputs):
     checkpoint = outputs["autoencoder_checkpoint"]
+    assert checkpoint["input"] == "spectra"
+    assert checkpoint["config"]["n_inputs"] == 212
     assert len(checkpoint["train_ids"]) + len(checkpoint["validation_ids"]) == 6
     assert outputs["autoencoder_evaluation"]["roles"]["unknown"]["n"] == 5
 

@@ -25,7 +25,7 @@ def train_autoencoder(
     """
     from thesis_rec.training import autoencoder
 
-    vectors = _vectors(model_vectors, model_manifest)
+    vectors = _inputs(model_vectors, model_manifest, parameters.input)
     known = autoencoder.split_known(sorted(vectors), zoo_sides, _families(model_manifest))
     checkpoint, result = autoencoder.train_autoencoder(
         vectors,
@@ -36,7 +36,7 @@ def train_autoencoder(
         validation_share=parameters.validation_share,
         seed=parameters.seed,
     )
-    return checkpoint, result.history
+    return {**checkpoint, "input": parameters.input}, result.history
 
 
 def draw_autoencoder_losses(autoencoder_history: list[dict[str, Any]], parameters: AutoencoderParameters) -> Any:
@@ -56,7 +56,7 @@ def embed_models(
     """The code of every model, known or not: ``model_id`` and ``e000``, ``e001``, ..."""
     from thesis_rec.models.auto_encoder import embed_vectors
 
-    vectors = _vectors(model_vectors, model_manifest)
+    vectors = _inputs(model_vectors, model_manifest, autoencoder_checkpoint.get("input", "kmeans"))
     ids = sorted(vectors)
     codes = embed_vectors(autoencoder_checkpoint, np.stack([vectors[model] for model in ids]))
     table = pd.DataFrame(codes, columns=[f"e{i:03d}" for i in range(codes.shape[1])])
@@ -73,7 +73,7 @@ def evaluate_autoencoder(
     """Reconstruction error of held-out models, and each model's neighbours."""
     from thesis_rec.training import autoencoder
 
-    vectors = _vectors(model_vectors, model_manifest)
+    vectors = _inputs(model_vectors, model_manifest, autoencoder_checkpoint.get("input", "kmeans"))
     return autoencoder.evaluate_autoencoder(
         autoencoder_checkpoint, vectors, _families(model_manifest), parameters.neighbours
     )
@@ -96,10 +96,12 @@ def draw_embedding_map(
     )
 
 
-def _vectors(model_vectors: Partitions, model_manifest: pd.DataFrame) -> dict[str, Any]:
-    """Vectors of the manifest's models."""
+def _inputs(model_vectors: Partitions, model_manifest: pd.DataFrame, kind: str) -> dict[str, Any]:
+    """What the autoencoder reads of the manifest's models."""
+    from thesis_rec.models.auto_encoder import autoencoder_input
+
     listed = set(model_manifest["model_id"].astype(str))
-    return {model: np.asarray(read()["parameters"]) for model, read in model_vectors.items() if model in listed}
+    return {model: autoencoder_input(read(), kind, model) for model, read in model_vectors.items() if model in listed}
 
 
 def _families(model_manifest: pd.DataFrame) -> dict[str, str]:

@@ -14,6 +14,7 @@ class AutoencoderParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    input: Literal["kmeans", "spectra", "both"] = "spectra"
     network: AutoEncoderSettings = Field(default_factory=AutoEncoderSettings)
     fit: FitSettings = Field(default_factory=FitSettings)
     validation_share: float = Field(default=0.1, ge=0, lt=1)

