@@ -37,7 +37,11 @@ STARTER = PROJECT / "data" / "01_raw" / "starter"
 WIDTHS = (0.03, 0.1, 0.3)
 PENALTIES = 10.0 ** np.arange(-3, 1.6, 0.5)
 #: Networks of real size whose initialisation must not pass for training.
-REAL = ("resnet50", "vit_small_patch16_224", "convnext_tiny", "swin_tiny_patch4_window7_224", "efficientnet_lite0")
+REAL = (
+    "resnet18", "resnet50", "densenet121", "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_lite0",
+    "regnety_008", "convnext_tiny", "vit_small_patch16_224", "deit_tiny_patch16_224", "swin_tiny_patch4_window7_224",
+    "mixer_s16_224",
+)  # fmt: skip
 Kernels = Callable[[np.ndarray], list[np.ndarray]]
 
 
@@ -227,9 +231,13 @@ def code_of(table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray, kind:
 
 
 def family_mean(truth: np.ndarray, families: np.ndarray) -> np.ndarray:
-    """(M, T) mean of a model's family, which is known only once models of it were measured; orders none within it."""
+    """(M, T) mean of the other models of a model's family: known only once these were measured.
+
+    Within a family it orders backwards by construction: the better a model, the lower the mean of the others.
+    """
     scaled = (truth - truth.mean(0)) / truth.std(0)
-    return np.stack([scaled[families == family].mean(0) for family in families])
+    rows = np.arange(len(families))
+    return np.stack([scaled[(families == families[row]) & (rows != row)].mean(0) for row in rows])
 
 
 # --- trained or random, how long, on what ------------------------------------------------------------------------
@@ -399,7 +407,7 @@ def main() -> None:
         arrays = {"spectra": spectra.astype(np.float16), "model_ids": table["model_id"].to_numpy(str)}
         save_arrays(arguments.table, arrays | {"names": np.array(NAMES)})
         return
-    report("family's mean (its models measured)", family_mean(truth, families))
+    report("family's mean (others of it known)", family_mean(truth, families))
     for name, kernels in descriptions(table, vectors, spectra).items():
         report(name, left_out(families, truth, kernels))
     results["descriptions"] = rows

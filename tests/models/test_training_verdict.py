@@ -29,7 +29,7 @@ def test_networks_of_real_size_that_were_never_trained_are_found_out(name):
 
 @pytest.mark.parametrize(
     ("model", "untrained"),
-    [("resnet_a__all_known__1200", False), ("vit_a__all_known__1200", False), ("resnet_b__random__0", True)],
+    [("resnet_a__all_known__1200", False), ("vit_b__all_known__1200", False), ("resnet_b__random__0", True)],
 )
 def test_the_embedded_zoo(project_dir, model, untrained):
     zoo = project_dir / "data" / "01_raw" / "starter"

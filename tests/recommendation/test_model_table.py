@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tests.fabricated import N_MODELS, fabricated_bundle
-from thesis_rec.recommendation.bundle import add_models, model_table
+from thesis_rec.recommendation.bundle import add_models, model_table, with_spectra
 
 
 def test_models_need_a_row_and_an_embedding():
@@ -58,3 +58,23 @@ def test_a_new_model_needs_only_its_vector():
     assert none == []
     answered = replace(bundle.models, responses=np.zeros((N_MODELS, 3), dtype=np.float32))
     assert np.isnan(add_models(answered, manifest, vectors, lambda read, ids: np.ones((1, 8)))[0].responses[-1]).all()
+
+
+def test_spectra_go_to_their_models_and_missing_numbers_count_as_random():
+    bundle = fabricated_bundle()
+    given = {"spectra": np.array([[1.0, np.nan], [3.0, 4.0]]), "model_ids": np.array(["m01", "unlisted"])}
+    models = with_spectra(bundle.models, given)
+    row = models.model_ids.index("m01")
+    assert models.spectra[row].tolist() == [1.0, 0.0]
+    assert np.isnan(np.delete(models.spectra, row, axis=0)).all()
+    assert models.select([row]).spectra.tolist() == [[1.0, 0.0]]
+    # One's own are laid over what came with the zoo.
+    again = with_spectra(models, {"spectra": np.array([[5.0, 6.0]]), "model_ids": np.array(["m00"])})
+    assert again.spectra[row].tolist() == [1.0, 0.0]
+    assert again.spectra[again.model_ids.index("m00")].tolist() == [5.0, 6.0]
+    assert with_spectra(models, {}) is models
+    manifest = pd.concat([bundle.manifest, bundle.manifest.tail(1).assign(model_id="new")], ignore_index=True)
+    read = {"parameters": np.ones(4), "n_parameters": np.int64(7), "spectra": np.float32([np.nan, 2.0])}
+    joined, _ = add_models(models, manifest, {"new": lambda: read}, lambda read, ids: np.ones((1, 8)))
+    assert joined.spectra[-1].tolist() == [0.0, 2.0]
+    assert joined.spectra[row].tolist() == [1.0, 0.0]

@@ -354,6 +354,26 @@ def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | N
     )
 
 
+def with_spectra(models: ModelTable, spectra: Mapping[str, NDArray[Any]] | None) -> ModelTable:
+    """The models with what their weights show against random ones; one without keeps what it has, or gets NaN.
+
+    A number that a model lacks, for it has no such tensor, becomes 0, as of random weights.
+
+    Args:
+        models: M models.
+        spectra: ``spectra`` (K, P) and ``model_ids`` (K,), or None.
+    """
+    if not spectra or not len(spectra["spectra"]):
+        return models
+    given = np.nan_to_num(np.asarray(spectra["spectra"], dtype=np.float32))
+    place = {str(model): i for i, model in enumerate(spectra["model_ids"])}
+    rows = [i for i, model in enumerate(models.model_ids) if model in place]
+    fits = models.spectra is not None and models.spectra.shape[1] == given.shape[1]
+    table = np.array(models.spectra) if fits else np.full((len(models), given.shape[1]), np.nan, dtype=np.float32)
+    table[rows] = given[[place[models.model_ids[i]] for i in rows]]
+    return replace(models, spectra=table)
+
+
 def add_models(
     models: ModelTable,
     manifest: pd.DataFrame,
@@ -387,8 +407,13 @@ def add_models(
         _with_missing_rows(models.responses, len(new)),
         _with_missing_rows(models.reference, len(new)),
         _with_missing_rows(models.subtasks, len(new)),
+        _with_missing_rows(models.spectra, len(new)),
     )
-    return joined, new
+    described = [(model, item["spectra"]) for model, item in zip(new, read, strict=True) if "spectra" in item]
+    if not described:
+        return joined, new
+    ids, spectra = zip(*described, strict=True)
+    return with_spectra(joined, {"model_ids": np.array(ids), "spectra": np.stack(spectra)}), new
 
 
 def _with_missing_rows(table: NDArray[np.floating] | None, count: int) -> NDArray[np.floating] | None:
@@ -669,6 +694,8 @@ def assemble(
     if knowledge is not None:
         models = with_listed(models, manifest)
     models = with_responses(models, responses)
+    for name in ("published_model_spectra", "model_spectra"):
+        models = with_spectra(models, artefacts.get(name))
     profiles, known_from = _profiles(artefacts)
     sources["hardware profiles"] = known_from
     bundle = Bundle(
@@ -742,6 +769,7 @@ def with_listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
         _with_missing_rows(models.responses, new),
         _with_missing_rows(models.reference, new),
         _with_missing_rows(models.subtasks, new),
+        _with_missing_rows(models.spectra, new),
     )
 
 

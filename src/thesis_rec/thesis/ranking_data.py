@@ -24,6 +24,8 @@ class ModelTable:
         reference: (M, Q) float32 linear-probe accuracy on each reference task, a part of the responses; NaN in the rows
             of models that were not run on them, None where none was.
         subtasks: (M, S) float32 linear-probe accuracy on sub-tasks of the reference tasks, likewise.
+        spectra: (M, P) float32 what the weights show against random ones (:mod:`thesis_rec.models.spectra`); NaN in the
+            rows of models whose weights weren't read, None where none were.
     """
 
     model_ids: list[str]
@@ -33,6 +35,7 @@ class ModelTable:
     responses: Floats | None = None
     reference: Floats | None = None
     subtasks: Floats | None = None
+    spectra: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.model_ids)
@@ -48,6 +51,7 @@ class ModelTable:
             None if self.responses is None else self.responses[index],
             None if self.reference is None else self.reference[index],
             None if self.subtasks is None else self.subtasks[index],
+            None if self.spectra is None else self.spectra[index],
         )
 
 

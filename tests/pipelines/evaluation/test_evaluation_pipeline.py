@@ -68,6 +68,7 @@ def outputs(tmp_path_factory):
         "model_embeddings": embeddings,
         "model_metadata": pd.DataFrame({"model_id": world.models.model_ids, "n_parameters": world.models.n_parameters}),
         "model_responses": {},
+        "model_spectra": {},
         "model_manifest": world.model_manifest,
         "dataset_tokens": shards,
         "dataset_manifest": manifest,

@@ -42,7 +42,7 @@ def run(pipeline, **inputs):
 def test_the_pipeline_answers_with_the_artefacts_of_its_run(bundle):
     artefacts = own_artefacts(bundle)
     artefacts.pop("stored")
-    artefacts |= {"knowledge": {}, "model_responses": {}}
+    artefacts |= {"knowledge": {}, "model_responses": {}, "model_spectra": {}}
     results = run(
         create_pipeline(own=True),
         model_manifest=bundle.manifest,

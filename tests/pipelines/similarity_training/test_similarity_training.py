@@ -71,6 +71,7 @@ def run(tmp_path_factory, project_dir):
         "model_metadata": pd.DataFrame(
             {"model_id": world.models.model_ids, "n_parameters": world.models.n_parameters.astype(int)}
         ),
+        "model_spectra": {},
         "model_responses": {
             "model_ids": np.array(world.models.model_ids),
             "responses": world.models.responses.astype(np.float16),

@@ -15,13 +15,14 @@ def join_candidates(
     model_embeddings: pd.DataFrame,
     model_metadata: pd.DataFrame,
     model_responses: dict[str, np.ndarray],
+    model_spectra: dict[str, np.ndarray],
     model_manifest: pd.DataFrame,
 ) -> Any:
-    """The candidates: embeddings, responses, families and sizes in one table of models."""
-    from thesis_rec.recommendation.bundle import model_table
+    """The candidates: embeddings, responses, spectra, families and sizes in one table of models."""
+    from thesis_rec.recommendation.bundle import model_table, with_spectra
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
-    return model_table(model_embeddings, model_manifest, sizes, model_responses or None)
+    return with_spectra(model_table(model_embeddings, model_manifest, sizes, model_responses or None), model_spectra)
 
 
 def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParameters) -> dict[str, dict[str, float]]:

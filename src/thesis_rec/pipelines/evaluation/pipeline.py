@@ -18,7 +18,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
         [
             Node(
                 join_candidates,
-                inputs=["model_embeddings", "model_metadata", "model_responses", "model_manifest"],
+                inputs=["model_embeddings", "model_metadata", "model_responses", "model_spectra", "model_manifest"],
                 outputs="candidate_models",
                 name="join_candidates_node",
             ),

@@ -19,6 +19,7 @@ def collect_artefacts(
     splits: pd.DataFrame,
     hardware_profiles: pd.DataFrame,
     model_responses: dict[str, Any],
+    model_spectra: dict[str, Any],
 ) -> dict[str, Any]:
     """The artefacts of this run, by name."""
     return {
@@ -31,6 +32,7 @@ def collect_artefacts(
         "splits": splits,
         "hardware_profiles": hardware_profiles,
         "model_responses": model_responses,
+        "model_spectra": model_spectra,
         "stored": None,
     }
 

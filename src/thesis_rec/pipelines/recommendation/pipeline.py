@@ -17,6 +17,7 @@ OWN = (
     "splits",
     "hardware_profiles",
     "model_responses",
+    "model_spectra",
 )
 
 

@@ -52,6 +52,7 @@ def fit_knowledge(
     model_embeddings: pd.DataFrame,
     model_metadata: pd.DataFrame,
     model_responses: dict[str, np.ndarray],
+    model_spectra: dict[str, np.ndarray],
     model_manifest: pd.DataFrame,
     dataset_tokens: Partitions,
     dataset_manifest: pd.DataFrame,
@@ -65,13 +66,13 @@ def fit_knowledge(
     from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.images.tokens import load_task_tokens
-    from thesis_rec.recommendation.bundle import model_table
+    from thesis_rec.recommendation.bundle import model_table, with_spectra
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     study = assemble_study(
         performance,
         splits,
-        model_table(model_embeddings, model_manifest, sizes, model_responses or None),
+        with_spectra(model_table(model_embeddings, model_manifest, sizes, model_responses or None), model_spectra),
         load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train"),
         dataset_manifest,
         protocol=parameters.protocol,

@@ -43,6 +43,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "model_embeddings",
                     "model_metadata",
                     "model_responses",
+                    "model_spectra",
                     "model_manifest",
                     "dataset_tokens",
                     "dataset_manifest",
