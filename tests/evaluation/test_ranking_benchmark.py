@@ -4,9 +4,12 @@ import importlib.util
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from tests.conftest import PROJECT
+from thesis_rec.evaluation.study import assemble_study
+from thesis_rec.knowledge.posterior import Cell
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +19,35 @@ def benchmark():
     sys.modules[specification.name] = module  # dataclasses look their module up
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def study(benchmark):
+    world = benchmark.read_world(benchmark.STARTER, seed=0)
+    return assemble_study(world.performance, world.splits, world.models, world.tokens, world.datasets)
+
+
+@pytest.mark.slow
+def test_measuring_the_five_best_predicted_models_keeps_the_others_right(study):
+    """On the embedded zoo's unknown datasets: no selection of measured models pulls everything up."""
+    knowledge = study.knowledge()
+    rows = []
+    for column in study.columns("test"):
+        truth = study.values[:, column]
+        belief = knowledge.posterior(study.models, study.tasks[column])
+        best = belief.ranking()[:5]
+        cells = [Cell(study.models.model_ids[i], float(truth[i]), knowledge.noise) for i in best]
+        found = belief.given(cells)
+        rest = np.setdiff1d(np.flatnonzero(np.isfinite(truth)), best)
+        low, high = (end[rest] for end in found.interval())
+        # What is measured below chance by chance counts as chance: no interval ends below.
+        held = np.maximum(truth[rest], belief.scale.chance)
+        errors = found.value()[rest] - truth[rest]
+        rows.append((np.abs(errors).mean(), errors.mean(), ((low <= held + 1e-9) & (held <= high + 1e-9)).mean()))
+    error, bias, coverage = np.mean(rows, axis=0)
+    assert error <= 0.048
+    assert abs(bias) <= 0.01
+    assert 0.85 <= coverage <= 0.95
 
 
 @pytest.mark.slow

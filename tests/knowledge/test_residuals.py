@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thesis_rec.knowledge.residuals import fit_fidelity, rbf_kernel, residual_covariance
+from thesis_rec.knowledge.residuals import rbf_kernel, residual_covariance
 
 
 def psd(size, seed=0):
@@ -60,19 +60,3 @@ def test_residual_covariance_refuses_nonsense():
         residual_covariance(np.full((3, 2), np.nan))
     with pytest.raises(ValueError, match="square kernel"):
         residual_covariance(np.ones((3, 2)), np.eye(3))
-
-
-def test_fidelity_is_recovered_from_data():
-    rng = np.random.default_rng(0)
-    values = rng.random((80, 60))
-    offsets = rng.normal(5.0, 2.0, size=(80, 1))
-    scores = offsets + 3.0 * values + 0.2 * rng.normal(size=values.shape)
-    scores[rng.random(values.shape) < 0.1] = np.nan
-    kind = fit_fidelity(values, scores)
-    assert kind.slope == pytest.approx(3.0, abs=0.05)
-    assert kind.noise_std == pytest.approx(0.2, abs=0.01)
-    assert kind.offset_mean == pytest.approx(offsets.mean(), abs=0.1)
-    assert kind.offset_std == pytest.approx(offsets.std(), abs=0.1)
-    assert fit_fidelity(values[:1], scores[:1]).offset_std > 0
-    with pytest.raises(ValueError, match="no task"):
-        fit_fidelity([[0.5, np.nan]], [[1.0, 2.0]])

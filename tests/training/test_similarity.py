@@ -1,13 +1,11 @@
 """From cells to a recommender: what may be used, what is learned, what comes back from a checkpoint."""
 
-import zlib
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import weightedtau
 
 from tests.world import make_world
 from thesis_rec.base.errors import ItemError, NothingSucceeded
@@ -282,32 +280,3 @@ def test_terms_without_weight_are_not_computed(material):
 def test_a_frame_of_the_choice_is_a_plain_table(trained):
     assert isinstance(trained[2], pd.DataFrame)
     assert list(trained[2].columns) == ["network", "tau_known", "tau_hidden", "selected"]
-
-
-def test_measured_cells_sharpen_what_is_said_of_the_others():
-    world = make_world(n_families=6, per_family=6, n_domains=12, per_domain=4, landmarks=True)
-    cells = clean_performance([world.records])
-    families = dict(zip(world.models.model_ids, world.models.families, strict=True))
-    splits = assign_splits(cells, families, world.dataset_manifest, world.sides)
-    material = assemble(world.models, world.tokens, cells, splits, world.dataset_manifest)
-    inputs = Inputs.fit(material.known, material.training, FeatureSettings(model_components=4, factors=2))
-    recommender = Recommender(inputs, {}, "none")
-    table = cells.pivot_table(index="dataset_id", columns="model_id", values="value")[world.models.model_ids]
-    before, after, covered = [], [], []
-    for task in material.training.tasks:
-        if task.dataset_id not in inputs.one_out:
-            continue
-        truth = table.loc[task.dataset_id]
-        seen = truth[[model for model in material.known.model_ids if hash_of(model, task.dataset_id) % 2]]
-        found = recommender.predict_given(world.models, task, seen.to_dict())
-        unseen = [i for i, model in enumerate(world.models.model_ids) if model not in seen.index]
-        prior = inputs.prior.carried_over(inputs.one_out[task.dataset_id][None], world.models)[0]
-        before.append(weightedtau(truth.to_numpy()[unseen], prior[unseen]).statistic)
-        after.append(weightedtau(truth.to_numpy()[unseen], found.score[unseen]).statistic)
-        covered.append(np.abs(truth.to_numpy() - found.value)[unseen] < 1.645 * found.std[unseen])
-    assert np.mean(after) > np.mean(before) + 0.05
-    assert 0.75 < np.mean(np.concatenate(covered)) < 1.0
-
-
-def hash_of(*names):
-    return zlib.crc32("/".join(names).encode())

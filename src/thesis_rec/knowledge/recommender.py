@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.knowledge.gaussian import condition_on
 from thesis_rec.knowledge.landmark_prior import LandmarkPrior, described
-from thesis_rec.knowledge.static_prior import FLOOR
 from thesis_rec.thesis.features import ModelFeatures, TokenFeatures
 from thesis_rec.thesis.ranking_data import ModelTable, Prediction, TaskTokens
 from thesis_rec.thesis.training_set import Inputs, pad_tokens
@@ -28,10 +26,6 @@ FORMAT = 4
 READABLE = (2, 3, 4)
 _TASKS_AT_ONCE = 16
 _CELLS_AT_ONCE = 1 << 15
-#: Variance, in squared standard deviations within a dataset, of what only one cell has: neither its model's nor its
-#: dataset's other cells tell of it. Between 0.1 and 0.4 makes no difference on withheld validation cells; models of
-#: training families that were left out are predicted best with the least.
-_OWN_VARIANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -182,46 +176,6 @@ class Recommender:
             row: (float(a), float(b), np.sqrt(prior.levels.error[0] ** 2 + b**2 * variance))
             for row, a, b in zip(rows, level, spread, strict=True)
         }
-
-    def predict_given(
-        self,
-        models: ModelTable,
-        task: TaskTokens,
-        observed: Mapping[str, float],
-        noise_std: float = 0.01,
-        *,
-        errors: NDArray[np.float64] | None = None,
-    ) -> Prediction:
-        """Rank models for a dataset on which some of them were measured.
-
-        What is expected of the dataset without its own measurements is the mean of a Gaussian over models, and how the
-        prior erred on earlier datasets its covariance; the measurements are observations of it.
-
-        Args:
-            models: M candidates.
-            task: The dataset.
-            observed: Measured performance by model; fewer than three tell too little of the dataset's level and spread.
-            noise_std: Standard deviation of one measurement.
-            errors: (M, M) what ``inputs.prior.errors(models)`` gives, if it is at hand.
-
-        Returns:
-            Score, predicted performance and its standard deviation.
-        """
-        row_of = {model: row for row, model in enumerate(models.model_ids)}
-        rows = np.array([row_of[model] for model in observed if model in row_of], dtype=int)
-        errors = self.inputs.prior.errors(models) if errors is None else errors
-        if len(rows) < 3 or errors is None:
-            return self.predict(models, task)
-        values = np.array([value for model, value in observed.items() if model in row_of])
-        prior = self.inputs.prior
-        known = self.inputs.one_out.get(task.dataset_id)
-        expected = prior.of_measured([task]) if known is None else np.asarray(known, dtype=np.float64)[None]
-        mean = prior.carried_over(expected, models)[0]
-        level, spread = float(values.mean()), max(float(values.std()), FLOOR)
-        noise = _OWN_VARIANCE + (noise_std / spread) ** 2
-        score, variance = condition_on(mean, errors, rows, (values - level) / spread, noise)
-        value = np.clip(level + spread * score, 0.0, 1.0)
-        return Prediction(list(models.model_ids), score, value, spread * np.sqrt(variance + _OWN_VARIANCE))
 
     def model_inputs(self, models: ModelTable, hidden: bool = False) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Features (M, E), and whether each model is known (M,)."""

@@ -1,4 +1,4 @@
-"""What a prediction's errors on earlier tasks say: which models err together, and what a cheap score is worth."""
+"""Which models err together, from a prediction's errors on earlier tasks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from thesis_rec.knowledge.active_probing import Fidelity
 
 Floats = NDArray[np.float64]
 
@@ -85,37 +83,6 @@ def residual_covariance(
     rest[rows, :], rest[:, rows] = 0.0, 0.0
     carried = weights @ sample @ weights.T + _positive_part(rest)
     return (1 - share) * carried + share * smooth
-
-
-def fit_fidelity(values: ArrayLike, scores: ArrayLike) -> Fidelity:
-    """How a cheap score relates to the value, from tasks on which both are known.
-
-    Each task has its own offset: slope and noise come from deviations from the task's means.
-
-    Args:
-        values: (T, M) measured values, NaN where unknown.
-        scores: (T, M) cheap scores, NaN where undefined.
-
-    Raises:
-        ValueError: If no task has two models with both.
-    """
-    value, score = np.asarray(values, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    both = np.isfinite(value) & np.isfinite(score)
-    usable = both.sum(axis=1) >= 2
-    if not usable.any():
-        raise ValueError("no task on which two models have both a value and a score")
-    value, score, both = value[usable], score[usable], both[usable]
-    count = both.sum(axis=1, keepdims=True)
-    mean_value = np.where(both, value, 0.0).sum(axis=1, keepdims=True) / count
-    mean_score = np.where(both, score, 0.0).sum(axis=1, keepdims=True) / count
-    x, y = np.where(both, value - mean_value, 0.0), np.where(both, score - mean_score, 0.0)
-    slope = float((x * y).sum() / max(float((x * x).sum()), _TINY))
-    rest = np.where(both, y - slope * x, 0.0)
-    freedom = max(int(both.sum() - len(both) - 1), 1)
-    offsets = (mean_score - slope * mean_value)[:, 0]
-    noise = float(np.sqrt((rest**2).sum() / freedom))
-    spread = float(offsets.std(ddof=1)) if len(offsets) > 1 else abs(float(offsets[0])) + noise
-    return Fidelity(slope, max(noise, 1e-6), float(offsets.mean()), max(spread, 1e-6))
 
 
 def _second_moment(errors: Floats) -> Floats:
