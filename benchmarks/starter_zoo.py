@@ -170,7 +170,8 @@ def spread_on_real_images(
     root: Path, folder: Path, tables: dict[str, pd.DataFrame], number: int, device: str = "cpu"
 ) -> dict[str, float]:
     """Best minus lower-quartile linear-probe accuracy of some trained models on every NPZ dataset of a folder."""
-    from thesis_rec.images.loading import ImageLimits, load_task_images
+    from thesis_rec.images.dataset_source import ImageLimits
+    from thesis_rec.images.loading import load_task_images
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_manifest import read_manifest

@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests.images.encoders.tiny import write_colour_folder
 from thesis_rec.base.errors import ItemError
-from thesis_rec.images import loading
-from thesis_rec.images.loading import ImageLimits, RawSplit, Source, load_task_images, open_split, register_loader
+from thesis_rec.images.dataset_source import FINGERPRINTS, LOADERS, ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.loading import load_task_images, open_split
 from thesis_rec.images.loading import split_fingerprint as fingerprint
 from thesis_rec.images.manifest import DatasetRow
 
@@ -367,8 +367,8 @@ def test_a_subtask_has_no_images(tmp_path):
 
 
 def test_a_loader_of_ones_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, "_LOADERS", dict(loading._LOADERS))
-    monkeypatch.setattr(loading, "_FINGERPRINTS", dict(loading._FINGERPRINTS))
+    monkeypatch.setitem(LOADERS, "sketches", None)
+    monkeypatch.setitem(FINGERPRINTS, "sketches", None)
 
     @register_loader("sketches")
     def open_sketches(r, root, limits):

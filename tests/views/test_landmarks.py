@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.images.encoders.tiny import save_open_clip
-from thesis_rec.images.encoders.image_encoder import EncoderConfig, load_encoder
+from thesis_rec.images.encoders import EncoderConfig, load_encoder
 from thesis_rec.views.landmarks import LANDMARKS, landmark_values
 
 

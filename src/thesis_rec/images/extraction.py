@@ -13,7 +13,8 @@ import numpy as np
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import sha256_json
 from thesis_rec.base.progress import track
-from thesis_rec.images.loading import ImageLimits, open_split, split_fingerprint
+from thesis_rec.images.dataset_source import ImageLimits
+from thesis_rec.images.loading import open_split, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.shards import LANDMARKS_VERSION, Partitions, Shard, finished_shards, make_shards, shard_notes
 

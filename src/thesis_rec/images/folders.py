@@ -18,10 +18,10 @@ from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.copies import file_copies
+from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import SUFFIXES, decode_image
 from thesis_rec.images.deep import DeepScale
 from thesis_rec.images.layout import read_layout, read_splits
-from thesis_rec.images.loading import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.manifest import DatasetRow
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import decode_image, to_rgb
 from thesis_rec.images.folders import hash_files
-from thesis_rec.images.loading import ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.manifest import DatasetRow
 
 

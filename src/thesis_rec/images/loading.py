@@ -1,18 +1,14 @@
 """Labelled images of a manifest row, from a folder, an NPZ file, a hub dataset or a formula.
 
 Every loader gives a :class:`Source`: named splits, opened when asked for, whose images are decoded one at a time. What
-is the same for all of them (split rules, label maps, caps, empty classes) is done here, once. A new kind of source is a
-function registered under the name that the manifest's ``loader`` column then takes::
-
-    @register_loader("sketches")
-    def open_sketches(row, root, limits):
-        return Source(("train", "test"), lambda split: RawSplit(labels, class_names, read))
+is the same for all of them (split rules, label maps, caps, empty classes) is done here, once. How a source is made
+and registered is :mod:`thesis_rec.images.dataset_source`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +19,8 @@ from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.copies import pixel_notes
-from thesis_rec.images.decoding import MAX_PIXELS, resize_image, to_rgb
+from thesis_rec.images.dataset_source import FINGERPRINTS, LOADERS, ImageLimits, Loader, RawSplit, Reader, Source
+from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.splits import cap_classes, map_labels, split_part, take_share
@@ -33,72 +30,6 @@ logger = logging.getLogger(__name__)
 
 #: Side of a dataset's images in memory when they come in several sizes and none was asked for, in pixels.
 DEFAULT_SIZE = 64
-
-
-#: What was read by other rules (labels, scales, orientation) is encoded again.
-READING_VERSION = b"2"
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """How much of a dataset is used, and what is refused.
-
-    Attributes:
-        n_per_class: Largest number of images of each class; None for all.
-        size: Side to which images in memory are resized, in pixels; None keeps a dataset's own size.
-        fit: ``crop``, ``pad`` or ``stretch``: what happens to images that aren't square.
-        max_pixels: Largest image that is decoded.
-        max_bytes: Largest uncompressed size of an NPZ file.
-        streaming: Whether hub datasets are read from start to end, for those larger than the disk.
-        max_streamed: Number of images after which a stream is left.
-        seed: Seed of split permutations and caps.
-    """
-
-    n_per_class: int | None = None
-    size: int | None = None
-    fit: str = "crop"
-    max_pixels: int = MAX_PIXELS
-    max_bytes: int = 8 << 30
-    streaming: bool = False
-    max_streamed: int = 1_000_000
-    seed: int = 0
-
-
-Reader = Callable[[int], "NDArray[np.uint8] | Image.Image"]
-
-
-@dataclass(frozen=True)
-class RawSplit:
-    """One split as its source has it.
-
-    Attributes:
-        labels: (N,) names, or numbers; an image without a label has an empty name, NaN or -1.
-        class_names: Names the numbers count, or that may occur; None if the labels say all.
-        read: Reads image i.
-        warnings: What was left out.
-    """
-
-    labels: NDArray[Any]
-    class_names: list[str] | None
-    read: Reader
-    warnings: tuple[Failure, ...] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """A dataset's splits by name.
-
-    Attributes:
-        split_names: Names of its splits.
-        open: Opens one; its images are read later.
-        labels: Labels and class names of a split, where they cost less than opening it.
-        warnings: What was left out of the whole dataset.
-    """
-
-    split_names: tuple[str, ...]
-    open: Callable[[str], RawSplit]
-    labels: Callable[[str], tuple[NDArray[Any], list[str] | None]] | None = None
-    warnings: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,36 +89,13 @@ class LabelledImages:
         )
 
 
-Loader = Callable[[DatasetRow, Path, ImageLimits], Source]
-Fingerprint = Callable[[DatasetRow, Path], str]
-_LOADERS: dict[str, Loader] = {}
-_FINGERPRINTS: dict[str, Fingerprint] = {}
-
-
-def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callable[[Loader], Loader]:
-    """Make a loader available to manifests under ``name``.
-
-    Args:
-        name: Value of the manifest's ``loader`` column.
-        fingerprint: Cheap function that changes when the images do; finished tokens are kept as long as it gives the
-            same text. Without one they are kept as long as the row stays the same.
-    """
-
-    def register(loader: Loader) -> Loader:
-        _LOADERS[name] = loader
-        _FINGERPRINTS[name] = fingerprint or (lambda row, root: "")
-        return loader
-
-    return register
-
-
 def _loader(row: DatasetRow) -> Loader:
     from thesis_rec.images import folders, hub, sources  # noqa: F401  register the loaders that come with the project
 
-    if row.loader not in _LOADERS:
-        hint = f"Use one of {', '.join(sorted(_LOADERS))}, or register a loader of that name."
+    if row.loader not in LOADERS:
+        hint = f"Use one of {', '.join(sorted(LOADERS))}, or register a loader of that name."
         raise ItemError(row.dataset_id, f"there is no loader {row.loader!r}.", hint)
-    return _LOADERS[row.loader]
+    return LOADERS[row.loader]
 
 
 def split_fingerprint(row: DatasetRow, root: Path) -> str:
@@ -197,7 +105,7 @@ def split_fingerprint(row: DatasetRow, root: Path) -> str:
         ItemError: If the source is absent or the loader unknown.
     """
     _loader(row)
-    return _FINGERPRINTS[row.loader](row, root)
+    return FINGERPRINTS[row.loader](row, root)
 
 
 @dataclass(frozen=True)
@@ -422,22 +330,3 @@ def _common_size(opened: Sequence[LabelledImages]) -> int:
                 continue
     height, width = next(iter(sizes), (DEFAULT_SIZE, DEFAULT_SIZE))
     return int(height) if len(sizes) == 1 and height == width else DEFAULT_SIZE
-
-
-__all__ = [
-    "DEFAULT_SIZE",
-    "READING_VERSION",
-    "ImageLimits",
-    "LabelledImages",
-    "OpenedDataset",
-    "RawSplit",
-    "Source",
-    "load_task_images",
-    "open_dataset",
-    "open_split",
-    "read_images",
-    "register_loader",
-    "split_fingerprint",
-    "to_rgb",
-    "unreadable",
-]

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import to_rgb
 from thesis_rec.images.folders import local_source
-from thesis_rec.images.loading import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.values import Scale, decide_scale, value_range
 

@@ -14,7 +14,7 @@ from thesis_rec.images.layout import split_role
 from thesis_rec.images.manifest import DatasetRow, SplitRule
 
 if TYPE_CHECKING:
-    from thesis_rec.images.loading import ImageLimits
+    from thesis_rec.images.dataset_source import ImageLimits
 
 #: Which roles of a source's splits serve as ours, best first.
 _SERVES = {"pretrain": ("pretrain", "train"), "train": ("train",), "test": ("test", "validation")}

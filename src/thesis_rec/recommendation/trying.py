@@ -268,7 +268,8 @@ def _with_belief(found: Recommendation, posterior: Posterior) -> Recommendation:
 
 
 def _probe_images(row: DatasetRow) -> Any:
-    from thesis_rec.images.loading import ImageLimits, load_task_images
+    from thesis_rec.images.dataset_source import ImageLimits
+    from thesis_rec.images.loading import load_task_images
 
     return load_task_images(row, Path(), ImageLimits(n_per_class=PROBE_IMAGES))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from thesis_rec.images.encoders.image_encoder import EncoderConfig, encoder_id, load_encoder
+from thesis_rec.images.encoders import EncoderConfig, encoder_id, load_encoder
 from thesis_rec.images.encoders.libraries import _whole_open_clip
 from thesis_rec.images.encoders.small_clip import is_plain
 from thesis_rec.images.encoders.torch_encoder import TorchEncoder
@@ -56,7 +56,7 @@ def test_another_architecture_is_left_to_the_library(tmp_path):
 def test_encoding_imports_no_heavy_library():
     code = (
         "import sys, numpy as np\n"
-        "from thesis_rec.images.encoders.image_encoder import EncoderConfig, load_encoder\n"
+        "from thesis_rec.images.encoders import EncoderConfig, load_encoder\n"
         f"load_encoder(EncoderConfig(source={str(CLIP)!r})).encode(np.zeros((2, 32, 32, 3), np.uint8))\n"
         "print([name for name in ('open_clip', 'torchvision', 'transformers', 'timm', 'torch._dynamo', 'kedro')"
         " if name in sys.modules])"

@@ -15,7 +15,7 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import sha256_file
 
 if TYPE_CHECKING:
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
+    pass
 
 
 class EncoderConfig(BaseModel):
@@ -99,23 +99,3 @@ def local_folder(config: EncoderConfig) -> Path | None:
             "Check active.encoder.source in globals.yml, or make the starter zoo with --pipeline=starter_zoo.",
         )
     return None
-
-
-def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "fp32") -> TorchEncoder:
-    """Load an encoder.
-
-    Args:
-        config: Which one.
-        device: ``cpu``, ``cuda`` or ``auto``.
-        precision: ``fp32`` or ``bf16`` (weights and activations; features are float32 in any case).
-
-    Returns:
-        The encoder, in evaluation mode.
-
-    Raises:
-        ItemError: If it can't be loaded: absent, damaged, offline.
-    """
-    local_folder(config)
-    from thesis_rec.images.encoders import libraries
-
-    return libraries.load(config, encoder_id(config), device, precision)

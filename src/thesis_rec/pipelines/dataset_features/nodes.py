@@ -22,9 +22,9 @@ def encode_datasets(
     Yields:
         New token shards by key, and outcomes by dataset, as they come: both are saved at once.
     """
+    from thesis_rec.images.dataset_source import ImageLimits
     from thesis_rec.images.encoders import encoder_id, load_encoder
     from thesis_rec.images.extraction import TokenSettings, extract_tokens
-    from thesis_rec.images.loading import ImageLimits
 
     limits = ImageLimits(
         n_per_class=parameters.n_per_class,

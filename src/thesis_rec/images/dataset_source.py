@@ -1,0 +1,112 @@
+"""What a source of labelled images gives, whatever it is: named splits, opened when asked for.
+
+A new kind of source is a function registered under the name that the manifest's ``loader`` column then takes::
+
+    @register_loader("sketches")
+    def open_sketches(row, root, limits):
+        return Source(("train", "test"), lambda split: RawSplit(labels, class_names, read))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from thesis_rec.base.errors import Failure
+from thesis_rec.images.decoding import MAX_PIXELS
+from thesis_rec.images.manifest import DatasetRow
+
+#: What was read by other rules (labels, scales, orientation) is encoded again.
+READING_VERSION = b"2"
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """How much of a dataset is used, and what is refused.
+
+    Attributes:
+        n_per_class: Largest number of images of each class; None for all.
+        size: Side to which images in memory are resized, in pixels; None keeps a dataset's own size.
+        fit: ``crop``, ``pad`` or ``stretch``: what happens to images that aren't square.
+        max_pixels: Largest image that is decoded.
+        max_bytes: Largest uncompressed size of an NPZ file.
+        streaming: Whether hub datasets are read from start to end, for those larger than the disk.
+        max_streamed: Number of images after which a stream is left.
+        seed: Seed of split permutations and caps.
+    """
+
+    n_per_class: int | None = None
+    size: int | None = None
+    fit: str = "crop"
+    max_pixels: int = MAX_PIXELS
+    max_bytes: int = 8 << 30
+    streaming: bool = False
+    max_streamed: int = 1_000_000
+    seed: int = 0
+
+
+Reader = Callable[[int], "NDArray[np.uint8] | Image.Image"]
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """One split as its source has it.
+
+    Attributes:
+        labels: (N,) names, or numbers; an image without a label has an empty name, NaN or -1.
+        class_names: Names the numbers count, or that may occur; None if the labels say all.
+        read: Reads image i.
+        warnings: What was left out.
+    """
+
+    labels: NDArray[Any]
+    class_names: list[str] | None
+    read: Reader
+    warnings: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset's splits by name.
+
+    Attributes:
+        split_names: Names of its splits.
+        open: Opens one; its images are read later.
+        labels: Labels and class names of a split, where they cost less than opening it.
+        warnings: What was left out of the whole dataset.
+    """
+
+    split_names: tuple[str, ...]
+    open: Callable[[str], RawSplit]
+    labels: Callable[[str], tuple[NDArray[Any], list[str] | None]] | None = None
+    warnings: tuple[Failure, ...] = ()
+
+
+Loader = Callable[[DatasetRow, Path, ImageLimits], Source]
+Fingerprint = Callable[[DatasetRow, Path], str]
+#: What is registered, by the name of the loader.
+LOADERS: dict[str, Loader] = {}
+FINGERPRINTS: dict[str, Fingerprint] = {}
+
+
+def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callable[[Loader], Loader]:
+    """Make a loader available to manifests under ``name``.
+
+    Args:
+        name: Value of the manifest's ``loader`` column.
+        fingerprint: Cheap function that changes when the images do; finished tokens are kept as long as it gives the
+            same text. Without one they are kept as long as the row stays the same.
+    """
+
+    def register(loader: Loader) -> Loader:
+        LOADERS[name] = loader
+        FINGERPRINTS[name] = fingerprint or (lambda row, root: "")
+        return loader
+
+    return register
