@@ -104,11 +104,13 @@ def test_a_zoo_of_thousands_stays_a_small_page(found):
 
 
 def test_models_without_a_latency_are_in_the_table_and_not_in_the_figure(found):
-    table = found.table.assign(latency_ms=np.nan, on_pareto_front=False)
+    table = found.table.assign(latency_ms=np.nan, on_pareto_front=False, basis="unknown", n_parameters=0.0)
     page = render_report(replace(found, table=table, budget=Budget(device=DEVICE)))
     assert pareto_figure(replace(found, table=table), 700, 400)["points"] == []
     assert table["model_id"].iloc[0] in page
     assert "No latency is known" in page
+    # An unknown number of weights isn't none.
+    assert "– parameters" in page
 
 
 def test_a_page_without_fitting_models_says_what_to_relax(found):
