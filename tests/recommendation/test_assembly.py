@@ -72,9 +72,6 @@ def test_validation_datasets_give_the_covariance_of_errors(bundle):
     assert found.covariance.model_ids == bundle.models.model_ids[:-4]
     assert np.linalg.eigvalsh(found.covariance.matrix).min() > -1e-9
     assert (np.diagonal(found.covariance.matrix) > 0).all()
-    stored = {"model_ids": np.array(["m00", "m01"]), "matrix": np.eye(2, dtype=np.float32)}
-    given = joined(bundle, own_artefacts(bundle, residual_covariance=stored)).covariance
-    assert given.model_ids == ["m00", "m01"]
     few = own_artefacts(bundle)["splits"].iloc[:2]
     assert joined(bundle, own_artefacts(bundle, splits=few)).covariance is None
 
