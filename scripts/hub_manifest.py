@@ -167,7 +167,8 @@ def main() -> None:
     manifest = pd.read_csv(HUB / "model_manifest.csv", dtype=str).fillna("")
     file = HUB / "architecture_counts.parquet"
     counts = pd.read_parquet(file).set_index("architecture") if file.is_file() else pd.DataFrame()
-    rows = [_completed(row, counts) for row in manifest.to_dict(orient="records")]
+    first: dict[str, dict[str, Any]] = {}
+    rows = [_completed(row, counts, first) for row in manifest.to_dict(orient="records")]
     table = pd.DataFrame(rows, columns=COLUMNS).fillna("")
     with atomic_path(HUB / "model_manifest.csv") as path:
         table.to_csv(path, index=False)
@@ -177,19 +178,25 @@ def main() -> None:
     logging.getLogger(__name__).info("%d models, %d aliases", len(table), len(aliases))
 
 
-def _completed(row: dict[str, Any], counts: pd.DataFrame) -> dict[str, Any]:
-    """A row with everything that the libraries tell in its empty cells."""
+def _completed(row: dict[str, Any], counts: pd.DataFrame, first: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A row with everything that the libraries tell in its empty cells; ``first`` row of each architecture so far."""
     known = _library_facts(row)
     row = {**known, **{name: value for name, value in row.items() if value}}
     if row.get("licence", "unknown") == "unknown":
         row["licence"] = known.get("licence") or "unknown"
     parsed = ManifestRow.model_validate({name: row[name] for name in ("model_id", "loader", "source", "family")})
     row["architecture"] = architecture_key(parsed)
+    first.setdefault(row["architecture"], row)
     if row["architecture"] in counts.index:
         found = counts.loc[row["architecture"]]
-        row |= {name: found[name] for name in ("input_size", "parameters", "macs", "activations")}
+        row |= {name: str(int(found[name])) for name in ("input_size", "macs", "activations")}
+        # The network was counted with the classifier of its first checkpoint.
+        extra = (_classes(row) - _classes(first[row["architecture"]])) * (int(found["n_features"]) + 1)
+        row["parameters"] = str(int(found["n_parameters"]) + extra)
         # Four bytes for each weight and buffer of the file, the text half of an image-text model included.
-        row["bytes"], row["bytes_basis"] = found["file_bytes"], "counts"
+        known_bytes = int(found["file_bytes"]) > 0
+        row["bytes"] = str(int(found["file_bytes"]) + 4 * extra) if known_bytes else ""
+        row["bytes_basis"] = "counts" if known_bytes else ""
     return row
 
 
@@ -231,6 +238,15 @@ def _library_facts(row: dict[str, Any]) -> dict[str, str]:
     if twin in _timm_checkpoints():
         facts["licence"] = timm.models.get_pretrained_cfg(twin).license or "unknown"
     return facts
+
+
+def _classes(row: dict[str, Any]) -> int:
+    """Classes of a timm checkpoint's classifier; 0 where the row's own classes aren't told."""
+    import timm
+
+    if not row["model_id"].startswith("timm/"):
+        return 0
+    return int(timm.models.get_pretrained_cfg(row["model_id"].removeprefix("timm/")).num_classes)
 
 
 @cache

@@ -59,12 +59,19 @@ def describe_backbone(backbone: Backbone, device: str = "cpu") -> Description:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.inference_mode():
-        images = random_images(backbone, 1, device, "fp32")
-        counter = FlopCounterMode(display=False)
-        with _memory_tracker() as tracker, counter:
-            backbone.features(images)
     weights = list(backbone.network.parameters())
+    trainable = [weight for weight in weights if weight.requires_grad]
+    images = random_images(backbone, 1, device, "fp32")
+    counter = FlopCounterMode(display=False)
+    # The counter hooks itself into gradients where weights ask for them, and fails on views of weights without.
+    for weight in trainable:
+        weight.requires_grad_(False)
+    try:
+        with torch.no_grad(), _memory_tracker() as tracker, counter:
+            backbone.features(images)
+    finally:
+        for weight in trainable:
+            weight.requires_grad_(True)
     buffers = list(backbone.network.buffers())
     return Description(
         n_parameters=sum(p.numel() for p in weights),

@@ -16,6 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.hardware.contexts import COUNTS, context_tables, count_table
+from thesis_rec.hardware.counts import MIB
+from thesis_rec.hardware.device_models import FEATURES, device_model, outside
 from thesis_rec.hardware.regression import fit_log_figure
 
 Floats = NDArray[np.float64]
@@ -25,6 +27,9 @@ ENOUGH = 8
 
 #: Margin where a context was hardly ever measured: devices of one kind differ by no more than this factor, usually.
 UNKNOWN_CONTEXT_FACTOR = 4.0
+
+#: Bytes of a weight.
+WEIGHT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 FIGURES = {"latency_ms": "latency_ms_p50", "memory_mb": "peak_memory_mb"}
 
@@ -64,6 +69,12 @@ def figures(
     for name, column in FIGURES.items():
         others = {key: table[column].reindex(ids).to_numpy(float) for key, table in contexts.items() if key != target}
         estimate = _estimate(contexts, column, ids, target, _Known(features, others, families, alpha))
+        if name == "latency_ms":
+            _predict_from_published(estimate, counts, target, batch_size)
+            floor = counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision)
+        else:
+            floor = counts["n_parameters"].to_numpy(float) * WEIGHT_BYTES.get(precision, 4) / MIB
+        estimate.raise_to(floor)
         found[name], found[f"{name}_low"], found[f"{name}_safe"] = estimate.value, estimate.low, estimate.safe
         if name == "latency_ms":
             found["basis"] = estimate.basis
@@ -86,7 +97,16 @@ class _Estimate:
         value, low, safe = (np.full(size, np.nan) for _ in range(3))
         return cls(value, low, safe, np.full(size, "unknown", dtype=object))
 
-    def fill(self, rows: NDArray[np.bool_], log_value: Floats, margin: float) -> None:
+    def raise_to(self, floor: Floats) -> None:
+        """No prediction lies below what physics allows; measurements stay, and so does what is unknown."""
+        rows = (self.basis == "predicted") & np.isfinite(floor)
+        margin = self.safe[rows] / self.value[rows]
+        for values in (self.value, self.low):
+            values[rows] = np.maximum(values[rows], floor[rows])
+        # What was predicted too low is no better known at its floor.
+        self.safe[rows] = self.value[rows] * margin
+
+    def fill(self, rows: NDArray[np.bool_], log_value: Floats, margin: float | Floats) -> None:
         self.value[rows] = np.exp(log_value)
         self.low[rows], self.safe[rows] = np.exp(log_value - margin), np.exp(log_value + margin)
         self.basis[rows] = "predicted"
@@ -129,6 +149,28 @@ def _estimate(
     return found
 
 
+def _predict_from_published(found: _Estimate, counts: pd.DataFrame, target: tuple[str, str], batch_size: int) -> None:
+    """Replace predictions by those of the device's published figures, where there are some for such calls."""
+    model = device_model(*target, batch_size)
+    if model is None:
+        return
+    log_value, margin = model.predict(counts[list(FEATURES)].to_numpy(float))
+    new = ~np.isin(found.basis, ("measured", "interpolated")) & np.isfinite(log_value)
+    found.fill(new, (log_value + math.log(batch_size))[new], margin[new])
+
+
+def _best_rate(profiles: pd.DataFrame, device: str, precision: str) -> float:
+    """Most multiply-accumulates in a millisecond that any call reached: on the device, else on any of its kind."""
+    if not {"macs", "batch_size", "latency_ms_p50"} <= set(profiles.columns) or profiles.empty:
+        return math.inf
+    rate = profiles["macs"] * profiles["batch_size"] / profiles["latency_ms_p50"]
+    same = (profiles["device"] == device) & (profiles["precision"] == precision)
+    kind = profiles["device"].astype(str).str.startswith(device.split("_", maxsplit=1)[0])
+    # The best of a few says little of what the device can do.
+    best = rate[same].max() if rate[same].count() >= ENOUGH else rate[kind].max()
+    return float(best) if best > 0 else math.inf
+
+
 def _predict_from_context(found: _Estimate, known: NDArray[np.bool_], given: _Known) -> None:
     """Fill the unmeasured models by regressions on the measured ones, the best-informed regression first."""
     log_value = np.log(np.where(known, found.value, np.nan))
@@ -151,7 +193,11 @@ def _predict_from_context(found: _Estimate, known: NDArray[np.bool_], given: _Kn
             columns=columns,
             alpha=given.alpha,
         )
-        found.fill(new, fit.predict(given.features[new], offset[new]), fit.margin)
+        # Beyond what was measured nobody checked the regression: the interval grows with the distance.
+        seen = given.features[train][:, columns]
+        beyond = outside(given.features[new][:, columns], seen.min(axis=0), seen.max(axis=0))
+        margin = fit.margin + max(fit.margin, fit.spread) * beyond
+        found.fill(new, fit.predict(given.features[new], offset[new]), margin)
         left &= ~new
 
 

@@ -41,6 +41,10 @@ SWIN_SIZES = {
 }
 
 
+#: Image halves that transformers' AutoModel doesn't build from their configuration.
+IMAGE_HALVES = {"blip": "BlipVisionModel", "align": "AlignVisionModel"}
+
+
 def architecture_key(row: ManifestRow) -> str:
     """Name of the network that a row is of, the same for all its checkpoints; empty where the row doesn't tell it.
 
@@ -123,7 +127,7 @@ def _open_clip(row: ManifestRow) -> Backbone:
 
 
 def _transformers(row: ManifestRow) -> Backbone:
-    from transformers import AutoModel, AutoModelForImageClassification
+    import transformers as library
 
     built = _transformers_config(row)
     if built is None:
@@ -131,8 +135,13 @@ def _transformers(row: ManifestRow) -> Backbone:
         raise ItemError(row.model_id, text, "Profile it with its weights.")
     config, size, _ = built
     classifies = config.model_type in ("vit", "deit", "beit", "convnext", "swin", "data2vec-vision", "resnet")
-    auto = AutoModelForImageClassification if classifies else AutoModel
-    return transformers_backbone(row.model_id, auto.from_config(config), size, classifies=classifies)
+    network: Any
+    if row.family in IMAGE_HALVES:
+        network = getattr(library, IMAGE_HALVES[row.family])(config)
+    else:
+        auto = library.AutoModelForImageClassification if classifies else library.AutoModel
+        network = auto.from_config(config)
+    return transformers_backbone(row.model_id, network, size, classifies=classifies)
 
 
 def _transformers_config(row: ManifestRow) -> tuple[Any, int, str] | None:
@@ -189,3 +198,38 @@ def _transformers_config(row: ManifestRow) -> tuple[Any, int, str] | None:
     if row.family == "blip":
         return library.BlipVisionConfig(**shape, image_size=384, patch_size=16), 384, f"blip_{size_name}"
     return None
+
+
+def checkpoint_bytes(row: ManifestRow, backbone: Backbone) -> int:
+    """Bytes of the model's file by count: four for each weight and saved buffer, the text half included.
+
+    Args:
+        row: The model.
+        backbone: Its network, as :func:`build_untrained` makes it.
+
+    Returns:
+        The bytes, or 0 where the text half's architecture isn't known here.
+    """
+    half = 4 * sum(tensor.numel() for tensor in backbone.network.state_dict().values())
+    if row.loader == "open_clip":
+        text = _open_clip_text_weights(library_name(row))
+        return half + 4 * text if text else 0
+    return 0 if row.family in ("siglip", "blip", "align") and row.loader == "transformers" else half
+
+
+def _open_clip_text_weights(name: str) -> int:
+    """Number of weights of an open_clip model's text half; 0 where it is of another library."""
+    import torch
+    from open_clip.coca_model import _build_text_decoder_tower
+    from open_clip.factory import get_model_config
+    from open_clip.model import CLIPTextCfg, _build_text_tower
+
+    config = get_model_config(name)
+    text = CLIPTextCfg(**config["text_cfg"])
+    if text.hf_model_name:
+        return 0
+    with torch.device("meta"):
+        towers = [_build_text_tower(config["embed_dim"], text, config.get("quick_gelu", False))]
+        if "multimodal_cfg" in config:
+            towers.append(_build_text_decoder_tower(text.vocab_size, config["multimodal_cfg"]))
+    return sum(weight.numel() for tower in towers for weight in tower.parameters())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.hardware.budget import Budget, feasible
+from thesis_rec.hardware.device_models import device_models
 from thesis_rec.hardware.pareto import pareto_front
 from thesis_rec.hardware.prediction import figures
 from thesis_rec.knowledge.posterior import Posterior
@@ -36,7 +37,7 @@ def resolve_device(name: str, profiles: pd.DataFrame, here: str = "") -> str:
     Raises:
         ConfigurationError: If it fits no device or several.
     """
-    known = sorted(set(profiles["device"].astype(str))) if len(profiles) else []
+    known = sorted({*profiles["device"].astype(str), *(model.device for model in device_models())})
     if name in ("here", here) and here:
         return here
     if name in known:

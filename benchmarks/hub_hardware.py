@@ -1,0 +1,144 @@
+"""How well the cost of real models is known: what was measured, and predictions of families that were left out.
+
+Our own measurements are those of ``data/01_raw/hub/hardware_profiles.parquet``; timm's published speeds are read from
+``THESIS_REC_BENCHMARKS``, where that is set. ``--fit`` makes the models of timm's devices that the project ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from result import PROJECT, add_save_option, finish
+from scipy.stats import spearmanr
+
+HUB = PROJECT / "data/01_raw/hub"
+
+#: Published tables: device, precision, and the batches that the time per image holds for.
+TABLES = {
+    "benchmark-infer-amp-nchw-pt291-cu128-4090.csv": ("cuda_rtx4090", "fp16", (64, 1024)),
+    "benchmark-infer-amp-nchw-pt291-cu130-5090.csv": ("cuda_rtx5090", "fp16", (64, 1024)),
+    "benchmark-infer-amp-nchw-pt291-cu130-pro6000maxq.csv": ("cuda_rtxpro6000maxq", "fp16", (64, 2048)),
+    "benchmark-infer-amp-nhwc-pt240-cu124-rtx3090.csv": ("cuda_rtx3090", "fp16", (64, 1024)),
+    "benchmark-infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo.csv": ("cpu_i7-12700h_compiled", "fp32", (1, 1)),
+    "benchmark-infer-fp32-nchw-pt240-cpu-i9_10940x-dynamo.csv": ("cpu_i9-10940x_compiled", "fp32", (1, 1)),
+}
+
+#: Contexts of our own measurements that are judged: kind of device, precision and batch size.
+CONTEXTS = [("cpu", "fp32", 1), ("cuda", "fp32", 1), ("cuda", "fp16", 1), ("cuda", "fp16", 32), ("cuda", "bf16", 32)]
+
+
+def main() -> None:
+    """Measure, print, and on request save or fit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fit", action="store_true", help="write the shipped models of timm's devices")
+    add_save_option(parser)
+    arguments = parser.parse_args()
+    manifest = pd.read_csv(HUB / "model_manifest.csv")
+    profiles = pd.read_parquet(HUB / "hardware_profiles.parquet")
+    rows = [_own(profiles, manifest, *context) for context in CONTEXTS]
+    folder = Path(os.environ.get("THESIS_REC_BENCHMARKS", "")) / "timm"
+    if os.environ.get("THESIS_REC_BENCHMARKS") and folder.is_dir():
+        rows += _published(folder, arguments.fit)
+    else:
+        print("THESIS_REC_BENCHMARKS names no folder with timm's tables: their devices are left out.")
+    for row in rows:
+        print(
+            "  ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{value}" for name, value in row.items())
+        )
+    result = {"benchmark": "hub_hardware", "device": "figures of other machines", "rows": rows}
+    text = (
+        "Cost of real models. Errors are medians over models whose family was left out; a budget is broken when the "
+        "safe side of a prediction keeps a limit that the model's true latency doesn't (limits at the 5 to 95 % "
+        "quantiles). `below floor` counts figures that physics forbids."
+    )
+    finish(result, arguments.save, "Hardware figures of real models", 61, text, rows)
+
+
+def _own(profiles: pd.DataFrame, manifest: pd.DataFrame, kind: str, precision: str, batch: int) -> dict[str, object]:
+    """One context of our measurements: the share of models measured, and every family predicted from the others."""
+    from thesis_rec.hardware.evaluation import held_out_figures
+
+    device = next(name for name in profiles["device"].unique() if name.startswith(kind))
+    here = profiles["device"] == device
+    cell = profiles[here & (profiles["precision"] == precision) & (profiles["batch_size"] == batch)]
+    share = manifest["model_id"].isin(cell["model_id"]).mean()
+    # One model stands for all checkpoints of an architecture: their figures are the same measurement.
+    cell = cell.drop_duplicates("source")
+    models = manifest[manifest["model_id"].isin(cell["model_id"])][["model_id", "family"]]
+    seen = profiles[profiles["model_id"].isin(models["model_id"])]
+    found = held_out_figures(seen, models, device, precision, batch).set_index("model_id")
+    truth = cell.set_index("model_id").reindex(found.index)
+    actual = truth["latency_ms_p50"].to_numpy()
+    value, safe = found["latency_ms"].to_numpy(float), found["latency_ms_safe"].to_numpy(float)
+    limits = np.quantile(actual, np.linspace(0.05, 0.95, 19))
+    admitted = safe[:, None] <= limits
+    broken = admitted & (actual[:, None] > limits)
+    weights = truth["n_parameters"].to_numpy() * {"fp32": 4, "fp16": 2, "bf16": 2}[precision] / 2**20
+    fastest = (truth["macs"] * batch / truth["latency_ms_p50"]).max()
+    below = (found["memory_mb"].to_numpy(float) < 0.999 * weights) | (value < 0.999 * truth["macs"] * batch / fastest)
+    return {
+        "device": device,
+        "precision": precision,
+        "batch": batch,
+        "models": len(found),
+        "measured": float(share),
+        "order": float(spearmanr(value, actual)[0]),
+        "error": float(np.median(np.abs(value / actual - 1))),
+        "broken": float(broken.sum() / max(admitted.sum(), 1)),
+        "below floor": int(below.sum()),
+    }
+
+
+def _published(folder: Path, fit: bool) -> list[dict[str, object]]:
+    """timm's devices, each family predicted from the others."""
+    import timm
+
+    from thesis_rec.hardware.device_models import FEATURES, fit_device_model, save_device_models
+
+    counts = pd.read_parquet(HUB / "architecture_counts.parquet").set_index("architecture")
+    rows, models = [], []
+    for name, (device, precision, batches) in TABLES.items():
+        table = pd.read_csv(folder / name)
+        table["key"] = "timm/" + table["model"] + "@" + table["infer_img_size"].astype(str)
+        table = table[table["key"].isin(counts.index) & (table["infer_samples_per_sec"] > 0)].drop_duplicates("key")
+        families = np.array([_family(timm, model) for model in table["model"]], dtype=object)
+        known = counts.loc[table["key"], list(FEATURES)].to_numpy(float)
+        actual = 1000 / table["infer_samples_per_sec"].to_numpy()
+        model, held_out = fit_device_model(
+            known, actual, families, device=device, precision=precision, batches=batches, source=f"timm:{name}"
+        )
+        models.append(model)
+        predicted = np.exp(held_out)
+        safe = predicted * np.exp(model.margin)
+        limits = np.quantile(actual, np.linspace(0.05, 0.95, 19))
+        admitted = safe[:, None] <= limits
+        rows.append(
+            {
+                "device": device,
+                "precision": precision,
+                "batch": batches[0],
+                "models": len(table),
+                "measured": 0.0,
+                "order": float(spearmanr(predicted, actual)[0]),
+                "error": float(np.median(np.abs(predicted / actual - 1))),
+                "broken": float((admitted & (actual[:, None] > limits)).sum() / admitted.sum()),
+                "below floor": int((predicted < 0.999 * known[:, 0] / (known[:, 0] / actual).max()).sum()),
+            }
+        )
+    if fit:
+        save_device_models(models)
+    return rows
+
+
+def _family(timm: object, model: str) -> str:
+    module = timm.models._registry._model_to_module[model]  # type: ignore[attr-defined]
+    return re.sub(r"^(swin_transformer|vision_transformer).*", r"\1", module)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Speed of devices that others measured: a fitted model of each, learned from timm's published inference benchmarks.
+
+The logarithm of the time for one image is a ridge regression on the logarithms of what can be counted without a clock
+and their products. Only the fitted numbers are part of the project (``device_models.json``); the command
+``benchmarks/hub_hardware.py --fit`` makes them anew from the tables.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+FILE = Path(__file__).with_name("device_models.json")
+
+#: Counts that the regression is on, as columns of hardware profiles.
+FEATURES = ("macs", "activation_mb", "n_parameters", "n_operations")
+
+#: Ridge penalty, relative to the number of models.
+PENALTY = 1e-3
+
+
+@dataclass(frozen=True)
+class DeviceModel:
+    """The time of one image on a device, at the precision and batch sizes that it was measured at.
+
+    Attributes:
+        device: Identifier, such as ``cuda_rtx4090``.
+        precision: ``fp32`` or ``fp16``.
+        min_batch: Smallest batch that the time per image holds for: at smaller ones a GPU waits for launches.
+        max_batch: Largest batch that it holds for.
+        source: File of the published table.
+        mean: (F,) of the log counts.
+        scale: (F,) of the log counts.
+        low: (F,) smallest log counts that were measured.
+        high: (F,) largest log counts that were measured.
+        weights: (F + F (F + 1) / 2,) of the standardised log counts and their products.
+        intercept: Mean log milliseconds.
+        margin: What 95 % of held-out families' models keep, as a logarithm.
+        macs_per_ms: Most multiply-accumulates that any model reached in a millisecond.
+    """
+
+    device: str
+    precision: str
+    min_batch: int
+    max_batch: int
+    source: str
+    mean: list[float]
+    scale: list[float]
+    low: list[float]
+    high: list[float]
+    weights: list[float]
+    intercept: float
+    margin: float
+    macs_per_ms: float
+
+    def predict(self, counts: Floats) -> tuple[Floats, Floats]:
+        """Log milliseconds of one image, and the margin to both sides.
+
+        Args:
+            counts: (M, F) of :data:`FEATURES`, NaN where unknown.
+
+        Returns:
+            (M,) NaN where a count is unknown, and (M,) margins, wider outside the measured range.
+        """
+        logs = np.log(np.maximum(counts, 1e-6))
+        value = self.intercept + _terms(logs, np.array(self.mean), np.array(self.scale)) @ np.array(self.weights)
+        # No model does more operations in a millisecond than the best that was ever measured.
+        value = np.maximum(value, logs[:, 0] - np.log(self.macs_per_ms))
+        return value, self.margin * (1 + outside(logs, np.array(self.low), np.array(self.high)))
+
+
+def outside(logs: Floats, low: Floats, high: Floats) -> Floats:
+    """How far (M, F) logarithms lie beyond a measured range in the worst of their features: (M,), 0 within it."""
+    beyond: Floats = np.maximum(np.maximum(low - logs, logs - high), 0.0).max(axis=1, initial=0.0)
+    return beyond
+
+
+def fit_device_model(
+    counts: Floats,
+    ms_per_image: Floats,
+    families: NDArray[np.object_],
+    *,
+    device: str,
+    precision: str,
+    batches: tuple[int, int],
+    source: str,
+) -> tuple[DeviceModel, Floats]:
+    """Fit a device's model, and judge it on families that it wasn't fitted on.
+
+    Args:
+        counts: (n, F) of :data:`FEATURES`.
+        ms_per_image: (n,) measured milliseconds.
+        families: (n,) architecture families.
+        device: Identifier.
+        precision: Of the measurements.
+        batches: Smallest and largest batch that the figures hold for.
+        source: Where they are from.
+
+    Returns:
+        The model, and (n,) log milliseconds that were predicted leaving the model's family out.
+    """
+    logs, target = np.log(np.maximum(counts, 1e-6)), np.log(ms_per_image)
+    rate = float((counts[:, 0] / ms_per_image).max())
+    held_out = np.empty(len(target))
+    for family in np.unique(families):
+        test = families == family
+        mean, scale, weights, intercept = _fit(logs[~test], target[~test])
+        held_out[test] = intercept + _terms(logs[test], mean, scale) @ weights
+        # The floor of the others alone.
+        best = float((counts[~test, 0] / ms_per_image[~test]).max())
+        held_out[test] = np.maximum(held_out[test], logs[test, 0] - np.log(best))
+    mean, scale, weights, intercept = _fit(logs, target)
+    numbers = {"mean": mean, "scale": scale, "low": logs.min(axis=0), "high": logs.max(axis=0), "weights": weights}
+    model = DeviceModel(
+        device=device,
+        precision=precision,
+        min_batch=batches[0],
+        max_batch=batches[1],
+        source=source,
+        **{name: [float(number) for number in values] for name, values in numbers.items()},
+        intercept=intercept,
+        margin=float(np.quantile(np.abs(target - held_out), 0.95)),
+        macs_per_ms=rate,
+    )
+    return model, held_out
+
+
+def _fit(logs: Floats, target: Floats) -> tuple[Floats, Floats, Floats, float]:
+    mean, scale = logs.mean(axis=0), np.maximum(logs.std(axis=0), 1e-9)
+    terms, intercept = _terms(logs, mean, scale), float(target.mean())
+    system = terms.T @ terms + PENALTY * len(terms) * np.eye(terms.shape[1])
+    return mean, scale, np.linalg.solve(system, terms.T @ (target - intercept)), intercept
+
+
+def _terms(logs: Floats, mean: Floats, scale: Floats) -> Floats:
+    """(M, F + F (F + 1) / 2) standardised logarithms and their products."""
+    z = (logs - mean) / scale
+    rows, columns = np.triu_indices(z.shape[1])
+    return np.column_stack([z, z[:, rows] * z[:, columns]])
+
+
+@cache
+def device_models() -> tuple[DeviceModel, ...]:
+    """The models that are part of the project."""
+    return tuple(DeviceModel(**entry) for entry in json.loads(FILE.read_text(encoding="utf-8")))
+
+
+def device_model(device: str, precision: str, batch_size: int) -> DeviceModel | None:
+    """The model of a device for a call, or None where none was published for its precision and batch size."""
+    for model in device_models():
+        if (model.device, model.precision) == (device, precision) and model.min_batch <= batch_size <= model.max_batch:
+            return model
+    return None
+
+
+def save_device_models(models: list[DeviceModel]) -> None:
+    """Write the fitted models, with their provenance, for the project."""
+    from thesis_rec.base.files import write_json
+
+    write_json(FILE, [asdict(model) for model in models])
