@@ -19,8 +19,9 @@ more than 2048 outputs or inputs a seeded sample is compared with a random matri
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -272,7 +273,9 @@ def _vector_role(name: str, norms: set[str]) -> str:
 
 def _places(role: str, members: Sequence[Mapping[str, float]], names: Sequence[str], places: Sequence[str]) -> Numbers:
     """Means of thirds of the depth, and what goes over all of it."""
-    overall = {"mean": np.mean, "median": np.median, "least": np.min, "greatest": np.max}
+    overall: dict[str, Callable[[list[float]], Any]] = {
+        "mean": np.mean, "median": np.median, "least": np.min, "greatest": np.max,
+    }  # fmt: skip
     found: Numbers = {}
     for name in names:
         # A number belongs to the third in which its layer lies, whether or not the layers between have it.
