@@ -133,10 +133,12 @@ def fit_device_model(
 
 
 def _fit(logs: Floats, target: Floats) -> tuple[Floats, Floats, Floats, float]:
-    mean, scale = logs.mean(axis=0), np.maximum(logs.std(axis=0), 1e-9)
+    mean: Floats = logs.mean(axis=0)
+    scale: Floats = np.maximum(logs.std(axis=0), 1e-9)
     terms, intercept = _terms(logs, mean, scale), float(target.mean())
     system = terms.T @ terms + PENALTY * len(terms) * np.eye(terms.shape[1])
-    return mean, scale, np.linalg.solve(system, terms.T @ (target - intercept)), intercept
+    weights: Floats = np.linalg.solve(system, terms.T @ (target - intercept)).astype(np.float64)
+    return mean, scale, weights, intercept
 
 
 def _terms(logs: Floats, mean: Floats, scale: Floats) -> Floats:

@@ -123,7 +123,7 @@ def _open_clip(row: ManifestRow) -> Backbone:
     vision = CLIPVisionCfg(**config["vision_cfg"])
     visual = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu", False))
     size = vision.image_size
-    return open_clip_backbone(row.model_id, visual, int(size if isinstance(size, int) else size[0]), {})
+    return open_clip_backbone(row.model_id, visual, int(size if isinstance(size, int) else size[0]), None)
 
 
 def _transformers(row: ManifestRow) -> Backbone:
@@ -146,8 +146,10 @@ def _transformers(row: ManifestRow) -> Backbone:
 
 def _transformers_config(row: ManifestRow) -> tuple[Any, int, str] | None:
     """Configuration, image size and name of the architecture that a row's family and name tell."""
-    import transformers as library
+    import transformers
 
+    # The classes take keywords of their base class that their stubs don't name.
+    library: Any = transformers
     name = row.model_id.rpartition("/")[2].lower()
     size_name = next((word for word in re.split(r"[-_]", name) if word in {*VIT_SIZES, "xlarge"}), "")
     numbers = [int(found) for found in re.findall(r"(?<![a-z0-9])(\d{3})(?![a-z0-9])", name)]
@@ -162,16 +164,21 @@ def _transformers_config(row: ManifestRow) -> tuple[Any, int, str] | None:
         depths, widths = CONVNEXT_SIZES[size_name]
         return library.ConvNextConfig(depths=depths, hidden_sizes=widths, num_labels=1000), size, key
     if row.family == "swin" and size_name in SWIN_SIZES:
-        width, depths, heads = SWIN_SIZES[size_name]
+        embedding, depths, stage_heads = SWIN_SIZES[size_name]
         window = int(found[1]) if (found := re.search(r"window(\d+)", name)) else 7
         config = library.SwinConfig(
-            image_size=size, embed_dim=width, depths=depths, num_heads=heads, window_size=window, num_labels=1000
+            image_size=size,
+            embed_dim=embedding,
+            depths=depths,
+            num_heads=stage_heads,
+            window_size=window,
+            num_labels=1000,
         )
         return config, size, f"{key}_window{window}"
     if size_name not in VIT_SIZES:
         return None
     width, depth, heads, hidden = VIT_SIZES[size_name]
-    shape = {
+    shape: dict[str, Any] = {
         "hidden_size": width,
         "num_hidden_layers": depth,
         "num_attention_heads": heads,
@@ -180,12 +187,14 @@ def _transformers_config(row: ManifestRow) -> tuple[Any, int, str] | None:
     key = f"{key}_patch{patch}"
     if row.family in ("vit", "deit"):
         # A distilled DeiT has two heads.
-        distilled = {"architectures": ["DeiTForImageClassificationWithTeacher"]} if row.family == "deit" else {}
+        distilled: dict[str, Any] = (
+            {"architectures": ["DeiTForImageClassificationWithTeacher"]} if row.family == "deit" else {}
+        )
         made = library.DeiTConfig if row.family == "deit" else library.ViTConfig
         return made(**shape, **distilled, image_size=size, patch_size=patch, num_labels=1000), size, key
     if row.family in ("beit", "data2vec-vision"):
         made = library.BeitConfig if row.family == "beit" else library.Data2VecVisionConfig
-        options = {"use_relative_position_bias": True, "use_mean_pooling": True, "num_labels": 1000}
+        options: dict[str, Any] = {"use_relative_position_bias": True, "use_mean_pooling": True, "num_labels": 1000}
         return made(**shape, **options, image_size=size, patch_size=patch), size, key
     if row.family == "dinov2":
         # Its processor crops to 224 pixels, its position table is of 518. The giant's hidden layer is gated.
