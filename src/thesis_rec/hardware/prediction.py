@@ -205,6 +205,8 @@ def _predict_from_closest(found: _Estimate, known: NDArray[np.bool_], target: tu
     """Fill from the context that is most like the target, shifted by the few models measured there, if any."""
     left = np.isnan(found.value)
     for key in sorted(given.others, key=lambda key: (-_likeness(key, target), key)):
+        if not left.any():
+            return
         there = _Estimate.empty(len(left))
         there.value = given.others[key].copy()
         measured = there.value > 0

@@ -83,18 +83,15 @@ def fit_log_figure(
     joined = np.column_stack([features, offset])
     usable = (*columns, features.shape[1]) if np.ptp(offset) > 0 else tuple(columns)
     groups = fold_groups(families)
-    folds = [groups == group for group in np.unique(groups)]
     target = log_value - offset
+    moments = _Moments.of(joined, target, groups)
     best: tuple[float, tuple[int, ...], float, Floats] | None = None
     # Few features, so that every subset can be tried: what helps within families may mislead between them.
     for size in range(len(usable) + 1):
         for subset in combinations(usable, size):
-            x = joined[:, subset]
-            for penalty in PENALTIES if subset else PENALTIES[:1]:
-                held_out = np.empty(len(x))
-                for test in folds:
-                    mean, scale, weights, intercept = _ridge(x[~test], target[~test], penalty)
-                    held_out[test] = offset[test] + intercept + (x[test] - mean) / scale @ weights
+            penalties = PENALTIES if subset else PENALTIES[:1]
+            for penalty, left_out in zip(penalties, moments.left_out(subset, penalties), strict=True):
+                held_out = offset + left_out
                 error = float(np.sqrt(np.mean((log_value - held_out) ** 2)))
                 if best is None or error < best[0] - 1e-9:
                     best = error, subset, penalty, held_out
@@ -104,6 +101,63 @@ def fit_log_figure(
     return Fit(
         subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, alpha, groups), error
     )
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Sums over G groups, from which ridge regressions without any one group follow without its rows.
+
+    Attributes:
+        x: (n, F) centred features.
+        mean_y: Mean of the target.
+        groups: (n,) group of each row.
+        count: (G,) rows without each group.
+        mean: (G, F) means of the features there.
+        centred: (G, F, F) covariance of the features there.
+        mean_target: (G,) mean of the centred target there.
+        cross: (G, F) covariance of features and target there.
+    """
+
+    x: Floats
+    mean_y: float
+    groups: NDArray[np.int64]
+    count: Floats
+    mean: Floats
+    centred: Floats
+    mean_target: Floats
+    cross: Floats
+
+    @classmethod
+    def of(cls, x: Floats, y: Floats, groups: NDArray[np.int64]) -> _Moments:
+        """Sums of everything less those of each group."""
+        finite = np.nan_to_num(x)  # columns with gaps are never among those that are used
+        x, mean_y = finite - finite.mean(axis=0), float(y.mean())
+        y = y - mean_y
+        codes = np.unique(groups, return_inverse=True)[1]
+        own = np.eye(codes.max() + 1)[codes]  # (n, G)
+        count = len(x) - own.sum(axis=0)
+        mean = (x.sum(axis=0) - own.T @ x) / count[:, None]
+        products = np.einsum("ng,nf,nh->gfh", own, x, x, optimize=True)
+        centred = (x.T @ x - products) / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
+        mean_target = (y.sum() - own.T @ y) / count
+        cross = (x.T @ y - own.T @ (x * y[:, None])) / count[:, None] - mean * mean_target[:, None]
+        return cls(x, mean_y, codes, count, mean, centred, mean_target, cross)
+
+    def left_out(self, subset: tuple[int, ...], penalties: tuple[float, ...]) -> Floats:
+        """(P, n) predictions of each row by regressions without its group, for each penalty."""
+        columns = list(subset)
+        intercept = self.mean_y + self.mean_target  # (G,)
+        if not columns:
+            return np.tile(intercept[self.groups], (len(penalties), 1))
+        covariance = self.centred[:, columns][:, :, columns]  # (G, K, K)
+        variance = np.diagonal(covariance, axis1=1, axis2=2)
+        scale = np.sqrt(np.where(variance > 1e-12, variance, 1.0))
+        correlation = covariance / scale[:, :, None] / scale[:, None, :]
+        system = correlation + np.asarray(penalties)[:, None, None, None] * np.eye(len(columns))  # (P, G, K, K)
+        wanted = self.cross[:, columns] / scale
+        weights = np.linalg.solve(system, np.broadcast_to(wanted[..., None], (*system.shape[:-1], 1)))[..., 0] / scale
+        z = self.x[:, columns] - self.mean[self.groups][:, columns]  # (n, K)
+        return intercept[self.groups] + np.einsum("nk,pnk->pn", z, weights[:, self.groups])
 
 
 def _ridge(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats, Floats, float]:

@@ -100,7 +100,7 @@ def _values(item: str, labels: NDArray[np.generic]) -> NDArray[np.str_]:
         texts[finite] = numbers[finite].astype(np.int64).astype(str)
         return texts
     if kind == "S":
-        return _values(item, np.char.decode(labels, "utf-8", "replace"))
+        return _values(item, np.array([text.decode("utf-8", "replace") for text in labels.tolist()], dtype=np.str_))
     if kind == "b" or kind in "iu":
         return labels.astype(str)
     if kind != "U":

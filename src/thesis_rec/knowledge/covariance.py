@@ -162,7 +162,7 @@ def fit_covariance(
         used = share[:, None] * seen * kept
         squares = (used.T @ moments).reshape(n_models, rank, rank) + chosen.loadings * np.eye(rank)
         factor = np.linalg.solve(squares, ((used * rest).T @ scores)[:, :, None])[:, :, 0]
-        left = (rest - scores @ factor.T) ** 2 + _quadratic(spread, factor)
+        left = (rest - scores @ factor.T) ** 2 + _quadratic(spread, np.asarray(factor, dtype=np.float64))
         sums = share @ (seen * (kept**2 * left + kept * noise))
         own = np.maximum((sums + chosen.own * sums.sum() / counts.sum()) / (counts + chosen.own), _FLOOR)
         # With gaps the plain mean is that of whichever tasks a model has; what they have in common is taken out.

@@ -182,7 +182,7 @@ def image_processor(source: Path | str, config: Any, trusted: bool = False) -> A
             return AutoImageProcessor.from_pretrained(source, local_files_only=True, trust_remote_code=trusted)
     if type(config) not in IMAGE_PROCESSOR_MAPPING:
         raise ValueError(f"there is none of {', '.join(PROCESSOR_FILES)}, and {config.model_type} has no usual one")
-    kinds = IMAGE_PROCESSOR_MAPPING[type(config)]
+    kinds: Any = IMAGE_PROCESSOR_MAPPING[type(config)]
     kind = kinds.get("torchvision") or next(iter(kinds.values()))
     processor = kind()
     own = getattr(getattr(config, "vision_config", config), "image_size", None)
