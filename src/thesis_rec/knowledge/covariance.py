@@ -154,7 +154,7 @@ def fit_covariance(
     factor = right[:rank].T * (values_[:rank] / np.sqrt(share.sum()))
     for _ in range(steps):
         precision = seen / (own + noise)
-        spread = np.linalg.inv(_gram(precision, factor) + np.eye(rank))  # (T, R, R)
+        spread = np.asarray(np.linalg.inv(_gram(precision, factor) + np.eye(rank)), dtype=np.float64)  # (T, R, R)
         scores = np.einsum("trs,ts->tr", spread, (precision * rest) @ factor)
         moments = (spread + scores[:, :, None] * scores[:, None, :]).reshape(n_tasks, -1)
         # The share of what is left over that is the model's own and not the measurement's.
@@ -162,7 +162,7 @@ def fit_covariance(
         used = share[:, None] * seen * kept
         squares = (used.T @ moments).reshape(n_models, rank, rank) + chosen.loadings * np.eye(rank)
         factor = np.linalg.solve(squares, ((used * rest).T @ scores)[:, :, None])[:, :, 0]
-        left = (rest - scores @ factor.T) ** 2 + _quadratic(spread, np.asarray(factor, dtype=np.float64))
+        left = (rest - scores @ factor.T) ** 2 + _quadratic(spread, factor)
         sums = share @ (seen * (kept**2 * left + kept * noise))
         own = np.maximum((sums + chosen.own * sums.sum() / counts.sum()) / (counts + chosen.own), _FLOOR)
         # With gaps the plain mean is that of whichever tasks a model has; what they have in common is taken out.

@@ -99,7 +99,8 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     order = nearest["dataset_id"].astype(str).tolist()
     row_of = {model: i for i, model in enumerate(bundle.models.model_ids)}
     embedding = bundle.models.embedding.astype(np.float64)
-    described = np.isfinite(embedding).all(axis=1) if embedding.shape[1] else np.zeros(len(embedding), dtype=bool)
+    described = np.full(len(embedding), embedding.shape[1] > 0)
+    described &= np.isfinite(embedding).all(axis=1)
     unit = _unit(embedding - embedding[described].mean(axis=0)) if described.any() else embedding
     measured = [model for model in told if model in row_of and described[row_of[model]]]
     found = []

@@ -37,39 +37,40 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    device: str = Field("here", description="This machine, or part of a device's name.")
-    max_latency_ms: float | None = Field(None, gt=0, description="Milliseconds of one call.")
-    min_throughput: float | None = Field(None, gt=0, description="Images per second.")
-    max_memory_mb: float | None = Field(None, gt=0, description="MiB of weights and one call.")
-    max_parameters: float | None = Field(None, gt=0, description="Number of weights, such as 5e6.")
-    batch_size: int = Field(1, ge=1, description="Images in a call.")
-    precision: Literal["fp32", "fp16", "bf16"] = Field("fp32", description="Precision of a call.")
+    device: str = Field(default="here", description="This machine, or part of a device's name.")
+    max_latency_ms: float | None = Field(default=None, gt=0, description="Milliseconds of one call.")
+    min_throughput: float | None = Field(default=None, gt=0, description="Images per second.")
+    max_memory_mb: float | None = Field(default=None, gt=0, description="MiB of weights and one call.")
+    max_parameters: float | None = Field(default=None, gt=0, description="Number of weights, such as 5e6.")
+    batch_size: int = Field(default=1, ge=1, description="Images in a call.")
+    precision: Literal["fp32", "fp16", "bf16"] = Field(default="fp32", description="Precision of a call.")
     licences: tuple[str, ...] = Field(
-        (), description="Allowed licence; several times for several.", json_schema_extra={"option": "--licence"}
+        default=(), description="Allowed licence; several times for several.", json_schema_extra={"option": "--licence"}
     )
     families: tuple[str, ...] = Field(
-        (),
+        default=(),
         description="Allowed architecture family; several times for several.",
         json_schema_extra={"option": "--family"},
     )
     protocol: Literal["linear_probe", "zero_shot", "fine_tune"] = Field(
-        "linear_probe", description="What the accuracy is of: a linear classifier, none, or the whole network tuned."
+        default="linear_probe",
+        description="What the accuracy is of: a linear classifier, none, or the whole network tuned.",
     )
-    top: int = Field(10, ge=1, description="Models to show; all that keep the limits are ranked.")
-    level: float = Field(0.9, gt=0, lt=1, description="Probability of the interval of the predicted accuracy.")
-    neighbours: int = Field(3, ge=1, description="Known datasets that are named as reasons.")
-    batches: int = Field(8, ge=1, description="Batches of one image per class that describe the images.")
+    top: int = Field(default=10, ge=1, description="Models to show; all that keep the limits are ranked.")
+    level: float = Field(default=0.9, gt=0, lt=1, description="Probability of the interval of the predicted accuracy.")
+    neighbours: int = Field(default=3, ge=1, description="Known datasets that are named as reasons.")
+    batches: int = Field(default=8, ge=1, description="Batches of one image per class that describe the images.")
     measure: bool | None = Field(
-        None,
+        default=None,
         description="Measure the best candidates here where a limit needs it; by default those that need no download.",
     )
-    measure_seconds: float = Field(20.0, ge=0, description="Longest time for measuring candidates here.")
-    probe: int | None = Field(None, ge=1, description="Really try this many candidates on the images.")
-    probe_seconds: float | None = Field(None, gt=0, description="Try candidates for so long.")
-    offline: bool = Field(False, description="Try and measure only what is on this machine: download nothing.")
-    seed: int = Field(0, description="Seed of the choice of images.")
+    measure_seconds: float = Field(default=20.0, ge=0, description="Longest time for measuring candidates here.")
+    probe: int | None = Field(default=None, ge=1, description="Really try this many candidates on the images.")
+    probe_seconds: float | None = Field(default=None, gt=0, description="Try candidates for so long.")
+    offline: bool = Field(default=False, description="Try and measure only what is on this machine: download nothing.")
+    seed: int = Field(default=0, description="Seed of the choice of images.")
     labels: str | None = Field(
-        None, description="CSV file with the columns file_name and label, for images without class folders."
+        default=None, description="CSV file with the columns file_name and label, for images without class folders."
     )
 
     @model_validator(mode="before")
