@@ -22,8 +22,8 @@ from result import add_save_option, finish
 
 from thesis_rec.hardware.contexts import context_tables
 from thesis_rec.hardware.evaluation import held_out_figures, judge_choices, performance_matrix, static_prior
-from thesis_rec.knowledge.recommender import Recommender
 from thesis_rec.recommendation.bundle import read_bundle
+from thesis_rec.thesis.recommender import Recommender
 
 BUDGETS = (0.25, 0.5, 0.75, 0.9)
 FIGURES = {"measured": "measured", "predicted_point": "predicted", "predicted_safe": "predicted, on the safe side"}

@@ -47,10 +47,10 @@ class World:
 def read_world(root: Path, seed: int) -> World:
     """Read the zoo's tables and its stored embeddings and tokens, and divide them."""
     from thesis_rec.base.files import load_arrays
-    from thesis_rec.evaluation.quadrants import SplitSettings, assign_splits
     from thesis_rec.images.manifest import read_dataset_manifest
-    from thesis_rec.knowledge.performance_records import clean_performance
+    from thesis_rec.knowledge.quadrants import SplitSettings, assign_splits
     from thesis_rec.recommendation.bundle import read_bundle, with_responses
+    from thesis_rec.truth.performance_records import clean_performance
 
     stored = read_bundle(root / "bundle")
     manifest = pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False)
@@ -75,7 +75,7 @@ def read_world(root: Path, seed: int) -> World:
 
 def with_subtasks(tokens: Mapping[str, Any], rows: list[Any]) -> dict[str, Any]:
     """Tokens of the stored datasets and of the sub-tasks that are made of their classes."""
-    from thesis_rec.thesis.ranking_data import TaskTokens
+    from thesis_rec.base.tables import TaskTokens
 
     found = dict(tokens)
     for row in rows:
@@ -95,11 +95,11 @@ def parameters() -> dict[str, Any]:
 def train(world: World, members: int, seed: int, *, features: dict[str, Any] | None = None, **options: Any) -> Any:
     """Train both networks as ``kedro run`` does."""
     from thesis_rec.pipelines.similarity_training.parameters import CrossAttentionPlan, TransformerPlan
+    from thesis_rec.thesis import similarity_training
     from thesis_rec.thesis.features import FeatureSettings
-    from thesis_rec.training import similarity
 
     chosen = parameters()
-    material = similarity.assemble(
+    material = similarity_training.assemble(
         world.models,
         world.tokens,
         world.performance,
@@ -112,10 +112,12 @@ def train(world: World, members: int, seed: int, *, features: dict[str, Any] | N
     for name, kind in (("similarity_transformer", TransformerPlan), ("cross_attention", CrossAttentionPlan)):
         plan = kind(**chosen[name])
         if name in options.get("networks", (name,)):
-            plans[name] = similarity.RankerPlan(plan.network.model_dump(), plan.training, plan.fit, members)
+            plans[name] = similarity_training.RankerPlan(plan.network.model_dump(), plan.training, plan.fit, members)
     settings = FeatureSettings(**(chosen["features"] | (features or {})))
     with tempfile.TemporaryDirectory() as folder:
-        recommender, _, choice = similarity.train_recommender(material, settings, plans, Path(folder), seed=seed)
+        recommender, _, choice = similarity_training.train_recommender(
+            material, settings, plans, Path(folder), seed=seed
+        )
     return recommender, choice
 
 

@@ -170,6 +170,7 @@ def spread_on_real_images(
     root: Path, folder: Path, tables: dict[str, pd.DataFrame], number: int, device: str = "cpu"
 ) -> dict[str, float]:
     """Best minus lower-quartile linear-probe accuracy of some trained models on every NPZ dataset of a folder."""
+    from thesis_rec.base.tables import MeasuredTask
     from thesis_rec.images.dataset_source import ImageLimits
     from thesis_rec.images.loading import load_task_images
     from thesis_rec.images.manifest import DatasetRow
@@ -177,7 +178,6 @@ def spread_on_real_images(
     from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.truth.cells import TruthSettings, measure_model
     from thesis_rec.truth.image_bank import ImageBank
-    from thesis_rec.truth.store import MeasuredTask
 
     limits = ImageLimits(n_per_class=40, size=32)
     images = {}

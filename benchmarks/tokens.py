@@ -120,7 +120,7 @@ def main() -> None:
 
     from thesis_rec.images.encoders import EncoderConfig, load_encoder
     from thesis_rec.images.encoders.streaming import encode_images, image_loader
-    from thesis_rec.images.shards import make_shards
+    from thesis_rec.views.shards import make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
     encoder = load_encoder(EncoderConfig(source=options.encoder, pretrained=False), options.device, options.precision)

@@ -47,8 +47,8 @@ def make_module(models: int, epochs: int, arguments: argparse.Namespace, devices
     """The default ranker with its loss."""
     import torch
 
+    from thesis_rec.thesis.ranker_module import RankerModule
     from thesis_rec.thesis.rankers import build_ranker
-    from thesis_rec.training.ranker import RankerModule
     from thesis_rec.training.settings import FitSettings, RankerTraining
 
     torch.manual_seed(0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from thesis_rec.base.tables import ModelTable, Prediction, TaskTokens
 from thesis_rec.knowledge.posterior import Posterior
 from thesis_rec.recommendation.bundle import Bundle, RankerBeliefs, ResidualCovariance, model_table
-from thesis_rec.thesis.ranking_data import ModelTable, Prediction, TaskTokens
 
 N_MODELS, N_DATASETS, DIM = 24, 6, 16
 DEVICE = "cpu_fabricated_2c2t_torch2.9"
@@ -82,9 +82,9 @@ def fabricated_ranker(bundle: Bundle, seed: int = 0) -> dict:
     """Checkpoint of a real, untrained ranker for the bundle's models and tokens."""
     import torch
 
-    from thesis_rec.knowledge.recommender import Recommender
     from thesis_rec.thesis.features import FeatureSettings
     from thesis_rec.thesis.rankers import build_ranker
+    from thesis_rec.thesis.recommender import Recommender
     from thesis_rec.thesis.training_set import Inputs, TaskSet
 
     torch.manual_seed(seed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+from thesis_rec.base.tables import ModelTable, TaskTokens
 
 
 @dataclass(frozen=True)

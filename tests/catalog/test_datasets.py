@@ -230,7 +230,7 @@ class TestOverlaid:
         table = {"type": "thesis_rec.catalog.AtomicParquetDataset"}
         return {
             "type": "thesis_rec.catalog.OverlaidDataset",
-            "combine": "thesis_rec.knowledge.performance_records.overlay_scores",
+            "combine": "thesis_rec.truth.performance_records.overlay_scores",
             "datasets": {name: {**table, "filepath": str(folder / f"{name}.parquet")} for name in ("zoo", "own")},
         }
 
@@ -252,4 +252,4 @@ class TestOverlaid:
         with pytest.raises(DatasetError, match="never written"):
             dataset.save(pd.DataFrame())
         with pytest.raises(DatasetError, match="at least one"):
-            OverlaidDataset(datasets={}, combine="thesis_rec.knowledge.performance_records.overlay_scores")
+            OverlaidDataset(datasets={}, combine="thesis_rec.truth.performance_records.overlay_scores")

@@ -22,8 +22,8 @@ from thesis_rec.recommendation.bundle import write_bundle
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, project_dir):
+    from thesis_rec.base.tables import TaskTokens
     from thesis_rec.images.encoders import EncoderConfig, load_encoder
-    from thesis_rec.thesis.ranking_data import TaskTokens
 
     root = tmp_path_factory.mktemp("project")
     for name in ("pyproject.toml", ".telemetry"):

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 from tests.world import make_world
+from thesis_rec.base.tables import Prediction
 from thesis_rec.evaluation.quadrant_evaluation import EvaluationSettings, evaluate
-from thesis_rec.evaluation.quadrants import assign_splits
 from thesis_rec.evaluation.study import assemble_study
-from thesis_rec.knowledge.performance_records import clean_performance
 from thesis_rec.knowledge.posterior import Posterior, Scale
-from thesis_rec.thesis.ranking_data import Prediction
+from thesis_rec.knowledge.quadrants import assign_splits
+from thesis_rec.truth.performance_records import clean_performance
 
 FAST = ("random", "parameter_count", "static_mean_accuracy", "static_mean_z", "nearest_dataset", "matrix_factorisation")
 SETTINGS = EvaluationSettings((*FAST, "kernel_ridge"), ("logme", "leep"), draws=5, bootstrap=200)

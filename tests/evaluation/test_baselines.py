@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as SklearnRidge
 
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.evaluation.baselines import (
     BASELINES,
     SIMPLE,
@@ -25,7 +26,6 @@ from thesis_rec.evaluation.baselines.neighbours import mean_correlation, weighte
 from thesis_rec.evaluation.baselines.priors import relative_ranks
 from thesis_rec.evaluation.baselines.regression import _leave_block_out, _row_means_without_family, _smoother
 from thesis_rec.evaluation.metrics import metric_table
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 M, N, D = 48, 40, 12
 

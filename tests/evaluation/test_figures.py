@@ -6,8 +6,8 @@ import pytest
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.methods import RECOMMENDER
 from thesis_rec.evaluation.metrics import METRICS, metric_table
-from thesis_rec.evaluation.quadrants import quadrant_masks
 from thesis_rec.evaluation.study import Scores
+from thesis_rec.knowledge.quadrants import quadrant_masks
 
 
 def test_figures_are_those_of_the_cells(whole, study):

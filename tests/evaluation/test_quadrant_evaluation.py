@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.evaluation.conftest import FAST, SETTINGS
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
 from thesis_rec.evaluation import quadrant_evaluation
 from thesis_rec.evaluation.figures import figures_per_dataset
@@ -15,10 +16,9 @@ from thesis_rec.evaluation.methods import RECOMMENDER, baseline_scores, posterio
 from thesis_rec.evaluation.metrics import METRICS
 from thesis_rec.evaluation.probing_simulation import ProbingSettings
 from thesis_rec.evaluation.quadrant_evaluation import EvaluationSettings, choose_baselines, evaluate
-from thesis_rec.evaluation.quadrants import Split, assign_splits, quadrant_masks
 from thesis_rec.evaluation.study import Scores, Study, assemble_study
 from thesis_rec.knowledge.posterior import Cell
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+from thesis_rec.knowledge.quadrants import Split, assign_splits, quadrant_masks
 
 
 def test_document_has_the_form_of_the_contract(whole):

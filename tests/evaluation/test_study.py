@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.evaluation.quadrants import training_mask
 from thesis_rec.evaluation.study import assemble_study
+from thesis_rec.knowledge.quadrants import training_mask
 
 
 def test_study_holds_base_tasks_only(study, tables):

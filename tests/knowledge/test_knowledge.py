@@ -10,11 +10,11 @@ from sklearn.kernel_ridge import KernelRidge
 
 from tests.world import World, make_world
 from thesis_rec.base.files import load_arrays
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.fitting import error_covariance, fit_knowledge, fit_score, shrunk
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 
 def tables(world: World) -> tuple[ModelTable, list[TaskTokens], np.ndarray, list[str]]:

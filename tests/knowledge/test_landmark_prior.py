@@ -8,10 +8,9 @@ from scipy.stats import weightedtau
 from sklearn.kernel_ridge import KernelRidge
 
 from tests.world import make_world
-from thesis_rec.evaluation.quadrants import Split, assign_splits
+from thesis_rec.base.tables import ModelTable
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
 from thesis_rec.knowledge.landmark_prior import SMOOTH_SHARE, LandmarkPrior
-from thesis_rec.knowledge.performance_records import clean_performance
 from thesis_rec.knowledge.prior_fitting import (
     error_covariance,
     error_moment,
@@ -19,10 +18,11 @@ from thesis_rec.knowledge.prior_fitting import (
     fit_error_side,
     fit_model_side,
 )
+from thesis_rec.knowledge.quadrants import Split, assign_splits
 from thesis_rec.knowledge.static_prior import standardise
-from thesis_rec.thesis.ranking_data import ModelTable
+from thesis_rec.thesis.similarity_training import assemble
 from thesis_rec.thesis.training_set import fit_prior
-from thesis_rec.training.similarity import assemble
+from thesis_rec.truth.performance_records import clean_performance
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import pytest
 
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_posterior, tokens_of
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.recommendation.answer import COLUMNS, load_line
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.candidates import confirmed, resolve_device
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets
 from thesis_rec.recommendation.request import Request
-from thesis_rec.thesis.ranking_data import TaskTokens
 
 
 def ask(request=None, bundle=None, **arguments):

@@ -13,7 +13,7 @@ from thesis_rec.starter.provenance import Provenance, verify_files
 if TYPE_CHECKING:
     from torch import nn
 
-    from thesis_rec.truth.store import TaskImages
+    from thesis_rec.base.tables import TaskImages
 
 
 def committed_model(model_id: str, provenance: Provenance, root: Path) -> nn.Module:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from thesis_rec.base.tables import TaskImages
 from thesis_rec.starter.clip import (
     Caption,
     ClipSettings,
@@ -14,7 +15,6 @@ from thesis_rec.starter.clip import (
 )
 from thesis_rec.starter.modules import caption_tokenizer, tokenize
 from thesis_rec.starter.pretraining import Bank
-from thesis_rec.truth.store import TaskImages
 
 SETTINGS = ClipSettings(
     embed_dim=16, width=32, layers=1, patch=8, text_width=16, text_layers=1, vocabulary=300, steps=40, batch=6,

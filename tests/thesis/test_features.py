@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.world import make_world
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.thesis.features import (
     CLIP,
     FeatureSettings,
@@ -17,7 +18,6 @@ from thesis_rec.thesis.features import (
     performance_factors,
     task_statistics,
 )
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 WORLD = make_world()
 
@@ -183,7 +183,7 @@ class TestFactors:
 
 
 def test_states_are_readable_without_pickle(tmp_path):
-    from thesis_rec.knowledge.recommender import _to_numpy, _to_tensors
+    from thesis_rec.thesis.recommender import _to_numpy, _to_tensors
 
     features = TokenFeatures.fit(TestTokenFeatures.TASKS, FeatureSettings())
     torch.save(_to_tensors(features.state()), tmp_path / "state.pt")

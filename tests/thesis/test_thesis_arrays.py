@@ -44,7 +44,7 @@ def test_arrays_of_all_three_kinds(tmp_path):
 
 def test_imported_tokens_are_read_by_the_loader(tmp_path):
     from thesis_rec.images.manifest import DatasetRow
-    from thesis_rec.images.tokens import load_task_tokens
+    from thesis_rec.views.tokens import load_task_tokens
 
     np.savez(tmp_path / "mnist.npz", features=np.random.default_rng(0).normal(size=(4, 10, 16)))
     _, _, shards = thesis_arrays.import_arrays(tmp_path)

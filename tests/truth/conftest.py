@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
 from thesis_rec.truth.responses import ResponseSettings
-from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 SETTINGS = TruthSettings(
     probe=ProbeSettings(shots=6, draws=2),

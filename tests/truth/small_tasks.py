@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.truth.fine_tune import FineTuneSettings
-from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 
 def task_images(name, classes, per_class=12, size=32, seed=0):

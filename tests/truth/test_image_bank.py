@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from tests.truth.conftest import SETTINGS, TASKS, make_backbone
+from thesis_rec.base.tables import TaskImages
 from thesis_rec.truth.cells import bench_on, measure_model
 from thesis_rec.truth.image_bank import ImageBank
-from thesis_rec.truth.store import TaskImages
 
 
 def test_one_bank_serves_models_of_any_width(images: dict[str, TaskImages]) -> None:

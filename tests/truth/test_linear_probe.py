@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
+from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.truth import linear_probe
 from thesis_rec.truth.linear_probe import (
     ClassRows,
@@ -19,7 +20,6 @@ from thesis_rec.truth.linear_probe import (
     probe_accuracies,
     probe_weights,
 )
-from thesis_rec.truth.store import MeasuredTask
 
 
 def make_bank(rng: np.random.Generator, width: int, tasks: dict[str, list[int]]):

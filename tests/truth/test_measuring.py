@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from tests.truth.conftest import make_backbone, make_task
+from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.knowledge.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.truth.cells import TruthSettings
@@ -28,8 +28,8 @@ from thesis_rec.truth.measuring import (
     validate_task_images,
     weights_fingerprint,
 )
+from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
 from thesis_rec.truth.responses import ResponseSettings
-from thesis_rec.truth.store import TaskImages
 
 ROWS = [ManifestRow(model_id=name, loader="timm", source=name) for name in ("one", "org/two")]
 SETTINGS = TruthSettings(

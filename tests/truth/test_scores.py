@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from tests.truth.conftest import SETTINGS, TASKS, eager_features, make_backbone
-from thesis_rec.knowledge.performance_records import SCORE_COLUMNS
+from thesis_rec.base.tables import TaskImages
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability import ScoreInput, log_me
 from thesis_rec.truth.cells import measure_model
-from thesis_rec.truth.store import TaskImages
+from thesis_rec.truth.performance_records import SCORE_COLUMNS
 
 
 def test_scores_use_the_first_training_images_of_each_class(backbone: Backbone, images: dict[str, TaskImages]) -> None:

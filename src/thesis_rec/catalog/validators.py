@@ -20,7 +20,7 @@ from thesis_rec.catalog.checks import (
     check_table,
     named_array,
 )
-from thesis_rec.knowledge.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 
 #: Length of a model's vector.
 VECTOR_LENGTH = 8192

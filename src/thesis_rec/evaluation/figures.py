@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
-from thesis_rec.evaluation.quadrants import quadrant_masks
 from thesis_rec.evaluation.study import LEVEL, Floats, Scores, Study
+from thesis_rec.knowledge.quadrants import quadrant_masks
 
 #: Fewer models than this in a dataset's cells have no order worth a figure.
 _LEAST_MODELS = 3

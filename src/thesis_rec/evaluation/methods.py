@@ -12,7 +12,7 @@ from thesis_rec.evaluation.baselines import TrainingSet, fill_by_family, make_ba
 from thesis_rec.evaluation.study import LEVEL, Floats, Scores, Study, Z
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
-from thesis_rec.knowledge.recommender import Recommender
+from thesis_rec.thesis.recommender import Recommender
 
 logger = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ from thesis_rec.evaluation.methods import (
     posterior_scores,
 )
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
-from thesis_rec.evaluation.quadrants import QUADRANTS, quadrant_masks
 from thesis_rec.evaluation.study import Floats, Scores, Study, Z
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.recommender import Recommender
+from thesis_rec.knowledge.quadrants import QUADRANTS, quadrant_masks
+from thesis_rec.thesis.recommender import Recommender
 
 _RANKING_COLUMNS = (
     "dataset_id", "model_id", "quadrant", "score", "rank", "predicted_value", "predicted_std", "method",

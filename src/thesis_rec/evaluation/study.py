@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.evaluation.baselines import TrainingSet
-from thesis_rec.evaluation.quadrants import Split, training_mask
 from thesis_rec.knowledge.fitting import DEFAULT_NOISE, fit_knowledge
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+from thesis_rec.knowledge.quadrants import Split, training_mask
 
 Floats = NDArray[np.floating]
 

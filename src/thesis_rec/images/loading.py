@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.copies import pixel_notes
 from thesis_rec.images.dataset_source import FINGERPRINTS, LOADERS, ImageLimits, Loader, RawSplit, Reader, Source
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.splits import cap_classes, map_labels, split_part, take_share
-from thesis_rec.truth.store import TaskImages
 
 logger = logging.getLogger(__name__)
 

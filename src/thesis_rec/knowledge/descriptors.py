@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.thesis.ranking_data import TaskTokens
+from thesis_rec.base.tables import TaskTokens
 
 Floats = NDArray[np.floating]
 Values = NDArray[np.float64]

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.descriptors import VIEWS, blocks_of
 from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
 from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide
 from thesis_rec.knowledge.posterior import Scale
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 WIDTHS = (1.0, 3.0, 10.0)
 RIDGES = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)

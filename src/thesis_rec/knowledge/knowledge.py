@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.descriptors import VIEWS
 from thesis_rec.knowledge.kernels import Kernel, Values
 from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 #: Candidates that are looked at at once.
 _CHUNK = 8192
@@ -67,7 +67,7 @@ class ModelSide:
     """What one description of models says of those that were never measured.
 
     Attributes:
-        parts: Kernel and weight by field of :class:`~thesis_rec.thesis.ranking_data.ModelTable`.
+        parts: Kernel and weight by field of :class:`~thesis_rec.base.tables.ModelTable`.
         rows: (n,) the measured models that have all fields.
         ridge: Penalty.
         own: Mean squared error of the shape of models whose family was left out, given all others.

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.kernels import Kernel, Values, single
 from thesis_rec.knowledge.static_prior import StaticPrior
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 #: Share of the errors' covariance that follows from how alike models are, on top of what earlier datasets showed.
 #: Between 0.2 and 0.6 it helps equally on training families of datasets and models that were left out.
@@ -50,7 +50,7 @@ class ModelKernel:
     """Similarity of models: a weighted sum of kernels, each on one of the things known of a model that was run.
 
     Attributes:
-        parts: Kernel and weight by field of :class:`~thesis_rec.thesis.ranking_data.ModelTable`: ``reference`` for the
+        parts: Kernel and weight by field of :class:`~thesis_rec.base.tables.ModelTable`: ``reference`` for the
             linear probes on the reference tasks or ``subtasks`` for those on sub-tasks of them, ``responses`` for all
             other responses to the reference bank.
     """

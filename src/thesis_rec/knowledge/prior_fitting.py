@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import ModelTable
 from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
 from thesis_rec.knowledge.landmark_prior import DatasetSide, ErrorSide, LevelSide, ModelKernel, ModelSide
 from thesis_rec.knowledge.static_prior import FLOOR
-from thesis_rec.thesis.ranking_data import ModelTable
 
 WIDTHS = (1.0, 3.0, 10.0)
 RIDGES = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import closest_relaxations, feasible, unknown_values
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.hardware.pareto import pareto_front
@@ -32,7 +33,6 @@ from thesis_rec.recommendation.candidates import (
 )
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets, reasons
 from thesis_rec.recommendation.request import Asked, Request, read_images
-from thesis_rec.thesis.ranking_data import TaskTokens
 
 if TYPE_CHECKING:
     from thesis_rec.recommendation.trying import ProbeStep

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
+from thesis_rec.base.tables import ModelTable, Prediction, TaskTokens
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior, Scale, View
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
-from thesis_rec.thesis.ranking_data import ModelTable, Prediction, TaskTokens
 from thesis_rec.truth.responses import ON_SUBTASK
 
 Floats = NDArray[np.float32]
@@ -66,7 +66,7 @@ class RankerBeliefs:
 
     def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
         """See :class:`Beliefs`; the algebra is exact and takes (M, M) matrices."""
-        from thesis_rec.knowledge.recommender import Recommender
+        from thesis_rec.thesis.recommender import Recommender
 
         found = Recommender.from_checkpoint(dict(self.ranker), in_use=True).predict(models, task)
         return self.around(models, task, found).given(cells)
@@ -74,7 +74,7 @@ class RankerBeliefs:
     def around(self, models: ModelTable, task: TaskTokens, found: Prediction) -> Posterior:
         """The Gaussian around a prediction."""
         from thesis_rec.knowledge.error_model import value_covariance
-        from thesis_rec.knowledge.recommender import spread_error
+        from thesis_rec.thesis.recommender import spread_error
 
         value = np.clip(np.asarray(found.value, dtype=np.float64), 0.0, 1.0)
         std = np.maximum(np.asarray(found.std, dtype=np.float64), 1e-3)
@@ -783,8 +783,8 @@ def validation_covariance(bundle: Bundle, splits: pd.DataFrame, at_least: int = 
         splits: Which dataset has the role ``validation``.
         at_least: Datasets below which nothing is learned.
     """
-    from thesis_rec.knowledge.recommender import Recommender
     from thesis_rec.knowledge.residuals import rbf_kernel, residual_covariance
+    from thesis_rec.thesis.recommender import Recommender
 
     rows = splits[(splits["kind"] == "dataset") & (splits["role"] == "validation")]
     names = [name for name in rows["id"].astype(str) if name in bundle.tokens]
@@ -820,7 +820,7 @@ def _own_models(
 
 def _own_tokens(datasets: pd.DataFrame, artefacts: Mapping[str, Any]) -> dict[str, TaskTokens]:
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
-    from thesis_rec.images.tokens import load_task_tokens
+    from thesis_rec.views.tokens import load_task_tokens
 
     return load_task_tokens(artefacts["dataset_tokens"], base_rows(read_dataset_manifest(datasets)[0]))
 

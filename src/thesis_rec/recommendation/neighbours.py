@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.recommendation.bundle import Bundle, PublishedBeliefs
-from thesis_rec.thesis.ranking_data import TaskTokens
 
 Floats = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import Budget
-from thesis_rec.thesis.ranking_data import TaskTokens
 
 if TYPE_CHECKING:
     from thesis_rec.images.loading import LabelledImages
@@ -181,7 +181,7 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
     tokens = TaskTokens(row.dataset_id, np.zeros((0, len(present), 0), dtype=np.float32), present, len(images))
     if encoder is not None:
         from thesis_rec.images.encoders import EncoderConfig, load_encoder
-        from thesis_rec.images.tokens import tokens_of_images
+        from thesis_rec.views.tokens import tokens_of_images
 
         network = load_encoder(EncoderConfig(**encoder))
         tokens = tokens_of_images(network, images, request.batches, request.seed, warnings=warnings)

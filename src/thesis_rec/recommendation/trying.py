@@ -283,10 +283,10 @@ def linear_prober(bundle: Bundle, images: Any, device: str, offline: bool = Fals
         device: Torch device.
         offline: Whether only models on this machine are tried.
     """
+    from thesis_rec.base.tables import MeasuredTask
     from thesis_rec.truth.cells import TruthSettings, bench_on
     from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.linear_probe import ProbeSettings
-    from thesis_rec.truth.store import MeasuredTask
 
     name = images.dataset_id
     bank = ImageBank({name: images}, device)

@@ -25,7 +25,7 @@ from thesis_rec.training.concurrent import prepare_device
 from thesis_rec.training.step_runner import Optimisation, StepRunner
 
 if TYPE_CHECKING:
-    from thesis_rec.truth.store import TaskImages
+    from thesis_rec.base.tables import TaskImages
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thesis_rec.truth.store import TaskImages
+    from thesis_rec.base.tables import TaskImages
 
 
 class Painter:
@@ -70,8 +70,8 @@ class Painter:
 
     def measured(self, tasks: Iterable[str], n_train: int, n_test: int) -> dict[str, TaskImages]:
         """Images of tasks to measure on."""
+        from thesis_rec.base.tables import TaskImages
         from thesis_rec.tasks import BASE_TASKS
-        from thesis_rec.truth.store import TaskImages
 
         names = list(dict.fromkeys(tasks))
         for task in names:

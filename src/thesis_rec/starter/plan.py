@@ -11,7 +11,7 @@ import numpy as np
 from thesis_rec.starter.recipes import BUDGETS, IMAGES_PER_CLASS, ModelRecipe, default_sources, model_recipes
 
 if TYPE_CHECKING:
-    from thesis_rec.truth.store import MeasuredTask
+    from thesis_rec.base.tables import MeasuredTask
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class ZooPlan:
 
     def measured(self) -> list[MeasuredTask]:
         """Base tasks with all their classes, then sub-tasks."""
+        from thesis_rec.base.tables import MeasuredTask
         from thesis_rec.tasks import BASE_TASKS
-        from thesis_rec.truth.store import MeasuredTask
 
         base = [
             MeasuredTask(task, tuple((task, i) for i in range(len(BASE_TASKS[task].class_names))))

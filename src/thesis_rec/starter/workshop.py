@@ -27,9 +27,9 @@ from thesis_rec.starter.painter import Painter
 ENVIRONMENT = "environment.json"
 
 if TYPE_CHECKING:
+    from thesis_rec.base.tables import TaskImages
     from thesis_rec.starter.plan import ZooPlan
     from thesis_rec.starter.recipes import ModelRecipe
-    from thesis_rec.truth.store import TaskImages
 
 
 @dataclass

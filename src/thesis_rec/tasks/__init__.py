@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import TaskImages
 from thesis_rec.tasks import (
     automata,
     cells,
@@ -49,7 +50,6 @@ from thesis_rec.tasks import (
     voronoi,
 )
 from thesis_rec.tasks.base import BaseTask
-from thesis_rec.truth.store import TaskImages
 
 SPLITS = ("pretrain", "train", "test")
 PRETRAIN_PER_CLASS = 200

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.knowledge.performance_records import RECORD_COLUMNS
+from thesis_rec.truth.performance_records import RECORD_COLUMNS
 
 
 def records_frame(rows: Iterable[tuple[str, str, float]], protocol: str, metric: str, source: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.landmark_prior import LandmarkPrior, described, descriptor, level_descriptor
 from thesis_rec.knowledge.prior_fitting import (
     SUBTASK_WEIGHT,
@@ -21,7 +22,6 @@ from thesis_rec.knowledge.prior_fitting import (
 )
 from thesis_rec.knowledge.static_prior import StaticPrior, family_means, leave_related_out, standardise
 from thesis_rec.thesis.features import FeatureSettings, ModelFeatures, TokenFeatures, performance_factors
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 if TYPE_CHECKING:
     from thesis_rec.training.data import TensorTable

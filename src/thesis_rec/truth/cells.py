@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thesis_rec.knowledge.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.transferability import ScoreInput
 from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import ProbeChunk, ProbePlan, ProbeSettings, Rows, plan_probes, probe_accuracies
+from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import ResponseSettings
 from thesis_rec.truth.scores import SCORES, ScoreBatch, padded_batches, score_batch, seconds_since
-from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 if TYPE_CHECKING:
     from thesis_rec.models.backbone import Backbone

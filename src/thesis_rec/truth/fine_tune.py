@@ -29,8 +29,8 @@ from thesis_rec.training.concurrent import prepare_device
 from thesis_rec.training.step_runner import Optimisation, StepRunner, captured
 
 if TYPE_CHECKING:
+    from thesis_rec.base.tables import MeasuredTask, TaskImages
     from thesis_rec.models.backbone import Backbone
-    from thesis_rec.truth.store import MeasuredTask, TaskImages
 
 #: Columns of the result: those of ``performance_records`` and the cost.
 COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source", "seconds"]

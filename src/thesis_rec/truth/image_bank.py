@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.tables import TaskImages
 from thesis_rec.truth.linear_probe import ClassRows
-from thesis_rec.truth.store import TaskImages
 
 if TYPE_CHECKING:
     from thesis_rec.models.backbone import Backbone

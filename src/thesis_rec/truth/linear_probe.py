@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.truth.store import MeasuredTask
+from thesis_rec.base.tables import MeasuredTask
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import Failure, failures_frame
 from thesis_rec.base.files import sha256_file, sha256_json
 from thesis_rec.base.progress import track
-from thesis_rec.truth.store import MeasuredTask, TaskImages
+from thesis_rec.base.tables import MeasuredTask, TaskImages
 
 if TYPE_CHECKING:
     from thesis_rec.images.manifest import DatasetRow

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.truth.linear_probe import ClassRows
-from thesis_rec.truth.store import MeasuredTask
 from thesis_rec.truth.subtasks import draw_subtasks
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.truth.linear_probe import ClassRows, ProbeSettings, plan_probes, probe_accuracies
-from thesis_rec.truth.store import MeasuredTask
 
 if TYPE_CHECKING:
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.images.encoders.tiny import colour_encoder
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.encoders.encoder_evaluation import (
     class_text_features,
     evaluate_tokens,
     nearest_class_mean_accuracy,
     zero_shot_accuracy,
 )
-from thesis_rec.thesis.ranking_data import TaskTokens
 
 
 def unit(shape, seed=0):

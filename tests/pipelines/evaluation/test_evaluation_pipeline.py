@@ -8,14 +8,14 @@ from kedro.runner import SequentialRunner
 
 from tests.world import make_world
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
-from thesis_rec.evaluation.quadrants import assign_splits
 from thesis_rec.evaluation.study import assemble_study
-from thesis_rec.knowledge.performance_records import clean_performance, overlay_scores
+from thesis_rec.knowledge.quadrants import assign_splits
 from thesis_rec.pipelines.evaluation import create_pipeline
 from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
 from thesis_rec.thesis.features import FeatureSettings
+from thesis_rec.thesis.similarity_training import RankerPlan, assemble, train_recommender
 from thesis_rec.training.settings import FitSettings, RankerTraining
-from thesis_rec.training.similarity import RankerPlan, assemble, train_recommender
+from thesis_rec.truth.performance_records import clean_performance, overlay_scores
 
 
 class Kept(MemoryDataset):

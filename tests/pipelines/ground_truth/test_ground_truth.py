@@ -177,8 +177,8 @@ def test_strict_forgives_nothing() -> None:
 
 
 def test_reference_tasks_describe_models_and_are_never_evaluated(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from thesis_rec.base.tables import MeasuredTask
     from thesis_rec.pipelines.ground_truth import nodes
-    from thesis_rec.truth.store import MeasuredTask
 
     monkeypatch.setattr(nodes, "_reference", lambda parameters: ["red"])
     tasks = [MeasuredTask(n, ((n, 0), (n, 1))) for n in ("red", "green")]
@@ -204,8 +204,8 @@ def test_the_shipped_parameters_are_those_of_the_code(project_dir: Path) -> None
 
 
 def test_fine_tuning_refuses_images_of_several_sizes_before_it_starts() -> None:
+    from thesis_rec.base.tables import TaskImages
     from thesis_rec.pipelines.ground_truth import nodes
-    from thesis_rec.truth.store import TaskImages
 
     labels = np.zeros(1, dtype=np.int64)
     images = {

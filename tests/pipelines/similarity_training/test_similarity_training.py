@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from tests.world import make_world
 from thesis_rec import settings
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.recommender import Recommender
 from thesis_rec.pipelines.similarity_training import create_pipeline
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
+from thesis_rec.thesis.recommender import Recommender
 
 SMALL = {
     "network": {"width": 16, "n_layers": 1, "n_heads": 2},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+from thesis_rec.base.tables import ModelTable, TaskTokens
 
 Floats = NDArray[np.floating]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet, fill_by_family, row_means
 from thesis_rec.evaluation.baselines.neighbours import mean_correlation
-from thesis_rec.thesis.ranking_data import TaskTokens
 
 
 class MatrixFactorisation(Baseline):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.descriptors import pool_tokens
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 Floats = NDArray[np.floating]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet
-from thesis_rec.thesis.ranking_data import TaskTokens
 
 
 class LearnedToken(Baseline):

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet, row_means
 from thesis_rec.evaluation.baselines.features import DatasetSpace, model_coordinates
 from thesis_rec.evaluation.baselines.neighbours import distances, mean_correlation
-from thesis_rec.thesis.ranking_data import TaskTokens
 
 
 class _Kernel:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet, row_means
 from thesis_rec.evaluation.baselines.features import DatasetSpace, model_coordinates
-from thesis_rec.thesis.ranking_data import TaskTokens
 
 
 class BoostedTrees(Baseline):

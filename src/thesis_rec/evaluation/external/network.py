@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.evaluation.external.methods import Task, model_features
 from thesis_rec.evaluation.external.tables import PublishedTable
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
 
 Floats = NDArray[np.floating]
 
@@ -43,8 +43,8 @@ class TrainedRanker:
     def __call__(self, task: Task) -> Floats:
         """(M,) scores."""
         from thesis_rec.thesis.features import FeatureSettings
+        from thesis_rec.thesis.similarity_training import RankerPlan, assemble, train_recommender
         from thesis_rec.training.settings import FitSettings, RankerTraining
-        from thesis_rec.training.similarity import RankerPlan, assemble, train_recommender
 
         table = task.table
         tokens = dataset_tokens(table)

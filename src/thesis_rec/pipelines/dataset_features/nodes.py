@@ -24,7 +24,7 @@ def encode_datasets(
     """
     from thesis_rec.images.dataset_source import ImageLimits
     from thesis_rec.images.encoders import encoder_id, load_encoder
-    from thesis_rec.images.extraction import TokenSettings, extract_tokens
+    from thesis_rec.views.extraction import TokenSettings, extract_tokens
 
     limits = ImageLimits(
         n_per_class=parameters.n_per_class,
@@ -63,8 +63,8 @@ def join_dataset_failures(
 
     A job that isn't a shard also reports the datasets that no shard has come to.
     """
-    from thesis_rec.images.extraction import outcome_failures
     from thesis_rec.images.manifest import read_dataset_manifest
+    from thesis_rec.views.extraction import outcome_failures
 
     rows, failures = read_dataset_manifest(dataset_manifest)
     known = {row.dataset_id for row in rows}
@@ -83,7 +83,7 @@ def evaluate_encoder(
     """Nearest-class-mean and zero-shot accuracy of the image encoder on every dataset."""
     from thesis_rec.images.encoders import load_encoder
     from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens
-    from thesis_rec.images.tokens import load_task_tokens
+    from thesis_rec.views.tokens import load_task_tokens
 
     rows = _selected_rows(dataset_manifest, parameters)
     train = load_task_tokens(dataset_tokens, rows, "train")
@@ -113,8 +113,8 @@ def check_dataset_features(
 
 def _selected_rows(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesParameters) -> list[Any]:
     """The rows with images of their own that this job encodes."""
-    from thesis_rec.images.extraction import spread
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
+    from thesis_rec.views.extraction import spread
 
     rows, _ = read_dataset_manifest(dataset_manifest)
     return parameters.shard.select(spread(base_rows(rows), parameters.max_datasets))

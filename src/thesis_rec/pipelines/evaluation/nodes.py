@@ -54,9 +54,9 @@ def evaluate_rankings(
     from thesis_rec.evaluation.probing_simulation import ProbingSettings
     from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
-    from thesis_rec.images.tokens import load_task_tokens
     from thesis_rec.knowledge.knowledge import Knowledge
-    from thesis_rec.knowledge.recommender import Recommender
+    from thesis_rec.thesis.recommender import Recommender
+    from thesis_rec.views.tokens import load_task_tokens
 
     study = assemble_study(
         performance,

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
-from thesis_rec.knowledge.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
+from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS, SCORE_COLUMNS
 
 logger = logging.getLogger(__name__)
 

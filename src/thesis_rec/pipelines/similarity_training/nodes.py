@@ -14,7 +14,7 @@ Partitions = dict[str, Callable[[], Any]]
 
 def clean_performance(performance_records: pd.DataFrame, own_measurements: Partitions) -> pd.DataFrame:
     """One value per model, dataset and protocol, with the spread of its repeats; one's own measurements first."""
-    from thesis_rec.knowledge import performance_records as known
+    from thesis_rec.truth import performance_records as known
 
     own = own_measurements.get("measured_performance")
     return known.clean_performance([*([own()] if own else []), performance_records])
@@ -33,7 +33,7 @@ def assign_splits(
         NothingSucceeded: If nothing was measured by the protocol that is asked for.
     """
     from thesis_rec.base.errors import NothingSucceeded
-    from thesis_rec.evaluation import quadrants
+    from thesis_rec.knowledge import quadrants
 
     settings = quadrants.SplitSettings(**parameters.splits.model_dump(), seed=parameters.seed)
     families = dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))
@@ -65,8 +65,8 @@ def fit_knowledge(
     """
     from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
-    from thesis_rec.images.tokens import load_task_tokens
     from thesis_rec.recommendation.bundle import model_table, with_spectra
+    from thesis_rec.views.tokens import load_task_tokens
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     study = assemble_study(
@@ -98,13 +98,13 @@ def train_rankers(
         The checkpoint of the recommender, the history of every run, and the table of the choice.
     """
     from thesis_rec.images.manifest import read_dataset_manifest
-    from thesis_rec.images.tokens import load_task_tokens
     from thesis_rec.recommendation.bundle import model_table
+    from thesis_rec.thesis import similarity_training
     from thesis_rec.thesis.features import FeatureSettings
-    from thesis_rec.training import similarity
+    from thesis_rec.views.tokens import load_task_tokens
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
-    material = similarity.assemble(
+    material = similarity_training.assemble(
         model_table(model_embeddings, model_manifest, sizes, model_responses or None),
         load_task_tokens(dataset_tokens, read_dataset_manifest(dataset_manifest)[0], "train"),
         performance,
@@ -115,11 +115,11 @@ def train_rankers(
         seed=parameters.seed,
     )
     plans = {
-        name: similarity.RankerPlan(plan.network.model_dump(), plan.training, plan.fit, plan.members)
+        name: similarity_training.RankerPlan(plan.network.model_dump(), plan.training, plan.fit, plan.members)
         for name in ("similarity_transformer", "cross_attention")
         if (plan := getattr(parameters, name)).members
     }
-    recommender, history, choice = similarity.train_recommender(
+    recommender, history, choice = similarity_training.train_recommender(
         material,
         FeatureSettings(**parameters.features.model_dump()),
         plans,

@@ -15,7 +15,7 @@ class _Strict(BaseModel):
 
 
 class SplitParameters(_Strict):
-    """How known things are divided; see :class:`thesis_rec.evaluation.quadrants.SplitSettings`."""
+    """How known things are divided; see :class:`thesis_rec.knowledge.quadrants.SplitSettings`."""
 
     validation_share: float = Field(default=0.15, ge=0, lt=1)
     test_cells: float = Field(default=0.1, ge=0, lt=1)

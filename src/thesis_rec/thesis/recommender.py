@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.tables import ModelTable, Prediction, TaskTokens
 from thesis_rec.knowledge.landmark_prior import LandmarkPrior, described
 from thesis_rec.thesis.features import ModelFeatures, TokenFeatures
-from thesis_rec.thesis.ranking_data import ModelTable, Prediction, TaskTokens
 from thesis_rec.thesis.training_set import Inputs, pad_tokens
 
 if TYPE_CHECKING:

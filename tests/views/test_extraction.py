@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tests.images.encoders.tiny import colour_encoder, write_colour_folder
-from tests.images.small_tokens import SETTINGS, row, run
+from tests.views.small_tokens import SETTINGS, row, run
 from thesis_rec.base.errors import ItemError
 from thesis_rec.catalog.validators import validate_token_shard
-from thesis_rec.images import extraction
-from thesis_rec.images.extraction import TokenSettings, outcome, outcome_failures, spread
 from thesis_rec.images.loading import open_split
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.tokens import load_task_tokens, tokens_of_images
+from thesis_rec.views import extraction
+from thesis_rec.views.extraction import TokenSettings, outcome, outcome_failures, spread
+from thesis_rec.views.tokens import load_task_tokens, tokens_of_images
 
 
 def test_shards_hold_the_features_of_one_image_per_class(folder):

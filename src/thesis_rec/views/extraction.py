@@ -16,7 +16,7 @@ from thesis_rec.base.progress import track
 from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.loading import open_split, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.shards import LANDMARKS_VERSION, Partitions, Shard, finished_shards, make_shards, shard_notes
+from thesis_rec.views.shards import LANDMARKS_VERSION, Partitions, Shard, finished_shards, make_shards, shard_notes
 
 if TYPE_CHECKING:
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder

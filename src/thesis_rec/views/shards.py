@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thesis_rec.base.errors import Failure
-from thesis_rec.images.encoding import encode_groups, measure_landmarks, without_empty_classes
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.sampling import ClassBalancedSampler
+from thesis_rec.views.encoding import encode_groups, measure_landmarks, without_empty_classes
 
 if TYPE_CHECKING:
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder

@@ -1,8 +1,8 @@
 """Tokens of small folders of coloured images."""
 
 from tests.images.encoders.tiny import colour_encoder
-from thesis_rec.images.extraction import TokenSettings, extract_tokens
 from thesis_rec.images.manifest import DatasetRow
+from thesis_rec.views.extraction import TokenSettings, extract_tokens
 
 SETTINGS = TokenSettings("colour", batches=5, images_per_shard=6)
 

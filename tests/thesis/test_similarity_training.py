@@ -9,19 +9,19 @@ import torch
 
 from tests.world import make_world
 from thesis_rec.base.errors import ItemError, NothingSucceeded
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.catalog.validators import validate_similarity_checkpoint
-from thesis_rec.evaluation.quadrants import Split, assign_splits, quadrant_masks
 from thesis_rec.knowledge.kernels import Kernel
 from thesis_rec.knowledge.landmark_prior import LevelSide
-from thesis_rec.knowledge.performance_records import clean_performance
-from thesis_rec.knowledge.recommender import Recommender, calibration_factor
+from thesis_rec.knowledge.quadrants import Split, assign_splits, quadrant_masks
+from thesis_rec.thesis import similarity_training
 from thesis_rec.thesis.features import FeatureSettings
 from thesis_rec.thesis.losses import weighted_tau
-from thesis_rec.thesis.ranking_data import TaskTokens
+from thesis_rec.thesis.recommender import Recommender, calibration_factor
+from thesis_rec.thesis.similarity_training import RankerPlan, assemble, train_recommender
 from thesis_rec.thesis.training_set import Inputs, TaskSet, training_table, validation_table
-from thesis_rec.training import similarity
 from thesis_rec.training.settings import FitSettings, RankerLosses, RankerTraining
-from thesis_rec.training.similarity import RankerPlan, assemble, train_recommender
+from thesis_rec.truth.performance_records import clean_performance
 
 NETWORKS = ("similarity_transformer", "cross_attention")
 
@@ -243,7 +243,7 @@ def test_validation_datasets_correct_what_training_datasets_said_in_proportion(t
     # A prior that knows how far it errs on training families; these tasks have no landmarks, so nothing else changes.
     prior = replace(inputs.prior, levels=LevelSide(Kernel.fit(np.eye(3), 1.0), *np.ones((3, 2))))
     bare = replace(alone, inputs=replace(inputs, prior=prior), calibration={})
-    both, _ = similarity._choose(bare, material)
+    both, _ = similarity_training._choose(bare, material)
     n = len(material.validation.tasks)
     share = n / (n + int(material.training.is_base.sum()))
     assert 0 < share < 0.5
@@ -253,8 +253,8 @@ def test_validation_datasets_correct_what_training_datasets_said_in_proportion(t
 
 
 def test_terms_without_weight_are_not_computed(material):
+    from thesis_rec.thesis.ranker_module import RankerModule
     from thesis_rec.thesis.rankers import build_ranker
-    from thesis_rec.training.ranker import RankerModule
 
     inputs = Inputs.fit(material.known, material.training, FeatureSettings(model_components=4, factors=2))
     table = training_table(inputs, material.known, material.training)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thesis_rec.catalog.validators import validate_splits
-from thesis_rec.evaluation.quadrants import (
+from thesis_rec.knowledge.quadrants import (
     Split,
     SplitSettings,
     assign_splits,

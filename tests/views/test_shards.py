@@ -1,9 +1,9 @@
 """Which batches a shard holds."""
 
 from tests.images.encoders.tiny import colour_encoder
-from tests.images.small_tokens import row
+from tests.views.small_tokens import row
 from thesis_rec.images.loading import open_split
-from thesis_rec.images.shards import batch_ranges, make_shards
+from thesis_rec.views.shards import batch_ranges, make_shards
 
 
 def test_ranges_of_shards():

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thesis_rec.base.errors import Failure
-from thesis_rec.images.encoding import encode_groups, measure_landmarks, without_empty_classes
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.manifest import DatasetRow, base_rows
 from thesis_rec.images.sampling import ClassBalancedSampler
-from thesis_rec.images.shards import Partitions, read_shard
-from thesis_rec.thesis.ranking_data import TaskTokens
+from thesis_rec.views.encoding import encode_groups, measure_landmarks, without_empty_classes
+from thesis_rec.views.shards import Partitions, read_shard
 
 if TYPE_CHECKING:
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder

@@ -1,6 +1,6 @@
 import numpy as np
 
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+from thesis_rec.base.tables import ModelTable, TaskTokens
 
 
 def tokens(dataset_id, batches, classes):

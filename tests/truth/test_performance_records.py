@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.catalog.validators import validate_performance
-from thesis_rec.knowledge.performance_records import COLUMNS, clean_performance
+from thesis_rec.truth.performance_records import COLUMNS, clean_performance
 
 
 def records(*rows):

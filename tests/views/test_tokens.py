@@ -3,10 +3,10 @@
 import numpy as np
 
 from tests.images.encoders.tiny import write_colour_folder
-from tests.images.small_tokens import row, run
-from thesis_rec.images.extraction import TokenSettings
+from tests.views.small_tokens import row, run
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.tokens import load_task_tokens
+from thesis_rec.views.extraction import TokenSettings
+from thesis_rec.views.tokens import load_task_tokens
 
 
 def test_subtasks_select_and_mix(folder):

@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import NothingSucceeded
-from thesis_rec.evaluation.quadrants import Split, parents_of, training_mask
-from thesis_rec.knowledge.recommender import Recommender, calibration_factor
+from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.knowledge.quadrants import Split, parents_of, training_mask
 from thesis_rec.knowledge.static_prior import standardise
 from thesis_rec.thesis.features import FeatureSettings
 from thesis_rec.thesis.losses import weighted_tau
+from thesis_rec.thesis.ranker_module import RankerModule
 from thesis_rec.thesis.rankers import build_ranker
-from thesis_rec.thesis.ranking_data import ModelTable, TaskTokens
+from thesis_rec.thesis.recommender import Recommender, calibration_factor
 from thesis_rec.thesis.training_set import Inputs, TaskSet, fit_prior, training_table, validation_table
 from thesis_rec.training.callbacks import History
 from thesis_rec.training.fit import fit
-from thesis_rec.training.ranker import RankerModule
 from thesis_rec.training.settings import FitSettings, RankerTraining
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def assemble(
         models: All models with an embedding.
         tokens: Tokens of datasets and sub-tasks.
         performance: One value per model, dataset and protocol.
-        splits: Table of :func:`thesis_rec.evaluation.quadrants.assign_splits`.
+        splits: Table of :func:`thesis_rec.knowledge.quadrants.assign_splits`.
         dataset_manifest: ``dataset_id`` and ``parent`` of each dataset.
         protocol: The protocol that is predicted.
         max_tasks: Most training tasks: base tasks first, then sub-tasks by seed.
