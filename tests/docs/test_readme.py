@@ -73,7 +73,7 @@ def test_environment_folders_that_are_named_exist():
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A copy of the project with a part of the embedded zoo, some images and a model of one's own."""
+    """A copy of the project with real models, a part of the embedded zoo, some images and a model of one's own."""
     if not (STARTER / "bundle" / "bundle.json").is_file():
         pytest.skip("the embedded zoo has no trained ranker yet")
     root = tmp_path_factory.mktemp("clone")
@@ -81,6 +81,7 @@ def clone(tmp_path_factory):
     (root / "conf" / "local").mkdir()
     shutil.copy(PROJECT / "pyproject.toml", root)
     shutil.copytree(PROJECT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(PROJECT / "data" / "01_raw" / "hub", root / "data" / "01_raw" / "hub")
     starter = root / "data" / "01_raw" / "starter"
     shutil.copytree(STARTER, starter, ignore=shutil.ignore_patterns("models"))
     # Copied, not linked: the loaders refuse what leads out of the zoo's folder.
