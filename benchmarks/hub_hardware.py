@@ -71,7 +71,10 @@ def _own(profiles: pd.DataFrame, manifest: pd.DataFrame, kind: str, precision: s
     cell = cell.drop_duplicates("source")
     models = manifest[manifest["model_id"].isin(cell["model_id"])][["model_id", "family"]]
     seen = profiles[profiles["model_id"].isin(models["model_id"])]
-    found = held_out_figures(seen, models, device, precision, batch).set_index("model_id")
+    # Ten groups of families, each left out as a whole: as hard as single families, and done in minutes.
+    groups = models["family"].map({name: f"g{i % 10}" for i, name in enumerate(sorted(models["family"].unique()))})
+    by_group = models.assign(family=groups)
+    found = held_out_figures(seen, by_group, device, precision, batch).set_index("model_id")
     truth = cell.set_index("model_id").reindex(found.index)
     actual = truth["latency_ms_p50"].to_numpy()
     value, safe = found["latency_ms"].to_numpy(float), found["latency_ms_safe"].to_numpy(float)
@@ -79,7 +82,8 @@ def _own(profiles: pd.DataFrame, manifest: pd.DataFrame, kind: str, precision: s
     admitted = safe[:, None] <= limits
     broken = admitted & (actual[:, None] > limits)
     weights = truth["n_parameters"].to_numpy() * {"fp32": 4, "fp16": 2, "bf16": 2}[precision] / 2**20
-    fastest = (truth["macs"] * batch / truth["latency_ms_p50"]).max()
+    context = profiles[here & (profiles["precision"] == precision)]
+    fastest = (context["macs"] * context["batch_size"] / context["latency_ms_p50"]).max()
     below = (found["memory_mb"].to_numpy(float) < 0.999 * weights) | (value < 0.999 * truth["macs"] * batch / fastest)
     return {
         "device": device,
