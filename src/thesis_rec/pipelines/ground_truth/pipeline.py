@@ -56,5 +56,6 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 name="check_ground_truth_node",
                 tags="join",
             ),
-        ]
+        ],
+        tags="ground_truth",
     )

@@ -74,5 +74,6 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 outputs=None,
                 name="check_zoo_node",
             ),
-        ]
+        ],
+        tags="starter_zoo",
     )
