@@ -2,7 +2,7 @@
 
     python benchmarks/hardware.py [--root data/01_raw/starter] [--batch-size 1] [--precision fp32]
 
-Tasks are those of the families that were kept unknown; the ranker is the one that the starter zoo ships. Predicted
+Tasks are those of the families that were kept unknown; the ranker is learned from the others. Predicted
 figures of each model come from other architecture families on the target device and from all measurements on the
 other device. The reference in the same run is the static prior (mean standardised accuracy on known tasks) under the
 same budgets, and choosing on predictions without the safe side. The last line is JSON.
@@ -22,27 +22,33 @@ from result import add_save_option, finish
 
 from thesis_rec.hardware.contexts import context_tables
 from thesis_rec.hardware.evaluation import held_out_figures, judge_choices, performance_matrix, static_prior
+from thesis_rec.knowledge.fitting import fit_knowledge
 from thesis_rec.recommendation.bundle import read_bundle
-from thesis_rec.thesis.recommender import Recommender
 
 BUDGETS = (0.25, 0.5, 0.75, 0.9)
 FIGURES = {"measured": "measured", "predicted_point": "predicted", "predicted_safe": "predicted, on the safe side"}
 
 
-def scores_of(bundle, manifest: pd.DataFrame, records: pd.DataFrame, sides: dict) -> dict:
+def scores_of(bundle, manifest: pd.DataFrame, datasets: pd.DataFrame, records: pd.DataFrame, sides: dict) -> dict:
     """Truth and scores of both rankers on the tasks of unknown families."""
     models = bundle.model_table(manifest)
     unknown = [name for name in bundle.tokens if name in set(sides["dataset_ids"])]
     known = [name for name in bundle.tokens if name not in set(sides["dataset_ids"])]
     truth = performance_matrix(records, unknown, models.model_ids)
     tasks = [bundle.tokens[name] for name in unknown]
-    predicted = Recommender.from_checkpoint(bundle.ranker).predict_many(models, tasks)
     known_models = ~np.isin(models.model_ids, sides["model_ids"])
-    prior = static_prior(performance_matrix(records, known, models.model_ids), models.families, known_models)
+    cells = performance_matrix(records, known, models.model_ids)
+    prior = static_prior(cells, models.families, known_models)
+    domains = datasets.set_index("dataset_id")["domain"]
+    families = [str(domains.get(name) or name) for name in known]
+    # Learned anew: what the bundle knows rests on the unknown tasks too.
+    learned = fit_knowledge(
+        models, [bundle.tokens[name] for name in known], np.where(known_models, cells, np.nan), families
+    )
     return {
         "models": models,
         "truth": truth,
-        "recommender": np.stack([np.asarray(one.score, dtype=float) for one in predicted]),
+        "recommender": np.stack([learned.posterior(models, task).mean for task in tasks]),
         "static_prior": np.tile(prior, (len(unknown), 1)),
     }
 
@@ -63,12 +69,13 @@ def main() -> None:
     add_save_option(parser)
     arguments = parser.parse_args()
     manifest = pd.read_csv(arguments.root / "model_manifest.csv", dtype=str, keep_default_na=False)
+    datasets = pd.read_csv(arguments.root / "dataset_manifest.csv", dtype=str, keep_default_na=False)
     profiles = pd.read_parquet(arguments.root / "hardware_profiles.parquet")
     if arguments.own.is_file():
         profiles = pd.concat([profiles, pd.read_parquet(arguments.own)], ignore_index=True)
     records = pd.read_parquet(arguments.root / "performance_records.parquet")
     sides = json.loads((arguments.root / "sides.json").read_text())
-    judged = scores_of(read_bundle(arguments.root / "bundle"), manifest, records, sides)
+    judged = scores_of(read_bundle(arguments.root / "bundle"), manifest, datasets, records, sides)
     models, truth = judged["models"], judged["truth"]
     frame = pd.DataFrame({"model_id": models.model_ids, "family": models.families})
     contexts = context_tables(profiles, arguments.batch_size)

@@ -1,4 +1,4 @@
-"""A small fabricated bundle with a ranker whose predictions are known."""
+"""A small fabricated bundle, with what its cells say, and a belief whose predictions are known."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.base.tables import ModelTable, Prediction, TaskTokens
-from thesis_rec.knowledge.posterior import Posterior
-from thesis_rec.recommendation.bundle import Bundle, RankerBeliefs, ResidualCovariance, model_table
+from thesis_rec.knowledge.fitting import fit_knowledge
+from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.knowledge.posterior import Posterior, Scale
+from thesis_rec.recommendation.bundle import Bundle, model_table
 
 N_MODELS, N_DATASETS, DIM = 24, 6, 16
 DEVICE = "cpu_fabricated_2c2t_torch2.9"
@@ -51,17 +53,16 @@ def fabricated_bundle(seed: int = 0) -> Bundle:
         }
         for i, m in enumerate(ids) for b in (1, 32)
     ])  # fmt: skip
-    errors = rng.normal(size=(30, N_MODELS)) * 0.05
+    tokens = {name: tokens_of(name, i) for i, name in enumerate(datasets)}
     return Bundle(
         manifest=manifest,
         models=models,
-        tokens={name: tokens_of(name, i) for i, name in enumerate(datasets)},
-        ranker={"fabricated": 1},
+        tokens=tokens,
         performance=performance,
         datasets=pd.DataFrame({"dataset_id": datasets, "domain": "shapes", "group": "structured"}),
         profiles=profiles,
-        covariance=ResidualCovariance(ids, errors.T @ errors / 30),
-        sources={"ranker": "starter", "embeddings": "starter"},
+        knowledge=learned(models, tokens, performance),
+        sources={"knowledge": "starter", "embeddings": "starter"},
     )
 
 
@@ -73,32 +74,17 @@ def fabricated_predict(models: ModelTable, tokens: TaskTokens) -> Prediction:
 
 
 def fabricated_posterior(bundle: Bundle, tokens: TaskTokens) -> Posterior:
-    """A belief around :func:`fabricated_predict` whose errors go together as the bundle says."""
-    beliefs = RankerBeliefs(bundle.ranker, bundle.covariance)
-    return beliefs.around(bundle.models, tokens, fabricated_predict(bundle.models, tokens))
+    """A belief around :func:`fabricated_predict` whose errors go together."""
+    found = fabricated_predict(bundle.models, tokens)
+    scale = Scale(1.0 / len(tokens.class_names))
+    errors = np.random.default_rng(1).normal(size=(len(bundle.models), 30))
+    errors /= np.linalg.norm(errors, axis=1, keepdims=True)
+    factor = errors * (found.std * scale.slope(found.value))[:, None]
+    return Posterior(found.model_ids, scale.latent(found.value), factor, np.zeros(len(errors)), scale)
 
 
-def fabricated_ranker(bundle: Bundle, seed: int = 0) -> dict:
-    """Checkpoint of a real, untrained ranker for the bundle's models and tokens."""
-    import torch
-
-    from thesis_rec.thesis.features import FeatureSettings
-    from thesis_rec.thesis.rankers import build_ranker
-    from thesis_rec.thesis.recommender import Recommender
-    from thesis_rec.thesis.training_set import Inputs, TaskSet
-
-    torch.manual_seed(seed)
-    tasks = list(bundle.tokens.values())
-    wide = bundle.performance.pivot_table(index="dataset_id", columns="model_id", values="value")
-    value = wide.reindex(index=list(bundle.tokens), columns=bundle.models.model_ids).to_numpy()
-    training = TaskSet(tasks, [(task.dataset_id,) for task in tasks], value)
-    inputs = Inputs.fit(bundle.models, training, FeatureSettings(model_components=4, factors=2))
-    features = inputs.models(bundle.models)
-    config = {"model_dim": features.shape[1], "token_dim": inputs.tokens(tasks[0]).shape[1], "width": 8}
-    return Recommender(
-        inputs,
-        {"cross_attention": [build_ranker("cross_attention", **config)]},
-        "cross_attention",
-        {"cross_attention": {"known": 1.0, "unknown": 1.0}},
-        {"cross_attention": config},
-    ).to_checkpoint()
+def learned(models: ModelTable, tokens: dict[str, TaskTokens], performance: pd.DataFrame) -> Knowledge:
+    """What the cells say, each dataset being a family of its own."""
+    wide = performance.pivot_table(index="dataset_id", columns="model_id", values="value")
+    values = wide.reindex(index=list(tokens), columns=models.model_ids).to_numpy(dtype=float)
+    return fit_knowledge(models, list(tokens.values()), values, list(tokens))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import thesis_rec.recommendation.asking as asking
 import thesis_rec.recommendation.trying as trying
-from tests.fabricated import DEVICE, fabricated_bundle, fabricated_ranker
+from tests.fabricated import DEVICE, fabricated_bundle
 from tests.recommendation.test_trying import save_images
 from thesis_rec.base.errors import ConfigurationError, ItemError, NothingSucceeded
 from thesis_rec.cli import cli, known_error
@@ -22,7 +22,7 @@ from thesis_rec.recommendation.request import Asked, Request, image_row
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     bundle = fabricated_bundle()
-    bundle = replace(bundle, ranker=fabricated_ranker(bundle), models_root=tmp_path)
+    bundle = replace(bundle, models_root=tmp_path)
     monkeypatch.setattr(artefacts, "load_bundle", lambda project, environment, zoo: bundle)
 
     def read(source, encoder, request):

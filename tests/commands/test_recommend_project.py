@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import thesis_rec
-from tests.fabricated import fabricated_bundle, fabricated_ranker
+from tests.fabricated import fabricated_bundle, learned
 from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
 from tests.recommendation.test_trying import save_images
 from thesis_rec.recommendation.bundle import write_bundle
@@ -45,8 +45,9 @@ def project(tmp_path_factory, project_dir):
         pixels = rng.integers(0, 255, (4, 1, 1, 3)) + rng.integers(-20, 20, (8, 4, 32, 32, 3))
         features = encoder.encode(pixels.clip(0, 255).astype(np.uint8).reshape(-1, 32, 32, 3)).reshape(8, 4, -1)
         tokens[f"d{i}"] = TaskTokens(f"d{i}", features, list("abcd"), 32, encoder.encoder_id)
-    bundle = replace(fabricated_bundle(), tokens=tokens)
-    bundle = replace(bundle, ranker=fabricated_ranker(bundle))
+    bundle = fabricated_bundle()
+    knowledge = learned(bundle.models, tokens, bundle.performance)
+    bundle = replace(bundle, tokens=tokens, knowledge=knowledge)
     write_bundle(bundle, starter / "bundle")
     for model_id in bundle.models.model_ids[:4]:
         save_tiny_model(starter / "models" / model_id)
@@ -75,7 +76,7 @@ def test_the_command_answers_before_anything_was_run(project):
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["dataset"]["classes"] == 3
-    assert answer["sources"]["ranker"] == "starter"
+    assert answer["sources"]["knowledge"] == "starter"
     # The four models that can be loaded were measured here; the others are predictions.
     measured = {model["model_id"] for model in answer["models"] if model["basis"] == "measured"}
     assert measured <= {"m00", "m01", "m02", "m03"}

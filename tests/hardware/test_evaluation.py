@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 import runpy
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.fabricated import fabricated_bundle, fabricated_ranker
+from tests.fabricated import fabricated_bundle
 from tests.hardware.test_prediction import fabricate
 from thesis_rec.hardware.evaluation import held_out_figures, judge_choices, performance_matrix, static_prior
 from thesis_rec.recommendation.bundle import write_bundle
@@ -72,9 +71,9 @@ def test_performance_is_averaged_over_repeats():
 
 def test_the_benchmark_ends_with_json(tmp_path, project_dir, monkeypatch, capsys):
     bundle = fabricated_bundle()
-    bundle = replace(bundle, ranker=fabricated_ranker(bundle))
     write_bundle(bundle, tmp_path / "bundle")
     bundle.manifest.to_csv(tmp_path / "model_manifest.csv", index=False)
+    bundle.datasets.to_csv(tmp_path / "dataset_manifest.csv", index=False)
     other = bundle.profiles.assign(device="cuda_fabricated", latency_ms_p50=bundle.profiles["latency_ms_p50"] / 3)
     pd.concat([bundle.profiles, other]).to_parquet(tmp_path / "hardware_profiles.parquet")
     bundle.performance.to_parquet(tmp_path / "performance_records.parquet")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_ranker
+from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle
 from thesis_rec.recommendation.asking import recommend_known
 from thesis_rec.recommendation.bundle import assemble, read_bundle, write_bundle
 from thesis_rec.recommendation.request import Request
@@ -16,8 +16,7 @@ ENCODER = {"kind": "timm", "source": "nowhere"}
 
 @pytest.fixture(scope="module")
 def bundle():
-    found = fabricated_bundle()
-    return replace(found, ranker=fabricated_ranker(found))
+    return fabricated_bundle()
 
 
 def own_artefacts(bundle, **changes):
@@ -31,10 +30,9 @@ def own_artefacts(bundle, **changes):
             "encoder_id": np.array("fabricated"), "settings_hash": np.array("x"),
         }  # fmt: skip
     metadata = pd.DataFrame({"model_id": bundle.models.model_ids, "n_parameters": bundle.models.n_parameters})
-    splits = pd.DataFrame({"kind": "dataset", "id": list(bundle.tokens), "role": "validation"})
     found = {
-        "stored": None, "similarity_checkpoint": bundle.ranker, "model_embeddings": embeddings,
-        "model_metadata": metadata, "dataset_tokens": shards, "performance": bundle.performance, "splits": splits,
+        "stored": None, "knowledge": bundle.knowledge.to_arrays(), "model_embeddings": embeddings,
+        "model_metadata": metadata, "dataset_tokens": shards, "performance": bundle.performance,
         "hardware_profiles": bundle.profiles,
     }  # fmt: skip
     return {**found, **changes}
@@ -56,7 +54,7 @@ def test_one_s_own_artefacts_become_a_bundle(bundle):
     assert found.models.model_ids == bundle.models.model_ids
     np.testing.assert_allclose(found.models.n_parameters, bundle.models.n_parameters)
     assert list(found.tokens) == list(bundle.tokens)
-    assert found.sources["ranker"] == "own"
+    assert found.sources["knowledge"] == "own"
     assert found.sources["hardware profiles"] == "own"
     answer = recommend_known("d2", found, Request(device=DEVICE, measure=False))
     assert len(answer.table) == N_MODELS
@@ -66,24 +64,13 @@ def test_one_s_own_artefacts_become_a_bundle(bundle):
     assert "d2" not in set(answer.nearest["dataset_id"])
 
 
-def test_validation_datasets_give_the_covariance_of_errors(bundle):
-    found = joined(bundle, own_artefacts(bundle))
-    # The last four models were never measured.
-    assert found.covariance.model_ids == bundle.models.model_ids[:-4]
-    assert np.linalg.eigvalsh(found.covariance.matrix).min() > -1e-9
-    assert (np.diagonal(found.covariance.matrix) > 0).all()
-    few = own_artefacts(bundle)["splits"].iloc[:2]
-    assert joined(bundle, own_artefacts(bundle, splits=few)).covariance is None
-
-
 def test_the_stored_bundle_gives_the_same_answer(bundle, tmp_path):
     own = joined(bundle, own_artefacts(bundle))
     write_bundle(own, tmp_path)
     artefacts = {"stored": read_bundle(tmp_path), "published_hardware_profiles": bundle.profiles}
     stored = joined(bundle, artefacts)
-    assert stored.sources["ranker"] == "starter"
+    assert stored.sources["knowledge"] == "starter"
     assert stored.sources["hardware profiles"] == "starter"
-    np.testing.assert_allclose(stored.covariance.matrix, own.covariance.matrix, rtol=1e-4, atol=1e-9)
     one, other = (recommend_known("d1", b, Request(device=DEVICE, measure=False)).table for b in (own, stored))
     pd.testing.assert_series_equal(one["predicted_value"], other["predicted_value"], atol=5e-3)
     assert recommend_known(None, stored, Request(device=DEVICE, measure=False)).dataset_id == "d5"
@@ -145,8 +132,8 @@ def test_one_s_own_items_are_laid_over_the_shipped_ones(bundle, tmp_path):
     )
     artefacts = own_artefacts(own, stored=read_bundle(tmp_path), performance=performance)
     found = assemble(bundle.manifest, datasets(own), artefacts, encoder=ENCODER)
-    # The own ranker knows 2 of the 6 shipped datasets: the shipped one answers, nothing shipped is lost.
-    assert found.sources["ranker"] == "starter"
+    # The own knowledge rests on 2 of the 6 shipped datasets: the shipped one answers, nothing shipped is lost.
+    assert found.sources["knowledge"] == "starter"
     assert set(found.tokens) == {*bundle.tokens, "mine"}
     cells = found.performance.set_index(["model_id", "dataset_id"])["value"]
     assert cells[("m00", "d0")] == pytest.approx(0.123)
@@ -161,7 +148,7 @@ def test_own_datasets_of_another_encoder_are_left_out_with_a_note(bundle, tmp_pa
     for shard in shards.values():
         shard["encoder_id"] = np.array("another")
     artefacts = own_artefacts(bundle, stored=read_bundle(tmp_path), dataset_tokens=shards)
-    artefacts.pop("similarity_checkpoint")
+    artefacts.pop("knowledge")
     found = joined(bundle, artefacts)
     assert {tokens.encoder_id for tokens in found.tokens.values()} == {"fabricated"}
     assert any("Left out of your own datasets" in note and "another" in note for note in found.notes)

@@ -15,8 +15,7 @@ from thesis_rec.recommendation.bundle import pack_tokens, read_bundle, unpack_to
 
 
 def test_a_bundle_survives_its_folder(tmp_path):
-    ranker = {"weights": torch.arange(3.0), "members": [{"matrix": torch.ones(2, 2)}]}
-    bundle = replace(fabricated_bundle(), ranker=ranker)
+    bundle = fabricated_bundle()
     write_bundle(bundle, tmp_path / "bundle", autoencoder={"encoder": torch.ones(2)})
     stored = read_bundle(tmp_path / "bundle")
     models = stored.model_table(bundle.manifest)
@@ -25,10 +24,8 @@ def test_a_bundle_survives_its_folder(tmp_path):
     np.testing.assert_allclose(models.embedding, bundle.models.embedding, atol=2e-3)
     np.testing.assert_array_equal(models.n_parameters, bundle.models.n_parameters)
     assert models.responses is None
-    assert torch.equal(stored.ranker["weights"], torch.arange(3.0))
-    assert stored.ranker["members"][0]["matrix"].dtype is torch.float16
     assert torch.equal(stored.autoencoder["encoder"], torch.ones(2))
-    np.testing.assert_allclose(stored.covariance.matrix, bundle.covariance.matrix, rtol=1e-6)
+    np.testing.assert_array_equal(stored.knowledge.to_arrays()["value"], bundle.knowledge.to_arrays()["value"])
     pd.testing.assert_frame_equal(stored.performance, bundle.performance, check_dtype=False, rtol=1e-6)
     cosine = (stored.tokens["d2"].features * bundle.tokens["d2"].features).sum(-1)
     assert cosine.min() > 1 - 1e-3
@@ -40,7 +37,7 @@ def test_what_was_measured_of_models_survives(tmp_path):
     rng = np.random.default_rng(0)
     measured = {name: rng.random((len(bundle.models), 4)).astype(np.float32) for name in ("responses", "reference")}
     measured["subtasks"] = rng.random((len(bundle.models), 6)).astype(np.float32)
-    write_bundle(replace(bundle, models=replace(bundle.models, **measured), ranker={}), tmp_path)
+    write_bundle(replace(bundle, models=replace(bundle.models, **measured)), tmp_path)
     listed = bundle.manifest.iloc[::-1]
     models = read_bundle(tmp_path).model_table(listed)
     for name, values in measured.items():
@@ -48,7 +45,7 @@ def test_what_was_measured_of_models_survives(tmp_path):
 
 
 def test_a_missing_bundle_says_what_to_run(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"lacks models\.npz.*kedro run"):
+    with pytest.raises(ConfigurationError, match=r"knowledge\.npz, models\.npz.*--pipelines=similarity_training"):
         read_bundle(tmp_path)
 
 

@@ -119,7 +119,7 @@ def test_a_model_that_can_t_be_run_is_passed_over(tmp_path):
         return 0.6
 
     steps = []
-    sharper, belief = _tries(tmp_path, 4, probe, replace(fabricated_bundle(), covariance=None), steps.append)
+    sharper, belief = _tries(tmp_path, 4, probe, fabricated_bundle(), steps.append)
     assert np.isnan(steps[0].value)
     assert len(belief.cells) == 3
     assert any(f"{best} couldn't be tried" in note for note in sharper.notes)

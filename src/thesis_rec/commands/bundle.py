@@ -13,7 +13,7 @@ import click
 @click.option("--env", "-e", "environment", default=None, help="Kedro environment, such as hub.")
 @click.pass_context
 def bundle(context: click.Context, folder: Path, batches: int | None, environment: str | None) -> None:
-    """Write embeddings, tokens, ranker, encoder half and error covariance of one's own runs to FOLDER.
+    """Write embeddings, tokens, knowledge and encoder half of one's own runs to FOLDER.
 
     A project whose starter bundle is this folder recommends at once, before anything is run there.
     """
@@ -23,8 +23,8 @@ def bundle(context: click.Context, folder: Path, batches: int | None, environmen
 
     project = getattr(context.obj, "project_path", None)
     found = load_bundle(project, environment)
-    if found.sources.get("ranker") != "own":
-        raise ConfigurationError("There is no ranker of one's own to bundle. Run `kedro run` first.")
+    if found.sources.get("knowledge") != "own":
+        raise ConfigurationError("There is no knowledge of one's own to bundle. Run `kedro run` first.")
     write_bundle(thinned(found, batches), folder, load_autoencoder(project, environment))
     size = sum(path.stat().st_size for path in folder.iterdir())
     click.echo(f"{len(found.models)} models and {len(found.tokens)} datasets in {size / 2**20:.1f} MiB: {folder}")

@@ -22,7 +22,7 @@ from thesis_rec.hardware.pareto import pareto_front
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.recommendation import trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
-from thesis_rec.recommendation.bundle import Bundle, RankerBeliefs, under_protocol
+from thesis_rec.recommendation.bundle import Bundle, under_protocol
 from thesis_rec.recommendation.candidates import (
     Measure,
     confirmed,
@@ -191,8 +191,7 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
             f"The images were encoded by {tokens.encoder_id}, the known datasets by {bundle.encoder_id}. "
             "Run `kedro run --pipeline=dataset_features` and similarity_training with the present encoder."
         )
-    beliefs = bundle.knowledge or RankerBeliefs(bundle.ranker, bundle.covariance)
-    return beliefs.posterior(bundle.models, tokens, cells)
+    return bundle.knowledge.posterior(bundle.models, tokens, cells)
 
 
 def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, posterior: Posterior) -> Recommendation:

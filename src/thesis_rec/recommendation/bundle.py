@@ -1,4 +1,4 @@
-"""What a recommendation is made of: models, what is known of them, a trained ranker, and the tokens of known datasets.
+"""What a recommendation is made of: models, what is known of them, and the tokens of known datasets.
 
 A bundle is put together from the artefacts of one's own runs and from a folder that was written earlier; every zoo
 ships such a folder, so a fresh clone can recommend before anything was run. The folder is small: embeddings and weights
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
-from thesis_rec.base.tables import ModelTable, Prediction, TaskTokens
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import Cell, Posterior, Scale, View
+from thesis_rec.knowledge.posterior import Cell, Posterior, View
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.truth.responses import ON_SUBTASK
 
@@ -32,21 +32,13 @@ PROTOCOL = "linear_probe"
 #: Performance of a bundle that keeps no cells.
 NOTHING_MEASURED = pd.DataFrame(columns=["model_id", "dataset_id", "value"])
 
-#: What a ranker can't do without: embeddings and tokens of the spaces that it was trained in.
-NEEDED = ("similarity_checkpoint", "model_embeddings", "dataset_tokens", "performance")
+#: What an answer can't do without: knowledge, and embeddings and tokens of the spaces that it was learned in.
+NEEDED = ("knowledge", "model_embeddings", "dataset_tokens", "performance")
 
 #: Files of a bundle's folder.
-MODELS, TOKENS, RANKER, ENCODER = "models.npz", "dataset_tokens.npz", "ranker.pt", "encoder.pt"
+MODELS, TOKENS, ENCODER = "models.npz", "dataset_tokens.npz", "encoder.pt"
 KNOWLEDGE = "knowledge.npz"
-PERFORMANCE, COVARIANCE, DESCRIPTION = "performance.parquet", "residual_covariance.npz", "bundle.json"
-
-
-@dataclass(frozen=True)
-class ResidualCovariance:
-    """How the ranker's errors on earlier tasks went together: ``matrix`` (K, K) between ``model_ids`` (K,)."""
-
-    model_ids: list[str]
-    matrix: NDArray[np.float64]
+PERFORMANCE, DESCRIPTION = "performance.parquet", "bundle.json"
 
 
 class Beliefs(Protocol):
@@ -55,40 +47,6 @@ class Beliefs(Protocol):
     def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
         """A Gaussian over ``models`` on ``task``, given what was measured on it."""
         ...
-
-
-@dataclass(frozen=True)
-class RankerBeliefs:
-    """A trained ranker's predictions as a Gaussian whose errors go together as they did on earlier tasks."""
-
-    ranker: Mapping[str, Any]
-    covariance: ResidualCovariance | None = None
-
-    def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
-        """See :class:`Beliefs`; the algebra is exact and takes (M, M) matrices."""
-        from thesis_rec.thesis.recommender import Recommender
-
-        found = Recommender.from_checkpoint(dict(self.ranker), in_use=True).predict(models, task)
-        return self.around(models, task, found).given(cells)
-
-    def around(self, models: ModelTable, task: TaskTokens, found: Prediction) -> Posterior:
-        """The Gaussian around a prediction."""
-        from thesis_rec.knowledge.error_model import value_covariance
-        from thesis_rec.thesis.recommender import spread_error
-
-        value = np.clip(np.asarray(found.value, dtype=np.float64), 0.0, 1.0)
-        std = np.maximum(np.asarray(found.std, dtype=np.float64), 1e-3)
-        if self.covariance is None:
-            # Without earlier errors: half of the uncertainty is common to all models.
-            errors = np.square(std).mean() * (0.5 + 0.5 * np.eye(len(value)))
-        else:
-            errors = extend_covariance(self.covariance, models)
-        scale = Scale(1.0 / max(len(task.class_names), 2))
-        slope = scale.slope(value)
-        latent = value_covariance(errors, value, std, spread_error(self.ranker)) * np.outer(slope, slope)
-        roots, vectors = np.linalg.eigh(latent)
-        factor = vectors * np.sqrt(np.maximum(roots, 0.0))
-        return Posterior(list(found.model_ids), scale.latent(value), factor, np.zeros(len(value)), scale)
 
 
 @dataclass(frozen=True)
@@ -151,11 +109,9 @@ class Bundle:
         manifest: The model manifest: ``model_id``, ``family``, ``licence`` and so on, as strings.
         models: The models that have an embedding.
         tokens: Tokens of known datasets, by id.
-        ranker: Checkpoint of the trained ranker.
         performance: ``model_id, dataset_id, protocol, value``: what was measured.
         datasets: The dataset manifest: ``dataset_id``, ``domain``, ``group``.
         profiles: ``hardware_profiles`` of any devices.
-        covariance: Of the ranker's errors, for probing; None if it wasn't computed.
         encoder: Configuration of the image encoder that made the tokens.
         models_root: Folder to which the manifest's sources are relative.
         hub_cache: Folder of hub downloads.
@@ -169,16 +125,14 @@ class Bundle:
     manifest: pd.DataFrame
     models: ModelTable
     tokens: dict[str, TaskTokens]
-    ranker: dict[str, Any]
     performance: pd.DataFrame
     datasets: pd.DataFrame
     profiles: pd.DataFrame
-    covariance: ResidualCovariance | None = None
+    knowledge: Beliefs
     encoder: dict[str, Any] = field(default_factory=dict)
     models_root: Path = Path()
     hub_cache: str = ""
     sources: dict[str, str] = field(default_factory=dict)
-    knowledge: Beliefs | None = None
     zoo: str = "starter"
     tries: Path | None = None
     notes: tuple[str, ...] = ()
@@ -229,70 +183,6 @@ def mean_performance(records: pd.DataFrame, protocol: str = "linear_probe") -> p
     chosen = records[records["protocol"] == protocol] if "protocol" in records else records
     means: pd.Series = chosen.groupby(["model_id", "dataset_id"], sort=False)["value"].mean()
     return means.reset_index()
-
-
-def extend_covariance(known: ResidualCovariance, models: ModelTable) -> NDArray[np.float64]:
-    """The covariance for all (M,) models: measured ones as they are, others through their most similar ones.
-
-    A model without errors takes the weighted errors of known models, the weights falling with the distance of the
-    embeddings, and variance of its own on top, so that it is as uncertain as the average known model at least.
-
-    Args:
-        known: Covariance of (K,) models.
-        models: All models.
-
-    Returns:
-        (M, M), positive semi-definite.
-    """
-    place = {model: i for i, model in enumerate(known.model_ids)}
-    row_of = {model: i for i, model in enumerate(models.model_ids)}
-    shared = [model for model in known.model_ids if model in row_of]
-    if not shared:
-        variance = float(np.diagonal(known.matrix).mean())
-        return variance * np.eye(len(models))
-    embedding = models.embedding.astype(np.float64)
-    spread = embedding.std(axis=0)
-    embedding = (embedding - embedding.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    inner = known.matrix[np.ix_([place[m] for m in shared], [place[m] for m in shared])]
-    anchors = embedding[[row_of[m] for m in shared]]
-    weights = np.zeros((len(models), len(shared)))
-    extra = np.zeros(len(models))
-    typical = float(np.diagonal(inner).mean())
-    for i, model in enumerate(models.model_ids):
-        if model in place:
-            weights[i, shared.index(model)] = 1.0
-            continue
-        distance = ((anchors - embedding[i]) ** 2).sum(axis=1)
-        closeness = np.exp(-(distance - distance.min()) / max(float(np.median(distance)), 1e-12) * 8)
-        weights[i] = closeness / closeness.sum()
-        extra[i] = max(typical - float(weights[i] @ inner @ weights[i]), 0.25 * typical)
-    return weights @ inner @ weights.T + np.diag(extra)
-
-
-def with_sources(bundle: Bundle, **sources: str) -> Bundle:
-    """The bundle with notes on where artefacts are from."""
-    return replace(bundle, sources={**bundle.sources, **sources})
-
-
-def residuals(
-    predictions: Mapping[str, NDArray[np.float64]], performance: pd.DataFrame, model_ids: Sequence[str]
-) -> NDArray[np.float64]:
-    """Truth minus prediction on tasks that the ranker wasn't trained on.
-
-    Args:
-        predictions: (M,) predicted values by dataset.
-        performance: ``model_id, dataset_id, value``.
-        model_ids: M models.
-
-    Returns:
-        (T, M), NaN where not measured.
-    """
-    wide = performance.pivot_table(index="dataset_id", columns="model_id", values="value")
-    wide = wide.reindex(index=list(predictions), columns=list(model_ids))
-    return wide.to_numpy(dtype=np.float64) - np.stack(list(predictions.values()))
-
-
-# --- models --------------------------------------------------------------------------------------------------------
 
 
 def model_table(
@@ -427,7 +317,7 @@ def _with_missing_rows(table: NDArray[np.floating] | None, count: int) -> NDArra
 
 
 def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | None = None) -> None:
-    """Write what can't be made from the zoo's own tables to a folder: embeddings, tokens, ranker, encoder, covariance.
+    """Write what can't be made from the zoo's own tables to a folder: embeddings, tokens, knowledge, encoder.
 
     It is meant to be shipped, so that it is small: embeddings and weights as float16, tokens as 8-bit integers (each
     with its own scale; a cosine changes by less than 1e-3), performance on the datasets whose tokens are there.
@@ -437,8 +327,6 @@ def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | Non
         folder: Where to.
         autoencoder: Checkpoint that embeds new models; its decoder may be left out.
     """
-    import torch
-
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, NDArray[Any]] = {
         "model_ids": np.array(bundle.models.model_ids),
@@ -453,15 +341,13 @@ def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | Non
         arrays["subtasks"] = bundle.models.subtasks.astype(np.float16)
     save_arrays(folder / MODELS, arrays)
     save_arrays(folder / TOKENS, pack_tokens(bundle.tokens))
-    if bundle.covariance is not None:
-        matrix = bundle.covariance.matrix.astype(np.float32)
-        save_arrays(folder / COVARIANCE, {"model_ids": np.array(bundle.covariance.model_ids), "matrix": matrix})
     if isinstance(bundle.knowledge, Knowledge):
         save_arrays(folder / KNOWLEDGE, bundle.knowledge.to_arrays())
-    checkpoints = {RANKER: halved(bundle.ranker), **({ENCODER: autoencoder} if autoencoder else {})}
-    for name, content in checkpoints.items():
-        with atomic_path(folder / name) as temporary:
-            torch.save(content, temporary)
+    if autoencoder:
+        import torch
+
+        with atomic_path(folder / ENCODER) as temporary:
+            torch.save(autoencoder, temporary)
     known = bundle.performance["dataset_id"].isin(bundle.tokens)
     with atomic_path(folder / PERFORMANCE) as temporary:
         table = bundle.performance[known].astype({"value": "float32"})
@@ -487,8 +373,7 @@ class StoredBundle:
     models: dict[str, NDArray[Any]]
     tokens: dict[str, TaskTokens]
     performance: pd.DataFrame
-    covariance: ResidualCovariance | None = None
-    knowledge: Beliefs | None = None
+    knowledge: Beliefs
 
     @property
     def dataset_ids(self) -> list[str]:
@@ -496,19 +381,11 @@ class StoredBundle:
         return list(getattr(self.knowledge, "dataset_ids", None) or self.tokens)
 
     @property
-    def ranker(self) -> dict[str, Any]:
-        """Checkpoint of the trained ranker."""
-        return self._checkpoint(RANKER) or {}
-
-    @property
     def autoencoder(self) -> dict[str, Any] | None:
         """Checkpoint that embeds new models."""
-        return self._checkpoint(ENCODER)
-
-    def _checkpoint(self, name: str) -> dict[str, Any] | None:
         import torch
 
-        path = self.folder / name
+        path = self.folder / ENCODER
         return dict(torch.load(path, weights_only=True, map_location="cpu")) if path.is_file() else None
 
     def model_table(self, manifest: pd.DataFrame) -> ModelTable:
@@ -533,8 +410,9 @@ def read_bundle(folder: Path) -> StoredBundle:
     Raises:
         ConfigurationError: If a file is missing, or what is known can't be read.
     """
-    beliefs: Beliefs | None = None
-    if (folder / KNOWLEDGE).is_file():
+    beliefs: Beliefs
+    lacking = [name for name in (KNOWLEDGE, MODELS, TOKENS, PERFORMANCE) if not (folder / name).is_file()]
+    if KNOWLEDGE not in lacking:
         arrays = load_arrays(folder / KNOWLEDGE)
         try:
             if "head" in arrays:
@@ -548,36 +426,18 @@ def read_bundle(folder: Path) -> StoredBundle:
             beliefs = Knowledge.from_arrays(arrays)
         except (ValueError, KeyError, OSError) as error:
             raise ConfigurationError(f"{folder / KNOWLEDGE} can't be read ({error}). Restore it.") from error
-    needed = [MODELS, TOKENS, RANKER, PERFORMANCE]
-    if missing := [name for name in needed if not (folder / name).is_file()]:
+    if lacking:
         raise ConfigurationError(
-            f"There is no trained ranker: {folder} lacks {', '.join(missing)}. Run `kedro run` first, which trains one."
+            f"Nothing is known to recommend from: {folder} lacks {', '.join(lacking)}. "
+            "Run `kedro run --pipelines=similarity_training` first, which learns it."
         )
-    covariance = None
-    if (folder / COVARIANCE).is_file():
-        content = load_arrays(folder / COVARIANCE)
-        covariance = ResidualCovariance([str(m) for m in content["model_ids"]], content["matrix"].astype(np.float64))
     return StoredBundle(
         folder,
         models=load_arrays(folder / MODELS),
         tokens=unpack_tokens(load_arrays(folder / TOKENS)),
         performance=pd.read_parquet(folder / PERFORMANCE),
-        covariance=covariance,
         knowledge=beliefs,
     )
-
-
-def halved(content: Any) -> Any:
-    """The same content with float32 matrices as float16, which the readers turn back."""
-    import torch
-
-    if isinstance(content, Mapping):
-        return {key: halved(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [halved(value) for value in content]
-    if isinstance(content, torch.Tensor) and content.dtype is torch.float32 and content.ndim >= 2:
-        return content.half()
-    return content
 
 
 def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
@@ -644,14 +504,14 @@ def assemble(
 ) -> Bundle:
     """Join manifests and artefacts; one's own are laid over the shipped ones item by item.
 
-    One's own ranker (and with it the space of embeddings) answers only where it was made of all that the shipped one
-    knows; else the shipped one does, with one's own datasets, cells, models and profiles beside its own.
+    One's own knowledge (and with it the space of embeddings) answers only where it was made of all that the shipped one
+    rests on; else the shipped one does, with one's own datasets, cells, models and profiles beside its own.
 
     Args:
         manifest: The model manifest.
         datasets: The dataset manifest.
-        artefacts: By catalog name; ``stored`` is a :class:`StoredBundle`, or None where embeddings, tokens, ranker and
-            performance are among the others.
+        artefacts: By catalog name; ``stored`` is a :class:`StoredBundle`, or None where embeddings, tokens,
+            knowledge and performance are among the others.
         encoder: Configuration of the image encoder.
         models_root: Folder to which the manifest's sources are relative.
         hub_cache: Folder of hub downloads.
@@ -672,41 +532,36 @@ def assemble(
             )
     if own:
         models, tokens = _own_models(manifest, artefacts, responses), own_tokens
-        ranker, performance = artefacts["similarity_checkpoint"], mean_performance(artefacts["performance"], PROTOCOL)
+        performance = mean_performance(artefacts["performance"], PROTOCOL)
         half = artefacts.get("autoencoder_checkpoint")
-        content = artefacts.get("knowledge")
-        knowledge: Beliefs | None = Knowledge.from_arrays(content) if content else None
+        knowledge: Beliefs = Knowledge.from_arrays(artefacts["knowledge"])
     else:
         assert stored is not None
-        models, ranker = stored.model_table(manifest), {} if stored.knowledge else stored.ranker
+        models = stored.model_table(manifest)
         tokens, left_out = _laid_over(stored.tokens, own_tokens)
         performance = _cells(stored.performance, artefacts.get("performance"), tokens)
         knowledge = stored.knowledge
         half = stored.autoencoder if artefacts.get("model_vectors") else None
         notes += left_out
-    sources = dict.fromkeys(("ranker", "model embeddings", "dataset tokens", "performance"), "own" if own else zoo)
+    sources = dict.fromkeys(("knowledge", "model embeddings", "dataset tokens", "performance"), "own" if own else zoo)
     if half is not None and artefacts.get("model_vectors"):
         models, new = add_models(models, manifest, artefacts["model_vectors"], embedder(half))
         if new:
             shown = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
             sources["models added without training"] = shown
             notes.append(f"models added without training: {shown}")
-    if knowledge is not None:
-        models = with_listed(models, manifest)
-    models = with_responses(models, responses)
+    models = with_responses(with_listed(models, manifest), responses)
     for name in ("published_model_spectra", "model_spectra"):
         models = with_spectra(models, artefacts.get(name))
     profiles, known_from = _profiles(artefacts)
     sources["hardware profiles"] = known_from
-    bundle = Bundle(
+    return Bundle(
         manifest=manifest,
         models=models,
         tokens=tokens,
-        ranker=ranker,
         performance=performance,
         datasets=datasets,
         profiles=profiles,
-        covariance=None if own or stored is None else stored.covariance,
         encoder=dict(encoder),
         models_root=models_root,
         hub_cache=hub_cache,
@@ -715,11 +570,6 @@ def assemble(
         zoo=zoo,
         notes=tuple(notes),
     )
-    if not own:
-        return bundle
-    if knowledge is None and "splits" in artefacts:
-        return replace(bundle, covariance=validation_covariance(bundle, artefacts["splits"]))
-    return bundle
 
 
 def _laid_over(
@@ -771,32 +621,6 @@ def with_listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
         _with_missing_rows(models.subtasks, new),
         _with_missing_rows(models.spectra, new),
     )
-
-
-def validation_covariance(bundle: Bundle, splits: pd.DataFrame, at_least: int = 5) -> ResidualCovariance | None:
-    """How the ranker's errors on its validation datasets went together, over the models measured there.
-
-    Validation datasets chose the ranker but weren't trained on; test datasets stay untouched.
-
-    Args:
-        bundle: The bundle.
-        splits: Which dataset has the role ``validation``.
-        at_least: Datasets below which nothing is learned.
-    """
-    from thesis_rec.knowledge.residuals import rbf_kernel, residual_covariance
-    from thesis_rec.thesis.recommender import Recommender
-
-    rows = splits[(splits["kind"] == "dataset") & (splits["role"] == "validation")]
-    names = [name for name in rows["id"].astype(str) if name in bundle.tokens]
-    measured = set(bundle.performance.loc[bundle.performance["dataset_id"].isin(names), "model_id"].astype(str))
-    keep = [i for i, model in enumerate(bundle.models.model_ids) if model in measured]
-    if len(names) < at_least or len(keep) < 2:
-        return None
-    models = bundle.models.select(keep)
-    found = Recommender.from_checkpoint(bundle.ranker).predict_many(models, [bundle.tokens[name] for name in names])
-    predictions = {name: np.asarray(one.value, dtype=np.float64) for name, one in zip(names, found, strict=True)}
-    errors = residuals(predictions, bundle.performance, models.model_ids)
-    return ResidualCovariance(models.model_ids, residual_covariance(errors, rbf_kernel(models.embedding)))
 
 
 def embedder(autoencoder: Mapping[str, Any]) -> Embedder:

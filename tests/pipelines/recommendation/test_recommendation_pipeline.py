@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.runner import SequentialRunner
-from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_ranker
+from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle
 from tests.recommendation.test_assembly import datasets, own_artefacts
 from tests.recommendation.test_trying import save_images
 
@@ -21,8 +21,7 @@ from thesis_rec.recommendation.bundle import NEEDED, write_bundle
 
 @pytest.fixture(scope="module")
 def bundle():
-    found = fabricated_bundle()
-    return replace(found, ranker=fabricated_ranker(found))
+    return fabricated_bundle()
 
 
 def parameters(**changes):
@@ -42,7 +41,7 @@ def run(pipeline, **inputs):
 def test_the_pipeline_answers_with_the_artefacts_of_its_run(bundle):
     artefacts = own_artefacts(bundle)
     artefacts.pop("stored")
-    artefacts |= {"knowledge": {}, "model_responses": {}, "model_spectra": {}}
+    artefacts |= {"model_responses": {}, "model_spectra": {}}
     results = run(
         create_pipeline(own=True),
         model_manifest=bundle.manifest,
@@ -63,7 +62,7 @@ def test_the_pipeline_answers_with_the_artefacts_of_its_run(bundle):
 def test_only_the_wiring_of_artefacts_differs():
     own, alone = create_pipeline(own=True), create_pipeline()
     assert own.outputs() == alone.outputs() == {"recommendation", "recommendation_answer", "recommendation_report"}
-    assert "similarity_checkpoint" in own.inputs()
+    assert "knowledge" in own.inputs()
     assert "recommendation_artefacts" in alone.inputs()
 
 

@@ -9,27 +9,23 @@ from thesis_rec.pipelines.recommendation.parameters import RecommendationParamet
 
 
 def collect_artefacts(
-    similarity_checkpoint: dict[str, Any],
     knowledge: dict[str, Any],
     model_embeddings: pd.DataFrame,
     model_metadata: pd.DataFrame,
     dataset_tokens: dict[str, Any],
     *,
     performance: pd.DataFrame,
-    splits: pd.DataFrame,
     hardware_profiles: pd.DataFrame,
     model_responses: dict[str, Any],
     model_spectra: dict[str, Any],
 ) -> dict[str, Any]:
     """The artefacts of this run, by name."""
     return {
-        "similarity_checkpoint": similarity_checkpoint,
         "knowledge": knowledge,
         "model_embeddings": model_embeddings,
         "model_metadata": model_metadata,
         "dataset_tokens": dataset_tokens,
         "performance": performance,
-        "splits": splits,
         "hardware_profiles": hardware_profiles,
         "model_responses": model_responses,
         "model_spectra": model_spectra,

@@ -8,13 +8,11 @@ from thesis_rec.pipelines.recommendation.nodes import assemble_bundle, collect_a
 
 #: What the other pipelines of a run make, by catalog name.
 OWN = (
-    "similarity_checkpoint",
     "knowledge",
     "model_embeddings",
     "model_metadata",
     "dataset_tokens",
     "performance",
-    "splits",
     "hardware_profiles",
     "model_responses",
     "model_spectra",
