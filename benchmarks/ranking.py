@@ -47,7 +47,6 @@ class World:
 def read_world(root: Path, seed: int) -> World:
     """Read the zoo's tables and its stored embeddings and tokens, and divide them."""
     from thesis_rec.base.files import load_arrays
-    from thesis_rec.images.manifest import read_dataset_manifest
     from thesis_rec.knowledge.quadrants import SplitSettings, assign_splits
     from thesis_rec.recommendation.bundle import read_bundle, with_responses
     from thesis_rec.truth.performance_records import clean_performance
@@ -67,22 +66,9 @@ def read_world(root: Path, seed: int) -> World:
     sides = json.loads((root / "sides.json").read_text(encoding="utf-8"))
     families = dict(zip(manifest["model_id"], manifest["family"], strict=True))
     splits = assign_splits(performance, families, datasets, sides, SplitSettings(seed=seed))
-    tokens = with_subtasks(stored.tokens, read_dataset_manifest(datasets)[0])
     scores = pd.concat([pd.read_parquet(folder / "transferability_scores.parquet") for folder in folders])
     models = with_responses(stored.model_table(manifest), load_arrays(root / "model_responses.npz"))
-    return World(models, tokens, performance, records, splits, datasets, scores)
-
-
-def with_subtasks(tokens: Mapping[str, Any], rows: list[Any]) -> dict[str, Any]:
-    """Tokens of the stored datasets and of the sub-tasks that are made of their classes."""
-    from thesis_rec.base.tables import TaskTokens
-
-    found = dict(tokens)
-    for row in rows:
-        if row.is_subtask and all(parent in tokens for parent, _ in row.class_subset):
-            parts = [tokens[parent].select_classes([index], row.dataset_id) for parent, index in row.class_subset]
-            found[row.dataset_id] = TaskTokens.mixture(parts, row.dataset_id)
-    return found
+    return World(models, stored.tokens, performance, records, splits, datasets, scores)
 
 
 def parameters() -> dict[str, Any]:
@@ -92,36 +78,26 @@ def parameters() -> dict[str, Any]:
     return chosen
 
 
-def train(world: World, members: int, seed: int, *, features: dict[str, Any] | None = None, **options: Any) -> Any:
-    """Train both networks as ``kedro run`` does."""
-    from thesis_rec.pipelines.similarity_training.parameters import CrossAttentionPlan, TransformerPlan
+def train(world: World, seed: int) -> Any:
+    """The thesis's network, trained as ``kedro run`` does."""
+    from thesis_rec.pipelines.similarity_training.parameters import TransformerPlan
     from thesis_rec.thesis import similarity_training
-    from thesis_rec.thesis.features import FeatureSettings
 
-    chosen = parameters()
-    material = similarity_training.assemble(
-        world.models,
-        world.tokens,
-        world.performance,
-        world.splits,
-        world.datasets,
-        max_tasks=options.get("max_tasks", chosen["max_tasks"]),
-        seed=seed,
-    )
-    plans = {}
-    for name, kind in (("similarity_transformer", TransformerPlan), ("cross_attention", CrossAttentionPlan)):
-        plan = kind(**chosen[name])
-        if name in options.get("networks", (name,)):
-            plans[name] = similarity_training.RankerPlan(plan.network.model_dump(), plan.training, plan.fit, members)
-    settings = FeatureSettings(**(chosen["features"] | (features or {})))
+    material = similarity_training.assemble(world.models, world.tokens, world.performance, world.splits)
+    plan = TransformerPlan(**parameters()["similarity_transformer"])
     with tempfile.TemporaryDirectory() as folder:
-        recommender, _, choice = similarity_training.train_recommender(
-            material, settings, plans, Path(folder), seed=seed
-        )
-    return recommender, choice
+        return similarity_training.train_ranker(
+            material,
+            plan.network.model_dump(),
+            plan.training,
+            plan.fit,
+            Path(folder),
+            max_tokens=plan.max_tokens,
+            seed=seed,
+        )[0]
 
 
-def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False, **probes: int) -> Any:
+def evaluate(world: World, ranker: Any, seed: int, *, quick: bool = False, **probes: int) -> Any:
     """Every method on the same cells; ``probes`` changes how probing is simulated."""
     from thesis_rec.evaluation import quadrant_evaluation
     from thesis_rec.evaluation.baselines import BASELINES
@@ -139,7 +115,7 @@ def evaluate(world: World, recommender: Any, seed: int, *, quick: bool = False, 
         probing=ProbingSettings(**(chosen["probing"] | ({"counts": (3,)} if quick else {}) | probes)),
     )
     ceiling = {"linear_probe": noise_ceiling(world.records, "linear_probe", seed=seed)}
-    return quadrant_evaluation.evaluate(study, recommender, world.transferability, settings, ceiling=ceiling)
+    return quadrant_evaluation.evaluate(study, ranker, world.transferability, settings, ceiling=ceiling)
 
 
 TEXT = """\
@@ -147,18 +123,16 @@ Every method is judged on the same cells. `recommender` is the posterior that an
 where cells of a dataset were measured (Q1, Q2), it is given them. It learns from known models on
 training and validation datasets and chooses by leaving out families; the others learn from training datasets and are
 chosen on validation ones.
-`similarity_transformer` and `cross_attention` are networks, which don't read a dataset's own cells. In coverage a
+`similarity_transformer` is the thesis's network, which doesn't read a dataset's own cells. In coverage a
 measured value below chance counts as chance. A probe is the mean of ten linear probes on features extracted once, as
 `kedro recommend --probe` has it."""
 
+#: What is taken away from the table of models, or from the datasets' tokens.
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "without landmarks and reference probes": {"features": {"landmarks": False}},
-    "without probes on sub-tasks of the reference tasks": {"base_reference": True},
-    "without sub-tasks": {"base_tasks": True},
-    "without responses": {"features": {"embedding": "weights"}},
-    "without the weights' embedding": {"features": {"embedding": "responses"}},
-    "class means alone as tokens": {"features": {"pooling": "class_means"}},
-    "without latent factors": {"features": {"factors": 0}},
+    "without landmarks": {"landmarks": None},
+    "without reference probes": {"reference": None, "subtasks": None},
+    "without probes on sub-tasks of the reference tasks": {"subtasks": None},
+    "without responses": {"responses": None, "reference": None, "subtasks": None},
 }
 
 
@@ -166,12 +140,12 @@ def ablate(world: World, seed: int) -> list[dict[str, Any]]:
     """Weighted tau of the recommender with one part taken away, by quadrant; one seed."""
     rows = []
     for name, change in {"complete": {}, **ABLATIONS}.items():
-        options, known = dict(change), world
-        if options.pop("base_tasks", False):
-            options["max_tasks"] = int((world.datasets["parent"] == "").sum())
-        if options.pop("base_reference", False):
-            known = replace(world, models=replace(world.models, subtasks=None))
-        found = evaluate(known, train(known, 1, seed, **options)[0], seed, quick=True)
+        tokens, lost = world.tokens, dict(change)
+        if "landmarks" in lost:
+            tokens = {key: replace(item, landmarks=lost["landmarks"]) for key, item in tokens.items()}
+            lost = {}
+        known = replace(world, tokens=tokens, models=replace(world.models, **lost))
+        found = evaluate(known, None, seed, quick=True)
         quadrants = found.metrics["quadrants"]
         row = {q: quadrants[q]["recommender"]["weighted_tau"]["mean"] for q in quadrants}
         rows.append({"variant": name, **row})
@@ -179,7 +153,7 @@ def ablate(world: World, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def probe_noise(world: World, recommender: Any, seed: int) -> list[list[str]]:
+def probe_noise(world: World, seed: int) -> list[list[str]]:
     """Active probing with probes of more or less noise, up to the value that judges; and with a judge of its own."""
     rows = []
     for name, probes in (
@@ -189,7 +163,7 @@ def probe_noise(world: World, recommender: Any, seed: int) -> list[list[str]]:
         ("the measured value itself", {"draws": 10**6}),
         ("mean of ten; a new mean of three judges", {"draws": 10, "judge_draws": 3}),
     ):
-        found = evaluate(world, recommender, seed, quick=True, **probes).metrics["probing"]
+        found = evaluate(world, None, seed, quick=True, **probes).metrics["probing"]
         for number in found["shares"].values():
             for policy in ("active", "own_top", "cheap_score_all"):
                 entry = found["frontier"][policy][str(number)]
@@ -317,25 +291,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=STARTER, help="folder of the zoo")
     parser.add_argument("--seed", type=int, default=0, help="seed of splits and training")
-    parser.add_argument("--full", action="store_true", help="three seeds and the ablation; writes to --output")
+    parser.add_argument("--full", action="store_true", help="the ablation too; writes to --output")
     parser.add_argument("--output", type=Path, default=PROJECT / "docs" / "results", help="folder of sections")
     parser.add_argument("--no-ablation", action="store_true", help="leave the ablation out of --full")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     started = time.perf_counter()
     world = read_world(arguments.root, arguments.seed)
-    recommender, choice = train(world, 3 if arguments.full else 1, arguments.seed)
-    found = evaluate(world, recommender, arguments.seed)
+    found = evaluate(world, train(world, arguments.seed), arguments.seed)
     metrics = found.metrics
     show(metrics)
-    print(choice.to_string(index=False))
     held = claims(metrics)
     for name, claim in held.items():
         print(f"{'yes' if claim['holds'] else 'NO ':4} {name}: { {k: v for k, v in claim.items() if k != 'holds'} }")
     summary = {"seed": arguments.seed, "seconds": round(time.perf_counter() - started, 1), "claims": held}
     if arguments.full:
         ablation = [] if arguments.no_ablation else ablate(world, arguments.seed)
-        noise = probe_noise(world, recommender, arguments.seed)
+        noise = probe_noise(world, arguments.seed)
         write_results(arguments.output, metrics, held, ablation, noise)
     print(json.dumps(summary))
 

@@ -2,7 +2,7 @@
 
     export THESIS_REC_REAL_DATA=FOLDER
     kedro run --env=real --pipelines=ground_truth      # once: hours on a CPU, minutes on a GPU
-    python benchmarks/real_quadrants.py [--drawn] [--members 3]
+    python benchmarks/real_quadrants.py [--drawn]
 
 FOLDER holds ``images/*.npz`` and ``checkpoints/*``. Known real datasets are those whose figures came with the project,
 as far as their domain isn't unknown; unknown are the rest and those of ``held_out_datasets.csv``. Unknown models are
@@ -29,16 +29,12 @@ from thesis_rec.evaluation.results_page import interval_text
 SHOWN = ("weighted_tau", "regret@1", "regret@5", "recall@5")
 
 
-def run(drawn: bool, members: int) -> None:
+def run(drawn: bool) -> None:
     """Extraction, tokens, training and evaluation; what an earlier run extracted is kept."""
-    wanted: dict[str, int | str] = {
-        "similarity_training.cross_attention.members": members,
-        "similarity_training.similarity_transformer.members": members,
-    }
+    command = [sys.executable, "-m", "kedro", "run", "--env=real"]
     if drawn:
-        wanted["similarity_training.splits.unknown_groups"] = "real"
-    command = [sys.executable, "-m", "kedro", "run", "--env=real", "--params"]
-    subprocess.run([*command, ",".join(f"{key}={value}" for key, value in wanted.items())], cwd=PROJECT, check=True)
+        command += ["--params", "similarity_training.splits.unknown_groups=real"]
+    subprocess.run(command, cwd=PROJECT, check=True)
 
 
 def figures_of_real_datasets() -> pd.DataFrame:
@@ -79,12 +75,11 @@ def main() -> None:
     """Run, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drawn", action="store_true", help="learn from drawn images alone")
-    parser.add_argument("--members", type=int, default=3, help="training seeds of each ranker")
     parser.add_argument("--no-run", action="store_true", help="compare what the last run left")
     add_save_option(parser)
     arguments = parser.parse_args()
     if not arguments.no_run:
-        run(arguments.drawn, arguments.members)
+        run(arguments.drawn)
     rows = compare(figures_of_real_datasets())
     shown = [
         {

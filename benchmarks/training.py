@@ -48,11 +48,11 @@ def make_module(models: int, epochs: int, arguments: argparse.Namespace, devices
     import torch
 
     from thesis_rec.thesis.ranker_module import RankerModule
-    from thesis_rec.thesis.rankers import build_ranker
+    from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
     from thesis_rec.training.settings import FitSettings, RankerTraining
 
     torch.manual_seed(0)
-    network = build_ranker("cross_attention", model_dim=FEATURES, token_dim=TOKEN_FEATURES, width=arguments.width)
+    network = SimilarityTransformer(FEATURES, TOKEN_FEATURES, width=arguments.width)
     settings = FitSettings(
         epochs=epochs,
         batch_size=arguments.batch_size,
@@ -63,7 +63,7 @@ def make_module(models: int, epochs: int, arguments: argparse.Namespace, devices
         schedule="constant",
     )
     options = RankerTraining(models_per_step=models, tasks_per_epoch=10**9)
-    return RankerModule(network, settings, options, torch.randn(models, FEATURES), 9)
+    return RankerModule(network, settings, options, torch.randn(models, FEATURES))
 
 
 class Utilisation:
@@ -209,7 +209,7 @@ def main() -> None:
         "Training service against a plain PyTorch loop",
         61,
         "Samples (tasks with all their models) per second of the training service and of a plain loop on the same "
-        "cross-attention ranker, with the same loss, optimiser and batches, in one run.",
+        "SimilarityTransformer, with the same loss, optimiser and batches, in one run.",
         rows=rows,
     )
 

@@ -70,7 +70,7 @@ GOOD = [
     (v.validate_splits, splits(known=False, role="test")),
     (v.validate_hardware_profiles, profile(macs=np.nan)),
     (v.validate_autoencoder_checkpoint, {"weights": {}, "history": [1.0]}),
-    (v.validate_similarity_checkpoint, {"selected": "cross_attention"}),
+    (v.validate_similarity_checkpoint, {"selected": "similarity_transformer"}),
     (v.validate_rankings, rankings()),
     (v.validate_evaluation_metrics, METRICS),
     (v.validate_recommendation, pd.DataFrame({"model_id": ["a"], "rank": [1]})),

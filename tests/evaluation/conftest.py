@@ -17,17 +17,13 @@ SETTINGS = EvaluationSettings((*FAST, "kernel_ridge"), ("logme", "leep"), draws=
 
 
 class Prophet:
-    """Networks that know the truth up to noise of a known size."""
-
-    configs: dict = {}
+    """A network that knows the truth up to noise of a known size."""
 
     def __init__(self, study_values, model_ids, dataset_ids, noise=0.03, std=0.03):
         self.values = pd.DataFrame(study_values, index=model_ids, columns=dataset_ids)
         self.noise, self.std = noise, std
-        self.names = ["similarity_transformer"]
-        self.networks = {}
 
-    def predict_many(self, models, tasks, network=None):
+    def predict(self, models, tasks):
         found = []
         for task in tasks:
             place = self.values.columns.get_loc(task.dataset_id)

@@ -10,13 +10,11 @@ import pytest
 from tests.evaluation.conftest import FAST, SETTINGS
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
-from thesis_rec.evaluation import quadrant_evaluation
-from thesis_rec.evaluation.figures import figures_per_dataset
 from thesis_rec.evaluation.methods import RECOMMENDER, baseline_scores, posterior_scores
 from thesis_rec.evaluation.metrics import METRICS
 from thesis_rec.evaluation.probing_simulation import ProbingSettings
 from thesis_rec.evaluation.quadrant_evaluation import EvaluationSettings, choose_baselines, evaluate
-from thesis_rec.evaluation.study import Scores, Study, assemble_study
+from thesis_rec.evaluation.study import Study, assemble_study
 from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.knowledge.quadrants import Split, assign_splits, quadrant_masks
 
@@ -173,23 +171,6 @@ def test_static_bounds_of_unknown_models_are_wider(study):
     known = study.split.known_models(study.models.model_ids)
     width = (scores.high - scores.low).mean(axis=1)
     assert width[~known].mean() > width[known].mean()
-
-
-def test_members_are_judged_apart(study):
-    scores = {"similarity_transformer": [study.values, -study.values]}
-    found = figures_per_dataset(
-        study, {RECOMMENDER: study.values}, quadrant_masks(study.split, study.models.model_ids, study.dataset_ids), 1
-    )
-    document = quadrant_evaluation.document(
-        study,
-        {RECOMMENDER: Scores(study.values)},
-        found,
-        chosen={},
-        ceiling={},
-        settings=EvaluationSettings((), (), bootstrap=20),
-        members=scores,
-    )
-    assert document["seeds"]["similarity_transformer"]["Q3"] == pytest.approx([1.0, -1.0])
 
 
 def test_one_family_of_datasets_still_has_bounds():

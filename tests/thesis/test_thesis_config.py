@@ -71,9 +71,13 @@ def test_settings_become_parameters(ini):
     training = found.parameters["similarity_training"]
     assert training["similarity_transformer"]["network"] == {"width": 64, "n_layers": 3, "n_heads": 4}
     assert training["similarity_transformer"]["fit"] == {"epochs": 7, "schedule": "plateau", "plateau_patience": 5}
-    assert training["cross_attention"]["network"] == {"n_heads": 8}
+    assert "cross_attention" not in training
     assert found.parameters["import_artefacts"] == {"arrays": "/scratch/models"}
-    assert found.left_out == ["extractor.output_stack_size = 8192", "autoencoder.encoder_input_size = 8192"]
+    assert found.left_out == [
+        "extractor.output_stack_size = 8192",
+        "autoencoder.encoder_input_size = 8192",
+        "transformer_trainer.nhead = 8",
+    ]
     written = as_yaml(found, "config.ini")
     assert yaml.safe_load(written) == found.parameters
     assert "#   extractor.output_stack_size = 8192" in written

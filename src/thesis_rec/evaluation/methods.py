@@ -12,12 +12,14 @@ from thesis_rec.evaluation.baselines import TrainingSet, fill_by_family, make_ba
 from thesis_rec.evaluation.study import LEVEL, Floats, Scores, Study, Z
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
-from thesis_rec.thesis.recommender import Recommender
+from thesis_rec.thesis.ranker import Ranker
 
 logger = logging.getLogger(__name__)
 
 #: Name of the method that every claim is about.
 RECOMMENDER = "recommender"
+#: The thesis's method.
+NETWORK = "similarity_transformer"
 
 
 def baseline_scores(study: Study, names: Iterable[str], training: TrainingSet | None = None) -> dict[str, Scores]:
@@ -54,29 +56,13 @@ def posterior_scores(study: Study, knowledge: Knowledge) -> Scores:
     return Scores(score, value, low, high, (time.perf_counter() - started) / max(len(study.tasks), 1))
 
 
-def network_scores(study: Study, recommender: Recommender) -> dict[str, Scores]:
-    """Each network's ensemble apart; none of them reads a dataset's own cells."""
-    found: dict[str, Scores] = {}
-    for name in recommender.names:
-        started = time.perf_counter()
-        predictions = recommender.predict_many(study.models, study.tasks, name)
-        seconds = (time.perf_counter() - started) / max(len(study.tasks), 1)
-        value = np.stack([p.value for p in predictions], axis=1)
-        std = np.stack([p.std for p in predictions], axis=1)
-        score = np.stack([p.score for p in predictions], axis=1)
-        found["ensemble" if name == "both" else name] = Scores(score, value, value - Z * std, value + Z * std, seconds)
-    return found
-
-
-def member_scores(study: Study, recommender: Recommender) -> dict[str, list[Floats]]:
-    """(M, N) scores of each training seed's network alone, by network."""
-    found: dict[str, list[Floats]] = {}
-    for name, members in recommender.networks.items():
-        for member in members:
-            alone = Recommender(recommender.inputs, {name: [member]}, name, {}, recommender.configs)
-            predictions = alone.predict_many(study.models, study.tasks, name)
-            found.setdefault(name, []).append(np.stack([p.score for p in predictions], axis=1))
-    return found
+def network_scores(study: Study, ranker: Ranker) -> Scores:
+    """The thesis's network; it doesn't read a dataset's own cells."""
+    started = time.perf_counter()
+    found = ranker.predict(study.models, study.tasks)
+    seconds = (time.perf_counter() - started) / max(len(study.tasks), 1)
+    score, value, std = (np.stack([getattr(p, part) for p in found], axis=1) for part in ("score", "value", "std"))
+    return Scores(score, value, value - Z * std, value + Z * std, seconds)
 
 
 def _static_bounds(training: TrainingSet, score: Floats) -> tuple[Floats, Floats]:

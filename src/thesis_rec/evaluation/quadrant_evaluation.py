@@ -18,17 +18,17 @@ from thesis_rec.evaluation.baselines import SIMPLE, score_matrix, seconds_per_da
 from thesis_rec.evaluation.bootstrap import finite_or_none
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.methods import (
+    NETWORK,
     RECOMMENDER,
     baseline_scores,
-    member_scores,
     network_scores,
     posterior_scores,
 )
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
-from thesis_rec.evaluation.study import Floats, Scores, Study, Z
+from thesis_rec.evaluation.study import Scores, Study, Z
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.quadrants import QUADRANTS, quadrant_masks
-from thesis_rec.thesis.recommender import Recommender
+from thesis_rec.thesis.ranker import Ranker
 
 _RANKING_COLUMNS = (
     "dataset_id", "model_id", "quadrant", "score", "rank", "predicted_value", "predicted_std", "method",
@@ -134,7 +134,6 @@ def document(
     chosen: Mapping[str, str],
     ceiling: Mapping[str, Mapping[str, float]],
     settings: EvaluationSettings,
-    members: Mapping[str, Sequence[Floats]] | None = None,
 ) -> dict[str, Any]:
     """The contract's ``evaluation_metrics``, with what else a reviewer asks for beside it."""
     others = [name for name in methods if name != RECOMMENDER]
@@ -153,7 +152,7 @@ def document(
         )
         for group in sorted(set(study.groups) - {""})
     }
-    result: dict[str, Any] = {
+    return {
         "quadrants": summarise(study, figures, bootstrap=settings.bootstrap),
         "paired": paired,
         "groups": groups,
@@ -168,19 +167,6 @@ def document(
             "datasets": {role: len(study.columns(role)) for role in ("train", "validation", "test")},
         },
     }
-    if members:
-        masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
-        scores = {f"{name}/{i}": matrix for name, runs in members.items() for i, matrix in enumerate(runs)}
-        by_member = figures_per_dataset(study, scores, masks, draws=1).groupby(["quadrant", "method"])["weighted_tau"]
-        means = by_member.mean()
-        result["seeds"] = {
-            name: {
-                quadrant: [finite_or_none(means.get((quadrant, f"{name}/{i}"), np.nan)) for i in range(len(runs))]
-                for quadrant in quadrants
-            }
-            for name, runs in members.items()
-        }
-    return result
 
 
 @dataclass(frozen=True)
@@ -200,7 +186,7 @@ class Evaluation:
 
 def evaluate(
     study: Study,
-    recommender: Recommender | None,
+    ranker: Ranker | None,
     transferability: pd.DataFrame,
     settings: EvaluationSettings,
     ceiling: Mapping[str, Mapping[str, float]] | None = None,
@@ -210,7 +196,7 @@ def evaluate(
 
     Args:
         study: What it is about.
-        recommender: The thesis's trained networks, which are evaluated beside; None for none.
+        ranker: The thesis's trained network, which is evaluated beside; None for none.
         transferability: Table of transferability scores; may be empty.
         settings: What and how.
         ceiling: Noise ceiling by protocol.
@@ -224,8 +210,8 @@ def evaluate(
         cheap_seconds = score_matrix(transferability, settings.probing.cheap, *ids, "seconds")
     knowledge = knowledge or study.knowledge()
     methods = {RECOMMENDER: posterior_scores(study, knowledge)}
-    if recommender is not None:
-        methods |= network_scores(study, recommender)
+    if ranker is not None:
+        methods[NETWORK] = network_scores(study, ranker)
     methods |= baseline_scores(study, settings.baselines)
     for name in settings.transferability:
         if len(transferability) and (transferability["method"] == name).any():
@@ -235,10 +221,7 @@ def evaluate(
     figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
     simple = [name for name in SIMPLE if name in settings.baselines]
     chosen = choose_baselines(study, simple) if simple else {}
-    members = member_scores(study, recommender) if recommender is not None else None
-    metrics = document(
-        study, methods, figures, chosen=chosen, ceiling=ceiling or {}, settings=settings, members=members
-    )
+    metrics = document(study, methods, figures, chosen=chosen, ceiling=ceiling or {}, settings=settings)
     metrics["probing"] = probing(
         study,
         knowledge,

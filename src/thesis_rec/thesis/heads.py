@@ -1,4 +1,4 @@
-"""The heads that both rankers share: ranking score, predicted value and its uncertainty."""
+"""The heads of the ranker: ranking score, predicted value and its uncertainty."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ MIN_LOG_STD, MAX_LOG_STD = -6.0, 1.0
 class RankingHeads(nn.Module):
     r"""From a representation of every (model, dataset) pair to a score, a value and a log standard deviation.
 
-    The score is a gated prior plus a learned interaction,
-    :math:`s_{md} = (1 + g(h_{md}))\, p_m + f(h_{md}) + \langle a_m, b_d \rangle / \sqrt r`: with f, g and b at zero, as
-    they start, the network *is* the static prior, so whatever it learns is learned on top of the prior. The value is an
-    affine function of the score with the dataset's own level and spread, plus a small correction.
+    The score is what the pair shows plus a bilinear interaction,
+    :math:`s_{md} = f(h_{md}) + \langle a_m, b_d \rangle / \sqrt r`; with f and b at zero, as they start, all models
+    are alike. The value is an affine function of the score with the dataset's own level and spread, plus a small
+    correction.
 
     Args:
         width: Width of the representations.
@@ -26,7 +26,7 @@ class RankingHeads(nn.Module):
         super().__init__()
         self.rank = rank
         self.pair = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout))
-        self.per_pair = nn.Linear(width, 4)  # gate, interaction, correction of the value, log std
+        self.per_pair = nn.Linear(width, 3)  # interaction, correction of the value, log std
         self.of_model = nn.Linear(width, rank)
         self.of_task = nn.Linear(width, rank)
         self.per_task = nn.Linear(width, 3)  # level, spread, log std
@@ -37,23 +37,20 @@ class RankingHeads(nn.Module):
         # Before training: level 0.5, spread about 0.1, standard deviation about 0.1.
         self.per_task.bias.data.copy_(torch.tensor([0.5, -2.25, -2.3]))
 
-    def forward(self, pair: Tensor, model: Tensor, task: Tensor, prior: Tensor | None) -> dict[str, Tensor]:
+    def forward(self, pair: Tensor, model: Tensor, task: Tensor) -> dict[str, Tensor]:
         """Heads of a batch.
 
         Args:
             pair: (B, M, W) representation of each model as it sees the dataset.
             model: (B, M, W) representation of each model alone.
             task: (B, W) representation of the dataset.
-            prior: (B, M) static prior in standard deviations within a dataset, or None.
 
         Returns:
             ``score``, ``value`` and ``log_std``, each (B, M).
         """
-        gate, interaction, correction, log_std = self.per_pair(self.pair(pair)).unbind(-1)
+        interaction, correction, log_std = self.per_pair(self.pair(pair)).unbind(-1)
         bilinear = torch.einsum("bmr,br->bm", self.of_model(model), self.of_task(task)) / self.rank**0.5
         score = interaction + bilinear
-        if prior is not None:
-            score = score + (1.0 + gate) * prior
         level, spread, task_log_std = self.per_task(task).unsqueeze(1).unbind(-1)  # each (B, 1)
         value = level + nn.functional.softplus(spread) * (score + correction)
         return {
@@ -75,9 +72,3 @@ def project_models(projection: nn.Module, models: Tensor) -> Tensor:
         return shared.expand(models.shape[0], *shared.shape[1:])
     out: Tensor = projection(models)
     return out
-
-
-def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
-    """(B, T, W) tokens to (B, W), the mean of those where ``mask`` (B, T) is True."""
-    weight = mask.unsqueeze(-1).to(tokens.dtype)
-    return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)

@@ -63,16 +63,13 @@ class SimilarityTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.heads = RankingHeads(width, rank, dropout)
 
-    def forward(
-        self, models: Tensor, tokens: Tensor, token_mask: Tensor, prior: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def forward(self, models: Tensor, tokens: Tensor, token_mask: Tensor) -> dict[str, Tensor]:
         """Score models for datasets.
 
         Args:
             models: (B, M, E) features of the candidates.
             tokens: (B, T, D) tokens of the datasets.
             token_mask: (B, T) True where a token is valid.
-            prior: (B, M) static prior, or None.
 
         Returns:
             ``score``, ``value`` and ``log_std``, each (B, M).
@@ -85,7 +82,7 @@ class SimilarityTransformer(nn.Module):
         seen = self.attention_mask(n_models, token_mask).to(sequence.dtype)
         hidden = self.encoder(sequence, attention_mask=seen).last_hidden_state
         return self.heads(  # type: ignore[no-any-return]
-            hidden[:, 1 : 1 + n_models], sequence[:, 1 : 1 + n_models], hidden[:, 0], prior
+            hidden[:, 1 : 1 + n_models], sequence[:, 1 : 1 + n_models], hidden[:, 0]
         )
 
     def attention_mask(self, n_models: int, token_mask: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ _FIT: dict[str, Rule] = {
     "scheduler_patience": ("plateau_patience", None),
     "save_checkpoint_every_n_epochs": ("checkpoint_every", None),
 }
-_SIMILARITY, _CROSS = "similarity_training.similarity_transformer", "similarity_training.cross_attention"
+_SIMILARITY = "similarity_training.similarity_transformer"
 
 #: Where each setting goes: by section, key -> path of the parameter and how its value changes.
 RULES: dict[str, dict[str, Rule]] = {
@@ -84,23 +84,6 @@ RULES: dict[str, dict[str, Rule]] = {
     "train_similarity_transformer": {
         "ranking_loss_weight": (f"{_SIMILARITY}.training.losses.listwise", None),
         **{key: (f"{_SIMILARITY}.fit.{name}", change) for key, (name, change) in _FIT.items()},
-    },
-    "custom_similarity_transformer": {
-        "embed_dim": (f"{_CROSS}.network.width", None),
-        "num_heads": (f"{_CROSS}.network.n_heads", None),
-        "num_layers": (f"{_CROSS}.network.n_layers", None),
-        "dropout": (f"{_CROSS}.network.dropout", None),
-    },
-    "custom_similarity_transformer_trainer": {
-        key: (f"{_CROSS}.fit.{name}", change) for key, (name, change) in _FIT.items()
-    },
-    "transformer_trainer": {
-        "d_model": (f"{_CROSS}.network.width", None),
-        "nhead": (f"{_CROSS}.network.n_heads", None),
-        "num_decoder_layers": (f"{_CROSS}.network.n_layers", None),
-        "dropout": (f"{_CROSS}.network.dropout", None),
-        "ranking_loss_weight": (f"{_CROSS}.training.losses.listwise", None),
-        **{key: (f"{_CROSS}.fit.{name}", change) for key, (name, change) in _FIT.items()},
     },
 }
 

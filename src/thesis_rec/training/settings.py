@@ -67,5 +67,3 @@ class RankerTraining(BaseModel):
     losses: RankerLosses = Field(default_factory=RankerLosses)
     models_per_step: int = Field(default=96, ge=2)
     tasks_per_epoch: int = Field(default=512, ge=1)
-    hide_models: float = Field(default=0.2, ge=0, le=1)
-    hide_families: float = Field(default=0.5, ge=0, le=1)

@@ -32,7 +32,7 @@ def test_from_tables_to_figures(tmp_path, train):
     SequentialRunner().run(create_pipeline(), catalog)
     metrics = catalog.load("external_metrics")
     assert metrics["benchmark"] == "site"
-    assert ("cross_attention" in metrics["methods"]) == train
+    assert ("similarity_transformer" in metrics["methods"]) == train
     assert catalog.load("external_plot").data
 
 

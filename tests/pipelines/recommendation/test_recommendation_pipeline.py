@@ -10,7 +10,7 @@ from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle
 from tests.recommendation.test_assembly import datasets, own_artefacts
 from tests.recommendation.test_trying import save_images
 
-from thesis_rec.catalog import AtomicParquetDataset, CheckpointDataset, KeyedPartitionDataset
+from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset, NPZDataset
 from thesis_rec.catalog.validators import validate_json, validate_recommendation, validate_text
 from thesis_rec.pipelines.recommendation import create_pipeline
 from thesis_rec.pipelines.recommendation.artefacts import ArtefactsDataset, validate_artefacts
@@ -83,9 +83,9 @@ def test_images_are_probed_when_asked_for(bundle, tmp_path, monkeypatch):
 def own_datasets(bundle, folder):
     """One's own artefacts on disk."""
     artefacts = own_artefacts(bundle)
-    tables = ("model_embeddings", "performance", "splits", "hardware_profiles", "model_metadata")
+    tables = ("model_embeddings", "performance", "hardware_profiles", "model_metadata")
     made = {name: AtomicParquetDataset(filepath=folder / f"{name}.parquet") for name in tables}
-    made["similarity_checkpoint"] = CheckpointDataset(filepath=folder / "similarity.pt")
+    made["knowledge"] = NPZDataset(filepath=folder / "knowledge.npz")
     made["dataset_tokens"] = KeyedPartitionDataset(path=folder / "tokens", depth=3)
     for name, dataset in made.items():
         data = artefacts[name]
@@ -125,5 +125,5 @@ def test_entries_of_the_catalog_are_taken_as_they_stand(tmp_path):
 def test_validator_names_what_is_missing():
     with pytest.raises(ValueError, match="key 'stored'"):
         validate_artefacts({})
-    with pytest.raises(ValueError, match="lack similarity_checkpoint"):
+    with pytest.raises(ValueError, match="lack knowledge"):
         validate_artefacts({"stored": None})

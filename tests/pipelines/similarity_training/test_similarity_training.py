@@ -13,7 +13,7 @@ from thesis_rec import settings
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.pipelines.similarity_training import create_pipeline
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
-from thesis_rec.thesis.recommender import Recommender
+from thesis_rec.thesis.ranker import Ranker
 
 SMALL = {
     "network": {"width": 16, "n_layers": 1, "n_heads": 2},
@@ -59,7 +59,6 @@ def run(tmp_path_factory, project_dir):
     world.records.head(1).assign(value=0.123, source="own").to_parquet(own)
     parameters = {
         "similarity_transformer": SMALL,
-        "cross_attention": {**SMALL, "members": 2},
         "runs_folder": str(root / "06_models" / "runs"),
     }
     fabricated = {
@@ -102,14 +101,11 @@ def test_splits_keep_the_named_sides_unknown(run):
 
 def test_the_checkpoint_ranks_any_dataset(run):
     catalog, world, _, _ = run
-    recommender = Recommender.from_checkpoint(catalog.load("similarity_checkpoint"))
-    assert {name: len(members) for name, members in recommender.networks.items()} == {
-        "similarity_transformer": 1,
-        "cross_attention": 2,
-    }
-    prediction = recommender.predict(world.models, world.tokens["subtask0"])
+    ranker = Ranker.from_checkpoint(catalog.load("similarity_checkpoint"))
+    assert ranker.inputs.encoder_id == "encoder"
+    (prediction,) = ranker.predict(world.models, [world.tokens["subtask0"]])
+    assert prediction.model_ids == world.models.model_ids
     assert np.isfinite(prediction.score).all()
-    assert recommender.inputs.models.responses is not None
 
 
 def test_knowledge_is_learned_for_use_and_for_figures(run):
@@ -123,26 +119,20 @@ def test_knowledge_is_learned_for_use_and_for_figures(run):
     assert np.isfinite(use.posterior(world.models, task).value()).all()
 
 
-def test_histories_and_pictures_of_every_network_are_kept(run):
+def test_history_and_pictures_are_kept(run):
     catalog, _, root, _ = run
     history = catalog.load("similarity_history")
-    assert {name: list(runs) for name, runs in history.items()} == {
-        "similarity_transformer": ["0"],
-        "cross_attention": ["0", "1"],
-    }
+    assert {name: list(runs) for name, runs in history.items()} == {"similarity_transformer": ["0"]}
+    assert len(history["similarity_transformer"]["0"]) == 2
     files = sorted(path.name for path in (root / "08_reporting" / "similarity_loss").iterdir())
-    assert files == [
-        f"{name}.{kind}" for name in ("cross_attention", "similarity_transformer") for kind in ("json", "png")
-    ]
-    assert set(catalog.load("similarity_choice")["network"]) == {"similarity_transformer", "cross_attention", "both"}
+    assert files == ["similarity_transformer.json", "similarity_transformer.png"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"max_task": 3}, "Extra inputs"),
-        ({"cross_attention": {"members": 0}, "similarity_transformer": {"members": 0}}, "nothing would be trained"),
-        ({"cross_attention": {"network": {"width": 10, "n_heads": 4}}}, "divided among"),
+        ({"similarity_transformer": {"network": {"width": 10, "n_heads": 4}}}, "divided among"),
     ],
 )
 def test_wrong_parameters_are_refused(change, message):

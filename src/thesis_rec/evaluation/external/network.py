@@ -26,24 +26,21 @@ _PROTOCOL = "imported:published"
 
 @dataclass(frozen=True)
 class TrainedRanker:
-    """A :class:`~thesis_rec.thesis.rankers.CrossAttentionRanker` trained anew without each target.
+    """A :class:`~thesis_rec.thesis.similarity_transformer.SimilarityTransformer` trained anew without each target.
 
     Attributes:
         epochs: Passes over the training datasets.
         width: Of all representations.
-        members: Networks with different seeds, whose mean is taken.
         validation: Training datasets on which training is stopped.
     """
 
     epochs: int = 15
     width: int = 32
-    members: int = 1
     validation: int = 2
 
     def __call__(self, task: Task) -> Floats:
         """(M,) scores."""
-        from thesis_rec.thesis.features import FeatureSettings
-        from thesis_rec.thesis.similarity_training import RankerPlan, assemble, train_recommender
+        from thesis_rec.thesis.similarity_training import assemble, train_ranker
         from thesis_rec.training.settings import FitSettings, RankerTraining
 
         table = task.table
@@ -68,23 +65,18 @@ class TrainedRanker:
             + [("dataset", table.dataset_ids[j], "", True, role) for j, role in roles.items()],
             columns=["kind", "id", "id2", "known", "role"],
         )
-        manifest = pd.DataFrame({"dataset_id": table.dataset_ids, "parent": ""})
         models = model_table(table)
-        material = assemble(
-            models, {t.dataset_id: t for t in tokens}, performance, splits, manifest, protocol=_PROTOCOL, seed=task.seed
-        )
-        plan = RankerPlan(
-            {"width": self.width, "n_layers": 1, "n_heads": 4, "rank": 4, "dropout": 0.2},
-            RankerTraining(models_per_step=128, tasks_per_epoch=48),
-            FitSettings(epochs=self.epochs, batch_size=8, learning_rate=2e-3, accelerator="cpu", resume=False),
-            self.members,
-        )
-        features = FeatureSettings(embedding="weights", model_components=16, factors=3, pooling="class_means")
+        material = assemble(models, {t.dataset_id: t for t in tokens}, performance, splits, protocol=_PROTOCOL)
         with tempfile.TemporaryDirectory() as folder:
-            recommender, *_ = train_recommender(
-                material, features, {"cross_attention": plan}, Path(folder), seed=task.seed
+            ranker, _ = train_ranker(
+                material,
+                {"width": self.width, "n_layers": 1, "n_heads": 4, "rank": 4, "dropout": 0.2},
+                RankerTraining(models_per_step=128, tasks_per_epoch=48),
+                FitSettings(epochs=self.epochs, batch_size=8, learning_rate=2e-3, accelerator="cpu", resume=False),
+                Path(folder),
+                seed=task.seed,
             )
-        score: Floats = recommender.predict(models, tokens[task.target]).score
+        score: Floats = ranker.predict(models, [tokens[task.target]])[0].score
         return score
 
 

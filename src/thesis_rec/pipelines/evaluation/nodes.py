@@ -55,7 +55,7 @@ def evaluate_rankings(
     from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.knowledge.knowledge import Knowledge
-    from thesis_rec.thesis.recommender import Recommender
+    from thesis_rec.thesis.ranker import Ranker
     from thesis_rec.views.tokens import load_task_tokens
 
     study = assemble_study(
@@ -77,7 +77,7 @@ def evaluate_rankings(
     )
     found = quadrant_evaluation.evaluate(
         study,
-        Recommender.from_checkpoint(similarity_checkpoint),
+        Ranker.from_checkpoint(similarity_checkpoint),
         transferability_scores,
         settings,
         ceiling=noise,

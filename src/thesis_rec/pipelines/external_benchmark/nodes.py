@@ -28,7 +28,7 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
     )
     networks = {}
     if parameters.train_ranker:
-        networks["cross_attention"] = TrainedRanker(parameters.ranker_epochs, members=parameters.ranker_members)
+        networks["similarity_transformer"] = TrainedRanker(parameters.ranker_epochs)
     return run_benchmark(published_table, settings, networks, Path(parameters.tables_dir).expanduser())
 
 

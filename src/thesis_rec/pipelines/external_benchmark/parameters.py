@@ -16,7 +16,6 @@ class ExternalBenchmarkParameters(BaseModel):
     tables_dir: str = Field(min_length=1)
     train_ranker: bool = True
     ranker_epochs: int = Field(default=15, ge=1)
-    ranker_members: int = Field(default=1, ge=1)
     draws: int = Field(default=20, ge=1)
     bootstrap: int = Field(default=2000, ge=10)
     folds: int = Field(default=5, ge=2)

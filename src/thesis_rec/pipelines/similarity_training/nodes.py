@@ -81,58 +81,51 @@ def fit_knowledge(
     return study.knowledge(everything=True).to_arrays(), study.knowledge().to_arrays()
 
 
-def train_rankers(
+def train_ranker(
     performance: pd.DataFrame,
     splits: pd.DataFrame,
     model_embeddings: pd.DataFrame,
     model_metadata: pd.DataFrame,
-    model_responses: dict[str, np.ndarray],
     model_manifest: pd.DataFrame,
     dataset_tokens: Partitions,
     dataset_manifest: pd.DataFrame,
     parameters: SimilarityTrainingParameters,
-) -> tuple[dict[str, Any], dict[str, Any], pd.DataFrame]:
-    """Train both networks and choose between them on validation datasets.
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train the thesis's network on codes of weights and dataset tokens.
 
     Returns:
-        The checkpoint of the recommender, the history of every run, and the table of the choice.
+        Its checkpoint, and its history by network and seed.
     """
-    from thesis_rec.images.manifest import read_dataset_manifest
+    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.recommendation.bundle import model_table
     from thesis_rec.thesis import similarity_training
-    from thesis_rec.thesis.features import FeatureSettings
     from thesis_rec.views.tokens import load_task_tokens
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     material = similarity_training.assemble(
-        model_table(model_embeddings, model_manifest, sizes, model_responses or None),
-        load_task_tokens(dataset_tokens, read_dataset_manifest(dataset_manifest)[0], "train"),
+        model_table(model_embeddings, model_manifest, sizes, None),
+        load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train"),
         performance,
         splits,
-        dataset_manifest,
         protocol=parameters.protocol,
-        max_tasks=parameters.max_tasks,
-        seed=parameters.seed,
     )
-    plans = {
-        name: similarity_training.RankerPlan(plan.network.model_dump(), plan.training, plan.fit, plan.members)
-        for name in ("similarity_transformer", "cross_attention")
-        if (plan := getattr(parameters, name)).members
-    }
-    recommender, history, choice = similarity_training.train_recommender(
+    plan = parameters.similarity_transformer
+    ranker, history = similarity_training.train_ranker(
         material,
-        FeatureSettings(**parameters.features.model_dump()),
-        plans,
+        plan.network.model_dump(),
+        plan.training,
+        plan.fit,
         Path(parameters.runs_folder),
+        max_tokens=plan.max_tokens,
         seed=parameters.seed,
     )
-    return recommender.to_checkpoint(), history, choice
+    return ranker.to_checkpoint(), {"similarity_transformer": {str(parameters.seed): history}}
 
 
 def draw_similarity_losses(
     similarity_history: dict[str, dict[str, list[dict[str, Any]]]], parameters: SimilarityTrainingParameters
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Loss curves of the first member of each network, as interactive figures and as pictures by network."""
+    """Loss curves of the first run of each network, as interactive figures and as pictures by network."""
     from thesis_rec.training.plots import loss_figure, loss_picture
 
     figures, pictures = {}, {}

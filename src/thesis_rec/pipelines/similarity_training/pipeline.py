@@ -9,12 +9,12 @@ from thesis_rec.pipelines.similarity_training.nodes import (
     clean_performance,
     draw_similarity_losses,
     fit_knowledge,
-    train_rankers,
+    train_ranker,
 )
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """From measured performance, embeddings and tokens to splits and trained rankers."""
+    """From measured performance, embeddings and tokens to splits, knowledge and a trained ranker."""
     return Pipeline(
         [
             Node(
@@ -53,20 +53,19 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="fit_knowledge_node",
             ),
             Node(
-                train_rankers,
+                train_ranker,
                 inputs=[
                     "performance",
                     "splits",
                     "model_embeddings",
                     "model_metadata",
-                    "model_responses",
                     "model_manifest",
                     "dataset_tokens",
                     "dataset_manifest",
                     "params:similarity_training",
                 ],
-                outputs=["similarity_checkpoint", "similarity_history", "similarity_choice"],
-                name="train_rankers_node",
+                outputs=["similarity_checkpoint", "similarity_history"],
+                name="train_ranker_node",
             ),
             Node(
                 draw_similarity_losses,

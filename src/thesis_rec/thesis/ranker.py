@@ -1,0 +1,176 @@
+"""The thesis's method, trained: weights' codes and dataset tokens in, a ranking out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.tables import ModelTable, Prediction, TaskTokens
+from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
+
+Floats = NDArray[np.float32]
+
+FORMAT = 5
+_TASKS_AT_ONCE = 16
+#: Attention is quadratic in the models of one pass.
+_MODELS_AT_ONCE = 64
+_CLIP = 4.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the network reads: a model's code and size, one token for each class; standardised as in training.
+
+    Attributes:
+        models: (2, E + 1) mean and standard deviation of the codes and of log10 of the number of parameters.
+        tokens: (2, D) mean and standard deviation of the tokens.
+        max_tokens: Tokens of classes beyond this number are left out, evenly.
+        encoder_id: The image encoder whose tokens these are.
+    """
+
+    models: Floats
+    tokens: Floats
+    max_tokens: int = 64
+    encoder_id: str = ""
+
+    @classmethod
+    def fit(cls, known: ModelTable, tasks: Sequence[TaskTokens], max_tokens: int = 64) -> Inputs:
+        """From the models and tasks that may be trained on."""
+        rows = np.concatenate([_class_means(task, max_tokens) for task in tasks])
+        return cls(_moments(_described(known)), _moments(rows), max_tokens, tasks[0].encoder_id)
+
+    def of_models(self, models: ModelTable) -> Floats:
+        """(M, E + 1); what isn't known of a model is as it is on average."""
+        return np.nan_to_num(np.clip((_described(models) - self.models[0]) / self.models[1], -_CLIP, _CLIP))
+
+    def of_task(self, task: TaskTokens) -> Floats:
+        """(T, D) tokens of one dataset.
+
+        Raises:
+            ItemError: If they are another encoder's.
+        """
+        other = task.encoder_id and self.encoder_id and task.encoder_id != self.encoder_id
+        if other or task.features.shape[2] != self.tokens.shape[1]:
+            raise ItemError(
+                task.dataset_id,
+                f"was encoded by {task.encoder_id or 'an unknown encoder'} ({task.features.shape[2]} numbers a token), "
+                f"the ranker was trained with {self.encoder_id or 'an unknown encoder'}.",
+                "Encode it with the ranker's encoder, or train the ranker again.",
+            )
+        return np.clip((_class_means(task, self.max_tokens) - self.tokens[0]) / self.tokens[1], -_CLIP, _CLIP)
+
+
+def _described(models: ModelTable) -> Floats:
+    size = np.log10(np.maximum(np.asarray(models.n_parameters, dtype=np.float64), 1.0))
+    return np.column_stack([models.embedding, size]).astype(np.float32)
+
+
+def _class_means(task: TaskTokens, most: int) -> Floats:
+    rows = np.asarray(task.features, dtype=np.float32).mean(0)
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+
+
+def _moments(rows: Floats) -> Floats:
+    spread = np.nanstd(rows, axis=0)
+    return np.stack([np.nanmean(rows, axis=0), np.where(spread > 1e-6, spread, 1.0)]).astype(np.float32)
+
+
+def pad_tokens(parts: Sequence[Floats]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Token sets (T_i, D) as one array (N, T, D) and the mask (N, T) of what is valid."""
+    longest = max(len(part) for part in parts)
+    tokens = np.zeros((len(parts), longest, parts[0].shape[1]), dtype=np.float32)
+    mask = np.zeros((len(parts), longest), dtype=bool)
+    for row, part in enumerate(parts):
+        tokens[row, : len(part)] = part
+        mask[row, : len(part)] = True
+    return tokens, mask
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A trained :class:`SimilarityTransformer` with all that turns models and tokens into its inputs.
+
+    Attributes:
+        network: The network.
+        config: Its constructor arguments.
+        inputs: What it reads.
+    """
+
+    network: SimilarityTransformer
+    config: Mapping[str, Any]
+    inputs: Inputs
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Mapping[str, Any]) -> Ranker:
+        """Rebuild a ranker from what :meth:`to_checkpoint` gave.
+
+        Raises:
+            ItemError: If the checkpoint is of another format.
+        """
+        if checkpoint.get("format") != FORMAT:
+            raise ItemError(
+                "similarity_checkpoint",
+                f"has format {checkpoint.get('format')!r}, this version reads {FORMAT}.",
+                "Run `kedro run --pipelines=similarity_training` again.",
+            )
+        network = SimilarityTransformer(**checkpoint["config"])
+        network.load_state_dict(checkpoint["network"])
+        given = checkpoint["inputs"]
+        inputs = Inputs(given["models"].numpy(), given["tokens"].numpy(), given["max_tokens"], given["encoder_id"])
+        return cls(network.eval(), checkpoint["config"], inputs)
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """Tensors and plain values only, readable with ``weights_only=True``."""
+        return {
+            "format": FORMAT,
+            "config": dict(self.config),
+            "network": {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()},
+            "inputs": {
+                "models": torch.from_numpy(self.inputs.models),
+                "tokens": torch.from_numpy(self.inputs.tokens),
+                "max_tokens": self.inputs.max_tokens,
+                "encoder_id": self.inputs.encoder_id,
+            },
+        }
+
+    def predict(self, models: ModelTable, tasks: Sequence[TaskTokens]) -> list[Prediction]:
+        """Rank the same models for several datasets.
+
+        Args:
+            models: M candidates, known or not.
+            tasks: N datasets, encoded by the encoder that the ranker was trained with.
+
+        Returns:
+            For each dataset score, predicted performance and its standard deviation.
+
+        Raises:
+            ItemError: If tokens are another encoder's.
+        """
+        described = torch.from_numpy(self.inputs.of_models(models))
+        # Where a score depends on the other candidates, these can't be cut into pieces.
+        step = len(described) if self.network.candidates_interact else _MODELS_AT_ONCE
+        found: list[Prediction] = []
+        with torch.inference_mode():
+            for start in range(0, len(tasks), _TASKS_AT_ONCE):
+                some = [self.inputs.of_task(task) for task in tasks[start : start + _TASKS_AT_ONCE]]
+                tokens, mask = (torch.from_numpy(array) for array in pad_tokens(some))
+                parts = [
+                    self.network(described[first : first + step].expand(len(some), -1, -1), tokens, mask)
+                    for first in range(0, len(described), step)
+                ]
+                score, value, log_std = (
+                    torch.cat([part[name] for part in parts], 1).double().numpy()
+                    for name in ("score", "value", "log_std")
+                )  # (B, M) each
+                for row in range(len(some)):
+                    level = np.clip(value[row], 0.0, 1.0)
+                    found.append(Prediction(list(models.model_ids), score[row], level, np.exp(log_std[row])))
+        return found
