@@ -1,8 +1,8 @@
 """How ranking scales with the number of candidates: time and memory from 100 to a million models for one dataset.
 
 The reference is what no ranker can beat: one dot product per model and a partial sort (numpy), on the same features.
-Features are random and memory-mapped from a file, as the embeddings of a hub would be; the network has the size of the
-default configuration and random weights, which cost what trained ones cost.
+Features are random and memory-mapped from a file, as the embeddings of a hub would be; what ranks is the posterior of a
+knowledge of 200 models, of which no candidate is one: each follows those that are like it.
 
     python benchmarks/ranking_scale.py [--largest 1000000] [--threads 2]
 """
@@ -20,33 +20,50 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from result import add_save_option, finish
 
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
-FEATURES, TOKEN_FEATURES, TOKENS = 76, 143, 12
+FEATURES, KNOWN, DATASETS = 76, 200, 30
 TOP = 10
 
 
-def measure(path: str, count: int, threads: int, chunk: int) -> dict[str, float]:
+def learned(rng: Any) -> tuple[Any, Any]:
+    """A knowledge of random models on random datasets, and one more dataset."""
+    import numpy as np
+
+    from thesis_rec.base.tables import ModelTable, TaskTokens
+    from thesis_rec.knowledge.fitting import fit_knowledge
+
+    code = rng.standard_normal((KNOWN, FEATURES)).astype(np.float32)
+    families = [f"family{i % 10}" for i in range(KNOWN)]
+    models = ModelTable([f"known{i}" for i in range(KNOWN)], code, families, np.full(KNOWN, 1e6))
+    wants = rng.standard_normal((DATASETS + 1, 4))
+    tasks = [
+        TaskTokens(f"d{i}", rng.standard_normal((2, 4, 8)).astype(np.float32), list("abcd"), 40, "", want)
+        for i, want in enumerate(wants.astype(np.float32))
+    ]
+    values = 1 / (1 + np.exp(-wants[:-1] @ code[:, :4].T))
+    return fit_knowledge(models, tasks[:-1], values, [f"domain{i % 10}" for i in range(DATASETS)]), tasks[-1]
+
+
+def measure(path: str, count: int, threads: int) -> dict[str, float]:
     """Time both ways of ranking in this process, whose memory belongs to this size alone."""
     import numpy as np
-    import torch
+    from threadpoolctl import threadpool_limits
 
-    from thesis_rec.thesis.rankers import CrossAttentionRanker
+    from thesis_rec.base.tables import ModelTable
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    network = CrossAttentionRanker(FEATURES, TOKEN_FEATURES, width=64, n_layers=2).eval()
-    for parameter in network.heads.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    tokens, mask = torch.randn(1, TOKENS, TOKEN_FEATURES), torch.ones(1, TOKENS, dtype=torch.bool)
+    threadpool_limits(threads)
+    rng = np.random.default_rng(0)
+    knowledge, task = learned(rng)
     models = np.load(path, mmap_mode="r")[:count]
-    prior = np.load(path.replace("models", "prior"), mmap_mode="r")[:count]
-    query = np.random.default_rng(0).normal(size=FEATURES).astype(np.float32)
+    table = ModelTable([f"m{i}" for i in range(count)], models, ["new"] * count, np.full(count, 1e6))
+    query = rng.normal(size=FEATURES).astype(np.float32)
 
     def ours() -> None:
-        network.top_k(models, tokens, mask, prior, k=TOP, chunk=chunk)
+        knowledge.posterior(table, task).ranking()[:TOP]
 
     def reference() -> None:
         score = np.concatenate([models[i : i + 65536] @ query for i in range(0, count, 65536)])
@@ -87,13 +104,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=int, default=SIZES[-1])
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--chunk", type=int, default=2048, help="models per step")
     add_save_option(parser)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         path, count = arguments.one
-        print(json.dumps(measure(path, int(count), arguments.threads, arguments.chunk)))
+        print(json.dumps(measure(path, int(count), arguments.threads)))
         return
     import numpy as np
 
@@ -108,11 +124,9 @@ def main() -> None:
             part[:] = rng.standard_normal(part.shape, dtype=np.float32)
         file.flush()
         del file
-        np.save(Path(folder) / "prior.npy", rng.standard_normal(sizes[-1], dtype=np.float32))
         print(f"{'models':>9} {'seconds':>9} {'us/model':>9} {'own MB':>7} {'dot product s':>14} {'ratio':>6}")
         for size in sizes:
-            options = ["--threads", str(arguments.threads), "--chunk", str(arguments.chunk)]
-            command = [sys.executable, __file__, "--one", str(path), str(size), *options]
+            command = [sys.executable, __file__, "--one", str(path), str(size), "--threads", str(arguments.threads)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             row = json.loads(done.stdout.splitlines()[-1])
             rows.append(row)
@@ -140,7 +154,7 @@ def main() -> None:
         arguments.save,
         "Ranking at the scale of a hub",
         64,
-        "Seconds to rank all models for one dataset with the cross-attention network of the default size, and memory "
+        "Seconds to rank all models for one dataset by the posterior of a knowledge of 200 models, and memory "
         "of the process's own, against one dot product per model and a partial sort of the same memory-mapped "
         f"features. Time grows with the number of models to the power {exponent:.2f}; the ten best are exact."
         if exponent

@@ -129,7 +129,7 @@ def test_the_command_writes_one_file_and_overwrites_none(ini, tmp_path):
     result = CliRunner().invoke(import_config, [str(ini), "--output", str(output)])
     assert result.exit_code == 0, result.output
     assert "autoencoder, import_artefacts, similarity_training" in result.output
-    assert "2 settings have no counterpart" in result.output
+    assert "3 settings have no counterpart" in result.output
     assert yaml.safe_load(output.read_text())["autoencoder"]["network"]["n_code"] == 512
     again = CliRunner().invoke(import_config, [str(ini), "--output", str(output)])
     assert again.exit_code != 0
