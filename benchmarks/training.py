@@ -1,8 +1,8 @@
 """What the training service costs: samples per second against a plain PyTorch loop on the same network and data.
 
-Both train the default CrossAttentionRanker on random tasks with the same loss, optimiser and batches. One sample is one
-task with all its models. The plain loop does nothing but forward, backward, clipping and step; the service also keeps
-history, schedule and progress. A second table shows the cost as tasks and models grow.
+Both train the default SimilarityTransformer on random tasks with the same loss, optimiser and batches. One sample is
+one task with all its models. The plain loop does nothing but forward, backward, clipping and step; the service also
+keeps history, schedule and progress. A second table shows the cost as tasks and models grow.
 
     python benchmarks/training.py [--device cpu] [--tasks 512] [--models 200] [--epochs 4] [--precision 32-true]
 """
