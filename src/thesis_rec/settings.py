@@ -5,10 +5,11 @@ import os
 from omegaconf.resolvers import oc
 
 from thesis_rec.door.configuration import MergedGlobalsConfigLoader
+from thesis_rec.door.fetching import FetchHooks
 from thesis_rec.door.tracking import TrackingHooks
 from thesis_rec.hooks import ConfigureProcessHooks, RunReportHooks
 
-HOOKS = (ConfigureProcessHooks(), RunReportHooks(), TrackingHooks())
+HOOKS = (ConfigureProcessHooks(), FetchHooks(), RunReportHooks(), TrackingHooks())
 
 # kedro-mlflow acts when the globals ask for it, not because it is installed. Its releases spell their name both ways.
 # kedro-viz rewrites .viz/stats.json at the end of every run: many jobs of an array would write the same file.

@@ -54,6 +54,20 @@ def open_hub(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     return Source(tuple(splits), open_one)
 
 
+def in_cache(row: DatasetRow, root: Path) -> bool:
+    """Whether a dataset of the hub needs no download: a folder, or what the ``datasets`` library once prepared."""
+    if _local_hub_folder(row, root) is not None:
+        return True
+    from datasets import config
+    from datasets.naming import camelcase_to_snakecase
+
+    owner, _, name = row.source.rpartition("/")
+    folder = Path(config.HF_DATASETS_CACHE).expanduser() / "___".join(
+        [*([owner] if owner else []), camelcase_to_snakecase(name)]
+    )
+    return any(folder.glob(f"{row.config or '*'}/*/*/dataset_info.json"))
+
+
 def _is_saved(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
 

@@ -148,6 +148,30 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
     return weights.parent
 
 
+def in_cache(row: ManifestRow, cache: Path | None = None) -> bool:
+    """Whether the weights of a hub model, all shards included, are in the hub cache.
+
+    Args:
+        row: The model; its source must be of the hub.
+        cache: Folder of hub downloads; None for the library's own.
+    """
+    from huggingface_hub import constants
+
+    root = Path(cache or constants.HF_HUB_CACHE) / f"models--{(row.hub_id or '').replace('/', '--')}"
+    revision = row.revision or "main"
+    try:
+        # A pinned commit is its snapshot's name; of a branch or tag the library noted the commit.
+        named = root / "refs" / revision
+        folder = root / "snapshots" / (named.read_text().strip() if named.is_file() else revision)
+        weights = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+        if weights is None:
+            return False
+        names = shard_names(weights, row.model_id) if weights.name.endswith(INDEX_ENDING) else []
+        return all((folder / name).is_file() for name in names)
+    except (OSError, ItemError):
+        return False
+
+
 @contextmanager
 def no_network() -> Iterator[None]:
     """Nothing is fetched from the hub within the block, as if ``HF_HUB_OFFLINE`` were set.

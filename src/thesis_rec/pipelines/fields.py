@@ -13,5 +13,14 @@ def _words(value: object) -> object:
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
+def _paths(value: object) -> object:
+    if value is None or value == "":
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+#: Files or folders: one path, which may hold blanks, or a list.
+Paths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
+
 #: Names; on the command line in one string: ``--params ground_truth.models="a b"``.
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]

@@ -144,6 +144,11 @@ class Bundle:
             protocol = self.knowledge.published.protocols[self.knowledge.protocol]
             figures = f"published figures of {len(self.knowledge.model_ids)} models on {protocol.n_tasks} datasets"
         toys = " The models are toys, the laboratory's: ask the zoo hub for real ones." if self.zoo != "hub" else ""
+        if looked_at and isinstance(self.knowledge, PublishedBeliefs):
+            return (
+                f"Rests on {figures}, the same for any images with as many classes until you try some; {self.encoder_id} "
+                "looked at yours only to find like datasets."
+            )
         if looked_at:
             return f"Rests on {figures}; your images were looked at by {self.encoder_id}.{toys}"
         return (
@@ -523,11 +528,14 @@ def assemble(
     notes: list[str] = []
     own = stored is None
     if stored is not None and all(name in artefacts for name in NEEDED):
-        missing = len(set(stored.dataset_ids) - set(own_tokens))
+        missing, needed = len(set(stored.dataset_ids) - set(own_tokens)), len(stored.dataset_ids)
+        if isinstance(stored.knowledge, PublishedBeliefs):
+            needed = stored.knowledge.published.protocols[PROTOCOL].n_tasks
+            missing = max(needed - len(own_tokens), 0)
         own = not missing
         if missing:
             notes.append(
-                f"Your own runs lack {missing} of the {len(stored.dataset_ids)} datasets that the shipped knowledge "
+                f"Your own runs lack {missing} of the {needed} datasets that the shipped knowledge "
                 f"was made of: it answers, and your {len(own_tokens)} datasets are laid over it."
             )
     if own:
@@ -576,7 +584,8 @@ def _laid_over(
     shipped: Mapping[str, TaskTokens], own: Mapping[str, TaskTokens]
 ) -> tuple[dict[str, TaskTokens], list[str]]:
     """Datasets of both, one's own in front of the shipped ones of the same name; and a note on what was left out."""
-    encoder = next((tokens.encoder_id for tokens in shipped.values()), "")
+    # Where nothing was shipped, one's own encoder is the one.
+    encoder = next((tokens.encoder_id for tokens in [*shipped.values(), *own.values()]), "")
     fitting = {name: tokens for name, tokens in own.items() if tokens.encoder_id == encoder}
     strange = [name for name in own if name not in fitting]
     if not strange:

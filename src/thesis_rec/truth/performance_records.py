@@ -61,6 +61,15 @@ def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return cleaned[COLUMNS].astype({"value": "float64", "std": "float64", "n_train": "float64"})
 
 
+def records_of_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """Published cells as records: each a mean already, of unknown numbers of training images.
+
+    Args:
+        cells: ``model_id, dataset_id, protocol, metric, value, source``.
+    """
+    return cells.assign(seed=-1, n_train=float("nan"))[RECORD_COLUMNS]
+
+
 def overlay_scores(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Join tables of transferability scores.
 

@@ -55,6 +55,9 @@ class BoostedTrees(Baseline):
         others = (self._prior[rows] * measured - z[rows, columns]) / np.maximum(measured - 1, 1)
         others = np.where(measured > 1, others, np.nan)
         others[rng.random(len(rows)) < 0.2] = np.nan
+        if not np.isfinite(others).any():
+            # Every model was measured on one dataset only; the library can't bin a column of nothing.
+            others[:] = 0.0
         features = np.column_stack([self._models[rows], others, self._pca.transform(points)[columns]])
         self._trees: Any = HistGradientBoostingRegressor(
             max_iter=self.iterations,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import Failure, check_failures, failures_frame, unreached_failures
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 
 Partitions = dict[str, Callable[[], Any]]
@@ -24,7 +24,7 @@ def encode_datasets(
     """
     from thesis_rec.images.dataset_source import ImageLimits
     from thesis_rec.images.encoders import encoder_id, load_encoder
-    from thesis_rec.views.extraction import TokenSettings, extract_tokens
+    from thesis_rec.views.extraction import TokenSettings, extract_tokens, outcome
 
     limits = ImageLimits(
         n_per_class=parameters.n_per_class,
@@ -47,13 +47,27 @@ def encode_datasets(
     )
     # An empty chunk first: the folders exist even when no dataset is usable.
     yield {}, {}
+    without = set(outside_the_cache(dataset_manifest, parameters)) if not parameters.fetch else set()
+    without -= {key.rsplit("/", 2)[0] for key in existing_dataset_tokens}
+    hint = "Set hub.fetch.datasets, or fill the cache (HF_HOME) on another machine and copy it here."
+    absent = Failure("", "It isn't in the cache, and no dataset may be fetched.", hint)
+    yield {}, {name: outcome(absent, []) for name in without}
     yield from extract_tokens(
-        _selected_rows(dataset_manifest, parameters),
+        [row for row in _selected_rows(dataset_manifest, parameters) if row.dataset_id not in without],
         Path(parameters.images_root).expanduser(),
         settings,
         existing_dataset_tokens,
         lambda: load_encoder(parameters.encoder, parameters.device, parameters.precision),
     )
+
+
+def outside_the_cache(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesParameters) -> list[str]:
+    """The datasets of this job that would have to be downloaded from the hub."""
+    from thesis_rec.images.hub import in_cache
+
+    root = Path(parameters.images_root).expanduser()
+    rows = [row for row in _selected_rows(dataset_manifest, parameters) if row.loader == "huggingface"]
+    return [row.dataset_id for row in rows if not in_cache(row, root)]
 
 
 def join_dataset_failures(

@@ -16,6 +16,7 @@ class DatasetFeaturesParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     encoder: EncoderConfig
+    fetch: bool = True
     images_root: str = Field(min_length=1)
     splits: tuple[Literal["pretrain", "train", "test"], ...] = ("train",)
     batches: int = Field(default=8, ge=1)

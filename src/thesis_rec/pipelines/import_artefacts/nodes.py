@@ -19,18 +19,13 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
         ConfigurationError: If no file or folder is named at all.
     """
     jobs: list[tuple[str, Callable[[], pd.DataFrame]]] = []
-    performance, similarity = parameters.thesis_performance, parameters.thesis_similarity
-    if performance:
-        jobs.append((performance, partial(thesis_tables.import_thesis_performance, Path(performance))))
-        if similarity:
-            jobs.append((similarity, partial(_proxy, Path(performance), Path(similarity))))
-    if parameters.transfergraph:
-        jobs.append(
-            (
-                parameters.transfergraph,
-                partial(performance_imports.import_transfergraph, Path(parameters.transfergraph)),
-            )
-        )
+    performance = parameters.thesis_performance
+    jobs += [(name, partial(thesis_tables.import_thesis_performance, Path(name))) for name in performance]
+    jobs += [
+        (similarity, partial(_proxy, Path(name), Path(similarity)))
+        for name, similarity in zip(performance, parameters.thesis_similarity, strict=False)
+    ]
+    jobs += [(name, partial(performance_imports.import_transfergraph, Path(name))) for name in parameters.transfergraph]
     jobs += [(name, partial(performance_imports.import_timm_results, Path(name))) for name in parameters.timm_results]
     jobs += [
         (name, partial(performance_imports.import_wide_csv, Path(name), parameters.unit))
@@ -60,15 +55,30 @@ def _proxy(performance: Path, similarity: Path) -> pd.DataFrame:
 def import_feature_arrays(
     parameters: ImportArtefactsParameters,
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any], pd.DataFrame]:
-    """Vectors, embeddings and token shards of the folder of NPZ files, and what couldn't be read."""
+    """Vectors, embeddings and token shards of the folders of NPZ files, and what couldn't be read.
+
+    Where two folders know the same model or dataset, the first counts.
+    """
     nothing = pd.DataFrame({"model_id": pd.Series(dtype="string"), "e000": pd.Series(dtype="float32")})
-    if not parameters.arrays:
-        return {}, nothing, {}, failures_frame([], key="item")
-    try:
-        vectors, embeddings, shards = thesis_arrays.import_arrays(Path(parameters.arrays))
-    except ItemError as error:
-        return {}, nothing, {}, failures_frame([Failure.of(parameters.arrays, error)], key="item")
-    return vectors, embeddings, shards, failures_frame([], key="item")
+    vectors: dict[str, Any] = {}
+    shards: dict[str, Any] = {}
+    tables: list[pd.DataFrame] = []
+    failures: list[Failure] = []
+    for folder in parameters.arrays:
+        try:
+            more, embeddings, tokens = thesis_arrays.import_arrays(Path(folder))
+            if tables and len(embeddings) and set(embeddings) != set(tables[0]):
+                text = f"its embeddings have {embeddings.shape[1] - 1} numbers, earlier ones {tables[0].shape[1] - 1}."
+                raise ItemError(folder, text, "Import embeddings of different spaces into folders of their own.")
+        except ItemError as error:
+            failures.append(Failure.of(folder, error))
+            continue
+        known = {key.rsplit("/", 1)[0] for key in shards}
+        shards |= {key: shard for key, shard in tokens.items() if key.rsplit("/", 1)[0] not in known}
+        vectors = {**more, **vectors}
+        tables += [embeddings] if len(embeddings) else []
+    found = pd.concat(tables, ignore_index=True).drop_duplicates("model_id", ignore_index=True) if tables else nothing
+    return vectors, found, shards, failures_frame(failures, key="item")
 
 
 def import_networks(
@@ -121,7 +131,7 @@ def check_imports(
         NothingSucceeded: If nothing could be imported, or anything failed where the run is strict.
     """
     failures = pd.concat([record_failures, array_failures, network_failures], ignore_index=True)
-    arrays = int(bool(parameters.arrays) and array_failures.empty)
+    arrays = len(parameters.arrays) - len(array_failures)
     succeeded = arrays + imported_records["source"].nunique() + len(imported_embeddings)
     check_failures(failures, succeeded, parameters.strict, "imports")
     return failures

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from thesis_rec.pipelines.fields import Paths
 
 
 class ImportArtefactsParameters(BaseModel):
@@ -12,16 +14,23 @@ class ImportArtefactsParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    arrays: str | None = None
-    thesis_performance: str | None = None
-    thesis_similarity: str | None = None
+    arrays: Paths = ()
+    thesis_performance: Paths = ()
+    thesis_similarity: Paths = ()
     thesis_autoencoder: str | None = None
     thesis_activation: Literal["gelu", "relu", "leaky_relu"] = "relu"
     thesis_normalised: bool = True
     thesis_transformer: str | None = None
     thesis_heads: int = Field(default=8, ge=1)
-    transfergraph: str | None = None
-    timm_results: tuple[str, ...] = ()
-    wide_tables: tuple[str, ...] = ()
+    transfergraph: Paths = ()
+    timm_results: Paths = ()
+    wide_tables: Paths = ()
     unit: Literal["auto", "fraction", "percent"] = "auto"
     strict: bool = Field(default=False)
+
+    @model_validator(mode="after")
+    def _similarities_belong_to_performance(self) -> ImportArtefactsParameters:
+        given, needed = len(self.thesis_similarity), len(self.thesis_performance)
+        if given not in (0, needed):
+            raise ValueError(f"thesis_similarity names {given} files, thesis_performance {needed}: give one for each")
+        return self

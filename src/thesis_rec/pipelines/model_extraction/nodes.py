@@ -25,19 +25,51 @@ def extract_vectors(
         New vectors and outcomes by model, as they come: both are saved at once, so a killed run loses one
         model at most.
     """
+    from thesis_rec.models.fetch_plan import left_out_failure
     from thesis_rec.models.model_extraction import ExtractionSettings, extract_models
-    from thesis_rec.models.model_sources import hub_cache_folder
+    from thesis_rec.models.model_sources import hub_cache_folder, hub_is_reachable
 
     # An empty chunk first: the folders exist even when no model is usable.
     yield {}, {}
+    plan = fetch_plan(model_manifest, parameters)
+    without = [left_out_failure(model, hub_is_reachable()) for model in plan.left_out]
+    yield {}, {failure.item: {"error": failure.error, "hint": failure.hint} for failure in without}
+    left_out = set(plan.left_out)
     yield from extract_models(
-        parameters.shard.select(_rows(model_manifest, parameters)),
+        [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out],
         Path(parameters.models_root).expanduser(),
         hub_cache_folder(parameters.hub_cache),
         ExtractionSettings(threads=parameters.threads),
         existing_model_vectors,
         existing_extraction_outcomes,
     )
+
+
+def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> Any:
+    """Which of this shard's models are here, which will be downloaded and which are left out.
+
+    Each shard may download its part of the limit.
+    """
+    from thesis_rec.models.fetch_plan import models_here, plan_fetch
+    from thesis_rec.models.model_sources import hub_cache_folder, hub_is_reachable
+
+    rows = parameters.shard.select(_rows(model_manifest, parameters))
+    here = models_here(rows, hub_cache_folder(parameters.hub_cache))
+    online = len(here) == len(rows) or hub_is_reachable()
+    limit = parameters.fetch_gb / parameters.shard.count
+    weights = _published_figures(parameters.bundle) if online and 0 < limit < float("inf") else {}
+    return plan_fetch(rows, here, weights, limit, online)
+
+
+def _published_figures(bundle: str) -> dict[str, float]:
+    """Number of published figures of each model; nothing where the zoo's knowledge isn't of such."""
+    from thesis_rec.knowledge.protocols import ProtocolKnowledge
+
+    try:
+        known = ProtocolKnowledge.load(Path(bundle) / "knowledge.npz")
+    except (OSError, ValueError):
+        return {}
+    return {model: float(known.figures(model)) for model in known.model_ids}
 
 
 def join_extraction_failures(

@@ -15,6 +15,8 @@ class ModelExtractionParameters(BaseModel):
     models_root: str = Field(min_length=1)
     hub_cache: str | None = None
     max_models: int | None = Field(default=None, ge=1)
+    fetch_gb: float = Field(default=float("inf"), ge=0)
+    bundle: str = ""
     threads: int | None = Field(default=None, ge=1)
     strict: bool = False
     shard: Shard = Shard()

@@ -7,17 +7,51 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thesis_rec.pipelines.published.parameters import PublishedParameters
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
 
 Partitions = dict[str, Callable[[], Any]]
 
 
-def clean_performance(performance_records: pd.DataFrame, own_measurements: Partitions) -> pd.DataFrame:
-    """One value per model, dataset and protocol, with the spread of its repeats; one's own measurements first."""
+def clean_performance(
+    performance_records: pd.DataFrame,
+    own_measurements: Partitions,
+    model_embeddings: pd.DataFrame,
+    dataset_tokens: Partitions,
+    parameters: SimilarityTrainingParameters,
+    published: PublishedParameters,
+) -> pd.DataFrame:
+    """One value per model, dataset and protocol, with the spread of its repeats.
+
+    The most trusted first: one's own measurements, the zoo's, what was imported, and published figures (where they
+    count as truth) of the models and datasets that this run is about.
+    """
     from thesis_rec.truth import performance_records as known
 
-    own = own_measurements.get("measured_performance")
-    return known.clean_performance([*([own()] if own else []), performance_records])
+    own, imported = (
+        [own_measurements[name]()] if name in own_measurements else []
+        for name in ("measured_performance", "imported_records")
+    )
+    figures = _published(own_measurements, published) if parameters.published else []
+    datasets = {key.rsplit("/", 2)[0] for key in dataset_tokens}
+    at_hand = [
+        known.records_of_cells(
+            cells[cells["model_id"].isin(model_embeddings["model_id"]) & cells["dataset_id"].isin(datasets)]
+        )
+        for cells in figures
+    ]
+    return known.clean_performance([*own, performance_records, *imported, *at_hand])
+
+
+def _published(own_measurements: Partitions, published: PublishedParameters) -> list[pd.DataFrame]:
+    """The published cells: those that the pipeline published left here, else those of the folder of tables, if any."""
+    if "published_cells" in own_measurements:
+        return [own_measurements["published_cells"]()]
+    if not published.tables:
+        return []
+    from thesis_rec.pipelines.published.nodes import read_published_cells
+
+    return [read_published_cells(published)[0]]
 
 
 def assign_splits(
@@ -39,9 +73,16 @@ def assign_splits(
     families = dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))
     measured = performance[performance["protocol"] == parameters.protocol]
     if measured.empty:
+        figures = (
+            " Published figures count: `kedro run --pipelines=published` fetches them, THESIS_REC_BENCHMARKS names a "
+            "folder of them."
+            if parameters.published
+            else ""
+        )
         raise NothingSucceeded(
-            f"No performance by the protocol {parameters.protocol} is known: run the pipeline ground_truth, or point "
-            "performance_records of the zoo at measurements that you have."
+            f"No performance by the protocol {parameters.protocol} is known of the models and datasets at hand: run "
+            "the pipeline ground_truth, or point performance_records of the zoo at measurements that you have; what "
+            f"other steps have made is kept.{figures}"
         )
     return quadrants.assign_splits(measured, families, dataset_manifest, zoo_sides, settings)
 

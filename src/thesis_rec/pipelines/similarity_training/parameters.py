@@ -52,6 +52,7 @@ class SimilarityTrainingParameters(_Strict):
     """What ``conf/base/parameters/similarity_training.yml`` holds; each knob is explained there."""
 
     protocol: str = "linear_probe"
+    published: bool = False
     splits: SplitParameters = Field(default_factory=SplitParameters)
     similarity_transformer: TransformerPlan = Field(default_factory=TransformerPlan)
     rolling_window: int = Field(default=5, ge=1)

@@ -19,7 +19,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
         [
             Node(
                 clean_performance,
-                inputs=["performance_records", "own_measurements"],
+                inputs=[
+                    "performance_records",
+                    "own_measurements",
+                    "model_embeddings",
+                    "dataset_tokens",
+                    "params:similarity_training",
+                    "params:published",
+                ],
                 outputs="performance",
                 name="clean_performance_node",
             ),

@@ -1,0 +1,77 @@
+"""Before a run: what it will download, in one paragraph, and a stop where nothing of it is allowed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Pipeline
+
+from thesis_rec.base.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+
+class FetchHooks:
+    """Announces downloads of models, datasets and the image encoder from the Hugging Face hub."""
+
+    def __init__(self) -> None:
+        self._context: Any = None
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Keep hold of the context, whose parameters are read when a run begins."""
+        self._context = context
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: Any) -> None:
+        """Say what will be fetched.
+
+        Raises:
+            ConfigurationError: If something must be fetched and ``hub.fetch`` allows nothing.
+        """
+        names = {node.name for node in pipeline.nodes}
+        if not names & {"extract_vectors_node", "encode_datasets_node"}:
+            return
+        from thesis_rec.models.fetch_plan import FetchPlan, announcement
+        from thesis_rec.models.model_sources import hub_is_reachable
+        from thesis_rec.pipelines.dataset_features.nodes import outside_the_cache
+        from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
+        from thesis_rec.pipelines.model_extraction.nodes import fetch_plan
+        from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
+
+        given = self._context.params
+        models = ModelExtractionParameters.model_validate(given["model_extraction"])
+        features = DatasetFeaturesParameters.model_validate(given["dataset_features"])
+        plan, datasets, encoder = FetchPlan([], [], [], {}), [], ""
+        if "extract_vectors_node" in names:
+            plan = fetch_plan(catalog.load("model_manifest"), models)
+        if "encode_datasets_node" in names:
+            datasets = outside_the_cache(catalog.load("dataset_manifest"), features)
+            encoder = _missing_encoder(features, models.hub_cache)
+        if not (plan.fetched or plan.left_out or datasets or encoder):
+            return
+        online = hub_is_reachable()
+        allowed = models.fetch_gb > 0 or features.fetch
+        if online and not allowed:
+            whole = FetchPlan(plan.here, plan.left_out, [], plan.sizes)
+            raise ConfigurationError(
+                f"{announcement(whole, datasets, encoder, online)} Nothing of it is allowed: give "
+                "--params=hub.fetch.max_gb=20,hub.fetch.datasets=true, or set HF_HUB_OFFLINE=1 to use what is here."
+            )
+        fetched = datasets if features.fetch or not online else []
+        logger.info("%s", announcement(plan, fetched, encoder, online))
+
+
+def _missing_encoder(features: Any, cache: str | None) -> str:
+    """The image encoder's source if it is of the hub and not in the cache, else nothing."""
+    from thesis_rec.models.model_manifest import ManifestRow
+    from thesis_rec.models.model_sources import hub_cache_folder, in_cache
+
+    source = features.encoder.source
+    if not source.startswith("hf-hub:"):
+        return ""
+    row = ManifestRow(model_id="encoder", loader=features.encoder.kind, source=source)
+    # Encoders are loaded from the library's own cache.
+    return "" if in_cache(row) or in_cache(row, hub_cache_folder(cache)) else str(source)
