@@ -128,5 +128,5 @@ def test_all_five_pipelines_run_offline_and_the_answer_uses_their_tokens(project
     done = kedro(root, "recommend", root / "mine", "--env", "hub", "--top", 3, "--format", "json")
     assert done.returncode == 0, done.stderr[-3000:]
     answer = json.loads(done.stdout)
-    assert {one["dataset_id"] for one in answer["neighbours"]} == set(DATASETS)
+    assert {one["dataset_id"] for one in answer["nearest_datasets"]} == set(DATASETS)
     assert any("datasets are laid over it" in note for note in answer["notes"])

@@ -5,8 +5,8 @@ import os
 from omegaconf.resolvers import oc
 
 from thesis_rec.door.configuration import MergedGlobalsConfigLoader
-from thesis_rec.door.fetching import FetchHooks
 from thesis_rec.door.tracking import TrackingHooks
+from thesis_rec.fetch_hooks import FetchHooks
 from thesis_rec.hooks import ConfigureProcessHooks, RunReportHooks
 
 HOOKS = (ConfigureProcessHooks(), FetchHooks(), RunReportHooks(), TrackingHooks())

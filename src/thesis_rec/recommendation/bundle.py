@@ -146,8 +146,8 @@ class Bundle:
         toys = " The models are toys, the laboratory's: ask the zoo hub for real ones." if self.zoo != "hub" else ""
         if looked_at and isinstance(self.knowledge, PublishedBeliefs):
             return (
-                f"Rests on {figures}, the same for any images with as many classes until you try some; {self.encoder_id} "
-                "looked at yours only to find like datasets."
+                f"Rests on {figures}, the same for any images with as many classes until you try some; "
+                f"{self.encoder_id} looked at yours only to find like datasets."
             )
         if looked_at:
             return f"Rests on {figures}; your images were looked at by {self.encoder_id}.{toys}"

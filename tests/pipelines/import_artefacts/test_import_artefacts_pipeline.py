@@ -67,6 +67,28 @@ def test_one_bad_file_is_listed_and_the_rest_comes_in(files):
     assert failures["item"].str.contains("absent").any()
 
 
+def test_every_knob_takes_one_path_or_a_list(files):
+    (files / "q.json").write_text(json.dumps({"svhn": {"m2": 0.8}}))
+    (files / "more").mkdir()
+    np.savez(files / "more" / "m2.npz", embedding=np.ones(512))
+    np.savez(files / "arrays" / "short.npz", parameters=np.ones(8192))
+    (files / "other").mkdir()
+    np.savez(files / "other" / "m3.npz", embedding=np.ones(7))
+    catalog = run(
+        arrays=[str(files / name) for name in ("arrays", "more", "other")], wide_tables=str(files / "wide.csv"),
+        thesis_performance=[str(files / "p.json"), str(files / "q.json")], transfergraph=[str(files / "records.csv")],
+    )  # fmt: skip
+    assert set(catalog.load("imported_vectors")) == {"m1", "short"}
+    assert set(catalog.load("imported_embeddings")["model_id"]) == {"m1", "m2"}
+    records = catalog.load("imported_records")
+    assert set(records.loc[records["protocol"] == "imported:thesis", "model_id"]) == {"m1", "m2"}
+    failures = catalog.load("import_failures")
+    assert failures["item"].tolist() == [str(files / "other")]
+    assert "7 numbers, earlier ones 512" in failures["error"].item()
+    with pytest.raises(ValueError, match="thesis_similarity names 1 files, thesis_performance 2"):
+        ImportArtefactsParameters(thesis_performance=["a", "b"], thesis_similarity="c")
+
+
 def test_nothing_at_all_is_an_error(files):
     with pytest.raises(NothingSucceeded, match="none succeeded"):
         run(wide_tables=(str(files / "absent.csv"),))

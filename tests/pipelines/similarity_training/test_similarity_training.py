@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tests.world import make_world
 from thesis_rec import settings
 from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.pipelines.published.parameters import PublishedParameters
 from thesis_rec.pipelines.similarity_training import create_pipeline
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
 from thesis_rec.thesis.ranker import Ranker
@@ -77,6 +78,7 @@ def run(tmp_path_factory, project_dir):
         },
         "dataset_tokens": shards,
         "params:similarity_training": SimilarityTrainingParameters.model_validate(parameters),
+        "params:published": PublishedParameters(cache="none", aliases="none"),
     }
     for name, data in fabricated.items():
         catalog[name] = MemoryDataset(data, copy_mode="assign")
@@ -149,3 +151,38 @@ def test_without_any_measurement_it_says_where_to_get_some(run):
     manifest = pd.DataFrame(columns=["dataset_id", "domain", "parent"])
     with pytest.raises(NothingSucceeded, match="linear_probe is known: run the pipeline ground_truth"):
         assign_splits(nothing, world.model_manifest, manifest, {}, SimilarityTrainingParameters(runs_folder="runs"))
+
+
+def records(*rows, protocol="linear_probe", source="a"):
+    table = pd.DataFrame(rows, columns=["model_id", "dataset_id", "value"])
+    return table.assign(protocol=protocol, metric="accuracy", seed=0, n_train=16.0, source=source)
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_truth_is_measured_imported_and_published_in_this_order(counts):
+    from thesis_rec.pipelines.similarity_training.nodes import clean_performance
+
+    own = {
+        "measured_performance": lambda: records(("m", "d", 0.1)),
+        "imported_records": lambda: records(("m", "d", 0.3), ("x", "y", 0.4), protocol="imported:wide"),
+        # Of what this run is not about, published figures are no truth of this run.
+        "published_cells": lambda: records(("m", "d", 0.9), ("m", "e", 0.8), ("n", "e", 0.7), ("m", "f", 0.6)).assign(
+            spread=np.nan
+        ),
+    }
+    found = clean_performance(
+        records(("m", "d", 0.5), ("n", "d", 0.6)),
+        own,
+        pd.DataFrame({"model_id": ["m"]}),
+        {"d/train/00000": dict, "e/train/00000": dict},
+        SimilarityTrainingParameters(runs_folder="runs", published=counts),
+        PublishedParameters(cache="none", aliases="none"),
+    )
+    values = found.set_index(["protocol", "model_id", "dataset_id"])["value"].to_dict()
+    expected = {
+        ("linear_probe", "m", "d"): 0.1,
+        ("linear_probe", "n", "d"): 0.6,
+        ("imported:wide", "m", "d"): 0.3,
+        ("imported:wide", "x", "y"): 0.4,
+    }
+    assert values == pytest.approx(expected | ({("linear_probe", "m", "e"): 0.8} if counts else {}))
