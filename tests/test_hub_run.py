@@ -118,9 +118,9 @@ def test_all_five_pipelines_run_offline_and_the_answer_uses_their_tokens(project
     failures = pd.read_parquet(data / "08_reporting" / "extraction_failures.parquet")
     assert set(failures["model_id"]) == set(listed) - kept
     # Published figures of what is here are the truth, and of nothing else.
-    performance = pd.read_parquet(data / "03_primary" / "performance.parquet")
-    assert set(performance["model_id"]) == set(models)
-    assert set(performance["dataset_id"]) == set(DATASETS)
+    splits = pd.read_parquet(data / "05_model_input" / "splits.parquet")
+    assert set(splits.loc[splits["kind"] == "model", "id"]) == set(models)
+    assert set(splits.loc[splits["kind"] == "dataset", "id"]) == set(DATASETS)
     metrics = json.loads((data / "08_reporting" / "evaluation_metrics.json").read_text())
     assert metrics["counts"]["models"] == len(kept)
 

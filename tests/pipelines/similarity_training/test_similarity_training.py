@@ -149,8 +149,17 @@ def test_without_any_measurement_it_says_where_to_get_some(run):
     _, world, _, _ = run
     nothing = pd.DataFrame(columns=["model_id", "dataset_id", "protocol", "value"])
     manifest = pd.DataFrame(columns=["dataset_id", "domain", "parent"])
+    embeddings = pd.DataFrame({"model_id": ["a"]})
     with pytest.raises(NothingSucceeded, match="linear_probe is known: run the pipeline ground_truth"):
-        assign_splits(nothing, world.model_manifest, manifest, {}, SimilarityTrainingParameters(runs_folder="runs"))
+        assign_splits(
+            nothing,
+            world.model_manifest,
+            manifest,
+            {},
+            embeddings,
+            {},
+            SimilarityTrainingParameters(runs_folder="runs"),
+        )
 
 
 def records(*rows, protocol="linear_probe", source="a"):
@@ -165,16 +174,11 @@ def test_truth_is_measured_imported_and_published_in_this_order(counts):
     own = {
         "measured_performance": lambda: records(("m", "d", 0.1)),
         "imported_records": lambda: records(("m", "d", 0.3), ("x", "y", 0.4), protocol="imported:wide"),
-        # Of what this run is not about, published figures are no truth of this run.
-        "published_cells": lambda: records(("m", "d", 0.9), ("m", "e", 0.8), ("n", "e", 0.7), ("m", "f", 0.6)).assign(
-            spread=np.nan
-        ),
+        "published_cells": lambda: records(("m", "d", 0.9), ("m", "e", 0.8)).assign(spread=np.nan),
     }
     found = clean_performance(
         records(("m", "d", 0.5), ("n", "d", 0.6)),
         own,
-        pd.DataFrame({"model_id": ["m"]}),
-        {"d/train/00000": dict, "e/train/00000": dict},
         SimilarityTrainingParameters(runs_folder="runs", published=counts),
         PublishedParameters(cache="none", aliases="none"),
     )
@@ -186,3 +190,22 @@ def test_truth_is_measured_imported_and_published_in_this_order(counts):
         ("imported:wide", "x", "y"): 0.4,
     }
     assert values == pytest.approx(expected | ({("linear_probe", "m", "e"): 0.8} if counts else {}))
+
+
+def test_published_figures_divide_only_what_the_run_has():
+    from thesis_rec.pipelines.similarity_training.nodes import assign_splits
+
+    models, datasets = [f"m{i}" for i in range(6)], [f"d{i}" for i in range(5)]
+    table = records(*((m, d, 0.5) for m in [*models, "elsewhere"] for d in [*datasets, "unseen"]))
+    manifest = pd.DataFrame({"dataset_id": [*datasets, "unseen"], "domain": "", "parent": ""})
+    found = assign_splits(
+        table,
+        pd.DataFrame({"model_id": models, "family": models}),
+        manifest,
+        {},
+        pd.DataFrame({"model_id": models}),
+        {f"{name}/train/00000": dict for name in datasets},
+        SimilarityTrainingParameters(runs_folder="runs", published=True),
+    )
+    assert set(found.loc[found["kind"] == "model", "id"]) == set(models)
+    assert set(found.loc[found["kind"] == "dataset", "id"]) == set(datasets)

@@ -16,15 +16,13 @@ Partitions = dict[str, Callable[[], Any]]
 def clean_performance(
     performance_records: pd.DataFrame,
     own_measurements: Partitions,
-    model_embeddings: pd.DataFrame,
-    dataset_tokens: Partitions,
     parameters: SimilarityTrainingParameters,
     published: PublishedParameters,
 ) -> pd.DataFrame:
     """One value per model, dataset and protocol, with the spread of its repeats.
 
-    The most trusted first: one's own measurements, the zoo's, what was imported, and published figures (where they
-    count as truth) of the models and datasets that this run is about.
+    The most trusted first: one's own measurements, the zoo's, what was imported, and, where they count as truth,
+    published figures.
     """
     from thesis_rec.truth import performance_records as known
 
@@ -33,14 +31,7 @@ def clean_performance(
         for name in ("measured_performance", "imported_records")
     )
     figures = _published(own_measurements, published) if parameters.published else []
-    datasets = {key.rsplit("/", 2)[0] for key in dataset_tokens}
-    at_hand = [
-        known.records_of_cells(
-            cells[cells["model_id"].isin(model_embeddings["model_id"]) & cells["dataset_id"].isin(datasets)]
-        )
-        for cells in figures
-    ]
-    return known.clean_performance([*own, performance_records, *imported, *at_hand])
+    return known.clean_performance([*own, performance_records, *imported, *map(known.records_of_cells, figures)])
 
 
 def _published(own_measurements: Partitions, published: PublishedParameters) -> list[pd.DataFrame]:
@@ -59,9 +50,13 @@ def assign_splits(
     model_manifest: pd.DataFrame,
     dataset_manifest: pd.DataFrame,
     zoo_sides: dict[str, list[str]],
+    model_embeddings: pd.DataFrame,
+    dataset_tokens: Partitions,
     parameters: SimilarityTrainingParameters,
 ) -> pd.DataFrame:
     """Which models, datasets and cells are known, and what each is used for.
+
+    Where published figures count, only models and datasets that this run has: most published ones are of others.
 
     Raises:
         NothingSucceeded: If nothing was measured by the protocol that is asked for.
@@ -72,6 +67,10 @@ def assign_splits(
     settings = quadrants.SplitSettings(**parameters.splits.model_dump(), seed=parameters.seed)
     families = dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))
     measured = performance[performance["protocol"] == parameters.protocol]
+    if parameters.published:
+        datasets = {key.rsplit("/", 2)[0] for key in dataset_tokens}
+        here = measured["model_id"].isin(model_embeddings["model_id"]) & measured["dataset_id"].isin(datasets)
+        measured = measured[here]
     if measured.empty:
         figures = (
             " Published figures count: `kedro run --pipelines=published` fetches them, THESIS_REC_BENCHMARKS names a "
@@ -80,8 +79,8 @@ def assign_splits(
             else ""
         )
         raise NothingSucceeded(
-            f"No performance by the protocol {parameters.protocol} is known of the models and datasets at hand: run "
-            "the pipeline ground_truth, or point performance_records of the zoo at measurements that you have; what "
+            f"No performance by the protocol {parameters.protocol} is known: run the pipeline ground_truth on the "
+            "models and datasets at hand, or point performance_records of the zoo at measurements that you have; what "
             f"other steps have made is kept.{figures}"
         )
     return quadrants.assign_splits(measured, families, dataset_manifest, zoo_sides, settings)

@@ -22,8 +22,6 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 inputs=[
                     "performance_records",
                     "own_measurements",
-                    "model_embeddings",
-                    "dataset_tokens",
                     "params:similarity_training",
                     "params:published",
                 ],
@@ -37,6 +35,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "model_manifest",
                     "dataset_manifest",
                     "zoo_sides",
+                    "model_embeddings",
+                    "dataset_tokens",
                     "params:similarity_training",
                 ],
                 outputs="splits",
