@@ -176,3 +176,15 @@ def test_registry_list_imports_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_file_imports_itself_in_a_circle():
+    """Whatever an import is for: types and imports within functions count as well."""
+    import grimp
+    import networkx
+
+    graph = grimp.build_graph("thesis_rec", include_external_packages=False)
+    modules = {name for name in graph.modules if not graph.find_children(name) or name.count(".") > 1}
+    edges = [(name, other) for name in modules for other in graph.find_modules_directly_imported_by(name)]
+    circles = [circle for circle in networkx.strongly_connected_components(networkx.DiGraph(edges)) if len(circle) > 1]
+    assert circles == []

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.backbone import Backbone, feature_width
+from thesis_rec.models.backbone import Backbone, check_preparation, feature_width
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import PROCESSOR_FILES, no_network, read_configuration
 from thesis_rec.models.preparation import (
     LUMA,
     Preparation,
-    check_preparation,
     open_clip_preparation,
     timm_preparation,
     transformers_preparation,

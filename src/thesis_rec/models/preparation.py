@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from thesis_rec.base.errors import ItemError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
-    from thesis_rec.models.backbone import Backbone
 
 Triple = tuple[float, float, float]
 Fit = Literal["crop", "stretch", "pad"]
@@ -30,7 +28,6 @@ LUMA: Triple = (0.299, 0.587, 0.114)
 
 # Pillow's numbers of filters. Lanczos is the one that torch lacks; bicubic is next to it.
 _PILLOW = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic", 4: "nearest", 5: "bilinear"}
-_DISAGREE = 0.1
 
 
 @dataclass(frozen=True)
@@ -211,36 +208,6 @@ def transformers_preparation(processor: Any, item: str) -> Preparation:
         bgr=bool(getattr(processor, "do_flip_channel_order", False)),
         floor=True,
     )
-
-
-def check_preparation(backbone: Backbone, library: Callable[[Image], Tensor]) -> None:
-    """Feed a picture both ways.
-
-    Args:
-        backbone: The model, its preparation ours.
-        library: The library's own way: a picture to the network's input, (C, H, W) or (1, C, H, W).
-
-    Raises:
-        ItemError: If the two differ by more than rounding does.
-    """
-    import numpy as np
-    import torch
-    from PIL import Image as Pillow
-
-    side = backbone.input_size + backbone.input_size // 4 + 3
-    ramp = np.linspace(30, 220, side)
-    # Smooth, so that filters hardly matter; colours and directions all different.
-    colours = [np.add.outer(ramp, 0 * ramp), np.add.outer(0 * ramp, ramp) / 2, np.add.outer(ramp, ramp[::-1]) / 3]
-    picture = np.stack(colours, axis=-1).round().astype(np.uint8)  # (side, side, 3)
-    ours = backbone.prepare("cpu")(torch.from_numpy(picture).permute(2, 0, 1)[None].float())[0]
-    theirs = library(Pillow.fromarray(picture))
-    theirs = theirs[0] if theirs.ndim == 4 else theirs
-    difference = float("inf") if theirs.shape != ours.shape else float((ours - theirs).abs().mean() / ours.std())
-    if not difference <= _DISAGREE:
-        shape = " x ".join(map(str, theirs.shape))
-        how = f"input {shape}, off by {difference:.2g} deviations"
-        text = f"Its library prepares images in a way that isn't supported ({how})."
-        raise ItemError(backbone.model_id, text, "Choose another model.")
 
 
 def _sides(size: Any) -> Any:
