@@ -19,7 +19,9 @@ from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import closest_relaxations, feasible, unknown_values
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.hardware.pareto import pareto_front
+from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior
+from thesis_rec.knowledge.strangers import strangers, with_strangers
 from thesis_rec.recommendation import trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
 from thesis_rec.recommendation.bundle import Bundle, under_protocol
@@ -191,7 +193,11 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
             f"The images were encoded by {tokens.encoder_id}, the known datasets by {bundle.encoder_id}. "
             "Run `kedro run --pipeline=dataset_features` and similarity_training with the present encoder."
         )
-    return bundle.knowledge.posterior(bundle.models, tokens, cells)
+    known = bundle.knowledge
+    if isinstance(known, Knowledge):
+        belief = with_strangers(known.posterior(bundle.models, tokens), strangers(bundle.models, known.model_ids))
+        return belief.given(cells)
+    return known.posterior(bundle.models, tokens, cells)
 
 
 def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, posterior: Posterior) -> Recommendation:

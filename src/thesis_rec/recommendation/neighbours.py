@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import TaskTokens
+from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.knowledge.strangers import size_range, strangers
 from thesis_rec.recommendation.bundle import Bundle, PublishedBeliefs
 
 Floats = NDArray[np.float64]
@@ -103,11 +105,14 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     described &= np.isfinite(embedding).all(axis=1)
     unit = _unit(embedding - embedding[described].mean(axis=0)) if described.any() else embedding
     measured = [model for model in told if model in row_of and described[row_of[model]]]
+    strange = _strangers(bundle)
     found = []
     for model_id in model_ids:
         known = [told[model_id][name] for name in order if name in told.get(model_id, {})]
         if known:
             found.append(f"On what looks most like your images it reached {', '.join(known)}.")
+        elif model_id in strange:
+            found.append(strange[model_id])
         elif not measured or model_id not in row_of or not described[row_of[model_id]]:
             found.append("It was never measured on anything like your images: its interval is wide.")
         else:
@@ -115,6 +120,22 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
             like = measured[int(cosine.argmax())]
             text = next(told[like][name] for name in order if name in told[like])
             found.append(f"It was never measured nearby; {like}, whose weights are most like it, reached {text}.")
+    return found
+
+
+def _strangers(bundle: Bundle) -> dict[str, str]:
+    """By model from afar: that nothing like it is known."""
+    known = bundle.knowledge
+    if not isinstance(known, Knowledge):
+        return {}
+    limits = size_range(bundle.models, known.model_ids)
+    found = {}
+    for row in np.flatnonzero(strangers(bundle.models, known.model_ids)):
+        size = float(bundle.models.n_parameters[row])
+        why = "its weights were never counted"
+        if size and limits:
+            why = f"it has {size:,.0f} weights, the measured models have {limits[0]:,.0f} to {limits[1]:,.0f}"
+        found[bundle.models.model_ids[row]] = f"Nothing like it is known: {why}. Trying it tells most."
     return found
 
 
