@@ -6,8 +6,8 @@ from omegaconf.resolvers import oc
 
 from thesis_rec.door.configuration import MergedGlobalsConfigLoader
 from thesis_rec.door.tracking import TrackingHooks
-from thesis_rec.fetch_hooks import FetchHooks
 from thesis_rec.hooks import ConfigureProcessHooks, RunReportHooks
+from thesis_rec.pipelines.fetch_hooks import FetchHooks
 
 HOOKS = (ConfigureProcessHooks(), FetchHooks(), RunReportHooks(), TrackingHooks())
 

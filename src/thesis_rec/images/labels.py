@@ -68,7 +68,8 @@ def make_vocabulary(
         values = _without_minus_one(values)
     everything = np.concatenate([array[array != ""] for array in values.values()]) if values else np.empty(0, "U1")
     known = list(dict.fromkeys(name for some in given.values() for name in some))
-    found = [name for name in _sorted(np.unique(everything)) if name not in set(known)]
+    listed = set(known)
+    found = [name for name in _sorted(np.unique(everything)) if name not in listed]
     _check_shared(item, everything)
     all_names = known + found
     place = {name: c for c, name in enumerate(all_names)} | {"": -1}

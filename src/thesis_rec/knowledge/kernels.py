@@ -1,10 +1,9 @@
-"""Kernel ridge regression with groups left out: the closed form under the ranker's prior."""
+"""Kernel ridge regression with groups left out: the closed form under what is known."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +51,6 @@ class Kernel:
         """(n, F) rows to their (n, N) similarity with the reference."""
         return self._similarity((rows - self.mean) / self.scale, self.points)
 
-    def among(self, rows: NDArray[np.floating]) -> Values:
-        """(n, n) similarity of (n, F) rows with each other."""
-        standard = (rows - self.mean) / self.scale
-        return self._similarity(standard, standard)
-
     @property
     def gram(self) -> Values:
         """(N, N) similarity of the reference points."""
@@ -65,21 +59,6 @@ class Kernel:
     def _similarity(self, rows: Values, points: Values) -> Values:
         similarity: Values = np.exp(-_squared_distances(rows, points) / self.width)
         return similarity
-
-    def state(self) -> dict[str, Any]:
-        """Plain values and arrays, for a checkpoint."""
-        return {
-            "mean": single(self.mean),
-            "scale": single(self.scale),
-            "points": single(self.points),
-            "width": self.width,
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Kernel:
-        """Undo :meth:`state`."""
-        mean, scale, points = (np.asarray(state[name], dtype=np.float64) for name in ("mean", "scale", "points"))
-        return cls(mean, scale, points, float(state["width"]))
 
 
 def leave_groups_out(
@@ -120,11 +99,6 @@ def means_of_others(values: Values, groups: NDArray[np.str_]) -> Values:
         if not held.all():
             out[held] = values[~held].mean(0)
     return out
-
-
-def single(array: Values) -> NDArray[np.float32]:
-    """As a checkpoint keeps it."""
-    return array.astype(np.float32)
 
 
 def _squared_distances(rows: Values, points: Values) -> Values:

@@ -205,8 +205,25 @@ class Posterior:
             name: View(view.mean[chosen], view.factor[chosen], view.own[chosen], view.scale)
             for name, view in self.views.items()
         }
-        kept = tuple(cell for cell in self.cells if cell.model_id in set(names))
+        there = set(names)
+        kept = tuple(cell for cell in self.cells if cell.model_id in there)
         return Posterior(names, self.mean[chosen], self.factor[chosen], self.own[chosen], self.scale, views, kept)
+
+
+def any_of(mean: Floats, factor: Floats, own: Floats) -> tuple[float, Floats, float]:
+    """What is believed of a model that could be any of those given: mean and variance of their mixture.
+
+    Args:
+        mean: (M,) of the models.
+        factor: (M, R) what they have in common.
+        own: (M,) what each has for itself.
+
+    Returns:
+        Its mean, what it has in common with all (R,), and the variance of what it has for itself.
+    """
+    common = factor.mean(axis=0)
+    apart = own.mean() + np.square(factor - common).sum(axis=1).mean() + mean.var()
+    return float(mean.mean()), common, float(apart)
 
 
 def _regression(design: Floats, rest: Floats, noise: Floats) -> tuple[Floats, Floats]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,13 @@ class ProtocolKnowledge:
 
     def figures(self, model_id: str) -> int:
         """Number of published figures of a model, 0 where it isn't known."""
-        if model_id not in self.model_ids:
-            return 0
-        row = self.model_ids.index(model_id)
-        return int(sum(counts[row] for counts in self.counts.values()))
+        return self._figures.get(model_id, 0)
+
+    @cached_property
+    def _figures(self) -> dict[str, int]:
+        """Published figures by model."""
+        total = sum(self.counts.values(), np.zeros(len(self.model_ids), dtype=int))
+        return dict(zip(self.model_ids, total.astype(int).tolist(), strict=True))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All of it as plain arrays; names and single numbers are JSON in one of them."""
@@ -152,9 +156,18 @@ class ProtocolKnowledge:
             OSError: If the file can't be opened.
             ValueError: If it is no such file.
         """
-        arrays = load_arrays(path)
-        if "head" not in arrays:
-            raise ValueError(f"{path} holds no knowledge of protocols")
+        try:
+            return cls.from_arrays(load_arrays(path))
+        except KeyError as error:
+            raise ValueError(f"{path} holds no knowledge of protocols: it lacks {error}") from error
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> ProtocolKnowledge:
+        """Undo :meth:`arrays`.
+
+        Raises:
+            KeyError: If one of the arrays is absent.
+        """
         head = json.loads(arrays["head"].tobytes().decode())
         doubles = {name: values.astype(np.float64) for name, values in arrays.items() if name != "head"}
         protocols = {
@@ -251,7 +264,8 @@ def fit_protocols(
     names = [measured[row] for row in inner]
     counts = np.isfinite(z[np.ix_(joined, inner)]).sum(0)
     rest = np.setdiff1d(np.arange(len(tasks)), joined)
-    extra = [model for model in measured if model not in set(names)]
+    joint = set(names)
+    extra = [model for model in measured if model not in joint]
     mean, own, evidence = known.mean, known.own, counts
     if len(rest) and extra:
         columns = np.array([measured.index(model) for model in extra])
@@ -275,7 +289,8 @@ def fit_protocols(
         known = Covariance(mean, np.vstack([known.factor, guess.factor]), own)
         evidence = np.concatenate([counts, n_extra])
         names += extra
-    new = [model for model in models.index if model not in set(names)]
+    learned_of = set(names)
+    new = [model for model in models.index if model not in learned_of]
     guess = extend(names, known, evidence, new, models)
     total = guess.joined(known)
     everything = [*names, *new]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import ModelTable
-from thesis_rec.knowledge.posterior import Posterior
+from thesis_rec.knowledge.posterior import Posterior, any_of
 
 #: Mean and standard deviation, on the scale of :class:`~thesis_rec.knowledge.posterior.Scale`, of how far a model from
 #: afar lies above the mean of the measured ones: nine real checkpoints of more weights than any model of the embedded
@@ -55,8 +55,6 @@ def with_strangers(belief: Posterior, strange: NDArray[np.bool_]) -> Posterior:
     if not strange.any() or strange.all():
         return belief
     mean, factor, own = belief.mean.copy(), belief.factor.copy(), belief.own.copy()
-    mean[strange] = mean[~strange].mean() + ADVANTAGE[0]
-    common = factor[~strange].mean(axis=0)
-    apart = mean[~strange].var() + np.square(factor[~strange] - common).sum(axis=1).mean() + own[~strange].mean()
-    factor[strange], own[strange] = common, apart + ADVANTAGE[1] ** 2
+    middle, common, apart = any_of(mean[~strange], factor[~strange], own[~strange])
+    mean[strange], factor[strange], own[strange] = middle + ADVANTAGE[0], common, apart + ADVANTAGE[1] ** 2
     return replace(belief, mean=mean, factor=factor, own=own)

@@ -11,14 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import closest_relaxations, feasible, unknown_values
 from thesis_rec.hardware.fingerprint import present_device
-from thesis_rec.hardware.pareto import pareto_front
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.strangers import strangers, with_strangers
@@ -30,6 +28,7 @@ from thesis_rec.recommendation.candidates import (
     confirmed,
     cost_figures,
     measured_here,
+    placed,
     ranked_candidates,
     resolve_device,
 )
@@ -120,9 +119,7 @@ def recommend_for(
     keeps, limits = feasible(table, budget)
     relaxations = [] if keeps.any() else closest_relaxations(table, budget)
     excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
-    chosen = table[keeps].reset_index(drop=True)
-    chosen["rank"] = np.arange(1, len(chosen) + 1)
-    chosen["on_pareto_front"] = pareto_front(chosen["latency_ms"], chosen["predicted_value"])
+    chosen = placed(table[keeps].reset_index(drop=True))
     chosen["reason"] = reasons(chosen["model_id"].tolist(), nearest.head(request.neighbours), bundle)
     return Recommendation(
         dataset_id=tokens.dataset_id,

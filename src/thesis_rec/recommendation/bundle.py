@@ -21,7 +21,7 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import Cell, Posterior, View
+from thesis_rec.knowledge.posterior import Cell, Posterior, View, any_of
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.truth.responses import ON_SUBTASK
 
@@ -76,7 +76,8 @@ class PublishedBeliefs:
             there = ", ".join(self.published.protocols)
             raise ConfigurationError(f"Nothing is known under the protocol {self.protocol}; choose one of {there}.")
         found = self.published.posterior(models.model_ids, self.protocol, max(len(task.class_names), 2))
-        others = [model for model in models.model_ids if model not in set(found.model_ids)]
+        known = set(found.model_ids)
+        others = [model for model in models.model_ids if model not in known]
         mine = "target" if self.protocol == PROTOCOL else PROTOCOL
         return _as_any(found, others).given(replace(cell, protocol=mine) for cell in cells)
 
@@ -88,12 +89,11 @@ def _as_any(found: Posterior, others: list[str]) -> Posterior:
     count = len(others)
 
     def extended(mean: Any, factor: Any, own: Any) -> tuple[Any, Any, Any]:
-        middle, common = mean.mean(), factor.mean(axis=0)
-        spread = own.mean() + np.square(factor - common).sum(axis=1).mean() + mean.var()
+        middle, common, apart = any_of(mean, factor, own)
         return (
             np.append(mean, np.full(count, middle)),
             np.vstack([factor, np.tile(common, (count, 1))]),
-            np.append(own, np.full(count, spread)),
+            np.append(own, np.full(count, apart)),
         )
 
     views = {name: View(*extended(view.mean, view.factor, view.own), view.scale) for name, view in found.views.items()}
@@ -294,21 +294,29 @@ def add_models(
         return models, []
     read = [vectors[model]() for model in new]
     embedding = embed(read, new)
-    joined = ModelTable(
-        [*models.model_ids, *new],
-        np.concatenate([models.embedding, embedding.astype(np.float32)]),
-        [*models.families, *(rows["family"].astype(str) if "family" in rows else [""] * len(new))],
-        np.concatenate([models.n_parameters, [float(item["n_parameters"]) for item in read]]),
-        _with_missing_rows(models.responses, len(new)),
-        _with_missing_rows(models.reference, len(new)),
-        _with_missing_rows(models.subtasks, len(new)),
-        _with_missing_rows(models.spectra, len(new)),
-    )
+    joined = _appended(models, rows, embedding.astype(np.float32), [float(item["n_parameters"]) for item in read])
     described = [(model, item["spectra"]) for model, item in zip(new, read, strict=True) if "spectra" in item]
     if not described:
         return joined, new
     ids, spectra = zip(*described, strict=True)
     return with_spectra(joined, {"model_ids": np.array(ids), "spectra": np.stack(spectra)}), new
+
+
+def _appended(
+    models: ModelTable, rows: pd.DataFrame, embedding: NDArray[np.floating], n_parameters: Sequence[float] | Floats
+) -> ModelTable:
+    """The models and, behind them, those of some rows of the manifest, of which nothing was measured."""
+    count = len(rows)
+    return ModelTable(
+        [*models.model_ids, *rows["model_id"].astype(str)],
+        np.concatenate([models.embedding, embedding]),
+        [*models.families, *(rows["family"].astype(str) if "family" in rows else [""] * count)],
+        np.concatenate([models.n_parameters, n_parameters]),
+        _with_missing_rows(models.responses, count),
+        _with_missing_rows(models.reference, count),
+        _with_missing_rows(models.subtasks, count),
+        _with_missing_rows(models.spectra, count),
+    )
 
 
 def _with_missing_rows(table: NDArray[np.floating] | None, count: int) -> NDArray[np.floating] | None:
@@ -421,7 +429,7 @@ def read_bundle(folder: Path) -> StoredBundle:
         arrays = load_arrays(folder / KNOWLEDGE)
         try:
             if "head" in arrays:
-                beliefs = PublishedBeliefs(ProtocolKnowledge.load(folder / KNOWLEDGE))
+                beliefs = PublishedBeliefs(ProtocolKnowledge.from_arrays(arrays))
                 models = {
                     "model_ids": np.array([], dtype=str),
                     "embedding": np.zeros((0, 0)),
@@ -619,17 +627,8 @@ def with_listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
     counts = pd.to_numeric(rows.get("parameters", pd.Series(index=rows.index, dtype=float)), errors="coerce").fillna(
         0.0
     )
-    new = len(rows)
-    return ModelTable(
-        [*models.model_ids, *rows["model_id"].astype(str)],
-        np.concatenate([models.embedding, np.full((new, models.embedding.shape[1]), np.nan, np.float32)]),
-        [*models.families, *(rows["family"].astype(str) if "family" in rows else [""] * new)],
-        np.concatenate([models.n_parameters, counts.to_numpy(dtype=float)]),
-        _with_missing_rows(models.responses, new),
-        _with_missing_rows(models.reference, new),
-        _with_missing_rows(models.subtasks, new),
-        _with_missing_rows(models.spectra, new),
-    )
+    unknown = np.full((len(rows), models.embedding.shape[1]), np.nan, np.float32)
+    return _appended(models, rows, unknown, counts.to_numpy(dtype=float))
 
 
 def embedder(autoencoder: Mapping[str, Any]) -> Embedder:

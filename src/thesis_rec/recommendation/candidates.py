@@ -78,6 +78,12 @@ def values_of(posterior: Posterior, level: float) -> pd.DataFrame:
     )
 
 
+def placed(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of candidates in their order, with their ``rank`` in it and whether they are ``on_pareto_front``."""
+    front = pareto_front(table["latency_ms"], table["predicted_value"])
+    return table.assign(rank=np.arange(1, len(table) + 1), on_pareto_front=front)
+
+
 def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.float64]:
     """MiB of a model's weights: 0 for one on this machine, from the number of weights where nobody counted bytes."""
     remote = facts["source"].astype(str).str.startswith("hf-hub:").to_numpy()
@@ -174,8 +180,6 @@ def confirmed(found: Recommendation, measure: Measure) -> Recommendation:
         else:
             out.append({"model_id": table.loc[index, "model_id"], "limits": limits.iloc[0]})
             table = table.drop(index=index)
-    table = table.reset_index(drop=True)
-    table["rank"] = np.arange(1, len(table) + 1)
-    table["on_pareto_front"] = pareto_front(table["latency_ms"], table["predicted_value"])
+    table = placed(table.reset_index(drop=True))
     excluded = pd.concat([found.excluded, pd.DataFrame(out, columns=["model_id", "limits"])], ignore_index=True)
     return replace(found, table=table, excluded=excluded)

@@ -20,11 +20,10 @@ import pandas as pd
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import atomic_path
-from thesis_rec.hardware.pareto import pareto_front
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
-from thesis_rec.recommendation.candidates import Measure, values_of
+from thesis_rec.recommendation.candidates import Measure, placed, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -262,9 +261,7 @@ def _with_belief(found: Recommendation, posterior: Posterior) -> Recommendation:
     for name in values:
         table[name] = table["model_id"].map(values[name])
     table = table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
-    table["rank"] = np.arange(1, len(table) + 1)
-    table["on_pareto_front"] = pareto_front(table["latency_ms"], table["predicted_value"])
-    return replace(found, table=table)
+    return replace(found, table=placed(table))
 
 
 def _probe_images(row: DatasetRow) -> Any:

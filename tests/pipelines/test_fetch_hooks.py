@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.fetch_hooks import FetchHooks
 from thesis_rec.models.model_sources import hub_is_reachable
+from thesis_rec.pipelines.fetch_hooks import FetchHooks
 
 
 @pytest.fixture
