@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
+#: Fields of a table of models that some or all of them may lack.
+MEASURED = ("responses", "reference", "subtasks", "spectra")
+
 
 @dataclass(frozen=True)
 class ModelTable:
@@ -48,10 +51,7 @@ class ModelTable:
             self.embedding[index],
             [self.families[i] for i in index],
             self.n_parameters[index],
-            None if self.responses is None else self.responses[index],
-            None if self.reference is None else self.reference[index],
-            None if self.subtasks is None else self.subtasks[index],
-            None if self.spectra is None else self.spectra[index],
+            **{name: table[index] for name in MEASURED if (table := getattr(self, name)) is not None},
         )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
-from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior, View, any_of
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
@@ -39,6 +39,12 @@ NEEDED = ("knowledge", "model_embeddings", "dataset_tokens", "performance")
 MODELS, TOKENS, ENCODER = "models.npz", "dataset_tokens.npz", "encoder.pt"
 KNOWLEDGE = "knowledge.npz"
 PERFORMANCE, DESCRIPTION = "performance.parquet", "bundle.json"
+
+#: What is stored of models, and how precisely.
+STORED = (
+    ("embedding", np.float16), ("n_parameters", np.float64), ("responses", np.float32), ("reference", np.float32),
+    ("subtasks", np.float16),
+)  # fmt: skip
 
 
 class Beliefs(Protocol):
@@ -183,9 +189,9 @@ def thinned(bundle: Bundle, batches: int | None) -> Bundle:
     return replace(bundle, tokens=tokens)
 
 
-def mean_performance(records: pd.DataFrame, protocol: str = "linear_probe") -> pd.DataFrame:
-    """One value per model and dataset of one protocol: the mean over repeats."""
-    chosen = records[records["protocol"] == protocol] if "protocol" in records else records
+def mean_performance(records: pd.DataFrame) -> pd.DataFrame:
+    """One value of a linear probe per model and dataset: the mean over repeats."""
+    chosen = records[records["protocol"] == PROTOCOL] if "protocol" in records else records
     means: pd.Series = chosen.groupby(["model_id", "dataset_id"], sort=False)["value"].mean()
     return means.reset_index()
 
@@ -202,18 +208,25 @@ def model_table(
         embeddings: ``model_id`` and the columns of the code.
         manifest: The model manifest.
         n_parameters: Number of weights by model; 0 where unknown.
-        responses: ``responses`` (K, R), ``model_ids`` (K,) and ``names`` (R,), if measured; a model without them gets
-            NaN.
+        responses: As for :func:`with_responses`.
     """
-    row_of = {str(model): i for i, model in enumerate(embeddings["model_id"])}
-    listed = manifest.drop_duplicates("model_id")
-    listed = listed[listed["model_id"].astype(str).isin(row_of)]
-    ids = listed["model_id"].astype(str).tolist()
-    matrix = embeddings.drop(columns="model_id").to_numpy(dtype=np.float32)
-    families = listed["family"].astype(str).tolist() if "family" in listed else [""] * len(ids)
+    ids = embeddings["model_id"].astype(str).tolist()
     counts = np.array([float(n_parameters.get(model, 0.0)) for model in ids])
-    table = ModelTable(ids, matrix[[row_of[model] for model in ids]], families, counts)
-    return with_responses(table, responses)
+    code = embeddings.drop(columns="model_id").to_numpy(dtype=np.float32)
+    return with_responses(_listed(ModelTable(ids, code, [""] * len(ids), counts), manifest), responses)
+
+
+def _listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
+    """Those of the models that the manifest lists, in its order and with their families there."""
+    place = {model: row for row, model in enumerate(models.model_ids)}
+    rows = manifest.drop_duplicates("model_id")
+    rows = rows[rows["model_id"].astype(str).isin(place)]
+    found = models.select([place[model] for model in rows["model_id"].astype(str)])
+    return replace(found, families=_families(rows))
+
+
+def _families(rows: pd.DataFrame) -> list[str]:
+    return rows["family"].astype(str).tolist() if "family" in rows else [""] * len(rows)
 
 
 def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | None) -> ModelTable:
@@ -223,30 +236,13 @@ def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | N
         models: M models.
         responses: ``responses`` (K, R), ``model_ids`` (K,) and ``names`` (R,), or None.
     """
-    if responses is None or not len(responses["responses"]):
+    if not responses or not len(responses["responses"]):
         return models
     given = np.asarray(responses["responses"], dtype=np.float32)
-    names = [str(name) for name in responses["names"]] if "names" in responses else []
-    probes = [column for column, name in enumerate(names) if name.endswith("/linear_probe")]
-    mixed = np.array([name.endswith(ON_SUBTASK) for name in names] or [False] * given.shape[1], dtype=bool)
-    place = {str(model): i for i, model in enumerate(responses["model_ids"])}
-    rows = [i for i, model in enumerate(models.model_ids) if model in place]
-    found = given[[place[models.model_ids[i]] for i in rows]]
-
-    def filled(table: NDArray[np.floating] | None, values: Floats) -> NDArray[np.floating] | None:
-        if not values.shape[1]:
-            return table
-        fits = table is not None and table.shape[1] == values.shape[1]
-        out = np.array(table) if fits else np.full((len(models), values.shape[1]), np.nan, dtype=np.float32)
-        out[rows] = values
-        return out
-
-    return replace(
-        models,
-        responses=filled(models.responses, found[:, ~mixed]),
-        reference=filled(models.reference, found[:, probes]),
-        subtasks=filled(models.subtasks, found[:, mixed]),
-    )
+    names = np.asarray(responses.get("names", [""] * given.shape[1]), dtype=str)
+    mixed = np.char.endswith(names, ON_SUBTASK)
+    parts = {"responses": ~mixed, "reference": np.char.endswith(names, "/linear_probe"), "subtasks": mixed}
+    return _with_rows(models, responses["model_ids"], {name: given[:, part] for name, part in parts.items()})
 
 
 def with_spectra(models: ModelTable, spectra: Mapping[str, NDArray[Any]] | None) -> ModelTable:
@@ -261,12 +257,24 @@ def with_spectra(models: ModelTable, spectra: Mapping[str, NDArray[Any]] | None)
     if not spectra or not len(spectra["spectra"]):
         return models
     given = np.nan_to_num(np.asarray(spectra["spectra"], dtype=np.float32))
-    place = {str(model): i for i, model in enumerate(spectra["model_ids"])}
-    rows = [i for i, model in enumerate(models.model_ids) if model in place]
-    fits = models.spectra is not None and models.spectra.shape[1] == given.shape[1]
-    table = np.array(models.spectra) if fits else np.full((len(models), given.shape[1]), np.nan, dtype=np.float32)
-    table[rows] = given[[place[models.model_ids[i]] for i in rows]]
-    return replace(models, spectra=table)
+    return _with_rows(models, spectra["model_ids"], {"spectra": given})
+
+
+def _with_rows(models: ModelTable, ids: Iterable[Any], tables: Mapping[str, Floats]) -> ModelTable:
+    """The models with rows of some measured fields, (K, F) each, laid over what they have."""
+    place = {str(model): row for row, model in enumerate(ids)}
+    rows = [row for row, model in enumerate(models.model_ids) if model in place]
+    source = [place[models.model_ids[row]] for row in rows]
+    laid = {}
+    for name, given in tables.items():
+        before = getattr(models, name)
+        if not given.shape[1]:
+            continue
+        if before is None or before.shape[1] != given.shape[1]:
+            before = np.full((len(models), given.shape[1]), np.nan, dtype=np.float32)
+        laid[name] = np.array(before)
+        laid[name][rows] = given[source]
+    return replace(models, **laid)
 
 
 def add_models(
@@ -293,37 +301,38 @@ def add_models(
     if not new:
         return models, []
     read = [vectors[model]() for model in new]
-    embedding = embed(read, new)
-    joined = _appended(models, rows, embedding.astype(np.float32), [float(item["n_parameters"]) for item in read])
-    described = [(model, item["spectra"]) for model, item in zip(new, read, strict=True) if "spectra" in item]
-    if not described:
-        return joined, new
-    ids, spectra = zip(*described, strict=True)
-    return with_spectra(joined, {"model_ids": np.array(ids), "spectra": np.stack(spectra)}), new
+    counts = np.array([float(item["n_parameters"]) for item in read])
+    joined = _appended(models, rows, embed(read, new).astype(np.float32), counts)
+    described = {model: item["spectra"] for model, item in zip(new, read, strict=True) if "spectra" in item}
+    return with_spectra(
+        joined, {"model_ids": np.array(list(described)), "spectra": np.array([*described.values()])}
+    ), new
 
 
-def _appended(
-    models: ModelTable, rows: pd.DataFrame, embedding: NDArray[np.floating], n_parameters: Sequence[float] | Floats
-) -> ModelTable:
+def with_listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
+    """The models and, behind them, those that only the manifest lists: nothing was measured of their weights.
+
+    Args:
+        models: M models.
+        manifest: The model manifest; its ``parameters`` are taken where given.
+    """
+    rows = manifest.drop_duplicates("model_id")
+    rows = rows[~rows["model_id"].astype(str).isin(set(models.model_ids))]
+    given = rows["parameters"] if "parameters" in rows else pd.Series(0.0, rows.index)
+    counts = pd.to_numeric(given, errors="coerce").fillna(0.0).to_numpy(dtype=float)
+    return _appended(models, rows, np.full((len(rows), models.embedding.shape[1]), np.nan, np.float32), counts)
+
+
+def _appended(models: ModelTable, rows: pd.DataFrame, embedding: Floats, n_parameters: NDArray[Any]) -> ModelTable:
     """The models and, behind them, those of some rows of the manifest, of which nothing was measured."""
-    count = len(rows)
+    tables = {name: table for name in MEASURED if (table := getattr(models, name)) is not None}
     return ModelTable(
         [*models.model_ids, *rows["model_id"].astype(str)],
         np.concatenate([models.embedding, embedding]),
-        [*models.families, *(rows["family"].astype(str) if "family" in rows else [""] * count)],
+        [*models.families, *_families(rows)],
         np.concatenate([models.n_parameters, n_parameters]),
-        _with_missing_rows(models.responses, count),
-        _with_missing_rows(models.reference, count),
-        _with_missing_rows(models.subtasks, count),
-        _with_missing_rows(models.spectra, count),
+        **{name: np.pad(t, ((0, len(rows)), (0, 0)), constant_values=np.nan) for name, t in tables.items()},
     )
-
-
-def _with_missing_rows(table: NDArray[np.floating] | None, count: int) -> NDArray[np.floating] | None:
-    """``table`` and ``count`` rows of NaN below it."""
-    if table is None:
-        return None
-    return np.concatenate([table, np.full((count, table.shape[1]), np.nan, dtype=np.float32)])
 
 
 # --- a folder ------------------------------------------------------------------------------------------------------
@@ -341,18 +350,10 @@ def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | Non
         autoencoder: Checkpoint that embeds new models; its decoder may be left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, NDArray[Any]] = {
-        "model_ids": np.array(bundle.models.model_ids),
-        "embedding": bundle.models.embedding.astype(np.float16),
-        "n_parameters": np.asarray(bundle.models.n_parameters, dtype=np.float64),
+    tables = {
+        name: np.asarray(table, kind) for name, kind in STORED if (table := getattr(bundle.models, name)) is not None
     }
-    if bundle.models.responses is not None:
-        arrays["responses"] = bundle.models.responses.astype(np.float32)
-    if bundle.models.reference is not None:
-        arrays["reference"] = bundle.models.reference.astype(np.float32)
-    if bundle.models.subtasks is not None:
-        arrays["subtasks"] = bundle.models.subtasks.astype(np.float16)
-    save_arrays(folder / MODELS, arrays)
+    save_arrays(folder / MODELS, {"model_ids": np.array(bundle.models.model_ids), **tables})
     save_arrays(folder / TOKENS, pack_tokens(bundle.tokens))
     if isinstance(bundle.knowledge, Knowledge):
         save_arrays(folder / KNOWLEDGE, bundle.knowledge.to_arrays())
@@ -383,7 +384,7 @@ class StoredBundle:
     """
 
     folder: Path
-    models: dict[str, NDArray[Any]]
+    models: ModelTable
     tokens: dict[str, TaskTokens]
     performance: pd.DataFrame
     knowledge: Beliefs
@@ -403,18 +404,7 @@ class StoredBundle:
 
     def model_table(self, manifest: pd.DataFrame) -> ModelTable:
         """The stored models that the manifest lists."""
-        embeddings = pd.DataFrame(self.models["embedding"].astype(np.float32))
-        embeddings.insert(0, "model_id", [str(model) for model in self.models["model_ids"]])
-        counts = dict(zip(embeddings["model_id"], self.models["n_parameters"].tolist(), strict=True))
-        responses = self.models if "responses" in self.models else None
-        table = model_table(embeddings, manifest, counts, responses)
-        place = {str(model): i for i, model in enumerate(self.models["model_ids"])}
-        rows = [place[model] for model in table.model_ids]
-        reference, subtasks = (
-            self.models[name][rows].astype(np.float32) if name in self.models else None
-            for name in ("reference", "subtasks")
-        )
-        return replace(table, reference=reference, subtasks=subtasks)
+        return _listed(self.models, manifest)
 
 
 def read_bundle(folder: Path) -> StoredBundle:
@@ -430,12 +420,8 @@ def read_bundle(folder: Path) -> StoredBundle:
         try:
             if "head" in arrays:
                 beliefs = PublishedBeliefs(ProtocolKnowledge.from_arrays(arrays))
-                models = {
-                    "model_ids": np.array([], dtype=str),
-                    "embedding": np.zeros((0, 0)),
-                    "n_parameters": np.zeros(0),
-                }
-                return StoredBundle(folder, models, {}, NOTHING_MEASURED, knowledge=beliefs)
+                none = ModelTable([], np.zeros((0, 0), np.float32), [], np.zeros(0))
+                return StoredBundle(folder, none, {}, NOTHING_MEASURED, beliefs)
             beliefs = Knowledge.from_arrays(arrays)
         except (ValueError, KeyError, OSError) as error:
             raise ConfigurationError(f"{folder / KNOWLEDGE} can't be read ({error}). Restore it.") from error
@@ -444,13 +430,12 @@ def read_bundle(folder: Path) -> StoredBundle:
             f"Nothing is known to recommend from: {folder} lacks {', '.join(lacking)}. "
             "Run `kedro run --pipelines=similarity_training` first, which learns it."
         )
-    return StoredBundle(
-        folder,
-        models=load_arrays(folder / MODELS),
-        tokens=unpack_tokens(load_arrays(folder / TOKENS)),
-        performance=pd.read_parquet(folder / PERFORMANCE),
-        knowledge=beliefs,
-    )
+    stored = load_arrays(folder / MODELS)
+    ids = stored.pop("model_ids").astype(str).tolist()
+    tables = {name: stored[name] if name == "n_parameters" else stored[name].astype(np.float32) for name in stored}
+    models = ModelTable(model_ids=ids, families=[""] * len(ids), **tables)
+    tokens = unpack_tokens(load_arrays(folder / TOKENS))
+    return StoredBundle(folder, models, tokens, pd.read_parquet(folder / PERFORMANCE), beliefs)
 
 
 def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
@@ -531,7 +516,6 @@ def assemble(
         zoo: Name of the zoo.
     """
     stored: StoredBundle | None = artefacts["stored"]
-    responses = artefacts.get("model_responses") or None
     own_tokens = _own_tokens(datasets, artefacts) if artefacts.get("dataset_tokens") else {}
     notes: list[str] = []
     own = stored is None
@@ -547,8 +531,8 @@ def assemble(
                 f"was made of: it answers, and your {len(own_tokens)} datasets are laid over it."
             )
     if own:
-        models, tokens = _own_models(manifest, artefacts, responses), own_tokens
-        performance = mean_performance(artefacts["performance"], PROTOCOL)
+        models, tokens = _own_models(manifest, artefacts), own_tokens
+        performance = mean_performance(artefacts["performance"])
         half = artefacts.get("autoencoder_checkpoint")
         knowledge: Beliefs = Knowledge.from_arrays(artefacts["knowledge"])
     else:
@@ -566,7 +550,7 @@ def assemble(
             shown = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
             sources["models added without training"] = shown
             notes.append(f"models added without training: {shown}")
-    models = with_responses(with_listed(models, manifest), responses)
+    models = with_responses(with_listed(models, manifest), artefacts.get("model_responses"))
     for name in ("published_model_spectra", "model_spectra"):
         models = with_spectra(models, artefacts.get(name))
     profiles, known_from = _profiles(artefacts)
@@ -605,30 +589,13 @@ def _laid_over(
 
 def _cells(shipped: pd.DataFrame, own: pd.DataFrame | None, tokens: Mapping[str, TaskTokens]) -> pd.DataFrame:
     """Mean performance by model and dataset, one's own in front of the shipped values of the same cell."""
-    parts = [mean_performance(shipped, PROTOCOL)]
+    parts = [mean_performance(shipped)]
     if own is not None and len(own):
-        means = mean_performance(own, PROTOCOL)
+        means = mean_performance(own)
         parts.append(means[means["dataset_id"].isin(tokens)] if tokens else means)
     return pd.concat(parts, ignore_index=True).drop_duplicates(
         ["model_id", "dataset_id"], keep="last", ignore_index=True
     )
-
-
-def with_listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
-    """The models and, behind them, those that only the manifest lists: nothing was measured of their weights.
-
-    Args:
-        models: M models.
-        manifest: The model manifest; its ``parameters`` are taken where given.
-    """
-    known = set(models.model_ids)
-    rows = manifest.drop_duplicates("model_id")
-    rows = rows[~rows["model_id"].astype(str).isin(known)]
-    counts = pd.to_numeric(rows.get("parameters", pd.Series(index=rows.index, dtype=float)), errors="coerce").fillna(
-        0.0
-    )
-    unknown = np.full((len(rows), models.embedding.shape[1]), np.nan, np.float32)
-    return _appended(models, rows, unknown, counts.to_numpy(dtype=float))
 
 
 def embedder(autoencoder: Mapping[str, Any]) -> Embedder:
@@ -638,16 +605,14 @@ def embedder(autoencoder: Mapping[str, Any]) -> Embedder:
     return lambda vectors, items: embed_models(autoencoder, vectors, items)
 
 
-def _own_models(
-    manifest: pd.DataFrame, artefacts: Mapping[str, Any], responses: Mapping[str, NDArray[Any]] | None
-) -> ModelTable:
+def _own_models(manifest: pd.DataFrame, artefacts: Mapping[str, Any]) -> ModelTable:
     counts: dict[str, float] = {}
     for name in ("published_hardware_profiles", "hardware_profiles", "model_metadata"):
         table = artefacts.get(name)
         if table is not None and len(table):
             known = table.dropna(subset=["n_parameters"])
             counts |= dict(zip(known["model_id"].astype(str), known["n_parameters"].astype(float), strict=True))
-    return model_table(artefacts["model_embeddings"], manifest, counts, responses)
+    return model_table(artefacts["model_embeddings"], manifest, counts)
 
 
 def _own_tokens(datasets: pd.DataFrame, artefacts: Mapping[str, Any]) -> dict[str, TaskTokens]:
