@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 #: What can be counted without a clock; ``n_operations`` and ``activation_mb`` are absent from published tables.
 COUNTS = ("n_parameters", "macs", "activation_mb", "n_operations")
@@ -54,30 +57,32 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
             }
         )
         others = rows[~rows["model_id"].isin(exact.index)]
-        made = [
-            {"model_id": model_id, "exact": False}
-            | _at_batch(group, batch_size, "latency_ms_p50")
-            | _at_batch(group, batch_size, "peak_memory_mb")
-            for model_id, group in others.groupby("model_id")
-        ]
-        if made:
-            table = pd.concat([table, pd.DataFrame(made).set_index("model_id")])
+        if len(others):
+            made: dict[str, NDArray[Any]] = {"exact": np.zeros(others["model_id"].nunique(), dtype=bool)}
+            for column in ("latency_ms_p50", "peak_memory_mb"):
+                by_size = others.pivot_table(column, "model_id", "batch_size", aggfunc="last", dropna=False)
+                made[column], made[f"{column}_safe"] = _at_batch(by_size, batch_size)
+            table = pd.concat([table, pd.DataFrame(made, index=by_size.index)])
         found[str(device), str(precision)] = table
     return found
 
 
-def _at_batch(rows: pd.DataFrame, batch_size: int, column: str) -> dict[str, float]:
-    known = rows.dropna(subset=[column]).drop_duplicates("batch_size", keep="last").sort_values("batch_size")
-    sizes, values = known["batch_size"].to_numpy(float), known[column].to_numpy(float)
-    if not len(sizes):
-        return {column: math.nan, f"{column}_safe": math.nan}
-    larger = values[sizes >= batch_size]
-    proportional = values[-1] * max(batch_size / sizes[-1], 1.0)
-    safe = float(larger.max()) if len(larger) else float(proportional)
-    if len(sizes) == 1:
-        return {column: float(proportional), f"{column}_safe": safe}
-    right = int(np.clip(np.searchsorted(sizes, batch_size), 1, len(sizes) - 1))
-    slope = (values[right] - values[right - 1]) / (sizes[right] - sizes[right - 1])
-    line = values[right - 1] + slope * (batch_size - sizes[right - 1])
-    value = float(max(line, 0.05 * values.min()))
-    return {column: value, f"{column}_safe": max(safe, value)}
+def _at_batch(by_size: pd.DataFrame, batch_size: int) -> tuple[Floats, Floats]:
+    """A figure at a batch size that wasn't measured, and its safe side, of (M, S) figures at rising batch sizes."""
+    sizes, values = by_size.columns.to_numpy(float), by_size.to_numpy(float)
+    known, models = np.isfinite(values), np.arange(len(values))
+    count, place = known.sum(axis=1), known.cumsum(axis=1) - 1
+    right = np.clip((known & (sizes < batch_size)).sum(axis=1), 1, np.maximum(count - 1, 1))
+    # Columns of the two measured sizes that the line goes through, and of the largest.
+    upper, lower, last = (
+        (known & (place == at[:, None])).argmax(axis=1) for at in (right, right - 1, np.maximum(count - 1, 0))
+    )
+    slope = (values[models, upper] - values[models, lower]) / np.where(
+        upper > lower, sizes[upper] - sizes[lower], np.nan
+    )
+    line = values[models, lower] + slope * (batch_size - sizes[lower])
+    proportional = values[models, last] * np.maximum(batch_size / sizes[last], 1.0)
+    smallest = np.where(known, values, np.inf).min(axis=1)
+    value = np.where(count > 1, np.maximum(line, 0.05 * smallest), proportional)
+    largest = np.where(known & (sizes >= batch_size), values, -np.inf).max(axis=1)
+    return value, np.maximum(np.where(np.isfinite(largest), largest, proportional), np.where(count > 1, value, -np.inf))

@@ -171,10 +171,12 @@ def _best_rate(profiles: pd.DataFrame, device: str, precision: str) -> float:
     return float(best) if best > 0 else math.inf
 
 
-def _predict_from_context(found: _Estimate, known: NDArray[np.bool_], given: _Known) -> None:
-    """Fill the unmeasured models by regressions on the measured ones, the best-informed regression first."""
+def _predict_from_context(
+    found: _Estimate, known: NDArray[np.bool_], given: _Known, wanted: NDArray[np.bool_] | None = None
+) -> None:
+    """Fill the unmeasured models, or the wanted of them, by regressions on measured ones, the best-informed first."""
     log_value = np.log(np.where(known, found.value, np.nan))
-    left = np.isnan(found.value)
+    left = np.isnan(found.value) if wanted is None else np.isnan(found.value) & wanted
     usable = tuple(int(i) for i in np.flatnonzero(np.isfinite(given.features[known]).mean(axis=0) > 0.9))
     # Other contexts with the most models in common first; then the counts alone; then parameters alone.
     by_overlap = sorted(given.others, key=lambda key: -int((known & (given.others[key] > 0)).sum()))
@@ -211,7 +213,7 @@ def _predict_from_closest(found: _Estimate, known: NDArray[np.bool_], target: tu
         there.value = given.others[key].copy()
         measured = there.value > 0
         if measured.sum() >= ENOUGH:
-            _predict_from_context(there, measured, replace(given, others={}))
+            _predict_from_context(there, measured, replace(given, others={}), left)
         common = known & (there.value > 0)
         shift = float(np.median(np.log(found.value[common] / there.value[common]))) if common.any() else 0.0
         new = left & (there.value > 0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -202,8 +203,8 @@ def safe_margin(
     rank = min(math.ceil((n + 1) * (1 - alpha)), n)
     start = max(float(errors[rank - 1]), 0.0)
     if groups is not None:
-        of_group = [np.quantile((actual - predicted)[groups == group], FAMILY_QUANTILE) for group in np.unique(groups)]
-        start = max(start, float(max(of_group)))
+        of_group = pd.Series(actual - predicted).groupby(groups).quantile(FAMILY_QUANTILE)
+        start = max(start, float(of_group.max()))
     budgets = np.quantile(actual, BUDGET_QUANTILES)
     candidates = [start, *errors[errors > start]]
     margin = candidates[-1]
