@@ -130,13 +130,20 @@ def plain_kernels(table: np.ndarray, components: int | None = None) -> Kernels:
     return make
 
 
-def group_kernels(spectra: np.ndarray, groups: Sequence[str]) -> Kernels:
-    """The kernel that the knowledge of models uses, on some groups of numbers."""
-    from thesis_rec.models.spectra import spectra_kernel, standardised
+def group_kernels(spectra: np.ndarray, groups: Sequence[str] | None = None) -> Kernels:
+    """The kernel that the knowledge of models uses, on its own or other groups of numbers."""
+    from dataclasses import replace
+
+    from thesis_rec.knowledge.fitting import MODEL_WIDTHS
+    from thesis_rec.knowledge.kernels import Kernel
+    from thesis_rec.models.spectra import COMPARED, comparison_scales
+
+    table = np.nan_to_num(spectra).astype(np.float64)
+    scales = comparison_scales(groups or COMPARED)
 
     def make(train: np.ndarray) -> list[np.ndarray]:
-        scaled = standardised(spectra, train)
-        return [spectra_kernel(scaled, scaled, width, groups) for width in WIDTHS]
+        fitted = [Kernel.fit(table[train], width, scales) for width in MODEL_WIDTHS]
+        return [replace(kernel, points=(table - kernel.mean) / kernel.scale).gram for kernel in fitted]
 
     return make
 
@@ -168,11 +175,10 @@ def order_figures(predicted: np.ndarray, truth: np.ndarray, families: np.ndarray
 
 def descriptions(table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray) -> dict[str, Kernels]:
     """All descriptions by name, from the baselines to what each group of numbers adds."""
-    from thesis_rec.models.spectra import GROUPS, NAMES
+    from thesis_rec.models.spectra import COMPARED, GROUPS, NAMES
 
     running = np.array([name.startswith("running_") for name in NAMES])
-    chosen = {"only": np.where(running, spectra, np.nan), "without": np.where(running, np.nan, spectra)}
-    everything = tuple(GROUPS)
+    norms = "norms and biases"
     sizes = np.log(table["n_parameters"].astype(float).to_numpy())[:, None]
     codes = {kind: code_of(table, vectors, spectra, kind) for kind in ("kmeans", "spectra", "both")}
     rows: dict[str, Kernels] = {
@@ -181,15 +187,16 @@ def descriptions(table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray) 
         "code of the k-means vector": plain_kernels(codes["kmeans"]),
         "code of the spectra": plain_kernels(codes["spectra"]),
         "code of both": plain_kernels(codes["both"]),
-        "spectra": group_kernels(spectra, everything),
+        "spectra": group_kernels(spectra),
     }
-    for group in everything:
+    for group in GROUPS:
         rows[f"only {group}"] = group_kernels(spectra, [group])
-    rows["only running statistics"] = group_kernels(chosen["only"], ["norms and biases"])
-    for group in everything:
-        rows[f"without {group}"] = group_kernels(spectra, [other for other in everything if other != group])
-    rows["without running statistics"] = group_kernels(chosen["without"], everything)
-    rows["all numbers in one kernel"] = plain_kernels(filled(spectra))
+    rows["only running statistics"] = group_kernels(np.where(running, spectra, 0.0), [norms])
+    for group in COMPARED:
+        rows[f"without {group}"] = group_kernels(spectra, [other for other in COMPARED if other != group])
+    rows["with norms and biases"] = group_kernels(spectra, tuple(GROUPS))
+    rows["with norms and biases but running statistics"] = group_kernels(np.where(running, 0.0, spectra), tuple(GROUPS))
+    rows["every number alike"] = plain_kernels(filled(spectra))
     return rows
 
 
@@ -321,12 +328,11 @@ def pretraining_figures(table: pd.DataFrame, spectra: np.ndarray) -> dict[str, A
     The domain is told among models that were trained on one task; chance is the commonest domain's share.
     """
     from thesis_rec.evaluation.bootstrap import cluster_bootstrap
-    from thesis_rec.models.spectra import GROUPS
 
     families = table["family"].to_numpy()
     steps = np.log(1 + table["model_id"].str.rsplit("__", n=1).str[1].astype(float).to_numpy())
     trained = steps > 0
-    predicted = left_out(families[trained], steps[trained, None], group_kernels(spectra[trained], tuple(GROUPS)))[:, 0]
+    predicted = left_out(families[trained], steps[trained, None], group_kernels(spectra[trained]))[:, 0]
     of_family = [
         float(np.corrcoef(predicted[families[trained] == family], steps[trained][families[trained] == family])[0, 1])
         for family in np.unique(families)
@@ -336,7 +342,7 @@ def pretraining_figures(table: pd.DataFrame, spectra: np.ndarray) -> dict[str, A
     single = np.array([isinstance(name, str) for name in source])
     names = np.unique(source[single].astype(str))
     one_hot = (source[single].astype(str)[:, None] == names).astype(float)
-    scores = left_out(families[single], one_hot, group_kernels(spectra[single], tuple(GROUPS)))
+    scores = left_out(families[single], one_hot, group_kernels(spectra[single]))
     right = names[scores.argmax(1)] == source[single]
     return {
         "steps_within_architectures": cluster_bootstrap(of_family).as_dict(),

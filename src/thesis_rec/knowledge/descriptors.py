@@ -90,12 +90,11 @@ def by_tokens(task: TaskTokens) -> tuple[Values, Values] | None:
     return pooled, pooled
 
 
-def blocks_of(view: str, length: int) -> list[int]:
-    """Lengths of the blocks that a description consists of, each of which counts alike however long."""
-    if view != "tokens":
-        return [1] * length
+def scales_of(view: str, length: int) -> Values:
+    """(length,) by which a description's columns are divided, so that its blocks count alike however long."""
     width = (length - N_SCALARS) // 3
-    return [width, width, width, N_SCALARS]
+    blocks = [width, width, width, N_SCALARS] if view == "tokens" else [1] * length
+    return np.concatenate([np.full(block, np.sqrt(block)) for block in blocks])
 
 
 #: By name, the one that says most first.

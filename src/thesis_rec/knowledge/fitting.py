@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.knowledge.descriptors import VIEWS, blocks_of
+from thesis_rec.knowledge.descriptors import VIEWS, scales_of
 from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
 from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide
 from thesis_rec.knowledge.posterior import Scale
+from thesis_rec.models.spectra import comparison_scales
 
 WIDTHS = (1.0, 3.0, 10.0)
 RIDGES = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
@@ -161,9 +162,9 @@ def _choose(
 ) -> tuple[Kernel, float, Values]:
     """Kernel and penalty with the smallest weighted error on families left out, and what they say of these."""
     best, chosen = np.inf, None
-    blocks = blocks_of(view, points.shape[1])
+    scales = scales_of(view, points.shape[1])
     for width in WIDTHS:
-        kernel = Kernel.fit(points, width, blocks)
+        kernel = Kernel.fit(points, width, scales)
         for ridge in RIDGES:
             found = leave_groups_out(kernel.gram, target, names, ridge, centre=True)
             error = float(np.square((target - found) * weight).sum())
@@ -186,7 +187,7 @@ def _fit_models(models: ModelTable, shape: Values) -> list[ModelSide]:
         best = float(np.square(means_of_others(target[rows], names[rows]) - target[rows]).sum())
         chosen: ModelSide | None = None
         for width in MODEL_WIDTHS:
-            kernels = {name: Kernel.fit(getattr(models, name)[rows], width) for name in fields}
+            kernels = {name: Kernel.fit(getattr(models, name)[rows], width, _scales(name)) for name in fields}
             for weight in RESPONSE_WEIGHTS if "responses" in fields[1:] else (1.0,):
                 weights = {name: 1.0 if place == 0 else weight for place, name in enumerate(fields)}
                 parts = {name: (kernel, weights[name]) for name, kernel in kernels.items() if weights[name] > 0}
@@ -204,7 +205,11 @@ def _fit_models(models: ModelTable, shape: Values) -> list[ModelSide]:
 def _descriptions(models: ModelTable) -> list[tuple[str, ...]]:
     """Groups of fields, the one that says most first."""
     probed = "subtasks" if _finite(models, "subtasks").all() else "reference"
-    return [(probed, "responses"), (probed,), ("spectra",), ("embedding",)]
+    return [(probed, "responses"), (probed,), ("spectra",)]
+
+
+def _scales(field: str) -> Values | float:
+    return comparison_scales() if field == "spectra" else 1.0
 
 
 def _finite(models: ModelTable, name: str) -> NDArray[np.bool_]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ class Kernel:
 
     Attributes:
         mean: (F,) of the reference.
-        scale: (F,) standard deviations of the reference.
+        scale: (F,) standard deviations of the reference, times what makes a column count less.
         points: (N, F) standardised reference points.
         width: Squared distance at which similarity falls to 1/e.
     """
@@ -29,19 +28,17 @@ class Kernel:
 
     @classmethod
     def fit(
-        cls, rows: NDArray[np.floating], relative_width: float = 1.0, blocks: Sequence[int] | None = None
+        cls, rows: NDArray[np.floating], relative_width: float = 1.0, scales: NDArray[np.floating] | float = 1.0
     ) -> Kernel:
         """Fit to (N, F) rows; the width is in medians of their squared distance.
 
         Args:
             rows: Reference points.
             relative_width: Width in medians.
-            blocks: Lengths of blocks of columns, each of which counts alike however long; by default every column.
+            scales: (F,) what standardised columns are divided by; infinite for one that doesn't count.
         """
         rows = np.asarray(rows, dtype=np.float64)
-        mean, scale = rows.mean(0), np.maximum(rows.std(0), 1e-6)
-        if blocks is not None:
-            scale = scale * np.concatenate([np.full(length, np.sqrt(length)) for length in blocks])
+        mean, scale = rows.mean(0), np.maximum(rows.std(0), 1e-6) * scales
         points = (rows - mean) / scale
         gaps = _squared_distances(points, points)
         positive = gaps[gaps > 1e-9]

@@ -45,16 +45,24 @@ def strangers(models: ModelTable, measured: Collection[str]) -> NDArray[np.bool_
     return ~np.isin(models.model_ids, list(measured)) & ((sizes < limits[0]) | (sizes > limits[1]))
 
 
-def with_strangers(belief: Posterior, strange: NDArray[np.bool_]) -> Posterior:
+def with_strangers(
+    belief: Posterior,
+    strange: NDArray[np.bool_],
+    like: NDArray[np.bool_] | None = None,
+    advantage: tuple[float, float] = ADVANTAGE,
+) -> Posterior:
     """The belief in which a stranger is a random one of the others with the advantage of models from afar.
 
     Args:
         belief: Of M models, before any cell is given: one row may not stand for another afterwards.
         strange: (M,) which of them are strangers.
+        like: (M,) which of them it could be; all others by default.
+        advantage: Mean and standard deviation of how far it lies above these.
     """
-    if not strange.any() or strange.all():
+    like = ~strange if like is None else like
+    if not strange.any() or not like.any():
         return belief
     mean, factor, own = belief.mean.copy(), belief.factor.copy(), belief.own.copy()
-    middle, common, apart = any_of(mean[~strange], factor[~strange], own[~strange])
-    mean[strange], factor[strange], own[strange] = middle + ADVANTAGE[0], common, apart + ADVANTAGE[1] ** 2
+    middle, common, apart = any_of(mean[like], factor[like], own[like])
+    mean[strange], factor[strange], own[strange] = middle + advantage[0], common, apart + advantage[1] ** 2
     return replace(belief, mean=mean, factor=factor, own=own)

@@ -288,49 +288,24 @@ def _places(role: str, members: Sequence[Mapping[str, float]], names: Sequence[s
     return found
 
 
-#: Groups of numbers that count alike in a comparison of models, by what their names begin with.
+#: Groups of numbers, by what their names begin with.
 GROUPS: dict[str, tuple[str, ...]] = {
     "first layer": ("stem.",),
     "body": ("body.",),
     "norms and biases": tuple(f"{role}." for role in VECTOR_ROLES),
     "head and size": ("head.", "size."),
 }
+#: Those by which models are compared: norms and biases tell families apart rather than good models from bad ones.
+COMPARED = ("first layer", "body", "head and size")
 
 
-def standardised(spectra: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(M, P) descriptions by mean and spread of the known ones, clipped to ±4; what is missing becomes the mean.
+def comparison_scales(groups: Sequence[str] = COMPARED) -> NDArray[np.float64]:
+    """(P,) what standardised numbers are divided by to compare models, so that groups count alike however large.
 
-    Args:
-        spectra: M descriptions, NaN where a model has no such tensor.
-        known: (M,) which models give mean and spread.
+    The scale of a number that isn't compared is infinite.
     """
-    table = np.asarray(spectra, dtype=np.float64)
-    present = np.isfinite(table) & known[:, None]
-    count = np.maximum(present.sum(0), 1)
-    mean = np.where(present, table, 0.0).sum(0) / count
-    spread = np.sqrt(np.where(present, np.square(table - mean), 0.0).sum(0) / count)
-    scaled = (table - mean) / np.where(spread > 1e-6, spread, 1.0)
-    return np.nan_to_num(np.clip(scaled, -4, 4))
-
-
-def spectra_kernel(
-    one: NDArray[np.floating], other: NDArray[np.floating], width: float = 0.1, groups: Sequence[str] = tuple(GROUPS)
-) -> NDArray[np.float64]:
-    """Similarity of models by their weights: the mean over groups of numbers of a Gaussian kernel on each.
-
-    Args:
-        one: (A, P) as :func:`standardised` gives them.
-        other: (B, P) likewise.
-        width: Fall-off per mean squared difference of a group's numbers.
-        groups: Which groups of :data:`GROUPS` count.
-
-    Returns:
-        (A, B), positive semi-definite where both are the same models, 1 for equal ones.
-    """
-    total = np.zeros((len(one), len(other)))
+    scales = np.full(len(NAMES), np.inf)
     for group in groups:
         columns = [i for i, name in enumerate(NAMES) if name.startswith(GROUPS[group])]
-        a, b = one[:, columns], other[:, columns]
-        squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T
-        total += np.exp(-width * np.maximum(squares, 0.0) / len(columns))
-    return total / len(groups)
+        scales[columns] = np.sqrt(len(columns))
+    return scales

@@ -46,13 +46,13 @@ def looks_untrained(description: ArrayLike) -> Verdict | None:
     """Whether a model's weights look like an initialisation.
 
     Args:
-        description: (P,) its numbers, named by :data:`thesis_rec.models.spectra.NAMES`.
+        description: (P,) its numbers, named by :data:`thesis_rec.models.spectra.NAMES`; one that it lacks is NaN or 0.
 
     Returns:
         None where nothing can be said, because the checkpoint has no matrices besides a first layer and a head.
     """
-    numbers = np.asarray(description, dtype=np.float64)
-    if not np.isfinite(numbers[_COLUMNS[0]]):
+    numbers = np.nan_to_num(np.asarray(description, dtype=np.float64))
+    if numbers[_COLUMNS[0]] == 0:
         return None
     odds = float(distances(numbers[None])[0] @ np.array(WEIGHTS) + CONSTANT)
     probability = float(1 / (1 + np.exp(np.clip(odds, -500, 500))))

@@ -23,6 +23,7 @@ from thesis_rec.knowledge.strangers import strangers, with_strangers
 from thesis_rec.recommendation import trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
 from thesis_rec.recommendation.bundle import Bundle, under_protocol
+from thesis_rec.recommendation.by_weights import told_by_weights, with_untrained
 from thesis_rec.recommendation.candidates import (
     Measure,
     confirmed,
@@ -120,7 +121,11 @@ def recommend_for(
     relaxations = [] if keeps.any() else closest_relaxations(table, budget)
     excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
     chosen = placed(table[keeps].reset_index(drop=True))
-    chosen["reason"] = reasons(chosen["model_id"].tolist(), nearest.head(request.neighbours), bundle)
+    why = reasons(chosen["model_id"].tolist(), nearest.head(request.neighbours), bundle)
+    told, strange = told_by_weights(bundle)
+    chosen["reason"] = [
+        f"{one} {told.get(model, '')}".strip() for model, one in zip(chosen["model_id"], why, strict=True)
+    ]
     return Recommendation(
         dataset_id=tokens.dataset_id,
         table=chosen.reindex(columns=list(COLUMNS)),
@@ -134,7 +139,7 @@ def recommend_for(
         dataset={"classes": len(tokens.class_names), "images": tokens.n_images, "class_names": tokens.class_names},
         zoo=bundle.zoo,
         sources=dict(bundle.sources),
-        notes=(*bundle.notes, *notes),
+        notes=(*bundle.notes, *notes, *strange),
     )
 
 
@@ -193,8 +198,8 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
     known = bundle.knowledge
     if isinstance(known, Knowledge):
         belief = with_strangers(known.posterior(bundle.models, tokens), strangers(bundle.models, known.model_ids))
-        return belief.given(cells)
-    return known.posterior(bundle.models, tokens, cells)
+        return with_untrained(belief, bundle).given(cells)
+    return with_untrained(known.posterior(bundle.models, tokens, cells), bundle)
 
 
 def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, posterior: Posterior) -> Recommendation:

@@ -1,0 +1,64 @@
+"""What weights alone say of models that were never measured: whether they were trained at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from thesis_rec.knowledge.posterior import Posterior
+from thesis_rec.knowledge.strangers import with_strangers
+from thesis_rec.models.training_verdict import Verdict, looks_untrained
+from thesis_rec.recommendation.bundle import Bundle
+
+
+def verdicts(bundle: Bundle, *, measured: bool = False) -> dict[str, Verdict]:
+    """Whether models were trained, of those whose weights were read.
+
+    Args:
+        bundle: What is known.
+        measured: Whether to judge the measured models, or those that never were.
+    """
+    models = bundle.models
+    if models.spectra is None:
+        return {}
+    known = set(getattr(bundle.knowledge, "model_ids", ()))
+    judged = {
+        model: looks_untrained(numbers)
+        for model, numbers in zip(models.model_ids, models.spectra, strict=True)
+        if (model in known) is measured and np.isfinite(numbers).all()
+    }
+    return {model: verdict for model, verdict in judged.items() if verdict is not None}
+
+
+def told_by_weights(bundle: Bundle) -> tuple[dict[str, list[str]], list[str]]:
+    """What is to be said of models that were never measured: sentences on each, and what the user must know."""
+    found = verdicts(bundle)
+    untrained = [model for model, verdict in found.items() if verdict.untrained]
+    notes = [f"Looks untrained by its weights alone, and is placed as such: {model}." for model in untrained]
+    return {model: [verdict.reason] for model, verdict in found.items()}, notes
+
+
+def with_untrained(belief: Posterior, bundle: Bundle) -> Posterior:
+    """The belief in which a model that looks untrained does as untrained models do.
+
+    It is a random one of the measured models that look untrained. Where none of these is, it is expected to lie between
+    chance and the weakest model, as uncertain as before.
+
+    Args:
+        belief: Of the bundle's models. Where some of the measured ones look untrained, before any cell is given: one
+            row may not stand for another afterwards.
+        bundle: What is known.
+    """
+    tried = {cell.model_id for cell in belief.cells}
+    found = [model for model, verdict in verdicts(bundle).items() if verdict.untrained and model not in tried]
+    rows = np.isin(belief.model_ids, found)
+    if not rows.any() or rows.all():
+        return belief
+    known = [model for model, verdict in verdicts(bundle, measured=True).items() if verdict.untrained]
+    like = np.isin(belief.model_ids, known)
+    if like.any():
+        return with_strangers(belief, rows, like, (0.0, 0.0))
+    mean = belief.mean.copy()
+    mean[rows] = (belief.scale.latent(belief.scale.chance) + belief.mean[~rows].min()) / 2
+    return replace(belief, mean=mean)
