@@ -132,6 +132,42 @@ class TestVocabulary:
             make_vocabulary("d", {"all": np.array(labels)}, {"all": names})
         assert caught.value.hint
 
+    def test_marks_of_absent_labels_are_named(self):
+        texts = np.array(["cat", "n/a", "dog", "NULL", " ", "cat"])
+        found = make_vocabulary("d", {"all": texts}, {"all": None})
+        assert found.names == ["cat", "dog"]
+        assert found.codes["all"].tolist() == [0, -1, 1, -1, -1, 0]
+        assert found.notes == ("3 of 6 images in 'all' have no label (NULL, n/a) and are left out.",)
+        # A folder of that name is a class.
+        found = make_vocabulary("d", {"all": np.array(["nan", "pita"])}, {"all": ["nan", "pita"]})
+        assert found.codes["all"].tolist() == [0, 1]
+
+    @pytest.mark.parametrize(
+        ("labels", "names"),
+        [
+            (np.array(["1", "1.0", "0", "0.0", ""]), ["0", "1"]),
+            (np.array(["cat", "cat\u200b", "big  dog", "\ufeffbig dog", "cat "]), ["big dog", "cat"]),
+            (np.array([1, 1, 0, 0, -100]), ["0", "1"]),
+        ],
+    )
+    def test_one_class_written_in_several_ways(self, labels, names):
+        found = make_vocabulary("d", {"all": labels}, {"all": None})
+        assert found.names == names
+        codes = found.codes["all"]
+        assert codes[0] == codes[1]
+        assert codes[2] == codes[3]
+
+    def test_fractions_in_a_table_are_a_quantity_even_if_they_repeat(self):
+        with pytest.raises(ItemError, match=r"its 2 different labels are fractions \(1.5, 2.5"):
+            make_vocabulary("d", {"all": np.array(["1.5", "2.5"] * 20)}, {"all": None})
+
+    def test_rows_of_zeros_and_a_one_are_classes(self, tmp_path):
+        path = npz(tmp_path / "d.npz", np.eye(3)[[0, 1, 2, 1] * 3])
+        assert open_dataset(row(path), tmp_path).vocabulary.codes["all"].tolist() == [0, 1, 2, 1] * 3
+        several = npz(tmp_path / "e.npz", np.ones((12, 3), int))
+        with pytest.raises(ItemError, match=r"labels has the shape \(12, 3\)"):
+            open_dataset(row(several), tmp_path)
+
     def test_a_split_without_labels_is_left_out(self, tmp_path):
         images = np.random.default_rng(0).integers(0, 256, (12, 6, 6, 3)).astype(np.uint8)
         np.savez(
@@ -147,7 +183,8 @@ class TestLayout:
         ("names", "role"),
         [
             ("Training", "train"), ("seg_train", "train"), ("TestSet", "test"), ("val2017", "validation"),
-            ("train_images", "train"), ("cats", ""), ("train_test", ""), ("contrast", ""),
+            ("train_images", "train"), ("trainval", "train"), ("testdata", "test"), ("eval", "validation"),
+            ("cats", ""), ("train_test", ""), ("contrast", ""),
         ],
     )  # fmt: skip
     def test_names_that_mean_splits(self, names, role):
@@ -383,6 +420,36 @@ class TestFiles:
         table.write_text('a,b\n"x')
         with pytest.raises(ItemError, match=r"labels.csv can't be read as a table"):
             open_dataset(row(tmp_path / "d", labels=str(table)), tmp_path)
+
+    def test_tables_as_competitions_and_spreadsheets_write_them(self, tmp_path):
+        for i in range(8):
+            picture(tmp_path / "d" / "images" / f"{i}.png", (90, 90, 90))
+        table = tmp_path / "d" / "t.csv"
+
+        def read(head, *cells):
+            lines = [",".join(str(cell(i)) for cell in cells) for i in range(8)]
+            table.write_text("\n".join([head, *lines]))
+            found = open_dataset(row(tmp_path / "d", labels="t.csv"), tmp_path)
+            return found.vocabulary.names, found.counts
+
+        def name(i):
+            return f"images/{i}"
+
+        def kind(i):
+            return "cat" if i % 2 else "dog"
+
+        two = ["cat", "dog"]
+        # Identifiers without an ending, the number of each row, backslashes, and a column of splits.
+        assert read("id,breed", name, kind) == (two, {"all": 8})
+        assert read(",file_name,breed", int, lambda i: f"images\\{i}.png", kind) == (two, {"all": 8})
+        parts = read("image,label,Split", name, kind, lambda i: "train" if i < 6 else "val")
+        assert parts == (two, {"train": 6, "val": 2})
+        # Columns of zeros and a one.
+        hot = read("image,cat,dog,emu", name, lambda i: float(i % 2), lambda i: float(not i % 2), lambda i: 0.0)
+        assert hot == (two, {"all": 8})
+        with pytest.raises(ItemError, match="no column 'label'; there are image, kind, colour") as caught:
+            read("image,kind,colour", name, kind, lambda i: "red")
+        assert "Call it label" in caught.value.hint
 
     def test_thin_requests_are_told(self, tmp_path):
         classes(tmp_path / "d", ["a", "b"], n=4)

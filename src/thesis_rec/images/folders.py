@@ -21,7 +21,8 @@ from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import SUFFIXES, decode_image
 from thesis_rec.images.deep import DeepScale
-from thesis_rec.images.layout import read_layout, read_splits
+from thesis_rec.images.labels import one_hot_classes
+from thesis_rec.images.layout import read_layout, read_splits, split_role
 from thesis_rec.images.manifest import DatasetRow
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _BESIDE = frozenset({".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", "
 #: Names of the columns of a table that are tried when none is given.
 _FILE_COLUMNS = ("file_name", "filename", "file", "path", "image_path", "image", "image_id", "id")
 _LABEL_COLUMNS = ("label", "class", "class_name", "category", "target")
+
+_SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 
 #: Tables of labels that are larger than this are refused, in bytes.
 _MAX_TABLE = 256 << 20
@@ -139,7 +142,10 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             found[split] = _labels_from_names(row, place, folder, pattern, skipped)
     elif row.label_column or row.labels:
         for split, place in read_splits(folder).items():
-            found[split] = _labels_from_table(row, place, folder, skipped)
+            for path, text, part in _labels_from_table(row, place, folder, skipped):
+                paths, texts = found.setdefault(part if part and split == "all" else split, ([], []))
+                paths.append(path)
+                texts.append(text)
     else:
         layout = read_layout(folder, row.dataset_id)
         names, notes = layout.class_names, list(layout.notes)
@@ -150,7 +156,8 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             notes.append(f"{outside} images lie outside of the class folders and are left out.")
         if outside and not names:
             error = f"it holds {outside} images but no class folders."
-            hint = "Make one folder for each class, or name a table with label_column (--labels labels.csv)."
+            tables = sorted(path.name for path in layout.base.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+            hint = f"Make one folder for each class, or name a table of labels (--labels {(*tables, 'labels.csv')[0]})."
             raise ItemError(row.dataset_id, error, hint)
     if some := skipped_note(skipped, sum(len(paths) for paths, _ in found.values())):
         notes.append(some)
@@ -222,7 +229,8 @@ def _compile(row: DatasetRow) -> re.Pattern[str]:
 
 def _labels_from_table(
     row: DatasetRow, folder: Path, base: Path, skipped: Counter[str]
-) -> tuple[list[Path], list[str]]:
+) -> Iterator[tuple[Path, str, str]]:
+    """Files, their labels, and the splits that a column of the table gives, if one does."""
     places = (base / row.labels,) if row.labels else (folder / _METADATA, base / _METADATA)
     table_path = next((path for path in places if path.is_file()), None)
     if table_path is None:
@@ -230,52 +238,61 @@ def _labels_from_table(
         raise ItemError(row.dataset_id, error, "Add it, with the columns file_name and label.")
     table = read_table(row.dataset_id, table_path)
     file_column = _column(row, table, row.image_column, _FILE_COLUMNS, table_path.name, "image_column")
-    label_column = _column(row, table, row.label_column, _LABEL_COLUMNS, table_path.name, "label_column", file_column)
-    here: list[Path] = []
-    texts: list[str] = []
-    for name, text in zip(table[file_column], table[label_column], strict=True):
-        candidates = [folder / name] if folder == base else [folder / name, base / name]
-        # os.path says no where pathlib raises, for names of any content and length.
-        path = next((path for path in candidates if os.path.isfile(path) or os.path.islink(path)), None)
-        if path is None:
+    known: dict[str, Path] = {}
+    for path in _images_below(folder, base, skipped):
+        known |= {os.path.relpath(path, place): path for place in (folder, base)}
+    # Tables of identifiers name no ending.
+    bare = {os.path.splitext(name)[0]: path for name, path in known.items()}
+    listed = set()
+    labels = _table_labels(row, table, file_column, table_path.name)
+    for cell, text, part in zip(table[file_column], labels, _table_splits(table), strict=True):
+        name = os.path.relpath(os.path.join(base, cell.strip().replace("\\", "/")), base)
+        if path := known.get(name) or bare.get(name):
+            listed.add(path)
+            yield path, text, part
+        elif not os.path.lexists(os.path.join(base, name)) and not os.path.lexists(os.path.join(folder, name)):
             skipped["files of the table that don't exist"] += text.strip() != ""
-        elif not path.is_relative_to(folder):
-            continue  # of another split
-        elif leads_out(path, base):
+        elif name.startswith(".."):
             skipped["files of the table that lead outside"] += 1
-        elif reason := _unusable(path, base):
-            skipped[reason] += 1
-        else:
-            here.append(path)
-            texts.append(text)
-    listed = set(here)
-    skipped["files that the table doesn't list"] += sum(
-        path not in listed for path in _images_below(folder, base, Counter())
-    )
-    return here, texts
+    skipped["files that the table doesn't list"] += len(set(known.values()) - listed)
+
+
+def _table_labels(row: DatasetRow, table: pd.DataFrame, file_column: str, name: str) -> list[str]:
+    """The labels of a table: a column's cells, or the names of the columns that hold a single 1 among zeros."""
+    import pandas as pd
+
+    others = table.drop(columns=file_column)
+    if not row.label_column and not any(column.lower() in _LABEL_COLUMNS for column in others):
+        classes = one_hot_classes(others.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64))
+        if classes is not None:
+            return [str(others.columns[c]) for c in classes]
+    return list(table[_column(row, table, row.label_column, _LABEL_COLUMNS, name, "label_column", file_column)])
+
+
+def _table_splits(table: pd.DataFrame) -> list[str]:
+    """What a column of splits says of each file; empty texts where there is none."""
+    for column in table:
+        if column.lower() in _SPLIT_COLUMNS:
+            cells = [str(cell).strip() for cell in table[column]]
+            if all(split_role(cell, exact=True) for cell in set(cells)):
+                return cells
+    return [""] * len(table)
 
 
 def _column(
-    row: DatasetRow,
-    table: pd.DataFrame,
-    wanted: str,
-    usual: Sequence[str],
-    name: str,
-    field: str,
-    other: str = "",
+    row: DatasetRow, table: pd.DataFrame, wanted: str, usual: Sequence[str], name: str, field: str, other: str = ""
 ) -> str:
     """The column that is asked for, else the one with a usual name, else the only one left."""
     if wanted in table:
         return wanted
-    columns = [str(column) for column in table.columns if column != other]
+    columns = {column.lower(): column for column in table.columns if column != other}
     if not wanted:
-        known = {column.strip().lower(): column for column in columns}
-        if found := next((known[one] for one in usual if one in known), None):
+        if found := next((columns[one] for one in usual if one in columns), None):
             return found
         if other and len(columns) == 1:
-            return columns[0]
-    error = f"{name} has no column {wanted or usual[0]!r}; there are {', '.join(map(str, table.columns))}."
-    raise ItemError(row.dataset_id, error, f"Correct image_column or label_column (here {field}).")
+            return next(iter(columns.values()))
+    error = f"{name} has no column {wanted or usual[0]!r}; there are {', '.join(table.columns)}."
+    raise ItemError(row.dataset_id, error, f"Call it {usual[0]}, or name it in the manifest's column {field}.")
 
 
 def read_table(item: str, path: Path) -> pd.DataFrame:
@@ -301,7 +318,8 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
         reason = " ".join(str(error).split())[:200]
         raise ItemError(item, f"{path.name} can't be read as a table ({reason}).", "Store it as UTF-8 CSV.") from error
     table.columns = [str(column).strip() for column in table.columns]
-    return table
+    # Columns without a name are numbers of rows that other programs wrote.
+    return table.loc[:, [column != "" and not column.startswith("Unnamed: ") for column in table.columns]]
 
 
 def _read_file(paths: list[Path], base: Path, max_pixels: int, deep: DeepScale, index: int) -> Image.Image:

@@ -1,23 +1,31 @@
 """One vocabulary of classes for all splits of a dataset, and what is no class at all.
 
-Blanks around names don't count. Empty labels, NaN, and -1 beside other numbers from 0 up mean that an image has no
-label: it is left out and counted. Fractions, and labels of which nearly every image has one of its own, are quantities
-or identifiers and are refused.
+Blanks around names don't count, and texts that are numbers are numbers. Empty labels, NaN and its spellings, and -1 or
+-100 beside other numbers from 0 up mean that an image has no label: it is left out and counted. Rows of zeros and a one
+are the class of the one. Fractions, and labels of which nearly every image has one of its own, are quantities or
+identifiers and are refused.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
 
-#: Texts that stand for an absent label.
-_NO_LABEL = ("", "nan", "NaN", "<NA>")
+#: Texts that stand for an absent label, unless the class names have them; pandas' own list without NA, often a class.
+_NO_LABEL = ("", "nan", "NaN", "<NA>", "#N/A", "N/A", "n/a", "NULL", "null", "None")
+
+#: Numbers that mark images without a label: of scikit-learn, and of PyTorch's losses.
+_MARKS = {"-1", "-100"}
+
+#: Characters that nobody sees.
+_INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff"
 
 #: From this number of images on, labels that nearly all differ are refused.
 _MANY = 10
@@ -57,63 +65,74 @@ def make_vocabulary(
         ItemError: If the labels are no classes, or don't fit the names.
     """
     notes: list[str] = []
-    values = {split: _values(item, array) for split, array in labels.items()}
     given = {split: [_plain(name) for name in some] for split, some in names.items() if some is not None}
+    values = {split: _values(item, array, given.get(split, ())) for split, array in labels.items()}
     if given:
-        values = {
-            split: _named(item, split, array, given[split], notes) if split in given else array
-            for split, array in values.items()
-        }
+        values |= {split: _named(item, split, values[split], some, notes) for split, some in given.items()}
     else:
-        values = _without_minus_one(values)
+        values = _without_marks(values)
     everything = np.concatenate([array[array != ""] for array in values.values()]) if values else np.empty(0, "U1")
-    known = list(dict.fromkeys(name for some in given.values() for name in some))
-    listed = set(known)
-    found = [name for name in _sorted(np.unique(everything)) if name not in listed]
     _check_shared(item, everything)
-    all_names = known + found
+    known = list(dict.fromkeys(name for some in given.values() for name in some))
+    all_names = known + _sorted(set(everything.tolist()) - set(known))
     place = {name: c for c, name in enumerate(all_names)} | {"": -1}
     notes += _alike(all_names)
     codes = {}
     for split, array in values.items():
-        texts, inverse = np.unique(array, return_inverse=True)
-        codes[split] = np.array([place[str(text)] for text in texts], dtype=np.int64)[inverse.reshape(-1)]
-        if missing := int((codes[split] < 0).sum()):
-            notes.append(f"{missing} of {len(array)} images in {split!r} have no label and are left out.")
+        codes[split] = np.array([place[text] for text in array.tolist()], dtype=np.int64)
+        absent = codes[split] < 0
+        if absent.any():
+            marks = ", ".join(sorted({str(mark).strip() for mark in np.unique(labels[split][absent])} - {""})[:5])
+            said = f" ({marks})" if marks else ""
+            notes.append(f"{absent.sum()} of {len(array)} images in {split!r} have no label{said} and are left out.")
     return Vocabulary(all_names, codes, tuple(notes))
 
 
-def _values(item: str, labels: NDArray[np.generic]) -> NDArray[np.str_]:
+def one_hot_classes(rows: NDArray[np.generic]) -> Codes | None:
+    """(N,) column of the one in each of (N, C) rows of zeros and a one; None if they are something else."""
+    if rows.ndim != 2 or rows.shape[1] < 2 or rows.dtype.kind not in "buif" or not np.isin(rows, (0, 1)).all():
+        return None
+    return rows.argmax(1).astype(np.int64) if (rows.astype(np.int64).sum(1) == 1).all() else None
+
+
+def _mapped(labels: NDArray[np.generic], rename: Callable[[str], str]) -> NDArray[np.str_]:
+    """Labels as text, each distinct one renamed."""
+    texts, inverse = np.unique(labels.astype(np.str_), return_inverse=True)
+    return np.array([rename(str(text)) for text in texts], dtype=np.str_)[inverse.reshape(-1)]
+
+
+def _values(item: str, labels: NDArray[np.generic], names: Sequence[str]) -> NDArray[np.str_]:
     """Labels as text without blanks; empty where there is none."""
     kind = labels.dtype.kind
-    if kind == "f":
-        numbers = labels.astype(np.float64)
-        finite = np.isfinite(numbers)
-        if not np.array_equal(numbers[finite], np.rint(numbers[finite])):
-            few = ", ".join(f"{value:g}" for value in numbers[finite][:3])
-            raise ItemError(
-                item,
-                f"its {len(np.unique(numbers[finite]))} different labels are fractions ({few}, ...): a quantity, not "
-                "classes.",
-                "Give classes, for instance ranges of it; whole numbers or names.",
-            )
-        texts = np.full(len(numbers), "", dtype="U24")
-        texts[finite] = numbers[finite].astype(np.int64).astype(str)
-        return texts
     if kind == "S":
-        return _values(item, np.array([text.decode("utf-8", "replace") for text in labels.tolist()], dtype=np.str_))
-    if kind == "b" or kind in "iu":
-        return labels.astype(str)
-    if kind != "U":
+        labels, kind = np.char.decode(labels, "utf-8", "replace"), "U"
+    if kind == "U":
+        plain = _mapped(labels, lambda text: "" if (name := _plain(text)) in _NO_LABEL and name not in names else name)
+        numbers = pd.to_numeric(pd.Series(plain[plain != ""], dtype=object), errors="coerce").to_numpy(dtype=np.float64)
+        if names or not len(numbers) or not np.isfinite(numbers).all() or not np.char.count(plain, ".").any():
+            return plain
+        labels, kind = np.full(len(plain), np.nan), "f"
+        labels[plain != ""] = numbers
+    if kind == "f":
+        finite = labels[np.isfinite(labels)].astype(np.float64)
+        if not np.array_equal(finite, np.rint(finite)):
+            few = ", ".join(f"{value:g}" for value in finite[:3])
+            error = (
+                f"its {len(np.unique(finite))} different labels are fractions ({few}, ...): a quantity, not classes."
+            )
+            raise ItemError(item, error, "Give classes, for instance ranges of it; whole numbers or names.")
+        return _mapped(labels, lambda text: str(int(float(text))) if np.isfinite(float(text)) else "")
+    if kind not in "biu":
         raise ItemError(item, f"labels of the kind {labels.dtype} are no classes.", "Store whole numbers or names.")
-    texts, inverse = np.unique(labels, return_inverse=True)
-    plain = np.array([_plain(str(text)) for text in texts], dtype=np.str_)
-    return np.where(np.isin(plain, _NO_LABEL), "", plain)[inverse.reshape(-1)]
+    return labels.astype(np.str_)
 
 
 def _plain(name: str) -> str:
-    """A name without blanks around it, each letter as one character: file systems differ in how they store accents."""
-    return unicodedata.normalize("NFC", name).strip()
+    """A name with single blanks inside and none around it, nothing invisible at its ends, each letter as one character.
+
+    File systems differ in how they store accents, and spreadsheets leave blanks and marks of direction behind.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).strip().strip(_INVISIBLE).split())
 
 
 def _named(item: str, split: str, labels: NDArray[np.str_], names: list[str], notes: list[str]) -> NDArray[np.str_]:
@@ -121,11 +140,11 @@ def _named(item: str, split: str, labels: NDArray[np.str_], names: list[str], no
     present = [str(text) for text in np.unique(labels) if text]
     if set(present) <= set(names):
         return labels
-    numbers = [int(text) for text in present if _is_number(text)]
-    if len(numbers) < len(present):
-        stranger = next(text for text in present if text not in names and not _is_number(text))
-        raise ItemError(item, f"the label {stranger!r} in {split!r} is not among the class names.", "Add it to them.")
-    real = [number for number in numbers if number != -1]
+    if strangers := [text for text in present if text not in names and not _is_number(text)]:
+        raise ItemError(
+            item, f"the label {strangers[0]!r} in {split!r} is not among the class names.", "Add it to them."
+        )
+    real = [int(text) for text in present if text not in _MARKS]
     first = 0
     if real and min(real) == 1 and max(real) == len(names):
         first = 1
@@ -133,18 +152,15 @@ def _named(item: str, split: str, labels: NDArray[np.str_], names: list[str], no
     elif real and (min(real) < 0 or max(real) >= len(names)):
         error = f"labels from {min(real)} to {max(real)} in {split!r} don't fit {len(names)} class names."
         raise ItemError(item, error, "Give one name for each label, counted from 0, or no names.")
-    lookup = {str(number): "" if number == -1 else names[number - first] for number in numbers} | {"": ""}
-    texts, inverse = np.unique(labels, return_inverse=True)
-    return np.array([lookup[str(text)] for text in texts], dtype=np.str_)[inverse.reshape(-1)]
+    return _mapped(labels, lambda text: names[int(text) - first] if text and text not in _MARKS else "")
 
 
-def _without_minus_one(values: dict[str, NDArray[np.str_]]) -> dict[str, NDArray[np.str_]]:
-    """Labels of -1 made empty, where the others are numbers from 0 up: the usual mark of images without a label."""
-    present = {str(text) for array in values.values() for text in np.unique(array) if text}
-    others = present - {"-1"}
-    if "-1" not in present or others == {"1"} or not all(text.isdecimal() for text in others):
+def _without_marks(values: dict[str, NDArray[np.str_]]) -> dict[str, NDArray[np.str_]]:
+    """Marks of images without a label made empty, where the others are numbers from 0 up."""
+    others = {text for array in values.values() for text in np.unique(array).tolist()} - {"", *_MARKS}
+    if others == {"1"} or not all(text.isdecimal() for text in others):
         return values  # -1 against 1 are two classes
-    return {split: np.where(array == "-1", "", array) for split, array in values.items()}
+    return {split: np.where(np.isin(array, list(_MARKS)), "", array) for split, array in values.items()}
 
 
 def _check_shared(item: str, texts: NDArray[np.str_]) -> None:
@@ -152,12 +168,11 @@ def _check_shared(item: str, texts: NDArray[np.str_]) -> None:
     distinct, counts = np.unique(texts, return_counts=True)
     alone = int((counts == 1).sum())
     if len(texts) >= _MANY and alone > _OWN_LABEL * len(texts):
-        raise ItemError(
-            item,
-            f"{alone} of {len(texts)} images have a label of their own ({distinct[0]!r}, {distinct[1]!r}, ...): a "
-            "quantity or an identifier, not classes.",
-            "Give labels that several images share.",
+        few = ", ".join(repr(str(text)) for text in distinct[:2])
+        error = (
+            f"{alone} of {len(texts)} images have a label of their own ({few}, ...): a quantity or an identifier, not"
         )
+        raise ItemError(item, f"{error} classes.", "Give labels that several images share.")
 
 
 def _alike(names: list[str]) -> list[str]:
@@ -176,7 +191,6 @@ def _is_number(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
 
 
-def _sorted(texts: NDArray[np.str_]) -> list[str]:
+def _sorted(names: Collection[str]) -> list[str]:
     """Numbers by value, names by letter."""
-    names = [str(text) for text in texts]
-    return sorted(names, key=int) if all(_is_number(name) for name in names) else sorted(names)
+    return sorted(names, key=int) if all(map(_is_number, names)) else sorted(names)

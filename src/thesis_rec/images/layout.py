@@ -17,9 +17,9 @@ from thesis_rec.images.decoding import SUFFIXES
 #: Words in folder names, and which of our splits they mean.
 _ROLES = {
     "pretrain": ("pretrain", "pretraining"),
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "validation": ("validation", "valid", "val", "dev"),
+    "train": ("train", "training", "trainval"),
+    "test": ("test", "testing", "holdout"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation"),
     "unlabelled": ("unlabelled", "unlabeled", "pred", "predict", "prediction"),
 }
 _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words}
@@ -61,7 +61,7 @@ def split_role(name: str, exact: bool = False) -> str:
         exact: Whether the name may say nothing else.
     """
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-    words = [word if word in _ROLE_OF else word.removesuffix("set") for word in words]
+    words = [word if word in _ROLE_OF else word.removesuffix("set").removesuffix("data") for word in words]
     roles = [_ROLE_OF[word] for word in words if word in _ROLE_OF]
     others = [word for word in words if word not in _ROLE_OF and word not in _FILLERS]
     return roles[0] if len(set(roles)) == 1 and not (exact and others) else ""

@@ -16,6 +16,7 @@ from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import to_rgb
 from thesis_rec.images.folders import local_source
+from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.values import Scale, decide_scale, value_range
 
@@ -73,6 +74,8 @@ class _ImageFile:
         labels = content[name]
         if labels.ndim == 2 and 1 in labels.shape:
             labels = labels.reshape(-1)
+        if (classes := one_hot_classes(labels)) is not None:
+            labels = classes
         if labels.ndim != 1:
             error = f"{name} has the shape {labels.shape}."
             raise ItemError(self._item, error, "It must be (N,): one class of each image.")

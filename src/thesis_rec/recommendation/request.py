@@ -154,7 +154,9 @@ def image_row(source: Path, labels: str | None = None) -> DatasetRow:
         if labels is not None:
             raise ItemError(str(source), "an NPZ file has labels of its own.", "Leave out --labels.")
         return DatasetRow(dataset_id=path.stem or "images", loader="npz", source=str(path))
-    table = "" if labels is None else str(Path(labels).expanduser().resolve())
+    # Here, or else in the folder of images.
+    places = [] if labels is None else [Path(labels).expanduser().resolve(), path / labels]
+    table = str(next((place for place in places if place.is_file()), places[0])) if places else ""
     return DatasetRow(dataset_id=path.name or "images", loader="folder", source=str(path), labels=table)
 
 
@@ -186,6 +188,9 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
         network = load_encoder(EncoderConfig(**encoder))
         tokens = tokens_of_images(network, images, request.batches, request.seed, warnings=warnings)
     sample = _sample(images, request.seed, warnings)
+    if not sample:
+        why = counted(warnings)[0]
+        raise ItemError(row.dataset_id, f"none of the images looked at can be read. {why}", "Replace or convert them.")
     told = counted(warnings)
     read_as = (split_line(dataset), *(note for note in told if is_about_files(note)))
     thin = [*thin_notes(images), *brightness_notes([image for image, _ in sample])]
