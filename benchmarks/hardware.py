@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from hardware_choices import held_out_figures, judge_choices, performance_matrix, static_prior
 from result import add_save_option, finish
 
 from thesis_rec.hardware.contexts import context_tables
-from thesis_rec.hardware.evaluation import held_out_figures, judge_choices, performance_matrix, static_prior
 from thesis_rec.knowledge.fitting import fit_knowledge
 from thesis_rec.recommendation.bundle import read_bundle
 

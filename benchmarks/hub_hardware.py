@@ -61,7 +61,7 @@ def main() -> None:
 
 def _own(profiles: pd.DataFrame, manifest: pd.DataFrame, kind: str, precision: str, batch: int) -> dict[str, object]:
     """One context of our measurements: the share of models measured, and every family predicted from the others."""
-    from thesis_rec.hardware.evaluation import held_out_figures
+    from hardware_choices import held_out_figures
 
     device = next(name for name in profiles["device"].unique() if name.startswith(kind))
     here = profiles["device"] == device

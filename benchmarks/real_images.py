@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from hardware_choices import performance_matrix, static_prior
 from PIL import Image
 
 from thesis_rec.commands.artefacts import load_context
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
-from thesis_rec.hardware.evaluation import performance_matrix, static_prior
 from thesis_rec.recommendation.bundle import PERFORMANCE
 
 PROJECT = Path(__file__).resolve().parents[1]

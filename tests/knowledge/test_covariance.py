@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from thesis_rec.knowledge.covariance import Covariance, Shrinkage, choose_shrinkage, fit_covariance, standardised
+from thesis_rec.knowledge.covariance import Covariance, Shrinkage, fit_covariance, standardised
 
 
 def _simulated(tasks: int = 400, models: int = 12, rank: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -51,12 +51,6 @@ def test_log_density_is_that_of_scipy_on_the_observed_cells() -> None:
         seen = np.isfinite(row)
         matrix = (known.factor @ known.factor.T + np.diag(known.own + 0.04))[np.ix_(seen, seen)]
         assert density == pytest.approx(multivariate_normal(known.mean[seen], matrix).logpdf(row[seen]))
-
-
-def test_the_number_of_factors_is_found_by_leaving_tasks_out() -> None:
-    values, _ = _simulated(80, models=20, rank=3)
-    groups = [str(row // 2) for row in range(len(values))]
-    assert choose_shrinkage(values, groups, ranks=(1, 3, 8), loadings=(1.0,)).rank == 3
 
 
 def test_levels_are_set_against_the_same_models() -> None:

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 def committed_model(model_id: str, provenance: Provenance, root: Path) -> nn.Module:
     """The committed network of a model as ``rebuild_model`` returns it, weights checked against their hash."""
+    from safetensors.torch import load_file
+
     from thesis_rec.starter.architectures import ARCHITECTURES
-    from thesis_rec.starter.checkpoints import load_weights
+    from thesis_rec.starter.checkpoints import WEIGHTS_FILES, library_module
     from thesis_rec.starter.construction import build
 
     verify_files(root, [f"models/{model_id}"], provenance.content)
     recipe = provenance.recipe(model_id)
-    module = build(ARCHITECTURES[recipe.architecture], provenance.class_names(model_id), recipe.seed)
-    load_weights(module, root / "models" / model_id)
+    architecture = ARCHITECTURES[recipe.architecture]
+    module = build(architecture, provenance.class_names(model_id), recipe.seed)
+    library_module(module).load_state_dict(load_file(root / "models" / model_id / WEIGHTS_FILES[architecture.library]))
     return module.eval()
 
 

@@ -157,15 +157,12 @@ def test_task_images_match_the_contract():
     assert np.bincount(task.test_labels).tolist() == [2, 2, 2]
 
 
-def test_example_grid_and_overview():
+def test_example_grid():
     grid = tasks.example_grid("counting_gaps", per_class=2)
     assert grid.shape == (2 * 34 - 2, 8 * 34 - 2, 3)
     first = generate_split("counting_gaps", "train", 2)[0]
     assert np.array_equal(grid[:32, :32], first[0])
     assert np.array_equal(grid[34:66, 34:66], first[3])
-    both = tasks.overview(["counting_gaps", "topology_inside"], per_class=1)
-    assert both.shape == (2 * 32 + 8, 8 * 34 - 2, 3)
-    assert (both[40:, 3 * 34 :] == 255).all()
 
 
 def test_two_tasks_of_one_name_are_refused(monkeypatch):

@@ -31,8 +31,6 @@ from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import check_id
 
 _RULE = re.compile(r"(?P<name>\w+)(?:=(?P<source>[^:@=]+))?(?::(?P<share>[0-9.]+))?(?:@(?P<cap>\d+))?")
-#: Optional columns beyond the data contract.
-OPTIONAL_COLUMNS = ("config", "revision", "label_map", "labels", "licence", "reference", "note")
 
 
 class SplitRule(BaseModel):

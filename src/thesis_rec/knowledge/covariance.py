@@ -7,9 +7,7 @@ towards what all models share. Strengths and the number of factors are chosen by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -170,45 +168,6 @@ def fit_covariance(
         mean = (share @ alone + chosen.mean * before) / np.maximum(counts + chosen.mean, 1e-12)
         rest = np.where(seen, table - mean, 0.0)
     return Covariance(mean, factor, own)
-
-
-def choose_shrinkage(
-    values: ArrayLike,
-    groups: Sequence[str],
-    errors: ArrayLike | None = None,
-    ranks: Iterable[int] = (2, 4, 6),
-    loadings: Iterable[float] = (1.0, 4.0),
-    own: Iterable[float] = (10.0,),
-    folds: int = 5,
-) -> Shrinkage:
-    """The strengths under which tasks that were left out are most probable.
-
-    Args:
-        values: (T, K) on one scale, NaN for gaps.
-        groups: (T,) tasks of one group (the same images) are left out together.
-        errors: (T, K) standard deviations of the measurements.
-        ranks: Numbers of factors to choose from.
-        loadings: Strengths for the loadings.
-        own: Strengths for the own variances.
-        folds: Number of parts; group i, by order of appearance, is in part i modulo ``folds``.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    noise = None if errors is None else np.asarray(errors, dtype=np.float64)
-    names = list(dict.fromkeys(groups))
-    part = np.array([names.index(group) % folds for group in groups])
-
-    def left_out(candidate: Shrinkage) -> float:
-        score = 0.0
-        for fold in range(min(folds, len(names))):
-            out = part == fold
-            known = fit_covariance(table[~out], None if noise is None else noise[~out], candidate)
-            score += float(known.log_density(table[out], None if noise is None else noise[out]).sum())
-        return score
-
-    candidates = [Shrinkage(rank, strength, common) for rank, strength, common in product(ranks, loadings, own)]
-    if len(names) < 2 or len(candidates) == 1:
-        return candidates[0]
-    return max(candidates, key=left_out)
 
 
 def _gram(weights: Floats, factor: Floats) -> Floats:

@@ -168,13 +168,6 @@ class Split:
         return [dataset for dataset in dataset_ids if self.datasets.get(dataset) == role]
 
 
-def quadrant_of(model_known: bool, dataset_known: bool) -> str:
-    """The quadrant of a cell."""
-    if dataset_known:
-        return "Q1" if model_known else "Q2"
-    return "Q3" if model_known else "Q4"
-
-
 def training_mask(
     splits: pd.DataFrame | Split, model_ids: Sequence[str], dataset_ids: Sequence[str]
 ) -> NDArray[np.bool_]:

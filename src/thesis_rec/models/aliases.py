@@ -31,16 +31,6 @@ class Aliases:
         """The manifest's ``model_id`` of a name in a source, or None for a model that isn't in the manifest."""
         return self.by_name.get((source, name, pretrained))
 
-    def duplicates(self) -> dict[str, str]:
-        """Rows of the manifest that are the same weights as another row, and that row, which stands for both."""
-        ids = set(self.by_name.values())
-        found: dict[str, str] = {}
-        for (source, name, _), model_id in self.by_name.items():
-            own = f"timm/{name}" if source == "timm" else name
-            if source in ("timm", "transformers") and own != model_id and own not in ids:
-                found[own] = model_id
-        return found
-
 
 def read_aliases(path: str | Path) -> Aliases:
     """Read the alias table.

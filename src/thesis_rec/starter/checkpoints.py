@@ -29,22 +29,6 @@ WEIGHTS_FILES = {
 }
 
 
-def load_weights(module: nn.Module, folder: Path) -> None:
-    """Load the weights that :func:`save` wrote into a module of the same architecture and classes.
-
-    Args:
-        module: What :func:`~thesis_rec.starter.construction.build` returned.
-        folder: The checkpoint's folder.
-    """
-    from safetensors.torch import load_file
-
-    inner = library_module(module)
-    name = next(name for name in set(WEIGHTS_FILES.values()) if (folder / name).is_file())
-    stored = load_file(folder / name)
-    state = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
-    inner.load_state_dict(state, strict=True)
-
-
 def save(
     module: nn.Module, architecture: Architecture, class_names: Sequence[str], folder: Path, note: dict[str, Any]
 ) -> None:

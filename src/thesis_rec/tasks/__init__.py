@@ -7,7 +7,6 @@ on. Every (task, split, class) has its own random stream, so that nothing depend
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,11 +162,3 @@ def example_grid(task_id: str, per_class: int = 4, seed: int = 0) -> NDArray[np.
     tiles = np.full((per_class, 34, n_classes, 34, 3), 255, dtype=np.uint8)
     tiles[:, :32, :, :32] = images.reshape(n_classes, per_class, 32, 32, 3).transpose(1, 2, 0, 3, 4)
     return tiles.reshape(per_class * 34, n_classes * 34, 3)[:-2, :-2]
-
-
-def overview(ids: Iterable[str] | None = None, per_class: int = 2) -> NDArray[np.uint8]:
-    """Stack the example grids of several (or all) tasks into one picture for the documentation."""
-    grids = [example_grid(i, per_class) for i in (BASE_TASKS if ids is None else ids)]
-    width = max(g.shape[1] for g in grids)
-    rows = [np.pad(g, ((0, 8), (0, width - g.shape[1]), (0, 0)), constant_values=255) for g in grids]
-    return np.concatenate(rows)[:-8]

@@ -6,10 +6,10 @@ import runpy
 import numpy as np
 import pandas as pd
 import pytest
+from hardware_choices import held_out_figures, judge_choices, performance_matrix, static_prior
 
 from tests.fabricated import fabricated_bundle
 from tests.hardware.test_prediction import fabricate
-from thesis_rec.hardware.evaluation import held_out_figures, judge_choices, performance_matrix, static_prior
 from thesis_rec.recommendation.bundle import write_bundle
 
 
@@ -79,7 +79,6 @@ def test_the_benchmark_ends_with_json(tmp_path, project_dir, monkeypatch, capsys
     bundle.performance.to_parquet(tmp_path / "performance_records.parquet")
     (tmp_path / "sides.json").write_text(json.dumps({"dataset_ids": ["d4", "d5"], "model_ids": ["m20"]}))
     monkeypatch.setattr("sys.argv", ["hardware.py", "--root", str(tmp_path), "--own", str(tmp_path / "none")])
-    monkeypatch.syspath_prepend(project_dir / "benchmarks")
     runpy.run_path(str(project_dir / "benchmarks" / "hardware.py"), run_name="__main__")
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     part = report["devices"]["cuda_fabricated"]
