@@ -1,9 +1,12 @@
 """What an answer says of the images it was asked about."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.images.encoders.tiny import save_open_clip
 from thesis_rec.base.errors import ItemError
 from thesis_rec.recommendation.request import Request, read_images
 
@@ -44,3 +47,19 @@ def test_a_flat_folder_with_a_table_of_labels(tmp_path):
     np.savez(tmp_path / "d.npz", images=np.zeros((4, 5, 5), np.uint8), labels=np.arange(4) % 2)
     with pytest.raises(ItemError, match="labels of its own"):
         read_images(tmp_path / "d.npz", None, Request(labels=str(table)))
+
+
+def test_a_folder_s_name_changes_nothing_and_landmarks_go_from_train_to_test(tmp_path):
+    save_open_clip(tmp_path / "clip")
+    encoder = {"kind": "open_clip", "source": str(tmp_path / "clip")}
+    for i in range(24):
+        write(tmp_path / "d" / "ab"[i % 2] / f"{i}.png", 8 * i + 40 * (i % 2))
+    shutil.copytree(tmp_path / "d", tmp_path / "other name")
+    one, other = (read_images(tmp_path / name, encoder, Request()).tokens for name in ("d", "other name"))
+    np.testing.assert_array_equal(one.features, other.features)
+    np.testing.assert_array_equal(one.landmarks, other.landmarks)
+    # Classes that are told apart by brightness, and the other way round in the images for testing.
+    for split, turned in (("train", 0), ("test", 1)):
+        for i in range(20):
+            write(tmp_path / "s" / split / "ab"[(i + turned) % 2] / f"{i}.png", 20 + 150 * (i % 2) + i)
+    assert np.nanmean(read_images(tmp_path / "s", encoder, Request()).tokens.landmarks) < -0.5

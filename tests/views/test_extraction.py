@@ -105,7 +105,7 @@ def test_a_class_without_readable_images_fails_its_dataset_only(folder):
 
 
 def test_an_unexpected_exception_fails_its_dataset_only(folder, monkeypatch):
-    monkeypatch.setattr(extraction, "open_split", lambda *a: 1 / 0)
+    monkeypatch.setattr(extraction, "open_dataset", lambda *a: 1 / 0)
     _, outcomes = run([row()], folder)
     assert "ZeroDivisionError" in outcomes["d"]["error"]
 

@@ -5,6 +5,9 @@ import pytest
 
 from tests.images.encoders.tiny import save_open_clip
 from thesis_rec.images.encoders import EncoderConfig, load_encoder
+from thesis_rec.images.loading import LabelledImages
+from thesis_rec.views import landmarks
+from thesis_rec.views.encoding import measure_landmarks
 from thesis_rec.views.landmarks import LANDMARKS, landmark_values
 
 
@@ -75,3 +78,41 @@ def test_a_class_of_one_image_is_left_out(encoder):
         landmark_values(encoder, np.concatenate([pixels, pixels[:1]]), odd), landmark_values(encoder, pixels, labels)
     )
     assert np.isnan(landmark_values(encoder, pixels[:17], odd[:17])).all()
+
+
+def test_what_is_kept_for_testing_is_only_tested_on(encoder):
+    pixels, labels = images(coloured)
+    # The cue is turned round in the second half: a probe that had seen any of it would know.
+    turned, tested = np.where(np.arange(32) % 16 >= 8, 1 - labels, labels), np.arange(32) % 16 >= 8
+    found = dict(zip(LANDMARKS, landmark_values(encoder, pixels, turned, tested), strict=True))
+    assert found["colours"] == pytest.approx(-1.0)
+    assert dict(zip(LANDMARKS, landmark_values(encoder, pixels, turned), strict=True))["colours"] > -0.5
+    # A class that has nothing to test on is left out.
+    assert np.isnan(landmark_values(encoder, pixels, labels, labels == 0)).all()
+
+
+def split(pixels, labels):
+    names = [f"c{c}" for c in np.unique(labels)]
+    return LabelledImages("d", labels, names, lambda i: pixels[i], np.arange(len(labels)))
+
+
+@pytest.mark.parametrize(("classes", "each", "apart", "seen"), [(2, 200, 0, 256), (20, 30, 0, 320), (60, 17, 0, 768),
+                                                               (2, 200, 50, 228)])  # fmt: skip
+def test_few_classes_get_more_images(encoder, monkeypatch, classes, each, apart, seen):
+    looked = []
+    monkeypatch.setattr(landmarks, "landmark_values", lambda _, pixels, labels, tested: looked.append(labels))
+    train = split(np.zeros((classes * each, 8, 8, 3), np.uint8), np.repeat(np.arange(classes), each))
+    test = split(np.zeros((classes * apart, 8, 8, 3), np.uint8), np.repeat(np.arange(classes), apart))
+    measure_landmarks(encoder, train, 0, test=test if apart else None)
+    assert len(looked[0]) == seen
+    assert len(set(np.bincount(looked[0])[np.unique(looked[0])])) == 1
+
+
+def test_another_choice_of_images_hardly_matters(encoder):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 400)
+    # Three of four images show the cue.
+    pixels = np.stack([coloured(rng, label if rng.random() < 0.75 else 1 - label) for label in labels])
+    found = np.stack([measure_landmarks(encoder, split(pixels, labels), seed) for seed in range(3)])
+    of_few = np.stack([landmark_values(encoder, pixels[i::25], labels[i::25]) for i in range(3)])
+    assert found.std(0).mean() < 0.6 * of_few.std(0).mean()

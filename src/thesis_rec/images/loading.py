@@ -24,7 +24,7 @@ from thesis_rec.images.dataset_source import FINGERPRINTS, LOADERS, ImageLimits,
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.splits import cap_classes, map_labels, split_part, take_share
+from thesis_rec.images.splits import SplitPart, cap_classes, map_labels, split_part, take_share
 
 logger = logging.getLogger(__name__)
 
@@ -137,19 +137,29 @@ class OpenedDataset:
         Raises:
             ItemError: If there is none, it is unreadable, or has fewer than two classes.
         """
-        labelled = tuple(name for name, count in self.counts.items() if count) or self.source.split_names
         notes = list(self.source.warnings)
         notes += [Failure(self.row.dataset_id, note) for note in self.vocabulary.notes]
-        part = split_part(self.row, split, labelled)
+        part = self._part(split)
         raw = self.opened.get(part.source) or self.source.open(part.source)
         codes, class_names = map_labels(self.vocabulary.codes[part.source], self.vocabulary.names, self.row.label_map)
         chosen = np.flatnonzero(codes >= 0)
-        chosen = take_share(chosen, codes, part, self.limits.seed, self.row.dataset_id)
+        chosen = take_share(chosen, codes, part, self.limits.seed)
         chosen = cap_classes(chosen, codes, len(class_names), part.cap, self.limits)
         notes += [*raw.warnings, *_absent_classes(self.row, split, codes[chosen], class_names)]
         images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, raw.read, chosen, tuple(notes))
         _check_classes(self.row, images)
         return images
+
+    def apart(self) -> LabelledImages | None:
+        """The images for testing, where the source keeps them apart from those for training."""
+        try:
+            return self.split("test") if self._part("test").source != self._part("train").source else None
+        except ItemError:
+            return None
+
+    def _part(self, split: str) -> SplitPart:
+        labelled = tuple(name for name, count in self.counts.items() if count) or self.source.split_names
+        return split_part(self.row, split, labelled)
 
 
 def open_dataset(row: DatasetRow, root: Path, limits: ImageLimits | None = None) -> OpenedDataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,15 +22,14 @@ _SERVES = {"pretrain": ("pretrain", "train"), "train": ("train",), "test": ("tes
 TRAIN_SHARE = 0.75
 
 
-def stratified_order(labels: NDArray[np.int64], seed: int, name: str) -> NDArray[np.float64]:
+def stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
     """(N,) fraction of its class before each image, in a random order of the class: a cut at s takes a share s of each.
 
     Args:
         labels: (N,) class of each image.
         seed: Seed of the order.
-        name: Makes datasets with equal labels differ.
     """
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    rng = np.random.default_rng(seed)
     place = np.empty(len(labels))
     for c in np.unique(labels):
         members = np.flatnonzero(labels == c)
@@ -88,13 +86,11 @@ def _matching(row: DatasetRow, wanted: str, named: bool, available: tuple[str, .
     raise ItemError(row.dataset_id, error, "Correct the splits column, e.g. train=train:0.8;test=train:0.2.")
 
 
-def take_share(
-    chosen: NDArray[np.int64], labels: NDArray[np.int64], part: SplitPart, seed: int, name: str
-) -> NDArray[np.int64]:
+def take_share(chosen: NDArray[np.int64], labels: NDArray[np.int64], part: SplitPart, seed: int) -> NDArray[np.int64]:
     """The images whose place in the seeded order of their class lies in the part."""
     if part.share >= 1.0:
         return chosen
-    place = stratified_order(labels[chosen], seed, name)
+    place = stratified_order(labels[chosen], seed)
     return chosen[(place > part.start - 1e-9) & (place <= part.start + part.share - 1e-9)]
 
 

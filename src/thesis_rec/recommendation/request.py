@@ -186,7 +186,9 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
         from thesis_rec.views.tokens import tokens_of_images
 
         network = load_encoder(EncoderConfig(**encoder))
-        tokens = tokens_of_images(network, images, request.batches, request.seed, warnings=warnings)
+        tokens = tokens_of_images(
+            network, images, request.batches, request.seed, test=dataset.apart(), warnings=warnings
+        )
     sample = _sample(images, request.seed, warnings)
     if not sample:
         why = counted(warnings)[0]

@@ -96,26 +96,33 @@ def _substitute(
 
 
 def measure_landmarks(
-    encoder: TorchEncoder, images: LabelledImages, sampler: ClassBalancedSampler, *, fit: str = "crop"
+    encoder: TorchEncoder, images: LabelledImages, seed: int, *, test: LabelledImages | None = None, fit: str = "crop"
 ) -> NDArray[np.float32]:
-    """Landmarks of a split, from its first class-balanced batches; images that can't be read are left out.
+    """Landmarks of a split, from some images of each class; those that can't be read are left out.
+
+    Args:
+        encoder: The image encoder.
+        images: The split.
+        seed: Seed of the choice of images.
+        test: The split that probes are tested on, its classes numbered alike; by default other images of ``images``.
+        fit: What happens to images that aren't square.
 
     Returns:
         (L,) in the order of :data:`thesis_rec.views.landmarks.LANDMARKS`.
     """
-    from thesis_rec.images.decoding import resize_image
-    from thesis_rec.views.landmarks import MAX_CLASSES, PER_CLASS, landmark_values
+    from thesis_rec.images.loading import read_images
+    from thesis_rec.views.landmarks import IMAGES, MAX_CLASSES, PER_CLASS, landmark_values
 
-    classes = np.arange(sampler.n_classes)
+    classes = np.unique(images.labels)
     if len(classes) > MAX_CLASSES:
-        classes = np.linspace(0, len(classes) - 1, MAX_CLASSES).round().astype(int)
-    # A class with fewer images repeats them; an image must not be both fitted to and tested on.
-    chosen = np.unique(np.concatenate([sampler.batch(number)[classes] for number in range(PER_CLASS)]))
+        classes = classes[np.linspace(0, len(classes) - 1, MAX_CLASSES).round().astype(int)]
+    splits = [images] if test is None else [images, test]
+    count = max(IMAGES // len(classes), PER_CLASS) // len(splits)
     pixels, labels = [], []
-    for index in chosen.tolist():
-        try:
-            pixels.append(resize_image(images.image(index), encoder.image_size, fit))
-        except ItemError:
-            continue
-        labels.append(int(images.labels[index]))
-    return landmark_values(encoder, np.stack(pixels), np.asarray(labels))
+    for split in splits:
+        members = [np.random.default_rng([seed, c]).permutation(np.flatnonzero(split.labels == c)) for c in classes]
+        read, kept = read_images(split, np.concatenate([m[:count] for m in members]), encoder.image_size, fit)
+        pixels.append(read)
+        labels.append(split.labels[kept])
+    tested = None if test is None else np.repeat([False, True], [len(part) for part in labels])
+    return landmark_values(encoder, np.concatenate(pixels), np.concatenate(labels), tested)

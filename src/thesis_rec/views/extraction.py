@@ -14,7 +14,7 @@ from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.images.dataset_source import ImageLimits
-from thesis_rec.images.loading import open_split, split_fingerprint
+from thesis_rec.images.loading import open_dataset, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views.shards import LANDMARKS_VERSION, Partitions, Shard, finished_shards, make_shards, shard_notes
 
@@ -121,7 +121,8 @@ def _extract_one(
                 notes += shard_notes(row.dataset_id, shard)
             if done and len(done) == int(next(iter(done.values()))["n_shards"]):
                 continue
-            images = open_split(row, split, root, settings.limits)
+            dataset = open_dataset(row, root, settings.limits)
+            images, test = dataset.split(split), dataset.apart() if split == "train" else None
         except Exception as error:  # a loader of any library may raise anything; the other datasets go on
             yield {}, _failed(row, error)
             return
@@ -130,6 +131,7 @@ def _extract_one(
             get_encoder(),
             images,
             split,
+            test=test,
             n_batches=settings.batches,
             seed=settings.seed,
             settings_hash=settings_hash,

@@ -41,44 +41,61 @@ LANDMARKS: tuple[str, ...] = (
 )
 """Names of the landmarks, in the order of their values."""
 
-#: Images of a class that are looked at, half of them to fit a probe and half to test it.
-PER_CLASS = 16
+#: Images that are looked at, equally many of each class but at least :data:`PER_CLASS`: with 16 of each of two classes
+#: a landmark differs by 0.07 from one choice of images to the next.
+IMAGES, PER_CLASS = 256, 16
 #: Of datasets with more classes than this, that many are looked at, evenly spread.
 MAX_CLASSES = 48
+#: Probes whose mean accuracy a landmark is, and images of a class that each is fitted to.
+DRAWS, SHOTS = 16, 8
 _SIDE = 32
-_PROBE = ProbeSettings(shots=PER_CLASS, max_share=1.0, draws=1, ridge=0.2, seed=0)
+_PROBE = ProbeSettings(shots=SHOTS, max_share=1.0, draws=1, ridge=0.2, seed=0)
 
 
 def landmark_values(
-    encoder: TorchEncoder, images: NDArray[np.uint8], labels: NDArray[np.integer]
+    encoder: TorchEncoder,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    tested: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Two-fold cross-validated accuracy of a linear probe on every view.
+    """Mean accuracy of few-shot linear probes on every view.
 
     Args:
         encoder: The image encoder.
-        images: (N, H, W, 3) uint8, at most some dozens of each class.
-        labels: (N,) classes; those with fewer than two images are left out.
+        images: (N, H, W, 3) uint8.
+        labels: (N,) classes; those without an image to fit to and another one to test on are left out.
+        tested: (N,) images that are tested on, the others being fitted to; by default each draw divides them anew.
 
     Returns:
         (K,) accuracies in the order of :data:`LANDMARKS`, above chance: 0 is chance, 1 is perfect. NaN when fewer than
-        two classes have two images.
+        two classes are left.
     """
     rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    rows = [row for row in rows if len(row) >= 2]
+    rows = [row for row in rows if (len(row) >= 2 if tested is None else 0 < tested[row].sum() < len(row))]
     if len(rows) < 2:
         return np.full(len(LANDMARKS), np.nan, dtype=np.float32)
     kept = np.concatenate(rows)
     ends = np.cumsum([len(row) for row in rows])
     places = [np.arange(end - len(row), end) for row, end in zip(rows, ends.tolist(), strict=True)]
-    folds = {f"fold {fold}": [ClassRows(place[fold::2], place[1 - fold :: 2]) for place in places] for fold in range(2)}
-    tasks = [MeasuredTask(fold, tuple((fold, c) for c in range(len(places)))) for fold in folds]
-    plan = plan_probes(tasks, folds, _PROBE)
+    rng = np.random.default_rng(0)
+    sides = None if tested is None else tested[kept]
+    draws = {f"draw {n}": [_divided(place, sides, rng) for place in places] for n in range(DRAWS)}
+    tasks = [MeasuredTask(draw, tuple((draw, c) for c in range(len(places)))) for draw in draws]
+    plan = plan_probes(tasks, draws, _PROBE)
     chance = 1.0 / len(rows)
     found = {}
     for name, view in _views(encoder, images[kept]):
         accuracy = float(probe_accuracies(view, plan, _PROBE, plan.chunks(view.shape[1], "cpu")).mean())
         found[name] = (accuracy - chance) / (1.0 - chance)
     return np.array([found[name] for name in LANDMARKS], dtype=np.float32)
+
+
+def _divided(rows: NDArray[np.intp], tested: NDArray[np.bool_] | None, rng: np.random.Generator) -> ClassRows:
+    """A class's images to fit to, at most :data:`SHOTS`, and to test on."""
+    if tested is not None:
+        return ClassRows(rng.permutation(rows[~tested[rows]])[:SHOTS], rows[tested[rows]])
+    rows, fitted = rng.permutation(rows), min(SHOTS, len(rows) // 2)
+    return ClassRows(rows[:fitted], rows[fitted:])
 
 
 def _views(encoder: TorchEncoder, images: NDArray[np.uint8]) -> Iterator[tuple[str, Tensor]]:

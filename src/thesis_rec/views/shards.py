@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: Shards with other landmarks are made again.
-LANDMARKS_VERSION = 1
+LANDMARKS_VERSION = 2
 
 Shard = dict[str, Any]
 Partitions = Mapping[str, Callable[[], Shard] | Shard]
@@ -47,6 +47,7 @@ def make_shards(
     images: LabelledImages,
     split: str,
     *,
+    test: LabelledImages | None = None,
     n_batches: int,
     seed: int,
     settings_hash: str,
@@ -62,6 +63,7 @@ def make_shards(
         encoder: The image encoder.
         images: The split.
         split: Its name.
+        test: The split that landmarks are tested on, if not on other images of the same.
         n_batches: Number of batches, B: each gives one token per class.
         seed: Seed of the choice of images.
         settings_hash: Kept in every shard: tokens made otherwise are made again.
@@ -77,7 +79,7 @@ def make_shards(
     Raises:
         ItemError: If a class has no readable image.
     """
-    class_ids = np.unique(images.labels)
+    class_ids, whole = np.unique(images.labels), images
     images = without_empty_classes(images)
     sampler = ClassBalancedSampler(images.labels, len(images.class_names), seed)
     ranges = batch_ranges(n_batches, len(images.class_names), images_per_shard)
@@ -99,7 +101,7 @@ def make_shards(
             "notes": np.array(_notes([*(images.warnings if number == 0 else ()), *failures]), dtype=np.str_),
         }
         if number == 0:
-            shard["landmarks"] = measure_landmarks(encoder, images, sampler, fit=fit)
+            shard["landmarks"] = measure_landmarks(encoder, whole, seed, test=test, fit=fit)
         yield shard_key(images.dataset_id, split, number), shard
 
 

@@ -119,6 +119,7 @@ def tokens_of_images(
     n_batches: int = 8,
     seed: int = 0,
     *,
+    test: LabelledImages | None = None,
     batch_size: int = 256,
     workers: int = 0,
     fit: str = "crop",
@@ -131,6 +132,7 @@ def tokens_of_images(
         images: The split; classes without an image are left out.
         n_batches: Number of batches, B.
         seed: Seed of the choice of images.
+        test: The split that landmarks are tested on, if not on other images of the same.
         batch_size: Images at a time.
         workers: Processes that decode.
         fit: What happens to images that aren't square.
@@ -142,6 +144,7 @@ def tokens_of_images(
     Raises:
         ItemError: If a class has no readable image.
     """
+    landmarks = measure_landmarks(encoder, images, seed, test=test, fit=fit)
     images = without_empty_classes(images)
     sampler = ClassBalancedSampler(images.labels, len(images.class_names), seed)
     groups = encode_groups(
@@ -150,5 +153,4 @@ def tokens_of_images(
     features, failures = next(groups)
     if warnings is not None:
         warnings.extend(failures)
-    landmarks = measure_landmarks(encoder, images, sampler, fit=fit)
     return TaskTokens(images.dataset_id, features, images.class_names, len(images), encoder.encoder_id, landmarks)
