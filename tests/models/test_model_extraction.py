@@ -37,7 +37,7 @@ def zoo(tmp_path):
 
 def run(rows, zoo, existing=None, settings=None):
     vectors, outcomes = {}, {}
-    lazy = {name: (lambda v=value: v) for name, value in (existing or {}).items()}
+    lazy = {name: (lambda *names, v=value: v) for name, value in (existing or {}).items()}
     for made, outcome in extract_models(rows, zoo, None, settings or ExtractionSettings(), lazy):
         vectors |= made
         outcomes |= outcome
@@ -91,7 +91,7 @@ class TestFilesThatDidNotChange:
         """Whether the model's file is opened in a second run."""
         opened = []
         monkeypatch.setattr(model_extraction, "open_model", lambda *args: opened.append(args) or open_model(*args))
-        vectors = {name: (lambda v=value: v) for name, value in first[0].items()}
+        vectors = {name: (lambda *names, v=value: v) for name, value in first[0].items()}
         outcomes = {name: (lambda v=value | changed: v) for name, value in first[1].items()}
         list(extract_models([row("a")], zoo, None, ExtractionSettings(), vectors, outcomes))
         return bool(opened)
@@ -117,10 +117,10 @@ class TestFilesThatDidNotChange:
         assert self.again(zoo, first, monkeypatch, **changed)
 
     def test_a_damaged_outcome_or_vector(self, zoo, first, monkeypatch):
-        def damaged():
+        def damaged(*names):
             raise ValueError("no JSON")
 
-        vectors = {"a": lambda: first[0]["a"]}
+        vectors = {"a": lambda *names: first[0]["a"]}
         chunks = extract_models([row("a")], zoo, None, ExtractionSettings(), vectors, {"a": damaged})
         assert [outcome["a"]["sha256"] for _, outcome in chunks] == [first[1]["a"]["sha256"]]
         chunks = extract_models(
@@ -168,7 +168,7 @@ def test_an_unreadable_partition_is_made_again(zoo):
 
 def test_metadata_of_the_extracted_models(zoo):
     vectors, outcomes = run([row("a"), row("b")], zoo)
-    lazy = {name: (lambda v=value: v) for name, value in vectors.items()}
+    lazy = {name: (lambda *names, v=value: v) for name, value in vectors.items()}
     table = metadata_table([row("b", family="resnet"), row("a"), row("missing")], lazy)
     known = {name: (lambda v=value: v) for name, value in outcomes.items()}
     pd.testing.assert_frame_equal(

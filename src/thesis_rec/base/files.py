@@ -57,8 +57,8 @@ def save_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
-    """All arrays of an NPZ file; pickled objects are refused.
+def load_arrays(path: str | Path, *names: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an NPZ file that have these names, all without any; pickled objects are refused.
 
     Raises:
         ValueError: If it holds pickled objects, or is no NPZ file.
@@ -67,7 +67,7 @@ def load_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     import numpy as np
 
     with np.load(path, allow_pickle=False) as content:
-        return {name: content[name] for name in content.files}
+        return {name: content[name] for name in content.files if not names or name in names}
 
 
 def encode_id(identifier: str) -> str:

@@ -38,8 +38,8 @@ class NPZDataset(FileDataset):
         return JSONPreview(json.dumps(describe_npz(self._filepath)))
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an NPZ file.
+def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """The arrays of an NPZ file that have these names, all without any.
 
     Raises:
         ValueError: If it is no NPZ file, is damaged, or holds pickled objects.
@@ -47,7 +47,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     from zipfile import BadZipFile
 
     try:
-        return load_arrays(path)
+        return load_arrays(path, *names)
     except (BadZipFile, EOFError, ValueError, AttributeError, OSError) as error:
         raise ValueError(f"{path} is not a readable NPZ file ({error}); delete it and run again.") from error
 

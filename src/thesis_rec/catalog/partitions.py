@@ -22,13 +22,14 @@ from thesis_rec.catalog.npz import describe_npz, read_npz, write_npz
 logger = logging.getLogger(__name__)
 
 Payload = Any
-Partitions = dict[str, Callable[[], Payload]]
+Partitions = dict[str, Callable[..., Payload]]
 
 
 class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
     """One file per key below a folder; keys are any strings, percent-encoded into file names.
 
-    Loading gives ``{key: callable}``, and ``{}`` for an absent folder. Saving writes each partition atomically and
+    Loading gives ``{key: callable}``, and ``{}`` for an absent folder; a callable of an NPZ file may be given the names
+    of the arrays that are wanted. Saving writes each partition atomically and
     keeps the others, so a generator node can save as it goes and a killed run loses one item at most. A value that is
     callable is called when its turn comes.
 
@@ -112,9 +113,10 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
             shown["content"] = describe_npz(self._file(keys[0]))
         return JSONPreview(json.dumps(shown))
 
-    def _read(self, key: str) -> Payload:
-        payload = _FORMATS[self._format][0](self._file(key))
-        self._validate(key, payload)
+    def _read(self, key: str, *names: str) -> Payload:
+        payload = _FORMATS[self._format][0](self._file(key), *names)
+        if not names:
+            self._validate(key, payload)
         return payload
 
     def _validate(self, key: str, payload: Payload) -> None:
@@ -197,7 +199,7 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-_FORMATS: dict[str, tuple[Callable[[Path], Any], Callable[..., None]]] = {
+_FORMATS: dict[str, tuple[Callable[..., Any], Callable[..., None]]] = {
     "npz": (read_npz, write_npz),
     "parquet": (_read_parquet, _write_parquet),
     "json": (_read_json, write_json),

@@ -61,7 +61,7 @@ def extract_model(
     root: Path,
     cache: Path | None = None,
     settings: ExtractionSettings | None = None,
-    existing: Callable[[], Vector] | None = None,
+    existing: Callable[..., Vector] | None = None,
 ) -> Vector | None:
     """The vector of one model and what belongs to it, or None when ``existing`` is of the same weights and settings.
 
@@ -88,7 +88,7 @@ def _extracted(
     root: Path,
     cache: Path | None,
     settings: ExtractionSettings,
-    existing: Callable[[], Vector] | None,
+    existing: Callable[..., Vector] | None,
 ) -> tuple[Vector | None, Outcome]:
     """A vector or None as of :func:`extract_model`, and what is recorded of the model."""
     fingerprint = settings.fingerprint(row)
@@ -111,7 +111,7 @@ def extract_models(
     root: Path,
     cache: Path | None,
     settings: ExtractionSettings,
-    existing: Mapping[str, Callable[[], Vector]],
+    existing: Mapping[str, Callable[..., Vector]],
     outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
 ) -> Iterator[tuple[dict[str, Vector], dict[str, Outcome]]]:
     """Extract models one by one; a model that fails stops no other.
@@ -180,7 +180,7 @@ def real_failures(failures: pd.DataFrame) -> pd.DataFrame:
 
 def metadata_table(
     rows: Iterable[ManifestRow],
-    vectors: Mapping[str, Callable[[], Vector]],
+    vectors: Mapping[str, Callable[..., Vector]],
     outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
 ) -> pd.DataFrame:
     """One row per extracted model: ``model_id, family, n_parameters, n_tensors, bytes, sha256``.
@@ -205,22 +205,22 @@ def metadata_table(
     )
 
 
-def spectra_table(rows: Iterable[ManifestRow], vectors: Mapping[str, Callable[[], Vector]]) -> dict[str, NDArray[Any]]:
+def spectra_table(rows: Iterable[ManifestRow], vectors: Mapping[str, Callable[..., Vector]]) -> dict[str, NDArray[Any]]:
     """The spectra of the extracted models: ``spectra`` float32 (K, P), ``model_ids`` (K,) and ``names`` (P,)."""
     ids = [row.model_id for row in rows if row.model_id in vectors]
-    spectra = [vectors[model]()["spectra"] for model in ids]
+    spectra = [vectors[model]("spectra")["spectra"] for model in ids]
     table = np.stack(spectra) if spectra else np.zeros((0, len(NAMES)), np.float32)
     return {"spectra": table, "model_ids": np.array(ids, dtype=str), "names": np.array(NAMES)}
 
 
-def _matches(existing: Callable[[], Vector], digest: str, fingerprint: str) -> bool:
-    vector = _readable(existing)
+def _matches(existing: Callable[..., Vector], digest: str, fingerprint: str) -> bool:
+    vector = _readable(existing, "sha256", "settings")
     return vector is not None and (str(vector.get("sha256")), str(vector.get("settings"))) == (digest, fingerprint)
 
 
-def _readable(partition: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+def _readable(partition: Callable[..., dict[str, Any]], *names: str) -> dict[str, Any] | None:
     try:
-        return partition()
+        return partition(*names)
     except Exception as error:
         # Whatever is wrong with an old partition, the remedy is to make it again.
         logger.info("What an earlier run left can't be read (%s) and is made again", error)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from thesis_rec.base.errors import NothingSucceeded, Unreached
 from thesis_rec.base.files import load_arrays
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset, NPZDataset
 from thesis_rec.catalog.validators import validate_model_spectra
+from thesis_rec.models.model_sources import files_signature
 from thesis_rec.models.spectra import NAMES
 from thesis_rec.pipelines.model_extraction import create_pipeline
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
@@ -186,3 +190,25 @@ def test_the_configuration_fits_the_parameters(project_dir):
     assert set(knobs) == set(ModelExtractionParameters.model_fields)
     comments = [line for line in text.splitlines() if line.strip().startswith("#")]
     assert len(comments) >= len(knobs)
+
+
+@pytest.mark.slow
+def test_20000_models_that_are_done_take_less_than_a_minute(tmp_path):
+    project = Project(tmp_path)
+    save_file(small_state(), project.zoo / "0.safetensors")
+    project.run(manifest(("0", "local", "0.safetensors")))
+    [vector], [outcome] = ((tmp_path / folder).iterdir() for folder in ("vectors", "outcomes"))
+    content, known = vector.read_bytes(), json.loads(outcome.read_text())
+    count = 2000
+    for i in range(1, count):
+        copied = Path(shutil.copy(project.zoo / "0.safetensors", project.zoo / f"{i}.safetensors"))
+        vector.with_name(f"{i}.npz").write_bytes(content)
+        outcome.with_name(f"{i}.json").write_text(json.dumps(known | {"files": files_signature(copied)}))
+    table = manifest(*((str(i), "local", f"{i}.safetensors") for i in range(count)))
+    # Processor time: what else the machine does isn't ours.
+    began = time.process_time()
+    project.run(table)
+    took = time.process_time() - began
+    assert len(project.metadata) == count
+    assert vector.with_name("7.npz").read_bytes() == content
+    assert took * 20000 / count < 60
