@@ -11,7 +11,7 @@ predicted, and the time of k-means and spectra together is compared with that of
 
     python benchmarks/weights.py
     python benchmarks/weights.py --checkpoints <folder of state dicts>   # verdicts on these, too
-    python benchmarks/weights.py --table data/01_raw/starter/model_spectra.npz
+    python benchmarks/weights.py --parts seconds                         # only a part of it
 
 The last line is JSON.
 """
@@ -24,6 +24,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from result import PROJECT, add_save_option, finish
 STARTER = PROJECT / "data" / "01_raw" / "starter"
 WIDTHS = (0.03, 0.1, 0.3)
 PENALTIES = 10.0 ** np.arange(-3, 1.6, 0.5)
+#: What is measured, in this order.
+PARTS = ("descriptions", "quadrants", "trained_or_random", "untrained_probability", "pretraining", "seconds")
 #: Networks of real size whose initialisation must not pass for training.
 REAL = (
     "resnet18", "resnet50", "densenet121", "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_lite0",
@@ -132,8 +135,6 @@ def plain_kernels(table: np.ndarray, components: int | None = None) -> Kernels:
 
 def group_kernels(spectra: np.ndarray, groups: Sequence[str] | None = None) -> Kernels:
     """The kernel that the knowledge of models uses, on its own or other groups of numbers."""
-    from dataclasses import replace
-
     from thesis_rec.knowledge.fitting import MODEL_WIDTHS
     from thesis_rec.knowledge.kernels import Kernel
     from thesis_rec.models.spectra import COMPARED, comparison_scales
@@ -173,14 +174,15 @@ def order_figures(predicted: np.ndarray, truth: np.ndarray, families: np.ndarray
     }  # fmt: skip
 
 
-def descriptions(table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray) -> dict[str, Kernels]:
+def descriptions(
+    table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray, codes: dict[str, np.ndarray]
+) -> dict[str, Kernels]:
     """All descriptions by name, from the baselines to what each group of numbers adds."""
     from thesis_rec.models.spectra import COMPARED, GROUPS, NAMES
 
     running = np.array([name.startswith("running_") for name in NAMES])
     norms = "norms and biases"
     sizes = np.log(table["n_parameters"].astype(float).to_numpy())[:, None]
-    codes = {kind: code_of(table, vectors, spectra, kind) for kind in ("kmeans", "spectra", "both")}
     rows: dict[str, Kernels] = {
         "parameter count": plain_kernels(sizes),
         "k-means vector, 32 components": plain_kernels(vectors, 32),
@@ -352,6 +354,60 @@ def pretraining_figures(table: pd.DataFrame, spectra: np.ndarray) -> dict[str, A
     }
 
 
+def quadrants(codes: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Weighted tau of unknown models, on known (Q2) and unknown datasets (Q4), by what is known of the models.
+
+    The posterior and the thesis's network are fitted as ``kedro run`` does, to known models on training datasets. The
+    posterior is also given the known models' measurements on the datasets of Q2.
+
+    Args:
+        codes: (M, 512) codes of the zoo's models by the autoencoder's input.
+    """
+    import ranking
+
+    from thesis_rec.base.files import load_arrays
+    from thesis_rec.evaluation.figures import figures_per_dataset, summarise
+    from thesis_rec.evaluation.methods import network_scores, posterior_scores
+    from thesis_rec.evaluation.study import assemble_study
+    from thesis_rec.knowledge.quadrants import quadrant_masks
+    from thesis_rec.recommendation.bundle import with_spectra
+
+    world = ranking.read_world(STARTER, 0)
+    models = with_spectra(world.models, load_arrays(STARTER / "model_spectra.npz"))
+    study = assemble_study(world.performance, world.splits, models, world.tokens, world.datasets, seed=0)
+    unrun = {"responses": None, "reference": None, "subtasks": None}
+    known = {
+        "posterior, families alone": replace(models, **unrun, spectra=None),
+        "posterior, weights alone": replace(models, **unrun),
+        "posterior, responses alone": replace(models, spectra=None),
+        "posterior, both": models,
+    }
+    found = {}
+    for name, table in known.items():
+        seen = replace(study, models=table)
+        found[name] = posterior_scores(seen, seen.knowledge())
+    for kind in ("kmeans", "spectra"):
+        table = replace(models, embedding=codes[kind])
+        found[f"thesis's network, code of {kind}"] = network_scores(
+            replace(study, models=table), ranking.train(replace(world, models=table), 0)
+        )
+    masks = quadrant_masks(study.split, models.model_ids, study.dataset_ids)
+    masks = {quadrant: masks[quadrant] for quadrant in ("Q2", "Q4")}
+    figures = figures_per_dataset(study, {name: scores.score for name, scores in found.items()}, masks)
+    means = summarise(study, figures)
+    return [
+        {
+            "method": name,
+            **{
+                f"{quadrant} {bound}": means[quadrant][name]["weighted_tau"][bound]
+                for quadrant in masks
+                for bound in ("mean", "low", "high")
+            },
+        }
+        for name in found
+    ]
+
+
 def timings(threads: int, repeats: int) -> dict[str, Any]:
     """Seconds of the k-means vector, and of vector and spectra together, for checkpoints of real size."""
     import time
@@ -381,14 +437,11 @@ def timings(threads: int, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run the benchmark."""
-    from thesis_rec.base.files import save_arrays
-    from thesis_rec.models.spectra import NAMES
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoints", type=Path, help="folder of trained state dicts to give verdicts on")
     parser.add_argument("--seeds", type=int, default=5, help="random checkpoints of each architecture")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--table", type=Path, help="only write the zoo's spectra to this file, as it is shipped")
+    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="what is measured")
     add_save_option(parser)
     arguments = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
@@ -398,33 +451,27 @@ def main() -> None:
         "benchmark": "weights", "device": f"{platform.processor() or platform.machine()}, {threads} threads",
         "models": len(table), "tasks": truth.shape[1], "architectures": len(np.unique(families)),
     }  # fmt: skip
-    rows = []
+    codes: dict[str, np.ndarray] = {}
+    if {"descriptions", "quadrants"} & set(arguments.parts):
+        codes = {kind: code_of(table, vectors, spectra, kind) for kind in ("kmeans", "spectra", "both")}
 
-    def report(name: str, predicted: np.ndarray) -> None:
-        figures = order_figures(predicted, truth, families)
-        rows.append({"description": name, **figures})
-        print(
-            "{:34s} tau {tau:5.2f} [{low:5.2f}, {high:5.2f}]  within {within:5.2f} [{within_low:5.2f}, "
-            "{within_high:5.2f}]  quality {quality:5.2f}".format(name, **figures),
-            flush=True,
-        )
+    def described() -> list[dict[str, Any]]:
+        predicted = {"family's mean (others of it known)": family_mean(truth, families)}
+        for name, kernels in descriptions(table, vectors, spectra, codes).items():
+            predicted[name] = left_out(families, truth, kernels)
+        return [{"description": name, **order_figures(row, truth, families)} for name, row in predicted.items()]
 
-    if arguments.table:
-        arrays = {"spectra": spectra.astype(np.float16), "model_ids": table["model_id"].to_numpy(str)}
-        save_arrays(arguments.table, arrays | {"names": np.array(NAMES)})
-        return
-    report("family's mean (others of it known)", family_mean(truth, families))
-    for name, kernels in descriptions(table, vectors, spectra).items():
-        report(name, left_out(families, truth, kernels))
-    results["descriptions"] = rows
-    for name, part in (
-        ("trained_or_random", lambda: trained_or_random(table, spectra, range(1, arguments.seeds + 1))),
-        ("untrained_probability", lambda: verdicts(arguments.checkpoints)),
-        ("pretraining", lambda: pretraining_figures(table, spectra)),
-        ("seconds", lambda: timings(threads, arguments.repeats)),
-    ):
-        results[name] = part()
-        print(name, results[name], flush=True)
+    measure: dict[str, Callable[[], Any]] = {
+        "descriptions": described,
+        "quadrants": lambda: quadrants(codes),
+        "trained_or_random": lambda: trained_or_random(table, spectra, range(1, arguments.seeds + 1)),
+        "untrained_probability": lambda: verdicts(arguments.checkpoints),
+        "pretraining": lambda: pretraining_figures(table, spectra),
+        "seconds": lambda: timings(threads, arguments.repeats),
+    }
+    for name in arguments.parts:
+        results[name] = measure[name]()
+        print(pd.DataFrame(results[name]).round(2).to_string() if isinstance(results[name], list) else results[name])
     finish(
         results,
         arguments.save,
@@ -433,7 +480,7 @@ def main() -> None:
         "Weighted tau of the predicted order of the embedded zoo's models, mean over its base tasks, with whole "
         "architecture families left out: of all models (interval: jackknife over architectures) and within each "
         "architecture (interval: bootstrap over architectures); and the correlation with a model's mean quality.",
-        rows,
+        results.get("descriptions"),
     )
 
 

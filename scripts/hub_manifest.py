@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from untrained import architecture_key
 
 from thesis_rec.base.files import atomic_path
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.untrained import architecture_key
 
 HUB = Path(__file__).parents[1] / "data/01_raw/hub"
 

@@ -96,8 +96,9 @@ def _jobs(published: list[str], timm_list: Path | None) -> dict[str, tuple[Any, 
 
 
 def _count(row: Any, size: int | None) -> dict[str, Any]:
+    from untrained import build_untrained, checkpoint_bytes
+
     from thesis_rec.hardware.counts import describe_backbone
-    from thesis_rec.models.untrained import build_untrained, checkpoint_bytes
 
     backbone = build_untrained(row, "meta")
     backbone.input_size = size or backbone.input_size
@@ -149,8 +150,7 @@ def _time(row: Any, key: str, device: str, counts: dict[str, Any] | None, is_pub
 def _random_network(row: Any, device: str) -> Any:
     """The network with cheap random weights: filling billions of numbers by inverse error functions takes minutes."""
     import torch
-
-    from thesis_rec.models.untrained import build_untrained
+    from untrained import build_untrained
 
     if device != "cpu":
         return build_untrained(row, device)

@@ -25,26 +25,28 @@ def test_counts_are_those_of_paper_and_pencil():
 
 def test_known_networks_have_their_published_counts_without_weights():
     pytest.importorskip("timm")
-    resnet = _described("timm/resnet50.a1_in1k", "timm")
+    resnet = _described("resnet50.a1_in1k")
     assert resnet.n_parameters / 1e6 == pytest.approx(25.6, abs=0.05)
     assert resnet.macs / 1e9 == pytest.approx(4.1, abs=0.05)
     # timm's model card: 11.1 million activations.
     assert resnet.activations / 1e6 == pytest.approx(11.1, abs=0.1)
     assert resnet.attention_macs == 0
     # Without the classifier's 1.28 million, ViT-S/16 of DINO has 21.7 million (Caron et al., 2021: 21 million).
-    vit = _described("timm/vit_small_patch16_224.dino", "timm")
+    vit = _described("vit_small_patch16_224.dino")
     assert vit.n_parameters / 1e6 == pytest.approx(21.7, abs=0.05)
     # 12 blocks with two products of 197 x 197 x 384.
     assert vit.attention_macs == 12 * 2 * 197 * 197 * 384
-    mobile = _described("timm/mobilenetv2_100.ra_in1k", "timm")
+    mobile = _described("mobilenetv2_100.ra_in1k")
     # Sandler et al., CVPR 2018, table 4: 300 million multiply-adds, of which a small part is depthwise.
     assert mobile.macs / 1e6 == pytest.approx(300, rel=0.02)
     assert 0.03 < mobile.depthwise_macs / mobile.macs < 0.15
 
 
-def _described(model_id: str, loader: str):
-    from thesis_rec.models.model_manifest import ManifestRow
-    from thesis_rec.models.untrained import build_untrained
+def _described(name: str):
+    import timm
+    import torch
 
-    row = ManifestRow(model_id=model_id, loader=loader, source=f"hf-hub:{model_id}", family="")
-    return describe_backbone(build_untrained(row, "meta"), "meta")
+    from thesis_rec.models.library_loaders import timm_backbone
+
+    with torch.device("meta"):
+        return describe_backbone(timm_backbone(name, timm.create_model(name)), "meta")

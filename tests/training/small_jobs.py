@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from thesis_rec.training.concurrent import TrainingJob
+from thesis_rec.starter.concurrent import TrainingJob
 from thesis_rec.training.step_runner import Optimisation
 
 GENERATOR = torch.Generator().manual_seed(0)

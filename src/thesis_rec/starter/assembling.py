@@ -35,11 +35,12 @@ if TYPE_CHECKING:
     from thesis_rec.truth.cells import TruthSettings
 
 #: The zoo's tables.
-RECORDS, SCORES, PROFILES, RESPONSES = (
+RECORDS, SCORES, PROFILES, RESPONSES, SPECTRA = (
     "performance_records.parquet",
     "transferability_scores.parquet",
     "hardware_profiles.parquet",
     "model_responses.npz",
+    "model_spectra.npz",
 )
 
 
@@ -64,6 +65,8 @@ def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Pat
     if not names:
         raise ItemError(str(shop.folder), "No trained model is there.", "Run the stage that trains models first.")
     cards = {name: shop.card(name) or {} for name in names}
+    # What it says of the folder isn't true from here on.
+    (output / PROVENANCE_FILE).unlink(missing_ok=True)
     with fresh_folder(output / "models") as folder:
         for name in names:
             shutil.copytree(shop.model_folder(name), folder / encode_id(name))
@@ -92,6 +95,7 @@ def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Pat
         write_parquet(compact_profiles(pd.concat(profiles, ignore_index=True)), output / PROFILES)
     _write_responses(plan, generations[0][2], measured[generations[0][0]], settings.truth, output / RESPONSES)
     _write_manifests(plan, names, cards, output)
+    _write_spectra(output)
     unknown = unknown_sides(plan, names)
     write_json(output / "sides.json", unknown)
     linear = [
@@ -136,10 +140,14 @@ def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Pat
         "models": {name: {key: value for key, value in cards[name].items() if key != "recipe_hash"} for name in names},
         "files": hash_tree(output),
     }
-    with atomic_path(output / PROVENANCE_FILE) as path:
-        # One line per model and file: small, and differences stay readable.
-        path.write_text(_lines(content), encoding="utf-8")
+    write_record(content, output)
     return content
+
+
+def write_record(content: dict[str, Any], output: Path) -> None:
+    """Write the provenance record of a zoo's folder: one line per model and file, so that differences stay readable."""
+    with atomic_path(output / PROVENANCE_FILE) as path:
+        path.write_text(_lines(content), encoding="utf-8")
 
 
 def _write_manifests(plan: ZooPlan, names: Sequence[str], cards: dict[str, dict[str, Any]], output: Path) -> None:
@@ -166,6 +174,19 @@ def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], settings
         "names": np.array(response_names(n_classes, settings.response)),
     }
     save_arrays(target, arrays)
+
+
+def _write_spectra(output: Path) -> None:
+    """What each model's weights show against random ones."""
+    from thesis_rec.models.extractors import open_model
+    from thesis_rec.models.model_manifest import read_manifest
+    from thesis_rec.models.spectra import NAMES
+    from thesis_rec.models.weight_vector import vector_and_spectra
+
+    rows, _ = read_manifest(pd.read_csv(output / "model_manifest.csv", dtype=str, keep_default_na=False))
+    spectra = [vector_and_spectra(open_model(row, output))[1] for row in rows]
+    names = {"model_ids": np.array([row.model_id for row in rows]), "names": np.array(NAMES)}
+    save_arrays(output / SPECTRA, {"spectra": np.stack(spectra).astype(np.float16), **names})
 
 
 def _lines(content: dict[str, Any]) -> str:

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thesis_rec.starter.architectures import ARCHITECTURES, MEAN, STD
+from thesis_rec.starter.concurrent import TrainingJob, train_concurrently
 from thesis_rec.starter.construction import build
 from thesis_rec.starter.recipes import BATCH, ModelRecipe, Source
-from thesis_rec.training.concurrent import TrainingJob, train_concurrently
 from thesis_rec.training.step_runner import LossFunction, Optimisation
 
 if TYPE_CHECKING:
-    from thesis_rec.training.concurrent import TrainingOutcome
+    from thesis_rec.starter.concurrent import TrainingOutcome
 
 #: (images uint8 (N, 32, 32, 3), labels int64 (N,), class names) of a base task's pre-training split.
 TaskData = tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thesis_rec.training.concurrent import prepare_device
-from thesis_rec.training.step_runner import Optimisation, StepRunner, captured
+from thesis_rec.training.step_runner import Optimisation, StepRunner, captured, prepare_device
 
 if TYPE_CHECKING:
     from thesis_rec.base.tables import MeasuredTask, TaskImages

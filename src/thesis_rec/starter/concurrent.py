@@ -9,7 +9,6 @@ own.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from thesis_rec.training.step_runner import LossFunction, Optimisation, StepRunner
+from thesis_rec.training.step_runner import LossFunction, Optimisation, StepRunner, prepare_device
 
 # Steps of each job between two looks at which jobs have ended.
 _ROUND = 25
@@ -147,14 +146,3 @@ def _begin(job: TrainingJob, device: str) -> StepRunner:
     runner = StepRunner(job.module, job.loss, job.inputs, job.optimisation, device, job.name)
     runner.capture()
     return runner
-
-
-def prepare_device(device: str) -> None:
-    """Settings under which small networks train fast on a GPU; nothing on a CPU."""
-    if torch.device(device).type != "cuda":
-        return
-    # As many hardware queues as streams, else jobs wait for each other; read when CUDA starts.
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = False

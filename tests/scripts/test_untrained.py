@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.untrained import architecture_key, build_untrained
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+from untrained import architecture_key, build_untrained
 
 
 def row(model_id: str, loader: str, family: str = ""):

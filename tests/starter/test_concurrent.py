@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tests.training.small_jobs import job, loss, net, rows
-from thesis_rec.training.concurrent import train_concurrently
+from thesis_rec.starter.concurrent import train_concurrently
 from thesis_rec.training.step_runner import Optimisation
 
 
