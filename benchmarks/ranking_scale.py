@@ -1,8 +1,8 @@
 """How ranking scales with the number of candidates: time and memory from 100 to a million models for one dataset.
 
 The reference is what no ranker can beat: one dot product per model and a partial sort (numpy), on the same features.
-Features are random and memory-mapped from a file, as the embeddings of a hub would be; what ranks is the posterior of a
-knowledge of 200 models, of which no candidate is one: each follows those that are like it.
+Features are random and memory-mapped from a file, as the responses of a hub's models would be; what ranks is the
+posterior of a knowledge of 200 models, of which no candidate is one: each follows those that are like it.
 
     python benchmarks/ranking_scale.py [--largest 1000000] [--threads 2]
 """
@@ -36,16 +36,20 @@ def learned(rng: Any) -> tuple[Any, Any]:
     from thesis_rec.base.tables import ModelTable, TaskTokens
     from thesis_rec.knowledge.fitting import fit_knowledge
 
-    code = rng.standard_normal((KNOWN, FEATURES)).astype(np.float32)
+    # Few things in common, as measurements of like models have, so that there is something to follow.
+    common = rng.standard_normal((KNOWN, 4))
+    code = (common @ rng.standard_normal((4, FEATURES)) + rng.standard_normal((KNOWN, FEATURES)) / 4).astype(np.float32)
     families = [f"family{i % 10}" for i in range(KNOWN)]
-    models = ModelTable([f"known{i}" for i in range(KNOWN)], code, families, np.full(KNOWN, 1e6))
+    models = ModelTable([f"known{i}" for i in range(KNOWN)], code, families, np.full(KNOWN, 1e6), reference=code)
     wants = rng.standard_normal((DATASETS + 1, 4))
     tasks = [
         TaskTokens(f"d{i}", rng.standard_normal((2, 4, 8)).astype(np.float32), list("abcd"), 40, "", want)
         for i, want in enumerate(wants.astype(np.float32))
     ]
-    values = 1 / (1 + np.exp(-wants[:-1] @ code[:, :4].T))
-    return fit_knowledge(models, tasks[:-1], values, [f"domain{i % 10}" for i in range(DATASETS)]), tasks[-1]
+    values = 1 / (1 + np.exp(-wants[:-1] @ common.T))
+    knowledge = fit_knowledge(models, tasks[:-1], values, [f"domain{i % 10}" for i in range(DATASETS)])
+    assert knowledge.models, "nothing was learned that candidates could follow"
+    return knowledge, tasks[-1]
 
 
 def measure(path: str, count: int, threads: int) -> dict[str, float]:
@@ -59,7 +63,7 @@ def measure(path: str, count: int, threads: int) -> dict[str, float]:
     rng = np.random.default_rng(0)
     knowledge, task = learned(rng)
     models = np.load(path, mmap_mode="r")[:count]
-    table = ModelTable([f"m{i}" for i in range(count)], models, ["new"] * count, np.full(count, 1e6))
+    table = ModelTable([f"m{i}" for i in range(count)], models, ["new"] * count, np.full(count, 1e6), reference=models)
     query = rng.normal(size=FEATURES).astype(np.float32)
 
     def ours() -> None:

@@ -54,8 +54,9 @@ class Kernel:
         return self._similarity(self.points, self.points)
 
     def _similarity(self, rows: Values, points: Values) -> Values:
-        similarity: Values = np.exp(-_squared_distances(rows, points) / self.width)
-        return similarity
+        similarity = _squared_distances(rows, points)
+        similarity /= -self.width
+        return np.exp(similarity, out=similarity)
 
 
 def leave_groups_out(
@@ -99,5 +100,8 @@ def means_of_others(values: Values, groups: NDArray[np.str_]) -> Values:
 
 
 def _squared_distances(rows: Values, points: Values) -> Values:
-    squared = np.square(rows).sum(1)[:, None] + np.square(points).sum(1)[None] - 2.0 * rows @ points.T
-    return np.asarray(np.maximum(squared, 0.0))
+    # In place: a hundred thousand candidates are as fast as memory is.
+    squared: Values = rows @ (-2.0 * points.T)
+    squared += np.square(rows).sum(1)[:, None]
+    squared += np.square(points).sum(1)
+    return np.maximum(squared, 0.0, out=squared)

@@ -34,7 +34,7 @@ from thesis_rec.knowledge.kernels import Kernel, Values
 from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
 
 #: Candidates that are looked at at once.
-_CHUNK = 8192
+_CHUNK = 1024
 FORMAT = 1
 
 
@@ -210,9 +210,9 @@ class Knowledge:
         if len(rest):
             families = np.asarray(self.families)
             deviation = float(np.square(self.shape - self.shape.mean(1, keepdims=True)).mean())
-            for row in rest:
-                same = families == models.families[row]
-                found[row] = table[same].mean(0) if same.any() else centre
+            strange = [models.families[row] for row in rest]
+            means = {name: table[families == name].mean(0) for name in set(strange) & set(self.families)}
+            found[rest] = np.stack([means.get(name, centre) for name in strange])
             own[rest] = deviation + float(self.own.mean())
         return found, own
 
