@@ -45,7 +45,7 @@ def run(rows, zoo, existing=None, settings=None):
 
 
 def test_a_vector_comes_with_all_that_tells_whether_it_is_current(zoo):
-    vector = extract_model(row("a"), zoo)
+    vector, _ = extract_model(row("a"), zoo)
     assert vector["parameters"].shape == (8192,)
     assert vector["parameters"].dtype == np.float32
     state = small_state(0)

@@ -54,6 +54,7 @@ class Panel:
         x_label: Quantity and unit.
         y_label: Quantity and unit.
         log_x: Whether x is logarithmic.
+        log_y: Whether y is.
         marks: Horizontal lines by name, such as a noise ceiling.
     """
 
@@ -63,6 +64,7 @@ class Panel:
     x_label: str = ""
     y_label: str = ""
     log_x: bool = False
+    log_y: bool = False
     marks: dict[str, float] = field(default_factory=dict)
 
 
@@ -131,7 +133,7 @@ def plotly_figure(chart: Chart) -> PlotlyFigure:
                 col=column,
             )
         figure.update_xaxes(title_text=panel.x_label, type="log" if panel.log_x else None, row=1, col=column)
-        figure.update_yaxes(title_text=panel.y_label, row=1, col=column)
+        figure.update_yaxes(title_text=panel.y_label, type="log" if panel.log_y else None, row=1, col=column)
     figure.update_layout(title=chart.title, template="plotly_white", barmode="group", height=480)
     return figure
 
@@ -185,6 +187,8 @@ def _draw(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
         ax.set_xticks(range(len(names)), names)
     if panel.log_x:
         ax.set_xscale("log")
+    if panel.log_y:
+        ax.set_yscale("log")
     ax.set_title(panel.title, fontsize="medium")
     ax.set_xlabel(panel.x_label)
     ax.set_ylabel(panel.y_label)

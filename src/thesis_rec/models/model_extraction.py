@@ -61,9 +61,9 @@ def extract_model(
     root: Path,
     cache: Path | None = None,
     settings: ExtractionSettings | None = None,
-    existing: Callable[..., Vector] | None = None,
-) -> Vector | None:
-    """The vector of one model and what belongs to it, or None when ``existing`` is of the same weights and settings.
+    existing: Callable[[], Vector] | None = None,
+) -> tuple[Vector | None, Outcome]:
+    """The vector of one model and what belongs to it, and what is recorded of the model.
 
     Args:
         row: The model.
@@ -74,23 +74,13 @@ def extract_model(
 
     Returns:
         ``parameters`` float32 (length,), ``spectra`` float32 (P,), ``n_parameters``, ``n_tensors``, ``bytes`` of the
-        weight files, ``sha256`` of the weights and ``settings``, a hash too.
+        weight files, ``sha256`` of the weights and ``settings``, a hash too; or None when ``existing`` is of the same
+        weights and settings. And the outcome, as of :func:`extract_models`.
 
     Raises:
         ItemError: If the weights can't be read.
     """
-    vector, _ = _extracted(row, root, cache, settings or ExtractionSettings(), existing)
-    return vector
-
-
-def _extracted(
-    row: ManifestRow,
-    root: Path,
-    cache: Path | None,
-    settings: ExtractionSettings,
-    existing: Callable[..., Vector] | None,
-) -> tuple[Vector | None, Outcome]:
-    """A vector or None as of :func:`extract_model`, and what is recorded of the model."""
+    settings = settings or ExtractionSettings()
     fingerprint = settings.fingerprint(row)
     reader = open_model(row, root, cache)
     digest = weights_hash(reader, settings.threads)
@@ -144,7 +134,7 @@ def extract_models(
                 if current and not before["error"] and _matches(existing[name], before["sha256"], before["settings"]):
                     kept += 1
                     continue
-            vector, outcome = _extracted(row, root, cache, settings, existing.get(name))
+            vector, outcome = extract_model(row, root, cache, settings, existing.get(name))
             outcome["files"] = files
         except Exception as error:
             failure = Failure.of(name, error, "This is unexpected: check the file, and report it if it is good.")

@@ -41,13 +41,11 @@ def train_autoencoder(
 
 def draw_autoencoder_losses(autoencoder_history: list[dict[str, Any]], parameters: AutoencoderParameters) -> Any:
     """Loss curves, as an interactive figure and as a picture."""
-    from thesis_rec.training.plots import loss_figure, loss_picture
+    from thesis_rec.evaluation.charts import matplotlib_figure, plotly_figure
+    from thesis_rec.evaluation.loss_chart import loss_chart
 
-    title = "Autoencoder: reconstruction loss"
-    return (
-        loss_figure(autoencoder_history, title, parameters.rolling_window),
-        loss_picture(autoencoder_history, title, parameters.rolling_window),
-    )
+    chart = loss_chart(autoencoder_history, "Autoencoder: reconstruction loss", parameters.rolling_window)
+    return plotly_figure(chart), matplotlib_figure(chart)
 
 
 def embed_models(

@@ -166,12 +166,14 @@ def draw_similarity_losses(
     similarity_history: dict[str, dict[str, list[dict[str, Any]]]], parameters: SimilarityTrainingParameters
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Loss curves of the first run of each network, as interactive figures and as pictures by network."""
-    from thesis_rec.training.plots import loss_figure, loss_picture
+    from thesis_rec.evaluation.charts import matplotlib_figure, plotly_figure
+    from thesis_rec.evaluation.loss_chart import loss_chart
 
-    figures, pictures = {}, {}
-    for name, runs in similarity_history.items():
-        history = next(iter(runs.values()))
-        title = f"{name.replace('_', ' ').capitalize()}: ranking loss"
-        figures[name] = loss_figure(history, title, parameters.rolling_window)
-        pictures[name] = loss_picture(history, title, parameters.rolling_window)
-    return figures, pictures
+    charts = {
+        name: loss_chart(
+            next(iter(runs.values())), f"{name.replace('_', ' ').capitalize()}: ranking loss", parameters.rolling_window
+        )
+        for name, runs in similarity_history.items()
+    }
+    figures = {name: plotly_figure(chart) for name, chart in charts.items()}
+    return figures, {name: matplotlib_figure(chart) for name, chart in charts.items()}
