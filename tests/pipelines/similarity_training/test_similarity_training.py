@@ -31,7 +31,8 @@ def run(tmp_path_factory, project_dir):
         loader = OmegaConfigLoader(str(project_dir / "conf"), env="test", **settings.CONFIG_LOADER_ARGS)
         entries = loader["catalog"]
     pipeline = create_pipeline()
-    catalog = DataCatalog.from_config({name: entries[name] for name in {*pipeline.all_outputs(), "own_measurements"}})
+    stored = {*pipeline.all_outputs(), "own_measurements"} & set(entries)
+    catalog = DataCatalog.from_config({name: entries[name] for name in stored})
     world = make_world()
     shards = {}
     for row in world.dataset_manifest.itertuples():

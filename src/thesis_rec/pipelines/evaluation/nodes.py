@@ -1,28 +1,11 @@
 """Nodes of the pipeline evaluation."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
-
-Partitions = dict[str, Callable[[], Any]]
-
-
-def join_candidates(
-    model_embeddings: pd.DataFrame,
-    model_metadata: pd.DataFrame,
-    model_responses: dict[str, np.ndarray],
-    model_spectra: dict[str, np.ndarray],
-    model_manifest: pd.DataFrame,
-) -> Any:
-    """The candidates: embeddings, responses, spectra, families and sizes in one table of models."""
-    from thesis_rec.recommendation.bundle import model_table, with_spectra
-
-    sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
-    return with_spectra(model_table(model_embeddings, model_manifest, sizes, model_responses or None), model_spectra)
 
 
 def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParameters) -> dict[str, dict[str, float]]:
@@ -43,7 +26,7 @@ def evaluate_rankings(
     knowledge_of_known: dict[str, np.ndarray],
     similarity_checkpoint: dict[str, Any],
     candidate_models: Any,
-    dataset_tokens: Partitions,
+    task_tokens: dict[str, Any],
     dataset_manifest: pd.DataFrame,
     transferability_scores: pd.DataFrame,
     noise: dict[str, dict[str, float]],
@@ -53,16 +36,14 @@ def evaluate_rankings(
     from thesis_rec.evaluation import quadrant_evaluation
     from thesis_rec.evaluation.probing_simulation import ProbingSettings
     from thesis_rec.evaluation.study import assemble_study
-    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.knowledge.knowledge import Knowledge
     from thesis_rec.thesis.ranker import Ranker
-    from thesis_rec.views.tokens import load_task_tokens
 
     study = assemble_study(
         performance,
         splits,
         candidate_models,
-        load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train"),
+        task_tokens,
         dataset_manifest,
         protocol=parameters.protocol,
         max_tasks=parameters.max_tasks,

@@ -7,21 +7,16 @@ from kedro.pipeline import Node, Pipeline
 from thesis_rec.pipelines.evaluation.nodes import (
     draw_evaluation,
     evaluate_rankings,
-    join_candidates,
     measure_noise,
 )
+from thesis_rec.pipelines.study import NODES
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """From trained rankers and measured truth to rankings, metrics and figures of every method."""
     return Pipeline(
         [
-            Node(
-                join_candidates,
-                inputs=["model_embeddings", "model_metadata", "model_responses", "model_spectra", "model_manifest"],
-                outputs="candidate_models",
-                name="join_candidates_node",
-            ),
+            *NODES,
             Node(
                 measure_noise,
                 inputs=["performance_records", "params:evaluation"],
@@ -36,7 +31,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "knowledge_of_known",
                     "similarity_checkpoint",
                     "candidate_models",
-                    "dataset_tokens",
+                    "task_tokens",
                     "dataset_manifest",
                     "transferability_scores",
                     "noise_ceiling",

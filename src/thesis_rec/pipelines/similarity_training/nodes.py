@@ -89,12 +89,8 @@ def assign_splits(
 def fit_knowledge(
     performance: pd.DataFrame,
     splits: pd.DataFrame,
-    model_embeddings: pd.DataFrame,
-    model_metadata: pd.DataFrame,
-    model_responses: dict[str, np.ndarray],
-    model_spectra: dict[str, np.ndarray],
-    model_manifest: pd.DataFrame,
-    dataset_tokens: Partitions,
+    candidate_models: Any,
+    task_tokens: dict[str, Any],
     dataset_manifest: pd.DataFrame,
     parameters: SimilarityTrainingParameters,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -104,16 +100,12 @@ def fit_knowledge(
         Knowledge from everything that was measured, for use; and from known models and datasets alone, for figures.
     """
     from thesis_rec.evaluation.study import assemble_study
-    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
-    from thesis_rec.recommendation.bundle import model_table, with_spectra
-    from thesis_rec.views.tokens import load_task_tokens
 
-    sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     study = assemble_study(
         performance,
         splits,
-        with_spectra(model_table(model_embeddings, model_manifest, sizes, model_responses or None), model_spectra),
-        load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train"),
+        candidate_models,
+        task_tokens,
         dataset_manifest,
         protocol=parameters.protocol,
         seed=parameters.seed,
@@ -124,11 +116,8 @@ def fit_knowledge(
 def train_ranker(
     performance: pd.DataFrame,
     splits: pd.DataFrame,
-    model_embeddings: pd.DataFrame,
-    model_metadata: pd.DataFrame,
-    model_manifest: pd.DataFrame,
-    dataset_tokens: Partitions,
-    dataset_manifest: pd.DataFrame,
+    candidate_models: Any,
+    task_tokens: dict[str, Any],
     parameters: SimilarityTrainingParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train the thesis's network on codes of weights and dataset tokens.
@@ -136,18 +125,10 @@ def train_ranker(
     Returns:
         Its checkpoint, and its history by network and seed.
     """
-    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
-    from thesis_rec.recommendation.bundle import model_table
     from thesis_rec.thesis import similarity_training
-    from thesis_rec.views.tokens import load_task_tokens
 
-    sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     material = similarity_training.assemble(
-        model_table(model_embeddings, model_manifest, sizes, None),
-        load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train"),
-        performance,
-        splits,
-        protocol=parameters.protocol,
+        candidate_models, task_tokens, performance, splits, protocol=parameters.protocol
     )
     plan = parameters.similarity_transformer
     ranker, history = similarity_training.train_ranker(

@@ -11,12 +11,14 @@ from thesis_rec.pipelines.similarity_training.nodes import (
     fit_knowledge,
     train_ranker,
 )
+from thesis_rec.pipelines.study import NODES
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """From measured performance, embeddings and tokens to splits, knowledge and a trained ranker."""
     return Pipeline(
         [
+            *NODES,
             Node(
                 clean_performance,
                 inputs=[
@@ -47,12 +49,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 inputs=[
                     "performance",
                     "splits",
-                    "model_embeddings",
-                    "model_metadata",
-                    "model_responses",
-                    "model_spectra",
-                    "model_manifest",
-                    "dataset_tokens",
+                    "candidate_models",
+                    "task_tokens",
                     "dataset_manifest",
                     "params:similarity_training",
                 ],
@@ -61,16 +59,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             Node(
                 train_ranker,
-                inputs=[
-                    "performance",
-                    "splits",
-                    "model_embeddings",
-                    "model_metadata",
-                    "model_manifest",
-                    "dataset_tokens",
-                    "dataset_manifest",
-                    "params:similarity_training",
-                ],
+                inputs=["performance", "splits", "candidate_models", "task_tokens", "params:similarity_training"],
                 outputs=["similarity_checkpoint", "similarity_history"],
                 name="train_ranker_node",
             ),

@@ -1,0 +1,49 @@
+"""What training and evaluation begin with: the candidates and the datasets' tokens, each as one object."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Node
+
+Partitions = dict[str, Callable[[], Any]]
+
+
+def join_candidates(
+    model_embeddings: pd.DataFrame,
+    model_metadata: pd.DataFrame,
+    model_responses: dict[str, np.ndarray],
+    model_spectra: dict[str, np.ndarray],
+    model_manifest: pd.DataFrame,
+) -> Any:
+    """The candidates: embeddings, responses, spectra, families and sizes in one table of models."""
+    from thesis_rec.recommendation.bundle import model_table, with_spectra
+
+    sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
+    return with_spectra(model_table(model_embeddings, model_manifest, sizes, model_responses or None), model_spectra)
+
+
+def join_tokens(dataset_tokens: Partitions, dataset_manifest: pd.DataFrame) -> dict[str, Any]:
+    """Tokens of the training images by dataset, of those that have images of their own."""
+    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
+    from thesis_rec.views.tokens import load_task_tokens
+
+    return load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train")
+
+
+#: Both pipelines have these two, so that each runs alone; a run of both has them once.
+NODES = (
+    Node(
+        join_candidates,
+        inputs=["model_embeddings", "model_metadata", "model_responses", "model_spectra", "model_manifest"],
+        outputs="candidate_models",
+        name="join_candidates_node",
+    ),
+    Node(
+        join_tokens,
+        inputs=["dataset_tokens", "dataset_manifest"],
+        outputs="task_tokens",
+        name="join_tokens_node",
+    ),
+)
