@@ -1,21 +1,22 @@
 """Landmarks: which views tell tasks apart whose cue is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from tests.images.encoders.tiny import save_open_clip
 from thesis_rec.images.encoders import EncoderConfig, load_encoder
 from thesis_rec.images.loading import LabelledImages
+from thesis_rec.truth.linear_probe import probe_weights
 from thesis_rec.views import landmarks
 from thesis_rec.views.encoding import measure_landmarks
 from thesis_rec.views.landmarks import LANDMARKS, landmark_values
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoder")
-    save_open_clip(folder)
-    return load_encoder(EncoderConfig(kind="open_clip", source=str(folder)))
+def encoder():
+    return load_encoder(EncoderConfig(source=str(Path(__file__).parents[2] / "data/01_raw/starter/clip")))
 
 
 def coloured(rng, label):
@@ -116,3 +117,41 @@ def test_another_choice_of_images_hardly_matters(encoder):
     found = np.stack([measure_landmarks(encoder, split(pixels, labels), seed) for seed in range(3)])
     of_few = np.stack([landmark_values(encoder, pixels[i::25], labels[i::25]) for i in range(3)])
     assert found.std(0).mean() < 0.6 * of_few.std(0).mean()
+
+
+def test_numbers_are_drawn_as_torch_draws_them():
+    draw = torch.Generator().manual_seed(0)
+    uniform = torch.cat([torch.rand(6, 3, generator=draw).ravel(), torch.rand(6, generator=draw)])
+    np.testing.assert_array_equal(landmarks._uniform(24), uniform.numpy())
+    draw = torch.Generator().manual_seed(0)
+    normal = torch.cat([torch.randn(2400, generator=draw), torch.randn(1600, generator=draw)])
+    np.testing.assert_allclose(landmarks._normal(4000), normal.numpy(), atol=2e-6)
+
+
+@pytest.mark.parametrize("side", [4, 7, 8, 13])
+def test_pooling_and_convolution_are_those_of_torch(side):
+    x = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
+    given = torch.from_numpy(x)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(given, side).numpy()
+    np.testing.assert_allclose(landmarks._pooled(x, side), pooled, atol=1e-6)
+    kernels = np.random.default_rng(1).normal(size=(5, 3, 3, 3)).astype(np.float32)
+    convolved = torch.nn.functional.conv2d(given, torch.from_numpy(kernels), padding=1).relu().numpy()
+    np.testing.assert_allclose(landmarks._convolved(x, kernels.reshape(5, -1), 3), convolved, atol=1e-5)
+    padded = torch.nn.functional.pad(given, (2,) * 4, mode="replicate")
+    around = torch.nn.functional.avg_pool2d(padded, 5, 1).numpy()
+    np.testing.assert_allclose(landmarks._box(8, 2) @ x @ landmarks._box(8, 2).T, around, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [3, 60])
+def test_the_probe_is_that_of_the_measured_truth(width):
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.arange(4), 10)
+    view = (rng.normal(size=(40, width)) + 0.7 * np.eye(4, width)[np.minimum(classes, width - 1)]).astype(np.float32)
+    view[:, 0] = 5.0  # constant
+    fitted = np.arange(40) % 2 == 0
+    labels = torch.from_numpy(classes[fitted])[None]
+    weights, biases = probe_weights(torch.from_numpy(view[fitted])[None].double(), labels, 4, landmarks._RIDGE)
+    scores = torch.from_numpy(view[~fitted]).double() @ weights[0] + biases[0]
+    expected = (scores.argmax(1).numpy() == classes[~fitted]).mean()
+    assert 0.25 < expected < 1
+    assert landmarks._probe_accuracy(view, classes, *map(np.flatnonzero, (fitted, ~fitted))) == pytest.approx(expected)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.sampling import ClassBalancedSampler
-
-if TYPE_CHECKING:
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
 
 
 def without_empty_classes(images: LabelledImages) -> LabelledImages:
@@ -23,7 +20,7 @@ def without_empty_classes(images: LabelledImages) -> LabelledImages:
 
 
 def encode_groups(
-    encoder: TorchEncoder,
+    encoder: ImageEncoder,
     images: LabelledImages,
     sampler: ClassBalancedSampler,
     groups: Sequence[Sequence[int]],
@@ -73,7 +70,7 @@ def encode_groups(
 
 
 def _substitute(
-    encoder: TorchEncoder,
+    encoder: ImageEncoder,
     images: LabelledImages,
     sampler: ClassBalancedSampler,
     *,
@@ -96,7 +93,7 @@ def _substitute(
 
 
 def measure_landmarks(
-    encoder: TorchEncoder, images: LabelledImages, seed: int, *, test: LabelledImages | None = None, fit: str = "crop"
+    encoder: ImageEncoder, images: LabelledImages, seed: int, *, test: LabelledImages | None = None, fit: str = "crop"
 ) -> NDArray[np.float32]:
     """Landmarks of a split, from some images of each class; those that can't be read are left out.
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +14,10 @@ from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.images.dataset_source import ImageLimits
+from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import open_dataset, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views.shards import LANDMARKS_VERSION, Partitions, Shard, finished_shards, make_shards, shard_notes
-
-if TYPE_CHECKING:
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +77,7 @@ def extract_tokens(
     root: Path,
     settings: TokenSettings,
     existing: Partitions,
-    encoder: Callable[[], TorchEncoder],
+    encoder: Callable[[], ImageEncoder],
 ) -> Iterator[Chunk]:
     """Encode datasets, shard by shard.
 
@@ -94,9 +92,9 @@ def extract_tokens(
         New shards by key, and outcomes by dataset: ``error`` and ``hint``, empty after success, and ``notes``, a list
         of errors and hints for what was skipped.
     """
-    loaded: list[TorchEncoder] = []
+    loaded: list[ImageEncoder] = []
 
-    def get_encoder() -> TorchEncoder:
+    def get_encoder() -> ImageEncoder:
         if not loaded:
             loaded.append(encoder())
         return loaded[0]
@@ -110,7 +108,7 @@ def _extract_one(
     root: Path,
     settings: TokenSettings,
     existing: Partitions,
-    get_encoder: Callable[[], TorchEncoder],
+    get_encoder: Callable[[], ImageEncoder],
 ) -> Iterator[Chunk]:
     notes: list[Failure] = []
     for split in settings.splits:

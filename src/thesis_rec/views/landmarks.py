@@ -10,19 +10,15 @@ separate the classes tells which cues carry them, and so which models will do we
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from thesis_rec.base.tables import MeasuredTask
-from thesis_rec.truth.linear_probe import ClassRows, ProbeSettings, plan_probes, probe_accuracies
+from thesis_rec.images.encoders.image_encoder import ImageEncoder, unit
 
-if TYPE_CHECKING:
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
+Floats = NDArray[np.float32]
+Rows = NDArray[np.intp]
 
 #: Layers of the encoder, evenly spread over its depth, whose mean activation is a view.
 N_LAYERS = 6
@@ -49,15 +45,15 @@ MAX_CLASSES = 48
 #: Probes whose mean accuracy a landmark is, and images of a class that each is fitted to.
 DRAWS, SHOTS = 16, 8
 _SIDE = 32
-_PROBE = ProbeSettings(shots=SHOTS, max_share=1.0, draws=1, ridge=0.2, seed=0)
+_RIDGE = 0.2
 
 
 def landmark_values(
-    encoder: TorchEncoder,
+    encoder: ImageEncoder,
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
     tested: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float32]:
+) -> Floats:
     """Mean accuracy of few-shot linear probes on every view.
 
     Args:
@@ -75,118 +71,178 @@ def landmark_values(
     if len(rows) < 2:
         return np.full(len(LANDMARKS), np.nan, dtype=np.float32)
     kept = np.concatenate(rows)
-    ends = np.cumsum([len(row) for row in rows])
-    places = [np.arange(end - len(row), end) for row, end in zip(rows, ends.tolist(), strict=True)]
+    classes = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     rng = np.random.default_rng(0)
     sides = None if tested is None else tested[kept]
-    draws = {f"draw {n}": [_divided(place, sides, rng) for place in places] for n in range(DRAWS)}
-    tasks = [MeasuredTask(draw, tuple((draw, c) for c in range(len(places)))) for draw in draws]
-    plan = plan_probes(tasks, draws, _PROBE)
+    places = [np.flatnonzero(classes == c) for c in range(len(rows))]
+    draws = []
+    for _ in range(DRAWS):
+        divided = [_divided(place, sides, rng) for place in places]
+        draws.append([np.concatenate(side) for side in zip(*divided, strict=True)])
     chance = 1.0 / len(rows)
     found = {}
     for name, view in _views(encoder, images[kept]):
-        accuracy = float(probe_accuracies(view, plan, _PROBE, plan.chunks(view.shape[1], "cpu")).mean())
+        accuracy = np.mean([_probe_accuracy(view, classes, fitted, others) for fitted, others in draws])
         found[name] = (accuracy - chance) / (1.0 - chance)
     return np.array([found[name] for name in LANDMARKS], dtype=np.float32)
 
 
-def _divided(rows: NDArray[np.intp], tested: NDArray[np.bool_] | None, rng: np.random.Generator) -> ClassRows:
+def _divided(rows: Rows, tested: NDArray[np.bool_] | None, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """A class's images to fit to, at most :data:`SHOTS`, and to test on."""
     if tested is not None:
-        return ClassRows(rng.permutation(rows[~tested[rows]])[:SHOTS], rows[tested[rows]])
+        return rng.permutation(rows[~tested[rows]])[:SHOTS], rows[tested[rows]]
     rows, fitted = rng.permutation(rows), min(SHOTS, len(rows) // 2)
-    return ClassRows(rows[:fitted], rows[fitted:])
+    return rows[:fitted], rows[fitted:]
 
 
-def _views(encoder: TorchEncoder, images: NDArray[np.uint8]) -> Iterator[tuple[str, Tensor]]:
+def _probe_accuracy(view: Floats, classes: NDArray[np.integer], fitted: Rows, tested: Rows) -> float:
+    """Accuracy of :mod:`thesis_rec.truth.linear_probe`'s classifier on (N, F) features."""
+    x = view[fitted].astype(np.float64)
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    # The rule by which sklearn's StandardScaler decides that a feature is constant.
+    eps = np.finfo(np.float64).eps
+    scale[scale**2 <= len(x) * eps * scale**2 + (len(x) * mean * eps) ** 2] = 1.0
+    z = (x - mean) / scale
+    targets = np.eye(classes.max() + 1)[classes[fitted]]  # (n, C)
+    level, penalty = targets.mean(axis=0), _RIDGE * len(z)
+    if z.shape[1] <= len(z):
+        weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ (targets - level))
+    else:
+        weights = z.T @ np.linalg.solve(z @ z.T + penalty * np.eye(len(z)), targets - level)
+    scores = (view[tested] - mean) / scale @ weights + level
+    return float((scores.argmax(axis=1) == classes[tested]).mean())
+
+
+def _views(encoder: ImageEncoder, images: NDArray[np.uint8]) -> Iterator[tuple[str, Floats]]:
     """Every view's name and features (N, F)."""
-    with torch.inference_mode():
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()  # (N, 3, H, W)
-        final, layers = encoder.encode_depths(pixels, N_LAYERS)
-        yield "encoder", final
-        yield from ((f"layer_{depth}", layer) for depth, layer in enumerate(layers))
-        for name, altered in _altered(pixels).items():
-            final, layers = encoder.encode_depths(altered, N_LAYERS)
-            yield f"{name}_encoder", final
-            yield f"{name}_early", layers[_EARLY]
-        small = functional.interpolate(pixels, (_SIDE, _SIDE), mode="area") / 255.0
-        yield from _formulas(small).items()
+    pixels = images.transpose(0, 3, 1, 2).astype(np.float32)  # (N, 3, H, W)
+    final, layers = encoder.encode_depths(pixels, N_LAYERS)
+    yield "encoder", final
+    yield from ((f"layer_{depth}", layer) for depth, layer in enumerate(layers))
+    for name, altered in _altered(pixels).items():
+        final, layers = encoder.encode_depths(altered, N_LAYERS)
+        yield f"{name}_encoder", final
+        yield f"{name}_early", layers[_EARLY]
+    yield from _formulas(_pooled(pixels, _SIDE) / 255).items()
 
 
-def _altered(pixels: Tensor) -> Mapping[str, Tensor]:
+def _altered(pixels: Floats) -> Mapping[str, Floats]:
     """(N, 3, H, W) images 0..255 without colour, without flat regions, in other colours."""
     count, _, height, width = pixels.shape
-    draw = torch.Generator().manual_seed(0)
     reach = max(1, min(height, width) // 16)
-    padded = functional.pad(pixels, (reach,) * 4, mode="replicate")
-    edges = (pixels - functional.avg_pool2d(padded, 2 * reach + 1, 1) + 127.5).clamp(0, 255)
-    channels = torch.rand(count, 3, generator=draw).argsort(1)
-    negative = torch.rand(count, 1, 1, 1, generator=draw) < 0.5
-    recoloured = pixels[torch.arange(count)[:, None], channels]
-    recoloured = torch.where(negative, 255 - recoloured, recoloured)
-    grey = pixels.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    return {"grey": grey, "edges": edges, "recoloured": recoloured}
-
-
-def _formulas(x: Tensor) -> dict[str, Tensor]:
-    """Features that no training made, of (N, 3, 32, 32) images 0..1."""
-    grey = x.mean(1, keepdim=True)
-    bins = (x * 4).long().clamp(0, 3)
-    across = grey[:, :, 1:-1, 2:] - grey[:, :, 1:-1, :-2]
-    down = grey[:, :, 2:, 1:-1] - grey[:, :, :-2, 1:-1]
-    size = (across.square() + down.square()).sqrt()
-    angle = (torch.atan2(down, across).remainder(torch.pi) / torch.pi * 8).long().clamp(0, 7)
-    # Histograms of oriented gradients (Dalal and Triggs, 2005), on a grid and over the whole image.
-    oriented = functional.one_hot(angle[:, 0], 8).permute(0, 3, 1, 2).float() * size  # (N, 8, 30, 30)
-    whole = torch.cat([oriented.mean((2, 3)), size.mean((2, 3)), size.std((2, 3))], 1)
+    around = _box(height, reach) @ pixels @ _box(width, reach).T
+    draw = _uniform(4 * count)
+    recoloured = np.take_along_axis(pixels, draw[: 3 * count].reshape(count, 3).argsort(1)[:, :, None, None], axis=1)
+    negative = (draw[3 * count :] < 0.5)[:, None, None, None]
     return {
-        "colours": _histogram((bins[:, 0] * 16 + bins[:, 1] * 4 + bins[:, 2]).flatten(1), 64),
-        "greys": _histogram((grey * 16).long().clamp(0, 15).flatten(1), 16),
-        "gradients": functional.normalize(functional.adaptive_avg_pool2d(oriented, 4).flatten(1), dim=1),
-        "orientations": functional.normalize(whole, dim=1),
-        "spectrum": _spectrum(grey[:, 0]),
-        "pixels": functional.adaptive_avg_pool2d(x, 8).flatten(1),
-        "layout": functional.adaptive_avg_pool2d(grey, 4).flatten(1),
-        "texture": _histogram(_binary_patterns(grey[:, 0]).flatten(1), 12),
+        "grey": np.broadcast_to(pixels.mean(axis=1, keepdims=True), pixels.shape),
+        "edges": (pixels - around + np.float32(127.5)).clip(0, 255),
+        "recoloured": np.where(negative, 255 - recoloured, recoloured),
+    }
+
+
+def _uniform(count: int) -> Floats:
+    """Numbers 0..1 as torch draws them with seed 0: shipped landmarks were made with these."""
+    return (np.random.RandomState(0).randint(0, 2**32, count, np.uint32) & 0xFFFFFF).astype(np.float32) / 2**24
+
+
+def _normal(count: int) -> Floats:
+    """The first of torch's normal numbers with seed 0, Box and Muller's (1958) of two uniform ones, in blocks of 16."""
+    radius, angle = _uniform(count).reshape(-1, 2, 8).swapaxes(0, 1)
+    radius, angle = np.sqrt(-2 * np.log(1 - radius)), 2 * np.float32(np.pi) * angle
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).ravel()
+
+
+def _box(side: int, reach: int) -> Floats:
+    """(side, side) matrix of means over the pixels at most ``reach`` away, those at the border repeated beyond it."""
+    near = np.clip(np.arange(side)[:, None] + np.arange(-reach, reach + 1), 0, side - 1)  # (side, 2 reach + 1)
+    return np.eye(side, dtype=np.float32)[near].mean(axis=1)
+
+
+def _pooled(x: Floats, side: int) -> Floats:
+    """(..., H, W) to (..., side, side) means over areas as equal as whole pixels allow."""
+    means = []
+    for length in x.shape[-2:]:
+        areas = [(i * length // side, -(-(i + 1) * length // side)) for i in range(side)]
+        rows = np.array([[start <= place < end for place in range(length)] for start, end in areas], dtype=np.float32)
+        means.append(rows / rows.sum(axis=1, keepdims=True))
+    return means[0] @ x @ means[1].T
+
+
+def _formulas(x: Floats) -> dict[str, Floats]:
+    """Features that no training made, of (N, 3, 32, 32) images 0..1."""
+    count, grey = len(x), x.mean(axis=1)  # (N, 32, 32)
+    bins = (x * 4).astype(np.int64).clip(0, 3)
+    across = grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2]
+    down = grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1]
+    size = np.sqrt(across**2 + down**2)[:, None]  # (N, 1, 30, 30)
+    pi = np.float32(np.pi)
+    angle = (np.remainder(np.arctan2(down, across), pi) / pi * 8).astype(np.int64).clip(0, 7)
+    # The shipped landmarks were made with an arctangent that rounds this diagonal to just below its border.
+    angle -= (across == down) & (down > 0)
+    # Histograms of oriented gradients (Dalal and Triggs, 2005), on a grid and over the whole image.
+    oriented = (angle[:, None] == np.arange(8)[:, None, None]) * size  # (N, 8, 30, 30)
+    whole = [oriented.mean((2, 3)), size.mean((2, 3)), size.std((2, 3), ddof=1)]
+    return {
+        "colours": _histogram((bins[:, 0] * 16 + bins[:, 1] * 4 + bins[:, 2]).reshape(count, -1), 64),
+        "greys": _histogram((grey * 16).astype(np.int64).clip(0, 15).reshape(count, -1), 16),
+        "gradients": unit(_pooled(oriented, 4).reshape(count, -1)),
+        "orientations": unit(np.concatenate(whole, axis=1)),
+        "spectrum": _spectrum(grey),
+        "pixels": _pooled(x, 8).reshape(count, -1),
+        "layout": _pooled(grey, 4).reshape(count, -1),
+        "texture": _histogram(_binary_patterns(grey).reshape(count, -1), 12),
         **_random_filters(x),
     }
 
 
-def _histogram(values: Tensor, bins: int) -> Tensor:
+def _histogram(values: NDArray[np.int64], bins: int) -> Floats:
     """Square roots of the shares of (N, P) integers in each bin: (N, bins)."""
-    counts = torch.zeros(len(values), bins)
-    return counts.scatter_add_(1, values, torch.ones(values.shape)).div(values.shape[1]).sqrt()
+    rows = bins * np.arange(len(values))[:, None]
+    counts = np.bincount((values + rows).ravel(), minlength=bins * len(values)).reshape(-1, bins)
+    return np.sqrt(counts / values.shape[1], dtype=np.float32)
 
 
-def _spectrum(grey: Tensor) -> Tensor:
+def _spectrum(grey: Floats) -> Floats:
     """(N, 16) log amplitude by spatial frequency, over all directions."""
-    amplitude = torch.fft.fft2(grey - grey.mean((1, 2), keepdim=True)).abs()
-    along = torch.fft.fftfreq(grey.shape[-1])
-    ring = ((along[:, None].square() + along[None].square()).sqrt() * grey.shape[-1]).round().long().clamp(0, 16)
-    sums = torch.zeros(len(grey), 17).index_add_(1, ring.flatten(), amplitude.flatten(1))
-    return (sums[:, 1:] + 1e-3).log()
+    side = grey.shape[-1]
+    amplitude = np.abs(np.fft.fft2(grey - grey.mean((1, 2), keepdims=True)))
+    along = np.fft.fftfreq(side)
+    ring = (np.sqrt(along[:, None] ** 2 + along**2) * side).round().astype(np.int64).clip(0, 16)
+    sums = amplitude.reshape(len(grey), -1) @ np.eye(17, dtype=np.float32)[ring.ravel()]
+    return np.log(sums[:, 1:] + 1e-3).astype(np.float32)
 
 
-def _binary_patterns(grey: Tensor) -> Tensor:
+def _binary_patterns(grey: Floats) -> NDArray[np.int64]:
     """Rotation-invariant uniform local binary patterns (Ojala et al., 2002): (N, 30, 30) codes below 12."""
     side = grey.shape[-1] - 2
     around = [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)]
-    centre = grey[:, 1:-1, 1:-1] + 0.01
-    bits = torch.stack([(grey[:, dy : dy + side, dx : dx + side] > centre).long() for dy, dx in around])
-    changes = (bits != bits.roll(1, 0)).sum(0) // 2
-    return torch.where(changes <= 1, bits.sum(0), 7 + changes.clamp(max=4))
+    centre = grey[:, 1:-1, 1:-1] + np.float32(0.01)
+    bits = np.stack([grey[:, dy : dy + side, dx : dx + side] > centre for dy, dx in around])
+    changes = (bits != np.roll(bits, 1, axis=0)).sum(axis=0) // 2
+    return np.where(changes <= 1, bits.sum(axis=0), 7 + changes.clip(max=4))
 
 
-def _random_filters(x: Tensor) -> dict[str, Tensor]:
+def _random_filters(x: Floats) -> dict[str, Floats]:
     """Two layers of fixed random filters, pooled over the image and over nine places."""
-    draw = torch.Generator().manual_seed(0)
-    first = torch.randn(32, 3, 5, 5, generator=draw)
-    first = first - first.mean((2, 3), keepdim=True)
-    second = torch.randn(64, 32, 3, 3, generator=draw) / 17
-    one = functional.conv2d(x - x.mean((2, 3), keepdim=True), first, padding=2).relu()
-    two = functional.conv2d(functional.max_pool2d(one, 2), second, padding=1).relu()
-    return {
-        "filters_1": torch.cat([one.mean((2, 3)), one.amax((2, 3))], 1),
-        "filters_2": torch.cat([two.mean((2, 3)), two.amax((2, 3))], 1),
-        "filters_places": functional.adaptive_avg_pool2d(two, 3).flatten(1),
-    }
+    drawn = _normal(32 * 75 + 64 * 288)
+    first, second = drawn[: 32 * 75].reshape(32, 3, 25), drawn[32 * 75 :].reshape(64, 288) / 17
+    first = (first - first.mean(axis=2, keepdims=True)).reshape(32, 75)
+    found: dict[str, list[Floats]] = {"filters_1": [], "filters_2": [], "filters_places": []}
+    for start in range(0, len(x), 32):  # what a convolution unfolds is large
+        block = x[start : start + 32]
+        one = _convolved(block - block.mean((2, 3), keepdims=True), first, 5)  # (B, 32, 32, 32)
+        two = _convolved(one.reshape(len(one), 32, 16, 2, 16, 2).max(axis=(3, 5)), second, 3)  # (B, 64, 16, 16)
+        found["filters_1"].append(np.concatenate([one.mean((2, 3)), one.max((2, 3))], axis=1))
+        found["filters_2"].append(np.concatenate([two.mean((2, 3)), two.max((2, 3))], axis=1))
+        found["filters_places"].append(_pooled(two, 3).reshape(len(two), -1))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _convolved(x: Floats, kernels: Floats, side: int) -> Floats:
+    """(B, C, H, W) and K kernels (K, C side side) to the positive part of their convolution, (B, K, H, W)."""
+    edge = side // 2
+    padded = np.pad(x, ((0, 0), (0, 0), (edge, edge), (edge, edge)))
+    windows = sliding_window_view(padded, (side, side), axis=(2, 3)).transpose(0, 1, 4, 5, 2, 3)  # (B, C, s, s, H, W)
+    unfolded = windows.reshape(len(x), kernels.shape[1], -1)  # (B, C s s, H W)
+    return np.maximum(kernels @ unfolded, 0).reshape(len(x), len(kernels), *x.shape[2:])

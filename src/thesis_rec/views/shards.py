@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from thesis_rec.base.errors import Failure
+from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.sampling import ClassBalancedSampler
 from thesis_rec.views.encoding import encode_groups, measure_landmarks, without_empty_classes
-
-if TYPE_CHECKING:
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ def batch_ranges(n_batches: int, n_classes: int, images_per_shard: int) -> list[
 
 
 def make_shards(
-    encoder: TorchEncoder,
+    encoder: ImageEncoder,
     images: LabelledImages,
     split: str,
     *,

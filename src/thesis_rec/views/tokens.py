@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.tables import TaskTokens
+from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.manifest import DatasetRow, base_rows
 from thesis_rec.images.sampling import ClassBalancedSampler
 from thesis_rec.views.encoding import encode_groups, measure_landmarks, without_empty_classes
 from thesis_rec.views.shards import Partitions, read_shard
-
-if TYPE_CHECKING:
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +111,7 @@ def _subtask_tokens(row: DatasetRow, bases: Mapping[str, tuple[TaskTokens, dict[
 
 
 def tokens_of_images(
-    encoder: TorchEncoder,
+    encoder: ImageEncoder,
     images: LabelledImages,
     n_batches: int = 8,
     seed: int = 0,

@@ -1,5 +1,6 @@
 """Pooling, fitting and depths of networks of any library."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -20,13 +21,12 @@ def test_pooling_and_fitting():
 
 
 def test_depths_of_a_network_that_is_a_stack_itself():
-    import torch
     from torch import nn
 
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
 
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Conv2d(2, 5, 3), nn.Flatten(), nn.Linear(80, 7))
     encoder = TorchEncoder(Tower(network, network, None, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), "stack")
-    features, layers = encoder.encode_depths(torch.zeros(3, 3, 8, 8), 4)
+    features, layers = encoder.encode_depths(np.zeros((3, 3, 8, 8), np.float32), 4)
     assert features.shape == (3, 7)
     assert [layer.shape[1] for layer in layers] == [2, 5, 80, 7]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
 
 from thesis_rec.images.encoders.image_encoder import EncoderConfig, ImageEncoder, encoder_id, local_folder
-
-if TYPE_CHECKING:
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
+from thesis_rec.images.encoders.small_clip import SmallClip, is_plain
+from thesis_rec.models.weight_files import check_folder
 
 __all__ = ["EncoderConfig", "ImageEncoder", "encoder_id", "load_encoder"]
 
 
-def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "fp32") -> TorchEncoder:
+def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "fp32") -> ImageEncoder:
     """Load an encoder.
 
     Args:
@@ -26,7 +25,20 @@ def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "f
     Raises:
         ItemError: If it can't be loaded: absent, damaged, offline.
     """
-    local_folder(config)
+    folder = local_folder(config)
+    if folder is not None:
+        check_folder(folder, config.source)
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    as_it_is = config.kind == "open_clip" and config.pretrained and not config.layers
+    if folder is not None and as_it_is and (device, precision) == ("cpu", "fp32"):
+        try:
+            if is_plain(folder):
+                return SmallClip(folder, encoder_id(config))
+        except Exception as error:  # damaged files fail in many ways, and the library explains them
+            logging.getLogger(__name__).debug("%s is left to open_clip", folder, exc_info=error)
     from thesis_rec.images.encoders import libraries
 
     return libraries.load(config, encoder_id(config), device, precision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import sha256_file
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor
 
 
 class EncoderConfig(BaseModel):
@@ -46,19 +46,54 @@ class ImageEncoder(Protocol):
         encoder_id: Names the weights; features of different encoders don't mix.
         dim: D, length of a feature.
         image_size: Side of the encoder's input, in pixels.
+        device: Torch device that it runs on.
     """
 
     encoder_id: str
     dim: int
     image_size: int
+    device: Any
 
     def encode(self, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 to (N, D) float32, each of length 1."""
         ...
 
+    def encode_tensor(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
+        ...
+
+    def encode_depths(self, pixels: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], list[Any]]:
+        """What the encoder makes of images at several depths.
+
+        Args:
+            pixels: (N, 3, H, W) floats 0..255.
+            count: Number of layers, evenly spread over the image tower's longest stack; those of a short one repeat,
+                and where there is none the features stand for each.
+
+        Returns:
+            Features (N, D) of length 1, and for each layer its mean activation (N, C), all float32.
+        """
+        ...
+
     def encode_text(self, texts: list[str]) -> NDArray[np.float32] | None:
         """(K, D) float32 features of K texts in the same space, or None where there is no text tower."""
         ...
+
+
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, D) rows, each brought to length 1."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+
+
+def check_features(features: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """``features`` if each is finite and of length 1.
+
+    Raises:
+        ItemError: If one isn't: the encoder's weights are damaged, or overflow in the chosen precision.
+    """
+    if not np.isfinite(features).all() or (len(features) and np.linalg.norm(features, axis=1).min() < 0.5):
+        raise ItemError(name, "the encoder gives features that aren't finite.", "Use fp32, or another encoder.")
+    return features
 
 
 def encoder_id(config: EncoderConfig) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,12 +12,10 @@ from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import EncoderConfig, local_folder
-from thesis_rec.images.encoders.small_clip import is_plain, load_small_clip
 from thesis_rec.images.encoders.torch_encoder import Normalisation, TorchEncoder, Tower
 from thesis_rec.models.library_loaders import image_processor
 from thesis_rec.models.model_sources import no_network
 from thesis_rec.models.preparation import Preparation, square, transformers_preparation
-from thesis_rec.models.weight_files import check_folder
 
 logger = logging.getLogger(__name__)
 #: Of CLIP (Radford et al. 2021), which open_clip and transformers use unless a model says otherwise.
@@ -30,8 +27,6 @@ def load(config: EncoderConfig, name: str, device: str, precision: str) -> Torch
     """Load the encoder of a configuration; see :func:`thesis_rec.images.encoders.load_encoder`."""
     build = {"open_clip": _open_clip, "transformers": _transformers, "timm": _timm}[config.kind]
     folder = local_folder(config)
-    if folder is not None:
-        check_folder(folder, config.source)
     try:
         # A folder may name other models, such as a text tower's; nothing is fetched for what it names.
         with nullcontext() if folder is None else no_network():
@@ -75,29 +70,6 @@ def _side(size: Any) -> int:
 
 
 def _open_clip(config: EncoderConfig) -> Tower:
-    folder = local_folder(config)
-    if folder is not None and config.pretrained and is_plain(folder):
-        return _small_clip(config, folder)
-    return _whole_open_clip(config)
-
-
-def _small_clip(config: EncoderConfig, folder: Path) -> Tower:
-    """The image tower alone, at once; the library is imported only when texts are asked for."""
-    model, settings = load_small_clip(folder)
-    whole: list[Tower] = []
-
-    def text(texts: list[str], device: torch.device) -> Tensor:
-        if not whole:
-            whole.append(_whole_open_clip(config))
-            whole[0].module.eval().requires_grad_(False).to(device)
-        features: Tensor = whole[0].text(texts, device)  # type: ignore[misc]
-        return features
-
-    mean, std = _triple(settings.get("mean"), CLIP_MEAN), _triple(settings.get("std"), CLIP_STD)
-    return Tower(model, model.encode_image, text, model.visual.image_size, mean, std)
-
-
-def _whole_open_clip(config: EncoderConfig) -> Tower:
     import open_clip
 
     folder = local_folder(config)

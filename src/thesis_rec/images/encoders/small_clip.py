@@ -1,93 +1,169 @@
-"""The image tower of a plain CLIP, without the library that trained it.
+"""The image tower of a plain CLIP in numpy: no library that trained it is imported, and neither is torch.
 
-open_clip brings torchvision, transformers and torch's compiler along, and importing those takes longer than encoding a
-thousand small images. The forward pass is that of its ``VisionTransformer`` (Dosovitskiy et al., "An Image is Worth
+Importing open_clip (torchvision, transformers, torch's compiler) or torch alone takes longer than encoding a thousand
+small images. The forward pass is that of open_clip's ``VisionTransformer`` (Dosovitskiy et al., "An Image is Worth
 16x16 Words", ICLR 2021; Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML
-2021), modules have the names that they have there, and features agree with its own up to rounding.
+2021), tensors have the names that they have there, and features agree with its own up to rounding.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
+
+from thesis_rec.images.decoding import resize_image
+from thesis_rec.images.encoders.image_encoder import EncoderConfig, check_features, unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 _KEYS = {"image_size", "patch_size", "width", "head_width", "layers", "mlp_ratio", "pool_type"}
 
+Floats = NDArray[np.float32]
 
-class _Block(nn.Module):
-    """Attention and a perceptron, each after a layer norm and around a shortcut: (B, T, W) to (B, T, W)."""
-
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
-        super().__init__()
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.mlp = nn.Sequential()
-        self.mlp.add_module("c_fc", nn.Linear(width, hidden))
-        self.mlp.add_module("gelu", nn.GELU())
-        self.mlp.add_module("c_proj", nn.Linear(hidden, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed = self.ln_1(x)
-        x = x + self.attn(normed, normed, normed, need_weights=False)[0]
-        return torch.add(x, self.mlp(self.ln_2(x)))
+#: Images of one pass: their activations stay in a core's cache.
+_BLOCK = 8
+_THREADS = 2
 
 
-class _Stack(nn.Module):
-    def __init__(self, blocks: list[_Block]) -> None:
-        super().__init__()
-        self.resblocks = nn.ModuleList(blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.resblocks:
-            x = block(x)
-        return x
-
-
-class _ImageTower(nn.Module):
-    """(B, 3, S, S) normalised pixels to (B, D) features.
+class SmallClip:
+    """An :class:`~thesis_rec.images.encoders.image_encoder.ImageEncoder` of the folder of a plain CLIP, on the CPU.
 
     Args:
-        vision: ``vision_cfg`` of open_clip's configuration.
-        embed_dim: D.
+        folder: A folder for which :func:`is_plain` holds.
+        name: Identifier of its features.
     """
 
-    def __init__(self, vision: Mapping[str, Any], embed_dim: int) -> None:
-        super().__init__()
-        width, patch, side = int(vision["width"]), int(vision["patch_size"]), int(vision["image_size"])
-        heads, hidden = width // int(vision.get("head_width", 64)), int(width * float(vision.get("mlp_ratio", 4.0)))
-        self.image_size, self._mean_pool = side, vision.get("pool_type", "tok") == "avg"
-        self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
-        self.class_embedding = nn.Parameter(torch.empty(width))
-        self.positional_embedding = nn.Parameter(torch.empty((side // patch) ** 2 + 1, width))
-        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.transformer = _Stack([_Block(width, heads, hidden) for _ in range(int(vision["layers"]))])
-        self.proj = nn.Parameter(torch.empty(width, embed_dim))
+    device = "cpu"
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        patches = self.conv1(pixels).flatten(2).mT  # (B, T, W)
-        first = self.class_embedding.expand(len(pixels), 1, -1)
-        x = self.ln_pre(torch.cat([first, patches], 1) + self.positional_embedding)  # (B, 1 + T, W)
-        x = self.ln_post(self.transformer(x))
-        return (x[:, 1:].mean(1) if self._mean_pool else x[:, 0]) @ self.proj
+    def __init__(self, folder: Path, name: str) -> None:
+        from safetensors.numpy import load_file
+
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        vision, normalisation = config["model_cfg"]["vision_cfg"], config.get("preprocess_cfg", {})
+        self.encoder_id, self.dim = name, int(config["model_cfg"]["embed_dim"])
+        self.image_size, self._patch = int(vision["image_size"]), int(vision["patch_size"])
+        self._layers, self._heads = int(vision["layers"]), int(vision["width"]) // int(vision.get("head_width", 64))
+        self._mean_pool = vision.get("pool_type", "tok") == "avg"
+        self._folder = folder
+        weights = {name.removeprefix("visual."): value for name, value in load_file(folder / WEIGHTS).items()}
+        self._weights: dict[str, Floats] = {name: value.astype(np.float32) for name, value in weights.items()}
+        mean, std = (np.asarray(normalisation.get(key, default), np.float32) for key, default in _CLIP.items())
+        self._mean, self._std = 255 * mean[:, None, None], 255 * std[:, None, None]
+        self.encode(np.zeros((1, self.image_size, self.image_size, 3), np.uint8))  # what lacks tensors fails here
+
+    def encode(self, images: NDArray[np.uint8], batch_size: int = 256) -> Floats:
+        """See :class:`ImageEncoder`; an image's features don't depend on its company, and so not on ``batch_size``.
+
+        Raises:
+            ItemError: If a feature isn't finite.
+        """
+        side = self.image_size
+        if images.shape[1:3] != (side, side):
+            images = np.array([resize_image(image, side) for image in images])
+        if not len(images):
+            return np.zeros((0, self.dim), np.float32)
+        pixels = images.transpose(0, 3, 1, 2).astype(np.float32)
+        return check_features(self.encode_depths(pixels, 0)[0], self.encoder_id)
+
+    def encode_tensor(self, images: Tensor) -> Tensor:
+        """:meth:`encode` for batches of a loader of torch's."""
+        import torch
+
+        return torch.from_numpy(self.encode(images.numpy()))
+
+    def encode_depths(self, pixels: Floats, count: int) -> tuple[Floats, list[Floats]]:
+        """See :class:`ImageEncoder`."""
+        from threadpoolctl import threadpool_limits
+
+        depths = np.linspace(0, self._layers - 1, count).round().astype(int).tolist()
+        blocks = [pixels[start : start + _BLOCK] for start in range(0, len(pixels), _BLOCK)]
+        # Threads of our own, each with a block in its cache, instead of those of the matrix products.
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_THREADS) as pool:
+            found = list(pool.map(self._forward, blocks))
+        features = np.concatenate([features for features, _ in found])
+        return unit(features), [np.concatenate([layers[depth] for _, layers in found]) for depth in depths]
+
+    def encode_text(self, texts: list[str]) -> Floats | None:
+        """See :class:`ImageEncoder`; this imports the library."""
+        from thesis_rec.images.encoders import libraries
+
+        config = EncoderConfig(kind="open_clip", source=str(self._folder))
+        return libraries.load(config, self.encoder_id, "cpu", "fp32").encode_text(texts)
+
+    def _forward(self, pixels: Floats) -> tuple[Floats, list[Floats]]:
+        """(B, 3, S, S) floats 0..255 to features (B, D) and the mean activation (B, W) after each layer."""
+        w, side = self._weights, self.image_size // self._patch
+        x = ((pixels - self._mean) / self._std).reshape(len(pixels), 3, side, self._patch, side, self._patch)
+        patches = x.transpose(0, 2, 4, 1, 3, 5).reshape(len(pixels), side * side, -1)  # (B, T, 3 P P)
+        kernel = w["conv1.weight"].reshape(len(w["conv1.weight"]), -1)
+        first = np.broadcast_to(w["class_embedding"], (len(pixels), 1, len(kernel)))
+        x = np.concatenate([first, patches @ kernel.T], axis=1) + w["positional_embedding"]  # (B, 1 + T, W)
+        x = self._normed(x, "ln_pre")
+        layers = []
+        for layer in range(self._layers):
+            block = f"transformer.resblocks.{layer}"
+            x = x + self._attention(self._normed(x, f"{block}.ln_1"), f"{block}.attn")
+            hidden = _gelu(self._linear(self._normed(x, f"{block}.ln_2"), f"{block}.mlp.c_fc"))
+            x = x + self._linear(hidden, f"{block}.mlp.c_proj")
+            layers.append(x.mean(axis=1))
+        x = self._normed(x, "ln_post")
+        return (x[:, 1:].mean(axis=1) if self._mean_pool else x[:, 0]) @ w["proj"], layers
+
+    def _linear(self, x: Floats, name: str) -> Floats:
+        # As one matrix: numpy multiplies a stack of them one by one.
+        out = x.reshape(-1, x.shape[-1]) @ self._weights[f"{name}.weight"].T
+        out += self._weights[f"{name}.bias"]
+        return out.reshape(*x.shape[:-1], -1)
+
+    def _normed(self, x: Floats, name: str) -> Floats:
+        x = x - x.mean(axis=-1, keepdims=True)
+        variance = np.einsum("btw,btw->bt", x, x)[..., None] / x.shape[-1]
+        x *= 1 / np.sqrt(variance + 1e-5)
+        x *= self._weights[f"{name}.weight"]
+        x += self._weights[f"{name}.bias"]
+        return x
+
+    def _attention(self, x: Floats, name: str) -> Floats:
+        batch, tokens, width = x.shape
+        flat = x.reshape(-1, width) @ self._weights[f"{name}.in_proj_weight"].T + self._weights[f"{name}.in_proj_bias"]
+        q, k, v = flat.reshape(batch, tokens, 3, self._heads, -1).transpose(2, 0, 3, 1, 4)  # (B, H, T, W / H) each
+        scores = (q / np.float32(np.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)  # (B, H, T, T)
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=-1, keepdims=True)
+        return self._linear((scores @ v).transpose(0, 2, 1, 3).reshape(batch, tokens, width), f"{name}.out_proj")
 
 
-class SmallClip(nn.Module):
-    """The image tower under the name that it has in a whole CLIP, ``visual``."""
+#: Normalisation of CLIP (Radford et al. 2021), unless a model says otherwise.
+_CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 
-    def __init__(self, vision: Mapping[str, Any], embed_dim: int) -> None:
-        super().__init__()
-        self.visual = _ImageTower(vision, embed_dim)
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised pixels to (B, D) features."""
-        features: Tensor = self.visual(pixels)
-        return features
+def _gelu(x: Floats) -> Floats:
+    """``x`` times the normal distribution function of it (Hendrycks and Gimpel 2016).
+
+    The error function is formula 7.1.26 of Abramowitz and Stegun, whose error is below 1.5e-7.
+    """
+    z = np.abs(x) * np.float32(np.sqrt(0.5))
+    t = 1 / (1 + np.float32(0.3275911) * z)
+    tail = np.full_like(t, 1.061405429)
+    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail *= t
+        tail += np.float32(coefficient)
+    tail *= t
+    z *= z
+    tail *= np.exp(np.negative(z, out=z), out=z)  # 1 - erf(z)
+    tail *= np.float32(0.5)
+    # x (1 - tail) for positive x, x tail for negative x.
+    tail *= -np.abs(x)
+    tail += np.maximum(x, 0)
+    return tail
 
 
 def is_plain(folder: Path) -> bool:
@@ -102,16 +178,3 @@ def is_plain(folder: Path) -> bool:
         and isinstance(vision.get("layers"), int)
         and vision.get("pool_type", "tok") in ("avg", "tok")
     )
-
-
-def load_small_clip(folder: Path) -> tuple[SmallClip, dict[str, Any]]:
-    """The image tower in a folder for which :func:`is_plain` holds, and its ``preprocess_cfg``."""
-    from safetensors.torch import load_file
-
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    # Weights replace every parameter: none is drawn first.
-    with torch.device("meta"):
-        model = SmallClip(config["model_cfg"]["vision_cfg"], int(config["model_cfg"]["embed_dim"]))
-    tensors = {name: value.float() for name, value in load_file(folder / WEIGHTS).items() if name.startswith("visual.")}
-    model.load_state_dict(tensors, assign=True)
-    return model, dict(config.get("preprocess_cfg", {}))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.decoding import resize_image
-from thesis_rec.images.encoders.torch_encoder import TorchEncoder, check_features
+from thesis_rec.images.encoders.image_encoder import ImageEncoder, check_features
 from thesis_rec.images.loading import LabelledImages, unreadable
 
-Sample = tuple[torch.Tensor, int, Failure | None]
+if TYPE_CHECKING:
+    import torch
+    from torch.utils.data import DataLoader
+
+Sample = tuple[NDArray[np.uint8], Failure | None]
+Decoded = tuple[NDArray[np.uint8], list[Failure | None]]
 
 
-class DecodedImages(Dataset[Sample]):
+class DecodedImages:
     """Decoded, resized images by position; what can't be read becomes a black image and a failure.
 
     Args:
@@ -38,16 +42,22 @@ class DecodedImages(Dataset[Sample]):
 
     def __getitem__(self, place: int) -> Sample:
         try:
-            pixels = resize_image(self._images.image(int(self._index[place])), self._size, self._fit)
+            return resize_image(self._images.image(int(self._index[place])), self._size, self._fit), None
         except ItemError as error:
-            blank = torch.zeros(self._size, self._size, 3, dtype=torch.uint8)
-            return blank, place, unreadable(self._images.dataset_id, error)
-        return torch.from_numpy(pixels), place, None
+            blank = np.zeros((self._size, self._size, 3), dtype=np.uint8)
+            return blank, unreadable(self._images.dataset_id, error)
+
+
+def _stacked(samples: list[Sample]) -> Decoded:
+    pixels, failures = zip(*samples, strict=True)
+    return np.stack(pixels), list(failures)
 
 
 def _collate(samples: list[Sample]) -> tuple[torch.Tensor, list[Failure | None]]:
-    pixels, _, failures = zip(*samples, strict=True)
-    return torch.stack(pixels), list(failures)
+    import torch
+
+    pixels, failures = _stacked(samples)
+    return torch.from_numpy(pixels), failures
 
 
 def image_loader(
@@ -60,10 +70,12 @@ def image_loader(
     pin: bool = False,
 ) -> DataLoader[Sample]:
     """Batches of decoded images in order; ``workers`` processes decode, 0 decodes in this one."""
+    from torch.utils.data import DataLoader
+
     ends = np.cumsum([len(batch) for batch in batches])
     flat = np.concatenate(batches) if len(batches) else np.empty(0, dtype=np.int64)
     return DataLoader(
-        DecodedImages(images, flat, size, fit),
+        DecodedImages(images, flat, size, fit),  # type: ignore[arg-type]  # it is one by its methods
         batch_sampler=[list(range(end - len(batch), end)) for batch, end in zip(batches, ends.tolist(), strict=True)],
         num_workers=workers,
         collate_fn=_collate,
@@ -74,7 +86,7 @@ def image_loader(
 
 
 def encode_images(
-    encoder: TorchEncoder,
+    encoder: ImageEncoder,
     images: LabelledImages,
     batches: Sequence[NDArray[np.integer]],
     *,
@@ -98,12 +110,17 @@ def encode_images(
         For each batch the features (B, D) float32, and the failure of each image or None; the features of a failed
         image mean nothing.
     """
-    pin = encoder.device.type == "cuda"
+    pin = str(encoder.device).startswith("cuda")
+    if not workers and not pin:
+        for batch in batches:
+            pixels, failures = _stacked(list(DecodedImages(images, batch, encoder.image_size, fit)))
+            yield encoder.encode(pixels, len(batch)), failures
+        return
     if workers:
         _map_large_blocks()
     waiting: tuple[torch.Tensor, list[Failure | None]] | None = None
-    for pixels, failures in image_loader(images, batches, encoder.image_size, workers=workers, fit=fit, pin=pin):
-        features = encoder.encode_tensor(pixels)
+    for block, failures in image_loader(images, batches, encoder.image_size, workers=workers, fit=fit, pin=pin):
+        features = encoder.encode_tensor(block)
         if waiting is not None:
             yield _finished(encoder, *waiting)
         waiting = (features, failures)
@@ -128,6 +145,6 @@ def _map_large_blocks() -> None:
 
 
 def _finished(
-    encoder: TorchEncoder, features: torch.Tensor, failures: list[Failure | None]
+    encoder: ImageEncoder, features: torch.Tensor, failures: list[Failure | None]
 ) -> tuple[NDArray[np.float32], list[Failure | None]]:
     return check_features(features.cpu().numpy(), encoder.encoder_id), failures

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.images.encoders.image_encoder import check_features
 
 Normalisation = tuple[float, float, float]
 
@@ -116,18 +117,10 @@ class TorchEncoder:
         return check_features(out, self.encoder_id)
 
     @torch.inference_mode()
-    def encode_depths(self, pixels: Tensor, count: int, batch_size: int = 256) -> tuple[Tensor, list[Tensor]]:
-        """What the encoder makes of images at several depths.
-
-        Args:
-            pixels: (N, 3, H, W) floats 0..255.
-            count: Number of layers, evenly spread over the image tower's longest stack; those of a short one repeat,
-                and where there is none the features stand for each.
-            batch_size: Images at a time.
-
-        Returns:
-            Features (N, D) of length 1, and for each layer its mean activation (N, C), all float32 on the CPU.
-        """
+    def encode_depths(
+        self, pixels: NDArray[np.float32], count: int, batch_size: int = 256
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """See :class:`ImageEncoder`; ``batch_size`` images at a time."""
         depths = self._depths(count)
         captured: dict[str, Tensor] = {}
         modules = dict(self._module.named_modules())
@@ -142,7 +135,7 @@ class TorchEncoder:
         final: list[Tensor] = []
         layers: dict[str, list[Tensor]] = {name: [] for name in dict.fromkeys(depths)}
         try:
-            for block in torch.split(pixels, batch_size):
+            for block in torch.split(torch.from_numpy(np.ascontiguousarray(pixels)), batch_size):
                 shaped = fit_to(block.to(self.device), self.image_size)
                 encoded = self._tower.image(((shaped - self._mean) / self._std).to(self.dtype)).float()
                 final.append(functional.normalize(encoded, dim=1).cpu())
@@ -151,8 +144,8 @@ class TorchEncoder:
         finally:
             for hook in hooks:
                 hook.remove()
-        joined = {name: torch.cat(parts) for name, parts in layers.items()}
-        features = torch.cat(final)
+        joined = {name: torch.cat(parts).numpy() for name, parts in layers.items()}
+        features = torch.cat(final).numpy()
         return features, [joined[name] for name in depths] or [features] * count
 
     def _depths(self, count: int) -> list[str]:
@@ -190,17 +183,6 @@ class TorchEncoder:
             return None
         features = self._tower.text(texts, self.device).float()
         return functional.normalize(features, dim=1).cpu().numpy()
-
-
-def check_features(features: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    """``features`` if each is finite and of length 1.
-
-    Raises:
-        ItemError: If one isn't: the encoder's weights are damaged, or overflow in the chosen precision.
-    """
-    if not np.isfinite(features).all() or (len(features) and np.linalg.norm(features, axis=1).min() < 0.5):
-        raise ItemError(name, "the encoder gives features that aren't finite.", "Use fp32, or another encoder.")
-    return features
 
 
 def fit_to(pixels: Tensor, size: int) -> Tensor:
