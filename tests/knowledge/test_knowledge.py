@@ -11,7 +11,7 @@ from sklearn.kernel_ridge import KernelRidge
 from tests.world import World, make_world
 from thesis_rec.base.files import load_arrays
 from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.knowledge.fitting import error_covariance, fit_knowledge, fit_score, shrunk
+from thesis_rec.knowledge.fitting import error_covariance, fit_knowledge, shrunk
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
@@ -213,20 +213,6 @@ def test_models_that_err_together_keep_doing_so() -> None:
     assert covariance[:6, :6].mean() > 5 * abs(covariance[:6, 6:].mean())
     alone, _ = error_covariance(rng.normal(size=(120, 12)), families)
     assert abs((alone @ alone.T)[:6, 6:]).mean() < 0.15
-
-
-def test_a_cheap_score_is_a_line_with_noise_and_an_offset() -> None:
-    """Against what it was made of."""
-    rng = np.random.default_rng(4)
-    values = rng.normal(size=(60, 40))
-    scores = 1.5 * values + rng.normal(0.3, 0.7, size=(60, 1)) + 0.2 * rng.normal(size=values.shape)
-    scores[0, :5] = np.nan
-    slope, noise, offset, spread = fit_score(values, scores)
-    assert slope == pytest.approx(1.5, abs=0.02)
-    assert noise == pytest.approx(0.2, abs=0.02)
-    assert offset == pytest.approx(0.3, abs=0.3)
-    assert spread == pytest.approx(0.7, abs=0.2)
-    assert fit_score(values[:1], scores[:1]) is None
 
 
 def test_without_any_order_nothing_is_learned(world: World) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from thesis_rec.evaluation.baselines import TrainingSet, fill_by_family, make_baseline, row_means
+from thesis_rec.evaluation.baselines import TrainingSet, fill_by_family, make_baseline, row_means, row_means_of_others
 from thesis_rec.evaluation.study import LEVEL, Floats, Scores, Study, Z
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
@@ -72,13 +72,7 @@ def _static_bounds(training: TrainingSet, score: Floats) -> tuple[Floats, Floats
     unknown model's value is its family's mean, so its errors are those of left-out models' family means.
     """
     values = training.values
-    families = np.asarray(training.families())
-    known_error = np.full_like(values, np.nan)
-    for family in np.unique(families):
-        inside = families == family
-        if inside.all():
-            continue
-        known_error[:, inside] = values[:, inside] - row_means(values[:, ~inside])[:, None]
+    known_error = values - row_means_of_others(values, np.asarray(training.families()))
     own = row_means(values)
     stand_in = np.full(len(own), np.nan)
     names = training.models.families

@@ -23,9 +23,6 @@ METRICS = ("weighted_tau", "kendall_tau", "pearson", "ndcg@5", "regret@1", "regr
 #: Figures of which a smaller value is better.
 LOWER_IS_BETTER = ("regret@1", "regret@5")
 
-#: Up to this number of models all pairs are compared at once; beyond, scipy's n log n algorithms need less memory.
-_ALL_PAIRS = 2000
-
 
 def defined(truth: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     """Both vectors without the models for which either is missing.
@@ -46,31 +43,23 @@ def defined(truth: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def weighted_tau(truth: ArrayLike, score: ArrayLike) -> float:
-    """Weighted Kendall tau with additive hyperbolic weights, the mean of both rankings' (Vigna 2015).
+    """Weighted Kendall tau with additive hyperbolic weights, the mean of both rankings' (Vigna 2015)."""
+    from scipy.stats import weightedtau
 
-    Equal to ``scipy.stats.weightedtau(truth, score)`` with its default arguments; computed from all pairs at once,
-    which on up to some thousand models is many times faster than a call of scipy's.
-    """
     value, rating = defined(truth, score)
     if len(value) < 2 or _constant(value) or _constant(rating):
         return float("nan")
-    if len(value) > _ALL_PAIRS:
-        from scipy.stats import weightedtau
-
-        return float(weightedtau(value, rating).statistic)
-    return _weighted_tau(value, rating, _pair_signs(value), _pair_signs(rating))
+    return float(weightedtau(value, rating).statistic)
 
 
 def kendall_tau_b(truth: ArrayLike, score: ArrayLike) -> float:
     """Kendall's tau-b, which corrects for ties (Kendall 1945)."""
+    from scipy.stats import kendalltau
+
     value, rating = defined(truth, score)
     if len(value) < 2 or _constant(value) or _constant(rating):
         return float("nan")
-    if len(value) > _ALL_PAIRS:
-        from scipy.stats import kendalltau
-
-        return float(kendalltau(value, rating).statistic)
-    return _kendall_tau(_pair_signs(value), _pair_signs(rating))
+    return float(kendalltau(value, rating).statistic)
 
 
 def pearson(truth: ArrayLike, score: ArrayLike) -> float:
@@ -199,31 +188,6 @@ def interval_score(truth: ArrayLike, low: ArrayLike, high: ArrayLike, level: flo
 
 def _constant(values: Floats) -> bool:
     return bool(values.max() == values.min())
-
-
-def _pair_signs(values: Floats) -> NDArray[np.float32]:
-    """(M, M) sign of every difference; of the ranks, whose differences can't overflow as infinite scores' would."""
-    ranks = np.unique(values, return_inverse=True)[1].astype(np.float32)
-    return np.sign(ranks[:, None] - ranks[None, :])
-
-
-def _kendall_tau(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    agreement = np.sum(first * second, dtype=np.float64)
-    return float(
-        agreement / np.sqrt(np.sum(np.abs(first), dtype=np.float64) * np.sum(np.abs(second), dtype=np.float64))
-    )
-
-
-def _weighted_tau(truth: Floats, score: Floats, first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Weights 1/(r+1) of both models of a pair are added, so every sum over pairs is one over models."""
-    agreement = np.sum(first * second, axis=1, dtype=np.float64)
-    ordered = [np.sum(np.abs(signs), axis=1, dtype=np.float64) for signs in (first, second)]
-    found = []
-    for main, other in ((truth, score), (score, truth)):
-        weight = np.empty(len(main))
-        weight[np.lexsort((other, main))[::-1]] = 1.0 / np.arange(1, len(main) + 1)
-        found.append((weight @ agreement) / np.sqrt((weight @ ordered[0]) * (weight @ ordered[1])))
-    return float(np.mean(found))
 
 
 def _best_first(score: Floats) -> NDArray[np.intp]:

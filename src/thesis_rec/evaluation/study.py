@@ -104,11 +104,10 @@ class Study:
         mask[:, self.columns("validation")] |= self.split.known_models(self.models.model_ids)[:, None]
         return mask & np.isfinite(self.values)
 
-    def knowledge(self, scores: Mapping[str, Floats] | None = None, *, everything: bool = False) -> Knowledge:
+    def knowledge(self, *, everything: bool = False) -> Knowledge:
         """What is learned from the cells that may be learned from.
 
         Args:
-            scores: (M, N) cheap scores by name.
             everything: Whether cells that are withheld for figures count as well: for use, not for figures.
         """
         use = np.isfinite(self.values) if everything else self.allowed()
@@ -121,7 +120,6 @@ class Study:
             np.where(use, self.values, np.nan)[:, columns].T,
             [self.families[j] for j in columns],
             noise=float(np.sqrt(np.square(positive).mean())) if len(positive) else DEFAULT_NOISE,
-            scores={name: np.where(use, table, np.nan)[:, columns].T for name, table in (scores or {}).items()},
         )
 
     def clusters(self, quadrant: str) -> list[str]:

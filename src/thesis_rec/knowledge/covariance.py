@@ -58,19 +58,6 @@ class Covariance:
         inner = _gram(weights, self.factor) + np.eye(self.factor.shape[1])
         return np.asarray(np.linalg.solve(inner, ((weights * rest) @ self.factor)[:, :, None])[:, :, 0])
 
-    def log_density(self, values: Floats, errors: Floats | None = None) -> Floats:
-        """(T,) log densities of the observed cells of each task; missing cells of ``values`` (T, K) are NaN."""
-        seen = np.isfinite(values)
-        noise = self.own + (0.0 if errors is None else np.square(np.where(np.isfinite(errors), errors, 0.0)))
-        weights = seen / noise
-        rest = np.where(seen, values - self.mean, 0.0)
-        inner = _gram(weights, self.factor) + np.eye(self.factor.shape[1])
-        pulled = (weights * rest) @ self.factor
-        solved = np.linalg.solve(inner, pulled[:, :, None])[:, :, 0]
-        fit = (weights * rest**2).sum(1) - (pulled * solved).sum(1)
-        volume = np.linalg.slogdet(inner)[1] + np.where(seen, np.log(np.broadcast_to(noise, seen.shape)), 0.0).sum(1)
-        return np.asarray(-0.5 * (fit + volume + seen.sum(1) * np.log(2 * np.pi)))
-
 
 def standardised(values: ArrayLike, steps: int = 5) -> tuple[Floats, Floats, Floats]:
     """Tasks on one scale, whichever models each of them has.

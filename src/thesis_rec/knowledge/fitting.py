@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,7 +43,6 @@ def fit_knowledge(
     families: Sequence[str],
     *,
     noise: float = DEFAULT_NOISE,
-    scores: Mapping[str, Values] | None = None,
 ) -> Knowledge:
     """Learn from what was measured.
 
@@ -53,7 +52,6 @@ def fit_knowledge(
         values: (N, M) accuracies, NaN where nothing was measured or may be used.
         families: N families of the datasets.
         noise: Standard deviation of one of the values.
-        scores: (N, M) cheap scores by name, NaN where undefined.
 
     Raises:
         ValueError: If no dataset has three measured models.
@@ -118,11 +116,6 @@ def fit_knowledge(
         sides,
         _fit_models(known, filled),
         noise,
-        {
-            name: relation
-            for name, table in (scores or {}).items()
-            if (relation := fit_score(latent, table[np.ix_(enough, columns)])) is not None
-        },
         next((task.encoder_id for task in tasks), ""),
     )
 
@@ -273,32 +266,3 @@ def _left_out_likelihood(covariance: Values, row: Values) -> float:
     precision = np.diagonal(inverse)
     rest = inverse @ row[present] / precision
     return float((0.5 * np.log(precision) - 0.5 * precision * np.square(rest)).mean())
-
-
-def fit_score(latent: Values, scores: Values) -> Values | None:
-    """How a cheap score follows from values on the scale: slope, noise, mean and standard deviation of its offset.
-
-    Each dataset has its own offset: slope and noise come from deviations from the datasets' means.
-
-    Args:
-        latent: (T, M) values on the scale, NaN where unknown.
-        scores: (T, M) scores, NaN where undefined.
-
-    Returns:
-        (4,), or None if fewer than two datasets have three models with both.
-    """
-    both = np.isfinite(latent) & np.isfinite(scores)
-    usable = both.sum(1) >= 3
-    if usable.sum() < 2:
-        return None
-    both = both[usable]
-    count = both.sum(1, keepdims=True)
-    value, score = (np.where(both, table[usable], 0.0) for table in (latent, scores))
-    mean_value, mean_score = value.sum(1, keepdims=True) / count, score.sum(1, keepdims=True) / count
-    x, y = np.where(both, value - mean_value, 0.0), np.where(both, score - mean_score, 0.0)
-    slope = float((x * y).sum() / max(float((x * x).sum()), 1e-12))
-    noise = float(
-        np.sqrt(np.square(np.where(both, y - slope * x, 0.0)).sum() / max(int(both.sum() - len(both) - 1), 1))
-    )
-    offsets = (mean_score - slope * mean_value)[:, 0]
-    return np.array([slope, max(noise, 1e-6), float(offsets.mean()), max(float(offsets.std(ddof=1)), 1e-6)])

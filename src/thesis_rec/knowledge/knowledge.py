@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,6 @@ class Knowledge:
         datasets: Regressions on views, the one that is preferred first.
         models: Regressions on descriptions, the one that is preferred first.
         noise: Standard deviation of one measurement, in units of accuracy.
-        scores: By name of a cheap score: slope, noise, and mean and standard deviation of its offset on a dataset.
         encoder_id: Image encoder of the tokens and landmarks.
     """
 
@@ -130,7 +129,6 @@ class Knowledge:
     datasets: Sequence[DatasetSide] = ()
     models: Sequence[ModelSide] = ()
     noise: float = 0.01
-    scores: Mapping[str, Values] = field(default_factory=dict)
     encoder_id: str = ""
 
     def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
@@ -228,7 +226,6 @@ class Knowledge:
             "encoder_id": self.encoder_id,
             "datasets": [],
             "models": [],
-            "scores": {name: [float(value) for value in values] for name, values in self.scores.items()},
         }
         for name in ("shape", "levels", "total", "factor", "own"):
             arrays[name] = getattr(self, name).astype(np.float32)
@@ -284,7 +281,7 @@ class Knowledge:
         )
         return cls(
             plain["model_ids"], plain["families"], plain["dataset_ids"], shape, levels, total, factor, own, datasets,
-            models, plain["noise"], {name: np.array(row) for name, row in plain["scores"].items()}, plain["encoder_id"],
+            models, plain["noise"], plain["encoder_id"],
         )  # fmt: skip
 
 

@@ -6,7 +6,14 @@ family's mean score, else the mean of all, unless the method has a way of its ow
 
 from __future__ import annotations
 
-from thesis_rec.evaluation.baselines.base import Baseline, TrainingSet, fill_by_family, row_means, z_scores
+from thesis_rec.evaluation.baselines.base import (
+    Baseline,
+    TrainingSet,
+    fill_by_family,
+    row_means,
+    row_means_of_others,
+    z_scores,
+)
 from thesis_rec.evaluation.baselines.factorisation import MatrixFactorisation
 from thesis_rec.evaluation.baselines.learned_token import LearnedToken
 from thesis_rec.evaluation.baselines.neighbours import NearestDataset
@@ -59,6 +66,7 @@ __all__ = [
     "fill_by_family",
     "make_baseline",
     "row_means",
+    "row_means_of_others",
     "score_matrix",
     "seconds_per_dataset",
     "z_scores",

@@ -105,6 +105,14 @@ def row_means(values: Floats) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def row_means_of_others(values: Floats, groups: NDArray[np.str_]) -> Floats:
+    """(M, N) for each column the rows' means over the columns of other groups, NaN where there are none."""
+    means = np.full(values.shape, np.nan)
+    for group in np.unique(groups):
+        means[:, groups == group] = row_means(values[:, groups != group])[:, None]
+    return means
+
+
 def fill_by_family(scores: Floats, families: Sequence[str]) -> Floats:
     """Give models without a score the mean of their family's, else the mean of all.
 

@@ -8,37 +8,28 @@ whole model families of the training set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet, row_means
+from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet, row_means, row_means_of_others
 from thesis_rec.evaluation.baselines.features import DatasetSpace, model_coordinates
 from thesis_rec.evaluation.baselines.neighbours import distances, mean_correlation
+from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
 
 
-class _Kernel:
-    """A linear or Gaussian kernel with its scale fitted on reference points (n, F)."""
-
-    def __init__(self, reference: Floats, width: float | None) -> None:
-        self.reference, self.width = reference, width
-        if width is None:
-            self.scale = max(float((reference**2).sum(axis=1).mean()), 1e-12)
-        else:
-            gaps = distances(reference, reference) ** 2
-            positive = gaps[gaps > 1e-12]
-            self.scale = width * (float(np.median(positive)) if len(positive) else 1.0)
-
-    def __call__(self, points: Floats) -> Floats:
-        """(m, n) kernel between ``points`` (m, F) and the reference."""
-        if self.width is None:
-            # The constant lets the regression have an intercept.
-            linear: Floats = points @ self.reference.T / self.scale + 1.0
-            return linear
-        gaussian: Floats = np.exp(-(distances(points, self.reference) ** 2) / self.scale)
-        return gaussian
+def _kernel(reference: Floats, width: float | None) -> Callable[[Floats], Floats]:
+    """Similarity of points (m, F) with the reference (n, F): Gaussian, its width in medians, or linear without one."""
+    if width is not None:
+        gaps = distances(reference, reference) ** 2
+        positive = gaps[gaps > 1e-12]
+        scale = width * (float(np.median(positive)) if len(positive) else 1.0)
+        return Kernel(np.zeros(reference.shape[1]), np.ones(reference.shape[1]), reference, scale)
+    mean_square = max(float((reference**2).sum(axis=1).mean()), 1e-12)
+    # The constant lets the regression have an intercept.
+    return lambda points: points @ reference.T / mean_square + 1.0
 
 
 class TwoStepRidge(Baseline):
@@ -73,12 +64,12 @@ class TwoStepRidge(Baseline):
         points = self._space.transform(training.tokens)
         families = np.asarray(training.families())
         self._prior = np.nan_to_num(row_means(z))
-        without = _row_means_without_family(z, families)
+        without = np.nan_to_num(row_means_of_others(z, families))
 
         self._dataset_kernel, self._dataset_ridge = self._choose_dataset_side(z, without, points, families)
         gram = self._dataset_kernel(points)
-        # Residuals from the prior, gaps filled by the smoother itself.
-        smoother = _smoother(gram, self._dataset_ridge)
+        # Residuals from the prior, gaps filled by the smoother H = K (K + λI)⁻¹ itself.
+        smoother = np.linalg.solve(gram + self._dataset_ridge * np.eye(len(gram)), gram).T
         present = np.isfinite(z)
         rest = np.where(present, z - self._prior[:, None], 0.0)
         for _ in range(10):
@@ -104,19 +95,19 @@ class TwoStepRidge(Baseline):
         scores[~self._known] = self._weights @ known
         return scores
 
-    def _kernels(self, reference: Floats) -> list[_Kernel]:
-        return [_Kernel(reference, width) for width in self.widths] or [_Kernel(reference, None)]
+    def _kernels(self, reference: Floats) -> list[Callable[[Floats], Floats]]:
+        return [_kernel(reference, width) for width in self.widths or (None,)]
 
     def _choose_dataset_side(
         self, z: Floats, without: Floats, points: Floats, families: NDArray[np.str_]
-    ) -> tuple[_Kernel, float]:
+    ) -> tuple[Callable[[Floats], Floats], float]:
         rest = np.where(np.isfinite(z), z - without, 0.0)
         best, chosen = -np.inf, (self._kernels(points)[0], self.ridges[-1])
         self.left_out: Floats = without
         for kernel in self._kernels(points):
             gram = kernel(points)
             for ridge in self.ridges:
-                left_out = _leave_block_out(_smoother(gram, ridge), rest.T, families).T
+                left_out = leave_groups_out(gram, rest.T, families, ridge).T
                 quality = mean_correlation(without + left_out, z)
                 if quality > best:
                     best, chosen = quality, (kernel, ridge)
@@ -133,7 +124,7 @@ class TwoStepRidge(Baseline):
         for kernel in self._kernels(known):
             gram = kernel(known)
             for ridge in self.ridges:
-                left_out = _leave_block_out(_smoother(gram, ridge), target, families)
+                left_out = leave_groups_out(gram, target, families, ridge)
                 quality = mean_correlation(left_out, target)
                 if quality > best and len(unknown):
                     best = quality
@@ -157,32 +148,3 @@ class KernelRidge(TwoStepRidge):
 
     def __init__(self) -> None:
         super().__init__(widths=(0.3, 1.0, 3.0))
-
-
-def _smoother(gram: Floats, ridge: float) -> Floats:
-    """(n, n) matrix H = K (K + λI)⁻¹ that maps values to fitted values."""
-    hat: Floats = np.linalg.solve(gram + ridge * np.eye(len(gram)), gram).T
-    return hat
-
-
-def _leave_block_out(hat: Floats, values: Floats, blocks: NDArray[np.str_]) -> Floats:
-    """Predictions of (n, k) values, each block from a fit without it: y_b - (I - H_bb)⁻¹ (y_b - (H y)_b)."""
-    fitted = hat @ values
-    left_out: Floats = np.empty_like(values)
-    for block in np.unique(blocks):
-        rows = np.flatnonzero(blocks == block)
-        inner = np.eye(len(rows)) - hat[np.ix_(rows, rows)]
-        left_out[rows] = values[rows] - np.linalg.solve(inner, values[rows] - fitted[rows])
-    return left_out
-
-
-def _row_means_without_family(z: Floats, families: NDArray[np.str_]) -> Floats:
-    """(M, N) mean z of each model over the datasets outside each dataset's family (0 where there are none)."""
-    present = np.isfinite(z)
-    filled = np.where(present, z, 0.0)
-    names, member = np.unique(families, return_inverse=True)
-    one_hot = np.eye(len(names))[member]
-    total = filled.sum(axis=1, keepdims=True) - filled @ one_hot
-    count = present.sum(axis=1, keepdims=True) - present.astype(np.float64) @ one_hot
-    means: Floats = np.where(count > 0, total / np.maximum(count, 1), 0.0)[:, member]
-    return means
