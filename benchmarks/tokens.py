@@ -120,7 +120,7 @@ def main() -> None:
 
     from thesis_rec.images.encoders import EncoderConfig, load_encoder
     from thesis_rec.images.encoders.streaming import encode_images, image_loader
-    from thesis_rec.views.shards import make_shards
+    from thesis_rec.views.shards import TokenSettings, make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
     encoder = load_encoder(EncoderConfig(source=options.encoder, pretrained=False), options.device, options.precision)
@@ -169,10 +169,10 @@ def main() -> None:
             many = labelled(paths, count, options.classes)
             made = 0
             with PeakMemory() as memory:
-                for _, shard in make_shards(
-                    light, many, "train", n_batches=count // options.classes, seed=0, settings_hash="",
-                    batch_size=batch, workers=options.workers,
-                ):  # fmt: skip
+                settings = TokenSettings(
+                    "light", batches=count // options.classes, batch_size=batch, workers=options.workers
+                )
+                for _, shard in make_shards(light, many, "train", settings, ""):
                     made += shard["features"].shape[0] * shard["features"].shape[1]
             peaks.append(memory.peak)
             print(f"peak memory over {made} images: {memory.peak:.0f} MB")

@@ -77,8 +77,7 @@ def make_world(
         parents = rng.choice(bases, size=int(rng.integers(1, 3)), replace=False).tolist()
         chosen = [(p, c) for p in parents for c in rng.permutation(len(tokens[p].class_names))[:2].tolist()]
         name = f"subtask{index}"
-        parts = [tokens[p].select_classes([c for q, c in chosen if q == p], name) for p in parents]
-        tokens[name] = parts[0] if len(parts) == 1 else TaskTokens.mixture(parts, name)
+        tokens[name] = TaskTokens.selection([(tokens[p], c) for p, c in chosen], name)
         wants[name] = np.mean([class_wants[p][c] for p, c in chosen], 0)
         domain = next(row[1] for row in manifest if row[0] == parents[0])
         manifest.append((name, domain, ";".join(parents), ";".join(f"{p}:{c}" for p, c in chosen)))

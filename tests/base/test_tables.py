@@ -9,17 +9,20 @@ def tokens(dataset_id, batches, classes):
 
 
 def test_sub_task_is_a_selection_of_rows():
-    task = tokens("a", 3, 4).select_classes([3, 1], "a_31")
+    parent = tokens("a", 3, 4)
+    task = TaskTokens.selection([(parent, 3), (parent, 1)], "a_31")
     assert task.class_names == ["a3", "a1"]
     assert task.n_images == 20
-    np.testing.assert_array_equal(task.features, tokens("a", 3, 4).features[:, [3, 1]])
+    np.testing.assert_array_equal(task.features, parent.features[:, [3, 1]])
 
 
-def test_mixture_joins_classes_and_keeps_common_batches():
-    mixed = TaskTokens.mixture([tokens("a", 3, 2), tokens("b", 2, 3)], "a+b")
-    assert mixed.features.shape == (2, 5, 2)
-    assert mixed.class_names == ["a0", "a1", "b0", "b1", "b2"]
-    assert mixed.n_images == 50
+def test_classes_of_several_datasets_keep_their_order_and_common_batches():
+    a, b = tokens("a", 3, 2), tokens("b", 2, 3)
+    mixed = TaskTokens.selection([(b, 2), (a, 0), (b, 0), (a, 1)], "a+b")
+    assert mixed.features.shape == (2, 4, 2)
+    assert mixed.class_names == ["b2", "a0", "b0", "a1"]
+    np.testing.assert_array_equal(mixed.features[:, 2], b.features[:, 0])
+    assert mixed.n_images == 20 + 20
 
 
 def test_model_table_selects_rows():

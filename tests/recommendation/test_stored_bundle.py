@@ -11,6 +11,7 @@ import torch
 
 from tests.fabricated import fabricated_bundle
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.tables import TaskTokens
 from thesis_rec.recommendation.bundle import pack_tokens, read_bundle, unpack_tokens, write_bundle
 
 
@@ -52,7 +53,7 @@ def test_a_missing_bundle_says_what_to_run(tmp_path):
 
 def test_tokens_of_different_shapes_are_packed_together():
     bundle = fabricated_bundle()
-    tokens = {"a": bundle.tokens["d0"], "b": bundle.tokens["d1"].select_classes([1], "b")}
+    tokens = {"a": bundle.tokens["d0"], "b": TaskTokens.selection([(bundle.tokens["d1"], 1)], "b")}
     tokens["a"] = replace(tokens["a"], dataset_id="a")
     found = unpack_tokens(pack_tokens(tokens))
     assert found["b"].features.shape == (3, 1, 16)

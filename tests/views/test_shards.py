@@ -3,7 +3,7 @@
 from tests.images.encoders.tiny import colour_encoder
 from tests.views.small_tokens import row
 from thesis_rec.images.loading import open_split
-from thesis_rec.views.shards import batch_ranges, make_shards
+from thesis_rec.views.shards import TokenSettings, batch_ranges, make_shards
 
 
 def test_ranges_of_shards():
@@ -13,5 +13,5 @@ def test_ranges_of_shards():
 
 def test_make_shards_needs_every_class(folder):
     images = open_split(row(), "train", folder)
-    shards = list(make_shards(colour_encoder(), images, "train", n_batches=1, seed=0, settings_hash="h"))
+    shards = list(make_shards(colour_encoder(), images, "train", TokenSettings("colour", batches=1), "h"))
     assert [key for key, _ in shards] == ["d/train/00000"]

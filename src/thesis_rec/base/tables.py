@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,28 +77,18 @@ class TaskTokens:
     encoder_id: str = ""
     landmarks: Floats | None = None
 
-    def select_classes(self, classes: Sequence[int], dataset_id: str) -> TaskTokens:
-        """The sub-task of some of the classes; its tokens are a selection of rows and cost nothing."""
-        index = np.asarray(classes, dtype=int)
-        share = len(index) / max(len(self.class_names), 1)
-        return TaskTokens(
-            dataset_id,
-            self.features[:, index],
-            [self.class_names[i] for i in index],
-            round(self.n_images * share),
-            self.encoder_id,
-        )
-
     @staticmethod
-    def mixture(parts: Sequence[TaskTokens], dataset_id: str) -> TaskTokens:
-        """One task whose classes are those of all parts; batches beyond the shortest part's are left out."""
-        batches = min(part.features.shape[0] for part in parts)
+    def selection(classes: Sequence[tuple[TaskTokens, int]], dataset_id: str) -> TaskTokens:
+        """The task of single classes of others: tokens are a selection of rows, as many batches as all of them have."""
+        tasks = {task.dataset_id: task for task, _ in classes}
+        taken = Counter(task.dataset_id for task, _ in classes)
+        batches = min(len(task.features) for task in tasks.values())
         return TaskTokens(
             dataset_id,
-            np.concatenate([part.features[:batches] for part in parts], axis=1),
-            [name for part in parts for name in part.class_names],
-            sum(part.n_images for part in parts),
-            parts[0].encoder_id,
+            np.stack([task.features[:batches, place] for task, place in classes], axis=1),
+            [task.class_names[place] for task, place in classes],
+            sum(round(task.n_images * taken[name] / len(task.class_names)) for name, task in tasks.items()),
+            classes[0][0].encoder_id,
         )
 
 

@@ -4,68 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thesis_rec.base.errors import Failure
-from thesis_rec.base.files import sha256_json
 from thesis_rec.base.progress import track
-from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
-from thesis_rec.images.loading import open_dataset, split_fingerprint
+from thesis_rec.images.loading import open_dataset
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.views.shards import LANDMARKS_VERSION, Partitions, Shard, finished_shards, make_shards, shard_notes
+from thesis_rec.views.shards import Partitions, Shard, TokenSettings, finished_shards, make_shards, shard_notes
 
 logger = logging.getLogger(__name__)
 
 #: Rows of the failures table that one dataset's skipped images may take.
 MAX_NOTES = 20
-
-
-@dataclass(frozen=True)
-class TokenSettings:
-    """How tokens are made.
-
-    Attributes:
-        encoder_id: Which encoder.
-        splits: Splits that are encoded.
-        batches: Batches of one image per class, B.
-        seed: Seed of the choice of images.
-        limits: How much of each dataset is used.
-        images_per_shard: Largest number of images of a shard.
-        batch_size: Images that are encoded at a time.
-        workers: Processes that decode.
-        precision: Of the encoder.
-    """
-
-    encoder_id: str
-    splits: tuple[str, ...] = ("train",)
-    batches: int = 8
-    seed: int = 0
-    limits: ImageLimits = field(default_factory=ImageLimits)
-    images_per_shard: int = 4096
-    batch_size: int = 256
-    workers: int = 0
-    precision: str = "fp32"
-
-    def hash_for(self, row: DatasetRow, split: str, root: Path) -> str:
-        """Hash of everything that a row's tokens depend on; batch size and workers aren't among it.
-
-        Raises:
-            ItemError: If the row's source is absent.
-        """
-        made_by = {
-            key: value
-            for key, value in asdict(self).items()
-            if key not in ("batch_size", "workers", "splits", "limits")
-        }
-        source = row.model_dump(include={"loader", "source", "image_column", "label_column", "splits", "config"})
-        source |= row.model_dump(include={"revision", "label_map"} | ({"labels"} if row.labels else set()))
-        limits = {key: value for key, value in asdict(self.limits).items() if key not in ("size", "max_bytes")}
-        return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root)])
 
 
 Outcome = dict[str, Any]
@@ -125,20 +79,7 @@ def _extract_one(
             yield {}, _failed(row, error)
             return
         # Outside of the try: without an encoder no dataset can be encoded.
-        shards = make_shards(
-            get_encoder(),
-            images,
-            split,
-            test=test,
-            n_batches=settings.batches,
-            seed=settings.seed,
-            settings_hash=settings_hash,
-            done=done,
-            images_per_shard=settings.images_per_shard,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-            fit=settings.limits.fit,
-        )
+        shards = make_shards(get_encoder(), images, split, settings, settings_hash, test=test, done=done)
         while True:
             try:
                 key, shard = next(shards)

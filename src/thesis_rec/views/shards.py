@@ -9,14 +9,19 @@ key is ``<dataset>/<split>/<00000>``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thesis_rec.base.errors import Failure
+from thesis_rec.base.files import sha256_json
+from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
-from thesis_rec.images.loading import LabelledImages
+from thesis_rec.images.loading import LabelledImages, split_fingerprint
+from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.sampling import ClassBalancedSampler
 from thesis_rec.views.encoding import encode_groups, measure_landmarks, without_empty_classes
 
@@ -24,6 +29,50 @@ logger = logging.getLogger(__name__)
 
 #: Shards with other landmarks are made again.
 LANDMARKS_VERSION = 2
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """How tokens are made.
+
+    Attributes:
+        encoder_id: Which encoder.
+        splits: Splits that are encoded.
+        batches: Batches of one image per class, B.
+        seed: Seed of the choice of images.
+        limits: How much of each dataset is used.
+        images_per_shard: Largest number of images of a shard.
+        batch_size: Images that are encoded at a time.
+        workers: Processes that decode.
+        precision: Of the encoder.
+    """
+
+    encoder_id: str
+    splits: tuple[str, ...] = ("train",)
+    batches: int = 8
+    seed: int = 0
+    limits: ImageLimits = field(default_factory=ImageLimits)
+    images_per_shard: int = 4096
+    batch_size: int = 256
+    workers: int = 0
+    precision: str = "fp32"
+
+    def hash_for(self, row: DatasetRow, split: str, root: Path) -> str:
+        """Hash of everything that a row's tokens depend on; batch size and workers aren't among it.
+
+        Raises:
+            ItemError: If the row's source is absent.
+        """
+        made_by = {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in ("batch_size", "workers", "splits", "limits")
+        }
+        source = row.model_dump(include={"loader", "source", "image_column", "label_column", "splits", "config"})
+        source |= row.model_dump(include={"revision", "label_map"} | ({"labels"} if row.labels else set()))
+        limits = {key: value for key, value in asdict(self.limits).items() if key not in ("size", "max_bytes")}
+        return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root)])
+
 
 Shard = dict[str, Any]
 Partitions = Mapping[str, Callable[[], Shard] | Shard]
@@ -44,16 +93,11 @@ def make_shards(
     encoder: ImageEncoder,
     images: LabelledImages,
     split: str,
+    settings: TokenSettings,
+    settings_hash: str,
     *,
     test: LabelledImages | None = None,
-    n_batches: int,
-    seed: int,
-    settings_hash: str,
     done: Iterable[int] = (),
-    images_per_shard: int = 4096,
-    batch_size: int = 256,
-    workers: int = 0,
-    fit: str = "crop",
 ) -> Iterator[tuple[str, Shard]]:
     """Encode a split shard by shard; shards that are done already are left out.
 
@@ -61,15 +105,10 @@ def make_shards(
         encoder: The image encoder.
         images: The split.
         split: Its name.
-        test: The split that landmarks are tested on, if not on other images of the same.
-        n_batches: Number of batches, B: each gives one token per class.
-        seed: Seed of the choice of images.
+        settings: How tokens are made.
         settings_hash: Kept in every shard: tokens made otherwise are made again.
+        test: The split that landmarks are tested on, if not on other images of the same.
         done: Numbers of finished shards.
-        images_per_shard: Largest number of images of a shard (but one batch at least).
-        batch_size: Images at a time.
-        workers: Processes that decode.
-        fit: What happens to images that aren't square.
 
     Yields:
         Key and content of each shard.
@@ -79,14 +118,17 @@ def make_shards(
     """
     class_ids, whole = np.unique(images.labels), images
     images = without_empty_classes(images)
-    sampler = ClassBalancedSampler(images.labels, len(images.class_names), seed)
-    ranges = batch_ranges(n_batches, len(images.class_names), images_per_shard)
+    sampler = ClassBalancedSampler(images.labels, len(images.class_names), settings.seed)
+    ranges = batch_ranges(settings.batches, len(images.class_names), settings.images_per_shard)
     finished = set(done)
     todo = [number for number in range(len(ranges)) if number not in finished]
+    fit = settings.limits.fit
+    chosen = [ranges[number] for number in todo]
     groups = encode_groups(
-        encoder, images, sampler, [ranges[n] for n in todo], batch_size=batch_size, workers=workers, fit=fit
+        encoder, images, sampler, chosen, batch_size=settings.batch_size, workers=settings.workers, fit=fit
     )
     for number, (features, failures) in zip(todo, groups, strict=True):
+        notes = [*(images.warnings if number == 0 else ()), *failures]
         shard = {
             "features": features.astype(np.float16),
             "class_ids": class_ids.astype(np.int64),
@@ -96,15 +138,11 @@ def make_shards(
             "settings_hash": np.array(settings_hash),
             "shard": np.int64(number),
             "n_shards": np.int64(len(ranges)),
-            "notes": np.array(_notes([*(images.warnings if number == 0 else ()), *failures]), dtype=np.str_),
+            "notes": np.array([f"{note.error}\t{note.hint}" for note in notes], dtype=np.str_),
         }
         if number == 0:
-            shard["landmarks"] = measure_landmarks(encoder, whole, seed, test=test, fit=fit)
+            shard["landmarks"] = measure_landmarks(encoder, whole, settings.seed, test=test, fit=fit)
         yield shard_key(images.dataset_id, split, number), shard
-
-
-def _notes(failures: Sequence[Failure]) -> list[str]:
-    return [f"{failure.error}\t{failure.hint}" for failure in failures]
 
 
 def shard_notes(dataset_id: str, shard: Shard) -> list[Failure]:

@@ -77,37 +77,14 @@ def _base_tokens(partitions: Partitions, keys: list[str], dataset_id: str) -> tu
 
 
 def _subtask_tokens(row: DatasetRow, bases: Mapping[str, tuple[TaskTokens, dict[int, int]]]) -> TaskTokens | None:
-    """Tokens of a sub-task: its classes in the order of ``class_subset``."""
+    """Tokens of a sub-task: its classes in the order of ``class_subset``, as many batches as all its parents have."""
     if any(parent not in bases for parent, _ in row.class_subset):
         return None
     if any(index not in bases[parent][1] for parent, index in row.class_subset):
         logger.warning("%s: a class of it has no images; it is left out", row.dataset_id)
         return None
-    parts = []
-    for parent in dict.fromkeys(parent for parent, _ in row.class_subset):
-        tokens, places = bases[parent]
-        classes = [places[index] for base, index in row.class_subset if base == parent]
-        parts.append(tokens.select_classes(classes, row.dataset_id))
-    if len(parts) == 1:
-        return parts[0]
-    mixture = TaskTokens.mixture(parts, row.dataset_id)
-    # The parts come parent by parent; the classes' order is that of the row.
-    grouped = [
-        member
-        for parent in dict.fromkeys(p for p, _ in row.class_subset)
-        for member in row.class_subset
-        if member[0] == parent
-    ]
-    order = [grouped.index(member) for member in row.class_subset]
-    if order == list(range(len(order))):
-        return mixture
-    return TaskTokens(
-        row.dataset_id,
-        mixture.features[:, order],
-        [mixture.class_names[i] for i in order],
-        mixture.n_images,
-        mixture.encoder_id,
-    )
+    members = [(bases[parent][0], bases[parent][1][index]) for parent, index in row.class_subset]
+    return TaskTokens.selection(members, row.dataset_id)
 
 
 def tokens_of_images(
