@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,15 @@ DEFAULT_ZOO = "hub"
 
 #: Artefacts of runs that are of use whichever zoo the runs were about: rows of models that the zoo lacks don't matter.
 OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles", "model_spectra")
+
+#: Files of base in which an answer's catalog entries and parameters are.
+FILES = {
+    "catalog": (
+        "raw", "recommendation", "similarity_training", "autoencoder", "model_extraction", "dataset_features",
+        "ground_truth", "hardware_profiling",
+    ),
+    "parameters": ("recommendation",),
+}  # fmt: skip
 
 
 def load_bundle(project: str | Path | None = None, environment: str | None = None, zoo: str | None = None) -> Bundle:
@@ -40,7 +49,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
 
     folder = find_project(project)
-    loader = read_configuration(folder, environment, zoo)
+    loader = read_configuration(folder, environment, zoo, FILES)
     parameters = RecommendationParameters.model_validate(loader["parameters"]["recommendation"])
     entries = _absolute(loader["catalog"], folder)
     if loader["globals"]["zoo"] != loader.zoo_of_runs:
@@ -65,8 +74,10 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     return replace(bundle, tries=tries)
 
 
-def read_configuration(folder: Path, environment: str | None, zoo: str | None) -> MergedGlobalsConfigLoader:
-    """The project's configuration as Kedro reads it, without a session.
+def read_configuration(
+    folder: Path, environment: str | None, zoo: str | None, files: Mapping[str, Sequence[str]] | None = None
+) -> MergedGlobalsConfigLoader:
+    """The project's configuration as Kedro reads it, without a session; of base all files, or those named by kind.
 
     Raises:
         ConfigurationError: If there is no such environment or zoo.
@@ -75,7 +86,7 @@ def read_configuration(folder: Path, environment: str | None, zoo: str | None) -
     from thesis_rec.settings import CONFIG_LOADER_ARGS
 
     arguments: dict[str, Any] = {"conf_source": str(folder / "conf"), "env": environment, **CONFIG_LOADER_ARGS}
-    loader = MergedGlobalsConfigLoader(**arguments)
+    loader = MergedGlobalsConfigLoader(**arguments, of_base=files)
     chosen = zoo or loader.named.get("zoo") or DEFAULT_ZOO
     if chosen not in loader["globals"]["zoos"]:
         raise ConfigurationError(f"There is no zoo {chosen!r}; there are {', '.join(loader['globals']['zoos'])}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
@@ -18,11 +18,19 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
 
     Kedro resolves ``conf/base/globals.yml`` by itself and merges values afterwards: with ``zoo: hub`` in an
     environment, ``active: ${zoos.${zoo}}`` of base would still be the starter zoo.
+
+    Args:
+        args: Kedro's loader's own.
+        of_base: By kind of configuration, the names of base's files that are read where not all are needed: reading
+            YAML takes longer than answering. An environment's files are read in any case.
+        kwargs: Kedro's loader's own.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, of_base: Mapping[str, Sequence[str]] | None = None, **kwargs: Any) -> None:
+        self._of_base = of_base or {}
         try:
-            super().__init__(*args, **kwargs)
+            # The globals are read below, once.
+            super().__init__(*args, **{**kwargs, "config_patterns": {"globals": []}})
             if self.env and not self._fs.isdir(self._get_conf_env_path(self.env)):
                 raise ConfigurationError(f"There is no environment {self.env} in {self.conf_source}.")
             self._parts = list(self._globals_of_environments())
@@ -55,6 +63,11 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
         """Read catalog and parameters as if the globals named this zoo."""
         merged = OmegaConf.merge(*self._parts, {"zoo": name})
         self["globals"] = OmegaConf.to_container(merged, resolve=True)
+
+    def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], key: str, *others: Any) -> Any:
+        if key in self._of_base and conf_path == self._get_conf_env_path(self.base_env):
+            patterns = [f"{key}/{name}.yml" for name in self._of_base[key]]
+        return super()._read_dir_configs(conf_path, patterns, key, *others)
 
     def _globals_of_environments(self) -> Iterator[Any]:
         """The globals of base and of the environment, unresolved; from a folder or from a packaged archive."""
