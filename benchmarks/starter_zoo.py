@@ -338,7 +338,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not (arguments.root / "performance_records.parquet").is_file():
         parser.error(
-            f"no performance_records.parquet in {arguments.root}: make the zoo with `kedro run --pipeline=starter_zoo`"
+            f"no performance_records.parquet in {arguments.root}: make the zoo with `kedro run --pipelines=starter_zoo`"
         )
     tables = read_tables(arguments.root)
     summary = summarise(tables, arguments.seed)

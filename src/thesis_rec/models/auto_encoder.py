@@ -104,7 +104,7 @@ def autoencoder_input(vector: Mapping[str, Any], kind: str, item: str) -> NDArra
         ItemError: If the spectra are asked for and the partition, made by another program, lacks them.
     """
     if kind != "kmeans" and "spectra" not in vector:
-        hint = "Extract it by `kedro run --pipeline=model_extraction`, or set autoencoder.input to kmeans."
+        hint = "Extract it by `kedro run --pipelines=model_extraction`, or set autoencoder.input to kmeans."
         raise ItemError(item, "Its vector comes without spectra.", hint)
     parts = []
     if kind != "spectra":

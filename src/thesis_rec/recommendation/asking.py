@@ -189,11 +189,11 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
             models.
     """
     if not len(bundle.models):
-        raise ConfigurationError("No model has an embedding. Run `kedro run --pipeline=model_extraction` first.")
+        raise ConfigurationError("No model has an embedding. Run `kedro run --pipelines=model_extraction` first.")
     if bundle.encoder_id and tokens.encoder_id and tokens.encoder_id != bundle.encoder_id:
         raise ConfigurationError(
             f"The images were encoded by {tokens.encoder_id}, the known datasets by {bundle.encoder_id}. "
-            "Run `kedro run --pipeline=dataset_features` and similarity_training with the present encoder."
+            "Run `kedro run --pipelines=dataset_features` and similarity_training with the present encoder."
         )
     known = bundle.knowledge
     if isinstance(known, Knowledge):

@@ -1,6 +1,6 @@
 """Builds the embedded zoo without Kedro, on a machine that has only PyTorch and the model libraries.
 
-``python -m thesis_rec.starter --help``; the same stages and files as ``kedro run --pipeline=starter_zoo``.
+``python -m thesis_rec.starter --help``; the same stages and files as ``kedro run --pipelines=starter_zoo``.
 """
 
 import argparse

@@ -7,11 +7,15 @@ import pytest
 from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
 
-from thesis_rec.base.errors import NothingSucceeded, Unreached
+from thesis_rec.base.errors import ConfigurationError, NothingSucceeded, Unreached
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_hardware_profiles
 from thesis_rec.pipelines.hardware_profiling import create_pipeline
-from thesis_rec.pipelines.hardware_profiling.nodes import check_hardware_profiles, join_hardware_profiles
+from thesis_rec.pipelines.hardware_profiling.nodes import (
+    check_hardware_profiles,
+    join_hardware_profiles,
+    profile_models,
+)
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 
 
@@ -128,3 +132,22 @@ def test_models_are_thinned_evenly(tmp_path):
     table = pd.DataFrame({"model_id": list("abcdef"), "loader": "timm", "source": "s"})
     found = _rows(table, parameters(tmp_path, max_models=3))
     assert [row.model_id for row in found] == ["a", "c", "e"]
+
+
+def test_named_models_alone_are_measured_and_earlier_profiles_stay(tmp_path, manifest):
+    from thesis_rec.pipelines.hardware_profiling.nodes import _rows
+
+    save_tiny_model(tmp_path / "models" / "other")
+    manifest = pd.concat([manifest, pd.DataFrame([{"model_id": "other", "loader": "timm", "source": "models/other"}])])
+    chosen = HardwareProfilingParameters.model_validate(parameters(tmp_path).model_dump() | {"models": "other, tiny"})
+    assert [row.model_id for row in _rows(manifest, chosen)] == ["other", "tiny"]
+    one = chosen.model_copy(update={"models": ("other",)})
+    measured = dict(item for chunk in profile_models(manifest, {}, one) for item in chunk.items())
+    assert {key.rpartition("/")[0] for key in measured} == {"other"}
+    earlier = {"tiny/cpu_x": {"rows": [{"model_id": "tiny"}], "error": "", "hint": ""}}
+    outcomes = {key: (lambda value=value: value) for key, value in (measured | earlier).items()}
+    table, failures = join_hardware_profiles(manifest, outcomes, one)
+    assert set(table["model_id"]) == {"other", "tiny"}
+    check_hardware_profiles(table, failures, one)
+    with pytest.raises(ConfigurationError, match="no usable model weights_only"):
+        _rows(manifest, chosen.model_copy(update={"models": ("weights_only",)}))

@@ -123,7 +123,7 @@ def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ConfigurationError(
             f"{path} isn't there. Put the published tables into one folder and name it: "
-            "THESIS_REC_BENCHMARKS=<folder> kedro run --pipeline=external_benchmark"
+            "THESIS_REC_BENCHMARKS=<folder> kedro run --pipelines=external_benchmark"
         )
     return pd.read_csv(path)
 

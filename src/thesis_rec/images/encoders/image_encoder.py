@@ -131,6 +131,6 @@ def local_folder(config: EncoderConfig) -> Path | None:
         raise ItemError(
             config.source,
             "there is no such folder of an image encoder.",
-            "Check active.encoder.source in globals.yml, or make the starter zoo with --pipeline=starter_zoo.",
+            "Check active.encoder.source in globals.yml, or make the starter zoo with --pipelines=starter_zoo.",
         )
     return None

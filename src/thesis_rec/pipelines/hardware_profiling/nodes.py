@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import ConfigurationError, check_failures, failures_frame, unreached_failures
 from thesis_rec.base.sharding import thinned_evenly
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 
@@ -59,9 +59,10 @@ def join_hardware_profiles(
     from thesis_rec.hardware.campaign import join_outcomes
     from thesis_rec.models.model_manifest import read_manifest
 
-    _, unusable = read_manifest(model_manifest)
+    rows, unusable = read_manifest(model_manifest)
     asked = [row.model_id for row in _rows(model_manifest, parameters)]
-    table, failures = join_outcomes(outcomes, asked)
+    # What earlier runs measured of other models stays.
+    table, failures = join_outcomes(outcomes, [row.model_id for row in rows])
     if parameters.shard.count == 1:
         failures += unreached_failures(asked, {key.rpartition("/")[0] for key in outcomes})
     return table, failures_frame([*unusable, *failures])
@@ -80,8 +81,17 @@ def check_hardware_profiles(
 
 
 def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters) -> list[Any]:
-    """The models that have a network, thinned evenly where only some are asked for."""
+    """The models that have a network: those that are named, or all, thinned evenly where only some are asked for.
+
+    Raises:
+        ConfigurationError: If a named one isn't among them.
+    """
     from thesis_rec.models.model_manifest import read_manifest
 
-    rows = [row for row in read_manifest(model_manifest)[0] if row.loader != "local"]
-    return thinned_evenly(rows, parameters.max_models)
+    rows = {row.model_id: row for row in read_manifest(model_manifest)[0] if row.loader != "local"}
+    if unknown := [name for name in parameters.models if name not in rows]:
+        raise ConfigurationError(
+            f"hardware_profiling.models: the manifest has no usable model {', '.join(unknown)}. "
+            "Correct the name or the manifest."
+        )
+    return thinned_evenly([rows[name] for name in parameters.models or rows], parameters.max_models)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from thesis_rec.base.sharding import Shard
+from thesis_rec.pipelines.fields import Words
 
 
 class HardwareProfilingParameters(BaseModel):
@@ -25,6 +26,7 @@ class HardwareProfilingParameters(BaseModel):
     max_repeats: int = Field(default=200, ge=1)
     tolerance: float = Field(default=0.02, gt=0.0)
     max_seconds: float = Field(default=0.15, gt=0.0)
+    models: Words = ()
     max_models: int | None = Field(default=None, ge=1)
     strict: bool = False
     shard: Shard = Shard()
