@@ -117,7 +117,7 @@ def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Pat
     content = {
         "format": 1,
         "seed": plan.seed,
-        "sizes": asdict(plan.sizes),
+        "sizes": plan.sizes.model_dump(),
         **(read_json(shop.folder / ENVIRONMENT) or environment(shop.device)),
         "licence": LICENCE,
         "unknown": unknown,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from thesis_rec.starter.recipes import BUDGETS, IMAGES_PER_CLASS, ModelRecipe, default_sources, model_recipes
 
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from thesis_rec.base.tables import MeasuredTask
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(BaseModel):
     """How much of the zoo is built; the defaults are the whole of it.
 
     Attributes:
@@ -36,21 +36,23 @@ class Sizes:
         repeats: Seeds of a repeated task.
     """
 
-    models: int | None = None
-    tasks: int | None = None
-    added_tasks: int | None = None
-    references: int | None = None
-    subtasks: int = 2200
-    added_subtasks: int = 330
-    budget_factor: float = 1.0
-    max_steps: int | None = None
-    images_per_class: int = IMAGES_PER_CLASS
-    train_per_class: int = 48
-    test_per_class: int = 60
-    fine_tuned_models: int = 48
-    fine_tuned_tasks: int = 60
-    repeated_tasks: int = 6
-    repeats: int = 3
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: int | None = Field(default=None, ge=1)
+    tasks: int | None = Field(default=None, ge=1)
+    added_tasks: int | None = Field(default=None, ge=0)
+    references: int | None = Field(default=None, ge=1)
+    subtasks: int = Field(default=2200, ge=0)
+    added_subtasks: int = Field(default=330, ge=0)
+    budget_factor: float = Field(default=1.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    images_per_class: int = Field(default=IMAGES_PER_CLASS, ge=1)
+    train_per_class: int = Field(default=48, ge=2)
+    test_per_class: int = Field(default=60, ge=1)
+    fine_tuned_models: int = Field(default=48, ge=0)
+    fine_tuned_tasks: int = Field(default=60, ge=0)
+    repeated_tasks: int = Field(default=6, ge=0)
+    repeats: int = Field(default=3, ge=1)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Nodes of the pipeline ``starter_zoo``: each builds what is missing of one stage in the working folder."""
+"""Nodes of the pipeline ``starter_zoo``: what is missing of the zoo is built in the working folder."""
 
 import logging
 import time
@@ -65,51 +65,31 @@ def plan_zoo(parameters: StarterZooParameters) -> tuple[ZooBuild, dict[str, Any]
     return ZooBuild(plan, shop, settings), summary
 
 
-def train_zoo_models(build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame:
-    """Train and save the models that are missing; the table of those that failed."""
-    return _stage("models", build, parameters)
+def build_zoo(build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame:
+    """Build what is missing, stage by stage: models, image encoder, truth, fine-tuning, hardware profiles.
+
+    Returns:
+        The table of what failed.
+    """
+    from thesis_rec.starter.building import STAGES, run_stage
+
+    stages = [stage for stage in STAGES if stage in parameters.stages]
+    return failures_frame(
+        [failure for stage in stages for failure in run_stage(stage, build.plan, build.shop, build.settings)]
+    )
 
 
-def train_zoo_encoder(build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame:
-    """Train and save the image encoder unless it is there; the table of failures."""
-    return _stage("encoder", build, parameters)
-
-
-def measure_zoo_models(build: ZooBuild, trained: pd.DataFrame, parameters: StarterZooParameters) -> pd.DataFrame:
-    """Linear probes, transferability scores and responses of trained models; the table of those that failed."""
-    return _stage("truth", build, parameters)
-
-
-def fine_tune_zoo_models(build: ZooBuild, trained: pd.DataFrame, parameters: StarterZooParameters) -> pd.DataFrame:
-    """Fine-tune the chosen models on the chosen tasks; the table of those that failed."""
-    return _stage("fine_tune", build, parameters)
-
-
-def profile_zoo_models(build: ZooBuild, trained: pd.DataFrame, parameters: StarterZooParameters) -> pd.DataFrame:
-    """Latency, throughput and memory of trained models on this device; the table of those that failed."""
-    return _stage("hardware", build, parameters)
-
-
-def assemble_zoo(
-    build: ZooBuild,
-    trained: pd.DataFrame,
-    encoder: pd.DataFrame,
-    measured: pd.DataFrame,
-    fine_tuned: pd.DataFrame,
-    profiled: pd.DataFrame,
-    parameters: StarterZooParameters,
-) -> tuple[dict[str, Any], pd.DataFrame]:
+def assemble_zoo(build: ZooBuild, failures: pd.DataFrame, parameters: StarterZooParameters) -> dict[str, Any]:
     """Write manifests, tables and the provenance record, and the bundle if asked for.
 
     Returns:
-        Counts of what is there, and all failures.
+        Counts of what is there.
     """
     from thesis_rec.starter.archives import export_bundle
     from thesis_rec.starter.assembling import assemble
 
     build.shop.painter.__exit__()
     names = build.shop.trained(build.plan)
-    failures = pd.concat([trained, encoder, measured, fine_tuned, profiled], ignore_index=True)
     summary: dict[str, Any] = {"models": len(names), "planned": len(build.plan.recipes), "failed": len(failures)}
     if names:
         record = assemble(build.plan, build.shop, build.settings, Path(parameters.output))
@@ -123,7 +103,7 @@ def assemble_zoo(
     if parameters.bundle_out:
         pieces = export_bundle(build.shop.folder, Path(parameters.bundle_out))
         summary["bundle"] = {path.name: path.stat().st_size for path in pieces}
-    return summary, failures
+    return summary
 
 
 def check_zoo(summary: dict[str, Any], failures: pd.DataFrame, parameters: StarterZooParameters) -> None:
@@ -137,14 +117,6 @@ def check_zoo(summary: dict[str, Any], failures: pd.DataFrame, parameters: Start
         logger.info("%d of %d models are there; run again to go on", summary["models"], summary["planned"])
 
 
-def _stage(stage: str, build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame:
-    from thesis_rec.starter.building import run_stage
-
-    if stage not in parameters.stages:
-        return failures_frame([])
-    return failures_frame(run_stage(stage, build.plan, build.shop, build.settings))
-
-
 def _device(name: str) -> str:
     import torch
 
@@ -154,7 +126,6 @@ def _device(name: str) -> str:
 def _settings(parameters: StarterZooParameters) -> Any:
     from thesis_rec.starter.building import BuildSettings
     from thesis_rec.starter.clip import ClipSettings
-    from thesis_rec.starter.plan import Sizes
     from thesis_rec.truth.cells import TruthSettings
     from thesis_rec.truth.fine_tune import FineTuneSettings
     from thesis_rec.truth.linear_probe import ProbeSettings
@@ -162,7 +133,7 @@ def _settings(parameters: StarterZooParameters) -> Any:
     truth = parameters.truth
     return BuildSettings(
         seed=parameters.seed,
-        sizes=Sizes(**parameters.sizes.model_dump()),
+        sizes=parameters.sizes,
         clip=ClipSettings(seed=parameters.seed, **parameters.encoder.model_dump()),
         truth=TruthSettings(
             probe=ProbeSettings(shots=truth.shots, draws=truth.draws, ridge=truth.ridge, seed=parameters.seed),

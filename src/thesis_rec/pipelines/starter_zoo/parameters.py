@@ -4,29 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from thesis_rec.starter.plan import Sizes
+
 Stage = Literal["models", "encoder", "truth", "fine_tune", "hardware"]
-
-
-class SizeParameters(BaseModel):
-    """How much of the zoo is built."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    models: int | None = Field(default=None, ge=1)
-    tasks: int | None = Field(default=None, ge=1)
-    added_tasks: int | None = Field(default=None, ge=0)
-    references: int | None = Field(default=None, ge=1)
-    subtasks: int = Field(default=2200, ge=0)
-    added_subtasks: int = Field(default=330, ge=0)
-    budget_factor: float = Field(default=1.0, gt=0)
-    max_steps: int | None = Field(default=None, ge=1)
-    images_per_class: int = Field(default=200, ge=1)
-    train_per_class: int = Field(default=48, ge=2)
-    test_per_class: int = Field(default=60, ge=1)
-    fine_tuned_models: int = Field(default=48, ge=0)
-    fine_tuned_tasks: int = Field(default=60, ge=0)
-    repeated_tasks: int = Field(default=6, ge=0)
-    repeats: int = Field(default=3, ge=1)
 
 
 class EncoderParameters(BaseModel):
@@ -91,7 +71,7 @@ class StarterZooParameters(BaseModel):
     begin_from: str | None = None
     bundle_in: list[str] = []
     bundle_out: str | None = None
-    sizes: SizeParameters = SizeParameters()
+    sizes: Sizes = Sizes()
     encoder: EncoderParameters = EncoderParameters()
     truth: ProbeParameters = ProbeParameters()
     fine_tune: TuningParameters = TuningParameters()
