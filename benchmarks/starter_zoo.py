@@ -208,10 +208,10 @@ def summarise(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, objec
     records = tables["performance_records"]
     base, trained = base_tasks(tables), trained_models(tables)
     measured = records[records["dataset_id"].isin(base)]
-    components = variance_components(records, "linear_probe", trained, base).as_dict()
-    everyone = variance_components(records, "linear_probe", None, base).as_dict()
+    components = variance_components(records, "linear_probe", trained, base)
+    everyone = variance_components(records, "linear_probe", None, base)
     by_generation = {
-        number: variance_components(records, "linear_probe", trained, tasks).as_dict()
+        number: variance_components(records, "linear_probe", trained, tasks)
         for number, tasks in generations(tables).items()
     }
     truth = truth_matrix(tables)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
 from itertools import combinations
 
 import numpy as np
@@ -81,67 +80,12 @@ def noise_ceiling(
     return {"mean": float(array.mean()), "low": float(low), "high": float(high), "n": len(array)}
 
 
-@dataclass(frozen=True)
-class VarianceComponents:
-    """Variance of a protocol's values by source, in squared fractions, and what it was estimated from.
-
-    Attributes:
-        model: Between models (some are better everywhere).
-        task: Between tasks (some are harder for all models).
-        interaction: Between models from task to task, repeat noise subtracted: what a recommender can learn.
-        draw: Of a repeat's images, common to all models.
-        noise: Left over in a single repeat.
-        n_models: Number of models.
-        n_tasks: Number of tasks.
-        n_repeats: Number of repeats of each cell.
-    """
-
-    model: float
-    task: float
-    interaction: float
-    draw: float
-    noise: float
-    n_models: int
-    n_tasks: int
-    n_repeats: int
-
-    @property
-    def interaction_share(self) -> float:
-        """Share of the interaction in model + task + interaction, without the noise of repeats."""
-        return self._share(self.interaction)
-
-    @property
-    def model_share(self) -> float:
-        """Share of the models' main effect."""
-        return self._share(self.model)
-
-    @property
-    def task_share(self) -> float:
-        """Share of the tasks' main effect."""
-        return self._share(self.task)
-
-    @property
-    def interaction_among_models(self) -> float:
-        """Share of the interaction in model + interaction: of what matters for a ranking of models."""
-        total = self.model + self.interaction
-        return self.interaction / total if total > 0 else float("nan")
-
-    def _share(self, part: float) -> float:
-        total = self.model + self.task + self.interaction
-        return part / total if total > 0 else float("nan")
-
-    def as_dict(self) -> dict[str, float]:
-        """Components and shares by name."""
-        shares = ("model_share", "task_share", "interaction_share", "interaction_among_models")
-        return {**asdict(self), **{name: getattr(self, name) for name in shares}}
-
-
 def variance_components(
     records: pd.DataFrame,
     protocol: str = "linear_probe",
     models: Collection[str] | None = None,
     datasets: Collection[str] | None = None,
-) -> VarianceComponents:
+) -> dict[str, float]:
     """Two-way random effects by the method of moments.
 
     The model of the value of model i on task j in repeat r is ``y = mu + m_i + t_j + d_r(j) + (mt)_ij + e_ijr``, where
@@ -157,8 +101,13 @@ def variance_components(
         datasets: Tasks to take, or None for all.
 
     Returns:
-        Components over the largest complete block that is found by dropping, one by one, the row or column with the
-        largest share of missing values.
+        Variances in squared fractions: ``model`` (some are better everywhere), ``task`` (some are harder for all),
+        ``interaction`` (between models from task to task, repeat noise subtracted: what a recommender can learn),
+        ``draw`` (of a repeat's images, common to all models) and ``noise`` (left over in a single repeat);
+        ``model_share``, ``task_share`` and ``interaction_share`` of the sum of the first three, and
+        ``interaction_among_models``, the interaction's share in model + interaction, of what matters for a ranking;
+        ``n_models``, ``n_tasks`` and ``n_repeats`` of the largest complete block that is found by dropping, one by
+        one, the row or column with the largest share of missing values.
 
     Raises:
         ValueError: If fewer than two models, tasks or repeats are left.
@@ -184,17 +133,19 @@ def variance_components(
     mean_square_draw = a * ((draw_means - task_means[:, None]) ** 2).sum() / (b * (r - 1))
     left = cube - cell_means[:, :, None] - draw_means[None] + task_means[None, :, None]
     mean_square_noise = (left**2).sum() / (b * (a - 1) * (r - 1))
-    task = (mean_square_task - mean_square_cell - mean_square_draw + mean_square_noise) / (a * r)
-    return VarianceComponents(
-        model=max(0.0, float((mean_square_model - mean_square_cell) / (b * r))),
-        task=max(0.0, float(task)),
-        interaction=max(0.0, float((mean_square_cell - mean_square_noise) / r)),
-        draw=max(0.0, float((mean_square_draw - mean_square_noise) / a)),
-        noise=float(mean_square_noise),
-        n_models=a,
-        n_tasks=b,
-        n_repeats=r,
-    )
+    parts = {
+        "model": (mean_square_model - mean_square_cell) / (b * r),
+        "task": (mean_square_task - mean_square_cell - mean_square_draw + mean_square_noise) / (a * r),
+        "interaction": (mean_square_cell - mean_square_noise) / r,
+        "draw": (mean_square_draw - mean_square_noise) / a,
+        "noise": mean_square_noise,
+    }
+    found = {name: max(0.0, float(value)) for name, value in parts.items()}
+    total = found["model"] + found["task"] + found["interaction"]
+    shares = {f"{name}_share": found[name] / total if total else np.nan for name in ("model", "task", "interaction")}
+    rankable = found["model"] + found["interaction"]
+    among = found["interaction"] / rankable if rankable else np.nan
+    return {**found, "n_models": a, "n_tasks": b, "n_repeats": r, **shares, "interaction_among_models": among}
 
 
 def _complete_cube(table: pd.DataFrame) -> Floats:

@@ -171,7 +171,7 @@ def check_ground_truth(
         ceiling = noise_ceiling(measured_performance, protocol, seed=parameters.seed)
         summary["noise_ceiling"][protocol] = ceiling if ceiling["n"] else None
         try:
-            components = variance_components(measured_performance, protocol).as_dict()
+            components = variance_components(measured_performance, protocol)
         except ValueError as error:
             logger.info("no variance components: %s", error)
             components = None
