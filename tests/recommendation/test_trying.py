@@ -176,7 +176,8 @@ def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
     save_tiny_model(tmp_path / "models" / "m00", width=48)
     bundle = replace(fabricated_bundle(), models_root=tmp_path, hub_cache=str(tmp_path))
     row = image_row(save_images(tmp_path / "images"))
-    images = _probe_images(row)
+    images, told = _probe_images(row)
+    assert not told
     solved = []
     monkeypatch.setattr(cells, "probe_accuracies", lambda *given: solved.append(probe_accuracies(*given)) or solved[-1])
     value = linear_prober(bundle, images, "cpu")("m00")

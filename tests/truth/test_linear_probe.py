@@ -122,10 +122,12 @@ def test_small_classes_keep_a_quarter_out_of_each_draw(count: int, expected: int
 
 def test_impossible_tasks_are_refused() -> None:
     some, none = np.arange(3), np.arange(0)
-    classes = {"a": [ClassRows(some, some), ClassRows(some, none), ClassRows(none, some)]}
+    classes = {"a": [ClassRows(some, some), ClassRows(some, none), ClassRows(none, some), ClassRows(some, none)]}
+    # A class may go untested.
+    assert plan_probes([MeasuredTask("t", (("a", 0), ("a", 1)))], classes, ProbeSettings()).items[0][4] == 2
     for members, message in (
         ((("a", 0),), "two classes"),
-        ((("a", 0), ("a", 1)), "no test image"),
+        ((("a", 1), ("a", 3)), "no test image"),
         ((("a", 0), ("a", 2)), "no training image"),
     ):
         with pytest.raises(ValueError, match=message):

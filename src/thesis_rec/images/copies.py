@@ -7,8 +7,10 @@ by size, then by content; images in memory by a difference hash whose matches ar
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,43 +44,33 @@ def file_copies(parts: Mapping[str, tuple[Sequence[Path], Sequence[str]]]) -> li
             by_size[path.stat().st_size].append((split, label, path))
     groups: dict[bytes, list[tuple[str, str, Path]]] = defaultdict(list)
     for same in by_size.values():
-        if len(same) < 2:
-            continue
-        starts: dict[bytes, list[tuple[str, str, Path]]] = defaultdict(list)
-        for found in same:
-            starts[_hash(found[2], 1 << 12)].append(found)
-        for alike in starts.values():
-            if len(alike) > 1:
-                for found in alike:
-                    groups[_hash(found[2])].append(found)
+        for found in same if len(same) > 1 else []:
+            groups[content_digest(found[2])].append(found)
     copies = [group for group in groups.values() if len(group) > 1]
-    return _notes(
-        between=sum(len(group) for group in copies if len({split for split, _, _ in group}) > 1),
-        labels=sum(len(group) for group in copies if len({label for _, label, _ in group}) > 1),
-        extra=sum(len(group) - 1 for group in copies),
-        total=sum(len(paths) for paths, _ in parts.values()),
-    )
-
-
-def _notes(between: int, labels: int, extra: int, total: int) -> list[str]:
     notes = []
-    if between:
+    if between := sum(len(group) for group in copies if len({split for split, _, _ in group}) > 1):
         notes.append(f"{between} images have copies in another split: measured accuracies are too high.")
-    if labels:
-        notes.append(f"{labels} images have a copy under another label: no model can tell those apart.")
-    if extra:
-        notes.append(f"{extra} of {total} images are copies of others.")
+    if torn := sum(len(group) for group in copies if len({label for _, label, _ in group}) > 1):
+        notes.append(f"{torn} images have a copy under another label: no model can tell those apart.")
+    if extra := sum(len(group) - 1 for group in copies):
+        notes.append(f"{extra} of {sum(len(paths) for paths, _ in parts.values())} images are copies of others.")
     return notes
 
 
-def _hash(path: Path, most: int = -1) -> bytes:
+def content_digest(path: Path) -> bytes:
+    """SHA-256 of a file's content, read once in a process as long as nothing tells that the file changed."""
     try:
-        with open(path, "rb") as file:
-            if most > 0:
-                return hashlib.blake2b(file.read(most)).digest()
-            return hashlib.file_digest(file, "blake2b").digest()
-    except OSError:  # unreadable files are reported when they are read
-        return str(path).encode("utf-8", "surrogateescape")
+        facts = os.stat(path)
+        return _digest(path, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    except OSError as error:
+        # An unreadable file is the reader's to report; here it only differs from a readable one.
+        return f"{type(error).__name__} {path}".encode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=1 << 20)
+def _digest(path: Path, *_facts: int) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def pixel_notes(

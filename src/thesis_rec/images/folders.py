@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.images.copies import file_copies
+from thesis_rec.images.copies import content_digest, file_copies
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import SUFFIXES, decode_image
 from thesis_rec.images.deep import DeepScale
@@ -64,13 +64,7 @@ def hash_files(folder: Path, paths: Iterator[Path] | Sequence[Path]) -> str:
     """Hash of files' paths and contents: images swapped between classes change it, copies and dates don't."""
     digest = hashlib.sha256(READING_VERSION)
     for path in paths:
-        digest.update(os.fsencode(os.path.relpath(path, folder)) + b"\0")
-        try:
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            # An unreadable file is the reader's to report; here it only differs from a readable one.
-            digest.update(type(error).__name__.encode())
+        digest.update(os.fsencode(os.path.relpath(path, folder)) + b"\0" + content_digest(path))
     return digest.hexdigest()
 
 

@@ -70,11 +70,6 @@ class LabelledImages:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ItemError(f"image {index}", f"it can't be read ({reason}).", "Replace or remove it.") from error
 
-    def select(self, index: Sequence[int] | NDArray[np.integer]) -> LabelledImages:
-        """Some of the images, in the order given."""
-        chosen = np.asarray(index, dtype=np.int64)
-        return replace(self, labels=self.labels[chosen], positions=self.positions[chosen])
-
     def select_classes(self, classes: Sequence[int]) -> LabelledImages:
         """The images of some classes, which are renumbered in the order given."""
         lookup = np.full(len(self.class_names), -1, dtype=np.int64)
@@ -313,7 +308,8 @@ def _absent_classes(row: DatasetRow, split: str, labels: NDArray[np.int64], clas
         return []
     few = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
     which = f"class {few} has" if len(empty) == 1 else f"{len(empty)} classes, {few}, have"
-    error = f"{which} no image in the split {split!r} and {'is' if len(empty) == 1 else 'are'} left out."
+    fate = "left out" if split == "train" else "not tested"
+    error = f"{which} no image in the split {split!r} and {'is' if len(empty) == 1 else 'are'} {fate}."
     return [Failure(row.dataset_id, error, "Add images, or remove the class.")]
 
 

@@ -22,10 +22,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TypeGuard
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import check_id
@@ -95,38 +94,20 @@ class DatasetRow(BaseModel):
         check_id(value)
         return value
 
-    @field_validator("splits", mode="before")
+    @field_validator("splits", "parent", "class_subset", "label_map", mode="before")
     @classmethod
-    def _parse_splits(cls, value: object) -> object:
-        return tuple(SplitRule.parse(rule) for rule in value.split(";") if rule.strip()) if _text(value) else value
-
-    @field_validator("parent", mode="before")
-    @classmethod
-    def _parse_parent(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(";") if part.strip()) if _text(value) else value
-
-    @field_validator("class_subset", mode="before")
-    @classmethod
-    def _parse_classes(cls, value: object) -> object:
-        if not _text(value):
+    def _parse(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
             return value
-        members = []
-        for part in filter(None, (part.strip() for part in value.split(";"))):
-            base, separator, index = part.rpartition(":")
-            if not separator or not index.isdigit():
-                raise ValueError(f"{part!r} is no member of a class subset; write base_id:class_index")
-            members.append((base, int(index)))
-        return tuple(members)
-
-    @field_validator("label_map", mode="before")
-    @classmethod
-    def _parse_label_map(cls, value: object) -> object:
-        if not _text(value):
-            return value
-        pairs = [part.partition("=") for part in value.split(";") if part.strip()]
-        if bad := [old for old, separator, _ in pairs if not separator]:
-            raise ValueError(f"{bad[0]!r} is no entry of a label map; write old=new, or old= to drop it")
-        return {old.strip(): new.strip() for old, _, new in pairs}
+        parts = [part.strip() for part in value.split(";") if part.strip()]
+        match info.field_name:
+            case "splits":
+                return tuple(SplitRule.parse(part) for part in parts)
+            case "class_subset":
+                return tuple(_member(part) for part in parts)
+            case "label_map":
+                return dict(_renaming(part) for part in parts)
+        return tuple(parts)
 
     @model_validator(mode="after")
     def _is_complete(self) -> DatasetRow:
@@ -151,8 +132,18 @@ class DatasetRow(BaseModel):
         return self
 
 
-def _text(value: object) -> TypeGuard[str]:
-    return isinstance(value, str)
+def _member(text: str) -> tuple[str, int]:
+    base, separator, index = text.rpartition(":")
+    if not separator or not index.isdigit():
+        raise ValueError(f"{text!r} is no member of a class subset; write base_id:class_index")
+    return base, int(index)
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    old, separator, new = text.partition("=")
+    if not separator:
+        raise ValueError(f"{old!r} is no entry of a label map; write old=new, or old= to drop it")
+    return old.strip(), new.strip()
 
 
 def read_dataset_manifest(table: pd.DataFrame) -> tuple[list[DatasetRow], list[Failure]]:

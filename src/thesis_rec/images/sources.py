@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -215,19 +215,16 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
 # --- generated ---------------------------------------------------------------------------------------------------
 
 
-class _Generated:
-    """Images that are drawn when the first one is asked for."""
+@lru_cache(maxsize=4)
+def _drawn(task_id: str, split: str, n_per_class: int) -> NDArray[np.uint8]:
+    from thesis_rec.tasks import generate_split
 
-    def __init__(self, task_id: str, split: str, n_per_class: int, seed: int) -> None:
-        self._arguments = (task_id, split, n_per_class, seed)
-        self._images: NDArray[np.uint8] | None = None
+    # Seed 0 always: the images of the starter zoo are those on which it was measured.
+    return generate_split(task_id, split, n_per_class, 0)[0]
 
-    def __call__(self, index: int) -> NDArray[np.uint8]:
-        if self._images is None:
-            from thesis_rec.tasks import generate_split
 
-            self._images, _ = generate_split(*self._arguments)
-        return self._images[index]
+def _read_drawn(task_id: str, split: str, n_per_class: int, index: int) -> NDArray[np.uint8]:
+    return _drawn(task_id, split, n_per_class)[index]
 
 
 def _fingerprint_generated(row: DatasetRow, root: Path) -> str:
@@ -249,7 +246,6 @@ def open_generated(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     def open_one(split: str) -> RawSplit:
         n = sizes[split]
         labels = np.repeat(np.arange(len(task.class_names), dtype=np.int64), n)
-        # Seed 0 always: the images of the starter zoo are those on which it was measured.
-        return RawSplit(labels, list(task.class_names), _Generated(row.source, split, n, 0))
+        return RawSplit(labels, list(task.class_names), partial(_read_drawn, row.source, split, n))
 
     return Source(tuple(sizes), open_one)

@@ -28,6 +28,7 @@ from thesis_rec.recommendation.candidates import Measure, placed, values_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from thesis_rec.base.errors import Failure
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.recommendation.answer import Recommendation
     from thesis_rec.recommendation.request import Asked, Request
@@ -185,7 +186,8 @@ def try_models(
         failed.update(absent)
     try:
         if probe is None:
-            images = _probe_images(asked.row)
+            images, told = _probe_images(asked.row)
+            notes += [note for note in told if note not in notes]
             n_test, n_images = len(images.test_labels), len(images.test_labels) + len(images.train_labels)
             probe = linear_prober(bundle, images, device, request.offline)
         while request.probe is None or attempts < request.probe:
@@ -264,11 +266,15 @@ def _with_belief(found: Recommendation, posterior: Posterior) -> Recommendation:
     return replace(found, table=placed(table))
 
 
-def _probe_images(row: DatasetRow) -> Any:
+def _probe_images(row: DatasetRow) -> tuple[Any, list[str]]:
+    """Images to try models on, and what there is to say of them, near copies among it."""
     from thesis_rec.images.dataset_source import ImageLimits
     from thesis_rec.images.loading import load_task_images
+    from thesis_rec.images.overview import counted
 
-    return load_task_images(row, Path(), ImageLimits(n_per_class=PROBE_IMAGES))
+    warnings: list[Failure] = []
+    images = load_task_images(row, Path(), ImageLimits(PROBE_IMAGES), warnings=warnings)
+    return images, counted(warnings)
 
 
 def linear_prober(bundle: Bundle, images: Any, device: str, offline: bool = False) -> Callable[[str], float]:

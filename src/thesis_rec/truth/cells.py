@@ -152,33 +152,14 @@ class Bench:
 
     def _records(self, model_id: str, accuracies: NDArray[np.float64], seconds: float) -> pd.DataFrame:
         draws = self.settings.probe.draws
-        count = len(self.tasks)
-        values = accuracies[: count * draws].reshape(count, draws)
-        n_train = self.plan.n_train[: count * draws].reshape(count, draws)[:, 0]
-        n_test = np.array([len(item[2]) for item in self.plan.items[: count * draws : draws]], dtype=np.int64)
-        single = np.asarray([task.draws for task in self.tasks], dtype=bool)
-        ids = np.asarray([task.dataset_id for task in self.tasks], dtype=object)
-        frames = [
-            pd.DataFrame(
-                {
-                    "dataset_id": np.repeat(ids[single], draws),
-                    "value": values[single].ravel(),
-                    "seed": np.tile(np.arange(draws), int(single.sum())),
-                    "n_train": np.repeat(n_train[single], draws),
-                    "n_test": np.repeat(n_test[single], draws),
-                }
-            ),
-            pd.DataFrame(
-                {
-                    "dataset_id": ids[~single],
-                    "value": values[~single].mean(1),
-                    "seed": AVERAGED,
-                    "n_train": n_train[~single],
-                    "n_test": n_test[~single],
-                }
-            ),
-        ]
-        records = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+        rows = []
+        # Tasks whose repeats count singly come first.
+        for index in sorted(range(len(self.tasks)), key=lambda index: not self.tasks[index].draws):
+            task, values = self.tasks[index], accuracies[index * draws : (index + 1) * draws]
+            n_train, n_test = int(self.plan.n_train[index * draws]), len(self.plan.items[index * draws][2])
+            repeats = list(enumerate(values)) if task.draws else [(AVERAGED, values.mean())]
+            rows += [(task.dataset_id, float(value), seed, n_train, n_test) for seed, value in repeats]
+        records = pd.DataFrame(rows, columns=["dataset_id", "value", "seed", "n_train", "n_test"])
         records = records.assign(
             model_id=model_id,
             protocol="linear_probe",

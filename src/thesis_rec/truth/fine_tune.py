@@ -130,21 +130,18 @@ class FineTuner:
         run = self._on_gpu if torch.device(self.device).type == "cuda" else self._on_cpu
         accuracies = run(backbone_factory, plans, model_id) if plans else []
         share = (time.perf_counter() - begun) / max(1, len(plans))
-        rows = [
-            (
-                model_id,
-                p.task.dataset_id,
-                "fine_tune",
-                "accuracy",
-                value,
-                p.seed,
-                p.n_train,
-                self.settings.source,
-                share,
-            )
-            for p, value in zip(plans, accuracies, strict=True)
-        ]
-        return pd.DataFrame(rows, columns=COLUMNS)
+        table = {
+            "model_id": model_id,
+            "dataset_id": [plan.task.dataset_id for plan in plans],
+            "protocol": "fine_tune",
+            "metric": "accuracy",
+            "value": accuracies,
+            "seed": [plan.seed for plan in plans],
+            "n_train": [plan.n_train for plan in plans],
+            "source": self.settings.source,
+            "seconds": share,
+        }
+        return pd.DataFrame(table, columns=COLUMNS)
 
     def _trainee(self, backbone: Backbone, plan: CellPlan, name: str) -> tuple[StepRunner, Callable[[Tensor], Tensor]]:
         """The runner of a model's steps, and a function from rows to logits."""

@@ -20,7 +20,7 @@ neither system), so any class-subset or mixture costs a small matrix and no forw
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -137,19 +137,13 @@ class ProbePlan:
         """
         import torch
 
-        budget = CHUNK_BYTES["cuda" if device.startswith("cuda") else "cpu"]
-        order = sorted(range(len(self.items)), key=lambda p: (len(self.items[p][0]), len(self.items[p][2])))
-        groups: list[list[int]] = []
-        n = m = 0
-        for probe in order:
-            n_new, m_new = max(n, len(self.items[probe][0])), max(m, len(self.items[probe][2]))
+        sizes = [(len(train), len(test), count) for train, _, test, _, count in self.items]
+
+        def cost(n: int, m: int, classes: int) -> float:
             # float64 arrays of one probe: gathered train (three copies at worst), gathered test, scores, system.
-            each = 8 * (3 * n_new * width + m_new * (width + 2 * self.items[probe][4]) + 3 * min(n_new, width) ** 2)
-            if not groups or (len(groups[-1]) + 1) * each > budget:
-                groups.append([])
-                n_new, m_new = len(self.items[probe][0]), len(self.items[probe][2])
-            groups[-1].append(probe)
-            n, m = n_new, m_new
+            return 8 * (3 * n * width + m * (width + 2 * classes) + 3 * min(n, width) ** 2)
+
+        groups = grouped(sizes, cost, CHUNK_BYTES["cuda" if device.startswith("cuda") else "cpu"])
         chunks = []
         for group in groups:
             members = [self.items[probe] for probe in group]
@@ -157,10 +151,10 @@ class ProbePlan:
             chunks.append(
                 ProbeChunk(
                     probes=torch.tensor(group, device=device),
-                    train_rows=torch.from_numpy(_pad([item[0] for item in members])).to(device),
-                    train_class=torch.from_numpy(_pad([item[1] for item in members])).to(device),
-                    test_rows=torch.from_numpy(_pad([item[2] for item in members])).to(device),
-                    test_class=torch.from_numpy(_pad([item[3] for item in members])).to(device),
+                    train_rows=padded([item[0] for item in members], device),
+                    train_class=padded([item[1] for item in members], device),
+                    test_rows=padded([item[2] for item in members], device),
+                    test_class=padded([item[3] for item in members], device),
                     n_classes=torch.tensor(counts, device=device),
                     max_classes=max(counts),
                 )
@@ -168,12 +162,31 @@ class ProbePlan:
         return chunks
 
 
-def _pad(rows: list[Rows]) -> Rows:
-    longest = max(len(row) for row in rows)
-    padded = np.full((len(rows), longest), -1, dtype=np.int64)
-    for position, row in enumerate(rows):
-        padded[position, : len(row)] = row
-    return padded
+def grouped(sizes: Sequence[tuple[int, ...]], cost: Callable[..., float], budget: float) -> list[list[int]]:
+    """Items of similar sizes together, as many as fit into a budget when they are padded to the largest among them.
+
+    Args:
+        sizes: Sizes of each item.
+        cost: Bytes of an item of some sizes.
+        budget: Bytes of a group.
+    """
+    groups: list[list[int]] = []
+    largest: tuple[int, ...] = ()
+    for index in sorted(range(len(sizes)), key=sizes.__getitem__):
+        joined = tuple(map(max, largest, sizes[index]))
+        if not groups or (len(groups[-1]) + 1) * cost(*joined) > budget:
+            groups.append([])
+            joined = sizes[index]
+        groups[-1].append(index)
+        largest = joined
+    return groups
+
+
+def padded(rows: Sequence[Rows], device: str) -> Tensor:
+    """(B, longest) rows one below the other, -1 where they have ended."""
+    import torch
+
+    return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(row) for row in rows], True, -1.0).to(device)
 
 
 def plan_probes(
@@ -191,7 +204,7 @@ def plan_probes(
 
     Raises:
         KeyError: If a task has a class of a dataset that isn't in ``classes``.
-        ValueError: If a task has fewer than two classes, or a class without a training or test image.
+        ValueError: If a task has fewer than two classes, a class without a training image, or no test image.
     """
     task_index, draw_index, n_train = [], [], []
     items = []
@@ -200,8 +213,8 @@ def plan_probes(
         if len(task.members) < 2:
             raise ValueError(f"{task.dataset_id}: a task needs at least two classes")
         tests = [classes[dataset_id][c].test for dataset_id, c in task.members]
-        if not all(len(rows) for rows in tests):
-            raise ValueError(f"{task.dataset_id}: a class has no test image")
+        if not any(len(rows) for rows in tests):
+            raise ValueError(f"{task.dataset_id}: there is no test image")
         test_rows = np.concatenate(tests)
         test_class = np.repeat(np.arange(len(tests)), [len(rows) for rows in tests])
         for draw in range(settings.draws):

@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 Tables = Mapping[str, Callable[[], pd.DataFrame]]
 
+#: Tasks to probe, whether responses are wanted, and (task, seed) to fine-tune.
+Missing = tuple[set[str], bool, list[tuple[str, int]]]
+
 #: Parts of a model's truth that hold rows of the results.
 PARTS = ("linear_probe", "transferability", "responses", "fine_tune")
 #: Digits of the hashes that stand in the results.
@@ -166,9 +169,10 @@ def measure_zoo(
         try:
             weights = fingerprint(row)
             cells = _Cells(row.model_id, campaign, hashes, weights)
-            if cells.missing(existing):
+            missing = cells.missing(existing)
+            if any(missing):
                 bank = bank or ImageBank(campaign.images, campaign.device)
-                yield from _measure(partial(load, row), campaign, bank, cells, existing)
+                yield from _measure(partial(load, row), campaign, bank, cells, missing, existing)
             failures: list[Failure] = []
         except Exception as error:
             # Whatever one model's code raises must not stop the others; the reason goes into the failures table.
@@ -176,18 +180,6 @@ def measure_zoo(
             logger.debug("", exc_info=True)
             failures = [Failure.of(row.model_id, error, "Check the model's files and loader, or leave it out.")]
         yield {f"{row.model_id}/outcome": failures_frame(failures)}
-
-
-@dataclass(frozen=True)
-class _Missing:
-    """Tasks to probe, whether responses are wanted, and (task, seed) to fine-tune."""
-
-    probes: set[str]
-    responses: bool
-    fine_tune: list[tuple[str, int]]
-
-    def __bool__(self) -> bool:
-        return bool(self.probes or self.responses or self.fine_tune)
 
 
 class _Cells:
@@ -225,13 +217,13 @@ class _Cells:
             "versions": library_versions(),
         }
 
-    def missing(self, existing: Tables) -> _Missing:
+    def missing(self, existing: Tables) -> Missing:
         """What no table of an earlier run has."""
         have = {part: set(_existing(existing, self.model_id, part).get("cell", [])) for part in PARTS}
-        return _Missing(
-            probes={name for name, cell in self.probes.items() if cell not in have["linear_probe"]},
-            responses=self.has_responses and self.responses not in have["responses"],
-            fine_tune=[key for key, cell in self.fine_tune.items() if cell not in have["fine_tune"]],
+        return (
+            {name for name, cell in self.probes.items() if cell not in have["linear_probe"]},
+            self.has_responses and self.responses not in have["responses"],
+            [key for key, cell in self.fine_tune.items() if cell not in have["fine_tune"]],
         )
 
 
@@ -261,19 +253,24 @@ def _merge(old: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.DataFram
 
 
 def _measure(
-    load: Callable[[], Backbone], campaign: Campaign, bank: ImageBank, cells: _Cells, existing: Tables
+    load: Callable[[], Backbone],
+    campaign: Campaign,
+    bank: ImageBank,
+    cells: _Cells,
+    missing: Missing,
+    existing: Tables,
 ) -> Iterator[dict[str, pd.DataFrame]]:
     from thesis_rec.truth.cells import measure_model
     from thesis_rec.truth.responses import response_names
 
     name = cells.model_id
-    missing = cells.missing(existing)
-    if missing.probes or missing.responses:
-        tasks = [task for task in campaign.tasks if task.dataset_id in missing.probes]
-        reference = list(campaign.reference) if missing.responses else []
+    probes, responses, tuned = missing
+    if probes or responses:
+        tasks = [task for task in campaign.tasks if task.dataset_id in probes]
+        reference = list(campaign.reference) if responses else []
         truth = measure_model(load(), bank, tasks, reference, campaign.settings)
         found: dict[str, pd.DataFrame] = {}
-        if missing.responses:
+        if responses:
             n_classes = {task: len(campaign.images[task].class_names) for task in reference}
             found["responses"] = pd.DataFrame(
                 {
@@ -289,11 +286,11 @@ def _measure(
                 hashed = table.assign(cell=table["dataset_id"].map(cells.probes), **cells.provenance(table))
                 found[part] = _merge(_existing(existing, name, part), hashed, ["dataset_id"])
         yield {f"{name}/{part}": table for part, table in found.items()}
-    if missing.fine_tune and campaign.fine_tune is not None:
+    if tuned and campaign.fine_tune is not None:
         from thesis_rec.truth.fine_tune import fine_tune_cells
 
         by_id = {task.dataset_id: task for task in campaign.tasks}
-        todo = [(by_id[dataset_id], seed) for dataset_id, seed in missing.fine_tune]
+        todo = [(by_id[dataset_id], seed) for dataset_id, seed in tuned]
         table = _existing(existing, name, "fine_tune")
         for start in range(0, len(todo), campaign.save_every):
             part_of = todo[start : start + campaign.save_every]

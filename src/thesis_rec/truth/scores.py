@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep
-from thesis_rec.truth.linear_probe import Rows
+from thesis_rec.truth.linear_probe import Rows, grouped, padded
 
 #: Names of the transferability scores, as they stand in the tables.
 SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
@@ -36,26 +37,15 @@ def padded_batches(items: list[tuple[Rows, Rows]], width: int, device: str) -> l
         width: Number of features, or more.
         device: Torch device of the batches.
     """
-    budget = (4 << 30) if device.startswith("cuda") else (64 << 20)
-    order = sorted(range(len(items)), key=lambda index: len(items[index][0]))
-    groups: list[list[int]] = []
-    for index in order:
-        length = len(items[index][0])
-        classes = int(items[index][1].max()) + 1
-        each = 8 * (4 * length * width + 3 * width * min(length, width) + 25 * length * classes + 25 * classes * width)
-        if not groups or (len(groups[-1]) + 1) * each > budget:
-            groups.append([])
-        groups[-1].append(index)
+
+    def cost(n: int, classes: int) -> float:
+        return 8 * (4 * n * width + 3 * width * min(n, width) + 25 * n * classes + 25 * classes * width)
+
+    sizes = [(len(rows), int(labels.max()) + 1) for rows, labels in items]
     batches = []
-    for group in groups:
-        longest = max(len(items[index][0]) for index in group)
-        rows = np.zeros((len(group), longest), dtype=np.int64)
-        labels = np.full_like(rows, -1)
-        for place, index in enumerate(group):
-            rows[place, : len(items[index][0])], labels[place, : len(items[index][1])] = items[index]
-        counts = [len(items[index][0]) for index in group]
-        on_device = [torch.from_numpy(array).to(device) for array in (rows, labels)]
-        batches.append(ScoreBatch(group, on_device[0], on_device[1], counts))
+    for group in grouped(sizes, cost, (4 << 30) if device.startswith("cuda") else (64 << 20)):
+        rows, labels = (padded([items[index][part] for index in group], device) for part in (0, 1))
+        batches.append(ScoreBatch(group, rows.clamp(min=0), labels, [len(items[index][0]) for index in group]))
     return batches
 
 
@@ -76,39 +66,28 @@ def score_batch(
         Values (T,) and seconds of each score; what scores share is counted fully in each.
     """
     device = str(features.device)
-    lap = time.perf_counter()
-    data = ScoreInput(features[batch.rows], batch.labels)
-    shared = seconds_since(lap, device)
-    cost = {"raw": 0.0, "centred": 0.0}
-    if "logme" in wanted:
-        lap = time.perf_counter()
-        _ = data.raw_eigen
-        cost["raw"] = seconds_since(lap, device)
-    if set(wanted) - {"logme", "leep"}:
-        lap = time.perf_counter()
-        _ = data.centred_eigen
-        cost["centred"] = seconds_since(lap, device)
+
+    def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+        started = time.perf_counter()
+        return work(), seconds_since(started, device)
+
+    data, shared = timed(lambda: ScoreInput(features[batch.rows], batch.labels))
+    raw = timed(lambda: data.raw_eigen)[1] if "logme" in wanted else 0.0
+    centred = timed(lambda: data.centred_eigen)[1] if set(wanted) - {"logme", "leep"} else 0.0
+    absent = torch.full((len(batch.rows),), torch.nan)
+    methods: dict[str, tuple[Callable[[], Tensor], float]] = {
+        "logme": (lambda: log_me(data), raw),
+        "h_score": (lambda: h_score(data), centred),
+        "h_score_shrunk": (lambda: h_score(data, shrunk=True), centred),
+        "leep": (lambda: absent if probabilities is None else leep(probabilities[batch.rows], data.one_hot), 0.0),
+        "n_leep": (lambda: n_leep(data, seed=seed), centred),
+        "gbc": (lambda: gbc(data), centred),
+    }
     found = {}
-    for method in wanted:
-        lap = time.perf_counter()
-        match method:
-            case "logme":
-                values = log_me(data)
-            case "h_score":
-                values = h_score(data)
-            case "h_score_shrunk":
-                values = h_score(data, shrunk=True)
-            case "leep":
-                if probabilities is None:
-                    values = torch.full((len(batch.rows),), torch.nan)
-                else:
-                    values = leep(probabilities[batch.rows], data.one_hot)
-            case "n_leep":
-                values = n_leep(data, seed=seed)
-            case _:
-                values = gbc(data)
-        extra = cost["raw"] if method == "logme" else 0.0 if method == "leep" else cost["centred"]
-        found[method] = (values.cpu().numpy(), seconds_since(lap, device) + shared + extra)
+    for name in wanted:
+        method, extra = methods[name]
+        values, own = timed(method)
+        found[name] = (values.cpu().numpy(), own + shared + extra)
     return found
 
 

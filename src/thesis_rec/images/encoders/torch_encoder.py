@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,10 +46,18 @@ class TorchEncoder:
 
     Args:
         tower: The network and its preprocessing.
-        name: Identifier of its features.
+        name: Identifier of its features; those of different encoders don't mix.
         layers: Modules whose mean activations are appended, each normalised to length 1 first.
         device: Where it runs.
         precision: ``fp32`` or ``bf16``.
+
+    Attributes:
+        encoder_id: Its name.
+        dim: D, length of a feature.
+        image_size: Side of its input, in pixels.
+
+    Raises:
+        ItemError: If it has no layer of a name that is asked for.
     """
 
     def __init__(
@@ -64,23 +74,28 @@ class TorchEncoder:
         self._mean = torch.tensor(tower.mean, device=self.device).view(1, 3, 1, 1) * 255.0
         self._std = torch.tensor(tower.std, device=self.device).view(1, 3, 1, 1) * 255.0
         self._layers = layers
-        self._captured: dict[str, Tensor] = {}
-        self._watch(layers)
+        self._modules = dict(self._module.named_modules())
+        if absent := [layer for layer in layers if layer not in self._modules]:
+            near = [found for found in self._modules if found and absent[0].split(".")[-1] in found][:5]
+            hint = f"Use a name of named_modules(){', such as ' + ', '.join(near) if near else ''}."
+            raise ItemError(name, f"the encoder has no layer {absent[0]!r}.", hint)
         blank = torch.zeros(1, tower.size, tower.size, 3, dtype=torch.uint8)
         self.dim = int(self.encode_tensor(blank).shape[1])
 
-    def _watch(self, layers: tuple[str, ...]) -> None:
-        modules = dict(self._module.named_modules())
-        for layer in layers:
-            if layer not in modules:
-                near = [name for name in modules if name and layer.split(".")[-1] in name][:5]
-                hint = f"Use a name of named_modules(){', such as ' + ', '.join(near) if near else ''}."
-                raise ItemError(self.encoder_id, f"the encoder has no layer {layer!r}.", hint)
+    @contextmanager
+    def _captured(self, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+        """What modules last gave, by their names in the order in which images pass through them."""
+        found: dict[str, Tensor] = {}
 
-            def keep(module: nn.Module, inputs: Any, output: Any, layer: str = layer) -> None:
-                self._captured[layer] = output[0] if isinstance(output, tuple) else output
+        def keep(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+            found[name] = output[0] if isinstance(output, tuple) else output
 
-            modules[layer].register_forward_hook(keep)
+        hooks = [self._modules[name].register_forward_hook(partial(keep, name)) for name in dict.fromkeys(names)]
+        try:
+            yield found
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def compile(self) -> None:
         """Compile the image tower: pays on a GPU from some ten thousand images, the first batches take a minute."""
@@ -91,9 +106,10 @@ class TorchEncoder:
         """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
         pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
         pixels = fit_to(pixels, self.image_size)
-        features = self._tower.image(((pixels - self._mean) / self._std).to(self.dtype)).float()  # (B, D)
+        with self._captured(self._layers) as layers:
+            features = self._tower.image(((pixels - self._mean) / self._std).to(self.dtype)).float()  # (B, D)
         if self._layers:
-            parts = [features] + [pooled(self._captured[layer], len(images)) for layer in self._layers]
+            parts = [features] + [pooled(layers[name], len(images)) for name in self._layers]
             features = torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)
         return functional.normalize(features, dim=1)
 
@@ -122,54 +138,30 @@ class TorchEncoder:
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """See :class:`ImageEncoder`; ``batch_size`` images at a time."""
         depths = self._depths(count)
-        captured: dict[str, Tensor] = {}
-        modules = dict(self._module.named_modules())
-        hooks = [
-            modules[name].register_forward_hook(
-                lambda _module, _inputs, output, name=name: captured.__setitem__(
-                    name, output[0] if isinstance(output, tuple) else output
-                )
-            )
-            for name in dict.fromkeys(depths)
-        ]
         final: list[Tensor] = []
         layers: dict[str, list[Tensor]] = {name: [] for name in dict.fromkeys(depths)}
-        try:
+        with self._captured(layers) as captured:
             for block in torch.split(torch.from_numpy(np.ascontiguousarray(pixels)), batch_size):
                 shaped = fit_to(block.to(self.device), self.image_size)
                 encoded = self._tower.image(((shaped - self._mean) / self._std).to(self.dtype)).float()
                 final.append(functional.normalize(encoded, dim=1).cpu())
                 for name, parts in layers.items():
                     parts.append(pooled(captured[name], len(block)).cpu())
-        finally:
-            for hook in hooks:
-                hook.remove()
-        joined = {name: torch.cat(parts).numpy() for name, parts in layers.items()}
         features = torch.cat(final).numpy()
-        return features, [joined[name] for name in depths] or [features] * count
+        return features, [torch.cat(layers[name]).numpy() for name in depths] or [features] * count
 
     def _depths(self, count: int) -> list[str]:
         """Names of ``count`` layers of the longest stack of modules that images pass through; none without a stack."""
-        fired: list[str] = []
-        modules = dict(self._module.named_modules())
         stacks = [
             name
-            for name, module in modules.items()
+            for name, module in self._modules.items()
             if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) > 1
         ]
-        hooks = [
-            module.register_forward_hook(lambda *_, name=name: fired.append(name))
-            for name, module in modules.items()
-            if name and name.rpartition(".")[0] in stacks
-        ]
-        try:
-            blank = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device, dtype=self.dtype)
+        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device, dtype=self.dtype)
+        with self._captured(name for name in self._modules if name and name.rpartition(".")[0] in stacks) as fired:
             self._tower.image(blank)
-        finally:
-            for hook in hooks:
-                hook.remove()
         by_stack: dict[str, list[str]] = {}
-        for name in dict.fromkeys(fired):
+        for name in fired:
             by_stack.setdefault(name.rpartition(".")[0], []).append(name)
         if not by_stack:
             return []
