@@ -58,20 +58,6 @@ def test_two_writers_at_once_never_mix(tmp_path):
             writer.wait()
 
 
-@pytest.fixture
-def full_disk(tmp_path):
-    """A file system of one MiB, which only root can mount."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs rights")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_full_disk_loses_nothing(full_disk):
     target = full_disk / "answer.json"
     write_json(target, {"old": 1})

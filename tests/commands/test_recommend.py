@@ -103,6 +103,15 @@ def test_a_folder_that_can_t_be_written_is_a_note_and_the_answer_stays(folder, t
     assert (tmp_path / "file").read_text() == ""
 
 
+def test_a_full_disk_costs_no_answer_and_leaves_no_torn_file(folder, full_disk):
+    (full_disk / "ballast").write_bytes(bytes(1_020_000))
+    result = call(folder, "--device", DEVICE, "--output", full_disk / "out")
+    assert result.exit_code == 0, result.output
+    assert "best: m" in result.stdout
+    assert "No space left" in result.stderr
+    assert list((full_disk / "out").iterdir()) == []
+
+
 def test_every_wish_is_an_option_with_the_same_default_and_bounds():
     from thesis_rec.commands.recommend_command import recommend
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.images.opening import open_split
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import check_id
 from thesis_rec.images import overview
@@ -15,7 +16,7 @@ from thesis_rec.images.copies import pixel_notes
 from thesis_rec.images.decoding import decode_image
 from thesis_rec.images.labels import make_vocabulary
 from thesis_rec.images.layout import read_layout, split_role
-from thesis_rec.images.loading import load_task_images, open_dataset, open_split, split_fingerprint
+from thesis_rec.images.loading import load_task_images, open_dataset, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.values import decide_scale
 

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from tests.images.encoders.tiny import write_colour_folder
+from tests.images.opening import open_split
 from thesis_rec.base.errors import ItemError
-from thesis_rec.images.dataset_source import FINGERPRINTS, LOADERS, ImageLimits, RawSplit, Source, register_loader
-from thesis_rec.images.loading import load_task_images, open_split
+from thesis_rec.images.dataset_source import LOADERS, ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.loading import load_task_images
 from thesis_rec.images.loading import split_fingerprint as fingerprint
 from thesis_rec.images.manifest import DatasetRow
 
@@ -368,7 +369,6 @@ def test_a_subtask_has_no_images(tmp_path):
 
 def test_a_loader_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.setitem(LOADERS, "sketches", None)
-    monkeypatch.setitem(FINGERPRINTS, "sketches", None)
 
     @register_loader("sketches")
     def open_sketches(r, root, limits):

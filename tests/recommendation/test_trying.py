@@ -191,7 +191,7 @@ def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
 
     from pathlib import Path
 
-    from thesis_rec.images.loading import open_split
+    from tests.images.opening import open_split
 
     sample = _sample(open_split(row, "train", Path()), 0, [])
     assert len(sample) == 12

@@ -1,8 +1,8 @@
 """Which batches a shard holds."""
 
 from tests.images.encoders.tiny import colour_encoder
+from tests.images.opening import open_split
 from tests.views.small_tokens import row
-from thesis_rec.images.loading import open_split
 from thesis_rec.views.shards import TokenSettings, batch_ranges, make_shards
 
 

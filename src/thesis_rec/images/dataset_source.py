@@ -91,8 +91,7 @@ class Source:
 Loader = Callable[[DatasetRow, Path, ImageLimits], Source]
 Fingerprint = Callable[[DatasetRow, Path], str]
 #: What is registered, by the name of the loader.
-LOADERS: dict[str, Loader] = {}
-FINGERPRINTS: dict[str, Fingerprint] = {}
+LOADERS: dict[str, tuple[Loader, Fingerprint]] = {}
 
 
 def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callable[[Loader], Loader]:
@@ -105,8 +104,7 @@ def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callab
     """
 
     def register(loader: Loader) -> Loader:
-        LOADERS[name] = loader
-        FINGERPRINTS[name] = fingerprint or (lambda row, root: "")
+        LOADERS[name] = loader, fingerprint or (lambda row, root: "")
         return loader
 
     return register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,19 +38,20 @@ def open_hub(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     is read from start to end and only as many encoded images are kept as each class needs.
     """
     local = _local_hub_folder(row, root)
-    if limits.streaming and not (local and _is_saved(local)):
-        return _streamed_source(row, local, limits)
-    content = _load_hub(row, local, streaming=False)
+    streamed = limits.streaming and not (local and _is_saved(local))
+    content = _load_hub(row, local, streamed)
     splits = dict(content) if isinstance(content, dict) else {str(getattr(content, "split", None) or "train"): content}
 
     def open_one(split: str) -> RawSplit:
         table = splits[split]
         image_column, label_column, names = _hub_columns(row, table.features)
-        encoded = table.select_columns([image_column]).cast_column(image_column, _undecoded())
-        labels = table.select_columns([label_column]).with_format("numpy")[:][label_column]
-        return RawSplit(
-            _label_array(labels), names, partial(_read_hub, encoded, image_column, split, limits.max_pixels)
-        )
+        table = table.select_columns([image_column, label_column]).cast_column(image_column, _undecoded())
+        if streamed:
+            table, labels = _first_of_each_class(table, label_column, names, limits)
+        else:
+            labels = table.select_columns([label_column]).with_format("numpy")[:][label_column]
+        read = partial(_read_hub, table, image_column, split, limits.max_pixels)
+        return RawSplit(_label_array(labels), names, read)
 
     return Source(tuple(splits), open_one)
 
@@ -78,7 +80,7 @@ def _undecoded() -> Any:
     return datasets.Image(decode=False)
 
 
-def _load_hub(row: DatasetRow, local: Path | None, streaming: bool, split: str | None = None) -> Any:
+def _load_hub(row: DatasetRow, local: Path | None, streaming: bool) -> Any:
     import datasets
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
@@ -92,7 +94,6 @@ def _load_hub(row: DatasetRow, local: Path | None, streaming: bool, split: str |
             name=row.config or None,
             revision=row.revision or None,
             streaming=streaming,
-            split=split,
         )
     except DatasetNotFoundError as error:
         gated = "gated" in str(error).lower()
@@ -154,39 +155,21 @@ def _decode_cell(cell: Any, name: str, max_pixels: int) -> Any:
         raise ItemError(name, f"it is no image ({error}).", "Check image_column.") from error
 
 
-def _streamed_source(row: DatasetRow, local: Path | None, limits: ImageLimits) -> Source:
-    content = _load_hub(row, local, streaming=True)
-    splits = dict(content)
-
-    def open_one(split: str) -> RawSplit:
-        return _read_stream(row, splits[split], split, limits)
-
-    return Source(tuple(splits), open_one)
-
-
-def _read_stream(row: DatasetRow, stream: Any, split: str, limits: ImageLimits) -> RawSplit:
-    """Keep the first images of each class of a shuffled stream, still encoded."""
-    image_column, label_column, names = _hub_columns(row, stream.features)
-    stream = stream.select_columns([image_column, label_column]).cast_column(image_column, _undecoded())
-    # A buffer, because many datasets come sorted by class.
-    stream = stream.shuffle(seed=limits.seed, buffer_size=1000)
+def _first_of_each_class(
+    stream: Any, label_column: str, names: list[str] | None, limits: ImageLimits
+) -> tuple[list[Any], list[Any]]:
+    """The first records of each class of a shuffled stream, their images still encoded, and their labels."""
     per_class = limits.n_per_class or 64
-    kept: dict[Any, int] = {}
-    cells: list[Any] = []
-    labels: list[Any] = []
+    kept: Counter[Any] = Counter()
+    records: list[Any] = []
     full = 0
-    for position, record in enumerate(stream):
+    # A buffer, because many datasets come sorted by class.
+    for position, record in enumerate(stream.shuffle(seed=limits.seed, buffer_size=1000)):
         label = record[label_column]
-        count = kept.get(label, 0)
-        if count < per_class:
-            kept[label] = count + 1
-            cells.append(record[image_column])
-            labels.append(label)
-            full += count + 1 == per_class
+        if kept[label] < per_class:
+            kept[label] += 1
+            records.append(record)
+            full += kept[label] == per_class
         if position + 1 >= limits.max_streamed or (names is not None and full == len(names)):
             break
-    return RawSplit(_label_array(labels), names, partial(_read_cell, cells, split, limits.max_pixels))
-
-
-def _read_cell(cells: list[Any], split: str, max_pixels: int, index: int) -> Any:
-    return _decode_cell(cells[index], f"{split}[{index}]", max_pixels)
+    return records, [record[label_column] for record in records]

@@ -20,7 +20,7 @@ from PIL import Image
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.copies import pixel_notes
-from thesis_rec.images.dataset_source import FINGERPRINTS, LOADERS, ImageLimits, Loader, RawSplit, Reader, Source
+from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, RawSplit, Reader, Source
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
@@ -84,7 +84,7 @@ class LabelledImages:
         )
 
 
-def _loader(row: DatasetRow) -> Loader:
+def _registered(row: DatasetRow) -> tuple[Loader, Fingerprint]:
     from thesis_rec.images import folders, hub, sources  # noqa: F401  register the loaders that come with the project
 
     if row.loader not in LOADERS:
@@ -99,8 +99,7 @@ def split_fingerprint(row: DatasetRow, root: Path) -> str:
     Raises:
         ItemError: If the source is absent or the loader unknown.
     """
-    _loader(row)
-    return FINGERPRINTS[row.loader](row, root)
+    return _registered(row)[1](row, root)
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,8 @@ class OpenedDataset:
 
     def split(self, split: str) -> LabelledImages:
         """One of our splits; images are decoded later, one at a time.
+
+        Classes are numbered alike in all splits; a class without an image is reported among the ``warnings``.
 
         Raises:
             ItemError: If there is none, it is unreadable, or has fewer than two classes.
@@ -172,7 +173,7 @@ def open_dataset(row: DatasetRow, root: Path, limits: ImageLimits | None = None)
     if row.is_subtask:
         hint = "Open its parents and select their classes."
         raise ItemError(row.dataset_id, "a sub-task has no images of its own.", hint)
-    source = _loader(row)(row, root, limits)
+    source = _registered(row)[0](row, root, limits)
     labels: dict[str, NDArray[Any]] = {}
     names: dict[str, list[str] | None] = {}
     opened: dict[str, RawSplit] = {}
@@ -183,31 +184,6 @@ def open_dataset(row: DatasetRow, root: Path, limits: ImageLimits | None = None)
             opened[name] = raw = source.open(name)
             labels[name], names[name] = raw.labels, raw.class_names
     return OpenedDataset(row, source, make_vocabulary(row.dataset_id, labels, names), limits, opened)
-
-
-def open_split(
-    row: DatasetRow,
-    split: str,
-    root: Path,
-    limits: ImageLimits | None = None,
-) -> LabelledImages:
-    """Open one split of a dataset; images are decoded later, one at a time.
-
-    Classes are numbered alike in all splits; a class without an image is reported among the ``warnings``.
-
-    Args:
-        row: Manifest row that has images of its own.
-        split: ``pretrain``, ``train`` or ``test``.
-        root: Folder to which ``row.source`` is relative.
-        limits: Caps and refusals.
-
-    Returns:
-        The images.
-
-    Raises:
-        ItemError: If the source is absent, unreadable, or has fewer than two classes.
-    """
-    return open_dataset(row, root, limits).split(split)
 
 
 def load_task_images(
