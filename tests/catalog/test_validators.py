@@ -60,7 +60,7 @@ GOOD = [
     (v.validate_dataset_manifest, pd.DataFrame([dict.fromkeys(v.DATASET_MANIFEST_COLUMNS, "")])),
     (v.validate_performance_records, records()),
     (v.validate_performance_records, records(protocol="imported:transfergraph", n_train=np.nan)),
-    (v.validate_measured_performance, records(seed=-1)),
+    (v.validate_performance_records, records(seed=-1)),
     (v.validate_model_vectors, {"m": {"parameters": VECTOR}, "lazy": lambda: None}),
     (v.validate_dataset_tokens, {"d/train/00000": shard()}),
     (v.validate_model_embeddings, embeddings()),
@@ -69,13 +69,13 @@ GOOD = [
     (v.validate_splits, splits()),
     (v.validate_splits, splits(known=False, role="test")),
     (v.validate_hardware_profiles, profile(macs=np.nan)),
-    (v.validate_autoencoder_checkpoint, {"weights": {}, "history": [1.0]}),
-    (v.validate_similarity_checkpoint, {"selected": "similarity_transformer"}),
+    (v.validate_checkpoint, {"weights": {}, "history": [1.0]}),
+    (v.validate_checkpoint, {"selected": "similarity_transformer"}),
     (v.validate_rankings, rankings()),
     (v.validate_evaluation_metrics, METRICS),
     (v.validate_recommendation, pd.DataFrame({"model_id": ["a"], "rank": [1]})),
-    (v.validate_extraction_failures, pd.DataFrame(columns=["model_id", "error", "hint"])),
-    (v.validate_dataset_failures, pd.DataFrame({"dataset_id": ["d"], "error": ["e"], "hint": [""]})),
+    (v.validate_failures, pd.DataFrame(columns=["model_id", "error", "hint"])),
+    (v.validate_failures, pd.DataFrame({"dataset_id": ["d"], "error": ["e"], "hint": [""]})),
     (v.validate_failure_record, {"error": "", "hint": ""}),
     (v.validate_table, pd.DataFrame()),
     (v.validate_json, {"a": [1, np.float32(2)]}),
@@ -122,8 +122,8 @@ BAD = [
     (v.validate_splits, splits(kind="cells"), "kind"),
     (v.validate_hardware_profiles, profile(latency_ms_p50=-1.0), "latency_ms_p50"),
     (v.validate_hardware_profiles, profile(batch_size=0), "batch_size"),
-    (v.validate_autoencoder_checkpoint, {}, "non-empty"),
-    (v.validate_autoencoder_checkpoint, {1: 2}, "strings"),
+    (v.validate_checkpoint, {}, "non-empty"),
+    (v.validate_checkpoint, {1: 2}, "strings"),
     (v.validate_rankings, rankings(rank=0), "rank"),
     (v.validate_rankings, rankings(quadrant="Q5"), "quadrant"),
     (v.validate_evaluation_metrics, [], "object"),
@@ -131,7 +131,8 @@ BAD = [
     (v.validate_evaluation_metrics, METRICS | {"quadrants": {"Q1": {"r": {"t": {"mean": 1, "low": 0, "high": 0.5}}}}},
      "Q1/r/t"),
     (v.validate_recommendation, pd.DataFrame({"model_id": ["a", "a"]}), "repeat"),
-    (v.validate_extraction_failures, pd.DataFrame({"dataset_id": []}), "model_id"),
+    (v.validate_failures, pd.DataFrame({"dataset_id": []}), "missing columns: error"),
+    (v.validate_failures, pd.DataFrame({"error": [], "hint": []}), "missing columns: model_id"),
     (v.validate_failure_record, {"error": ""}, "hint"),
     (v.validate_table, pd.DataFrame([[1, 2]], columns=["a", "a"]), "twice"),
     (v.validate_json, {"a": object()}, "not a JSON"),
@@ -157,8 +158,8 @@ def test_breach_is_refused_with_its_reason(validator, data, message):
 def test_checkpoint_tensors_must_be_finite():
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match="/members/0/w"):
-        v.validate_similarity_checkpoint({"members": [{"w": torch.tensor([float("nan")])}]})
-    v.validate_similarity_checkpoint({"members": [{"w": torch.ones(2), "n": torch.arange(2)}]})
+        v.validate_checkpoint({"members": [{"w": torch.tensor([float("nan")])}]})
+    v.validate_checkpoint({"members": [{"w": torch.ones(2), "n": torch.arange(2)}]})
 
 
 def test_figures_of_the_plotting_libraries():

@@ -9,7 +9,7 @@ from kedro.runner import SequentialRunner
 from tests.images.encoders.tiny import colour_encoder, write_colour_folder
 from thesis_rec.base.errors import NothingSucceeded, Unreached
 from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset, KeyedPartitionDataset
-from thesis_rec.catalog.validators import DATASET_MANIFEST_COLUMNS, validate_dataset_failures, validate_token_shard
+from thesis_rec.catalog.validators import DATASET_MANIFEST_COLUMNS, validate_failures, validate_token_shard
 from thesis_rec.pipelines.dataset_features import create_pipeline
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 
@@ -81,7 +81,7 @@ def test_every_kind_of_bad_row_is_reported_and_the_rest_completes(root):
     )
     catalog = run(root, table, splits=["train"], batches=4)
     failures = catalog.load("dataset_failures")
-    validate_dataset_failures(failures)
+    validate_failures(failures)
     found = failures.groupby("dataset_id")["error"].agg(" | ".join).to_dict()
     assert "repeats the id" in found["a"]
     assert "red_0.png" in found["a"]

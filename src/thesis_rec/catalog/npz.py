@@ -25,47 +25,38 @@ class NPZDataset(FileDataset):
         metadata: Read by kedro-viz.
     """
 
-    def read(self, path: Path) -> dict[str, np.ndarray]:
-        """Read all arrays."""
-        return read_npz(path)
+    def read(self, path: Path, *names: str) -> dict[str, np.ndarray]:
+        """Read the arrays that have these names, all without any.
+
+        Raises:
+            ValueError: If it is no NPZ file, is damaged, or holds pickled objects.
+        """
+        from zipfile import BadZipFile
+
+        try:
+            return load_arrays(path, *names)
+        except (BadZipFile, EOFError, ValueError, AttributeError, OSError) as error:
+            raise ValueError(f"{path} is not a readable NPZ file ({error}); delete it and run again.") from error
 
     def write(self, path: Path, data: dict[str, Any]) -> None:
-        """Write all arrays."""
-        write_npz(path, data, **self._save_args)
+        """Write all arrays.
+
+        Raises:
+            TypeError: If ``data`` isn't a dictionary or one of its values can't be stored without pickle.
+        """
+        if not isinstance(data, dict):
+            raise TypeError(f"an NPZ file holds a dictionary of arrays, not {type(data).__name__}")
+        arrays = {name: np.asarray(value) for name, value in data.items()}
+        for name, array in arrays.items():
+            if array.dtype.hasobject:
+                raise TypeError(f"{name!r} holds Python objects; make it an array of numbers or strings")
+        with open(path, "wb") as file:
+            save = np.savez_compressed if self._save_args.get("compressed", True) else np.savez
+            save(file, allow_pickle=False, **arrays)
 
     def preview(self) -> JSONPreview:
         """Name, shape and type of each array, for kedro-viz."""
         return JSONPreview(json.dumps(describe_npz(self._filepath)))
-
-
-def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """The arrays of an NPZ file that have these names, all without any.
-
-    Raises:
-        ValueError: If it is no NPZ file, is damaged, or holds pickled objects.
-    """
-    from zipfile import BadZipFile
-
-    try:
-        return load_arrays(path, *names)
-    except (BadZipFile, EOFError, ValueError, AttributeError, OSError) as error:
-        raise ValueError(f"{path} is not a readable NPZ file ({error}); delete it and run again.") from error
-
-
-def write_npz(path: Path, data: dict[str, Any], compressed: bool = True) -> None:
-    """Write named arrays to ``path``.
-
-    Raises:
-        TypeError: If ``data`` isn't a dictionary or one of its values can't be stored without pickle.
-    """
-    if not isinstance(data, dict):
-        raise TypeError(f"an NPZ file holds a dictionary of arrays, not {type(data).__name__}")
-    arrays = {name: np.asarray(value) for name, value in data.items()}
-    for name, array in arrays.items():
-        if array.dtype.hasobject:
-            raise TypeError(f"{name!r} holds Python objects; make it an array of numbers or strings")
-    with open(path, "wb") as file:
-        (np.savez_compressed if compressed else np.savez)(file, allow_pickle=False, **arrays)
 
 
 def describe_npz(path: Path) -> dict[str, dict[str, Any]]:

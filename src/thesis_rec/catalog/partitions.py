@@ -15,11 +15,19 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 
-from thesis_rec.base.files import atomic_path, decode_id, encode_id, write_json
+from thesis_rec.base.files import atomic_path, decode_id, encode_id
+from thesis_rec.catalog.base import FileDataset
 from thesis_rec.catalog.joined import as_paths
-from thesis_rec.catalog.npz import describe_npz, read_npz, write_npz
+from thesis_rec.catalog.npz import NPZDataset, describe_npz
+from thesis_rec.catalog.tables import AtomicJSONDataset, AtomicParquetDataset
 
 logger = logging.getLogger(__name__)
+
+_FORMATS: dict[str, type[FileDataset]] = {
+    "npz": NPZDataset,
+    "parquet": AtomicParquetDataset,
+    "json": AtomicJSONDataset,
+}
 
 Payload = Any
 Partitions = dict[str, Callable[..., Payload]]
@@ -73,7 +81,8 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         self._expected = expected
         self._count_field = count_field
         self._partition_validator = partition_validator
-        self._save_args = dict(save_args or {})
+        # How one file is read and written.
+        self._one: Any = _FORMATS[format](filepath=path, save_args=save_args)
         self.metadata = metadata
 
     @property
@@ -103,7 +112,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
             payload = value() if callable(value) else value
             self._validate(key, payload)
             with atomic_path(self._file(key)) as temporary:
-                _FORMATS[self._format][1](temporary, payload, **self._save_args)
+                self._one.write(temporary, payload)
 
     def preview(self) -> JSONPreview:
         """How many partitions there are and what the first one holds, for kedro-viz."""
@@ -114,7 +123,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         return JSONPreview(json.dumps(shown))
 
     def _read(self, key: str, *names: str) -> Payload:
-        payload = _FORMATS[self._format][0](self._file(key), *names)
+        payload = self._one.read(self._file(key), *names)
         if not names:
             self._validate(key, payload)
         return payload
@@ -176,7 +185,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         for key in keys:
             by_folder.setdefault(key.rsplit("/", 1)[0], []).append(key)
         return all(
-            len(members) >= int(_FORMATS[self._format][0](self._file(members[0]))[self._count_field])
+            len(members) >= int(self._one.read(self._file(members[0]))[self._count_field])
             for members in by_folder.values()
         )
 
@@ -185,22 +194,3 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
 
     def _release(self) -> None:
         """Nothing is cached."""
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
-
-
-def _write_parquet(path: Path, payload: pd.DataFrame, **arguments: Any) -> None:
-    payload.to_parquet(path, **{"index": False, **arguments})
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-_FORMATS: dict[str, tuple[Callable[..., Any], Callable[..., None]]] = {
-    "npz": (read_npz, write_npz),
-    "parquet": (_read_parquet, _write_parquet),
-    "json": (_read_json, write_json),
-}

@@ -14,7 +14,7 @@ from kedro.runner import SequentialRunner
 
 from thesis_rec.base.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.catalog import KeyedPartitionDataset
-from thesis_rec.catalog.validators import validate_measured_performance, validate_transferability_scores
+from thesis_rec.catalog.validators import validate_performance_records, validate_transferability_scores
 from thesis_rec.pipelines.ground_truth import create_pipeline
 from thesis_rec.pipelines.ground_truth.nodes import check_ground_truth
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
@@ -111,7 +111,7 @@ def test_models_and_data_of_ones_own_are_measured_and_failures_told(world: Path,
     )
     SequentialRunner().run(create_pipeline(), catalog)
     records = catalog.load("measured_performance")
-    validate_measured_performance(records)
+    validate_performance_records(records)
     assert set(records["model_id"]) == {"m0", "m1"}
     assert set(records["dataset_id"]) == {"red", "green", "mix"}
     assert len(records) == 2 * (2 + 2 + 1)
@@ -158,7 +158,7 @@ def test_nothing_measured_is_an_error(world: Path, tmp_path: Path) -> None:
     catalog = catalog_of(world, tmp_path, [("gone", "timm", "nowhere", "", "")], SETS[:1])
     with pytest.raises(NothingSucceeded, match="gone"):
         SequentialRunner().run(create_pipeline(), catalog)
-    assert validate_measured_performance(catalog.load("measured_performance")) is None
+    assert validate_performance_records(catalog.load("measured_performance")) is None
 
 
 def test_strict_forgives_nothing() -> None:

@@ -33,13 +33,7 @@ def profile_models(
     device = parameters.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    settings = ProfileSettings(
-        warmup=parameters.warmup,
-        min_repeats=parameters.min_repeats,
-        max_repeats=parameters.max_repeats,
-        tolerance=parameters.tolerance,
-        max_seconds=parameters.max_seconds,
-    )
+    settings = ProfileSettings(**parameters.model_dump(include=set(ProfileSettings.__dataclass_fields__)))
     campaign = Campaign(device, parameters.precisions, parameters.batch_sizes, settings)
     root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)
     rows = parameters.shard.select(_rows(model_manifest, parameters))
