@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.evaluation.baselines import (
     BASELINES,
-    SIMPLE,
     STATIC,
     TrainingSet,
     fill_by_family,
@@ -169,7 +168,7 @@ def test_static_priors_by_hand():
 
 
 def test_names_are_complete():
-    assert set(SIMPLE) | set(STATIC) < set(BASELINES)
+    assert set(STATIC) < set(BASELINES)
     with pytest.raises(ValueError, match="unknown baseline"):
         make_baseline("oracle")
 

@@ -23,7 +23,7 @@ def folder(tmp_path):
     target = tmp_path / "docs" / "results"
     evaluation = {
         **METRICS,
-        "paired": {"Q3": {"weighted_tau": {"method": "recommender", "baseline": "static_mean_z", **interval(0.1)}}},
+        "paired_all": {q: {"static_mean_z": {"weighted_tau": interval(0.1)}} for q in METRICS["quadrants"]},
         "groups": {"natural": METRICS["quadrants"]},
         "seeds": {"cross_attention": {"Q1": [0.5, 0.52]}},
     }

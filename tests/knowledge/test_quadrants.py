@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,7 +104,6 @@ def test_quadrants_are_disjoint_from_training_and_from_each_other():
     table, _, families, info = split_of(test_cells=0.2, validation_cells=0.1)
     models, datasets = sorted(families), info["dataset_id"].tolist()
     parts = [training_mask(table, models, datasets), *quadrant_masks(table, models, datasets).values()]
-    parts += quadrant_masks(table, models, datasets, "validation").values()
     assert np.sum(parts, axis=0).max() == 1
     assert all(part.any() for part in parts)
     split = Split.of(table)
@@ -171,11 +169,3 @@ def test_no_split_leaks(seed, validation, cells):
     forbidden = {(models[i], datasets[j]) for i, j in zip(*np.nonzero(held), strict=True)}
     for i, j in zip(*np.nonzero(mask), strict=True):
         assert not any((models[i], base) in forbidden for base in parents[datasets[j]])
-
-
-def test_bad_role_gives_no_cells():
-    table, _, families, info = split_of()
-    masks = quadrant_masks(table, sorted(families), info["dataset_id"].tolist(), "nothing")
-    assert not any(mask.any() for mask in masks.values())
-    with pytest.raises(KeyError):
-        _ = masks["Q2"]

@@ -1,20 +1,19 @@
 """Every method on the same cells: rankings, figures with intervals, paired differences, calibration, probing.
 
 The unit is one base task within one quadrant: its cells are ranked, the figures are computed, and only then averaged.
-Sub-tasks serve for training alone. Choices (which simple baseline to compare with) are made on validation data: hidden
-families of known models, validation datasets and withheld validation cells stand for the four quadrants there.
+Sub-tasks serve for training alone. The rival of a quadrant is whichever other method is strongest there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from thesis_rec.evaluation.baselines import SIMPLE, score_matrix, seconds_per_dataset
+from thesis_rec.evaluation.baselines import score_matrix, seconds_per_dataset
 from thesis_rec.evaluation.bootstrap import finite_or_none
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.methods import (
@@ -66,47 +65,6 @@ def rankings_table(study: Study, methods: Mapping[str, Scores]) -> pd.DataFrame:
     return table.assign(seed=study.seed)
 
 
-def choose_baselines(study: Study, names: Sequence[str] = SIMPLE, share: float = 0.2) -> dict[str, str]:
-    """For each quadrant the baseline with the highest weighted tau on validation data.
-
-    A fifth of the known models, in whole families, is hidden from the baselines. They stand for the unknown models;
-    validation datasets stand for the unknown datasets, withheld validation cells for Q1.
-    """
-    models = study.models
-    known = study.split.known_models(models.model_ids)
-    rng = np.random.default_rng([study.seed, 7])
-    hidden = np.zeros(len(models), dtype=bool)
-    families = np.asarray(models.families)
-    pool = np.unique(families[known])
-    for family in rng.permutation(pool):
-        if hidden.sum() >= share * known.sum() or len(pool) < 2:
-            break
-        candidates = hidden | (known & (families == family))
-        if candidates.sum() <= known.sum() / 2:
-            hidden = candidates
-    training = study.training_set(hidden)
-    validation = quadrant_masks(study.split, models.model_ids, study.dataset_ids, "validation")
-    roles = [study.split.datasets.get(dataset) for dataset in study.dataset_ids]
-    on_training = np.array([role == "train" for role in roles])[None, :]
-    on_validation = np.array([role == "validation" for role in roles])[None, :]
-    masks = {
-        "Q1": validation["Q1"] & ~hidden[:, None],
-        "Q2": hidden[:, None] & on_training,
-        "Q3": (known & ~hidden)[:, None] & on_validation,
-        "Q4": hidden[:, None] & on_validation,
-    }
-    scores = {name: found.score for name, found in baseline_scores(study, names, training).items()}
-    figures = figures_per_dataset(study, scores, masks)
-    chosen: dict[str, str] = {}
-    for quadrant in QUADRANTS:
-        means = figures[figures["quadrant"] == quadrant].groupby("method")["weighted_tau"].mean().dropna()
-        if means.empty:
-            means = figures.groupby("method")["weighted_tau"].mean().dropna()
-        ordered = sorted(means.index, key=lambda name: (-means[name], names.index(name)))
-        chosen[quadrant] = str(ordered[0]) if ordered else names[0]
-    return chosen
-
-
 @dataclass(frozen=True)
 class EvaluationSettings:
     """What is evaluated, and how.
@@ -131,7 +89,6 @@ def document(
     methods: Mapping[str, Scores],
     figures: pd.DataFrame,
     *,
-    chosen: Mapping[str, str],
     ceiling: Mapping[str, Mapping[str, float]],
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
@@ -139,9 +96,8 @@ def document(
     others = [name for name in methods if name != RECOMMENDER]
     quadrants = [q for q in QUADRANTS if (figures["quadrant"] == q).any()]
     every = compare(study, figures, RECOMMENDER, dict.fromkeys(quadrants, others), settings.bootstrap)
-    paired = {
-        quadrant: every[quadrant][chosen[quadrant]] for quadrant in every if chosen.get(quadrant) in every[quadrant]
-    }
+    means = figures.groupby(["quadrant", "method"])["weighted_tau"].mean().fillna(-2.0)
+    paired = {q: found[max(found, key=lambda name, q=q: means[q, name])] for q, found in every.items()}
     group_of = dict(zip(study.dataset_ids, study.groups, strict=True))
     groups = {
         group: summarise(
@@ -159,7 +115,6 @@ def document(
         "noise_ceiling": {protocol: dict(values) for protocol, values in ceiling.items()},
         "cost_seconds": {name: finite_or_none(scores.seconds) for name, scores in methods.items()},
         "paired_all": every,
-        "chosen_baseline": dict(chosen),
         "calibration": calibration(study, methods, settings.bootstrap),
         "counts": {
             "models": len(study.models),
@@ -219,9 +174,7 @@ def evaluate(
             methods[name] = Scores(score_matrix(transferability, name, *ids), seconds=seconds)
     masks = quadrant_masks(study.split, *ids)
     figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
-    simple = [name for name in SIMPLE if name in settings.baselines]
-    chosen = choose_baselines(study, simple) if simple else {}
-    metrics = document(study, methods, figures, chosen=chosen, ceiling=ceiling or {}, settings=settings)
+    metrics = document(study, methods, figures, ceiling=ceiling or {}, settings=settings)
     metrics["probing"] = probing(
         study,
         knowledge,

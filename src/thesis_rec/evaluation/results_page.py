@@ -116,11 +116,11 @@ def _evaluation(data: Json) -> list[str]:
     for quadrant, methods in data["quadrants"].items():
         parts.append(f"### {quadrant}: {_QUADRANTS.get(quadrant, '')}\n")
         parts.append(_method_table(methods))
-        if entry := data.get("paired", {}).get(quadrant):
-            tau = entry["weighted_tau"]
+        if rivals := data.get("paired_all", {}).get(quadrant):
+            rival = max(rivals, key=lambda name: methods[name]["weighted_tau"]["mean"] or -2.0)
             parts.append(
-                f"Paired difference to {tau['baseline']} (the best simple baseline on validation data): "
-                f"weighted tau {interval_text(tau)}.\n"
+                f"Paired difference to {rival}, the strongest of all other methods here: "
+                f"weighted tau {interval_text(rivals[rival]['weighted_tau'])}.\n"
             )
         share = _share_of_ceiling(methods, data)
         if share:

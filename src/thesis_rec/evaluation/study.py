@@ -76,17 +76,14 @@ class Study:
         """Positions of the datasets of one role."""
         return np.flatnonzero([self.split.datasets.get(dataset) == role for dataset in self.dataset_ids])
 
-    def training_set(self, hidden: NDArray[np.bool_] | None = None) -> TrainingSet:
-        """What baselines may learn from; ``hidden`` (M,) models are treated as unknown on top."""
+    def training_set(self) -> TrainingSet:
+        """What baselines may learn from."""
         columns = self.columns("train")
         ids = [self.dataset_ids[j] for j in columns]
         mask = training_mask(self.split, self.models.model_ids, ids)
-        known = self.split.known_models(self.models.model_ids)
-        if hidden is not None:
-            mask, known = mask & ~hidden[:, None], known & ~hidden
         return TrainingSet(
             self.models,
-            known,
+            self.split.known_models(self.models.model_ids),
             ids,
             np.where(mask, self.values[:, columns], np.nan),
             [self.tasks[j] for j in columns],

@@ -184,7 +184,7 @@ def training_mask(
 
 
 def quadrant_masks(
-    splits: pd.DataFrame | Split, model_ids: Sequence[str], dataset_ids: Sequence[str], role: str = "test"
+    splits: pd.DataFrame | Split, model_ids: Sequence[str], dataset_ids: Sequence[str]
 ) -> dict[str, NDArray[np.bool_]]:
     """Which cells each quadrant is measured on.
 
@@ -192,8 +192,6 @@ def quadrant_masks(
         splits: The table or its :class:`Split`.
         model_ids: M models.
         dataset_ids: N datasets.
-        role: ``test`` for the figures that are reported, ``validation`` for choices: then the validation datasets
-            stand for the unknown ones (Q3), withheld validation cells for Q1, and there are no Q2 and Q4.
 
     Returns:
         Quadrant and (M, N) mask.
@@ -206,16 +204,14 @@ def quadrant_masks(
     column = {dataset: j for j, dataset in enumerate(dataset_ids)}
     cells = np.zeros((len(model_ids), len(dataset_ids)), dtype=bool)
     for (model, dataset), cell_role in split.cells.items():
-        if cell_role == role and model in row and dataset in column:
+        if cell_role == "test" and model in row and dataset in column:
             cells[row[model], column[dataset]] = True
-    if role == "test":
-        return {
-            "Q1": cells,
-            "Q2": listed & ~known & (roles == "train"),
-            "Q3": known & (roles == "test"),
-            "Q4": listed & ~known & (roles == "test"),
-        }
-    return {"Q1": cells, "Q3": known & (roles == role)}
+    return {
+        "Q1": cells,
+        "Q2": listed & ~known & (roles == "train"),
+        "Q3": known & (roles == "test"),
+        "Q4": listed & ~known & (roles == "test"),
+    }
 
 
 _SIDES = ("dataset_families", "dataset_ids", "model_families", "model_ids")

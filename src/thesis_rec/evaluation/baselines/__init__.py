@@ -45,21 +45,10 @@ _CLASSES: tuple[type[Baseline], ...] = (
 #: Names of all baselines, in the order of the tables.
 BASELINES = tuple(kind.name for kind in _CLASSES)
 
-#: Those that need neither weights nor images, the honest minimum a ranker must beat.
-SIMPLE = (
-    "parameter_count",
-    "static_mean_accuracy",
-    "static_mean_z",
-    "static_mean_rank",
-    "nearest_dataset",
-    "matrix_factorisation",
-)
-
 STATIC = ("static_mean_accuracy", "static_mean_z", "static_mean_rank")
 
 __all__ = [
     "BASELINES",
-    "SIMPLE",
     "STATIC",
     "Baseline",
     "TrainingSet",
