@@ -12,12 +12,12 @@ from thesis_rec.truth.fine_tune import (
     COLUMNS,
     FineTuner,
     FineTuneSettings,
-    ImageStore,
     feature_weights,
     fine_tune_cells,
     plan_cell,
     shape_key,
 )
+from thesis_rec.truth.image_bank import ImageBank
 
 
 def test_separable_tasks_are_learned_and_the_table_is_in_form():
@@ -69,8 +69,8 @@ def test_a_gpu_measures_what_a_cpu_does():
 
 
 def test_seeds_choose_other_images():
-    store = ImageStore(IMAGES, "cpu")
-    plans = [plan_cell(THREE, seed, store, SETTINGS, 5, "cpu") for seed in (0, 0, 1)]
+    bank = ImageBank(IMAGES)
+    plans = [plan_cell(THREE, seed, bank, SETTINGS, 5, "cpu") for seed in (0, 0, 1)]
     assert torch.equal(plans[0].inputs["rows"], plans[1].inputs["rows"])
     assert not torch.equal(plans[0].inputs["rows"], plans[2].inputs["rows"])
     assert plans[0].inputs["mask"][0].tolist() == [0, 0, 0, -1e4, -1e4]

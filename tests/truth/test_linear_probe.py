@@ -18,6 +18,7 @@ from thesis_rec.truth.linear_probe import (
     draw_rows,
     plan_probes,
     probe_accuracies,
+    probe_chunks,
     probe_weights,
 )
 
@@ -59,8 +60,8 @@ def test_probes_equal_scikit_learn(width: int, seed: int, ridge: float) -> None:
     ]
     recipe = ProbeSettings(shots=8, draws=2, ridge=ridge, seed=seed % 7)
     plan = plan_probes(tasks, classes, recipe)
-    found = probe_accuracies(torch.from_numpy(x), plan, recipe, plan.chunks(width, "cpu")).numpy()
-    expected = [reference_accuracy(x, item, ridge) for item in plan.items]
+    found = probe_accuracies(torch.from_numpy(x), recipe, probe_chunks(plan, width, "cpu")).numpy()
+    expected = [reference_accuracy(x, item, ridge) for item in plan]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
@@ -88,14 +89,12 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     recipe = ProbeSettings()
     plan = plan_probes(tasks, classes, recipe)
     features = torch.from_numpy(x)
-    whole = plan.chunks(16, "cpu")
+    whole = probe_chunks(plan, 16, "cpu")
     monkeypatch.setitem(linear_probe.CHUNK_BYTES, "cpu", 60_000)
-    pieces = plan.chunks(16, "cpu")
+    pieces = probe_chunks(plan, 16, "cpu")
     assert len(whole) == 1
     assert len(pieces) > 5
-    np.testing.assert_allclose(
-        probe_accuracies(features, plan, recipe, whole), probe_accuracies(features, plan, recipe, pieces)
-    )
+    np.testing.assert_allclose(probe_accuracies(features, recipe, whole), probe_accuracies(features, recipe, pieces))
 
 
 def test_draws_are_fixed_by_seed_class_and_repeat_only() -> None:
@@ -124,7 +123,7 @@ def test_impossible_tasks_are_refused() -> None:
     some, none = np.arange(3), np.arange(0)
     classes = {"a": [ClassRows(some, some), ClassRows(some, none), ClassRows(none, some), ClassRows(some, none)]}
     # A class may go untested.
-    assert plan_probes([MeasuredTask("t", (("a", 0), ("a", 1)))], classes, ProbeSettings()).items[0][4] == 2
+    assert plan_probes([MeasuredTask("t", (("a", 0), ("a", 1)))], classes, ProbeSettings())[0].n_classes == 2
     for members, message in (
         ((("a", 0),), "two classes"),
         ((("a", 1), ("a", 3)), "no test image"),

@@ -22,7 +22,7 @@ from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.transferability import ScoreInput
 from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.image_bank import ImageBank
-from thesis_rec.truth.linear_probe import ProbeChunk, ProbePlan, ProbeSettings, Rows, plan_probes, probe_accuracies
+from thesis_rec.truth.linear_probe import ProbeChunk, ProbeSettings, Rows, plan_probes, probe_accuracies, probe_chunks
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import ResponseSettings
 from thesis_rec.truth.scores import SCORES, ScoreBatch, padded_batches, score_batch, seconds_since
@@ -97,7 +97,7 @@ class Bench:
         n_classes = {name: len(bank.classes[name]) for name in reference}
         own = tuple(MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference)
         mixed = response_parts.reference_subtasks(n_classes, settings.response)
-        self.plan: ProbePlan = plan_probes([*tasks, *own, *mixed], bank.classes, settings.probe)
+        self.probes = plan_probes([*tasks, *own, *mixed], bank.classes, settings.probe)
         self._chunks: dict[int, list[ProbeChunk]] = {}
         self._scored = [index for index, task in enumerate(tasks) if task.draws] if settings.scores else []
         self._score_rows = [self._rows_of(tasks[index], settings.score_images) for index in self._scored]
@@ -146,8 +146,8 @@ class Bench:
         # Plans of similar widths share their chunks.
         bucket = 1 << (features.shape[1] - 1).bit_length()
         if bucket not in self._chunks:
-            self._chunks[bucket] = self.plan.chunks(bucket, self.bank.device)
-        found = probe_accuracies(features, self.plan, self.settings.probe, self._chunks[bucket])
+            self._chunks[bucket] = probe_chunks(self.probes, bucket, self.bank.device)
+        found = probe_accuracies(features, self.settings.probe, self._chunks[bucket])
         return found.cpu().numpy()
 
     def _records(self, model_id: str, accuracies: NDArray[np.float64], seconds: float) -> pd.DataFrame:
@@ -156,9 +156,10 @@ class Bench:
         # Tasks whose repeats count singly come first.
         for index in sorted(range(len(self.tasks)), key=lambda index: not self.tasks[index].draws):
             task, values = self.tasks[index], accuracies[index * draws : (index + 1) * draws]
-            n_train, n_test = int(self.plan.n_train[index * draws]), len(self.plan.items[index * draws][2])
+            probe = self.probes[index * draws]
+            sizes = len(probe.train_rows), len(probe.test_rows)
             repeats = list(enumerate(values)) if task.draws else [(AVERAGED, values.mean())]
-            rows += [(task.dataset_id, float(value), seed, n_train, n_test) for seed, value in repeats]
+            rows += [(task.dataset_id, float(value), seed, *sizes) for seed, value in repeats]
         records = pd.DataFrame(rows, columns=["dataset_id", "value", "seed", "n_train", "n_test"])
         records = records.assign(
             model_id=model_id,

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thesis_rec.training.step_runner import Optimisation, StepRunner, captured, prepare_device
+from thesis_rec.truth.image_bank import ImageBank
 
 if TYPE_CHECKING:
     from thesis_rec.base.tables import MeasuredTask, TaskImages
@@ -118,7 +119,8 @@ class FineTuner:
         bases = list(dict.fromkeys(base for task in tasks for base, _ in task.members))
         self.settings = settings
         self.device = device
-        self.store = ImageStore({base: images[base] for base in bases}, device)
+        self.bank = ImageBank({base: images[base] for base in bases}, device)
+        self.pixels = self.bank.pixels
         self.largest = max(len(task.members) for task in tasks)
         self._key: object = None
         self._workers: list[tuple[StepRunner, _Evaluation]] = []
@@ -126,7 +128,7 @@ class FineTuner:
     def measure(self, backbone_factory: Callable[[], Backbone], model_id: str, cells: Sequence[Cell]) -> pd.DataFrame:
         """Fine-tune one model; arguments and result as in :func:`fine_tune_cells`."""
         begun = time.perf_counter()
-        plans = [plan_cell(task, seed, self.store, self.settings, self.largest, self.device) for task, seed in cells]
+        plans = [plan_cell(task, seed, self.bank, self.settings, self.largest, self.device) for task, seed in cells]
         run = self._on_gpu if torch.device(self.device).type == "cuda" else self._on_cpu
         accuracies = run(backbone_factory, plans, model_id) if plans else []
         share = (time.perf_counter() - begun) / max(1, len(plans))
@@ -150,7 +152,7 @@ class FineTuner:
         for parameter in module.parameters():
             parameter.requires_grad_(True)
         module.to(self.device).train()
-        prepare = image_preparation(self.store.pixels, backbone)
+        prepare = image_preparation(self.pixels, backbone)
 
         def loss(tuned: nn.Module, row: Mapping[str, Tensor]) -> Tensor:
             return functional.cross_entropy(tuned(prepare(row["rows"], row["shifts"])) + row["mask"], row["labels"])
@@ -315,49 +317,6 @@ def shape_key(backbone: Backbone) -> object:
 _MASKED = -1e4
 
 
-class ImageStore:
-    """All train and test images in one tensor on the device, and where each task's images are.
-
-    Args:
-        images: Base tasks' images by identifier.
-        device: Torch device.
-
-    Attributes:
-        pixels: (N, H, W, 3) uint8.
-        train: For each base task, the first row of its training images and their labels.
-        test: The same for test images.
-
-    Raises:
-        ValueError: If images differ in size.
-    """
-
-    def __init__(self, images: Mapping[str, TaskImages], device: str) -> None:
-        self.train: dict[str, tuple[int, NDArray[np.int64]]] = {}
-        self.test: dict[str, tuple[int, NDArray[np.int64]]] = {}
-        parts: list[NDArray[np.uint8]] = []
-        start = 0
-        for name, task in images.items():
-            for table, pictures, labels in (
-                (self.train, task.train_images, task.train_labels),
-                (self.test, task.test_images, task.test_labels),
-            ):
-                table[name] = (start, labels)
-                parts.append(pictures)
-                start += len(pictures)
-        shapes = {part.shape[1:] for part in parts}
-        if len(shapes) > 1:
-            raise ValueError(f"fine-tuning needs images of one size, but there are {sorted(shapes)}")
-        self.pixels = torch.from_numpy(np.concatenate(parts)).to(device)
-
-    def rows(self, table: dict[str, tuple[int, NDArray[np.int64]]], task: MeasuredTask) -> list[NDArray[np.int64]]:
-        """Rows of the images of each class of a task."""
-        found = []
-        for base, index in task.members:
-            start, labels = table[base]
-            found.append(start + np.flatnonzero(labels == index))
-        return found
-
-
 @dataclass
 class CellPlan:
     """One cell's random choices and test images.
@@ -380,14 +339,14 @@ class CellPlan:
 
 
 def plan_cell(
-    task: MeasuredTask, seed: int, store: ImageStore, settings: FineTuneSettings, largest: int, device: str
+    task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTuneSettings, largest: int, device: str
 ) -> CellPlan:
     """Draw the batches of one cell.
 
     Args:
         task: The task.
         seed: Together with the task's name it decides images, batches and shifts.
-        store: Images of the base tasks.
+        bank: Images of the base tasks, all of one size.
         settings: The recipe.
         largest: Outputs of the head, C; those beyond the task's classes are masked.
         device: Torch device of the inputs.
@@ -398,7 +357,8 @@ def plan_cell(
     """
     rng = np.random.default_rng([seed, crc32(task.dataset_id.encode())])
     chosen, labels = [], []
-    for index, rows in enumerate(store.rows(store.train, task)):
+    members = [bank.classes[base][index] for base, index in task.members]
+    for index, rows in enumerate(member.train for member in members):
         count = max(1, min(settings.shots, (3 * len(rows)) // 4))
         chosen.append(rng.permutation(rows)[:count])
         labels.append(np.full(len(chosen[-1]), index))
@@ -408,7 +368,7 @@ def plan_cell(
     order = order.reshape(settings.steps, settings.batch)
     mask = torch.full((settings.steps, largest), _MASKED)
     mask[:, : len(task.members)] = 0.0
-    tests = store.rows(store.test, task)
+    tests = [member.test for member in members]
     shifts = rng.integers(-settings.shift, settings.shift + 1, (settings.steps, settings.batch, 2))
     return CellPlan(
         task=task,

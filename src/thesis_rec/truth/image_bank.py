@@ -72,6 +72,18 @@ class ImageBank:
             stored = joined.to(device) if resident else joined.pin_memory() if cuda else joined
             self._groups.append((stored, torch.from_numpy(rows).to(device)))
 
+    @property
+    def pixels(self) -> Tensor:
+        """(N, H, W, 3) uint8 images on the device, in the rows that ``classes`` name.
+
+        Raises:
+            ValueError: If images differ in size.
+        """
+        if len(self._groups) > 1:
+            sizes = sorted(tuple(pixels.shape[1:3]) for pixels, _ in self._groups)
+            raise ValueError(f"images of one size are needed, but there are {sizes}")
+        return self._groups[0][0].to(self.device)
+
     def features(self, backbone: Backbone, batch_size: int) -> tuple[Tensor, Tensor | None]:
         """A model's features of all images.
 

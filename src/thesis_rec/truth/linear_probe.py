@@ -22,7 +22,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class ProbeChunk:
     """Probes that are solved together; -1 marks padding.
 
     Attributes:
-        probes: (B,) positions in the plan.
+        probes: (B,) positions among all probes.
         train_rows: (B, n) rows of the feature matrix.
         train_class: (B, n) class of each, or -1.
         test_rows: (B, m) rows of the feature matrix.
@@ -112,54 +112,39 @@ class ProbeChunk:
     max_classes: int
 
 
-@dataclass(frozen=True)
-class ProbePlan:
-    """All probes of a set of tasks, as index tensors; made once, used for every model.
+class Probe(NamedTuple):
+    """One probe of a task: rows of the feature matrix and their classes, for training and testing."""
 
-    Attributes:
-        task: (P,) index of each probe's task.
-        draw: (P,) number of its draw.
-        n_train: (P,) number of its training images.
-        items: Per probe, its train rows, train classes, test rows, test classes and number of classes.
+    train_rows: Rows
+    train_class: Rows
+    test_rows: Rows
+    test_class: Rows
+    n_classes: int
+
+
+def probe_chunks(probes: Sequence[Probe], width: int, device: str) -> list[ProbeChunk]:
+    """Probes as padded chunks on a device, similar sizes together.
+
+    Args:
+        probes: What is solved.
+        width: Number of features, which decides how many probes fit in a chunk.
+        device: Torch device.
     """
+    import torch
 
-    task: Rows
-    draw: Rows
-    n_train: Rows
-    items: list[tuple[Rows, Rows, Rows, Rows, int]]
+    def cost(n: int, m: int, classes: int) -> float:
+        # float64 arrays of one probe: gathered train (three copies at worst), gathered test, scores, system.
+        return 8 * (3 * n * width + m * (width + 2 * classes) + 3 * min(n, width) ** 2)
 
-    def chunks(self, width: int, device: str) -> list[ProbeChunk]:
-        """The probes as padded chunks on a device, similar sizes together.
-
-        Args:
-            width: Number of features, which decides how many probes fit in a chunk.
-            device: Torch device.
-        """
-        import torch
-
-        sizes = [(len(train), len(test), count) for train, _, test, _, count in self.items]
-
-        def cost(n: int, m: int, classes: int) -> float:
-            # float64 arrays of one probe: gathered train (three copies at worst), gathered test, scores, system.
-            return 8 * (3 * n * width + m * (width + 2 * classes) + 3 * min(n, width) ** 2)
-
-        groups = grouped(sizes, cost, CHUNK_BYTES["cuda" if device.startswith("cuda") else "cpu"])
-        chunks = []
-        for group in groups:
-            members = [self.items[probe] for probe in group]
-            counts = [item[4] for item in members]
-            chunks.append(
-                ProbeChunk(
-                    probes=torch.tensor(group, device=device),
-                    train_rows=padded([item[0] for item in members], device),
-                    train_class=padded([item[1] for item in members], device),
-                    test_rows=padded([item[2] for item in members], device),
-                    test_class=padded([item[3] for item in members], device),
-                    n_classes=torch.tensor(counts, device=device),
-                    max_classes=max(counts),
-                )
-            )
-        return chunks
+    sizes = [(len(probe.train_rows), len(probe.test_rows), probe.n_classes) for probe in probes]
+    chunks = []
+    for group in grouped(sizes, cost, CHUNK_BYTES["cuda" if device.startswith("cuda") else "cpu"]):
+        *columns, counts = zip(*(probes[index] for index in group), strict=True)
+        tensors = [padded(column, device) for column in columns]
+        chunks.append(
+            ProbeChunk(torch.tensor(group, device=device), *tensors, torch.tensor(counts, device=device), max(counts))
+        )
+    return chunks
 
 
 def grouped(sizes: Sequence[tuple[int, ...]], cost: Callable[..., float], budget: float) -> list[list[int]]:
@@ -191,7 +176,7 @@ def padded(rows: Sequence[Rows], device: str) -> Tensor:
 
 def plan_probes(
     tasks: Sequence[MeasuredTask], classes: Mapping[str, Sequence[ClassRows]], settings: ProbeSettings
-) -> ProbePlan:
+) -> list[Probe]:
     """Draw the training images of every task and repeat.
 
     Args:
@@ -200,16 +185,15 @@ def plan_probes(
         settings: Recipe.
 
     Returns:
-        The plan, task by task and draw by draw.
+        The probes, task by task and draw by draw.
 
     Raises:
         KeyError: If a task has a class of a dataset that isn't in ``classes``.
         ValueError: If a task has fewer than two classes, a class without a training image, or no test image.
     """
-    task_index, draw_index, n_train = [], [], []
-    items = []
+    probes = []
     drawn: dict[tuple[str, int, int], Rows] = {}
-    for index, task in enumerate(tasks):
+    for task in tasks:
         if len(task.members) < 2:
             raise ValueError(f"{task.dataset_id}: a task needs at least two classes")
         tests = [classes[dataset_id][c].test for dataset_id, c in task.members]
@@ -228,11 +212,8 @@ def plan_probes(
                     drawn[key] = draw_rows(rows, dataset_id, c, draw, settings)
                 trains.append(drawn[key])
             train_class = np.repeat(np.arange(len(trains)), [len(rows) for rows in trains])
-            items.append((np.concatenate(trains), train_class, test_rows, test_class, len(tests)))
-            task_index.append(index)
-            draw_index.append(draw)
-            n_train.append(len(train_class))
-    return ProbePlan(np.asarray(task_index), np.asarray(draw_index), np.asarray(n_train), items)
+            probes.append(Probe(np.concatenate(trains), train_class, test_rows, test_class, len(tests)))
+    return probes
 
 
 def probe_weights(x: Tensor, labels: Tensor, n_classes: int, ridge: float) -> tuple[Tensor, Tensor]:
@@ -284,16 +265,13 @@ def _solve(gram: Tensor, penalty: Tensor, right: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(factor.mT, half, upper=True)
 
 
-def probe_accuracies(
-    features: Tensor, plan: ProbePlan, settings: ProbeSettings, chunks: Sequence[ProbeChunk]
-) -> Tensor:
-    """Test accuracy of every probe of a plan for one model.
+def probe_accuracies(features: Tensor, settings: ProbeSettings, chunks: Sequence[ProbeChunk]) -> Tensor:
+    """Test accuracy of every probe for one model.
 
     Args:
         features: (N, D) features of all images of the bank.
-        plan: Which images each probe trains and tests on.
         settings: Recipe.
-        chunks: ``plan.chunks(D, device)``, on the features' device.
+        chunks: :func:`probe_chunks` for D features, on the features' device.
 
     Returns:
         (P,) float64 accuracies, a fraction 0..1, on the features' device.
@@ -301,7 +279,7 @@ def probe_accuracies(
     import torch
 
     x = features.double()
-    accuracies = torch.empty(len(plan.items), dtype=torch.float64, device=x.device)
+    accuracies = torch.empty(sum(len(chunk.probes) for chunk in chunks), dtype=torch.float64, device=x.device)
     for chunk in chunks:
         classes = chunk.max_classes
         weights, biases = probe_weights(x[chunk.train_rows.clamp(min=0)], chunk.train_class, classes, settings.ridge)
