@@ -395,6 +395,11 @@ class TestFiles:
         with pytest.raises(ItemError, match=r"no images.*0 of 2 files can be images; not read: 2 \.heic files"):
             open_split(row(tmp_path / "e"), "train", tmp_path)
 
+    def test_what_stands_in_a_file_s_place_is_said(self, tmp_path):
+        (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        with pytest.raises(ItemError, match="the file is a pointer of Git LFS"):
+            decode_image(tmp_path / "a.png")
+
     def test_failures_are_counted_by_reason(self):
         failures = [Failure("d", f"skipped {i}.png: the file is empty.", "Replace it.") for i in range(7)]
         failures += [

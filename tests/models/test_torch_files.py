@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,3 +49,30 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path):
             bomb.writestr(entry.filename, content)
     with pytest.raises(ItemError, match="decompression bomb"):
         open_checkpoint(path, "m")
+
+
+def test_numbers_and_arrays_beside_the_weights_are_plain_data(tmp_path):
+    torch.save(
+        {"state_dict": {"w": torch.ones(3, 3)}, "best": np.float32(0.5), "curve": np.arange(3.0)}, tmp_path / "m.pt"
+    )
+    assert open_checkpoint(tmp_path / "m.pt", "m").n_parameters == 9
+    objects = np.array([Malicious(tmp_path / "ran")], dtype=object)
+    torch.save({"state_dict": {"w": torch.ones(3, 3)}, "trojan": objects}, tmp_path / "m.pt")
+    with pytest.raises(ItemError, match="pickled code"):
+        open_checkpoint(tmp_path / "m.pt", "m")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html>", "a web page"),
+    ],
+)
+def test_what_stands_in_a_file_s_place_is_said(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ItemError, match=message):
+        open_checkpoint(tmp_path / name, "m")

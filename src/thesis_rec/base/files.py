@@ -96,6 +96,17 @@ def decode_id(name: str) -> str:
     return unquote(name)
 
 
+def placeholder(path: str | Path) -> str:
+    """What stands in a file's place, as the end of a sentence: nothing, a Git LFS pointer or a web page; else ""."""
+    with open(path, "rb") as file:
+        head = file.read(64).lstrip().lower()
+    if not head:
+        return "is empty (0 bytes)"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file (git lfs pull fetches it)"
+    return "is a web page, saved under this name" if head.startswith((b"<!doctype", b"<html")) else ""
+
+
 def sha256_file(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

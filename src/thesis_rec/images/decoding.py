@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import placeholder
 from thesis_rec.images.values import Scale, decide_scale, value_range
 
 #: Largest image that is decoded: 64 million pixels, 192 MB as RGB. Scans and photographs are smaller.
@@ -107,9 +108,9 @@ def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) ->
         hint = "Scale it down, or remove it: such files are used to exhaust memory."
         raise ItemError(name, "the image claims far more pixels than allowed.", hint) from error
     except UnidentifiedImageError as error:
-        kinds = ", ".join(FORMATS)
-        hint = f"Store it in one of them: {kinds}."
-        raise ItemError(name, "the file is not an image of a known format.", hint) from error
+        instead = placeholder(source) if isinstance(source, Path) else ""
+        what = instead or "is not an image of a known format"
+        raise ItemError(name, f"the file {what}.", f"Store it in one of {', '.join(FORMATS)}.") from error
     width, height = opened.size
     if width * height > max_pixels:
         opened.close()

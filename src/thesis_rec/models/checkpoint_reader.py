@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import placeholder
 from thesis_rec.models.layer_order import layer_key
 from thesis_rec.models.torch_files import find_state, load_torch
 from thesis_rec.models.weight_files import (
@@ -203,6 +204,8 @@ class SafetensorsReader(StateReader):
         from safetensors import SafetensorError, safe_open
 
         self._path = path
+        if instead := placeholder(path):
+            raise ItemError(item, f"{path.name} {instead}.", DOWNLOAD_AGAIN)
         try:
             # The library checks the header against the file: its length, every offset, shape and type.
             with safe_open(path, framework="numpy"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import placeholder
 from thesis_rec.models.weight_files import DOWNLOAD_AGAIN
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
@@ -31,6 +32,8 @@ def load_torch(file: Path, item: str) -> Any:
     import torch
 
     try:
+        if instead := placeholder(file):
+            raise ItemError(item, f"{file.name} {instead}.", DOWNLOAD_AGAIN)
         with file.open("rb") as opened:
             archive = opened.read(4) == b"PK\x03\x04"
         if archive:
@@ -59,20 +62,17 @@ def load_torch(file: Path, item: str) -> Any:
 
 
 def _plain_data() -> list[Any]:
-    """Types without code of their own that training scripts keep beside weights: arguments and single numbers.
-
-    The same that timm and open_clip allow when they load a checkpoint.
-    """
+    """Types without code of their own that training scripts keep beside weights: arguments, numbers and arrays."""
     import argparse
 
     import numpy as np
     from numpy.dtypes import BoolDType, Float32DType, Float64DType, Int32DType, Int64DType
 
-    scalar = np.float64(0).__reduce__()[0]
-    # NumPy 1 wrote the same function under its older name.
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    functions = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    # NumPy 1 wrote the same functions under an older name.
+    names = [(one, f"numpy.{core}.multiarray.{one.__name__}") for one in functions for core in ("core", "_core")]
     types = (BoolDType, Float32DType, Float64DType, Int32DType, Int64DType)
-    return [argparse.Namespace, np.dtype, *types, *((scalar, name) for name in names)]
+    return [argparse.Namespace, np.dtype, np.ndarray, *types, *names]
 
 
 def _check_archive(file: Path, item: str) -> None:
