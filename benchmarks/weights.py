@@ -6,8 +6,9 @@ nothing is standardised within an architecture. Reported are weighted tau of the
 of all models (with a jackknife interval over architectures) and within each architecture (with a bootstrap interval
 over architectures), and the correlation with a model's mean quality.
 
-Then trained models are told from random ones of further seeds, the source of pre-training and its amount are
-predicted, and the time of k-means and spectra together is compared with that of k-means.
+Then Q2 and Q4 of the posterior and of the thesis's network are given by what is known of the models, trained models are
+told from random ones of further seeds, the source of pre-training and its amount are predicted, fine-tunes are made and
+found again, and the time of k-means and spectra together is compared with that of k-means.
 
     python benchmarks/weights.py
     python benchmarks/weights.py --checkpoints <folder of state dicts>   # verdicts on these, too
@@ -38,7 +39,15 @@ STARTER = PROJECT / "data" / "01_raw" / "starter"
 WIDTHS = (0.03, 0.1, 0.3)
 PENALTIES = 10.0 ** np.arange(-3, 1.6, 0.5)
 #: What is measured, in this order.
-PARTS = ("descriptions", "quadrants", "trained_or_random", "untrained_probability", "pretraining", "seconds")
+PARTS = (
+    "descriptions",
+    "quadrants",
+    "trained_or_random",
+    "untrained_probability",
+    "pretraining",
+    "relatives",
+    "seconds",
+)
 #: Networks of real size whose initialisation must not pass for training.
 REAL = (
     "resnet18", "resnet50", "densenet121", "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_lite0",
@@ -254,8 +263,6 @@ def family_mean(truth: np.ndarray, families: np.ndarray) -> np.ndarray:
 
 def random_spectra(seeds: Sequence[int]) -> tuple[np.ndarray, list[str]]:
     """Spectra of initialised networks of all the zoo's architectures, stored in half precision as the zoo is."""
-    from thesis_rec.models.checkpoint_reader import TorchReader
-    from thesis_rec.models.weight_vector import vector_and_spectra
     from thesis_rec.starter.architectures import ARCHITECTURES
     from thesis_rec.starter.construction import build, library_module
 
@@ -264,11 +271,7 @@ def random_spectra(seeds: Sequence[int]) -> tuple[np.ndarray, list[str]]:
         for seed in seeds:
             classes = [f"class {i}" for i in range(3 + 7 * seed)]
             state = library_module(build(architecture, classes, 1000 + seed)).state_dict()
-            half = {name: tensor.half() for name, tensor in state.items() if tensor.is_floating_point()}
-            reader = TorchReader(half, architecture.name)
-            if architecture.library == "open_clip":
-                reader = reader.select(lambda name: name.startswith("visual."))
-            found.append(vector_and_spectra(reader)[1])
+            found.append(spectra_of(state, architecture.name, clip=architecture.library == "open_clip"))
             families.append(architecture.family)
     return np.stack(found), families
 
@@ -408,6 +411,110 @@ def quadrants(codes: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     ]
 
 
+def fine_tunes() -> pd.DataFrame:
+    """Spectra of networks fine-tuned from one trained model of each family: ``model, parent, rate, spectra``.
+
+    Each parent has a child at its own learning rate and one at a tenth of it, and a grandchild from the former at 0.3
+    of it, on other tasks than it was trained on; images and steps are few, the least that changes all weights.
+    """
+    from safetensors.torch import load_file
+
+    from thesis_rec.starter.concurrent import train_concurrently
+    from thesis_rec.starter.construction import library_module
+    from thesis_rec.starter.pretraining import Bank, pretraining_data, training_job
+    from thesis_rec.starter.recipes import Source, model_recipes
+
+    tasks = ["glyphs_hebrew_arabic_arabic_a", "shapes_nested", "signs_warning", "maps_land_use"]
+    bank = Bank.of(pretraining_data(tasks, 40))
+    families: dict[str, list[Any]] = {}
+    for recipe in model_recipes():
+        if recipe.steps >= 400 and recipe.source.objective == "classify" and len(recipe.source.tasks) == 1:
+            families.setdefault(recipe.family, []).append(recipe)
+    rows = []
+    for recipes in families.values():
+        recipe = recipes[len(recipes) // 2]
+        states = {recipe.model_id: load_file(next((STARTER / "models" / recipe.model_id).glob("*.safetensors")))}
+        others = [task for task in tasks if task not in recipe.source.tasks]
+        child = f"{recipe.model_id}>1"
+        for parent, rate, steps, task in (
+            (recipe.model_id, 1.0, 80, others[0]),
+            (child, 0.3, 60, others[2]),
+            (recipe.model_id, 0.1, 80, others[1]),
+        ):
+            job = training_job(
+                replace(
+                    recipe,
+                    source=Source(task, "classify", (task,)),
+                    steps=steps,
+                    learning_rate=rate * recipe.learning_rate,
+                ),
+                bank,
+            )
+            job.inputs = {name: value[:, :32] for name, value in job.inputs.items()}
+            network = library_module(job.module)
+            fresh = network.state_dict()
+            # All but the head, which has other classes.
+            kept = {n: t.to(fresh[n].dtype) for n, t in states[parent].items() if t.shape == fresh[n].shape}
+            network.load_state_dict(kept, strict=False)
+            list(train_concurrently([job]))
+            name = f"{parent}>{rate:g}"
+            states[name] = network.state_dict()
+            spectra = spectra_of(states[name], recipe.architecture, clip=recipe.family == "clip_vit")
+            rows.append({"model": name, "parent": parent, "rate": rate, "spectra": spectra})
+    return pd.DataFrame(rows)
+
+
+def spectra_of(state: dict[str, Any], name: str, clip: bool) -> np.ndarray:
+    """Spectra of a network of the zoo, stored in half precision as the zoo is."""
+    from thesis_rec.models.checkpoint_reader import TorchReader
+    from thesis_rec.models.weight_vector import vector_and_spectra
+
+    half = {key: tensor.half() for key, tensor in state.items() if tensor.is_floating_point()}
+    reader = TorchReader(half, name)
+    return vector_and_spectra(reader.select(lambda key: key.startswith("visual.")) if clip else reader)[1]
+
+
+def relatives(table: pd.DataFrame, spectra: np.ndarray) -> dict[str, Any]:
+    """Whether fine-tunes are told from independent trainings of the same architecture, and the tree of each lineage."""
+    from scipy.sparse.csgraph import minimum_spanning_tree
+    from sklearn.metrics import roc_auc_score
+
+    from thesis_rec.models.kinship import RELATED, weight_distances
+
+    made = fine_tunes()
+    models = [*table["model_id"], *made["model"]]
+    everything = np.nan_to_num(np.concatenate([spectra, np.stack(made["spectra"])]))
+    spread = np.nan_to_num(spectra).std(0)
+    distance = np.stack([weight_distances(row, everything, spread) for row in everything])
+    lineage = np.array([model.partition(">")[0] for model in models])
+    trained = np.array(["__random__" not in model for model in models])
+    pairs = np.triu(np.isfinite(distance), 1) & trained[:, None] & trained[None, :]
+    kin = lineage[:, None] == lineage[None, :]
+    place = {model: row for row, model in enumerate(models)}
+    to_parent = np.array([distance[place[m], place[p]] for m, p in zip(made["model"], made["parent"], strict=True)])
+    true = {frozenset(edge) for edge in zip(made["model"], made["parent"], strict=True)}
+    right = total = 0
+    for root in set(lineage[len(table) :]):
+        rows = np.flatnonzero(lineage == root)
+        for a, b in zip(*minimum_spanning_tree(distance[np.ix_(rows, rows)]).nonzero(), strict=True):
+            total, right = total + 1, right + (frozenset((models[rows[a]], models[rows[b]])) in true)
+    without_self = distance + np.where(np.eye(len(models), dtype=bool), np.inf, 0.0)
+    nearest = without_self[len(table) :].argmin(1)
+    return {
+        "auc": float(roc_auc_score(kin[pairs], -distance[pairs])),
+        "related_pairs": int((kin & pairs).sum()),
+        "unrelated_pairs": int((~kin & pairs).sum()),
+        "least_of_unrelated": float(distance[~kin & pairs].min()),
+        "unrelated_called_related": int((distance[~kin & pairs] < RELATED).sum()),
+        "found_by_rate": {
+            f"{rate:g}": float((to_parent[made["rate"] == rate] < RELATED).mean()) for rate in sorted(set(made["rate"]))
+        },
+        "nearest_is_a_relative": float((lineage[nearest] == lineage[len(table) :]).mean()),
+        "edges_of_the_tree_right": right / total,
+        "edges_of_the_tree": total,
+    }
+
+
 def timings(threads: int, repeats: int) -> dict[str, Any]:
     """Seconds of the k-means vector, and of vector and spectra together, for checkpoints of real size."""
     import time
@@ -467,6 +574,7 @@ def main() -> None:
         "trained_or_random": lambda: trained_or_random(table, spectra, range(1, arguments.seeds + 1)),
         "untrained_probability": lambda: verdicts(arguments.checkpoints),
         "pretraining": lambda: pretraining_figures(table, spectra),
+        "relatives": lambda: relatives(table, spectra),
         "seconds": lambda: timings(threads, arguments.repeats),
     }
     for name in arguments.parts:

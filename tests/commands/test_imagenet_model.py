@@ -27,6 +27,8 @@ TRAIN, TEST = 22, 8
 #: Every so manieth model of the zoo is measured beside the own one, for its place by truth.
 EACH = 24
 REAL = ["cifar10", "rsscn7"]
+#: A model of the starter zoo that is added under another name.
+COPIED = "resnet_a__all_known__1200"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,8 @@ def project(tmp_path_factory, project_dir):
     shipped = (root / "data" / "01_raw" / "starter" / "model_manifest.csv").read_text()
     own = f"my_model,timm,{root / 'my_model'},,efficientnet,imagenet,apache-2.0,timm,\n"
     own += f"blank,timm,{root / 'blank'},,resnet,unknown,mit,timm,\n"
+    shutil.copytree(project_dir / "data" / "01_raw" / "starter" / "models" / COPIED, root / "copied")
+    own += f"copied,timm,{root / 'copied'},,resnet,unknown,mit,timm,\n"
     manifest = root / "data" / "01_raw" / "mine" / "model_manifest.csv"
     manifest.parent.mkdir()
     local = root / "conf" / "local" / "globals.yml"
@@ -143,6 +147,8 @@ def test_a_resnet_50_that_was_never_trained_is_told_by_its_weights_alone(project
     assert len(said) == 1
     assert "blank" in said[0]
     assert "my_model" not in said[0]
+    if zoo == "starter":
+        assert table.loc["copied", "reason"].endswith(f"Its weights are those of {COPIED}.")
     # Nobody told what it is; nor is it expected to do what a trained network of its size does.
     assert blank["predicted_value"] < trained["predicted_value"]
     assert blank["rank"] > (0.9 if zoo == "hub" else 0.5) * len(table)

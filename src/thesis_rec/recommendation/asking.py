@@ -121,11 +121,10 @@ def recommend_for(
     relaxations = [] if keeps.any() else closest_relaxations(table, budget)
     excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
     chosen = placed(table[keeps].reset_index(drop=True))
-    why = reasons(chosen["model_id"].tolist(), nearest.head(request.neighbours), bundle)
+    ids = chosen["model_id"].tolist()
     told, strange = told_by_weights(bundle)
-    chosen["reason"] = [
-        f"{one} {told.get(model, '')}".strip() for model, one in zip(chosen["model_id"], why, strict=True)
-    ]
+    why = zip(ids, reasons(ids, nearest.head(request.neighbours), bundle), strict=True)
+    chosen["reason"] = [" ".join([reason, *told.get(model, ())]) for model, reason in why]
     return Recommendation(
         dataset_id=tokens.dataset_id,
         table=chosen.reindex(columns=list(COLUMNS)),

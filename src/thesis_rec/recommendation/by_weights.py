@@ -1,4 +1,4 @@
-"""What weights alone say of models that were never measured: whether they were trained at all."""
+"""What weights alone say of models that were never measured: whether they were trained at all, and what they are of."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import numpy as np
 
 from thesis_rec.knowledge.posterior import Posterior
 from thesis_rec.knowledge.strangers import with_strangers
+from thesis_rec.models.kinship import RELATED, SAME, weight_distances
 from thesis_rec.models.training_verdict import Verdict, looks_untrained
 from thesis_rec.recommendation.bundle import Bundle
+
+#: Measured models whose weights must be known to say how far apart models are.
+_LEAST = 20
 
 
 def verdicts(bundle: Bundle, *, measured: bool = False) -> dict[str, Verdict]:
@@ -22,7 +26,7 @@ def verdicts(bundle: Bundle, *, measured: bool = False) -> dict[str, Verdict]:
     models = bundle.models
     if models.spectra is None:
         return {}
-    known = set(getattr(bundle.knowledge, "model_ids", ()))
+    known = set(_measured(bundle))
     judged = {
         model: looks_untrained(numbers)
         for model, numbers in zip(models.model_ids, models.spectra, strict=True)
@@ -36,7 +40,30 @@ def told_by_weights(bundle: Bundle) -> tuple[dict[str, list[str]], list[str]]:
     found = verdicts(bundle)
     untrained = [model for model, verdict in found.items() if verdict.untrained]
     notes = [f"Looks untrained by its weights alone, and is placed as such: {model}." for model in untrained]
-    return {model: [verdict.reason] for model, verdict in found.items()}, notes
+    return {model: [verdict.reason, *_relative(bundle, model, verdict)] for model, verdict in found.items()}, notes
+
+
+def _relative(bundle: Bundle, model: str, verdict: Verdict) -> list[str]:
+    """The model that it was fine-tuned from or into, in a sentence; nothing where none is that near."""
+    names = bundle.models.model_ids
+    table = np.asarray(bundle.models.spectra, dtype=np.float64)
+    known = np.isin(names, _measured(bundle)) & np.isfinite(table).all(axis=1)
+    # Untrained networks of an architecture are all alike; a few models don't say how far apart models are.
+    if verdict.untrained or known.sum() < _LEAST:
+        return []
+    own = names.index(model)
+    distance = weight_distances(table[own], table, table[known].std(0))
+    distance[own] = np.inf
+    nearest = int(distance.argmin())
+    if distance[nearest] < SAME:
+        return [f"Its weights are those of {names[nearest]}."]
+    if distance[nearest] < RELATED:
+        return [f"Its weights are near those of {names[nearest]}: one is a fine-tune of the other, or both of a third."]
+    return []
+
+
+def _measured(bundle: Bundle) -> list[str]:
+    return list(getattr(bundle.knowledge, "model_ids", ()))
 
 
 def with_untrained(belief: Posterior, bundle: Bundle) -> Posterior:
