@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.kernel_ridge import KernelRidge
 
 from tests.world import World, make_world
 from thesis_rec.base.files import load_arrays
 from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.knowledge.fitting import error_covariance, fit_knowledge, shrunk
+from thesis_rec.knowledge.descriptors import N_SCALARS, scales_of
+from thesis_rec.knowledge.fitting import _by_distance, error_covariance, fit_knowledge, shrunk
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
@@ -128,6 +130,40 @@ def test_the_less_is_known_of_the_images_the_wider(world: World, knowledge: Know
     assert stds[0] < stds[2]
     assert knowledge.posterior(models, tokens).std.mean() > stds[0]
     assert stds[2] == pytest.approx(stds[1], rel=0.1)
+
+
+def test_errors_that_grow_with_distance_are_seen_to(world: World, knowledge: Knowledge) -> None:
+    """By maximum likelihood, against scipy's minimiser; errors that don't grow get no slope."""
+    rng = np.random.default_rng(0)
+    far = rng.uniform(0.0, 1.0, 400)
+    squares = (0.1 + 2.0 * far) * rng.normal(size=400) ** 2
+
+    def loss(given: np.ndarray) -> float:
+        variance = np.exp(given[0]) + np.exp(given[1]) * far
+        return float((np.log(variance) + squares / variance).mean())
+
+    noise, slope = _by_distance(squares, far)
+    best = minimize(loss, np.log([0.5, 0.5]), method="Nelder-Mead")
+    assert loss(np.log([noise, slope])) <= best.fun + 0.01
+    assert slope == pytest.approx(2.0, rel=0.3)
+    assert _by_distance(rng.normal(size=400) ** 2, far)[1] < 0.3
+    side = knowledge.datasets[0]
+    near, middle = (side.errors(np.full(3, at), knowledge.total) for at in (0.0, 0.1))
+    assert (near <= middle).all()
+    np.testing.assert_array_equal(
+        side.errors(np.full(3, 1e9), knowledge.total) <= np.maximum(knowledge.total, near), True
+    )
+
+
+def test_what_images_are_of_counts_beside_what_tells_them_apart(world: World, knowledge: Knowledge) -> None:
+    """Landmarks and tokens together are the view that is preferred; a dataset without either is told by the other."""
+    assert knowledge.datasets[0].view == "both"
+    task = world.tokens["domain11_task0"]
+    other = replace(task, features=world.tokens["domain0_task0"].features, class_names=["a"] * 5)
+    for changed in (other, replace(task, landmarks=-task.landmarks)):
+        assert np.abs(knowledge.expected(task)[0] - knowledge.expected(changed)[0]).max() > 1e-3
+    scales = scales_of("both", 6 + 3 * 4 + N_SCALARS, 4, 0.5)
+    assert (1 / scales[6:] ** 2).sum() == pytest.approx(0.5 * (1 / scales[:6] ** 2).sum())
 
 
 @pytest.mark.parametrize("classes", [2, 100])

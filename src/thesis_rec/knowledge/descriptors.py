@@ -90,12 +90,38 @@ def by_tokens(task: TaskTokens) -> tuple[Values, Values] | None:
     return pooled, pooled
 
 
-def scales_of(view: str, length: int) -> Values:
-    """(length,) by which a description's columns are divided, so that its blocks count alike however long."""
-    width = (length - N_SCALARS) // 3
-    blocks = [width, width, width, N_SCALARS] if view == "tokens" else [1] * length
-    return np.concatenate([np.full(block, np.sqrt(block)) for block in blocks])
+def by_both(task: TaskTokens) -> tuple[Values, Values] | None:
+    """Landmarks and pooled tokens: how well cues tell the classes apart, and what the images are of."""
+    landmarks, tokens = by_landmarks(task), by_tokens(task)
+    if landmarks is None or tokens is None:
+        return None
+    shape, hardness = (np.append(*parts) for parts in zip(landmarks, tokens, strict=True))
+    return shape, hardness
+
+
+#: Weight of all tokens in the squared distance between datasets, where all landmarks together weigh 1: for the shape
+#: and for the level. On left-out families of the embedded zoo the shape's error is .324 without tokens, .311 at .1 and
+#: .306 at .3 and 1; the level's .074 without, .060, .059 and .061; the interval score .234 at .3, .232 at 1.
+SHAPE_SHARE, LEVEL_SHARE = 0.3, 1.0
+
+
+def scales_of(view: str, length: int, dim: int, share: float) -> Values:
+    """(length,) by which a description's columns are divided, so that its blocks count alike however long.
+
+    Args:
+        view: Name of the view.
+        length: Of the description.
+        dim: Of a token, D.
+        share: Weight of all tokens beside landmarks.
+    """
+    tokens = np.concatenate([np.full(block, np.sqrt(block)) for block in (dim, dim, dim, N_SCALARS)])
+    if view == "tokens":
+        return tokens
+    if view == "landmarks":
+        return np.ones(length)
+    landmarks = length - len(tokens)
+    return np.append(np.ones(landmarks), tokens * np.sqrt(4 / (share * landmarks)))
 
 
 #: By name, the one that says most first.
-VIEWS: Mapping[str, Descriptor] = {"landmarks": by_landmarks, "tokens": by_tokens}
+VIEWS: Mapping[str, Descriptor] = {"both": by_both, "landmarks": by_landmarks, "tokens": by_tokens}

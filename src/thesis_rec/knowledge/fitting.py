@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.knowledge.descriptors import VIEWS, scales_of
+from thesis_rec.knowledge.descriptors import LEVEL_SHARE, SHAPE_SHARE, VIEWS, scales_of
 from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
 from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide
 from thesis_rec.knowledge.posterior import Scale
 from thesis_rec.models.spectra import comparison_scales
 
-WIDTHS = (1.0, 3.0, 10.0)
-RIDGES = (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
+WIDTHS = (1.0, 3.0, 10.0, 30.0)
+RIDGES = (0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
 #: Widths between models, and weights of all responses beside the linear probes on the reference tasks.
 MODEL_WIDTHS = (3.0, 10.0, 30.0)
 RESPONSE_WEIGHTS = (0.0, 0.1, 0.3)
@@ -27,6 +27,8 @@ FLOOR = 0.1
 #: Shares of a simple target in the covariance, and variances of what only a cell has, among which is chosen.
 SHRINKAGES = (0.2, 0.4, 0.6)
 OWN_VARIANCES = (0.02, 0.05, 0.1)
+#: Shares of the squared errors that distance from what is known explains, among which is chosen.
+FAR_SHARES = tuple(np.arange(20) / 20)
 #: Directions that errors are kept in; what lies beyond is a model's own.
 RANK = 64
 #: Coverage that intervals are fitted to, and its quantile of the normal distribution.
@@ -79,12 +81,13 @@ def fit_knowledge(
         found = _fit_view(view, tasks, shape, filled, levels, names)
         if found is None:
             continue
-        side, expected, hardness = found
+        side, expected, hardness, far = found
         if not sides:
             # Gaps are what the best view says of them, so that they don't pull towards the mean.
             left_out = unknown.copy()
             left_out[side.rows], said[side.rows] = expected, hardness
             filled = np.where(measured, shape, left_out)
+            distances = far
         sides.append(side)
     errors = np.where(measured, shape - left_out, np.nan)
     factor, own = error_covariance(errors, names)
@@ -96,9 +99,11 @@ def fit_knowledge(
     # Errors have heavier tails than a Gaussian: its variances are such that central 90 % intervals of cells of families
     # that were left out hold 90 %.
     deviations = np.exp(said[:, 1:]) * left_out
-    best = sides[0].error if sides else total
-    variance = np.exp(2 * said[:, 1:]) * (np.square(factor).sum(1) + own) + best[0]
-    variance += best[1] * np.square(deviations - deviations.mean(1, keepdims=True))
+    best = np.tile(np.append(total[:2], base), (len(tasks), 1))  # (N, 3)
+    if sides:
+        best[sides[0].rows] = sides[0].errors(distances, total)
+    variance = np.exp(2 * said[:, 1:]) * (np.square(factor).sum(1) + own) * best[:, 2:] / base + best[:, :1]
+    variance += best[:, 1:2] * np.square(deviations - deviations.mean(1, keepdims=True))
     ratio = np.abs(latent - said[:, :1] - deviations) / np.sqrt(variance)
     temper = (float(np.nanquantile(ratio, LEVEL)) / Z) ** 2
     units = temper / np.array([1.0, 1.0, base])
@@ -122,8 +127,8 @@ def fit_knowledge(
 
 def _fit_view(
     view: str, tasks: Sequence[TaskTokens], shape: Values, filled: Values, levels: Values, names: NDArray[np.str_]
-) -> tuple[DatasetSide, Values, Values] | None:
-    """Both regressions on one view, and the shapes and levels that they expect of datasets without their families.
+) -> tuple[DatasetSide, Values, Values, Values] | None:
+    """Both regressions on one view, and of datasets without their families expected shapes and levels, and distances.
 
     None where too few datasets have the view, or it says nothing. The side's error of the shape is a mean square.
     """
@@ -134,7 +139,10 @@ def _fit_view(
     shapes, hardness = (np.stack([found[part] for found in described if found is not None]) for part in range(2))
     names, measured, shape, filled = names[rows], np.isfinite(shape[rows]), shape[rows], filled[rows]
     baseline = means_of_others(filled, names)
-    kernel, ridge, expected = _choose(view, shapes, filled, names, np.where(measured, 1.0, 0.0))
+    dim = tasks[rows[0]].features.shape[-1]
+    kernel, ridge, expected = _choose(
+        scales_of(view, shapes.shape[1], dim, SHAPE_SHARE), shapes, filled, names, np.where(measured, 1.0, 0.0)
+    )
     if (
         np.square(np.where(measured, shape - baseline, 0.0)).sum()
         <= np.square(np.where(measured, shape - expected, 0.0)).sum()
@@ -144,18 +152,42 @@ def _fit_view(
         filled = np.where(measured, shape, expected)
         expected = leave_groups_out(kernel.gram, filled, names, ridge, centre=True)
     spreads = np.maximum(levels[rows].std(0), 1e-6)
-    level_kernel, level_ridge, said = _choose(view, hardness, levels[rows], names, 1.0 / spreads)
-    rest = np.square(np.where(measured, shape - expected, np.nan))
-    error = np.append(np.square(levels[rows] - said).mean(0), np.nanmean(rest))
-    return DatasetSide(view, rows, kernel, ridge, level_kernel, level_ridge, error), expected, said
+    scales = scales_of(view, hardness.shape[1], dim, LEVEL_SHARE)
+    level_kernel, level_ridge, said = _choose(scales, hardness, levels[rows], names, 1.0 / spreads)
+    rest = np.nanmean(np.square(np.where(measured, shape - expected, np.nan)), axis=1)
+    squares = np.column_stack([np.square(levels[rows] - said), rest])  # (n, 3)
+    far = np.column_stack(
+        [_distances(level_kernel.gram, names, level_ridge)] * 2 + [_distances(kernel.gram, names, ridge)]
+    )
+    error = np.stack([_by_distance(*pair) for pair in zip(squares.T, far.T, strict=True)], axis=1)
+    return DatasetSide(view, rows, kernel, ridge, level_kernel, level_ridge, error), expected, said, far
+
+
+def _distances(gram: Values, names: NDArray[np.str_], ridge: float) -> Values:
+    """(n,) how far each row is from those of other families: 0 on top of one, 1 far from all."""
+    return np.clip(1.0 - np.diagonal(leave_groups_out(gram, gram, names, ridge)), 0.0, 1.0)
+
+
+def _by_distance(squares: Values, far: Values) -> Values:
+    """(2,) what squared errors (n,) are at no distance, and what is added at distance 1: of maximum likelihood.
+
+    The variance of a Gaussian process is so: its noise, and its prior variance times the distance.
+    """
+    mean = max(float(far.mean()), 1e-9)
+    best = np.inf, np.zeros(2)
+    for share in FAR_SHARES:
+        unit = 1 - share + share * far / mean
+        scale = max(float((squares / unit).mean()), 1e-12)
+        loss = np.log(scale) + np.log(unit).mean()
+        best = min(best, (loss, scale * np.array([1 - share, share / mean])), key=lambda pair: pair[0])
+    return best[1]
 
 
 def _choose(
-    view: str, points: Values, target: Values, names: NDArray[np.str_], weight: Values
+    scales: Values, points: Values, target: Values, names: NDArray[np.str_], weight: Values
 ) -> tuple[Kernel, float, Values]:
     """Kernel and penalty with the smallest weighted error on families left out, and what they say of these."""
     best, chosen = np.inf, None
-    scales = scales_of(view, points.shape[1])
     for width in WIDTHS:
         kernel = Kernel.fit(points, width, scales)
         for ridge in RIDGES:

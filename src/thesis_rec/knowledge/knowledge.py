@@ -5,15 +5,15 @@ is
 
     level + spread * (shape + what all models that err alike have in common + what it has for itself)
 
-- **Shape**, level and the logarithm of the spread are kernel regressions on a view of the images: landmarks, or tokens
-  where there are none, or nothing, which leaves the means over earlier datasets (two-step kernel ridge regression;
-  Stock et al., "A comparative study of pairwise learning methods based on kernel ridge regression", Neural Computation,
-  2018).
+- **Shape**, level and the logarithm of the spread are kernel regressions on a view of the images: landmarks and tokens,
+  or one of them, or nothing, which leaves the means over earlier datasets (two-step kernel ridge regression; Stock et
+  al., "A comparative study of pairwise learning methods based on kernel ridge regression", Neural Computation, 2018).
 - A model that was never measured follows those measured ones that are like it in what is known of it: its responses to
   the reference bank, else its weights, else its family.
 - Level and spread are unknowns of the Gaussian with the errors that they had on families that were left out, so that
   cells inform them as a regression on the expected values does. Errors of the shape go together between models as they
-  did there. A view far from all earlier ones says nothing, and its uncertainty becomes that of nothing known.
+  did there, and grow with the distance from earlier datasets as they did there; far from all they are those of nothing
+  known.
 
 A known dataset is its expectation without itself, given its cells: the same object that a new one is after some tries.
 """
@@ -49,8 +49,9 @@ class DatasetSide:
         shape_ridge: Penalty.
         level_kernel: Between what it says of how hard a dataset is.
         level_ridge: Penalty.
-        error: (3,) mean squared errors on families left out: of level, of log spread, and of the shape in parts of the
-            errors that the knowledge's covariance describes.
+        error: (2, 3) squared errors on families left out: of level, of log spread, and of the shape in parts of the
+            errors that the knowledge's covariance describes; on top of an earlier dataset, and how fast they grow away
+            from it.
     """
 
     view: str
@@ -60,6 +61,11 @@ class DatasetSide:
     level_kernel: Kernel
     level_ridge: float
     error: Values
+
+    def errors(self, far: Values, total: Values) -> Values:
+        """(..., 3) errors at distances (..., 3): far away from all what they are where nothing is known, (3,)."""
+        near, slope = self.error[0], np.maximum(self.error[1], total - self.error[0])
+        return np.minimum(near + far * slope, np.maximum(total, near))
 
 
 @dataclass(frozen=True)
@@ -173,9 +179,9 @@ class Knowledge:
             rows = side.rows[use]
             if len(rows) < 2:
                 break
-            shape, _ = _regress(side.shape_kernel, side.shape_ridge, described[0], use, self.shape[rows])
+            shape, apart = _regress(side.shape_kernel, side.shape_ridge, described[0], use, self.shape[rows])
             levels, far = _regress(side.level_kernel, side.level_ridge, described[1], use, self.levels[rows])
-            errors = (1 - far) * side.error + far * np.maximum(self.total, side.error)
+            errors = side.errors(np.array([far, far, apart]), self.total)
             return shape, float(levels[0]), float(np.exp(levels[1])), errors
         if not others.any():
             return np.zeros(len(self.model_ids)), 0.0, 1.0, self.total
@@ -263,7 +269,8 @@ class Knowledge:
                 item["ridges"][0],
                 _unpacked(f"datasets/{i}/level", arrays),
                 item["ridges"][1],
-                np.asarray(arrays[f"datasets/{i}/error"], dtype=np.float64),
+                # Knowledge that was made before growth was fitted has none.
+                np.vstack([arrays[f"datasets/{i}/error"], np.zeros((2, 3))])[:2].astype(np.float64),
             )
             for i, item in enumerate(plain["datasets"])
         ]
