@@ -13,15 +13,18 @@ from thesis_rec.truth.fine_tune import (
     FineTuner,
     FineTuneSettings,
     feature_weights,
-    fine_tune_cells,
     plan_cell,
     shape_key,
 )
 from thesis_rec.truth.image_bank import ImageBank
 
 
+def tune(factory, model_id, cells, images, settings):
+    return FineTuner([task for task, _ in cells], images, settings).measure(factory, model_id, cells)
+
+
 def test_separable_tasks_are_learned_and_the_table_is_in_form():
-    table = fine_tune_cells(backbone, "m", [(THREE, 0), (FIVE, 0), (MIXED, 1)], IMAGES, SETTINGS)
+    table = tune(backbone, "m", [(THREE, 0), (FIVE, 0), (MIXED, 1)], IMAGES, SETTINGS)
     assert list(table.columns) == COLUMNS
     assert (table["value"] > 0.85).all()
     assert table["n_train"].tolist() == [24, 40, 24]
@@ -32,36 +35,35 @@ def test_separable_tasks_are_learned_and_the_table_is_in_form():
 
 def test_each_cell_begins_from_the_pretrained_weights_and_repeats_exactly():
     short = FineTuneSettings(shots=4, steps=2, batch=4)
-    together = fine_tune_cells(backbone, "m", [(FIVE, 0), (THREE, 0), (FIVE, 0)], IMAGES, short)
+    together = tune(backbone, "m", [(FIVE, 0), (THREE, 0), (FIVE, 0)], IMAGES, short)
     assert together["value"][0] == together["value"][2]
     tuner = FineTuner([THREE, FIVE], IMAGES, short)
     alone = tuner.measure(backbone, "m", [(THREE, 0)])
     assert alone["value"][0] == together["value"][1]
     assert tuner.measure(backbone, "m", []).empty
-    assert fine_tune_cells(backbone, "m", [], IMAGES, short).empty
 
 
 def test_images_of_another_size_are_resized():
     small = {"three": task_images("three", 3, size=16)}
-    table = fine_tune_cells(lambda: backbone(size=32), "m", [(THREE, 0)], small, SETTINGS)
+    table = tune(lambda: backbone(size=32), "m", [(THREE, 0)], small, SETTINGS)
     assert table["value"][0] > 0.85
 
 
 def test_images_of_several_sizes_are_refused():
     mixed = {**IMAGES, "five": task_images("five", 5, size=16)}
     with pytest.raises(ValueError, match="one size"):
-        fine_tune_cells(backbone, "m", [(THREE, 0), (FIVE, 0)], mixed, SETTINGS)
+        tune(backbone, "m", [(THREE, 0), (FIVE, 0)], mixed, SETTINGS)
 
 
 def test_at_most_three_quarters_of_the_images_are_trained_on():
-    table = fine_tune_cells(backbone, "m", [(THREE, 0)], IMAGES, FineTuneSettings(shots=50, steps=1, batch=4))
+    table = tune(backbone, "m", [(THREE, 0)], IMAGES, FineTuneSettings(shots=50, steps=1, batch=4))
     assert table["n_train"][0] == 27
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_measures_what_a_cpu_does():
     cells = [(THREE, 0), (FIVE, 0), (MIXED, 0), (FIVE, 1)]
-    cpu = fine_tune_cells(backbone, "m", cells, IMAGES, SETTINGS)
+    cpu = tune(backbone, "m", cells, IMAGES, SETTINGS)
     tuner = FineTuner([THREE, FIVE, MIXED], IMAGES, FineTuneSettings(**{**vars(SETTINGS), "slots": 3}), "cuda")
     for _ in range(2):
         gpu = tuner.measure(backbone, "m", cells)

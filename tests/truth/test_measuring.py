@@ -200,14 +200,18 @@ def test_responses_of_one_bank_are_joined(zoo: Zoo) -> None:
 def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[tuple[str, int]]] = []
 
-    def fake_cells(factory, model_id, cells, images, settings, device):
-        assert factory().model_id == model_id
-        calls.append([(task.dataset_id, seed) for task, seed in cells])
-        rows = [(model_id, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1) for t, seed in cells]
-        return pd.DataFrame(rows, columns=[*RECORD_COLUMNS, "seconds"])
+    class FakeTuner:
+        def __init__(self, tasks, images, settings, device):
+            pass
+
+        def measure(self, factory, model_id, cells):
+            assert factory().model_id == model_id
+            calls.append([(task.dataset_id, seed) for task, seed in cells])
+            rows = [(model_id, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1) for t, seed in cells]
+            return pd.DataFrame(rows, columns=[*RECORD_COLUMNS, "seconds"])
 
     module = pytest.importorskip("thesis_rec.truth.fine_tune")
-    monkeypatch.setattr(module, "fine_tune_cells", fake_cells)
+    monkeypatch.setattr(module, "FineTuner", FakeTuner)
     changes = {
         "protocols": ("fine_tune",),
         "fine_tune": module.FineTuneSettings(),

@@ -68,33 +68,6 @@ class FineTuneSettings:
 Cell = tuple["MeasuredTask", int]
 
 
-def fine_tune_cells(
-    backbone_factory: Callable[[], Backbone],
-    model_id: str,
-    cells: Sequence[Cell],
-    images: Mapping[str, TaskImages],
-    settings: FineTuneSettings,
-    device: str = "cpu",
-) -> pd.DataFrame:
-    """Fine-tune one model on several tasks and seeds and measure each result.
-
-    Args:
-        backbone_factory: Makes the pre-trained model afresh, on the CPU.
-        model_id: For the table.
-        cells: Tasks and seeds; a seed decides images, batches and shifts.
-        images: Base tasks' images, all of one size; another one than the model's is resized.
-        settings: The recipe.
-        device: ``cpu`` or ``cuda``.
-
-    Returns:
-        One row per cell with the columns :data:`COLUMNS`: accuracy on the test images, number of training images,
-        and the cell's share of the wall time in seconds.
-    """
-    if not cells:
-        return pd.DataFrame(columns=COLUMNS)
-    return FineTuner([task for task, _ in cells], images, settings, device).measure(backbone_factory, model_id, cells)
-
-
 class FineTuner:
     """Fine-tunes many models on the same tasks; keeps images on the device and captured steps between models.
 
@@ -126,7 +99,17 @@ class FineTuner:
         self._workers: list[tuple[StepRunner, _Evaluation]] = []
 
     def measure(self, backbone_factory: Callable[[], Backbone], model_id: str, cells: Sequence[Cell]) -> pd.DataFrame:
-        """Fine-tune one model; arguments and result as in :func:`fine_tune_cells`."""
+        """Fine-tune one model on several tasks and seeds and measure each result.
+
+        Args:
+            backbone_factory: Makes the pre-trained model afresh, on the CPU.
+            model_id: For the table.
+            cells: Tasks and seeds; a seed decides images, batches and shifts.
+
+        Returns:
+            One row per cell with the columns :data:`COLUMNS`: accuracy on the test images, number of training images,
+            and the cell's share of the wall time in seconds.
+        """
         begun = time.perf_counter()
         plans = [plan_cell(task, seed, self.bank, self.settings, self.largest, self.device) for task, seed in cells]
         run = self._on_gpu if torch.device(self.device).type == "cuda" else self._on_cpu

@@ -287,14 +287,14 @@ def _measure(
                 found[part] = _merge(_existing(existing, name, part), hashed, ["dataset_id"])
         yield {f"{name}/{part}": table for part, table in found.items()}
     if tuned and campaign.fine_tune is not None:
-        from thesis_rec.truth.fine_tune import fine_tune_cells
+        from thesis_rec.truth.fine_tune import FineTuner
 
         by_id = {task.dataset_id: task for task in campaign.tasks}
         todo = [(by_id[dataset_id], seed) for dataset_id, seed in tuned]
+        tuner = FineTuner([task for task, _ in todo], campaign.images, campaign.fine_tune, campaign.device)
         table = _existing(existing, name, "fine_tune")
         for start in range(0, len(todo), campaign.save_every):
-            part_of = todo[start : start + campaign.save_every]
-            new = fine_tune_cells(load, name, part_of, campaign.images, campaign.fine_tune, campaign.device)
+            new = tuner.measure(load, name, todo[start : start + campaign.save_every])
             keys = zip(new["dataset_id"], new["seed"], strict=True)
             new = new.assign(
                 source=campaign.settings.source,
