@@ -453,6 +453,9 @@ class TestFiles:
         # Columns of zeros and a one.
         hot = read("image,cat,dog,emu", name, lambda i: float(i % 2), lambda i: float(not i % 2), lambda i: 0.0)
         assert hot == (two, {"all": 8})
+        assert read("image,label", lambda i: f"other/{i}.png", kind) == ([], {"all": 0})
+        with pytest.raises(ItemError, match="8 files of the table that don't exist"):
+            open_split(row(tmp_path / "d", labels="t.csv"), "train", tmp_path)
         with pytest.raises(ItemError, match="no column 'label'; there are image, kind, colour") as caught:
             read("image,kind,colour", name, kind, lambda i: "red")
         assert "Call it label" in caught.value.hint

@@ -153,6 +153,7 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             tables = sorted(path.name for path in layout.base.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
             hint = f"Make one folder for each class, or name a table of labels (--labels {(*tables, 'labels.csv')[0]})."
             raise ItemError(row.dataset_id, error, hint)
+    found = found or {"all": ([], [])}
     if some := skipped_note(skipped, sum(len(paths) for paths, _ in found.values())):
         notes.append(some)
     deep = DeepScale([path for paths, _ in found.values() for path in paths], limits.max_pixels)
