@@ -235,6 +235,12 @@ def test_two_processes_resume_exactly(tmp_path, monkeypatch):
     assert losses(resumed) == losses(whole)
 
 
+def test_processes_of_two_trainings_meet_at_ports_that_no_connection_is_lent():
+    ports = [fit_room._environment(FitSettings(devices=2))[0].main_port for _ in range(2)]
+    assert len(set(ports)) == 2
+    assert all(20_000 <= port < 32_000 for port in ports)
+
+
 class TestSampler:
     def test_epochs_differ_and_repeat(self):
         sampler = EpochSampler(20, seed=1)

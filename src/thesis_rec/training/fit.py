@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
+import socket
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,7 +228,23 @@ def _environment(settings: FitSettings) -> list[Any]:
         # Its own requeueing would save in the middle of an epoch, from where no run resumes exactly.
         return [SLURMEnvironment(auto_requeue=False)]
     # Named, because inside an allocation Lightning would otherwise demand one task per device.
-    return [LightningEnvironment()]
+    environment = LightningEnvironment()
+    if settings.num_nodes == 1:
+        environment._main_port = _meeting_port()
+    return [environment]
+
+
+def _meeting_port() -> int:
+    """A free port at which processes of this machine meet, from below those that systems lend to connections.
+
+    Lightning takes one of the latter, and the same for every later training of its process: any other program may have
+    got it by the time the processes start, many seconds later on a busy machine.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
+    raise ConfigurationError("There is no free port for the processes of a training: all of 100 are taken.")
 
 
 @contextmanager
