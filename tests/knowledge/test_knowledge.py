@@ -13,9 +13,9 @@ from tests.world import World, make_world
 from thesis_rec.base.files import load_arrays
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.descriptors import N_SCALARS, scales_of
-from thesis_rec.knowledge.fitting import _by_distance, error_covariance, fit_knowledge, shrunk
+from thesis_rec.knowledge.fitting import _by_distance, error_covariance, fit_knowledge
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
-from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.knowledge.knowledge import Knowledge, ModelSide
 from thesis_rec.knowledge.posterior import Cell
 
 
@@ -228,15 +228,97 @@ def test_the_time_is_linear_in_candidates(world: World, knowledge: Knowledge) ->
     assert min(seconds(40_000) for _ in range(2)) < 60 * max(min(seconds(2000) for _ in range(3)), 1e-3)
 
 
-def test_missing_cells_do_not_shrink_what_the_others_say() -> None:
-    """A model with half of its errors missing keeps the variance of those that are there."""
+def test_intervals_hold_what_they_say(world: World) -> None:
+    """Nine of ten values of families of datasets that were left out lie inside."""
+    models, tasks, values, families = tables(world)
+    inside = []
+    for family in dict.fromkeys(families):
+        out = np.array([name == family for name in families])
+        known = fit_knowledge(
+            models, [t for t, o in zip(tasks, out, strict=True) if not o], values[~out],
+            [name for name in families if name != family], noise=0.02,
+        )  # fmt: skip
+        for row in np.flatnonzero(out):
+            low, high = known.posterior(models, tasks[row]).interval(0.9)
+            truth = np.maximum(values[row], 1.0 / len(tasks[row].class_names))
+            inside.append((low <= truth) & (truth <= high))
+    assert 0.86 < np.mean(inside) < 0.94
+
+
+def plain_knowledge(**changes: object) -> Knowledge:
+    """Four models on five datasets, no view of images: expectations are means over the datasets."""
+    rng = np.random.default_rng(7)
+    parts: dict[str, object] = {
+        "model_ids": [f"k{i}" for i in range(4)],
+        "families": ["a", "a", "b", "c"],
+        "dataset_ids": [f"d{i}" for i in range(5)],
+        "shape": rng.normal(0.5, 1.0, size=(5, 4)),
+        "levels": np.column_stack([rng.normal(size=5), rng.normal(-1.0, 0.1, size=5)]),
+        "total": np.array([0.3, 0.04, 1.7]),
+        "factor": rng.normal(size=(4, 2)),
+        "own": rng.uniform(0.1, 0.4, 4),
+    }
+    return Knowledge(**{**parts, **changes})  # type: ignore[arg-type]
+
+
+def some_models(names: list[str], families: list[str], points: np.ndarray) -> ModelTable:
+    return ModelTable(names, points.astype(np.float32), families, np.full(len(names), 1e6))
+
+
+NEW_TASK = TaskTokens("new", np.zeros((0, 10, 4), dtype=np.float32), [str(i) for i in range(10)], 100)
+
+
+def test_variances_are_those_of_level_spread_shape_and_own() -> None:
+    """By the formula of dense matrices: the spread turns around the middle of the models, the level is all models'."""
+    knowledge = plain_knowledge()
+    belief = knowledge.posterior(some_models(knowledge.model_ids, knowledge.families, np.zeros((4, 3))), NEW_TASK)
+    shape, (level, log_spread) = knowledge.shape.mean(0), knowledge.levels.mean(0)
+    spread, (of_level, of_spread, of_shape) = np.exp(log_spread), knowledge.total
+    np.testing.assert_allclose(belief.mean, level + spread * shape)
+    errors = of_shape * (knowledge.factor @ knowledge.factor.T + np.diag(knowledge.own))
+    turned = np.outer(shape - shape.mean(), shape - shape.mean())
+    np.testing.assert_allclose(belief.covariance(), of_level + spread**2 * (errors + of_spread * turned))
+
+
+def test_models_never_measured_follow_those_that_are_alike() -> None:
+    """Deviations from the average model by scikit-learn's kernel ridge, with the error of left-out families."""
+    rng = np.random.default_rng(8)
+    points = rng.normal(size=(4, 3))
+    kernel = Kernel.fit(points)
+    side = ModelSide({"embedding": (kernel, 1.0)}, np.arange(4), 0.2, 0.6)
+    knowledge = plain_knowledge(models=[side])
+    new = np.vstack([rng.normal(size=(2, 3)), np.full((1, 3), 1e3)])
+    belief = knowledge.posterior(some_models(["x", "y", "far"], ["a", "b", "z"], new), NEW_TASK)
+    shape, (level, log_spread) = knowledge.shape.mean(0), knowledge.levels.mean(0)
+    fitted = KernelRidge(alpha=0.2, kernel="precomputed").fit(kernel.gram, shape - shape.mean())
+    expected = shape.mean() + fitted.predict(kernel(new.astype(np.float32)))
+    np.testing.assert_allclose(belief.mean, level + np.exp(log_spread) * expected, atol=1e-5)
+    assert belief.mean[2] == pytest.approx(level + np.exp(log_spread) * shape.mean())
+    own = np.exp(2 * log_spread) * knowledge.total[2] * (0.6 + knowledge.own.mean())
+    np.testing.assert_allclose(belief.own, own)
+
+
+def test_a_model_of_which_only_the_family_is_known_is_its_average() -> None:
+    """As uncertain as models differ; one of no known family is the average of all."""
+    knowledge = plain_knowledge()
+    models = some_models(["x", "stranger"], ["a", "z"], np.zeros((2, 3)))
+    belief = knowledge.posterior(models, NEW_TASK)
+    shape, (level, log_spread) = knowledge.shape.mean(0), knowledge.levels.mean(0)
+    expected = np.array([shape[:2].mean(), shape.mean()])
+    np.testing.assert_allclose(belief.mean, level + np.exp(log_spread) * expected)
+    apart = np.square(knowledge.shape - knowledge.shape.mean(1, keepdims=True)).mean() + knowledge.own.mean()
+    np.testing.assert_allclose(belief.own, np.exp(2 * log_spread) * knowledge.total[2] * apart)
+
+
+def test_missing_cells_do_not_change_what_the_others_say() -> None:
+    """Models of which every other error is missing err together as much as those whose errors are all there."""
     rng = np.random.default_rng(2)
-    errors = rng.normal(size=(400, 3)) @ np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])
-    errors[::2, 0] = np.nan
-    found = shrunk(errors, 0.0)
-    present = errors[1::2]
-    assert found[0, 0] == pytest.approx(np.square(present[:, 0]).mean())
-    assert found[0, 1] == pytest.approx((present[:, 0] * present[:, 1]).mean())
+    errors = np.repeat(rng.normal(size=(400, 1)), 6, axis=1) + 0.3 * rng.normal(size=(400, 6))
+    errors[::2, :3] = np.nan
+    factor, _ = error_covariance(errors, np.array([f"f{i // 4}" for i in range(400)]))
+    covariance = factor @ factor.T
+    assert covariance[0, 1] == pytest.approx(covariance[4, 5], rel=0.15)
+    assert covariance[0, 1] > 0.5
 
 
 def test_models_that_err_together_keep_doing_so() -> None:
