@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import huggingface_hub
+import pandas as pd
 import pytest
 from huggingface_hub import errors
 
 from tests.models import tiny_models
 from tests.models.states import save_sharded, small_state
 from thesis_rec.base.errors import ItemError
+from thesis_rec.models import model_sources
 from thesis_rec.models.checkpoint_reader import open_checkpoint
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.model_sources import explain_download, hub_cache_folder, hub_is_reachable, locate
+from thesis_rec.models.model_sources import (
+    explain_download,
+    hub_cache_folder,
+    hub_is_reachable,
+    locate,
+    measured_bandwidth,
+)
+from thesis_rec.recommendation.trying import costs_of
 
 
 def hub_row(revision: str = "", loader: str = "transformers") -> ManifestRow:
@@ -97,6 +107,7 @@ def test_only_the_best_format_is_downloaded(tmp_path, monkeypatch):
         assert not local_files_only
         asked.append((repo_id, filename, revision))
         if filename in ("pytorch_model.bin", "config.json", "open_clip_config.json"):
+            (tmp_path / filename).touch()
             return str(tmp_path / filename)
         raise errors.RemoteEntryNotFoundError("absent", response=response(404))
 
@@ -109,6 +120,32 @@ def test_only_the_best_format_is_downloaded(tmp_path, monkeypatch):
     locate(hub_row(loader="open_clip"), tmp_path, build=True)
     assert asked[0][1] == "open_clip_model.safetensors"
     assert asked[-1][1] == "open_clip_config.json"
+
+
+def test_bandwidth_is_that_of_real_downloads(tmp_path, monkeypatch):
+    def download(repo_id, filename, **_):
+        if filename != "model.safetensors":
+            raise errors.RemoteEntryNotFoundError("absent", response=response(404))
+        path = tmp_path / filename
+        if not path.exists():
+            time.sleep(0.2)
+            path.write_bytes(bytes(8 << 20))
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: SimpleNamespace(head=lambda url, timeout: None))
+    monkeypatch.setattr(model_sources, "_downloaded", [])
+    assert measured_bandwidth() is None
+    locate(hub_row(), tmp_path)
+    first = measured_bandwidth()
+    assert 8 < first <= 40
+    # What was there already isn't a download.
+    time.sleep(0.02)
+    locate(hub_row(), tmp_path)
+    assert measured_bandwidth() == first
+    table = pd.DataFrame({"model_id": ["a", "b"], "download_mb": [100.0, 0.0], "latency_ms": [1.0, 1.0]})
+    costs = costs_of(table, {"b"}, 10)
+    assert costs["a"] - costs["b"] == pytest.approx(100 / first)
 
 
 def test_without_network_the_cache_is_used_at_once(tmp_path, monkeypatch, caplog):

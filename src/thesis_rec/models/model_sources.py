@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,10 @@ from thesis_rec.models.weight_files import INDEX_ENDING, WEIGHT_FILES, inside, r
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 10
+
+#: MiB and seconds of each file that this process downloaded; small files say more of waiting than of bandwidth.
+_downloaded: list[tuple[float, float]] = []
+_ENOUGH_MB = 4.0
 
 #: Where transformers says how images are prepared: up to its version 4, and since then.
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -111,8 +116,11 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
     online = hub_is_reachable()
 
     def fetch(name: str) -> Path:
-        revision = row.revision or None
-        return Path(hf_hub_download(hub_id, name, revision=revision, cache_dir=cache, local_files_only=not online))
+        revision, began, clock = row.revision or None, time.time(), time.monotonic()
+        path = Path(hf_hub_download(hub_id, name, revision=revision, cache_dir=cache, local_files_only=not online))
+        if path.stat().st_mtime >= began:  # else it was there
+            _downloaded.append((path.stat().st_size / 2**20, time.monotonic() - clock))
+        return path
 
     def first(names: tuple[str, ...]) -> Path:
         missing: Exception | None = None
@@ -146,6 +154,12 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
     except Exception as error:
         raise explain_download(row, error) from error
     return weights.parent
+
+
+def measured_bandwidth() -> float | None:
+    """MiB per second of this process's downloads from the hub so far; None while they are too few to tell."""
+    size, seconds = (sum(values) for values in zip(*_downloaded, strict=True)) if _downloaded else (0.0, 0.0)
+    return size / seconds if size >= _ENOUGH_MB and seconds > 0 else None
 
 
 def in_cache(row: ManifestRow, cache: Path | None = None) -> bool:

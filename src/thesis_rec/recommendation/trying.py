@@ -44,7 +44,7 @@ PROBE_DRAWS = 10
 #: Standard deviation of a value that is the mean of repeats, where nothing else is known of it.
 REPEATED_NOISE = 0.01
 
-#: MiB per second that a download is expected to reach; only which models are dear depends on it.
+#: MiB per second that a download is expected to reach before any was measured.
 MB_PER_SECOND = 10.0
 
 #: Pixels of the images that go through a network at once: a batch of 8 at 224 x 224, so that a convolutional network of
@@ -226,14 +226,17 @@ def _noise(value: float, n_test: int) -> float:
 
 
 def costs_of(table: pd.DataFrame, there: Collection[str], n_images: int) -> dict[str, float]:
-    """Seconds that a try of each model is expected to take: its download, and its passes over the images.
+    """Seconds that a try of each model will take: a download as fast as those before, and passes over the images.
 
     Args:
         table: The answer's table.
         there: Models whose files are on this machine.
         n_images: Images of a try.
     """
-    fetch = table["download_mb"].fillna(table["download_mb"].max()).fillna(0.0) / MB_PER_SECOND
+    from thesis_rec.models.model_sources import measured_bandwidth
+
+    fetch = table["download_mb"].fillna(table["download_mb"].max()).fillna(0.0)
+    fetch /= measured_bandwidth() or MB_PER_SECOND
     fetch = fetch.where(~table["model_id"].isin(there), 0.0)
     each = table["latency_ms"].fillna(table["latency_ms"].max()).fillna(0.0) / 1000
     return dict(zip(table["model_id"], (fetch + n_images * each + 0.1).tolist(), strict=True))
