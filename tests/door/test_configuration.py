@@ -4,17 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from thesis_rec.commands.artefacts import FILES, read_configuration
+from thesis_rec.commands.artefacts import ENTRIES, FILES, read_configuration
 
+ONLY = {"of_base": FILES, "entries": ENTRIES}
 PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("zoo", ["hub", "starter"])
 def test_an_answer_reads_few_files_and_finds_the_same(zoo):
-    few, all_of_it = (read_configuration(PROJECT, None, zoo, files) for files in (FILES, None))
+    few, all_of_it = (read_configuration(PROJECT, None, zoo, **only) for only in (ONLY, {}))
+    assert few["globals"] == all_of_it["globals"]
+    assert few["globals"]["zoo"] == zoo
+    assert set(few["catalog"]) == set(ENTRIES)
     assert few["parameters"]["recommendation"] == all_of_it["parameters"]["recommendation"]
     assert set(few["parameters"]) == {"recommendation"} < set(all_of_it["parameters"])
-    for name in ("model_manifest", "dataset_manifest", "recommendation_artefacts"):
+    for name in ENTRIES:
         assert few["catalog"][name] == all_of_it["catalog"][name]
 
 
@@ -27,6 +31,6 @@ def test_an_environments_own_files_are_read_whatever_their_name(tmp_path):
     (conf / "local" / "catalog_of_mine.yml").write_text(
         "model_manifest:\n  type: pandas.CSVDataset\n  filepath: a.csv\n"
     )
-    loader = read_configuration(tmp_path, None, "starter", FILES)
+    loader = read_configuration(tmp_path, None, "starter", **ONLY)
     assert loader["parameters"]["recommendation"]["top"] == 3
     assert loader["catalog"]["model_manifest"]["filepath"] == "a.csv"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,8 @@ DEFAULT_ZOO = "hub"
 #: Artefacts of runs that are of use whichever zoo the runs were about: rows of models that the zoo lacks don't matter.
 OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles", "model_spectra")
 
-#: Files of base in which an answer's catalog entries and parameters are.
+#: What an answer loads, and the files of base in which these entries and its parameters are.
+ENTRIES = ("model_manifest", "dataset_manifest", "recommendation_artefacts")
 FILES = {
     "catalog": (
         "raw", "recommendation", "similarity_training", "autoencoder", "model_extraction", "dataset_features",
@@ -49,7 +50,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
 
     folder = find_project(project)
-    loader = read_configuration(folder, environment, zoo, FILES)
+    loader = read_configuration(folder, environment, zoo, of_base=FILES, entries=ENTRIES)
     parameters = RecommendationParameters.model_validate(loader["parameters"]["recommendation"])
     entries = _absolute(loader["catalog"], folder)
     if loader["globals"]["zoo"] != loader.zoo_of_runs:
@@ -62,9 +63,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
         return AbstractDataset.from_config(name, entry).load()
 
     try:
-        manifest, datasets, artefacts = (
-            load(name) for name in ("model_manifest", "dataset_manifest", "recommendation_artefacts")
-        )
+        manifest, datasets, artefacts = (load(name) for name in ENTRIES)
     except DatasetError as error:
         raise explained(error) from error
     own_models = [table for table in _own_models(loader, folder) if len(table)]
@@ -75,9 +74,9 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
 
 
 def read_configuration(
-    folder: Path, environment: str | None, zoo: str | None, files: Mapping[str, Sequence[str]] | None = None
+    folder: Path, environment: str | None, zoo: str | None, **only: Any
 ) -> MergedGlobalsConfigLoader:
-    """The project's configuration as Kedro reads it, without a session; of base all files, or those named by kind.
+    """The project's configuration as Kedro reads it, without a session; all of it, or ``only`` what the loader takes.
 
     Raises:
         ConfigurationError: If there is no such environment or zoo.
@@ -85,13 +84,14 @@ def read_configuration(
     from thesis_rec.door.configuration import MergedGlobalsConfigLoader
     from thesis_rec.settings import CONFIG_LOADER_ARGS
 
+    def chosen(loader: MergedGlobalsConfigLoader) -> str:
+        name = str(zoo or loader.named.get("zoo") or DEFAULT_ZOO)
+        if name not in loader.zoos:
+            raise ConfigurationError(f"There is no zoo {name!r}; there are {', '.join(loader.zoos)}.")
+        return name
+
     arguments: dict[str, Any] = {"conf_source": str(folder / "conf"), "env": environment, **CONFIG_LOADER_ARGS}
-    loader = MergedGlobalsConfigLoader(**arguments, of_base=files)
-    chosen = zoo or loader.named.get("zoo") or DEFAULT_ZOO
-    if chosen not in loader["globals"]["zoos"]:
-        raise ConfigurationError(f"There is no zoo {chosen!r}; there are {', '.join(loader['globals']['zoos'])}.")
-    loader.choose_zoo(chosen)
-    return loader
+    return MergedGlobalsConfigLoader(**arguments, zoo=chosen, **only)
 
 
 def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.DataFrame]:

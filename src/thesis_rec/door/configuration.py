@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
@@ -23,18 +23,28 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
         args: Kedro's loader's own.
         of_base: By kind of configuration, the names of base's files that are read where not all are needed: reading
             YAML takes longer than answering. An environment's files are read in any case.
+        entries: The catalog's entries that are resolved where not all are needed, for the same reason.
+        zoo: Gives the zoo that is read about, of this loader; by default the one that the globals name.
         kwargs: Kedro's loader's own.
     """
 
-    def __init__(self, *args: Any, of_base: Mapping[str, Sequence[str]] | None = None, **kwargs: Any) -> None:
-        self._of_base = of_base or {}
+    def __init__(
+        self,
+        *args: Any,
+        of_base: Mapping[str, Sequence[str]] | None = None,
+        entries: Sequence[str] = (),
+        zoo: Callable[[MergedGlobalsConfigLoader], str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._of_base, self._entries = of_base or {}, entries
+        # The globals are read below, once.
+        super().__init__(*args, **{**kwargs, "config_patterns": {"globals": []}})
+        if self.env and not self._fs.isdir(self._get_conf_env_path(self.env)):
+            raise ConfigurationError(f"There is no environment {self.env} in {self.conf_source}.")
         try:
-            # The globals are read below, once.
-            super().__init__(*args, **{**kwargs, "config_patterns": {"globals": []}})
-            if self.env and not self._fs.isdir(self._get_conf_env_path(self.env)):
-                raise ConfigurationError(f"There is no environment {self.env} in {self.conf_source}.")
             self._parts = list(self._globals_of_environments())
-            self["globals"] = OmegaConf.to_container(OmegaConf.merge(*self._parts), resolve=True)
+            chosen = [{"zoo": zoo(self)}] if zoo else []
+            self["globals"] = OmegaConf.to_container(OmegaConf.merge(*self._parts, *chosen), resolve=True)
         except InterpolationResolutionError as error:
             # An environment variable that a cluster's globals need and that isn't set.
             reason = str(error).splitlines()[0].rpartition("interpolation: ")[2].strip('"')
@@ -59,15 +69,21 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
         """The zoo that runs of this environment are about, whatever is chosen here."""
         return str(OmegaConf.select(OmegaConf.merge(*self._parts), "zoo"))
 
-    def choose_zoo(self, name: str) -> None:
-        """Read catalog and parameters as if the globals named this zoo."""
-        merged = OmegaConf.merge(*self._parts, {"zoo": name})
-        self["globals"] = OmegaConf.to_container(merged, resolve=True)
+    @property
+    def zoos(self) -> list[str]:
+        """Names of all zoos."""
+        return [str(name) for name in OmegaConf.merge(*self._parts)["zoos"]]
 
     def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], key: str, *others: Any) -> Any:
         if key in self._of_base and conf_path == self._get_conf_env_path(self.base_env):
             patterns = [f"{key}/{name}.yml" for name in self._of_base[key]]
         return super()._read_dir_configs(conf_path, patterns, key, *others)
+
+    def _resolve_catalog_config(self, aggregate_config: Iterable[Any]) -> Any:
+        if not self._entries:
+            return super()._resolve_catalog_config(aggregate_config)
+        merged = OmegaConf.merge(*aggregate_config)
+        return {name: OmegaConf.to_container(merged[name], resolve=True) for name in self._entries if name in merged}
 
     def _globals_of_environments(self) -> Iterator[Any]:
         """The globals of base and of the environment, unresolved; from a folder or from a packaged archive."""

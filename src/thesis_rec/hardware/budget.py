@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from dataclasses import dataclass, fields
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,8 @@ def feasible(figures: pd.DataFrame, budget: Budget) -> tuple[NDArray[np.bool_], 
     """
     excess = excesses(figures, budget)
     broken = excess.to_numpy(float).reshape(len(figures), -1) > 1
-    reasons = [", ".join(str(name) for name in excess.columns[row]) for row in broken]
+    names = [str(name) for name in excess.columns]
+    reasons = [", ".join(compress(names, row)) for row in broken]
     return np.asarray(~broken.any(axis=1)), pd.Series(reasons, index=figures.index, dtype=object)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from thesis_rec.images.encoders.image_encoder import ImageEncoder, unit
 
@@ -81,9 +82,11 @@ def landmark_values(
         draws.append([np.concatenate(side) for side in zip(*divided, strict=True)])
     chance = 1.0 / len(rows)
     found = {}
-    for name, view in _views(encoder, images[kept]):
-        accuracy = np.mean([_probe_accuracy(view, classes, fitted, others) for fitted, others in draws])
-        found[name] = (accuracy - chance) / (1.0 - chance)
+    # Hundreds of small systems: threads would wait for each other more than they compute.
+    with threadpool_limits(1, user_api="blas"):
+        for name, view in _views(encoder, images[kept]):
+            accuracy = np.mean([_probe_accuracy(view, classes, fitted, others) for fitted, others in draws])
+            found[name] = (accuracy - chance) / (1.0 - chance)
     return np.array([found[name] for name in LANDMARKS], dtype=np.float32)
 
 
