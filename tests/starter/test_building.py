@@ -2,7 +2,6 @@ import json
 import logging
 import time
 import zipfile
-from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -260,7 +259,7 @@ def test_a_finished_zoo_is_adopted_and_assembled_to_the_same_bytes(built, plan, 
 
 def test_a_zoo_of_the_first_generation_is_only_measured_on_the_second(built, plan, tmp_path):
     _, zoo = built
-    first = make_plan(0, replace(SIZES, added_tasks=0, added_subtasks=0))
+    first = make_plan(0, SIZES.model_copy(update={"added_tasks": 0, "added_subtasks": 0}))
     shop = Workshop(tmp_path / "first")
     adopt_zoo(zoo, first, shop, SETTINGS)
     old = assemble(first, shop, SETTINGS, tmp_path / "old")
@@ -278,7 +277,7 @@ def test_a_zoo_of_the_first_generation_is_only_measured_on_the_second(built, pla
 
 def test_models_of_another_recipe_are_not_adopted(built, tmp_path):
     _, zoo = built
-    other = make_plan(0, replace(SIZES, max_steps=3))
+    other = make_plan(0, SIZES.model_copy(update={"max_steps": 3}))
     shop = Workshop(tmp_path / "work")
     trained = [recipe for recipe in other.recipes if recipe.steps]
     assert adopt_zoo(zoo, other, shop, SETTINGS) == len(other.recipes) - len(trained)
