@@ -105,7 +105,7 @@ def _values(item: str, labels: NDArray[np.generic], names: Sequence[str]) -> NDA
     """Labels as text without blanks; empty where there is none."""
     kind = labels.dtype.kind
     if kind == "S":
-        labels, kind = np.char.decode(labels, "utf-8", "replace"), "U"
+        labels, kind = np.char.decode(labels.astype(np.bytes_), "utf-8", "replace"), "U"
     if kind == "U":
         plain = _mapped(labels, lambda text: "" if (name := _plain(text)) in _NO_LABEL and name not in names else name)
         numbers = pd.to_numeric(pd.Series(plain[plain != ""], dtype=object), errors="coerce").to_numpy(dtype=np.float64)

@@ -329,20 +329,13 @@ def join_responses(tables: Tables, models: Sequence[str]) -> dict[str, NDArray[n
         ``responses`` (M, R) float32, ``model_ids`` (M,) and ``names`` (R,). Models whose responses have other names
         than the first model's are left out.
     """
-    ids, rows = [], []
-    names: list[str] | None = None
+    from thesis_rec.truth.responses import overlay_responses
+
+    parts = []
     for model_id in models:
         table = _existing(tables, model_id, "responses")
-        if table.empty:
-            continue
-        names = names or list(table["name"])
-        if list(table["name"]) == names:
-            ids.append(model_id)
-            rows.append(table["value"].to_numpy(dtype=np.float32))
-        else:
-            logger.warning("%s: measured on another reference bank; left out of the responses", model_id)
-    return {
-        "responses": np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32),
-        "model_ids": np.asarray(ids, dtype=np.str_),
-        "names": np.asarray(names or [], dtype=np.str_),
-    }
+        if len(table):
+            names, values = table["name"].to_numpy(dtype=np.str_), table["value"].to_numpy(dtype=np.float32)
+            parts.append({"responses": values[None], "model_ids": np.array([model_id]), "names": names})
+    none = np.zeros(0, dtype=np.str_)
+    return overlay_responses(parts) or {"responses": np.zeros((0, 0), np.float32), "model_ids": none, "names": none}
