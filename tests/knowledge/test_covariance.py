@@ -53,6 +53,17 @@ def test_scores_are_the_regression_of_dense_algebra() -> None:
         np.testing.assert_allclose(found, known.factor[seen].T @ np.linalg.solve(matrix, (row - known.mean)[seen]))
 
 
+def test_a_model_tried_where_all_do_well_is_no_better_for_it() -> None:
+    """Its mean is what is left once what the tasks have in common is taken out."""
+    generator = np.random.default_rng(6)
+    common = generator.normal(size=(300, 1))
+    values = common + 0.3 * generator.normal(size=(300, 8))
+    values[common[:, 0] < 0.5, 0] = np.nan
+    known = fit_covariance(values, shrinkage=Shrinkage(1, 0.1, 0.1, 0.3), steps=100)
+    assert np.nanmean(values[:, 0]) > 1.0
+    assert abs(known.mean[0]) < 0.2
+
+
 def test_levels_are_set_against_the_same_models() -> None:
     # Two tasks of equal difficulty, one of which only the strong models were tried on.
     generator = np.random.default_rng(4)

@@ -10,9 +10,10 @@ import pytest
 from scipy.stats import kendalltau
 
 from thesis_rec.base.files import save_arrays
+from thesis_rec.knowledge.covariance import Covariance, standardised
 from thesis_rec.knowledge.model_kernel import COLUMNS
 from thesis_rec.knowledge.posterior import Cell, Scale
-from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, tasks_of
+from thesis_rec.knowledge.protocols import Protocol, ProtocolKnowledge, fit_protocols, tasks_of
 
 
 def _world(models: int = 24, tasks: int = 14, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
@@ -44,6 +45,44 @@ def _world(models: int = 24, tasks: int = 14, seed: int = 0) -> tuple[pd.DataFra
 
 
 CLASSES = {f"d{task}": 10 for task in range(14)}
+
+
+def test_protocols_are_one_gaussian_by_dense_algebra() -> None:
+    """Level and spread of each protocol are its own; of a dataset's factors another protocol keeps a part."""
+    generator = np.random.default_rng(5)
+    covariance = Covariance(generator.normal(size=4), generator.normal(size=(4, 2)), generator.uniform(0.1, 0.5, 4))
+    one = Protocol((0.3, 0.2), (0.7, 0.04), generator.normal(size=4), 9)
+    other = Protocol((-0.5, 0.6), (0.4, 0.01), generator.normal(size=4), 9)
+    names = [f"m{k}" for k in range(4)]
+    known = ProtocolKnowledge(names, covariance, {"one": one, "other": other}, 0.6, {}, np.zeros(4, dtype=bool))
+    belief = known.posterior(names, "one", 10)
+    view = belief.views["other"]
+
+    def expected(part: Protocol) -> tuple[np.ndarray, np.ndarray]:
+        shape, slope = covariance.mean + part.offset, part.spread[0]
+        common = slope**2 * (covariance.factor @ covariance.factor.T + np.diag(covariance.own))
+        return part.level[0] + slope * shape, part.level[1] + part.spread[1] * np.outer(shape, shape) + common
+
+    for mean, factor, own, part in (
+        (belief.mean, belief.factor, belief.own, one),
+        (view.mean, view.factor, view.own, other),
+    ):
+        np.testing.assert_allclose(mean, expected(part)[0])
+        np.testing.assert_allclose(factor @ factor.T + np.diag(own), expected(part)[1])
+    shared = 0.6 * one.spread[0] * other.spread[0] * covariance.factor @ covariance.factor.T
+    np.testing.assert_allclose(belief.factor @ view.factor.T, shared)
+
+
+def test_a_protocol_is_as_uncertain_as_a_new_task_of_it() -> None:
+    """Levels' sample variance, and the error of their mean on top."""
+    cells, descriptions, _ = _world()
+    known = fit_protocols(cells, CLASSES, descriptions)
+    _, _, values, _ = tasks_of(cells, CLASSES)
+    _, level, spread = standardised(values)
+    for place, protocol in enumerate(("linear_probe", "zero_shot")):
+        for found, all_tasks in ((known.protocols[protocol].level, level), (known.protocols[protocol].spread, spread)):
+            mine = all_tasks[14 * place : 14 * (place + 1)]
+            assert found == pytest.approx((mine.mean(), mine.var(ddof=1) * (1 + 1 / 14)))
 
 
 def test_untried_models_are_ranked_and_tries_sharpen() -> None:
