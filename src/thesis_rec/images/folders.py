@@ -242,9 +242,9 @@ def _labels_from_table(
     labels = _table_labels(row, table, file_column, table_path.name)
     for cell, text, part in zip(table[file_column], labels, _table_splits(table), strict=True):
         name = os.path.relpath(os.path.join(base, cell.strip().replace("\\", "/")), base)
-        if path := known.get(name) or bare.get(name):
-            listed.add(path)
-            yield path, text, part
+        if image := known.get(name) or bare.get(name):
+            listed.add(image)
+            yield image, text, part
         elif not os.path.lexists(os.path.join(base, name)) and not os.path.lexists(os.path.join(folder, name)):
             skipped["files of the table that don't exist"] += text.strip() != ""
         elif name.startswith(".."):
@@ -257,7 +257,7 @@ def _table_labels(row: DatasetRow, table: pd.DataFrame, file_column: str, name: 
     import pandas as pd
 
     others = table.drop(columns=file_column)
-    if not row.label_column and not any(column.lower() in _LABEL_COLUMNS for column in others):
+    if not row.label_column and not any(str(column).lower() in _LABEL_COLUMNS for column in others):
         classes = one_hot_classes(others.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64))
         if classes is not None:
             return [str(others.columns[c]) for c in classes]
@@ -267,7 +267,7 @@ def _table_labels(row: DatasetRow, table: pd.DataFrame, file_column: str, name: 
 def _table_splits(table: pd.DataFrame) -> list[str]:
     """What a column of splits says of each file; empty texts where there is none."""
     for column in table:
-        if column.lower() in _SPLIT_COLUMNS:
+        if str(column).lower() in _SPLIT_COLUMNS:
             cells = [str(cell).strip() for cell in table[column]]
             if all(split_role(cell, exact=True) for cell in set(cells)):
                 return cells

@@ -68,9 +68,9 @@ def _plain_data() -> list[Any]:
     import numpy as np
     from numpy.dtypes import BoolDType, Float32DType, Float64DType, Int32DType, Int64DType
 
-    functions = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    functions = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
     # NumPy 1 wrote the same functions under an older name.
-    names = [(one, f"numpy.{core}.multiarray.{one.__name__}") for one in functions for core in ("core", "_core")]
+    names = [(one, f"numpy.{core}.multiarray.{name}") for name, one in functions.items() for core in ("core", "_core")]
     types = (BoolDType, Float32DType, Float64DType, Int32DType, Int64DType)
     return [argparse.Namespace, np.dtype, np.ndarray, *types, *names]
 

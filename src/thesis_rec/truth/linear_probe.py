@@ -139,10 +139,18 @@ def probe_chunks(probes: Sequence[Probe], width: int, device: str) -> list[Probe
     sizes = [(len(probe.train_rows), len(probe.test_rows), probe.n_classes) for probe in probes]
     chunks = []
     for group in grouped(sizes, cost, CHUNK_BYTES["cuda" if device.startswith("cuda") else "cpu"]):
-        *columns, counts = zip(*(probes[index] for index in group), strict=True)
-        tensors = [padded(column, device) for column in columns]
+        members = [probes[index] for index in group]
+        counts = [probe.n_classes for probe in members]
         chunks.append(
-            ProbeChunk(torch.tensor(group, device=device), *tensors, torch.tensor(counts, device=device), max(counts))
+            ProbeChunk(
+                probes=torch.tensor(group, device=device),
+                train_rows=padded([probe.train_rows for probe in members], device),
+                train_class=padded([probe.train_class for probe in members], device),
+                test_rows=padded([probe.test_rows for probe in members], device),
+                test_class=padded([probe.test_class for probe in members], device),
+                n_classes=torch.tensor(counts, device=device),
+                max_classes=max(counts),
+            )
         )
     return chunks
 
