@@ -122,10 +122,10 @@ def assign_splits(
     known_models = [model for model in models if model not in unknown_models]
     training_bases = [base for base in bases if base_role[base] == "train"]
     withheld = _withhold(known_models, training_bases, chosen, rng)
-    pairs = zip(performance["model_id"].astype(str), performance["dataset_id"].astype(str), strict=True)
-    for model, dataset in sorted(set(pairs)):
-        if model in unknown_models or role.get(dataset) != "train":
-            continue
+    pairs = performance[["model_id", "dataset_id"]].drop_duplicates().astype(str)
+    training = [dataset for dataset, known_role in role.items() if known_role == "train"]
+    pairs = pairs[pairs["model_id"].isin(known_models) & pairs["dataset_id"].isin(training)]
+    for model, dataset in sorted(zip(pairs["model_id"].tolist(), pairs["dataset_id"].tolist(), strict=True)):
         # A sub-task of a withheld cell is withheld as well; test wins where its parents differ.
         cells = {withheld.get((model, base)) for base in parents[dataset]} - {None}
         if cells:
