@@ -53,7 +53,7 @@ def main() -> None:
     rows, _ = read_manifest(manifest)
     vectors: dict[str, Any] = {}
     for made, _ in extract_models(rows, STARTER, None, ExtractionSettings(), {}):
-        vectors |= {name: (lambda vector=vector: vector) for name, vector in made.items()}
+        vectors |= {name: (lambda *_, vector=vector: vector) for name, vector in made.items()}
     spectra = spectra_table(rows, vectors)
     save_arrays(STARTER / SPECTRA, spectra | {"spectra": spectra["spectra"].astype("float16")})
     sides = json.loads((STARTER / "sides.json").read_text(encoding="utf-8"))

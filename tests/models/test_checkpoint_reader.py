@@ -16,8 +16,7 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.models import checkpoint_reader as module
 from thesis_rec.models.checkpoint_reader import TorchReader, open_checkpoint
 from thesis_rec.models.weight_files import find_weights
-from thesis_rec.models.weight_vector import parameter_vector
-from thesis_rec.models.weights_hashing import weights_hash
+from thesis_rec.models.weight_vector import parameter_vector, weights_hash
 
 
 def stored(kind: str, folder: Path) -> Path:

@@ -35,12 +35,14 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
         ItemError: If the loader is unknown or has no network (``local``), the files are absent, damaged or unsafe, or
             the library can't build the network from them.
     """
+    if row.loader == "local":
+        text = "The loader local reads weights only: there is no network to run."
+        hint = "Save the model in the format of timm, transformers or open_clip to use it as a feature extractor."
+        raise ItemError(row.model_id, text, hint)
     loader = LOADERS.get(row.loader)
     if loader is None:
-        known = ", ".join(sorted(LOADERS))
+        known = ", ".join(sorted([*LOADERS, "local"]))
         raise ItemError(row.model_id, f"The loader {row.loader!r} is unknown.", f"Choose one of {known}.")
-    if row.loader == "local":
-        return loader(row, root)
     folder = locate(row, root, cache, build=True)
     if not folder.is_dir() and row.loader not in BARE:
         raise ItemError(
@@ -112,19 +114,6 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
     )
 
 
-def load_local(row: ManifestRow, _root: Path) -> Backbone:
-    """A bare state dict has no network.
-
-    Raises:
-        ItemError: Always.
-    """
-    raise ItemError(
-        row.model_id,
-        "The loader local reads weights only: there is no network to run.",
-        "Save the model in the format of timm, transformers or open_clip to use it as a feature extractor.",
-    )
-
-
 #: Loaders by the manifest's ``loader`` column. A new one is a function from a row and a checked folder to a backbone.
 LOADERS: dict[str, Loader] = {
     "timm": load_timm,
@@ -135,7 +124,6 @@ LOADERS: dict[str, Loader] = {
     "conv4": load_bare,
     "espnetv2": load_bare,
     "dicenet": load_bare,
-    "local": load_local,
 }
 
 #: Loaders whose source may be a weight file alone: they need no configuration.

@@ -20,8 +20,7 @@ from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import files_signature, locate
 from thesis_rec.models.plain_network import left_out
 from thesis_rec.models.spectra import NAMES
-from thesis_rec.models.weight_vector import VECTOR_LENGTH, vector_and_spectra
-from thesis_rec.models.weights_hashing import weights_hash
+from thesis_rec.models.weight_vector import VECTOR_LENGTH, vector_and_spectra, weights_hash
 
 logger = logging.getLogger(__name__)
 

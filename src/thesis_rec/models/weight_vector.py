@@ -1,7 +1,8 @@
-"""A checkpoint as one vector: centroids of its tensors' values, last layers first; and its spectra in the same pass."""
+"""A checkpoint as one vector: centroids of its tensors' values, last layers first; and its spectra, and its hash."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,29 @@ def vector_and_spectra(
         found = list(_in_order(both, tensors, threads))
     numbers = [item[1] for item in found]
     return _joined((item[0] for item in found[:length]), length), describe(tensors[::-1], numbers[::-1])
+
+
+def weights_hash(reader: StateReader, threads: int | None = None) -> str:
+    """SHA-256 over names, types, shapes and values of all tensors.
+
+    The same weights give the same hash as one safetensors file, as shards or as a PyTorch file. It is made of the
+    hashes of single tensors, so tensors are read one at a time, by several threads.
+
+    Args:
+        reader: The checkpoint.
+        threads: Number of tensors that are worked on at a time; all processors when None.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+
+    def fingerprint(tensor: TensorInfo) -> str:
+        content = hashlib.sha256(reader.stored(tensor).data).hexdigest()
+        return f"{tensor.name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0{content}\n"
+
+    with ThreadPoolExecutor(threads or processors()) as pool:
+        lines = sorted(pool.map(fingerprint, reader.tensors))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _centres(reader: StateReader, tensor: TensorInfo, values: Floats, count: int) -> Floats:
