@@ -174,13 +174,14 @@ def _by_distance(squares: Values, far: Values) -> Values:
     The variance of a Gaussian process is so: its noise, and its prior variance times the distance.
     """
     mean = max(float(far.mean()), 1e-9)
-    best = np.inf, np.zeros(2)
+    best, chosen = np.inf, np.zeros(2)
     for share in FAR_SHARES:
         unit = 1 - share + share * far / mean
         scale = max(float((squares / unit).mean()), 1e-12)
-        loss = np.log(scale) + np.log(unit).mean()
-        best = min(best, (loss, scale * np.array([1 - share, share / mean])), key=lambda pair: pair[0])
-    return best[1]
+        loss = float(np.log(scale) + np.log(unit).mean())
+        if loss < best:
+            best, chosen = loss, scale * np.array([1 - share, share / mean])
+    return chosen
 
 
 def _choose(
