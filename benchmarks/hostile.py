@@ -179,7 +179,7 @@ def make_npz(path: Path, rng: Rng, mark: Path) -> None:
 
 
 def make_labels(folder: Path, rng: Rng, mark: Path) -> None:
-    """A flat folder of images and a bad table."""
+    """A flat folder of images and a table of odd labels, a third of them otherwise whole."""
     from PIL import Image
 
     folder.mkdir(parents=True)
@@ -187,7 +187,7 @@ def make_labels(folder: Path, rng: Rng, mark: Path) -> None:
     for name in names:
         Image.fromarray(picture(rng)).save(folder / name)
     pool = ["cat", "dog ", "", "nan", "-1", "=1+1", "\x1b[31m", "é" * 100, "../x", 'a"b', "a,b", "0.5", "\x00"]
-    way = int(rng.integers(6))
+    way = int(rng.integers(9))
     odd = rng.random() / 2
     rows = [
         f"{name},{pool[int(rng.integers(len(pool)) if rng.random() < odd else i % 2)]}" for i, name in enumerate(names)
@@ -202,7 +202,7 @@ def make_labels(folder: Path, rng: Rng, mark: Path) -> None:
     elif way == 3:
         os.mkfifo(folder / "metadata.csv")
         return
-    elif way >= 4:
+    elif way in (4, 5):
         text = damaged(text, rng)
     (folder / "metadata.csv").write_bytes(text)
 
