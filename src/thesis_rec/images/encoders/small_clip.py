@@ -152,7 +152,7 @@ def _gelu(x: Floats) -> Floats:
     """
     z = np.abs(x) * np.float32(np.sqrt(0.5))
     t = 1 / (1 + np.float32(0.3275911) * z)
-    tail = np.full_like(t, 1.061405429)
+    tail = np.full(x.shape, 1.061405429, dtype=np.float32)
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         tail *= t
         tail += np.float32(coefficient)

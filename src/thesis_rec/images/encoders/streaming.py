@@ -113,7 +113,8 @@ def encode_images(
     pin = str(encoder.device).startswith("cuda")
     if not workers and not pin:
         for batch in batches:
-            pixels, failures = _stacked(list(DecodedImages(images, batch, encoder.image_size, fit)))
+            decoded = DecodedImages(images, batch, encoder.image_size, fit)
+            pixels, failures = _stacked([decoded[place] for place in range(len(decoded))])
             yield encoder.encode(pixels, len(batch)), failures
         return
     if workers:
