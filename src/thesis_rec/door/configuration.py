@@ -72,7 +72,7 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
     @property
     def zoos(self) -> list[str]:
         """Names of all zoos."""
-        return [str(name) for name in OmegaConf.merge(*self._parts)["zoos"]]
+        return [str(name) for name in OmegaConf.select(OmegaConf.merge(*self._parts), "zoos")]
 
     def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], key: str, *others: Any) -> Any:
         if key in self._of_base and conf_path == self._get_conf_env_path(self.base_env):
@@ -82,7 +82,7 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
     def _resolve_catalog_config(self, aggregate_config: Iterable[Any]) -> Any:
         if not self._entries:
             return super()._resolve_catalog_config(aggregate_config)
-        merged = OmegaConf.merge(*aggregate_config)
+        merged: Any = OmegaConf.merge(*aggregate_config)
         return {name: OmegaConf.to_container(merged[name], resolve=True) for name in self._entries if name in merged}
 
     def _globals_of_environments(self) -> Iterator[Any]:
