@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.knowledge.covariance import Covariance
-from thesis_rec.knowledge.model_kernel import COLUMNS, Extension, _choose, extend
+from thesis_rec.knowledge.model_kernel import COLUMNS, Extension, extend
 
 
 def _measured(count: int = 40, seed: int = 0) -> tuple[list[str], Covariance, pd.DataFrame]:
@@ -47,19 +47,6 @@ def test_size_and_imagenet_accuracy_tell() -> None:
     assert large.mean[0] > small.mean[0] + 1.5
     # Its answers go with those of models like it.
     assert large.factor[0, 0] > small.factor[0, 0] + 0.5
-
-
-def test_strengths_are_those_that_tell_members_of_a_left_out_family_apart() -> None:
-    """Where means follow an accuracy and sizes are noise the accuracy counts; where they follow sizes, sizes do."""
-    names, known, models = _measured()
-    generator = np.random.default_rng(3)
-    noisy = models.assign(n_parameters=np.exp(generator.uniform(16, 21, len(names))))
-    blind = models.assign(imagenet=generator.uniform(0.1, 0.9, len(names)))
-    target = (known.mean - known.mean.mean()) / known.mean.std()
-    by_accuracy, by_size = (_choose(table, target, np.full(len(names), 0.01)) for table in (noisy, blind))
-    assert by_accuracy.imagenet > by_size.imagenet
-    assert by_size.size >= by_accuracy.size
-    assert by_size.imagenet == 0.0
 
 
 def test_the_less_is_known_the_wider_the_interval() -> None:

@@ -38,7 +38,8 @@ def test_the_first_try_is_the_best_guess() -> None:
 def test_early_tries_go_to_kinds_that_may_suit() -> None:
     """Of two that promise alike, the one of whose kind least is known; not one that is far behind."""
     kinds = np.array([[0.0], [0.0], [0.0], [1.0], [1.0]])
-    belief = _belief([0.3, 0.25, 0.0, 0.2, -2.0], [0.01] * 5, factor=kinds)
+    # However unknown the level that all share: it tells no candidate from another.
+    belief = _belief([0.3, 0.25, 0.0, 0.2, -2.0], [0.01] * 5, level=30.0, factor=kinds)
     assert next_probe(belief) == "m3"
     assert next_probe(_belief([0.3, 0.25, 0.0, 0.2, -2.0], [0.01] * 5)) == "m0"
 
@@ -55,7 +56,7 @@ def test_early_tries_do_not_chase_what_is_uncertain_alone() -> None:
 def test_a_shared_unknown_level_invites_no_try() -> None:
     # m1 varies a lot, but together with the tried m0; m2 varies by itself.
     factor = np.array([[1.0], [1.0], [0.0]])
-    belief = _belief([0.0, -0.1, -0.1], [1e-4, 1e-4, 0.3], level=3.0, factor=factor)
+    belief = _belief([0.0, -0.1, -0.6], [1e-4, 1e-4, 0.3], level=3.0, factor=factor)
     assert next_probe(_later(belief, [Cell("m0", 0.5, noise=0.3)])) == "m2"
 
 

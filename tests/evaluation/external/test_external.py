@@ -6,11 +6,10 @@ import pytest
 from tests.evaluation.external.conftest import QUICK, task_of
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.evaluation.external import methods
-from thesis_rec.evaluation.external.benchmark import judge, our_methods, run_benchmark, simple_methods
-from thesis_rec.evaluation.external.methods import Chosen, SmoothedRanks, Task, transform_ranks
+from thesis_rec.evaluation.external.benchmark import OURS, judge, our_method, run_benchmark, simple_methods
+from thesis_rec.evaluation.external.methods import SmoothedRanks, Task
 from thesis_rec.evaluation.external.network import TrainedRanker, dataset_tokens, model_table
 from thesis_rec.evaluation.external.tables import PublishedTable, load_published_table
-from thesis_rec.evaluation.metrics import weighted_tau
 
 
 def test_failed_runs_are_left_out_and_sources_are_placed(table):
@@ -44,7 +43,7 @@ def test_missing_tables_and_unknown_names_are_said(tmp_path):
 
 
 def every_method(table):
-    return {**simple_methods(table), **our_methods(table)}
+    return {**simple_methods(table), OURS: our_method(table)}
 
 
 def test_the_targets_values_play_no_part(table):
@@ -113,26 +112,6 @@ def test_plain_static_view_orders_as_the_mean_rank(table):
     ours = SmoothedRanks((np.inf,), (False,))(task_of(full))
     static = methods.static_mean_rank(task_of(full))
     assert np.corrcoef(ours, static)[0, 1] == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("kind", ["rank", "gauss", "log"])
-def test_transforms_keep_the_order(kind):
-    values = np.random.default_rng(0).random((20, 3))
-    assert (np.argsort(transform_ranks(values, kind), axis=0) == np.argsort(values, axis=0)).all()
-    with pytest.raises(ValueError, match="unknown transform"):
-        transform_ranks(values, "cube")
-
-
-def test_choice_is_made_without_the_target(table):
-    """A variant that is perfect on the target and bad elsewhere must not be chosen."""
-    truth = table.values
-
-    def traitor(task):
-        return truth[:, task.target] if table.dataset_ids[task.target] == "dtd" else -truth[:, task.target]
-
-    chosen = Chosen({"traitor": traitor, "honest": methods.static_mean_rank}, weighted_tau)
-    chosen(task_of(table, "dtd"))
-    assert chosen.picked == {"dtd": "honest"}
 
 
 def test_judging_compares_on_the_same_targets(table):

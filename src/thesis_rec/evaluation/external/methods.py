@@ -7,7 +7,7 @@ gives (M,) scores. It must not look at the target's values, nor at anything meas
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +118,6 @@ class SmoothedRanks:
         kernel_width: Of the metadata kernel, in medians of the squared distance.
         noise: Variance of a model's mean around the process, relative to it.
         own: Part of the process that is the model's own.
-        transform: ``rank``, ``gauss`` (normal scores) or ``log`` (minus the logarithm of the rank from the top).
     """
 
     widths: Sequence[float] = (0.5, 1.0, np.inf)
@@ -126,13 +125,14 @@ class SmoothedRanks:
     kernel_width: float = 0.3
     noise: float = 0.5
     own: float = 0.2
-    transform: str = "rank"
 
     def __call__(self, task: Task) -> Floats:
         """(M,) scores, unknown models included (through their metadata)."""
+        from scipy.stats import rankdata
+
         values = _fill_additively(task.training())
         ranked = np.isfinite(values).all(axis=1)
-        views = transform_ranks(values[ranked], self.transform)
+        views = (rankdata(values[ranked], axis=0) - 0.5) / int(ranked.sum()) - 0.5
         kernel = metadata_kernel(task.table, self.kernel_width)
         total = np.zeros(len(values))
         for width in self.widths:
@@ -161,59 +161,6 @@ class SmoothedRanks:
         inner = (kernel + own)[np.ix_(seen, seen)] + self.noise * np.eye(int(seen.sum()))
         drawn: Floats = centre + (kernel + own)[:, seen] @ np.linalg.solve(inner, mean[seen] - centre)
         return drawn
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The variant that does best on the training datasets, each left out in turn; the target plays no part.
-
-    Attributes:
-        variants: Methods by name.
-        criterion: Figure of (truth, score), higher is better.
-        picked: Name of the variant chosen for each target, filled by calls.
-    """
-
-    variants: dict[str, Method]
-    criterion: Callable[[Floats, Floats], float]
-    picked: dict[str, str] = field(default_factory=dict)
-
-    def __call__(self, task: Task) -> Floats:
-        """(M,) scores of the chosen variant, fitted on all training datasets."""
-        quality = dict.fromkeys(self.variants, 0.0)
-        for column in task.columns:
-            rest = np.array([j for j in task.columns if j != column], dtype=int)
-            if not len(rest):
-                continue
-            inner = Task(task.table, int(column), rest, task.known, task.hidden, task.seed)
-            truth = task.training()[:, list(task.columns).index(column)]
-            for name, method in self.variants.items():
-                figure = self.criterion(truth, method(inner))
-                quality[name] += figure if np.isfinite(figure) else 0.0
-        best = max(quality, key=lambda name: quality[name])
-        self.picked[task.table.dataset_ids[task.target]] = best
-        return self.variants[best](task)
-
-
-def transform_ranks(values: Floats, kind: str) -> Floats:
-    """(M, n) ranks within each column on a scale of mean 0.
-
-    Raises:
-        ValueError: If the kind is unknown.
-    """
-    from scipy.stats import norm, rankdata
-
-    ranks = rankdata(values, axis=0)
-    if kind == "rank":
-        scaled = (ranks - 0.5) / len(values) - 0.5
-    elif kind == "gauss":
-        scaled = norm.ppf((ranks - 0.5) / len(values))
-    elif kind == "log":
-        scaled = -np.log(len(values) + 1 - ranks)
-        scaled = (scaled - scaled.mean(axis=0)) / np.maximum(scaled.std(axis=0), 1e-12)
-    else:
-        raise ValueError(f"unknown transform {kind!r}")
-    result: Floats = scaled
-    return result
 
 
 def model_features(table: PublishedTable) -> Floats:
