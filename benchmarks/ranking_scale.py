@@ -140,7 +140,7 @@ def main() -> None:
                 flush=True,
             )
     large = [row for row in rows if row["models"] >= 1_000]
-    logs = [np.log([row[key] for row in large]) for key in ("models", "seconds")]
+    logs = [np.log([row[key] for row in large]) for key in ("models", "cpu_seconds")]
     exponent = float(np.polyfit(*logs, 1)[0]) if len(large) > 1 else None
     at = {row["models"]: row for row in rows}
     finish(
@@ -160,7 +160,7 @@ def main() -> None:
         64,
         "Seconds to rank all models for one dataset by the posterior of a knowledge of 200 models, and memory "
         "of the process's own, against one dot product per model and a partial sort of the same memory-mapped "
-        f"features. Time grows with the number of models to the power {exponent:.2f}; the ten best are exact."
+        f"features. Processor seconds grow with models to the power {exponent:.2f}; the ten best are exact."
         if exponent
         else "",
         rows=rows,
