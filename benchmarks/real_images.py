@@ -155,7 +155,7 @@ def report(table: pd.DataFrame, projects: list[str], arguments: argparse.Namespa
         "Real images: what `kedro recommend` says of them",
         10,
         f"{len(by_set)} datasets, seeds 0 to {arguments.seeds - 1}, truth of {arguments.models} models. "
-        f"Lowest coverage of one dataset {result['lowest_coverage_of_a_set']:.2f}; the first choice is the same for two "
+        f"Lowest coverage of a dataset {result['lowest_coverage_of_a_set']:.2f}; the first choice is the same at two "
         f"thirds of the seeds on {int((same >= arguments.seeds * 2 / 3).sum())} of them. Coverage and width are of "
         "90 % intervals, bias is predicted less measured value of the first choice; intervals over domains.",
         rows=summary,
