@@ -9,7 +9,7 @@ import torch
 from tests.world import make_world
 from thesis_rec.base.errors import ItemError, NothingSucceeded
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.catalog.validators import validate_similarity_checkpoint
+from thesis_rec.catalog.validators import validate_checkpoint
 from thesis_rec.knowledge.quadrants import Split, assign_splits, parents_of
 from thesis_rec.thesis.losses import weighted_tau
 from thesis_rec.thesis.ranker import Inputs, Ranker
@@ -136,7 +136,7 @@ class TestRanker:
 
     def test_a_checkpoint_predicts_the_same(self, world, trained, tmp_path):
         checkpoint = trained[0].to_checkpoint()
-        validate_similarity_checkpoint(checkpoint)
+        validate_checkpoint(checkpoint)
         torch.save(checkpoint, tmp_path / "ranker.pt")
         again = Ranker.from_checkpoint(torch.load(tmp_path / "ranker.pt", weights_only=True))
         task = next(iter(world.tokens.values()))

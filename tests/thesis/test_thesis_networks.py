@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.catalog.validators import validate_autoencoder_checkpoint
+from thesis_rec.catalog.validators import validate_checkpoint
 from thesis_rec.thesis import thesis_arrays, thesis_networks
 
 
@@ -42,7 +42,7 @@ class TestAutoencoder:
         raw = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
         vectors = {f"m{i}": {"parameters": vector} for i, vector in enumerate(raw)}
         found = thesis_networks.import_autoencoder(tmp_path / "autoencoder_weights.loss_0.01.pt", vectors)
-        validate_autoencoder_checkpoint(found)
+        validate_checkpoint(found)
         standardised = torch.from_numpy((raw - raw.mean(0)) / raw.std(0))
         with torch.inference_mode():
             expected = network["encoder"](standardised).numpy()

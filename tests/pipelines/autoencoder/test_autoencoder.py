@@ -61,7 +61,7 @@ def test_every_model_of_the_manifest_is_embedded(outputs):
 
 
 def test_the_checkpoint_and_its_history_agree(outputs):
-    validators.validate_autoencoder_checkpoint(outputs["autoencoder_checkpoint"])
+    validators.validate_checkpoint(outputs["autoencoder_checkpoint"])
     assert outputs["autoencoder_checkpoint"]["history"] == outputs["autoencoder_history"]
     assert len(outputs["autoencoder_history"]) == 2
 
