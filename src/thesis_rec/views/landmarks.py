@@ -126,7 +126,7 @@ def _views(encoder: ImageEncoder, images: NDArray[np.uint8]) -> Iterator[tuple[s
         final, layers = encoder.encode_depths(altered, N_LAYERS)
         yield f"{name}_encoder", final
         yield f"{name}_early", layers[_EARLY]
-    yield from _formulas(_pooled(pixels, _SIDE) / 255).items()
+    yield from _formulas(_pooled(pixels, _SIDE) / np.float32(255)).items()
 
 
 def _altered(pixels: Floats) -> Mapping[str, Floats]:
@@ -146,7 +146,9 @@ def _altered(pixels: Floats) -> Mapping[str, Floats]:
 
 def _uniform(count: int) -> Floats:
     """Numbers 0..1 as torch draws them with seed 0: shipped landmarks were made with these."""
-    return (np.random.RandomState(0).randint(0, 2**32, count, np.uint32) & 0xFFFFFF).astype(np.float32) / 2**24
+    return (np.random.RandomState(0).randint(0, 2**32, count, np.uint32) & 0xFFFFFF).astype(np.float32) / np.float32(
+        2**24
+    )
 
 
 def _normal(count: int) -> Floats:
@@ -229,7 +231,7 @@ def _binary_patterns(grey: Floats) -> NDArray[np.int64]:
 def _random_filters(x: Floats) -> dict[str, Floats]:
     """Two layers of fixed random filters, pooled over the image and over nine places."""
     drawn = _normal(32 * 75 + 64 * 288)
-    first, second = drawn[: 32 * 75].reshape(32, 3, 25), drawn[32 * 75 :].reshape(64, 288) / 17
+    first, second = drawn[: 32 * 75].reshape(32, 3, 25), drawn[32 * 75 :].reshape(64, 288) / np.float32(17)
     first = (first - first.mean(axis=2, keepdims=True)).reshape(32, 75)
     found: dict[str, list[Floats]] = {"filters_1": [], "filters_2": [], "filters_places": []}
     for start in range(0, len(x), 32):  # what a convolution unfolds is large
