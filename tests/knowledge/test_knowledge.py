@@ -326,7 +326,8 @@ def test_models_that_err_together_keep_doing_so() -> None:
     rng = np.random.default_rng(3)
     families = np.repeat([f"f{i}" for i in range(40)], 3)
     together = np.repeat(rng.normal(size=(120, 2)), 6, axis=1)
-    factor, _ = error_covariance(together + 0.1 * rng.normal(size=together.shape), families)
+    factor, own = error_covariance(together + 0.1 * rng.normal(size=together.shape), families)
+    assert (own < 0.05).all()
     covariance = factor @ factor.T
     assert covariance[:6, :6].mean() > 5 * abs(covariance[:6, 6:].mean())
     alone, _ = error_covariance(rng.normal(size=(120, 12)), families)

@@ -40,8 +40,10 @@ def test_early_tries_go_to_kinds_that_may_suit() -> None:
     kinds = np.array([[0.0], [0.0], [0.0], [1.0], [1.0]])
     # However unknown the level that all share: it tells no candidate from another.
     belief = _belief([0.3, 0.25, 0.0, 0.2, -2.0], [0.01] * 5, level=30.0, factor=kinds)
-    assert next_probe(belief) == "m3"
-    assert next_probe(_belief([0.3, 0.25, 0.0, 0.2, -2.0], [0.01] * 5)) == "m0"
+    assert next_probe(belief) == "m0"
+    assert next_probe(belief.given([Cell("m0", 0.5, noise=10.0)])) == "m3"
+    plain = _belief([0.3, 0.25, 0.0, 0.2, -2.0], [0.01] * 5)
+    assert next_probe(plain.given([Cell("m0", float(Scale().value(0.3)))])) == "m1"
 
 
 def test_early_tries_do_not_chase_what_is_uncertain_alone() -> None:
@@ -79,7 +81,7 @@ def test_costs_count_by_a_share_of_their_logarithm() -> None:
 
 
 def test_the_first_try_may_be_a_cheap_good_one() -> None:
-    """Ten times as dear is a promise a quarter higher."""
+    """Ten times as dear is a promise an eighth higher."""
     belief = _belief([0.0, 0.1, 1.0, 0.95], [0.1] * 4)
     assert next_probe(belief) == "m2"
     assert next_probe(belief, {"m0": 1.0, "m1": 1.0, "m2": 1000.0, "m3": 1.0}) == "m3"
