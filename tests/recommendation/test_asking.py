@@ -70,7 +70,7 @@ def test_the_nearest_dataset_is_the_one_it_was_drawn_from():
     assert nearest["similarity"].iloc[0] > 0.95
     assert nearest["similarity"].is_monotonic_decreasing
     assert nearest["domain"].eq("shapes").all()
-    subset = source.select_classes([0, 2], "subset")
+    subset = TaskTokens.selection([(source, 0), (source, 2)], "subset")
     assert nearest_datasets(subset, bundle.tokens)["dataset_id"].iloc[0] == "d3"
     places = dataset_map(new, bundle.tokens, bundle.datasets).set_index("dataset_id")
     distance = np.hypot(*(places[["x", "y"]] - places.loc["mine", ["x", "y"]]).astype(float).to_numpy().T)

@@ -97,7 +97,7 @@ def document(
     quadrants = [q for q in QUADRANTS if (figures["quadrant"] == q).any()]
     every = compare(study, figures, RECOMMENDER, dict.fromkeys(quadrants, others), settings.bootstrap)
     means = figures.groupby(["quadrant", "method"])["weighted_tau"].mean().fillna(-2.0)
-    paired = {q: found[max(found, key=lambda name, q=q: means[q, name])] for q, found in every.items()}
+    paired = {q: found[max(found, key=dict(means[q]).__getitem__)] for q, found in every.items()}
     group_of = dict(zip(study.dataset_ids, study.groups, strict=True))
     groups = {
         group: summarise(

@@ -25,7 +25,7 @@ RESPONSE_WEIGHTS = (0.0, 0.1, 0.3)
 LEAST, LEAST_FAMILIES = 8, 3
 #: Smallest spread of a dataset on the scale that counts: below it, differences between models are noise.
 FLOOR = 0.1
-#: Errors of left-out datasets have no mean; 32 factors explain left-out cells best of 8, 16, 32 and 48.
+#: Errors of left-out datasets have no mean; 32 factors, more than left-out cells ask for.
 SHRINKAGE = Shrinkage(rank=32, loadings=4.0, own=10.0, mean=1e9)
 #: Variances of what only a cell has beyond that, among which is chosen.
 OWN_VARIANCES = (0.0, 0.02, 0.05, 0.1)

@@ -33,10 +33,6 @@ Floats = NDArray[np.float64]
 
 #: Fewest models of a task: with fewer its level and spread say nothing.
 _FEWEST = 5
-#: Spreads below a task's level at which a value counts as simply bad: how far a model fell, because it failed or is
-#: tiny, says nothing of which is best. Left-out datasets of open_clip are ranked at weighted tau .672 with it and .668
-#: without, CLIP_benchmark's at .515 and .510, MIEB's linear probes at .719 and .718.
-_WORST = -1.5
 #: Tasks' worth of evidence that a protocol has no offset along the factors, and none of a single model.
 _SHIFT, _OFFSET = 2.0, 4.0
 
@@ -259,7 +255,6 @@ def fit_protocols(
     inner = np.flatnonzero(np.isfinite(values[joined]).any(axis=0))
     z, level, spread = (np.full(s, np.nan) for s in (values.shape, len(tasks), len(tasks)))
     z[np.ix_(joined, inner)], level[joined], spread[joined] = standardised(values[np.ix_(joined, inner)])
-    z = np.maximum(z, _WORST)
     noise = errors / np.where(np.isfinite(spread), spread, 1.0)[:, None]
     known = fit_covariance(z[np.ix_(joined, inner)], noise[np.ix_(joined, inner)], shrinkage)
     scores = known.scores(z[np.ix_(joined, inner)], noise[np.ix_(joined, inner)])

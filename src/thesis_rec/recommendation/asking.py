@@ -122,7 +122,7 @@ def recommend_for(
     excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
     chosen = placed(table[keeps].reset_index(drop=True))
     ids = chosen["model_id"].tolist()
-    told, strange = told_by_weights(bundle)
+    told, strange = told_by_weights(bundle.models, set(bundle.knowledge.model_ids))
     why = zip(ids, reasons(ids, nearest.head(request.neighbours), bundle), strict=True)
     chosen["reason"] = [" ".join([reason, *told.get(model, ())]) for model, reason in why]
     return Recommendation(
@@ -194,11 +194,11 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
             f"The images were encoded by {tokens.encoder_id}, the known datasets by {bundle.encoder_id}. "
             "Run `kedro run --pipelines=dataset_features` and similarity_training with the present encoder."
         )
-    known = bundle.knowledge
+    known, measured = bundle.knowledge, set(bundle.knowledge.model_ids)
     if isinstance(known, Knowledge):
         belief = with_strangers(known.posterior(bundle.models, tokens), strangers(bundle.models, known.model_ids))
-        return with_untrained(belief, bundle).given(cells)
-    return with_untrained(known.posterior(bundle.models, tokens, cells), bundle)
+        return with_untrained(belief, bundle.models, measured).given(cells)
+    return with_untrained(known.posterior(bundle.models, tokens, cells), bundle.models, measured)
 
 
 def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, posterior: Posterior) -> Recommendation:

@@ -50,6 +50,11 @@ STORED = (
 class Beliefs(Protocol):
     """Whatever says what is believed of models on a dataset."""
 
+    @property
+    def model_ids(self) -> Sequence[str]:
+        """Models of which something was measured."""
+        ...
+
     def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
         """A Gaussian over ``models`` on ``task``, given what was measured on it."""
         ...
@@ -265,7 +270,7 @@ def _with_rows(models: ModelTable, ids: Iterable[Any], tables: Mapping[str, Floa
     place = {str(model): row for row, model in enumerate(ids)}
     rows = [row for row, model in enumerate(models.model_ids) if model in place]
     source = [place[models.model_ids[row]] for row in rows]
-    laid = {}
+    laid: dict[str, Any] = {}
     for name, given in tables.items():
         before = getattr(models, name)
         if not given.shape[1]:

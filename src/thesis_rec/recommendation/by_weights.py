@@ -6,48 +6,42 @@ from dataclasses import replace
 
 import numpy as np
 
+from thesis_rec.base.tables import ModelTable
 from thesis_rec.knowledge.posterior import Posterior
 from thesis_rec.knowledge.strangers import with_strangers
 from thesis_rec.models.kinship import RELATED, SAME, weight_distances
 from thesis_rec.models.training_verdict import Verdict, looks_untrained
-from thesis_rec.recommendation.bundle import Bundle
 
 #: Measured models whose weights must be known to say how far apart models are.
 _LEAST = 20
 
 
-def verdicts(bundle: Bundle, *, measured: bool = False) -> dict[str, Verdict]:
-    """Whether models were trained, of those whose weights were read.
-
-    Args:
-        bundle: What is known.
-        measured: Whether to judge the measured models, or those that never were.
-    """
-    models = bundle.models
+def verdicts(models: ModelTable) -> dict[str, Verdict]:
+    """Whether models were trained, of those whose weights were read."""
     if models.spectra is None:
         return {}
-    known = set(_measured(bundle))
     judged = {
         model: looks_untrained(numbers)
         for model, numbers in zip(models.model_ids, models.spectra, strict=True)
-        if (model in known) is measured and np.isfinite(numbers).all()
+        if np.isfinite(numbers).all()
     }
     return {model: verdict for model, verdict in judged.items() if verdict is not None}
 
 
-def told_by_weights(bundle: Bundle) -> tuple[dict[str, list[str]], list[str]]:
+def told_by_weights(models: ModelTable, measured: set[str]) -> tuple[dict[str, list[str]], list[str]]:
     """What is to be said of models that were never measured: sentences on each, and what the user must know."""
-    found = verdicts(bundle)
+    found = {model: verdict for model, verdict in verdicts(models).items() if model not in measured}
     untrained = [model for model, verdict in found.items() if verdict.untrained]
     notes = [f"Looks untrained by its weights alone, and is placed as such: {model}." for model in untrained]
-    return {model: [verdict.reason, *_relative(bundle, model, verdict)] for model, verdict in found.items()}, notes
+    told = {model: [verdict.reason, *_relative(models, measured, model, verdict)] for model, verdict in found.items()}
+    return told, notes
 
 
-def _relative(bundle: Bundle, model: str, verdict: Verdict) -> list[str]:
+def _relative(models: ModelTable, measured: set[str], model: str, verdict: Verdict) -> list[str]:
     """The model that it was fine-tuned from or into, in a sentence; nothing where none is that near."""
-    names = bundle.models.model_ids
-    table = np.asarray(bundle.models.spectra, dtype=np.float64)
-    known = np.isin(names, _measured(bundle)) & np.isfinite(table).all(axis=1)
+    names = models.model_ids
+    table = np.asarray(models.spectra, dtype=np.float64)
+    known = np.isin(names, list(measured)) & np.isfinite(table).all(axis=1)
     # Untrained networks of an architecture are all alike; a few models don't say how far apart models are.
     if verdict.untrained or known.sum() < _LEAST:
         return []
@@ -62,28 +56,25 @@ def _relative(bundle: Bundle, model: str, verdict: Verdict) -> list[str]:
     return []
 
 
-def _measured(bundle: Bundle) -> list[str]:
-    return list(getattr(bundle.knowledge, "model_ids", ()))
-
-
-def with_untrained(belief: Posterior, bundle: Bundle) -> Posterior:
+def with_untrained(belief: Posterior, models: ModelTable, measured: set[str]) -> Posterior:
     """The belief in which a model that looks untrained does as untrained models do.
 
     It is a random one of the measured models that look untrained. Where none of these is, it is expected to lie between
     chance and the weakest model, as uncertain as before.
 
     Args:
-        belief: Of the bundle's models. Where some of the measured ones look untrained, before any cell is given: one
+        belief: Of the models. Where some of the measured ones look untrained, before any cell is given: one
             row may not stand for another afterwards.
-        bundle: What is known.
+        models: The models.
+        measured: Those that were measured.
     """
     tried = {cell.model_id for cell in belief.cells}
-    found = [model for model, verdict in verdicts(bundle).items() if verdict.untrained and model not in tried]
+    untrained = {model for model, verdict in verdicts(models).items() if verdict.untrained}
+    found = sorted(untrained - measured - tried)
     rows = np.isin(belief.model_ids, found)
     if not rows.any() or rows.all():
         return belief
-    known = [model for model, verdict in verdicts(bundle, measured=True).items() if verdict.untrained]
-    like = np.isin(belief.model_ids, known)
+    like = np.isin(belief.model_ids, sorted(untrained & measured))
     if like.any():
         return with_strangers(belief, rows, like, (0.0, 0.0))
     mean = belief.mean.copy()

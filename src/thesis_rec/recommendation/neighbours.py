@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.strangers import size_range, strangers
-from thesis_rec.recommendation.bundle import Bundle, PublishedBeliefs
+from thesis_rec.recommendation.bundle import Beliefs, Bundle, PublishedBeliefs
 
 Floats = NDArray[np.float64]
 
@@ -91,7 +91,7 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     """
     near = bundle.performance[bundle.performance["dataset_id"].isin(nearest["dataset_id"])]
     if near.empty:
-        return _reasons_at_large(model_ids, bundle)
+        return _reasons_at_large(model_ids, bundle.knowledge)
     places = near.groupby("dataset_id")["value"].rank(ascending=False, method="min").astype(int)
     counts = near.groupby("dataset_id")["value"].transform("count")
     told: dict[str, dict[str, str]] = {}
@@ -139,9 +139,8 @@ def _strangers(bundle: Bundle) -> dict[str, str]:
     return found
 
 
-def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
+def _reasons_at_large(model_ids: Sequence[str], known: Beliefs) -> list[str]:
     """Reasons where no known dataset is nearer than another: how much was measured of each model."""
-    known = bundle.knowledge
     if not isinstance(known, PublishedBeliefs):
         return ["Nothing is measured near these images: the prediction alone puts it here."] * len(model_ids)
     listed = set(known.published.model_ids)

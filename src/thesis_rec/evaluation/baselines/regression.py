@@ -26,7 +26,8 @@ def _kernel(reference: Floats, width: float | None) -> Callable[[Floats], Floats
         gaps = distances(reference, reference) ** 2
         positive = gaps[gaps > 1e-12]
         scale = width * (float(np.median(positive)) if len(positive) else 1.0)
-        return Kernel(np.zeros(reference.shape[1]), np.ones(reference.shape[1]), reference, scale)
+        points = reference.astype(np.float64)
+        return Kernel(np.zeros(reference.shape[1]), np.ones(reference.shape[1]), points, scale)
     mean_square = max(float((reference**2).sum(axis=1).mean()), 1e-12)
     # The constant lets the regression have an intercept.
     return lambda points: points @ reference.T / mean_square + 1.0
@@ -105,7 +106,7 @@ class TwoStepRidge(Baseline):
         best, chosen = -np.inf, (self._kernels(points)[0], self.ridges[-1])
         self.left_out: Floats = without
         for kernel in self._kernels(points):
-            gram = kernel(points)
+            gram = kernel(points).astype(np.float64)
             for ridge in self.ridges:
                 left_out = leave_groups_out(gram, rest.T, families, ridge).T
                 quality = mean_correlation(without + left_out, z)
@@ -122,7 +123,7 @@ class TwoStepRidge(Baseline):
         best = -np.inf
         weights: Floats = np.zeros((len(unknown), len(known)))
         for kernel in self._kernels(known):
-            gram = kernel(known)
+            gram = kernel(known).astype(np.float64)
             for ridge in self.ridges:
                 left_out = leave_groups_out(gram, target, families, ridge)
                 quality = mean_correlation(left_out, target)
