@@ -54,6 +54,7 @@ def project(tmp_path_factory, project_dir):
     (root / "src").mkdir()
     small = yaml.safe_load((project_dir / "conf" / "test" / "parameters" / "pipelines.yml").read_text())
     small["model_extraction"].pop("max_models")
+    small["dataset_features"].pop("max_datasets")
     small["dataset_features"]["batch_size"] = 32
     small["autoencoder"]["fit"]["epochs"] = 1
     small["evaluation"] |= {"baselines": ["random", "static_mean_rank", "boosted_trees"], "bootstrap": 20}

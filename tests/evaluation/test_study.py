@@ -35,5 +35,3 @@ def test_baselines_see_training_cells_only(study):
     training = study.training_set()
     mask = training_mask(study.split, study.models.model_ids, training.dataset_ids)
     assert (np.isfinite(training.values) == mask).all()
-    hidden = np.asarray(study.models.families) == "family0"
-    assert np.isnan(study.training_set(hidden).values[hidden]).all()

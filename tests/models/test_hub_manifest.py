@@ -30,7 +30,7 @@ def test_every_row_can_be_handled_and_says_where_it_was_looked_up(rows):
     for row in rows:
         assert row.hub_id is not None
         assert row.hub_id.count("/") == 1, row
-        assert row.loader in LOADERS
+        assert row.loader in {*LOADERS, "local"}
         assert extractor_name(row) in EXTRACTORS
         assert row.model_extra["reference"], row
         assert row.family != "unknown"
