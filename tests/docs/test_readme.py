@@ -154,7 +154,7 @@ def run(block, folder):
 @pytest.mark.slow
 def test_own_images_are_ranked(clone):
     out = run(block_named("own-images"), clone)
-    assert "my_images: read as 4 classes (disc, noise, square, stripes)" in out
+    assert "my_images: read as 4 classes (disc, noise, square, stripes); images: all 96." in out
     assert "tried" in out
     answer = json.loads(out[out.index("\n{\n") :])
     assert {model["family"] for model in answer["models"]} > {"resnet", "vit"}

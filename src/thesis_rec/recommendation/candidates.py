@@ -111,6 +111,8 @@ def measured_here(
     Candidates that break a rule, or whose most favourable prediction breaks a limit, aren't measured. When nothing
     fits, the cheapest are measured, so that the advice what to relax rests on measurements.
     """
+    import torch  # noqa: F401  looking at images needs no torch: its import is no part of the time for measuring
+
     budget = request.budget
     started, fitting, tried, attempts = time.monotonic(), 0, 0, 0
     rules = replace(budget, max_latency_ms=None, min_throughput=None, max_memory_mb=None)
