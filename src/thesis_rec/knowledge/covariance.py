@@ -2,7 +2,7 @@
 
 Factor analysis (Rubin & Thayer, "EM algorithms for ML factor analysis", 1982) of a table of T tasks by K models in
 which any cell may be missing and any may have an error of its own. Loadings are shrunk towards zero, own variances
-towards what all models share. Strengths and the number of factors are chosen by leaving tasks out.
+towards what all models share.
 """
 
 from __future__ import annotations

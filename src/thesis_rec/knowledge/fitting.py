@@ -25,7 +25,7 @@ RESPONSE_WEIGHTS = (0.0, 0.1, 0.3)
 LEAST, LEAST_FAMILIES = 8, 3
 #: Smallest spread of a dataset on the scale that counts: below it, differences between models are noise.
 FLOOR = 0.1
-#: Errors of left-out datasets have no mean; 32 factors, more than left-out cells ask for.
+#: Errors of left-out datasets have no mean. The number of factors was not swept at these strengths.
 SHRINKAGE = Shrinkage(rank=32, loadings=4.0, own=10.0, mean=1e9)
 #: Variances of what only a cell has beyond that, among which is chosen.
 OWN_VARIANCES = (0.0, 0.02, 0.05, 0.1)
@@ -260,9 +260,9 @@ def error_covariance(errors: Values, families: NDArray[np.str_]) -> tuple[Values
         score = dict.fromkeys(OWN_VARIANCES, 0.0)
         for fold in range(_FOLDS):
             rest = fit_covariance(errors[folds != fold], shrinkage=SHRINKAGE)
+            held = errors[folds == fold][: _CHOICE_TASKS // _FOLDS]
             for candidate in OWN_VARIANCES:
                 covariance = rest.factor @ rest.factor.T + np.diag(rest.own + candidate)
-                held = errors[folds == fold][: _CHOICE_TASKS // _FOLDS]
                 score[candidate] += sum(_left_out_likelihood(covariance, row) for row in held)
         own = max(score, key=lambda candidate: score[candidate])
     known = fit_covariance(errors, shrinkage=SHRINKAGE)

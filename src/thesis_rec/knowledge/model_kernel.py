@@ -3,7 +3,7 @@
 A Gaussian process over descriptions: kind of pre-training, family and corpus are equal or not, size and resolution are
 near or far, and an ImageNet accuracy counts along a line. ImageNet figures of a classification head, a linear probe and
 a prompt aren't comparable, so each is taken relative to the mean of models of the same kind. What a model lacks is left
-out of its kernel and thereby widens its interval. Strengths are chosen by leaving whole families out.
+out of its kernel and thereby widens its interval. Strengths are fixed: see :data:`STRENGTHS`.
 """
 
 from __future__ import annotations

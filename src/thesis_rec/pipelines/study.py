@@ -21,7 +21,7 @@ def join_candidates(
     from thesis_rec.recommendation.bundle import model_table, with_spectra
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
-    return with_spectra(model_table(model_embeddings, model_manifest, sizes, model_responses or None), model_spectra)
+    return with_spectra(model_table(model_embeddings, model_manifest, sizes, model_responses), model_spectra)
 
 
 def join_tokens(dataset_tokens: Partitions, dataset_manifest: pd.DataFrame) -> dict[str, Any]:

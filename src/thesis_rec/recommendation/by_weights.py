@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,23 +17,26 @@ from thesis_rec.models.training_verdict import Verdict, looks_untrained
 _LEAST = 20
 
 
-def verdicts(models: ModelTable) -> dict[str, Verdict]:
-    """Whether models were trained, of those whose weights were read."""
+def verdicts(models: ModelTable, judged: Collection[str]) -> dict[str, Verdict]:
+    """Whether some of the models were trained, of those whose weights were read."""
     if models.spectra is None:
         return {}
-    judged = {
+    found = {
         model: looks_untrained(numbers)
         for model, numbers in zip(models.model_ids, models.spectra, strict=True)
-        if np.isfinite(numbers).all()
+        if model in judged and np.isfinite(numbers).all()
     }
-    return {model: verdict for model, verdict in judged.items() if verdict is not None}
+    return {model: verdict for model, verdict in found.items() if verdict is not None}
+
+
+def _untrained(found: Mapping[str, Verdict]) -> list[str]:
+    return [model for model, verdict in found.items() if verdict.untrained]
 
 
 def told_by_weights(models: ModelTable, measured: set[str]) -> tuple[dict[str, list[str]], list[str]]:
     """What is to be said of models that were never measured: sentences on each, and what the user must know."""
-    found = {model: verdict for model, verdict in verdicts(models).items() if model not in measured}
-    untrained = [model for model, verdict in found.items() if verdict.untrained]
-    notes = [f"Looks untrained by its weights alone, and is placed as such: {model}." for model in untrained]
+    found = verdicts(models, set(models.model_ids) - measured)
+    notes = [f"Looks untrained by its weights alone, and is placed as such: {model}." for model in _untrained(found)]
     told = {model: [verdict.reason, *_relative(models, measured, model, verdict)] for model, verdict in found.items()}
     return told, notes
 
@@ -69,12 +73,10 @@ def with_untrained(belief: Posterior, models: ModelTable, measured: set[str]) ->
         measured: Those that were measured.
     """
     tried = {cell.model_id for cell in belief.cells}
-    untrained = {model for model, verdict in verdicts(models).items() if verdict.untrained}
-    found = sorted(untrained - measured - tried)
-    rows = np.isin(belief.model_ids, found)
+    rows = np.isin(belief.model_ids, _untrained(verdicts(models, set(models.model_ids) - measured - tried)))
     if not rows.any() or rows.all():
         return belief
-    like = np.isin(belief.model_ids, sorted(untrained & measured))
+    like = np.isin(belief.model_ids, _untrained(verdicts(models, measured)))
     if like.any():
         return with_strangers(belief, rows, like, (0.0, 0.0))
     mean = belief.mean.copy()
