@@ -22,7 +22,7 @@ from thesis_rec.commands.artefacts import read_configuration
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.quadrants import SplitSettings, assign_splits
 from thesis_rec.models.auto_encoder import encoder_half
-from thesis_rec.models.model_extraction import ExtractionSettings, extract_models, metadata_table, spectra_table
+from thesis_rec.models.model_extraction import ExtractionSettings, extract_models, extracted_tables
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.pipelines.autoencoder import nodes
 from thesis_rec.pipelines.autoencoder.parameters import AutoencoderParameters
@@ -54,7 +54,7 @@ def main() -> None:
     vectors: dict[str, Any] = {}
     for made, _ in extract_models(rows, STARTER, None, ExtractionSettings(), {}):
         vectors |= {name: (lambda *_, vector=vector: vector) for name, vector in made.items()}
-    spectra = spectra_table(rows, vectors)
+    metadata, spectra = extracted_tables(rows, vectors)
     save_arrays(STARTER / SPECTRA, spectra | {"spectra": spectra["spectra"].astype("float16")})
     sides = json.loads((STARTER / "sides.json").read_text(encoding="utf-8"))
     parameters = AutoencoderParameters.model_validate(
@@ -64,7 +64,6 @@ def main() -> None:
         parameters = parameters.model_copy(update={"runs_folder": folder})
         checkpoint, _ = nodes.train_autoencoder(vectors, manifest, sides, parameters)
     half = encoder_half(checkpoint)
-    metadata = metadata_table(rows, vectors)
     counts = dict(zip(metadata["model_id"], metadata["n_parameters"].astype(float), strict=True))
     embeddings = nodes.embed_models(vectors, manifest, half)
     models = model_table(embeddings, manifest, counts, load_arrays(STARTER / RESPONSES))

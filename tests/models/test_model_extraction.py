@@ -17,7 +17,7 @@ from thesis_rec.models.model_extraction import (
     ExtractionSettings,
     extract_model,
     extract_models,
-    metadata_table,
+    extracted_tables,
     outcome_failures,
     real_failures,
 )
@@ -169,13 +169,17 @@ def test_an_unreadable_partition_is_made_again(zoo):
 def test_metadata_of_the_extracted_models(zoo):
     vectors, outcomes = run([row("a"), row("b")], zoo)
     lazy = {name: (lambda *names, v=value: v) for name, value in vectors.items()}
-    table = metadata_table([row("b", family="resnet"), row("a"), row("missing")], lazy)
+    rows = [row("b", family="resnet"), row("a"), row("missing")]
+    table, spectra = extracted_tables(rows, lazy)
     known = {name: (lambda v=value: v) for name, value in outcomes.items()}
-    pd.testing.assert_frame_equal(
-        metadata_table([row("b", family="resnet"), row("a"), row("missing")], dict.fromkeys(lazy), known), table
-    )
+    quick, same = extracted_tables(rows, dict.fromkeys(lazy), known)  # no vector is opened
+    pd.testing.assert_frame_equal(quick, table)
+    np.testing.assert_array_equal(same["spectra"], spectra["spectra"])
+    np.testing.assert_array_equal(spectra["spectra"][0], vectors["b"]["spectra"])
+    assert np.isnan(spectra["spectra"]).any()
+    assert same["model_ids"].tolist() == spectra["model_ids"].tolist() == ["b", "a"]
     assert table["model_id"].tolist() == ["b", "a"]
     assert table["family"].tolist() == ["resnet", "unknown"]
     assert table["n_parameters"].dtype == "int64"
     assert table["sha256"].nunique() == 2
-    assert metadata_table([], {}).columns.tolist() == table.columns.tolist()
+    assert extracted_tables([], {})[0].columns.tolist() == table.columns.tolist()

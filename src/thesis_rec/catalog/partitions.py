@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
-from functools import partial
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from glob import glob
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,14 +32,31 @@ _FORMATS: dict[str, type[FileDataset]] = {
 }
 
 Payload = Any
-Partitions = dict[str, Callable[..., Payload]]
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition, read when it is called."""
+
+    dataset: KeyedPartitionDataset
+    key: str
+
+    def __call__(self, *names: str) -> Payload:
+        """All of it, or the arrays of an NPZ file that have these names."""
+        return self.dataset.read(self.key, *names)
+
+    def changed(self) -> int:
+        """When its file was last written, moved here or touched, in nanoseconds; nothing sets that back."""
+        return os.stat(self.dataset.file(self.key)).st_ctime_ns
+
+
+Partitions = dict[str, Partition]
 
 
 class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
     """One file per key below a folder; keys are any strings, percent-encoded into file names.
 
-    Loading gives ``{key: callable}``, and ``{}`` for an absent folder; a callable of an NPZ file may be given the names
-    of the arrays that are wanted. Saving writes each partition atomically and
+    Loading gives ``{key: Partition}``, and ``{}`` for an absent folder. Saving writes each partition atomically and
     keeps the others, so a generator node can save as it goes and a killed run loses one item at most. A value that is
     callable is called when its turn comes.
 
@@ -92,7 +111,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
 
     def load(self) -> Partitions:
         """All partitions by key, in the order of their keys; none is read before it is called."""
-        found: Partitions = {key: partial(self._read, key) for key in sorted(self._keys())}
+        found: Partitions = {key: Partition(self, key) for key in sorted(self._keys())}
         expected = self._expected_items()
         if expected is None:
             return found
@@ -111,7 +130,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         for key, value in data.items():
             payload = value() if callable(value) else value
             self._validate(key, payload)
-            with atomic_path(self._file(key)) as temporary:
+            with atomic_path(self.file(key)) as temporary:
                 self._one.write(temporary, payload)
 
     def preview(self) -> JSONPreview:
@@ -119,11 +138,12 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         keys = sorted(self._keys())
         shown: dict[str, Any] = {"partitions": len(keys), "first keys": keys[:5]}
         if keys and self._format == "npz":
-            shown["content"] = describe_npz(self._file(keys[0]))
+            shown["content"] = describe_npz(self.file(keys[0]))
         return JSONPreview(json.dumps(shown))
 
-    def _read(self, key: str, *names: str) -> Payload:
-        payload = self._one.read(self._file(key), *names)
+    def read(self, key: str, *names: str) -> Payload:
+        """Read a partition, or some arrays of it."""
+        payload = self._one.read(self.file(key), *names)
         if not names:
             self._validate(key, payload)
         return payload
@@ -136,20 +156,19 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         except (ValueError, TypeError) as error:
             raise DatasetError(f"partition {key!r} of {self._path}: {error}") from error
 
-    def _file(self, key: str) -> Path:
+    def file(self, key: str) -> Path:
+        """Where a partition lies."""
         parts = key.rsplit("/", self._depth - 1) if self._depth > 1 else [key]
         if len(parts) != self._depth or not all(parts):
             raise DatasetError(f"partition key {key!r} hasn't the {self._depth} levels that {self._path} is made of")
         *folders, name = map(encode_id, parts)
-        return self._path.joinpath(*folders, f"{name}.{self._format}")
+        return Path(os.path.join(self._path, *folders, f"{name}.{self._format}"))
 
     def _keys(self) -> Iterable[str]:
         pattern = "/".join(["*"] * (self._depth - 1) + [f"*.{self._format}"])
-        for file in self._path.glob(pattern):
-            parts = file.relative_to(self._path).with_suffix("").parts
-            # Names that begin with a dot are files being written.
-            if not any(part.startswith(".") for part in parts):
-                yield "/".join(map(decode_id, parts))
+        # Names that begin with a dot are files being written; the pattern passes over them.
+        for file in glob(pattern, root_dir=self._path):
+            yield "/".join(map(decode_id, file.removesuffix(f".{self._format}").split(os.sep)))
 
     def _item(self, key: str) -> str:
         return key.rsplit("/", self._depth - 1)[0] if self._depth > 1 else key
@@ -185,7 +204,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         for key in keys:
             by_folder.setdefault(key.rsplit("/", 1)[0], []).append(key)
         return all(
-            len(members) >= int(self._one.read(self._file(members[0]))[self._count_field])
+            len(members) >= int(self._one.read(self.file(members[0]))[self._count_field])
             for members in by_folder.values()
         )
 

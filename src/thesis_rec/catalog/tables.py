@@ -59,7 +59,7 @@ class AtomicJSONDataset(FileDataset):
 
     def read(self, path: Path) -> Any:
         """Read a document."""
-        return json.loads(path.read_text(encoding="utf-8"), **self._load_args)
+        return json.loads(path.read_bytes(), **self._load_args)
 
     def write(self, path: Path, data: Any) -> None:
         """Write a document that any JSON parser reads, not only Python's (which also takes NaN)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +88,10 @@ def extract_model(
     outcome: Outcome = {
         "error": "", "hint": "", "left_out": left_out(reader), "settings": fingerprint, "sha256": digest, **numbers,
     }  # fmt: skip
-    if existing is not None and _matches(existing, digest, fingerprint):
-        return None, outcome
+    if existing is not None and (before := _matching(existing, digest, fingerprint)):
+        return None, outcome | {"spectra": _packed(before["spectra"])}
     vector, spectra = vector_and_spectra(reader, settings.length, settings.threads)
+    outcome["spectra"] = _packed(spectra)
     counts = {name: np.int64(value) for name, value in numbers.items()}
     made = {"parameters": vector, "spectra": spectra, **counts, "sha256": np.str_(digest)}
     return {**made, "settings": np.str_(fingerprint)}, outcome
@@ -102,6 +104,7 @@ def extract_models(
     settings: ExtractionSettings,
     existing: Mapping[str, Callable[..., Vector]],
     outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
+    untouched: Callable[[str], bool] = lambda name: False,
 ) -> Iterator[tuple[dict[str, Vector], dict[str, Outcome]]]:
     """Extract models one by one; a model that fails stops no other.
 
@@ -114,11 +117,14 @@ def extract_models(
         settings: How vectors are made.
         existing: Vectors of earlier runs.
         outcomes: Outcomes of earlier runs.
+        untouched: Whether a model's vector is older than its outcome, so that it is the one of which the outcome tells;
+            any other is opened.
 
     Yields:
         New vectors by model (none where the existing one is up to date), and outcomes by model: ``error`` and ``hint``,
         empty after a success, ``left_out`` in words, what tells that it is up to date (``files``, ``settings``,
-        ``sha256``) and ``n_parameters``, ``n_tensors`` and ``bytes``. Nothing for a model that wasn't read again.
+        ``sha256``), ``spectra`` (float32 in base64), ``n_parameters``, ``n_tensors`` and ``bytes``. Nothing for a model
+        that wasn't read again.
     """
     kept = failed = 0
     for row in track(rows, "model extraction"):
@@ -130,7 +136,11 @@ def extract_models(
             if outcomes and name in existing and name in outcomes:
                 before = _readable(outcomes[name]) or {}
                 current = (before.get("files"), before.get("settings")) == (files, settings.fingerprint(row))
-                if current and not before["error"] and _matches(existing[name], before["sha256"], before["settings"]):
+                if (
+                    current
+                    and not before["error"]
+                    and (untouched(name) or _matching(existing[name], before["sha256"], before["settings"]))
+                ):
                     kept += 1
                     continue
             vector, outcome = extract_model(row, root, cache, settings, existing.get(name))
@@ -167,44 +177,52 @@ def real_failures(failures: pd.DataFrame) -> pd.DataFrame:
     return failures[~failures["error"].str.startswith(LEFT_OUT)]
 
 
-def metadata_table(
+def extracted_tables(
     rows: Iterable[ManifestRow],
     vectors: Mapping[str, Callable[..., Vector]],
     outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
-) -> pd.DataFrame:
-    """One row per extracted model: ``model_id, family, n_parameters, n_tensors, bytes, sha256``.
+) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
+    """What is known of each extracted model besides its vector.
 
     Args:
         rows: The models.
         vectors: Vectors by model.
-        outcomes: What became of each; a vector is opened only where they don't know its numbers.
+        outcomes: What became of each; a vector is opened only where they don't know of it.
+
+    Returns:
+        A table ``model_id, family, n_parameters, n_tensors, bytes, sha256``; and the spectra: ``spectra`` float32
+        (K, P), ``model_ids`` (K,) and ``names`` (P,).
     """
-    records = []
+    records, spectra = [], []
     for row in rows:
-        if row.model_id not in vectors:
+        name = row.model_id
+        if name not in vectors:
             continue
-        known = outcomes[row.model_id]() if outcomes and row.model_id in outcomes else {}
-        if "sha256" not in known:
-            known = vectors[row.model_id]()
-        numbers = {name: int(known[name]) for name in _NUMBERS}
-        records.append({"model_id": row.model_id, "family": row.family, **numbers, "sha256": str(known["sha256"])})
-    columns = ["model_id", "family", *_NUMBERS, "sha256"]
-    return pd.DataFrame(records, columns=columns).astype(
+        known = outcomes[name]() if outcomes and name in outcomes else {}
+        if "spectra" in known:
+            spectra.append(np.frombuffer(b64decode(known["spectra"]), dtype="<f4"))
+        else:
+            known = vectors[name](*_NUMBERS, "sha256", "spectra")
+            spectra.append(known["spectra"])
+        numbers = {field: int(known[field]) for field in _NUMBERS}
+        records.append({"model_id": name, "family": row.family, **numbers, "sha256": str(known["sha256"])})
+    metadata = pd.DataFrame(records, columns=["model_id", "family", *_NUMBERS, "sha256"]).astype(
         {"model_id": "string", "family": "string", "sha256": "string"} | dict.fromkeys(_NUMBERS, "int64")
     )
-
-
-def spectra_table(rows: Iterable[ManifestRow], vectors: Mapping[str, Callable[..., Vector]]) -> dict[str, NDArray[Any]]:
-    """The spectra of the extracted models: ``spectra`` float32 (K, P), ``model_ids`` (K,) and ``names`` (P,)."""
-    ids = [row.model_id for row in rows if row.model_id in vectors]
-    spectra = [vectors[model]("spectra")["spectra"] for model in ids]
     table = np.stack(spectra) if spectra else np.zeros((0, len(NAMES)), np.float32)
-    return {"spectra": table, "model_ids": np.array(ids, dtype=str), "names": np.array(NAMES)}
+    return metadata, {"spectra": table, "model_ids": metadata["model_id"].to_numpy(str), "names": np.array(NAMES)}
 
 
-def _matches(existing: Callable[..., Vector], digest: str, fingerprint: str) -> bool:
-    vector = _readable(existing, "sha256", "settings")
-    return vector is not None and (str(vector.get("sha256")), str(vector.get("settings"))) == (digest, fingerprint)
+def _matching(existing: Callable[..., Vector], digest: str, fingerprint: str) -> Vector | None:
+    """The existing vector's spectra and hashes, if it is of these weights and settings."""
+    found = _readable(existing, "sha256", "settings", "spectra")
+    if found is None or "spectra" not in found:
+        return None
+    return found if (str(found.get("sha256")), str(found.get("settings"))) == (digest, fingerprint) else None
+
+
+def _packed(spectra: NDArray[np.float32]) -> str:
+    return b64encode(np.asarray(spectra, dtype="<f4").tobytes()).decode()
 
 
 def _readable(partition: Callable[..., dict[str, Any]], *names: str) -> dict[str, Any] | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
@@ -78,8 +76,9 @@ def read_manifest(table: pd.DataFrame) -> tuple[list[ManifestRow], list[Failure]
     failures: list[Failure] = []
     lines: dict[str, int] = {}
     # Line 1 of the CSV file is its header.
-    for line, record in enumerate(table.to_dict(orient="records"), start=2):
-        cells = {str(name): _cell(value) for name, value in record.items() if _cell(value) != ""}
+    whole = table.astype(object).where(table.notna(), "")
+    for line, record in enumerate(whole.to_dict(orient="records"), start=2):
+        cells = {str(name): text for name, value in record.items() if (text := str(value).strip())}
         identifier = str(cells.get("model_id", f"line {line}"))
         missing = {name: "" for name in ("model_id", "loader", "source") if name not in cells}
         try:
@@ -95,10 +94,6 @@ def read_manifest(table: pd.DataFrame) -> tuple[list[ManifestRow], list[Failure]
         lines[row.model_id] = line
         rows.append(row)
     return rows, failures
-
-
-def _cell(value: Any) -> str:
-    return "" if pd.isna(value) else str(value).strip()
 
 
 def _words(message: str) -> str:

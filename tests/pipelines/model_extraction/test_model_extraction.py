@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import time
@@ -193,6 +194,23 @@ def test_the_configuration_fits_the_parameters(project_dir):
 
 
 @pytest.mark.slow
+def test_a_vector_put_in_the_place_of_another_is_made_again(tmp_path):
+    project = Project(tmp_path)
+    for seed, name in enumerate("ab"):
+        save_file(small_state(seed), project.zoo / f"{name}.safetensors")
+    table = manifest(("a", "local", "a.safetensors"), ("b", "local", "b.safetensors"))
+    project.run(table)
+    first = project.vectors
+    vectors = tmp_path / "vectors"
+    time.sleep(0.05)  # the clock of the file system ticks every few milliseconds
+    (vectors / "other.tmp").write_bytes(first["b.npz"])
+    (vectors / "other.tmp").replace(vectors / "a.npz")
+    project.run(table)
+    again = load_arrays(vectors / "a.npz")
+    np.testing.assert_array_equal(again["parameters"], np.load(io.BytesIO(first["a.npz"]))["parameters"])
+    assert project.vectors["b.npz"] == first["b.npz"]
+
+
 def test_20000_models_that_are_done_take_less_than_a_minute(tmp_path):
     project = Project(tmp_path)
     save_file(small_state(), project.zoo / "0.safetensors")

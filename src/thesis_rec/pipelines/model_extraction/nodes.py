@@ -1,6 +1,6 @@
 """Nodes of the pipeline model_extraction."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,8 @@ import pandas as pd
 
 from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
 from thesis_rec.base.sharding import thinned_evenly
+from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
-
-Partitions = dict[str, Callable[[], Any]]
 
 
 def extract_vectors(
@@ -35,13 +34,16 @@ def extract_vectors(
     without = [left_out_failure(model, hub_is_reachable()) for model in plan.left_out]
     yield {}, {failure.item: {"error": failure.error, "hint": failure.hint} for failure in without}
     left_out = set(plan.left_out)
+    vectors, outcomes = existing_model_vectors, existing_extraction_outcomes
     yield from extract_models(
         [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out],
         Path(parameters.models_root).expanduser(),
         hub_cache_folder(parameters.hub_cache),
         ExtractionSettings(threads=parameters.threads),
-        existing_model_vectors,
-        existing_extraction_outcomes,
+        vectors,
+        outcomes,
+        # A vector is saved before its outcome.
+        untouched=lambda name: vectors[name].changed() <= outcomes[name].changed(),
     )
 
 
@@ -95,20 +97,11 @@ def describe_models(
     model_vectors: Partitions,
     extraction_outcomes: Partitions,
     parameters: ModelExtractionParameters,
-) -> pd.DataFrame:
-    """Family, size and fingerprint of each extracted model."""
-    from thesis_rec.models.model_extraction import metadata_table
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Family, size and fingerprint of each extracted model; and what its weights show against random ones."""
+    from thesis_rec.models.model_extraction import extracted_tables
 
-    return metadata_table(_rows(model_manifest, parameters), model_vectors, extraction_outcomes)
-
-
-def join_spectra(
-    model_manifest: pd.DataFrame, model_vectors: Partitions, parameters: ModelExtractionParameters
-) -> dict[str, Any]:
-    """What each extracted model's weights show against random ones, as one table."""
-    from thesis_rec.models.model_extraction import spectra_table
-
-    return spectra_table(_rows(model_manifest, parameters), model_vectors)
+    return extracted_tables(_rows(model_manifest, parameters), model_vectors, extraction_outcomes)
 
 
 def check_extraction(

@@ -9,7 +9,6 @@ from thesis_rec.pipelines.model_extraction.nodes import (
     describe_models,
     extract_vectors,
     join_extraction_failures,
-    join_spectra,
 )
 
 
@@ -38,15 +37,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             Node(
                 describe_models,
                 inputs=["model_manifest", "model_vectors", "extraction_outcomes", "params:model_extraction"],
-                outputs="model_metadata",
+                outputs=["model_metadata", "model_spectra"],
                 name="describe_models_node",
-                tags="join",
-            ),
-            Node(
-                join_spectra,
-                inputs=["model_manifest", "model_vectors", "params:model_extraction"],
-                outputs="model_spectra",
-                name="join_spectra_node",
                 tags="join",
             ),
             Node(
