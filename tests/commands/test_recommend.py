@@ -16,6 +16,7 @@ from tests.recommendation.test_trying import save_images
 from thesis_rec.base.errors import ConfigurationError, ItemError, NothingSucceeded
 from thesis_rec.cli import cli, known_error
 from thesis_rec.commands import artefacts
+from thesis_rec.published.cells import read_datasets
 from thesis_rec.recommendation.request import Asked, Request, image_row
 
 
@@ -122,6 +123,8 @@ def test_every_wish_is_an_option_with_the_same_default_and_bounds():
     assert options["licences"].opts == ["--licence"]
     assert options["measure"].secondary_opts == ["--no-measure"]
     assert options["precision"].type.choices == ("fp32", "fp16", "bf16")
+    # An option that may be left open, too; a typo is answered with what there is.
+    assert set(options["domain"].type.choices) == {one.domain for one in read_datasets().values()}
     assert (options["level"].type.min, options["level"].type.max) == (0, 1)
     assert options["level"].type.min_open
     assert options["level"].type.max_open

@@ -17,6 +17,7 @@ import thesis_rec
 from tests.fabricated import fabricated_bundle, learned
 from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
 from tests.recommendation.test_trying import save_images
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.recommendation.bundle import write_bundle
 
 
@@ -140,6 +141,20 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     assert mine["value_high"] - mine["value_low"] > (table["value_high"] - table["value_low"]).median()
     assert mine["download_mb"] == 0
     assert "not looked at" in found.rests_on
+    told = thesis_rec.recommend(images, project=project, measure=False, domain="medical")
+    assert "2 of the domain medical weighing more" in told.rests_on
+    assert told.table["model_id"].tolist() != found.table["model_id"].tolist()
+    assert " domain " not in found.rests_on
+    nothing = thesis_rec.recommend(images, project=project, measure=False, domain="text")
+    assert "none of them text" in nothing.rests_on
+    assert nothing.table["model_id"].tolist() == found.table["model_id"].tolist()
+    with pytest.raises(ConfigurationError, match="looks at the images"):
+        thesis_rec.recommend(images, project=project, zoo="starter", domain="medical")
+    with pytest.raises(ConfigurationError, match=r"'medcal'.*'medical'.*'textures'"):
+        thesis_rec.recommend(images, project=project, domain="medcal")
+    (project / "data" / "01_raw" / "hub" / "domains.npz").unlink()
+    with pytest.raises(ConfigurationError, match=r"domains\.npz is missing"):
+        thesis_rec.recommend(images, project=project, domain="medical")
     tried = thesis_rec.recommend(
         images, project=project, families=(own["family"].iloc[0],), probe=1, offline=True, measure=False
     )

@@ -13,7 +13,7 @@ from thesis_rec.base.files import save_arrays
 from thesis_rec.knowledge.covariance import Covariance, standardised
 from thesis_rec.knowledge.model_kernel import COLUMNS
 from thesis_rec.knowledge.posterior import Cell, Scale
-from thesis_rec.knowledge.protocols import Protocol, ProtocolKnowledge, fit_protocols, tasks_of
+from thesis_rec.knowledge.protocols import Domain, Protocol, ProtocolKnowledge, fit_protocols, learn_domains, tasks_of
 
 
 def _world(models: int = 24, tasks: int = 14, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
@@ -186,3 +186,73 @@ def test_tasks_of_few_models_are_left_out_and_errors_are_carried_along() -> None
     assert np.isfinite(values[row, 1])
     with pytest.raises(ValueError, match="no task"):
         fit_protocols(few, CLASSES, pd.DataFrame(columns=COLUMNS))
+
+
+def _two_domains(per_domain: int = 12) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Cells, descriptions and datasets: half of the models do better on domain a, the others on domain b."""
+    _, descriptions, _ = _world()
+    generator = np.random.default_rng(3)
+    likes = np.where(np.arange(24) % 2, 1.0, -1.0)
+    strength, rows, datasets = generator.normal(size=24), [], {}
+    for task in range(2 * per_domain):
+        domain = "ab"[task % 2]
+        datasets[f"d{task}"] = {"classes": 10, "domain": domain, "images": f"d{task}"}
+        z = strength + 0.7 * (1 if domain == "a" else -1) * likes + 0.5 * generator.normal(size=24)
+        values = Scale(0.1).value(0.5 + 0.5 * z)
+        rows += [(f"m{k:02d}", f"d{task}", "linear_probe", "s", float(values[k]), np.nan) for k in range(24)]
+    columns = ["model_id", "dataset_id", "protocol", "source", "value", "spread"]
+    return pd.DataFrame(rows, columns=columns), descriptions, pd.DataFrame(datasets).T
+
+
+def test_a_domain_that_is_told_ranks_its_left_out_datasets_better() -> None:
+    cells, descriptions, datasets = _two_domains()
+    gains = []
+    for out in ("d0", "d1", "d2", "d3"):
+        rest = cells[cells["dataset_id"] != out]
+        known = learn_domains(fit_protocols(rest, datasets["classes"], descriptions), rest, datasets)
+        assert known.domains["linear_probe", datasets.loc[out, "domain"]].n_datasets == 11
+        truth = cells[cells["dataset_id"] == out].set_index("model_id")["value"]
+        told, untold, unheard_of = (
+            known.posterior(list(truth.index), "linear_probe", 10, domain)
+            for domain in (datasets.loc[out, "domain"], None, "c")
+        )
+        gains.append(kendalltau(truth, told.mean).statistic - kendalltau(truth, untold.mean).statistic)
+        np.testing.assert_array_equal(unheard_of.mean, untold.mean)
+    assert min(gains) > 0.05
+
+
+def test_what_sets_a_domain_apart_is_shrunk_by_the_number_of_its_images() -> None:
+    """Without factors an offset is what is left of its datasets, summed, over their number and fifteen more."""
+    cells, descriptions, datasets = _two_domains(3)
+    datasets["images"] = ["x", "d1", "x", "d3", "d4", "d5"]
+    known = fit_protocols(cells, datasets["classes"], descriptions)
+    flat = Covariance(known.covariance.mean, np.zeros((24, 1)), known.covariance.own)
+    # Level and spread of a task that may be anything are its regression on what is expected of the models.
+    wide = Protocol((0.0, 1e9), (1.0, 1e9), known.protocols["linear_probe"].offset, 6)
+    plain = ProtocolKnowledge(known.model_ids, flat, {"linear_probe": wide}, 0.0, {}, known.described)
+    found = learn_domains(plain, cells, datasets).domains["linear_probe", "a"]
+    tasks, _, values, _ = tasks_of(cells, datasets["classes"])
+    expected = flat.mean + wide.offset
+    design = np.column_stack([np.ones(24), expected]) / np.sqrt(flat.own)[:, None]
+    left = {}
+    for dataset, row in zip(tasks["dataset_id"], values, strict=True):
+        weights = np.linalg.lstsq(design, row / np.sqrt(flat.own), rcond=None)[0]
+        left[dataset] = row - weights[0] - weights[1] * expected
+    alike = (left["d0"] + left["d2"]) / 2
+    np.testing.assert_allclose(found.offset, (alike + left["d4"]) / (2 + 15), atol=1e-6)
+    assert found.n_datasets == 2
+
+
+def test_stored_domains_are_laid_over_the_models_that_are_known() -> None:
+    cells, descriptions, _ = _world()
+    known = fit_protocols(cells, CLASSES, descriptions)
+    offset = np.arange(24) / 24
+    told = ProtocolKnowledge(**{**vars(known), "domains": {("zero_shot", "text"): Domain(offset, 3)}})
+    arrays = told.domain_arrays()
+    again = known.with_domains(arrays).domains["zero_shot", "text"]
+    assert again.n_datasets == 3
+    np.testing.assert_allclose(again.offset, offset, atol=1e-3)
+    fewer = {**arrays, "model_ids": arrays["model_ids"][1:], "offsets": arrays["offsets"][:, 1:]}
+    offsets = dict(zip(known.model_ids, known.with_domains(fewer).domains["zero_shot", "text"].offset, strict=True))
+    assert offsets[known.model_ids[0]] == 0
+    assert offsets[known.model_ids[5]] == pytest.approx(5 / 24, abs=1e-3)

@@ -17,8 +17,12 @@ from thesis_rec.published.cells import READERS, PublishedDataset, read_cells, re
 from thesis_rec.published.sources import Source, read_sources
 
 DATASETS = {
-    "dtd": PublishedDataset(domain="textures", kind="natural", classes=47, aliases=("DTD", "Describable Textures")),
-    "pcam": PublishedDataset(domain="medical", kind="specialised", classes=2, aliases=("PatchCamelyon",)),
+    "dtd": PublishedDataset(
+        domain="textures", kind="natural", classes=47, images="dtd", aliases=("DTD", "Describable Textures")
+    ),
+    "pcam": PublishedDataset(
+        domain="medical", kind="specialised", classes=2, images="pcam", aliases=("PatchCamelyon",)
+    ),
 }
 LONG = "model,revision,task,type,split,subset,main_score,accuracy,n_exp,acc_std\n"
 

@@ -81,6 +81,8 @@ def test_the_next_command_keeps_the_limits_and_is_refused_nothing_it_names(found
     # A file is named with its ending.
     assert "kedro recommend mine.npz " in next_command(replace(found, dataset={"source": "mine.npz"}))
     # Without images, or with everything tried, there is nothing to run.
+    asked = found.options.model_copy(update={"domain": "medical", "protocol": "zero_shot"})
+    assert next_command(replace(found, options=asked)).endswith("--protocol zero_shot --domain medical")
     assert next_command(replace(found, sample=())) == ""
     assert next_command(replace(found, table=found.table.assign(probed_value=0.5))) == ""
 

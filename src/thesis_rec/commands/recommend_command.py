@@ -26,29 +26,30 @@ def option_of(name: str, field: FieldInfo) -> click.Option:
     """One wish as an option of the command line: its name, type, bounds, default and help are the field's."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     flag = str(extra.get("option", f"--{name.replace('_', '-')}"))
-    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not type(None)]
+    # What may be left open is a union of its type with None.
+    kind = get_args(field.annotation)[0] if type(None) in get_args(field.annotation) else field.annotation
     arguments: dict[str, Any] = {"help": field.description, "default": field.default}
     bounds: dict[str, Any] = {}
     for rule in field.metadata:
-        for kind, side, is_open in (
+        for relation, side, is_open in (
             ("gt", "min", True),
             ("ge", "min", False),
             ("lt", "max", True),
             ("le", "max", False),
         ):
-            if (bound := getattr(rule, kind, None)) is not None:
+            if (bound := getattr(rule, relation, None)) is not None:
                 bounds |= {side: bound, f"{side}_open": is_open}
-    if get_origin(field.annotation) is Literal:
-        arguments["type"] = click.Choice(list(get_args(field.annotation)))
-    elif get_origin(field.annotation) is tuple:
+    if get_origin(kind) is Literal:
+        arguments["type"] = click.Choice(list(get_args(kind)))
+    elif get_origin(kind) is tuple:
         arguments |= {"multiple": True, "type": str}
-    elif kinds[0] is bool:
+    elif kind is bool:
         # A wish that may be left open has three states; click keeps None when neither form is given.
         flag = f"{flag}/--no-{flag.removeprefix('--')}" if field.default is None else flag
         arguments["is_flag"] = True
-    elif kinds[0] is int:
+    elif kind is int:
         arguments["type"] = click.IntRange(**bounds) if bounds else int
-    elif kinds[0] is float:
+    elif kind is float:
         arguments["type"] = click.FloatRange(**bounds) if bounds else float
     shown = field.default not in (None, (), False, PydanticUndefined)
     return click.Option([flag, name], show_default=shown, **arguments)

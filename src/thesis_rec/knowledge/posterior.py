@@ -156,7 +156,7 @@ class Posterior:
             seen.append(factors[cell.protocol][row])
             rest.append(observed - means[cell.protocol][row])
             noise.append(max((cell.noise * slope) ** 2, 1e-8))
-        weights, root = _regression(np.stack(seen), np.array(rest), np.array(noise))
+        weights, root = regression(np.stack(seen), np.array(rest), np.array(noise))
         moved = {
             name: View(means[name] + f @ weights, f @ root, owns[name], scales[name]) for name, f in factors.items()
         }
@@ -226,7 +226,7 @@ def any_of(mean: Floats, factor: Floats, own: Floats) -> tuple[float, Floats, fl
     return float(mean.mean()), common, float(apart)
 
 
-def _regression(design: Floats, rest: Floats, noise: Floats) -> tuple[Floats, Floats]:
+def regression(design: Floats, rest: Floats, noise: Floats) -> tuple[Floats, Floats]:
     """Posterior mean (R,) of standard normal weights and a root (R, R) of their covariance.
 
     Args:

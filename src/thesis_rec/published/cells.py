@@ -45,7 +45,7 @@ class PublishedDataset(BaseModel):
     domain: str
     kind: str
     classes: int = Field(ge=2)
-    images: str = ""
+    images: str
     aliases: tuple[str, ...] = ()
 
 
@@ -77,7 +77,7 @@ def read_datasets(path: str | Path | None = None) -> dict[str, PublishedDataset]
     """
     file = Path(path or Path(__file__).parent / "datasets.yml")
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    datasets = {str(name): PublishedDataset(**entry) for name, entry in content.items()}
+    datasets = {str(name): PublishedDataset(**{"images": str(name)} | entry) for name, entry in content.items()}
     _names(datasets)
     return datasets
 

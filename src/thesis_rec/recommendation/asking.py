@@ -65,7 +65,7 @@ def recommend_images(
         ConfigurationError: If the limits or the artefacts are unusable.
     """
     request = request or Request()
-    bundle = under_protocol(bundle, request.protocol)
+    bundle = under_protocol(bundle, request.protocol, request.domain)
     asked = read_images(Path(source), bundle.encoder if bundle.tokens else None, request)
     earlier = trying.read_tries(bundle.tries, asked.content)
     posterior = believed(bundle, asked.tokens, earlier)
@@ -156,6 +156,7 @@ def recommend_known(dataset_id: str | None, bundle: Bundle, request: Request | N
         ConfigurationError: If there is no such dataset.
     """
     request = request or Request()
+    bundle = under_protocol(bundle, request.protocol, request.domain)
     name = dataset_id or next(reversed(bundle.tokens), "")
     if name not in bundle.tokens:
         some = ", ".join(list(bundle.tokens)[:5])

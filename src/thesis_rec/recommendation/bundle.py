@@ -38,6 +38,8 @@ NEEDED = ("knowledge", "model_embeddings", "dataset_tokens", "performance")
 #: Files of a bundle's folder.
 MODELS, TOKENS, ENCODER = "models.npz", "dataset_tokens.npz", "encoder.pt"
 KNOWLEDGE = "knowledge.npz"
+#: Beside the folder of published knowledge: what sets domains apart.
+DOMAINS = "domains.npz"
 PERFORMANCE, DESCRIPTION = "performance.parquet", "bundle.json"
 
 #: What is stored of models, and how precisely.
@@ -67,10 +69,12 @@ class PublishedBeliefs:
     Attributes:
         published: What was learned from them.
         protocol: Protocol of the values that are predicted; tries, which are linear probes, inform any.
+        domain: What the images are of; None where that isn't said.
     """
 
     published: ProtocolKnowledge
     protocol: str = PROTOCOL
+    domain: str | None = None
 
     @property
     def model_ids(self) -> list[str]:
@@ -86,7 +90,7 @@ class PublishedBeliefs:
         if self.protocol not in self.published.protocols:
             there = ", ".join(self.published.protocols)
             raise ConfigurationError(f"Nothing is known under the protocol {self.protocol}; choose one of {there}.")
-        found = self.published.posterior(models.model_ids, self.protocol, max(len(task.class_names), 2))
+        found = self.published.posterior(models.model_ids, self.protocol, max(len(task.class_names), 2), self.domain)
         known = set(found.model_ids)
         others = [model for model in models.model_ids if model not in known]
         mine = "target" if self.protocol == PROTOCOL else PROTOCOL
@@ -154,6 +158,10 @@ class Bundle:
         if isinstance(self.knowledge, PublishedBeliefs):
             protocol = self.knowledge.published.protocols[self.knowledge.protocol]
             figures = f"published figures of {len(self.knowledge.model_ids)} models on {protocol.n_tasks} datasets"
+            if domain := self.knowledge.domain:
+                same = self.knowledge.published.domains.get((self.knowledge.protocol, domain))
+                weigh = f"{same.n_datasets} of the domain {domain} weighing more" if same else f"none of them {domain}"
+                figures += f" ({weigh})"
         toys = " The models are toys, the laboratory's: ask the zoo hub for real ones." if self.zoo != "hub" else ""
         if looked_at and isinstance(self.knowledge, PublishedBeliefs):
             return (
@@ -173,16 +181,23 @@ class Bundle:
         return next((tokens.encoder_id for tokens in self.tokens.values()), "")
 
 
-def under_protocol(bundle: Bundle, protocol: str) -> Bundle:
-    """The bundle whose predictions are of another protocol.
+def under_protocol(bundle: Bundle, protocol: str, domain: str | None = None) -> Bundle:
+    """The bundle whose predictions are of another protocol, and of images of a domain.
 
     Raises:
-        ConfigurationError: If its knowledge is of linear probes only.
+        ConfigurationError: If its knowledge is of linear probes only, or doesn't tell domains apart.
     """
     if isinstance(bundle.knowledge, PublishedBeliefs):
-        return replace(bundle, knowledge=replace(bundle.knowledge, protocol=protocol))
+        if domain and not bundle.knowledge.published.domains:
+            raise ConfigurationError(
+                f"This zoo's knowledge doesn't tell domains apart: {DOMAINS} is missing. Restore it, make it by "
+                "`kedro run --pipelines=published`, or leave out the domain."
+            )
+        return replace(bundle, knowledge=replace(bundle.knowledge, protocol=protocol, domain=domain))
     if protocol != PROTOCOL:
         raise ConfigurationError(f"The zoo {bundle.zoo} knows linear probes only; ask the zoo hub for {protocol}.")
+    if domain:
+        raise ConfigurationError(f"The zoo {bundle.zoo} looks at the images themselves: leave out the domain {domain}.")
     return bundle
 
 
@@ -424,7 +439,10 @@ def read_bundle(folder: Path) -> StoredBundle:
         arrays = load_arrays(folder / KNOWLEDGE)
         try:
             if "head" in arrays:
-                beliefs = PublishedBeliefs(ProtocolKnowledge.from_arrays(arrays))
+                published = ProtocolKnowledge.from_arrays(arrays)
+                if (domains := folder.parent / DOMAINS).is_file():
+                    published = published.with_domains(load_arrays(domains))
+                beliefs = PublishedBeliefs(published)
                 none = ModelTable([], np.zeros((0, 0), np.float32), [], np.zeros(0))
                 return StoredBundle(folder, none, {}, NOTHING_MEASURED, beliefs)
             beliefs = Knowledge.from_arrays(arrays)

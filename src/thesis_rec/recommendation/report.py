@@ -192,6 +192,8 @@ def next_command(found: Recommendation) -> str:
         "precision": (budget.precision, "fp32"),
         "zoo": (found.zoo, "hub"),
         "labels": (found.options.labels, None),
+        "protocol": (found.options.protocol, "linear_probe"),
+        "domain": (found.options.domain, None),
     }
     words += [f"--{name} {shlex.quote(str(value))}" for name, (value, usual) in others.items() if value != usual]
     return " ".join(words)

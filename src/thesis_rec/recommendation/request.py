@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 #: Images in the report.
 SAMPLE = 12
 
+#: Domains of the published datasets.
+Domain = Literal[
+    "digits", "drawings", "driving", "faces", "fine-grained", "medical", "objects", "satellite", "scenes", "signs",
+    "synthetic", "text", "textures",
+]  # fmt: skip
+
 _LIMITS = (
     "max_latency_ms", "min_throughput", "max_memory_mb", "max_parameters", "device", "batch_size", "precision",
     "licences", "families",
@@ -55,6 +61,9 @@ class Request(BaseModel):
     protocol: Literal["linear_probe", "zero_shot", "fine_tune"] = Field(
         default="linear_probe",
         description="What the accuracy is of: a linear classifier, none, or the whole network tuned.",
+    )
+    domain: Domain | None = Field(
+        default=None, description="What the images are of: published figures on such images weigh more."
     )
     top: int = Field(default=10, ge=1, description="Models to show; all that keep the limits are ranked.")
     level: float = Field(default=0.9, gt=0, lt=1, description="Probability of the interval of the predicted accuracy.")

@@ -11,7 +11,11 @@ import pytest
 from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.base.files import save_arrays
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
-from thesis_rec.pipelines.published.nodes import learn_published_knowledge, read_published_cells
+from thesis_rec.pipelines.published.nodes import (
+    learn_published_knowledge,
+    read_published_cells,
+    tell_domains_apart,
+)
 from thesis_rec.pipelines.published.parameters import PublishedParameters
 from thesis_rec.published import sources as published_sources
 from thesis_rec.published.sources import Source
@@ -64,6 +68,10 @@ def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.Monk
     assert prior.best() == "m/net6"
     assert knowledge.figures("m/net6") == 4
     assert knowledge.figures("m/unseen") == 0
+    domains = knowledge.with_domains(tell_domains_apart(arrays, cells)).domains
+    assert {domain: one.n_datasets for (_, domain), one in domains.items()} == {
+        "faces": 1, "fine-grained": 1, "objects": 1, "textures": 1,
+    }  # fmt: skip
 
 
 def test_nothing_at_all_is_an_error_that_names_the_remedy(tmp_path: Path) -> None:

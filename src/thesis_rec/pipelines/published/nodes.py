@@ -69,3 +69,12 @@ def learn_published_knowledge(
     }
     knowledge = fit_protocols(cells, classes, describe(manifest, cells), parameters.protocols, shrinkage, provenance)
     return knowledge.arrays(), provenance
+
+
+def tell_domains_apart(knowledge: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
+    """What sets the datasets of each domain apart, beside the knowledge that was learned from the same cells."""
+    from thesis_rec.knowledge.protocols import ProtocolKnowledge, learn_domains
+    from thesis_rec.published.cells import read_datasets
+
+    datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
+    return learn_domains(ProtocolKnowledge.from_arrays(knowledge), cells, datasets).domain_arrays()

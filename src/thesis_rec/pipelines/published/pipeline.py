@@ -4,7 +4,11 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from thesis_rec.pipelines.published.nodes import learn_published_knowledge, read_published_cells
+from thesis_rec.pipelines.published.nodes import (
+    learn_published_knowledge,
+    read_published_cells,
+    tell_domains_apart,
+)
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
@@ -22,6 +26,12 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 inputs=["hub_model_manifest", "published_cells", "published_report", "params:published"],
                 outputs=["hub_knowledge", "hub_provenance"],
                 name="learn_published_knowledge_node",
+            ),
+            Node(
+                tell_domains_apart,
+                inputs=["hub_knowledge", "published_cells"],
+                outputs="hub_domains",
+                name="tell_domains_apart_node",
             ),
         ],
         tags="published",
