@@ -88,6 +88,18 @@ def test_the_first_try_may_be_a_cheap_good_one() -> None:
     assert next_probe(belief, {"m0": 1.0, "m1": 1.0, "m2": 1.05, "m3": 1.0}) == "m2"
 
 
+def test_one_of_whose_like_nothing_is_known_is_tried_second() -> None:
+    belief = _belief([0.0, 1.0, 0.9, -0.5, -1.0], [0.01] * 5)
+    unlike = {"m3", "m4"}
+    assert next_probe(belief, unlike=unlike) == "m1"
+    once = belief.given([Cell("m1", 0.7)])
+    assert next_probe(once) == "m2"
+    assert next_probe(once, unlike=unlike) == "m3"
+    assert next_probe(once, unlike=unlike, skip=["m3", "m4"]) == "m2"
+    # One try says whether they are worth further ones.
+    assert next_probe(once.given([Cell("m3", 0.3)]), unlike=unlike) == "m2"
+
+
 def test_nothing_left_to_try() -> None:
     belief = _belief([0.0, 0.1], [0.1, 0.1]).given([Cell("m0", 0.5), Cell("m1", 0.6)])
     assert next_probe(belief) is None

@@ -1,6 +1,7 @@
 """Which candidate to try next: the one that promises most for what it costs.
 
-The first try is the candidate that is expected to be best. Until :data:`FIRST` were made, tries settle how hard the
+The first try is the candidate that is expected to be best. The second is one of those, if there are any, of whose like
+nothing is known: nothing but a try says what they do. Until :data:`FIRST` were made, tries settle how hard the
 dataset is and which kinds of models suit it: each is the candidate with the highest mean, with an allowance for what is
 uncertain of its kind. Only what a candidate has in common with others counts there, since that is what a try teaches of
 the rest; what is uncertain of one model alone would draw tries to models of which little is known. Each later one has
@@ -28,7 +29,11 @@ SHARE = 0.05
 
 
 def next_probe(
-    posterior: Posterior, costs: Mapping[str, float] | None = None, share: float = SHARE, skip: Collection[str] = ()
+    posterior: Posterior,
+    costs: Mapping[str, float] | None = None,
+    share: float = SHARE,
+    skip: Collection[str] = (),
+    unlike: Collection[str] = (),
 ) -> str | None:
     """The candidate to try next, or None where all were tried.
 
@@ -38,6 +43,7 @@ def next_probe(
             dearest. None: all cost the same.
         share: Power of the cost by which the promise is divided; 0 ignores costs, 1 asks for the most per second.
         skip: Candidates that can't be tried.
+        unlike: Candidates of whose like nothing is known: one of them is tried second.
 
     Raises:
         ValueError: If a cost isn't above 0.
@@ -49,6 +55,9 @@ def next_probe(
     free = np.array([row for row in range(len(names)) if row not in closed], dtype=int)
     if not len(free):
         return None
+    strange = np.isin(names, list(unlike))
+    if tried and not strange[tried].any() and strange[free].any():
+        free = free[strange[free]]
     mean, factor = posterior.mean, posterior.factor
     # Variance of what sets each candidate apart from the best tried, as far as it is shared with others.
     common = np.zeros(len(free))

@@ -78,7 +78,7 @@ def with_untrained(belief: Posterior, models: ModelTable, measured: set[str]) ->
         return belief
     like = np.isin(belief.model_ids, _untrained(verdicts(models, measured)))
     if like.any():
-        return with_strangers(belief, rows, like, (0.0, 0.0))
+        return with_strangers(belief, rows, like)
     mean = belief.mean.copy()
     mean[rows] = (belief.scale.latent(belief.scale.chance) + belief.mean[~rows].min()) / 2
     return replace(belief, mean=mean)

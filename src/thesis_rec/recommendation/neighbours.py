@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.strangers import size_range, strangers
-from thesis_rec.recommendation.bundle import Beliefs, Bundle, PublishedBeliefs
+from thesis_rec.recommendation.bundle import Bundle, PublishedBeliefs
 
 Floats = NDArray[np.float64]
 
@@ -91,7 +91,7 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     """
     near = bundle.performance[bundle.performance["dataset_id"].isin(nearest["dataset_id"])]
     if near.empty:
-        return _reasons_at_large(model_ids, bundle.knowledge)
+        return _reasons_at_large(model_ids, bundle)
     places = near.groupby("dataset_id")["value"].rank(ascending=False, method="min").astype(int)
     counts = near.groupby("dataset_id")["value"].transform("count")
     told: dict[str, dict[str, str]] = {}
@@ -105,7 +105,7 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     described &= np.isfinite(embedding).all(axis=1)
     unit = _unit(embedding - embedding[described].mean(axis=0)) if described.any() else embedding
     measured = [model for model in told if model in row_of and described[row_of[model]]]
-    strange = _strangers(bundle)
+    strange = from_afar(bundle)
     found = []
     for model_id in model_ids:
         known = [told[model_id][name] for name in order if name in told.get(model_id, {})]
@@ -123,36 +123,36 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     return found
 
 
-def _strangers(bundle: Bundle) -> dict[str, str]:
-    """By model from afar: that nothing like it is known."""
-    known = bundle.knowledge
-    if not isinstance(known, Knowledge):
-        return {}
-    limits = size_range(bundle.models, known.model_ids)
-    found = {}
-    for row in np.flatnonzero(strangers(bundle.models, known.model_ids)):
-        size = float(bundle.models.n_parameters[row])
-        why = "its weights were never counted"
-        if size and limits:
-            why = f"it has {size:,.0f} weights, the measured models have {limits[0]:,.0f} to {limits[1]:,.0f}"
-        found[bundle.models.model_ids[row]] = f"Nothing like it is known: {why}. Trying it tells most."
-    return found
+def from_afar(bundle: Bundle) -> dict[str, str]:
+    """By model of whose like nothing is known: a sentence that says so."""
+    known, models, found = bundle.knowledge, bundle.models, {}
+    if isinstance(known, PublishedBeliefs):
+        listed = set(known.published.model_ids)
+        found = {name: "it could be as any other model" for name in models.model_ids if name not in listed}
+    elif isinstance(known, Knowledge):
+        limits = size_range(models, known.model_ids)
+        for row in np.flatnonzero(strangers(models, known.model_ids)):
+            size = float(models.n_parameters[row])
+            found[models.model_ids[row]] = "its weights were never counted"
+            if size and limits:
+                there = f"the measured models have {limits[0]:,.0f} to {limits[1]:,.0f}"
+                found[models.model_ids[row]] = f"it has {size:,.0f} weights, {there}"
+    return {model: f"Nothing like it is known: {why}. Trying it tells most." for model, why in found.items()}
 
 
-def _reasons_at_large(model_ids: Sequence[str], known: Beliefs) -> list[str]:
+def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
     """Reasons where no known dataset is nearer than another: how much was measured of each model."""
+    known, strange = bundle.knowledge, from_afar(bundle)
     if not isinstance(known, PublishedBeliefs):
         return ["Nothing is measured near these images: the prediction alone puts it here."] * len(model_ids)
-    listed = set(known.published.model_ids)
     found = []
     for model_id in model_ids:
-        figures = known.published.figures(model_id)
-        if figures:
+        if model_id in strange:
+            found.append(strange[model_id])
+        elif figures := known.published.figures(model_id):
             found.append(f"{figures} published figures of it, against those of other models, put it here.")
-        elif model_id in listed:
-            found.append("No figure of it was published; its architecture, data and size put it here.")
         else:
-            found.append("Nothing like it is known: it could be as any other model. Trying it tells most.")
+            found.append("No figure of it was published; its architecture, data and size put it here.")
     return found
 
 

@@ -24,6 +24,7 @@ from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
 from thesis_rec.recommendation.candidates import Measure, placed, values_of
+from thesis_rec.recommendation.neighbours import from_afar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,7 +181,7 @@ def try_models(
     allowed = found.table["model_id"].tolist()
     before = len(posterior.cells)
     n_test = n_images = 0
-    there = on_this_machine(bundle)
+    there, strange = on_this_machine(bundle), from_afar(bundle)
     if request.offline and (absent := [model for model in allowed if model not in there]):
         notes.append(f"Offline: {len(absent)} models that aren't on this machine were not tried.")
         failed.update(absent)
@@ -195,7 +196,8 @@ def try_models(
             if request.probe_seconds is not None and spent > request.probe_seconds:
                 break
             candidates = posterior.only([row_of[model] for model in allowed])
-            model_id = next_probe(candidates, costs_of(found.table, there, n_images), skip=failed)
+            costs = costs_of(found.table, there, n_images)
+            model_id = next_probe(candidates, costs, skip=failed, unlike=strange)
             if model_id is None:
                 break
             began, attempts = time.monotonic(), attempts + 1

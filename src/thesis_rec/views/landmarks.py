@@ -10,6 +10,7 @@ separate the classes tells which cues carry them, and so which models will do we
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -81,13 +82,19 @@ def landmark_values(
         divided = [_divided(place, sides, rng) for place in places]
         draws.append([np.concatenate(side) for side in zip(*divided, strict=True)])
     chance = 1.0 / len(rows)
-    found = {}
-    # Hundreds of small systems: threads would wait for each other more than they compute.
-    with threadpool_limits(1, user_api="blas"):
-        for name, view in _views(encoder, images[kept]):
-            accuracy = np.mean([_probe_accuracy(view, classes, fitted, others) for fitted, others in draws])
-            found[name] = (accuracy - chance) / (1.0 - chance)
-    return np.array([found[name] for name in LANDMARKS], dtype=np.float32)
+    pixels = images[kept].transpose(0, 3, 1, 2).astype(np.float32)  # (N, 3, H, W)
+
+    def accuracy(view: Floats) -> float:
+        found = float(np.mean([_probe_accuracy(view, classes, fitted, others) for fitted, others in draws]))
+        return (found - chance) / (1.0 - chance)
+
+    # Hundreds of small systems: threads of theirs would wait for each other more than they compute. Beside these the
+    # encoder is busy, which is nearly all of the time.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(1) as pool:
+        formulas = pool.submit(_formulas, _pooled(pixels, _SIDE) / np.float32(255))
+        found = {name: pool.submit(accuracy, view) for name, view in _encoded(encoder, pixels)}
+        found |= {name: pool.submit(accuracy, view) for name, view in formulas.result().items()}
+        return np.array([found[name].result() for name in LANDMARKS], dtype=np.float32)
 
 
 def _divided(rows: Rows, tested: NDArray[np.bool_] | None, rng: np.random.Generator) -> tuple[Rows, Rows]:
@@ -116,9 +123,8 @@ def _probe_accuracy(view: Floats, classes: NDArray[np.integer], fitted: Rows, te
     return float((scores.argmax(axis=1) == classes[tested]).mean())
 
 
-def _views(encoder: ImageEncoder, images: NDArray[np.uint8]) -> Iterator[tuple[str, Floats]]:
-    """Every view's name and features (N, F)."""
-    pixels = images.transpose(0, 3, 1, 2).astype(np.float32)  # (N, 3, H, W)
+def _encoded(encoder: ImageEncoder, pixels: Floats) -> Iterator[tuple[str, Floats]]:
+    """The encoder's views of (N, 3, H, W) images 0..255: names and features (N, F)."""
     final, layers = encoder.encode_depths(pixels, N_LAYERS)
     yield "encoder", final
     yield from ((f"layer_{depth}", layer) for depth, layer in enumerate(layers))
@@ -126,7 +132,6 @@ def _views(encoder: ImageEncoder, images: NDArray[np.uint8]) -> Iterator[tuple[s
         final, layers = encoder.encode_depths(altered, N_LAYERS)
         yield f"{name}_encoder", final
         yield f"{name}_early", layers[_EARLY]
-    yield from _formulas(_pooled(pixels, _SIDE) / np.float32(255)).items()
 
 
 def _altered(pixels: Floats) -> Mapping[str, Floats]:
