@@ -1,14 +1,17 @@
-"""The image tower of a plain CLIP in numpy: no library that trained it is imported, and neither is torch.
+"""A plain CLIP in numpy: no library that trained it is imported, and neither is torch.
 
 Importing open_clip (torchvision, transformers, torch's compiler) or torch alone takes longer than encoding a thousand
-small images. The forward pass is that of open_clip's ``VisionTransformer`` (Dosovitskiy et al., "An Image is Worth
-16x16 Words", ICLR 2021; Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML
-2021), tensors have the names that they have there, and features agree with its own up to rounding.
+small images. The forward passes are those of open_clip's ``VisionTransformer`` and ``TextTransformer`` (Dosovitskiy et
+al., "An Image is Worth 16x16 Words", ICLR 2021; Radford et al., "Learning Transferable Visual Models From Natural
+Language Supervision", ICML 2021), tensors have the names that they have there, and features agree with its own up to
+rounding.
 """
 
 from __future__ import annotations
 
+import html
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +25,63 @@ from thesis_rec.images.encoders.image_encoder import EncoderConfig, check_featur
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-_KEYS = {"image_size", "patch_size", "width", "head_width", "layers", "mlp_ratio", "pool_type"}
+CONFIG, WEIGHTS, TOKENIZER = "open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"
+_IMAGE_KEYS = {"image_size", "patch_size", "width", "head_width", "layers", "mlp_ratio", "pool_type"}
+_TEXT_KEYS = {"context_length", "width", "heads", "layers", "mlp_ratio", "vocab_size", "hf_tokenizer_name"}
 
 Floats = NDArray[np.float32]
 
 #: Images of one pass: their activations stay in a core's cache.
 _BLOCK = 8
 _THREADS = 2
+
+
+class _Transformer:
+    """Blocks of attention and perceptrons, normalised before each, and what else open_clip's towers have."""
+
+    def __init__(self, weights: dict[str, Floats], prefix: str, layers: int, heads: int) -> None:
+        self.weights = {
+            name.removeprefix(prefix): value.astype(np.float32)
+            for name, value in weights.items()
+            if name.startswith(prefix)
+        }
+        self.layers, self._heads = layers, heads
+
+    def depths(self, x: Floats, mask: Floats | None = None) -> Iterator[Floats]:
+        """(B, T, W) after each layer; a mask (T, T) is added to the scores of attention."""
+        for layer in range(self.layers):
+            block = f"transformer.resblocks.{layer}"
+            x = x + self._attention(self.normed(x, f"{block}.ln_1"), f"{block}.attn", mask)
+            hidden = _gelu(self._linear(self.normed(x, f"{block}.ln_2"), f"{block}.mlp.c_fc"))
+            x = x + self._linear(hidden, f"{block}.mlp.c_proj")
+            yield x
+
+    def normed(self, x: Floats, name: str) -> Floats:
+        """Layer normalisation by the weights of that name."""
+        x = x - x.mean(axis=-1, keepdims=True)
+        variance = np.einsum("btw,btw->bt", x, x)[..., None] / x.shape[-1]
+        x *= 1 / np.sqrt(variance + 1e-5)
+        x *= self.weights[f"{name}.weight"]
+        x += self.weights[f"{name}.bias"]
+        return x
+
+    def _linear(self, x: Floats, name: str) -> Floats:
+        # As one matrix: numpy multiplies a stack of them one by one.
+        out = x.reshape(-1, x.shape[-1]) @ self.weights[f"{name}.weight"].T
+        out += self.weights[f"{name}.bias"]
+        return out.reshape(*x.shape[:-1], -1)
+
+    def _attention(self, x: Floats, name: str, mask: Floats | None) -> Floats:
+        batch, tokens, width = x.shape
+        flat = x.reshape(-1, width) @ self.weights[f"{name}.in_proj_weight"].T + self.weights[f"{name}.in_proj_bias"]
+        q, k, v = flat.reshape(batch, tokens, 3, self._heads, -1).transpose(2, 0, 3, 1, 4)  # (B, H, T, W / H) each
+        scores = (q / np.float32(np.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)  # (B, H, T, T)
+        if mask is not None:
+            scores += mask
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=-1, keepdims=True)
+        return self._linear((scores @ v).transpose(0, 2, 1, 3).reshape(batch, tokens, width), f"{name}.out_proj")
 
 
 class SmallClip:
@@ -46,14 +98,19 @@ class SmallClip:
         from safetensors.numpy import load_file
 
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        vision, normalisation = config["model_cfg"]["vision_cfg"], config.get("preprocess_cfg", {})
+        vision, text = config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
+        normalisation = config.get("preprocess_cfg", {})
         self.encoder_id, self.dim = name, int(config["model_cfg"]["embed_dim"])
         self.image_size, self._patch = int(vision["image_size"]), int(vision["patch_size"])
-        self._layers, self._heads = int(vision["layers"]), int(vision["width"]) // int(vision.get("head_width", 64))
         self._mean_pool = vision.get("pool_type", "tok") == "avg"
         self._folder = folder
-        weights = {name.removeprefix("visual."): value for name, value in load_file(folder / WEIGHTS).items()}
-        self._weights: dict[str, Floats] = {name: value.astype(np.float32) for name, value in weights.items()}
+        weights = load_file(folder / WEIGHTS)
+        heads = int(vision["width"]) // int(vision.get("head_width", 64))
+        self._image = _Transformer(weights, "visual.", int(vision["layers"]), heads)
+        self._text = None
+        if set(text) == _TEXT_KEYS and (folder / TOKENIZER).is_file():
+            others = {name: value for name, value in weights.items() if not name.startswith("visual.")}
+            self._text = _Transformer(others, "", int(text["layers"]), int(text["heads"]))
         mean, std = (np.asarray(normalisation.get(key, default), np.float32) for key, default in _CLIP.items())
         self._mean, self._std = 255 * mean[:, None, None], 255 * std[:, None, None]
         self.encode(np.zeros((1, self.image_size, self.image_size, 3), np.uint8))  # what lacks tensors fails here
@@ -82,7 +139,7 @@ class SmallClip:
         """See :class:`ImageEncoder`."""
         from threadpoolctl import threadpool_limits
 
-        depths = np.linspace(0, self._layers - 1, count).round().astype(int).tolist()
+        depths = np.linspace(0, self._image.layers - 1, count).round().astype(int).tolist()
         blocks = [pixels[start : start + _BLOCK] for start in range(0, len(pixels), _BLOCK)]
         # Threads of our own, each with a block in its cache, instead of those of the matrix products.
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_THREADS) as pool:
@@ -91,54 +148,39 @@ class SmallClip:
         return unit(features), [np.concatenate([layers[depth] for _, layers in found]) for depth in depths]
 
     def encode_text(self, texts: list[str]) -> Floats | None:
-        """See :class:`ImageEncoder`; this imports the library."""
-        from thesis_rec.images.encoders import libraries
+        """See :class:`ImageEncoder`; a text tower of another kind is left to the library."""
+        if self._text is None:
+            from thesis_rec.images.encoders import libraries
 
-        config = EncoderConfig(kind="open_clip", source=str(self._folder))
-        return libraries.load(config, self.encoder_id, "cpu", "fp32").encode_text(texts)
+            config = EncoderConfig(kind="open_clip", source=str(self._folder))
+            return libraries.load(config, self.encoder_id, "cpu", "fp32").encode_text(texts)
+        from tokenizers import Tokenizer
+
+        w, tokenizer = self._text.weights, Tokenizer.from_file(str(self._folder / TOKENIZER))
+        length = len(w["positional_embedding"])
+        tokenizer.enable_truncation(length)
+        tokenizer.enable_padding(length=length)
+        cleaned = [" ".join(html.unescape(html.unescape(text)).split()) for text in texts]
+        ids = np.array([found.ids for found in tokenizer.encode_batch(cleaned)])  # (N, T)
+        x = w["token_embedding.weight"][ids] + w["positional_embedding"]
+        # A token sees those before it; the text is pooled at its end, the token of the largest number.
+        *_, x = self._text.depths(x, np.triu(np.full((length, length), -np.inf, np.float32), 1))
+        end = self._text.normed(x, "ln_final")[np.arange(len(ids)), ids.argmax(axis=1)]
+        return unit(end @ w["text_projection"])
 
     def _forward(self, pixels: Floats) -> tuple[Floats, list[Floats]]:
         """(B, 3, S, S) floats 0..255 to features (B, D) and the mean activation (B, W) after each layer."""
-        w, side = self._weights, self.image_size // self._patch
+        w, side = self._image.weights, self.image_size // self._patch
         x = ((pixels - self._mean) / self._std).reshape(len(pixels), 3, side, self._patch, side, self._patch)
         patches = x.transpose(0, 2, 4, 1, 3, 5).reshape(len(pixels), side * side, -1)  # (B, T, 3 P P)
         kernel = w["conv1.weight"].reshape(len(w["conv1.weight"]), -1)
         first = np.broadcast_to(w["class_embedding"], (len(pixels), 1, len(kernel)))
         x = np.concatenate([first, patches @ kernel.T], axis=1) + w["positional_embedding"]  # (B, 1 + T, W)
-        x = self._normed(x, "ln_pre")
         layers = []
-        for layer in range(self._layers):
-            block = f"transformer.resblocks.{layer}"
-            x = x + self._attention(self._normed(x, f"{block}.ln_1"), f"{block}.attn")
-            hidden = _gelu(self._linear(self._normed(x, f"{block}.ln_2"), f"{block}.mlp.c_fc"))
-            x = x + self._linear(hidden, f"{block}.mlp.c_proj")
-            layers.append(x.mean(axis=1))
-        x = self._normed(x, "ln_post")
+        for after in self._image.depths(self._image.normed(x, "ln_pre")):
+            layers.append(after.mean(axis=1))
+        x = self._image.normed(after, "ln_post")
         return (x[:, 1:].mean(axis=1) if self._mean_pool else x[:, 0]) @ w["proj"], layers
-
-    def _linear(self, x: Floats, name: str) -> Floats:
-        # As one matrix: numpy multiplies a stack of them one by one.
-        out = x.reshape(-1, x.shape[-1]) @ self._weights[f"{name}.weight"].T
-        out += self._weights[f"{name}.bias"]
-        return out.reshape(*x.shape[:-1], -1)
-
-    def _normed(self, x: Floats, name: str) -> Floats:
-        x = x - x.mean(axis=-1, keepdims=True)
-        variance = np.einsum("btw,btw->bt", x, x)[..., None] / x.shape[-1]
-        x *= 1 / np.sqrt(variance + 1e-5)
-        x *= self._weights[f"{name}.weight"]
-        x += self._weights[f"{name}.bias"]
-        return x
-
-    def _attention(self, x: Floats, name: str) -> Floats:
-        batch, tokens, width = x.shape
-        flat = x.reshape(-1, width) @ self._weights[f"{name}.in_proj_weight"].T + self._weights[f"{name}.in_proj_bias"]
-        q, k, v = flat.reshape(batch, tokens, 3, self._heads, -1).transpose(2, 0, 3, 1, 4)  # (B, H, T, W / H) each
-        scores = (q / np.float32(np.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)  # (B, H, T, T)
-        scores -= scores.max(axis=-1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=-1, keepdims=True)
-        return self._linear((scores @ v).transpose(0, 2, 1, 3).reshape(batch, tokens, width), f"{name}.out_proj")
 
 
 #: Normalisation of CLIP (Radford et al. 2021), unless a model says otherwise.
@@ -173,7 +215,7 @@ def is_plain(folder: Path) -> bool:
     model = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
     vision = model["vision_cfg"]
     return (
-        set(vision) <= _KEYS
+        set(vision) <= _IMAGE_KEYS
         and {"embed_dim", "vision_cfg", "text_cfg"} == set(model)
         and isinstance(vision.get("layers"), int)
         and vision.get("pool_type", "tok") in ("avg", "tok")
