@@ -36,8 +36,7 @@ def catalog() -> dict[str, tuple[str, str]]:
     for file in sorted((PROJECT / "conf" / "base" / "catalog").glob("*.yml")):
         for name, entry in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
             about = (entry.get("metadata") or {}) if isinstance(entry, dict) else {}
-            layer = (about.get("kedro-viz") or {}).get("layer", "")
-            found[name] = (layer, about.get("description", ""))
+            found[name] = (about.get("layer", ""), about.get("description", ""))
     return found
 
 

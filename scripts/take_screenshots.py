@@ -28,7 +28,7 @@ MOST_BYTES = 150_000
 VIEWS = {
     "viz-full": ("?pid=full", (1600, 1000)),
     "viz-figure": ("?pid=evaluation&sid={evaluation_overview}", (1600, 900)),
-    "viz-table": ("?pid=similarity_training&sid={performance}", (1600, 900)),
+    "viz-table": ("?pid=__default__&sid={performance}", (1600, 900)),
 }
 
 #: What a reader would have chosen in the browser: no tour, no list of nodes, light colours.

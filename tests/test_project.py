@@ -48,7 +48,7 @@ def catalog_entries():
     ("name", "entry"), catalog_entries(), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_catalog_entry_is_described_and_validated(name, entry):
-    assert entry["metadata"]["kedro-viz"]["layer"] in LAYERS
+    assert entry["metadata"]["layer"] in LAYERS
     assert entry["metadata"]["description"]
     validator = entry["validator"]
     path = validator if isinstance(validator, str) else validator["class"]
@@ -58,7 +58,7 @@ def test_every_catalog_entry_is_described_and_validated(name, entry):
 
 @pytest.mark.parametrize("name", [*FIVE, *AROUND, "full"])
 def test_data_never_walks_backwards(name):
-    layers = {entry: content["metadata"]["kedro-viz"]["layer"] for entry, content in catalog_entries()}
+    layers = {entry: content["metadata"]["layer"] for entry, content in catalog_entries()}
     backwards = [
         (before, node.name, after)
         for node in pipelines()[name].nodes
@@ -147,7 +147,6 @@ def test_every_pipeline_is_documented_tested_and_typed(name):
     assert inspect.getdoc(package.create_pipeline)
     assert list((PROJECT / "tests" / "pipelines").rglob(f"*{name}*")), f"no test of the pipeline {name}"
     for node in pipelines()[name].nodes:
-        # In kedro-viz a tag picks out the steps of one pipeline; a namespace would change their names.
         assert name in node.tags
         assert "__" not in node.name, f"{node.name} has no name of its own"
         hints = get_type_hints(node.func)
@@ -158,6 +157,24 @@ def test_every_pipeline_is_documented_tested_and_typed(name):
                 assert isinstance(hints.get(argument), type), f"{node.name}: {argument} is untyped"
                 assert issubclass(hints[argument], BaseModel), f"{node.name}: {argument} is not a pydantic model"
                 assert hints[argument].model_config.get("extra") == "forbid"
+
+
+def test_kedro_viz_shows_the_five_as_boxes_and_names_stay():
+    five = pipelines()["__default__"]
+    assert {node.namespace for node in five.nodes} == set(FIVE)
+    # As `kedro run --nodes --tags` copies and picks them.
+    for pipeline in (five, five.tag("more"), five.filter(tags=["autoencoder"]), pipelines()["full"]):
+        node = pipeline.filter(node_names=["train_autoencoder_node"]).nodes[0]
+        assert (node.name, node.namespace) == ("train_autoencoder_node", "autoencoder")
+        assert node.outputs == ["autoencoder_checkpoint", "autoencoder_history"]
+    shared = {node.name: node.namespace for node in pipelines()["evaluation"].nodes}
+    assert shared["join_tokens_node"] == "evaluation"
+    assert len(five.nodes) == len({node.name for node in five.nodes})
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_box_is_interrupted_by_another():
+    register_pipelines()
 
 
 def test_every_dataset_that_crosses_pipelines_is_in_the_catalog():

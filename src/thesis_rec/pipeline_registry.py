@@ -36,9 +36,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         similarity_training,
         starter_zoo,
     )
+    from thesis_rec.pipelines.boxes import boxed
 
     # Named rather than found in a folder, so that sums of pipelines can be run by name as well.
-    pipelines = {
+    made = {
         "model_extraction": model_extraction.create_pipeline(),
         "autoencoder": autoencoder.create_pipeline(),
         "dataset_features": dataset_features.create_pipeline(),
@@ -52,7 +53,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         "published": published.create_pipeline(),
         "import_artefacts": import_artefacts.create_pipeline(),
     }
+    pipelines = {name: boxed(pipeline, name) for name, pipeline in made.items()}
     five: Pipeline = sum((pipelines[name] for name in FIVE), Pipeline([]))
-    pipelines["full"] = five + pipelines["hardware_profiling"] + recommendation.create_pipeline(own=True)
+    answer = boxed(recommendation.create_pipeline(own=True), "recommendation")
+    pipelines["full"] = five + pipelines["hardware_profiling"] + answer
     pipelines["__default__"] = five
     return pipelines

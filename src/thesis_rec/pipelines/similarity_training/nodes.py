@@ -145,16 +145,11 @@ def train_ranker(
 
 def draw_similarity_losses(
     similarity_history: dict[str, dict[str, list[dict[str, Any]]]], parameters: SimilarityTrainingParameters
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Loss curves of the first run of each network, as interactive figures and as pictures by network."""
+) -> tuple[Any, Any]:
+    """Loss curves of the thesis's network, as an interactive figure and as a picture."""
     from thesis_rec.evaluation.charts import matplotlib_figure, plotly_figure
     from thesis_rec.evaluation.loss_chart import loss_chart
 
-    charts = {
-        name: loss_chart(
-            next(iter(runs.values())), f"{name.replace('_', ' ').capitalize()}: ranking loss", parameters.rolling_window
-        )
-        for name, runs in similarity_history.items()
-    }
-    figures = {name: plotly_figure(chart) for name, chart in charts.items()}
-    return figures, {name: matplotlib_figure(chart) for name, chart in charts.items()}
+    history = next(iter(similarity_history["similarity_transformer"].values()))
+    chart = loss_chart(history, "Similarity transformer: ranking loss", parameters.rolling_window)
+    return plotly_figure(chart), matplotlib_figure(chart)

@@ -1,0 +1,41 @@
+"""Boxes of kedro-viz: each pipeline is one that opens, while nodes and datasets keep their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+
+class BoxedNode(Node):
+    """A node whose namespace is its box in kedro-viz and no part of its name.
+
+    Run reports, cluster jobs and ``kedro run --nodes`` know nodes by their names, and a node that two pipelines share
+    is one in their sum: the box is that of the first.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name without the namespace."""
+        return self.short_name
+
+    def _copy(self, **overwrite_params: Any) -> BoxedNode:
+        return in_box(super()._copy(**overwrite_params))
+
+
+def in_box(node: Node, box: str | None = None) -> BoxedNode:
+    """The same node in a box, or in that of its namespace."""
+    return BoxedNode(
+        node.func,
+        node._inputs,
+        node._outputs,
+        name=node._name,
+        namespace=box or node.namespace,
+        tags=node.tags,
+        confirms=node.confirms,
+    )
+
+
+def boxed(pipeline: Pipeline, box: str) -> Pipeline:
+    """The same pipeline in a box."""
+    return Pipeline([in_box(node, box) for node in pipeline.nodes])
