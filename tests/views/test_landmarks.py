@@ -97,8 +97,8 @@ def split(pixels, labels):
     return LabelledImages("d", labels, names, lambda i: pixels[i], np.arange(len(labels)))
 
 
-@pytest.mark.parametrize(("classes", "each", "apart", "seen"), [(2, 200, 0, 256), (20, 30, 0, 320), (60, 17, 0, 768),
-                                                               (2, 200, 50, 228)])  # fmt: skip
+@pytest.mark.parametrize(("classes", "each", "apart", "seen"), [(2, 200, 0, 160), (20, 30, 0, 320), (60, 17, 0, 768),
+                                                               (2, 200, 30, 140)])  # fmt: skip
 def test_few_classes_get_more_images(encoder, monkeypatch, classes, each, apart, seen):
     looked = []
     monkeypatch.setattr(landmarks, "landmark_values", lambda _, pixels, labels, tested: looked.append(labels))
