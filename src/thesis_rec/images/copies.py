@@ -1,7 +1,8 @@
 """Copies among a dataset's images, and a training part that doesn't stand for the test part.
 
 Copies between the parts make any figure too good, and copies under two labels make it meaningless. Files are compared
-by size, then by content; images in memory by a difference hash whose matches are confirmed on small thumbnails.
+by size, then by content; images by a difference hash whose matches are confirmed on small thumbnails, which are kept
+of the first images of each part as they are read.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 #: Images of a part that are compared in pairs, at most.
 _MOST = 2000
+
+#: Side of the thumbnails that are kept, in pixels: 3 KiB an image.
+_SIDE = 32
 
 #: Near copies: largest number of differing bits of their hashes, largest mean difference of their thumbnails in levels,
 #: and of their details as a share of the details' standard deviation.
@@ -73,10 +78,71 @@ def _digest(path: Path, *_facts: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
+class Glimpses:
+    """Thumbnails of the images of a dataset's parts, taken as they pass; of each part as many as can be compared."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, dict[int, tuple[str, Pixels]]] = defaultdict(dict)
+
+    def add(
+        self, part: str, positions: NDArray[np.integer], labels: Sequence[str], images: Iterable[NDArray[np.uint8]]
+    ) -> None:
+        """Look at some images; those seen before, and those beyond the limit, are passed over.
+
+        Args:
+            part: ``train`` or ``test``.
+            positions: (N,) what tells an image of the part from the others.
+            labels: N class names.
+            images: N of (H, W, 3).
+        """
+        seen = self._seen[part]
+        for position, label, image in zip(positions.tolist(), labels, images, strict=True):
+            if len(seen) < _MOST and position not in seen:
+                seen[position] = label, _thumbnail(image)
+
+    def notes(self, which: str = " looked at") -> list[str]:
+        """What near copies, and nearest neighbours, say about the parts.
+
+        Args:
+            which: What is said of the images that were seen.
+        """
+        parts = [list(self._seen[part].values()) for part in ("train", "test")]
+        if not parts[0]:
+            return []
+        fine, few = [], []
+        for seen in parts:
+            fine.append(np.array([image for _, image in seen], np.float32).reshape(-1, _SIDE, _SIDE, 3))
+            few.append(_means(fine[-1]))
+        labels, test_labels = (np.array([label for label, _ in seen], dtype=np.str_) for seen in parts)
+        a, b = few
+        across = _near(a, b, *fine)
+        within = _near(a, a, fine[0], fine[0])
+        np.fill_diagonal(within, False)
+        notes = []
+        if copied := int(across.any(axis=0).sum()):
+            share = f"{copied} of {len(b)} test images{which}"
+            notes.append(f"{share} are copies or near copies of training images: measured accuracies are too high.")
+        if conflicts := int((within & (labels[:, None] != labels)).any(axis=1).sum()):
+            notes.append(f"{conflicts} of {len(a)} training images{which} have a near copy under another label.")
+        repeated = int(np.triu(within).any(axis=0).sum())
+        if repeated > 0.01 * len(a):
+            notes.append(f"{repeated} of {len(a)} training images{which} are copies or near copies of others.")
+        if len(b):
+            inside = _neighbour_accuracy(a, labels, a, labels, same=True)
+            outside = _neighbour_accuracy(a, labels, b, test_labels)
+            error = np.sqrt(inside * (1 - inside) / len(a) + outside * (1 - outside) / len(b))
+            if inside - outside > max(_GAP, _ERRORS * error):
+                notes.append(
+                    "the training part is much easier than the test part: nearest neighbours find the class of "
+                    f"{inside:.0%} of its own images and of {outside:.0%} of the test images."
+                )
+        return notes
+
+
 def pixel_notes(
     train: Pixels, train_labels: NDArray[np.int64], test: Pixels, test_labels: NDArray[np.int64]
 ) -> list[str]:
-    """What near copies, and nearest neighbours, say about two parts of a dataset.
+    """What near copies, and nearest neighbours, say about two parts of a dataset in memory.
 
     Args:
         train: (N, S, S, 3).
@@ -84,43 +150,26 @@ def pixel_notes(
         test: (M, S, S, 3).
         test_labels: (M,).
     """
-    first, second = _some(len(train)), _some(len(test))
-    a, b = _thumbnails(train[first], 9), _thumbnails(test[second], 9)
-    fine_a, fine_b = _thumbnails(train[first], 32), _thumbnails(test[second], 32)
-    across = _near(a, b, fine_a, fine_b)
-    within = _near(a, a, fine_a, fine_a)
-    np.fill_diagonal(within, False)
-    notes = []
-    if copied := int(across.any(axis=0).sum()):
-        share = f"{copied} of {len(b)} test images"
-        notes.append(f"{share} are copies or near copies of training images: measured accuracies are too high.")
-    if conflicts := int((within & (train_labels[first][:, None] != train_labels[first])).any(axis=1).sum()):
-        notes.append(f"{conflicts} of {len(a)} training images have a near copy under another label.")
-    repeated = int(np.triu(within).any(axis=0).sum())
-    if repeated > 0.01 * len(a):
-        notes.append(f"{repeated} of {len(a)} training images are copies or near copies of others.")
-    inside = _neighbour_accuracy(a, train_labels[first], a, train_labels[first], same=True)
-    outside = _neighbour_accuracy(a, train_labels[first], b, test_labels[second])
-    error = np.sqrt(inside * (1 - inside) / len(a) + outside * (1 - outside) / len(b))
-    if inside - outside > max(_GAP, _ERRORS * error):
-        notes.append(
-            "the training part is much easier than the test part: nearest neighbours find the class of "
-            f"{inside:.0%} of its own images and of {outside:.0%} of the test images."
-        )
-    return notes
+    glimpses = Glimpses()
+    for part, images, labels in (("train", train, train_labels), ("test", test, test_labels)):
+        some = np.linspace(0, len(images) - 1, num=min(len(images), _MOST)).round().astype(np.int64)
+        glimpses.add(part, some, labels[some].astype(np.str_).tolist(), images[some])
+    return glimpses.notes("")
 
 
-def _some(count: int) -> NDArray[np.int64]:
-    return np.arange(count) if count <= _MOST else np.linspace(0, count - 1, num=_MOST).round().astype(np.int64)
+def _thumbnail(image: NDArray[np.uint8]) -> Pixels:
+    """(32, 32, 3) means of areas."""
+    if image.shape == (_SIDE, _SIDE, 3):
+        return image.copy()  # not a view, which would keep its whole batch
+    return np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 
-def _thumbnails(images: Pixels, most: int) -> NDArray[np.float32]:
-    """(N, T, T, 3) means of areas, T at most ``most``."""
-    side = images.shape[1]
-    edges = np.unique(np.linspace(0, side, num=most + 1).astype(int)[:-1])
-    columns = np.add.reduceat(images, edges, axis=2, dtype=np.float32)
-    widths = np.diff(np.append(edges, side)).astype(np.float32)
-    out: NDArray[np.float32] = np.add.reduceat(columns, edges, axis=1) / (widths[:, None] * widths)[..., None]
+def _means(thumbnails: NDArray[np.float32], side: int = 9) -> NDArray[np.float32]:
+    """(N, 9, 9, 3) means of areas of thumbnails."""
+    edges = np.linspace(0, _SIDE, num=side + 1).astype(int)
+    columns = np.add.reduceat(thumbnails, edges[:-1], axis=2)
+    widths = np.diff(edges).astype(np.float32)
+    out: NDArray[np.float32] = np.add.reduceat(columns, edges[:-1], axis=1) / (widths[:, None] * widths)[..., None]
     return out
 
 
@@ -147,17 +196,15 @@ def _bits(thumbnails: NDArray[np.float32]) -> NDArray[np.uint64]:
     """(N,) difference hashes: whether grey rises from each of 8 x 8 places to the next on the right."""
     grey = thumbnails.mean(axis=3)
     # By more than two levels: the noise of compression on an even ground says nothing.
-    rises = (grey[:, :8, 1:] > grey[:, :8, :-1] + 2).reshape(len(grey), -1)
-    all_bits = np.zeros((len(grey), 64), dtype=bool)  # fewer differ in images of less than 9 pixels
-    all_bits[:, : rises.shape[1]] = rises
-    return np.packbits(all_bits, axis=1).view(np.uint64).ravel()
+    rises = (grey[:, :8, 1:] > grey[:, :8, :-1] + 2).reshape(len(grey), 64)
+    return np.packbits(rises, axis=1).view(np.uint64).ravel()
 
 
 def _neighbour_accuracy(
     known: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[np.str_],
     asked: NDArray[np.float32],
-    truth: NDArray[np.int64],
+    truth: NDArray[np.str_],
     same: bool = False,
 ) -> float:
     """Share of images whose nearest known thumbnail, itself left out, has their class."""

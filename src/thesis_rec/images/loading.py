@@ -70,6 +70,10 @@ class LabelledImages:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ItemError(f"image {index}", f"it can't be read ({reason}).", "Replace or remove it.") from error
 
+    def names_of(self, index: NDArray[np.int64]) -> list[str]:
+        """Class names of some images."""
+        return [self.class_names[c] for c in self.labels[index]]
+
     def select_classes(self, classes: Sequence[int]) -> LabelledImages:
         """The images of some classes, which are renumbered in the order given."""
         lookup = np.full(len(self.class_names), -1, dtype=np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.images.copies import Glimpses
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.sampling import ClassBalancedSampler
@@ -28,6 +29,7 @@ def encode_groups(
     batch_size: int = 256,
     workers: int = 0,
     fit: str = "crop",
+    glimpses: Glimpses | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], list[Failure]]]:
     """Encode groups of class-balanced batches, one stream through all of them.
 
@@ -42,6 +44,7 @@ def encode_groups(
         batch_size: Images at a time.
         workers: Processes that decode.
         fit: What happens to images that aren't square.
+        glimpses: What looks at the images as training images.
 
     Yields:
         For each group (B, C, D) float32, L2-normalised, and the images that were replaced.
@@ -53,7 +56,13 @@ def encode_groups(
 
     chosen = [np.stack([sampler.batch(b) for b in group]) for group in groups]  # (B, C) each
     pieces = [np.array_split(index.ravel(), -(-index.size // batch_size)) for index in chosen]
-    stream = encode_images(encoder, images, [piece for group in pieces for piece in group], workers=workers, fit=fit)
+
+    def see(index: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
+        if glimpses is not None:
+            glimpses.add("train", images.positions[index], images.names_of(index), pixels)
+
+    batches = [piece for group in pieces for piece in group]
+    stream = encode_images(encoder, images, batches, workers=workers, fit=fit, see=see)
     for group, index, parts in zip(groups, chosen, pieces, strict=True):
         # Reserved at once and filled: small arrays kept from every batch would each pin down a piece of the heap that
         # the next batch's pixels then don't fit into, and memory would grow with the number of images.
@@ -93,7 +102,13 @@ def _substitute(
 
 
 def measure_landmarks(
-    encoder: ImageEncoder, images: LabelledImages, seed: int, *, test: LabelledImages | None = None, fit: str = "crop"
+    encoder: ImageEncoder,
+    images: LabelledImages,
+    seed: int,
+    *,
+    test: LabelledImages | None = None,
+    fit: str = "crop",
+    glimpses: Glimpses | None = None,
 ) -> NDArray[np.float32]:
     """Landmarks of a split, from some images of each class; those that can't be read are left out.
 
@@ -103,6 +118,7 @@ def measure_landmarks(
         seed: Seed of the choice of images.
         test: The split that probes are tested on, its classes numbered alike; by default other images of ``images``.
         fit: What happens to images that aren't square.
+        glimpses: What looks at the images.
 
     Returns:
         (L,) in the order of :data:`thesis_rec.views.landmarks.LANDMARKS`.
@@ -116,9 +132,11 @@ def measure_landmarks(
     splits = [images] if test is None else [images, test]
     count = max(IMAGES // len(classes), PER_CLASS) // len(splits)
     pixels, labels = [], []
-    for split in splits:
+    for split, part in zip(splits, ("train", "test"), strict=False):
         members = [np.random.default_rng([seed, c]).permutation(np.flatnonzero(split.labels == c)) for c in classes]
         read, kept = read_images(split, np.concatenate([m[:count] for m in members]), encoder.image_size, fit)
+        if glimpses is not None:
+            glimpses.add(part, split.positions[kept], split.names_of(kept), read)
         pixels.append(read)
         labels.append(split.labels[kept])
     tested = None if test is None else np.repeat([False, True], [len(part) for part in labels])

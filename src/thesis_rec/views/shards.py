@@ -18,6 +18,7 @@ import numpy as np
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import sha256_json
+from thesis_rec.images.copies import Glimpses
 from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages, split_fingerprint
@@ -124,11 +125,26 @@ def make_shards(
     todo = [number for number in range(len(ranges)) if number not in finished]
     fit = settings.limits.fit
     chosen = [ranges[number] for number in todo]
+    glimpses = Glimpses() if split == "train" else None
+    landmarks = {}
+    if 0 in todo:
+        landmarks = {
+            "landmarks": measure_landmarks(encoder, whole, settings.seed, test=test, fit=fit, glimpses=glimpses)
+        }
     groups = encode_groups(
-        encoder, images, sampler, chosen, batch_size=settings.batch_size, workers=settings.workers, fit=fit
+        encoder,
+        images,
+        sampler,
+        chosen,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+        fit=fit,
+        glimpses=glimpses,
     )
     for number, (features, failures) in zip(todo, groups, strict=True):
         notes = [*(images.warnings if number == 0 else ()), *failures]
+        if number == 0 and glimpses is not None:
+            notes += [Failure(images.dataset_id, note) for note in glimpses.notes()]
         shard = {
             "features": features.astype(np.float16),
             "class_ids": class_ids.astype(np.int64),
@@ -139,9 +155,8 @@ def make_shards(
             "shard": np.int64(number),
             "n_shards": np.int64(len(ranges)),
             "notes": np.array([f"{note.error}\t{note.hint}" for note in notes], dtype=np.str_),
+            **(landmarks if number == 0 else {}),
         }
-        if number == 0:
-            shard["landmarks"] = measure_landmarks(encoder, whole, settings.seed, test=test, fit=fit)
         yield shard_key(images.dataset_id, split, number), shard
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.tables import TaskTokens
+from thesis_rec.images.copies import Glimpses
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.manifest import DatasetRow, base_rows
@@ -110,7 +111,7 @@ def tokens_of_images(
         batch_size: Images at a time.
         workers: Processes that decode.
         fit: What happens to images that aren't square.
-        warnings: List to which images that were replaced are added.
+        warnings: List to which images that were replaced, and notes on near copies, are added.
 
     Returns:
         The tokens, (B, C, D).
@@ -118,13 +119,22 @@ def tokens_of_images(
     Raises:
         ItemError: If a class has no readable image.
     """
-    landmarks = measure_landmarks(encoder, images, seed, test=test, fit=fit)
+    glimpses = Glimpses()
+    landmarks = measure_landmarks(encoder, images, seed, test=test, fit=fit, glimpses=glimpses)
     images = without_empty_classes(images)
     sampler = ClassBalancedSampler(images.labels, len(images.class_names), seed)
     groups = encode_groups(
-        encoder, images, sampler, [range(n_batches)], batch_size=batch_size, workers=workers, fit=fit
+        encoder,
+        images,
+        sampler,
+        [range(n_batches)],
+        batch_size=batch_size,
+        workers=workers,
+        fit=fit,
+        glimpses=glimpses,
     )
     features, failures = next(groups)
     if warnings is not None:
         warnings.extend(failures)
+        warnings.extend(Failure(images.dataset_id, note) for note in glimpses.notes())
     return TaskTokens(images.dataset_id, features, images.class_names, len(images), encoder.encoder_id, landmarks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,6 +92,7 @@ def encode_images(
     *,
     workers: int = 0,
     fit: str = "crop",
+    see: Callable[[NDArray[np.int64], NDArray[np.uint8]], None] = lambda index, pixels: None,
 ) -> Iterator[tuple[NDArray[np.float32], list[Failure | None]]]:
     """Encode images, batch by batch, in order.
 
@@ -105,6 +106,7 @@ def encode_images(
         batches: Which images, (B,) each.
         workers: Processes that decode; 0 for none.
         fit: ``crop``, ``pad`` or ``stretch``.
+        see: Gets those images of each batch that could be read, (B,) which and (B, S, S, 3) pixels.
 
     Yields:
         For each batch the features (B, D) float32, and the failure of each image or None; the features of a failed
@@ -115,18 +117,29 @@ def encode_images(
         for batch in batches:
             decoded = DecodedImages(images, batch, encoder.image_size, fit)
             pixels, failures = _stacked([decoded[place] for place in range(len(decoded))])
+            see(*_readable(batch, pixels, failures))
             yield encoder.encode(pixels, len(batch)), failures
         return
     if workers:
         _map_large_blocks()
     waiting: tuple[torch.Tensor, list[Failure | None]] | None = None
-    for block, failures in image_loader(images, batches, encoder.image_size, workers=workers, fit=fit, pin=pin):
+    loader = image_loader(images, batches, encoder.image_size, workers=workers, fit=fit, pin=pin)
+    for batch, (block, failures) in zip(batches, loader, strict=True):
         features = encoder.encode_tensor(block)
+        see(*_readable(batch, block.numpy(), failures))
         if waiting is not None:
             yield _finished(encoder, *waiting)
         waiting = (features, failures)
     if waiting is not None:
         yield _finished(encoder, *waiting)
+
+
+def _readable(
+    batch: NDArray[np.integer], pixels: NDArray[np.uint8], failures: list[Failure | None]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    good = [place for place, failure in enumerate(failures) if failure is None]
+    index = np.asarray(batch, dtype=np.int64)
+    return (index, pixels) if len(good) == len(failures) else (index[good], pixels[good])
 
 
 def _map_large_blocks() -> None:
