@@ -209,3 +209,17 @@ def test_pipes_are_named_and_never_opened(name: str, tmp_path: Path) -> None:
 def test_devices_are_named_and_never_read(tmp_path: Path) -> None:
     with pytest.raises(ItemError, match="is a device, no ordinary file"):
         open_network(Path("/dev/zero"), "m")
+
+
+@pytest.mark.parametrize(("usual", "other"), [("model", "model_ema"), ("state_dict", "state_dict_ema")])
+def test_of_several_networks_in_a_file_it_is_told_which_one_is_read(tmp_path, usual, other):
+    content = {usual: small_state(0), other: small_state(1), "criterion": {"weight": torch.ones(3)}, "epoch": 3}
+    torch.save(content, tmp_path / "m.pth")
+    reader = open_network(tmp_path / "m.pth", "m")
+    expected = TorchReader(small_state(0), "m")
+    for tensor, same in zip(reader.tensors, expected.tensors, strict=True):
+        np.testing.assert_array_equal(reader.values(tensor), expected.values(same))
+    assert left_out(reader) == f"{usual} was read, not {other} (the manifest's column member says which one)."
+    assert left_out(open_network(tmp_path / "m.pth", "m", member=other)) == ""
+    torch.save({usual: small_state(0), "optimizer": {"state": {0: {"exp_avg": torch.ones(9999)}}}}, tmp_path / "m.pth")
+    assert left_out(open_network(tmp_path / "m.pth", "m")) == ""

@@ -88,6 +88,9 @@ class StateReader(ABC):
         n_bytes: Size of its files.
         left_out: Tensors that it holds but that aren't read.
 
+    Attributes:
+        passed_over: Of several networks in the file the one that is read, and the others; empty where there is one.
+
     Raises:
         ItemError: If there are no tensors, or two of one name.
     """
@@ -102,6 +105,7 @@ class StateReader(ABC):
         self.item = item
         self.n_bytes = n_bytes
         self.left_out = tuple(left_out)
+        self.passed_over: tuple[str, ...] = ()
         self.tensors: tuple[TensorInfo, ...] = tuple(sorted(found, key=lambda tensor: layer_key(tensor.name)))
         if not self.tensors:
             others = ", ".join(f"{tensor.name} ({tensor.dtype})" for tensor in self.left_out[:3])
@@ -171,6 +175,7 @@ class _Selection(StateReader):
     def __init__(self, whole: StateReader, tensors: Iterable[TensorInfo]) -> None:
         self._whole = whole
         super().__init__(whole.item, tensors, whole.n_bytes, whole.left_out)
+        self.passed_over = whole.passed_over
 
     def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
         return self._whole.stored(tensor)
@@ -344,6 +349,8 @@ def _open_file(file: Path, item: str, member: str) -> tuple[StateReader, str]:
     if file.name.endswith(".safetensors"):
         return SafetensorsReader(file, item), member
     if file.name.endswith(TORCH_ENDINGS):
-        state, member = find_state(load_torch(file, item), item, member)
-        return TorchReader(state, item, file.stat().st_size), member
+        state, member, passed_over = find_state(load_torch(file, item), item, member)
+        reader = TorchReader(state, item, file.stat().st_size)
+        reader.passed_over = passed_over
+        return reader, member
     raise ItemError(item, f"{file.name} has an unknown ending.", f"Known are .safetensors, {', '.join(TORCH_ENDINGS)}.")

@@ -93,7 +93,7 @@ def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
     network.conv1 = nn.Conv2d(3, network.conv1.out_channels, kernel_size=3, padding=1, bias=False)
     network.maxpool = nn.Identity()
     content = load_torch(find_weights(folder, row.model_id), row.model_id)
-    state, _ = find_state(content, row.model_id, row.member)
+    state, *_ = find_state(content, row.model_id, row.member)
     network.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
     network.float().eval()
 

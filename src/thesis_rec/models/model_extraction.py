@@ -31,7 +31,7 @@ METHOD_VERSION = 2
 _SHOWN = 10
 
 #: How the row of a model begins in the failures table that was extracted, but not from all its values.
-LEFT_OUT = "Part of the file is no weights: "
+LEFT_OUT = "Not all of the file was read: "
 
 _NUMBERS = ("n_parameters", "n_tensors", "bytes")
 
@@ -168,7 +168,7 @@ def outcome_failures(outcomes: Iterable[tuple[str, Outcome]]) -> list[Failure]:
         if outcome["error"]:
             rows.append(Failure(name, outcome["error"], outcome["hint"]))
         elif outcome.get("left_out"):
-            rows.append(Failure(name, LEFT_OUT + outcome["left_out"], "Its vector is of the rest."))
+            rows.append(Failure(name, LEFT_OUT + outcome["left_out"], "Its vector is of what was read."))
     return rows
 
 

@@ -54,15 +54,19 @@ def open_network(path: Path, item: str, prefer: str = "", member: str = "") -> S
 
 
 def left_out(reader: StateReader) -> str:
-    """What of a checkpoint isn't read, in one sentence; empty where it is nothing but counters and indices."""
+    """What of a checkpoint isn't read, in words; empty where it is nothing but counters and indices."""
+    notes = []
+    if reader.passed_over:
+        read, *others = reader.passed_over
+        notes.append(f"{read} was read, not {' or '.join(others)} (the manifest's column member says which one).")
     values = sum(tensor.size for tensor in reader.left_out)
     share = values / (values + sum(tensor.size for tensor in reader.tensors))
     masks = [tensor for tensor in reader.left_out if tensor.dtype.startswith(("F", "BF"))]
-    if share < WORTH_TELLING and not masks:
-        return ""
-    largest = sorted(reader.left_out, key=lambda tensor: -tensor.size)[:3]
-    names = ", ".join(f"{tensor.name} ({'mask' if tensor in masks else tensor.dtype})" for tensor in largest)
-    return f"{share:.2%} of the values were left out, as they are no weights: {names}."
+    if share >= WORTH_TELLING or masks:
+        largest = sorted(reader.left_out, key=lambda tensor: -tensor.size)[:3]
+        names = ", ".join(f"{tensor.name} ({'mask' if tensor in masks else tensor.dtype})" for tensor in largest)
+        notes.append(f"{share:.2%} of the values were left out, as they are no weights: {names}.")
+    return " ".join(notes)
 
 
 def _adapter(item: str, name: str) -> ItemError:

@@ -103,7 +103,7 @@ def state_dict_of(content: Any, item: str) -> Mapping[str, Any]:
     return find_state(content, item, "")[0]
 
 
-def find_state(content: Any, item: str, member: str) -> tuple[Mapping[str, Any], str]:
+def find_state(content: Any, item: str, member: str) -> tuple[Mapping[str, Any], str, tuple[str, ...]]:
     """The state dict within a training checkpoint, where it may lie under ``state_dict``, ``model`` and the like.
 
     Args:
@@ -112,11 +112,13 @@ def find_state(content: Any, item: str, member: str) -> tuple[Mapping[str, Any],
         member: Which of several networks is meant; empty where there is one.
 
     Returns:
-        Tensors by name, and what of ``member`` no level of the file was named after (a part of the tensors' names).
+        Tensors by name; what of ``member`` no level of the file was named after (a part of the tensors' names); and the
+        networks that a usual name was preferred to without being asked for, that name first (``model, model_ema``).
 
     Raises:
         ItemError: If there is none, or several and ``member`` doesn't say which.
     """
+    passed_over: tuple[str, ...] = ()
     for _ in range(len(_NESTED)):
         if not isinstance(content, Mapping):
             break
@@ -127,7 +129,7 @@ def find_state(content: Any, item: str, member: str) -> tuple[Mapping[str, Any],
             continue
         usual = next((key for key in _NESTED if key in inside), None)
         if usual is None and _n_tensors(content) > len(inside):
-            return content, member
+            return content, member, passed_over
         if usual is None and len(inside) == 1:
             usual = next(iter(inside))
         if usual is None and inside:
@@ -137,12 +139,25 @@ def find_state(content: Any, item: str, member: str) -> tuple[Mapping[str, Any],
             raise ItemError(item, text, f"Write one of them in the manifest's column member: {names}.")
         if usual is None:
             break
+        # A loss or a schedule may keep a tensor or two.
+        enough = _n_values(content[usual]) / 2
+        others = tuple(key for key, value in inside.items() if key != usual and _n_values(value) >= enough)
+        passed_over = passed_over or ((usual, *others) if others else ())
         content = content[usual]
     if not isinstance(content, Mapping) or not _n_tensors(content):
         found = ", ".join(sorted(map(str, content))[:8]) if isinstance(content, Mapping) else type(content).__name__
         text = f"The file holds no state dict (tensors by name), but {found or 'nothing'}."
         raise ItemError(item, text, "Save model.state_dict() instead.")
-    return content, member
+    return content, member, passed_over
+
+
+def _n_values(content: Any) -> int:
+    """Number of values of all tensors in nested mappings."""
+    import torch
+
+    if isinstance(content, torch.Tensor):
+        return content.numel()
+    return sum(map(_n_values, content.values())) if isinstance(content, Mapping) else 0
 
 
 def _n_tensors(content: Mapping[Any, Any]) -> int:
