@@ -135,6 +135,7 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     assert found.zoo == "hub"
     assert "m00" not in table.index
     assert table["reason"].str.contains("published figures").sum() >= 150
+    assert "learned from lvd1689m" in table.loc["timm/vit_base_patch16_dinov3.lvd1689m", "reason"]
     # Nothing was published of it: it could be as any other model, and says so.
     mine = table.loc["my_model"]
     assert mine["reason"].startswith("Nothing like it is known")

@@ -1,22 +1,40 @@
 import numpy as np
+import pandas as pd
 import pytest
 
-from thesis_rec.base.tables import ModelTable
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.strangers import ADVANTAGE, strangers, with_strangers
 
 
-def table(sizes):
+def table(sizes, resolution=np.nan, corpus=None):
     names = [f"m{i}" for i in range(len(sizes))]
-    return ModelTable(names, np.zeros((len(sizes), 1), np.float32), ["a"] * len(sizes), np.array(sizes))
+    return pd.DataFrame({"n_parameters": sizes, "resolution": resolution, "corpus": corpus}, index=names)
 
 
 def test_who_was_never_measured_and_has_another_size_is_a_stranger():
     models = table([100, 200, 150, 201, 99, 0, 5000])
-    assert strangers(models, {"m0", "m1", "m6"}).tolist() == [False, False, False, False, True, True, False]
-    assert strangers(models, {"m0", "m1"}).tolist() == [False, False, False, True, True, True, True]
+    found, otherwise = strangers(models, {"m0", "m1", "m6"})
+    assert found == {
+        "m4": "it has 99 weights, the measured models have 100 to 5,000",
+        "m5": "its weights were never counted",
+    }
+    assert not otherwise
+    assert list(strangers(models, {"m0", "m1"})[0]) == ["m3", "m4", "m5", "m6"]
     # Where no size is known nothing is far.
-    assert not strangers(table([0, 0, 9]), {"m0", "m1"}).any()
+    assert strangers(table([0, 0, 9]), {"m0", "m1"}) == ({}, {})
+
+
+def test_who_sees_other_images_or_learned_from_another_corpus_is_a_stranger_where_that_is_known():
+    corpus = ["laion", "laion", "laion", "webli", None]
+    models = table([9] * 5, [224, 256, 512, 224, np.nan], corpus)
+    of_another_size, otherwise = strangers(models, {"m0", "m1"})
+    assert not of_another_size
+    assert otherwise == {
+        "m2": "it sees images of 512 pixels, the measured models of 224 to 256",
+        "m3": "it learned from webli, which no measured model did",
+    }
+    # Of measured models whose corpus isn't known nobody can say that it is another one.
+    assert strangers(table([9, 9], corpus=[None, "webli"]), {"m0"}) == ({}, {})
 
 
 def test_a_stranger_is_wide_and_a_try_of_it_moves_the_others_alike():
@@ -58,7 +76,6 @@ def test_a_model_that_could_be_any_of_some_has_their_mean_and_all_their_variance
 
 
 def test_the_advantage_is_what_was_measured(project_dir):
-    import pandas as pd
     from scipy.stats import norm, t
 
     from thesis_rec.knowledge.posterior import Scale

@@ -11,7 +11,7 @@ from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_pos
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.recommendation.answer import COLUMNS, load_line
-from thesis_rec.recommendation.asking import recommend_for
+from thesis_rec.recommendation.asking import believed, recommend_for
 from thesis_rec.recommendation.candidates import confirmed, resolve_device
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets
 from thesis_rec.recommendation.request import Request
@@ -228,3 +228,19 @@ def test_every_column_is_documented(project_dir):
         assert f"| `{name}` | {meaning} |" in page
     for name in ask().to_dict():
         assert f"`{name}`" in page, name
+
+
+def test_a_model_of_another_resolution_could_be_any_and_says_so():
+    bundle = fabricated_bundle()
+    measured = list(bundle.knowledge.model_ids)
+    model = next(m for m in bundle.models.model_ids if m not in {*measured, *bundle.from_afar})
+    sizes = ["512" if m == model else "224" for m in bundle.manifest["model_id"]]
+    far = replace(bundle, manifest=bundle.manifest.assign(input_size=sizes))
+    new = tokens_of("mine", 3)
+    table = recommend_for(far, new, Request(device=DEVICE)).table.set_index("model_id")
+    assert table.loc[model, "reason"].startswith("Nothing like it is known: it sees images of 512 pixels")
+    belief, before = believed(far, new), believed(bundle, new)
+    row, known = belief.model_ids.index(model), np.isin(belief.model_ids, measured)
+    assert belief.mean[row] == pytest.approx(before.mean[known].mean())
+    assert belief.std[row] ** 2 == pytest.approx(np.square(before.std[known]).mean() + before.mean[known].var())
+    np.testing.assert_array_equal(belief.mean[known], before.mean[known])

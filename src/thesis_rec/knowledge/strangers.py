@@ -1,8 +1,11 @@
-"""Models from afar: what is believed of one whose size lies outside that of all measured models.
+"""Models from afar: what is believed of one whose size, resolution or corpus is that of no measured model.
 
-No regression over the measured models reaches it, and what it was made for is rarely what they were. What such models
-do was measured: see :data:`ADVANTAGE`. It shares with the measured models only how hard the dataset is for all of them,
-so that a try of it says nothing of one of them in particular, but of other models from afar.
+One of another size no regression over the measured models reaches, and what it was made for is rarely what they were.
+What such models do was measured: see :data:`ADVANTAGE`. It shares with the measured models only how hard the dataset is
+for all of them, so that a try of it says nothing of one of them in particular, but of other models from afar.
+
+One of another resolution or corpus could be any of the measured ones: intervals of 90 % of a random one of open_clip's
+models hold .90 to .96 of the figures of a corpus that was left out, and .83 to .97 of those of a resolution.
 """
 
 from __future__ import annotations
@@ -11,9 +14,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.tables import ModelTable
 from thesis_rec.knowledge.posterior import Posterior, any_of
 
 #: How far a model from afar lies above the mean of the measured ones, on the scale of
@@ -25,26 +28,35 @@ from thesis_rec.knowledge.posterior import Posterior, any_of
 ADVANTAGE = (1.17, 0.65, 0.42)
 
 
-def size_range(models: ModelTable, measured: Collection[str]) -> tuple[float, float] | None:
-    """Fewest and most weights of the measured models; None where no size is known."""
-    known = np.isin(models.model_ids, list(measured))
-    sizes = np.asarray(models.n_parameters, dtype=np.float64)[known]
-    sizes = sizes[sizes > 0]
-    return (float(sizes.min()), float(sizes.max())) if len(sizes) else None
-
-
-def strangers(models: ModelTable, measured: Collection[str]) -> NDArray[np.bool_]:
-    """(M,) which models were never measured and are smaller or larger than all that were.
+def strangers(about: pd.DataFrame, measured: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Never measured models that lie outside of all that were, each with what sets it apart.
 
     Args:
-        models: M models; one whose weights were never counted (0) is a stranger as well.
+        about: Of each model, by model_id, ``n_parameters`` (0 where the weights were never counted: such a model is a
+            stranger as well), ``resolution`` and ``corpus``, which may be missing.
         measured: Identifiers of the measured models.
+
+    Returns:
+        Those of another size; and those of a resolution or corpus that no measured model has.
     """
-    limits = size_range(models, measured)
-    if limits is None:
-        return np.zeros(len(models), dtype=bool)
-    sizes = np.asarray(models.n_parameters, dtype=np.float64)
-    return ~np.isin(models.model_ids, list(measured)) & ((sizes < limits[0]) | (sizes > limits[1]))
+    known = about.index.isin(list(measured))
+    usual, others = about[known], about[~known]
+    found: dict[str, dict[str, str]] = {"n_parameters": {}, "resolution": {}, "corpus": {}}
+    for column, text in (
+        ("n_parameters", "it has {:,.0f} weights, the measured models have {:,.0f} to {:,.0f}"),
+        ("resolution", "it sees images of {:.0f} pixels, the measured models of {:.0f} to {:.0f}"),
+    ):
+        values = usual[column][usual[column] > 0]
+        low, high = values.min(), values.max()
+        # With nothing known both ends are missing, and nothing lies outside.
+        for model, value in others[column][(others[column] < low) | (others[column] > high)].items():
+            why = text.format(value, low, high) if value > 0 else "its weights were never counted"
+            found[column][str(model)] = why
+    corpora = set(usual["corpus"].dropna())
+    for model, corpus in others["corpus"].dropna().items():
+        if corpora and corpus not in corpora:
+            found["corpus"][str(model)] = f"it learned from {corpus}, which no measured model did"
+    return found["n_parameters"], found["corpus"] | found["resolution"]
 
 
 def with_strangers(belief: Posterior, strange: NDArray[np.bool_], like: NDArray[np.bool_] | None = None) -> Posterior:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -23,16 +23,15 @@ def describe(manifest: pd.DataFrame, cells: pd.DataFrame, imagenet: str = "image
         cells: Cells, of which those on ``imagenet`` are used.
         imagenet: Identifier of ImageNet among the datasets.
     """
-    rules = yaml.safe_load((Path(__file__).parent / "descriptions.yml").read_text(encoding="utf-8"))
     tags = manifest["pretraining"].fillna("").astype(str)
     found = cells[(cells["dataset_id"] == imagenet) & cells["protocol"].isin(_IMAGENET_ORDER)]
     found = found.assign(order=[_IMAGENET_ORDER.index(one) for one in found["protocol"]])
     accuracy = found.sort_values("order", kind="stable").drop_duplicates("model_id").set_index("model_id")["value"]
     frame = pd.DataFrame(
         {
-            "kind": [_first(rules["kinds"], tag) for tag in tags],
+            "kind": told_by_tags("kinds", tags),
             "family": manifest["family"].to_numpy(),
-            "corpus": [_first(rules["corpora"], tag) for tag in tags],
+            "corpus": told_by_tags("corpora", tags),
             "n_parameters": pd.to_numeric(manifest["parameters"]).to_numpy(),
             "resolution": pd.to_numeric(manifest["input_size"]).to_numpy(),
         },
@@ -42,5 +41,7 @@ def describe(manifest: pd.DataFrame, cells: pd.DataFrame, imagenet: str = "image
     return frame[~frame.index.duplicated()]
 
 
-def _first(rules: Sequence[Sequence[str]], tag: str) -> str | None:
-    return next((value for pattern, value in rules if re.search(pattern, tag)), None)
+def told_by_tags(what: str, tags: Iterable[str]) -> list[str | None]:
+    """The ``kinds`` or ``corpora`` of models by the tags of their weights, None where the rules don't know one."""
+    rules = yaml.safe_load((Path(__file__).parent / "descriptions.yml").read_text(encoding="utf-8"))[what]
+    return [next((value for pattern, value in rules if re.search(pattern, tag)), None) for tag in tags]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError
@@ -19,7 +20,7 @@ from thesis_rec.hardware.budget import closest_relaxations, feasible, unknown_va
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior
-from thesis_rec.knowledge.strangers import strangers, with_strangers
+from thesis_rec.knowledge.strangers import with_strangers
 from thesis_rec.recommendation import trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
 from thesis_rec.recommendation.bundle import Bundle, under_protocol
@@ -197,7 +198,10 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
         )
     known, measured = bundle.knowledge, set(bundle.knowledge.model_ids)
     if isinstance(known, Knowledge):
-        belief = with_strangers(known.posterior(bundle.models, tokens), strangers(bundle.models, known.model_ids))
+        belief, unlike = known.posterior(bundle.models, tokens), bundle.unlike_measured
+        of_another_size, otherwise = (np.isin(belief.model_ids, list(which)) for which in unlike)
+        belief = with_strangers(belief, otherwise & ~of_another_size, np.isin(belief.model_ids, list(measured)))
+        belief = with_strangers(belief, of_another_size)
         return with_untrained(belief, bundle.models, measured).given(cells)
     return with_untrained(known.posterior(bundle.models, tokens, cells), bundle.models, measured)
 

@@ -23,6 +23,7 @@ from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior, View, any_of
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
+from thesis_rec.knowledge.strangers import strangers
 from thesis_rec.truth.responses import ON_SUBTASK
 
 Floats = NDArray[np.float32]
@@ -174,6 +175,31 @@ class Bundle:
             f"Rests on {figures}; your images were not looked at: the same for any images with as many classes until "
             f"you try some.{toys}"
         )
+
+    @property
+    def unlike_measured(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Models that nothing measured is like: see :func:`~thesis_rec.knowledge.strangers.strangers`."""
+        from thesis_rec.published.descriptions import told_by_tags
+
+        ids, columns = self.models.model_ids, ["input_size", "pretraining"]
+        rows = self.manifest.drop_duplicates("model_id").set_index("model_id").reindex(index=ids, columns=columns)
+        about = {
+            "n_parameters": self.models.n_parameters,
+            "resolution": pd.to_numeric(rows["input_size"], errors="coerce").to_numpy(dtype=float),
+            "corpus": told_by_tags("corpora", rows["pretraining"].fillna("").astype(str)),
+        }
+        return strangers(pd.DataFrame(about, index=ids), self.knowledge.model_ids)
+
+    @property
+    def from_afar(self) -> dict[str, str]:
+        """By model of whose like nothing is known: a sentence that says so."""
+        if isinstance(self.knowledge, PublishedBeliefs):
+            listed = set(self.knowledge.published.model_ids)
+            found = {name: "it could be as any other model" for name in self.models.model_ids if name not in listed}
+        else:
+            of_another_size, otherwise = self.unlike_measured
+            found = otherwise | of_another_size
+        return {model: f"Nothing like it is known: {why}. Trying it tells most." for model, why in found.items()}
 
     @property
     def encoder_id(self) -> str:

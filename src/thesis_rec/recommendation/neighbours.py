@@ -9,8 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.strangers import size_range, strangers
 from thesis_rec.recommendation.bundle import Bundle, PublishedBeliefs
 
 Floats = NDArray[np.float64]
@@ -105,7 +103,7 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     described &= np.isfinite(embedding).all(axis=1)
     unit = _unit(embedding - embedding[described].mean(axis=0)) if described.any() else embedding
     measured = [model for model in told if model in row_of and described[row_of[model]]]
-    strange = from_afar(bundle)
+    strange = bundle.from_afar
     found = []
     for model_id in model_ids:
         known = [told[model_id][name] for name in order if name in told.get(model_id, {})]
@@ -123,34 +121,21 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     return found
 
 
-def from_afar(bundle: Bundle) -> dict[str, str]:
-    """By model of whose like nothing is known: a sentence that says so."""
-    known, models, found = bundle.knowledge, bundle.models, {}
-    if isinstance(known, PublishedBeliefs):
-        listed = set(known.published.model_ids)
-        found = {name: "it could be as any other model" for name in models.model_ids if name not in listed}
-    elif isinstance(known, Knowledge):
-        limits = size_range(models, known.model_ids)
-        for row in np.flatnonzero(strangers(models, known.model_ids)):
-            size = float(models.n_parameters[row])
-            found[models.model_ids[row]] = "its weights were never counted"
-            if size and limits:
-                there = f"the measured models have {limits[0]:,.0f} to {limits[1]:,.0f}"
-                found[models.model_ids[row]] = f"it has {size:,.0f} weights, {there}"
-    return {model: f"Nothing like it is known: {why}. Trying it tells most." for model, why in found.items()}
-
-
 def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
     """Reasons where no known dataset is nearer than another: how much was measured of each model."""
-    known, strange = bundle.knowledge, from_afar(bundle)
+    known = bundle.knowledge
     if not isinstance(known, PublishedBeliefs):
         return ["Nothing is measured near these images: the prediction alone puts it here."] * len(model_ids)
+    strange, (of_another_size, otherwise) = bundle.from_afar, bundle.unlike_measured
+    apart = otherwise | of_another_size
     found = []
     for model_id in model_ids:
         if model_id in strange:
             found.append(strange[model_id])
         elif figures := known.published.figures(model_id):
             found.append(f"{figures} published figures of it, against those of other models, put it here.")
+        elif model_id in apart:
+            found.append(f"No figure was published of it or of models like it: {apart[model_id]}.")
         else:
             found.append("No figure of it was published; its architecture, data and size put it here.")
     return found

@@ -24,7 +24,6 @@ from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
 from thesis_rec.recommendation.candidates import Measure, placed, values_of
-from thesis_rec.recommendation.neighbours import from_afar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,7 +180,7 @@ def try_models(
     allowed = found.table["model_id"].tolist()
     before = len(posterior.cells)
     n_test = n_images = 0
-    there, strange = on_this_machine(bundle), from_afar(bundle)
+    there, strange = on_this_machine(bundle), bundle.from_afar
     if request.offline and (absent := [model for model in allowed if model not in there]):
         notes.append(f"Offline: {len(absent)} models that aren't on this machine were not tried.")
         failed.update(absent)
