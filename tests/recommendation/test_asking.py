@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -215,11 +216,13 @@ def test_what_can_t_be_answered_says_why():
         ("timm", "hf-hub:timm/resnet18.a1_in1k", 'timm.create_model("hf-hub:timm/resnet18.a1_in1k", pretrained=True)'),
         ("transformers", "hf-hub:org/name", 'transformers.AutoModel.from_pretrained("org/name")'),
         ("open_clip", "hf-hub:org/name", 'open_clip.create_model_and_transforms("hf-hub:org/name")'),
+        ("transformers", "models/a", 'transformers.AutoModel.from_pretrained("/zoo/models/a")'),
+        ("timm", "/mine/b", 'timm.create_model("local-dir:/mine/b", pretrained=True)'),
         ("local", "x.pt", ""),
     ],
 )
 def test_the_first_choice_comes_with_its_line_of_code(loader, source, expected):
-    assert load_line({"loader": loader, "source": source}) == expected
+    assert load_line({"loader": loader, "source": source}, Path("/zoo")) == expected
 
 
 def test_every_column_is_documented(project_dir):

@@ -127,6 +127,14 @@ def test_a_page_without_fitting_models_says_what_to_relax(found):
     assert "No change of one limit" in hopeless
 
 
+def test_reasons_stand_in_the_table_where_they_differ(found):
+    alike = found.table.assign(reason="the same of all")
+    assert body_of(render_report(replace(found, table=alike))).count("the same of all") == 1
+    differ = found.table.assign(reason=[f"reason {i} of its own" for i in range(len(found.table))])
+    body = body_of(render_report(replace(found, table=differ)))
+    assert (body.count("reason 0 of its own"), body.count("reason 1 of its own")) == (2, 1)
+
+
 def test_figures_hold_what_the_table_holds(found):
     chart = pareto_figure(found, 720, 440)
     assert len(chart["points"]) == len(found.table)

@@ -198,7 +198,7 @@ def as_table(found: Recommendation) -> str:
 def _download(mebibytes: float) -> str:
     if math.isnan(mebibytes):
         return "size unknown"
-    return "on this machine" if mebibytes == 0 else f"{mebibytes:.0f} MiB to download"
+    return "nothing to download" if mebibytes == 0 else f"{mebibytes:.0f} MiB to download"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

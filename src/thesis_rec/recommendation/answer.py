@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,13 +108,16 @@ class Recommendation:
         }
 
 
-def load_line(model: dict[str, Any]) -> str:
+def load_line(model: dict[str, Any], root: Path) -> str:
     """The line of code that loads a model of the manifest.
 
     Args:
         model: ``model_id``, ``loader`` and ``source`` of its row.
+        root: Folder that local sources are relative to.
     """
     loader, source = str(model.get("loader", "")), str(model.get("source", ""))
+    if not source.startswith("hf-hub:"):
+        source = str((root / source).absolute())
     name = source if source.startswith("hf-hub:") else f"local-dir:{source}"
     if loader == "timm":
         return f'timm.create_model("{name}", pretrained=True)'

@@ -217,7 +217,7 @@ def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, poste
     first = ""
     if len(table):
         rows = bundle.manifest[bundle.manifest["model_id"] == table["model_id"].iloc[0]]
-        first = load_line(rows.iloc[0].to_dict()) if len(rows) else ""
+        first = load_line(rows.iloc[0].to_dict(), bundle.models_root) if len(rows) else ""
     dataset, sample, notes = found.dataset, found.sample, found.notes
     if asked is not None:
         source = Path(asked.row.source).name
