@@ -165,6 +165,8 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     assert again.loc["my_model", "probed_value"] == pytest.approx(
         tried.table.set_index("model_id").loc["my_model", "probed_value"], abs=1e-5
     )
+    other = thesis_rec.recommend(images, project=project, measure=False, protocol="zero_shot")
+    assert other.rests_on.endswith("1 candidate was tried, by linear probes.")
     local.write_text("zoo: starter\n")
     assert thesis_rec.recommend(images, project=project, measure=False, max_parameters=3e5).zoo == "starter"
     local.unlink()

@@ -10,6 +10,7 @@ from PIL import Image
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
 from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import present_device
+from thesis_rec.knowledge.posterior import Cell, View
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.request import Asked, Request, image_row
 from thesis_rec.recommendation.trying import MB_PER_SECOND, costs_of, measurer, on_this_machine, read_tries, try_models
@@ -72,6 +73,25 @@ def test_a_try_narrows_its_interval_and_the_budget_stops(tmp_path):
     none, same = _tries(tmp_path, None, 0.5)
     assert not same.cells
     assert none.table["model_id"].tolist() == recommendation()[0].table["model_id"].tolist()
+
+
+def test_a_try_is_a_linear_probe_whatever_is_predicted(tmp_path):
+    found, belief = recommendation(probe=3, protocol="zero_shot")
+    # Probes lie far above what is predicted, and tell of it through what both have in common.
+    probes = View(belief.mean + 3, belief.factor, belief.own, belief.scale)
+    told, after = try_models(
+        found, fabricated_bundle(), asked(tmp_path),
+        replace(belief, views={"linear_probe": probes}), probe=lambda model: 0.97,
+    )  # fmt: skip
+    names = [cell.model_id for cell in after.cells]
+    assert len(set(names)) == 3
+    assert {cell.protocol for cell in after.cells} == {"linear_probe"}
+    expected = replace(belief, views={"linear_probe": probes}).given(
+        [Cell(name, 0.97, cell.noise, "linear_probe") for name, cell in zip(names, after.cells, strict=True)]
+    )
+    values = dict(zip(expected.model_ids, expected.value(), strict=True))
+    assert told.table.set_index("model_id")["predicted_value"].to_dict() == pytest.approx(values)
+    assert max(values[name] for name in names) < 0.96
 
 
 def test_a_try_costs_its_download_and_its_passes():

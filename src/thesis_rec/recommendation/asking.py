@@ -23,7 +23,7 @@ from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.strangers import with_strangers
 from thesis_rec.recommendation import trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
-from thesis_rec.recommendation.bundle import Bundle, under_protocol
+from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, under_protocol
 from thesis_rec.recommendation.by_weights import told_by_weights, with_untrained
 from thesis_rec.recommendation.candidates import (
     Measure,
@@ -213,7 +213,8 @@ def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, poste
     table["probed_value"] = table["model_id"].map(tried).astype(float)
     rests_on = bundle.rests_on(looked_at=asked is None or bool(len(asked.tokens.features)))
     verb = "candidate was" if len(tried) == 1 else "candidates were"
-    rests_on += f" {len(tried)} {verb} {'measured on this dataset' if asked is None else 'tried'}."
+    rests_on += f" {len(tried)} {verb} {'measured on this dataset' if asked is None else 'tried'}"
+    rests_on += ", by linear probes." if tried and found.options.protocol != PROTOCOL else "."
     first = ""
     if len(table):
         rows = bundle.manifest[bundle.manifest["model_id"] == table["model_id"].iloc[0]]

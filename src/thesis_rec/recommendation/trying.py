@@ -20,7 +20,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import atomic_path
-from thesis_rec.knowledge.posterior import Cell, Posterior
+from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
 from thesis_rec.recommendation.candidates import Measure, placed, values_of
@@ -178,6 +178,8 @@ def try_models(
     started, notes, failed, attempts = time.monotonic(), list(found.notes), set[str](), 0
     row_of = {model: row for row, model in enumerate(posterior.model_ids)}
     allowed = found.table["model_id"].tolist()
+    # A try is a linear probe, whatever is predicted.
+    protocol = TARGET if request.protocol == PROTOCOL else PROTOCOL
     n_test = n_images = 0
     there, strange = on_this_machine(bundle), bundle.from_afar
     if request.offline and (absent := [model for model in allowed if model not in there]):
@@ -195,7 +197,8 @@ def try_models(
                 break
             candidates = posterior.only([row_of[model] for model in allowed])
             costs = costs_of(found.table, there, n_images)
-            model_id = next_probe(candidates, costs, skip=failed, unlike=strange)
+            tried = {cell.model_id for cell in candidates.cells}
+            model_id = next_probe(candidates, costs, skip=failed | tried, unlike=strange)
             if model_id is None:
                 break
             began, attempts = time.monotonic(), attempts + 1
@@ -206,7 +209,7 @@ def try_models(
                 value = float("nan")
                 failed.add(model_id)
             else:
-                posterior = posterior.given([Cell(model_id, value, _noise(value, n_test))])
+                posterior = posterior.given([Cell(model_id, value, _noise(value, n_test), protocol)])
                 seconds = time.monotonic() - began
                 notes += store_try(bundle, asked.content, posterior.cells[-1], n_test, seconds)
             if on_probe is not None:
