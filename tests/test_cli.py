@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from kedro.io import DatasetError
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.cli import ALIASES, COMMANDS, known_error, load_command, pipeline_name, run
-from thesis_rec.pipeline_registry import NAMES, register_pipelines
+from thesis_rec.cli import COMMANDS, known_error, load_command, run
+from thesis_rec.pipeline_registry import ALIASES, NAMES, pipeline_name, register_pipelines
 
 
 def test_the_names_are_those_that_are_registered():
@@ -32,6 +32,14 @@ def test_an_unknown_pipeline_is_one_line_with_the_nearest_name(option):
     assert "There is no pipeline 'autoencoders'. Did you mean autoencoder?" in result.stderr
     with pytest.raises(ConfigurationError, match="similarity_training"):
         pipeline_name("nothing like it")
+
+
+def test_jobs_are_submitted_by_the_same_names():
+    from thesis_rec.cli import friendly
+
+    result = CliRunner().invoke(friendly(load_command("submit")), ["--env=anvil", "--pipelines=modelautoencoder,nope"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: There is no pipeline 'nope'.")
 
 
 @pytest.mark.parametrize("option", ["--pipeline=modelautoencoder", "--pipelines=autoencoder", "-p=autoencoder"])

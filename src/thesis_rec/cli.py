@@ -5,7 +5,6 @@ Kedro finds the group ``cli`` here, and the command ``run`` in it replaces its o
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
 import sys
@@ -14,19 +13,11 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from thesis_rec.base.errors import ConfigurationError, ThesisRecError
+from thesis_rec.base.errors import ThesisRecError
 from thesis_rec.base.text import printable
-from thesis_rec.pipeline_registry import NAMES
+from thesis_rec.pipeline_registry import pipeline_name
 
 COMMANDS = ("bundle", "import-config", "recommend", "submit")
-
-#: Names of the thesis code's trainers and steps, and the pipelines that do their work.
-ALIASES = {
-    "modelextractor": "model_extraction",
-    "modelautoencoder": "autoencoder",
-    "datasetfeatures": "dataset_features",
-    "similaritytransformer": "similarity_training",
-}
 
 
 def load_command(name: str) -> click.Command:
@@ -75,20 +66,6 @@ def _refused(message: str) -> list[str]:
         if reason:
             found.append(f"{parameter}.{field}: {reason}")
     return found
-
-
-def pipeline_name(name: str) -> str:
-    """A registered pipeline by its name or its name in the thesis code.
-
-    Raises:
-        ConfigurationError: If there is none.
-    """
-    name = ALIASES.get(name.lower().replace("_", ""), name)
-    if name in NAMES:
-        return name
-    near = difflib.get_close_matches(name, NAMES, n=1)
-    meant = f" Did you mean {near[0]}?" if near else ""
-    raise ConfigurationError(f"There is no pipeline {name!r}.{meant} There are {', '.join(NAMES)}.")
 
 
 class FriendlyCommand(click.Command):

@@ -1,6 +1,10 @@
 """The registered pipelines, by name."""
 
+import difflib
+
 from kedro.pipeline import Pipeline
+
+from thesis_rec.base.errors import ConfigurationError
 
 #: What ``kedro run`` does: the five steps from weights and images to an evaluated ranking.
 FIVE = ("model_extraction", "autoencoder", "dataset_features", "similarity_training", "evaluation")
@@ -18,6 +22,29 @@ AROUND = (
 
 #: Everything that ``kedro run --pipelines`` takes.
 NAMES = (*FIVE, *AROUND, "full", "__default__")
+
+
+#: Names of the thesis code's trainers and steps, and the pipelines that do their work.
+ALIASES = {
+    "modelextractor": "model_extraction",
+    "modelautoencoder": "autoencoder",
+    "datasetfeatures": "dataset_features",
+    "similaritytransformer": "similarity_training",
+}
+
+
+def pipeline_name(name: str) -> str:
+    """A registered pipeline by its name or its name in the thesis code.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    name = ALIASES.get(name.lower().replace("_", ""), name)
+    if name in NAMES:
+        return name
+    near = difflib.get_close_matches(name, NAMES, n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    raise ConfigurationError(f"There is no pipeline {name!r}.{meant} There are {', '.join(NAMES)}.")
 
 
 def register_pipelines() -> dict[str, Pipeline]:

@@ -90,6 +90,7 @@ def sbatch_line(job: Job, log_folder: Path) -> str:
     """What ``sbatch`` gets for a job, as a command line: each option, the array, and the script of any stage."""
     resources = job.resources
     several = len(job.commands) > 1
+    task = "%A_%a" if several else "%j"
     options = {
         "job-name": job.name,
         "partition": resources.partition,
@@ -100,7 +101,7 @@ def sbatch_line(job: Job, log_folder: Path) -> str:
         "time": f"{resources.minutes // 60:02d}:{resources.minutes % 60:02d}:00",
         "gpus-per-node": resources.gpus,
         "array": f"0-{len(job.commands) - 1}" if several else "",
-        "output": str(log_folder / ("%A_%a.log" if several else "%j.log")),
+        "output": str(log_folder / task / f"{task}_0_log.out"),
     }
     # The environment stands in every job's command; a joining job runs only the nodes that join.
     environment = next(word.partition("=")[2] for word in job.commands[0] if word.startswith("--env="))

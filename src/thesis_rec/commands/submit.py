@@ -34,8 +34,9 @@ def submit(
     from thesis_rec.cluster.preflight import find_problems
     from thesis_rec.cluster.resources import Cluster
     from thesis_rec.cluster.submission import expected_minutes, read_reports, sbatch_line, submit_jobs
-    from thesis_rec.pipeline_registry import FIVE
+    from thesis_rec.pipeline_registry import FIVE, pipeline_name
 
+    asked = [pipeline_name(name.strip()) for name in pipelines.split(",") if name.strip()]
     project = Path(metadata.project_path) if metadata else Path.cwd()
     bootstrap_project(project)
     with KedroSession.create(project_path=project, env=environment) as session:
@@ -43,7 +44,6 @@ def submit(
         catalog = context.catalog
         cluster = Cluster(**context.params.get("cluster", {}))
         data_root = project / context.config_loader["globals"]["data_root"]
-    asked = [name.strip() for name in pipelines.split(",") if name.strip()]
     names = list(FIVE) if asked == ["__default__"] else asked
     available = {name: registered[name] for name in registered}
     jobs = plan_jobs(available, names, environment, cluster, shards, _parse(params))
