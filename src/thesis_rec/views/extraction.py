@@ -14,7 +14,15 @@ from thesis_rec.base.progress import track
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import open_dataset
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.views.shards import Partitions, Shard, TokenSettings, finished_shards, make_shards, shard_notes
+from thesis_rec.views.shards import (
+    Partitions,
+    Shard,
+    TokenSettings,
+    finished_shards,
+    keys_by_split,
+    make_shards,
+    shard_notes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +61,10 @@ def extract_tokens(
             loaded.append(encoder())
         return loaded[0]
 
+    by_split = keys_by_split(existing)
     for row in track(rows, "encoding datasets"):
-        yield from _extract_one(row, root, settings, existing, get_encoder)
+        keys = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
+        yield from _extract_one(row, root, settings, existing, keys, get_encoder)
 
 
 def _extract_one(
@@ -62,13 +72,14 @@ def _extract_one(
     root: Path,
     settings: TokenSettings,
     existing: Partitions,
+    keys: dict[str, list[str]],
     get_encoder: Callable[[], ImageEncoder],
 ) -> Iterator[Chunk]:
     notes: list[Failure] = []
     for split in settings.splits:
         try:
             settings_hash = settings.hash_for(row, split, root)
-            done = finished_shards(existing, row.dataset_id, split, settings_hash)
+            done = finished_shards(existing, keys[split], settings_hash)
             for shard in done.values():
                 notes += shard_notes(row.dataset_id, shard)
             if done and len(done) == int(next(iter(done.values()))["n_shards"]):

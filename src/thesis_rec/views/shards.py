@@ -165,13 +165,19 @@ def shard_notes(dataset_id: str, shard: Shard) -> list[Failure]:
     return [Failure(dataset_id, *str(note).split("\t", 1)) for note in shard.get("notes", ())]
 
 
-def finished_shards(partitions: Partitions, dataset_id: str, split: str, settings_hash: str) -> dict[int, Shard]:
-    """Shards of a split that were made with the same settings, by number."""
-    prefix = f"{dataset_id}/{split}/"
+def keys_by_split(partitions: Partitions) -> dict[tuple[str, str], list[str]]:
+    """Keys of the shards of each dataset and split, in order."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for key in sorted(partitions):
+        dataset_id, split, _ = key.rsplit("/", 2)
+        found.setdefault((dataset_id, split), []).append(key)
+    return found
+
+
+def finished_shards(partitions: Partitions, keys: Iterable[str], settings_hash: str) -> dict[int, Shard]:
+    """Those of some shards that were made with the same settings, by number."""
     done: dict[int, Shard] = {}
-    for key in partitions:
-        if not key.startswith(prefix) or "/" in key[len(prefix) :]:
-            continue
+    for key in keys:
         try:
             shard = read_shard(partitions, key)
         except Exception as error:  # whatever is wrong with it, it is made again

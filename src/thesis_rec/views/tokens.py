@@ -15,7 +15,7 @@ from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.manifest import DatasetRow, base_rows
 from thesis_rec.images.sampling import ClassBalancedSampler
 from thesis_rec.views.encoding import encode_groups, measure_landmarks, without_empty_classes
-from thesis_rec.views.shards import Partitions, read_shard
+from thesis_rec.views.shards import Partitions, keys_by_split, read_shard
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +36,10 @@ def load_task_tokens(
     """
     rows = list(dataset_rows)
     needed = [row.dataset_id for row in base_rows(rows)] + [parent for row in rows for parent in row.parent]
-    keys: dict[str, list[str]] = {}
-    for key in partitions:
-        dataset_id, key_split, _ = key.rsplit("/", 2)
-        if key_split == split:
-            keys.setdefault(dataset_id, []).append(key)
+    keys = keys_by_split(partitions)
     bases: dict[str, tuple[TaskTokens, dict[int, int]]] = {}
     for dataset_id in dict.fromkeys(needed):
-        if found := _base_tokens(partitions, sorted(keys.get(dataset_id, [])), dataset_id):
+        if found := _base_tokens(partitions, keys.get((dataset_id, split), []), dataset_id):
             bases[dataset_id] = found
     tasks: dict[str, TaskTokens] = {}
     for row in rows:
