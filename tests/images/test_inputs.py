@@ -18,7 +18,7 @@ from thesis_rec.images.labels import make_vocabulary
 from thesis_rec.images.layout import read_layout, split_role
 from thesis_rec.images.loading import load_task_images, open_dataset, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.values import decide_scale
+from thesis_rec.images.values import Scale, decide_scale
 
 
 def row(source, **fields):
@@ -132,6 +132,11 @@ class TestVocabulary:
         with pytest.raises(ItemError, match=message) as caught:
             make_vocabulary("d", {"all": np.array(labels)}, {"all": names})
         assert caught.value.hint
+
+    def test_class_names_that_repeat_are_told(self):
+        found = make_vocabulary("d", {"all": np.array([0, 1, 2])}, {"all": ["cat", "dog", "cat"]})
+        assert (found.names, found.codes["all"].tolist()) == (["cat", "dog"], [0, 1, 0])
+        assert found.notes == ("the class names hold 'cat' more than once: those classes are read as one.",)
 
     def test_marks_of_absent_labels_are_named(self):
         texts = np.array(["cat", "n/a", "dog", "NULL", " ", "cat"])
@@ -307,6 +312,28 @@ class TestValues:
         task = load_task_images(row(npz(tmp_path / "c.npz", labels, some)), tmp_path, warnings=told)
         assert len(task.train_images) + len(task.test_images) == 11
         assert any("not finite" in note.error for note in told)
+
+    def test_fractions_in_one_split_and_levels_in_the_other_are_told(self, tmp_path):
+        rng = np.random.default_rng(0)
+        levels, labels = rng.random((12, 6, 6, 3)) * 255, np.arange(12) % 2
+        fractions = levels / 255
+        np.savez(
+            tmp_path / "d.npz", train_images=fractions, train_labels=labels, test_images=levels, test_labels=labels
+        )
+        split = open_split(row(tmp_path / "d.npz"), "test", tmp_path)
+        np.testing.assert_array_equal(split.image(0), np.rint(levels[0]))
+        split = open_split(row(tmp_path / "d.npz"), "train", tmp_path)
+        with pytest.raises(ItemError, match=r"values are fractions up to 0\.9.*, where others reach 255"):
+            split.image(0)
+        for name, content in (("train", fractions), ("test", levels)):
+            for i, image in enumerate(content):
+                path = tmp_path / "f" / name / "ab"[i % 2] / f"{i}.tif"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image[..., 0].astype(np.float32)).save(path)
+        with pytest.raises(ItemError, match="are fractions up to"):
+            open_split(row(tmp_path / "f"), "train", tmp_path).image(0)
+        # Dark levels beside others are whole numbers, or black.
+        assert Scale(0, 255).apply(np.array([[0.0, 1.0]])).tolist() == [[0, 1]]
 
     def test_channels_first(self, tmp_path):
         images = np.random.default_rng(0).integers(0, 256, (12, 6, 6, 3)).astype(np.uint8)

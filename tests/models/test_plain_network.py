@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from safetensors.torch import save_file
 
 from tests.models.states import small_state
@@ -223,3 +224,15 @@ def test_of_several_networks_in_a_file_it_is_told_which_one_is_read(tmp_path, us
     assert left_out(open_network(tmp_path / "m.pth", "m", member=other)) == ""
     torch.save({usual: small_state(0), "optimizer": {"state": {0: {"exp_avg": torch.ones(9999)}}}}, tmp_path / "m.pth")
     assert left_out(open_network(tmp_path / "m.pth", "m")) == ""
+
+
+def test_weights_beside_the_masks_that_prune_them_are_refused(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 4))
+    plain = network.state_dict()
+    torch.nn.utils.prune.random_unstructured(network[0], "weight", 0.5)
+    torch.save(network.state_dict(), tmp_path / "m.pth")
+    with pytest.raises(ItemError, match=r"pruned and kept beside their masks \(0\.weight_orig\)"):
+        open_network(tmp_path / "m.pth", "m")
+    torch.nn.utils.prune.remove(network[0], "weight")
+    torch.save(network.state_dict(), tmp_path / "m.pth")
+    assert open_network(tmp_path / "m.pth", "m").n_parameters == sum(value.numel() for value in plain.values())

@@ -66,6 +66,8 @@ def make_vocabulary(
     """
     notes: list[str] = []
     given = {split: [_plain(name) for name in some] for split, some in names.items() if some is not None}
+    for name in dict.fromkeys(name for some in given.values() for name in some if some.count(name) > 1):
+        notes.append(f"the class names hold {name!r} more than once: those classes are read as one.")
     values = {split: _values(item, array, given.get(split, ())) for split, array in labels.items()}
     if given:
         values |= {split: _named(item, split, values[split], some, notes) for split, some in given.items()}

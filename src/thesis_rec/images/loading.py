@@ -147,7 +147,7 @@ class OpenedDataset:
         chosen = cap_classes(chosen, codes, len(class_names), part.cap, self.limits)
         notes += [*raw.warnings, *_absent_classes(self.row, split, codes[chosen], class_names)]
         images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, raw.read, chosen, tuple(notes))
-        _check_classes(self.row, images)
+        _check_classes(self.row, images, split)
         return images
 
     def apart(self) -> LabelledImages | None:
@@ -293,13 +293,13 @@ def _absent_classes(row: DatasetRow, split: str, labels: NDArray[np.int64], clas
     return [Failure(row.dataset_id, error, "Add images, or remove the class.")]
 
 
-def _check_classes(row: DatasetRow, images: LabelledImages) -> None:
+def _check_classes(row: DatasetRow, images: LabelledImages, split: str) -> None:
     present = len(np.unique(images.labels))
     if present > 1:
         return
     why = " ".join(note.error for note in images.warnings)  # what was collected is the reason
     if len(images) == 0:
-        error = f"there are no images. {why}".strip()
+        error = f"there are no images{'' if split == 'train' else f' in the split {split!r}'}. {why}".strip()
         raise ItemError(row.dataset_id, error, "" if why else "Check source, label_column and splits.")
     error = f"it has one class only, {images.class_names[int(images.labels[0])]!r}. {why}".strip()
     raise ItemError(row.dataset_id, error, "Give at least two classes: one folder (or label) for each.")

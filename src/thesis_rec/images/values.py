@@ -5,7 +5,8 @@ kind of number      rule
 ==================  ====================================================================================
 boolean             0 and 255
 integers            0..255 as they are; up to 1023, 4095, 16383 or 65535: divided as 10, 12, 14 or 16 bits
-fractions           0..1 times 255; -1..1 moved and halved first; 32..255 as they are; above, like integers
+fractions           0..1 times 255; -1..1 moved and halved first; 32..255 as they are; above, like integers;
+                    an image of fractions among others of levels is refused
 anything else       refused: negative integers, standardised or not finite values have no known black and white
 ==================  ====================================================================================
 """
@@ -48,12 +49,14 @@ class Scale:
         """The array as uint8, in its shape.
 
         Raises:
-            ValueError: If values are not finite or lie outside of the scale.
+            ValueError: If values are not finite, lie outside of the scale, or are fractions where it is of levels.
         """
         if array.dtype == np.uint8 and (self.low, self.high) == (0, 255):
             return array.astype(np.uint8, copy=False)
         slack = TOLERANCE * (self.high - self.low) if array.dtype.kind == "f" else 0.0
         flat = array.reshape(-1)
+        if array.dtype.kind == "f" and self.high > 1 and _fractions(flat):
+            raise ValueError(f"its values are fractions up to {flat.max():.4g}, where others reach {self.high:g}")
         out = np.empty(flat.shape, dtype=np.uint8)
         for start in range(0, flat.size, _CHUNK):
             values = flat[start : start + _CHUNK].astype(np.float64)
@@ -69,6 +72,11 @@ class Scale:
             values *= 255.0 / (self.high - self.low)
             out[start : start + _CHUNK] = np.clip(np.rint(values), 0, 255)
         return out.reshape(array.shape)
+
+
+def _fractions(values: NDArray[np.generic]) -> bool:
+    """Whether numbers are fractions of white: none above 1, and not only 0 and 1."""
+    return bool(values.max() <= 1 + TOLERANCE and ((values > TOLERANCE) & (values < 1 - TOLERANCE)).any())
 
 
 def decide_scale(kind: str, low: float, high: float) -> Scale:

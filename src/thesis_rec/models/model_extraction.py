@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import Failure
+from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.models.extractors import extractor_name, open_model
@@ -78,7 +78,7 @@ def extract_model(
         weights and settings. And the outcome, as of :func:`extract_models`.
 
     Raises:
-        ItemError: If the weights can't be read.
+        ItemError: If the weights can't be read, or are all zero.
     """
     settings = settings or ExtractionSettings()
     fingerprint = settings.fingerprint(row)
@@ -91,6 +91,8 @@ def extract_model(
     if existing is not None and (before := _matching(existing, digest, fingerprint)):
         return None, outcome | {"spectra": _packed(before["spectra"])}
     vector, spectra = vector_and_spectra(reader, settings.length, settings.threads)
+    if not vector.any():
+        raise ItemError(row.model_id, "All its values are zero.", "Was it saved before it was trained? Save it again.")
     outcome["spectra"] = _packed(spectra)
     counts = {name: np.int64(value) for name, value in numbers.items()}
     made = {"parameters": vector, "spectra": spectra, **counts, "sha256": np.str_(digest)}

@@ -40,7 +40,7 @@ def open_network(path: Path, item: str, prefer: str = "", member: str = "") -> S
     Attention masks (matrices of zeros and one very negative number, or minus infinity) are left out.
 
     Raises:
-        ItemError: If it can't be read, is quantised, is an adapter, or holds a network and its copy.
+        ItemError: If it can't be read, is quantised or pruned, is an adapter, or holds a network and its copy.
     """
     file = find_weights(path, item, prefer)
     if file.name.startswith("adapter_"):
@@ -49,6 +49,10 @@ def open_network(path: Path, item: str, prefer: str = "", member: str = "") -> S
     _check_quantised(reader)
     if adapters := [tensor.name for tensor in reader.tensors if _ADAPTER.search(tensor.name)]:
         raise _adapter(item, adapters[0])
+    names = {tensor.name for tensor in reader.tensors}
+    if pruned := [name for name in names if name.endswith("_orig") and name.removesuffix("orig") + "mask" in names]:
+        text = f"The weights are pruned and kept beside their masks ({min(pruned)}), which are no weights."
+        raise ItemError(item, text, "Make it permanent (torch.nn.utils.prune.remove) and save the model again.")
     _check_copies(reader)
     return _without_masks(reader)
 

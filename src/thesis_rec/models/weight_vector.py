@@ -70,13 +70,17 @@ def vector_and_spectra(
 
     def both(tensor: TensorInfo) -> tuple[Floats, dict[str, float]]:
         values = reader.values(tensor)
-        return _centres(reader, tensor, values, each), tensor_numbers(tensor, values)
+        # What a tensor of zeros, or one near the end of float32's range, doesn't tell is NaN.
+        with np.errstate(all="ignore"):
+            return _centres(reader, tensor, values, each), tensor_numbers(tensor, values)
 
     # Tensors are worked on side by side, so that threads within one of them would only get in each other's way.
     with threadpool_limits(1, user_api="blas"):
         found = list(_in_order(both, tensors, threads))
     numbers = [item[1] for item in found]
-    return _joined((item[0] for item in found[:length]), length), describe(tensors[::-1], numbers[::-1])
+    described = describe(tensors[::-1], numbers[::-1])
+    described[np.isinf(described)] = np.nan
+    return _joined((item[0] for item in found[:length]), length), described
 
 
 def weights_hash(reader: StateReader, threads: int | None = None) -> str:

@@ -194,6 +194,19 @@ def test_the_configuration_fits_the_parameters(project_dir):
 
 
 @pytest.mark.slow
+def test_a_checkpoint_of_zeros_or_of_huge_values_stops_no_other(tmp_path):
+    project = Project(tmp_path)
+    state = {name: value for name, value in small_state().items() if value.is_floating_point()}
+    save_file(state, project.zoo / "good.safetensors")
+    save_file({name: value * 0 for name, value in state.items()}, project.zoo / "zeros.safetensors")
+    save_file({name: torch.full_like(value, 3e38) for name, value in state.items()}, project.zoo / "huge.safetensors")
+    project.run(manifest(*((name, "local", f"{name}.safetensors") for name in ("zeros", "huge", "good"))))
+    assert project.failures.loc["zeros", "error"] == "All its values are zero."
+    assert "good" in project.metadata.index
+    assert "zeros" not in project.metadata.index
+    validate_model_spectra(load_arrays(tmp_path / "spectra.npz"))
+
+
 def test_a_vector_put_in_the_place_of_another_is_made_again(tmp_path):
     project = Project(tmp_path)
     for seed, name in enumerate("ab"):
