@@ -14,6 +14,7 @@ anything else       refused: negative integers, standardised or not finite value
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class Scale:
             return array.astype(np.uint8, copy=False)
         slack = TOLERANCE * (self.high - self.low) if array.dtype.kind == "f" else 0.0
         flat = array.reshape(-1)
-        if array.dtype.kind == "f" and self.high > 1 and _fractions(flat):
+        if array.dtype.kind == "f" and self.high > 1 and _fractions(cast(NDArray[np.floating[Any]], flat)):
             raise ValueError(f"its values are fractions up to {flat.max():.4g}, where others reach {self.high:g}")
         out = np.empty(flat.shape, dtype=np.uint8)
         for start in range(0, flat.size, _CHUNK):
@@ -74,7 +75,7 @@ class Scale:
         return out.reshape(array.shape)
 
 
-def _fractions(values: NDArray[np.generic]) -> bool:
+def _fractions(values: NDArray[np.floating[Any]]) -> bool:
     """Whether numbers are fractions of white: none above 1, and not only 0 and 1."""
     return bool(values.max() <= 1 + TOLERANCE and ((values > TOLERANCE) & (values < 1 - TOLERANCE)).any())
 
