@@ -301,9 +301,7 @@ def write_quick(folder: Path, metrics: Mapping[str, Any]) -> None:
         title="The embedded zoo: what answers requests",
         order=0,
         kind="table",
-        text="`recommender` is the posterior that `kedro recommend --zoo starter` asks, without any network. "
-        "The sections on the embedded zoo below were measured before it replaced the networks, with the prior that "
-        "it grew from.",
+        text="`recommender` is the posterior that `kedro recommend --zoo starter` asks, without any network.",
         command="python benchmarks/ranking.py --quick",
         device=f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
         date=datetime.date.today().isoformat(),
