@@ -140,6 +140,21 @@ def test_candidates_are_measured_here_best_first_until_enough_fit():
     assert found.device == "here_id"
 
 
+@pytest.mark.parametrize(("limit", "measured"), [(0.0, 1), (2.5, 4), (100.0, 5)])
+def test_importing_libraries_for_the_first_candidate_is_no_part_of_the_time_for_measuring(monkeypatch, limit, measured):
+    bundle, clock, asked = fabricated_bundle(), [0.0], []
+    monkeypatch.setattr("thesis_rec.recommendation.candidates.time.monotonic", lambda: clock[0])
+
+    def measure(model_id):
+        clock[0] += 1.0 if asked else 60.0
+        asked.append(model_id)
+        return bundle.profiles.query(f"model_id == '{model_id}' and batch_size == 1").assign(device="here_id")
+
+    found = ask(Request(max_latency_ms=1e6, top=5, measure_seconds=limit), bundle, measure=measure, here="here_id")
+    assert len(asked) == measured
+    assert any("time for measuring was up" in note for note in found.notes) == (measured < 5)
+
+
 def test_an_answer_is_confirmed_by_measuring_its_first_models():
     bundle = fabricated_bundle()
     found = ask(Request(max_latency_ms=6.0, device=DEVICE, top=3), bundle)
