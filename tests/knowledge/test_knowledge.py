@@ -13,7 +13,15 @@ from tests.world import World, make_world
 from thesis_rec.base.files import load_arrays
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.descriptors import N_SCALARS, scales_of
-from thesis_rec.knowledge.fitting import _by_distance, error_covariance, fit_knowledge
+from thesis_rec.knowledge.fitting import (
+    RIDGES,
+    WIDTHS,
+    _by_distance,
+    _choose,
+    _fit_models,
+    error_covariance,
+    fit_knowledge,
+)
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
 from thesis_rec.knowledge.knowledge import Knowledge, ModelSide
 from thesis_rec.knowledge.posterior import Cell
@@ -332,6 +340,75 @@ def test_models_that_err_together_keep_doing_so() -> None:
     assert covariance[:6, :6].mean() > 5 * abs(covariance[:6, 6:].mean())
     alone, _ = error_covariance(rng.normal(size=(120, 12)), families)
     assert abs((alone @ alone.T)[:6, 6:]).mean() < 0.15
+
+
+def test_gaps_are_what_the_images_say_not_the_mean_of_a_model(world: World) -> None:
+    """Of a model that was measured on the others alone, a left-out family's cells are filled nearer to the truth."""
+    models, tasks, values, families = tables(world)
+    seen = values.copy()
+    gaps = np.arange(len(tasks))[:, None] % 3 == np.arange(len(models)) % 3
+    seen[gaps] = np.nan
+    whole, found = fit_knowledge(models, tasks, values, families), fit_knowledge(models, tasks, seen, families)
+    count = (~gaps).sum(0)
+    means = np.tile(np.where(gaps, 0.0, whole.shape).sum(0) / count, (len(tasks), 1))
+    assert np.square(found.shape - whole.shape)[gaps].mean() < 0.8 * np.square(means - whole.shape)[gaps].mean()
+
+
+def test_what_errs_alike_on_every_left_out_dataset_is_an_error() -> None:
+    """Errors whose mean isn't zero are no offset that may be subtracted: the next dataset has them too."""
+    rng = np.random.default_rng(0)
+    errors = 0.5 * rng.normal(size=(120, 12)) + np.array([1.0, -1.0] * 6)
+    factor, own = error_covariance(errors, np.array([f"f{i // 4}" for i in range(120)]))
+    # Loadings are shrunk; without the mean a quarter of this would be left.
+    assert (np.square(factor).sum(1) + own > 0.5 * np.square(errors).mean(0)).all()
+
+
+def test_the_regression_that_errs_least_on_left_out_families_is_chosen() -> None:
+    """By fitting each of them without each family, with scikit-learn."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(24, 2))
+    target = np.column_stack([np.sin(points[:, 0]), points[:, 1]]) + 0.1 * rng.normal(size=(24, 2))
+    names = np.repeat(np.array(["a", "b", "c", "d", "e", "f"]), 4)
+    errors = {}
+    for width in WIDTHS:
+        gram = Kernel.fit(points, width, np.ones(2)).gram
+        for ridge in RIDGES:
+            rest = np.zeros_like(target)
+            for name in set(names):
+                known = names != name
+                mean = target[known].mean(0)
+                fitted = KernelRidge(alpha=ridge, kernel="precomputed").fit(
+                    gram[np.ix_(known, known)], target[known] - mean
+                )
+                rest[~known] = target[~known] - mean - fitted.predict(gram[np.ix_(~known, known)])
+            errors[width, ridge] = np.square(rest).sum()
+    kernel, ridge, said = _choose(np.ones(2), points, target, names, np.ones_like(target))
+    assert np.square(target - said).sum() == pytest.approx(min(errors.values()))
+    least = min(errors, key=lambda pair: errors[pair])
+    assert ridge == least[1]
+    assert kernel.width == pytest.approx(Kernel.fit(points, least[0], np.ones(2)).width)
+
+
+def test_what_all_models_have_in_common_is_no_error_of_the_regression_between_models() -> None:
+    """Where weak models weren't measured the others lie below zero: that says nothing of what descriptions tell."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(24, 3))
+    models = some_models([f"m{i}" for i in range(24)], [f"f{i // 4}" for i in range(24)], points)
+    models = replace(models, reference=points.astype(np.float32))
+    shape = np.sin(points @ rng.normal(size=(3, 30))).T  # (30, 24)
+    plain, moved = _fit_models(models, shape), _fit_models(models, shape + rng.normal(size=(30, 1)))
+    assert [side.own for side in moved] == pytest.approx([side.own for side in plain])
+    assert [side.ridge for side in moved] == [side.ridge for side in plain] != []
+
+
+def test_a_dataset_on_which_all_models_do_alike_has_no_order_to_learn(world: World) -> None:
+    """Its differences are noise: dividing by their spread would make them as large as any."""
+    models, tasks, values, families = tables(world)
+    flat = values.copy()
+    flat[0] = 0.8 + 1e-4 * np.random.default_rng(0).normal(size=len(models))
+    found = fit_knowledge(models, tasks, flat, families)
+    assert found.levels[0, 1] == pytest.approx(np.log(0.1))
+    assert np.abs(found.shape[0]).max() < 0.1
 
 
 def test_without_any_order_nothing_is_learned(world: World) -> None:

@@ -13,7 +13,16 @@ from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.knowledge.posterior import Cell, View
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.request import Asked, Request, image_row
-from thesis_rec.recommendation.trying import MB_PER_SECOND, costs_of, measurer, on_this_machine, read_tries, try_models
+from thesis_rec.recommendation.trying import (
+    MB_PER_SECOND,
+    REPEATED_NOISE,
+    _noise,
+    costs_of,
+    measurer,
+    on_this_machine,
+    read_tries,
+    try_models,
+)
 
 
 def recommendation(bundle=None, **wishes):
@@ -33,6 +42,14 @@ def _tries(tmp_path, count, probe, bundle=None, on_probe=None):
 
 def asked(tmp_path):
     return Asked(image_row(tmp_path), tokens_of("mine", 3), 40, "content")
+
+
+def test_a_try_is_as_exact_as_its_test_images_are_many():
+    """The binomial's standard deviation; near 0 and 1 that of a value of which a twentieth isn't sure."""
+    assert _noise(0.5, 100) == pytest.approx(0.05)
+    assert _noise(0.8, 400) == pytest.approx(0.02)
+    assert _noise(1.0, 500) == _noise(0.0, 500) == pytest.approx(0.01)
+    assert _noise(0.5, 0) == REPEATED_NOISE < 0.05
 
 
 def test_folders_and_npz_files_are_recognised(tmp_path):
