@@ -28,6 +28,9 @@ _SIDE = 32
 #: and of their details as a share of the details' standard deviation.
 _BITS, _LEVELS, _DETAIL = 4, 2.0, 0.15
 
+#: Bytes of a file that are read at once.
+_BLOCK = 1 << 20
+
 #: By how much nearest neighbours must do better within the training part to be worth a note, and standard errors.
 _GAP, _ERRORS = 0.15, 4.0
 
@@ -74,8 +77,12 @@ def content_digest(path: Path) -> bytes:
 
 @lru_cache(maxsize=1 << 20)
 def _digest(path: Path, *_facts: int) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        # Most images are smaller than the buffer that hashlib.file_digest would fill with zeros for each of them.
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.digest()
 
 
 class Glimpses:

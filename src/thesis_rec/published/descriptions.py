@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -44,4 +45,9 @@ def describe(manifest: pd.DataFrame, cells: pd.DataFrame, imagenet: str = "image
 def told_by_tags(what: str, tags: Iterable[str]) -> list[str | None]:
     """The ``kinds`` or ``corpora`` of models by the tags of their weights, None where the rules don't know one."""
     rules = yaml.safe_load((Path(__file__).parent / "descriptions.yml").read_text(encoding="utf-8"))[what]
-    return [next((value for pattern, value in rules if re.search(pattern, tag)), None) for tag in tags]
+
+    @cache
+    def told(tag: str) -> str | None:
+        return next((value for pattern, value in rules if re.search(pattern, tag)), None)
+
+    return [told(tag) for tag in tags]
