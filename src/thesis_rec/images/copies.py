@@ -7,7 +7,6 @@ of the first images of each part as they are read.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from thesis_rec.base.files import sha256_file
+
 #: Images of a part that are compared in pairs, at most.
 _MOST = 2000
 
@@ -27,9 +28,6 @@ _SIDE = 32
 #: Near copies: largest number of differing bits of their hashes, largest mean difference of their thumbnails in levels,
 #: and of their details as a share of the details' standard deviation.
 _BITS, _LEVELS, _DETAIL = 4, 2.0, 0.15
-
-#: Bytes of a file that are read at once.
-_BLOCK = 1 << 20
 
 #: By how much nearest neighbours must do better within the training part to be worth a note, and standard errors.
 _GAP, _ERRORS = 0.15, 4.0
@@ -77,12 +75,7 @@ def content_digest(path: Path) -> bytes:
 
 @lru_cache(maxsize=1 << 20)
 def _digest(path: Path, *_facts: int) -> bytes:
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
-        # Most images are smaller than the buffer that hashlib.file_digest would fill with zeros for each of them.
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.digest()
+    return bytes.fromhex(sha256_file(path))
 
 
 class Glimpses:

@@ -33,6 +33,7 @@ def in_box(node: Node, box: str | None = None) -> BoxedNode:
         namespace=box or node.namespace,
         tags=node.tags,
         confirms=node.confirms,
+        preview_fn=node._preview_fn,
     )
 
 

@@ -44,10 +44,17 @@ def describe(manifest: pd.DataFrame, cells: pd.DataFrame, imagenet: str = "image
 
 def told_by_tags(what: str, tags: Iterable[str]) -> list[str | None]:
     """The ``kinds`` or ``corpora`` of models by the tags of their weights, None where the rules don't know one."""
-    rules = yaml.safe_load((Path(__file__).parent / "descriptions.yml").read_text(encoding="utf-8"))[what]
+    return [_told(what, tag) for tag in tags]
 
-    @cache
-    def told(tag: str) -> str | None:
-        return next((value for pattern, value in rules if re.search(pattern, tag)), None)
 
-    return [told(tag) for tag in tags]
+@cache
+def _told(what: str, tag: str) -> str | None:
+    return next((value for pattern, value in _rules()[what] if re.search(pattern, tag)), None)
+
+
+@cache
+def _rules() -> dict[str, list[tuple[str, str]]]:
+    rules: dict[str, list[tuple[str, str]]] = yaml.safe_load(
+        (Path(__file__).parent / "descriptions.yml").read_text(encoding="utf-8")
+    )
+    return rules

@@ -116,9 +116,10 @@ def load_line(model: dict[str, Any], root: Path) -> str:
         root: Folder that local sources are relative to.
     """
     loader, source = str(model.get("loader", "")), str(model.get("source", ""))
+    name = source
     if not source.startswith("hf-hub:"):
         source = str((root / source).absolute())
-    name = source if source.startswith("hf-hub:") else f"local-dir:{source}"
+        name = f"local-dir:{source}"
     if loader == "timm":
         return f'timm.create_model("{name}", pretrained=True)'
     if loader == "open_clip":

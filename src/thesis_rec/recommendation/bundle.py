@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
 from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import Cell, Posterior, View, any_of
+from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, View, any_of
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.knowledge.strangers import strangers
 from thesis_rec.truth.responses import ON_SUBTASK
@@ -94,8 +95,12 @@ class PublishedBeliefs:
         found = self.published.posterior(models.model_ids, self.protocol, max(len(task.class_names), 2), self.domain)
         known = set(found.model_ids)
         others = [model for model in models.model_ids if model not in known]
-        mine = "target" if self.protocol == PROTOCOL else PROTOCOL
-        return _as_any(found, others).given(replace(cell, protocol=mine) for cell in cells)
+        return _as_any(found, others).given(replace(cell, protocol=protocol_of_tries(self.protocol)) for cell in cells)
+
+
+def protocol_of_tries(asked: str) -> str:
+    """Under which protocol a posterior that predicts ``asked`` takes tries, which are linear probes."""
+    return TARGET if asked == PROTOCOL else PROTOCOL
 
 
 def _as_any(found: Posterior, others: list[str]) -> Posterior:
@@ -176,7 +181,7 @@ class Bundle:
             f"you try some.{toys}"
         )
 
-    @property
+    @cached_property
     def unlike_measured(self) -> tuple[dict[str, str], dict[str, str]]:
         """Models that nothing measured is like: see :func:`~thesis_rec.knowledge.strangers.strangers`."""
         from thesis_rec.published.descriptions import told_by_tags

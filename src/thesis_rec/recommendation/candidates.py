@@ -113,7 +113,7 @@ def measured_here(
     begins after the first, which imports the libraries.
     """
     budget = request.budget
-    started, fitting, tried, attempts = time.monotonic(), 0, 0, 0
+    started, fitting, tried = time.monotonic(), 0, 0
     until = float("inf")
     rules = replace(budget, max_latency_ms=None, min_throughput=None, max_memory_mb=None)
     before = table.merge(cost_figures(table, profiles, device, budget), on="model_id", how="left")
@@ -124,10 +124,8 @@ def measured_here(
         for model_id in queue["model_id"]:
             if fitting >= request.top or time.monotonic() >= until:
                 break
-            attempts += 1
             rows = measure(str(model_id))
-            if attempts == 1:
-                until = time.monotonic() + request.measure_seconds
+            until = min(until, time.monotonic() + request.measure_seconds)
             if rows is None:
                 continue
             tried += 1

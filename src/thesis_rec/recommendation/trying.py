@@ -20,9 +20,9 @@ import pandas as pd
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import atomic_path
-from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior
+from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
-from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
+from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, protocol_of_tries
 from thesis_rec.recommendation.candidates import Measure, placed, values_of
 
 if TYPE_CHECKING:
@@ -178,8 +178,7 @@ def try_models(
     started, notes, failed, attempts = time.monotonic(), list(found.notes), set[str](), 0
     row_of = {model: row for row, model in enumerate(posterior.model_ids)}
     allowed = found.table["model_id"].tolist()
-    # A try is a linear probe, whatever is predicted.
-    protocol = TARGET if request.protocol == PROTOCOL else PROTOCOL
+    protocol = protocol_of_tries(request.protocol)
     n_test = n_images = 0
     there, strange = on_this_machine(bundle), bundle.from_afar
     if request.offline and (absent := [model for model in allowed if model not in there]):

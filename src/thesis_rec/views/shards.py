@@ -126,11 +126,9 @@ def make_shards(
     fit = settings.limits.fit
     chosen = [ranges[number] for number in todo]
     glimpses = Glimpses() if split == "train" else None
-    landmarks = {}
+    landmarks = None
     if 0 in todo:
-        landmarks = {
-            "landmarks": measure_landmarks(encoder, whole, settings.seed, test=test, fit=fit, glimpses=glimpses)
-        }
+        landmarks = measure_landmarks(encoder, whole, settings.seed, test=test, fit=fit, glimpses=glimpses)
     groups = encode_groups(
         encoder,
         images,
@@ -155,8 +153,9 @@ def make_shards(
             "shard": np.int64(number),
             "n_shards": np.int64(len(ranges)),
             "notes": np.array([f"{note.error}\t{note.hint}" for note in notes], dtype=np.str_),
-            **(landmarks if number == 0 else {}),
         }
+        if number == 0 and landmarks is not None:
+            shard["landmarks"] = landmarks
         yield shard_key(images.dataset_id, split, number), shard
 
 
