@@ -66,20 +66,11 @@ def register_pipelines() -> dict[str, Pipeline]:
     from thesis_rec.pipelines.boxes import boxed
 
     # Named rather than found in a folder, so that sums of pipelines can be run by name as well.
-    made = {
-        "model_extraction": model_extraction.create_pipeline(),
-        "autoencoder": autoencoder.create_pipeline(),
-        "dataset_features": dataset_features.create_pipeline(),
-        "similarity_training": similarity_training.create_pipeline(),
-        "evaluation": evaluation.create_pipeline(),
-        "starter_zoo": starter_zoo.create_pipeline(),
-        "ground_truth": ground_truth.create_pipeline(),
-        "hardware_profiling": hardware_profiling.create_pipeline(),
-        "recommendation": recommendation.create_pipeline(),
-        "external_benchmark": external_benchmark.create_pipeline(),
-        "published": published.create_pipeline(),
-        "import_artefacts": import_artefacts.create_pipeline(),
-    }
+    packages = (
+        autoencoder, dataset_features, evaluation, external_benchmark, ground_truth, hardware_profiling,
+        import_artefacts, model_extraction, published, recommendation, similarity_training, starter_zoo,
+    )  # fmt: skip
+    made = {package.__name__.rpartition(".")[2]: package.create_pipeline() for package in packages}
     pipelines = {name: boxed(pipeline, name) for name, pipeline in made.items()}
     five: Pipeline = sum((pipelines[name] for name in FIVE), Pipeline([]))
     answer = boxed(recommendation.create_pipeline(own=True), "recommendation")

@@ -1,10 +1,18 @@
-"""Boxes of kedro-viz: each pipeline is one that opens, while nodes and datasets keep their names."""
+"""How nodes are named, and their boxes in kedro-viz: each pipeline is one that opens."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
+
+Names = str | list[str] | dict[str, str] | None
+
+
+def step(work: Callable[..., Any], inputs: Names, outputs: Names, tags: str | None = None) -> Node:
+    """A node that bears its function's name, as all of the project do: ``<function>_node``."""
+    return Node(work, inputs, outputs, name=f"{work.__name__}_node", tags=tags)
 
 
 class BoxedNode(Node):

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Node
+
+from thesis_rec.pipelines.boxes import step
 
 Partitions = dict[str, Callable[[], Any]]
 
@@ -34,16 +35,10 @@ def join_tokens(dataset_tokens: Partitions, dataset_manifest: pd.DataFrame) -> d
 
 #: Both pipelines have these two, so that each runs alone; a run of both has them once.
 NODES = (
-    Node(
+    step(
         join_candidates,
-        inputs=["model_embeddings", "model_metadata", "model_responses", "model_spectra", "model_manifest"],
-        outputs="candidate_models",
-        name="join_candidates_node",
+        ["model_embeddings", "model_metadata", "model_responses", "model_spectra", "model_manifest"],
+        "candidate_models",
     ),
-    Node(
-        join_tokens,
-        inputs=["dataset_tokens", "dataset_manifest"],
-        outputs="task_tokens",
-        name="join_tokens_node",
-    ),
+    step(join_tokens, ["dataset_tokens", "dataset_manifest"], "task_tokens"),
 )

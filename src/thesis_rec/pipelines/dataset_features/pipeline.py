@@ -2,45 +2,37 @@
 
 from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from thesis_rec.pipelines.dataset_features.nodes import (
-    check_dataset_features,
-    encode_datasets,
-    evaluate_encoder,
-    join_dataset_failures,
-)
+from thesis_rec.pipelines.boxes import step
+from thesis_rec.pipelines.dataset_features import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """From the dataset manifest to token shards, the table of failures and the encoder's own evaluation."""
     return Pipeline(
         [
-            Node(
-                encode_datasets,
-                inputs=["dataset_manifest", "existing_dataset_tokens", "params:dataset_features"],
-                outputs=["dataset_tokens", "dataset_outcomes"],
-                name="encode_datasets_node",
+            step(
+                nodes.encode_datasets,
+                ["dataset_manifest", "existing_dataset_tokens", "params:dataset_features"],
+                ["dataset_tokens", "dataset_outcomes"],
             ),
-            Node(
-                join_dataset_failures,
-                inputs=["dataset_manifest", "dataset_outcomes", "params:dataset_features"],
-                outputs="dataset_failures",
-                name="join_dataset_failures_node",
+            step(
+                nodes.join_dataset_failures,
+                ["dataset_manifest", "dataset_outcomes", "params:dataset_features"],
+                "dataset_failures",
                 tags="join",
             ),
-            Node(
-                check_dataset_features,
-                inputs=["dataset_manifest", "dataset_tokens", "dataset_failures", "params:dataset_features"],
-                outputs=None,
-                name="check_dataset_features_node",
+            step(
+                nodes.check_dataset_features,
+                ["dataset_manifest", "dataset_tokens", "dataset_failures", "params:dataset_features"],
+                None,
                 tags="join",
             ),
-            Node(
-                evaluate_encoder,
-                inputs=["dataset_manifest", "dataset_tokens", "params:dataset_features"],
-                outputs="encoder_evaluation",
-                name="evaluate_encoder_node",
+            step(
+                nodes.evaluate_encoder,
+                ["dataset_manifest", "dataset_tokens", "params:dataset_features"],
+                "encoder_evaluation",
                 tags="join",
             ),
         ],

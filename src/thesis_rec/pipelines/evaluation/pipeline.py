@@ -2,13 +2,10 @@
 
 from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from thesis_rec.pipelines.evaluation.nodes import (
-    draw_evaluation,
-    evaluate_rankings,
-    measure_noise,
-)
+from thesis_rec.pipelines.boxes import step
+from thesis_rec.pipelines.evaluation import nodes
 from thesis_rec.pipelines.study import NODES
 
 
@@ -17,15 +14,10 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
     return Pipeline(
         [
             *NODES,
-            Node(
-                measure_noise,
-                inputs=["performance_records", "params:evaluation"],
-                outputs="noise_ceiling",
-                name="measure_noise_node",
-            ),
-            Node(
-                evaluate_rankings,
-                inputs=[
+            step(nodes.measure_noise, ["performance_records", "params:evaluation"], "noise_ceiling"),
+            step(
+                nodes.evaluate_rankings,
+                [
                     "performance",
                     "splits",
                     "knowledge_of_known",
@@ -37,14 +29,12 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "noise_ceiling",
                     "params:evaluation",
                 ],
-                outputs=["rankings", "evaluation_figures", "evaluation_metrics"],
-                name="evaluate_rankings_node",
+                ["rankings", "evaluation_figures", "evaluation_metrics"],
             ),
-            Node(
-                draw_evaluation,
-                inputs="evaluation_metrics",
-                outputs=["evaluation_plots", "evaluation_pictures", "evaluation_overview"],
-                name="draw_evaluation_node",
+            step(
+                nodes.draw_evaluation,
+                "evaluation_metrics",
+                ["evaluation_plots", "evaluation_pictures", "evaluation_overview"],
             ),
         ],
         tags="evaluation",

@@ -2,37 +2,19 @@
 
 from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from thesis_rec.pipelines.external_benchmark.nodes import (
-    draw_external_metrics,
-    evaluate_published_table,
-    read_published_table,
-)
+from thesis_rec.pipelines.boxes import step
+from thesis_rec.pipelines.external_benchmark import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """From a folder of published tables to the figures of every method on them."""
     return Pipeline(
         [
-            Node(
-                read_published_table,
-                inputs="params:external_benchmark",
-                outputs="published_table",
-                name="read_published_table_node",
-            ),
-            Node(
-                evaluate_published_table,
-                inputs=["published_table", "params:external_benchmark"],
-                outputs="external_metrics",
-                name="evaluate_published_table_node",
-            ),
-            Node(
-                draw_external_metrics,
-                inputs="external_metrics",
-                outputs="external_plot",
-                name="draw_external_metrics_node",
-            ),
+            step(nodes.read_published_table, "params:external_benchmark", "published_table"),
+            step(nodes.evaluate_published_table, ["published_table", "params:external_benchmark"], "external_metrics"),
+            step(nodes.draw_external_metrics, "external_metrics", "external_plot"),
         ],
         tags="external_benchmark",
     )

@@ -2,37 +2,31 @@
 
 from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from thesis_rec.pipelines.hardware_profiling.nodes import (
-    check_hardware_profiles,
-    join_hardware_profiles,
-    profile_models,
-)
+from thesis_rec.pipelines.boxes import step
+from thesis_rec.pipelines.hardware_profiling import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """From the model manifest to measured latency, throughput and memory on the present device."""
     return Pipeline(
         [
-            Node(
-                profile_models,
-                inputs=["model_manifest", "existing_hardware_outcomes", "params:hardware_profiling"],
-                outputs="hardware_outcomes",
-                name="profile_models_node",
+            step(
+                nodes.profile_models,
+                ["model_manifest", "existing_hardware_outcomes", "params:hardware_profiling"],
+                "hardware_outcomes",
             ),
-            Node(
-                join_hardware_profiles,
-                inputs=["model_manifest", "hardware_outcomes", "params:hardware_profiling"],
-                outputs=["hardware_profiles", "hardware_failures"],
-                name="join_hardware_profiles_node",
+            step(
+                nodes.join_hardware_profiles,
+                ["model_manifest", "hardware_outcomes", "params:hardware_profiling"],
+                ["hardware_profiles", "hardware_failures"],
                 tags="join",
             ),
-            Node(
-                check_hardware_profiles,
-                inputs=["hardware_profiles", "hardware_failures", "params:hardware_profiling"],
-                outputs=None,
-                name="check_hardware_profiles_node",
+            step(
+                nodes.check_hardware_profiles,
+                ["hardware_profiles", "hardware_failures", "params:hardware_profiling"],
+                None,
                 tags="join",
             ),
         ],

@@ -2,41 +2,30 @@
 
 from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from thesis_rec.pipelines.import_artefacts.nodes import (
-    check_imports,
-    import_feature_arrays,
-    import_networks,
-    import_records,
-)
+from thesis_rec.pipelines.boxes import step
+from thesis_rec.pipelines.import_artefacts import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """From existing files to performance records, vectors, embeddings and tokens in the project's forms."""
     return Pipeline(
         [
-            Node(
-                import_records,
-                inputs="params:import_artefacts",
-                outputs=["imported_records", "record_failures"],
-                name="import_records_node",
+            step(nodes.import_records, "params:import_artefacts", ["imported_records", "record_failures"]),
+            step(
+                nodes.import_feature_arrays,
+                "params:import_artefacts",
+                ["imported_vectors", "array_embeddings", "imported_tokens", "array_failures"],
             ),
-            Node(
-                import_feature_arrays,
-                inputs="params:import_artefacts",
-                outputs=["imported_vectors", "array_embeddings", "imported_tokens", "array_failures"],
-                name="import_feature_arrays_node",
+            step(
+                nodes.import_networks,
+                ["imported_vectors", "array_embeddings", "imported_tokens", "params:import_artefacts"],
+                ["imported_autoencoder", "imported_embeddings", "imported_scores", "network_failures"],
             ),
-            Node(
-                import_networks,
-                inputs=["imported_vectors", "array_embeddings", "imported_tokens", "params:import_artefacts"],
-                outputs=["imported_autoencoder", "imported_embeddings", "imported_scores", "network_failures"],
-                name="import_networks_node",
-            ),
-            Node(
-                check_imports,
-                inputs=[
+            step(
+                nodes.check_imports,
+                [
                     "imported_records",
                     "imported_embeddings",
                     "record_failures",
@@ -44,8 +33,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "network_failures",
                     "params:import_artefacts",
                 ],
-                outputs="import_failures",
-                name="check_imports_node",
+                "import_failures",
             ),
         ],
         tags="import_artefacts",

@@ -2,50 +2,37 @@
 
 from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from thesis_rec.pipelines.model_extraction.nodes import (
-    check_extraction,
-    describe_models,
-    extract_vectors,
-    join_extraction_failures,
-)
+from thesis_rec.pipelines.boxes import step
+from thesis_rec.pipelines.model_extraction import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """From the model manifest to one vector per model, spectra, the table of failures and a line on each model."""
     return Pipeline(
         [
-            Node(
-                extract_vectors,
-                inputs=[
-                    "model_manifest",
-                    "existing_model_vectors",
-                    "existing_extraction_outcomes",
-                    "params:model_extraction",
-                ],
-                outputs=["model_vectors", "extraction_outcomes"],
-                name="extract_vectors_node",
+            step(
+                nodes.extract_vectors,
+                ["model_manifest", "existing_model_vectors", "existing_extraction_outcomes", "params:model_extraction"],
+                ["model_vectors", "extraction_outcomes"],
             ),
-            Node(
-                join_extraction_failures,
-                inputs=["model_manifest", "extraction_outcomes", "params:model_extraction"],
-                outputs="extraction_failures",
-                name="join_extraction_failures_node",
+            step(
+                nodes.join_extraction_failures,
+                ["model_manifest", "extraction_outcomes", "params:model_extraction"],
+                "extraction_failures",
                 tags="join",
             ),
-            Node(
-                describe_models,
-                inputs=["model_manifest", "model_vectors", "extraction_outcomes", "params:model_extraction"],
-                outputs=["model_metadata", "model_spectra"],
-                name="describe_models_node",
+            step(
+                nodes.describe_models,
+                ["model_manifest", "model_vectors", "extraction_outcomes", "params:model_extraction"],
+                ["model_metadata", "model_spectra"],
                 tags="join",
             ),
-            Node(
-                check_extraction,
-                inputs=["model_metadata", "extraction_failures", "params:model_extraction"],
-                outputs=None,
-                name="check_extraction_node",
+            step(
+                nodes.check_extraction,
+                ["model_metadata", "extraction_failures", "params:model_extraction"],
+                None,
                 tags="join",
             ),
         ],

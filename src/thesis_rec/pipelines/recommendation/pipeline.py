@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from thesis_rec.pipelines.recommendation.nodes import assemble_bundle, collect_artefacts, recommend_models
+from thesis_rec.pipelines.boxes import step
+from thesis_rec.pipelines.recommendation import nodes
 
 #: What the other pipelines of a run make, by catalog name.
 OWN = (
@@ -28,26 +29,18 @@ def create_pipeline(own: bool = False, **kwargs: Any) -> Pipeline:
         kwargs: Ignored.
     """
     artefacts = "artefacts_of_this_run" if own else "recommendation_artefacts"
-    nodes = [
-        Node(
-            assemble_bundle,
-            inputs=["model_manifest", "dataset_manifest", artefacts, "params:recommendation"],
-            outputs="recommendation_bundle",
-            name="assemble_bundle_node",
+    steps = [
+        step(
+            nodes.assemble_bundle,
+            ["model_manifest", "dataset_manifest", artefacts, "params:recommendation"],
+            "recommendation_bundle",
         ),
-        Node(
-            recommend_models,
-            inputs=["recommendation_bundle", "params:recommendation"],
-            outputs=["recommendation", "recommendation_answer", "recommendation_report"],
-            name="recommend_models_node",
+        step(
+            nodes.recommend_models,
+            ["recommendation_bundle", "params:recommendation"],
+            ["recommendation", "recommendation_answer", "recommendation_report"],
         ),
     ]
     if own:
-        collect = Node(
-            collect_artefacts,
-            inputs={name: name for name in OWN},
-            outputs=artefacts,
-            name="collect_artefacts_node",
-        )
-        nodes.insert(0, collect)
-    return Pipeline(nodes, tags="recommendation")
+        steps.insert(0, step(nodes.collect_artefacts, {name: name for name in OWN}, artefacts))
+    return Pipeline(steps, tags="recommendation")

@@ -2,15 +2,10 @@
 
 from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from thesis_rec.pipelines.similarity_training.nodes import (
-    assign_splits,
-    clean_performance,
-    draw_similarity_losses,
-    fit_knowledge,
-    train_ranker,
-)
+from thesis_rec.pipelines.boxes import step
+from thesis_rec.pipelines.similarity_training import nodes
 from thesis_rec.pipelines.study import NODES
 
 
@@ -19,20 +14,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
     return Pipeline(
         [
             *NODES,
-            Node(
-                clean_performance,
-                inputs=[
-                    "performance_records",
-                    "own_measurements",
-                    "params:similarity_training",
-                    "params:published",
-                ],
-                outputs="performance",
-                name="clean_performance_node",
+            step(
+                nodes.clean_performance,
+                ["performance_records", "own_measurements", "params:similarity_training", "params:published"],
+                "performance",
             ),
-            Node(
-                assign_splits,
-                inputs=[
+            step(
+                nodes.assign_splits,
+                [
                     "performance",
                     "model_manifest",
                     "dataset_manifest",
@@ -41,12 +30,11 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "dataset_tokens",
                     "params:similarity_training",
                 ],
-                outputs="splits",
-                name="assign_splits_node",
+                "splits",
             ),
-            Node(
-                fit_knowledge,
-                inputs=[
+            step(
+                nodes.fit_knowledge,
+                [
                     "performance",
                     "splits",
                     "candidate_models",
@@ -54,20 +42,17 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "dataset_manifest",
                     "params:similarity_training",
                 ],
-                outputs=["knowledge", "knowledge_of_known"],
-                name="fit_knowledge_node",
+                ["knowledge", "knowledge_of_known"],
             ),
-            Node(
-                train_ranker,
-                inputs=["performance", "splits", "candidate_models", "task_tokens", "params:similarity_training"],
-                outputs=["similarity_checkpoint", "similarity_history"],
-                name="train_ranker_node",
+            step(
+                nodes.train_ranker,
+                ["performance", "splits", "candidate_models", "task_tokens", "params:similarity_training"],
+                ["similarity_checkpoint", "similarity_history"],
             ),
-            Node(
-                draw_similarity_losses,
-                inputs=["similarity_history", "params:similarity_training"],
-                outputs=["similarity_loss_plots", "similarity_loss_pictures"],
-                name="draw_similarity_losses_node",
+            step(
+                nodes.draw_similarity_losses,
+                ["similarity_history", "params:similarity_training"],
+                ["similarity_loss_plots", "similarity_loss_pictures"],
             ),
         ],
         tags="similarity_training",

@@ -1,38 +1,23 @@
 """Wiring of the pipeline ``starter_zoo``."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from thesis_rec.pipelines.starter_zoo.nodes import assemble_zoo, build_zoo, check_zoo, plan_zoo
+from thesis_rec.pipelines.boxes import step
+from thesis_rec.pipelines.starter_zoo import nodes
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Plan the zoo, train and measure what is missing of it, write it down, check it."""
     return Pipeline(
         [
-            Node(
-                plan_zoo,
-                inputs="params:starter_zoo",
-                outputs=["starter_zoo_build", "starter_zoo_plan"],
-                name="plan_zoo_node",
+            step(nodes.plan_zoo, "params:starter_zoo", ["starter_zoo_build", "starter_zoo_plan"]),
+            step(nodes.build_zoo, ["starter_zoo_build", "params:starter_zoo"], "starter_zoo_failures"),
+            step(
+                nodes.assemble_zoo,
+                ["starter_zoo_build", "starter_zoo_failures", "params:starter_zoo"],
+                "starter_zoo_summary",
             ),
-            Node(
-                build_zoo,
-                inputs=["starter_zoo_build", "params:starter_zoo"],
-                outputs="starter_zoo_failures",
-                name="build_zoo_node",
-            ),
-            Node(
-                assemble_zoo,
-                inputs=["starter_zoo_build", "starter_zoo_failures", "params:starter_zoo"],
-                outputs="starter_zoo_summary",
-                name="assemble_zoo_node",
-            ),
-            Node(
-                check_zoo,
-                inputs=["starter_zoo_summary", "starter_zoo_failures", "params:starter_zoo"],
-                outputs=None,
-                name="check_zoo_node",
-            ),
+            step(nodes.check_zoo, ["starter_zoo_summary", "starter_zoo_failures", "params:starter_zoo"], None),
         ],
         tags="starter_zoo",
     )
