@@ -12,55 +12,13 @@ from thesis_rec.models.compiled import compiled
 
 # Coverage can't see into compiled functions, hence their pragma; the tests compare their results with a plain solution.
 Floats = NDArray[np.float64]
-# Running sums (m + 1,) of mass and moment. For points in several segments, about their segment's origin, with the sums
-# of squares; all three up to a point and before the next one (zero where that begins a segment), then each point's
-# segment (m + 1,), the first entry meaning none, and segments' origins and last points.
+# Running sums (m + 1,) of mass and moment about the mean. For points in several segments, the sums of squares as well,
+# moments and squares about the mean of each point's segment; then each point's segment (m + 1,), the first entry
+# meaning none, and the n segments' borders (n + 1,) and means.
 Plain = tuple[Floats, Floats]
-Sums = tuple[Floats, Floats, Floats, Floats, Floats, Floats, NDArray[np.int64], Floats, NDArray[np.int64]]
-# Points whose distances from the median differ by more than this factor are summed up apart.
-_ORDER = 4096.0
-
-
-@compiled  # pragma: no cover
-def _segments(support: Floats, weights: Floats) -> NDArray[np.int64]:
-    """Which order of magnitude each point is of, by its distance from the median in units of the quartiles' distance.
-
-    Sums over points of one segment keep their digits; those over all points lose the bulk's beside an outlier.
-
-    Returns:
-        (m,) numbers that ascend from 0; all 0 for points of one order.
-    """
-    m = support.size
-    quarter = 0.25 * weights.sum()
-    below = 0.0
-    places = np.zeros(3, np.int64)
-    found = 0
-    for i in range(m):
-        below += weights[i]
-        while found < 3 and below >= (found + 1) * quarter:
-            places[found] = i
-            found += 1
-    median = support[places[1]]
-    unit = support[places[2]] - support[places[0]]
-    if unit == 0.0:
-        # More than half of the points are one number: the next one gives the unit.
-        unit = np.inf
-        for i in range(m):
-            if support[i] != median:
-                unit = min(unit, abs(support[i] - median))
-    out = np.zeros(m, np.int64)
-    before = 0
-    for i in range(m):
-        distance = abs(support[i] - median) / unit
-        order = 0
-        while distance > _ORDER:
-            distance /= _ORDER
-            order += 1
-        signed = -order if support[i] < median else order
-        if i:
-            out[i] = out[i - 1] + (1 if signed != before else 0)
-        before = signed
-    return out
+Sums = tuple[Floats, Floats, Floats, NDArray[np.int64], NDArray[np.int64], Floats]
+# A segment's squared error is at most this many times that of the best clusters: its sums then leave half the digits.
+_MOST = 1e7
 
 
 @compiled  # pragma: no cover
@@ -74,35 +32,27 @@ def _merged(one: tuple[float, float, float], other: tuple[float, float, float]) 
 @compiled  # pragma: no cover
 def _part(sums: Sums, start: int, end: int, segment: int) -> tuple[float, float, float]:
     """Mass, mean and squared error of the points ``start+1..end``, which lie in one segment."""
-    masses, moments, squares, masses_0, moments_0, squares_0, _, origins, _ = sums
-    mass = masses[end] - masses_0[start]
-    moment = moments[end] - moments_0[start]
-    error = squares[end] - squares_0[start] - moment * moment / mass
-    return mass, origins[segment] + moment / mass, max(error, 0.0)
+    masses, moments, squares, _, borders, means = sums
+    mass = masses[end] - masses[start]
+    moment, square = moments[end], squares[end]
+    if start > borders[segment]:
+        moment -= moments[start]
+        square -= squares[start]
+    return mass, means[segment] + moment / mass, max(square - moment * moment / mass, 0.0)
 
 
 @compiled  # pragma: no cover
 def _whole(sums: Sums, i: int, j: int) -> tuple[float, float, float]:
     """Mass, mean and squared error of the points ``j+1..i``, which may lie in several segments."""
-    segments, ends = sums[6], sums[8]
-    start = j
-    found = (0.0, 0.0, 0.0)
-    while start < i:
-        segment = segments[start + 1]
-        end = min(i, ends[segment])
-        part = _part(sums, start, end, segment)
-        found = part if start == j else _merged(found, part)
-        start = end
+    segments, borders = sums[3], sums[4]
+    segment = segments[j + 1]
+    end = min(i, borders[segment + 1])
+    found = _part(sums, j, end, segment)
+    while end < i:
+        segment += 1
+        start, end = end, min(i, borders[segment + 1])
+        found = _merged(found, _part(sums, start, end, segment))
     return found
-
-
-@compiled  # pragma: no cover
-def _cost_apart(sums: Sums, i: int, j: int) -> float:
-    # Squared error of a cluster of the points j+1..i.
-    segments = sums[6]
-    if segments[i] != segments[j + 1]:
-        return _whole(sums, i, j)[2]
-    return _part(sums, j, i, segments[i])[2]
 
 
 @compiled  # pragma: no cover
@@ -114,7 +64,7 @@ def _cost_plain(sums: Plain, i: int, j: int) -> float:
 
 def _cost(sums: Plain | Sums, i: int, j: int) -> float:
     """Either of them; the compiler chooses by the type of ``sums``."""
-    return _cost_plain(sums, i, j) if len(sums) == 2 else _cost_apart(sums, i, j)
+    return _cost_plain(sums, i, j) if len(sums) == 2 else _whole(sums, i, j)[2]
 
 
 @overload(_cost)
@@ -124,7 +74,7 @@ def _typed_cost(sums: Any, i: Any, j: Any) -> Any:
         return _cost_plain(sums, i, j)
 
     def apart(sums: Any, i: Any, j: Any) -> Any:
-        return _cost_apart(sums, i, j)
+        return _whole(sums, i, j)[2]
 
     return plain if len(sums) == 2 else apart
 
@@ -216,23 +166,32 @@ def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArra
 
 
 @compiled  # pragma: no cover
-def _divide(sums: Any, power: float, price: float, k: int) -> NDArray[np.int64]:
-    """Borders of the best ``k`` clusters, (k + 1,); ``power`` the error of one cluster, ``price`` a first guess."""
+def _divide(sums: Any, power: float, largest: float, price: float, k: int) -> NDArray[np.int64]:
+    """Borders of the best ``k`` clusters.
+
+    Args:
+        sums: Running sums.
+        power: Squared error of all points as one cluster.
+        largest: Largest squared error of a segment, below whose last digit prices can't be told apart.
+        price: First guess of the price of a cluster.
+        k: Number of clusters.
+
+    Returns:
+        (k + 1,) borders.
+    """
     m = sums[0].size - 1
     value = np.empty(m + 1, np.float64)
     before = np.zeros(m + 1, np.int64)
     links = np.empty(m + 1, np.int64)
     queue = np.empty(m + 2, np.int64)
     since = np.empty(m + 2, np.int64)
-    low = 0.0  # gives more than k clusters: m of them
-    high = 2.0 * power + 1e-300  # gives one
+    low = 1e-16 * largest  # gives more than k clusters: m of them
+    high = 2.0 * power  # gives one
     more = np.arange(m + 1)
     fewer = np.array([0, m])
     for step in range(200):
         if not low < price < high:
-            price = 0.5 * (low + high) if low == 0.0 else np.sqrt(low * high)
-        if not low < price < high:
-            break
+            price = np.sqrt(low * high)
         found = _best_for_price(sums, price, value, before, links, queue, since)
         if found == k:
             return _borders(before, found)
@@ -242,16 +201,55 @@ def _divide(sums: Any, power: float, price: float, k: int) -> NDArray[np.int64]:
         else:
             high = price
             fewer = _borders(before, found)
-        if high - low <= 1e-14 * high:
+        if high - low <= 1e-14 * high or high <= 1e-15 * largest:
             break
         # The number of clusters goes with the price to the power -1/3; where that doesn't lead on, halve.
-        price = price * (found / k) ** 3 if step < 6 else np.sqrt(max(low, 1e-12 * high) * high)
+        price = price * (found / k) ** 3 if step < 6 else np.sqrt(low * high)
     return fewer if k == 1 else _splice(fewer, more, k)
+
+
+@compiled  # pragma: no cover
+def _of_each(support: Floats, weights: Floats, borders: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+    """Mass, mean and squared error of each of the K clusters between ``borders``, each (K,)."""
+    n = borders.size - 1
+    masses, means, errors = np.zeros(n), np.zeros(n), np.zeros(n)
+    for c in range(n):
+        first = support[borders[c]]
+        moment = 0.0
+        for i in range(borders[c], borders[c + 1]):
+            masses[c] += weights[i]
+            moment += (support[i] - first) * weights[i]
+        means[c] = first + moment / masses[c]
+        for i in range(borders[c], borders[c + 1]):
+            errors[c] += (support[i] - means[c]) ** 2 * weights[i]
+    return masses, means, errors
+
+
+@compiled  # pragma: no cover
+def _joined(borders: NDArray[np.int64], of_each: tuple[Floats, Floats, Floats], most: float) -> NDArray[np.int64]:
+    """Borders of neighbouring clusters taken together as long as their squared error stays within ``most``."""
+    masses, means, errors = of_each
+    out = borders.copy()
+    n = 0
+    together = (masses[0], means[0], errors[0])
+    for c in range(1, masses.size):
+        own = (masses[c], means[c], errors[c])
+        together = _merged(together, own)
+        if together[2] > most:
+            together = own
+            n += 1
+            out[n] = borders[c]
+    out[n + 1] = borders[-1]
+    return out[: n + 2]
 
 
 @compiled  # pragma: no cover
 def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     """The best ``k`` clusters of weighted points.
+
+    Differences of sums over all points lose the digits of those that lie close together beside far ones. Where that
+    may have mattered, the points are divided again with sums over segments of the division found, each about its own
+    mean, until the segments' errors are near that of the clusters.
 
     Args:
         support: (m,) points in ascending order.
@@ -264,50 +262,39 @@ def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     m = support.size
     if m <= k:
         return support.copy(), 0.0
-    # Centred and scaled, so that the differences of sums keep their digits; each order of magnitude by itself.
-    own = _segments(support, weights)
-    n = own[m - 1] + 1
-    mass = np.zeros(n, np.float64)
-    origins = np.zeros(n, np.float64)
-    ends = np.zeros(n, np.int64)
-    for i in range(m):
-        ends[own[i]] = i + 1
-        mass[own[i]] += weights[i]
-        origins[own[i]] += support[i] * weights[i]
-    origins /= mass
-    scale = max(support[m - 1] - origins[n - 1], origins[0] - support[0], origins[n - 1] - origins[0])
-    segments = np.empty(m + 1, np.int64)
-    segments[0] = -1
-    segments[1:] = own
     masses, moments, squares = np.zeros(m + 1), np.zeros(m + 1), np.zeros(m + 1)
-    masses_0, moments_0, squares_0 = np.zeros(m + 1), np.zeros(m + 1), np.zeros(m + 1)
-    spread = 0.0
-    for i in range(m):
-        x = (support[i] - origins[own[i]]) / scale
-        masses[i + 1] = masses_0[i] + weights[i]
-        moments[i + 1] = moments_0[i] + x * weights[i]
-        squares[i + 1] = squares_0[i] + x * x * weights[i]
-        if i + 1 < m and own[i + 1] == own[i]:
-            masses_0[i + 1], moments_0[i + 1], squares_0[i + 1] = masses[i + 1], moments[i + 1], squares[i + 1]
-        if i:
-            gap = (support[i] - support[i - 1]) / scale
-            spread += np.cbrt(0.5 * (weights[i] + weights[i - 1]) * gap * gap)
+    masses[1:] = np.cumsum(weights)
+    segments = np.zeros(m + 1, np.int64)
+    segments[0] = -1
+    gaps = np.diff(support)
+    spread = np.cbrt(0.5 * (weights[1:] + weights[:-1]) * gaps * gaps).sum()
     # With the error of the best k clusters near spread^3 / (12 k^2), its derivative is a first guess of the price.
     price = spread**3 / (6.0 * k**3)
-    sums = (masses, moments, squares, masses_0, moments_0, squares_0, segments, origins / scale, ends)
-    borders = (
-        _divide((masses, moments), squares[m], price, k) if n == 1 else _divide(sums, _whole(sums, m, 0)[2], price, k)
-    )
-    centres = np.empty(k, np.float64)
-    error = 0.0
-    for c in range(k):
-        a = borders[c]
-        b = borders[c + 1]
-        error += _cost_apart(sums, b, a)
-        if b - a == 1:
-            centres[c] = support[a]
-        elif segments[b] != segments[a + 1]:
-            centres[c] = _whole(sums, b, a)[1] * scale
+    borders = np.array([0, m])
+    of_each = _of_each(support, weights, borders)
+    power = largest = of_each[2][0]
+    centres, error = support, np.inf
+    while True:
+        means = of_each[1]
+        for s in range(means.size):
+            moment = square = 0.0
+            for i in range(borders[s], borders[s + 1]):
+                x = support[i] - means[s]
+                moment += x * weights[i]
+                square += x * x * weights[i]
+                moments[i + 1], squares[i + 1], segments[i + 1] = moment, square, s
+        if means.size == 1:
+            found = _divide((masses, moments), power, largest, price, k)
         else:
-            centres[c] = origins[segments[b]] + scale * (moments[b] - moments_0[a]) / (masses[b] - masses_0[a])
-    return centres, error * scale * scale
+            found = _divide((masses, moments, squares, segments, borders, means), power, largest, price, k)
+        found_each = _of_each(support, weights, found)
+        found_error = found_each[2].sum()
+        if not found_error < error:
+            return centres, error
+        centres, error = found_each[1], found_error
+        if largest <= _MOST * error:
+            return centres, error
+        borders = _joined(found, found_each, 0.1 * _MOST * error)
+        of_each = _of_each(support, weights, borders)
+        largest = of_each[2].max()
+        price = 2.0 * error / k
