@@ -31,8 +31,8 @@ from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains
 from thesis_rec.models.aliases import read_aliases
-from thesis_rec.published.cells import HEAD, PublishedDataset, read_cells, read_datasets
-from thesis_rec.published.descriptions import describe
+from thesis_rec.published.cells import PublishedDataset, read_cells, read_datasets
+from thesis_rec.published.descriptions import HEAD, describe
 from thesis_rec.published.sources import read_sources
 
 TRIES = (3, 5, 10)

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thesis_rec.published.cells import HEAD
-from thesis_rec.published.descriptions import describe
+from thesis_rec.published.descriptions import HEAD, describe
 
 
 @pytest.mark.parametrize(

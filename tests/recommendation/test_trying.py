@@ -41,7 +41,7 @@ def _tries(tmp_path, count, probe, bundle=None, on_probe=None):
 
 
 def asked(tmp_path):
-    return Asked(image_row(tmp_path), tokens_of("mine", 3), 40, "content")
+    return Asked(image_row(tmp_path), tokens_of("mine", 3), 40)
 
 
 def test_a_try_is_as_exact_as_its_test_images_are_many():
@@ -165,10 +165,11 @@ def test_a_model_that_can_t_be_run_is_passed_over(tmp_path):
 def test_a_try_is_kept_for_later_requests_on_the_same_images(tmp_path):
     bundle = replace(fabricated_bundle(), tries=tmp_path / "deep" / "tries.csv")
     _, belief = _tries(tmp_path, 2, 0.7, bundle)
-    kept = read_tries(bundle.tries, "content")
+    kept = read_tries(bundle.tries, asked(tmp_path))
     assert [(cell.model_id, cell.value) for cell in kept] == [(cell.model_id, cell.value) for cell in belief.cells]
     assert kept[0].noise == pytest.approx(belief.cells[0].noise, abs=1e-6)
-    assert read_tries(bundle.tries, "other images") == []
+    (tmp_path / "added.png").write_bytes(b"another image")
+    assert read_tries(bundle.tries, asked(tmp_path)) == []
     # A file that can't be written is a note; the try counts all the same.
     (tmp_path / "file").write_text("")
     found, belief = _tries(tmp_path, 1, 0.7, replace(bundle, tries=tmp_path / "file" / "tries.csv"))

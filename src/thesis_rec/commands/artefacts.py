@@ -81,8 +81,7 @@ def read_configuration(
     Raises:
         ConfigurationError: If there is no such environment or zoo.
     """
-    from thesis_rec.door.configuration import MergedGlobalsConfigLoader
-    from thesis_rec.settings import CONFIG_LOADER_ARGS
+    from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 
     def chosen(loader: MergedGlobalsConfigLoader) -> str:
         name = str(zoo or loader.named.get("zoo") or DEFAULT_ZOO)
@@ -90,7 +89,7 @@ def read_configuration(
             raise ConfigurationError(f"There is no zoo {name!r}; there are {', '.join(loader.zoos)}.")
         return name
 
-    arguments: dict[str, Any] = {"conf_source": str(folder / "conf"), "env": environment, **CONFIG_LOADER_ARGS}
+    arguments: dict[str, Any] = {"conf_source": str(folder / "conf"), "env": environment, **ARGUMENTS}
     return MergedGlobalsConfigLoader(**arguments, zoo=chosen, **only)
 
 

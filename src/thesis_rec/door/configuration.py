@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
+from omegaconf.resolvers import oc
 
 from thesis_rec.base.errors import ConfigurationError
+
+#: What the loader is made with.
+ARGUMENTS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # Soft: an environment that changes one knob keeps the others of the same pipeline.
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+    "custom_resolvers": {"oc.env": oc.env},
+}
 
 
 class MergedGlobalsConfigLoader(OmegaConfigLoader):
@@ -23,9 +36,14 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
         args: Kedro's loader's own.
         of_base: By kind of configuration, the names of base's files that are read where not all are needed: reading
             YAML takes longer than answering. An environment's files are read in any case.
-        entries: The catalog's entries that are resolved where not all are needed, for the same reason.
+        entries: The catalog's entries that are resolved where not all are needed, for the same reason; they may
+            refer to entries, which don't refer to others.
         zoo: Gives the zoo that is read about, of this loader; by default the one that the globals name.
         kwargs: Kedro's loader's own.
+
+    Attributes:
+        zoo_of_runs: The zoo that runs of this environment are about, whatever is chosen here.
+        zoos: Names of all zoos.
     """
 
     def __init__(
@@ -43,8 +61,12 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             raise ConfigurationError(f"There is no environment {self.env} in {self.conf_source}.")
         try:
             self._parts = list(self._globals_of_environments())
-            chosen = [{"zoo": zoo(self)}] if zoo else []
-            self["globals"] = OmegaConf.to_container(OmegaConf.merge(*self._parts, *chosen), resolve=True)
+            merged: Any = OmegaConf.merge(*self._parts)
+            self.zoo_of_runs = str(OmegaConf.select(merged, "zoo"))
+            self.zoos = [str(name) for name in OmegaConf.select(merged, "zoos")]
+            if zoo:
+                merged.zoo = zoo(self)
+            self["globals"] = OmegaConf.to_container(merged, resolve=True)
         except InterpolationResolutionError as error:
             # An environment variable that a cluster's globals need and that isn't set.
             reason = str(error).splitlines()[0].rpartition("interpolation: ")[2].strip('"')
@@ -64,20 +86,22 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
         found = OmegaConf.to_container(self._parts[0], resolve=True)
         return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
-    @property
-    def zoo_of_runs(self) -> str:
-        """The zoo that runs of this environment are about, whatever is chosen here."""
-        return str(OmegaConf.select(OmegaConf.merge(*self._parts), "zoo"))
-
-    @property
-    def zoos(self) -> list[str]:
-        """Names of all zoos."""
-        return [str(name) for name in OmegaConf.select(OmegaConf.merge(*self._parts), "zoos")]
-
     def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], key: str, *others: Any) -> Any:
         if key in self._of_base and conf_path == self._get_conf_env_path(self.base_env):
+            if key == "catalog":
+                others[0].add(Path(conf_path))  # something was read
+                return {Path(conf_path): self._few_entries(conf_path)}
             patterns = [f"{key}/{name}.yml" for name in self._of_base[key]]
         return super()._read_dir_configs(conf_path, patterns, key, *others)
+
+    def _few_entries(self, conf_path: str) -> Any:
+        """The entries asked for and those they refer to: all of them take OmegaConf longer than answering."""
+        whole: dict[str, Any] = {}
+        for name in self._of_base["catalog"]:
+            text = self._fs.cat_file(f"{conf_path}/catalog/{name}.yml")
+            whole |= yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        entries = {name: whole[name] for name in self._entries}
+        return OmegaConf.create(entries | {name: whole[name] for name in re.findall(r"\$\{(\w+)\}", str(entries))})
 
     def _resolve_catalog_config(self, aggregate_config: Iterable[Any]) -> Any:
         if not self._entries:

@@ -22,10 +22,9 @@ def count_table(profiles: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
 
     A number of parameters in ``models`` fills gaps.
     """
-    ids = models["model_id"].astype(str)
     present = [name for name in COUNTS if name in profiles]
     first = profiles.groupby("model_id")[present].first() if len(profiles) else pd.DataFrame(columns=list(COUNTS))
-    table = first.reindex(ids).reindex(columns=list(COUNTS)).astype(float).reset_index(drop=True)
+    table = first.reindex(models["model_id"]).reindex(columns=list(COUNTS)).astype(float).reset_index(drop=True)
     if "n_parameters" in models:
         given = pd.to_numeric(models["n_parameters"], errors="coerce").astype(float).reset_index(drop=True)
         table["n_parameters"] = table["n_parameters"].fillna(given)
@@ -56,12 +55,13 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
                 "exact": True,
             }
         )
-        others = rows[~rows["model_id"].isin(exact.index)]
-        if len(others):
-            made: dict[str, NDArray[Any]] = {"exact": np.zeros(others["model_id"].nunique(), dtype=bool)}
-            for column in ("latency_ms_p50", "peak_memory_mb"):
-                by_size = others.pivot_table(column, "model_id", "batch_size", aggfunc="last", dropna=False)
-                made[column], made[f"{column}_safe"] = _at_batch(by_size, batch_size)
+        columns = ["latency_ms_p50", "peak_memory_mb"]
+        by_size = rows.pivot_table(columns, "model_id", "batch_size", aggfunc="last", dropna=False)
+        by_size = by_size[~by_size.index.isin(exact.index)]
+        if len(by_size):
+            made: dict[str, NDArray[Any]] = {"exact": np.zeros(len(by_size), dtype=bool)}
+            for column in columns:
+                made[column], made[f"{column}_safe"] = _at_batch(by_size[column], batch_size)
             table = pd.concat([table, pd.DataFrame(made, index=by_size.index)])
         found[str(device), str(precision)] = table
     return found

@@ -8,7 +8,6 @@ where it has some. Models of a new architecture family are the hard case: everyt
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,10 +58,13 @@ def figures(
         (``measured``, ``interpolated`` between batch sizes, ``predicted``, or ``unknown``). ``_low`` and ``_safe``
         enclose the figure; ``throughput_safe`` is its lower end.
     """
-    ids = models["model_id"].astype(str).tolist()
-    counts = count_table(profiles, models)
-    found = counts[["n_parameters", "macs"]].assign(model_id=ids)
-    contexts = context_tables(profiles, batch_size)
+    found = models[["model_id"]].astype(str).reset_index(drop=True)
+    # By number: comparing thousands of names takes longer than predicting.
+    rows, ids = {name: row for row, name in enumerate(found["model_id"])}, found.index
+    own = profiles.assign(model_id=profiles["model_id"].map(rows)).dropna(subset="model_id")
+    counts = count_table(own, models.assign(model_id=ids))
+    found[["n_parameters", "macs"]] = counts[["n_parameters", "macs"]]
+    contexts = context_tables(own, batch_size)
     features = np.log(np.maximum(counts[list(COUNTS)].to_numpy(float), 1e-6))
     families = models["family"].to_numpy(object) if "family" in models else np.full(len(ids), "", dtype=object)
     target = device, precision
@@ -125,7 +127,7 @@ class _Known:
 def _estimate(
     contexts: dict[tuple[str, str], pd.DataFrame],
     column: str,
-    ids: Sequence[str],
+    ids: pd.Index,
     target: tuple[str, str],
     given: _Known,
 ) -> _Estimate:
@@ -133,7 +135,7 @@ def _estimate(
     found = _Estimate.empty(len(ids))
     own = contexts.get(target)
     if own is not None:
-        rows = own.reindex(list(ids))
+        rows = own.reindex(ids)
         measured = rows[column].notna().to_numpy()
         found.value[measured] = found.low[measured] = rows[column].to_numpy(float)[measured]
         found.safe[measured] = rows[f"{column}_safe"].to_numpy(float)[measured]

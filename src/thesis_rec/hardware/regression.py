@@ -138,7 +138,8 @@ class _Moments:
         own = np.eye(codes.max() + 1)[codes]  # (n, G)
         count = len(x) - own.sum(axis=0)
         mean = (x.sum(axis=0) - own.T @ x) / count[:, None]
-        products = np.einsum("ng,nf,nh->gfh", own, x, x, optimize=True)
+        pairs = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)  # (n, F F)
+        products = (own.T @ pairs).reshape(len(count), x.shape[1], x.shape[1])
         centred = (x.T @ x - products) / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
         mean_target = (y.sum() - own.T @ y) / count
         cross = (x.T @ y - own.T @ (x * y[:, None])) / count[:, None] - mean * mean_target[:, None]
@@ -205,17 +206,19 @@ def safe_margin(
     if groups is not None:
         of_group = pd.Series(actual - predicted).groupby(groups).quantile(FAMILY_QUANTILE)
         start = max(start, float(of_group.max()))
-    budgets = np.quantile(actual, BUDGET_QUANTILES)
+    budgets = np.quantile(actual, BUDGET_QUANTILES)[:, None]
     candidates = [start, *errors[errors > start]]
     margin = candidates[-1]
+    falling = np.argsort(-predicted, kind="stable")
+    predicted, actual = predicted[falling], actual[falling]
     # From above: the share isn't monotone in the margin, because the choice changes with it.
     for candidate in reversed(candidates):
-        broken = chosen = 0
-        for budget in budgets:
-            admitted = np.flatnonzero(predicted + candidate <= budget)
-            closest = admitted[np.argsort(-predicted[admitted], kind="stable")[:CHOSEN]]
-            broken += int((actual[closest] > budget + 1e-12).sum())
-            chosen += len(closest)
+        # Of falling predictions those that are admitted are the last ones.
+        first = np.searchsorted(-(predicted + candidate), -budgets)  # (budgets, 1)
+        closest = first + np.arange(CHOSEN)
+        there = closest < n
+        broken = int((there & (actual[np.minimum(closest, n - 1)] > budgets + 1e-12)).sum())
+        chosen = int(there.sum())
         if chosen and (broken + 1) / (chosen + 1) > alpha:
             break
         margin = candidate

@@ -29,12 +29,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.aliases import Aliases
+from thesis_rec.published.descriptions import HEAD
 from thesis_rec.published.sources import Source, table_files
 
 #: Columns of the table of cells. ``spread`` is the standard error of ``value``, NaN where unknown.
 COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "spread", "source"]
-#: Accuracy of a network's own classification head: a description of the network, not a protocol of ours.
-HEAD = "head"
 
 
 class PublishedDataset(BaseModel):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from thesis_rec.published.cells import HEAD
+#: Accuracy of a network's own classification head: a description of the network, not a protocol of ours.
+HEAD = "head"
 
 #: Whose ImageNet accuracy stands for a model that has several.
 _IMAGENET_ORDER = [HEAD, "zero_shot", "linear_probe"]
@@ -54,7 +55,6 @@ def _told(what: str, tag: str) -> str | None:
 
 @cache
 def _rules() -> dict[str, list[tuple[str, str]]]:
-    rules: dict[str, list[tuple[str, str]]] = yaml.safe_load(
-        (Path(__file__).parent / "descriptions.yml").read_text(encoding="utf-8")
-    )
+    file = Path(__file__).with_name("descriptions.yml")
+    rules: dict[str, list[tuple[str, str]]] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return rules

@@ -68,7 +68,7 @@ def recommend_images(
     request = request or Request()
     bundle = under_protocol(bundle, request.protocol, request.domain)
     asked = read_images(Path(source), bundle.encoder if bundle.tokens else None, request)
-    earlier = trying.read_tries(bundle.tries, asked.content)
+    earlier = trying.read_tries(bundle.tries, asked)
     posterior = believed(bundle, asked.tokens, earlier)
     device, here = present_device()
     measure = trying.measurer(bundle, request, device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -129,7 +130,6 @@ class Asked:
         row: How they are opened again.
         tokens: What an image encoder sees of them, (B, C, D); B is 0 where they weren't looked at.
         n_images: Number of images, those for testing included.
-        content: Key of the images' content: the same for a copy of them, another one once a file is added or changed.
         sample: Some images (H, W, 3) uint8 with their class names, to show.
         notes: What was left out.
         read_as: Those notes that say how the source was read: its classes and splits, and what was passed over.
@@ -138,10 +138,16 @@ class Asked:
     row: DatasetRow
     tokens: TaskTokens
     n_images: int = 0
-    content: str = ""
     sample: tuple[tuple[NDArray[np.uint8], str], ...] = ()
     notes: tuple[str, ...] = ()
     read_as: tuple[str, ...] = ()
+
+    @cached_property
+    def content(self) -> str:
+        """Key of the images' content: the same for a copy of them, another one once a file is added or changed."""
+        from thesis_rec.images.loading import split_fingerprint
+
+        return split_fingerprint(self.row, Path())
 
 
 def image_row(source: Path, labels: str | None = None) -> DatasetRow:
@@ -181,7 +187,7 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
     Raises:
         ItemError: If the images or the encoder can't be used.
     """
-    from thesis_rec.images.loading import open_dataset, split_fingerprint
+    from thesis_rec.images.loading import open_dataset
     from thesis_rec.images.overview import brightness_notes, counted, is_about_files, split_line, thin_notes
 
     row = image_row(source, request.labels)
@@ -206,8 +212,7 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
     read_as = (split_line(dataset), *(note for note in told if is_about_files(note)))
     thin = [*thin_notes(images), *brightness_notes([image for image, _ in sample])]
     notes = dict.fromkeys([*read_as, *told, *thin])
-    content = split_fingerprint(row, Path())
-    return Asked(row, tokens, sum(dataset.counts.values()), content, sample, tuple(notes), read_as)
+    return Asked(row, tokens, sum(dataset.counts.values()), sample, tuple(notes), read_as)
 
 
 def _sample(images: LabelledImages, seed: int, warnings: list[Failure]) -> tuple[tuple[NDArray[np.uint8], str], ...]:

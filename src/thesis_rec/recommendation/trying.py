@@ -309,12 +309,12 @@ def linear_prober(bundle: Bundle, images: Any, device: str, offline: bool = Fals
     return probe
 
 
-def read_tries(path: Path | None, content: str) -> list[Cell]:
-    """What was tried before on images of this content."""
+def read_tries(path: Path | None, asked: Asked) -> list[Cell]:
+    """What was tried before on images of the same content."""
     if path is None or not path.is_file():
         return []
     table = pd.read_csv(path)
-    rows = table[(table["images"] == content) & (table["protocol"] == PROTOCOL)].drop_duplicates(
+    rows = table[(table["images"] == asked.content) & (table["protocol"] == PROTOCOL)].drop_duplicates(
         "model_id", keep="last"
     )
     return [
