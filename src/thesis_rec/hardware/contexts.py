@@ -61,7 +61,7 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
         if len(by_size):
             made: dict[str, NDArray[Any]] = {"exact": np.zeros(len(by_size), dtype=bool)}
             for column in columns:
-                made[column], made[f"{column}_safe"] = _at_batch(by_size[column], batch_size)
+                made[column], made[f"{column}_safe"] = _at_batch(by_size[[column]].droplevel(0, axis=1), batch_size)
             table = pd.concat([table, pd.DataFrame(made, index=by_size.index)])
         found[str(device), str(precision)] = table
     return found
