@@ -138,8 +138,10 @@ class RunReportHooks:
             try:
                 write_json(path, plain)
                 if error is None:
-                    # The newest of each pipeline stays, so that `kedro submit` can tell how long a job takes.
-                    write_json(self._path.parent / "run_reports" / f"{encode_id(plain['pipeline'])}.json", plain)
+                    # The newest of each pipeline stays, so that `kedro submit` can tell how long a job takes; one that
+                    # only joins an array doesn't take the place of the array's.
+                    kept = ".".join([plain["pipeline"], *(run_params.get("tags") or [])])
+                    write_json(self._path.parent / "run_reports" / f"{encode_id(kept)}.json", plain)
             except OSError as reason:
                 # A full or read-only disk must not hide why the run itself failed.
                 logger.warning("the run report can't be written: %s", reason)

@@ -14,7 +14,7 @@ from thesis_rec.cluster.preflight import find_problems
 from thesis_rec.cluster.resources import Cluster, Resources
 from thesis_rec.cluster.submission import (
     RequeuedRun,
-    expected_minutes,
+    expected_time,
     read_reports,
     sbatch_line,
     sbatch_options,
@@ -175,18 +175,32 @@ def test_the_script_runs_any_stage(cluster, tmp_path):
 def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):
     (single,) = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER)
     array, join = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER, shards=4)
-    assert "no earlier run" in expected_minutes(single, read_reports(tmp_path))
+    nodes = ["extract", "collect"]
+    assert "no earlier run" in expected_time(single, nodes, read_reports(tmp_path))
     folder = tmp_path / "08_reporting" / "run_reports"
     folder.mkdir(parents=True)
-    report = {"pipeline": "model_extraction", "seconds": 600.0, "started": "2026-05-04T10:12:00+0000"}
-    (folder / "model_extraction.json").write_text(json.dumps(report))
+    timed = [{"name": "extract", "seconds": 590.0}, {"name": "collect", "seconds": 10.0}]
+    # A plain run of all pipelines has further nodes; what they took is not this job's.
+    report = {"runtime_params": {}, "started": "2026-05-04T10:12:00+0000"}
+    plain = {**report, "nodes": [*timed, {"name": "train", "seconds": 5000.0}]}
+    (folder / "__default__.json").write_text(json.dumps(plain))
     (folder / "torn.json").write_text("{")
     reports = read_reports(tmp_path)
-    assert expected_minutes(single, reports) == "about 10 min a task by the run of 2026-05-04T10:12"
-    assert expected_minutes(array, reports).startswith("about 2.5 min")
-    assert "tables" in expected_minutes(join, reports)
-    sharded = {"model_extraction": {**report, "runtime_params": {"shard.count": "2"}}}
-    assert expected_minutes(array, sharded).startswith("about 5 min")
+    assert expected_time(single, nodes, reports) == "about 10 min a task by the run of 2026-05-04T10:12"
+    assert expected_time(array, nodes, reports).startswith("about 2.5 min")
+    assert expected_time(join, ["collect"], reports).startswith("about 10 s")
+    assert "no earlier run" in expected_time(single, ["never_run"], reports)
+    # A newer run of two shards, and one that only joined, which has not all nodes.
+    newer = {
+        "nodes": timed,
+        "runtime_params": {"shard": {"index": 0, "count": 2}},
+        "started": "2026-06-01T08:00:00+0000",
+    }
+    joined = {"nodes": timed[1:], "runtime_params": {}, "started": "2026-06-01T09:00:00+0000"}
+    (folder / "model_extraction.json").write_text(json.dumps(newer))
+    (folder / "model_extraction.join.json").write_text(json.dumps(joined))
+    told = expected_time(array, nodes, read_reports(tmp_path))
+    assert told == "about 5 min a task by the run of 2026-06-01T08:00"
 
 
 def test_sbatch_options_carry_dependencies_and_gpus():

@@ -7,7 +7,7 @@ import logging
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,29 +109,38 @@ def sbatch_line(job: Job, log_folder: Path) -> str:
     return shlex.join(["sbatch", *(f"--{name}={value}" for name, value in options.items() if value), *script])
 
 
-def read_reports(data_root: Path) -> dict[str, dict[str, Any]]:
-    """The newest whole run report of each pipeline, by its name; reports that can't be read are left out."""
-    found: dict[str, dict[str, Any]] = {}
+def read_reports(data_root: Path) -> list[dict[str, Any]]:
+    """The kept run reports, newest first; reports that can't be read are left out."""
+    found: list[dict[str, Any]] = []
     for path in sorted((data_root / "08_reporting" / "run_reports").glob("*.json")):
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
-            found[str(report["pipeline"])] = report
+            found.append({key: report[key] for key in ("started", "runtime_params", "nodes")})
         except (OSError, ValueError, KeyError, TypeError):
             logger.warning("%s is no run report and is left out", path)
-    return found
+    return sorted(found, key=lambda report: str(report["started"]), reverse=True)
 
 
-def expected_minutes(job: Job, reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """How long a task of a job would take by the newest report of its pipeline, in words.
+def expected_time(job: Job, nodes: Collection[str], reports: Sequence[Mapping[str, Any]]) -> str:
+    """How long a task of a job would take by the newest run that had all of its nodes, in words.
 
-    A task of an array has its share of the items, so that the time falls with the number of tasks.
+    A task of an array has its share of the items, so that the time falls with the number of tasks; a joining job reads
+    what all of them made.
+
+    Args:
+        job: The job.
+        nodes: Names of the nodes that it runs.
+        reports: Of :func:`read_reports`.
     """
-    report = reports.get(job.pipeline)
-    if report is None or job.joins:
-        return "no earlier run to tell the time by" if report is None else "minutes (it reads tables)"
-    earlier = int((report.get("runtime_params") or {}).get("shard.count", 1))
-    minutes = float(report["seconds"]) * earlier / len(job.commands) / 60
-    return f"about {minutes:.3g} min a task by the run of {str(report['started'])[:16]}"
+    for report in reports:
+        seconds = {node["name"]: float(node["seconds"]) for node in report["nodes"]}
+        if set(nodes) <= set(seconds):
+            whole = sum(seconds[name] for name in nodes)
+            shard = (report["runtime_params"] or {}).get("shard") or {}
+            each = whole if job.joins else whole * int(shard.get("count", 1)) / len(job.commands)
+            told = f"{each:.2g} s" if each < 60 else f"{each / 60:.3g} min"
+            return f"about {told} a task by the run of {str(report['started'])[:16]}"
+    return "no earlier run to tell the time by"
 
 
 def submit_jobs(

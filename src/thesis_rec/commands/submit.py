@@ -30,10 +30,10 @@ def submit(
     from kedro.framework.startup import bootstrap_project
     from kedro.io import MemoryDataset
 
-    from thesis_rec.cluster.plan import crossing_datasets, plan_jobs
+    from thesis_rec.cluster.plan import JOIN_TAG, crossing_datasets, plan_jobs
     from thesis_rec.cluster.preflight import find_problems
     from thesis_rec.cluster.resources import Cluster
-    from thesis_rec.cluster.submission import expected_minutes, read_reports, sbatch_line, submit_jobs
+    from thesis_rec.cluster.submission import expected_time, read_reports, sbatch_line, submit_jobs
     from thesis_rec.pipeline_registry import FIVE, pipeline_name
 
     asked = [pipeline_name(name.strip()) for name in pipelines.split(",") if name.strip()]
@@ -62,7 +62,9 @@ def submit(
     logs, reports = data_root / "logs", read_reports(data_root)
     for job in jobs:
         waits = f" after {', '.join(job.after)}" if job.after else ""
-        click.echo(f"{job.name}: {len(job.commands)} task(s){waits}; {expected_minutes(job, reports)}")
+        part = available[job.pipeline].only_nodes_with_tags(JOIN_TAG) if job.joins else available[job.pipeline]
+        time = expected_time(job, [node.name for node in part.nodes], reports)
+        click.echo(f"{job.name}: {len(job.commands)} task(s){waits}; {time}")
         click.echo(f"  {sbatch_line(job, logs)}")
         click.echo(f"  {shlex.join(job.commands[0])}")
     if problems:
