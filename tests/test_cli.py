@@ -1,5 +1,8 @@
 """What a user reads when a command can't do what was asked."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -87,3 +90,19 @@ fit.epochs
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_found_by_its_name(name):
     assert load_command(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"), [(["recommend", "images"], True), (["recommend", "-h"], False), (["run"], False)]
+)
+def test_people_at_a_terminal_are_told_at_once_that_an_answer_begins(arguments, told):
+    program = f"import sys; sys.argv = ['kedro', *{arguments!r}]; import thesis_rec.settings"
+    ours, theirs = os.openpty()
+    with subprocess.Popen([sys.executable, "-c", program], stderr=theirs):
+        os.close(theirs)
+        try:
+            said = os.read(ours, 4096).decode()
+        except OSError:
+            said = ""  # So Linux says that nobody writes any more.
+    os.close(ours)
+    assert said.startswith("reading") == told

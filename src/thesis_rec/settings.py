@@ -1,6 +1,11 @@
 """Project settings: how configuration is read and which hooks run."""
 
 import os
+import sys
+
+if sys.argv[1:2] == ["recommend"] and not {"-h", "--help"} & set(sys.argv) and sys.stderr.isatty():
+    # The first code of ours that Kedro runs, before what takes its time to import: people see that something happens.
+    sys.stderr.write("reading what is known ...\n")
 
 from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 from thesis_rec.door.tracking import TrackingHooks

@@ -81,7 +81,6 @@ def recommend(
     from thesis_rec.commands.artefacts import load_bundle
     from thesis_rec.recommendation.asking import recommend_images
 
-    _say("reading what is known")
     bundle = load_bundle(getattr(context.obj, "project_path", None), environment, zoo)
     _say("reading your images" if not bundle.tokens else f"looking at your images with {bundle.encoder_id}")
     found = recommend_images(images.expanduser(), bundle, Request(**wishes), on_probe=_show_probe)
