@@ -12,7 +12,7 @@ def report(tmp_path, name="run_report"):
     return json.loads((tmp_path / "data" / "08_reporting" / f"{name}.json").read_text())
 
 
-def run(hooks, tmp_path, **finish):
+def run(hooks, tmp_path, tags=None, **finish):
     node = SimpleNamespace(name="extract_node")
     hooks.after_context_created(context(tmp_path))
     hooks.before_pipeline_run()
@@ -22,7 +22,8 @@ def run(hooks, tmp_path, **finish):
     if finish:
         hooks.on_pipeline_error(finish["error"], {"env": "test"}, pipeline)
     else:
-        hooks.after_pipeline_run({"env": "test", "runtime_params": {"seed": 7}}, pipeline, None)
+        parameters = {"env": "test", "runtime_params": {"seed": 7}, "tags": tags}
+        hooks.after_pipeline_run(parameters, pipeline, None)
 
 
 def test_report_of_a_run(tmp_path, caplog):
@@ -43,6 +44,14 @@ def test_report_of_a_failed_run(tmp_path, monkeypatch):
     made = report(tmp_path, "run_report_4")
     assert made["error"] == "ValueError: broken"
     assert made["seed"] == 3
+
+
+def test_a_job_that_only_joins_keeps_its_report_beside_the_arrays(tmp_path):
+    run(RunReportHooks(), tmp_path)
+    whole = report(tmp_path, "run_reports/__default__")
+    run(RunReportHooks(), tmp_path, tags=["join"])
+    assert report(tmp_path, "run_reports/__default__") == whole
+    assert report(tmp_path, "run_reports/__default__.join")["nodes"]
 
 
 def test_process_is_quiet(monkeypatch):

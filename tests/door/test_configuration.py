@@ -1,5 +1,6 @@
 """What an answer reads of the configuration is what Kedro reads of it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,13 @@ def test_an_environments_own_files_are_read_whatever_their_name(tmp_path):
     loader = read_configuration(tmp_path, None, "starter", **ONLY)
     assert loader["parameters"]["recommendation"]["top"] == 3
     assert loader["catalog"]["model_manifest"]["filepath"] == "a.csv"
+
+
+def test_an_entry_that_only_an_environment_has_is_found(tmp_path):
+    conf = tmp_path / "conf"
+    shutil.copytree(PROJECT / "conf" / "base", conf / "base")
+    (conf / "local").mkdir()
+    (conf / "local" / "catalog.yml").write_text("of_mine:\n  type: pandas.CSVDataset\n  filepath: a.csv\n")
+    loader = read_configuration(tmp_path, None, "starter", of_base=FILES, entries=("of_mine", "model_manifest"))
+    assert loader["catalog"]["of_mine"]["filepath"] == "a.csv"
+    assert set(loader["catalog"]) == {"of_mine", "model_manifest"}

@@ -170,6 +170,15 @@ def test_a_try_is_kept_for_later_requests_on_the_same_images(tmp_path):
     assert kept[0].noise == pytest.approx(belief.cells[0].noise, abs=1e-6)
     (tmp_path / "added.png").write_bytes(b"another image")
     assert read_tries(bundle.tries, asked(tmp_path)) == []
+
+    # Whatever happens to them in the meantime, tries are of the images that were asked about.
+    def probe(model_id):
+        (tmp_path / "later.png").write_bytes(b"written while a model is tried")
+        return 0.7
+
+    bundle = replace(bundle, tries=tmp_path / "changed.csv")
+    _tries(tmp_path, 2, probe, bundle)
+    assert read_tries(bundle.tries, asked(tmp_path)) == []
     # A file that can't be written is a note; the try counts all the same.
     (tmp_path / "file").write_text("")
     found, belief = _tries(tmp_path, 1, 0.7, replace(bundle, tries=tmp_path / "file" / "tries.csv"))

@@ -100,7 +100,8 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
         for name in self._of_base["catalog"]:
             text = self._fs.cat_file(f"{conf_path}/catalog/{name}.yml")
             whole |= yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        entries = {name: whole[name] for name in self._entries}
+        # As below, one that base lacks may be an environment's.
+        entries = {name: whole[name] for name in self._entries if name in whole}
         return OmegaConf.create(entries | {name: whole[name] for name in re.findall(r"\$\{(\w+)\}", str(entries))})
 
     def _resolve_catalog_config(self, aggregate_config: Iterable[Any]) -> Any:

@@ -174,7 +174,8 @@ def try_models(
     Returns:
         The answer with updated values, intervals and order, and what is believed of all models now.
     """
-    request = found.options
+    # Before the first try: the images may change while models are tried.
+    request, content = found.options, asked.content
     started, notes, failed, attempts = time.monotonic(), list(found.notes), set[str](), 0
     row_of = {model: row for row, model in enumerate(posterior.model_ids)}
     allowed = found.table["model_id"].tolist()
@@ -210,7 +211,7 @@ def try_models(
             else:
                 posterior = posterior.given([Cell(model_id, value, _noise(value, n_test), protocol)])
                 seconds = time.monotonic() - began
-                notes += store_try(bundle, asked.content, posterior.cells[-1], n_test, seconds)
+                notes += store_try(bundle, content, posterior.cells[-1], n_test, seconds)
             if on_probe is not None:
                 now = posterior.only([row_of[model] for model in allowed])
                 belief = float(now.value()[int(now.ranking()[0])])
