@@ -30,7 +30,7 @@ def ask(project_dir, tmp_path_factory):
             "--zoo",
             "starter",
             "--top",
-            "5",
+            "3",
             "--format",
             "json",
             # However slow other programs make this machine: all that is asked for is measured.
@@ -74,36 +74,24 @@ def latencies_ms(project_dir, names):
     return json.loads(done.stdout)
 
 
-def excess(ask, project_dir, limit):
-    """By how much the slowest of the models that were named exceeds a limit, and their names.
-
-    Other programs can slow the machine down between the two measurements, so the least of some attempts counts.
-    """
-    found = []
-    for _ in range(8):
-        status, answer = ask("--max-latency-ms", f"{limit:.3f}")
-        if status:
-            continue
-        assert {model["basis"] for model in answer["models"]} == {"measured"}
-        names = [model["model_id"] for model in answer["models"]]
-        found.append((max(latencies_ms(project_dir, names)) / limit, names))
-        if found[-1][0] <= 1.05:
-            break
-    assert found, f"nothing fits {limit} ms"
-    return min(found)
-
-
 @pytest.mark.slow
 def test_models_that_fit_a_latency_still_fit_when_they_are_measured_again(ask, project_dir):
     status, every = ask()
     assert status == 0
     first = [model["model_id"] for model in every["models"]]
-    assert excess(ask, project_dir, 5.0)[0] <= 1.05
-    # And a limit that excludes some of the first on this machine.
-    latencies = latencies_ms(project_dir, first)
-    ratio, names = excess(ask, project_dir, (min(latencies) + max(latencies)) / 2)
-    assert ratio <= 1.05
-    assert names != first
+    # Other programs can change the machine's speed between two measurements, so one of some attempts has to hold.
+    for _ in range(4):
+        # As the fastest of the first needs here and now: the slower ones are left out.
+        limit = 1.1 * min(latencies_ms(project_dir, first))
+        status, answer = ask("--max-latency-ms", f"{limit:.3f}")
+        assert status == 0
+        assert {model["basis"] for model in answer["models"]} == {"measured"}
+        names = [model["model_id"] for model in answer["models"]]
+        excess = max(latencies_ms(project_dir, names)) / limit
+        if excess <= 1.05 and not set(first) <= set(names):
+            break
+    assert excess <= 1.05
+    assert not set(first) <= set(names)
 
 
 @pytest.mark.slow
