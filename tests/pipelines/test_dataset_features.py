@@ -1,5 +1,9 @@
 """The pipeline dataset_features: wiring, failures, resumption and strictness through Kedro."""
 
+import json
+import os
+from io import BytesIO
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +12,8 @@ from kedro.runner import SequentialRunner
 
 from tests.images.encoders.tiny import colour_encoder, write_colour_folder
 from thesis_rec.base.errors import NothingSucceeded, Unreached
-from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset, KeyedPartitionDataset
+from thesis_rec.base.files import load_arrays
+from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset, KeyedPartitionDataset, OverlaidDataset
 from thesis_rec.catalog.validators import DATASET_MANIFEST_COLUMNS, validate_failures, validate_token_shard
 from thesis_rec.pipelines.dataset_features import create_pipeline
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
@@ -40,14 +45,21 @@ def parameters(root, **changes):
 
 def run(root, table, tag="dataset_features", **changes):
     tokens = {"path": root / "out" / "tokens", "depth": 3}
+    outcomes = {"path": root / "out" / "outcomes", "format": "json"}
+    evaluation = root / "out" / "evaluation.json"
     catalog = DataCatalog(
         {
             "dataset_manifest": MemoryDataset(table),
             "existing_dataset_tokens": KeyedPartitionDataset(**tokens),
             "dataset_tokens": KeyedPartitionDataset(**tokens),
-            "dataset_outcomes": KeyedPartitionDataset(path=root / "out" / "outcomes", format="json"),
+            "dataset_outcomes": KeyedPartitionDataset(**outcomes),
+            "existing_dataset_outcomes": KeyedPartitionDataset(**outcomes),
             "dataset_failures": AtomicParquetDataset(filepath=root / "out" / "failures.parquet"),
-            "encoder_evaluation": AtomicJSONDataset(filepath=root / "out" / "evaluation.json"),
+            "encoder_evaluation": AtomicJSONDataset(filepath=evaluation),
+            "existing_encoder_evaluation": OverlaidDataset(
+                datasets={"earlier": {"type": AtomicJSONDataset, "filepath": str(evaluation)}},
+                combine="thesis_rec.images.encoders.encoder_evaluation.known_entries",
+            ),
             "params:dataset_features": MemoryDataset(parameters(root, **changes), copy_mode="assign"),
         }
     )
@@ -105,10 +117,76 @@ def test_a_second_run_encodes_nothing_and_ends_the_same(root, encoder):
     files = {path: path.read_bytes() for path in (root / "out/tokens").rglob("*.npz")}
     assert len(files) == 4
     assert first.load("encoder_evaluation")["datasets"]["a"]["tested_on"] == "test"
-    loads = len(encoder)
-    run(root, table, splits=["train", "test"])
-    assert len(encoder) - loads == 1  # only the evaluation's text features
+    loads, evaluation = len(encoder), first.load("encoder_evaluation")
+    again = run(root, table, splits=["train", "test"])
+    assert len(encoder) == loads
+    assert again.load("encoder_evaluation") == evaluation
     assert {path: path.read_bytes() for path in (root / "out/tokens").rglob("*.npz")} == files
+    run(root, table, splits=["train", "test"], prompts=["a drawing of {}."])
+    assert len(encoder) == loads + 1  # only the evaluation's text features
+
+
+def outcome_of(root, name):
+    return json.loads((root / f"out/outcomes/{name}.json").read_text())
+
+
+def test_a_finished_dataset_is_passed_over_without_opening_anything_of_it(root, monkeypatch):
+    (root / "a/train/red/red_0.png").write_bytes(b"broken")
+    table = manifest({"dataset_id": "a", "source": "a"}, {"dataset_id": "b", "source": "b"})
+    failures = run(root, table, batches=4).load("dataset_failures")
+    assert len(failures)
+
+    def refuse(*arguments):
+        raise AssertionError(f"{arguments} was read")
+
+    for name in ("thesis_rec.images.copies.sha256_file", "thesis_rec.catalog.npz.load_arrays"):
+        monkeypatch.setattr(name, refuse)
+    monkeypatch.setattr("thesis_rec.images.copies._digest", refuse)
+    again = run(root, table, batches=4)
+    assert again.load("dataset_failures").equals(failures)
+
+
+@pytest.mark.parametrize("change", ["content", "shard", "lost shard", "settings"])
+def test_what_no_longer_is_what_was_finished_is_looked_into(root, encoder, change):
+    table = manifest({"dataset_id": "a", "source": "a"}, {"dataset_id": "b", "source": "b"})
+    run(root, table)
+    before = outcome_of(root, "a")
+    shard, loads = root / "out/tokens/a/train/00000.npz", len(encoder)
+    content = shard.read_bytes()
+    if change == "content":
+        # Two pictures of equal size change places and keep their dates: only the time of the change of status tells.
+        one, other = root / "a/train/red/red_0.png", root / "a/train/blue/blue_0.png"
+        contents = [path.read_bytes().ljust(4096, b"\0") for path in (one, other)]
+        for path, data in zip((one, other), contents, strict=True):
+            path.write_bytes(data)
+        run(root, table)
+        before, loads = outcome_of(root, "a"), len(encoder)
+        for path, data in zip((other, one), contents, strict=True):
+            found = path.stat()
+            path.write_bytes(data)
+            os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+            assert (path.stat().st_size, path.stat().st_mtime_ns) == (found.st_size, found.st_mtime_ns)
+    elif change == "shard":
+        shard.write_bytes((root / "out/tokens/b/train/00000.npz").read_bytes())
+    elif change == "lost shard":
+        shard.unlink()
+    run(root, table, seed=int(change == "settings"))
+    # One load for the tokens, one for the evaluation of what was made anew.
+    assert len(encoder) == loads + 2
+    assert (outcome_of(root, "a") == before) == (change in ("shard", "lost shard"))
+    if change in ("shard", "lost shard"):
+        assert load_arrays(shard)["features"].tobytes() == load_arrays(BytesIO(content))["features"].tobytes()
+
+
+def test_an_outcome_of_an_earlier_edition_is_looked_into_once(root, encoder):
+    table = manifest({"dataset_id": "a", "source": "a"})
+    run(root, table)
+    whole, loads = outcome_of(root, "a"), len(encoder)
+    for old in ({"error": "", "hint": "", "notes": []}, None):
+        (root / "out/outcomes/a.json").write_text(json.dumps(old) if old else "{torn")
+        run(root, table)
+        assert outcome_of(root, "a") == whole
+        assert len(encoder) == loads
 
 
 def test_shards_of_the_manifest_join_to_the_same(root):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from urllib.parse import quote, unquote
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+logger = logging.getLogger(__name__)
 
 #: Longest encoded identifier: file systems allow 255 bytes, of which endings and temporary names need some.
 MAX_ENCODED_ID = 200
@@ -70,6 +72,16 @@ def load_arrays(path: str | Path, *names: str) -> dict[str, NDArray[Any]]:
         return {name: content[name] for name in content.files if not names or name in names}
 
 
+def readable(partition: Callable[..., dict[str, Any]], *names: str) -> dict[str, Any] | None:
+    """What an earlier run left of one item, all of it or some arrays; None where it can't be read."""
+    try:
+        return partition(*names)
+    except Exception as error:
+        # Whatever is wrong with an old partition, the remedy is to make it again.
+        logger.info("What an earlier run left can't be read (%s) and is made again", error)
+        return None
+
+
 def encode_id(identifier: str) -> str:
     """An identifier as one safe file name (percent-encoding), e.g. ``timm/resnet18`` as ``timm%2Fresnet18``.
 
@@ -105,6 +117,20 @@ def placeholder(path: str | Path) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS, not the file (git lfs pull fetches it)"
     return "is a web page, saved under this name" if head.startswith((b"<!doctype", b"<html")) else ""
+
+
+def file_state(path: str | Path) -> bytes:
+    """What tells without reading a file that it is the same as before, as long as it is equal.
+
+    That is its device, inode, size and times of the last change of content and of status. Copying a file over another,
+    or setting its times back, changes at least one of them.
+
+    Raises:
+        OSError: If there is none.
+    """
+    found = os.stat(path)
+    facts = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return ":".join(map(str, facts)).encode()
 
 
 def sha256_file(path: str | Path) -> str:

@@ -17,7 +17,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 
-from thesis_rec.base.files import atomic_path, decode_id, encode_id
+from thesis_rec.base.files import atomic_path, decode_id, encode_id, file_state
 from thesis_rec.catalog.base import FileDataset
 from thesis_rec.catalog.joined import as_paths
 from thesis_rec.catalog.npz import NPZDataset, describe_npz
@@ -44,6 +44,10 @@ class Partition:
     def __call__(self, *names: str) -> Payload:
         """All of it, or the arrays of an NPZ file that have these names."""
         return self.dataset.read(self.key, *names)
+
+    def state(self) -> str:
+        """What tells that its file is the same as before (:func:`~thesis_rec.base.files.file_state`)."""
+        return file_state(self.dataset.file(self.key)).decode()
 
     def changed(self) -> int:
         """When its file was last written, moved here or touched, in nanoseconds; nothing sets that back."""

@@ -7,7 +7,6 @@ of the first images of each part as they are read.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from thesis_rec.base.files import sha256_file
+from thesis_rec.base.files import file_state, sha256_file
 
 #: Images of a part that are compared in pairs, at most.
 _MOST = 2000
@@ -66,15 +65,14 @@ def file_copies(parts: Mapping[str, tuple[Sequence[Path], Sequence[str]]]) -> li
 def content_digest(path: Path) -> bytes:
     """SHA-256 of a file's content, read once in a process as long as nothing tells that the file changed."""
     try:
-        facts = os.stat(path)
-        return _digest(path, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        return _digest(path, file_state(path))
     except OSError as error:
         # An unreadable file is the reader's to report; here it only differs from a readable one.
         return f"{type(error).__name__} {path}".encode("utf-8", "surrogateescape")
 
 
 @lru_cache(maxsize=1 << 20)
-def _digest(path: Path, *_facts: int) -> bytes:
+def _digest(path: Path, _state: bytes) -> bytes:
     return bytes.fromhex(sha256_file(path))
 
 

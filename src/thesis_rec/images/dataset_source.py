@@ -89,7 +89,9 @@ class Source:
 
 
 Loader = Callable[[DatasetRow, Path, ImageLimits], Source]
-Fingerprint = Callable[[DatasetRow, Path], str]
+#: What tells one file from another: its content, or how it lies on the disk.
+Tell = Callable[[Path], bytes]
+Fingerprint = Callable[[DatasetRow, Path, Tell], str]
 #: What is registered, by the name of the loader.
 LOADERS: dict[str, tuple[Loader, Fingerprint]] = {}
 
@@ -99,12 +101,13 @@ def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callab
 
     Args:
         name: Value of the manifest's ``loader`` column.
-        fingerprint: Cheap function that changes when the images do; finished tokens are kept as long as it gives the
-            same text. Without one they are kept as long as the row stays the same.
+        fingerprint: Function of the row, the folder that sources are relative to, and of what tells one file; its text
+            changes when the images do, and tokens are kept as long as it doesn't. Without one they are kept as long as
+            the row stays the same.
     """
 
     def register(loader: Loader) -> Loader:
-        LOADERS[name] = loader, fingerprint or (lambda row, root: "")
+        LOADERS[name] = loader, fingerprint or (lambda row, root, tell: "")
         return loader
 
     return register

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.images.copies import content_digest, file_copies
-from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.copies import file_copies
+from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
 from thesis_rec.images.decoding import SUFFIXES, decode_image
 from thesis_rec.images.deep import DeepScale
 from thesis_rec.images.labels import one_hot_classes
@@ -60,20 +60,20 @@ def local_source(row: DatasetRow, root: Path) -> Path:
     return path
 
 
-def hash_files(folder: Path, paths: Iterator[Path] | Sequence[Path]) -> str:
-    """Hash of files' paths and contents: images swapped between classes change it, copies and dates don't."""
+def hash_files(folder: Path, paths: Iterator[Path] | Sequence[Path], tell: Tell) -> str:
+    """Hash of files' paths and of what tells each: images swapped between classes change it."""
     digest = hashlib.sha256(READING_VERSION)
     for path in paths:
-        digest.update(os.fsencode(os.path.relpath(path, folder)) + b"\0" + content_digest(path))
+        digest.update(os.fsencode(os.path.relpath(path, folder)) + b"\0" + tell(path))
     return digest.hexdigest()
 
 
-def _fingerprint_folder(row: DatasetRow, root: Path) -> str:
+def _fingerprint_folder(row: DatasetRow, root: Path, tell: Tell) -> str:
     folder = local_source(row, root)
     tables = [path for path in [*folder.glob(_METADATA), *folder.glob(f"*/{_METADATA}")] if path.is_file()]
     if row.labels:
         tables.append(folder / row.labels)
-    return hash_files(folder, [*sorted(tables), *_images_below(folder, folder, Counter())])
+    return hash_files(folder, [*sorted(tables), *_images_below(folder, folder, Counter())], tell)
 
 
 def _images_below(folder: Path, base: Path, skipped: Counter[str]) -> Iterator[Path]:

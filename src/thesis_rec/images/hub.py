@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, Tell, register_loader
 from thesis_rec.images.decoding import decode_image, to_rgb
 from thesis_rec.images.folders import hash_files
 from thesis_rec.images.manifest import DatasetRow
 
 
-def _fingerprint_hub(row: DatasetRow, root: Path) -> str:
+def _fingerprint_hub(row: DatasetRow, root: Path, tell: Tell) -> str:
     local = _local_hub_folder(row, root)
     if local is None:
         return f"hub:{row.source}:{row.config}:{row.revision}"
-    return hash_files(local, sorted(path for path in local.rglob("*") if path.is_file()))
+    return hash_files(local, sorted(path for path in local.rglob("*") if path.is_file()), tell)
 
 
 def _local_hub_folder(row: DatasetRow, root: Path) -> Path | None:

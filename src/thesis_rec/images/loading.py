@@ -19,8 +19,8 @@ from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.tables import TaskImages
-from thesis_rec.images.copies import pixel_notes
-from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, RawSplit, Reader, Source
+from thesis_rec.images.copies import content_digest, pixel_notes
+from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, RawSplit, Reader, Source, Tell
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
@@ -97,13 +97,18 @@ def _registered(row: DatasetRow) -> tuple[Loader, Fingerprint]:
     return LOADERS[row.loader]
 
 
-def split_fingerprint(row: DatasetRow, root: Path) -> str:
-    """A text that changes when a row's images change, without reading them.
+def split_fingerprint(row: DatasetRow, root: Path, tell: Tell = content_digest) -> str:
+    """A text that changes when a row's images change, without decoding them.
+
+    Args:
+        row: Manifest row.
+        root: Folder to which ``row.source`` is relative.
+        tell: What tells a file: by default its content, so that copies and dates change nothing.
 
     Raises:
         ItemError: If the source is absent or the loader unknown.
     """
-    return _registered(row)[1](row, root)
+    return _registered(row)[1](row, root, tell)
 
 
 @dataclass(frozen=True)

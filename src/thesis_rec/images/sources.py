@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
 from thesis_rec.images.decoding import to_rgb
 from thesis_rec.images.folders import local_source
 from thesis_rec.images.labels import one_hot_classes
@@ -23,7 +23,7 @@ from thesis_rec.images.values import Scale, decide_scale, value_range
 # --- NPZ ---------------------------------------------------------------------------------------------------------
 
 
-def _fingerprint_npz(row: DatasetRow, root: Path) -> str:
+def _fingerprint_npz(row: DatasetRow, root: Path, tell: Tell) -> str:
     path = local_source(row, root)
     try:
         with ZipFile(path) as archive:
@@ -227,7 +227,7 @@ def _read_drawn(task_id: str, split: str, n_per_class: int, index: int) -> NDArr
     return _drawn(task_id, split, n_per_class)[index]
 
 
-def _fingerprint_generated(row: DatasetRow, root: Path) -> str:
+def _fingerprint_generated(row: DatasetRow, root: Path, tell: Tell) -> str:
     # The generators' own code is versioned with the project.
     return f"generated:{row.source}"
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.base.files import sha256_json
+from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.models.extractors import extractor_name, open_model
 from thesis_rec.models.model_manifest import ManifestRow
@@ -136,7 +136,7 @@ def extract_models(
         try:
             files = files_signature(locate(row, root, cache, verify=False))
             if outcomes and name in existing and name in outcomes:
-                before = _readable(outcomes[name]) or {}
+                before = readable(outcomes[name]) or {}
                 current = (before.get("files"), before.get("settings")) == (files, settings.fingerprint(row))
                 if (
                     current
@@ -217,7 +217,7 @@ def extracted_tables(
 
 def _matching(existing: Callable[..., Vector], digest: str, fingerprint: str) -> Vector | None:
     """The existing vector's spectra and hashes, if it is of these weights and settings."""
-    found = _readable(existing, "sha256", "settings", "spectra")
+    found = readable(existing, "sha256", "settings", "spectra")
     if found is None or "spectra" not in found:
         return None
     return found if (str(found.get("sha256")), str(found.get("settings"))) == (digest, fingerprint) else None
@@ -225,12 +225,3 @@ def _matching(existing: Callable[..., Vector], digest: str, fingerprint: str) ->
 
 def _packed(spectra: NDArray[np.float32]) -> str:
     return b64encode(np.asarray(spectra, dtype="<f4").tobytes()).decode()
-
-
-def _readable(partition: Callable[..., dict[str, Any]], *names: str) -> dict[str, Any] | None:
-    try:
-        return partition(*names)
-    except Exception as error:
-        # Whatever is wrong with an old partition, the remedy is to make it again.
-        logger.info("What an earlier run left can't be read (%s) and is made again", error)
-        return None

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.files import sha256_json
+from thesis_rec.base.files import file_state, sha256_json
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.recorded_hashes import check_source
 from thesis_rec.models.weight_files import INDEX_ENDING, WEIGHT_FILES, inside, read_bounded, shard_names
@@ -81,18 +81,13 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
 
 
 def files_signature(path: Path) -> str:
-    """Hash of what tells without reading a file that it is the same as before.
-
-    That is the path, device, inode, size and times of the last change of content and of status. Copying a file over
-    another, or setting its times back, changes at least one of them.
+    """Hash of what tells without reading a model's files that they are the same as before.
 
     Args:
         path: A file, or a folder whose files count.
     """
     files = sorted(entry.path for entry in os.scandir(path) if entry.is_file()) if path.is_dir() else [str(path)]
-    found = [os.stat(file) for file in files]
-    facts = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in found]
-    return sha256_json([os.fspath(path.absolute()), files, facts])
+    return sha256_json([os.fspath(path.absolute()), files, [file_state(file).decode() for file in files]])
 
 
 def expanded(source: str, item: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thesis_rec.base.errors import Failure
+from thesis_rec.base.files import file_state, readable
 from thesis_rec.base.progress import track
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import open_dataset
@@ -21,6 +22,7 @@ from thesis_rec.views.shards import (
     finished_shards,
     keys_by_split,
     make_shards,
+    shard_key,
     shard_notes,
 )
 
@@ -40,8 +42,12 @@ def extract_tokens(
     settings: TokenSettings,
     existing: Partitions,
     encoder: Callable[[], ImageEncoder],
+    outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
+    untouched: Callable[[str, str], bool] = lambda key, dataset_id: False,
 ) -> Iterator[Chunk]:
     """Encode datasets, shard by shard.
+
+    A dataset whose files lie on the disk as at its last outcome isn't read again.
 
     Args:
         rows: Rows that have images of their own.
@@ -49,10 +55,13 @@ def extract_tokens(
         settings: How tokens are made.
         existing: Shards that are there; those made with the same settings are kept.
         encoder: Called once, when the first image must be encoded.
+        outcomes: Outcomes of earlier runs.
+        untouched: Whether a shard is older than its dataset's outcome, so that it is the one of which that tells.
 
     Yields:
-        New shards by key, and outcomes by dataset: ``error`` and ``hint``, empty after success, and ``notes``, a list
-        of errors and hints for what was skipped.
+        New shards by key, and outcomes by dataset: ``error`` and ``hint``, empty after success, ``notes``, a list
+        of errors and hints for what was skipped, and what tells that it is finished: ``signature``, of files and
+        settings, and ``shards``, how many each split has.
     """
     loaded: list[ImageEncoder] = []
 
@@ -64,7 +73,20 @@ def extract_tokens(
     by_split = keys_by_split(existing)
     for row in track(rows, "encoding datasets"):
         keys = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
-        yield from _extract_one(row, root, settings, existing, keys, get_encoder)
+        try:
+            # Before the files are read: what changes while they are is read again by the next run.
+            signature = settings.hash_for(row, ",".join(settings.splits), root, file_state)
+            known = (outcomes and row.dataset_id in outcomes and readable(outcomes[row.dataset_id])) or {}
+            if known.get("signature") == signature and all(
+                keys[split][:count] == [shard_key(row.dataset_id, split, number) for number in range(count)]
+                and all(untouched(key, row.dataset_id) for key in keys[split][:count])
+                for split, count in known["shards"].items()
+            ):
+                continue
+        except Exception as error:  # a loader of any library may raise anything; the other datasets go on
+            yield {}, _failed(row, error)
+            continue
+        yield from _extract_one(row, root, settings, existing, keys, get_encoder, signature)
 
 
 def _extract_one(
@@ -74,19 +96,23 @@ def _extract_one(
     existing: Partitions,
     keys: dict[str, list[str]],
     get_encoder: Callable[[], ImageEncoder],
+    signature: str,
 ) -> Iterator[Chunk]:
     notes: list[Failure] = []
+    counts: dict[str, int] = {}
     for split in settings.splits:
         try:
             settings_hash = settings.hash_for(row, split, root)
             done = finished_shards(existing, keys[split], settings_hash)
             for shard in done.values():
                 notes += shard_notes(row.dataset_id, shard)
-            if done and len(done) == int(next(iter(done.values()))["n_shards"]):
-                continue
+            if done:
+                counts[split] = int(next(iter(done.values()))["n_shards"])
+                if len(done) == counts[split]:
+                    continue
             dataset = open_dataset(row, root, settings.limits)
             images, test = dataset.split(split), dataset.apart() if split == "train" else None
-        except Exception as error:  # a loader of any library may raise anything; the other datasets go on
+        except Exception as error:  # as above
             yield {}, _failed(row, error)
             return
         # Outside of the try: without an encoder no dataset can be encoded.
@@ -100,8 +126,9 @@ def _extract_one(
                 yield {}, _failed(row, error)
                 return
             notes += shard_notes(row.dataset_id, shard)
+            counts[split] = int(shard["n_shards"])
             yield {key: shard}, {}
-    yield {}, {row.dataset_id: outcome(None, notes)}
+    yield {}, {row.dataset_id: outcome(None, notes) | {"signature": signature, "shards": counts}}
 
 
 def _failed(row: DatasetRow, error: Exception) -> dict[str, Outcome]:

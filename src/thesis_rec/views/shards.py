@@ -18,8 +18,8 @@ import numpy as np
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import sha256_json
-from thesis_rec.images.copies import Glimpses
-from thesis_rec.images.dataset_source import ImageLimits
+from thesis_rec.images.copies import Glimpses, content_digest
+from thesis_rec.images.dataset_source import ImageLimits, Tell
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
@@ -58,8 +58,14 @@ class TokenSettings:
     workers: int = 0
     precision: str = "fp32"
 
-    def hash_for(self, row: DatasetRow, split: str, root: Path) -> str:
+    def hash_for(self, row: DatasetRow, split: str, root: Path, tell: Tell = content_digest) -> str:
         """Hash of everything that a row's tokens depend on; batch size and workers aren't among it.
+
+        Args:
+            row: The dataset.
+            split: Which split, or which.
+            root: Folder to which sources are relative.
+            tell: What tells a file.
 
         Raises:
             ItemError: If the row's source is absent.
@@ -72,7 +78,7 @@ class TokenSettings:
         source = row.model_dump(include={"loader", "source", "image_column", "label_column", "splits", "config"})
         source |= row.model_dump(include={"revision", "label_map"} | ({"labels"} if row.labels else set()))
         limits = {key: value for key, value in asdict(self.limits).items() if key not in ("size", "max_bytes")}
-        return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root)])
+        return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root, tell)])
 
 
 Shard = dict[str, Any]

@@ -9,6 +9,7 @@ from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.encoders.encoder_evaluation import (
     class_text_features,
     evaluate_tokens,
+    mean_accuracies,
     nearest_class_mean_accuracy,
     zero_shot_accuracy,
 )
@@ -53,10 +54,20 @@ def test_document():
     features = np.stack([encoder.encode_text(["red", "green", "blue"])] * 2)
     train = TaskTokens("d", features, ["red", "green", "blue"], 6, encoder.encoder_id)
     document = evaluate_tokens(encoder, {"d": train}, {"d": train}, ["{}"])
-    assert document["mean"] == {"nearest_class_mean": 1.0, "zero_shot": 1.0, "chance": 1 / 3}
-    assert document["datasets"]["d"]["tested_on"] == "test"
+    assert mean_accuracies(document) == {"nearest_class_mean": 1.0, "zero_shot": 1.0, "chance": 1 / 3}
+    assert document["d"]["tested_on"] == "test"
     other = TaskTokens("d", features[:, :2], ["red", "green"], 4, encoder.encoder_id)
     encoder._layers = ("x",)
     document = evaluate_tokens(encoder, {"d": train}, {"d": other}, ["{}"])
-    assert document["datasets"]["d"]["tested_on"] == "train"
-    assert document["mean"]["zero_shot"] is None
+    assert document["d"]["tested_on"] == "train"
+    assert mean_accuracies(document)["zero_shot"] is None
+
+
+def test_a_figure_that_a_dataset_lacks_is_left_out_of_the_mean():
+    entries = {
+        "a": {"nearest_class_mean": float("nan")},
+        "b": {"nearest_class_mean": 0.5},
+        "c": {"nearest_class_mean": None},
+    }
+    entries = {name: {"zero_shot": None, "chance": 0.5} | entry for name, entry in entries.items()}
+    assert mean_accuracies(entries) == {"nearest_class_mean": 0.5, "zero_shot": None, "chance": 0.5}

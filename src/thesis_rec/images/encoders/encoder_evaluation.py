@@ -76,8 +76,8 @@ def evaluate_tokens(
     train: Mapping[str, TaskTokens],
     tested: Mapping[str, TaskTokens],
     prompts: Sequence[str],
-) -> dict[str, Any]:
-    """Both accuracies of an encoder on every dataset, and their means.
+) -> dict[str, dict[str, Any]]:
+    """Both accuracies of an encoder on every dataset.
 
     Args:
         encoder: The encoder that made the tokens.
@@ -86,7 +86,7 @@ def evaluate_tokens(
         prompts: Templates of the class names.
 
     Returns:
-        ``{"encoder_id", "datasets": {id: {...}}, "mean": {...}}``; ``zero_shot`` is None without a text tower.
+        ``nearest_class_mean``, ``zero_shot`` (None without a text tower), ``chance`` and ``tested_on`` by dataset.
     """
     datasets: dict[str, dict[str, Any]] = {}
     for dataset_id, tokens in train.items():
@@ -103,8 +103,19 @@ def evaluate_tokens(
             "chance": 1.0 / len(tokens.class_names),
             "tested_on": "train" if held_out is None else "test",
         }
-    mean = {}
+    return datasets
+
+
+def mean_accuracies(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """Means over the datasets that have each figure."""
+    mean: dict[str, float | None] = {}
     for name in ("nearest_class_mean", "zero_shot", "chance"):
-        values = [entry[name] for entry in datasets.values() if entry[name] is not None]
+        # NaN is written as null: an entry that was read again has None.
+        values = [entry[name] for entry in datasets.values() if entry[name] is not None and entry[name] == entry[name]]
         mean[name] = float(np.mean(values)) if values else None
-    return {"encoder_id": encoder.encoder_id, "datasets": datasets, "mean": mean}
+    return mean
+
+
+def known_entries(documents: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The entries by dataset of what an earlier run found, if there is such."""
+    return dict(documents[0]["datasets"]) if documents else {}

@@ -1,20 +1,21 @@
 """Nodes of the pipeline dataset_features."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from thesis_rec.base.errors import Failure, check_failures, failures_frame, unreached_failures
+from thesis_rec.base.files import sha256_json
+from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
-
-Partitions = dict[str, Callable[[], Any]]
 
 
 def encode_datasets(
     dataset_manifest: pd.DataFrame,
     existing_dataset_tokens: Partitions,
+    existing_dataset_outcomes: Partitions,
     parameters: DatasetFeaturesParameters,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Encode this shard's datasets; what is finished already is kept.
@@ -22,29 +23,9 @@ def encode_datasets(
     Yields:
         New token shards by key, and outcomes by dataset, as they come: both are saved at once.
     """
-    from thesis_rec.images.dataset_source import ImageLimits
-    from thesis_rec.images.encoders import encoder_id, load_encoder
-    from thesis_rec.views.extraction import TokenSettings, extract_tokens, outcome
+    from thesis_rec.images.encoders import load_encoder
+    from thesis_rec.views.extraction import extract_tokens, outcome
 
-    limits = ImageLimits(
-        n_per_class=parameters.n_per_class,
-        fit=parameters.fit,
-        max_pixels=parameters.max_pixels,
-        streaming=parameters.streaming,
-        max_streamed=parameters.max_streamed,
-        seed=parameters.seed,
-    )
-    settings = TokenSettings(
-        encoder_id=encoder_id(parameters.encoder),
-        splits=parameters.splits,
-        batches=parameters.batches,
-        seed=parameters.seed,
-        limits=limits,
-        images_per_shard=parameters.images_per_shard,
-        batch_size=parameters.batch_size,
-        workers=parameters.workers,
-        precision=parameters.precision,
-    )
     # An empty chunk first: the folders exist even when no dataset is usable.
     yield {}, {}
     without = set(outside_the_cache(dataset_manifest, parameters)) if not parameters.fetch else set()
@@ -55,9 +36,39 @@ def encode_datasets(
     yield from extract_tokens(
         [row for row in _selected_rows(dataset_manifest, parameters) if row.dataset_id not in without],
         Path(parameters.images_root).expanduser(),
-        settings,
+        token_settings(parameters),
         existing_dataset_tokens,
         lambda: load_encoder(parameters.encoder, parameters.device, parameters.precision),
+        existing_dataset_outcomes,
+        # A shard is saved before its dataset's outcome.
+        untouched=lambda key, name: existing_dataset_tokens[key].changed() <= existing_dataset_outcomes[name].changed(),
+    )
+
+
+def token_settings(parameters: DatasetFeaturesParameters) -> Any:
+    """How tokens are made, as :class:`~thesis_rec.views.shards.TokenSettings`."""
+    from thesis_rec.images.dataset_source import ImageLimits
+    from thesis_rec.images.encoders import encoder_id
+    from thesis_rec.views.shards import TokenSettings
+
+    limits = ImageLimits(
+        n_per_class=parameters.n_per_class,
+        fit=parameters.fit,
+        max_pixels=parameters.max_pixels,
+        streaming=parameters.streaming,
+        max_streamed=parameters.max_streamed,
+        seed=parameters.seed,
+    )
+    return TokenSettings(
+        encoder_id=encoder_id(parameters.encoder),
+        splits=parameters.splits,
+        batches=parameters.batches,
+        seed=parameters.seed,
+        limits=limits,
+        images_per_shard=parameters.images_per_shard,
+        batch_size=parameters.batch_size,
+        workers=parameters.workers,
+        precision=parameters.precision,
     )
 
 
@@ -92,20 +103,38 @@ def join_dataset_failures(
 
 
 def evaluate_encoder(
-    dataset_manifest: pd.DataFrame, dataset_tokens: Partitions, parameters: DatasetFeaturesParameters
+    dataset_manifest: pd.DataFrame,
+    dataset_tokens: Partitions,
+    existing_encoder_evaluation: dict[str, dict[str, Any]],
+    parameters: DatasetFeaturesParameters,
 ) -> dict[str, Any]:
-    """Nearest-class-mean and zero-shot accuracy of the image encoder on every dataset."""
-    from thesis_rec.images.encoders import load_encoder
-    from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens
+    """Nearest-class-mean and zero-shot accuracy of the image encoder on every dataset.
+
+    The entry of a dataset is kept as long as its token files, the encoder and the prompts are those it was made from.
+    """
+    from thesis_rec.images.encoders import encoder_id, load_encoder
+    from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens, mean_accuracies
+    from thesis_rec.views.shards import keys_by_split
     from thesis_rec.views.tokens import load_task_tokens
 
-    rows = _selected_rows(dataset_manifest, parameters)
+    selected, keys = _selected_rows(dataset_manifest, parameters), keys_by_split(dataset_tokens)
+    encoder = encoder_id(parameters.encoder)
+    made_from = {}
+    for row in selected:
+        files = [key for split in parameters.splits for key in keys.get((row.dataset_id, split), [])]
+        states = [(key, dataset_tokens[key].state()) for key in files]
+        made_from[row.dataset_id] = sha256_json([encoder, parameters.prompts, states])
+    known = existing_encoder_evaluation
+    entries = {name: known[name] for name in made_from if known.get(name, {}).get("made_from") == made_from[name]}
+    rows = [row for row in selected if row.dataset_id not in entries]
     train = load_task_tokens(dataset_tokens, rows, "train")
     tested = load_task_tokens(dataset_tokens, rows, "test") if "test" in parameters.splits else {}
-    if not train:
-        return {"encoder_id": None, "datasets": {}, "mean": {}}
-    encoder = load_encoder(parameters.encoder, parameters.device)
-    return evaluate_tokens(encoder, train, tested, parameters.prompts)
+    if train:
+        network = load_encoder(parameters.encoder, parameters.device)
+        for name, entry in evaluate_tokens(network, train, tested, parameters.prompts).items():
+            entries[name] = entry | {"made_from": made_from[name]}
+    entries = {name: entries[name] for name in made_from if name in entries}
+    return {"encoder_id": encoder if entries else None, "datasets": entries, "mean": mean_accuracies(entries)}
 
 
 def check_dataset_features(

@@ -14,7 +14,12 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
         [
             step(
                 nodes.encode_datasets,
-                ["dataset_manifest", "existing_dataset_tokens", "params:dataset_features"],
+                [
+                    "dataset_manifest",
+                    "existing_dataset_tokens",
+                    "existing_dataset_outcomes",
+                    "params:dataset_features",
+                ],
                 ["dataset_tokens", "dataset_outcomes"],
             ),
             step(
@@ -31,7 +36,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             step(
                 nodes.evaluate_encoder,
-                ["dataset_manifest", "dataset_tokens", "params:dataset_features"],
+                ["dataset_manifest", "dataset_tokens", "existing_encoder_evaluation", "params:dataset_features"],
                 "encoder_evaluation",
                 tags="join",
             ),
