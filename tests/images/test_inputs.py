@@ -576,3 +576,27 @@ def test_identifiers_that_make_too_long_file_names_are_refused():
     for name in ("é" * 80, "a" * 201, "a\x1b[2J"):
         with pytest.raises(ValueError, match=r"must be printable|as an encoded file name"):
             check_id(name)
+
+
+class TestFrames:
+    def test_animations_and_documents_are_counted_by_split_and_format(self, tmp_path):
+        red, green = (Image.new("RGB", (12, 12), COLOURS[name]) for name in ("red", "green"))
+        for part, names in (("train", ("red.gif", "red.tiff", "red.webp", "red_too.gif")), ("test", ("red.png",))):
+            classes(tmp_path / "d" / part, ("red", "blue"))
+            for name in names:
+                red.save(tmp_path / "d" / part / "red" / name, save_all=True, append_images=[green], lossless=True)
+        (tmp_path / "d" / "test" / "red" / "torn.gif").write_bytes(b"GIF89a")
+        found = open_dataset(row(tmp_path / "d"), tmp_path).split("train")
+        told = [note.error for note in found.warnings if "frame" in note.error]
+        assert told == [
+            "test: files with more than one frame: 1 PNG; the first frame is read.",
+            "train: files with more than one frame: 2 GIF, 1 TIFF, 1 WEBP; the first frame is read.",
+        ]
+        assert all(overview.is_about_files(note) for note in told)
+        reds = [found.image(int(i)) for i in np.flatnonzero(found.labels == found.class_names.index("red"))]
+        assert all(image[..., 0].mean() > image[..., 1].mean() for image in reds)
+
+    def test_plain_files_are_no_note(self, tmp_path):
+        classes(tmp_path / "d", ("red", "green"))
+        Image.new("RGB", (12, 12)).save(tmp_path / "d" / "red" / "still.gif")
+        assert "frame" not in notes(open_split(row(tmp_path / "d"), "train", tmp_path))

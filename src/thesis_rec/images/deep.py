@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,7 +37,7 @@ class DeepScale:
 
     def notes(self) -> list[str]:
         """What is assumed of the values, if a glance at the files finds deep ones."""
-        if not any(self._mode(file) for file in _evenly(self._files, _GLANCE)):
+        if not any(self._mode(file) for file in evenly(self._files, _GLANCE)):
             return []
         notes = []
         for kind, (low, high) in sorted(self._surveyed().items()):
@@ -57,9 +57,9 @@ class DeepScale:
 
     def _surveyed(self) -> dict[str, tuple[float, float]]:
         if self._ranges is None:
-            deep = [file for file in _evenly(self._files, _HEADERS) if self._mode(file)]
+            deep = [file for file in evenly(self._files, _HEADERS) if self._mode(file)]
             ranges: dict[str, tuple[float, float]] = {}
-            for file in _evenly(deep, _FILES):
+            for file in evenly(deep, _FILES):
                 try:
                     with open_image(file, "", self._max_pixels) as image:
                         array = np.asarray(image)
@@ -83,7 +83,8 @@ def _kind(array: np.ndarray) -> str:
     return "f" if array.dtype.kind == "f" else "u"
 
 
-def _evenly(items: Sequence[T], count: int) -> Iterable[T]:
+def evenly(items: Sequence[T], count: int) -> Sequence[T]:
+    """At most ``count`` items, from the first to the last at equal distances."""
     if len(items) <= count:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, num=count).round().astype(int)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -19,8 +20,8 @@ from PIL import Image
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
-from thesis_rec.images.decoding import SUFFIXES, decode_image
-from thesis_rec.images.deep import DeepScale
+from thesis_rec.images.decoding import SUFFIXES, decode_image, open_image
+from thesis_rec.images.deep import DeepScale, evenly
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.layout import read_layout, read_splits, split_role
 from thesis_rec.images.manifest import DatasetRow
@@ -35,6 +36,9 @@ _METADATA = "metadata.csv"
 
 #: Endings of files that lie beside images and are none: not worth a note.
 _BESIDE = frozenset({".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".ini", ".db", ".py"})
+
+#: Endings of files that may have several frames or pages (those of a JPEG are thumbnails), and how many are opened.
+_MAY_HAVE_FRAMES, _LOOKED_AT = frozenset({".gif", ".png", ".webp", ".tif", ".tiff", ".avif"}), 2048
 
 #: Names of the columns of a table that are tried when none is given.
 _FILE_COLUMNS = ("file_name", "filename", "file", "path", "image_path", "image", "image_id", "id")
@@ -156,6 +160,7 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     found = found or {"all": ([], [])}
     if some := skipped_note(skipped, sum(len(paths) for paths, _ in found.values())):
         notes.append(some)
+    notes += [note for split, (paths, _) in found.items() if (note := _frames_note(split, paths))]
     deep = DeepScale([path for paths, _ in found.values() for path in paths], limits.max_pixels)
     notes += deep.notes() + file_copies(found)
 
@@ -173,6 +178,23 @@ def skipped_note(skipped: Counter[str], read: int) -> str:
     kinds = [f"{count} {kind}" for kind, count in sorted(skipped.items()) if count]
     total = sum(skipped.values())
     return f"{read} of {read + total} files can be images; not read: {', '.join(kinds)}." if kinds else ""
+
+
+def _frames_note(split: str, paths: Sequence[Path]) -> str:
+    """How many animations and documents of several pages there are, by format; of many files some are looked at."""
+    looked_at = evenly([path for path in paths if path.suffix.lower() in _MAY_HAVE_FRAMES], _LOOKED_AT)
+    kinds: Counter[str] = Counter()
+    for path in looked_at:
+        # Unreadable images are reported when they are read.
+        with contextlib.suppress(Exception), open_image(path, "") as image:
+            if getattr(image, "is_animated", False):
+                kinds[str(image.format)] += 1
+    if not kinds:
+        return ""
+    among = f" (of {len(looked_at)} looked at)" if len(looked_at) == _LOOKED_AT else ""
+    found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    which = "" if split == "all" else f"{split}: "
+    return f"{which}files with more than one frame{among}: {found}; the first frame is read."
 
 
 def _labels_from_folders(

@@ -33,8 +33,8 @@ def split_line(dataset: OpenedDataset) -> str:
 
 
 def is_about_files(note: str) -> bool:
-    """Whether a note counts files that were passed over or couldn't be read."""
-    return "not read: " in note or "couldn't be read; " in note
+    """Whether a note counts files that were passed over, couldn't be read or have several frames."""
+    return any(words in note for words in ("not read: ", "couldn't be read; ", "more than one frame"))
 
 
 def counted(failures: Iterable[Failure]) -> list[str]:
