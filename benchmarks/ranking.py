@@ -104,7 +104,7 @@ def evaluate(world: World, ranker: Any, seed: int, *, quick: bool = False, **pro
     from thesis_rec.evaluation.baselines import BASELINES
     from thesis_rec.evaluation.probing_simulation import ProbingSettings
     from thesis_rec.evaluation.study import assemble_study
-    from thesis_rec.truth.noise import noise_ceiling
+    from thesis_rec.truth.performance_records import noise_ceiling
 
     text = (PROJECT / "conf" / "base" / "parameters" / "evaluation.yml").read_text(encoding="utf-8")
     chosen = yaml.safe_load(text)["evaluation"]

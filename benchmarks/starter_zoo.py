@@ -203,7 +203,7 @@ def spread_on_real_images(
 
 def summarise(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, object]:
     """Everything that the committed tables tell."""
-    from thesis_rec.truth.noise import noise_ceiling, variance_components
+    from thesis_rec.truth.performance_records import noise_ceiling, variance_components
 
     records = tables["performance_records"]
     base, trained = base_tasks(tables), trained_models(tables)

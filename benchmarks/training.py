@@ -47,7 +47,7 @@ def make_module(models: int, epochs: int, arguments: argparse.Namespace, devices
     """The default ranker with its loss."""
     import torch
 
-    from thesis_rec.thesis.ranker_module import RankerModule
+    from thesis_rec.thesis.similarity_training import RankerModule
     from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
     from thesis_rec.training.settings import FitSettings, RankerTraining
 

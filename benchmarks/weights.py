@@ -370,7 +370,7 @@ def quadrants(codes: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
     from thesis_rec.base.files import load_arrays
     from thesis_rec.evaluation.figures import figures_per_dataset, summarise
-    from thesis_rec.evaluation.methods import network_scores, posterior_scores
+    from thesis_rec.evaluation.quadrant_evaluation import network_scores, posterior_scores
     from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.knowledge.quadrants import quadrant_masks
     from thesis_rec.recommendation.bundle import with_spectra

@@ -18,11 +18,14 @@ from thesis_rec.evaluation.baselines import (
     seconds_per_dataset,
     z_scores,
 )
-from thesis_rec.evaluation.baselines.factorisation import factorise
-from thesis_rec.evaluation.baselines.features import DatasetSpace, model_coordinates, pool_tokens
+from thesis_rec.evaluation.baselines.base import DatasetSpace, model_coordinates, pool_tokens
+from thesis_rec.evaluation.baselines.collaborative import (
+    factorise,
+    mean_correlation,
+    relative_ranks,
+    weighted_neighbours,
+)
 from thesis_rec.evaluation.baselines.learned_token import LearnedToken, _list_mle
-from thesis_rec.evaluation.baselines.neighbours import mean_correlation, weighted_neighbours
-from thesis_rec.evaluation.baselines.priors import relative_ranks
 from thesis_rec.evaluation.metrics import metric_table
 
 M, N, D = 48, 40, 12

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
-from thesis_rec.evaluation.methods import RECOMMENDER
 from thesis_rec.evaluation.metrics import METRICS, metric_table
+from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER
 from thesis_rec.evaluation.study import Scores
 from thesis_rec.knowledge.quadrants import quadrant_masks
 

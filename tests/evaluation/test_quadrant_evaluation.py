@@ -10,10 +10,15 @@ import pytest
 from tests.evaluation.conftest import FAST, SETTINGS
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
-from thesis_rec.evaluation.methods import RECOMMENDER, baseline_scores, posterior_scores
 from thesis_rec.evaluation.metrics import METRICS
 from thesis_rec.evaluation.probing_simulation import ProbingSettings
-from thesis_rec.evaluation.quadrant_evaluation import EvaluationSettings, evaluate
+from thesis_rec.evaluation.quadrant_evaluation import (
+    RECOMMENDER,
+    EvaluationSettings,
+    baseline_scores,
+    evaluate,
+    posterior_scores,
+)
 from thesis_rec.evaluation.study import Study, assemble_study
 from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.knowledge.quadrants import Split, assign_splits

@@ -10,8 +10,15 @@ from hypothesis.extra import numpy as hnp
 
 from thesis_rec.models import kmeans
 from thesis_rec.models.k_link_path import cluster
-from thesis_rec.models.kmeans import NotFiniteError, kmeans_1d, squared_error
-from thesis_rec.models.kmeans_support import runs
+from thesis_rec.models.kmeans import (
+    NotFiniteError,
+    bins_as_support,
+    count_bins,
+    count_finer,
+    kmeans_1d,
+    runs,
+    squared_error,
+)
 
 
 def optimal_errors(values: np.ndarray, k: int) -> list[float]:
@@ -223,3 +230,20 @@ def optimal_error_by_means(values: np.ndarray, k: int) -> float:
                 new[end] = min(new[end], best[start] + ((part - part.mean()) ** 2).sum())
         best = new
     return float(best[-1])
+
+
+@pytest.mark.parametrize("finer", [0, 1, 5, 16])
+def test_histogram_bins_are_ordered_and_exact(finer):
+    values = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
+    bits = values.view(np.uint32)
+    bins, counts, lower = count_bins(bits)
+    prefixes = bins << np.uint32(16)
+    if finer:
+        prefixes, counts, lower = count_finer(bits, bins, finer)
+    support, weights, width = bins_as_support(prefixes, counts, lower, 16 - finer)
+    assert (np.diff(support) > 0).all()
+    assert weights.sum() == values.size
+    assert (support * weights).sum() == pytest.approx(values.astype(np.float64).sum(), abs=1e-9)
+    assert width.max() <= np.abs(values).max() / 64 / 2**finer * 1.01
+    if finer == 16:
+        np.testing.assert_array_equal(support, np.unique(values))

@@ -13,8 +13,7 @@ from thesis_rec.catalog.validators import validate_checkpoint
 from thesis_rec.knowledge.quadrants import Split, assign_splits, parents_of
 from thesis_rec.thesis.losses import weighted_tau
 from thesis_rec.thesis.ranker import Inputs, Ranker
-from thesis_rec.thesis.ranker_module import RankerModule
-from thesis_rec.thesis.similarity_training import FLOOR, assemble, standardise, tensor_table, train_ranker
+from thesis_rec.thesis.similarity_training import FLOOR, RankerModule, assemble, standardise, tensor_table, train_ranker
 from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
 from thesis_rec.training.settings import FitSettings, RankerLosses, RankerTraining
 from thesis_rec.truth.performance_records import clean_performance

@@ -15,12 +15,12 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
 from thesis_rec.transferability import ScoreInput, gbc, h_score, inputs, leep, log_me, n_leep
-from thesis_rec.transferability.h_score import shrinkage
-from thesis_rec.transferability.n_leep import (
+from thesis_rec.transferability.estimates import (
     REGULARISATION,
     fit_mixture,
     kmeans_responsibilities,
     reduce_energy,
+    shrinkage,
 )
 
 

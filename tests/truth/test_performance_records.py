@@ -1,11 +1,21 @@
 """From raw records to one value per cell."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import weightedtau
 
 from thesis_rec.catalog.validators import validate_performance
-from thesis_rec.truth.performance_records import COLUMNS, clean_performance
+from thesis_rec.truth.performance_records import (
+    COLUMNS,
+    clean_performance,
+    dataset_agreement,
+    noise_ceiling,
+    repeats,
+    variance_components,
+)
 
 
 def records(*rows):
@@ -53,3 +63,110 @@ def test_nothing_measured_is_an_empty_table():
     table = clean_performance([records().reindex(columns=["model_id"])])
     assert list(table.columns) == COLUMNS
     validate_performance(table)
+
+
+def simulate(
+    models: int, tasks: int, draws: int, sd: dict[str, float], seed: int = 0, protocol: str = "linear_probe"
+) -> pd.DataFrame:
+    """Records of the two-way model with the given standard deviations."""
+    rng = np.random.default_rng(seed)
+    y = (
+        0.5
+        + sd.get("model", 0) * rng.normal(size=(models, 1, 1))
+        + sd.get("task", 0) * rng.normal(size=(1, tasks, 1))
+        + sd.get("interaction", 0) * rng.normal(size=(models, tasks, 1))
+        + sd.get("draw", 0) * rng.normal(size=(1, tasks, draws))
+        + sd.get("noise", 0) * rng.normal(size=(models, tasks, draws))
+    )
+    index = np.indices(y.shape).reshape(3, -1)
+    return pd.DataFrame(
+        {
+            "model_id": [f"m{i}" for i in index[0]],
+            "dataset_id": [f"t{j}" for j in index[1]],
+            "protocol": protocol,
+            "metric": "accuracy",
+            "value": y.ravel(),
+            "seed": index[2],
+        }
+    )
+
+
+def test_components_are_recovered() -> None:
+    sd = {"model": 0.05, "task": 0.12, "interaction": 0.08, "draw": 0.03, "noise": 0.04}
+    estimates = [variance_components(simulate(60, 50, 3, sd, seed)) for seed in range(8)]
+    for name, value in sd.items():
+        found = np.mean([estimate[name] for estimate in estimates])
+        assert found == pytest.approx(value**2, rel=0.2), name
+    total = 0.05**2 + 0.12**2 + 0.08**2
+    shares = [e["interaction_share"] for e in estimates]
+    assert np.mean(shares) == pytest.approx(0.08**2 / total, abs=0.05)
+    one = estimates[0]
+    assert one["model_share"] + one["task_share"] + one["interaction_share"] == pytest.approx(1.0)
+    assert one["interaction_among_models"] == pytest.approx(one["interaction"] / (one["interaction"] + one["model"]))
+
+
+def test_noise_is_not_taken_for_interaction() -> None:
+    components = variance_components(simulate(80, 60, 3, {"model": 0.1, "task": 0.1, "noise": 0.1}))
+    assert components["interaction"] < 0.05 * 0.1**2 + 1e-4
+    assert components["noise"] == pytest.approx(0.01, rel=0.05)
+
+
+def test_noise_component_is_the_anova_residual() -> None:
+    """Within each task the residual of a two-way table (models x draws), by least squares."""
+    records = simulate(7, 4, 3, {"interaction": 0.1, "noise": 0.05, "draw": 0.05}, seed=3)
+    total, freedom = 0.0, 0
+    for _, group in records.groupby("dataset_id"):
+        design = pd.get_dummies(group[["model_id"]].assign(draw=group["seed"].astype(str))).to_numpy(float)
+        coefficients, _, rank, _ = np.linalg.lstsq(design, group["value"].to_numpy(), rcond=None)
+        fitted = design @ coefficients
+        total += ((group["value"].to_numpy() - fitted) ** 2).sum()
+        freedom += len(group) - rank
+    assert variance_components(records)["noise"] == pytest.approx(total / freedom)
+
+
+def test_incomplete_tables_are_cut_to_a_complete_block() -> None:
+    records = simulate(20, 12, 3, {"model": 0.1, "interaction": 0.1, "noise": 0.02})
+    holes = (records["model_id"] == "m3") & (records["dataset_id"].isin([f"t{j}" for j in range(6)]))
+    single = (records["dataset_id"] == "t11") & (records["seed"] > 0)
+    components = variance_components(records[~holes & ~single])
+    assert tuple(components[name] for name in ("n_models", "n_tasks", "n_repeats")) == (19, 11, 3)
+    some = variance_components(records, models=["m0", "m1", "m2"], datasets=["t0", "t1", "t2", "t3"])
+    assert (some["n_models"], some["n_tasks"]) == (3, 4)
+    with pytest.raises(ValueError, match="too few"):
+        variance_components(records[records["seed"] == 0])
+    with pytest.raises(ValueError, match="too few"):
+        variance_components(records, protocol="fine_tune")
+
+
+def test_ceiling_is_the_mean_tau_between_repeats() -> None:
+    records = simulate(30, 6, 3, {"model": 0.1, "interaction": 0.1, "noise": 0.05})
+    table = repeats(records, "linear_probe")
+    expected = np.mean(
+        [
+            np.mean([weightedtau(table[(t, i)], table[(t, j)])[0] for i, j in ((0, 1), (0, 2), (1, 2))])
+            for t in (f"t{k}" for k in range(6))
+        ]
+    )
+    ceiling = noise_ceiling(records, "linear_probe")
+    assert ceiling["mean"] == pytest.approx(expected)
+    assert ceiling["low"] < ceiling["mean"] < ceiling["high"]
+    assert ceiling["n"] == 6
+
+
+def test_ceiling_falls_with_noise_and_ignores_averaged_repeats_and_small_datasets() -> None:
+    exact = simulate(20, 5, 2, {"interaction": 0.1})
+    noisy = simulate(20, 5, 2, {"interaction": 0.1, "noise": 0.1})
+    assert noise_ceiling(exact, "linear_probe")["mean"] == pytest.approx(1.0)
+    assert noise_ceiling(noisy, "linear_probe")["mean"] < 0.8
+    averaged = exact.assign(seed=-1)
+    assert noise_ceiling(averaged, "linear_probe")["n"] == 0
+    few = exact[(exact["dataset_id"] != "t0") | exact["model_id"].isin(["m0", "m1", "m2"])]
+    assert noise_ceiling(few, "linear_probe")["n"] == 4
+    assert np.isnan(noise_ceiling(exact, "fine_tune")["mean"])
+
+
+def test_agreement_needs_models_that_both_repeats_have() -> None:
+    values = np.array([[0.1, np.nan], [0.2, np.nan], [np.nan, 0.3]])
+    assert np.isnan(dataset_agreement(values))
+    full = np.array([[0.1, 0.3], [0.2, 0.4], [0.3, 0.9], [np.nan, 0.1]])
+    assert dataset_agreement(full) == pytest.approx(1.0)

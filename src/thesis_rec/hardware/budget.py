@@ -1,4 +1,4 @@
-"""What a user's hardware and rules allow, which limit excludes a model, and what to relax when nothing is left."""
+"""What a user's hardware and rules allow, which limit excludes a model, and what to relax; the Pareto front."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from thesis_rec.base.errors import ConfigurationError
 
@@ -222,3 +222,28 @@ def option_text(name: str, value: Any) -> str:
     """A limit as on the command line, where a rule's option stands once for each value."""
     values = [shlex.quote(str(item)) for item in value] if isinstance(value, tuple) else [f"{value:g}"]
     return " ".join(f"{option_name(name)} {item}" for item in values)
+
+
+def pareto_front(cost: ArrayLike, value: ArrayLike) -> NDArray[np.bool_]:
+    """Which points no other point dominates: cheaper or equal and better or equal, and one of the two strictly.
+
+    Args:
+        cost: (N,) lower is better; NaN never belongs to the front.
+        value: (N,) higher is better; NaN never belongs to the front.
+
+    Returns:
+        (N,) mask. Equal points are on the front together or not at all.
+    """
+    costs, values = np.asarray(cost, dtype=float), np.asarray(value, dtype=float)
+    front = np.zeros(len(costs), dtype=bool)
+    valid = np.flatnonzero(~(np.isnan(costs) | np.isnan(values)))
+    # By rising cost, the best first among equally cheap ones: the front is what is better than all before.
+    order = valid[np.lexsort((-values[valid], costs[valid]))]
+    best, best_cost = -np.inf, np.nan
+    for index in order:
+        if values[index] > best:
+            best, best_cost = values[index], costs[index]
+            front[index] = True
+        elif values[index] == best and costs[index] == best_cost:
+            front[index] = True
+    return front

@@ -31,13 +31,14 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import placeholder
 from thesis_rec.models.layer_order import layer_key
-from thesis_rec.models.torch_files import find_state, load_torch
 from thesis_rec.models.weight_files import (
     DOWNLOAD_AGAIN,
     INDEX_ENDING,
     TORCH_ENDINGS,
     checked_file,
+    find_state,
     find_weights,
+    load_torch,
     shard_names,
 )
 

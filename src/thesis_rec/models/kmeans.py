@@ -15,7 +15,7 @@ In one dimension clusters are intervals of the sorted values, so the best ones c
 3. *Check.* If the bins were too coarse for this tensor (values crowded around a number other than zero, or very many
    clusters), they are divided by further bits in a second pass, and steps 1 and 2 are done again.
 
-Step 1 is in :mod:`thesis_rec.models.kmeans_support`, step 2 in :mod:`thesis_rec.models.k_link_path`.
+Step 2 is in :mod:`thesis_rec.models.k_link_path`.
 Everything is deterministic and releases the interpreter's lock, so threads work on several tensors at once.
 """
 
@@ -26,18 +26,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.models.compiled import compiled
 from thesis_rec.models.k_link_path import cluster
-from thesis_rec.models.kmeans_support import (
-    SUPPORT_PER_CLUSTER,
-    bin_error,
-    bins_as_support,
-    count_bins,
-    count_finer,
-    distinct_at_most,
-    merge,
-    repeat,
-    runs,
-)
 
 Floats = NDArray[np.float64]
 
@@ -132,3 +122,285 @@ def _finish(support: Floats, weights: Floats, k: int) -> NDArray[np.float32]:
 
 def _exact_up_to(k: int) -> int:
     return max(EXACT_UP_TO, SUPPORT_PER_CLUSTER * k)
+
+
+# Coverage can't see into compiled functions, hence their pragma; the tests compare their results with a plain solution.
+#: Support points per cluster: the squared error grows by about 1/12^2.
+SUPPORT_PER_CLUSTER = 12
+
+# A bin's 64-bit accumulator holds a count in the upper 24 bits and the sum of lower halves in the lower 40.
+_CHUNK = (1 << 24) - 1
+
+
+@compiled  # pragma: no cover
+def _unpack(packed: NDArray[np.uint64], counts: NDArray[np.int64], lower: Floats) -> None:
+    """Move what the accumulators hold to counts and sums, and empty them."""
+    for b in range(packed.size):
+        if packed[b]:
+            counts[b] += np.int64(packed[b] >> np.uint64(40))
+            lower[b] += float(packed[b] & np.uint64((1 << 40) - 1))
+            packed[b] = np.uint64(0)
+
+
+@compiled  # pragma: no cover
+def count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
+    """The histogram whose bins are the upper halves of the values' bits.
+
+    Args:
+        bits: (n,) float32 values as words.
+
+    Returns:
+        The B occupied bins by their upper halves, in ascending order of their values, their counts, and the sums of
+        the lower halves in them, each (B,).
+    """
+    counts = np.zeros(1 << 16, np.int64)
+    lower = np.zeros(1 << 16, np.float64)
+    packed = np.zeros(1 << 16, np.uint64)
+    start = 0
+    while start < bits.size:
+        end = min(start + _CHUNK, bits.size)
+        for i in range(start, end):
+            word = bits[i]
+            packed[word >> np.uint32(16)] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & np.uint32(0xFFFF))
+        _unpack(packed, counts, lower)
+        start = end
+    n = 0
+    for b in range(1 << 16):
+        if counts[b]:
+            n += 1
+    occupied = np.empty(n, np.uint32)
+    found = np.empty(n, np.int64)
+    sums = np.empty(n, np.float64)
+    at = 0
+    # Negative numbers have the sign bit and grow in magnitude with their bits.
+    for step in range(1 << 16):
+        b = (1 << 16) - 1 - step if step < (1 << 15) else step - (1 << 15)
+        if counts[b]:
+            occupied[at] = b
+            found[at] = counts[b]
+            sums[at] = lower[b]
+            at += 1
+    return occupied, found, sums
+
+
+def bins_as_support(
+    prefixes: NDArray[np.uint32], counts: NDArray[np.int64], lower: Floats, n_lower: int
+) -> tuple[Floats, Floats, Floats]:
+    """Exact mean, count and width of bins whose numbers share all but their ``n_lower`` last bits.
+
+    Args:
+        prefixes: (B,) words of the bits that a bin's numbers share, the others being zero.
+        counts: (B,) numbers in each bin.
+        lower: (B,) sums of the last bits in each bin.
+        n_lower: How many bits are the last ones.
+
+    Returns:
+        Means, counts and widths, each (B,) and in the unit of the values; a count has none.
+    """
+    # Within a bin a number grows linearly with its last bits, so the mean of these gives the mean of the values.
+    last = np.uint32((1 << n_lower) - 1)
+    start = prefixes.view(np.float32).astype(np.float64)
+    end = (prefixes | last).view(np.float32).astype(np.float64)
+    slope = (end - start) / max(int(last), 1)
+    return start + slope * (lower / counts), counts.astype(np.float64), np.abs(end - start)
+
+
+@compiled  # pragma: no cover
+def count_finer(
+    bits: NDArray[np.uint32], bins: NDArray[np.uint32], finer: int
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
+    """As :func:`count_bins`, with each bin divided into ``2 ** finer``.
+
+    Args:
+        bits: (n,) float32 values as words.
+        bins: (B,) what :func:`count_bins` found, ascending by value.
+        finer: Further bits, 1 to 16.
+
+    Returns:
+        The F occupied bins by the bits that their numbers share (the others being zero), their counts, and the sums
+        of the last bits in them, each (F,).
+    """
+    parts = 1 << finer
+    n_lower = np.uint32(16 - finer)
+    mask = np.uint32((1 << (16 - finer)) - 1)
+    first = np.zeros(1 << 16, np.int64)
+    for i in range(bins.size):
+        first[bins[i]] = i * parts
+    packed = np.zeros(bins.size * parts, np.uint64)
+    counts = np.zeros(bins.size * parts, np.int64)
+    lower = np.zeros(bins.size * parts, np.float64)
+    start = 0
+    while start < bits.size:
+        end = min(start + _CHUNK, bits.size)
+        for i in range(start, end):
+            word = bits[i]
+            part = np.int64((word & np.uint32(0xFFFF)) >> n_lower)
+            # Negative numbers fall as their bits rise.
+            if word >> np.uint32(31):
+                part = parts - 1 - part
+            packed[first[word >> np.uint32(16)] + part] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & mask)
+        _unpack(packed, counts, lower)
+        start = end
+    n = 0
+    for b in range(packed.size):
+        if counts[b]:
+            n += 1
+    prefixes = np.empty(n, np.uint32)
+    found = np.empty(n, np.int64)
+    sums = np.empty(n, np.float64)
+    at = 0
+    for b in range(packed.size):
+        if counts[b]:
+            bin_ = bins[b // parts]
+            part = np.int64(b % parts)
+            if bin_ >> np.uint32(15):
+                part = parts - 1 - part
+            prefixes[at] = (bin_ << np.uint32(16)) | (np.uint32(part) << n_lower)
+            found[at] = counts[b]
+            sums[at] = lower[b]
+            at += 1
+    return prefixes, found, sums
+
+
+def bin_error(weights: Floats, width: Floats) -> float:
+    """Squared error that is lost by taking a bin's values as one, if they lie evenly in it.
+
+    Args:
+        weights: (B,) numbers in each bin.
+        width: (B,) widths in the unit of the values.
+    """
+    return float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
+
+
+@compiled  # pragma: no cover
+def distinct_at_most(bits: NDArray[np.uint32], limit: int) -> bool:
+    """Whether there are at most ``limit`` different words in ``bits`` (n,); stops as soon as there are more."""
+    size = 1
+    while size < 4 * limit:
+        size *= 2
+    table = np.zeros(size, np.uint32)
+    used = np.zeros(size, np.bool_)
+    n = 0
+    for word in bits:
+        # Multiplicative hashing (Knuth).
+        place = np.int64((np.uint64(word) * np.uint64(2654435769)) >> np.uint64(8)) & (size - 1)
+        while used[place] and table[place] != word:
+            place = (place + 1) & (size - 1)
+        if not used[place]:
+            if n == limit:
+                return False
+            used[place] = True
+            table[place] = word
+            n += 1
+    return True
+
+
+@compiled  # pragma: no cover
+def runs(ordered: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Distinct values of sorted ones.
+
+    Args:
+        ordered: (n,) in ascending order.
+
+    Returns:
+        The distinct values, and how often each occurs, both (m,).
+    """
+    n = min(ordered.size, 1)
+    for i in range(1, ordered.size):
+        if ordered[i] != ordered[i - 1]:
+            n += 1
+    support = np.empty(n, np.float64)
+    weights = np.zeros(n, np.float64)
+    at = -1
+    for i in range(ordered.size):
+        if i == 0 or ordered[i] != ordered[i - 1]:
+            at += 1
+            support[at] = ordered[i]
+        weights[at] += 1
+    return support, weights
+
+
+@compiled  # pragma: no cover
+def repeat(support: Floats, weights: Floats, k: int) -> Floats:
+    """At most ``k`` points as ``k`` of them, each as often as its share of the weight asks for, at least once.
+
+    Args:
+        support: (m,) points in ascending order, no more than ``k``.
+        weights: (m,) their weights.
+        k: Number of points wanted.
+
+    Returns:
+        (k,) in ascending order.
+    """
+    times = np.ones(support.size, np.int64)
+    for _ in range(k - support.size):
+        # The point that is the most under-represented (the divisor method of Jefferson).
+        best = 0
+        for i in range(1, support.size):
+            if weights[i] * (times[best] + 1) > weights[best] * (times[i] + 1):
+                best = i
+        times[best] += 1
+    out = np.empty(k, np.float64)
+    at = 0
+    for i in range(support.size):
+        for _ in range(times[i]):
+            out[at] = support[i]
+            at += 1
+    return out
+
+
+@compiled  # pragma: no cover
+def merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
+    """Merge neighbours into at most ``m`` weighted means whose density follows the cube root of the data's.
+
+    Args:
+        support: (n,) points in ascending order.
+        weights: (n,) their weights.
+        m: Largest number of means.
+
+    Returns:
+        Means and weights, both of one length up to ``m``.
+    """
+    n = support.size
+    if n <= m:
+        return support, weights
+    steps = np.empty(n - 1, np.float64)
+    total = 0.0
+    for i in range(n - 1):
+        gap = support[i + 1] - support[i]
+        # Density to the third power times width: (c / g)^(1/3) * g.
+        steps[i] = np.cbrt(0.5 * (weights[i] + weights[i + 1]) * gap * gap)
+        total += steps[i]
+    # A gap can be cut once only, so what it has beyond one segment is given to the others: again as long as single
+    # gaps (to an outlier) hold most of it.
+    rounds = 0
+    last = np.inf
+    while rounds < 3 or total < 0.5 * last:
+        rounds += 1
+        last = total
+        cap = total / m
+        total = 0.0
+        for i in range(n - 1):
+            steps[i] = min(steps[i], cap)
+            total += steps[i]
+    points = np.empty(m + 1, np.float64)
+    mass = np.empty(m + 1, np.float64)
+    segment = total / (m - 1)
+    at = 0
+    position = 0.0
+    moment = support[0] * weights[0]
+    weight = weights[0]
+    for i in range(1, n):
+        moved = position + steps[i - 1]
+        if segment > 0 and at < m - 1 and np.floor(moved / segment) > np.floor(position / segment):
+            points[at] = moment / weight
+            mass[at] = weight
+            at += 1
+            moment = 0.0
+            weight = 0.0
+        position = moved
+        moment += support[i] * weights[i]
+        weight += weights[i]
+    points[at] = moment / weight
+    mass[at] = weight
+    return points[: at + 1].copy(), mass[: at + 1].copy()

@@ -19,8 +19,7 @@ from thesis_rec.models.preparation import (
     timm_preparation,
     transformers_preparation,
 )
-from thesis_rec.models.torch_files import find_state, load_torch
-from thesis_rec.models.weight_files import find_weights
+from thesis_rec.models.weight_files import find_state, find_weights, load_torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -1,13 +1,22 @@
-"""Which file of a model's folder holds its weights: known names first, links only within the folder."""
+"""Weight files from strangers: which file of a model's folder is meant, and reading PyTorch's without running them.
+
+Known names come first, links are followed within the folder only, and archives that are bombs are refused.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import stat
+import textwrap
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import placeholder
 
 #: Ending of files that list the shards of a checkpoint.
 INDEX_ENDING = ".index.json"
@@ -138,3 +147,163 @@ def read_bounded(path: Path) -> str:
     if path.stat().st_size > MOST_JSON_BYTES:
         raise OSError(f"it has {path.stat().st_size:,} bytes, more than the {MOST_JSON_BYTES:,} allowed")
     return path.read_text(encoding="utf-8")
+
+
+_NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+
+#: What training keeps beside the weights; its tensors are no network.
+_NOT_NETWORKS = ("optimizer", "optimizer_state_dict", "optim", "lr_scheduler", "scheduler", "scaler", "amp_scaler")
+
+# An archive may unpack to this many times its size (weights hardly compress), plus an allowance for tiny files.
+_MAX_UNPACKED_RATIO = 10
+_UNPACKED_ALLOWANCE = 1 << 20
+
+
+def load_torch(file: Path, item: str) -> Any:
+    """What a PyTorch file holds, without running any code of it; tensors stay on disk until they are used.
+
+    Raises:
+        ItemError: If it holds more than plain data, is damaged, or unpacks to much more than its size.
+    """
+    import torch
+
+    try:
+        if instead := placeholder(file):
+            raise ItemError(item, f"{file.name} {instead}.", DOWNLOAD_AGAIN)
+        with file.open("rb") as opened:
+            archive = opened.read(4) == b"PK\x03\x04"
+        if archive:
+            _check_archive(file, item)
+        # Files older than PyTorch 1.6 are no archives and can't be mapped.
+        with torch.serialization.safe_globals(_plain_data()):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
+    except ItemError:
+        raise
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "Weights only" in str(error):
+            reason = next((line for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line), "")
+            reason = textwrap.shorten(reason, 160, placeholder=" ...")
+            text = f"{file.name} holds pickled code besides weights, and was refused. {reason}".strip()
+            hint = "If you trust its origin, load it where it was made and save model.state_dict() alone."
+            raise ItemError(item, text, hint) from error
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
+        raise ItemError(
+            item, f"{file.name} is no PyTorch checkpoint, or it is damaged ({reason}).", DOWNLOAD_AGAIN
+        ) from error
+    except Exception as error:
+        # The unpickler meets arbitrary bytes here, and fails in as many ways as there are bytes.
+        reason = textwrap.shorten(str(error).strip().split("\n", 1)[0], 160, placeholder=" ...")
+        text = f"{file.name} is truncated or no PyTorch checkpoint ({type(error).__name__}: {reason})."
+        raise ItemError(item, text, DOWNLOAD_AGAIN) from error
+
+
+def _plain_data() -> list[Any]:
+    """Types without code of their own that training scripts keep beside weights: arguments, numbers and arrays."""
+    import argparse
+
+    import numpy as np
+    from numpy.dtypes import BoolDType, Float32DType, Float64DType, Int32DType, Int64DType
+
+    functions = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
+    # NumPy 1 wrote the same functions under an older name.
+    names = [(one, f"numpy.{core}.multiarray.{name}") for name, one in functions.items() for core in ("core", "_core")]
+    types = (BoolDType, Float32DType, Float64DType, Int32DType, Int64DType)
+    return [argparse.Namespace, np.dtype, np.ndarray, *types, *names]
+
+
+def _check_archive(file: Path, item: str) -> None:
+    size = file.stat().st_size
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            unpacked = sum(entry.file_size for entry in entries)
+    except zipfile.BadZipFile as error:
+        raise ItemError(item, f"{file.name} is truncated or damaged ({error}).", DOWNLOAD_AGAIN) from error
+    if unpacked > _MAX_UNPACKED_RATIO * size + _UNPACKED_ALLOWANCE:
+        text = f"{file.name} has {size:,} bytes but would unpack to {unpacked:,}: a decompression bomb, refused."
+        raise ItemError(item, text, "Don't use this file.")
+    if any(
+        entry.filename.split("/", 1)[-1] in ("constants.pkl", "code/") or "/code/" in entry.filename
+        for entry in entries
+    ):
+        text = f"{file.name} is a TorchScript archive: a program with weights, which isn't run."
+        hint = "Load it with torch.jit.load where you trust it, and save its state_dict() with torch.save."
+        raise ItemError(item, text, hint)
+    if not any(entry.filename.endswith("data.pkl") for entry in entries):
+        text = f"{file.name} is an archive, but none that torch.save wrote (it has no data.pkl)."
+        raise ItemError(item, text, "Save model.state_dict() with torch.save, or as safetensors.")
+
+
+def state_dict_of(content: Any, item: str) -> Mapping[str, Any]:
+    """The one state dict of a file, as :func:`find_state` finds it."""
+    return find_state(content, item, "")[0]
+
+
+def find_state(content: Any, item: str, member: str) -> tuple[Mapping[str, Any], str, tuple[str, ...]]:
+    """The state dict within a training checkpoint, where it may lie under ``state_dict``, ``model`` and the like.
+
+    Args:
+        content: What the file holds.
+        item: Name of the model for error messages.
+        member: Which of several networks is meant; empty where there is one.
+
+    Returns:
+        Tensors by name; what of ``member`` no level of the file was named after (a part of the tensors' names); and the
+        networks that a usual name was preferred to without being asked for, that name first (``model, model_ema``).
+
+    Raises:
+        ItemError: If there is none, or several and ``member`` doesn't say which.
+    """
+    passed_over: tuple[str, ...] = ()
+    for _ in range(len(_NESTED)):
+        if not isinstance(content, Mapping):
+            break
+        inside = {str(key): value for key, value in content.items() if key not in _NOT_NETWORKS and _has_tensors(value)}
+        first, _, rest = member.partition(".")
+        if first in inside and isinstance(content[first], Mapping):
+            content, member = content[first], rest
+            continue
+        usual = next((key for key in _NESTED if key in inside), None)
+        if usual is None and _n_tensors(content) > len(inside):
+            return content, member, passed_over
+        if usual is None and len(inside) == 1:
+            usual = next(iter(inside))
+        if usual is None and inside:
+            names = ", ".join(sorted(inside)[:8])
+            named = f"has no network {member!r}" if member else "holds several networks"
+            text = f"The file {named}; it has {names}."
+            raise ItemError(item, text, f"Write one of them in the manifest's column member: {names}.")
+        if usual is None:
+            break
+        # A loss or a schedule may keep a tensor or two.
+        enough = _n_values(content[usual]) / 2
+        others = tuple(key for key, value in inside.items() if key != usual and _n_values(value) >= enough)
+        passed_over = passed_over or ((usual, *others) if others else ())
+        content = content[usual]
+    if not isinstance(content, Mapping) or not _n_tensors(content):
+        found = ", ".join(sorted(map(str, content))[:8]) if isinstance(content, Mapping) else type(content).__name__
+        text = f"The file holds no state dict (tensors by name), but {found or 'nothing'}."
+        raise ItemError(item, text, "Save model.state_dict() instead.")
+    return content, member, passed_over
+
+
+def _n_values(content: Any) -> int:
+    """Number of values of all tensors in nested mappings."""
+    import torch
+
+    if isinstance(content, torch.Tensor):
+        return content.numel()
+    return sum(map(_n_values, content.values())) if isinstance(content, Mapping) else 0
+
+
+def _n_tensors(content: Mapping[Any, Any]) -> int:
+    import torch
+
+    return sum(isinstance(value, torch.Tensor) for value in content.values())
+
+
+def _has_tensors(content: Any, depth: int = 4) -> bool:
+    """Whether a state dict is in it, some levels down at most."""
+    if not isinstance(content, Mapping) or depth == 0:
+        return False
+    return _n_tensors(content) > 0 or any(_has_tensors(value, depth - 1) for value in content.values())

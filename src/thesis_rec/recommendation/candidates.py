@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import ModelTable
-from thesis_rec.hardware.budget import Budget, feasible
+from thesis_rec.hardware.budget import Budget, feasible, pareto_front
 from thesis_rec.hardware.device_models import device_models
-from thesis_rec.hardware.pareto import pareto_front
 from thesis_rec.hardware.prediction import figures
 from thesis_rec.knowledge.posterior import Posterior
 

@@ -38,7 +38,7 @@ def import_autoencoder(
     """
     import torch
 
-    from thesis_rec.models.torch_files import load_torch, state_dict_of
+    from thesis_rec.models.weight_files import load_torch, state_dict_of
 
     item = str(path)
     state = {str(name): tensor for name, tensor in state_dict_of(load_torch(path, item), item).items()}
@@ -102,7 +102,7 @@ def import_transformer(
     """
     import torch
 
-    from thesis_rec.models.torch_files import load_torch, state_dict_of
+    from thesis_rec.models.weight_files import load_torch, state_dict_of
     from thesis_rec.thesis.thesis_transformer import ThesisTransformer
 
     item = str(path)

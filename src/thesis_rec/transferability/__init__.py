@@ -5,11 +5,7 @@ being better; only their order within a task means anything. They are baselines:
 every candidate on the target's images.
 """
 
-from thesis_rec.transferability.gbc import gbc
-from thesis_rec.transferability.h_score import h_score
+from thesis_rec.transferability.estimates import gbc, h_score, leep, log_me, n_leep
 from thesis_rec.transferability.inputs import ScoreInput
-from thesis_rec.transferability.leep import leep
-from thesis_rec.transferability.log_me import log_me
-from thesis_rec.transferability.n_leep import n_leep
 
 __all__ = ["ScoreInput", "gbc", "h_score", "leep", "log_me", "n_leep"]

@@ -1,11 +1,17 @@
-"""Measured performance: from raw records to one value per model, dataset and protocol."""
+"""Measured performance: from raw records to one value per model, dataset and protocol, and how far it can be trusted.
+
+Repeats of a measurement agree only so far, and the variance of accuracy comes from models, tasks, both, or noise.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -84,3 +90,159 @@ def overlay_scores(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         return pd.DataFrame(columns=SCORE_COLUMNS).astype(types)
     joined = pd.concat(tables, ignore_index=True)
     return joined.drop_duplicates(["model_id", "dataset_id", "method"], keep="last", ignore_index=True)
+
+
+Floats = NDArray[np.float64]
+
+
+def repeats(records: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Values of a protocol's repeats as a table, models x (dataset, seed).
+
+    Args:
+        records: Columns of ``performance_records``; averaged repeats (negative seeds) are left out.
+        protocol: ``linear_probe`` or ``fine_tune``.
+
+    Returns:
+        Table with ``model_id`` as index and columns (``dataset_id``, ``seed``), NaN where nothing was measured.
+    """
+    chosen = records[(records["protocol"] == protocol) & (records["seed"] >= 0)]
+    return chosen.pivot_table(index="model_id", columns=["dataset_id", "seed"], values="value", aggfunc="mean")
+
+
+def dataset_agreement(values: Floats) -> float:
+    """Mean weighted tau over all pairs of repeats of one dataset.
+
+    Args:
+        values: (M, R) values of M models in R repeats, NaN where not measured.
+
+    Returns:
+        Mean of ``scipy.stats.weightedtau`` (default arguments) over the pairs of repeats that share at least two
+        models whose values aren't all equal; NaN when there is no such pair.
+    """
+    from scipy.stats import weightedtau
+
+    taus = []
+    for first, second in combinations(range(values.shape[1]), 2):
+        both = np.isfinite(values[:, first]) & np.isfinite(values[:, second])
+        if both.sum() >= 2:
+            taus.append(weightedtau(values[both, first], values[both, second]).statistic)
+    finite = [tau for tau in taus if np.isfinite(tau)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def noise_ceiling(
+    records: pd.DataFrame, protocol: str, min_models: int = 5, draws: int = 1000, seed: int = 0
+) -> dict[str, float]:
+    """Weighted tau between two repeats of the same measurement, the mean over datasets.
+
+    It is what a ranker that knew the mean of one repeat exactly would reach on another. The mean over several repeats
+    is a little more reliable than one of them, so a ranker compared with such means can lie slightly above.
+
+    Args:
+        records: Columns of ``performance_records``.
+        protocol: ``linear_probe`` or ``fine_tune``.
+        min_models: Datasets with fewer repeated models don't count.
+        draws: Bootstrap draws of datasets.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        ``mean``, ``low`` and ``high`` (95 % interval over datasets) and the number of datasets ``n``; NaN without any.
+    """
+    table = repeats(records, protocol)
+    taus = []
+    for dataset_id in table.columns.get_level_values("dataset_id").unique():
+        values = table[dataset_id].to_numpy(dtype=float)
+        values = values[np.isfinite(values).sum(1) >= 2]
+        if len(values) >= min_models and np.isfinite(tau := dataset_agreement(values)):
+            taus.append(tau)
+    if not taus:
+        return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0}
+    array = np.asarray(taus)
+    index = np.random.default_rng(seed).integers(0, len(array), (draws, len(array)))
+    low, high = np.percentile(array[index].mean(1), [2.5, 97.5])
+    return {"mean": float(array.mean()), "low": float(low), "high": float(high), "n": len(array)}
+
+
+def variance_components(
+    records: pd.DataFrame,
+    protocol: str = "linear_probe",
+    models: Collection[str] | None = None,
+    datasets: Collection[str] | None = None,
+) -> dict[str, float]:
+    """Two-way random effects by the method of moments.
+
+    The model of the value of model i on task j in repeat r is ``y = mu + m_i + t_j + d_r(j) + (mt)_ij + e_ijr``, where
+    the effect d of a repeat's drawn images is nested in its task and common to all models (they get the same
+    images). Mean squares are set equal to their expectations (Searle, Casella and McCulloch, Variance Components,
+    1992, ch. 4); negative estimates become zero. Test images are the same in all repeats, so what they happen to
+    favour counts as interaction.
+
+    Args:
+        records: Columns of ``performance_records``.
+        protocol: ``linear_probe`` or ``fine_tune``.
+        models: Models to take (trained ones, say), or None for all.
+        datasets: Tasks to take, or None for all.
+
+    Returns:
+        Variances in squared fractions: ``model`` (some are better everywhere), ``task`` (some are harder for all),
+        ``interaction`` (between models from task to task, repeat noise subtracted: what a recommender can learn),
+        ``draw`` (of a repeat's images, common to all models) and ``noise`` (left over in a single repeat);
+        ``model_share``, ``task_share`` and ``interaction_share`` of the sum of the first three, and
+        ``interaction_among_models``, the interaction's share in model + interaction, of what matters for a ranking;
+        ``n_models``, ``n_tasks`` and ``n_repeats`` of the largest complete block that is found by dropping, one by
+        one, the row or column with the largest share of missing values.
+
+    Raises:
+        ValueError: If fewer than two models, tasks or repeats are left.
+    """
+    table = repeats(records, protocol)
+    if models is not None:
+        table = table[table.index.isin(list(models))]
+    names = table.columns.get_level_values("dataset_id")
+    if datasets is not None:
+        table = table.loc[:, names.isin(list(datasets))]
+    cube = _complete_cube(table)
+    a, b, r = cube.shape
+    if min(a, b, r) < 2:
+        raise ValueError(f"{protocol}: {a} models x {b} tasks x {r} repeats are too few for variance components")
+    grand = cube.mean()
+    model_means, task_means = cube.mean((1, 2)), cube.mean((0, 2))
+    cell_means = cube.mean(2)  # (a, b)
+    draw_means = cube.mean(0)  # (b, r)
+    mean_square_model = b * r * ((model_means - grand) ** 2).sum() / (a - 1)
+    mean_square_task = a * r * ((task_means - grand) ** 2).sum() / (b - 1)
+    residual = cell_means - model_means[:, None] - task_means[None] + grand
+    mean_square_cell = r * (residual**2).sum() / ((a - 1) * (b - 1))
+    mean_square_draw = a * ((draw_means - task_means[:, None]) ** 2).sum() / (b * (r - 1))
+    left = cube - cell_means[:, :, None] - draw_means[None] + task_means[None, :, None]
+    mean_square_noise = (left**2).sum() / (b * (a - 1) * (r - 1))
+    parts = {
+        "model": (mean_square_model - mean_square_cell) / (b * r),
+        "task": (mean_square_task - mean_square_cell - mean_square_draw + mean_square_noise) / (a * r),
+        "interaction": (mean_square_cell - mean_square_noise) / r,
+        "draw": (mean_square_draw - mean_square_noise) / a,
+        "noise": mean_square_noise,
+    }
+    found = {name: max(0.0, float(value)) for name, value in parts.items()}
+    total = found["model"] + found["task"] + found["interaction"]
+    shares = {f"{name}_share": found[name] / total if total else np.nan for name in ("model", "task", "interaction")}
+    rankable = found["model"] + found["interaction"]
+    among = found["interaction"] / rankable if rankable else np.nan
+    return {**found, "n_models": a, "n_tasks": b, "n_repeats": r, **shares, "interaction_among_models": among}
+
+
+def _complete_cube(table: pd.DataFrame) -> Floats:
+    """A complete (models, tasks, repeats) array: tasks with the most common number of repeats, no missing cell."""
+    counts = table.columns.get_level_values("dataset_id").value_counts()
+    if counts.empty:
+        return np.empty((0, 0, 0))
+    repeated = int(counts.mode().max())
+    tasks = sorted(counts.index[counts == repeated])
+    cube = np.stack([table[task].to_numpy(dtype=float) for task in tasks], axis=1)
+    while cube.size and (missing := ~np.isfinite(cube).all(2)).any():
+        by_model, by_task = missing.mean(1), missing.mean(0)
+        if by_model.max() >= by_task.max():
+            cube = np.delete(cube, by_model.argmax(), axis=0)
+        else:
+            cube = np.delete(cube, by_task.argmax(), axis=1)
+    return cube

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.external.conftest import QUICK
-from thesis_rec.evaluation.external import decisions
-from thesis_rec.evaluation.external.decisions import budgets, probes
+from thesis_rec.evaluation.external import benchmark as decisions
+from thesis_rec.evaluation.external.benchmark import budgets, probes
 from thesis_rec.evaluation.external.methods import SmoothedRanks
 from thesis_rec.evaluation.external.tables import PublishedTable
 

@@ -7,8 +7,7 @@ from tests.evaluation.external.conftest import QUICK, task_of
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.evaluation.external import methods
 from thesis_rec.evaluation.external.benchmark import OURS, judge, our_method, run_benchmark, simple_methods
-from thesis_rec.evaluation.external.methods import SmoothedRanks, Task
-from thesis_rec.evaluation.external.network import TrainedRanker, dataset_tokens, model_table
+from thesis_rec.evaluation.external.methods import SmoothedRanks, Task, TrainedRanker, dataset_tokens, model_table
 from thesis_rec.evaluation.external.tables import PublishedTable, load_published_table
 
 

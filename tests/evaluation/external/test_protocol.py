@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from thesis_rec.evaluation.external import methods
-from thesis_rec.evaluation.external.benchmark import model_spider_convention
-from thesis_rec.evaluation.external.leave_out import leave_one_out
+from thesis_rec.evaluation.external.benchmark import leave_one_out, model_spider_convention
 from thesis_rec.evaluation.external.tables import load_published_table
 from thesis_rec.evaluation.metrics import metric_table
 

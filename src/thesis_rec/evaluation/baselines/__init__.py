@@ -12,20 +12,21 @@ from thesis_rec.evaluation.baselines.base import (
     fill_by_family,
     row_means,
     row_means_of_others,
+    score_matrix,
+    seconds_per_dataset,
     z_scores,
 )
-from thesis_rec.evaluation.baselines.factorisation import MatrixFactorisation
-from thesis_rec.evaluation.baselines.learned_token import LearnedToken
-from thesis_rec.evaluation.baselines.neighbours import NearestDataset
-from thesis_rec.evaluation.baselines.priors import (
+from thesis_rec.evaluation.baselines.collaborative import (
+    MatrixFactorisation,
+    NearestDataset,
     ParameterCount,
     RandomOrder,
     StaticMeanAccuracy,
     StaticMeanRank,
     StaticMeanZ,
 )
+from thesis_rec.evaluation.baselines.learned_token import LearnedToken
 from thesis_rec.evaluation.baselines.regression import KernelRidge, Ridge
-from thesis_rec.evaluation.baselines.scores import score_matrix, seconds_per_dataset
 from thesis_rec.evaluation.baselines.trees import BoostedTrees
 
 _CLASSES: tuple[type[Baseline], ...] = (

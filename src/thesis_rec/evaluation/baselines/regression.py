@@ -14,9 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet, row_means, row_means_of_others
-from thesis_rec.evaluation.baselines.features import DatasetSpace, model_coordinates
-from thesis_rec.evaluation.baselines.neighbours import distances, mean_correlation
+from thesis_rec.evaluation.baselines.base import (
+    Baseline,
+    DatasetSpace,
+    Floats,
+    TrainingSet,
+    model_coordinates,
+    row_means,
+    row_means_of_others,
+)
+from thesis_rec.evaluation.baselines.collaborative import distances, mean_correlation
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
 
 

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet, row_means
-from thesis_rec.evaluation.baselines.features import DatasetSpace, model_coordinates
+from thesis_rec.evaluation.baselines.base import (
+    Baseline,
+    DatasetSpace,
+    Floats,
+    TrainingSet,
+    model_coordinates,
+    row_means,
+)
 
 
 class BoostedTrees(Baseline):

@@ -41,8 +41,7 @@ def train_autoencoder(
 
 def draw_autoencoder_losses(autoencoder_history: list[dict[str, Any]], parameters: AutoencoderParameters) -> Any:
     """Loss curves, as an interactive figure and as a picture."""
-    from thesis_rec.evaluation.charts import matplotlib_figure, plotly_figure
-    from thesis_rec.evaluation.loss_chart import loss_chart
+    from thesis_rec.evaluation.charts import loss_chart, matplotlib_figure, plotly_figure
 
     chart = loss_chart(autoencoder_history, "Autoencoder: reconstruction loss", parameters.rolling_window)
     return plotly_figure(chart), matplotlib_figure(chart)

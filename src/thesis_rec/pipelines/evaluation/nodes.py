@@ -10,7 +10,7 @@ from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
 
 def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParameters) -> dict[str, dict[str, float]]:
     """Weighted tau between repeats of the same measurement, by protocol; protocols without repeats have none."""
-    from thesis_rec.truth.noise import noise_ceiling
+    from thesis_rec.truth.performance_records import noise_ceiling
 
     found = {}
     for protocol in sorted(set(performance_records["protocol"].astype(str))):

@@ -19,7 +19,7 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
     from pathlib import Path
 
     from thesis_rec.evaluation.external.benchmark import BenchmarkSettings, run_benchmark
-    from thesis_rec.evaluation.external.network import TrainedRanker
+    from thesis_rec.evaluation.external.methods import TrainedRanker
 
     settings = BenchmarkSettings(
         **parameters.model_dump(

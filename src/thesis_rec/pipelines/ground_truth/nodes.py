@@ -155,7 +155,7 @@ def check_ground_truth(
         Unreached: If jobs of an array are missing; names the models.
         NothingSucceeded: If no cell was measured, or something failed and ``strict`` is set.
     """
-    from thesis_rec.truth.noise import noise_ceiling, variance_components
+    from thesis_rec.truth.performance_records import noise_ceiling, variance_components
 
     check_failures(dataset_failures, measured_performance["dataset_id"].nunique(), parameters.strict, "datasets")
     check_failures(failures, measured_performance["model_id"].nunique(), parameters.strict, "models")

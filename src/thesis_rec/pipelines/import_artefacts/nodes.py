@@ -9,7 +9,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, check_failures, failures_frame
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
-from thesis_rec.thesis import performance_imports, thesis_arrays, thesis_networks, thesis_tables
+from thesis_rec.thesis import performance_imports, thesis_arrays, thesis_networks
 
 
 def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -20,7 +20,7 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
     """
     jobs: list[tuple[str, Callable[[], pd.DataFrame]]] = []
     performance = parameters.thesis_performance
-    jobs += [(name, partial(thesis_tables.import_thesis_performance, Path(name))) for name in performance]
+    jobs += [(name, partial(performance_imports.import_thesis_performance, Path(name))) for name in performance]
     jobs += [
         (similarity, partial(_proxy, Path(name), Path(similarity)))
         for name, similarity in zip(performance, parameters.thesis_similarity, strict=False)
@@ -47,8 +47,8 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
 
 
 def _proxy(performance: Path, similarity: Path) -> pd.DataFrame:
-    return thesis_tables.proxy_performance(
-        thesis_tables.import_thesis_performance(performance), thesis_tables.read_similarity(similarity)
+    return performance_imports.proxy_performance(
+        performance_imports.import_thesis_performance(performance), performance_imports.read_similarity(similarity)
     )
 
 

@@ -147,8 +147,7 @@ def draw_similarity_losses(
     similarity_history: dict[str, dict[str, list[dict[str, Any]]]], parameters: SimilarityTrainingParameters
 ) -> tuple[Any, Any]:
     """Loss curves of the thesis's network, as an interactive figure and as a picture."""
-    from thesis_rec.evaluation.charts import matplotlib_figure, plotly_figure
-    from thesis_rec.evaluation.loss_chart import loss_chart
+    from thesis_rec.evaluation.charts import loss_chart, matplotlib_figure, plotly_figure
 
     history = next(iter(similarity_history["similarity_transformer"].values()))
     chart = loss_chart(history, "Similarity transformer: ranking loss", parameters.rolling_window)
