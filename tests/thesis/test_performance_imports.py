@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from thesis_rec.base.errors import ItemError
 from thesis_rec.catalog.validators import validate_performance_records
 from thesis_rec.thesis import performance_imports
-from thesis_rec.thesis import performance_imports as thesis_tables
 
 
 def put(path, content):
@@ -78,28 +77,28 @@ def test_performance_as_the_thesis_code_writes_it(tmp_path):
         "MNIST": [{"model_name": "org/a", "accuracy": 0.99}, {"model_name": "org/b", "accuracy": 0.5}],
         "Fashion-MNIST": [{"model_name": "org/c", "accuracy": 0.9}],
     }
-    performance = thesis_tables.import_thesis_performance(put(tmp_path / "p.json", content))
+    performance = performance_imports.import_thesis_performance(put(tmp_path / "p.json", content))
     assert cells(performance) == {("org/a", "MNIST"): 0.99, ("org/b", "MNIST"): 0.5, ("org/c", "Fashion-MNIST"): 0.9}
-    similarity = thesis_tables.read_similarity(
+    similarity = performance_imports.read_similarity(
         put(tmp_path / "s.json", {"mnist": {"fashion mnist": 0.4}, "fashion_mnist": {"mnist": 0.3}})
     )
-    found = cells(thesis_tables.proxy_performance(performance, similarity))
+    found = cells(performance_imports.proxy_performance(performance, similarity))
     # The target's row counts, and names are matched however they are written.
     assert found["org/c", "MNIST"] == pytest.approx(0.9 * 0.4 / 2)
     assert found["org/a", "Fashion-MNIST"] == pytest.approx(0.99 * 0.3 / 2)
     assert found["org/a", "MNIST"] == pytest.approx(1.99 / 2)
     with pytest.raises(ItemError, match="without model_name"):
-        thesis_tables.import_thesis_performance(put(tmp_path / "p.json", {"mnist": [{"accuracy": 1.0}]}))
+        performance_imports.import_thesis_performance(put(tmp_path / "p.json", {"mnist": [{"accuracy": 1.0}]}))
 
 
 def test_thesis_files_and_the_proxy(tmp_path):
-    performance = thesis_tables.import_thesis_performance(
+    performance = performance_imports.import_thesis_performance(
         put(tmp_path / "p.json", {"mnist": {"m1": 99.0, "m2": {"accuracy": 80.0}}, "svhn": {"m2": 90.0}})
     )
     assert cells(performance)[("m2", "mnist")] == 0.8
-    similarity = thesis_tables.read_similarity(put(tmp_path / "s.json", {"mnist": {"svhn": 0.5, "usps": 0.9}}))
+    similarity = performance_imports.read_similarity(put(tmp_path / "s.json", {"mnist": {"svhn": 0.5, "usps": 0.9}}))
     assert similarity["usps"]["mnist"] == 0.9
-    proxy = thesis_tables.proxy_performance(performance, similarity)
+    proxy = performance_imports.proxy_performance(performance, similarity)
     validate_performance_records(proxy)
     assert set(proxy["protocol"]) == {"proxy"}
     found = cells(proxy)
@@ -115,7 +114,7 @@ def test_thesis_files_and_the_proxy(tmp_path):
 @settings(max_examples=25)
 def test_proxy_orders_as_the_original_formula(accuracy, near, far):
     table = pd.DataFrame({"model_id": ["m"], "dataset_id": ["own"], "value": [accuracy]})
-    found = cells(thesis_tables.proxy_performance(table, {"own": {"near": near, "far": far}}))
+    found = cells(performance_imports.proxy_performance(table, {"own": {"near": near, "far": far}}))
     assert (found["m", "near"] - found["m", "far"]) * (near - far) >= -1e-6
     assert found["m", "own"] >= found["m", "near"]
 
@@ -133,9 +132,9 @@ def test_proxy_orders_as_the_original_formula(accuracy, near, far):
 )
 def test_bad_thesis_files(tmp_path, content, message):
     with pytest.raises(ItemError, match=message):
-        thesis_tables.import_thesis_performance(put(tmp_path / "p.json", content))
+        performance_imports.import_thesis_performance(put(tmp_path / "p.json", content))
 
 
 def test_similarity_out_of_range(tmp_path):
     with pytest.raises(ItemError, match=r"0\.\.1"):
-        thesis_tables.read_similarity(put(tmp_path / "s.json", {"a": {"b": 3}}))
+        performance_imports.read_similarity(put(tmp_path / "s.json", {"a": {"b": 3}}))
