@@ -272,12 +272,13 @@ class TestValues:
         [
             ("u", 0, 200, 255), ("u", 0, 1000, 1023), ("u", 0, 4000, 4095), ("i", 3, 60000, 65535),
             ("f", 0.0, 1.0, 1), ("f", -1.0, 1.0, 1), ("f", 0.0, 255.0, 255), ("f", 0.0, 4000.0, 4095), ("b", 0, 1, 1),
+            ("f", 0.0, 100.0, 255),
         ],
     )  # fmt: skip
     def test_scales(self, kind, low, high, white):
         scale = decide_scale(kind, low, high)
         assert scale.high == white
-        assert bool(scale.note) == (white in (1023, 4095, 65535) or low == -1)
+        assert bool(scale.note) == (white in (1023, 4095, 65535) or low == -1 or (kind, high) == ("f", 100.0))
 
     @pytest.mark.parametrize(
         ("kind", "low", "high"),

@@ -156,10 +156,11 @@ class TestFolder:
         write_colour_folder(tmp_path / "d")
         secret = write_colour_folder(tmp_path / "elsewhere") / "red"
         (tmp_path / "d" / "zlink").symlink_to(secret)
+        (tmp_path / "d" / "zabove").symlink_to(tmp_path / "d")
         (tmp_path / "d" / "red" / "z.png").symlink_to(secret / "red_0.png")
         images = open_split(row(splits="train=all"), "train", tmp_path)
         told = " ".join(note.error for note in images.warnings)
-        assert "lead out of the dataset's folder are left out: 'zlink'" in told
+        assert "lead out of the dataset's folder, or back to it, are left out: 'zabove', 'zlink'" in told
         assert "12 of 13 files can be images; not read: 1 links that lead outside" in told
         assert np.bincount(images.labels).tolist() == [4, 4, 4]
 

@@ -49,11 +49,13 @@ def test_of_repeated_ids_the_first_counts():
     assert "line 2" in failures[0].error
 
 
-@pytest.mark.parametrize("identifier", ["a\nb", "x" * 81])
-def test_ids_that_make_no_file_name_are_refused(identifier):
+@pytest.mark.parametrize(
+    ("identifier", "error"), [("a\nb", "printable"), ("x" * 201, "201 bytes"), ("é" * 80, "480 bytes")]
+)
+def test_ids_that_make_no_file_name_are_refused(identifier, error):
     rows, failures = read_manifest(pd.DataFrame([row(model_id=identifier)]))
     assert rows == []
-    assert "printable" in failures[0].error
+    assert error in failures[0].error
 
 
 def test_numbers_in_a_manifest_become_text():

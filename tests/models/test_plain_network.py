@@ -66,6 +66,16 @@ def test_quantised_weights_are_refused_with_their_share(
     assert "dequantised" in caught.value.hint
 
 
+def test_a_file_most_of_which_is_not_read_is_refused(tmp_path: Path) -> None:
+    state = {"norm.weight": torch.ones(9), "filter.kernel": torch.ones(9, 9, dtype=torch.complex64)}
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(ItemError, match=r"90% of the values are of types that aren't read \(filter\.kernel"):
+        open_network(tmp_path / "x.pt", "x")
+    # A table of rotations beside weights is passed over.
+    torch.save(state | {"linear.weight": torch.ones(99, 99)}, tmp_path / "x.pt")
+    assert {tensor.name for tensor in open_network(tmp_path / "x.pt", "x").tensors} == {"norm.weight", "linear.weight"}
+
+
 def test_eight_bit_floats_without_scales_are_plain(tmp_path: Path) -> None:
     save_file({name: value.to(torch.float8_e4m3fn) for name, value in floats().items()}, tmp_path / "model.safetensors")
     assert len(open_network(tmp_path, "m").tensors) == len(floats())

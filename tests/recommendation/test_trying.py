@@ -52,6 +52,19 @@ def test_a_try_is_as_exact_as_its_test_images_are_many():
     assert _noise(0.5, 0) == REPEATED_NOISE < 0.05
 
 
+def test_images_with_nothing_to_test_on_are_a_note_and_the_answer_stays(tmp_path):
+    for name, colour in (("red", (200, 0, 0)), ("blue", (0, 0, 200))):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), colour).save(tmp_path / name / "only.png")
+    found, belief = recommendation(probe=2)
+    after, same = try_models(found, fabricated_bundle(), asked(tmp_path), belief)
+    assert same is belief
+    pd.testing.assert_frame_equal(after.table, found.table)
+    assert after.notes[:-1] == found.notes
+    assert after.notes[-1].startswith("No candidate could be tried: ")
+    assert "no images in the split 'test'" in after.notes[-1]
+
+
 def test_folders_and_npz_files_are_recognised(tmp_path):
     assert image_row(tmp_path).loader == "folder"
     np.savez(tmp_path / "x.npz", images=np.zeros(1))

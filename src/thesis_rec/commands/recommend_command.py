@@ -12,7 +12,7 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from thesis_rec.recommendation.request import Request
+from thesis_rec.recommendation.request import Request, asked
 
 if TYPE_CHECKING:
     from thesis_rec.recommendation.answer import Recommendation
@@ -81,9 +81,10 @@ def recommend(
     from thesis_rec.commands.artefacts import load_bundle
     from thesis_rec.recommendation.asking import recommend_images
 
+    request = asked(**wishes)
     bundle = load_bundle(getattr(context.obj, "project_path", None), environment, zoo)
     _say("reading your images" if not bundle.tokens else f"looking at your images with {bundle.encoder_id}")
-    found = recommend_images(images.expanduser(), bundle, Request(**wishes), on_probe=_show_probe)
+    found = recommend_images(images.expanduser(), bundle, request, on_probe=_show_probe)
     # The answer first: what fails after it is a note, and never destroys it.
     click.echo({"table": as_table, "json": as_json, "csv": as_csv}[shape](found))
     if output is not None:

@@ -204,7 +204,8 @@ def _labels_from_folders(
     texts: list[str] = []
     linked: list[str] = []
     for name, folder in classes.items():
-        if leads_out(folder, base):
+        # A link to a folder above would make the classes a class.
+        if leads_out(folder, base) or not leads_out(base, folder):
             linked.append(name)
             continue
         found = list(_images_below(folder, base, skipped))
@@ -212,7 +213,9 @@ def _labels_from_folders(
         texts += [name] * len(found)
     if linked:
         which = ", ".join(map(repr, linked[:5])) + (f" and {len(linked) - 5} more" if len(linked) > 5 else "")
-        notes.append(f"class folders that are links and lead out of the dataset's folder are left out: {which}.")
+        notes.append(
+            f"class folders that are links and lead out of the dataset's folder, or back to it, are left out: {which}."
+        )
     return paths, texts
 
 
@@ -313,7 +316,7 @@ def _column(
 
 
 def read_table(item: str, path: Path) -> pd.DataFrame:
-    """A CSV file as text, separated by commas, semicolons or tabs.
+    """A CSV file as text, separated by commas, semicolons, tabs or bars.
 
     Raises:
         ItemError: If it can't be read.
@@ -327,7 +330,7 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
             )
         with path.open(encoding="utf-8-sig") as file:
             head = file.readline()
-        separator = max(",;\t", key=head.count)
+        separator = max(",;\t|", key=head.count)
         table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
     except ItemError:
         raise

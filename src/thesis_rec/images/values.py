@@ -28,6 +28,9 @@ TOLERANCE = 1e-3
 #: Floats whose largest is between 1 and this are neither fractions nor grey levels.
 LEAST_GREY = 32.0
 
+#: Floats that stay below this are read as levels, with a note: they may be percents.
+DARK_GREY = 128.0
+
 #: Values converted at a time: bounds the memory of large scans.
 _CHUNK = 1 << 22
 
@@ -108,7 +111,8 @@ def decide_scale(kind: str, low: float, high: float) -> Scale:
     elif low < 0:
         raise ValueError(refused)
     if high <= 255 * (1 + TOLERANCE if kind == "f" else 1):
-        return Scale(0, 255)
+        dark = kind == "f" and high < DARK_GREY
+        return Scale(0, 255, f"values up to {high:.4g} are read as levels of which 255 is white." if dark else "")
     for bits, top in DEPTHS.items():
         if high <= top:
             return Scale(0, top, f"values up to {high:g} are read as {bits} bits: {top} is white.")

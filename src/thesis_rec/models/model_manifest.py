@@ -6,6 +6,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from thesis_rec.base.errors import Failure
+from thesis_rec.base.files import check_id
 
 _REMEDY = "Correct the row in the model manifest."
 
@@ -52,10 +53,8 @@ class ManifestRow(BaseModel):
 
     @field_validator("model_id", mode="after")
     @classmethod
-    def _printable(cls, value: str) -> str:
-        # Identifiers become file names of at most 255 bytes, percent-encoded and with an ending.
-        if not value.isprintable() or len(value) > 80:
-            raise ValueError("must be printable and at most 80 characters long")
+    def _names_a_file(cls, value: str) -> str:
+        check_id(value)
         return value
 
     @property

@@ -95,6 +95,10 @@ def _check_quantised(reader: StateReader) -> None:
         where = f"{share:.0%} of the values ({example.name}, {example.dtype})"
         text = f"The weights are quantised: {where} need scales to be read."
         raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16 (dequantised).")
+    if (unread := sum(tensor.size for tensor in reader.left_out)) > 0.5 * n_all:
+        largest = max(reader.left_out, key=lambda tensor: tensor.size)
+        text = f"{unread / n_all:.0%} of the values are of types that aren't read ({largest.name}, {largest.dtype})."
+        raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16.")
 
 
 def _check_copies(reader: StateReader) -> None:

@@ -160,7 +160,8 @@ def try_models(
 ) -> tuple[Recommendation, Posterior]:
     """Really try candidates that keep the limits, one after another, and rank by what is believed then.
 
-    An interrupt (Ctrl-C) ends the trying, its results stay. A candidate that can't be run is passed over with a note.
+    An interrupt (Ctrl-C) ends the trying, its results stay. A candidate that can't be run is passed over with a note;
+    images that leave nothing to test on are a note too.
 
     Args:
         found: The answer without further tries.
@@ -187,10 +188,13 @@ def try_models(
         failed.update(absent)
     try:
         if probe is None:
-            images, told = _probe_images(asked.row)
-            notes += [note for note in told if note not in notes]
+            try:
+                images, told = _probe_images(asked.row)
+                probe = linear_prober(bundle, images, device, request.offline)
+            except Exception as error:  # the answer without tries stands
+                return replace(found, notes=(*notes, f"No candidate could be tried: {error}")), posterior
+            notes += [note for note in told if note not in (*notes, *asked.notes)]
             n_test, n_images = len(images.test_labels), len(images.test_labels) + len(images.train_labels)
-            probe = linear_prober(bundle, images, device, request.offline)
         while request.probe is None or attempts < request.probe:
             spent = time.monotonic() - started
             if request.probe_seconds is not None and spent > request.probe_seconds:
