@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from thesis_rec.tasks import canvas
@@ -33,7 +35,8 @@ def ground(kind: str, n: int, rng: Rng) -> Array:
         value * canvas.uniform(rng, 0.75, 1.1, n),
     )
     fine = canvas.power_noise(n, rng, 0.4)
-    relief = {
+    shift: Array = 0.5 * np.mod(np.floor(v * 3.5), 2)
+    reliefs: dict[str, Callable[[], Array]] = {
         "grass": lambda: canvas.filtered_noise(n, rng, np.exp(-(fx**2) / 120 - fy**2 / 12)) * 0.22,
         "water": lambda: (
             canvas.filtered_noise(n, rng, np.exp(-(fx**2) / 8 - (fy - 0) ** 2 / 60) * np.hypot(fx, fy)) * 0.13
@@ -41,10 +44,7 @@ def ground(kind: str, n: int, rng: Rng) -> Array:
         "sand": lambda: (
             fine * 0.06 + np.sin(u * canvas.uniform(rng, 14, 20, n) + 2 * canvas.smooth_noise(n, rng, 1.5)) * 0.05
         ),
-        "brick": lambda: (
-            fine * 0.05
-            - 0.35 * (np.minimum(np.mod(u * 2 + 0.5 * np.mod(np.floor(v * 3.5), 2), 1), np.mod(v * 3.5, 1)) < 0.16)
-        ),
+        "brick": lambda: fine * 0.05 - 0.35 * (np.minimum(np.mod(u * 2 + shift, 1), np.mod(v * 3.5, 1)) < 0.16),
         "wood": lambda: (
             np.sin(v * canvas.uniform(rng, 14, 20, n) + canvas.smooth_noise(n, rng, 1.2) * 1.8) * 0.16 + fine * 0.04
         ),
@@ -53,8 +53,8 @@ def ground(kind: str, n: int, rng: Rng) -> Array:
         "asphalt": lambda: canvas.power_noise(n, rng, 0.0) * 0.2,
         "fabric": lambda: np.sin(u * 38) * np.sin(v * 38) * 0.28,
         "stone": lambda: canvas.power_noise(n, rng, 1.4) * 0.22,
-    }[kind]()
-    return np.clip(base * (1 + relief)[..., None], 0, 1)
+    }
+    return np.clip(base * (1 + reliefs[kind]())[..., None], 0, 1)
 
 
 def any_ground(n: int, rng: Rng) -> Array:
