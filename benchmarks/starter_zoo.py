@@ -41,7 +41,7 @@ def read_tables(root: Path) -> dict[str, pd.DataFrame]:
 def count(tables: dict[str, pd.DataFrame]) -> dict[str, object]:
     """How large the zoo is."""
     models, datasets, records = tables["model_manifest"], tables["dataset_manifest"], tables["performance_records"]
-    measured = datasets[datasets["dataset_id"].isin(records["dataset_id"])]
+    measured = datasets[datasets["dataset_id"].isin(records["dataset_id"].unique())]
     base = measured[measured["parent"] == ""]
     cells = records.drop_duplicates(["model_id", "dataset_id", "protocol"])["protocol"].value_counts()
     found = {
@@ -63,7 +63,7 @@ def count(tables: dict[str, pd.DataFrame]) -> dict[str, object]:
 def base_tasks(tables: dict[str, pd.DataFrame]) -> list[str]:
     """Measured datasets that aren't sub-tasks."""
     datasets = tables["dataset_manifest"]
-    measured = set(tables["performance_records"]["dataset_id"])
+    measured = set(tables["performance_records"]["dataset_id"].unique())
     return [name for name in datasets.loc[datasets["parent"] == "", "dataset_id"] if name in measured]
 
 

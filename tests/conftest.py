@@ -49,3 +49,9 @@ def full_disk(tmp_path):
         pytest.skip("mounting a small file system needs rights")
     yield place
     subprocess.run(["umount", str(place)], check=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("slurm")}
+    items.sort(key=lambda item: item.path not in slow)
