@@ -276,11 +276,21 @@ def random_spectra(seeds: Sequence[int]) -> tuple[np.ndarray, list[str]]:
     return np.stack(found), families
 
 
+def fit_verdict(spectra: np.ndarray, trained: Sequence[bool]) -> tuple[np.ndarray, float]:
+    """Weights and constant of the regression for (M, P) descriptions, M of which are known to be trained or not."""
+    from sklearn.linear_model import LogisticRegression
+
+    from thesis_rec.models.training_verdict import distances
+
+    fitted = LogisticRegression(C=0.3).fit(distances(spectra), np.asarray(trained, dtype=bool))
+    return fitted.coef_[0], float(fitted.intercept_[0])
+
+
 def trained_or_random(table: pd.DataFrame, spectra: np.ndarray, seeds: Sequence[int]) -> dict[str, Any]:
     """AUC with families left out, what is fitted to all of them, and whether that is what the project records."""
     from sklearn.metrics import roc_auc_score
 
-    from thesis_rec.models.training_verdict import CONSTANT, WEIGHTS, distances, fit_verdict
+    from thesis_rec.models.training_verdict import CONSTANT, WEIGHTS, distances
 
     fresh, of_fresh = random_spectra(seeds)
     everything = np.concatenate([spectra, fresh])

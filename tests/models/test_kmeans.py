@@ -17,7 +17,6 @@ from thesis_rec.models.kmeans import (
     count_finer,
     kmeans_1d,
     runs,
-    squared_error,
 )
 
 
@@ -43,6 +42,14 @@ def optimal_errors(values: np.ndarray, k: int) -> list[float]:
 
 def optimal_error(values: np.ndarray, k: int) -> float:
     return optimal_errors(values, k)[k]
+
+
+def squared_error(values: np.ndarray, centres: np.ndarray) -> float:
+    """Sum of squared distances of ``values`` ``(n,)`` to their nearest centre."""
+    ordered = np.sort(np.asarray(centres, dtype=np.float64))
+    borders = (ordered[1:] + ordered[:-1]) / 2
+    exact = np.asarray(values, dtype=np.float64)
+    return float(((exact - ordered[np.searchsorted(borders, exact)]) ** 2).sum())
 
 
 finite = st.floats(-1e6, 1e6, width=32, allow_nan=False)

@@ -7,10 +7,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from weights import fit_verdict
 
 from thesis_rec.models.checkpoint_reader import TorchReader
 from thesis_rec.models.spectra import NAMES
-from thesis_rec.models.training_verdict import READ, fit_verdict, looks_untrained
+from thesis_rec.models.training_verdict import READ, looks_untrained
 from thesis_rec.models.weight_vector import vector_and_spectra
 
 

@@ -21,7 +21,7 @@ Everything is deterministic and releases the interpreter's lock, so threads work
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,14 +91,6 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         if bin_error(weights, width) > _COARSE * error:
             return _sorted_path(values, k)
     return cast(NDArray[np.float32], centres[::-1].astype(np.float32))
-
-
-def squared_error(values: NDArray[np.floating[Any]], centres: NDArray[np.floating[Any]]) -> float:
-    """Sum of squared distances of ``values`` ``(n,)`` to their nearest centre."""
-    ordered = np.sort(np.asarray(centres, dtype=np.float64))
-    borders = (ordered[1:] + ordered[:-1]) / 2
-    exact = np.asarray(values, dtype=np.float64)
-    return float(((exact - ordered[np.searchsorted(borders, exact)]) ** 2).sum())
 
 
 def _sorted_path(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:

@@ -7,7 +7,6 @@ mean of the last third are used: training changes late layers first, and one out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,11 +66,3 @@ def distances(spectra: NDArray[np.floating]) -> NDArray[np.float64]:
     """(M, P) descriptions to (M, 8) logarithms of how far the body is from random; what is missing counts as random."""
     chosen = np.nan_to_num(np.abs(np.asarray(spectra, dtype=np.float64)[:, _COLUMNS]))
     return np.log(chosen + 0.01)
-
-
-def fit_verdict(spectra: NDArray[np.floating], trained: Sequence[bool]) -> tuple[NDArray[np.float64], float]:
-    """Weights and constant of the regression for (M, P) descriptions, M of which are known to be trained or not."""
-    from sklearn.linear_model import LogisticRegression
-
-    fitted = LogisticRegression(C=0.3).fit(distances(spectra), np.asarray(trained, dtype=bool))
-    return fitted.coef_[0], float(fitted.intercept_[0])

@@ -65,10 +65,6 @@ class Baseline(ABC):
 
     #: Name in the tables.
     name: str = ""
-    #: Whether :meth:`predict` reads the dataset's tokens.
-    needs_tokens: bool = False
-    #: Whether models without any measured value are ranked in a way of their own, not as their family's mean.
-    ranks_unknown: bool = False
 
     @abstractmethod
     def fit(self, training: TrainingSet) -> Baseline:

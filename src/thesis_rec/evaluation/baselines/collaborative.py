@@ -16,7 +16,6 @@ class RandomOrder(Baseline):
     """A random order, another one for each dataset."""
 
     name = "random"
-    ranks_unknown = True
 
     def fit(self, training: TrainingSet) -> RandomOrder:
         """Remember how many models there are, and the seed."""
@@ -54,7 +53,6 @@ class ParameterCount(Static):
     """More weights first."""
 
     name = "parameter_count"
-    ranks_unknown = True
 
     def model_scores(self, training: TrainingSet) -> Floats:
         """(M,) logarithm of the number of weights."""
@@ -116,7 +114,6 @@ class NearestDataset(Baseline):
     """
 
     name = "nearest_dataset"
-    needs_tokens = True
 
     def __init__(self, choices: Sequence[int] = (1, 3, 5, 10, 20)) -> None:
         self.choices = tuple(choices)

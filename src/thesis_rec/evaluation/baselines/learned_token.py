@@ -28,7 +28,6 @@ class LearnedToken(Baseline):
     """
 
     name = "learned_token"
-    needs_tokens = True
 
     def __init__(
         self,

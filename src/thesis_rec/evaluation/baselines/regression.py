@@ -55,9 +55,6 @@ class TwoStepRidge(Baseline):
         left_out: (K, N) predicted z-scores of the known models on each training dataset, without its family.
     """
 
-    needs_tokens = True
-    ranks_unknown = True
-
     def __init__(
         self, widths: Sequence[float] = (), ridges: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1, 3, 10)
     ) -> None:

@@ -32,8 +32,6 @@ class BoostedTrees(Baseline):
     """
 
     name = "boosted_trees"
-    needs_tokens = True
-    ranks_unknown = True
 
     def __init__(self, components: int = 8, iterations: int = 100, max_pairs: int = 60_000) -> None:
         self.components, self.iterations, self.max_pairs = components, iterations, max_pairs
