@@ -112,6 +112,8 @@ class TestFolder:
         images = open_split(joined, "train", tmp_path)
         assert images.class_names == ["cold", "warm"]
         assert np.bincount(images.labels).tolist() == [8, 4]
+        misspelt = open_split(row(label_map="rde=warm;green=cold", splits="train=all"), "train", tmp_path)
+        assert [note.error for note in misspelt.warnings] == ["label_map names 'rde', which no image has."]
         dropped = open_split(row(label_map="red=", splits="train=all"), "train", tmp_path)
         assert dropped.class_names == ["blue", "green"]
         assert len(dropped) == 8

@@ -89,6 +89,7 @@ def test_every_kind_of_bad_row_is_reported_and_the_rest_completes(root):
         {"dataset_id": "missing", "source": "nowhere"},
         {"dataset_id": "one", "source": "one"},
         {"dataset_id": "odd", "source": "a", "loader": "ftp"},
+        {"dataset_id": "untold", "source": "a", "labels": "absent.csv"},
         {"dataset_id": "sub", "loader": "", "parent": "a", "class_subset": "a:0;a:2"},
     )
     catalog = run(root, table, splits=["train"], batches=4)
@@ -101,6 +102,7 @@ def test_every_kind_of_bad_row_is_reported_and_the_rest_completes(root):
     assert "doesn't exist" in found["missing"]
     assert "one class only" in found["one"]
     assert "no loader 'ftp'" in found["odd"]
+    assert "there is no table absent.csv" in found["untold"]
     assert (failures["hint"] != "").all()
     tokens = catalog.load("dataset_tokens")
     assert sorted(tokens) == ["a/train/00000", "b/train/00000"]

@@ -123,12 +123,12 @@ def file_state(path: str | Path) -> bytes:
     """What tells without reading a file that it is the same as before, as long as it is equal.
 
     That is its device, inode, size and times of the last change of content and of status. Copying a file over another,
-    or setting its times back, changes at least one of them.
-
-    Raises:
-        OSError: If there is none.
+    or setting its times back, changes at least one of them. That there is none is a state too.
     """
-    found = os.stat(path)
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return type(error).__name__.encode()
     facts = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     return ":".join(map(str, facts)).encode()
 

@@ -144,6 +144,9 @@ class OpenedDataset:
         """
         notes = list(self.source.warnings)
         notes += [Failure(self.row.dataset_id, note) for note in self.vocabulary.notes]
+        if unknown := [name for name in self.row.label_map if name not in self.vocabulary.names]:
+            error = f"label_map names {', '.join(map(repr, unknown[:5]))}, which no image has."
+            notes.append(Failure(self.row.dataset_id, error, "Correct the manifest's column label_map."))
         part = self._part(split)
         raw = self.opened.get(part.source) or self.source.open(part.source)
         codes, class_names = map_labels(self.vocabulary.codes[part.source], self.vocabulary.names, self.row.label_map)
