@@ -79,15 +79,20 @@ def device_fingerprint(device: str = "cpu") -> Fingerprint:
     return Fingerprint(kind, platform.machine(), cpu_cores(), 0, "", version, _memory_mb())
 
 
+def torch_device(name: str) -> str:
+    """The torch device that a setting names: ``auto`` is a GPU where there is one, else the processor."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
 def present_device() -> tuple[str, str]:
     """The torch device to work on, and its identifier.
 
     Torch, whose import takes seconds, is asked only where there is a GPU.
     """
     if Path("/dev/nvidia0").exists() or (os.name == "nt" and shutil.which("nvidia-smi")) or "torch" in sys.modules:
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch_device("auto")
         return device, device_fingerprint(device).device_id
     version = ".".join(metadata.version("torch").split("+")[0].split(".")[:2])
     return "cpu", Fingerprint("cpu", cpu_name(), cpu_cores(), _default_threads(), "", version).device_id

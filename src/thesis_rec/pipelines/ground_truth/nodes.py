@@ -76,6 +76,7 @@ def measure_models(
     Yields:
         Tables by ``<model id>/<part>``, saved as they come.
     """
+    from thesis_rec.hardware.fingerprint import torch_device
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.models.model_sources import hub_cache_folder, locate
@@ -86,7 +87,7 @@ def measure_models(
     rows, _ = _selected_datasets(dataset_manifest, parameters)
     tasks = measured_tasks(rows, images)
     root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
-    device = _device(parameters.device)
+    device = torch_device(parameters.device)
     yield from measure_zoo(
         parameters.shard.select(with_network),
         load=lambda row: load_backbone(row, root, "cpu", cache),
@@ -215,12 +216,6 @@ def _generated(task_id: str) -> Any:
     from thesis_rec.tasks import task_images
 
     return task_images(task_id)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: list[Any], device: str) -> Any:

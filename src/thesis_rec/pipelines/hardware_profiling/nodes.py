@@ -24,15 +24,14 @@ def profile_models(
     import torch
 
     from thesis_rec.hardware.campaign import Campaign, profile_zoo
+    from thesis_rec.hardware.fingerprint import torch_device
     from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_sources import hub_cache_folder
 
     if parameters.threads is not None:
         torch.set_num_threads(parameters.threads)
-    device = parameters.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch_device(parameters.device)
     settings = ProfileSettings(**parameters.model_dump(include=set(ProfileSettings.__dataclass_fields__)))
     campaign = Campaign(device, parameters.precisions, parameters.batch_sizes, settings)
     root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)

@@ -32,6 +32,7 @@ def plan_zoo(parameters: StarterZooParameters) -> tuple[ZooBuild, dict[str, Any]
     Returns:
         The build and a summary of its plan.
     """
+    from thesis_rec.hardware.fingerprint import torch_device
     from thesis_rec.starter.adopting import adopt_zoo
     from thesis_rec.starter.archives import import_bundle
     from thesis_rec.starter.building import expect_images
@@ -48,7 +49,7 @@ def plan_zoo(parameters: StarterZooParameters) -> tuple[ZooBuild, dict[str, Any]
     deadline = None if budget is None else time.monotonic() + budget
     plan = make_plan(settings.seed, settings.sizes)
     painter = Painter(parameters.workers).__enter__()
-    shop = Workshop(folder, _device(parameters.device), painter, deadline, parameters.slots)
+    shop = Workshop(folder, torch_device(parameters.device), painter, deadline, parameters.slots)
     if parameters.begin_from is not None:
         adopt_zoo(Path(parameters.begin_from), plan, shop, settings)
     expect_images(parameters.stages, plan, shop, settings)
@@ -115,12 +116,6 @@ def check_zoo(summary: dict[str, Any], failures: pd.DataFrame, parameters: Start
     check_failures(failures, summary["models"], parameters.strict, "models")
     if summary["models"] < summary["planned"]:
         logger.info("%d of %d models are there; run again to go on", summary["models"], summary["planned"])
-
-
-def _device(name: str) -> str:
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def _settings(parameters: StarterZooParameters) -> Any:
