@@ -597,6 +597,16 @@ class TestFrames:
         reds = [found.image(int(i)) for i in np.flatnonzero(found.labels == found.class_names.index("red"))]
         assert all(image[..., 0].mean() > image[..., 1].mean() for image in reds)
 
+    def test_what_is_true_of_both_splits_is_told_once(self, tmp_path):
+        classes(tmp_path / "d", ("red", "green"))
+        frames = [Image.new("RGB", (12, 12), colour) for colour in ("red", "blue")]
+        frames[0].save(tmp_path / "d" / "red" / "moving.gif", save_all=True, append_images=frames[1:])
+        told = []
+        load_task_images(row(tmp_path / "d"), tmp_path, warnings=told)
+        assert [note.error for note in told if "frame" in note.error] == [
+            "files with more than one frame: 1 GIF; the first frame is read."
+        ]
+
     def test_plain_files_are_no_note(self, tmp_path):
         classes(tmp_path / "d", ("red", "green"))
         Image.new("RGB", (12, 12)).save(tmp_path / "d" / "red" / "still.gif")

@@ -226,10 +226,11 @@ def load_task_images(
     notes = [] if warnings is None else warnings
     dataset = open_dataset(row, root, limits)
     opened = [dataset.split(split) for split in splits]
+    # Both splits tell what is true of the whole source.
+    notes.extend(dict.fromkeys(note for images in opened for note in images.warnings))
     size = limits.size or _common_size(opened)
     arrays, labels = [], []
     for images in opened:
-        notes.extend(images.warnings)
         array, kept = read_images(images, np.arange(len(images)), size, limits.fit, notes)
         arrays.append(array)
         labels.append(images.labels[kept])
