@@ -12,7 +12,7 @@ from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.covariance import Shrinkage, fit_covariance
 from thesis_rec.knowledge.descriptors import LEVEL_SHARE, SHAPE_SHARE, VIEWS, scales_of
 from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
-from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide
+from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide, error_unit
 from thesis_rec.knowledge.posterior import Scale
 from thesis_rec.models.spectra import comparison_scales
 
@@ -103,7 +103,8 @@ def fit_knowledge(
     best = np.tile(np.append(total[:2], base), (len(tasks), 1))  # (N, 3)
     if sides:
         best[sides[0].rows] = sides[0].errors(distances, total)
-    variance = np.exp(2 * said[:, 1:]) * (np.square(factor).sum(1) + own) * best[:, 2:] / base + best[:, :1]
+    unit = error_unit(np.exp(said[:, 1:]), levels)  # (N, 1)
+    variance = np.square(unit) * (np.square(factor).sum(1) + own) * best[:, 2:] / base + best[:, :1]
     variance += best[:, 1:2] * np.square(deviations - deviations.mean(1, keepdims=True))
     ratio = np.abs(latent - said[:, :1] - deviations) / np.sqrt(variance)
     temper = (float(np.nanquantile(ratio, LEVEL)) / Z) ** 2
