@@ -13,8 +13,10 @@ from scipy.optimize import minimize
 from sklearn.covariance import ledoit_wolf
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.neighbors import NearestCentroid
 
-from thesis_rec.transferability import ScoreInput, gbc, h_score, inputs, leep, log_me, n_leep
+from thesis_rec.transferability import ScoreInput, gbc, h_score, inputs, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.transferability.estimates import (
     REGULARISATION,
     fit_mixture,
@@ -285,3 +287,13 @@ def test_the_faster_solver_of_a_large_batch_is_kept(
     matrices = torch.eye(3, dtype=torch.float64).expand(200, 3, 3)
     assert inputs._cpu_is_faster(matrices) is expected
     assert inputs._cpu_is_faster(matrices) is expected  # no second trial
+
+
+def test_nearest_class_mean_is_the_nearest_centroid_left_one_out() -> None:
+    """On features as they are: a dimension of a larger unit counts more."""
+    features, labels = make_task(3, 40, 6, 4)
+    features = features * np.array([30.0, 1, 1, 1, 1, 1])
+    expected = cross_val_score(NearestCentroid(), features, labels, cv=LeaveOneOut()).mean()
+    assert 0.2 < expected < 1
+    found = nearest_class_mean(ScoreInput(torch.from_numpy(features), torch.from_numpy(labels)))
+    assert found.item() == pytest.approx(expected)

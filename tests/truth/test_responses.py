@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from thesis_rec.transferability import ScoreInput, nearest_class_mean
 from thesis_rec.truth.linear_probe import ClassRows
 from thesis_rec.truth.responses import (
     STATISTICS,
@@ -13,7 +14,6 @@ from thesis_rec.truth.responses import (
     geometry,
     kernel_alignment,
     landmark_rows,
-    nearest_mean_accuracy,
     overlay_responses,
     projection_matrix,
     response_names,
@@ -50,7 +50,8 @@ def test_nearest_mean_leaves_the_image_itself_out() -> None:
             ]
             hits += int(np.argmin(distance) == labels[i])
         expected.append(hits / len(labels))
-    np.testing.assert_allclose(nearest_mean_accuracy(x, one_hot).numpy(), expected)
+    labels = torch.where(one_hot.sum(-1) > 0, one_hot.argmax(-1), -1)
+    np.testing.assert_allclose(nearest_class_mean(ScoreInput(x, labels)).numpy(), expected)
 
 
 def test_alignment_is_the_correlation_of_centred_kernels() -> None:

@@ -418,3 +418,26 @@ def _expect(points: _Points, weights: Tensor, means: Tensor, variances: Tensor) 
     evidence = joint.logsumexp(-1)  # (T, N)
     posterior = (joint - evidence.unsqueeze(-1)).exp().masked_fill(~valid.unsqueeze(-1), 0.0)
     return posterior, evidence.masked_fill(~valid, 0.0).sum(-1) / points.count
+
+
+def nearest_class_mean(data: ScoreInput) -> Tensor:
+    """Accuracy of the nearest class mean on the features as they are, each image left out in turn.
+
+    Args:
+        data: Features and labels of T tasks.
+
+    Returns:
+        (T,) accuracies. An image that is alone in its class counts as an error.
+    """
+    x, one_hot, count = data.features, data.one_hot, data.class_count
+    means = one_hot.mT @ x / count.clamp(min=1.0).unsqueeze(-1)
+    distance = (x.square().sum(-1, keepdim=True) - 2 * x @ means.mT + means.square().sum(-1).unsqueeze(1)).clamp(
+        min=0.0
+    )
+    # Without image i its class mean is (n m - x) / (n - 1), at n / (n - 1) times the distance.
+    factor = torch.where(count > 1, count / (count - 1).clamp(min=1.0), torch.inf).square().unsqueeze(1)
+    distance = torch.where(one_hot > 0, (distance * factor).nan_to_num(nan=torch.inf), distance)
+    distance = distance.masked_fill((count == 0).unsqueeze(1), torch.inf)
+    hits = one_hot.gather(-1, distance.argmin(-1, keepdim=True)).squeeze(-1)
+    hits = hits * (count.unsqueeze(1).expand_as(one_hot).gather(-1, one_hot.argmax(-1, keepdim=True)).squeeze(-1) > 1)
+    return hits.sum(-1) / data.count

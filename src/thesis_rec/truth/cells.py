@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.base.tables import MeasuredTask, TaskImages
-from thesis_rec.transferability import ScoreInput
 from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import ProbeChunk, ProbeSettings, Rows, plan_probes, probe_accuracies, probe_chunks
@@ -31,11 +30,19 @@ if TYPE_CHECKING:
 from collections.abc import Callable
 from typing import Any
 
-from thesis_rec.transferability import gbc, h_score, leep, log_me, n_leep
+from thesis_rec.transferability import (
+    ScoreInput,
+    gbc,
+    h_score,
+    leep,
+    log_me,
+    n_leep,
+    nearest_class_mean,
+)
 from thesis_rec.truth.linear_probe import grouped, padded
 
 #: Names of the transferability scores, as they stand in the tables.
-SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
+SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc", "nearest_class_mean")
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def score_batch(
 
     data, shared = timed(lambda: ScoreInput(features[batch.rows], batch.labels))
     raw = timed(lambda: data.raw_eigen)[1] if "logme" in wanted else 0.0
-    centred = timed(lambda: data.centred_eigen)[1] if set(wanted) - {"logme", "leep"} else 0.0
+    centred = timed(lambda: data.centred_eigen)[1] if set(wanted) - {"logme", "leep", "nearest_class_mean"} else 0.0
     absent = torch.full((len(batch.rows),), torch.nan)
     methods: dict[str, tuple[Callable[[], Tensor], float]] = {
         "logme": (lambda: log_me(data), raw),
@@ -101,6 +108,7 @@ def score_batch(
         "leep": (lambda: absent if probabilities is None else leep(probabilities[batch.rows], data.one_hot), 0.0),
         "n_leep": (lambda: n_leep(data, seed=seed), centred),
         "gbc": (lambda: gbc(data), centred),
+        "nearest_class_mean": (lambda: nearest_class_mean(data), 0.0),
     }
     found = {}
     for name in wanted:
@@ -291,9 +299,7 @@ class Bench:
         per_task = np.zeros((len(self.reference), len(response_parts.PER_TASK)))
         for batch in padded_batches(self._reference_rows, x.shape[1], self.bank.device):
             data = ScoreInput(x[batch.rows], batch.labels)
-            per_task[batch.positions, 0] = (
-                response_parts.nearest_mean_accuracy(data.features, data.one_hot).cpu().numpy()
-            )
+            per_task[batch.positions, 0] = nearest_class_mean(data).cpu().numpy()
             per_task[batch.positions, 1] = response_parts.kernel_alignment(data.features, data.one_hot).cpu().numpy()
         draws = self.settings.probe.draws
         probed = accuracies[len(self.tasks) * draws :].reshape(-1, draws).mean(1)

@@ -156,33 +156,6 @@ def standardise(features: Tensor) -> Tensor:
     return (centred / spread.masked_fill(dead, 1.0)).masked_fill(dead, 0.0)
 
 
-def nearest_mean_accuracy(x: Tensor, one_hot: Tensor) -> Tensor:
-    """Leave-one-out accuracy of the nearest class mean.
-
-    Args:
-        x: (T, N, D) features.
-        one_hot: (T, N, C) labels, all-zero rows being padding.
-
-    Returns:
-        (T,) accuracies. An image that is alone in its class counts as an error.
-    """
-    import torch
-
-    count = one_hot.sum(1)  # (T, C)
-    means = one_hot.mT @ x / count.clamp(min=1.0).unsqueeze(-1)
-    distance = (x.square().sum(-1, keepdim=True) - 2 * x @ means.mT + means.square().sum(-1).unsqueeze(1)).clamp(
-        min=0.0
-    )
-    # Without image i its class mean is (n m - x) / (n - 1), at n / (n - 1) times the distance.
-    factor = torch.where(count > 1, count / (count - 1).clamp(min=1.0), torch.inf).square().unsqueeze(1)
-    own = one_hot > 0
-    distance = torch.where(own, (distance * factor).nan_to_num(nan=torch.inf), distance)
-    distance = distance.masked_fill((count == 0).unsqueeze(1), torch.inf)
-    hits = one_hot.gather(-1, distance.argmin(-1, keepdim=True)).squeeze(-1)
-    hits = hits * (count.unsqueeze(1).expand_as(one_hot).gather(-1, one_hot.argmax(-1, keepdim=True)).squeeze(-1) > 1)
-    return hits.sum(-1) / one_hot.sum((1, 2))
-
-
 def kernel_alignment(x: Tensor, one_hot: Tensor) -> Tensor:
     """Centred alignment of the linear kernel with the label kernel, (T,) in 0..1; arguments as above."""
     valid = (one_hot.sum(-1, keepdim=True) > 0).to(x.dtype)

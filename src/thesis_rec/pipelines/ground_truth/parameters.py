@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from thesis_rec.base.sharding import Shard
 from thesis_rec.pipelines.fields import Words
 
-Score = Literal["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc"]
+Score = Literal["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc", "nearest_class_mean"]
 
 
 class ImageParameters(BaseModel):
