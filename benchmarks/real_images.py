@@ -88,7 +88,8 @@ def main() -> None:
     records = pd.read_parquet(arguments.truth)
     records = records[records["protocol"] == "linear_probe"]
     truth = records.pivot_table(index="model_id", columns="dataset_id", values="value")
-    arguments.models = int(truth[names].notna().all(axis=1).sum())
+    ranked = truth[names].dropna().index.intersection(next(iter(bundles.values())).models.model_ids)
+    arguments.models = len(ranked)
     scores = pd.read_parquet(arguments.scores) if arguments.scores else pd.DataFrame(columns=["dataset_id", "method"])
     rows: list[dict[str, Any]] = []
     for name in names:
