@@ -113,6 +113,12 @@ def test_every_kind_of_bad_row_is_reported_and_the_rest_completes(root):
     assert evaluation["mean"]["zero_shot"] == 1.0
 
 
+def test_what_is_true_of_both_splits_is_one_row(root):
+    table = manifest({"dataset_id": "a", "source": "a", "label_map": "rde=warm"})
+    failures = run(root, table, splits=["train", "test"]).load("dataset_failures")
+    assert failures["error"].tolist() == ["label_map names 'rde', which no image has."]
+
+
 def test_a_second_run_encodes_nothing_and_ends_the_same(root, encoder):
     table = manifest({"dataset_id": "a", "source": "a"}, {"dataset_id": "b", "source": "b"})
     first = run(root, table, splits=["train", "test"])

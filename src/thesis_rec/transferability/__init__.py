@@ -5,14 +5,7 @@ being better; only their order within a task means anything. They are baselines:
 every candidate on the target's images.
 """
 
-from thesis_rec.transferability.estimates import (
-    gbc,
-    h_score,
-    leep,
-    log_me,
-    n_leep,
-    nearest_class_mean,
-)
+from thesis_rec.transferability.estimates import gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.transferability.inputs import ScoreInput
 
-__all__ = ["ScoreInput", "gbc", "h_score", "leep", "log_me", "n_leep", "nearest_class_mean", "nearest_mean_accuracy"]
+__all__ = ["ScoreInput", "gbc", "h_score", "leep", "log_me", "n_leep", "nearest_class_mean"]

@@ -8,9 +8,9 @@ a set of tasks (:class:`Bench`).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,27 +19,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.base.tables import MeasuredTask, TaskImages
+from thesis_rec.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.image_bank import ImageBank
-from thesis_rec.truth.linear_probe import ProbeChunk, ProbeSettings, Rows, plan_probes, probe_accuracies, probe_chunks
+from thesis_rec.truth.linear_probe import (
+    ProbeChunk,
+    ProbeSettings,
+    Rows,
+    grouped,
+    padded,
+    plan_probes,
+    probe_accuracies,
+    probe_chunks,
+)
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import ResponseSettings
 
 if TYPE_CHECKING:
     from thesis_rec.models.backbone import Backbone
-from collections.abc import Callable
-from typing import Any
-
-from thesis_rec.transferability import (
-    ScoreInput,
-    gbc,
-    h_score,
-    leep,
-    log_me,
-    n_leep,
-    nearest_class_mean,
-)
-from thesis_rec.truth.linear_probe import grouped, padded
 
 #: Names of the transferability scores, as they stand in the tables.
 SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc", "nearest_class_mean")

@@ -128,7 +128,9 @@ def _extract_one(
             notes += shard_notes(row.dataset_id, shard)
             counts[split] = int(shard["n_shards"])
             yield {key: shard}, {}
-    yield {}, {row.dataset_id: outcome(None, notes) | {"signature": signature, "shards": counts}}
+    # Both splits tell what is true of the whole source.
+    told = list(dict.fromkeys(notes))
+    yield {}, {row.dataset_id: outcome(None, told) | {"signature": signature, "shards": counts}}
 
 
 def _failed(row: DatasetRow, error: Exception) -> dict[str, Outcome]:
