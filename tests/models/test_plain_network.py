@@ -71,6 +71,10 @@ def test_a_file_most_of_which_is_not_read_is_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "x.pt")
     with pytest.raises(ItemError, match=r"90% of the values are of types that aren't read \(filter\.kernel"):
         open_network(tmp_path / "x.pt", "x")
+    # Masks and indices may be larger than a small network.
+    small = {"attn.weight": torch.ones(9), "attn.bias": torch.ones(9, 9).to(torch.uint8), "seen": torch.ones(99) > 0}
+    torch.save(small, tmp_path / "x.pt")
+    assert [tensor.name for tensor in open_network(tmp_path / "x.pt", "x").tensors] == ["attn.weight"]
     # A table of rotations beside weights is passed over.
     torch.save(state | {"linear.weight": torch.ones(99, 99)}, tmp_path / "x.pt")
     assert {tensor.name for tensor in open_network(tmp_path / "x.pt", "x").tensors} == {"norm.weight", "linear.weight"}

@@ -95,9 +95,13 @@ def _check_quantised(reader: StateReader) -> None:
         where = f"{share:.0%} of the values ({example.name}, {example.dtype})"
         text = f"The weights are quantised: {where} need scales to be read."
         raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16 (dequantised).")
-    if (unread := sum(tensor.size for tensor in reader.left_out)) > 0.5 * n_all:
-        largest = max(reader.left_out, key=lambda tensor: tensor.size)
-        text = f"{unread / n_all:.0%} of the values are of types that aren't read ({largest.name}, {largest.dtype})."
+    # Masks and indices are no weights, however large: a causal mask can be larger than a small network.
+    unread = [tensor for tensor in reader.left_out if tensor.dtype != "BOOL" and not _INDEX.search(tensor.name)]
+    n_unread, n_read = sum(tensor.size for tensor in unread), sum(tensor.size for tensor in reader.tensors)
+    if n_unread > n_read:
+        largest = max(unread, key=lambda tensor: tensor.size)
+        share = n_unread / (n_unread + n_read)
+        text = f"{share:.0%} of the values are of types that aren't read ({largest.name}, {largest.dtype})."
         raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16.")
 
 
