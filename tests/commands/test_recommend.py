@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -53,6 +54,15 @@ def test_a_table_for_people(folder):
     assert lines[header + 4] == ""
     assert "The models are toys" in result.stdout
     assert "your images were looked at by fabricated" in result.stdout
+
+
+def test_the_next_command_names_the_images_as_they_were_given(folder, monkeypatch):
+    """From the folder that the command was called in, wherever the images lie."""
+    read, sample = asking.read_images, ((np.zeros((4, 4, 3), np.uint8), "a"),)
+    monkeypatch.setattr(asking, "read_images", lambda *given: replace(read(*given), sample=sample))
+    monkeypatch.chdir(folder.parent.parent)
+    for given in (folder, folder.relative_to(folder.parent.parent)):
+        assert f"  next      kedro recommend {given} --probe 5" in call(given, "--device", DEVICE).stdout
 
 
 def test_a_document_for_programs(folder):

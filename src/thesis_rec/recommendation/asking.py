@@ -78,7 +78,9 @@ def recommend_images(
         if measure is not None and found.budget.needs_clock and found.device == here:
             # Tries have changed the order: what is on top now is measured as well.
             found = confirmed(found, measure)
-    return _explained(found, bundle, asked, posterior)
+    found = _explained(found, bundle, asked, posterior)
+    # As it was given: from here the next command finds the images again.
+    return replace(found, dataset=found.dataset | {"source": str(source)})
 
 
 def recommend_for(
@@ -221,7 +223,6 @@ def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, poste
         first = load_line(rows.iloc[0].to_dict(), bundle.models_root) if len(rows) else ""
     dataset, sample, notes = found.dataset, found.sample, found.notes
     if asked is not None:
-        source = Path(asked.row.source).name
-        dataset = dataset | {"images": asked.n_images, "read_as": list(asked.read_as), "source": source}
+        dataset = dataset | {"images": asked.n_images, "read_as": list(asked.read_as)}
         sample, notes = asked.sample, (*notes, *asked.notes)
     return replace(found, table=table, rests_on=rests_on, load=first, dataset=dataset, sample=sample, notes=notes)

@@ -173,10 +173,7 @@ def map_figure(found: Recommendation, width: int, height: int) -> dict[str, Any]
 
 
 def next_command(found: Recommendation) -> str:
-    """The command that really tries more candidates under the same limits; empty where that isn't possible.
-
-    It names the images by the last part of their path: it is to be called from the folder above.
-    """
+    """The command that really tries more candidates under the same limits; empty where that isn't possible."""
     tried = int(found.table["probed_value"].notna().sum())
     if not found.sample or tried >= len(found.table):
         return ""
