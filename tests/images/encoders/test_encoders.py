@@ -103,6 +103,13 @@ class TestOpenClip:
         with pytest.raises(ItemError, match="can't be loaded"):
             load_encoder(EncoderConfig(source=str(copy)))
 
+    def test_a_damaged_folder_is_not_called_gated_by_its_path(self, tmp_path):
+        folder = tmp_path / "401"
+        folder.mkdir()
+        (folder / "open_clip_config.json").write_text("{}")
+        with pytest.raises(ItemError, match="can't be loaded"):
+            load_encoder(EncoderConfig(source=str(folder)))
+
     def test_random_weights_are_named_so_and_none_are_refused(self):
         config = EncoderConfig(source="ViT-B-32", pretrained=False)
         assert encoder_id(config) == "open_clip:ViT-B-32:random"

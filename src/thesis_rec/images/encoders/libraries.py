@@ -46,7 +46,8 @@ def _explained(config: EncoderConfig, error: Exception) -> ItemError:
     if any(word in words for word in ("offline", "connecterror", "connectionerror", "couldn't connect", "max retries")):
         hint = "Download it once on a machine with network, or give a local folder as source."
         return ItemError(config.source, "offline: the encoder is not in the local cache.", hint)
-    if "gated" in words or "401" in words:
+    # Only what is on the hub can be; a folder's path may hold these characters.
+    if local_folder(config) is None and ("gated" in words or "401" in words):
         hint = "Accept the terms on its page and run `hf auth login`."
         return ItemError(config.source, "the encoder is gated or private.", hint)
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
