@@ -7,10 +7,11 @@ from tests.images.encoders.tiny import colour_encoder, write_colour_folder
 from tests.images.opening import open_split
 from tests.views.small_tokens import SETTINGS, row, run
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.sharding import evenly
 from thesis_rec.catalog.validators import validate_token_shard
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views import extraction
-from thesis_rec.views.extraction import TokenSettings, outcome, outcome_failures, spread
+from thesis_rec.views.extraction import TokenSettings, outcome, outcome_failures
 from thesis_rec.views.tokens import load_task_tokens, tokens_of_images
 
 
@@ -153,5 +154,5 @@ def test_failures_table_is_bounded():
 
 def test_spread_over_the_manifest():
     rows = [row(f"d{i}") for i in range(10)]
-    assert [r.dataset_id for r in spread(rows, 4)] == ["d0", "d3", "d6", "d9"]
-    assert spread(rows, None) == spread(rows, 99) == rows
+    assert [r.dataset_id for r in evenly(rows, 4)] == ["d0", "d3", "d6", "d9"]
+    assert evenly(rows, None) == evenly(rows, 99) == rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Item = TypeVar("Item")
@@ -15,6 +16,13 @@ def thinned_evenly(items: Sequence[Item], most: int | None) -> list[Item]:
     if most is None or len(items) <= most:
         return list(items)
     return [items[i * len(items) // most] for i in range(most)]
+
+
+def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
+    """At most ``count`` of the items at even distances, from the first to the last; all where it is None."""
+    if count is None or len(items) <= count:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, num=count).round().astype(int)]
 
 
 class Shard(BaseModel):

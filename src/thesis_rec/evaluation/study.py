@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.evaluation.baselines import TrainingSet
 from thesis_rec.knowledge.fitting import DEFAULT_NOISE, fit_knowledge
@@ -159,7 +160,7 @@ def assemble_study(
     if max_tasks is not None and len(bases) > max_tasks:
         # A share of each role, so that no quadrant is left without datasets.
         by_role = sorted(bases, key=lambda dataset: split.datasets[dataset])
-        kept = {by_role[i] for i in np.linspace(0, len(by_role) - 1, max_tasks).round().astype(int)}
+        kept = set(evenly(by_role, max_tasks))
         bases = [dataset for dataset in bases if dataset in kept]
     if not bases:
         raise ItemError(

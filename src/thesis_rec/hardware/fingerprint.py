@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from thesis_rec.base.devices import torch_device
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -77,13 +79,6 @@ def device_fingerprint(device: str = "cpu") -> Fingerprint:
         capability = torch.backends.cpu.get_cpu_capability()
         return Fingerprint("cpu", cpu_name(), cpu_cores(), torch.get_num_threads(), capability, version, _memory_mb())
     return Fingerprint(kind, platform.machine(), cpu_cores(), 0, "", version, _memory_mb())
-
-
-def torch_device(name: str) -> str:
-    """The torch device that a setting names: ``auto`` is a GPU where there is one, else the processor."""
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def present_device() -> tuple[str, str]:

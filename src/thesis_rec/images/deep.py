@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
+from thesis_rec.base.sharding import evenly
 from thesis_rec.images.decoding import MAX_PIXELS, is_deep, open_image
 from thesis_rec.images.values import Scale, decide_scale, value_range
 
@@ -16,8 +16,6 @@ logger = logging.getLogger(__name__)
 
 #: Files whose header is read to learn whether any is deep, and headers and files read when some are.
 _GLANCE, _HEADERS, _FILES = 64, 4096, 256
-
-T = TypeVar("T")
 
 
 class DeepScale:
@@ -81,10 +79,3 @@ class DeepScale:
 
 def _kind(array: np.ndarray) -> str:
     return "f" if array.dtype.kind == "f" else "u"
-
-
-def evenly(items: Sequence[T], count: int) -> Sequence[T]:
-    """At most ``count`` items, from the first to the last at equal distances."""
-    if len(items) <= count:
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, num=count).round().astype(int)]

@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.base.sharding import evenly
 from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
 from thesis_rec.images.decoding import SUFFIXES, decode_image, open_image
-from thesis_rec.images.deep import DeepScale, evenly
+from thesis_rec.images.deep import DeepScale
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.layout import read_layout, read_splits, split_role
 from thesis_rec.images.manifest import DatasetRow

@@ -156,10 +156,7 @@ def count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np
             packed[word >> np.uint32(16)] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & np.uint32(0xFFFF))
         _unpack(packed, counts, lower)
         start = end
-    n = 0
-    for b in range(1 << 16):
-        if counts[b]:
-            n += 1
+    n = np.count_nonzero(counts)
     occupied = np.empty(n, np.uint32)
     found = np.empty(n, np.int64)
     sums = np.empty(n, np.float64)
@@ -233,10 +230,7 @@ def count_finer(
             packed[first[word >> np.uint32(16)] + part] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & mask)
         _unpack(packed, counts, lower)
         start = end
-    n = 0
-    for b in range(packed.size):
-        if counts[b]:
-            n += 1
+    n = np.count_nonzero(counts)
     prefixes = np.empty(n, np.uint32)
     found = np.empty(n, np.int64)
     sums = np.empty(n, np.float64)

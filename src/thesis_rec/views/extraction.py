@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import file_state, readable
 from thesis_rec.base.progress import track
@@ -156,10 +154,3 @@ def outcome_failures(dataset_id: str, document: Outcome) -> list[Failure]:
         more = len(notes) - MAX_NOTES
         rows.append(Failure(dataset_id, f"{more} more images or classes were skipped.", "See the rows above."))
     return rows
-
-
-def spread(rows: Sequence[DatasetRow], count: int | None) -> list[DatasetRow]:
-    """At most ``count`` rows, evenly spread over the manifest, which lists families one after another."""
-    if count is None or count >= len(rows):
-        return list(rows)
-    return [rows[i] for i in np.linspace(0, len(rows) - 1, num=count).round().astype(int)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from thesis_rec.base.devices import torch_device
 from thesis_rec.images.encoders.image_encoder import EncoderConfig, ImageEncoder, encoder_id, local_folder
 from thesis_rec.images.encoders.small_clip import SmallClip, is_plain
 from thesis_rec.models.weight_files import check_folder
@@ -28,10 +29,7 @@ def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "f
     folder = local_folder(config)
     if folder is not None:
         check_folder(folder, config.source)
-    if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch_device(device)
     as_it_is = config.kind == "open_clip" and config.pretrained and not config.layers
     if folder is not None and as_it_is and (device, precision) == ("cpu", "fp32"):
         try:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import check_features
 
@@ -63,11 +64,9 @@ class TorchEncoder:
     def __init__(
         self, tower: Tower, name: str, layers: tuple[str, ...] = (), device: str = "cpu", precision: str = "fp32"
     ) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         self.encoder_id = name
         self.image_size = tower.size
-        self.device = torch.device(device)
+        self.device = torch.device(torch_device(device))
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._tower = tower
         self._module = tower.module.eval().requires_grad_(False).to(self.device, self.dtype)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import Failure, check_failures, failures_frame, unreached_failures
 from thesis_rec.base.files import sha256_json
+from thesis_rec.base.sharding import evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 
@@ -157,7 +158,7 @@ def check_dataset_features(
 def _selected_rows(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesParameters) -> list[Any]:
     """The rows with images of their own that this job encodes."""
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
-    from thesis_rec.views.extraction import spread
 
     rows, _ = read_dataset_manifest(dataset_manifest)
-    return parameters.shard.select(spread(base_rows(rows), parameters.max_datasets))
+    # The manifest lists families one after another.
+    return parameters.shard.select(evenly(base_rows(rows), parameters.max_datasets))

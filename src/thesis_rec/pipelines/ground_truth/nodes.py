@@ -76,7 +76,7 @@ def measure_models(
     Yields:
         Tables by ``<model id>/<part>``, saved as they come.
     """
-    from thesis_rec.hardware.fingerprint import torch_device
+    from thesis_rec.base.devices import torch_device
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.models.model_sources import hub_cache_folder, locate

@@ -23,8 +23,8 @@ def profile_models(
     """
     import torch
 
+    from thesis_rec.base.devices import torch_device
     from thesis_rec.hardware.campaign import Campaign, profile_zoo
-    from thesis_rec.hardware.fingerprint import torch_device
     from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_sources import hub_cache_folder

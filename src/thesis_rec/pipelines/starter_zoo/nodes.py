@@ -32,7 +32,7 @@ def plan_zoo(parameters: StarterZooParameters) -> tuple[ZooBuild, dict[str, Any]
     Returns:
         The build and a summary of its plan.
     """
-    from thesis_rec.hardware.fingerprint import torch_device
+    from thesis_rec.base.devices import torch_device
     from thesis_rec.starter.adopting import adopt_zoo
     from thesis_rec.starter.archives import import_bundle
     from thesis_rec.starter.building import expect_images
