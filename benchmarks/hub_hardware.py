@@ -9,14 +9,24 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from result import PROJECT, add_save_option, finish
 from scipy.stats import spearmanr
 
+from thesis_rec.base.files import write_json
+from thesis_rec.hardware.device_models import FEATURES, FILE, DeviceModel, terms
+
+Floats = NDArray[np.float64]
+
 HUB = PROJECT / "data/01_raw/hub"
+
+#: Ridge penalty of a device's model, relative to the number of networks.
+PENALTY = 1e-3
 
 #: Published tables: device, precision, and the batches that the time per image holds for.
 TABLES = {
@@ -102,8 +112,6 @@ def _published(folder: Path, fit: bool) -> list[dict[str, object]]:
     """timm's devices, each family predicted from the others."""
     import timm
 
-    from thesis_rec.hardware.device_models import FEATURES, fit_device_model, save_device_models
-
     counts = pd.read_parquet(HUB / "architecture_counts.parquet").set_index("architecture")
     rows, models = [], []
     for name, (device, precision, batches) in TABLES.items():
@@ -135,8 +143,67 @@ def _published(folder: Path, fit: bool) -> list[dict[str, object]]:
             }
         )
     if fit:
-        save_device_models(models)
+        write_json(FILE, [asdict(model) for model in models])
     return rows
+
+
+def fit_device_model(
+    counts: Floats,
+    ms_per_image: Floats,
+    families: NDArray[np.object_],
+    *,
+    device: str,
+    precision: str,
+    batches: tuple[int, int],
+    source: str,
+) -> tuple[DeviceModel, Floats]:
+    """Fit a device's model, and judge it on families that it wasn't fitted on.
+
+    Args:
+        counts: (n, F) of :data:`FEATURES`.
+        ms_per_image: (n,) measured milliseconds.
+        families: (n,) architecture families.
+        device: Identifier.
+        precision: Of the measurements.
+        batches: Smallest and largest batch that the figures hold for.
+        source: Where they are from.
+
+    Returns:
+        The model, and (n,) log milliseconds that were predicted leaving the model's family out.
+    """
+    logs, target = np.log(np.maximum(counts, 1e-6)), np.log(ms_per_image)
+    rate = float((counts[:, 0] / ms_per_image).max())
+    held_out = np.empty(len(target))
+    for family in np.unique(families):
+        test = families == family
+        mean, scale, weights, intercept = _fit(logs[~test], target[~test])
+        held_out[test] = intercept + terms(logs[test], mean, scale) @ weights
+        # The floor of the others alone.
+        best = float((counts[~test, 0] / ms_per_image[~test]).max())
+        held_out[test] = np.maximum(held_out[test], logs[test, 0] - np.log(best))
+    mean, scale, weights, intercept = _fit(logs, target)
+    numbers = {"mean": mean, "scale": scale, "low": logs.min(axis=0), "high": logs.max(axis=0), "weights": weights}
+    model = DeviceModel(
+        device=device,
+        precision=precision,
+        min_batch=batches[0],
+        max_batch=batches[1],
+        source=source,
+        **{name: [float(number) for number in values] for name, values in numbers.items()},
+        intercept=intercept,
+        margin=float(np.quantile(np.abs(target - held_out), 0.95)),
+        macs_per_ms=rate,
+    )
+    return model, held_out
+
+
+def _fit(logs: Floats, target: Floats) -> tuple[Floats, Floats, Floats, float]:
+    mean: Floats = logs.mean(axis=0)
+    scale: Floats = np.maximum(logs.std(axis=0), 1e-9)
+    x, intercept = terms(logs, mean, scale), float(target.mean())
+    system = x.T @ x + PENALTY * len(x) * np.eye(x.shape[1])
+    weights: Floats = np.linalg.solve(system, x.T @ (target - intercept)).astype(np.float64)
+    return mean, scale, weights, intercept
 
 
 def _family(timm: object, model: str) -> str:

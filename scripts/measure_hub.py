@@ -180,11 +180,7 @@ def _join(folder: Path) -> None:
 
     counts = pd.DataFrame(list(_read(folder, "count_*.jsonl").values()))
     counts = counts[counts["macs"].notna()].drop(columns="error", errors="ignore").sort_values("architecture")
-    whole = [
-        name
-        for name in counts.columns
-        if name not in ("architecture", "activation_mb", "peak_activation_mb", "weight_mb")
-    ]
+    whole = [name for name in counts.columns if name not in ("architecture", "activation_mb")]
     counts = counts.astype(dict.fromkeys(whole, "int64"))
     counts.to_parquet(MANIFEST.parent / "architecture_counts.parquet", index=False)
     lines = [json.loads(line) for file in folder.glob("time_*.jsonl") for line in file.read_text().splitlines()]

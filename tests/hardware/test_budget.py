@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.hardware.budget import Budget, closest_relaxations, excesses, feasible, pareto_front, unknown_values
 
 
@@ -73,7 +73,7 @@ def test_nothing_can_be_relaxed_when_nothing_is_known():
     st.floats(0.01, 100), st.floats(0.01, 1e5), st.floats(0.01, 1e4), st.floats(1, 1e8),
 )  # fmt: skip
 def test_the_relaxed_budget_lets_the_named_models_in(latency, throughput, memory, parameters):
-    budget = Budget(latency, throughput, memory, parameters)
+    budget = Budget(max_latency_ms=latency, min_throughput=throughput, max_memory_mb=memory, max_parameters=parameters)
     figures = table()
     if feasible(figures, budget)[0].any():
         return
@@ -86,9 +86,9 @@ def test_the_relaxed_budget_lets_the_named_models_in(latency, throughput, memory
 
 
 def test_impossible_limits_are_refused():
-    with pytest.raises(ConfigurationError, match="max_latency_ms is -1"):
+    with pytest.raises(ValidationError, match=r"max_latency_ms\n.*greater than 0"):
         Budget(max_latency_ms=-1)
-    with pytest.raises(ConfigurationError, match="batch_size"):
+    with pytest.raises(ValidationError, match="batch_size"):
         Budget(batch_size=0)
     assert not Budget(max_parameters=5).needs_clock
     assert Budget(max_memory_mb=5).needs_clock

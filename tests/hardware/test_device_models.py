@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hub_hardware import fit_device_model
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.hardware.device_models import device_model, device_models, fit_device_model, outside
+from thesis_rec.hardware.device_models import device_model, device_models, outside
 from thesis_rec.hardware.prediction import figures
 from thesis_rec.recommendation.candidates import resolve_device
 

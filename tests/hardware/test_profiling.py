@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.hardware.small_backbone import FAST, backbone
 from thesis_rec.base.errors import ItemError
-from thesis_rec.hardware.fingerprint import device_fingerprint
+from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.profiling import COLUMNS, cast_weights, profile_backbone
 
 
@@ -20,7 +20,7 @@ def test_profile_has_one_row_per_cell_in_the_contract():
     assert sorted(zip(table["precision"], table["batch_size"], strict=True)) == [
         ("bf16", 1), ("bf16", 3), ("fp32", 1), ("fp32", 3),
     ]  # fmt: skip
-    assert (table["device"] == device_fingerprint().device_id).all()
+    assert (table["device"] == device_id()).all()
     assert (table["latency_ms_p50"] > 0).all()
     assert (table["latency_ms_p95"] >= table["latency_ms_p50"]).all()
     assert table["n_parameters"].eq(120).all()

@@ -1,6 +1,8 @@
-"""Which torch device a setting names."""
+"""Which torch device a setting names, and how many processors there are."""
 
 from __future__ import annotations
+
+import os
 
 
 def torch_device(name: str) -> str:
@@ -11,3 +13,8 @@ def torch_device(name: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def processors() -> int:
+    """Processors that this process may use, which on a cluster are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,56 +4,41 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import compress
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from thesis_rec.base.errors import ConfigurationError
 
+class Budget(BaseModel):
+    """Limits on a model, None and empty for none; each field's description is its help on the command line."""
 
-@dataclass(frozen=True)
-class Budget:
-    """Limits on a model; None and empty mean no limit.
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    Attributes:
-        max_latency_ms: Milliseconds of one call of ``batch_size`` images.
-        min_throughput: Images per second.
-        max_memory_mb: MiB of weights and one call's intermediate results.
-        max_parameters: Number of weights.
-        device: Device identifier, part of one, or ``here`` for the present machine.
-        batch_size: Images in a call.
-        precision: ``fp32``, ``fp16`` or ``bf16``.
-        licences: Licences that are allowed, in any case of letters.
-        families: Architecture families that are allowed.
-    """
-
-    max_latency_ms: float | None = None
-    min_throughput: float | None = None
-    max_memory_mb: float | None = None
-    max_parameters: float | None = None
-    device: str = "here"
-    batch_size: int = 1
-    precision: str = "fp32"
-    licences: tuple[str, ...] = ()
-    families: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in LIMITS:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigurationError(f"{name} is {value} but must be greater than 0.")
-        if self.batch_size < 1:
-            raise ConfigurationError(f"batch_size is {self.batch_size} but must be at least 1.")
+    device: str = Field(default="here", description="This machine, or part of a device's name.")
+    max_latency_ms: float | None = Field(default=None, gt=0, description="Milliseconds of one call.")
+    min_throughput: float | None = Field(default=None, gt=0, description="Images per second.")
+    max_memory_mb: float | None = Field(default=None, gt=0, description="MiB of weights and one call.")
+    max_parameters: float | None = Field(default=None, gt=0, description="Number of weights, such as 5e6.")
+    batch_size: int = Field(default=1, ge=1, description="Images in a call.")
+    precision: Literal["fp32", "fp16", "bf16"] = Field(default="fp32", description="Precision of a call.")
+    licences: tuple[str, ...] = Field(
+        default=(), description="Allowed licence; several times for several.", json_schema_extra={"option": "--licence"}
+    )
+    families: tuple[str, ...] = Field(
+        default=(),
+        description="Allowed architecture family; several times for several.",
+        json_schema_extra={"option": "--family"},
+    )
 
     @property
     def limits(self) -> dict[str, Any]:
         """The limits that are set, by name."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in named.items() if name in (*LIMITS, *RULES) and value not in (None, ())}
+        return {name: value for name in (*LIMITS, *RULES) if (value := getattr(self, name)) not in (None, ())}
 
     @property
     def needs_clock(self) -> bool:

@@ -7,7 +7,6 @@ A partition's key is ``<model id>/<device id>`` and its content a dictionary: ``
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from thesis_rec.base.errors import Failure
-from thesis_rec.base.files import sha256_json
+from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.base.progress import track
-from thesis_rec.hardware.fingerprint import device_fingerprint
+from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.profiling import COLUMNS, profile_backbone
 from thesis_rec.hardware.timing import ProfileSettings
 
 if TYPE_CHECKING:
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.model_manifest import ManifestRow
-
-logger = logging.getLogger(__name__)
 
 Outcome = dict[str, Any]
 Partitions = Mapping[str, Callable[[], Outcome]]
@@ -71,10 +68,11 @@ def profile_zoo(
     Yields:
         Key and content of a partition for each model that was tried.
     """
-    device_id = device_fingerprint(campaign.device).device_id
+    present = device_id(campaign.device)
     for row in track(list(rows), "profiling"):
-        key, settings_hash = f"{row.model_id}/{device_id}", campaign.hash_of(row)
-        if _is_done(existing, key, settings_hash):
+        key, settings_hash = f"{row.model_id}/{present}", campaign.hash_of(row)
+        before = readable(existing[key]) if key in existing else None
+        if before is not None and not before["error"] and before.get("settings_hash") == settings_hash:
             continue
         try:
             table = profile_backbone(
@@ -93,17 +91,6 @@ def profile_zoo(
         # Through JSON, which knows no numpy numbers.
         found = json.loads(table.to_json(orient="records", double_precision=12))
         yield key, {"rows": found, "settings_hash": settings_hash, "error": "", "hint": ""}
-
-
-def _is_done(existing: Partitions, key: str, settings_hash: str) -> bool:
-    if key not in existing:
-        return False
-    try:
-        outcome = existing[key]()
-    except Exception as error:
-        logger.warning("the profile %s is unreadable and is made again (%s)", key, error)
-        return False
-    return not outcome["error"] and outcome.get("settings_hash") == settings_hash
 
 
 def join_outcomes(outcomes: Partitions, models: Iterable[str]) -> tuple[pd.DataFrame, list[Failure]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,25 +26,15 @@ class Description:
         n_parameters: Number of weights; shared ones count once.
         macs: Multiply-accumulate operations of matrix products, convolutions and attention.
         activation_mb: All intermediate results of the pass in MiB (fp32): the memory traffic that latency follows.
-        peak_activation_mb: Most MiB of intermediate results alive at one time.
         n_operations: Number of tensor operations, each of them a kernel launch on a GPU.
-        weight_mb: Parameters and buffers in MiB.
         activations: Numbers that convolutions and matrix products with weights give.
-        depthwise_macs: Of the multiply-accumulates, those of grouped convolutions, which run far from a device's peak.
-        attention_macs: Of the multiply-accumulates, those between activations.
-        n_layers: Number of convolutions, matrix products and attentions.
     """
 
     n_parameters: int
     macs: int
     activation_mb: float
-    peak_activation_mb: float
     n_operations: int
-    weight_mb: float
-    activations: int = 0
-    depthwise_macs: int = 0
-    attention_macs: int = 0
-    n_layers: int = 0
+    activations: int
 
 
 def describe_backbone(backbone: Backbone, device: str = "cpu") -> Description:
@@ -72,24 +60,13 @@ def describe_backbone(backbone: Backbone, device: str = "cpu") -> Description:
     finally:
         for weight in trainable:
             weight.requires_grad_(True)
-    buffers = list(backbone.network.buffers())
     return Description(
         n_parameters=sum(p.numel() for p in weights),
         macs=counter.get_total_flops() // 2,
         activation_mb=tracker.total / MIB,
-        peak_activation_mb=tracker.peak / MIB,
         n_operations=tracker.operations,
-        weight_mb=sum(t.numel() * t.element_size() for t in [*weights, *buffers]) / MIB,
         activations=tracker.activations,
-        depthwise_macs=tracker.grouped_macs,
-        attention_macs=sum(n for op, n in counter.get_flop_counts()["Global"].items() if _between(op)) // 2,
-        n_layers=tracker.layers,
     )
-
-
-def _between(operation: Any) -> bool:
-    """Whether a counted operation multiplies activations with activations."""
-    return any(word in str(operation) for word in ("bmm", "attention"))
 
 
 def random_images(backbone: Backbone, batch_size: int, device: str, precision: str) -> Tensor:
@@ -115,49 +92,33 @@ def peak_activations(backbone: Backbone, images: Tensor) -> float:
     """Peak of intermediate results in MiB, by following every tensor of one pass."""
     with _memory_tracker() as tracker:
         backbone.features(images)
-    return tracker.peak / MIB
+    return float(tracker.peak / MIB)
 
 
-class _Tracker:
-    """Bytes of new storage that operations made: ``total`` of all, ``peak`` alive at one time; and what layers give."""
+def _memory_tracker() -> Any:
+    """Counts operations, their ``total`` bytes of new storage and the ``peak`` alive at one time, and what layers give.
 
-    def __init__(self) -> None:
-        self.total = self.peak = self.alive = self.operations = 0
-        self.activations = self.grouped_macs = self.layers = 0
-        self.mode: AbstractContextManager[Any] = nullcontext()
-
-    def see(self, name: str, args: Any, result: Any) -> None:
-        """Count an operation that is a layer: a convolution, a matrix product or an attention."""
-        weighted = name in ("convolution", "addmm", "mm")
-        if not weighted and "bmm" not in name and "attention" not in name:
-            return
-        self.layers += 1
-        if weighted:
-            self.activations += result.numel()
-        if name == "convolution" and args[8] > 1:
-            # (out, in per group, height, width): each result takes one product per weight of its filter.
-            self.grouped_macs += result.numel() * args[1][0].numel()
-
-
-@contextmanager
-def _memory_tracker() -> Iterator[_Tracker]:
+    Returns:
+        A context whose attributes have the counts.
+    """
     import weakref
 
+    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_iter
 
-    tracker = _Tracker()
     known: weakref.WeakKeyDictionary[torch.UntypedStorage, int] = weakref.WeakKeyDictionary()
 
-    def released(size: int) -> None:
-        tracker.alive -= size
+    class _Tracker(TorchDispatchMode):
+        total = peak = alive = operations = activations = 0
 
-    class _Mode(TorchDispatchMode):
+        def released(self, size: int) -> None:
+            self.alive -= size
+
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            import torch
-
             result = func(*args, **(kwargs or {}))
-            tracker.see(func._schema.name.rpartition("::")[2], args, result)
+            if func._schema.name in ("aten::convolution", "aten::addmm", "aten::mm"):
+                self.activations += result.numel()
             new = False
             given = {t.untyped_storage()._cdata for t in tree_iter((args, kwargs)) if isinstance(t, torch.Tensor)}
             for tensor in tree_iter(result):
@@ -170,12 +131,11 @@ def _memory_tracker() -> Iterator[_Tracker]:
                     continue
                 new = True
                 known[storage] = size
-                weakref.finalize(storage, released, size)
-                tracker.total += size
-                tracker.alive += size
-                tracker.peak = max(tracker.peak, tracker.alive)
-            tracker.operations += new
+                weakref.finalize(storage, self.released, size)
+                self.total += size
+                self.alive += size
+                self.peak = max(self.peak, self.alive)
+            self.operations += new
             return result
 
-    with _Mode():
-        yield tracker
+    return _Tracker()

@@ -8,7 +8,7 @@ and their products. Only the fitted numbers are part of the project (``device_mo
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -21,9 +21,6 @@ FILE = Path(__file__).with_name("device_models.json")
 
 #: Counts that the regression is on, as columns of hardware profiles.
 FEATURES = ("macs", "activation_mb", "n_parameters", "n_operations")
-
-#: Ridge penalty, relative to the number of models.
-PENALTY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class DeviceModel:
             (M,) NaN where a count is unknown, and (M,) margins, wider outside the measured range.
         """
         logs = np.log(np.maximum(counts, 1e-6))
-        value = self.intercept + _terms(logs, np.array(self.mean), np.array(self.scale)) @ np.array(self.weights)
+        value = self.intercept + terms(logs, np.array(self.mean), np.array(self.scale)) @ np.array(self.weights)
         # No model does more operations in a millisecond than the best that was ever measured.
         value = np.maximum(value, logs[:, 0] - np.log(self.macs_per_ms))
         return value, self.margin * (1 + outside(logs, np.array(self.low), np.array(self.high)))
@@ -82,66 +79,7 @@ def outside(logs: Floats, low: Floats, high: Floats) -> Floats:
     return beyond
 
 
-def fit_device_model(
-    counts: Floats,
-    ms_per_image: Floats,
-    families: NDArray[np.object_],
-    *,
-    device: str,
-    precision: str,
-    batches: tuple[int, int],
-    source: str,
-) -> tuple[DeviceModel, Floats]:
-    """Fit a device's model, and judge it on families that it wasn't fitted on.
-
-    Args:
-        counts: (n, F) of :data:`FEATURES`.
-        ms_per_image: (n,) measured milliseconds.
-        families: (n,) architecture families.
-        device: Identifier.
-        precision: Of the measurements.
-        batches: Smallest and largest batch that the figures hold for.
-        source: Where they are from.
-
-    Returns:
-        The model, and (n,) log milliseconds that were predicted leaving the model's family out.
-    """
-    logs, target = np.log(np.maximum(counts, 1e-6)), np.log(ms_per_image)
-    rate = float((counts[:, 0] / ms_per_image).max())
-    held_out = np.empty(len(target))
-    for family in np.unique(families):
-        test = families == family
-        mean, scale, weights, intercept = _fit(logs[~test], target[~test])
-        held_out[test] = intercept + _terms(logs[test], mean, scale) @ weights
-        # The floor of the others alone.
-        best = float((counts[~test, 0] / ms_per_image[~test]).max())
-        held_out[test] = np.maximum(held_out[test], logs[test, 0] - np.log(best))
-    mean, scale, weights, intercept = _fit(logs, target)
-    numbers = {"mean": mean, "scale": scale, "low": logs.min(axis=0), "high": logs.max(axis=0), "weights": weights}
-    model = DeviceModel(
-        device=device,
-        precision=precision,
-        min_batch=batches[0],
-        max_batch=batches[1],
-        source=source,
-        **{name: [float(number) for number in values] for name, values in numbers.items()},
-        intercept=intercept,
-        margin=float(np.quantile(np.abs(target - held_out), 0.95)),
-        macs_per_ms=rate,
-    )
-    return model, held_out
-
-
-def _fit(logs: Floats, target: Floats) -> tuple[Floats, Floats, Floats, float]:
-    mean: Floats = logs.mean(axis=0)
-    scale: Floats = np.maximum(logs.std(axis=0), 1e-9)
-    terms, intercept = _terms(logs, mean, scale), float(target.mean())
-    system = terms.T @ terms + PENALTY * len(terms) * np.eye(terms.shape[1])
-    weights: Floats = np.linalg.solve(system, terms.T @ (target - intercept)).astype(np.float64)
-    return mean, scale, weights, intercept
-
-
-def _terms(logs: Floats, mean: Floats, scale: Floats) -> Floats:
+def terms(logs: Floats, mean: Floats, scale: Floats) -> Floats:
     """(M, F + F (F + 1) / 2) standardised logarithms and their products."""
     z = (logs - mean) / scale
     rows, columns = np.triu_indices(z.shape[1])
@@ -160,10 +98,3 @@ def device_model(device: str, precision: str, batch_size: int) -> DeviceModel | 
         if (model.device, model.precision) == (device, precision) and model.min_batch <= batch_size <= model.max_batch:
             return model
     return None
-
-
-def save_device_models(models: list[DeviceModel]) -> None:
-    """Write the fitted models, with their provenance, for the project."""
-    from thesis_rec.base.files import write_json
-
-    write_json(FILE, [asdict(model) for model in models])

@@ -39,8 +39,6 @@ def figures(
     device: str,
     precision: str = "fp32",
     batch_size: int = 1,
-    *,
-    alpha: float = 0.05,
 ) -> pd.DataFrame:
     """What each model costs on a device: measured where it was, otherwise predicted.
 
@@ -50,7 +48,6 @@ def figures(
         device: Device identifier as in ``profiles``.
         precision: Precision of the call.
         batch_size: Images in the call.
-        alpha: Share of budgets that choices on the safe side may break.
 
     Returns:
         One row per model, in their order: ``model_id``, ``latency_ms``, ``latency_ms_low``, ``latency_ms_safe``,
@@ -70,7 +67,7 @@ def figures(
     target = device, precision
     for name, column in FIGURES.items():
         others = {key: table[column].reindex(ids).to_numpy(float) for key, table in contexts.items() if key != target}
-        estimate = _estimate(contexts, column, ids, target, _Known(features, others, families, alpha))
+        estimate = _estimate(contexts, column, ids, target, _Known(features, others, families))
         if name == "latency_ms":
             _predict_from_published(estimate, counts, target, batch_size)
             floor = counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision)
@@ -121,7 +118,6 @@ class _Known:
     features: Floats
     others: dict[tuple[str, str], Floats]
     families: NDArray[np.object_]
-    alpha: float
 
 
 def _estimate(
@@ -189,14 +185,7 @@ def _predict_from_context(
         train, new = known & complete, left & complete
         if train.sum() < ENOUGH or not new.any():
             continue
-        fit = fit_log_figure(
-            given.features[train],
-            log_value[train],
-            offset[train],
-            given.families[train],
-            columns=columns,
-            alpha=given.alpha,
-        )
+        fit = fit_log_figure(given.features[train], log_value[train], offset[train], given.families[train], columns)
         # Beyond what was measured nobody checked the regression: the interval grows with the distance.
         seen = given.features[train][:, columns]
         beyond = outside(given.features[new][:, columns], seen.min(axis=0), seen.max(axis=0))

@@ -17,7 +17,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.counts import MIB, PRECISIONS, Description, describe_backbone, peak_activations, random_images
-from thesis_rec.hardware.fingerprint import device_fingerprint
+from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.timing import ProfileSettings, measure_calls, summarise_times
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ def profile_backbone(
     if unknown := [p for p in precisions if p not in PRECISIONS]:
         raise ItemError(model_id, f"unknown precision {unknown[0]!r}.", f"Choose from {', '.join(PRECISIONS)}.")
     settings = settings or ProfileSettings()
-    fingerprint = device_fingerprint(device)
     network = backbone.network.to(device).eval()
     rows: list[dict[str, Any]] = []
     errors: list[str] = []
@@ -92,7 +91,7 @@ def profile_backbone(
                     row: dict[str, Any] = {
                         **summarise_times(times, batch_size),
                         "model_id": model_id,
-                        "device": fingerprint.device_id,
+                        "device": device_id(device),
                         "precision": precision,
                         "batch_size": batch_size,
                         "peak_memory_mb": memory,
@@ -100,7 +99,7 @@ def profile_backbone(
                         "macs": description.macs,
                         "activation_mb": description.activation_mb,
                         "n_operations": description.n_operations,
-                        "threads": fingerprint.threads,
+                        "threads": torch.get_num_threads() if device == "cpu" else 0,
                         "source": "measured",
                     }
                     rows.append(row)

@@ -27,6 +27,9 @@ BUDGET_QUANTILES = tuple(np.round(np.arange(0.1, 0.95, 0.05), 2))
 #: Share of each family's models that the safe side covers at least.
 FAMILY_QUANTILE = 0.75
 
+#: Share of budgets that choices on the safe side may break.
+ALPHA = 0.05
+
 #: Models that a simulated choice takes.
 CHOSEN = 5
 
@@ -66,9 +69,7 @@ def fit_log_figure(
     log_value: Floats,
     offset: Floats,
     families: NDArray[np.object_],
-    *,
     columns: tuple[int, ...],
-    alpha: float = 0.05,
 ) -> Fit:
     """Fit the regression of one figure; features, penalty and margin are chosen leave-one-family-out.
 
@@ -78,7 +79,6 @@ def fit_log_figure(
         offset: (n,) log figures in another context, or 0.
         families: (n,) architecture families; with fewer than three, folds of models take their place.
         columns: Features that may be used.
-        alpha: Share of budgets that choices on the safe side may break.
     """
     # The figure elsewhere is a feature as well: its slope is 1 plus a weight that is shrunk to 0.
     joined = np.column_stack([features, offset])
@@ -99,9 +99,7 @@ def fit_log_figure(
     assert best is not None
     error, subset, penalty, held_out = best
     mean, scale, weights, intercept = _ridge(joined[:, subset], target, penalty)
-    return Fit(
-        subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, alpha, groups), error
-    )
+    return Fit(subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, groups), error)
 
 
 @dataclass(frozen=True)
@@ -171,28 +169,25 @@ def _ridge(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats, Floats
     return mean, scale, np.linalg.solve(system, z.T @ (y - intercept)), intercept
 
 
-def fold_groups(families: NDArray[np.object_], folds: int = 10) -> NDArray[np.int64]:
-    """Groups to leave out: families, or folds of models where there are fewer than three families."""
+def fold_groups(families: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Groups to leave out: families, or ten folds of models where there are fewer than three families."""
     codes = np.unique(families.astype(str), return_inverse=True)[1].astype(np.int64)
     if codes.max(initial=0) >= 2:
         return codes
-    return np.arange(len(families)) % min(folds, len(families))
+    return np.arange(len(families)) % min(10, len(families))
 
 
-def safe_margin(
-    predicted: Floats, actual: Floats, alpha: float = 0.05, groups: NDArray[np.int64] | None = None
-) -> float:
-    """Logarithm to add to predictions so that choices below a limit break it at most ``alpha`` of the time.
+def safe_margin(predicted: Floats, actual: Floats, groups: NDArray[np.int64] | None = None) -> float:
+    """Logarithm to add to predictions so that choices below a limit break it at most :data:`ALPHA` of the time.
 
     The split-conformal quantile keeps single predictions honest. Choices are simulated on top of it: at each budget of
     ``BUDGET_QUANTILES``, the ``CHOSEN`` admitted models that come closest to it, by prediction and by the margin left
     (the worst a user who wants large models can do). The margin is the smallest from which on the share of broken
-    budgets, with one imagined break more as conformal risk control asks for, stays at most ``alpha``.
+    budgets, with one imagined break more as conformal risk control asks for, stays at most that.
 
     Args:
         predicted: (n,) held-out log predictions.
         actual: (n,) log figures.
-        alpha: Allowed share.
         groups: (n,) families that were left out together. Errors of one family go together, so that a new family is
             the unit that may go wrong: the margin covers most models of every family.
 
@@ -201,7 +196,7 @@ def safe_margin(
     """
     errors = np.sort(actual - predicted)
     n = len(errors)
-    rank = min(math.ceil((n + 1) * (1 - alpha)), n)
+    rank = min(math.ceil((n + 1) * (1 - ALPHA)), n)
     start = max(float(errors[rank - 1]), 0.0)
     if groups is not None:
         of_group = pd.Series(actual - predicted).groupby(groups).quantile(FAMILY_QUANTILE)
@@ -219,7 +214,7 @@ def safe_margin(
         there = closest < n
         broken = int((there & (actual[np.minimum(closest, n - 1)] > budgets + 1e-12)).sum())
         chosen = int(there.sum())
-        if chosen and (broken + 1) / (chosen + 1) > alpha:
+        if chosen and (broken + 1) / (chosen + 1) > ALPHA:
             break
         margin = candidate
     return float(max(margin, start))

@@ -6,15 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.hardware.counts import MIB
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -94,19 +91,18 @@ def summarise_times(times: NDArray[np.float64], batch_size: int) -> dict[str, fl
     }
 
 
-def median_interval(values: NDArray[np.float64], z: float = 1.96) -> tuple[float, float]:
-    """Interval of the median that holds for any distribution, from order statistics.
+def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of the median that holds for any distribution, from order statistics.
 
-    The number of values below the median is binomial(n, 1/2), so the ranks ``n/2 -+ z sqrt(n)/2`` enclose it with
+    The number of values below the median is binomial(n, 1/2), so the ranks ``n/2 -+ 1.96 sqrt(n)/2`` enclose it with
     about 95 % (Conover, Practical Nonparametric Statistics, section 3.2).
 
     Args:
         values: (n,) measurements.
-        z: Quantile of the normal distribution.
     """
     ordered = np.sort(values)
     n = len(ordered)
-    half = z * math.sqrt(n) / 2
+    half = 1.96 * math.sqrt(n) / 2
     low = max(math.floor(n / 2 - half), 0)
     high = min(math.ceil(n / 2 + half), n - 1)
     return float(ordered[low]), float(ordered[high])

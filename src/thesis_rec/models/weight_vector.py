@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.devices import processors
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo
 from thesis_rec.models.kmeans import NotFiniteError, kmeans_1d
@@ -145,8 +145,3 @@ def _in_order(
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     yield from (results[i] for i in range(len(tensors)))
-
-
-def processors() -> int:
-    """Processors that this process may use, which on a cluster are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

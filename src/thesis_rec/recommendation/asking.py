@@ -110,18 +110,17 @@ def recommend_for(
         ConfigurationError: If the device is unknown, or :func:`believed` raises it.
     """
     request = request or Request()
-    budget = request.budget
-    device = resolve_device(budget.device, bundle.profiles, here)
+    device = resolve_device(request.device, bundle.profiles, here)
     table = ranked_candidates(posterior or believed(bundle, tokens), bundle.manifest, bundle.models, request.level)
     nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
     profiles = bundle.profiles
     notes: list[str] = []
-    if measure is not None and budget.needs_clock and device == here:
+    if measure is not None and request.needs_clock and device == here:
         profiles, notes = measured_here(table, profiles, device, request=request, measure=measure)
-    table = table.merge(cost_figures(table, profiles, device, budget), on="model_id", how="left")
-    notes += unknown_values(table, budget)
-    keeps, limits = feasible(table, budget)
-    relaxations = [] if keeps.any() else closest_relaxations(table, budget)
+    table = table.merge(cost_figures(table, profiles, device, request), on="model_id", how="left")
+    notes += unknown_values(table, request)
+    keeps, limits = feasible(table, request)
+    relaxations = [] if keeps.any() else closest_relaxations(table, request)
     excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
     chosen = placed(table[keeps].reset_index(drop=True))
     ids = chosen["model_id"].tolist()
@@ -136,7 +135,7 @@ def recommend_for(
         nearest=nearest.head(request.neighbours).reset_index(drop=True),
         places=dataset_map(tokens, bundle.tokens, bundle.datasets),
         device=device,
-        budget=budget,
+        budget=request,
         options=request,
         dataset={"classes": len(tokens.class_names), "images": tokens.n_images, "class_names": tokens.class_names},
         zoo=bundle.zoo,

@@ -111,13 +111,12 @@ def measured_here(
     fits, the cheapest are measured, so that the advice what to relax rests on measurements. The time for measuring
     begins after the first, which imports the libraries.
     """
-    budget = request.budget
     started, fitting, tried = time.monotonic(), 0, 0
     until = float("inf")
-    rules = replace(budget, max_latency_ms=None, min_throughput=None, max_memory_mb=None)
-    before = table.merge(cost_figures(table, profiles, device, budget), on="model_id", how="left")
+    rules = request.model_copy(update=dict.fromkeys(("max_latency_ms", "min_throughput", "max_memory_mb")))
+    before = table.merge(cost_figures(table, profiles, device, request), on="model_id", how="left")
     allowed = before[feasible(before, rules)[0]]
-    hopeful = allowed[~_hopeless(allowed, budget)]
+    hopeful = allowed[~_hopeless(allowed, request)]
     cheapest = allowed.nsmallest(3, "latency_ms")
     for queue in (hopeful, cheapest):
         for model_id in queue["model_id"]:
@@ -130,8 +129,8 @@ def measured_here(
             tried += 1
             profiles = pd.concat([profiles, rows], ignore_index=True)
             one = table[table["model_id"] == model_id]
-            found = one.merge(cost_figures(one, rows, device, budget), on="model_id", how="left")
-            fitting += int(feasible(found, budget)[0].sum())
+            found = one.merge(cost_figures(one, rows, device, request), on="model_id", how="left")
+            fitting += int(feasible(found, request)[0].sum())
         if fitting:
             break
     notes = [f"{tried} candidates were measured on this machine in {time.monotonic() - started:.1f} s."]

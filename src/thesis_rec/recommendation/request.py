@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
 from thesis_rec.base.tables import TaskTokens
@@ -33,32 +33,10 @@ Domain = Literal[
     "synthetic", "text", "textures",
 ]  # fmt: skip
 
-_LIMITS = (
-    "max_latency_ms", "min_throughput", "max_memory_mb", "max_parameters", "device", "batch_size", "precision",
-    "licences", "families",
-)  # fmt: skip
 
-
-class Request(BaseModel):
+class Request(Budget):
     """Limits, and how the answer is made; each field's description is its help on the command line."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    device: str = Field(default="here", description="This machine, or part of a device's name.")
-    max_latency_ms: float | None = Field(default=None, gt=0, description="Milliseconds of one call.")
-    min_throughput: float | None = Field(default=None, gt=0, description="Images per second.")
-    max_memory_mb: float | None = Field(default=None, gt=0, description="MiB of weights and one call.")
-    max_parameters: float | None = Field(default=None, gt=0, description="Number of weights, such as 5e6.")
-    batch_size: int = Field(default=1, ge=1, description="Images in a call.")
-    precision: Literal["fp32", "fp16", "bf16"] = Field(default="fp32", description="Precision of a call.")
-    licences: tuple[str, ...] = Field(
-        default=(), description="Allowed licence; several times for several.", json_schema_extra={"option": "--licence"}
-    )
-    families: tuple[str, ...] = Field(
-        default=(),
-        description="Allowed architecture family; several times for several.",
-        json_schema_extra={"option": "--family"},
-    )
     protocol: Literal["linear_probe", "zero_shot", "fine_tune"] = Field(
         default="linear_probe",
         description="What the accuracy is of: a linear classifier, none, or the whole network tuned.",
@@ -90,11 +68,6 @@ class Request(BaseModel):
         if isinstance(given, dict) and isinstance(given.get("budget"), dict):
             return {**{name: value for name, value in given.items() if name != "budget"}, **given["budget"]}
         return given
-
-    @property
-    def budget(self) -> Budget:
-        """The limits."""
-        return Budget(**{name: getattr(self, name) for name in _LIMITS})
 
     @property
     def tries(self) -> bool:

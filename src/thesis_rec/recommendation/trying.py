@@ -121,7 +121,6 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
     """
     if request.measure is False:
         return None
-    budget = request.budget
     remote = set(bundle.manifest.loc[bundle.manifest["source"].astype(str).str.startswith("hf-hub:"), "model_id"])
     if request.measure is None and remote.issuperset(bundle.models.model_ids):
         return None
@@ -138,7 +137,7 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
             loaders.append(model_loader(bundle, device, request.offline))
         try:
             return profile_backbone(
-                loaders[0](model_id), model_id, device, (budget.precision,), (budget.batch_size,), settings=settings
+                loaders[0](model_id), model_id, device, (request.precision,), (request.batch_size,), settings=settings
             )
         except Exception as error:
             # A candidate that can't be loaded (not downloaded, damaged) is judged by prediction, like all others.

@@ -128,14 +128,14 @@ def profile_models(
     Returns:
         Models that could not be profiled.
     """
-    from thesis_rec.hardware.fingerprint import device_fingerprint
+    from thesis_rec.hardware.fingerprint import device_id
     from thesis_rec.hardware.profiling import profile_backbone
     from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.models.loaders import load_backbone
 
     settings = ProfileSettings(max_seconds=seconds_per_cell)
     wanted = {"settings": asdict(settings), "precisions": list(precisions), "batch_sizes": list(batch_sizes)}
-    device = device_fingerprint(shop.device).device_id
+    device = device_id(shop.device)
     folder = shop.folder / f"hardware-{encode_id(device)}-{sha256_json(wanted)[:8]}"
     failures: list[Failure] = []
     for recipe in track(unfinished(plan, shop, folder), "profiling models"):

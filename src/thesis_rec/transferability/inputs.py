@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
+
+from thesis_rec.base.devices import processors
 
 logger = logging.getLogger(__name__)
 
@@ -160,9 +161,8 @@ def _seconds(solve: Callable[[Tensor], object], matrices: Tensor) -> float:
 
 
 def _pooled_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # NumPy's eigh releases the interpreter, and small matrices gain nothing from threads inside one.
-    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(processors()) as pool:
         parts = list(pool.map(np.linalg.eigh, matrices.numpy()))
     values = torch.from_numpy(np.stack([part[0] for part in parts]))
     vectors = torch.from_numpy(np.stack([part[1] for part in parts]))
