@@ -11,7 +11,7 @@ def test_leaving_a_family_out_by_sums_equals_fitting_without_its_rows():
     x, families = rng.normal(5, 2, (60, 4)), np.repeat(np.arange(12), 5)
     y = x @ rng.normal(size=4) + rng.normal(size=60)
     columns = [0, 2, 3]
-    found = regression._Moments.of(x, y, families).left_out(tuple(columns), regression.PENALTIES)
+    found = regression._without_each_group(x, y, families)(tuple(columns), regression.PENALTIES)
     for penalty, row in zip(regression.PENALTIES, found, strict=True):
         for family in np.unique(families):
             test = families == family

@@ -9,6 +9,7 @@ al., ICLR 2024), and is never below the split-conformal quantile (Vovk et al., 2
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -17,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+LeftOut = Callable[[tuple[int, ...], tuple[float, ...]], Floats]
 
 #: Ridge penalties that are tried, relative to the number of models.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -85,14 +87,14 @@ def fit_log_figure(
     usable = (*columns, features.shape[1]) if np.ptp(offset) > 0 else tuple(columns)
     groups = fold_groups(families)
     target = log_value - offset
-    moments = _Moments.of(joined, target, groups)
+    left_out = _without_each_group(joined, target, groups)
     best: tuple[float, tuple[int, ...], float, Floats] | None = None
     # Few features, so that every subset can be tried: what helps within families may mislead between them.
     for size in range(len(usable) + 1):
         for subset in combinations(usable, size):
             penalties = PENALTIES if subset else PENALTIES[:1]
-            for penalty, left_out in zip(penalties, moments.left_out(subset, penalties), strict=True):
-                held_out = offset + left_out
+            for penalty, predicted in zip(penalties, left_out(subset, penalties), strict=True):
+                held_out = offset + predicted
                 error = float(np.sqrt(np.mean((log_value - held_out) ** 2)))
                 if best is None or error < best[0] - 1e-9:
                     best = error, subset, penalty, held_out
@@ -102,62 +104,46 @@ def fit_log_figure(
     return Fit(subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, groups), error)
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Sums over G groups, from which ridge regressions without any one group follow without its rows.
+def _without_each_group(x: Floats, y: Floats, groups: NDArray[np.int64]) -> LeftOut:
+    """Ridge regressions without any one of G groups, from sums of everything less those of each group.
 
-    Attributes:
-        x: (n, F) centred features.
-        mean_y: Mean of the target.
+    Args:
+        x: (n, F) features.
+        y: (n,) target.
         groups: (n,) group of each row.
-        count: (G,) rows without each group.
-        mean: (G, F) means of the features there.
-        centred: (G, F, F) covariance of the features there.
-        mean_target: (G,) mean of the centred target there.
-        cross: (G, F) covariance of features and target there.
+
+    Returns:
+        Function of features that are used and of P penalties that gives (P, n) predictions of each row by regressions
+        without its group.
     """
+    finite = np.nan_to_num(x)  # columns with gaps are never among those that are used
+    x, mean_y = finite - finite.mean(axis=0), float(y.mean())
+    y = y - mean_y
+    codes = np.unique(groups, return_inverse=True)[1]
+    own = np.eye(codes.max() + 1)[codes]  # (n, G)
+    count = len(x) - own.sum(axis=0)
+    mean = (x.sum(axis=0) - own.T @ x) / count[:, None]  # (G, F)
+    pairs = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)  # (n, F F)
+    products = (own.T @ pairs).reshape(len(count), x.shape[1], x.shape[1])
+    centred = (x.T @ x - products) / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
+    mean_target = (y.sum() - own.T @ y) / count
+    cross = (x.T @ y - own.T @ (x * y[:, None])) / count[:, None] - mean * mean_target[:, None]
 
-    x: Floats
-    mean_y: float
-    groups: NDArray[np.int64]
-    count: Floats
-    mean: Floats
-    centred: Floats
-    mean_target: Floats
-    cross: Floats
-
-    @classmethod
-    def of(cls, x: Floats, y: Floats, groups: NDArray[np.int64]) -> _Moments:
-        """Sums of everything less those of each group."""
-        finite = np.nan_to_num(x)  # columns with gaps are never among those that are used
-        x, mean_y = finite - finite.mean(axis=0), float(y.mean())
-        y = y - mean_y
-        codes = np.unique(groups, return_inverse=True)[1]
-        own = np.eye(codes.max() + 1)[codes]  # (n, G)
-        count = len(x) - own.sum(axis=0)
-        mean = (x.sum(axis=0) - own.T @ x) / count[:, None]
-        pairs = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)  # (n, F F)
-        products = (own.T @ pairs).reshape(len(count), x.shape[1], x.shape[1])
-        centred = (x.T @ x - products) / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
-        mean_target = (y.sum() - own.T @ y) / count
-        cross = (x.T @ y - own.T @ (x * y[:, None])) / count[:, None] - mean * mean_target[:, None]
-        return cls(x, mean_y, codes, count, mean, centred, mean_target, cross)
-
-    def left_out(self, subset: tuple[int, ...], penalties: tuple[float, ...]) -> Floats:
-        """(P, n) predictions of each row by regressions without its group, for each penalty."""
-        columns = list(subset)
-        intercept = self.mean_y + self.mean_target  # (G,)
+    def left_out(subset: tuple[int, ...], penalties: tuple[float, ...]) -> Floats:
+        columns, intercept = list(subset), (mean_y + mean_target)[codes]
         if not columns:
-            return np.tile(intercept[self.groups], (len(penalties), 1))
-        covariance = self.centred[:, columns][:, :, columns]  # (G, K, K)
+            return np.tile(intercept, (len(penalties), 1))
+        covariance = centred[:, columns][:, :, columns]  # (G, K, K)
         variance = np.diagonal(covariance, axis1=1, axis2=2)
         scale = np.sqrt(np.where(variance > 1e-12, variance, 1.0))
         correlation = covariance / scale[:, :, None] / scale[:, None, :]
         system = correlation + np.asarray(penalties)[:, None, None, None] * np.eye(len(columns))  # (P, G, K, K)
-        wanted = self.cross[:, columns] / scale
+        wanted = cross[:, columns] / scale
         weights = np.linalg.solve(system, np.broadcast_to(wanted[..., None], (*system.shape[:-1], 1)))[..., 0] / scale
-        z = self.x[:, columns] - self.mean[self.groups][:, columns]  # (n, K)
-        return intercept[self.groups] + np.einsum("nk,pnk->pn", z, weights[:, self.groups])
+        z = x[:, columns] - mean[codes][:, columns]  # (n, K)
+        return intercept + np.einsum("nk,pnk->pn", z, weights[:, codes])
+
+    return left_out
 
 
 def _ridge(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats, Floats, float]:
