@@ -18,9 +18,10 @@ def compiled(function: Function) -> Function:
     Where neither the package's folder nor the user's cache can be written (a read-only installation), the function is
     compiled anew in every process, which takes some seconds; ``NUMBA_CACHE_DIR`` names another place.
     """
+    # Divisions don't look for zeros, of which there are none: less to compile.
     try:
-        return cast(Function, njit(nogil=True, cache=True)(function))
+        return cast(Function, njit(nogil=True, cache=True, error_model="numpy")(function))
     except RuntimeError as error:
         # Numba looks for a place when it decorates, and has no error of its own for not finding one.
         logger.info("Compiled code isn't kept (%s); set NUMBA_CACHE_DIR to a folder that can be written", error)
-        return cast(Function, njit(nogil=True)(function))
+        return cast(Function, njit(nogil=True, error_model="numpy")(function))

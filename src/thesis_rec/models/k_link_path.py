@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.extending import overload
 from numpy.typing import NDArray
 
 from thesis_rec.models.compiled import compiled
@@ -56,27 +55,13 @@ def _whole(sums: Sums, i: int, j: int) -> tuple[float, float, float]:
 
 
 @compiled  # pragma: no cover
-def _cost_plain(sums: Plain, i: int, j: int) -> float:
-    # The same less the points' squares, which all divisions share: its moment squared by its mass.
-    moment = sums[1][i] - sums[1][j]
-    return -(moment * moment / (sums[0][i] - sums[0][j]))
-
-
-def _cost(sums: Plain | Sums, i: int, j: int) -> float:
-    """Either of them; the compiler chooses by the type of ``sums``."""
-    return _cost_plain(sums, i, j) if len(sums) == 2 else _whole(sums, i, j)[2]
-
-
-@overload(_cost)
-def _typed_cost(sums: Any, i: Any, j: Any) -> Any:
-    # Numba wants the signatures to be alike to the letter.
-    def plain(sums: Any, i: Any, j: Any) -> Any:
-        return _cost_plain(sums, i, j)
-
-    def apart(sums: Any, i: Any, j: Any) -> Any:
-        return _whole(sums, i, j)[2]
-
-    return plain if len(sums) == 2 else apart
+def _cost(sums: Any, i: int, j: int) -> Any:
+    # The compiler leaves out the branch that doesn't fit the type of the sums.
+    if len(sums) == 2:
+        # Less the points' squares, which all divisions share: its moment squared by its mass.
+        moment = sums[1][i] - sums[1][j]
+        return -(moment * moment / (sums[0][i] - sums[0][j]))
+    return _whole(sums, i, j)[2]
 
 
 @compiled  # pragma: no cover
@@ -143,6 +128,13 @@ def _best_for_price(
 
 
 @compiled  # pragma: no cover
+def _ends(m: int) -> NDArray[np.int64]:
+    ends = np.zeros(2, np.int64)
+    ends[1] = m
+    return ends
+
+
+@compiled  # pragma: no cover
 def _borders(before: NDArray[np.int64], clusters: int) -> NDArray[np.int64]:
     borders = np.empty(clusters + 1, np.int64)
     i = before.size - 1
@@ -160,8 +152,8 @@ def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArra
         if fewer[i] <= more[i + shift] and more[i + shift + 1] <= fewer[i + 1]:
             break
     out = np.empty(k + 1, np.int64)
-    out[: i + shift + 1] = more[: i + shift + 1]
-    out[i + shift + 1 :] = fewer[i + 1 :]
+    for at in range(k + 1):
+        out[at] = more[at] if at <= i + shift else fewer[at - shift]
     return out
 
 
@@ -187,8 +179,10 @@ def _divide(sums: Any, power: float, largest: float, price: float, k: int) -> ND
     since = np.empty(m + 2, np.int64)
     low = 1e-16 * largest  # gives more than k clusters: m of them
     high = 2.0 * power  # gives one
-    more = np.arange(m + 1)
-    fewer = np.array([0, m])
+    more = np.empty(m + 1, np.int64)
+    for i in range(m + 1):
+        more[i] = i
+    fewer = _ends(m)
     for step in range(200):
         if not low < price < high:
             price = np.sqrt(low * high)
@@ -263,14 +257,16 @@ def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     if m <= k:
         return support.copy(), 0.0
     masses, moments, squares = np.zeros(m + 1), np.zeros(m + 1), np.zeros(m + 1)
-    masses[1:] = np.cumsum(weights)
     segments = np.zeros(m + 1, np.int64)
     segments[0] = -1
-    gaps = np.diff(support)
-    spread = np.cbrt(0.5 * (weights[1:] + weights[:-1]) * gaps * gaps).sum()
+    spread = 0.0
+    for i in range(m):
+        masses[i + 1] = masses[i] + weights[i]
+        if i:
+            spread += np.cbrt(0.5 * (weights[i - 1] + weights[i]) * (support[i] - support[i - 1]) ** 2)
     # With the error of the best k clusters near spread^3 / (12 k^2), its derivative is a first guess of the price.
     price = spread**3 / (6.0 * k**3)
-    borders = np.array([0, m])
+    borders = _ends(m)
     of_each = _of_each(support, weights, borders)
     power = largest = of_each[2][0]
     centres, error = support, np.inf
@@ -296,5 +292,7 @@ def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
             return centres, error
         borders = _joined(found, found_each, 0.1 * _MOST * error)
         of_each = _of_each(support, weights, borders)
-        largest = of_each[2].max()
+        largest = 0.0
+        for own in of_each[2]:
+            largest = max(largest, own)
         price = 2.0 * error / k

@@ -135,6 +135,14 @@ def _unpack(packed: NDArray[np.uint64], counts: NDArray[np.int64], lower: Floats
 
 
 @compiled  # pragma: no cover
+def _occupied(counts: NDArray[np.int64]) -> int:
+    n = 0
+    for count in counts:
+        n += count > 0
+    return n
+
+
+@compiled  # pragma: no cover
 def count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
     """The histogram whose bins are the upper halves of the values' bits.
 
@@ -156,7 +164,7 @@ def count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np
             packed[word >> np.uint32(16)] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & np.uint32(0xFFFF))
         _unpack(packed, counts, lower)
         start = end
-    n = np.count_nonzero(counts)
+    n = _occupied(counts)
     occupied = np.empty(n, np.uint32)
     found = np.empty(n, np.int64)
     sums = np.empty(n, np.float64)
@@ -230,7 +238,7 @@ def count_finer(
             packed[first[word >> np.uint32(16)] + part] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & mask)
         _unpack(packed, counts, lower)
         start = end
-    n = np.count_nonzero(counts)
+    n = _occupied(counts)
     prefixes = np.empty(n, np.uint32)
     found = np.empty(n, np.int64)
     sums = np.empty(n, np.float64)
