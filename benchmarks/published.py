@@ -215,11 +215,11 @@ def summary(rows: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
             line[f"tried {tries}"] = part[f"tried{tries}"].mean()
             line[f"top {tries}"] = part[f"top{tries}"].mean()
         gap = paired_difference(part["tried10"], part["top10"], seed=seed)
-        line["tried 10 - top 10"] = f"{gap.mean:.4f} [{gap.low:.4f}, {gap.high:.4f}]"
+        line["tried 10 - top 10"] = "{mean:.4f} [{low:.4f}, {high:.4f}]".format(**gap)
         for figure in ("tau", "regret", "tried5"):
             gap = paired_difference(part[f"told {figure}"], part[figure], seed=seed)
             name = figure.replace("tried5", "tried 5")
-            line[f"domain told: {name}"] = f"{gap.mean:+.4f} [{gap.low:.4f}, {gap.high:.4f}]"
+            line[f"domain told: {name}"] = "{mean:+.4f} [{low:.4f}, {high:.4f}]".format(**gap)
         line["tau after 10"] = part["tau10"].mean()
         line["covered (90 %)"] = part["covered"].mean()
         lines.append(line)

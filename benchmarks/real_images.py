@@ -31,6 +31,7 @@ from result import PROJECT, add_save_option, finish
 from thesis_rec.commands.artefacts import load_bundle
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
 from thesis_rec.evaluation.metrics import regret, weighted_tau
+from thesis_rec.evaluation.results_page import interval_text
 from thesis_rec.recommendation.asking import believed
 from thesis_rec.recommendation.request import Request, read_images
 
@@ -63,8 +64,7 @@ def ordered(score: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 def told(values: pd.Series, domains: list[str]) -> str:
     """Mean over datasets with its interval."""
-    found = cluster_bootstrap(values, domains)
-    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]" if np.isfinite(found.low) else f"{found.mean:.3f}"
+    return interval_text(cluster_bootstrap(values, domains))
 
 
 def main() -> None:
@@ -139,7 +139,7 @@ def report(table: pd.DataFrame, projects: list[str], arguments: argparse.Namespa
         line = {"by": name} | {key: told(part[key], of) if part[key].notna().all() else "–" for key in figures}
         difference = paired_difference(part["tau"], ours.loc[part.index, "tau"], of)
         line["tau less ours"] = (
-            "–" if name == projects[0] else f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+            "–" if name == projects[0] else "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**difference)
         )
         summary.append(line)
     of_ours = table[table["project"] == projects[0]]

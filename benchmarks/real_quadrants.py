@@ -62,11 +62,11 @@ def compare(figures: pd.DataFrame) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"quadrant": quadrant, "datasets": len(domains), "method": method}
             for name in SHOWN:
                 values = table[name][method]
-                row[name] = cluster_bootstrap(values, list(domains[values.index])).as_dict()
+                row[name] = cluster_bootstrap(values, list(domains[values.index]))
             if method != "recommender":
                 ours = table["weighted_tau"]["recommender"]
                 clusters = list(domains[ours.index])
-                row["advantage"] = paired_difference(ours, table["weighted_tau"][method], clusters).as_dict()
+                row["advantage"] = paired_difference(ours, table["weighted_tau"][method], clusters)
             rows.append(row)
     return rows
 

@@ -178,8 +178,8 @@ def order_figures(predicted: np.ndarray, truth: np.ndarray, families: np.ndarray
     scaled = (truth - truth.mean(0)) / truth.std(0)
     quality = np.corrcoef(predicted.mean(1), scaled.mean(1))[0, 1] if predicted.mean(1).std() > 0 else 0.0
     return {
-        "tau": tau, "low": tau - half, "high": tau + half, "within": inside.mean, "within_low": inside.low,
-        "within_high": inside.high, "quality": float(quality),
+        "tau": tau, "low": tau - half, "high": tau + half, "within": inside["mean"], "within_low": inside["low"],
+        "within_high": inside["high"], "quality": float(quality),
     }  # fmt: skip
 
 
@@ -360,8 +360,8 @@ def pretraining_figures(table: pd.DataFrame, spectra: np.ndarray) -> dict[str, A
     scores = left_out(families[single], one_hot, group_kernels(spectra[single]))
     right = names[scores.argmax(1)] == source[single]
     return {
-        "steps_within_architectures": cluster_bootstrap(of_family).as_dict(),
-        "source_domain": cluster_bootstrap(right.astype(float), families[single].tolist()).as_dict(),
+        "steps_within_architectures": cluster_bootstrap(of_family),
+        "source_domain": cluster_bootstrap(right.astype(float), families[single].tolist()),
         "source_domain_chance": float(one_hot.mean(0).max()),
         "source_domains": len(names),
     }

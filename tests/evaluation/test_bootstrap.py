@@ -12,10 +12,10 @@ def test_single_clusters_give_the_normal_interval():
     values = np.random.default_rng(0).normal(0.5, 0.1, size=200)
     interval = cluster_bootstrap(values, draws=4000)
     half = 1.96 * values.std() / np.sqrt(200)
-    assert interval.mean == pytest.approx(values.mean())
-    assert interval.low == pytest.approx(values.mean() - half, abs=0.002)
-    assert interval.high == pytest.approx(values.mean() + half, abs=0.002)
-    assert interval.n == 200
+    assert interval["mean"] == pytest.approx(values.mean())
+    assert interval["low"] == pytest.approx(values.mean() - half, abs=0.002)
+    assert interval["high"] == pytest.approx(values.mean() + half, abs=0.002)
+    assert interval["n"] == 200
 
 
 def test_clusters_widen_the_interval():
@@ -24,7 +24,7 @@ def test_clusters_widen_the_interval():
     values = np.repeat(effect, 10) + 0.1 * rng.normal(size=200)
     clusters = np.repeat([f"c{i}" for i in range(20)], 10)
     wide, narrow = cluster_bootstrap(values, clusters), cluster_bootstrap(values)
-    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
 
 
 def test_resampling_is_that_of_a_plain_loop():
@@ -33,7 +33,7 @@ def test_resampling_is_that_of_a_plain_loop():
     parts = [[1.0, 2.0], [3.0], [10.0]]
     means = [np.mean(np.concatenate([parts[i] for i in row])) for row in picked]
     interval = cluster_bootstrap(values, clusters, draws=500, seed=3, level=0.8)
-    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(means, [0.1, 0.9])))
+    assert (interval["low"], interval["high"]) == pytest.approx(tuple(np.quantile(means, [0.1, 0.9])))
 
 
 def test_pairing_removes_what_is_common():
@@ -41,16 +41,16 @@ def test_pairing_removes_what_is_common():
     common = rng.normal(size=50)
     first, second = common + 0.1 + 0.01 * rng.normal(size=50), common
     interval = paired_difference(first, second)
-    assert 0.09 < interval.low < interval.mean < interval.high < 0.11
-    assert paired_difference([1.0, np.nan], [0.5, 0.5]).n == 1
+    assert 0.09 < interval["low"] < interval["mean"] < interval["high"] < 0.11
+    assert paired_difference([1.0, np.nan], [0.5, 0.5])["n"] == 1
 
 
 def test_undefined_figures():
     nothing = cluster_bootstrap([np.nan, np.nan])
-    assert nothing.n == 0
-    assert nothing.as_dict() == {"mean": None, "low": None, "high": None, "n": 0}
+    assert nothing["n"] == 0
+    assert nothing == {"mean": None, "low": None, "high": None, "n": 0}
     one = cluster_bootstrap([1.0, 2.0], ["a", "a"])
-    assert one.as_dict() == {"mean": 1.5, "low": None, "high": None, "n": 2}
+    assert one == {"mean": 1.5, "low": None, "high": None, "n": 2}
     with pytest.raises(ValueError, match="one cluster per value"):
         cluster_bootstrap([1.0, 2.0], ["a"])
 
@@ -58,5 +58,5 @@ def test_undefined_figures():
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=30), st.integers(0, 100))
 def test_the_mean_lies_within(values, seed):
     interval = cluster_bootstrap(values, draws=50, seed=seed)
-    assert interval.low <= interval.mean <= interval.high
+    assert interval["low"] <= interval["mean"] <= interval["high"]
     assert interval == cluster_bootstrap(values, draws=50, seed=seed)

@@ -29,7 +29,7 @@ def folder(tmp_path):
     }
     write_section(target / "starter.json", evaluation, **ABOUT, kind="evaluation", order=1, text="Some words.")
     external = {
-        "benchmark": "site", "models": 36, "datasets": 11, "targets": ["pets"], "unit": 100.0,
+        "benchmark": "site", "models": 36, "datasets": 11, "targets": ["pets"],
         "baseline": "static_mean_rank",
         "methods": METRICS["quadrants"]["Q1"], "paired": {"recommender": {"weighted_tau": interval(0.02)}},
         "groups": {"natural": METRICS["quadrants"]["Q1"]}, "quadrants": {"Q3": {"recommender": interval(0.6)}},

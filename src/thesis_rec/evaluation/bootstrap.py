@@ -7,30 +7,14 @@ Tasks of one family resemble each other, so a family (or a base task) is drawn a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its bootstrap interval over ``n`` datasets (NaN bounds where one cluster is all there is)."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    def as_dict(self) -> dict[str, float | int | None]:
-        """For JSON: what is undefined becomes null."""
-        return {
-            "mean": finite_or_none(self.mean),
-            "low": finite_or_none(self.low),
-            "high": finite_or_none(self.high),
-            "n": self.n,
-        }
+#: A mean with its bootstrap bounds over ``n`` datasets, as JSON holds it: ``mean, low, high, n``, None where undefined.
+Interval = dict[str, Any]
 
 
 def cluster_bootstrap(
@@ -41,7 +25,7 @@ def cluster_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Mean over datasets and its percentile interval.
+    """Mean over datasets and its percentile interval; no bounds where one cluster is all there is.
 
     Args:
         values: (N,) one figure per dataset; undefined ones (NaN) are left out.
@@ -59,39 +43,23 @@ def cluster_bootstrap(
         raise ValueError(f"one cluster per value: {len(names)} for {data.shape}")
     present = np.isfinite(data)
     data, names = data[present], names[present]
-    if not len(data):
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
     groups, member = np.unique(names, return_inverse=True)
-    mean = float(data.mean())
-    if len(groups) == 1:
-        return Interval(mean, float("nan"), float("nan"), len(data))
-    total = np.bincount(member, weights=data).astype(np.float64)
-    count = np.bincount(member).astype(np.float64)
-    means = _resampled(total, count, draws, seed)
+    mean = float(data.mean()) if len(data) else None
+    if mean is None or len(groups) == 1:
+        return {"mean": mean, "low": None, "high": None, "n": len(data)}
+    # A ratio of sums, because clusters differ in size.
+    times = _times_drawn(len(groups), draws, seed)
+    means = (times @ np.bincount(member, weights=data)) / (times @ np.bincount(member).astype(np.float64))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     # The percentile interval of a skewed sample may miss its own mean by a hair.
-    return Interval(mean, min(float(low), mean), max(float(high), mean), len(data))
+    return {"mean": mean, "low": min(float(low), mean), "high": max(float(high), mean), "n": len(data)}
 
 
 def paired_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    clusters: Sequence[str] | None = None,
-    *,
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    first: ArrayLike, second: ArrayLike, clusters: Sequence[str] | None = None, **how: Any
 ) -> Interval:
-    """Mean of ``first - second`` over the datasets on which both are defined, with its interval."""
-    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    return cluster_bootstrap(difference, clusters, draws=draws, level=level, seed=seed)
-
-
-def _resampled(total: NDArray[np.float64], count: NDArray[np.float64], draws: int, seed: int) -> NDArray[np.float64]:
-    """(draws,) means over resampled clusters, a ratio of sums because clusters differ in size."""
-    times = _times_drawn(len(total), draws, seed)
-    result: NDArray[np.float64] = (times @ total) / (times @ count)
-    return result
+    """Mean of ``first - second`` over the datasets on which both are defined, as :func:`cluster_bootstrap` has it."""
+    return cluster_bootstrap(np.subtract(first, second, dtype=np.float64), clusters, **how)
 
 
 @lru_cache(maxsize=64)

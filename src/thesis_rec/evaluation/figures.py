@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
+from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap, paired_difference
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
 from thesis_rec.evaluation.study import LEVEL, Floats, Scores, Study
 from thesis_rec.knowledge.quadrants import quadrant_masks
@@ -34,89 +33,71 @@ def figures_per_dataset(
         figures of :data:`~thesis_rec.evaluation.metrics.METRICS`.
     """
     rows = []
-    unordered: dict[tuple[str, int], dict[str, float]] = {}
+    known: dict[tuple[str, int, str], dict[str, float]] = {}
     for quadrant, mask in masks.items():
         for j, dataset in enumerate(study.dataset_ids):
             cells = np.flatnonzero(mask[:, j] & np.isfinite(study.values[:, j]))
             if len(cells) < _LEAST_MODELS:
                 continue
-            truth = study.values[cells, j]
             for method, matrix in scores.items():
                 score = matrix[cells, j]
                 ranked = ~np.isnan(score)
-                seed = [study.seed, j]
-                constant = bool(ranked.all() and score.max() == score.min())
-                if constant and (quadrant, j) in unordered:
-                    # Methods that say nothing all say the same; twenty random orders need not be drawn again.
-                    figures = unordered[quadrant, j]
-                else:
-                    figures = metric_table(truth, score, np.random.default_rng(seed), draws)
-                if constant:
-                    unordered[quadrant, j] = figures
-                rows.append(
-                    {
-                        "quadrant": quadrant,
-                        "method": method,
-                        "dataset_id": dataset,
-                        "n_models": len(cells),
-                        "coverage": float(ranked.mean()),
-                        **figures,
-                    }
-                )
-    columns = ["quadrant", "method", "dataset_id", "n_models", "coverage", *METRICS]
-    return pd.DataFrame(rows, columns=columns)
+                # Methods that say nothing all say the same; twenty random orders need not be drawn again.
+                constant = ranked.all() and score.max() == score.min()
+                key = (quadrant, j, "" if constant else method)
+                if key not in known:
+                    rng = np.random.default_rng([study.seed, j])
+                    known[key] = metric_table(study.values[cells, j], score, rng, draws)
+                row = {"quadrant": quadrant, "method": method, "dataset_id": dataset, "n_models": len(cells)}
+                rows.append(row | {"coverage": float(ranked.mean())} | known[key])
+    return pd.DataFrame(rows, columns=["quadrant", "method", "dataset_id", "n_models", "coverage", *METRICS])
 
 
 def summarise(
     study: Study, figures: pd.DataFrame, *, bootstrap: int = 2000, datasets: Iterable[str] | None = None
-) -> dict[str, dict[str, dict[str, dict[str, float | int | None]]]]:
+) -> dict[str, dict[str, dict[str, Interval]]]:
     """Means with bootstrap intervals: quadrant -> method -> figure -> ``mean, low, high, n``.
 
     A method that doesn't rank every cell has its ``coverage`` beside its figures, which are then of fewer cells.
     """
     chosen = figures if datasets is None else figures[figures["dataset_id"].isin(set(datasets))]
-    found: dict[str, dict[str, dict[str, dict[str, float | int | None]]]] = {}
+    found: dict[str, dict[str, dict[str, Interval]]] = {}
     for (quadrant, method), part in chosen.groupby(["quadrant", "method"], sort=False):
-        cluster = dict(zip(study.dataset_ids, study.clusters(str(quadrant)), strict=True))
-        names = [cluster[dataset] for dataset in part["dataset_id"]]
-        entry = {
-            metric: cluster_bootstrap(part[metric], names, draws=bootstrap, seed=study.seed).as_dict()
-            for metric in METRICS
+        clusters = [study.clusters(quadrant)[dataset] for dataset in part["dataset_id"]]
+        shown = METRICS if part["coverage"].min() == 1 else (*METRICS, "coverage")
+        found.setdefault(str(quadrant), {})[str(method)] = {
+            name: cluster_bootstrap(part[name], clusters, draws=bootstrap, seed=study.seed) for name in shown
         }
-        if part["coverage"].min() < 1:
-            entry["coverage"] = cluster_bootstrap(part["coverage"], names, draws=bootstrap, seed=study.seed).as_dict()
-        found.setdefault(str(quadrant), {})[str(method)] = entry
     return found
 
 
 def compare(
     study: Study, figures: pd.DataFrame, method: str, baselines: Mapping[str, Iterable[str]], bootstrap: int = 2000
-) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+) -> dict[str, dict[str, dict[str, Interval]]]:
     """Paired differences ``method - baseline`` on the same datasets: quadrant -> baseline -> figure -> interval.
 
     ``better`` says whether the interval excludes zero on the side of the method (for regret that is the lower one).
     A baseline that ranks only some models is compared where both figures exist; its coverage is in the summary.
     """
-    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+    found: dict[str, dict[str, dict[str, Interval]]] = {}
     for quadrant, names in baselines.items():
-        part = figures[figures["quadrant"] == quadrant]
-        cluster = dict(zip(study.dataset_ids, study.clusters(quadrant), strict=True))
-        own = part[part["method"] == method].set_index("dataset_id")
+        by_method = dict(list(figures[figures["quadrant"] == quadrant].set_index("dataset_id").groupby("method")))
+        own = by_method[method]
+        clusters = [study.clusters(quadrant)[dataset] for dataset in own.index]
         for name in names:
-            other = part[part["method"] == name].set_index("dataset_id").reindex(own.index)
-            clusters = [cluster[dataset] for dataset in own.index]
-            entry: dict[str, dict[str, Any]] = {}
+            other = by_method[name].reindex(own.index)
+            entry = found.setdefault(quadrant, {}).setdefault(name, {})
             for metric in METRICS:
-                interval = paired_difference(own[metric], other[metric], clusters, draws=bootstrap, seed=study.seed)
-                better = interval.high < 0 if metric in LOWER_IS_BETTER else interval.low > 0
-                entry[metric] = {"method": method, "baseline": name, **interval.as_dict(), "better": bool(better)}
-            found.setdefault(quadrant, {})[name] = entry
+                gap = paired_difference(own[metric], other[metric], clusters, draws=bootstrap, seed=study.seed)
+                end, sign = ("high", -1) if metric in LOWER_IS_BETTER else ("low", 1)
+                better = gap[end] is not None and sign * gap[end] > 0
+                entry[metric] = {"method": method, "baseline": name, **gap, "better": better}
     return found
 
 
 def calibration(
     study: Study, methods: Mapping[str, Scores], bootstrap: int = 2000
-) -> dict[str, dict[str, dict[str, dict[str, float | int | None]]]]:
+) -> dict[str, dict[str, dict[str, Interval]]]:
     """Coverage, width and interval score of 90 % intervals, and the absolute error of the predicted values.
 
     For coverage and interval score a measured value below chance counts as chance; errors are of values as measured.
@@ -125,30 +106,26 @@ def calibration(
         Quadrant -> method -> ``coverage, width, interval_score, absolute_error`` -> ``mean, low, high, n``; means are
         over datasets.
     """
-    masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
-    found: dict[str, dict[str, dict[str, dict[str, float | int | None]]]] = {}
-    for quadrant, mask in masks.items():
+    found: dict[str, dict[str, dict[str, Interval]]] = {}
+    # No interval of ours ends below chance: what is measured there by chance counts as chance, for all.
+    truth = np.maximum(study.values, [1.0 / max(len(task.class_names), 2) for task in study.tasks])
+    for quadrant, mask in quadrant_masks(study.split, study.models.model_ids, study.dataset_ids).items():
         cells = mask & np.isfinite(study.values)
-        columns = np.flatnonzero(cells.any(axis=0))
-        clusters = [study.clusters(quadrant)[j] for j in columns]
+        shown = np.flatnonzero(cells.any(axis=0))
+        clusters = [study.clusters(quadrant)[study.dataset_ids[j]] for j in shown]
         for name, scores in methods.items():
-            if scores.value is None or scores.low is None or scores.high is None:
+            if not clusters or scores.value is None or scores.low is None or scores.high is None:
                 continue
-            rows: dict[str, list[float]] = {
-                key: [] for key in ("coverage", "width", "interval_score", "absolute_error")
+            each = {
+                "coverage": (truth >= scores.low) & (truth <= scores.high),
+                "width": scores.high - scores.low,
+                "interval_score": interval_score(truth, scores.low, scores.high, LEVEL),
+                "absolute_error": np.abs(study.values - scores.value),
             }
-            for j in columns:
-                at = np.flatnonzero(cells[:, j])
-                truth, low, high = study.values[at, j], scores.low[at, j], scores.high[at, j]
-                # No interval of ours ends below chance: what is measured there by chance counts as chance, for all.
-                truth = np.maximum(truth, 1.0 / max(len(study.tasks[j].class_names), 2))
-                rows["coverage"].append(float(((truth >= low) & (truth <= high)).mean()))
-                rows["width"].append(float((high - low).mean()))
-                rows["interval_score"].append(float(interval_score(truth, low, high, LEVEL).mean()))
-                rows["absolute_error"].append(float(np.abs(study.values[at, j] - scores.value[at, j]).mean()))
-            if len(columns):
-                found.setdefault(quadrant, {})[name] = {
-                    key: cluster_bootstrap(values, clusters, draws=bootstrap, seed=study.seed).as_dict()
-                    for key, values in rows.items()
-                }
+            found.setdefault(quadrant, {})[name] = {
+                key: cluster_bootstrap(
+                    np.mean(values[:, shown], axis=0, where=cells[:, shown]), clusters, draws=bootstrap, seed=study.seed
+                )
+                for key, values in each.items()
+            }
     return found

@@ -215,7 +215,7 @@ def probing(
     for key, part in table.groupby(["policy", "budget"], sort=False):
         policy, budget = str(key[0]), str(key[1])
         frontier.setdefault(policy, {})[budget] = {
-            name: cluster_bootstrap(part[name], list(part["family"]), draws=bootstrap, seed=study.seed).as_dict()
+            name: cluster_bootstrap(part[name], list(part["family"]), draws=bootstrap, seed=study.seed)
             for name in measured
         }
     paired: dict[str, dict[str, Any]] = {}
@@ -227,7 +227,7 @@ def probing(
                 paired.setdefault(other, {})[str(number)] = {
                     name: paired_difference(
                         at["active"][name], rest[name], list(at["active"]["family"]), draws=bootstrap, seed=study.seed
-                    ).as_dict()
+                    )
                     for name in ("regret@1", "weighted_tau")
                 }
     return {

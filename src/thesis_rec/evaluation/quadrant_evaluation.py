@@ -91,7 +91,7 @@ def _static_bounds(training: TrainingSet, score: Floats) -> tuple[Floats, Floats
     unknown model's value is its family's mean, so its errors are those of left-out models' family means.
     """
     values = training.values
-    known_error = values - row_means_of_others(values, np.asarray(training.families()))
+    known_error = values - row_means_of_others(values, training.families())
     own = row_means(values)
     stand_in = np.full(len(own), np.nan)
     names = training.models.families

@@ -171,7 +171,7 @@ def _share_of_ceiling(methods: Json, data: Json) -> str:
 def _external(data: Json) -> list[str]:
     parts = [
         f"{data['models']} models, {data['datasets']} datasets; targets, each left out in turn: "
-        f"{', '.join(data['targets'])}. Accuracy of a perfect model: {data['unit']:g}.\n",
+        f"{', '.join(data['targets'])}.\n",
         _method_table(data["methods"]),
     ]
     paired = data.get("paired", {})

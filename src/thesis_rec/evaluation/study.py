@@ -120,9 +120,10 @@ class Study:
             noise=float(np.sqrt(np.square(positive).mean())) if len(positive) else DEFAULT_NOISE,
         )
 
-    def clusters(self, quadrant: str) -> list[str]:
-        """The N datasets' bootstrap clusters: base tasks, or families where datasets are unknown."""
-        return self.families if quadrant in ("Q3", "Q4") else self.dataset_ids
+    def clusters(self, quadrant: object) -> dict[str, str]:
+        """Bootstrap cluster of each dataset: itself, or its family where datasets are unknown."""
+        names = self.families if quadrant in ("Q3", "Q4") else self.dataset_ids
+        return dict(zip(self.dataset_ids, names, strict=True))
 
 
 def assemble_study(

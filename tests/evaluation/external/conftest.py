@@ -1,11 +1,9 @@
 """Fabricated published tables, and how they are evaluated quickly."""
 
-import numpy as np
 import pytest
 
 from tests.evaluation.external.tables import write_published_tables
 from thesis_rec.evaluation.external.benchmark import BenchmarkSettings
-from thesis_rec.evaluation.external.methods import Task
 from thesis_rec.evaluation.external.tables import load_published_table
 
 QUICK = BenchmarkSettings(draws=2, bootstrap=50, folds=3, seeds=1, probes=(1, 3), throughputs=(0.5,))
@@ -19,9 +17,3 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def table(folder):
     return load_published_table(folder, "transfergraph")
-
-
-def task_of(table, target="dtd", **more):
-    j = table.dataset_ids.index(target)
-    columns = np.array([i for i in range(len(table.dataset_ids)) if i != j])
-    return Task(table, j, columns, np.ones(len(table.model_ids), bool), **more)

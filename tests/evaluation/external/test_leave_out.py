@@ -8,12 +8,14 @@ from thesis_rec.evaluation.external.benchmark import leave_one_out
 def test_strict_variant_drops_shared_images(table):
     seen = []
 
-    def spy(task):
-        seen.append((table.dataset_ids[task.target], {table.dataset_ids[j] for j in task.columns}))
-        return np.zeros(len(table.model_ids))
+    def spy(table, study):
+        (target,) = (study.dataset_ids[j] for j in study.columns("test"))
+        seen.append((target, set(study.training_set().dataset_ids)))
+        return np.zeros(table.values.shape)
 
     leave_one_out(table, {"spy": spy}, strict=True)
     columns = dict(seen)
+    assert set(columns) == set(table.targets)
     assert "smallnorb_label_azimuth" not in columns["smallnorb_label_elevation"]
     assert "smallnorb_label_azimuth" in columns["dtd"]
     assert all(target not in found for target, found in seen)

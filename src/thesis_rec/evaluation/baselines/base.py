@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.knowledge.descriptors import pool_tokens
+from thesis_rec.knowledge.descriptors import pool_tokens, scales_of
 
 Floats = NDArray[np.floating]
 
@@ -51,9 +52,9 @@ class TrainingSet:
         if not np.isfinite(self.values).any():
             raise ValueError("the training set has no measured value")
 
-    def families(self) -> list[str]:
-        """Family of each dataset; each its own where none are given."""
-        return self.dataset_families or self.dataset_ids
+    def families(self) -> NDArray[np.str_]:
+        """(N,) family of each dataset; each its own where none are given."""
+        return np.asarray(self.dataset_families or self.dataset_ids)
 
     def standardised(self) -> Floats:
         """(M, N) values as z-scores within their dataset (0 where all values of a dataset are equal)."""
@@ -85,22 +86,14 @@ class Baseline(ABC):
 
 def z_scores(values: Floats) -> Floats:
     """(M, N) values standardised within each column; NaN stays NaN, a column of equal values becomes 0."""
-    present = np.isfinite(values)
-    count = np.maximum(present.sum(axis=0), 1)
-    filled = np.where(present, values, 0.0)
-    mean = filled.sum(axis=0) / count
-    deviation = np.where(present, values - mean, 0.0)
-    spread = np.sqrt((deviation**2).sum(axis=0) / count)
-    standard = deviation / np.where(spread > 1e-12, spread, 1.0)
-    return np.where(present, standard, np.nan)
+    table = pd.DataFrame(values)
+    spread = table.std(ddof=0)
+    return ((table - table.mean()) / spread.where(spread > 1e-12, 1.0)).to_numpy()
 
 
 def row_means(values: Floats) -> Floats:
     """(M,) mean of each row's values, NaN for a row without any."""
-    present = np.isfinite(values)
-    count = present.sum(axis=1)
-    total = np.where(present, values, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return pd.DataFrame(values).mean(axis=1).to_numpy()
 
 
 def row_means_of_others(values: Floats, groups: NDArray[np.str_]) -> Floats:
@@ -121,57 +114,37 @@ def fill_by_family(scores: Floats, families: Sequence[str]) -> Floats:
     Returns:
         (M, n) with NaN only in columns that have no score at all.
     """
-    filled = scores.copy()
-    present = np.isfinite(scores)
-    names = np.asarray(families, dtype=str)
-    for family in np.unique(names[~present.all(axis=1)]):
-        rows = np.flatnonzero(names == family)
-        means = row_means(scores[rows].T)
-        gaps = ~present[rows]
-        filled[rows] = np.where(gaps, means[None, :], scores[rows])
-    overall = row_means(scores.T)
-    return np.where(np.isfinite(filled), filled, overall[None, :])
+    table = pd.DataFrame(scores)
+    return table.fillna(table.groupby(list(families)).transform("mean")).fillna(table.mean()).to_numpy()
 
 
-@dataclass(frozen=True)
-class DatasetSpace:
-    """Standardisation of pooled tokens, fitted on training datasets.
+def pooled(tasks: Sequence[TaskTokens]) -> Floats:
+    """(n, F) pooled tokens of datasets."""
+    return np.stack([np.concatenate(pool_tokens(task)) for task in tasks])
+
+
+def dataset_space(tasks: Sequence[TaskTokens]) -> Any:
+    """scikit-learn's ``StandardScaler`` of :func:`pooled` tokens, fitted on training datasets.
 
     Every block counts alike, however long: standardised columns are divided by the root of the block's length.
+
+    Raises:
+        ValueError: If there are none.
     """
+    from sklearn.preprocessing import StandardScaler
 
-    mean: Floats
-    scale: Floats
-
-    @staticmethod
-    def fit(tasks: Sequence[TaskTokens]) -> DatasetSpace:
-        """Fit on training datasets.
-
-        Raises:
-            ValueError: If there are none.
-        """
-        if not tasks:
-            raise ValueError("this baseline needs the training datasets' tokens")
-        blocks = [np.stack(block) for block in zip(*(pool_tokens(task) for task in tasks), strict=True)]
-        lengths = np.concatenate([np.full(block.shape[1], np.sqrt(block.shape[1])) for block in blocks])
-        joined = np.concatenate(blocks, axis=1)
-        spread = joined.std(axis=0)
-        return DatasetSpace(joined.mean(axis=0), np.where(spread > 1e-9, spread, 1.0) * lengths)
-
-    def transform(self, tasks: Sequence[TaskTokens]) -> Floats:
-        """(n, F) coordinates of datasets."""
-        if not tasks:
-            return np.empty((0, len(self.mean)))
-        joined = np.stack([np.concatenate(pool_tokens(task)) for task in tasks])
-        coordinates: Floats = (joined - self.mean) / self.scale
-        return coordinates
+    if not tasks:
+        raise ValueError("this baseline needs the training datasets' tokens")
+    scaler = StandardScaler().fit(pooled(tasks))
+    scaler.scale_ *= scales_of("tokens", 0, tasks[0].features.shape[2], 1.0)
+    return scaler
 
 
 def model_coordinates(models: ModelTable, known: NDArray[np.bool_], components: int = 24) -> Floats:
     """(M, F) description of all models: principal components of embedding, responses and probes, and size.
 
     Directions and scales are fitted on known models only. Components keep their relative variance and blocks count
-    alike, as in :class:`DatasetSpace`.
+    alike, as in :func:`dataset_space`.
 
     Args:
         models: All models.
@@ -189,17 +162,15 @@ def model_coordinates(models: ModelTable, known: NDArray[np.bool_], components: 
 
 
 def _principal(block: Floats, known: NDArray[np.bool_], components: int) -> Floats:
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
     block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
-    reference = block[known]
-    mean, spread = reference.mean(axis=0), reference.std(axis=0)
     # An unknown model may lie far outside; a few standard deviations say as much as hundreds.
-    standard = np.clip((block - mean) / np.where(spread > 1e-9, spread, np.inf), -6.0, 6.0)
-    _, values, directions = np.linalg.svd(standard[known] - standard[known].mean(axis=0), full_matrices=False)
-    count = min(components, int((values > 1e-9).sum()))
-    coordinates = (standard - standard[known].mean(axis=0)) @ directions[:count].T
-    total = np.sqrt((coordinates[known] ** 2).sum(axis=1).mean()) if count else 1.0
-    scaled: Floats = coordinates / max(float(total), 1e-9)
-    return scaled
+    standard = np.clip(StandardScaler().fit(block[known]).transform(block), -6.0, 6.0)
+    pca = PCA(min(components, *block[known].shape), svd_solver="full").fit(standard[known])
+    coordinates: Floats = pca.transform(standard)[:, pca.singular_values_ > 1e-9]
+    return coordinates / max(float(np.sqrt((coordinates[known] ** 2).sum(axis=1).mean())), 1e-9)
 
 
 def score_matrix(
@@ -215,12 +186,8 @@ def score_matrix(
         column: ``value``, or ``seconds`` for the cost.
     """
     rows = scores[scores["method"] == method]
-    model = pd.Index(model_ids).get_indexer(pd.Index(rows["model_id"].astype(str)))
-    dataset = pd.Index(dataset_ids).get_indexer(pd.Index(rows["dataset_id"].astype(str)))
-    keep = (model >= 0) & (dataset >= 0)
-    matrix = np.full((len(model_ids), len(dataset_ids)), np.nan)
-    matrix[model[keep], dataset[keep]] = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)[keep]
-    return matrix
+    wide = rows.pivot_table(index="model_id", columns="dataset_id", values=column, dropna=False)
+    return wide.reindex(index=list(model_ids), columns=list(dataset_ids)).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def seconds_per_dataset(
@@ -228,8 +195,4 @@ def seconds_per_dataset(
 ) -> float:
     """Mean over datasets of the seconds that scoring all candidates took; NaN where no cost was recorded."""
     seconds = score_matrix(scores, method, model_ids, dataset_ids, "seconds")
-    present = np.isfinite(seconds)
-    measured = present.any(axis=0)
-    if not measured.any():
-        return float("nan")
-    return float(np.where(present, seconds, 0.0).sum(axis=0)[measured].mean())
+    return float(pd.DataFrame(seconds).sum(min_count=1).mean())

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import zlib
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from scipy.spatial.distance import cdist
 
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.evaluation.baselines.base import Baseline, DatasetSpace, Floats, TrainingSet, fill_by_family, row_means
+from thesis_rec.evaluation.baselines.base import (
+    Baseline,
+    Floats,
+    TrainingSet,
+    dataset_space,
+    fill_by_family,
+    pooled,
+    row_means,
+    z_scores,
+)
 
 
 class RandomOrder(Baseline):
@@ -28,21 +38,21 @@ class RandomOrder(Baseline):
             np.random.default_rng([self._seed, zlib.crc32(task.dataset_id.encode())]).random(self._size)
             for task in tasks
         ]
-        return np.stack(columns, axis=1) if columns else np.empty((self._size, 0))
+        return np.stack(columns, axis=1)
 
 
 class Static(Baseline):
-    """A baseline with one score per model."""
+    """A baseline with one score per model, its mean over the training datasets."""
 
     def fit(self, training: TrainingSet) -> Static:
-        """Compute the models' scores; an unknown model gets its family's mean, else the mean of all."""
-        score = self.model_scores(training)
+        """Average what was measured; an unknown model gets its family's mean, else the mean of all."""
+        score = row_means(self.comparable(training.values))
         self._score = fill_by_family(score[:, None], training.models.families)[:, 0]
         return self
 
-    @abstractmethod
-    def model_scores(self, training: TrainingSet) -> Floats:
-        """(M,) scores, NaN for models without measured values."""
+    def comparable(self, values: Floats) -> Floats:
+        """(M, N) values of which a mean over datasets makes sense."""
+        return z_scores(values)
 
     def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
         """(M, n) the same scores for each task."""
@@ -50,13 +60,14 @@ class Static(Baseline):
 
 
 class ParameterCount(Static):
-    """More weights first."""
+    """More weights first; a model whose size isn't known stays unranked."""
 
     name = "parameter_count"
 
-    def model_scores(self, training: TrainingSet) -> Floats:
-        """(M,) logarithm of the number of weights."""
-        return np.log1p(np.asarray(training.models.n_parameters, dtype=np.float64))
+    def fit(self, training: TrainingSet) -> ParameterCount:
+        """Take the logarithm of the number of weights."""
+        self._score = np.log1p(np.asarray(training.models.n_parameters, dtype=np.float64))
+        return self
 
 
 class StaticMeanAccuracy(Static):
@@ -68,12 +79,10 @@ class StaticMeanAccuracy(Static):
 
     name = "static_mean_accuracy"
 
-    def model_scores(self, training: TrainingSet) -> Floats:
-        """(M,) mean values."""
-        level = row_means(training.values.T)
-        known = np.isfinite(level)
-        deviation: Floats = row_means(training.values[:, known] - level[known])
-        return deviation + level[known].mean()
+    def comparable(self, values: Floats) -> Floats:
+        """(M, N) values as if all datasets were equally hard."""
+        level = row_means(values.T)
+        return values - level + np.nanmean(level)
 
 
 class StaticMeanZ(Static):
@@ -81,29 +90,21 @@ class StaticMeanZ(Static):
 
     name = "static_mean_z"
 
-    def model_scores(self, training: TrainingSet) -> Floats:
-        """(M,) mean z-scores."""
-        return row_means(training.standardised())
-
 
 class StaticMeanRank(Static):
     """Mean rank of the model within the training datasets, as a share of the models measured there."""
 
     name = "static_mean_rank"
 
-    def model_scores(self, training: TrainingSet) -> Floats:
-        """(M,) mean relative ranks, 1 for a model that is always best."""
-        return row_means(relative_ranks(training.values))
+    def comparable(self, values: Floats) -> Floats:
+        """(M, N) relative ranks, 1 for the best."""
+        return relative_ranks(values)
 
 
 def relative_ranks(values: Floats) -> Floats:
     """(M, N) ranks within each column from 0 (worst) to 1 (best), ties at their mean; NaN stays NaN."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(values, axis=0, nan_policy="omit") - 1
-    count = np.isfinite(values).sum(axis=0)
-    relative: Floats = ranks / np.maximum(count - 1, 1)
-    return relative
+    table = pd.DataFrame(values)
+    return ((table.rank() - 1) / (table.count() - 1).clip(lower=1)).to_numpy()
 
 
 class NearestDataset(Baseline):
@@ -121,12 +122,12 @@ class NearestDataset(Baseline):
 
     def fit(self, training: TrainingSet) -> NearestDataset:
         """Place the training datasets in token space and choose ``k``."""
-        self._space = DatasetSpace.fit(training.tokens)
-        self._points = self._space.transform(training.tokens)
+        self._space = dataset_space(training.tokens)
+        self._points = self._space.transform(pooled(training.tokens))
         self._z = training.standardised()
         self._families = training.models.families
-        distance = distances(self._points, self._points)
-        families = np.asarray(training.families())
+        distance = cdist(self._points, self._points)
+        families = training.families()
         distance[families[:, None] == families[None, :]] = np.inf
         usable = np.isfinite(distance).any(axis=1)
         if usable.any():
@@ -139,14 +140,8 @@ class NearestDataset(Baseline):
 
     def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
         """(M, n) weighted z-scores; unknown models get their family's mean."""
-        distance = distances(self._space.transform(tasks), self._points)
+        distance = cdist(self._space.transform(pooled(tasks)), self._points)
         return fill_by_family(weighted_neighbours(self._z, distance, self.k), self._families)
-
-
-def distances(a: Floats, b: Floats) -> Floats:
-    """(n, m) Euclidean distances between the rows of (n, F) and (m, F)."""
-    square = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * a @ b.T
-    return np.sqrt(np.maximum(square, 0.0))
 
 
 def weighted_neighbours(z: Floats, distance: Floats, k: int) -> Floats:
@@ -169,17 +164,9 @@ def weighted_neighbours(z: Floats, distance: Floats, k: int) -> Floats:
 def mean_correlation(predicted: Floats, truth: Floats) -> float:
     """Mean over columns of the correlation within each column, over cells where both are defined."""
     both = np.isfinite(predicted) & np.isfinite(truth)
-    count = np.maximum(both.sum(axis=0), 1)
-
-    def centred(values: Floats) -> Floats:
-        filled = np.where(both, values, 0.0)
-        centre: Floats = np.where(both, filled - filled.sum(axis=0) / count, 0.0)
-        return centre
-
-    a, b = centred(predicted), centred(truth)
-    norm = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    usable = norm > 1e-12
-    return float(((a * b).sum(axis=0)[usable] / norm[usable]).mean()) if usable.any() else float("-inf")
+    a, b = (z_scores(np.where(both, values, np.nan)) for values in (predicted, truth))
+    found = row_means((a * b).T)
+    return float(np.nanmean(found)) if np.isfinite(found).any() else float("-inf")
 
 
 class MatrixFactorisation(Baseline):
@@ -231,8 +218,7 @@ class MatrixFactorisation(Baseline):
             self._fitted[:, self._column[task.dataset_id]] if task.dataset_id in self._column else self._unseen
             for task in tasks
         ]
-        scores = np.stack(columns, axis=1) if columns else np.empty((len(self._unseen), 0))
-        return fill_by_family(scores, self._families)
+        return fill_by_family(np.stack(columns, axis=1), self._families)
 
 
 def factorise(z: Floats, rank: int, ridge: float, rounds: int, *, rng: np.random.Generator) -> tuple[Floats, Floats]:

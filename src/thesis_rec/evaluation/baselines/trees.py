@@ -10,10 +10,11 @@ import numpy as np
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.evaluation.baselines.base import (
     Baseline,
-    DatasetSpace,
     Floats,
     TrainingSet,
+    dataset_space,
     model_coordinates,
+    pooled,
     row_means,
 )
 
@@ -44,8 +45,8 @@ class BoostedTrees(Baseline):
 
         rng = np.random.default_rng(training.seed)
         z = training.standardised()
-        self._space = DatasetSpace.fit(training.tokens)
-        points = self._space.transform(training.tokens)
+        self._space = dataset_space(training.tokens)
+        points = self._space.transform(pooled(training.tokens))
         count = min(self.components, *points.shape)
         self._pca: Any = PCA(count, random_state=training.seed).fit(points)
         self._models = model_coordinates(training.models, training.known, self.components)
@@ -82,9 +83,7 @@ class BoostedTrees(Baseline):
         from threadpoolctl import threadpool_limits
 
         size = len(self._models)
-        if not tasks:
-            return np.empty((size, 0))
-        points = self._pca.transform(self._space.transform(tasks))
+        points = self._pca.transform(self._space.transform(pooled(tasks)))
         sides = np.column_stack([self._models, self._prior])
         pairs = np.column_stack([np.tile(sides, (len(tasks), 1)), np.repeat(points, size, axis=0)])
         with threadpool_limits(1, user_api="openmp"):

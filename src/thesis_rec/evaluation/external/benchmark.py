@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,48 +10,42 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap, finite_or_none, paired_difference
-from thesis_rec.evaluation.external import methods
-from thesis_rec.evaluation.external.methods import Method, SmoothedRanks, Task
-from thesis_rec.evaluation.external.tables import NATURAL, SHARED_IMAGES, PublishedTable
-from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, metric_table, regret, weighted_tau
+from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap
+from thesis_rec.evaluation.external.methods import Method, simple_methods, study_of
+from thesis_rec.evaluation.external.tables import SHARED_IMAGES, PublishedTable
+from thesis_rec.evaluation.figures import compare, figures_per_dataset, summarise
+from thesis_rec.evaluation.metrics import METRICS, regret, weighted_tau
 from thesis_rec.evaluation.probing_simulation import Candidates, simulate
-from thesis_rec.knowledge.covariance import Shrinkage, fit_covariance
-from thesis_rec.knowledge.posterior import Posterior, Scale
+from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER
+from thesis_rec.knowledge.quadrants import quadrant_masks
 
 Floats = NDArray[np.floating]
 
+#: The baseline that published systems fail to beat.
+PRIOR = "static_mean_rank"
 
-@dataclass(frozen=True)
-class BenchmarkSettings:
-    """How a published table is evaluated.
 
-    Attributes:
-        draws: Random orders of tied scores.
-        bootstrap: Resamples of an interval.
-        folds: Model folds of the quadrants.
-        seeds: Divisions into model folds.
-        hidden_cells: Share of the known models' cells that Q1 is measured on.
-        probes: Numbers of real runs.
-        throughputs: Quantiles of throughput that a budget demands.
-        violations: Largest share of chosen models that may miss a demanded throughput.
-    """
+class BenchmarkSettings(BaseModel):
+    """How a published table is evaluated; ``conf/base/parameters/external_benchmark.yml`` explains every field."""
 
-    draws: int = 20
-    bootstrap: int = 2000
-    folds: int = 5
-    seeds: int = 3
-    hidden_cells: float = 0.2
+    model_config = ConfigDict(extra="forbid")
+
+    draws: int = Field(default=20, ge=1)
+    bootstrap: int = Field(default=2000, ge=10)
+    folds: int = Field(default=5, ge=2)
+    seeds: int = Field(default=3, ge=1)
+    hidden_cells: float = Field(default=0.2, gt=0, lt=1)
     probes: tuple[int, ...] = (3, 5, 10)
     throughputs: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
-    violations: float = 0.05
+    violations: float = Field(default=0.05, gt=0, lt=1)
 
 
 def leave_one_out(
     table: PublishedTable, found: Mapping[str, Method], *, strict: bool = False, seed: int = 0
 ) -> dict[str, Floats]:
-    """(M, T) scores of each method on the targets, each target's column being left out.
+    """(M, N) scores of each method on the targets, each target's column being left out; NaN on other datasets.
 
     Args:
         table: The published table.
@@ -60,95 +53,69 @@ def leave_one_out(
         strict: Whether datasets that share images with the target are left out too.
         seed: Seed of random methods.
     """
-    scores = {name: np.full((len(table.model_ids), len(table.targets)), np.nan) for name in found}
-    known = np.ones(len(table.model_ids), dtype=bool)
-    for place, target in enumerate(table.targets):
-        task = Task(table, table.dataset_ids.index(target), training_columns(table, target, strict), known, seed=seed)
+    scores = {name: np.full(table.values.shape, np.nan) for name in found}
+    for target in table.targets:
+        study, j = study_of(table, [target], strict=strict, seed=seed), table.dataset_ids.index(target)
         for name, method in found.items():
-            scores[name][:, place] = method(task)
+            scores[name][:, j] = method(table, study)[:, j]
     return scores
 
 
 def quadrants(table: PublishedTable, found: Mapping[str, Method], settings: BenchmarkSettings) -> dict[str, Any]:
     """The four quadrants with model folds instead of unknown families: quadrant -> method -> weighted tau.
 
-    For each seed and fold a part of the models is unknown. Each target in turn is the unknown dataset (Q3, Q4). Known
-    datasets (Q1, Q2) are measured with the target's column among the training columns: Q1 on hidden cells of known
-    models, Q2 on the unknown models.
+    For each seed and fold a part of the models is unknown. Each target in turn is the unknown dataset (Q3, Q4). With
+    all datasets known, Q1 is measured on hidden cells of known models and Q2 on the unknown models.
     """
-    rows: dict[str, dict[str, dict[str, list[float]]]] = {}
-
-    def note(quadrant: str, name: str, target: str, truth: Floats, score: Floats) -> None:
-        figure = metric_table(truth, score, 0, settings.draws)["weighted_tau"]
-        rows.setdefault(quadrant, {}).setdefault(name, {}).setdefault(target, []).append(figure)
-
-    everything = np.arange(len(table.dataset_ids))
+    ids = table.model_ids, table.dataset_ids
+    targets = np.isin(table.dataset_ids, table.targets)
+    parts = []
     for seed in range(settings.seeds):
         rng = np.random.default_rng(seed)
         fold_of = rng.permutation(len(table.model_ids)) % settings.folds
         hidden = rng.random(table.values.shape) < settings.hidden_cells
         for fold in range(settings.folds):
             known = fold_of != fold
-            for target in table.targets:
-                j = table.dataset_ids.index(target)
-                unseen = Task(table, j, training_columns(table, target, False), known, seed=seed)
-                seen = Task(table, j, everything, known, hidden, seed)
-                for name, method in found.items():
-                    score = method(unseen)
-                    note("Q3", name, target, table.values[known, j], score[known])
-                    note("Q4", name, target, table.values[~known, j], score[~known])
-                    # The target's own column may be looked at, except hidden cells and unknown models.
-                    score = method(seen)
-                    at = known & hidden[:, j]
-                    note("Q1", name, target, table.values[at, j], score[at])
-                    note("Q2", name, target, table.values[~known, j], score[~known])
-    return {
-        quadrant: {
-            name: cluster_bootstrap(
-                [float(np.nanmean(v)) if np.isfinite(v).any() else np.nan for v in targets.values()],
-                draws=settings.bootstrap,
-            ).as_dict()
-            for name, targets in entry.items()
-        }
-        for quadrant, entry in sorted(rows.items())
-    }
+            studies = [(study_of(table, (), known, hidden & known[:, None], seed=seed), ("Q1", "Q2"))]
+            studies += [(study_of(table, [target], known, seed=seed), ("Q3", "Q4")) for target in table.targets]
+            for study, shown in studies:
+                masks = {name: mask & targets for name, mask in quadrant_masks(study.split, *ids).items()}
+                scores = {name: method(table, study) for name, method in found.items()}
+                chosen = {name: masks[name] for name in shown}
+                parts.append(figures_per_dataset(study, scores, chosen, settings.draws))
+    keys = ["quadrant", "method", "dataset_id"]
+    means = pd.concat(parts).groupby(keys, sort=False)["weighted_tau"].mean()
+    rows: dict[str, Any] = {}
+    for (quadrant, name), part in means.reset_index().groupby(["quadrant", "method"], sort=False):
+        rows.setdefault(str(quadrant), {})[str(name)] = cluster_bootstrap(
+            part["weighted_tau"], draws=settings.bootstrap
+        )
+    return dict(sorted(rows.items()))
 
 
-def leave_family_out(table: PublishedTable, found: Mapping[str, Method], settings: BenchmarkSettings) -> dict[str, Any]:
+def leave_family_out(
+    table: PublishedTable, found: Mapping[str, Method], settings: BenchmarkSettings
+) -> dict[str, Interval]:
     """Unknown families of models on unknown datasets: each family in turn is left out, its scores put together.
 
     Returns:
         Method -> weighted tau over the targets, of all models ranked by what was said of them while unknown.
     """
     families = np.asarray(table.families)
-    scores = {name: np.full((len(families), len(table.targets)), np.nan) for name in found}
+    scores = {name: np.full(table.values.shape, np.nan) for name in found}
     for family in np.unique(families):
         known = families != family
-        for place, target in enumerate(table.targets):
-            columns = training_columns(table, target, False)
-            task = Task(table, table.dataset_ids.index(target), columns, known)
+        for target in table.targets:
+            study, j = study_of(table, [target], known), table.dataset_ids.index(target)
             for name, method in found.items():
-                scores[name][~known, place] = method(task)[~known]
+                scores[name][~known, j] = method(table, study)[~known, j]
     targets = [table.dataset_ids.index(target) for target in table.targets]
     return {
         name: cluster_bootstrap(
-            [weighted_tau(table.values[:, j], matrix[:, place]) for place, j in enumerate(targets)],
-            draws=settings.bootstrap,
-        ).as_dict()
+            [weighted_tau(table.values[:, j], matrix[:, j]) for j in targets], draws=settings.bootstrap
+        )
         for name, matrix in scores.items()
     }
-
-
-def training_columns(table: PublishedTable, target: str, strict: bool) -> NDArray[np.intp]:
-    """Positions of the datasets that may be looked at for a target: all others.
-
-    Args:
-        table: The published table.
-        target: Name of the target.
-        strict: Whether datasets that share images with it are left out too.
-    """
-    excluded = {target, *(SHARED_IMAGES.get(target, ()) if strict else ())}
-    return np.array([j for j, name in enumerate(table.dataset_ids) if name not in excluded], dtype=int)
 
 
 def budgets(table: PublishedTable, scores: Mapping[str, Floats], settings: BenchmarkSettings) -> dict[str, Any]:
@@ -162,33 +129,29 @@ def budgets(table: PublishedTable, scores: Mapping[str, Floats], settings: Bench
     """
     assert table.seconds is not None
     speed = -np.log(table.seconds)
-    found: dict[str, Any] = {}
-    columns = [table.dataset_ids.index(target) for target in table.targets]
+    rows = []
     for quantile in settings.throughputs:
-        rows: dict[str, list[tuple[float, float]]] = {}
-        for place, j in enumerate(columns):
-            training = training_columns(table, table.targets[place], False)
-            safe = _safe_speed(speed[:, training], settings.violations)
+        for target in table.targets:
+            j = table.dataset_ids.index(target)
+            safe = _safe_speed(np.delete(speed, j, axis=1), settings.violations)
             truth, value = speed[:, j] - np.nanmean(speed[:, j]), table.values[:, j]
             measured = np.isfinite(truth) & np.isfinite(value)
             # The demand is stated relative to the dataset, so that it means the same for predicted and true speed.
             demand = np.nanquantile(truth[measured], quantile)
             feasible, predicted = measured & (truth >= demand), measured & (safe >= demand)
             for name, matrix in scores.items():
-                usable = predicted & np.isfinite(matrix[:, place])
+                usable = predicted & np.isfinite(matrix[:, j])
                 if not usable.any():
                     # Nothing is surely fast enough: the surest model is taken.
                     usable = measured & (safe == safe[measured].max())
-                choice = np.flatnonzero(usable)[int(np.argmax(np.nan_to_num(matrix[usable, place], nan=-np.inf)))]
-                broken = float(truth[choice] < demand)
+                choice = np.flatnonzero(usable)[int(np.argmax(np.nan_to_num(matrix[usable, j], nan=-np.inf)))]
                 loss = max(float(value[feasible].max() - value[choice]), 0.0)
-                rows.setdefault(name, []).append((loss, broken))
-        found[f"{quantile:g}"] = {
-            name: {
-                "regret": cluster_bootstrap([a for a, _ in pairs], draws=settings.bootstrap).as_dict(),
-                "violations": cluster_bootstrap([b for _, b in pairs], draws=settings.bootstrap).as_dict(),
-            }
-            for name, pairs in rows.items()
+                rows.append((f"{quantile:g}", name, loss, float(truth[choice] < demand)))
+    found: dict[str, Any] = {}
+    figures = pd.DataFrame(rows, columns=["quantile", "method", "regret", "violations"])
+    for (at, method), part in figures.groupby(["quantile", "method"], sort=False):
+        found.setdefault(str(at), {})[str(method)] = {
+            key: cluster_bootstrap(part[key], draws=settings.bootstrap) for key in ("regret", "violations")
         }
     return found
 
@@ -204,182 +167,66 @@ def _safe_speed(speed: Floats, violations: float) -> Floats:
     return safe
 
 
-def probes(table: PublishedTable, method: Method, settings: BenchmarkSettings) -> dict[str, Any]:
-    """A few real runs on the target: active probing against trying the prior's top.
+def probes(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]:
+    """A few real runs on each dataset, unknown until then: active probing against trying one's own top.
 
     Returns:
-        Policy -> number of runs -> ``regret`` (in the table's unit), and ``without``: the prior's first choice.
+        Policy -> number of runs -> ``regret``, and ``without``: that of the first choice without any.
     """
-    known = np.ones(len(table.model_ids), dtype=bool)
     rows: dict[str, dict[str, list[float]]] = {}
-    first: list[float] = []
-    for target in table.dataset_ids:
-        columns = training_columns(table, target, False)
-        j = table.dataset_ids.index(target)
-        # How well the method does on each training dataset without it: level, spread and errors are theirs alone.
-        residuals, values, spread = [], [], []
-        for column in columns:
-            inner = np.array([k for k in columns if k != column])
-            truth = _without_failures(table.values[:, column])
-            centred = truth - np.nanmean(truth)
-            score = method(Task(table, int(column), inner, known))
-            shaped = _shape(score, centred)
-            residuals.append(centred - shaped)
-            spread.append(float(np.nanstd(shaped)))
-            values.append(float(np.nanmean(truth)))
-        score = method(Task(table, j, columns, known))
-        present = np.flatnonzero(np.isfinite(table.values[:, j]) & np.isfinite(score))
-        level, spread_ = float(np.mean(values)), float(np.median(spread))
-        learned = fit_covariance(np.stack(residuals) / spread_, shrinkage=Shrinkage(mean=1e9))
-        scale = Scale(0.0)
-        mean = np.clip((level + spread_ * _unit(score)[present]) / table.unit, 0.0, 1.0)
-        # From the table's unit to the scale, and the level's uncertainty on top.
-        slope = scale.slope(mean) / table.unit
-        factor = np.column_stack([spread_ * learned.factor[present], np.full(len(present), np.std(values))])
-        names = [table.model_ids[row] for row in present]
-        own = np.square(slope * spread_) * learned.own[present]
-        truth = table.values[present, j].astype(np.float64) / table.unit
-        candidates = Candidates(
-            Posterior(names, scale.latent(mean), slope[:, None] * factor, own, scale),
-            truth=truth,
-            observed=truth,
-            noise=0.005,
-            probe_seconds=np.ones(len(present)),
-            cheap=np.full(len(present), np.nan),
-            cheap_seconds=np.ones(len(present)),
-        )
-        first.append(table.unit * regret(truth, score[present], 1))
+    first = []
+    for j, target in enumerate(table.dataset_ids):
+        study = study_of(table, [target])
+        present = np.flatnonzero(np.isfinite(table.values[:, j]))
+        belief = study.knowledge().posterior(table.models.select(present), table.tokens[j])
+        truth, alike = table.values[present, j], np.ones(len(present))
+        # Of what was really tried the best is taken; the truth has no repeats, so no belief can correct it.
+        candidates = Candidates(belief, truth, truth, 0.005, alike, np.nan * alike, alike)
+        first.append(regret(truth, belief.mean, 1))
         for policy in ("active", "own_top"):
             outcomes = simulate(candidates, policy, settings.probes, np.random.default_rng(0))
             for outcome, number in zip(outcomes, sorted(settings.probes), strict=False):
-                # Of what was really tried the best is taken; the truth has no repeats, so no belief can correct it.
-                rows.setdefault(policy, {}).setdefault(str(number), []).append(table.unit * outcome.regret)
+                rows.setdefault(policy, {}).setdefault(str(number), []).append(outcome.regret)
     return {
-        "without": cluster_bootstrap(first, draws=settings.bootstrap).as_dict(),
+        "without": cluster_bootstrap(first, draws=settings.bootstrap),
         "policies": {
-            policy: {
-                number: cluster_bootstrap(values, draws=settings.bootstrap).as_dict()
-                for number, values in entry.items()
-            }
+            policy: {number: cluster_bootstrap(values, draws=settings.bootstrap) for number, values in entry.items()}
             for policy, entry in rows.items()
         },
     }
 
 
-def _without_failures(values: Floats) -> Floats:
-    """Values below the first quartile by more than 1.5 interquartile ranges are brought up to there (Tukey's fence).
-
-    A run that failed is bad whichever way; how far it fell says nothing about which model is best.
-    """
-    low, high = np.nanquantile(values, [0.25, 0.75])
-    return np.maximum(values, low - 1.5 * (high - low))
-
-
-def _unit(score: Floats) -> Floats:
-    spread = float(np.nanstd(score))
-    return (score - np.nanmean(score)) / (spread if spread > 0 else 1.0)
-
-
-def _shape(score: Floats, truth: Floats) -> Floats:
-    """Scores on the scale of the truth, by regression over the models that have both."""
-    unit = _unit(score)
-    both = np.isfinite(unit) & np.isfinite(truth)
-    slope = float(unit[both] @ truth[both] / max(float(unit[both] @ unit[both]), 1e-12))
-    return max(slope, 0.0) * unit
-
-
-#: The baseline that published systems fail to beat.
-PRIOR = "static_mean_rank"
-
-#: The method that stands for the project where no network is trained: a fixed mean of views. One view, chosen on the
-#: training datasets, was no better (.667, .737 and .691 on the three tables; the mean has .677, .719 and .695).
-OURS = "smoothed_ranks"
-
-
-def simple_methods(table: PublishedTable) -> dict[str, Method]:
-    """Baselines that the table has the data for."""
-    found: dict[str, Method] = {
-        "random": methods.random_order,
-        "static_mean_accuracy": methods.static_mean_accuracy,
-        "static_mean_z": methods.static_mean_z,
-        "static_mean_rank": methods.static_mean_rank,
-        "matrix_factorisation": methods.factorisation,
-        "metadata_ridge": methods.metadata_ridge,
-    }
-    if np.isfinite(table.n_parameters).any():
-        found["parameter_count"] = methods.parameter_count
-    if table.distances is not None:
-        found["nearest_dataset"] = methods.nearest_dataset
-    return found
-
-
-def our_method(table: PublishedTable) -> Method:
-    """The mean of views."""
-    return SmoothedRanks((np.inf,) if table.distances is None else (0.5, 1.0, np.inf))
-
-
-def judge(
-    table: PublishedTable, scores: Mapping[str, Floats], settings: BenchmarkSettings, baseline: str = PRIOR
-) -> dict[str, Any]:
-    """Figures of each method, means over targets with intervals, and differences to ``baseline``.
+def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: BenchmarkSettings) -> dict[str, Any]:
+    """Figures of each method, means over targets with intervals, and differences to :data:`PRIOR`.
 
     Returns:
         ``methods`` (method -> figure -> ``mean, low, high, n``), ``per_dataset`` (method -> figure -> target -> value),
         ``paired`` (method -> figure -> difference), and ``groups`` (natural and other targets apart).
     """
-    columns = [table.dataset_ids.index(target) for target in table.targets]
-    per: dict[str, pd.DataFrame] = {}
-    for name, matrix in scores.items():
-        rows = [
-            metric_table(table.values[:, j], matrix[:, place], np.random.default_rng([0, j]), settings.draws)
-            for place, j in enumerate(columns)
-        ]
-        per[name] = pd.DataFrame(rows, index=table.targets)
-    natural = [target for target in table.targets if target.lower() in NATURAL]
-    groups = {"natural": natural, "specialised": [target for target in table.targets if target not in natural]}
+    study = study_of(table)
+    targets = {"targets": np.isfinite(table.values) & np.isin(table.dataset_ids, table.targets)}
+    figures = figures_per_dataset(study, scores, targets, settings.draws)
 
-    def means(frame: pd.DataFrame) -> dict[str, Any]:
-        return {name: cluster_bootstrap(frame[name], draws=settings.bootstrap).as_dict() for name in METRICS}
+    def means(part: pd.DataFrame) -> dict[str, Any]:
+        return summarise(study, part, bootstrap=settings.bootstrap)["targets"]
 
+    group = figures["dataset_id"].map(dict(zip(table.dataset_ids, study.groups, strict=True)))
     return {
-        "methods": {name: means(frame) for name, frame in per.items()},
-        "per_dataset": {name: {metric: _floats(frame[metric]) for metric in METRICS} for name, frame in per.items()},
-        "paired": {
+        "methods": means(figures),
+        "per_dataset": {
             name: {
-                metric: _better(
-                    paired_difference(frame[metric], per[baseline][metric], draws=settings.bootstrap).as_dict(), metric
-                )
+                metric: {key: None if np.isnan(value) else value for key, value in part[metric].items()}
                 for metric in METRICS
             }
-            for name, frame in per.items()
-            if name != baseline and baseline in per
+            for name, part in figures.set_index("dataset_id").groupby("method", sort=False)
         },
-        "groups": {
-            group: {name: means(frame.loc[members]) for name, frame in per.items()}
-            for group, members in groups.items()
-            if members
+        "paired": {
+            name: compare(study, figures, name, {"targets": [PRIOR]}, settings.bootstrap)["targets"][PRIOR]
+            for name in scores
+            if name != PRIOR and PRIOR in scores
         },
+        "groups": {str(name): means(part) for name, part in figures.groupby(group)},
     }
-
-
-def sub_zoos(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]:
-    """The simple methods and ours within each part of the zoo."""
-    found: dict[str, Any] = {}
-    for name, rows in table.sub_zoos.items():
-        part = table.select(rows)
-        tried = {**simple_methods(part), OURS: our_method(part)}
-        found[name] = judge(part, leave_one_out(part, tried), settings)["methods"]
-    return found
-
-
-def _floats(column: pd.Series) -> dict[str, float | None]:
-    return {str(name): finite_or_none(value) for name, value in column.items()}
-
-
-def _better(interval: dict[str, Any], metric: str) -> dict[str, Any]:
-    low, high = interval["low"], interval["high"]
-    sure = high is not None and high < 0 if metric in LOWER_IS_BETTER else low is not None and low > 0
-    return {**interval, "better": bool(sure)}
 
 
 def run_benchmark(
@@ -396,44 +243,38 @@ def run_benchmark(
         networks: Further methods, such as a trained ranker; too slow for the quadrants' many fits.
         folder: Where the single-source table of Model Spider lies, for its own convention; None leaves it out.
     """
-    simple, ours = simple_methods(table), our_method(table)
-    tried = {**simple, OURS: ours, **(networks or {})}
-    scores = leave_one_out(table, tried)
+    simple = simple_methods(table)
+    scores = leave_one_out(table, {**simple, **(networks or {})})
     # Published predictions and transferability scores are compared with, on the cells that they exist for.
-    columns = [table.dataset_ids.index(target) for target in table.targets]
-    for name, matrix in {**table.scores, **{f"published/{n}": m for n, m in table.predictions.items()}}.items():
-        scores[name] = matrix[:, columns]
+    scores |= table.scores | {f"published/{name}": matrix for name, matrix in table.predictions.items()}
     result: dict[str, Any] = {
         "benchmark": table.name,
         "models": len(table.model_ids),
         "datasets": len(table.dataset_ids),
         "targets": table.targets,
-        "unit": table.unit,
         "baseline": PRIOR,
         **judge(table, scores, settings),
-        "quadrants": quadrants(table, {**simple, OURS: ours}, settings),
-        "probes": probes(table, ours, settings),
+        "quadrants": quadrants(table, simple, settings),
+        "probes": probes(table, settings),
     }
     if any(target in SHARED_IMAGES for target in table.targets):
-        result["strict"] = judge(table, leave_one_out(table, {**simple, OURS: ours}, strict=True), settings)["methods"]
+        result["strict"] = judge(table, leave_one_out(table, simple, strict=True), settings)["methods"]
     if "logme" in table.scores:
-        result["where_logme_exists"] = judge(table, _where(scores, table.scores["logme"][:, columns]), settings)[
-            "methods"
-        ]
-    if table.sub_zoos:
-        result["sub_zoos"] = sub_zoos(table, settings)
+        there = np.isfinite(table.scores["logme"])
+        shared = {name: np.where(there, matrix, np.nan) for name, matrix in scores.items()}
+        result["where_logme_exists"] = judge(table, shared, settings)["methods"]
+    for name, rows in table.sub_zoos.items():
+        part = table.select(rows)
+        within = judge(part, leave_one_out(part, simple_methods(part)), settings)["methods"]
+        result.setdefault("sub_zoos", {})[name] = within
     if table.name == "model_spider":
-        result["source_left_out"] = leave_family_out(table, {n: simple[n] for n in ("metadata_ridge", PRIOR)}, settings)
+        tried = {name: simple[name] for name in ("metadata_ridge", PRIOR, RECOMMENDER)}
+        result["source_left_out"] = leave_family_out(table, tried, settings)
         if folder is not None:
             result["own_convention"] = model_spider_convention(folder)
     if table.seconds is not None:
-        result["budgets"] = budgets(table, {name: scores[name] for name in (*simple, OURS)}, settings)
+        result["budgets"] = budgets(table, {name: scores[name] for name in simple}, settings)
     return result
-
-
-def _where(scores: Mapping[str, Floats], reference: Floats) -> dict[str, Floats]:
-    """Scores on the cells where ``reference`` exists."""
-    return {name: np.where(np.isfinite(reference), matrix, np.nan) for name, matrix in scores.items()}
 
 
 def model_spider_convention(folder: Path) -> dict[str, float]:
@@ -447,17 +288,15 @@ def model_spider_convention(folder: Path) -> dict[str, float]:
     accuracy = pd.read_csv(folder / "model_spider" / "single_source_accuracy.csv")
     accuracy = accuracy[accuracy["metric"] == "finetune_accuracy"]
     wide = accuracy.pivot_table(index="model_id", columns="dataset_id", values="value")
-    own = partial(weightedtau, rank=None)
-    found = {
-        "static_mean_accuracy": float(
-            np.mean([own(wide[d].to_numpy(), wide.drop(columns=d).mean(axis=1).to_numpy()).statistic for d in wide])
-        )
-    }
+    tables = {"static_mean_accuracy": pd.DataFrame({d: wide.drop(columns=d).mean(axis=1) for d in wide})}
     scores = pd.read_csv(folder / "model_spider" / "single_source_scores.csv")
     for metric, part in scores.groupby("metric"):
-        table = part.pivot_table(index="model_id", columns="dataset_id", values="value").reindex(wide.index)
-        shared = [d for d in wide if d in table and table[d].notna().all()]
+        tables[str(metric)] = part.pivot_table(index="model_id", columns="dataset_id", values="value")
+    own = partial(weightedtau, rank=None)
+    found = {}
+    for name, table in tables.items():
+        there = table.reindex(wide.index)
+        shared = [d for d in wide if d in there and there[d].notna().all()]
         if shared:
-            taus = [own(wide[d].to_numpy(), table[d].to_numpy()).statistic for d in shared]
-            found[str(metric)] = float(np.mean(taus))
+            found[name] = float(np.mean([own(wide[d].to_numpy(), there[d].to_numpy()).statistic for d in shared]))
     return found

@@ -6,7 +6,8 @@ used by SFDA (Shao et al. 2022) and EMMS (Meng et al. 2023) are read from a fold
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.tables import ModelTable, TaskTokens
 
 Floats = NDArray[np.floating]
 
@@ -31,6 +33,9 @@ SHARED_IMAGES = {
     "smallnorb_label_azimuth": ("smallnorb_label_elevation",),
 }
 
+#: Coordinates of a dataset by classical scaling.
+_COORDINATES = 8
+
 #: Natural images, as opposed to specialised or structured ones.
 NATURAL = {
     "aircraft", "caltech101", "cars", "cifar10", "cifar100", "flowers", "food101", "imagenet", "pet", "pets",
@@ -46,61 +51,99 @@ class PublishedTable:
         name: Which table.
         model_ids: M models.
         dataset_ids: N datasets.
-        values: (M, N) accuracy in ``unit``, NaN where none was published.
-        unit: Accuracy of a perfect model: 1 or 100.
+        values: (M, N) accuracies, fractions; NaN where none was published.
         targets: Datasets that are evaluated, each in turn left out; the others only serve for training.
         metadata: What is known of the models, indexed by model.
         families: M families.
         n_parameters: (M,) NaN where unknown.
         distances: (N, N) distances between datasets, None where none are published.
-        source_distances: (M, N) distance of each model's own training data to each dataset, None or NaN.
         scores: (M, N) published transferability scores by method.
         predictions: (M, N) published predictions by method.
         seconds: (M, N) of training one model, for budgets; None where not published.
         sub_zoos: Rows of parts of the zoo that are evaluated apart.
-        kernels: Kernels of the metadata by width, kept once they are computed.
     """
 
     name: str
     model_ids: list[str]
     dataset_ids: list[str]
     values: Floats
-    unit: float
     targets: list[str]
     metadata: pd.DataFrame
     families: list[str]
     n_parameters: Floats
     distances: Floats | None = None
-    source_distances: Floats | None = None
     scores: dict[str, Floats] = field(default_factory=dict)
     predictions: dict[str, Floats] = field(default_factory=dict)
     seconds: Floats | None = None
     sub_zoos: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-    kernels: dict[float, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def select(self, rows: NDArray[np.bool_]) -> PublishedTable:
         """The models of a mask."""
         index = np.flatnonzero(rows)
-
-        def part(matrix: Floats | None) -> Floats | None:
-            return None if matrix is None else matrix[index]
-
-        return PublishedTable(
-            self.name,
-            [self.model_ids[i] for i in index],
-            self.dataset_ids,
-            self.values[index],
-            self.unit,
-            self.targets,
-            self.metadata.iloc[index],
-            [self.families[i] for i in index],
-            self.n_parameters[index],
-            self.distances,
-            part(self.source_distances),
-            {name: matrix[index] for name, matrix in self.scores.items()},
-            {name: matrix[index] for name, matrix in self.predictions.items()},
-            part(self.seconds),
+        return replace(
+            self,
+            model_ids=[self.model_ids[i] for i in index],
+            values=self.values[index],
+            metadata=self.metadata.iloc[index],
+            families=[self.families[i] for i in index],
+            n_parameters=self.n_parameters[index],
+            scores={name: matrix[index] for name, matrix in self.scores.items()},
+            predictions={name: matrix[index] for name, matrix in self.predictions.items()},
+            seconds=None if self.seconds is None else self.seconds[index],
+            sub_zoos={},
         )
+
+    @cached_property
+    def models(self) -> ModelTable:
+        """The models by their metadata, in place of weights and of responses to the reference bank."""
+        features = model_features(self.metadata)
+        return ModelTable(self.model_ids, features, self.families, self.n_parameters, reference=features)
+
+    @cached_property
+    def tokens(self) -> list[TaskTokens]:
+        """One token per dataset: its coordinates by classical scaling of the distances (Torgerson 1952), of length 1.
+
+        They are alike for all datasets where no distances are published.
+        """
+        count = len(self.dataset_ids)
+        coordinates = np.ones((count, 1))
+        if self.distances is not None:
+            centre = np.eye(count) - 1.0 / count
+            values, vectors = np.linalg.eigh(-0.5 * centre @ self.distances**2 @ centre)
+            kept = np.argsort(values)[::-1][:_COORDINATES]
+            coordinates = vectors[:, kept] * np.sqrt(np.maximum(values[kept], 0.0))
+            # A constant keeps the direction of datasets in the middle from being noise.
+            typical = np.linalg.norm(coordinates, axis=1).mean()
+            coordinates = np.column_stack([coordinates, np.full(count, typical)])
+        coordinates = coordinates / np.maximum(np.linalg.norm(coordinates, axis=1, keepdims=True), 1e-12)
+        return [
+            TaskTokens(name, row[None, None].astype(np.float32), [name], 1, self.name)
+            for name, row in zip(self.dataset_ids, coordinates, strict=True)
+        ]
+
+
+def model_features(metadata: pd.DataFrame) -> Floats:
+    """(M, F) float32 metadata as numbers: standardised quantities and indicators of categories."""
+    numbers, categories = [], []
+    # What a model was trained on enters through distances where they are published.
+    for _, column in metadata.drop(columns="labels", errors="ignore").items():
+        if pd.api.types.is_numeric_dtype(column):
+            values = column.to_numpy(dtype=np.float64)
+            if np.isfinite(values).any() and np.nanstd(values) > 0:
+                # Sizes and numbers of classes span orders of magnitude.
+                if np.nanmin(values) > 0 and np.nanmax(values) > 100 * np.nanmin(values):
+                    values = np.log(values)
+                values = np.where(np.isfinite(values), values, np.nanmedian(values))
+                numbers.append((values - values.mean()) / values.std())
+        else:
+            text = column.fillna("").astype(str).to_numpy()
+            found, counts = np.unique(text, return_counts=True)
+            for value in found[(counts > 1) & (counts < len(text))]:
+                indicator = (text == value).astype(np.float64)
+                # A rare category must not stand as far apart as its standard deviation would put it.
+                categories.append(0.5 * indicator / max(float(indicator.std()), 0.15))
+    parts = [*numbers, *categories, *([] if numbers or categories else [np.zeros(len(metadata))])]
+    return np.stack(parts, axis=1).astype(np.float32)
 
 
 def load_published_table(folder: Path, benchmark: str) -> PublishedTable:
@@ -128,10 +171,8 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def _matrix(
-    table: pd.DataFrame, models: list[str], datasets: list[str], column: str = "value", index: str = "model_id"
-) -> Floats:
-    wide = table.pivot_table(index=index, columns="dataset_id", values=column, aggfunc="mean")
+def _matrix(table: pd.DataFrame, models: list[str], datasets: list[str], column: str = "value") -> Floats:
+    wide = table.pivot_table(index="model_id", columns="dataset_id", values=column, aggfunc="mean")
     return wide.reindex(index=models, columns=datasets).to_numpy(dtype=np.float64)
 
 
@@ -143,11 +184,6 @@ def _transfergraph(folder: Path) -> PublishedTable:
     metadata = _read(root / "models.csv").drop_duplicates("model_id").set_index("model_id").reindex(models)
     pairs = _read(root / "dataset_distance.csv")
     wide = pairs.pivot_table(index="dataset_a", columns="dataset_b", values="distance")
-    # What a model was trained on before is named by its labels, else by the dataset's name.
-    sources = [
-        next((str(name) for name in (row["labels"], row["pretrain_dataset"]) if str(name) in wide.index), "")
-        for _, row in metadata.iterrows()
-    ]
     scores = _read(root / "transferability_scores.csv")
     published = _read(root / "published_predictions_wide.csv")
     runtime = _read(root / "finetune_runtime.csv")
@@ -157,21 +193,18 @@ def _transfergraph(folder: Path) -> PublishedTable:
         models,
         datasets,
         _matrix(accuracy, models, datasets),
-        1.0,
         [name for name in TRANSFERGRAPH_TARGETS if name in datasets],
         metadata,
         [family or model for family, model in zip(kind, models, strict=True)],
         metadata["number_of_parameters"].to_numpy(dtype=np.float64),
         wide.reindex(index=datasets, columns=datasets).to_numpy(dtype=np.float64),
-        wide.reindex(index=sources, columns=datasets).to_numpy(dtype=np.float64),
         {
             name: _matrix(scores[scores["metric"] == metric], models, datasets)
             for name, metric in (("logme", "log_me"), ("h_score", "reg_h_score"))
         },
         {
             str(name): _matrix(published, models, datasets, str(name))
-            for name in published.columns
-            if name not in ("model_id", "dataset_id")
+            for name in published.columns.drop(["model_id", "dataset_id"])
         },
         _matrix(runtime, models, datasets, "train_runtime_s"),
     )
@@ -188,8 +221,7 @@ def _site(folder: Path) -> PublishedTable:
         "site",
         models,
         datasets,
-        _matrix(accuracy, models, datasets),
-        100.0,
+        _matrix(accuracy, models, datasets) / 100,
         datasets,
         metadata,
         zoo.tolist(),
@@ -203,7 +235,7 @@ def _model_spider(folder: Path) -> PublishedTable:
     models, datasets = sorted(accuracy["model_id"].unique()), sorted(accuracy["dataset_id"].unique())
     metadata = accuracy.drop_duplicates("model_id").set_index("model_id")[["arch", "source_dataset", "in_42_zoo"]]
     metadata = metadata.reindex(models)
-    values = _matrix(accuracy, models, datasets)
+    values = _matrix(accuracy, models, datasets) / 100
     # A model that was trained on the target has nothing to transfer.
     same = metadata["source_dataset"].astype(str).to_numpy()[:, None] == np.array(datasets)[None, :]
     values = np.where(same, np.nan, values)
@@ -213,7 +245,6 @@ def _model_spider(folder: Path) -> PublishedTable:
         models,
         datasets,
         values,
-        100.0,
         datasets,
         metadata,
         metadata["source_dataset"].astype(str).tolist(),

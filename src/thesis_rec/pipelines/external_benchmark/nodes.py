@@ -18,18 +18,13 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
     """Every method on every target of the table, each target left out in turn."""
     from pathlib import Path
 
-    from thesis_rec.evaluation.external.benchmark import BenchmarkSettings, run_benchmark
+    from thesis_rec.evaluation.external.benchmark import run_benchmark
     from thesis_rec.evaluation.external.methods import TrainedRanker
 
-    settings = BenchmarkSettings(
-        **parameters.model_dump(
-            include={"draws", "bootstrap", "folds", "seeds", "hidden_cells", "probes", "throughputs", "violations"}
-        )
-    )
     networks = {}
     if parameters.train_ranker:
         networks["similarity_transformer"] = TrainedRanker(parameters.ranker_epochs)
-    return run_benchmark(published_table, settings, networks, Path(parameters.tables_dir).expanduser())
+    return run_benchmark(published_table, parameters, networks, Path(parameters.tables_dir).expanduser())
 
 
 def draw_external_metrics(external_metrics: dict[str, Any]) -> Any:
