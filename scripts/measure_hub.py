@@ -16,7 +16,7 @@ import argparse
 import json
 import os
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def _count(row: Any, size: int | None) -> dict[str, Any]:
     from thesis_rec.hardware.counts import describe_backbone
 
     backbone = build_untrained(row, "meta")
-    backbone.input_size = size or backbone.input_size
+    backbone.preparation = replace(backbone.preparation, size=size or backbone.input_size)
     found = asdict(describe_backbone(backbone, "meta"))
     return {
         **found,

@@ -12,6 +12,7 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.library_loaders import open_clip_backbone, timm_backbone, transformers_backbone
 from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.preparation import Preparation
 
 #: Width, blocks, heads and hidden width of vision transformers by name (Dosovitskiy et al., ICLR 2021, table 1).
 VIT_SIZES = {
@@ -123,7 +124,11 @@ def _open_clip(row: ManifestRow) -> Backbone:
     vision = CLIPVisionCfg(**config["vision_cfg"])
     visual = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu", False))
     size = vision.image_size
-    return open_clip_backbone(row.model_id, visual, int(size if isinstance(size, int) else size[0]), None)
+    return open_clip_backbone(row.model_id, visual, _stretched(size if isinstance(size, int) else size[0]))
+
+
+def _stretched(size: int) -> Preparation:
+    return Preparation(int(size), int(size), "stretch")
 
 
 def _transformers(row: ManifestRow) -> Backbone:
@@ -141,7 +146,7 @@ def _transformers(row: ManifestRow) -> Backbone:
     else:
         auto = library.AutoModelForImageClassification if classifies else library.AutoModel
         network = auto.from_config(config)
-    return transformers_backbone(row.model_id, network, size, classifies=classifies)
+    return transformers_backbone(row.model_id, network, _stretched(size), classifies=classifies)
 
 
 def _transformers_config(row: ManifestRow) -> tuple[Any, int, str] | None:

@@ -104,7 +104,9 @@ def test_the_real_checkpoints_are_built(shared_dir):
 
 
 def accuracy(backbone: Backbone, images: np.ndarray, labels: np.ndarray) -> float:
-    mean, std = (torch.tensor(value).view(1, 3, 1, 1) * 255 for value in (backbone.mean, backbone.std))
+    mean, std = (
+        torch.tensor(value).view(1, 3, 1, 1) * 255 for value in (backbone.preparation.mean, backbone.preparation.std)
+    )
     hits = 0
     with torch.inference_mode():
         for start in range(0, len(images), 250):

@@ -48,7 +48,7 @@ def test_timm_features_and_head_give_the_networks_logits(name, arguments, tmp_pa
         torch.testing.assert_close(backbone.head(features), network(x))
     assert backbone.model_id == "the model"
     assert backbone.input_size == network.pretrained_cfg["input_size"][-1] or backbone.input_size == 32
-    assert len(backbone.mean) == len(backbone.std) == 3
+    assert len(backbone.preparation.mean) == len(backbone.preparation.std) == 3
     assert not backbone.network.training
 
 
@@ -79,7 +79,7 @@ def test_detector_packs_have_a_small_stem(tmp_path):
     config = {"architecture": "resnet18", "num_classes": 4, "pretrained_cfg": settings}
     (folder / "config.json").write_text(json.dumps(config))
     backbone = load_backbone(row("detector_pack"), tmp_path)
-    assert (backbone.n_features, backbone.input_size, backbone.mean) == (512, 32, (0.4, 0.4, 0.5))
+    assert (backbone.n_features, backbone.input_size, backbone.preparation.mean) == (512, 32, (0.4, 0.4, 0.5))
     with torch.inference_mode():
         torch.testing.assert_close(backbone.head(backbone.features(images(32))), network(images(32)))
     (folder / "config.json").write_text(json.dumps(config | {"architecture": "mobilenetv3_small_050"}))
@@ -138,7 +138,10 @@ def test_transformers_features_and_head_give_the_networks_logits(name, tmp_path)
         assert features.shape == (2, backbone.n_features)
         torch.testing.assert_close(backbone.head(features), network(pixel_values=images(size)).logits)
     assert backbone.input_size == 32
-    assert (backbone.mean, backbone.std) == (pytest.approx((0.5, 0.4, 0.3)), pytest.approx((0.2, 0.2, 0.1)))
+    assert (backbone.preparation.mean, backbone.preparation.std) == (
+        pytest.approx((0.5, 0.4, 0.3)),
+        pytest.approx((0.2, 0.2, 0.1)),
+    )
 
 
 def test_gradients_flow_through_features(tmp_path):
@@ -189,7 +192,7 @@ def test_of_an_image_text_model_the_image_half_is_used(kind, tmp_path):
     backbone = load_backbone(row("transformers"), tmp_path)
     # Without a file the usual processor of the architecture counts, not ImageNet's.
     usual = (0.5, 0.5, 0.5) if kind == "siglip" else (0.48145466, 0.4578275, 0.40821073)
-    assert (backbone.n_features, backbone.input_size, backbone.mean) == (32, 32, pytest.approx(usual))
+    assert (backbone.n_features, backbone.input_size, backbone.preparation.mean) == (32, 32, pytest.approx(usual))
     with torch.inference_mode():
         expected = network.vision_model(pixel_values=images(32)).pooler_output
         torch.testing.assert_close(backbone.features(images(32)), expected)
@@ -199,7 +202,7 @@ def test_open_clip_features_are_not_normalised(tmp_path):
     network = tiny_models.save_open_clip(tmp_path / "m")
     backbone = load_backbone(row("open_clip"), tmp_path)
     assert (backbone.n_features, backbone.input_size, backbone.head) == (16, 32, None)
-    assert (backbone.mean, backbone.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert (backbone.preparation.mean, backbone.preparation.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     with torch.inference_mode():
         torch.testing.assert_close(backbone.features(images(32)), network.encode_image(images(32)))
 
@@ -235,4 +238,8 @@ def test_image_size_from_the_ways_that_preprocessors_say_it(settings, size, tmp_
     more = {"do_normalize": False, "image_processor_type": "ViTImageProcessor"}
     (tmp_path / "m" / "preprocessor_config.json").write_text(json.dumps(settings | more))
     backbone = load_backbone(row("transformers"), tmp_path)
-    assert (backbone.input_size, backbone.mean, backbone.std) == (size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert (backbone.input_size, backbone.preparation.mean, backbone.preparation.std) == (
+        size,
+        (0.0, 0.0, 0.0),
+        (1.0, 1.0, 1.0),
+    )

@@ -50,13 +50,13 @@ def assert_fed_alike(
     backbone: Backbone, library: Callable[[Image.Image], torch.Tensor], square_only: bool = False
 ) -> None:
     """Our input equals the library's but for what resizing in whole numbers rounds."""
-    prepare = backbone.prepare("cpu")
+    prepare = backbone.preparation.on("cpu")
     for picture in pictures():
         if square_only and picture.width != picture.height:
             continue
         expected = library(picture).reshape(1, 3, backbone.input_size, backbone.input_size)
         ours = prepare(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float())
-        step = 1 / 255 / min(backbone.std)  # one level of the most stretched channel
+        step = 1 / 255 / min(backbone.preparation.std)  # one level of the most stretched channel
         assert (ours - expected).abs().mean() < 0.5 * step
         assert (ours - expected).abs().max() < 6 * step
 
@@ -75,7 +75,7 @@ def test_timm(crop_mode: str, interpolation: str, crop_pct: float | None, tmp_pa
     timm.models.save_for_hf(network, tmp_path / "m", safe_serialization=True)
     backbone = load("timm", tmp_path)
     assert_fed_alike(backbone, create_transform(**resolve_model_data_config(network)))
-    assert backbone.prepare("cpu")(torch.zeros(2, 3, 9, 9)).shape == (2, 3, 32, 32)
+    assert backbone.preparation.on("cpu")(torch.zeros(2, 3, 9, 9)).shape == (2, 3, 32, 32)
 
 
 @pytest.mark.parametrize("resize_mode", ["shortest", "squash", "longest"])
@@ -221,7 +221,7 @@ def test_what_draws_at_random_is_refused(tmp_path: Path) -> None:
     def features(images: torch.Tensor) -> torch.Tensor:
         return network(torch.nn.functional.dropout(images.flatten(1), training=True))
 
-    backbone = Backbone("the model", network, features, None, 5, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    backbone = Backbone("the model", network, features, None, Preparation(8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
     with pytest.raises(ItemError, match=r"Two passes .* draws at random"):
         check_repeatable(backbone)
 
@@ -248,9 +248,8 @@ def test_patches_with_places_are_refused_for_what_they_are(tmp_path: Path) -> No
 
 
 def test_another_way_of_preparing_is_refused() -> None:
-    preparation = Preparation(32, 32)
     network = torch.nn.Identity()
-    backbone = Backbone("the model", network, network, None, 1, 32, preparation.mean, preparation.std, preparation)
+    backbone = Backbone("the model", network, network, None, Preparation(32, 32))
 
     def library(order: list[int]) -> Callable[[Image.Image], torch.Tensor]:
         def prepare(picture: Image.Image) -> torch.Tensor:

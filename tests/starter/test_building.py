@@ -147,7 +147,7 @@ def test_every_model_loads_as_a_backbone(built):
     assert not failures
     for row in rows:
         backbone = load_backbone(row, zoo)
-        assert backbone.mean == (0.5, 0.5, 0.5)
+        assert backbone.preparation.mean == (0.5, 0.5, 0.5)
         assert backbone.input_size == 32
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.models.backbone import Backbone
+from thesis_rec.models.preparation import Preparation
 from thesis_rec.truth.cells import TruthSettings
 from thesis_rec.truth.linear_probe import ProbeSettings
 from thesis_rec.truth.responses import ResponseSettings
@@ -32,7 +33,8 @@ def make_backbone(model_id: str = "tiny", width: int = 12, seed: int = 0, head: 
         network = nn.Sequential(nn.Conv2d(3, width, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         classifier = nn.Linear(width, 5)
     head_of = classifier if head else None
-    return Backbone(model_id, network, network, head_of, width, 8, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+    preparation = Preparation(8, 8, "stretch", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+    return Backbone(model_id, network, network, head_of, preparation)
 
 
 def make_task(dataset_id: str, classes: int, per_class: int, tests: int, seed: int, size: int = 8) -> TaskImages:
@@ -57,7 +59,10 @@ def eager_features(backbone: Backbone, pixels: np.ndarray) -> torch.Tensor:
         x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
         if x.shape[-1] != 8:
             x = torch.nn.functional.interpolate(x, (8, 8), mode="bilinear", antialias=True)
-        x = (x - torch.tensor(backbone.mean).view(1, 3, 1, 1)) / torch.tensor(backbone.std).view(1, 3, 1, 1)
+        mean, std = (
+            torch.tensor(one).view(1, 3, 1, 1) for one in (backbone.preparation.mean, backbone.preparation.std)
+        )
+        x = (x - mean) / std
         with torch.no_grad():
             outputs.append(backbone.features(x))
     return torch.cat(outputs)

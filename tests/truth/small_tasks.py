@@ -8,6 +8,7 @@ from torch import nn
 
 from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.models.backbone import Backbone
+from thesis_rec.models.preparation import Preparation
 from thesis_rec.truth.fine_tune import FineTuneSettings
 
 
@@ -38,7 +39,9 @@ def backbone(seed=0, size=32):
     torch.manual_seed(seed)
     network = Small()
     half = (0.5, 0.5, 0.5)
-    return Backbone("small", network, network.forward, network.classifier, 8, size, half, half)
+    return Backbone(
+        "small", network, network.forward, network.classifier, Preparation(size, size, "stretch", mean=half, std=half)
+    )
 
 
 IMAGES = {"three": task_images("three", 3), "five": task_images("five", 5, seed=1)}

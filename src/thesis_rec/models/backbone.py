@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.preparation import Preparation, Triple
+from thesis_rec.models.preparation import Preparation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,41 +28,30 @@ class Backbone:
         features: ``(B, 3, H, W)`` normalised images, float32, to ``(B, D)`` features: what the network's own classifier
             sees, or for an image-text model its image embedding before normalisation. Gradients flow through it.
         head: ``(B, D)`` features to ``(B, K)`` logits of the classes that the model was trained on; None without one.
-        n_features: ``D``.
-        input_size: Height and width of the images, in pixels.
-        mean: Mean of each colour channel, on a scale of 0 to 1, that is taken from an image.
-        std: What each channel is divided by after that.
-        preparation: How pictures become images, where that is more than stretching to ``input_size`` and normalising.
+        preparation: How pictures become images.
     """
 
     model_id: str
     network: nn.Module
     features: Callable[[Tensor], Tensor]
     head: Callable[[Tensor], Tensor] | None
-    n_features: int
-    input_size: int
-    mean: Triple
-    std: Triple
-    preparation: Preparation | None = None
+    preparation: Preparation
 
-    def prepare(self, device: Any) -> Callable[[Tensor], Tensor]:
-        """A function of pictures, (B, 3, H, W) floats 0..255, that gives the network's input."""
-        size, mean, std = self.input_size, self.mean, self.std
-        return (self.preparation or Preparation(size, size, "stretch", "bilinear", mean, std)).on(device)
+    @property
+    def input_size(self) -> int:
+        """Height and width of the images, in pixels."""
+        return self.preparation.size
 
+    @cached_property
+    def n_features(self) -> int:
+        """``D``: what a linear head takes, else found by one pass."""
+        import torch
 
-def feature_width(features: Callable[[Tensor], Tensor], size: int, device: str = "cpu") -> int:
-    """Number of features, D, found by one pass.
-
-    Args:
-        features: (B, 3, H, W) images to (B, D) features.
-        size: Height and width of the images, in pixels.
-        device: Where the network is.
-    """
-    import torch
-
-    with torch.inference_mode():
-        return int(features(torch.zeros(1, 3, size, size, device=device)).shape[-1])
+        if isinstance(known := getattr(self.head, "in_features", None), int):
+            return known
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            return int(self.features(torch.zeros(1, 3, self.input_size, self.input_size, device=device)).shape[-1])
 
 
 def check_repeatable(backbone: Backbone) -> None:
@@ -101,7 +91,7 @@ def check_preparation(backbone: Backbone, library: Callable[[Image], Tensor]) ->
     # Smooth, so that filters hardly matter; colours and directions all different.
     colours = [np.add.outer(ramp, 0 * ramp), np.add.outer(0 * ramp, ramp) / 2, np.add.outer(ramp, ramp[::-1]) / 3]
     picture = np.stack(colours, axis=-1).round().astype(np.uint8)  # (side, side, 3)
-    ours = backbone.prepare("cpu")(torch.from_numpy(picture).permute(2, 0, 1)[None].float())[0]
+    ours = backbone.preparation.on("cpu")(torch.from_numpy(picture).permute(2, 0, 1)[None].float())[0]
     theirs = library(Pillow.fromarray(picture))
     theirs = theirs[0] if theirs.ndim == 4 else theirs
     difference = float("inf") if theirs.shape != ours.shape else float((ours - theirs).abs().mean() / ours.std())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.backbone import Backbone, check_preparation, feature_width
+from thesis_rec.models.backbone import Backbone, check_preparation
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import PROCESSOR_FILES, no_network, read_configuration
 from thesis_rec.models.preparation import (
@@ -65,7 +65,7 @@ def timm_backbone(model_id: str, network: Any) -> Backbone:
 
     classifier = network.get_classifier()
     has_head = getattr(network, "num_classes", 0) > 0 and not isinstance(classifier, tuple)
-    return _backbone(model_id, network, features, classifier if has_head else None, preparation)
+    return Backbone(model_id, network, features, classifier if has_head else None, preparation)
 
 
 def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
@@ -101,7 +101,7 @@ def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
         return found
 
     preparation = timm_preparation({"crop_pct": 1.0, **settings}, row.model_id)
-    return _backbone(row.model_id, network, features, network.get_classifier(), preparation)
+    return Backbone(row.model_id, network, features, network.get_classifier(), preparation)
 
 
 def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
@@ -152,9 +152,7 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     _image_inputs(network if classifies else getattr(network, "vision_model", network), row.model_id)
     processor = image_processor(folder, config, row.trust_remote_code)
     preparation = transformers_preparation(processor, row.model_id)
-    backbone = transformers_backbone(
-        row.model_id, network, preparation.size, preparation, classifies=classifies, has_pooler=has_pooler
-    )
+    backbone = transformers_backbone(row.model_id, network, preparation, classifies=classifies, has_pooler=has_pooler)
     check_preparation(backbone, lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"])
     return backbone
 
@@ -195,21 +193,14 @@ def image_processor(source: Path | str, config: Any, trusted: bool = False) -> A
 
 
 def transformers_backbone(
-    model_id: str,
-    network: Any,
-    size: int,
-    preparation: Preparation | None = None,
-    *,
-    classifies: bool,
-    has_pooler: bool = True,
+    model_id: str, network: Any, preparation: Preparation, *, classifies: bool, has_pooler: bool = True
 ) -> Backbone:
     """A network of transformers as a feature extractor, with or without trained weights.
 
     Args:
         model_id: Name of the model.
         network: An image classifier, an image encoder or an image-text model.
-        size: Height and width of the images, in pixels.
-        preparation: How pictures become images; ImageNet's usual way when None.
+        preparation: How pictures become images.
         classifies: Whether it has a classification head.
         has_pooler: Whether its pooled output is of trained weights.
 
@@ -257,7 +248,7 @@ def transformers_backbone(
         return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(2)
 
     features = penultimate if linear is not None else pooled
-    return _backbone(model_id, network, features, linear, preparation or Preparation(size, size, "stretch"))
+    return Backbone(model_id, network, features, linear, preparation)
 
 
 def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
@@ -285,21 +276,19 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
         hint = f"Fetch that once (hf download {text_tower} config.json): nothing is fetched for what a folder names."
         raise ItemError(row.model_id, text, hint) from error
     settings = open_clip.get_model_preprocess_cfg(network)
-    preparation = open_clip_preparation(settings, row.model_id)
     # The text half, often the larger one, is let go.
-    backbone = open_clip_backbone(row.model_id, network.visual, preparation.size, preparation)
+    backbone = open_clip_backbone(row.model_id, network.visual, open_clip_preparation(settings, row.model_id))
     check_preparation(backbone, image_transform_v2(PreprocessCfg(**settings), is_train=False))
     return backbone
 
 
-def open_clip_backbone(model_id: str, visual: Any, size: int, preparation: Preparation | None = None) -> Backbone:
+def open_clip_backbone(model_id: str, visual: Any, preparation: Preparation) -> Backbone:
     """The image half of an open_clip model, with or without trained weights.
 
     Args:
         model_id: Name of the model.
         visual: Image tower.
-        size: Height and width of the images, in pixels.
-        preparation: How pictures become images; ImageNet's usual way when None.
+        preparation: How pictures become images.
     """
     visual.eval()
 
@@ -308,26 +297,7 @@ def open_clip_backbone(model_id: str, visual: Any, size: int, preparation: Prepa
         # Some towers give their tokens as well.
         return found[0] if isinstance(found, tuple) else found
 
-    return _backbone(model_id, visual, features, None, preparation or Preparation(size, size, "stretch"))
-
-
-def _backbone(model_id: str, network: Any, features: Any, head: Any, preparation: Preparation) -> Backbone:
-    known = isinstance(getattr(head, "in_features", None), int)
-    return Backbone(
-        model_id=model_id,
-        network=network,
-        features=features,
-        head=head,
-        n_features=head.in_features if known else feature_width(features, preparation.size, _device(network)),
-        input_size=preparation.size,
-        mean=preparation.mean,
-        std=preparation.std,
-        preparation=preparation,
-    )
-
-
-def _device(network: nn.Module) -> str:
-    return str(next(network.parameters()).device)
+    return Backbone(model_id, visual, features, None, preparation)
 
 
 def _image_inputs(network: Any, model_id: str) -> Collection[str]:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from thesis_rec.base.errors import ItemError, ThesisRecError
-from thesis_rec.models.backbone import Backbone, check_repeatable, feature_width
+from thesis_rec.models.backbone import Backbone, check_repeatable
 from thesis_rec.models.library_loaders import load_detector_pack, load_open_clip, load_timm, load_transformers
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import locate
 from thesis_rec.models.plain_network import open_network
+from thesis_rec.models.preparation import Preparation
 from thesis_rec.models.weight_files import check_folder
 
 Loader = Callable[[ManifestRow, Path], Backbone]
@@ -102,16 +103,8 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
         raise ItemError(row.model_id, text, "Correct the loader column, or choose local.")
     network.eval()
     size = architecture.input_size(state)
-    return Backbone(
-        model_id=row.model_id,
-        network=network,
-        features=network.features,
-        head=getattr(network, "head", None),
-        n_features=feature_width(network.features, size),
-        input_size=size,
-        mean=architecture.mean,
-        std=architecture.std,
-    )
+    preparation = Preparation(size, size, "stretch", mean=architecture.mean, std=architecture.std)
+    return Backbone(row.model_id, network, network.features, getattr(network, "head", None), preparation)
 
 
 #: Loaders by the manifest's ``loader`` column. A new one is a function from a row and a checked folder to a backbone.

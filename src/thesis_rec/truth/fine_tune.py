@@ -285,15 +285,7 @@ def feature_weights(backbone: Backbone) -> dict[str, Tensor]:
 def shape_key(backbone: Backbone) -> object:
     """What two models must share so that one's captured steps serve the other."""
     shapes = tuple((key, tuple(value.shape)) for key, value in feature_weights(backbone).items())
-    return (
-        type(backbone.network),
-        shapes,
-        backbone.n_features,
-        backbone.input_size,
-        backbone.mean,
-        backbone.std,
-        backbone.preparation,
-    )
+    return type(backbone.network), shapes, backbone.n_features, backbone.preparation
 
 
 #: Added to the logits of outputs that a task doesn't use.
@@ -378,7 +370,7 @@ def image_preparation(pixels: Tensor, backbone: Backbone) -> Callable[[Tensor, T
     Returns:
         A function of rows (B,) and shifts in pixels (B, 2), or None for no shifts, to (B, 3, S, S) float32.
     """
-    prepared = backbone.prepare(pixels.device)
+    prepared = backbone.preparation.on(pixels.device)
     height, width = pixels.shape[1:3]
     lines = torch.arange(height, device=pixels.device)[None]
     columns = torch.arange(width, device=pixels.device)[None]

@@ -98,7 +98,7 @@ class ImageBank:
             ItemError: If the features aren't vectors of finite numbers.
         """
         backbone.network.to(self.device).eval()
-        prepare = backbone.prepare(self.device)
+        prepare = backbone.preparation.on(self.device)
         features: Tensor | None = None
         probabilities: Tensor | None = None
         with torch.inference_mode(), _exact_float32():
