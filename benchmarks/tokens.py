@@ -207,13 +207,14 @@ def _light_encoder(size: int):
     from torch import nn
 
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
+    from thesis_rec.models.preparation import Preparation
 
     class MeanColours(nn.Module):
         def forward(self, pixels):
             return nn.functional.adaptive_avg_pool2d(pixels, 8).flatten(1)
 
     network = MeanColours()
-    return TorchEncoder(Tower(network, network, None, size, (0.0,) * 3, (1.0,) * 3), "light")
+    return TorchEncoder(Tower(network, network, None, Preparation(size)), "light")
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ class TestTransformers:
         assert encoder.dim == 12
         assert encoder.encode_text(["a"]) is None  # no tokenizer was saved
         square = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
-        mean, std = np.array(encoder._tower.mean), np.array(encoder._tower.std)
+        mean, std = np.array(encoder._tower.preparation.mean), np.array(encoder._tower.preparation.std)
         pixels = torch.from_numpy(((square / 255 - mean) / std).transpose(0, 3, 1, 2)).float()
         model = CLIPModel.from_pretrained(transformers_folder).eval()
         with torch.no_grad():
@@ -217,6 +217,6 @@ class TestRefusals:
 
     def test_features_that_are_not_finite(self):
         encoder = colour_encoder()
-        encoder._std = encoder._std * 0
+        encoder._prepare = lambda pixels: pixels / 0
         with pytest.raises(ItemError, match="aren't finite"):
             encoder.encode(np.zeros((1, 8, 8, 3), np.uint8))

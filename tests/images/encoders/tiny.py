@@ -32,6 +32,7 @@ def colour_encoder(size=8, name="colour"):
     from torch import nn
 
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
+    from thesis_rec.models.preparation import Preparation
 
     class Colour(nn.Module):
         def __init__(self):
@@ -51,7 +52,8 @@ def colour_encoder(size=8, name="colour"):
         rows = [next((value for key, value in colours.items() if key in t), (0.5, 0.5, 0.5)) for t in texts]
         return torch.tensor([[*row, sum(row) / 3 + 1.0] for row in rows], dtype=torch.float32)
 
-    return TorchEncoder(Tower(network, network, text, size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), name)
+    preparation = Preparation(size, interpolation="bicubic", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return TorchEncoder(Tower(network, network, text, preparation), name)
 
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}

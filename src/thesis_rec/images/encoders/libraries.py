@@ -12,15 +12,22 @@ from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import EncoderConfig, local_folder
-from thesis_rec.images.encoders.torch_encoder import Normalisation, TorchEncoder, Tower
+from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
 from thesis_rec.models.library_loaders import image_processor
 from thesis_rec.models.model_sources import no_network
-from thesis_rec.models.preparation import Preparation, square, transformers_preparation
+from thesis_rec.models.preparation import (
+    Preparation,
+    Triple,
+    open_clip_preparation,
+    square,
+    timm_preparation,
+    transformers_preparation,
+)
 
 logger = logging.getLogger(__name__)
 #: Of CLIP (Radford et al. 2021), which open_clip and transformers use unless a model says otherwise.
-CLIP_MEAN: Normalisation = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD: Normalisation = (0.26862954, 0.26130258, 0.27577711)
+CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 
 
 def load(config: EncoderConfig, name: str, device: str, precision: str) -> TorchEncoder:
@@ -54,19 +61,6 @@ def _explained(config: EncoderConfig, error: Exception) -> ItemError:
     return ItemError(config.source, f"the encoder can't be loaded ({first}).", "Check active.encoder in globals.yml.")
 
 
-def _triple(values: Any, default: Normalisation) -> Normalisation:
-    if values is None:
-        return default
-    numbers = [float(value) for value in values]
-    return (numbers[0], numbers[1], numbers[2])
-
-
-def _side(size: Any) -> int:
-    if isinstance(size, dict):
-        size = size.get("height") or size.get("shortest_edge")
-    return int(size[0] if isinstance(size, tuple | list) else size)
-
-
 # --- open_clip ---------------------------------------------------------------------------------------------------
 
 
@@ -95,14 +89,7 @@ def _open_clip(config: EncoderConfig) -> Tower:
         features: Tensor = model.encode_text(tokenizer(texts).to(device))
         return features
 
-    return Tower(
-        model,
-        model.encode_image,
-        text,
-        _side(settings.get("size", model.visual.image_size)),
-        _triple(settings.get("mean"), CLIP_MEAN),
-        _triple(settings.get("std"), CLIP_STD),
-    )
+    return Tower(model, model.encode_image, text, open_clip_preparation(settings, config.source))
 
 
 # --- transformers ------------------------------------------------------------------------------------------------
@@ -118,7 +105,6 @@ def _transformers(config: EncoderConfig) -> Tower:
         model = AutoModel.from_pretrained(source, trust_remote_code=False)
     else:
         model = AutoModel.from_config(AutoConfig.from_pretrained(source, trust_remote_code=False))
-    preparation = _preparation(config, model.config)
     contrastive = hasattr(model, "get_image_features")
 
     def image(pixels: Tensor) -> Tensor:
@@ -126,29 +112,19 @@ def _transformers(config: EncoderConfig) -> Tower:
             return _tensor(model.get_image_features(pixel_values=pixels))
         return _tensor(model(pixel_values=pixels))
 
-    return Tower(
-        model,
-        image,
-        _transformers_text(model, source) if contrastive and hasattr(model, "get_text_features") else None,
-        preparation.size,
-        preparation.mean,
-        preparation.std,
-    )
+    text = _transformers_text(model, source) if contrastive and hasattr(model, "get_text_features") else None
+    return Tower(model, image, text, _preparation(config, model.config))
 
 
 def _preparation(config: EncoderConfig, settings: Any) -> Preparation:
     """How the model's own image processor prepares images; CLIP's way where none can be read."""
     source = local_folder(config) or config.source
     try:
-        preparation = transformers_preparation(image_processor(source, settings), config.source)
+        return transformers_preparation(image_processor(source, settings), config.source)
     except (OSError, ValueError, ImportError) as error:
         logger.warning("%s has no readable image processor (%s); CLIP's normalisation is used", source, error)
         side = getattr(settings, "vision_config", settings).image_size
         return Preparation(square(side, config.source), mean=CLIP_MEAN, std=CLIP_STD)
-    if preparation.bgr:
-        text = "the encoder takes blue, green and red, which isn't supported."
-        raise ItemError(config.source, text, "Choose another encoder.")
-    return preparation
 
 
 def _transformers_text(model: Any, source: str) -> Callable[[list[str], torch.device], Tensor] | None:
@@ -195,12 +171,4 @@ def _timm(config: EncoderConfig) -> Tower:
     folder = local_folder(config)
     name = f"local-dir:{folder}" if folder else config.source
     model = timm.create_model(name, pretrained=config.pretrained, num_classes=0)
-    settings = resolve_model_data_config(model)
-    return Tower(
-        model,
-        model,
-        None,
-        int(settings["input_size"][-1]),
-        _triple(settings["mean"], CLIP_MEAN),
-        _triple(settings["std"], CLIP_STD),
-    )
+    return Tower(model, model, None, timm_preparation(resolve_model_data_config(model), config.source))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,7 @@ from torch.nn import functional
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import check_features
-
-Normalisation = tuple[float, float, float]
+from thesis_rec.models.preparation import Preparation
 
 
 @dataclass
@@ -29,17 +28,13 @@ class Tower:
         module: The whole network.
         image: (B, 3, S, S) normalised to (B, D).
         text: Texts to (K, D), or None.
-        size: S, in pixels.
-        mean: Of each channel, for pixels in 0..1.
-        std: Likewise.
+        preparation: Size and normalisation of (B, 3, S, S).
     """
 
     module: nn.Module
     image: Callable[[Tensor], Tensor]
     text: Callable[[list[str], torch.device], Tensor] | None
-    size: int
-    mean: Normalisation
-    std: Normalisation
+    preparation: Preparation
 
 
 class TorchEncoder:
@@ -65,20 +60,22 @@ class TorchEncoder:
         self, tower: Tower, name: str, layers: tuple[str, ...] = (), device: str = "cpu", precision: str = "fp32"
     ) -> None:
         self.encoder_id = name
-        self.image_size = tower.size
+        self.image_size = tower.preparation.size
         self.device = torch.device(torch_device(device))
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._tower = tower
         self._module = tower.module.eval().requires_grad_(False).to(self.device, self.dtype)
-        self._mean = torch.tensor(tower.mean, device=self.device).view(1, 3, 1, 1) * 255.0
-        self._std = torch.tensor(tower.std, device=self.device).view(1, 3, 1, 1) * 255.0
+        # Images come in this size; views of other sizes are brought to it in one way for all libraries.
+        size = self.image_size
+        one_way = replace(tower.preparation, resize_to=size, fit="crop", interpolation="bicubic", floor=True)
+        self._prepare = one_way.on(self.device)
         self._layers = layers
         self._modules = dict(self._module.named_modules())
         if absent := [layer for layer in layers if layer not in self._modules]:
             near = [found for found in self._modules if found and absent[0].split(".")[-1] in found][:5]
             hint = f"Use a name of named_modules(){', such as ' + ', '.join(near) if near else ''}."
             raise ItemError(name, f"the encoder has no layer {absent[0]!r}.", hint)
-        blank = torch.zeros(1, tower.size, tower.size, 3, dtype=torch.uint8)
+        blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
         self.dim = int(self.encode_tensor(blank).shape[1])
 
     @contextmanager
@@ -104,9 +101,8 @@ class TorchEncoder:
     def encode_tensor(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
         pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        pixels = fit_to(pixels, self.image_size)
         with self._captured(self._layers) as layers:
-            features = self._tower.image(((pixels - self._mean) / self._std).to(self.dtype)).float()  # (B, D)
+            features = self._tower.image(self._prepare(pixels).to(self.dtype)).float()  # (B, D)
         if self._layers:
             parts = [features] + [pooled(layers[name], len(images)) for name in self._layers]
             features = torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)
@@ -133,16 +129,15 @@ class TorchEncoder:
 
     @torch.inference_mode()
     def encode_depths(
-        self, pixels: NDArray[np.float32], count: int, batch_size: int = 256
+        self, pixels: NDArray[np.float32], count: int
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        """See :class:`ImageEncoder`; ``batch_size`` images at a time."""
+        """See :class:`ImageEncoder`."""
         depths = self._depths(count)
         final: list[Tensor] = []
         layers: dict[str, list[Tensor]] = {name: [] for name in dict.fromkeys(depths)}
         with self._captured(layers) as captured:
-            for block in torch.split(torch.from_numpy(np.ascontiguousarray(pixels)), batch_size):
-                shaped = fit_to(block.to(self.device), self.image_size)
-                encoded = self._tower.image(((shaped - self._mean) / self._std).to(self.dtype)).float()
+            for block in torch.split(torch.from_numpy(np.ascontiguousarray(pixels)), 256):
+                encoded = self._tower.image(self._prepare(block.to(self.device)).to(self.dtype)).float()
                 final.append(functional.normalize(encoded, dim=1).cpu())
                 for name, parts in layers.items():
                     parts.append(pooled(captured[name], len(block)).cpu())
@@ -174,18 +169,6 @@ class TorchEncoder:
             return None
         features = self._tower.text(texts, self.device).float()
         return functional.normalize(features, dim=1).cpu().numpy()
-
-
-def fit_to(pixels: Tensor, size: int) -> Tensor:
-    """(B, 3, H, W) floats 0..255 to (B, 3, size, size): the short side resized (bicubic), the middle cut out."""
-    height, width = pixels.shape[-2:]
-    if (height, width) == (size, size):
-        return pixels
-    scale = size / min(height, width)
-    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
-    pixels = functional.interpolate(pixels, shape, mode="bicubic", antialias=True).clamp(0, 255)
-    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-    return pixels[..., top : top + size, left : left + size]
 
 
 def pooled(activation: Tensor, batch: int) -> Tensor:
