@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import local
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,52 +37,98 @@ _BLOCK = 8
 _THREADS = 2
 
 
+class _Room(local):
+    """Arrays that each thread uses again: fresh memory costs as much as what is computed in it."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Floats] = {}
+
+    def __call__(self, name: str, *shape: int) -> Floats:
+        if name not in self._arrays or self._arrays[name].shape != shape:
+            self._arrays[name] = np.empty(shape, np.float32)
+        return self._arrays[name]
+
+
 class _Transformer:
     """Blocks of attention and perceptrons, normalised before each, and what else open_clip's towers have."""
 
     def __init__(self, weights: dict[str, Floats], prefix: str, layers: int, heads: int) -> None:
         self.weights = {
-            name.removeprefix(prefix): value.astype(np.float32)
+            name.removeprefix(prefix).replace("in_proj_", "in_proj."): value.astype(np.float32)
             for name, value in weights.items()
             if name.startswith(prefix)
         }
-        self.layers, self._heads = layers, heads
+        self.layers, self._heads, self._room = layers, heads, _Room()
 
     def depths(self, x: Floats, mask: Floats | None = None) -> Iterator[Floats]:
-        """(B, T, W) after each layer; a mask (T, T) is added to the scores of attention."""
+        """``x`` (B, T, W), itself changed, after each layer; a mask (T, T) is added to the scores of attention."""
+        flat = x.reshape(-1, x.shape[-1])
         for layer in range(self.layers):
             block = f"transformer.resblocks.{layer}"
-            x = x + self._attention(self.normed(x, f"{block}.ln_1"), f"{block}.attn", mask)
-            hidden = _gelu(self._linear(self.normed(x, f"{block}.ln_2"), f"{block}.mlp.c_fc"))
-            x = x + self._linear(hidden, f"{block}.mlp.c_proj")
+            flat += self._attention(self.normed(x, f"{block}.ln_1"), f"{block}.attn", mask)
+            hidden = self._linear(self.normed(x, f"{block}.ln_2"), f"{block}.mlp.c_fc")
+            flat += self._linear(self._gelu(hidden), f"{block}.mlp.c_proj")
             yield x
 
     def normed(self, x: Floats, name: str) -> Floats:
-        """Layer normalisation by the weights of that name."""
-        x = x - x.mean(axis=-1, keepdims=True)
-        variance = np.einsum("btw,btw->bt", x, x)[..., None] / x.shape[-1]
-        x *= 1 / np.sqrt(variance + 1e-5)
-        x *= self.weights[f"{name}.weight"]
-        x += self.weights[f"{name}.bias"]
-        return x
+        """Layer normalisation of (B, T, W) by the weights of that name, until the next call."""
+        out = np.subtract(x, x.mean(axis=-1, keepdims=True), out=self._room("normed", *x.shape))
+        variance = np.einsum("btw,btw->bt", out, out)[..., None] / x.shape[-1]
+        out *= 1 / np.sqrt(variance + 1e-5)
+        out *= self.weights[f"{name}.weight"]
+        out += self.weights[f"{name}.bias"]
+        return out
 
     def _linear(self, x: Floats, name: str) -> Floats:
+        """(B T, out) of (..., in), until the next call for as many outputs."""
         # As one matrix: numpy multiplies a stack of them one by one.
-        out = x.reshape(-1, x.shape[-1]) @ self.weights[f"{name}.weight"].T
+        x, weight = x.reshape(-1, x.shape[-1]), self.weights[f"{name}.weight"]
+        out = np.matmul(x, weight.T, out=self._room(f"linear to {len(weight)}", len(x), len(weight)))
         out += self.weights[f"{name}.bias"]
-        return out.reshape(*x.shape[:-1], -1)
+        return out
 
     def _attention(self, x: Floats, name: str, mask: Floats | None) -> Floats:
         batch, tokens, width = x.shape
-        flat = x.reshape(-1, width) @ self.weights[f"{name}.in_proj_weight"].T + self.weights[f"{name}.in_proj_bias"]
-        q, k, v = flat.reshape(batch, tokens, 3, self._heads, -1).transpose(2, 0, 3, 1, 4)  # (B, H, T, W / H) each
-        scores = (q / np.float32(np.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)  # (B, H, T, T)
+        depth = width // self._heads
+        flat = self._linear(x, f"{name}.in_proj")
+        flat[:, :width] *= np.float32(1 / np.sqrt(depth))
+        q, k, v = flat.reshape(batch, tokens, 3, self._heads, depth).transpose(2, 0, 3, 1, 4)  # (B, H, T, W / H) each
+        # Keys along the rows: sums over them run along the columns, which is faster.
+        scores = np.matmul(k, q.swapaxes(-1, -2), out=self._room("scores", batch, self._heads, tokens, tokens))
         if mask is not None:
-            scores += mask
-        scores -= scores.max(axis=-1, keepdims=True)
+            scores += mask.T
+        scores -= scores.max(axis=-2, keepdims=True)
         np.exp(scores, out=scores)
-        scores /= scores.sum(axis=-1, keepdims=True)
-        return self._linear((scores @ v).transpose(0, 2, 1, 3).reshape(batch, tokens, width), f"{name}.out_proj")
+        found = self._room("attended", batch, tokens, self._heads, depth)
+        np.matmul(scores.swapaxes(-1, -2), v, out=found.transpose(0, 2, 1, 3))
+        found /= scores.sum(axis=-2).swapaxes(-1, -2)[..., None]
+        return self._linear(found.reshape(batch, tokens, width), f"{name}.out_proj")
+
+    def _gelu(self, x: Floats) -> Floats:
+        """``x``, itself changed, times the normal distribution function of it (Hendrycks and Gimpel 2016).
+
+        The error function is formula 7.1.26 of Abramowitz and Stegun, whose error is below 1.5e-7.
+        """
+        size = np.abs(x, out=self._room("size", *x.shape))
+        t = np.multiply(size, np.float32(0.3275911 * np.sqrt(0.5)), out=self._room("t", *x.shape))
+        t += 1
+        np.divide(1, t, out=t)
+        tail = np.multiply(t, np.float32(_TAIL[0]), out=self._room("tail", *x.shape))
+        for coefficient in _TAIL[1:]:
+            tail += np.float32(coefficient)
+            tail *= t
+        np.multiply(x, x, out=t)
+        t *= np.float32(-0.5)
+        tail *= np.exp(t, out=t)
+        tail *= size  # |x| (1 - erf(|x| / sqrt 2)) / 2
+        x += size
+        x *= np.float32(0.5)
+        x -= tail  # the positive part of x less its tail
+        return x
+
+
+#: Half the coefficients of 1 - erf.
+_TAIL = (0.5307027145, -0.7265760135, 0.7107068705, -0.142248368, 0.127414796)
 
 
 class SmallClip:
@@ -177,7 +224,7 @@ class SmallClip:
         first = np.broadcast_to(w["class_embedding"], (len(pixels), 1, len(kernel)))
         x = np.concatenate([first, patches @ kernel.T], axis=1) + w["positional_embedding"]  # (B, 1 + T, W)
         layers = []
-        for after in self._image.depths(self._image.normed(x, "ln_pre")):
+        for after in self._image.depths(self._image.normed(x, "ln_pre").copy()):
             layers.append(after.mean(axis=1))
         x = self._image.normed(after, "ln_post")
         return (x[:, 1:].mean(axis=1) if self._mean_pool else x[:, 0]) @ w["proj"], layers
@@ -185,27 +232,6 @@ class SmallClip:
 
 #: Normalisation of CLIP (Radford et al. 2021), unless a model says otherwise.
 _CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
-
-
-def _gelu(x: Floats) -> Floats:
-    """``x`` times the normal distribution function of it (Hendrycks and Gimpel 2016).
-
-    The error function is formula 7.1.26 of Abramowitz and Stegun, whose error is below 1.5e-7.
-    """
-    z = np.abs(x) * np.float32(np.sqrt(0.5))
-    t = 1 / (1 + np.float32(0.3275911) * z)
-    tail = np.full(x.shape, 1.061405429, dtype=np.float32)
-    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        tail *= t
-        tail += np.float32(coefficient)
-    tail *= t
-    z *= z
-    tail *= np.exp(np.negative(z, out=z), out=z)  # 1 - erf(z)
-    tail *= np.float32(0.5)
-    # x (1 - tail) for positive x, x tail for negative x.
-    tail *= -np.abs(x)
-    tail += np.maximum(x, 0)
-    return tail
 
 
 def is_plain(folder: Path) -> bool:
