@@ -156,7 +156,7 @@ def assemble_study(
     info = dataset_info.assign(dataset_id=dataset_info["dataset_id"].astype(str)).drop_duplicates("dataset_id")
     parent = info["parent"].fillna("").astype(str).str.strip()
     measured = performance[performance["protocol"] == protocol]
-    found = set(measured["dataset_id"].astype(str))
+    found = set(measured["dataset_id"].astype(str).unique())
     bases = [d for d in info.loc[parent == "", "dataset_id"] if d in split.datasets and d in tokens and d in found]
     if max_tasks is not None and len(bases) > max_tasks:
         # A share of each role, so that no quadrant is left without datasets.

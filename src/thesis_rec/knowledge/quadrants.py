@@ -89,7 +89,7 @@ def assign_splits(
         other = dataset_info["group"].astype(str).isin(chosen.unknown_groups)
         named["dataset_ids"] |= set(dataset_info.loc[other, "dataset_id"].astype(str))
     models = sorted(performance["model_id"].astype(str).unique())
-    measured = set(performance["dataset_id"].astype(str))
+    measured = set(performance["dataset_id"].astype(str).unique())
     info = dataset_info[dataset_info["dataset_id"].astype(str).isin(measured)]
     parents = parents_of(info)
     # A parent may itself not have been measured; it still decides where its sub-tasks belong.

@@ -194,7 +194,7 @@ def proxy_performance(
     """
     names: dict[str, str] = {}
     inner = {target for row in similarity.values() for target in row}
-    for name in sorted(set(performance["dataset_id"].astype(str))) + sorted({*similarity, *inner}):
+    for name in sorted(performance["dataset_id"].astype(str).unique()) + sorted({*similarity, *inner}):
         names.setdefault(_normalised(name), name)
     known = {
         _normalised(target): {_normalised(other): value for other, value in row.items()}

@@ -13,7 +13,7 @@ def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParam
     from thesis_rec.truth.performance_records import noise_ceiling
 
     found = {}
-    for protocol in sorted(set(performance_records["protocol"].astype(str))):
+    for protocol in sorted(performance_records["protocol"].astype(str).unique()):
         ceiling = noise_ceiling(performance_records, protocol, seed=parameters.seed)
         if ceiling["n"]:
             found[protocol] = ceiling
