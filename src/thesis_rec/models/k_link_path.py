@@ -21,47 +21,29 @@ _MOST = 1e7
 
 
 @compiled  # pragma: no cover
-def _merged(one: tuple[float, float, float], other: tuple[float, float, float]) -> tuple[float, float, float]:
-    # Mass, mean and squared error of two sets of points together (Chan, Golub and LeVeque 1979).
-    mass = one[0] + other[0]
-    step = other[1] - one[1]
-    return mass, one[1] + step * other[0] / mass, one[2] + other[2] + one[0] * other[0] / mass * step * step
-
-
-@compiled  # pragma: no cover
-def _part(sums: Sums, start: int, end: int, segment: int) -> tuple[float, float, float]:
-    """Mass, mean and squared error of the points ``start+1..end``, which lie in one segment."""
-    masses, moments, squares, _, borders, means = sums
-    mass = masses[end] - masses[start]
-    moment, square = moments[end], squares[end]
-    if start > borders[segment]:
-        moment -= moments[start]
-        square -= squares[start]
-    return mass, means[segment] + moment / mass, max(square - moment * moment / mass, 0.0)
-
-
-@compiled  # pragma: no cover
-def _whole(sums: Sums, i: int, j: int) -> tuple[float, float, float]:
-    """Mass, mean and squared error of the points ``j+1..i``, which may lie in several segments."""
-    segments, borders = sums[3], sums[4]
-    segment = segments[j + 1]
-    end = min(i, borders[segment + 1])
-    found = _part(sums, j, end, segment)
-    while end < i:
-        segment += 1
-        start, end = end, min(i, borders[segment + 1])
-        found = _merged(found, _part(sums, start, end, segment))
-    return found
-
-
-@compiled  # pragma: no cover
-def _cost(sums: Any, i: int, j: int) -> Any:
-    # The compiler leaves out the branch that doesn't fit the type of the sums.
+def _cost(sums: Any, i: int, j: int) -> float:
+    """Squared error of the points ``j+1..i`` as one cluster; less the sum of their squares where sums are plain."""
+    # The compiler leaves out what doesn't fit the type of the sums.
     if len(sums) == 2:
-        # Less the points' squares, which all divisions share: its moment squared by its mass.
         moment = sums[1][i] - sums[1][j]
-        return -(moment * moment / (sums[0][i] - sums[0][j]))
-    return _whole(sums, i, j)[2]
+        return float(-(moment * moment / (sums[0][i] - sums[0][j])))
+    masses, moments, squares, segments, borders, means = sums
+    mass = mean = error = 0.0
+    end, segment = j, segments[j + 1]
+    while end < i:
+        start, end = end, min(i, borders[segment + 1])
+        own = masses[end] - masses[start]
+        moment, square = moments[end], squares[end]
+        if start > borders[segment]:
+            moment -= moments[start]
+            square -= squares[start]
+        # Two sets of points together (Chan, Golub and LeVeque 1979).
+        step = means[segment] + moment / own - mean
+        error += max(square - moment * moment / own, 0.0) + mass * own / (mass + own) * step * step
+        mass += own
+        mean += step * own / mass
+        segment += 1
+    return error
 
 
 @compiled  # pragma: no cover
@@ -73,8 +55,8 @@ def _best_for_price(
     links: NDArray[np.int64],
     queue: NDArray[np.int64],
     since: NDArray[np.int64],
-) -> int:
-    """Best division when every cluster costs ``price``; fills ``before`` with borders and returns how many clusters."""
+) -> NDArray[np.int64]:
+    """Borders of the best division when every cluster costs ``price``."""
     m = value.size - 1
     value[0] = 0.0
     links[0] = 0
@@ -124,21 +106,8 @@ def _best_for_price(
                 queue[tail] = i
                 since[tail] = high
             break
-    return links[m]
-
-
-@compiled  # pragma: no cover
-def _ends(m: int) -> NDArray[np.int64]:
-    ends = np.zeros(2, np.int64)
-    ends[1] = m
-    return ends
-
-
-@compiled  # pragma: no cover
-def _borders(before: NDArray[np.int64], clusters: int) -> NDArray[np.int64]:
-    borders = np.empty(clusters + 1, np.int64)
-    i = before.size - 1
-    for at in range(clusters, -1, -1):
+    borders = np.empty(links[m] + 1, np.int64)
+    for at in range(links[m], -1, -1):
         borders[at] = i
         i = before[i]
     return borders
@@ -182,19 +151,19 @@ def _divide(sums: Any, power: float, largest: float, price: float, k: int) -> ND
     more = np.empty(m + 1, np.int64)
     for i in range(m + 1):
         more[i] = i
-    fewer = _ends(m)
+    fewer = np.zeros(2, np.int64)
+    fewer[1] = m
     for step in range(200):
         if not low < price < high:
             price = np.sqrt(low * high)
-        found = _best_for_price(sums, price, value, before, links, queue, since)
+        borders = _best_for_price(sums, price, value, before, links, queue, since)
+        found = borders.size - 1
         if found == k:
-            return _borders(before, found)
+            return borders
         if found > k:
-            low = price
-            more = _borders(before, found)
+            low, more = price, borders
         else:
-            high = price
-            fewer = _borders(before, found)
+            high, fewer = price, borders
         if high - low <= 1e-14 * high or high <= 1e-15 * largest:
             break
         # The number of clusters goes with the price to the power -1/3; where that doesn't lead on, halve.
@@ -225,12 +194,14 @@ def _joined(borders: NDArray[np.int64], of_each: tuple[Floats, Floats, Floats], 
     masses, means, errors = of_each
     out = borders.copy()
     n = 0
-    together = (masses[0], means[0], errors[0])
+    mass, mean, error = masses[0], means[0], errors[0]
     for c in range(1, masses.size):
-        own = (masses[c], means[c], errors[c])
-        together = _merged(together, own)
-        if together[2] > most:
-            together = own
+        step = means[c] - mean
+        error += errors[c] + mass * masses[c] / (mass + masses[c]) * step * step
+        mass += masses[c]
+        mean += step * masses[c] / mass
+        if error > most:
+            mass, mean, error = masses[c], means[c], errors[c]
             n += 1
             out[n] = borders[c]
     out[n + 1] = borders[-1]
@@ -266,7 +237,8 @@ def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
             spread += np.cbrt(0.5 * (weights[i - 1] + weights[i]) * (support[i] - support[i - 1]) ** 2)
     # With the error of the best k clusters near spread^3 / (12 k^2), its derivative is a first guess of the price.
     price = spread**3 / (6.0 * k**3)
-    borders = _ends(m)
+    borders = np.zeros(2, np.int64)
+    borders[1] = m
     of_each = _of_each(support, weights, borders)
     power = largest = of_each[2][0]
     centres, error = support, np.inf
