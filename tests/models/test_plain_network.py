@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from tests.models.states import small_state
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.checkpoint_reader import TorchReader
+from thesis_rec.models.checkpoint_reader import read_state
 from thesis_rec.models.plain_network import left_out, open_network
 from thesis_rec.models.weight_vector import parameter_vector
 
@@ -100,7 +100,7 @@ def test_adapters_are_refused_alone_and_unmerged(tmp_path: Path) -> None:
 class TestSeveralNetworksInOneFile:
     """The trained network and its copy, as self-supervised training keeps them."""
 
-    expected = parameter_vector(TorchReader(floats(0), "m"))
+    expected = parameter_vector(read_state(floats(0), "m"))
 
     def moco(self) -> State:
         halves = under("module.encoder_q.", floats(0)) | under("module.encoder_k.", floats(1))
@@ -157,7 +157,7 @@ class TestSeveralNetworksInOneFile:
 def test_attention_masks_are_no_weights(value: float, name: str, tmp_path: Path) -> None:
     torch.save(floats() | {name: torch.full((20, 20), value).triu(1)}, tmp_path / "model.pth")
     reader = open_network(tmp_path, "m")
-    np.testing.assert_array_equal(parameter_vector(reader), parameter_vector(TorchReader(floats(), "m")))
+    np.testing.assert_array_equal(parameter_vector(reader), parameter_vector(read_state(floats(), "m")))
     share = 400 / (400 + sum(tensor.numel() for tensor in floats().values()))
     assert left_out(reader) == f"{share:.2%} of the values were left out, as they are no weights: {name} (mask)."
 
@@ -231,7 +231,7 @@ def test_of_several_networks_in_a_file_it_is_told_which_one_is_read(tmp_path, us
     content = {usual: small_state(0), other: small_state(1), "criterion": {"weight": torch.ones(3)}, "epoch": 3}
     torch.save(content, tmp_path / "m.pth")
     reader = open_network(tmp_path / "m.pth", "m")
-    expected = TorchReader(small_state(0), "m")
+    expected = read_state(small_state(0), "m")
     for tensor, same in zip(reader.tensors, expected.tensors, strict=True):
         np.testing.assert_array_equal(reader.values(tensor), expected.values(same))
     assert left_out(reader) == f"{usual} was read, not {other} (the manifest's column member says which one)."

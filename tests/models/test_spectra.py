@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy, kurtosis
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.checkpoint_reader import TensorInfo, TorchReader
+from thesis_rec.models.checkpoint_reader import TensorInfo, read_state
 from thesis_rec.models.spectra import (
     COLOUR,
     COMPARED,
@@ -57,7 +57,7 @@ def residual_state(seed: int, width: int = 12) -> dict[str, torch.Tensor]:
 
 
 def spectra(state: dict[str, torch.Tensor]) -> dict[str, float]:
-    return dict(zip(NAMES, vector_and_spectra(TorchReader(state, "m"), threads=1)[1].tolist(), strict=True))
+    return dict(zip(NAMES, vector_and_spectra(read_state(state, "m"), threads=1)[1].tolist(), strict=True))
 
 
 @pytest.mark.parametrize("shape", [(40, 90), (90, 40), (24, 8, 3, 3), (32, 3, 7, 7), (16, 1, 5, 5)])
@@ -224,7 +224,7 @@ def test_shapes_of_matrices(shape, expected):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_one_pass_gives_the_vector_as_before_and_any_number_of_threads_the_same(threads):
-    reader = TorchReader(residual_state(5), "m")
+    reader = read_state(residual_state(5), "m")
     vector, found = vector_and_spectra(reader, threads=threads)
     np.testing.assert_array_equal(vector, parameter_vector(reader, threads=1))
     np.testing.assert_array_equal(found, vector_and_spectra(reader, threads=1)[1])
@@ -235,7 +235,7 @@ def test_one_pass_gives_the_vector_as_before_and_any_number_of_threads_the_same(
 
 def test_more_tensors_than_places_still_give_the_last_ones():
     state = {f"layer{i}.weight": torch.tensor([float(i), float(i + 1)]) for i in range(1, 13)}
-    vector, _ = vector_and_spectra(TorchReader(state, "m"), length=5)
+    vector, _ = vector_and_spectra(read_state(state, "m"), length=5)
     np.testing.assert_allclose(vector, [12.5, 11.5, 10.5, 9.5, 8.5])
 
 
@@ -243,7 +243,7 @@ def test_values_that_are_not_finite_are_named():
     state = residual_state(0)
     state["layer1.0.conv1.weight"][0, 0, 0, 0] = float("nan")
     with pytest.raises(ItemError, match=r"layer1\.0\.conv1\.weight holds NaN or infinite"):
-        vector_and_spectra(TorchReader(state, "m"))
+        vector_and_spectra(read_state(state, "m"))
 
 
 def test_every_number_is_in_one_group():

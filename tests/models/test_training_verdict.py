@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 from weights import fit_verdict
 
-from thesis_rec.models.checkpoint_reader import TorchReader
+from thesis_rec.models.checkpoint_reader import read_state
 from thesis_rec.models.spectra import NAMES
 from thesis_rec.models.training_verdict import READ, looks_untrained
 from thesis_rec.models.weight_vector import vector_and_spectra
 
 
 def spectra(state):
-    return vector_and_spectra(TorchReader(state, "m"))[1]
+    return vector_and_spectra(read_state(state, "m"))[1]
 
 
 @pytest.mark.parametrize("name", ["resnet50", "vit_tiny_patch16_224", "convnext_atto"])

@@ -8,14 +8,14 @@ import torch
 
 from tests.models.states import small_state
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.checkpoint_reader import TorchReader
+from thesis_rec.models.checkpoint_reader import read_state
 from thesis_rec.models.kmeans import kmeans_1d
 from thesis_rec.models.weight_vector import VECTOR_LENGTH, parameter_vector
 
 
 def test_last_layers_come_first_and_the_rest_is_zero():
     state = small_state()
-    reader = TorchReader(state, "m")
+    reader = read_state(state, "m")
     each = VECTOR_LENGTH // len(reader.tensors)
     assert each == VECTOR_LENGTH // 11
     vector = parameter_vector(reader)
@@ -36,19 +36,19 @@ def test_the_number_of_threads_changes_nothing(threads):
     state = {
         f"layer{i}.weight": torch.randn(5 + 977 * i, generator=torch.Generator().manual_seed(i)) for i in range(40)
     }
-    reader = TorchReader(state, "m")
+    reader = read_state(state, "m")
     np.testing.assert_array_equal(parameter_vector(reader, threads=threads), parameter_vector(reader, threads=1))
 
 
 def test_of_more_tensors_than_places_the_last_are_kept_by_their_means():
     state = {f"layer{i}.weight": torch.tensor([float(i), float(i + 1)]) for i in range(1, 13)}
-    vector = parameter_vector(TorchReader(state, "m"), length=5)
+    vector = parameter_vector(read_state(state, "m"), length=5)
     np.testing.assert_allclose(vector, [12.5, 11.5, 10.5, 9.5, 8.5])
 
 
 def test_a_single_tensor_fills_the_vector():
     values = torch.randn(20_000, generator=torch.Generator().manual_seed(0))
-    vector = parameter_vector(TorchReader({"w": values}, "m"))
+    vector = parameter_vector(read_state({"w": values}, "m"))
     assert (np.diff(vector) <= 0).all()
     assert vector.all()
 
@@ -59,10 +59,10 @@ def test_values_that_are_not_finite_are_named(bad, threads):
     state = small_state()
     state["layer2.0.weight"][3, 2] = bad
     with pytest.raises(ItemError, match=r"layer2\.0\.weight holds NaN or infinite") as caught:
-        parameter_vector(TorchReader(state, "the model"), threads=threads)
+        parameter_vector(read_state(state, "the model"), threads=threads)
     assert caught.value.item == "the model"
 
 
 def test_float64_beyond_float32_is_infinite():
     with pytest.raises(ItemError, match="NaN or infinite"):
-        parameter_vector(TorchReader({"w": torch.tensor([1e300, 1.0], dtype=torch.float64)}, "m"))
+        parameter_vector(read_state({"w": torch.tensor([1e300, 1.0], dtype=torch.float64)}, "m"))

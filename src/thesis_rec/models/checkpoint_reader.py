@@ -19,7 +19,6 @@ import json
 import mmap
 import os
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,15 +46,19 @@ if TYPE_CHECKING:
 
 _PREFIXES = ("module.", "_orig_mod.")
 
-# Floating-point types by their names in safetensors: bytes per value.
-_FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
-_LEFT_OUT = {"BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "C64", "C128"}
-
-# Views of one storage may overlap (a fused matrix and its parts), but not be read many times over.
-_MOST_OVERLAP = 4
+# Torch's names of floating-point types by those in safetensors, and the other types.
+_FLOATS = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
+_LEFT_OUT_TORCH = {"bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64"}
+_LEFT_OUT = {*_LEFT_OUT_TORCH.values(), "U16", "U32", "U64", "C64", "C128"}
 
 # Below this a read into memory is cheaper than a mapping.
 _MAP_FROM_BYTES = 1 << 18
+
+# Views of one storage may overlap (a fused matrix and its parts), but not be read many times over.
+_MOST_OVERLAP = 4
 
 
 @dataclass(frozen=True)
@@ -80,16 +83,15 @@ class TensorInfo:
         return int(np.prod(self.shape, dtype=np.int64))
 
 
-class StateReader(ABC):
+class StateReader:
     """The floating-point tensors of a checkpoint, from the first layer to the last.
 
     Args:
         item: Name of the model for error messages.
         tensors: What the checkpoint holds.
+        stored: The bytes of a tensor in row-major order (little-endian), as they are stored.
         n_bytes: Size of its files.
         left_out: Tensors that it holds but that aren't read.
-
-    Attributes:
         passed_over: Of several networks in the file the one that is read, and the others; empty where there is one.
 
     Raises:
@@ -97,16 +99,20 @@ class StateReader(ABC):
     """
 
     def __init__(
-        self, item: str, tensors: Iterable[TensorInfo], n_bytes: int, left_out: Iterable[TensorInfo] = ()
+        self,
+        item: str,
+        tensors: Iterable[TensorInfo],
+        stored: Callable[[TensorInfo], NDArray[np.uint8]],
+        n_bytes: int,
+        left_out: Iterable[TensorInfo],
+        passed_over: tuple[str, ...] = (),
     ) -> None:
         found = [tensor for tensor in tensors if tensor.size > 0]
         for prefix in _PREFIXES:
             if found and all(tensor.name.startswith(prefix) for tensor in found):
                 found = [replace(tensor, name=tensor.name[len(prefix) :]) for tensor in found]
-        self.item = item
-        self.n_bytes = n_bytes
-        self.left_out = tuple(left_out)
-        self.passed_over: tuple[str, ...] = ()
+        self.item, self.stored, self.n_bytes = item, stored, n_bytes
+        self.left_out, self.passed_over = tuple(left_out), passed_over
         self.tensors: tuple[TensorInfo, ...] = tuple(sorted(found, key=lambda tensor: layer_key(tensor.name)))
         if not self.tensors:
             others = ", ".join(f"{tensor.name} ({tensor.dtype})" for tensor in self.left_out[:3])
@@ -115,28 +121,20 @@ class StateReader(ABC):
         if len({tensor.name for tensor in self.tensors}) < len(self.tensors):
             raise ItemError(item, "The checkpoint holds several tensors of one name.", DOWNLOAD_AGAIN)
 
-    @abstractmethod
-    def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
-        """The bytes of a tensor in row-major order (little-endian), as they are stored."""
-
     def values(self, tensor: TensorInfo) -> NDArray[np.float32]:
         """The values of a tensor, flat: ``(size,)``. No copy is made of float32 that lies in a file."""
         raw = self.stored(tensor)
-        if tensor.dtype == "F32":
-            return np.require(raw.view("<f4"), dtype=np.float32, requirements="A")
-        if tensor.dtype == "F16":
-            return raw.view("<f2").astype(np.float32)
-        if tensor.dtype == "F64":
-            # Out of float32's range becomes infinite, which is reported like any other non-finite value.
-            with np.errstate(over="ignore"):
-                return raw.view("<f8").astype(np.float32)
         if tensor.dtype == "BF16":
             # bfloat16 is the upper half of a float32.
             return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        if kind := {"F64": "<f8", "F32": "<f4", "F16": "<f2"}.get(tensor.dtype):
+            # Out of float32's range becomes infinite, which is reported like any other non-finite value.
+            with np.errstate(over="ignore"):
+                return np.require(raw.view(kind), dtype=np.float32, requirements="A")
         import torch
 
-        kind = torch.float8_e4m3fn if tensor.dtype == "F8_E4M3" else torch.float8_e5m2
-        flat: NDArray[np.float32] = torch.from_numpy(np.array(raw)).view(kind).to(torch.float32).numpy()
+        eight = torch.float8_e4m3fn if tensor.dtype == "F8_E4M3" else torch.float8_e5m2
+        flat: NDArray[np.float32] = torch.from_numpy(np.array(raw)).view(eight).to(torch.float32).numpy()
         return flat
 
     @property
@@ -151,7 +149,7 @@ class StateReader(ABC):
         Raises:
             ItemError: If it accepts none.
         """
-        return _Selection(self, [tensor for tensor in self.tensors if keep(tensor.name)])
+        return self._of([tensor for tensor in self.tensors if keep(tensor.name)])
 
     def member(self, name: str) -> StateReader:
         """One network of several: the tensors below ``name``, without it in their names.
@@ -169,33 +167,22 @@ class StateReader(ABC):
             heads = ", ".join(dict.fromkeys(tensor.name.split(".")[0] for tensor in self.tensors[:1000]))[:200]
             text = f"The checkpoint has no network {name!r}."
             raise ItemError(self.item, text, f"Correct the manifest's column member; names begin with {heads}.")
-        return _Selection(self, found)
+        return self._of(found)
+
+    def _of(self, tensors: Iterable[TensorInfo]) -> StateReader:
+        return StateReader(self.item, tensors, self.stored, self.n_bytes, self.left_out, self.passed_over)
 
 
-class _Selection(StateReader):
-    def __init__(self, whole: StateReader, tensors: Iterable[TensorInfo]) -> None:
-        self._whole = whole
-        super().__init__(whole.item, tensors, whole.n_bytes, whole.left_out)
-        self.passed_over = whole.passed_over
-
-    def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
-        return self._whole.stored(tensor)
-
-
-class _Joined(StateReader):
+def _joined(item: str, shards: list[StateReader]) -> StateReader:
     """Several shards as one checkpoint."""
-
-    def __init__(self, item: str, shards: list[StateReader]) -> None:
-        self._of = {tensor.key: shard for shard in shards for tensor in shard.tensors}
-        tensors = [replace(tensor, name=tensor.key) for shard in shards for tensor in shard.tensors]
-        left_out = [tensor for shard in shards for tensor in shard.left_out]
-        super().__init__(item, tensors, sum(shard.n_bytes for shard in shards), left_out)
-
-    def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
-        return self._of[tensor.key].stored(tensor)
+    of = {tensor.key: shard for shard in shards for tensor in shard.tensors}
+    tensors = [replace(tensor, name=tensor.key) for shard in shards for tensor in shard.tensors]
+    left_out = [tensor for shard in shards for tensor in shard.left_out]
+    n_bytes = sum(shard.n_bytes for shard in shards)
+    return StateReader(item, tensors, lambda tensor: of[tensor.key].stored(tensor), n_bytes, left_out)
 
 
-class SafetensorsReader(StateReader):
+def read_safetensors(path: Path, item: str) -> StateReader:
     """One safetensors file; each tensor is mapped when it is read and unmapped when its array is dropped.
 
     Args:
@@ -205,123 +192,100 @@ class SafetensorsReader(StateReader):
     Raises:
         ItemError: If the file is damaged, or its header doesn't describe it.
     """
+    from safetensors import SafetensorError, safe_open
 
-    def __init__(self, path: Path, item: str) -> None:
-        from safetensors import SafetensorError, safe_open
+    if instead := placeholder(path):
+        raise ItemError(item, f"{path.name} {instead}.", DOWNLOAD_AGAIN)
+    try:
+        # The library checks the header against the file: its length, every offset, shape and type.
+        with safe_open(path, framework="numpy"):
+            pass
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+    except SafetensorError as error:
+        text = f"{path.name} is truncated, or its safetensors header doesn't fit the file ({error})."
+        raise ItemError(item, text, DOWNLOAD_AGAIN) from error
+    except (OSError, ValueError) as error:
+        raise ItemError(item, f"{path.name} can't be read ({error}).", DOWNLOAD_AGAIN) from error
+    header.pop("__metadata__", None)
+    tensors, left_out = [], []
+    for key, entry in header.items():
+        if entry["dtype"] not in (*_FLOATS, *_LEFT_OUT):
+            text = f"{path.name}: tensor {key} has the type {entry['dtype']}, which can't be read."
+            raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
+        kept = left_out if entry["dtype"] in _LEFT_OUT else tensors
+        kept.append(TensorInfo(key, tuple(entry["shape"]), entry["dtype"], key))
 
-        self._path = path
-        if instead := placeholder(path):
-            raise ItemError(item, f"{path.name} {instead}.", DOWNLOAD_AGAIN)
-        try:
-            # The library checks the header against the file: its length, every offset, shape and type.
-            with safe_open(path, framework="numpy"):
-                pass
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(length))
-        except SafetensorError as error:
-            text = f"{path.name} is truncated, or its safetensors header doesn't fit the file ({error})."
-            raise ItemError(item, text, DOWNLOAD_AGAIN) from error
-        except (OSError, ValueError) as error:
-            raise ItemError(item, f"{path.name} can't be read ({error}).", DOWNLOAD_AGAIN) from error
-        self._offsets: dict[str, tuple[int, int]] = {}
-        tensors, left_out = [], []
-        for key, entry in header.items():
-            if key == "__metadata__":
-                continue
-            if entry["dtype"] in _LEFT_OUT:
-                left_out.append(TensorInfo(key, tuple(entry["shape"]), entry["dtype"], key))
-                continue
-            if entry["dtype"] not in _FLOATS:
-                text = f"{path.name}: tensor {key} has the type {entry['dtype']}, which can't be read."
-                raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
-            start, end = entry["data_offsets"]
-            self._offsets[key] = (8 + length + start, end - start)
-            tensors.append(TensorInfo(key, tuple(entry["shape"]), entry["dtype"], key))
-        super().__init__(item, tensors, path.stat().st_size, left_out)
-
-    def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
-        """See :meth:`StateReader.stored`."""
-        offset, length = self._offsets[tensor.key]
-        with self._path.open("rb", buffering=0) as file:
-            if length < _MAP_FROM_BYTES:
-                return np.frombuffer(os.pread(file.fileno(), length, offset), np.uint8)
+    def stored(tensor: TensorInfo) -> NDArray[np.uint8]:
+        begin, end = header[tensor.key]["data_offsets"]
+        offset, size = 8 + length + begin, end - begin
+        with path.open("rb", buffering=0) as file:
+            if size < _MAP_FROM_BYTES:
+                return np.frombuffer(os.pread(file.fileno(), size, offset), np.uint8)
             start = offset - offset % mmap.ALLOCATIONGRANULARITY
-            mapping = mmap.mmap(file.fileno(), length + offset - start, access=mmap.ACCESS_READ, offset=start)
+            mapping = mmap.mmap(file.fileno(), size + offset - start, access=mmap.ACCESS_READ, offset=start)
             mapping.madvise(mmap.MADV_SEQUENTIAL)
-            return np.frombuffer(mapping, np.uint8, length, offset - start)
+            return np.frombuffer(mapping, np.uint8, size, offset - start)
+
+    return StateReader(item, tensors, stored, path.stat().st_size, left_out)
 
 
-class TorchReader(StateReader):
+def read_state(state: Mapping[str, Any], item: str, n_bytes: int = 0, passed_over: tuple[str, ...] = ()) -> StateReader:
     """Tensors that are in memory or memory-mapped: a state dict, or what ``torch.load`` gave.
 
     Args:
         state: Tensors by name; other values are left out.
         item: Name of the model for error messages.
         n_bytes: Size of the file; 0 when there is none.
+        passed_over: As of :class:`StateReader`.
 
     Raises:
         ItemError: If a tensor is of a kind that can't be read.
     """
+    import torch
 
-    def __init__(self, state: Mapping[str, Any], item: str, n_bytes: int = 0) -> None:
-        import torch
-
-        names = {getattr(torch, name): kind for name, kind in _TORCH_FLOATS.items()}
-        self._tensors: dict[str, torch.Tensor] = {}
-        seen: set[tuple[object, ...]] = set()
-        storages: dict[int, int] = {}
-        claimed = 0
-        tensors, left_out = [], []
-        # In alphabetical order, so that of shared tensors the same name is kept that safetensors keeps.
-        for key in sorted(name for name in state if isinstance(name, str)):
-            tensor = state[key]
-            if not isinstance(tensor, torch.Tensor):
+    names = {getattr(torch, name): kind for kind, name in _FLOATS.items()}
+    kept: dict[str, torch.Tensor] = {}
+    seen: set[tuple[object, ...]] = set()
+    storages: dict[int, int] = {}
+    claimed = 0
+    tensors, left_out = [], []
+    # In alphabetical order, so that of shared tensors the same name is kept that safetensors keeps.
+    for key in sorted(name for name in state if isinstance(name, str)):
+        tensor = state[key]
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        if not (tensor.is_floating_point() or tensor.is_quantized):
+            kind = _LEFT_OUT_TORCH.get(str(tensor.dtype).removeprefix("torch."), str(tensor.dtype))
+            left_out.append(TensorInfo(key, tuple(tensor.shape), kind, key))
+            continue
+        if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in names:
+            text = f"Tensor {key} is quantised, sparse, without data or of an unknown type ({tensor.dtype})."
+            raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
+        held = tensor.untyped_storage().nbytes()
+        if tensor.numel() * tensor.element_size() > held:
+            text = f"Tensor {key} claims {tensor.numel():,} values but the file holds {held:,} bytes of it."
+            raise ItemError(item, text, "Don't use this file: it is damaged, or made to exhaust memory.")
+        if tensor.numel():
+            identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+            if identity in seen:
                 continue
-            if not (tensor.is_floating_point() or tensor.is_quantized):
-                kind = _TORCH_OTHERS.get(str(tensor.dtype).removeprefix("torch."), str(tensor.dtype))
-                left_out.append(TensorInfo(key, tuple(tensor.shape), kind, key))
-                continue
-            if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in names:
-                text = f"Tensor {key} is quantised, sparse, without data or of an unknown type ({tensor.dtype})."
-                raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
-            held = tensor.untyped_storage().nbytes()
-            if tensor.numel() * tensor.element_size() > held:
-                text = f"Tensor {key} claims {tensor.numel():,} values but the file holds {held:,} bytes of it."
-                raise ItemError(item, text, "Don't use this file: it is damaged, or made to exhaust memory.")
-            if tensor.numel():
-                identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-                if identity in seen:
-                    continue
-                seen.add(identity)
-            storages[tensor.untyped_storage().data_ptr()] = held
-            claimed += tensor.numel() * tensor.element_size()
-            self._tensors[key] = tensor.detach()
-            tensors.append(TensorInfo(key, tuple(tensor.shape), names[tensor.dtype], key))
-        if claimed > _MOST_OVERLAP * sum(storages.values()):
-            held = sum(storages.values())
-            text = f"{len(tensors):,} tensors claim {claimed:,} bytes of the {held:,} that the file holds."
-            raise ItemError(item, text, "Don't use this file: it is made to exhaust time and memory.")
-        super().__init__(item, tensors, n_bytes, left_out)
+            seen.add(identity)
+        storages[tensor.untyped_storage().data_ptr()] = held
+        claimed += tensor.numel() * tensor.element_size()
+        kept[key] = tensor.detach()
+        tensors.append(TensorInfo(key, tuple(tensor.shape), names[tensor.dtype], key))
+    if claimed > _MOST_OVERLAP * sum(storages.values()):
+        held = sum(storages.values())
+        text = f"{len(tensors):,} tensors claim {claimed:,} bytes of the {held:,} that the file holds."
+        raise ItemError(item, text, "Don't use this file: it is made to exhaust time and memory.")
 
-    def stored(self, tensor: TensorInfo) -> NDArray[np.uint8]:
-        """See :meth:`StateReader.stored`."""
-        import torch
-
-        flat = self._tensors[tensor.key].cpu().contiguous().reshape(-1)
-        array: NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    def stored(tensor: TensorInfo) -> NDArray[np.uint8]:
+        array: NDArray[np.uint8] = kept[tensor.key].cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         return array
 
-
-_TORCH_FLOATS = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-}
-_TORCH_OTHERS = {"bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64"}
+    return StateReader(item, tensors, stored, n_bytes, left_out, passed_over)
 
 
 def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -> StateReader:
@@ -339,7 +303,7 @@ def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -
     file = find_weights(path, item, prefer)
     if file.name.endswith(INDEX_ENDING):
         opened = [_open_file(checked_file(file.parent / name, item), item, "") for name in shard_names(file, item)]
-        whole: StateReader = _Joined(item, [reader for reader, _ in opened])
+        whole = _joined(item, [reader for reader, _ in opened])
     else:
         whole, member = _open_file(file, item, member)
     return whole.member(member) if member else whole
@@ -348,10 +312,8 @@ def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -
 def _open_file(file: Path, item: str, member: str) -> tuple[StateReader, str]:
     """A reader, and what of ``member`` is left to be looked for in the tensors' names."""
     if file.name.endswith(".safetensors"):
-        return SafetensorsReader(file, item), member
+        return read_safetensors(file, item), member
     if file.name.endswith(TORCH_ENDINGS):
         state, member, passed_over = find_state(load_torch(file, item), item, member)
-        reader = TorchReader(state, item, file.stat().st_size)
-        reader.passed_over = passed_over
-        return reader, member
+        return read_state(state, item, file.stat().st_size, passed_over), member
     raise ItemError(item, f"{file.name} has an unknown ending.", f"Known are .safetensors, {', '.join(TORCH_ENDINGS)}.")
