@@ -209,13 +209,12 @@ def read_safetensors(path: Path, item: str) -> StateReader:
     except (OSError, ValueError) as error:
         raise ItemError(item, f"{path.name} can't be read ({error}).", DOWNLOAD_AGAIN) from error
     header.pop("__metadata__", None)
-    tensors, left_out = [], []
-    for key, entry in header.items():
-        if entry["dtype"] not in (*_FLOATS, *_LEFT_OUT):
-            text = f"{path.name}: tensor {key} has the type {entry['dtype']}, which can't be read."
-            raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
-        kept = left_out if entry["dtype"] in _LEFT_OUT else tensors
-        kept.append(TensorInfo(key, tuple(entry["shape"]), entry["dtype"], key))
+    held = [TensorInfo(key, tuple(entry["shape"]), entry["dtype"], key) for key, entry in header.items()]
+    left_out = [tensor for tensor in held if tensor.dtype in _LEFT_OUT]
+    tensors = [tensor for tensor in held if tensor.dtype not in _LEFT_OUT]
+    if strange := next((tensor for tensor in tensors if tensor.dtype not in _FLOATS), None):
+        text = f"{path.name}: tensor {strange.name} has the type {strange.dtype}, which can't be read."
+        raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
 
     def stored(tensor: TensorInfo) -> NDArray[np.uint8]:
         begin, end = header[tensor.key]["data_offsets"]

@@ -72,15 +72,19 @@ def open_model(row: ManifestRow, root: Path, cache: Path | None = None) -> State
 
 
 @register("huggingface")
-def huggingface(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
-    """All tensors of a model in the layout of the hub: one safetensors or PyTorch file, or shards with an index."""
-    return open_network(locate(row, root, cache), row.model_id, member=row.member)
-
-
 @register("timm")
-def timm(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
-    """All tensors of a timm model; its files have the hub's layout."""
-    return huggingface(row, root, cache)
+@register("state_dict")
+@register("detector_pack")
+def huggingface(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
+    """All tensors of a model: one safetensors or PyTorch file, or shards with an index, as in the layout of the hub.
+
+    A state dict may be bare or lie within a training checkpoint, and a file may hold several networks, as the ``.pt``
+    packs of out-of-distribution detectors do; the manifest's column ``member`` says which one is meant.
+
+    Raises:
+        ItemError: If the file has several networks and ``member`` names none of them.
+    """
+    return open_network(locate(row, root, cache), row.model_id, member=row.member)
 
 
 @register("siglip")
@@ -108,22 +112,3 @@ def safetensors(row: ManifestRow, root: Path, cache: Path | None) -> StateReader
     if ".safetensors" not in file.suffixes:
         raise ItemError(row.model_id, f"{file.name} is no safetensors file.", "Choose the extractor state_dict.")
     return open_network(file, row.model_id, member=row.member)
-
-
-@register("state_dict")
-def state_dict(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
-    """A state dict of any format, bare or within a training checkpoint; of several the one that ``member`` names."""
-    return huggingface(row, root, cache)
-
-
-@register("detector_pack")
-def detector_pack(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
-    """One classifier of a ``.pt`` pack that holds several, as out-of-distribution detectors publish them.
-
-    A pack maps names to state dicts (or to training checkpoints); the manifest's column ``member`` says which one is
-    meant. A file with a single classifier needs no ``member``.
-
-    Raises:
-        ItemError: If the pack has several classifiers and ``member`` names none of them.
-    """
-    return huggingface(row, root, cache)
