@@ -13,7 +13,10 @@ from thesis_rec.knowledge.quadrants import assign_splits
 from thesis_rec.truth.performance_records import clean_performance
 
 FAST = ("random", "parameter_count", "static_mean_accuracy", "static_mean_z", "nearest_dataset", "matrix_factorisation")
-SETTINGS = EvaluationSettings((*FAST, "kernel_ridge"), ("logme", "leep"), draws=5, bootstrap=200)
+SETTINGS = EvaluationSettings(
+    baselines=(*FAST, "kernel_ridge"), transferability=("logme", "leep"), draws=5, bootstrap=200
+)
+NO_SCORES = pd.DataFrame(columns=["model_id", "dataset_id", "method", "value", "seconds"])
 
 
 class Prophet:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.evaluation.conftest import FAST, SETTINGS
+from tests.evaluation.conftest import FAST, NO_SCORES, SETTINGS
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
 from thesis_rec.evaluation.metrics import METRICS
@@ -22,6 +22,10 @@ from thesis_rec.evaluation.quadrant_evaluation import (
 from thesis_rec.evaluation.study import Study, assemble_study
 from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.knowledge.quadrants import Split, assign_splits
+
+
+def probing_of(settings):
+    return EvaluationSettings(baselines=("static_mean_accuracy",), transferability=(), bootstrap=50, probing=settings)
 
 
 def test_document_has_the_form_of_the_contract(whole):
@@ -89,7 +93,10 @@ def test_probing_beats_the_prior_and_costs_what_it_costs(whole, study):
 
 def test_without_scores_and_ranker_the_rest_still_works(study):
     found = evaluate(
-        study, None, pd.DataFrame(), EvaluationSettings(("random", "kernel_ridge"), ("logme",), bootstrap=50)
+        study,
+        None,
+        NO_SCORES,
+        EvaluationSettings(baselines=("random", "kernel_ridge"), transferability=("logme",), bootstrap=50),
     )
     assert set(found.metrics["quadrants"]["Q3"]) == {RECOMMENDER, "random", "kernel_ridge"}
     assert found.metrics["quadrants"]["Q3"][RECOMMENDER]["weighted_tau"]["mean"] > 0.3
@@ -115,11 +122,9 @@ def test_a_probe_of_many_draws_is_less_noisy(study, oracle):
     noisy = replace(study, spread=np.full_like(study.values, 0.2))
     found = {}
     for draws in (1, 400):
-        probing = ProbingSettings((len(study.models),), (), draws=draws)
-        settings = EvaluationSettings(("static_mean_accuracy",), (), bootstrap=50, probing=probing)
-        frontier = evaluate(noisy, None, pd.DataFrame(), settings, knowledge=oracle).metrics["probing"]["frontier"][
-            "active"
-        ]
+        probing = ProbingSettings(counts=(len(study.models),), shares=(), draws=draws)
+        settings = probing_of(probing)
+        frontier = evaluate(noisy, None, NO_SCORES, settings, knowledge=oracle).metrics["probing"]["frontier"]["active"]
         found[draws] = frontier[str(len(study.models))]["weighted_tau"]["mean"]
     # All candidates probed: only noise is left between the posterior and the truth.
     assert found[400] > 0.95
@@ -130,21 +135,17 @@ def test_a_judge_of_its_own_gives_nothing_to_those_who_saw_the_measured_values(s
     noisy = replace(study, spread=np.full_like(study.values, 0.2))
     found = {}
     for judge in (0, 1):
-        probing = ProbingSettings((len(study.models),), (), draws=10**6, judge_draws=judge)
-        settings = EvaluationSettings(("static_mean_accuracy",), (), bootstrap=50, probing=probing)
-        frontier = evaluate(noisy, None, pd.DataFrame(), settings, knowledge=oracle).metrics["probing"]["frontier"][
-            "active"
-        ]
+        probing = ProbingSettings(counts=(len(study.models),), shares=(), draws=10**6, judge_draws=judge)
+        settings = probing_of(probing)
+        frontier = evaluate(noisy, None, NO_SCORES, settings, knowledge=oracle).metrics["probing"]["frontier"]["active"]
         found[judge] = frontier[str(len(study.models))]["weighted_tau"]["mean"]
     assert found[0] > 0.95
     assert found[1] < found[0] - 0.05
 
 
 def test_probing_without_cheap_scores(study, oracle):
-    settings = EvaluationSettings(
-        ("static_mean_accuracy",), (), bootstrap=50, probing=ProbingSettings((1,), (), repeats=1)
-    )
-    found = evaluate(study, None, pd.DataFrame(), settings, knowledge=oracle)
+    settings = probing_of(ProbingSettings(counts=(1,), shares=(), repeats=1))
+    found = evaluate(study, None, NO_SCORES, settings, knowledge=oracle)
     assert set(found.metrics["probing"]["frontier"]) == {"active", "best_observed", "own_top", "random_probes"}
 
 
@@ -154,7 +155,7 @@ def test_a_zoo_without_unknowns_has_no_figures_to_invent(tables):
     families = dict(zip(world.models.model_ids, world.models.families, strict=True))
     splits = assign_splits(part, families, info)
     study = assemble_study(part, splits, world.models, world.tokens, info)
-    found = evaluate(study, None, pd.DataFrame(), SETTINGS)
+    found = evaluate(study, None, NO_SCORES, SETTINGS)
     assert "Q3" not in found.metrics["quadrants"]
     assert found.metrics["probing"]["n_datasets"] == 0
 

@@ -54,15 +54,14 @@ def figures_per_dataset(
 
 
 def summarise(
-    study: Study, figures: pd.DataFrame, *, bootstrap: int = 2000, datasets: Iterable[str] | None = None
+    study: Study, figures: pd.DataFrame, *, bootstrap: int = 2000
 ) -> dict[str, dict[str, dict[str, Interval]]]:
     """Means with bootstrap intervals: quadrant -> method -> figure -> ``mean, low, high, n``.
 
     A method that doesn't rank every cell has its ``coverage`` beside its figures, which are then of fewer cells.
     """
-    chosen = figures if datasets is None else figures[figures["dataset_id"].isin(set(datasets))]
     found: dict[str, dict[str, dict[str, Interval]]] = {}
-    for (quadrant, method), part in chosen.groupby(["quadrant", "method"], sort=False):
+    for (quadrant, method), part in figures.groupby(["quadrant", "method"], sort=False):
         clusters = [study.clusters(quadrant)[dataset] for dataset in part["dataset_id"]]
         shown = METRICS if part["coverage"].min() == 1 else (*METRICS, "coverage")
         found.setdefault(str(quadrant), {})[str(method)] = {

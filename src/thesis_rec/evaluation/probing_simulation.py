@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import rankdata
 
+from thesis_rec.evaluation.baselines import score_matrix
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
 from thesis_rec.evaluation.metrics import regret, weighted_tau
 from thesis_rec.evaluation.study import Study
@@ -28,29 +31,18 @@ POLICIES = ("active", "best_observed", "own_top", "random_probes", "cheap_score_
 _LEAST_MODELS = 3
 
 
-@dataclass(frozen=True)
-class ProbingSettings:
-    """How probing is simulated.
+class ProbingSettings(BaseModel):
+    """How probing is simulated; ``conf/base/parameters/evaluation.yml`` explains every field."""
 
-    Attributes:
-        counts: Numbers of probes after which a policy is looked at.
-        shares: Shares of the candidates after which it is looked at as well.
-        probe_cost: Seconds of a probe per second of LogME: both are mostly the forward passes over the images.
-        cheap: Which transferability score is the cheap fidelity.
-        repeats: Simulations with different noise of the probes.
-        draws: Linear probes on different draws of training images whose mean one probe gives: the features are
-            extracted once, as where candidates are really probed.
-        judge_draws: Linear probes whose mean judges, drawn anew, so that policies that saw the measured values gain
-            nothing by their noise; 0 lets the measured values themselves judge.
-    """
+    model_config = ConfigDict(extra="forbid")
 
     counts: tuple[int, ...] = (1, 3, 6, 12, 25)
     shares: tuple[float, ...] = (0.05, 0.1)
-    probe_cost: float = 1.0
+    probe_cost: float = Field(default=1.0, gt=0)
     cheap: str = "logme"
-    repeats: int = 3
-    draws: int = 10
-    judge_draws: int = 0
+    repeats: int = Field(default=3, ge=1)
+    draws: int = Field(default=10, ge=1)
+    judge_draws: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -133,8 +125,8 @@ def simulate(candidates: Candidates, policy: str, budgets: Sequence[int], rng: n
         score = belief.mean
         if policy in ("own_top", "successive_halving", "best_observed"):
             # Those that were tried come first, in the order of what they gave.
-            score = _ranks(belief.mean if policy == "best_observed" else start)
-            score[tried] = size + _ranks(candidates.observed[tried])
+            score = rankdata(belief.mean if policy == "best_observed" else start, "ordinal")
+            score[tried] = size + rankdata(candidates.observed[tried], "ordinal")
         outcomes.append(_outcome(candidates, score, len(tried), spent))
     return outcomes
 
@@ -143,22 +135,21 @@ def _outcome(candidates: Candidates, score: Floats, probes: int, seconds: float)
     return Outcome(probes, seconds, regret(candidates.truth, score, 1), weighted_tau(candidates.truth, score))
 
 
-def _ranks(values: Floats) -> Floats:
-    ranks = np.empty(len(values))
-    ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
-    return ranks
-
-
 def probing(
     study: Study,
     knowledge: Knowledge,
-    *,
-    cheap: NDArray[np.floating],
-    cheap_seconds: NDArray[np.floating],
+    transferability: pd.DataFrame,
     settings: ProbingSettings,
     bootstrap: int = 2000,
 ) -> dict[str, Any]:
     """Simulate all policies on the unknown datasets, with all models (known and unknown) as candidates.
+
+    Args:
+        study: What it is about.
+        knowledge: What is believed before any try.
+        transferability: Table of transferability scores, the cheap one and its cost among them.
+        settings: How it is simulated.
+        bootstrap: Resamples of an interval.
 
     Returns:
         ``frontier``: policy -> number of probes -> ``regret@1, weighted_tau, seconds`` with intervals; ``shares``: the
@@ -168,7 +159,11 @@ def probing(
     size = len(study.models)
     shares = {f"{share:g}": max(1, round(share * size)) for share in settings.shares}
     budgets = sorted({min(count, size) for count in (*settings.counts, *shares.values())})
-    rows: list[dict[str, Any]] = []
+    cheap, cheap_seconds = (
+        score_matrix(transferability, settings.cheap, study.models.model_ids, study.dataset_ids, column)
+        for column in ("value", "seconds")
+    )
+    rows: list[tuple[Any, ...]] = []
     for j in study.columns("test"):
         present = np.flatnonzero(np.isfinite(study.values[:, j]))
         if len(present) < _LEAST_MODELS:
@@ -194,46 +189,28 @@ def probing(
             for policy in POLICIES:
                 if policy in ("cheap_score_all", "successive_halving") and not np.isfinite(candidates.cheap).any():
                     continue
-                for number, outcome in zip(budgets, simulate(candidates, policy, budgets, rng), strict=False):
-                    rows.append(
-                        {
-                            "dataset_id": study.dataset_ids[j],
-                            "family": study.families[j],
-                            "policy": policy,
-                            "budget": number,
-                            "regret@1": outcome.regret,
-                            "weighted_tau": outcome.tau,
-                            "seconds": outcome.seconds,
-                        }
-                    )
-    if not rows:
-        return {"frontier": {}, "shares": shares, "paired": {}, "n_datasets": 0, "n_candidates": size}
-    measured = ["regret@1", "weighted_tau", "seconds"]
-    keys = ["policy", "budget", "dataset_id", "family"]
-    table = pd.DataFrame(rows).groupby(keys, sort=False)[measured].mean().reset_index()
-    frontier: dict[str, dict[str, Any]] = {}
-    for key, part in table.groupby(["policy", "budget"], sort=False):
-        policy, budget = str(key[0]), str(key[1])
-        frontier.setdefault(policy, {})[budget] = {
-            name: cluster_bootstrap(part[name], list(part["family"]), draws=bootstrap, seed=study.seed)
-            for name in measured
-        }
-    paired: dict[str, dict[str, Any]] = {}
-    for number in budgets:
-        at = {str(p): part.set_index("dataset_id") for p, part in table[table["budget"] == number].groupby("policy")}
-        for other in POLICIES[1:]:
-            if other in at:
-                rest = at[other].reindex(at["active"].index)
-                paired.setdefault(other, {})[str(number)] = {
-                    name: paired_difference(
-                        at["active"][name], rest[name], list(at["active"]["family"]), draws=bootstrap, seed=study.seed
-                    )
-                    for name in ("regret@1", "weighted_tau")
-                }
-    return {
-        "frontier": frontier,
-        "shares": shares,
-        "paired": paired,
-        "n_datasets": int(table["dataset_id"].nunique()),
-        "n_candidates": size,
+                for number, found in zip(budgets, simulate(candidates, policy, budgets, rng), strict=False):
+                    key = (policy, str(number), study.dataset_ids[j], study.families[j])
+                    rows.append((*key, found.regret, found.tau, found.seconds))
+    keys, measured = ["policy", "budget", "dataset_id", "family"], ["regret@1", "weighted_tau", "seconds"]
+    table = pd.DataFrame(rows, columns=[*keys, *measured]).groupby(keys, sort=False)[measured].mean().reset_index()
+    parts = {
+        (str(policy), str(number)): part.set_index("dataset_id")
+        for (policy, number), part in table.groupby(["policy", "budget"], sort=False)
     }
+    how = {"draws": bootstrap, "seed": study.seed}
+    frontier: dict[str, dict[str, Any]] = {}
+    paired: dict[str, dict[str, Any]] = {}
+    for (policy, at), part in parts.items():
+        clusters = list(part["family"])
+        frontier.setdefault(policy, {})[at] = {
+            name: cluster_bootstrap(part[name], clusters, **how) for name in measured
+        }
+        if policy != "active":
+            active = parts["active", at]
+            rest, clusters = part.reindex(active.index), list(active["family"])
+            paired.setdefault(policy, {})[at] = {
+                name: paired_difference(active[name], rest[name], clusters, **how) for name in measured[:2]
+            }
+    counts = {"n_datasets": int(table["dataset_id"].nunique()), "n_candidates": size}
+    return {"frontier": frontier, "shares": shares, "paired": paired, **counts}

@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
 from thesis_rec.evaluation.baselines import (
     TrainingSet,
-    fill_by_family,
     make_baseline,
     row_means,
     row_means_of_others,
@@ -41,20 +41,18 @@ RECOMMENDER = "recommender"
 NETWORK = "similarity_transformer"
 
 
-def baseline_scores(study: Study, names: Iterable[str], training: TrainingSet | None = None) -> dict[str, Scores]:
+def baseline_scores(study: Study, names: Iterable[str]) -> dict[str, Scores]:
     """Fit each baseline on the training cells and rank all models for all datasets."""
-    data = training or study.training_set()
+    data = study.training_set()
     found: dict[str, Scores] = {}
     for name in names:
         baseline = make_baseline(name).fit(data)
         started = time.perf_counter()
         score = baseline.predict(study.tasks)
-        seconds = (time.perf_counter() - started) / max(len(study.tasks), 1)
+        seconds = (time.perf_counter() - started) / len(study.tasks)
+        found[name] = Scores(score, seconds=seconds)
         if name == "static_mean_accuracy":
-            low, high = _static_bounds(data, score)
-            found[name] = Scores(score, score, low, high, seconds)
-        else:
-            found[name] = Scores(score, seconds=seconds)
+            found[name] = Scores(score, score, *_static_bounds(data, score), seconds)
         logger.debug("%s fitted", name)
     return found
 
@@ -72,14 +70,14 @@ def posterior_scores(study: Study, knowledge: Knowledge) -> Scores:
         belief = knowledge.posterior(study.models, task, cells)
         score[:, column], value[:, column] = belief.mean, belief.value()
         low[:, column], high[:, column] = belief.interval(LEVEL)
-    return Scores(score, value, low, high, (time.perf_counter() - started) / max(len(study.tasks), 1))
+    return Scores(score, value, low, high, (time.perf_counter() - started) / len(study.tasks))
 
 
 def network_scores(study: Study, ranker: Ranker) -> Scores:
     """The thesis's network; it doesn't read a dataset's own cells."""
     started = time.perf_counter()
     found = ranker.predict(study.models, study.tasks)
-    seconds = (time.perf_counter() - started) / max(len(study.tasks), 1)
+    seconds = (time.perf_counter() - started) / len(study.tasks)
     score, value, std = (np.stack([getattr(p, part) for p in found], axis=1) for part in ("score", "value", "std"))
     return Scores(score, value, value - Z * std, value + Z * std, seconds)
 
@@ -92,14 +90,12 @@ def _static_bounds(training: TrainingSet, score: Floats) -> tuple[Floats, Floats
     """
     values = training.values
     known_error = values - row_means_of_others(values, training.families())
-    own = row_means(values)
-    stand_in = np.full(len(own), np.nan)
-    names = training.models.families
-    for row in np.flatnonzero(np.isfinite(own)):
-        others = own.copy()
-        others[row] = np.nan
-        stand_in[row] = fill_by_family(others[:, None], names)[row, 0]
-    unknown_error = values - stand_in[:, None]
+    own = pd.Series(row_means(values))
+    family = own.groupby(training.models.families)
+    # Each model's stand-in is the mean of its family, else of all, without itself.
+    stand_in = (family.transform("sum") - own) / (family.transform("count") - 1)
+    stand_in = stand_in.fillna((own.sum() - own) / (own.count() - 1))
+    unknown_error = values - stand_in.to_numpy()[:, None]
     bounds = []
     for quantile in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
         shift = [
@@ -110,59 +106,38 @@ def _static_bounds(training: TrainingSet, score: Floats) -> tuple[Floats, Floats
     return bounds[0], bounds[1]
 
 
-_RANKING_COLUMNS = (
-    "dataset_id", "model_id", "quadrant", "score", "rank", "predicted_value", "predicted_std", "method",
-)  # fmt: skip
-
-
 def rankings_table(study: Study, methods: Mapping[str, Scores]) -> pd.DataFrame:
     """One row per evaluated cell and method, as in the contract of ``rankings``; rank 1 is best within its cell set."""
+    models, datasets = np.array(study.models.model_ids), np.array(study.dataset_ids)
     masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
-    parts: dict[str, list[Any]] = {name: [] for name in _RANKING_COLUMNS}
     nothing = np.full(study.values.shape, np.nan)
+    parts = []
     for name, scores in methods.items():
         value, spread = nothing if scores.value is None else scores.value, nothing
         if scores.low is not None and scores.high is not None:
             spread = (scores.high - scores.low) / (2 * Z)
         for quadrant, mask in masks.items():
-            cells = mask & np.isfinite(study.values)
-            for j in np.flatnonzero(cells.any(axis=0)):
-                rows = np.flatnonzero(cells[:, j])
-                score = scores.score[rows, j]
-                # What a method says nothing about comes last.
-                order = np.argsort(np.where(np.isnan(score), np.inf, -score), kind="stable")
-                rank = np.empty(len(rows), dtype=np.int64)
-                rank[order] = np.arange(1, len(rows) + 1)
-                found = (j, rows, quadrant, score, rank, value[rows, j], spread[rows, j], name)
-                for column, part in zip(_RANKING_COLUMNS, found, strict=True):
-                    parts[column].append(part if isinstance(part, np.ndarray) else np.full(len(rows), part))
-    if not parts["rank"]:
-        return pd.DataFrame(columns=[*_RANKING_COLUMNS, "seed"])
-    table = pd.DataFrame({name: np.concatenate(arrays) for name, arrays in parts.items()})
-    table["dataset_id"] = np.asarray(study.dataset_ids, dtype=object)[table["dataset_id"]]
-    table["model_id"] = np.asarray(study.models.model_ids, dtype=object)[table["model_id"]]
-    for column in ("dataset_id", "model_id", "quadrant", "method"):
-        table[column] = table[column].astype("string")
-    return table.assign(seed=study.seed)
+            dataset, model = np.nonzero((mask & np.isfinite(study.values)).T)
+            part = {"dataset_id": datasets[dataset], "model_id": models[model], "quadrant": quadrant, "method": name}
+            shown = {"score": scores.score, "predicted_value": value, "predicted_std": spread}
+            parts.append(pd.DataFrame(part | {key: table[model, dataset] for key, table in shown.items()}))
+    keys = ["dataset_id", "model_id", "quadrant", "method"]
+    table = pd.concat(parts, ignore_index=True).astype(dict.fromkeys(keys, "string")).assign(seed=study.seed)
+    # What a method says nothing about comes last.
+    cells = table.groupby(["method", "quadrant", "dataset_id"])["score"]
+    return table.assign(rank=cells.rank("first", ascending=False, na_option="bottom").astype(np.int64))
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """What is evaluated, and how.
+class EvaluationSettings(BaseModel):
+    """What is evaluated, and how; every field is explained in ``conf/base/parameters/evaluation.yml``."""
 
-    Attributes:
-        baselines: Names of baselines.
-        transferability: Names of transferability scores.
-        draws: Random orders of tied scores.
-        bootstrap: Resamples of an interval.
-        probing: Simulation of active probing.
-    """
+    model_config = ConfigDict(extra="forbid")
 
     baselines: tuple[str, ...]
     transferability: tuple[str, ...]
-    draws: int = 20
-    bootstrap: int = 2000
-    probing: ProbingSettings = field(default_factory=ProbingSettings)
+    draws: int = Field(default=20, ge=1)
+    bootstrap: int = Field(default=2000, ge=10)
+    probing: ProbingSettings = Field(default_factory=ProbingSettings)
 
 
 def document(
@@ -179,15 +154,10 @@ def document(
     every = compare(study, figures, RECOMMENDER, dict.fromkeys(quadrants, others), settings.bootstrap)
     means = figures.groupby(["quadrant", "method"])["weighted_tau"].mean().fillna(-2.0)
     paired = {q: found[max(found, key=dict(means[q]).__getitem__)] for q, found in every.items()}
-    group_of = dict(zip(study.dataset_ids, study.groups, strict=True))
+    group = figures["dataset_id"].map(dict(zip(study.dataset_ids, study.groups, strict=True)))
     groups = {
-        group: summarise(
-            study,
-            figures,
-            bootstrap=settings.bootstrap,
-            datasets=[dataset for dataset in study.dataset_ids if group_of[dataset] == group],
-        )
-        for group in sorted(set(study.groups) - {""})
+        name: summarise(study, figures[group == name], bootstrap=settings.bootstrap)
+        for name in sorted(set(study.groups) - {""})
     }
     return {
         "quadrants": summarise(study, figures, bootstrap=settings.bootstrap),
@@ -233,35 +203,23 @@ def evaluate(
     Args:
         study: What it is about.
         ranker: The thesis's trained network, which is evaluated beside; None for none.
-        transferability: Table of transferability scores; may be empty.
+        transferability: Table of transferability scores; may have no rows.
         settings: What and how.
         ceiling: Noise ceiling by protocol.
         knowledge: What answers requests, learned from what the study allows; by default it is learned here.
     """
     ids = (study.models.model_ids, study.dataset_ids)
-    nothing = np.full_like(study.values, np.nan)
-    cheap, cheap_seconds = nothing, nothing
-    if len(transferability) and (transferability["method"] == settings.probing.cheap).any():
-        cheap = score_matrix(transferability, settings.probing.cheap, *ids)
-        cheap_seconds = score_matrix(transferability, settings.probing.cheap, *ids, "seconds")
     knowledge = knowledge or study.knowledge()
     methods = {RECOMMENDER: posterior_scores(study, knowledge)}
     if ranker is not None:
         methods[NETWORK] = network_scores(study, ranker)
     methods |= baseline_scores(study, settings.baselines)
     for name in settings.transferability:
-        if len(transferability) and (transferability["method"] == name).any():
+        if (transferability["method"] == name).any():
             seconds = seconds_per_dataset(transferability, name, *ids)
             methods[name] = Scores(score_matrix(transferability, name, *ids), seconds=seconds)
     masks = quadrant_masks(study.split, *ids)
     figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
     metrics = document(study, methods, figures, ceiling=ceiling or {}, settings=settings)
-    metrics["probing"] = probing(
-        study,
-        knowledge,
-        cheap=cheap,
-        cheap_seconds=cheap_seconds,
-        settings=settings.probing,
-        bootstrap=settings.bootstrap,
-    )
+    metrics["probing"] = probing(study, knowledge, transferability, settings.probing, settings.bootstrap)
     return Evaluation(rankings_table(study, methods), figures, metrics)

@@ -34,7 +34,6 @@ def evaluate_rankings(
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Rank with every method and compute every figure: rankings, figures of each dataset, and the metrics."""
     from thesis_rec.evaluation import quadrant_evaluation
-    from thesis_rec.evaluation.probing_simulation import ProbingSettings
     from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.knowledge.knowledge import Knowledge
     from thesis_rec.thesis.ranker import Ranker
@@ -49,18 +48,11 @@ def evaluate_rankings(
         max_tasks=parameters.max_tasks,
         seed=parameters.seed,
     )
-    settings = quadrant_evaluation.EvaluationSettings(
-        baselines=parameters.baselines,
-        transferability=parameters.transferability,
-        draws=parameters.draws,
-        bootstrap=parameters.bootstrap,
-        probing=ProbingSettings(**parameters.probing.model_dump()),
-    )
     found = quadrant_evaluation.evaluate(
         study,
         Ranker.from_checkpoint(similarity_checkpoint),
         transferability_scores,
-        settings,
+        parameters,
         ceiling=noise,
         knowledge=Knowledge.from_arrays(knowledge_of_known),
     )
