@@ -161,8 +161,8 @@ def read_dataset_manifest(table: pd.DataFrame) -> tuple[list[DatasetRow], list[F
     failures: list[Failure] = []
     seen: set[str] = set()
     fields = [name for name in DatasetRow.model_fields if name in table]
-    for position, record in enumerate(table[fields].to_dict("records")):
-        cells = {name: "" if pd.isna(value) else str(value) for name, value in record.items()}
+    for position, values in enumerate(table[fields].astype("string").fillna("").to_numpy().tolist()):
+        cells = dict(zip(fields, values, strict=True))
         name = cells.get("dataset_id", "").strip() or f"row {position + 1}"
         try:
             row = DatasetRow.model_validate(cells)
