@@ -1,15 +1,15 @@
-"""What a source of labelled images gives, whatever it is: named splits, opened when asked for.
+"""What a source of labelled images gives, whatever it is: named splits, whose images are read when asked for.
 
 A new kind of source is a function registered under the name that the manifest's ``loader`` column then takes::
 
     @register_loader("sketches")
     def open_sketches(row, root, limits):
-        return Source(("train", "test"), lambda split: RawSplit(labels, class_names, read))
+        return Source({"train": RawSplit(labels, class_names, read), "test": RawSplit(others, class_names, read_other)})
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,13 @@ class RawSplit:
         labels: (N,) names, or numbers; an image without a label has an empty name, NaN or -1.
         class_names: Names the numbers count, or that may occur; None if the labels say all.
         read: Reads image i.
-        warnings: What was left out.
+        warnings: Tells what was left out or assumed; asked when the split's images are wanted.
     """
 
     labels: NDArray[Any]
     class_names: list[str] | None
     read: Reader
-    warnings: tuple[Failure, ...] = ()
+    warnings: Callable[[], Iterable[Failure]] = tuple
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,11 @@ class Source:
     """A dataset's splits by name.
 
     Attributes:
-        split_names: Names of its splits.
-        open: Opens one; its images are read later.
-        labels: Labels and class names of a split, where they cost less than opening it.
+        splits: Its splits.
         warnings: What was left out of the whole dataset.
     """
 
-    split_names: tuple[str, ...]
-    open: Callable[[str], RawSplit]
-    labels: Callable[[str], tuple[NDArray[Any], list[str] | None]] | None = None
+    splits: Mapping[str, RawSplit]
     warnings: tuple[Failure, ...] = ()
 
 

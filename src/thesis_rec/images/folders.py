@@ -165,13 +165,13 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     deep = DeepScale([path for paths, _ in found.values() for path in paths], limits.max_pixels)
     notes += deep.notes() + file_copies(found)
 
-    def open_one(split: str) -> RawSplit:
-        paths, texts = found[split]
-        labels = np.array(texts, dtype=np.str_)
-        return RawSplit(labels, names, partial(_read_file, paths, folder, limits.max_pixels, deep))
-
-    warnings = tuple(Failure(row.dataset_id, note) for note in notes)
-    return Source(tuple(found), open_one, warnings=warnings)
+    splits = {
+        split: RawSplit(
+            np.array(texts, dtype=np.str_), names, partial(_read_file, paths, folder, limits.max_pixels, deep)
+        )
+        for split, (paths, texts) in found.items()
+    }
+    return Source(splits, tuple(Failure(row.dataset_id, note) for note in notes))
 
 
 def skipped_note(skipped: Counter[str], read: int) -> str:

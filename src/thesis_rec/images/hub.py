@@ -40,20 +40,18 @@ def open_hub(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     local = _local_hub_folder(row, root)
     streamed = limits.streaming and not (local and _is_saved(local))
     content = _load_hub(row, local, streamed)
-    splits = dict(content) if isinstance(content, dict) else {str(getattr(content, "split", None) or "train"): content}
-
-    def open_one(split: str) -> RawSplit:
-        table = splits[split]
-        image_column, label_column, names = _hub_columns(row, table.features)
-        table = table.select_columns([image_column, label_column]).cast_column(image_column, _undecoded())
+    tables = dict(content) if isinstance(content, dict) else {str(getattr(content, "split", None) or "train"): content}
+    splits = {}
+    for split, whole in tables.items():
+        image_column, label_column, names = _hub_columns(row, whole.features)
+        table = whole.select_columns([image_column, label_column]).cast_column(image_column, _undecoded())
         if streamed:
             table, labels = _first_of_each_class(table, label_column, names, limits)
         else:
             labels = table.select_columns([label_column]).with_format("numpy")[:][label_column]
         read = partial(_read_hub, table, image_column, split, limits.max_pixels)
-        return RawSplit(_label_array(labels), names, read)
-
-    return Source(tuple(splits), open_one)
+        splits[str(split)] = RawSplit(_label_array(labels), names, read)
+    return Source(splits)
 
 
 def in_cache(row: DatasetRow, root: Path) -> bool:

@@ -8,10 +8,9 @@ and registered is :mod:`thesis_rec.images.dataset_source`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from PIL import Image
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.copies import content_digest, pixel_notes
-from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, RawSplit, Reader, Source, Tell
+from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, Reader, Source, Tell
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
@@ -120,14 +119,12 @@ class OpenedDataset:
         source: Its splits.
         vocabulary: Classes, and the labels of all splits.
         limits: Caps and refusals.
-        opened: Splits that were opened to learn their labels.
     """
 
     row: DatasetRow
     source: Source
     vocabulary: Vocabulary
     limits: ImageLimits
-    opened: Mapping[str, RawSplit]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -148,12 +145,12 @@ class OpenedDataset:
             error = f"label_map names {', '.join(map(repr, unknown[:5]))}, which no image has."
             notes.append(Failure(self.row.dataset_id, error, "Correct the manifest's column label_map."))
         part = self._part(split)
-        raw = self.opened.get(part.source) or self.source.open(part.source)
+        raw = self.source.splits[part.source]
         codes, class_names = map_labels(self.vocabulary.codes[part.source], self.vocabulary.names, self.row.label_map)
         chosen = np.flatnonzero(codes >= 0)
         chosen = take_share(chosen, codes, part, self.limits.seed)
         chosen = cap_classes(chosen, codes, len(class_names), part.cap, self.limits)
-        notes += [*raw.warnings, *_absent_classes(self.row, split, codes[chosen], class_names)]
+        notes += [*raw.warnings(), *_absent_classes(self.row, split, codes[chosen], class_names)]
         images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, raw.read, chosen, tuple(notes))
         _check_classes(self.row, images, split)
         return images
@@ -166,7 +163,7 @@ class OpenedDataset:
             return None
 
     def _part(self, split: str) -> SplitPart:
-        labelled = tuple(name for name, count in self.counts.items() if count) or self.source.split_names
+        labelled = tuple(name for name, count in self.counts.items() if count) or tuple(self.source.splits)
         return split_part(self.row, split, labelled)
 
 
@@ -186,16 +183,9 @@ def open_dataset(row: DatasetRow, root: Path, limits: ImageLimits | None = None)
         hint = "Open its parents and select their classes."
         raise ItemError(row.dataset_id, "a sub-task has no images of its own.", hint)
     source = _registered(row)[0](row, root, limits)
-    labels: dict[str, NDArray[Any]] = {}
-    names: dict[str, list[str] | None] = {}
-    opened: dict[str, RawSplit] = {}
-    for name in source.split_names:
-        if source.labels is not None:
-            labels[name], names[name] = source.labels(name)
-        else:
-            opened[name] = raw = source.open(name)
-            labels[name], names[name] = raw.labels, raw.class_names
-    return OpenedDataset(row, source, make_vocabulary(row.dataset_id, labels, names), limits, opened)
+    labels = {name: split.labels for name, split in source.splits.items()}
+    names = {name: split.class_names for name, split in source.splits.items()}
+    return OpenedDataset(row, source, make_vocabulary(row.dataset_id, labels, names), limits)
 
 
 def load_task_images(

@@ -7,7 +7,7 @@ import math
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,18 @@ from thesis_rec.images.values import Scale, decide_scale, value_range
 # --- NPZ ---------------------------------------------------------------------------------------------------------
 
 
-def _fingerprint_npz(row: DatasetRow, root: Path, tell: Tell) -> str:
-    path = local_source(row, root)
+def _members(path: Path, item: str) -> list[ZipInfo]:
     try:
         with ZipFile(path) as archive:
-            # The checksums of a zip's directory say whether the content changed without reading it.
-            members = [(info.filename, info.file_size, info.CRC) for info in archive.infolist()]
+            return archive.infolist()
     except Exception as error:  # a damaged directory may raise anything
-        raise _unreadable(path, row.dataset_id, error) from error
+        raise _unreadable(path, item, error) from error
+
+
+def _fingerprint_npz(row: DatasetRow, root: Path, tell: Tell) -> str:
+    # The checksums of a zip's directory say whether the content changed without reading it.
+    found = _members(local_source(row, root), row.dataset_id)
+    members = [(info.filename, info.file_size, info.CRC) for info in found]
     return hashlib.sha256(READING_VERSION + repr(members).encode()).hexdigest()
 
 
@@ -44,34 +48,31 @@ def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     path = local_source(row, root)
     if not path.is_file():
         raise ItemError(row.dataset_id, f"{path} is no file.", "Use the loader folder for folders.")
-    names = _names(path, row)
+    found = [info.filename for info in _members(path, row.dataset_id)]
+    names = [name.removesuffix(".npy") for name in found if name.endswith(".npy")]
     with_images = [name for name in names if name == "images" or name.endswith("_images")]
     if not with_images:
         error = f"{path.name} holds no images; there are {', '.join(names[:20]) or 'no arrays'}."
         raise ItemError(row.dataset_id, error, "Store train_images and train_labels, or images and labels.")
     file = _ImageFile(row.dataset_id, path, limits.max_bytes, with_images)
-    split_names = tuple(name.removesuffix("images").removesuffix("_") or "all" for name in with_images)
-    return Source(split_names, file.open, file.labels)
+    return Source({name.removesuffix("images").removesuffix("_") or "all": file.split(name) for name in with_images})
 
 
 class _ImageFile:
     """An NPZ file with images of one or several splits."""
 
     def __init__(self, item: str, path: Path, max_bytes: int, images: list[str]) -> None:
-        self._item = item
-        self._path = path
-        self._max_bytes = max_bytes
-        self._images = images
+        self._item, self._path, self._max_bytes, self._images = item, path, max_bytes, images
         self._scales: dict[np.dtype[Any], Scale] = {}
+        self._held: dict[str, tuple[NDArray[Any], Scale, list[Failure]]] = {}
 
-    def labels(self, split: str) -> tuple[NDArray[Any], list[str] | None]:
-        """Labels and class names of a split."""
-        name = f"{_prefix(split)}labels"
+    def split(self, images: str) -> RawSplit:
+        """The split whose images have this name; they are read when the first of them is asked for."""
+        name = f"{images.removesuffix('images')}labels"
         content = self._read(name, "class_names")
         if name not in content:
-            error = f"{self._path.name} lacks {name}."
-            raise ItemError(self._item, error, f"Store both {_prefix(split)}images and {name}.")
-        labels = content[name]
+            raise ItemError(self._item, f"{self._path.name} lacks {name}.", f"Store both {images} and {name}.")
+        labels, names = content[name], content.get("class_names")
         if labels.ndim == 2 and 1 in labels.shape:
             labels = labels.reshape(-1)
         if (classes := one_hot_classes(labels)) is not None:
@@ -79,38 +80,41 @@ class _ImageFile:
         if labels.ndim != 1:
             error = f"{name} has the shape {labels.shape}."
             raise ItemError(self._item, error, "It must be (N,): one class of each image.")
-        names = content.get("class_names")
-        if names is None:
-            return labels, None
-        if names.ndim != 1 or names.dtype.kind not in "US":
+        if names is not None and (names.ndim != 1 or names.dtype.kind not in "US"):
             error = f"class_names has the shape {names.shape} and holds {names.dtype}."
             raise ItemError(self._item, error, "Store an array of texts, one for each class.")
-        texts = np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names
-        return labels, [str(text) for text in texts]
+        if names is not None and names.dtype.kind == "S":
+            names = np.char.decode(names, "utf-8", "replace")
+        texts = None if names is None else [str(text) for text in names]
+        read = partial(self._image, images, len(labels))
+        return RawSplit(labels, texts, read, lambda: self._opened(images, len(labels))[2])
 
-    def open(self, split: str) -> RawSplit:
-        """A split with its images in memory."""
-        labels, names = self.labels(split)
-        key = f"{_prefix(split)}images"
+    def _image(self, key: str, n_labels: int, index: int) -> NDArray[np.uint8]:
+        images, scale, _ = self._opened(key, n_labels)
+        try:
+            return to_rgb(images[index], scale)
+        except ValueError as error:
+            raise ItemError(f"{key}[{index}]", f"{error}.", "Correct or remove the image.") from error
+
+    def _opened(self, key: str, n_labels: int) -> tuple[NDArray[Any], Scale, list[Failure]]:
+        """A split's images in memory, their scale, and what is assumed of them."""
+        if key in self._held:
+            return self._held[key]
         images = self._read(key)[key]
         shape = images.shape
         notes = []
         if images.ndim == 4 and shape[3] not in (1, 3, 4) and shape[1] in (1, 3, 4):
             images = images.transpose(0, 2, 3, 1)
             notes.append(f"{key} has the shape {shape}: its channels come first.")
-        if (
-            images.ndim not in (3, 4)
-            or len(images) != len(labels)
-            or (images.ndim == 4 and images.shape[3] not in (1, 3, 4))
-        ):
-            error = f"{key} has the shape {shape}, {_prefix(split)}labels {labels.shape}."
+        if images.ndim not in (3, 4) or len(images) != n_labels or images.shape[3:] not in ((), (1,), (3,), (4,)):
+            error = f"{key} has the shape {shape}, {key.removesuffix('images')}labels ({n_labels},)."
             raise ItemError(self._item, error, "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,).")
         if 0 in images.shape:
             raise ItemError(self._item, f"{key} has the shape {shape}: no pixels.", "Store the images again.")
         scale = self._scale(images.dtype)
         notes += [scale.note] if scale.note else []
-        warnings = tuple(Failure(self._item, note) for note in notes)
-        return RawSplit(labels, names, partial(_read_array, images, scale, key), warnings)
+        self._held[key] = images, scale, [Failure(self._item, note) for note in notes]
+        return self._held[key]
 
     def _scale(self, dtype: np.dtype[Any]) -> Scale:
         """The scale of all splits whose images have this type."""
@@ -132,25 +136,6 @@ class _ImageFile:
 
     def _read(self, *names: str) -> dict[str, NDArray[Any]]:
         return read_arrays(self._path, self._item, self._max_bytes, names)
-
-
-def _prefix(split: str) -> str:
-    return "" if split == "all" else f"{split}_"
-
-
-def _read_array(images: NDArray[Any], scale: Scale, name: str, index: int) -> NDArray[np.uint8]:
-    try:
-        return to_rgb(images[index], scale)
-    except ValueError as error:
-        raise ItemError(f"{name}[{index}]", f"{error}.", "Correct or remove the image.") from error
-
-
-def _names(path: Path, row: DatasetRow) -> list[str]:
-    try:
-        with ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    except Exception as error:  # as above
-        raise _unreadable(path, row.dataset_id, error) from error
 
 
 def _unreadable(path: Path, item: str, error: Exception) -> ItemError:
@@ -243,9 +228,10 @@ def open_generated(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     task = tasks.BASE_TASKS[row.source]
     sizes = {"pretrain": tasks.PRETRAIN_PER_CLASS, "train": tasks.TRAIN_PER_CLASS, "test": tasks.TEST_PER_CLASS}
 
-    def open_one(split: str) -> RawSplit:
-        n = sizes[split]
-        labels = np.repeat(np.arange(len(task.class_names), dtype=np.int64), n)
-        return RawSplit(labels, list(task.class_names), partial(_read_drawn, row.source, split, n))
-
-    return Source(tuple(sizes), open_one)
+    classes = np.arange(len(task.class_names), dtype=np.int64)
+    return Source(
+        {
+            split: RawSplit(np.repeat(classes, n), list(task.class_names), partial(_read_drawn, row.source, split, n))
+            for split, n in sizes.items()
+        }
+    )
