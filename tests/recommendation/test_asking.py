@@ -13,7 +13,7 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.recommendation.answer import COLUMNS, load_line
 from thesis_rec.recommendation.asking import believed, recommend_for
-from thesis_rec.recommendation.candidates import confirmed, resolve_device
+from thesis_rec.recommendation.candidates import resolve_device
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets
 from thesis_rec.recommendation.request import Request
 
@@ -153,29 +153,6 @@ def test_importing_libraries_for_the_first_candidate_is_no_part_of_the_time_for_
     found = ask(Request(max_latency_ms=1e6, top=5, measure_seconds=limit), bundle, measure=measure, here="here_id")
     assert len(asked) == measured
     assert any("time for measuring was up" in note for note in found.notes) == (measured < 5)
-
-
-def test_an_answer_is_confirmed_by_measuring_its_first_models():
-    bundle = fabricated_bundle()
-    found = ask(Request(max_latency_ms=6.0, device=DEVICE, top=3), bundle)
-    found = replace(found, table=found.table.assign(basis="predicted"), device="here_id")
-    order = found.table["model_id"].tolist()
-    slow, unknown = order[1], order[2]
-
-    def measure(model_id):
-        if model_id == unknown:
-            return None
-        row = bundle.profiles.query(f"model_id == '{model_id}' and batch_size == 1").assign(device="here_id")
-        return row.assign(latency_ms_p50=99.0 if model_id == slow else 1.0, latency_ms_p50_high=np.nan)
-
-    sure = confirmed(found, measure)
-    assert sure.table["model_id"].tolist() == [m for m in order if m != slow]
-    assert sure.table["basis"].tolist()[:4] == ["measured", "predicted", "measured", "predicted"]
-    assert sure.table["latency_ms"].iloc[0] == 1.0
-    assert sure.table["rank"].tolist() == list(range(1, len(order)))
-    assert sure.excluded["model_id"].tolist()[-1] == slow
-    again = confirmed(sure, lambda model_id: None)
-    assert again.table["model_id"].tolist() == sure.table["model_id"].tolist()
 
 
 def test_an_impossible_limit_is_checked_by_measuring_the_cheapest():

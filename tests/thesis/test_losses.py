@@ -37,7 +37,7 @@ def brute_list_mle(score, truth, mask, discount):
     return total / max(count, 1)
 
 
-def brute_pairwise(score, truth, mask, power, hyperbolic):
+def brute_pairwise(score, truth, mask, power):
     total, count = 0.0, 0
     for s, t, m in zip(score.tolist(), truth.tolist(), mask.tolist(), strict=True):
         measured = sorted((i for i in range(len(s)) if m[i]), key=lambda i: -t[i])
@@ -49,7 +49,7 @@ def brute_pairwise(score, truth, mask, power, hyperbolic):
             i, j = measured[a], measured[b]
             if t[i] == t[j]:
                 continue
-            w = (t[i] - t[j]) ** power * ((1 / (a + 1) + 1 / (b + 1)) if hyperbolic else 1.0)
+            w = (t[i] - t[j]) ** power * (1 / (a + 1) + 1 / (b + 1))
             top += w * math.log1p(math.exp(-(s[i] - s[j])))
             bottom += w
         total += top / bottom if bottom else 0.0
@@ -66,11 +66,11 @@ def test_list_mle_is_the_plackett_luce_likelihood(seed, discount):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([0.0, 1.0, 2.0]), st.booleans())
-def test_pairwise_logistic_sums_over_ordered_pairs(seed, power, hyperbolic):
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 1.0, 2.0]))
+def test_pairwise_logistic_sums_over_ordered_pairs(seed, power):
     score, truth, mask = lists(seed)
-    assert losses.pairwise_logistic(score, truth, mask, power, hyperbolic).item() == pytest.approx(
-        brute_pairwise(score, truth, mask, power, hyperbolic), rel=1e-8
+    assert losses.pairwise_logistic(score, truth, mask, power).item() == pytest.approx(
+        brute_pairwise(score, truth, mask, power), rel=1e-8
     )
 
 

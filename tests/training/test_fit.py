@@ -17,7 +17,8 @@ from thesis_rec.training import fit as fit_room
 from thesis_rec.training.callbacks import checkpoints
 from thesis_rec.training.data import EpochSampler, TensorTable
 from thesis_rec.training.fit import fit
-from thesis_rec.training.module import FitModule, cosine_with_warmup
+from thesis_rec.training.module import FitModule
+from thesis_rec.training.optimiser import cosine_with_warmup
 from thesis_rec.training.settings import FitSettings
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.hardware.budget import closest_relaxations, feasible, unknown_values
+from thesis_rec.hardware.budget import closest_relaxations, feasible, pareto_front, unknown_values
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior
@@ -27,10 +27,8 @@ from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, under_protocol
 from thesis_rec.recommendation.by_weights import told_by_weights, with_untrained
 from thesis_rec.recommendation.candidates import (
     Measure,
-    confirmed,
     cost_figures,
     measured_here,
-    placed,
     ranked_candidates,
     resolve_device,
 )
@@ -74,10 +72,10 @@ def recommend_images(
     measure = trying.measurer(bundle, request, device)
     found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
     if request.tries and len(found.table):
-        found, posterior = trying.try_models(found, bundle, asked, posterior, device=device, on_probe=on_probe)
-        if measure is not None and found.budget.needs_clock and found.device == here:
-            # Tries have changed the order: what is on top now is measured as well.
-            found = confirmed(found, measure)
+        posterior, told = trying.try_models(found, bundle, asked, posterior, device=device, on_probe=on_probe)
+        # Tries change the order: what is on top then is measured as well.
+        found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
+        found = replace(found, notes=(*found.notes, *told))
     found = _explained(found, bundle, asked, posterior)
     # As it was given: from here the next command finds the images again.
     return replace(found, dataset=found.dataset | {"source": str(source)})
@@ -122,7 +120,9 @@ def recommend_for(
     keeps, limits = feasible(table, request)
     relaxations = [] if keeps.any() else closest_relaxations(table, request)
     excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
-    chosen = placed(table[keeps].reset_index(drop=True))
+    chosen = table[keeps].reset_index(drop=True)
+    chosen["rank"] = np.arange(1, len(chosen) + 1)
+    chosen["on_pareto_front"] = pareto_front(chosen["latency_ms"], chosen["predicted_value"])
     ids = chosen["model_id"].tolist()
     told, strange = told_by_weights(bundle.models, set(bundle.knowledge.model_ids))
     why = zip(ids, reasons(ids, nearest.head(request.neighbours), bundle), strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +12,12 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import ModelTable
-from thesis_rec.hardware.budget import Budget, feasible, pareto_front
+from thesis_rec.hardware.budget import Budget, feasible
 from thesis_rec.hardware.device_models import device_models
 from thesis_rec.hardware.prediction import figures
 from thesis_rec.knowledge.posterior import Posterior
 
 if TYPE_CHECKING:
-    from thesis_rec.recommendation.answer import Recommendation
     from thesis_rec.recommendation.request import Request
 
 Measure = Callable[[str], "pd.DataFrame | None"]
@@ -51,21 +49,9 @@ def resolve_device(name: str, profiles: pd.DataFrame, here: str = "") -> str:
 
 def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: ModelTable, level: float) -> pd.DataFrame:
     """All models by falling expectation, with the interval of their predicted value and the manifest's facts."""
-    table = values_of(posterior, level)
-    counts = dict(zip(models.model_ids, np.asarray(models.n_parameters, dtype=float), strict=True))
-    table["n_parameters"] = table["model_id"].map(counts)
-    facts = manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
-    for name, missing in (("licence", "unknown"), ("family", "unknown"), ("pretraining", "unknown")):
-        table[name] = facts[name].fillna(missing).replace("", missing).to_numpy() if name in facts else missing
-    table["download_mb"] = _download_mb(facts, table["n_parameters"])
-    return table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
-
-
-def values_of(posterior: Posterior, level: float) -> pd.DataFrame:
-    """What is believed of each model: ``model_id, score, predicted_value, predicted_std, value_low, value_high``."""
     low, high = posterior.interval(level)
     one = posterior.interval(0.6827)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "model_id": posterior.model_ids,
             "score": posterior.mean,
@@ -75,12 +61,13 @@ def values_of(posterior: Posterior, level: float) -> pd.DataFrame:
             "value_high": high,
         }
     )
-
-
-def placed(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of candidates in their order, with their ``rank`` in it and whether they are ``on_pareto_front``."""
-    front = pareto_front(table["latency_ms"], table["predicted_value"])
-    return table.assign(rank=np.arange(1, len(table) + 1), on_pareto_front=front)
+    counts = dict(zip(models.model_ids, np.asarray(models.n_parameters, dtype=float), strict=True))
+    table["n_parameters"] = table["model_id"].map(counts)
+    facts = manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
+    for name, missing in (("licence", "unknown"), ("family", "unknown"), ("pretraining", "unknown")):
+        table[name] = facts[name].fillna(missing).replace("", missing).to_numpy() if name in facts else missing
+    table["download_mb"] = _download_mb(facts, table["n_parameters"])
+    return table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
 
 
 def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.float64]:
@@ -111,8 +98,7 @@ def measured_here(
     fits, the cheapest are measured, so that the advice what to relax rests on measurements. The time for measuring
     begins after the first, which imports the libraries.
     """
-    started, fitting, tried = time.monotonic(), 0, 0
-    until = float("inf")
+    fitting, tried, until = 0, 0, float("inf")
     rules = request.model_copy(update=dict.fromkeys(("max_latency_ms", "min_throughput", "max_memory_mb")))
     before = table.merge(cost_figures(table, profiles, device, request), on="model_id", how="left")
     allowed = before[feasible(before, rules)[0]]
@@ -133,7 +119,7 @@ def measured_here(
             fitting += int(feasible(found, request)[0].sum())
         if fitting:
             break
-    notes = [f"{tried} candidates were measured on this machine in {time.monotonic() - started:.1f} s."]
+    notes = [f"{tried} candidates were measured on this machine."]
     if fitting < request.top and time.monotonic() >= until:
         notes.append("The time for measuring was up: further figures are predictions, on their safe side.")
     return profiles, notes
@@ -150,36 +136,3 @@ def _hopeless(table: pd.DataFrame, budget: Budget) -> NDArray[np.bool_]:
     best[["latency_ms_safe", "memory_mb_safe"]] = best[["latency_ms_safe", "memory_mb_safe"]].fillna(0.0)
     best["throughput_safe"] = best["throughput_safe"].fillna(np.inf)
     return ~feasible(best, budget)[0]
-
-
-def confirmed(found: Recommendation, measure: Measure) -> Recommendation:
-    """The answer with the first models measured here; those that break a limit are out.
-
-    Args:
-        found: An answer for the present device.
-        measure: Measures a model, None if it can't.
-    """
-    started, kept, out = time.monotonic(), 0, []
-    table = found.table.copy()
-    for index in list(table.index):
-        if kept >= found.options.top or time.monotonic() - started > found.options.measure_seconds:
-            break
-        if table.loc[index, "basis"] == "measured":
-            kept += 1
-            continue
-        rows = measure(str(table.loc[index, "model_id"]))
-        if rows is None:
-            kept += 1
-            continue
-        fresh = cost_figures(table.loc[[index]], rows, found.device, found.budget).iloc[0]
-        for name in fresh.index.intersection(table.columns).drop("model_id"):
-            table.loc[index, name] = fresh[name]
-        keeps, limits = feasible(table.loc[[index]], found.budget)
-        if keeps[0]:
-            kept += 1
-        else:
-            out.append({"model_id": table.loc[index, "model_id"], "limits": limits.iloc[0]})
-            table = table.drop(index=index)
-    table = placed(table.reset_index(drop=True))
-    excluded = pd.concat([found.excluded, pd.DataFrame(out, columns=["model_id", "limits"])], ignore_index=True)
-    return replace(found, table=table, excluded=excluded)

@@ -11,7 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from thesis_rec.base.files import atomic_path
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, protocol_of_tries
-from thesis_rec.recommendation.candidates import Measure, placed, values_of
+from thesis_rec.recommendation.candidates import Measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,8 +125,12 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
     remote = set(bundle.manifest.loc[bundle.manifest["source"].astype(str).str.startswith("hf-hub:"), "model_id"])
     if request.measure is None and remote.issuperset(bundle.models.model_ids):
         return None
-    loaders: list[Callable[[str], Any]] = []
 
+    @cache
+    def loader() -> Callable[[str], Any]:
+        return model_loader(bundle, device, request.offline)
+
+    @cache
     def measure(model_id: str) -> pd.DataFrame | None:
         if request.measure is None and model_id in remote:
             return None
@@ -133,11 +138,9 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
         from thesis_rec.hardware.timing import ProfileSettings
 
         settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
-        if not loaders:
-            loaders.append(model_loader(bundle, device, request.offline))
         try:
             return profile_backbone(
-                loaders[0](model_id), model_id, device, (request.precision,), (request.batch_size,), settings=settings
+                loader()(model_id), model_id, device, (request.precision,), (request.batch_size,), settings=settings
             )
         except Exception as error:
             # A candidate that can't be loaded (not downloaded, damaged) is judged by prediction, like all others.
@@ -156,8 +159,8 @@ def try_models(
     device: str = "cpu",
     on_probe: Callable[[ProbeStep], None] | None = None,
     probe: Callable[[str], float] | None = None,
-) -> tuple[Recommendation, Posterior]:
-    """Really try candidates that keep the limits, one after another, and rank by what is believed then.
+) -> tuple[Posterior, list[str]]:
+    """Really try candidates that keep the limits, one after another.
 
     An interrupt (Ctrl-C) ends the trying, its results stay. A candidate that can't be run is passed over with a note;
     images that leave nothing to test on are a note too.
@@ -172,11 +175,11 @@ def try_models(
         probe: Tries a candidate and gives its value; by default a linear probe on the images.
 
     Returns:
-        The answer with updated values, intervals and order, and what is believed of all models now.
+        What is believed of all models now, and notes on the trying.
     """
     # Before the first try: the images may change while models are tried.
     request, content = found.options, asked.content
-    started, notes, failed, attempts = time.monotonic(), list(found.notes), set[str](), 0
+    started, notes, failed, attempts = time.monotonic(), list[str](), set[str](), 0
     row_of = {model: row for row, model in enumerate(posterior.model_ids)}
     allowed = found.table["model_id"].tolist()
     protocol = protocol_of_tries(request.protocol)
@@ -191,8 +194,8 @@ def try_models(
                 images, told = _probe_images(asked.row)
                 probe = linear_prober(bundle, images, device, request.offline)
             except Exception as error:  # the answer without tries stands
-                return replace(found, notes=(*notes, f"No candidate could be tried: {error}")), posterior
-            notes += [note for note in told if note not in (*notes, *asked.notes)]
+                return posterior, [*notes, f"No candidate could be tried: {error}"]
+            notes += [note for note in told if note not in asked.notes]
             n_test, n_images = len(images.test_labels), len(images.test_labels) + len(images.train_labels)
         while request.probe is None or attempts < request.probe:
             spent = time.monotonic() - started
@@ -221,8 +224,7 @@ def try_models(
                 on_probe(ProbeStep(model_id, value, now.best(), belief, time.monotonic() - started, attempts))
     except KeyboardInterrupt:
         notes.append("The trying was interrupted; what was learned until then is used.")
-    notes.append(f"Trying took {time.monotonic() - started:.1f} s.")
-    return replace(_with_belief(found, posterior), notes=tuple(notes)), posterior
+    return posterior, [*notes, f"Trying took {time.monotonic() - started:.1f} s."]
 
 
 def _noise(value: float, n_test: int) -> float:
@@ -262,16 +264,6 @@ def on_this_machine(bundle: Bundle) -> set[str]:
         if name == source or any((cache / f"models--{name.replace('/', '--')}" / "snapshots").glob("*")):
             there.add(model_id)
     return there
-
-
-def _with_belief(found: Recommendation, posterior: Posterior) -> Recommendation:
-    """The answer ranked by another belief of the same models."""
-    values = values_of(posterior, found.options.level).set_index("model_id")
-    table = found.table.copy()
-    for name in values:
-        table[name] = table["model_id"].map(values[name])
-    table = table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
-    return replace(found, table=placed(table))
 
 
 def _probe_images(row: DatasetRow) -> tuple[Any, list[str]]:

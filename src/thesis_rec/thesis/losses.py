@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -29,8 +30,9 @@ def truth_ranks(truth: Tensor, mask: Tensor) -> Tensor:
     return order.argsort(dim=1, stable=True)
 
 
-def _mean_over_lists(per_list: Tensor, mask: Tensor) -> Tensor:
-    valid = (mask.sum(1) > 1).to(per_list.dtype)
+def _mean_over_lists(per_list: Tensor, mask: Tensor, least: int = 2) -> Tensor:
+    """Mean over the lists with at least so many measured models; 0 where there is none."""
+    valid = (mask.sum(1) >= least).to(per_list.dtype)
     return (per_list * valid).sum() / valid.sum().clamp(min=1)
 
 
@@ -63,34 +65,27 @@ def list_mle(score: Tensor, truth: Tensor, mask: Tensor, discount: bool = False)
     return _mean_over_lists(loss, mask)
 
 
-def pairwise_logistic(
-    score: Tensor, truth: Tensor, mask: Tensor, gap_power: float = 1.0, hyperbolic: bool = True
-) -> Tensor:
+def pairwise_logistic(score: Tensor, truth: Tensor, mask: Tensor, gap_power: float = 1.0) -> Tensor:
     r"""Logistic loss over pairs of models, weighted by how much the pair matters.
 
     Burges et al., "Learning to Rank using Gradient Descent" (RankNet), ICML 2005: :math:`\log(1 + e^{-(s_i - s_j)})`
     for every pair with :math:`t_i > t_j`. Pairs that differ by no more than noise should count little, hence the power
     of the gap; pairs at the top of the true order decide the recommendation, hence the weights of
-    ``scipy.stats.weightedtau``.
+    ``scipy.stats.weightedtau``, ``1 / (1 + rank_i) + 1 / (1 + rank_j)`` of the true ranks.
 
     Args:
         score: (B, M) predicted scores.
         truth: (B, M) measured values.
         mask: (B, M) True where measured.
-        gap_power: Weight ``(t_i - t_j) ** gap_power``; 0 gives RankNet.
-        hyperbolic: Multiply by ``1 / (1 + rank_i) + 1 / (1 + rank_j)`` of the true ranks.
+        gap_power: Weight ``(t_i - t_j) ** gap_power``.
 
     Returns:
         Scalar: mean over lists of the weighted mean over pairs.
     """
     gap = truth.unsqueeze(2) - truth.unsqueeze(1)  # (B, M, M), positive where row beats column
     pair = mask.unsqueeze(2) & mask.unsqueeze(1) & (gap > 0)
-    weight = pair.to(score.dtype)
-    if gap_power:
-        weight = weight * gap.clamp(min=0).pow(gap_power)
-    if hyperbolic:
-        place = 1.0 / (1.0 + truth_ranks(truth, mask).to(score.dtype))
-        weight = weight * (place.unsqueeze(2) + place.unsqueeze(1))
+    place = 1.0 / (1.0 + truth_ranks(truth, mask).to(score.dtype))
+    weight = pair * gap.clamp(min=0).pow(gap_power) * (place.unsqueeze(2) + place.unsqueeze(1))
     loss = functional.softplus(score.unsqueeze(1) - score.unsqueeze(2))  # softplus(-(s_i - s_j))
     per_list = (loss * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-12)
     return _mean_over_lists(per_list, mask)
@@ -104,10 +99,7 @@ def masked_mse(value: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
         truth: (B, M) measured values.
         mask: (B, M) True where measured.
     """
-    count = mask.sum(1)
-    error = (value - truth).square().masked_fill(~mask, 0.0).sum(1) / count.clamp(min=1)
-    valid = (count > 0).to(error.dtype)
-    return (error * valid).sum() / valid.sum().clamp(min=1)
+    return _mean_over_cells((value - truth).square(), mask)
 
 
 def gaussian_nll(value: Tensor, log_std: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
@@ -122,18 +114,15 @@ def gaussian_nll(value: Tensor, log_std: Tensor, truth: Tensor, mask: Tensor) ->
         truth: (B, M) measured values.
         mask: (B, M) True where measured.
     """
-    count = mask.sum(1)
-    loss = log_std + 0.5 * (value - truth).square() * torch.exp(-2.0 * log_std)
-    per_list = loss.masked_fill(~mask, 0.0).sum(1) / count.clamp(min=1)
-    valid = (count > 0).to(per_list.dtype)
-    return (per_list * valid).sum() / valid.sum().clamp(min=1)
+    return _mean_over_cells(log_std + 0.5 * (value - truth).square() * torch.exp(-2.0 * log_std), mask)
+
+
+def _mean_over_cells(loss: Tensor, mask: Tensor) -> Tensor:
+    return _mean_over_lists(loss.masked_fill(~mask, 0.0).sum(1) / mask.sum(1).clamp(min=1), mask, least=1)
 
 
 def weighted_tau(score: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    r"""Weighted Kendall's tau of every list: what training is judged by.
-
-    Vigna, "A weighted correlation index for rankings with ties", WWW 2015, with the additive hyperbolic weights that
-    ``scipy.stats.weightedtau`` has by default, averaged over the two rankings. Scores that are all equal give 0.
+    """Weighted Kendall's tau of every list (``scipy.stats.weightedtau``): what training is judged by.
 
     Args:
         score: (B, M) predicted scores.
@@ -141,23 +130,10 @@ def weighted_tau(score: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
         mask: (B, M) True where measured.
 
     Returns:
-        (B,) values in [-1, 1]; NaN for lists with fewer than two measured models.
+        (B,) values in [-1, 1], 0 where all scores are equal; NaN for lists with fewer than two measured models.
     """
-    score_sign = torch.sign(score.unsqueeze(2) - score.unsqueeze(1))
-    truth_sign = torch.sign(truth.unsqueeze(2) - truth.unsqueeze(1))
-    pair = (mask.unsqueeze(2) & mask.unsqueeze(1)).to(score.dtype)
-    total = torch.zeros(score.shape[0], dtype=score.dtype, device=score.device)
-    for first, second in ((score, truth), (truth, score)):
-        place = 1.0 / (1.0 + _ranks_with_tie_break(first, second, mask).to(score.dtype))
-        weight = pair * (place.unsqueeze(2) + place.unsqueeze(1))
-        norm = ((weight * score_sign.square()).sum((1, 2)) * (weight * truth_sign.square()).sum((1, 2))).sqrt()
-        total += (weight * score_sign * truth_sign).sum((1, 2)) / norm.clamp(min=1e-12)
-    return (total / 2).masked_fill(mask.sum(1) < 2, math.nan)
+    from scipy.stats import weightedtau
 
-
-def _ranks_with_tie_break(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
-    """Ranks by decreasing ``first``, ties by decreasing ``second``."""
-    by_second = second.masked_fill(~mask, -math.inf).argsort(dim=1, descending=True, stable=True)
-    resorted = first.masked_fill(~mask, -math.inf).gather(1, by_second)
-    order = by_second.gather(1, resorted.argsort(dim=1, descending=True, stable=True))
-    return order.argsort(dim=1, stable=True)
+    lists = zip(*(part.detach().cpu().numpy() for part in (score, truth, mask)), strict=True)
+    taus = [np.nan_to_num(weightedtau(s[m], t[m]).statistic) if m.sum() > 1 else math.nan for s, t, m in lists]
+    return torch.tensor(taus, dtype=score.dtype, device=score.device)

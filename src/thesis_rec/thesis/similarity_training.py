@@ -67,18 +67,14 @@ class RankerModule(FitModule):
         weights = self.options.losses
         truth, mask = batch["standardised"][:, rows], batch["measured"][:, rows]
         score = out["score"]
-        # A weight of zero switches a term off, so that it isn't even computed.
         terms = {
-            "listwise": ranking_losses.list_mle(score, truth, mask, discount=True) if weights.listwise else None,
-            "pairwise": ranking_losses.pairwise_logistic(score, truth, mask, weights.gap_power)
-            if weights.pairwise
-            else None,
-            "regression": ranking_losses.masked_mse(score, truth, mask) if weights.regression else None,
-            "value": ranking_losses.gaussian_nll(out["value"], out["log_std"], batch["value"][:, rows], mask)
-            if weights.value
-            else None,
+            "listwise": lambda: ranking_losses.list_mle(score, truth, mask, discount=True),
+            "pairwise": lambda: ranking_losses.pairwise_logistic(score, truth, mask, weights.gap_power),
+            "regression": lambda: ranking_losses.masked_mse(score, truth, mask),
+            "value": lambda: ranking_losses.gaussian_nll(out["value"], out["log_std"], batch["value"][:, rows], mask),
         }
-        used = {name: term for name, term in terms.items() if term is not None}
+        # A weight of zero switches a term off, so that it isn't even computed.
+        used = {name: term() for name, term in terms.items() if getattr(weights, name)}
         total = torch.stack([getattr(weights, name) * term for name, term in used.items()]).sum()
         return {"loss": total, **used}
 
@@ -138,8 +134,7 @@ def assemble(
     table = performance[performance["protocol"] == protocol]
     cells = table.pivot_table(index="dataset_id", columns="model_id", values="value", aggfunc="mean")
     cells = cells.reindex(columns=known.model_ids)
-    measured = [str(dataset) for dataset in cells.index]
-    usable = [dataset for dataset in measured if dataset in tokens]
+    usable = [str(dataset) for dataset in cells.index if dataset in tokens]
 
     def tasks(ids: list[str]) -> TaskSet:
         value = cells.reindex(ids).to_numpy(dtype=np.float64).reshape(len(ids), len(known))
@@ -152,7 +147,7 @@ def assemble(
     if not training.tasks:
         raise NothingSucceeded(
             f"there is no dataset to train the ranker on: {len(known)} known models with an embedding, "
-            f"{len(measured)} datasets measured by {protocol}, {len(usable)} of them with tokens. Run "
+            f"{len(cells)} datasets measured by {protocol}, {len(usable)} of them with tokens. Run "
             "model_extraction, autoencoder and dataset_features on the models and datasets of the performance records."
         )
     return Material(known, training, tasks(split.with_role(usable, "validation")).usable())
@@ -165,12 +160,8 @@ def standardise(values: NDArray[np.floating], floor: float = FLOOR) -> NDArray[n
         values: (N, M) performance, NaN where unmeasured.
         floor: Smallest standard deviation: on a task where all models do the same, differences are noise.
     """
-    measured = np.isfinite(values)
-    count = np.maximum(measured.sum(1, keepdims=True), 1)
-    filled = np.where(measured, values, 0.0).astype(np.float64)
-    centred = np.where(measured, filled - filled.sum(1, keepdims=True) / count, 0.0)
-    deviation = np.sqrt(np.square(centred).sum(1, keepdims=True) / count)
-    return np.asarray(centred / np.maximum(deviation, floor))
+    table = pd.DataFrame(np.asarray(values, dtype=np.float64).T)
+    return ((table - table.mean()) / table.std(ddof=0).clip(lower=floor)).fillna(0.0).to_numpy().T
 
 
 def tensor_table(inputs: Inputs, tasks: TaskSet) -> TensorTable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thesis_rec.training.data import Batch
+from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 from thesis_rec.training.settings import FitSettings
 
 
@@ -78,12 +78,10 @@ class FitModule(lightning.LightningModule):
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW (Loshchilov and Hutter, 2019); biases, norms and single numbers aren't decayed."""
+        """AdamW with the schedule of the settings."""
         settings = self.settings
-        decayed = [p for p in self.network.parameters() if p.requires_grad and p.dim() > 1]
-        free = [p for p in self.network.parameters() if p.requires_grad and p.dim() <= 1]
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        groups = parameter_groups(self.network, settings.weight_decay)
+        optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
         if settings.schedule == "constant":
             return optimiser
         if settings.schedule == "plateau":
@@ -95,14 +93,3 @@ class FitModule(lightning.LightningModule):
         schedule = partial(cosine_with_warmup, total=total, warmup=round(settings.warmup * total))
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def cosine_with_warmup(step: int, total: int, warmup: int) -> float:
-    """Factor of the learning rate: linear from 0 to 1 over ``warmup`` steps, then half a cosine down to 0 at ``total``.
-
-    Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, without restarts.
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(total - warmup, 1)
-    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +44,7 @@ class Optimisation:
     def schedule(self) -> Tensor:
         """Learning rate of every step, ``(steps,)`` float32."""
         rise = max(1, round(self.warmup * self.steps))
-        rates = [
-            self.learning_rate
-            * ((i + 1) / rise if i < rise else 0.5 * (1 + math.cos(math.pi * (i - rise) / max(1, self.steps - rise))))
-            for i in range(self.steps)
-        ]
+        rates = [self.learning_rate * cosine_with_warmup(step, self.steps, rise) for step in range(self.steps)]
         return torch.tensor(rates, dtype=torch.float32)
 
 
@@ -85,7 +82,11 @@ class StepRunner:
             self.schedule = optimisation.schedule().to(device)
             self.losses = torch.zeros(optimisation.steps, device=device)
             self.rate = torch.zeros((), device=device)
-            self.optimiser = _adamw(module, optimisation, self.rate, self.cuda)
+            groups = parameter_groups(module, optimisation.weight_decay)
+            # One tensor as the rate of all groups, so that a captured step can change it.
+            self.optimiser = torch.optim.AdamW(
+                groups, lr=self.rate, betas=(0.9, 0.99), fused=True, capturable=self.cuda
+            )
         self._initial: dict[str, Tensor] | None = None
 
     def on_stream(self) -> torch.cuda.StreamContext:
@@ -167,18 +168,6 @@ class StepRunner:
         last = max(1, self.optimisation.steps // 10)
         with self.on_stream():
             return float(self.losses[-last:].mean())
-
-
-def _adamw(module: nn.Module, settings: Optimisation, rate: Tensor, cuda: bool) -> torch.optim.AdamW:
-    matrices = [p for p in module.parameters() if p.requires_grad and p.ndim >= 2]
-    vectors = [p for p in module.parameters() if p.requires_grad and p.ndim < 2]
-    groups = [
-        {"params": params, "weight_decay": decay}
-        for params, decay in ((matrices, settings.weight_decay), (vectors, 0.0))
-        if params
-    ]
-    # One tensor as the rate of all groups, so that a captured step can change it.
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True, capturable=cuda)
 
 
 def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
