@@ -69,6 +69,14 @@ def test_far_outside_the_measured_sizes_the_interval_widens() -> None:
     assert outside > inside * 1.2
 
 
+def test_size_counts_along_a_line_beyond_the_measured_ones() -> None:
+    """Those that are larger than all measured ones are expected to gain as much again, not to be average."""
+    measured = _measured()
+    means = [_of({**FULL, "n_parameters": np.exp(size)}, measured).mean[0] for size in (19.0, 21.0, 23.0)]
+    assert means[1] - means[0] > 0.2
+    assert means[2] - means[1] == pytest.approx(means[1] - means[0], rel=1e-6)
+
+
 def test_models_alike_share_what_is_open_about_them() -> None:
     names, known, models = _measured()
     kinds = {"a": "unheard of", "b": "unheard of", "c": "something else"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
+from thesis_rec.knowledge.posterior import Cell, Posterior, Scale, View
 from thesis_rec.knowledge.probing import FIRST, next_probe
 
 
@@ -109,3 +111,14 @@ def test_nothing_left_to_try() -> None:
 def test_equal_promises_are_settled_by_the_mean() -> None:
     belief = _belief([-800.0, -900.0, 0.5], [1e-6, 1e-6, 1e-6], level=0.0)
     assert next_probe(_later(belief, [Cell("m2", 0.6)])) == "m0"
+
+
+def test_tries_under_another_protocol_are_tries_and_cheap_scores_are_none() -> None:
+    belief = _belief([0.3, 0.25, 0.2, -1.0], [0.01] * 4)
+    view = View(belief.mean, belief.factor, belief.own, Scale())
+    belief = replace(belief, views={"linear_probe": view, "logme": view})
+    told = belief.given([Cell("m0", 0.55, protocol="linear_probe"), Cell("m1", 0.55, protocol="logme")])
+    assert next_probe(told, protocol="linear_probe") == "m1"
+    # The second try goes to one of whose like nothing is known, as after a try under the protocol itself.
+    assert next_probe(told, protocol="linear_probe", unlike=["m3"]) == "m3"
+    assert next_probe(told, unlike=["m3"]) == "m0"

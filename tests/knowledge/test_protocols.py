@@ -13,7 +13,15 @@ from thesis_rec.base.files import save_arrays
 from thesis_rec.knowledge.covariance import Covariance, standardised
 from thesis_rec.knowledge.model_kernel import COLUMNS
 from thesis_rec.knowledge.posterior import Cell, Scale
-from thesis_rec.knowledge.protocols import Domain, Protocol, ProtocolKnowledge, fit_protocols, learn_domains, tasks_of
+from thesis_rec.knowledge.protocols import (
+    ANY,
+    Domain,
+    Protocol,
+    ProtocolKnowledge,
+    fit_protocols,
+    learn_domains,
+    tasks_of,
+)
 
 
 def _world(models: int = 24, tasks: int = 14, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
@@ -256,3 +264,50 @@ def test_stored_domains_are_laid_over_the_models_that_are_known() -> None:
     offsets = dict(zip(known.model_ids, known.with_domains(fewer).domains["zero_shot", "text"].offset, strict=True))
     assert offsets[known.model_ids[0]] == 0
     assert offsets[known.model_ids[5]] == pytest.approx(5 / 24, abs=1e-3)
+
+
+def _prompts(failed: float, protocol: str = "zero_shot") -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Thirty datasets of one domain; on some of them prompts fail the best models, which lie ``failed`` spreads low."""
+    generator = np.random.default_rng(0)
+    z = np.linspace(-1, 1, 20) + 0.3 * generator.normal(size=(30, 20))
+    z[:8, 17:] = -failed
+    values, names = Scale(0.1).value(0.5 * z), [f"m{k:02d}" for k in range(20)]
+    rows = [(name, f"d{t}", protocol, "s", values[t, k], np.nan) for t in range(30) for k, name in enumerate(names)]
+    datasets = pd.DataFrame({"classes": 10, "domain": "a", "images": [f"d{t}" for t in range(30)]})
+    cells = pd.DataFrame(rows, columns=["model_id", "dataset_id", "protocol", "source", "value", "spread"])
+    return cells, pd.DataFrame(index=names, columns=COLUMNS), datasets.set_axis(datasets["images"])
+
+
+def test_how_far_prompts_fail_is_not_held_against_models() -> None:
+    """However low the failed values lie; where nothing is drawn in, they cost those models more the lower they lie."""
+    means = {}
+    for failed in (2.0, 4.0, 8.0):
+        cells, descriptions, datasets = _prompts(failed)
+        plain = fit_protocols(cells, datasets["classes"], descriptions)
+        for name, known in (("plain", plain), ("drawn in", learn_domains(plain, cells, datasets))):
+            mean = known.posterior(list(descriptions.index), "zero_shot", 10).mean
+            means[name, failed] = ((mean - mean[:17].mean()) / mean[:17].std())[17:]
+    np.testing.assert_allclose(means["drawn in", 8.0], means["drawn in", 4.0], atol=1e-3)
+    assert (means["plain", 8.0] < means["plain", 2.0] - 0.05).all()
+    assert (means["drawn in", 8.0] > means["plain", 8.0] + 0.05).all()
+
+
+def test_low_values_of_linear_probes_count_as_they_are() -> None:
+    cells, descriptions, datasets = _prompts(4.0, "linear_probe")
+    known = learn_domains(fit_protocols(cells, datasets["classes"], descriptions), cells, datasets)
+    assert set(known.domains) == {("linear_probe", "a")}
+
+
+def test_what_holds_of_any_images_holds_where_a_domain_is_told_and_where_not() -> None:
+    cells, descriptions, _ = _world()
+    known = fit_protocols(cells, CLASSES, descriptions)
+    any_images, told = np.linspace(0, 1, 24), np.linspace(1, 3, 24) ** 2
+    domains = {("zero_shot", ANY): Domain(any_images, 9), ("zero_shot", "text"): Domain(told, 3)}
+    both = ProtocolKnowledge(**{**vars(known), "domains": domains})
+    plain, unheard_of, text = (
+        belief.posterior(known.model_ids, "zero_shot", 10, domain).mean
+        for belief, domain in ((known, None), (both, "satellite"), (both, "text"))
+    )
+    slope = known.protocols["zero_shot"].spread[0]
+    np.testing.assert_allclose(unheard_of - plain, slope * any_images)
+    np.testing.assert_allclose(text - plain, slope * (any_images + told))

@@ -203,8 +203,7 @@ def try_models(
                 break
             candidates = posterior.only([row_of[model] for model in allowed])
             costs = costs_of(found.table, there, n_images)
-            tried = {cell.model_id for cell in candidates.cells}
-            model_id = next_probe(candidates, costs, skip=failed | tried, unlike=strange)
+            model_id = next_probe(candidates, costs, skip=failed, unlike=strange, protocol=protocol)
             if model_id is None:
                 break
             began, attempts = time.monotonic(), attempts + 1

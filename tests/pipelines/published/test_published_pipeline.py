@@ -10,7 +10,7 @@ import pytest
 
 from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.base.files import save_arrays
-from thesis_rec.knowledge.protocols import ProtocolKnowledge
+from thesis_rec.knowledge.protocols import ANY, ProtocolKnowledge
 from thesis_rec.pipelines.published.nodes import (
     learn_published_knowledge,
     read_published_cells,
@@ -68,9 +68,9 @@ def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.Monk
     assert prior.best() == "m/net6"
     assert knowledge.figures("m/net6") == 4
     assert knowledge.figures("m/unseen") == 0
-    domains = knowledge.with_domains(tell_domains_apart(arrays, cells)).domains
+    domains = knowledge.with_domains(tell_domains_apart(arrays, cells, parameters)).domains
     assert {domain: one.n_datasets for (_, domain), one in domains.items()} == {
-        "faces": 1, "fine-grained": 1, "objects": 1, "textures": 1,
+        ANY: 4, "faces": 1, "fine-grained": 1, "objects": 1, "textures": 1,
     }  # fmt: skip
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from thesis_rec.pipelines.published.parameters import PublishedParameters
+
+if TYPE_CHECKING:
+    from thesis_rec.knowledge.covariance import Shrinkage
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +56,11 @@ def learn_published_knowledge(
     import time
 
     from thesis_rec import __version__
-    from thesis_rec.knowledge.covariance import Shrinkage
     from thesis_rec.knowledge.protocols import fit_protocols
     from thesis_rec.published.cells import read_datasets
     from thesis_rec.published.descriptions import describe
 
     classes = {name: one.classes for name, one in read_datasets().items()}
-    shrinkage = Shrinkage(parameters.rank, parameters.loadings, parameters.own, parameters.mean)
     provenance = {
         **report,
         "command": "kedro run --pipelines=published",
@@ -67,14 +68,24 @@ def learn_published_knowledge(
         "version": __version__,
         "cells": len(cells),
     }
-    knowledge = fit_protocols(cells, classes, describe(manifest, cells), parameters.protocols, shrinkage, provenance)
+    descriptions = describe(manifest, cells)
+    knowledge = fit_protocols(cells, classes, descriptions, parameters.protocols, _shrinkage(parameters), provenance)
     return knowledge.arrays(), provenance
 
 
-def tell_domains_apart(knowledge: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
+def tell_domains_apart(
+    knowledge: dict[str, Any], cells: pd.DataFrame, parameters: PublishedParameters
+) -> dict[str, Any]:
     """What sets the datasets of each domain apart, beside the knowledge that was learned from the same cells."""
     from thesis_rec.knowledge.protocols import ProtocolKnowledge, learn_domains
     from thesis_rec.published.cells import read_datasets
 
     datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
-    return learn_domains(ProtocolKnowledge.from_arrays(knowledge), cells, datasets).domain_arrays()
+    learned = learn_domains(ProtocolKnowledge.from_arrays(knowledge), cells, datasets, _shrinkage(parameters))
+    return learned.domain_arrays()
+
+
+def _shrinkage(parameters: PublishedParameters) -> Shrinkage:
+    from thesis_rec.knowledge.covariance import Shrinkage
+
+    return Shrinkage(parameters.rank, parameters.loadings, parameters.own, parameters.mean)

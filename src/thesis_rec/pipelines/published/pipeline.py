@@ -18,7 +18,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 ["hub_model_manifest", "published_cells", "published_report", "params:published"],
                 ["hub_knowledge", "hub_provenance"],
             ),
-            step(nodes.tell_domains_apart, ["hub_knowledge", "published_cells"], "hub_domains"),
+            step(nodes.tell_domains_apart, ["hub_knowledge", "published_cells", "params:published"], "hub_domains"),
         ],
         tags="published",
     )
