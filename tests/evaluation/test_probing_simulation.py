@@ -36,6 +36,24 @@ def test_active_beats_the_policies_it_should() -> None:
     assert mean["active"][2] == mean["best_observed"][2] == 6
     assert mean["successive_halving"][2] == 36
     assert mean["cheap_score_all"][2] == 30
+    assert mean["halving"][2] <= 6
+
+
+def test_halving_spends_the_seconds_of_the_own_top_on_scores_and_on_tries_of_the_best_scored() -> None:
+    """By hand: of nine seconds six score the best predicted, a score costing one, and three try the best of them."""
+    whole = world()
+    even = Candidates(**{**whole.__dict__, "cheap_seconds": np.ones(60), "observed": whole.truth})
+    order = even.belief.ranking()
+    tried = sorted(order[:6], key=lambda row: -even.cheap[row])[:3]
+    outcome = simulate(even, "halving", [9], np.random.default_rng(0))[0]
+    assert (outcome.probes, outcome.seconds) == (3, 9.0)
+    assert outcome.regret == pytest.approx(even.truth.max() - even.truth[tried].max())
+    # A score that costs next to nothing is made of all, and tries are left for as many as before.
+    free = Candidates(**{**even.__dict__, "cheap_seconds": np.full(60, 1e-12)})
+    all_scored = simulate(free, "successive_halving", [9], np.random.default_rng(0))[0]
+    assert simulate(free, "halving", [9], np.random.default_rng(0))[0].regret == all_scored.regret
+    # One second is enough for one score; one is tried whatever it takes.
+    assert simulate(even, "halving", [1], np.random.default_rng(0))[0].probes == 1
 
 
 def test_trying_everything_leaves_no_regret_but_noise() -> None:

@@ -24,6 +24,7 @@ _POLICY_NAMES = {
     "best_observed": "active probing, best of those tried",
     "own_top": "predicted top k probed",
     "random_probes": "random probes",
+    "halving": "LogME on some, best half probed, in the same time",
     "cheap_score_all": "LogME on all, no probe",
     "successive_halving": "LogME on all, top k probed",
 }
