@@ -16,7 +16,8 @@ In one dimension clusters are intervals of the sorted values, so the best ones c
    clusters), they are divided by further bits in a second pass, and steps 1 and 2 are done again.
 
 Step 2 is in :mod:`thesis_rec.models.k_link_path`.
-Everything is deterministic and releases the interpreter's lock, so threads work on several tensors at once.
+Everything is deterministic, and the long loops release the interpreter's lock, so threads work on several tensors at
+once.
 """
 
 from __future__ import annotations
@@ -266,55 +267,24 @@ def bin_error(weights: Floats, width: Floats) -> float:
     return float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
 
 
-@compiled  # pragma: no cover
 def distinct_at_most(bits: NDArray[np.uint32], limit: int) -> bool:
-    """Whether there are at most ``limit`` different words in ``bits`` (n,); stops as soon as there are more."""
-    size = 1
-    while size < 4 * limit:
-        size *= 2
-    table = np.zeros(size, np.uint32)
-    used = np.zeros(size, np.bool_)
-    n = 0
-    for word in bits:
-        # Multiplicative hashing (Knuth).
-        place = np.int64((np.uint64(word) * np.uint64(2654435769)) >> np.uint64(8)) & (size - 1)
-        while used[place] and table[place] != word:
-            place = (place + 1) & (size - 1)
-        if not used[place]:
-            if n == limit:
-                return False
-            used[place] = True
-            table[place] = word
-            n += 1
-    return True
+    """Whether there are at most ``limit`` different words in ``bits`` (n,); mostly the first of them tell."""
+    return all(np.unique(some).size <= limit for some in (bits[: 4 * limit], bits))
 
 
-@compiled  # pragma: no cover
 def runs(ordered: NDArray[np.float32]) -> tuple[Floats, Floats]:
     """Distinct values of sorted ones.
 
     Args:
-        ordered: (n,) in ascending order.
+        ordered: (n,) in ascending order, not empty.
 
     Returns:
         The distinct values, and how often each occurs, both (m,).
     """
-    n = min(ordered.size, 1)
-    for i in range(1, ordered.size):
-        if ordered[i] != ordered[i - 1]:
-            n += 1
-    support = np.empty(n, np.float64)
-    weights = np.zeros(n, np.float64)
-    at = -1
-    for i in range(ordered.size):
-        if i == 0 or ordered[i] != ordered[i - 1]:
-            at += 1
-            support[at] = ordered[i]
-        weights[at] += 1
-    return support, weights
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    return ordered[starts].astype(np.float64), np.diff(starts, append=ordered.size).astype(np.float64)
 
 
-@compiled  # pragma: no cover
 def repeat(support: Floats, weights: Floats, k: int) -> Floats:
     """At most ``k`` points as ``k`` of them, each as often as its share of the weight asks for, at least once.
 
@@ -329,18 +299,8 @@ def repeat(support: Floats, weights: Floats, k: int) -> Floats:
     times = np.ones(support.size, np.int64)
     for _ in range(k - support.size):
         # The point that is the most under-represented (the divisor method of Jefferson).
-        best = 0
-        for i in range(1, support.size):
-            if weights[i] * (times[best] + 1) > weights[best] * (times[i] + 1):
-                best = i
-        times[best] += 1
-    out = np.empty(k, np.float64)
-    at = 0
-    for i in range(support.size):
-        for _ in range(times[i]):
-            out[at] = support[i]
-            at += 1
-    return out
+        times[np.argmax(weights / (times + 1))] += 1
+    return np.repeat(support, times)
 
 
 @compiled  # pragma: no cover
