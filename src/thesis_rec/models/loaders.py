@@ -52,7 +52,7 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
             "Name the folder in the source column, or choose the loader local.",
         )
     # Opening checks the weights before a library meets them; hardly more than headers is read.
-    open_network(folder, row.model_id, prefer=PREFERRED_FILES.get(row.loader, ""), member=row.member)
+    open_network(folder, row.model_id, prefer=row.loader, member=row.member)
     if folder.is_dir():
         check_folder(folder, row.model_id)
     try:
@@ -107,20 +107,14 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
     return Backbone(row.model_id, network, network.features, getattr(network, "head", None), preparation)
 
 
+#: Loaders whose source may be a weight file alone: they need no configuration.
+BARE = ("cifar_resnet", "conv4", "espnetv2", "dicenet")
+
 #: Loaders by the manifest's ``loader`` column. A new one is a function from a row and a checked folder to a backbone.
 LOADERS: dict[str, Loader] = {
     "timm": load_timm,
     "transformers": load_transformers,
     "open_clip": load_open_clip,
     "detector_pack": load_detector_pack,
-    "cifar_resnet": load_bare,
-    "conv4": load_bare,
-    "espnetv2": load_bare,
-    "dicenet": load_bare,
+    **dict.fromkeys(BARE, load_bare),
 }
-
-#: Loaders whose source may be a weight file alone: they need no configuration.
-BARE = ("cifar_resnet", "conv4", "espnetv2", "dicenet")
-
-#: Beginnings of the weight files that a loader reads where a repository has several.
-PREFERRED_FILES = {"open_clip": "open_clip"}

@@ -132,9 +132,8 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
                 missing = error
         raise missing or EntryNotFoundError(f"no file name given for {hub_id}")
 
-    prefer = "open_clip" if row.loader == "open_clip" else ""
     try:
-        weights = first(tuple(sorted(WEIGHT_FILES, key=lambda name: not (prefer and name.startswith(prefer)))))
+        weights = first(tuple(sorted(WEIGHT_FILES, key=lambda name: not name.startswith(row.loader))))
         if weights.name.endswith(INDEX_ENDING):
             for name in shard_names(weights, row.model_id):
                 fetch(name)
@@ -164,20 +163,18 @@ def in_cache(row: ManifestRow, cache: Path | None = None) -> bool:
         row: The model; its source must be of the hub.
         cache: Folder of hub downloads; None for the library's own.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import try_to_load_from_cache
 
-    root = Path(cache or constants.HF_HUB_CACHE) / f"models--{(row.hub_id or '').replace('/', '--')}"
-    revision = row.revision or "main"
+    def here(name: str) -> Path | None:
+        found = try_to_load_from_cache(row.hub_id or "", name, cache, row.revision or None)
+        return Path(found) if isinstance(found, str) else None
+
     try:
-        # A pinned commit is its snapshot's name; of a branch or tag the library noted the commit.
-        named = root / "refs" / revision
-        folder = root / "snapshots" / (named.read_text().strip() if named.is_file() else revision)
-        weights = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
-        if weights is None:
-            return False
-        names = shard_names(weights, row.model_id) if weights.name.endswith(INDEX_ENDING) else []
-        return all((folder / name).is_file() for name in names)
-    except (OSError, ItemError):
+        weights = next(filter(None, map(here, WEIGHT_FILES)), None)
+        if weights is None or not weights.name.endswith(INDEX_ENDING):
+            return weights is not None
+        return all(map(here, shard_names(weights, row.model_id)))
+    except (ValueError, ItemError):  # no name of a hub model, or a damaged index
         return False
 
 
