@@ -84,7 +84,7 @@ def test_a_full_row():
         (subtask("s", "d", "d:x;d:1"), "base_id:class_index"),
         (subtask("s", "d", "d:1;e:1"), "not in parent"),
         (subtask("s", "gone", "gone:1;gone:2"), "not a usable dataset"),
-        ({"dataset_id": "good"}, "repeats the id"),
+        ({"dataset_id": "good"}, "repeats the dataset_id"),
     ],
 )
 def test_a_bad_row_is_one_failure_and_the_others_stay(change, message):

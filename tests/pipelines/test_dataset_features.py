@@ -96,7 +96,7 @@ def test_every_kind_of_bad_row_is_reported_and_the_rest_completes(root):
     failures = catalog.load("dataset_failures")
     validate_failures(failures)
     found = failures.groupby("dataset_id")["error"].agg(" | ".join).to_dict()
-    assert "repeats the id" in found["a"]
+    assert "repeats the dataset_id" in found["a"]
     assert "red_0.png" in found["a"]
     assert "'yellow'" in found["b"]
     assert "doesn't exist" in found["missing"]

@@ -24,10 +24,11 @@ import re
 from collections.abc import Iterable
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import check_id
+from thesis_rec.base.manifest_rows import read_rows
 
 _RULE = re.compile(r"(?P<name>\w+)(?:=(?P<source>[^:@=]+))?(?::(?P<share>[0-9.]+))?(?:@(?P<cap>\d+))?")
 
@@ -82,11 +83,6 @@ class DatasetRow(BaseModel):
     def is_subtask(self) -> bool:
         """Whether the row is a selection of other rows' classes."""
         return bool(self.parent)
-
-    @field_validator("dataset_id", "loader", "source", mode="before")
-    @classmethod
-    def _strip(cls, value: object) -> object:
-        return value.strip() if isinstance(value, str) else value
 
     @field_validator("dataset_id", mode="after")
     @classmethod
@@ -157,24 +153,7 @@ def read_dataset_manifest(table: pd.DataFrame) -> tuple[list[DatasetRow], list[F
     Returns:
         Rows in the order of the table, and failures.
     """
-    rows: list[DatasetRow] = []
-    failures: list[Failure] = []
-    seen: set[str] = set()
-    fields = [name for name in DatasetRow.model_fields if name in table]
-    for position, values in enumerate(table[fields].astype("string").fillna("").to_numpy().tolist()):
-        cells = dict(zip(fields, values, strict=True))
-        name = cells.get("dataset_id", "").strip() or f"row {position + 1}"
-        try:
-            row = DatasetRow.model_validate(cells)
-        except ValidationError as error:
-            failures.append(Failure(name, f"manifest row {position + 1}: {_first_message(error)}.", "Correct the row."))
-            continue
-        if row.dataset_id in seen:
-            hint = "Give each dataset an id of its own, or delete the row."
-            failures.append(Failure(name, f"manifest row {position + 1} repeats the id of an earlier row.", hint))
-            continue
-        seen.add(row.dataset_id)
-        rows.append(row)
+    rows, failures = read_rows(table, DatasetRow, "dataset")
     bases = {row.dataset_id for row in rows if not row.is_subtask}
     usable = []
     for row in rows:
@@ -189,10 +168,3 @@ def read_dataset_manifest(table: pd.DataFrame) -> tuple[list[DatasetRow], list[F
 def base_rows(rows: Iterable[DatasetRow]) -> list[DatasetRow]:
     """The rows that have images of their own."""
     return [row for row in rows if not row.is_subtask]
-
-
-def _first_message(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message

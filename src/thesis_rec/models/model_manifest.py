@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import check_id
-
-_REMEDY = "Correct the row in the model manifest."
+from thesis_rec.base.manifest_rows import read_rows
 
 
 class ManifestRow(BaseModel):
@@ -33,9 +32,9 @@ class ManifestRow(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
-    model_id: str
-    loader: str
-    source: str
+    model_id: str = Field(min_length=1)
+    loader: str = Field(min_length=1)
+    source: str = Field(min_length=1)
     revision: str = ""
     family: str = "unknown"
     pretraining: str = "unknown"
@@ -43,13 +42,6 @@ class ManifestRow(BaseModel):
     extractor: str = ""
     member: str = ""
     trust_remote_code: bool = False
-
-    @field_validator("model_id", "loader", "source", mode="after")
-    @classmethod
-    def _not_empty(cls, value: str) -> str:
-        if not value:
-            raise ValueError("is empty")
-        return value
 
     @field_validator("model_id", mode="after")
     @classmethod
@@ -64,36 +56,5 @@ class ManifestRow(BaseModel):
 
 
 def read_manifest(table: pd.DataFrame) -> tuple[list[ManifestRow], list[Failure]]:
-    """The usable rows of a manifest, in their order, and what is wrong with the others.
-
-    Of several rows with one ``model_id`` the first is used and the others are failures.
-
-    Args:
-        table: The manifest; blanks around values don't count, missing cells take the column's default.
-    """
-    rows: list[ManifestRow] = []
-    failures: list[Failure] = []
-    lines: dict[str, int] = {}
-    # Line 1 of the CSV file is its header.
-    whole = table.astype(object).where(table.notna(), "")
-    for line, record in enumerate(whole.to_dict(orient="records"), start=2):
-        cells = {str(name): text for name, value in record.items() if (text := str(value).strip())}
-        identifier = str(cells.get("model_id", f"line {line}"))
-        missing = {name: "" for name in ("model_id", "loader", "source") if name not in cells}
-        try:
-            row = ManifestRow.model_validate({**cells, **missing})
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))} {_words(e['msg'])}" for e in error.errors())
-            failures.append(Failure(identifier, f"Line {line} of the model manifest is wrong: {problems}.", _REMEDY))
-            continue
-        if row.model_id in lines:
-            text = f"Line {line} of the model manifest repeats the model_id of line {lines[row.model_id]}."
-            failures.append(Failure(identifier, text, "Give each row its own model_id, or remove one of them."))
-            continue
-        lines[row.model_id] = line
-        rows.append(row)
-    return rows, failures
-
-
-def _words(message: str) -> str:
-    return message.removeprefix("Value error, ")
+    """The usable rows of a manifest and what is wrong with the others, as :func:`read_rows` tells."""
+    return read_rows(table, ManifestRow, "model")
