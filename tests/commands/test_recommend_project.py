@@ -89,7 +89,7 @@ def test_python_gives_the_answer_too(project, monkeypatch):
     monkeypatch.chdir(project / "mine")
     found = thesis_rec.recommend(project / "mine", zoo="starter", max_parameters=3e5, top=3, probe=1)
     assert len(found.top) == 3
-    assert found.budget.limits == {"max_parameters": 3e5}
+    assert found.options.limits == {"max_parameters": 3e5}
     # Only four models are really there; a candidate that isn't is passed over with a note.
     assert found.table["probed_value"].notna().sum() + sum("couldn't be tried" in n for n in found.notes) >= 1
     with pytest.raises(TypeError, match="'colour'"):

@@ -85,7 +85,7 @@ def test_validation_takes_whole_families():
 def test_withheld_cells_take_their_sub_tasks_with_them():
     table, _, families, info = split_of(test_cells=0.25, validation_cells=0.1)
     split = Split.of(table)
-    mask = training_mask(table, sorted(families), info["dataset_id"].tolist())
+    mask = training_mask(Split.of(table), sorted(families), info["dataset_id"].tolist())
     column = {d: j for j, d in enumerate(info["dataset_id"])}
     row = {m: i for i, m in enumerate(sorted(families))}
     parents = parents_of(info)
@@ -103,12 +103,15 @@ def test_withheld_cells_take_their_sub_tasks_with_them():
 def test_quadrants_are_disjoint_from_training_and_from_each_other():
     table, _, families, info = split_of(test_cells=0.2, validation_cells=0.1)
     models, datasets = sorted(families), info["dataset_id"].tolist()
-    parts = [training_mask(table, models, datasets), *quadrant_masks(table, models, datasets).values()]
+    parts = [
+        training_mask(Split.of(table), models, datasets),
+        *quadrant_masks(Split.of(table), models, datasets).values(),
+    ]
     assert np.sum(parts, axis=0).max() == 1
     assert all(part.any() for part in parts)
     split = Split.of(table)
     quadrants = {(True, True): "Q1", (False, True): "Q2", (True, False): "Q3", (False, False): "Q4"}
-    for quadrant, mask in quadrant_masks(table, models, datasets).items():
+    for quadrant, mask in quadrant_masks(Split.of(table), models, datasets).items():
         for i, j in zip(*np.nonzero(mask), strict=True):
             known = (split.models[models[i]], split.datasets[datasets[j]] != "test")
             assert quadrants[known] == quadrant
@@ -161,8 +164,8 @@ def test_no_split_leaks(seed, validation, cells):
     table = assign_splits(performance, families, info, None, SplitSettings(validation, cells, 0.05, 0.3, seed=seed))
     validate_splits(table)
     models, datasets = sorted(families), info["dataset_id"].tolist()
-    mask = training_mask(table, models, datasets)
-    held = np.sum(list(quadrant_masks(table, models, datasets).values()), axis=0)
+    mask = training_mask(Split.of(table), models, datasets)
+    held = np.sum(list(quadrant_masks(Split.of(table), models, datasets).values()), axis=0)
     assert mask.any()
     assert not (mask & (held > 0)).any()
     parents = parents_of(info)

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
-from thesis_rec.hardware.budget import Budget
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.report import (
     Axis,
@@ -68,8 +67,8 @@ def test_it_says_how_many_models_cannot_be_told_from_the_first(found):
 def test_the_next_command_keeps_the_limits_and_is_refused_nothing_it_names(found):
     from thesis_rec.commands.recommend_command import recommend
 
-    budget = Budget(max_latency_ms=5, licences=("MIT", "cc by"), device="h200", batch_size=8)
-    command = next_command(replace(found, budget=budget))
+    request = Request(max_latency_ms=5, licences=("MIT", "cc by"), device="h200", batch_size=8)
+    command = next_command(replace(found, options=request))
     words = shlex.split(command)
     assert words[:2] == ["kedro", "recommend"]
     given = recommend.make_context("recommend", words[2:]).params
@@ -107,7 +106,7 @@ def test_a_zoo_of_thousands_stays_a_small_page(found):
 
 def test_models_without_a_latency_are_in_the_table_and_not_in_the_figure(found):
     table = found.table.assign(latency_ms=np.nan, on_pareto_front=False, basis="unknown", n_parameters=0.0)
-    page = render_report(replace(found, table=table, budget=Budget(device=DEVICE)))
+    page = render_report(replace(found, table=table, options=Request(device=DEVICE)))
     assert pareto_figure(replace(found, table=table), 700, 400)["points"] == []
     assert table["model_id"].iloc[0] in page
     assert "No latency is known" in page
@@ -150,7 +149,7 @@ def test_figures_hold_what_the_table_holds(found):
         assert str(row["model_id"]) in point["tip"]
     assert len(chart["bars"]) == found.table["on_pareto_front"].sum()
     # A second limit on time is drawn where its throughput is reached: 8 images of 2 per millisecond take 4 ms.
-    both = replace(found, budget=Budget(max_latency_ms=5, min_throughput=2000, batch_size=8, device=DEVICE))
+    both = replace(found, options=Request(max_latency_ms=5, min_throughput=2000, batch_size=8, device=DEVICE))
     chart = pareto_figure(both, 720, 440)
     assert chart["limits"] == [(chart["x"].place(5), "--max-latency-ms"), (chart["x"].place(4), "--min-throughput")]
     for point in chart["points"]:

@@ -190,7 +190,7 @@ def as_table(found: Recommendation) -> str:
         counts = found.excluded["limits"].str.split(", ").explode().value_counts()
         by = ", ".join(f"{count} by {option_name(str(name))}" for name, count in counts.items())
         lines.append(f"excluded: {len(found.excluded)} models ({by})")
-    lines.append(f"figures for {found.device}, {found.budget.precision}, {found.budget.batch_size} per call")
+    lines.append(f"figures for {found.device}, {found.options.precision}, {found.options.batch_size} per call")
     lines += [f"note: {note}" for note in found.notes if note not in read_as]
     return "\n".join(printable(line) for line in lines)
 

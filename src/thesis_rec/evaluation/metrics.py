@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,20 +47,14 @@ def weighted_tau(truth: ArrayLike, score: ArrayLike) -> float:
     """Weighted Kendall tau with additive hyperbolic weights, the mean of both rankings' (Vigna 2015)."""
     from scipy.stats import weightedtau
 
-    value, rating = defined(truth, score)
-    if len(value) < 2 or _constant(value) or _constant(rating):
-        return float("nan")
-    return float(weightedtau(value, rating).statistic)
+    return _correlation(weightedtau, truth, score)
 
 
 def kendall_tau_b(truth: ArrayLike, score: ArrayLike) -> float:
     """Kendall's tau-b, which corrects for ties (Kendall 1945)."""
     from scipy.stats import kendalltau
 
-    value, rating = defined(truth, score)
-    if len(value) < 2 or _constant(value) or _constant(rating):
-        return float("nan")
-    return float(kendalltau(value, rating).statistic)
+    return _correlation(kendalltau, truth, score)
 
 
 def pearson(truth: ArrayLike, score: ArrayLike) -> float:
@@ -73,8 +68,8 @@ def pearson(truth: ArrayLike, score: ArrayLike) -> float:
     return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
 
 
-def ndcg(truth: ArrayLike, score: ArrayLike, k: int = 5) -> float:
-    """Normalised discounted cumulative gain of the first ``k`` (Järvelin & Kekäläinen 2002).
+def ndcg_at_5(truth: ArrayLike, score: ArrayLike) -> float:
+    """Normalised discounted cumulative gain of the first five (Järvelin & Kekäläinen 2002).
 
     A model's gain is its value on the scale from the dataset's worst (0) to its best model (1), so that the figure
     doesn't depend on how hard the dataset is.
@@ -83,15 +78,10 @@ def ndcg(truth: ArrayLike, score: ArrayLike, k: int = 5) -> float:
     if len(value) < 2 or _constant(value):
         return float("nan")
     gain = (value - value.min()) / (value.max() - value.min())
-    first = gain[_best_first(rating)][:k]
+    first = gain[_best_first(rating)][:5]
     discount = 1.0 / np.log2(np.arange(2, len(first) + 2))
     ideal = np.sort(gain)[::-1][: len(first)]
     return float(first @ discount / (ideal @ discount))
-
-
-def ndcg_at_5(truth: ArrayLike, score: ArrayLike) -> float:
-    """:func:`ndcg` of the first five."""
-    return ndcg(truth, score, 5)
 
 
 def regret(truth: ArrayLike, score: ArrayLike, k: int) -> float:
@@ -184,6 +174,13 @@ def interval_score(truth: ArrayLike, low: ArrayLike, high: ArrayLike, level: flo
     y, lower, upper = (np.asarray(x, dtype=np.float64) for x in (truth, low, high))
     penalty = 2.0 / (1.0 - level)
     return (upper - lower) + penalty * np.maximum(lower - y, 0.0) + penalty * np.maximum(y - upper, 0.0)
+
+
+def _correlation(function: Callable[..., Any], truth: ArrayLike, score: ArrayLike) -> float:
+    value, rating = defined(truth, score)
+    if len(value) < 2 or _constant(value) or _constant(rating):
+        return float("nan")
+    return float(function(value, rating).statistic)
 
 
 def _constant(values: Floats) -> bool:

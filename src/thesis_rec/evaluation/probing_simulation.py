@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import rankdata
 
-from thesis_rec.evaluation.baselines import score_matrix
+from thesis_rec.evaluation.baselines.base import score_matrix
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
 from thesis_rec.evaluation.metrics import regret, weighted_tau
 from thesis_rec.evaluation.study import Study

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from thesis_rec.evaluation.baselines import (
+from thesis_rec.evaluation.baselines import make_baseline
+from thesis_rec.evaluation.baselines.base import (
     TrainingSet,
-    make_baseline,
     row_means,
     row_means_of_others,
     score_matrix,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.evaluation.baselines import TrainingSet
+from thesis_rec.evaluation.baselines.base import TrainingSet
 from thesis_rec.knowledge.fitting import DEFAULT_NOISE, fit_knowledge
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.quadrants import Split, training_mask

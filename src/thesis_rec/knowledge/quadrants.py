@@ -168,50 +168,32 @@ class Split:
         return [dataset for dataset in dataset_ids if self.datasets.get(dataset) == role]
 
 
-def training_mask(
-    splits: pd.DataFrame | Split, model_ids: Sequence[str], dataset_ids: Sequence[str]
-) -> NDArray[np.bool_]:
+def training_mask(split: Split, model_ids: Sequence[str], dataset_ids: Sequence[str]) -> NDArray[np.bool_]:
     """(M, N) which cells may be trained on: known model, training dataset, not withheld."""
-    split = splits if isinstance(splits, Split) else Split.of(splits)
     training = np.array([split.datasets.get(dataset) == "train" for dataset in dataset_ids], dtype=bool)
-    mask = split.known_models(model_ids)[:, None] & training[None, :]
-    row = {model: i for i, model in enumerate(model_ids)}
-    column = {dataset: j for j, dataset in enumerate(dataset_ids)}
-    for model, dataset in split.cells:
-        if model in row and dataset in column:
-            mask[row[model], column[dataset]] = False
-    return mask
+    return split.known_models(model_ids)[:, None] & training & ~_withheld(split, model_ids, dataset_ids)
 
 
-def quadrant_masks(
-    splits: pd.DataFrame | Split, model_ids: Sequence[str], dataset_ids: Sequence[str]
-) -> dict[str, NDArray[np.bool_]]:
-    """Which cells each quadrant is measured on.
-
-    Args:
-        splits: The table or its :class:`Split`.
-        model_ids: M models.
-        dataset_ids: N datasets.
-
-    Returns:
-        Quadrant and (M, N) mask.
-    """
-    split = splits if isinstance(splits, Split) else Split.of(splits)
+def quadrant_masks(split: Split, model_ids: Sequence[str], dataset_ids: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """Which of the (M, N) cells each quadrant is measured on."""
     known = split.known_models(model_ids)[:, None]
-    listed = np.array([model in split.models for model in model_ids], dtype=bool)[:, None]
-    roles = np.array([split.datasets.get(dataset, "") for dataset in dataset_ids])[None, :]
-    row = {model: i for i, model in enumerate(model_ids)}
-    column = {dataset: j for j, dataset in enumerate(dataset_ids)}
-    cells = np.zeros((len(model_ids), len(dataset_ids)), dtype=bool)
-    for (model, dataset), cell_role in split.cells.items():
-        if cell_role == "test" and model in row and dataset in column:
-            cells[row[model], column[dataset]] = True
+    unknown = np.array([model in split.models for model in model_ids], dtype=bool)[:, None] & ~known
+    roles = np.array([split.datasets.get(dataset, "") for dataset in dataset_ids])
     return {
-        "Q1": cells,
-        "Q2": listed & ~known & (roles == "train"),
+        "Q1": _withheld(split, model_ids, dataset_ids, "test"),
+        "Q2": unknown & (roles == "train"),
         "Q3": known & (roles == "test"),
-        "Q4": listed & ~known & (roles == "test"),
+        "Q4": unknown & (roles == "test"),
     }
+
+
+def _withheld(
+    split: Split, model_ids: Sequence[str], dataset_ids: Sequence[str], role: str | None = None
+) -> NDArray[np.bool_]:
+    """(M, N) which cells are withheld, for a role or any."""
+    cells = {cell for cell, its in split.cells.items() if role in (None, its)}
+    found = [[(model, dataset) in cells for dataset in dataset_ids] for model in model_ids]
+    return np.array(found, dtype=bool).reshape(len(model_ids), len(dataset_ids))
 
 
 _SIDES = ("dataset_families", "dataset_ids", "model_families", "model_ids")

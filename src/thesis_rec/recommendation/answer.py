@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.hardware.budget import Budget, Relaxation
+from thesis_rec.hardware.budget import Relaxation
 
 if TYPE_CHECKING:
     from thesis_rec.recommendation.request import Request
@@ -55,7 +55,6 @@ class Recommendation:
             not looked at.
         places: ``dataset_id, x, y, domain, kind``: the dataset on a map of the known ones; empty likewise.
         device: Identifier of the device that the figures are for.
-        budget: The limits.
         options: The request.
         dataset: Number of classes and images, and other facts to show.
         rests_on: A sentence on what the predictions rest on.
@@ -73,7 +72,6 @@ class Recommendation:
     nearest: pd.DataFrame
     places: pd.DataFrame
     device: str
-    budget: Budget
     options: Request
     dataset: dict[str, Any] = field(default_factory=dict)
     rests_on: str = ""
@@ -93,8 +91,8 @@ class Recommendation:
         return {
             "dataset": {"dataset_id": self.dataset_id, **self.dataset},
             "device": self.device,
-            "budget": _plain(self.budget.limits | {"batch_size": self.budget.batch_size})
-            | {"precision": self.budget.precision},
+            "budget": _plain(self.options.limits | {"batch_size": self.options.batch_size})
+            | {"precision": self.options.precision},
             "zoo": self.zoo,
             "rests_on": self.rests_on,
             "load": self.load,

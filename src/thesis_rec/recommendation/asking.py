@@ -135,7 +135,6 @@ def recommend_for(
         nearest=nearest.head(request.neighbours).reset_index(drop=True),
         places=dataset_map(tokens, bundle.tokens, bundle.datasets),
         device=device,
-        budget=request,
         options=request,
         dataset={"classes": len(tokens.class_names), "images": tokens.n_images, "class_names": tokens.class_names},
         zoo=bundle.zoo,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,19 +51,6 @@ STORED = (
 )  # fmt: skip
 
 
-class Beliefs(Protocol):
-    """Whatever says what is believed of models on a dataset."""
-
-    @property
-    def model_ids(self) -> Sequence[str]:
-        """Models of which something was measured."""
-        ...
-
-    def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
-        """A Gaussian over ``models`` on ``task``, given what was measured on it."""
-        ...
-
-
 @dataclass(frozen=True)
 class PublishedBeliefs:
     """What published figures say: of each model, whatever the images, under one protocol.
@@ -84,7 +71,7 @@ class PublishedBeliefs:
         return [model for model in self.published.model_ids if self.published.figures(model)]
 
     def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
-        """See :class:`Beliefs`. A model of which nothing at all is known could be any of the known ones.
+        """A Gaussian over ``models``, given what was measured; one of which nothing is known could be any known one.
 
         Raises:
             ConfigurationError: If nothing was published under the protocol.
@@ -149,7 +136,7 @@ class Bundle:
     performance: pd.DataFrame
     datasets: pd.DataFrame
     profiles: pd.DataFrame
-    knowledge: Beliefs
+    knowledge: Knowledge | PublishedBeliefs
     encoder: dict[str, Any] = field(default_factory=dict)
     models_root: Path = Path()
     hub_cache: str = ""
@@ -438,7 +425,7 @@ class StoredBundle:
     models: ModelTable
     tokens: dict[str, TaskTokens]
     performance: pd.DataFrame
-    knowledge: Beliefs
+    knowledge: Knowledge | PublishedBeliefs
 
     @property
     def dataset_ids(self) -> list[str]:
@@ -464,7 +451,6 @@ def read_bundle(folder: Path) -> StoredBundle:
     Raises:
         ConfigurationError: If a file is missing, or what is known can't be read.
     """
-    beliefs: Beliefs
     lacking = [name for name in (KNOWLEDGE, MODELS, TOKENS, PERFORMANCE) if not (folder / name).is_file()]
     if KNOWLEDGE not in lacking:
         arrays = load_arrays(folder / KNOWLEDGE)
@@ -473,9 +459,8 @@ def read_bundle(folder: Path) -> StoredBundle:
                 published = ProtocolKnowledge.from_arrays(arrays)
                 if (domains := folder.parent / DOMAINS).is_file():
                     published = published.with_domains(load_arrays(domains))
-                beliefs = PublishedBeliefs(published)
                 none = ModelTable([], np.zeros((0, 0), np.float32), [], np.zeros(0))
-                return StoredBundle(folder, none, {}, NOTHING_MEASURED, beliefs)
+                return StoredBundle(folder, none, {}, NOTHING_MEASURED, PublishedBeliefs(published))
             beliefs = Knowledge.from_arrays(arrays)
         except (ValueError, KeyError, OSError) as error:
             raise ConfigurationError(f"{folder / KNOWLEDGE} can't be read ({error}). Restore it.") from error
@@ -588,7 +573,7 @@ def assemble(
         models, tokens = _own_models(manifest, artefacts), own_tokens
         performance = mean_performance(artefacts["performance"])
         half = artefacts.get("autoencoder_checkpoint")
-        knowledge: Beliefs = Knowledge.from_arrays(artefacts["knowledge"])
+        knowledge: Knowledge | PublishedBeliefs = Knowledge.from_arrays(artefacts["knowledge"])
     else:
         assert stored is not None
         models = stored.model_table(manifest)

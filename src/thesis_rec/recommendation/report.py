@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.hardware.budget import option_text
+from thesis_rec.hardware.budget import Budget, option_name
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -59,7 +59,7 @@ def render_report(found: Recommendation) -> str:
         pareto={name: pareto_figure(found, *size) for name, size in SIZES.items()} if rows else {},
         map={name: map_figure(found, *size) for name, size in SIZES.items()} if len(found.places) else {},
         images=[(_data_uri(image), name) for image, name in found.sample],
-        limits={name.replace("_", " "): value for name, value in found.budget.limits.items()},
+        limits={name.replace("_", " "): value for name, value in found.options.limits.items()},
         percent=round(100 * found.options.level),
         n_points=POINTS,
     )
@@ -109,9 +109,9 @@ def pareto_figure(found: Recommendation, width: int, height: int) -> dict[str, A
     table = found.table[found.table["latency_ms"].notna()]
     front = table[table["on_pareto_front"].astype(bool)].sort_values("latency_ms")
     shown = pd.concat([table.drop(front.index).head(POINTS), front])
-    limits = {"--max-latency-ms": found.budget.max_latency_ms}
-    if found.budget.min_throughput is not None:
-        limits["--min-throughput"] = 1000 * found.budget.batch_size / found.budget.min_throughput
+    limits = {"--max-latency-ms": found.options.max_latency_ms}
+    if found.options.min_throughput is not None:
+        limits["--min-throughput"] = 1000 * found.options.batch_size / found.options.min_throughput
     limits = {name: value for name, value in limits.items() if value is not None}
     costs = [*shown["latency_ms"], *limits.values()] or [1.0]
     values = [*shown["predicted_value"], *front["value_low"], *front["value_high"]] or [0.0, 1.0]
@@ -177,22 +177,19 @@ def next_command(found: Recommendation) -> str:
     tried = int(found.table["probed_value"].notna().sum())
     if not found.sample or tried >= len(found.table):
         return ""
-    budget = found.budget
     words = [
         "kedro recommend",
         shlex.quote(str(found.dataset.get("source", found.dataset_id))),
         f"--probe {min(5, len(found.table) - tried)}",
+        *([] if found.zoo == "hub" else [f"--zoo {shlex.quote(found.zoo)}"]),
     ]
-    words += [option_text(name, value) for name, value in budget.limits.items()]
-    others = {"device": (budget.device, "here"), "batch-size": (budget.batch_size, 1)}
-    others |= {
-        "precision": (budget.precision, "fp32"),
-        "zoo": (found.zoo, "hub"),
-        "labels": (found.options.labels, None),
-        "protocol": (found.options.protocol, "linear_probe"),
-        "domain": (found.options.domain, None),
-    }
-    words += [f"--{name} {shlex.quote(str(value))}" for name, (value, usual) in others.items() if value != usual]
+    wishes = found.options.model_dump(
+        include={*Budget.model_fields, "labels", "protocol", "domain"}, exclude_defaults=True
+    )
+    for name, value in wishes.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            text = f"{item:g}" if isinstance(item, float) else shlex.quote(str(item))
+            words.append(f"{option_name(name)} {text}")
     return " ".join(words)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -247,8 +246,8 @@ def n_leep(
     classes = (data.class_count > 0).sum(1)
     components = torch.minimum(per_class * classes, data.count.long())
     start = kmeans_responsibilities(x, data.valid, components, seed)
-    mixture = fit_mixture(x, used, data.valid, start, iterations=iterations, tolerance=tolerance)
-    return leep(mixture.responsibilities, data.one_hot)
+    responsibilities, _ = fit_mixture(x, used, data.valid, start, iterations=iterations, tolerance=tolerance)
+    return leep(responsibilities, data.one_hot)
 
 
 def reduce_energy(data: ScoreInput, energy: float) -> tuple[Tensor, Tensor]:
@@ -323,25 +322,6 @@ def _assign(x: Tensor, valid: Tensor, centres: Tensor, absent: Tensor) -> Tensor
     return hard.masked_fill(~valid.unsqueeze(-1), 0.0)
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """A fitted mixture of every task.
-
-    Attributes:
-        responsibilities: (T, N, K) posterior of the components given each image.
-        weights: (T, K) mixing proportions.
-        means: (T, K, P).
-        variances: (T, K, P); 1 in dimensions that a task doesn't use.
-        bound: (T,) mean log-likelihood per image.
-    """
-
-    responsibilities: Tensor
-    weights: Tensor
-    means: Tensor
-    variances: Tensor
-    bound: Tensor
-
-
 def fit_mixture(
     x: Tensor,
     used: Tensor,
@@ -350,7 +330,7 @@ def fit_mixture(
     *,
     iterations: int = 100,
     tolerance: float = 1e-3,
-) -> Mixture:
+) -> tuple[Tensor, Tensor]:
     """Expectation maximisation of Gaussian mixtures with diagonal covariances, batched over tasks.
 
     Args:
@@ -362,62 +342,46 @@ def fit_mixture(
         tolerance: Change of the mean log-likelihood that ends a task's fit.
 
     Returns:
-        The mixtures, with the responsibilities under their final parameters.
+        (T, N, K) responsibilities under the final parameters, and (T,) mean log-likelihoods of an image.
     """
-    count = valid.sum(-1).to(x.dtype)
-    points = _Points(x, x.square(), used, valid, count)
-    parameters = _maximise(points, responsibilities)
+    count, square = valid.sum(-1).to(x.dtype), x.square()
+    dimensions = used.sum(-1).to(x.dtype).view(-1, 1, 1)
+
+    def maximise(given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(T, K) mixing proportions, (T, K, P) means and variances; variance 1 in dimensions that aren't used."""
+        mass = given.sum(1)  # (T, K); zero for components that a task doesn't have, which so get no weight
+        shared = (mass + 10 * torch.finfo(x.dtype).eps).unsqueeze(-1)  # as sklearn
+        means = given.mT @ x / shared
+        variances = (given.mT @ square / shared - means.square()).clamp(min=0.0) + REGULARISATION
+        return mass / count.unsqueeze(-1), means, variances.masked_fill(~used.unsqueeze(1), 1.0)
+
+    def expect(weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+        precision = 1 / variances  # (T, K, P)
+        distance = square @ precision.mT - 2 * x @ (means * precision).mT
+        distance = distance + (means.square() * precision).sum(-1).unsqueeze(1)
+        constant = weights.log() - 0.5 * variances.log().sum(-1)  # (T, K), minus infinity without weight
+        joint = constant.unsqueeze(1) - 0.5 * (distance + dimensions * math.log(2 * math.pi))  # (T, N, K)
+        evidence = joint.logsumexp(-1)  # (T, N)
+        posterior = (joint - evidence.unsqueeze(-1)).exp().masked_fill(~valid.unsqueeze(-1), 0.0)
+        return posterior, evidence.masked_fill(~valid, 0.0).sum(-1) / count
+
+    parameters = maximise(responsibilities)
     bound = torch.full_like(count, -torch.inf)
-    running = torch.ones_like(count, dtype=torch.bool)
+    moving = torch.ones_like(count, dtype=torch.bool)
     for step in range(iterations):
-        posterior, value = _expect(points, *parameters)
-        weights, means, variances = _maximise(points, posterior)
+        posterior, value = expect(*parameters)
         # The step in which the change falls below the tolerance is still taken, then the task rests.
-        moving = running
-        each, wide = moving.view(-1, 1), moving.view(-1, 1, 1)
-        parameters = (
-            torch.where(each, weights, parameters[0]),
-            torch.where(wide, means, parameters[1]),
-            torch.where(wide, variances, parameters[2]),
+        weights, means, variances = (
+            torch.where(moving.view(-1, *[1] * (new.ndim - 1)), new, old)
+            for new, old in zip(maximise(posterior), parameters, strict=True)
         )
-        running = moving & ((value - bound).abs() >= tolerance)
+        parameters = weights, means, variances
+        still = moving & ((value - bound).abs() >= tolerance)
         bound = torch.where(moving, value, bound)
-        if step % 5 == 4 and not bool(running.any()):
+        moving = still
+        if step % 5 == 4 and not bool(moving.any()):
             break
-    posterior, bound = _expect(points, *parameters)
-    return Mixture(posterior, *parameters, bound)
-
-
-@dataclass(frozen=True)
-class _Points:
-    x: Tensor
-    square: Tensor
-    used: Tensor
-    valid: Tensor
-    count: Tensor
-
-
-def _maximise(points: _Points, responsibilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    x = points.x
-    mass = responsibilities.sum(1)  # (T, K); zero for components that a task doesn't have, which so get no weight
-    shared = (mass + 10 * torch.finfo(x.dtype).eps).unsqueeze(-1)  # as sklearn
-    means = responsibilities.mT @ x / shared
-    variances = responsibilities.mT @ points.square / shared - means.square()
-    variances = variances.clamp(min=0.0) + REGULARISATION
-    return mass / points.count.unsqueeze(-1), means, variances.masked_fill(~points.used.unsqueeze(1), 1.0)
-
-
-def _expect(points: _Points, weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
-    x, valid = points.x, points.valid
-    precision = 1 / variances  # (T, K, P)
-    distance = points.square @ precision.mT - 2 * x @ (means * precision).mT
-    distance = distance + (means.square() * precision).sum(-1).unsqueeze(1)
-    constant = weights.log() - 0.5 * variances.log().sum(-1)  # (T, K), minus infinity for components without weight
-    dimensions = points.used.sum(-1).to(x.dtype).view(-1, 1, 1)
-    joint = constant.unsqueeze(1) - 0.5 * (distance + dimensions * math.log(2 * math.pi))  # (T, N, K)
-    evidence = joint.logsumexp(-1)  # (T, N)
-    posterior = (joint - evidence.unsqueeze(-1)).exp().masked_fill(~valid.unsqueeze(-1), 0.0)
-    return posterior, evidence.masked_fill(~valid, 0.0).sum(-1) / points.count
+    return expect(*parameters)
 
 
 def nearest_class_mean(data: ScoreInput) -> Tensor:

@@ -6,37 +6,20 @@ family's mean score, else the mean of all, unless the method has a way of its ow
 
 from __future__ import annotations
 
-from thesis_rec.evaluation.baselines.base import (
-    Baseline,
-    TrainingSet,
-    fill_by_family,
-    row_means,
-    row_means_of_others,
-    score_matrix,
-    seconds_per_dataset,
-    z_scores,
-)
-from thesis_rec.evaluation.baselines.collaborative import (
-    MatrixFactorisation,
-    NearestDataset,
-    ParameterCount,
-    RandomOrder,
-    StaticMeanAccuracy,
-    StaticMeanRank,
-    StaticMeanZ,
-)
+from thesis_rec.evaluation.baselines import collaborative
+from thesis_rec.evaluation.baselines.base import Baseline
 from thesis_rec.evaluation.baselines.learned_token import LearnedToken
 from thesis_rec.evaluation.baselines.regression import KernelRidge, Ridge
 from thesis_rec.evaluation.baselines.trees import BoostedTrees
 
 _CLASSES: tuple[type[Baseline], ...] = (
-    RandomOrder,
-    ParameterCount,
-    StaticMeanAccuracy,
-    StaticMeanZ,
-    StaticMeanRank,
-    NearestDataset,
-    MatrixFactorisation,
+    collaborative.RandomOrder,
+    collaborative.ParameterCount,
+    collaborative.StaticMeanAccuracy,
+    collaborative.StaticMeanZ,
+    collaborative.StaticMeanRank,
+    collaborative.NearestDataset,
+    collaborative.MatrixFactorisation,
     LearnedToken,
     Ridge,
     KernelRidge,
@@ -46,22 +29,6 @@ _CLASSES: tuple[type[Baseline], ...] = (
 #: Names of all baselines, in the order of the tables.
 BASELINES = tuple(kind.name for kind in _CLASSES)
 
-STATIC = ("static_mean_accuracy", "static_mean_z", "static_mean_rank")
-
-__all__ = [
-    "BASELINES",
-    "STATIC",
-    "Baseline",
-    "TrainingSet",
-    "fill_by_family",
-    "make_baseline",
-    "row_means",
-    "row_means_of_others",
-    "score_matrix",
-    "seconds_per_dataset",
-    "z_scores",
-]
-
 
 def make_baseline(name: str) -> Baseline:
     """A new baseline.
@@ -69,7 +36,6 @@ def make_baseline(name: str) -> Baseline:
     Raises:
         ValueError: If the name is unknown.
     """
-    for kind in _CLASSES:
-        if kind.name == name:
-            return kind()
-    raise ValueError(f"unknown baseline {name!r}; known: {', '.join(BASELINES)}")
+    if name not in BASELINES:
+        raise ValueError(f"unknown baseline {name!r}; known: {', '.join(BASELINES)}")
+    return _CLASSES[BASELINES.index(name)]()

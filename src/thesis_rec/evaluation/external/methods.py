@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.evaluation.baselines import fill_by_family, make_baseline, row_means
+from thesis_rec.evaluation.baselines import make_baseline
+from thesis_rec.evaluation.baselines.base import fill_by_family, row_means
 from thesis_rec.evaluation.external.tables import NATURAL, SHARED_IMAGES, PublishedTable
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, posterior_scores
 from thesis_rec.evaluation.study import Study
