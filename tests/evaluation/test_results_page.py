@@ -25,7 +25,6 @@ def folder(tmp_path):
         **METRICS,
         "paired_all": {q: {"static_mean_z": {"weighted_tau": interval(0.1)}} for q in METRICS["quadrants"]},
         "groups": {"natural": METRICS["quadrants"]},
-        "seeds": {"cross_attention": {"Q1": [0.5, 0.52]}},
     }
     write_section(target / "starter.json", evaluation, **ABOUT, kind="evaluation", order=1, text="Some words.")
     external = {
@@ -57,7 +56,6 @@ def test_page_has_every_section_in_order_with_its_origin(folder):
     assert "| b | – |" in text
     assert "### Within zoo a" in text
     assert "### All models of one source left out" in text
-    assert "0.500 / 0.520" in text
 
 
 def test_pictures_lie_beside_the_page_and_are_linked(folder):

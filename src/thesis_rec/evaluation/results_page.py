@@ -12,12 +12,13 @@ table's), ``table`` (``columns`` and ``rows``), or ``lines`` (a flat object, suc
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.files import atomic_path
+from thesis_rec.base.files import atomic_path, write_json
 
 #: What a section must say about itself.
 REQUIRED = ("title", "command", "device", "date", "kind", "data")
@@ -122,50 +123,46 @@ def _evaluation(data: Json) -> list[str]:
                 f"Paired difference to {rival}, the strongest of all other methods here: "
                 f"weighted tau {interval_text(rivals[rival]['weighted_tau'])}.\n"
             )
-        share = _share_of_ceiling(methods, data)
-        if share:
-            parts.append(f"{share}\n")
+        own = methods.get("recommender", {}).get("weighted_tau", {}).get("mean")
+        top = data.get("noise_ceiling", {}).get("linear_probe", {}).get("mean")
+        if own and top:
+            parts.append(f"Recommender: {own / top:.0%} of the measured ceiling.\n")
     for group, entry in data.get("groups", {}).items():
         rows = [
             [method, *(interval_text(entry.get(q, {}).get(method, {}).get("weighted_tau")) for q in data["quadrants"])]
             for method in _methods(entry)
         ]
-        parts.append(f"### Weighted tau on {group} datasets\n")
-        parts.append(markdown_table(["method", *data["quadrants"]], rows))
+        parts += _part(f"Weighted tau on {group} datasets", ["method", *data["quadrants"]], rows)
     if found := data.get("calibration"):
+        shown = ("coverage", "width", "interval_score")
         rows = [
-            [quadrant, method, *(interval_text(entry.get(key)) for key in ("coverage", "width", "interval_score"))]
+            [quadrant, method, *(interval_text(entry.get(key)) for key in shown)]
             for quadrant, methods in found.items()
             for method, entry in methods.items()
         ]
-        parts.append("### 90 % intervals of predicted values\n")
-        parts.append(markdown_table(["quadrant", "method", "coverage", "width", "interval score"], rows))
+        columns = ["quadrant", "method", "coverage", "width", "interval score"]
+        parts += _part("90 % intervals of predicted values", columns, rows)
     if frontier := data.get("probing", {}).get("frontier"):
-        budgets = sorted({int(budget) for entry in frontier.values() for budget in entry})
-        parts.append("### Probing: regret@1 after a number of candidates was really run\n")
-        rows = [
-            [policy.replace("_", " "), *(interval_text(entry.get(str(b), {}).get("regret@1"), 4) for b in budgets)]
-            for policy, entry in frontier.items()
-        ]
-        parts.append(markdown_table(["policy", *map(str, budgets)], rows))
+        regrets = {policy: {n: one["regret@1"] for n, one in entry.items()} for policy, entry in frontier.items()}
+        parts += _by_number("Probing: regret@1 after a number of candidates was really run", regrets)
     if cost := data.get("cost_seconds"):
         rows = [[name, f"{seconds:.2g}"] for name, seconds in cost.items() if seconds is not None]
-        parts.append("### Seconds to rank all candidates for one dataset\n")
-        parts.append(markdown_table(["method", "seconds"], rows))
-    if seeds := data.get("seeds"):
-        rows = [
-            [name, *(" / ".join(f"{v:.3f}" for v in entry.get(q, []) if v is not None) for q in data["quadrants"])]
-            for name, entry in seeds.items()
-        ]
-        parts.append("### Weighted tau of each training seed\n")
-        parts.append(markdown_table(["network", *data["quadrants"]], rows))
+        parts += _part("Seconds to rank all candidates for one dataset", ["method", "seconds"], rows)
     return parts
 
 
-def _share_of_ceiling(methods: Json, data: Json) -> str:
-    own = methods.get("recommender", {}).get("weighted_tau", {}).get("mean")
-    ceiling = data.get("noise_ceiling", {}).get("linear_probe", {}).get("mean")
-    return f"Recommender: {own / ceiling:.0%} of the measured ceiling." if own and ceiling else ""
+def _part(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    return [f"### {title}\n", markdown_table(columns, rows)]
+
+
+def _by_number(title: str, policies: Mapping[str, Json]) -> list[str]:
+    """A table of policies by numbers of runs."""
+    numbers = sorted({int(number) for entry in policies.values() for number in entry})
+    rows = [
+        [policy.replace("_", " "), *(interval_text(entry.get(str(number)), 4) for number in numbers)]
+        for policy, entry in policies.items()
+    ]
+    return _part(title, ["policy", *map(str, numbers)], rows)
 
 
 def _external(data: Json) -> list[str]:
@@ -174,31 +171,22 @@ def _external(data: Json) -> list[str]:
         f"{', '.join(data['targets'])}.\n",
         _method_table(data["methods"]),
     ]
-    paired = data.get("paired", {})
-    if paired:
-        rows = [
-            [name, *(interval_text(entry.get(key), 4) for key, _ in _METRICS[:1])] for name, entry in paired.items()
-        ]
-        parts.append(f"### Paired difference in weighted tau to {data['baseline']}\n")
-        parts.append(markdown_table(["method", "difference"], rows))
+    if paired := data.get("paired", {}):
+        rows = [[name, interval_text(entry.get("weighted_tau"), 4)] for name, entry in paired.items()]
+        parts += _part(f"Paired difference in weighted tau to {data['baseline']}", ["method", "difference"], rows)
     for group, entry in data.get("groups", {}).items():
         parts += [f"### {group.capitalize()} targets\n", _method_table(entry, ("weighted_tau", "regret@1"))]
-    for zoo, entry in (data.get("sub_zoos") or {}).items():
+    for zoo, entry in data.get("sub_zoos", {}).items():
         parts += [f"### Within {zoo.replace('_', ' ')}\n", _method_table(entry, ("weighted_tau", "regret@1"))]
     if left_out := data.get("source_left_out"):
         rows = [[method, interval_text(entry)] for method, entry in left_out.items()]
-        parts += ["### All models of one source left out\n", markdown_table(["method", "weighted tau"], rows)]
+        parts += _part("All models of one source left out", ["method", "weighted tau"], rows)
     if found := data.get("quadrants"):
         rows = [[method, *(interval_text(found[q].get(method)) for q in found)] for method in _methods(found)]
-        parts += ["### Quadrants with folds of models, weighted tau\n", markdown_table(["method", *found], rows)]
+        parts += _part("Quadrants with folds of models, weighted tau", ["method", *found], rows)
     if probes := data.get("probes"):
-        numbers = sorted({int(n) for entry in probes["policies"].values() for n in entry})
-        rows = [
-            [policy.replace("_", " "), *(interval_text(entry.get(str(n)), 4) for n in numbers)]
-            for policy, entry in probes["policies"].items()
-        ]
-        parts.append(f"### Regret after real runs (without any: {interval_text(probes['without'], 4)})\n")
-        parts.append(markdown_table(["policy", *map(str, numbers)], rows))
+        title = f"Regret after real runs (without any: {interval_text(probes['without'], 4)})"
+        parts += _by_number(title, probes["policies"])
     return parts
 
 
@@ -214,23 +202,17 @@ _RENDERERS = {"evaluation": _evaluation, "external": _external, "table": _table,
 
 
 def _method_table(methods: Json, only: Sequence[str] = ()) -> str:
-    shown = [(key, label) for key, label in _METRICS if not only or key in only]
+    shown = list(enumerate((key, label) for key, label in _METRICS if not only or key in only))
     order = sorted(methods, key=lambda name: -(methods[name].get("weighted_tau", {}).get("mean") or -2.0))
     rows = [
         [
             name,
-            *(
-                interval_text(methods[name].get(key)) if i == 0 else interval_text(_mean_only(methods[name].get(key)))
-                for i, (key, _) in enumerate(shown)
-            ),
+            # The interval of the first figure, of the others their means.
+            *(interval_text((methods[name].get(key) or {}) | ({"low": None} if i else {})) for i, (key, _) in shown),
         ]
         for name in order
     ]
-    return markdown_table(["method", *(label for _, label in shown)], rows)
-
-
-def _mean_only(entry: Json | None) -> Json | None:
-    return None if entry is None else {"mean": entry.get("mean")}
+    return markdown_table(["method", *(label for _, (_, label) in shown)], rows)
 
 
 def _methods(quadrants: Json) -> list[str]:
@@ -299,8 +281,6 @@ def write_section(
         order: Place on the page.
         text: A paragraph of explanation.
     """
-    from thesis_rec.base.files import write_json
-
     section = {
         "title": title, "order": order, "command": command, "device": device, "date": date, "kind": kind, "text": text,
         "data": data,
@@ -310,11 +290,9 @@ def write_section(
 
 def main() -> None:
     """Render ``docs/results.md`` of the present folder."""
-    import logging
-
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     count = render_results(Path("docs/results"), Path("docs/results.md"))
-    logging.getLogger(__name__).info("docs/results.md: %d sections", count)
+    logging.info("docs/results.md: %d sections", count)
 
 
 if __name__ == "__main__":

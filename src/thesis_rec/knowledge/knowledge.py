@@ -36,6 +36,9 @@ from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
 #: Candidates that are looked at at once.
 _CHUNK = 1024
 FORMAT = 1
+#: Fields that are stored as they are, and as arrays.
+_PLAIN = ("model_ids", "families", "dataset_ids", "noise", "encoder_id")
+_TABLES = ("shape", "levels", "total", "factor", "own")
 #: Power of a dataset's spread with which errors of the shape grow. Mean log likelihood of cells of the starter zoo's
 #: left-out families of datasets: .179 with 1, .186 with 3/4, .189 with 1/2 and with 1/4, .185 with 0.
 SPREAD_POWER = 0.25
@@ -169,18 +172,14 @@ class Knowledge:
             [
                 unit * factor,
                 np.full(len(shape), np.sqrt(errors[0])),
-                spread * np.sqrt(errors[1]) * (shape - self.centre(shape)),
+                # Of no model there is no mean.
+                spread * np.sqrt(errors[1]) * (shape - shape.sum() / max(len(shape), 1)),
             ]
         )
         mean = level + spread * shape
         chance = 1.0 / max(len(task.class_names), 1)
         belief = Posterior(list(models.model_ids), mean, factor, unit**2 * own, Scale(min(chance, 0.5)))
         return belief.given(cells)
-
-    @staticmethod
-    def centre(shape: Values) -> float:
-        """Around which the spread turns."""
-        return float(shape.mean()) if len(shape) else 0.0
 
     def expected(self, task: TaskTokens) -> tuple[Values, float, float, Values]:
         """Expected shape (K,), level and spread of a dataset, and (3,) their mean squared errors."""
@@ -236,32 +235,21 @@ class Knowledge:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Plain arrays for an NPZ file that is read without pickle."""
-        arrays: dict[str, NDArray[Any]] = {}
-        plain: dict[str, Any] = {
-            "format": FORMAT,
-            "model_ids": self.model_ids,
-            "families": self.families,
-            "dataset_ids": self.dataset_ids,
-            "noise": self.noise,
-            "encoder_id": self.encoder_id,
-            "datasets": [],
-            "models": [],
-        }
-        for name in ("shape", "levels", "total", "factor", "own"):
-            arrays[name] = getattr(self, name).astype(np.float32)
+        plain: dict[str, Any] = {"format": FORMAT, "datasets": [], "models": []}
+        plain |= {name: getattr(self, name) for name in _PLAIN}
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name).astype(np.float32) for name in _TABLES}
         for i, side in enumerate(self.datasets):
             plain["datasets"].append({"view": side.view, "ridges": [side.shape_ridge, side.level_ridge]})
             arrays |= {f"datasets/{i}/rows": side.rows, f"datasets/{i}/error": side.error}
-            for kind in ("shape", "level"):
-                arrays |= _packed(f"datasets/{i}/{kind}", getattr(side, f"{kind}_kernel"))
+            arrays |= _packed(f"datasets/{i}/shape", side.shape_kernel)
+            arrays |= _packed(f"datasets/{i}/level", side.level_kernel)
         for i, model_side in enumerate(self.models):
             parts = {name: weight for name, (_, weight) in model_side.parts.items()}
             plain["models"].append({"parts": parts, "ridge": model_side.ridge, "own": model_side.own})
             arrays[f"models/{i}/rows"] = model_side.rows
             for name, (kernel, _) in model_side.parts.items():
                 arrays |= _packed(f"models/{i}/{name}", kernel)
-        arrays["plain"] = np.array(json.dumps(plain))
-        return arrays
+        return arrays | {"plain": np.array(json.dumps(plain))}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Knowledge:
@@ -297,13 +285,8 @@ class Knowledge:
             )
             for i, item in enumerate(plain["models"])
         ]
-        shape, levels, total, factor, own = (
-            np.asarray(arrays[name], dtype=np.float64) for name in ("shape", "levels", "total", "factor", "own")
-        )
-        return cls(
-            plain["model_ids"], plain["families"], plain["dataset_ids"], shape, levels, total, factor, own, datasets,
-            models, plain["noise"], plain["encoder_id"],
-        )  # fmt: skip
+        tables: dict[str, Any] = {name: np.asarray(arrays[name], dtype=np.float64) for name in _TABLES}
+        return cls(**{name: plain[name] for name in _PLAIN}, **tables, datasets=datasets, models=models)
 
 
 def _regress(
@@ -319,13 +302,11 @@ def _regress(
 
 
 def _packed(prefix: str, kernel: Kernel) -> dict[str, NDArray[Any]]:
-    names = ("mean", "scale", "points")
-    arrays = {f"{prefix}/{name}": getattr(kernel, name).astype(np.float32) for name in names}
+    arrays = {f"{prefix}/{name}": getattr(kernel, name).astype(np.float32) for name in ("mean", "scale", "points")}
     return arrays | {f"{prefix}/width": np.array(kernel.width)}
 
 
 def _unpacked(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Kernel:
-    mean, scale, points = (
-        np.asarray(arrays[f"{prefix}/{name}"], dtype=np.float64) for name in ("mean", "scale", "points")
-    )
+    names = ("mean", "scale", "points")
+    mean, scale, points = (np.asarray(arrays[f"{prefix}/{name}"], dtype=np.float64) for name in names)
     return Kernel(mean, scale, points, float(arrays[f"{prefix}/width"]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -584,11 +584,12 @@ def assemble(
         notes += left_out
     sources = dict.fromkeys(("knowledge", "model embeddings", "dataset tokens", "performance"), "own" if own else zoo)
     if half is not None and artefacts.get("model_vectors"):
-        models, new = add_models(models, manifest, artefacts["model_vectors"], embedder(half))
+        from thesis_rec.models.auto_encoder import embed_models
+
+        models, new = add_models(models, manifest, artefacts["model_vectors"], partial(embed_models, half))
         if new:
-            shown = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
-            sources["models added without training"] = shown
-            notes.append(f"models added without training: {shown}")
+            sources["models added without training"] = _some(new)
+            notes.append(f"models added without training: {_some(new)}")
     models = with_responses(with_listed(models, manifest), artefacts.get("model_responses"))
     for name in ("published_model_spectra", "model_spectra"):
         models = with_spectra(models, artefacts.get(name))
@@ -621,9 +622,8 @@ def _laid_over(
     strange = [name for name in own if name not in fitting]
     if not strange:
         return {**shipped, **fitting}, []
-    shown = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
     why = f"encoded by {own[strange[0]].encoder_id}, the shipped datasets by {encoder or 'no encoder'}"
-    return {**shipped, **fitting}, [f"Left out of your own datasets: {shown} ({why})."]
+    return {**shipped, **fitting}, [f"Left out of your own datasets: {_some(strange)} ({why})."]
 
 
 def _cells(shipped: pd.DataFrame, own: pd.DataFrame | None, tokens: Mapping[str, TaskTokens]) -> pd.DataFrame:
@@ -635,13 +635,6 @@ def _cells(shipped: pd.DataFrame, own: pd.DataFrame | None, tokens: Mapping[str,
     return pd.concat(parts, ignore_index=True).drop_duplicates(
         ["model_id", "dataset_id"], keep="last", ignore_index=True
     )
-
-
-def embedder(autoencoder: Mapping[str, Any]) -> Embedder:
-    """The encoder half of an autoencoder's checkpoint as a function of K partitions of ``model_vectors``."""
-    from thesis_rec.models.auto_encoder import embed_models
-
-    return lambda vectors, items: embed_models(autoencoder, vectors, items)
 
 
 def _own_models(manifest: pd.DataFrame, artefacts: Mapping[str, Any]) -> ModelTable:
@@ -663,15 +656,16 @@ def _own_tokens(datasets: pd.DataFrame, artefacts: Mapping[str, Any]) -> dict[st
 
 def _profiles(artefacts: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
     """Hardware profiles of all sources, one's own last, and where they are from."""
-    parts = {
-        "own": artefacts.get("hardware_profiles"),
-        "starter": artefacts.get("published_hardware_profiles"),
-    }
-    present = {name: table for name, table in parts.items() if table is not None and len(table)}
+    tables = {"starter": artefacts.get("published_hardware_profiles"), "own": artefacts.get("hardware_profiles")}
+    present = {name: table for name, table in tables.items() if table is not None and len(table)}
     if not present:
         from thesis_rec.hardware.profiling import COLUMNS
 
         return pd.DataFrame(columns=COLUMNS), "none"
-    joined = pd.concat([present[name] for name in ("starter", "own") if name in present], ignore_index=True)
     key = ["model_id", "device", "precision", "batch_size"]
-    return joined.drop_duplicates(key, keep="last", ignore_index=True), " and ".join(sorted(present))
+    joined = pd.concat(present.values(), ignore_index=True).drop_duplicates(key, keep="last", ignore_index=True)
+    return joined, " and ".join(sorted(present))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -31,19 +31,6 @@ def _none_is_zero(value: Any) -> Any:
     return 0 if value is None else value
 
 
-def _loss(value: Any) -> Any:
-    # The thesis code's mean absolute error has no counterpart; a Smooth L1 with its usual beta is close to it.
-    return {"mae": "smooth_l1"}.get(str(value), value)
-
-
-def _activation(value: Any) -> Any:
-    return {"leakyrelu": "leaky_relu"}.get(str(value).lower(), str(value).lower())
-
-
-def _list(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
 Rule = tuple[str, Callable[[Any], Any] | None]
 
 #: Settings of every trainer, below the parameters ``<pipeline>.fit``.
@@ -62,14 +49,21 @@ _SIMILARITY = "similarity_training.similarity_transformer"
 #: Where each setting goes: by section, key -> path of the parameter and how its value changes.
 RULES: dict[str, dict[str, Rule]] = {
     "autoencoder": {
-        "encoder_hidden_layers": ("autoencoder.network.hidden", _list),
+        "encoder_hidden_layers": (
+            "autoencoder.network.hidden",
+            lambda value: list(value) if isinstance(value, list | tuple) else [value],
+        ),
         "encoder_output_size": ("autoencoder.network.n_code", None),
-        "activation": ("autoencoder.network.activation", _activation),
+        "activation": (
+            "autoencoder.network.activation",
+            lambda name: str(name).lower().replace("leakyrelu", "leaky_relu"),
+        ),
         "dropout": ("autoencoder.network.dropout", None),
     },
     "train_model_autoencoder": {
         "code_l1_penalty": ("autoencoder.network.l1", None),
-        "reconstruction_loss": ("autoencoder.network.loss", _loss),
+        # Mean absolute error has no counterpart; a Smooth L1 with its usual beta is close to it.
+        "reconstruction_loss": ("autoencoder.network.loss", lambda name: {"mae": "smooth_l1"}.get(str(name), name)),
         "extracted_models_dir": ("import_artefacts.arrays", None),
         **{key: (f"autoencoder.fit.{name}", change) for key, (name, change) in _FIT.items()},
     },

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -114,13 +115,8 @@ def train_autoencoder(
     train_ids = sorted(known[i] for i in order[held:])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config: dict[str, Any] = {
-            "n_inputs": len(vectors[known[0]]),
-            "hidden": list(options.hidden),
-            "n_code": options.n_code,
-            "activation": options.activation,
-            "dropout": options.dropout,
-        }
+        config: dict[str, Any] = {"n_inputs": len(vectors[known[0]])}
+        config |= options.model_dump(include={"hidden", "n_code", "activation", "dropout"})
         network = AutoEncoder(**config)
     train = _stack(vectors, train_ids)
     network.fit_normalisation(train)
@@ -176,33 +172,28 @@ def evaluate_autoencoder(
     normalised = network.normalise(_stack(vectors, ids))
     reconstruction, code = network(normalised)
     error = ((reconstruction - normalised).square().mean(1) / normalised.square().mean(1).clamp(min=1e-12)).numpy()
-    train, validation = set(checkpoint["train_ids"]), set(checkpoint["validation_ids"])
-    roles = ["train" if m in train else "validation" if m in validation else "unknown" for m in ids]
+    roles = dict.fromkeys(checkpoint["train_ids"], "train") | dict.fromkeys(checkpoint["validation_ids"], "validation")
     family = [families.get(model, "") for model in ids]
+    table = pd.DataFrame(
+        {"role": [roles.get(m, "unknown") for m in ids], "family": family, "error": error.astype(float)}
+    )
     nearest = nearest_codes(code.numpy(), neighbours)
-    held_out = [role != "train" for role in roles]
     agreement = [family[row] == family[places[0]] for row, places in enumerate(nearest) if len(places)]
     share = np.array([family.count(name) - 1 for name in family]) / max(len(ids) - 1, 1)
+    held_out = table[table["role"] != "train"]
     return {
         "roles": {
-            role: _error_summary(error[[r == role for r in roles]]) for role in ("train", "validation", "unknown")
+            role: _error_summary(table.loc[table["role"] == role, "error"])
+            for role in ("train", "validation", "unknown")
         },
-        "families": {
-            name: _error_summary(error[[f == name and h for f, h in zip(family, held_out, strict=True)]])
-            for name in sorted({f for f, h in zip(family, held_out, strict=True) if h})
-        },
+        "families": {str(name): _error_summary(part) for name, part in held_out.groupby("family")["error"]},
         "neighbour_agreement": {
             "own_family": float(np.mean(agreement)) if agreement else None,
             "chance": float(share.mean()),
         },
         "models": {
-            model: {
-                "role": roles[row],
-                "family": family[row],
-                "error": float(error[row]),
-                "nearest": [ids[place] for place in nearest[row]],
-            }
-            for row, model in enumerate(ids)
+            model: row | {"nearest": [ids[place] for place in places]}
+            for model, row, places in zip(ids, table.to_dict("records"), nearest, strict=True)
         },
     }
 
@@ -217,10 +208,10 @@ def nearest_codes(codes: NDArray[np.float32], count: int) -> list[list[int]]:
     return [np.argsort(-row, kind="stable")[:count].tolist() for row in similarity]
 
 
-def _error_summary(error: NDArray[np.floating]) -> dict[str, float | int | None]:
-    if not len(error):
+def _error_summary(error: pd.Series) -> dict[str, float | int | None]:
+    if error.empty:
         return {"mean": None, "median": None, "n": 0}
-    return {"mean": float(error.mean()), "median": float(np.median(error)), "n": len(error)}
+    return {"mean": float(error.mean()), "median": float(error.median()), "n": len(error)}
 
 
 def map_positions(codes: NDArray[np.float32], method: str, seed: int) -> NDArray[np.float64]:
