@@ -26,7 +26,7 @@ class Shrinkage:
         rank: Number of factors.
         loadings: Tasks' worth of evidence that a loading is zero.
         own: Tasks' worth of evidence that a model's own variance is the common one.
-        mean: Tasks' worth of evidence that a model's mean is the one expected beforehand.
+        mean: Tasks' worth of evidence that a model's mean is 0.
     """
 
     rank: int = 4
@@ -49,11 +49,10 @@ class Covariance:
     factor: Floats
     own: Floats
 
-    def scores(self, values: Floats, errors: Floats | None = None) -> Floats:
-        """(T, R) expected ``w`` of each task, given its observed cells in ``values`` (T, K)."""
+    def scores(self, values: Floats, errors: Floats) -> Floats:
+        """(T, R) expected ``w`` of each task, given its observed cells in ``values`` (T, K) and their ``errors``."""
         seen = np.isfinite(values)
-        noise = self.own + (0.0 if errors is None else np.square(np.where(np.isfinite(errors), errors, 0.0)))
-        weights = seen / noise
+        weights = seen / (self.own + np.square(np.where(np.isfinite(errors), errors, 0.0)))
         rest = np.where(seen, values - self.mean, 0.0)
         inner = _gram(weights, self.factor) + np.eye(self.factor.shape[1])
         return np.asarray(np.linalg.solve(inner, ((weights * rest) @ self.factor)[:, :, None])[:, :, 0])
@@ -97,12 +96,7 @@ def standardised(values: ArrayLike, steps: int = 5) -> tuple[Floats, Floats, Flo
 
 
 def fit_covariance(
-    values: ArrayLike,
-    errors: ArrayLike | None = None,
-    shrinkage: Shrinkage | None = None,
-    weights: ArrayLike | None = None,
-    expected: ArrayLike | None = None,
-    steps: int = 25,
+    values: ArrayLike, errors: ArrayLike | None = None, shrinkage: Shrinkage | None = None, steps: int = 25
 ) -> Covariance:
     """Mean, factor and own variances of K models from T tasks.
 
@@ -110,8 +104,6 @@ def fit_covariance(
         values: (T, K) on one scale; NaN where nothing was measured.
         errors: (T, K) standard deviations of the measurements, None or NaN where unknown (taken as none).
         shrinkage: See there; the default where None.
-        weights: (T,) how much each task counts; 1 where None.
-        expected: (K,) means expected beforehand; 0 where None.
         steps: Steps of expectation and maximisation.
 
     Raises:
@@ -123,20 +115,16 @@ def fit_covariance(
     seen = np.isfinite(table)
     if not seen.any():
         raise ValueError("no covariance can be learned from a table without values")
-    share = np.ones(n_tasks) if weights is None else np.asarray(weights, dtype=np.float64)
-    noise = np.zeros_like(table)
-    if errors is not None:
-        given = np.asarray(errors, dtype=np.float64)
-        noise = np.where(np.isfinite(given), given, 0.0) ** 2
-    before = np.zeros(n_models) if expected is None else np.asarray(expected, dtype=np.float64)
-    counts = share @ seen
-    mean = (share @ np.where(seen, table, 0.0) + chosen.mean * before) / np.maximum(counts + chosen.mean, 1e-12)
+    given = np.zeros_like(table) if errors is None else np.asarray(errors, dtype=np.float64)
+    noise = np.where(np.isfinite(given), given, 0.0) ** 2
+    counts = seen.sum(0)
+    evidence = np.maximum(counts + chosen.mean, 1e-12)
+    mean = np.where(seen, table, 0.0).sum(0) / evidence
     rest = np.where(seen, table - mean, 0.0)
     rank = min(chosen.rank, n_tasks, n_models)
-    total = float(share @ (rest**2).sum(1) / counts.sum())
-    own = np.full(n_models, max(total / 2, _FLOOR))
-    _, values_, right = np.linalg.svd(rest * np.sqrt(share)[:, None], full_matrices=False)
-    factor = right[:rank].T * (values_[:rank] / np.sqrt(share.sum()))
+    own = np.full(n_models, max(float((rest**2).sum() / counts.sum()) / 2, _FLOOR))
+    _, singular, right = np.linalg.svd(rest, full_matrices=False)
+    factor = right[:rank].T * (singular[:rank] / np.sqrt(n_tasks))
     for _ in range(steps):
         precision = seen / (own + noise)
         spread = np.asarray(np.linalg.inv(_gram(precision, factor) + np.eye(rank)), dtype=np.float64)  # (T, R, R)
@@ -144,28 +132,28 @@ def fit_covariance(
         moments = (spread + scores[:, :, None] * scores[:, None, :]).reshape(n_tasks, -1)
         # The share of what is left over that is the model's own and not the measurement's.
         kept = own / (own + noise)
-        used = share[:, None] * seen * kept
+        used = seen * kept
         squares = (used.T @ moments).reshape(n_models, rank, rank) + chosen.loadings * np.eye(rank)
         factor = np.linalg.solve(squares, ((used * rest).T @ scores)[:, :, None])[:, :, 0]
         left = (rest - scores @ factor.T) ** 2 + _quadratic(spread, factor)
-        sums = share @ (seen * (kept**2 * left + kept * noise))
+        sums = (seen * (kept**2 * left + kept * noise)).sum(0)
         own = np.maximum((sums + chosen.own * sums.sum() / counts.sum()) / (counts + chosen.own), _FLOOR)
         # With gaps the plain mean is that of whichever tasks a model has; what they have in common is taken out.
-        alone = np.where(seen, table - scores @ factor.T, 0.0)
-        mean = (share @ alone + chosen.mean * before) / np.maximum(counts + chosen.mean, 1e-12)
+        mean = np.where(seen, table - scores @ factor.T, 0.0).sum(0) / evidence
         rest = np.where(seen, table - mean, 0.0)
     return Covariance(mean, factor, own)
 
 
 def _gram(weights: Floats, factor: Floats) -> Floats:
     """(T, R, R) sums over models of weight times the outer product of the loadings."""
-    n_models, rank = factor.shape
-    outer = (factor[:, :, None] * factor[:, None, :]).reshape(n_models, rank * rank)
-    return np.asarray((weights @ outer).reshape(len(weights), rank, rank))
+    return np.asarray((weights @ _outer(factor)).reshape(len(weights), factor.shape[1], factor.shape[1]))
 
 
 def _quadratic(spread: Floats, factor: Floats) -> Floats:
     """(T, K) variances of the common part of each cell."""
-    n_models, rank = factor.shape
-    outer = (factor[:, :, None] * factor[:, None, :]).reshape(n_models, rank * rank)
-    return np.asarray(spread.reshape(len(spread), -1) @ outer.T)
+    return np.asarray(spread.reshape(len(spread), -1) @ _outer(factor).T)
+
+
+def _outer(factor: Floats) -> Floats:
+    """(K, R * R) products of each model's loadings."""
+    return (factor[:, :, None] * factor[:, None, :]).reshape(len(factor), -1)

@@ -129,36 +129,36 @@ class Posterior:
         new = [cell for cell in cells if cell.model_id in row_of]
         if not new:
             return self
+        views = {TARGET: View(self.mean, self.factor, self.own, self.scale), **self.views}
         places: dict[tuple[str, int], int] = {}
         for cell in new:
             if not np.isfinite(cell.value) or not cell.noise >= 0:
                 raise ValueError(f"{cell.model_id}: a cell needs a finite value and a noise of at least 0, not {cell}")
-            if cell.protocol != TARGET and cell.protocol not in self.views:
+            if cell.protocol not in views:
                 raise ValueError(f"{cell.model_id}: the protocol {cell.protocol!r} is unknown here")
             places.setdefault((cell.protocol, row_of[cell.model_id]), len(places))
         width = self.factor.shape[1]
         shape = (width + len(places), len(self.model_ids))
         # What a measured row has for itself becomes a column of the factor, so that its cell can inform it.
-        factors = {name: np.zeros(shape).T for name in (TARGET, *self.views)}
-        owns = {TARGET: self.own.copy(), **{name: view.own.copy() for name, view in self.views.items()}}
-        means = {TARGET: self.mean, **{name: view.mean for name, view in self.views.items()}}
-        scales = {TARGET: self.scale, **{name: view.scale for name, view in self.views.items()}}
-        for name, rows in factors.items():
-            rows[:, :width] = self.factor if name == TARGET else self.views[name].factor
+        factors = {name: np.zeros(shape).T for name in views}
+        owns = {name: view.own.copy() for name, view in views.items()}
+        for name, view in views.items():
+            factors[name][:, :width] = view.factor
         for (name, row), place in places.items():
             factors[name][row, width + place] = np.sqrt(owns[name][row])
             owns[name][row] = 0.0
         seen, rest, noise = [], [], []
         for cell in new:
-            row, scale = row_of[cell.model_id], scales[cell.protocol]
-            observed = cell.value if scale is None else float(scale.latent(cell.value))
-            slope = 1.0 if scale is None else float(scale.slope(cell.value))
+            row, view = row_of[cell.model_id], views[cell.protocol]
+            observed = cell.value if view.scale is None else float(view.scale.latent(cell.value))
+            slope = 1.0 if view.scale is None else float(view.scale.slope(cell.value))
             seen.append(factors[cell.protocol][row])
-            rest.append(observed - means[cell.protocol][row])
+            rest.append(observed - view.mean[row])
             noise.append(max((cell.noise * slope) ** 2, 1e-8))
         weights, root = regression(np.stack(seen), np.array(rest), np.array(noise))
         moved = {
-            name: View(means[name] + f @ weights, f @ root, owns[name], scales[name]) for name, f in factors.items()
+            name: View(view.mean + factors[name] @ weights, factors[name] @ root, owns[name], view.scale)
+            for name, view in views.items()
         }
         target = moved.pop(TARGET)
         return replace(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,12 +14,13 @@ from thesis_rec.transferability.inputs import ScoreInput
 MIN_VARIANCE = 1e-4
 
 
-def gbc(data: ScoreInput, components: int = 64, covariance: Literal["spherical", "diagonal"] = "spherical") -> Tensor:
+def gbc(data: ScoreInput, components: int = 64) -> Tensor:
     """Minus the summed overlap of all pairs of classes.
 
     Pandy et al., "Transferability Estimation using Bhattacharyya Class Separability", CVPR 2022.
 
-    Features are reduced to their first ``components`` principal axes, each class becomes a Gaussian, and
+    Features are reduced to their first ``components`` principal axes, each class becomes a Gaussian with one variance
+    (the paper's best), and
 
         GBC = - sum_{i != j} exp(-D_B(i, j)),
         D_B = 1/8 d^T S^-1 d + 1/2 log(|S| / sqrt(|S_i| |S_j|)),  d = mu_i - mu_j,  S = (S_i + S_j) / 2.
@@ -31,7 +31,6 @@ def gbc(data: ScoreInput, components: int = 64, covariance: Literal["spherical",
     Args:
         data: Features and labels of T tasks.
         components: Number of principal axes (64 in the paper).
-        covariance: ``spherical`` (one variance per class, the paper's best) or ``diagonal``.
 
     Returns:
         (T,) scores, at most 0, higher is better.
@@ -45,8 +44,7 @@ def gbc(data: ScoreInput, components: int = 64, covariance: Literal["spherical",
     # Deviations from the class's own mean first: differences of large squares would lose small variances.
     deviation = (x - data.one_hot @ mean).square()
     variance = data.one_hot.mT @ deviation / count  # (T, C, P)
-    if covariance == "spherical":
-        variance = (variance.sum(-1, keepdim=True) / axes).expand_as(variance)
+    variance = (variance.sum(-1, keepdim=True) / axes).expand_as(variance)
     # An axis that isn't used has the same variance in all classes, so that it adds nothing.
     variance = torch.maximum(variance, floor).masked_fill(~used.unsqueeze(1), 1.0)
     first, second = variance.unsqueeze(2), variance.unsqueeze(1)  # (T, C, 1, P), (T, 1, C, P)
@@ -211,42 +209,35 @@ def _moments(target: tuple[Tensor, Tensor, Tensor, Tensor], alpha: Tensor, beta:
 
 #: Added to every variance of features whose mean variance is one, as ``reg_covar`` of sklearn's ``GaussianMixture``.
 REGULARISATION = 1e-6
+#: Share of variance that the kept principal components explain at least, and mixture components per class (never more
+#: than there are images), as in the paper.
+_ENERGY, _PER_CLASS = 0.8, 5
+#: Most steps of expectation maximisation, and the change of the mean log-likelihood that ends a task's fit.
+_STEPS, _TOLERANCE = 100, 1e-3
 
 
-def n_leep(
-    data: ScoreInput,
-    *,
-    energy: float = 0.8,
-    per_class: int = 5,
-    iterations: int = 100,
-    tolerance: float = 1e-3,
-    seed: int = 0,
-) -> Tensor:
+def n_leep(data: ScoreInput, seed: int = 0) -> Tensor:
     """LEEP from the responsibilities of a Gaussian mixture fitted on principal components.
 
     Li et al., "Ranking Neural Checkpoints", CVPR 2021.
 
     The mixture has **diagonal** covariances: the paper's 5 components per class leave about ten images for each,
     too few for a full covariance in tens of dimensions. It starts from k-means and is fitted by expectation
-    maximisation, for all tasks at once; a task whose mean log-likelihood changes by less than ``tolerance`` stands
+    maximisation, for all tasks at once; a task whose mean log-likelihood changes by less than :data:`_TOLERANCE` stands
     still from then on, as sklearn's fit would.
 
     Args:
         data: Features and labels of T tasks.
-        energy: Share of variance that the kept principal components explain at least (0.8 in the paper).
-        per_class: Mixture components per class (5 in the paper); never more than there are images.
-        iterations: Most steps of expectation maximisation.
-        tolerance: Change of the mean log-likelihood that ends a task's fit.
         seed: Seed of the k-means starting points.
 
     Returns:
         (T,) scores, at most 0, higher is better.
     """
-    x, used = reduce_energy(data, energy)
+    x, used = reduce_energy(data, _ENERGY)
     classes = (data.class_count > 0).sum(1)
-    components = torch.minimum(per_class * classes, data.count.long())
+    components = torch.minimum(_PER_CLASS * classes, data.count.long())
     start = kmeans_responsibilities(x, data.valid, components, seed)
-    responsibilities, _ = fit_mixture(x, used, data.valid, start, iterations=iterations, tolerance=tolerance)
+    responsibilities, _ = fit_mixture(x, used, data.valid, start)
     return leep(responsibilities, data.one_hot)
 
 
@@ -322,15 +313,7 @@ def _assign(x: Tensor, valid: Tensor, centres: Tensor, absent: Tensor) -> Tensor
     return hard.masked_fill(~valid.unsqueeze(-1), 0.0)
 
 
-def fit_mixture(
-    x: Tensor,
-    used: Tensor,
-    valid: Tensor,
-    responsibilities: Tensor,
-    *,
-    iterations: int = 100,
-    tolerance: float = 1e-3,
-) -> tuple[Tensor, Tensor]:
+def fit_mixture(x: Tensor, used: Tensor, valid: Tensor, responsibilities: Tensor) -> tuple[Tensor, Tensor]:
     """Expectation maximisation of Gaussian mixtures with diagonal covariances, batched over tasks.
 
     Args:
@@ -338,8 +321,6 @@ def fit_mixture(
         used: (T, P) dimensions that each task uses.
         valid: (T, N) False for padding.
         responsibilities: (T, N, K) start, padded rows zero.
-        iterations: Most steps.
-        tolerance: Change of the mean log-likelihood that ends a task's fit.
 
     Returns:
         (T, N, K) responsibilities under the final parameters, and (T,) mean log-likelihoods of an image.
@@ -368,7 +349,7 @@ def fit_mixture(
     parameters = maximise(responsibilities)
     bound = torch.full_like(count, -torch.inf)
     moving = torch.ones_like(count, dtype=torch.bool)
-    for step in range(iterations):
+    for step in range(_STEPS):
         posterior, value = expect(*parameters)
         # The step in which the change falls below the tolerance is still taken, then the task rests.
         weights, means, variances = (
@@ -376,7 +357,7 @@ def fit_mixture(
             for new, old in zip(maximise(posterior), parameters, strict=True)
         )
         parameters = weights, means, variances
-        still = moving & ((value - bound).abs() >= tolerance)
+        still = moving & ((value - bound).abs() >= _TOLERANCE)
         bound = torch.where(moving, value, bound)
         moving = still
         if step % 5 == 4 and not bool(moving.any()):

@@ -116,9 +116,8 @@ class NearestDataset(Baseline):
 
     name = "nearest_dataset"
 
-    def __init__(self, choices: Sequence[int] = (1, 3, 5, 10, 20)) -> None:
-        self.choices = tuple(choices)
-        self.k = self.choices[0]
+    choices = (1, 3, 5, 10, 20)
+    k = 1
 
     def fit(self, training: TrainingSet) -> NearestDataset:
         """Place the training datasets in token space and choose ``k``."""
@@ -174,20 +173,12 @@ class MatrixFactorisation(Baseline):
 
     Rank and ridge are chosen by hiding a tenth of the measured cells. A dataset that wasn't trained on gets the mean
     factor of those that were (nothing else is known about it), an unknown model its family's mean.
-
-    Args:
-        ranks: Ranks to choose among.
-        ridges: Ridge penalties to choose among, in units of the z-scores' variance.
-        rounds: Sweeps of alternating least squares.
     """
 
     name = "matrix_factorisation"
-
-    def __init__(
-        self, ranks: Sequence[int] = (1, 2, 4, 8), ridges: Sequence[float] = (1.0, 4.0, 16.0), rounds: int = 12
-    ) -> None:
-        self.ranks, self.ridges, self.rounds = tuple(ranks), tuple(ridges), rounds
-        self.rank, self.ridge = self.ranks[0], self.ridges[0]
+    #: What is chosen among (penalties in units of the z-scores' variance), and sweeps of alternating least squares.
+    ranks, ridges, rounds = (1, 2, 4, 8), (1.0, 4.0, 16.0), 12
+    rank, ridge = 1, 1.0
 
     def fit(self, training: TrainingSet) -> MatrixFactorisation:
         """Choose rank and ridge, then fit on all cells."""

@@ -25,17 +25,11 @@ class BoostedTrees(Baseline):
     A pair's features are the model's principal coordinates, its mean z-score over the other training datasets (missing
     for unknown models) and the dataset's principal coordinates. To teach the trees what to do without a mean z-score,
     a part of the training pairs has it removed.
-
-    Args:
-        components: Number of principal coordinates on either side.
-        iterations: Number of trees.
-        max_pairs: Largest number of training pairs; more are drawn at random.
     """
 
     name = "boosted_trees"
-
-    def __init__(self, components: int = 8, iterations: int = 100, max_pairs: int = 60_000) -> None:
-        self.components, self.iterations, self.max_pairs = components, iterations, max_pairs
+    #: Principal coordinates on either side, trees, and training pairs at most: more are drawn at random.
+    components, iterations, max_pairs = 8, 100, 60_000
 
     def fit(self, training: TrainingSet) -> BoostedTrees:
         """Train on all measured cells."""
