@@ -236,7 +236,7 @@ def code_of(table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray, kind:
     sides = json.loads((STARTER / "sides.json").read_text(encoding="utf-8"))
     known = split_known(models, sides, dict(zip(models, table["family"], strict=True)))
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint, _ = train_autoencoder(
+        checkpoint = train_autoencoder(
             inputs,
             known,
             AutoEncoderSettings(**chosen["network"]),

@@ -38,7 +38,7 @@ def zoo():
 def trained(zoo, tmp_path_factory):
     vectors, families = zoo
     known = split_known(sorted(vectors), {"model_families": ["vit"]}, families)
-    checkpoint, result = train_autoencoder(
+    return train_autoencoder(
         vectors,
         known,
         AutoEncoderSettings(hidden=[16], n_code=8),
@@ -47,7 +47,6 @@ def trained(zoo, tmp_path_factory):
         validation_share=0.2,
         seed=1,
     )
-    return checkpoint, result
 
 
 def test_unknown_models_are_left_out_by_id_and_by_family():
@@ -58,7 +57,7 @@ def test_unknown_models_are_left_out_by_id_and_by_family():
 
 def test_only_known_models_enter_normalisation_and_training(zoo, trained):
     vectors, _ = zoo
-    checkpoint, _ = trained
+    checkpoint = trained
     used = [*checkpoint["train_ids"], *checkpoint["validation_ids"]]
     assert len(used) == 24
     assert not any(model.startswith("vit") for model in used)
@@ -67,13 +66,12 @@ def test_only_known_models_enter_normalisation_and_training(zoo, trained):
 
 
 def test_training_reduces_the_error(trained):
-    _, result = trained
-    assert result.history[-1]["val_loss"] < 0.6 * result.history[0]["val_loss"]
+    assert trained["history"][-1]["val_loss"] < 0.6 * trained["history"][0]["val_loss"]
 
 
 def test_the_evaluation_tells_known_from_unknown(zoo, trained):
     vectors, families = zoo
-    evaluation = evaluate_autoencoder(trained[0], vectors, families)
+    evaluation = evaluate_autoencoder(trained, vectors, families)
     roles = evaluation["roles"]
     assert [roles[role]["n"] for role in ("train", "validation", "unknown")] == [19, 5, 12]
     assert roles["train"]["mean"] < 0.3
@@ -89,15 +87,15 @@ def test_the_evaluation_tells_known_from_unknown(zoo, trained):
 def test_the_encoder_half_embeds_like_the_whole(zoo, trained):
     vectors, _ = zoo
     stacked = np.stack(list(vectors.values()))
-    whole = embed_vectors(trained[0], stacked)
+    whole = embed_vectors(trained, stacked)
     assert whole.shape == (36, 8)
-    half = encoder_half(trained[0])
+    half = encoder_half(trained)
     assert not any(name.startswith("decoder") for name in half["network"])
     np.testing.assert_allclose(embed_vectors(half, stacked), whole, atol=0.02 * np.abs(whole).max())
 
 
 def test_a_foreign_checkpoint_is_refused(trained):
-    broken = {**trained[0], "network": {k: v for k, v in trained[0]["network"].items() if k != "encoder.0.weight"}}
+    broken = {**trained, "network": {k: v for k, v in trained["network"].items() if k != "encoder.0.weight"}}
     with pytest.raises(ValueError, match=r"encoder\.0\.weight"):
         embed_vectors(broken, np.zeros((1, LENGTH), np.float32))
 

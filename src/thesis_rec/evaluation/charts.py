@@ -81,11 +81,9 @@ def _errors(series: Series) -> tuple[list[float], list[float]] | None:
     """Distances from y to its bounds, 0 where a bound is unknown."""
     if not series.low or not series.high:
         return None
-    down = [y - low if y is not None and low is not None else 0.0 for y, low in zip(series.y, series.low, strict=True)]
-    up = [
-        high - y if y is not None and high is not None else 0.0 for y, high in zip(series.y, series.high, strict=True)
-    ]
-    return [max(d, 0.0) for d in down], [max(u, 0.0) for u in up]
+    y, low, high = (np.array(part, dtype=float) for part in (series.y, series.low, series.high))
+    down, up = (np.maximum(np.nan_to_num(gap), 0.0).tolist() for gap in (y - low, high - y))
+    return down, up
 
 
 def plotly_figure(chart: Chart) -> PlotlyFigure:
@@ -166,7 +164,7 @@ def _draw(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
     names = list(dict.fromkeys(str(x) for series in panel.series for x in series.x)) if panel.kind == "bars" else []
     width = 0.85 / max(len(panel.series), 1)
     for place, series in enumerate(panel.series):
-        y = np.array([np.nan if value is None else value for value in series.y], dtype=float)
+        y = np.array(series.y, dtype=float)
         errors = _errors(series)
         colour = colours[series.name]
         if panel.kind == "bars":
@@ -174,7 +172,7 @@ def _draw(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
             bounds = None if errors is None else np.array(errors)
             ax.bar(left, y, width, yerr=bounds, color=colour, label=series.name, error_kw={"lw": 0.8})
             continue
-        x = np.array([float(value) for value in series.x])
+        x = np.array(series.x, dtype=float)
         style = "o-" if panel.kind == "lines" else "o"
         ax.plot(x, y, style, color=colour, label=series.name, markersize=4, linewidth=1.2)
         if errors is not None:

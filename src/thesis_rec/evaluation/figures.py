@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap, paired_difference
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
-from thesis_rec.evaluation.study import LEVEL, Floats, Scores, Study
+from thesis_rec.evaluation.study import Floats, Scores, Study
+from thesis_rec.knowledge.fitting import LEVEL
 from thesis_rec.knowledge.quadrants import quadrant_masks
 
 #: Fewer models than this in a dataset's cells have no order worth a figure.

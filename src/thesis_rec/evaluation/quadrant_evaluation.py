@@ -27,7 +27,8 @@ from thesis_rec.evaluation.baselines.base import (
 from thesis_rec.evaluation.bootstrap import finite_or_none
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
-from thesis_rec.evaluation.study import LEVEL, Floats, Scores, Study, Z
+from thesis_rec.evaluation.study import Floats, Scores, Study
+from thesis_rec.knowledge.fitting import LEVEL, Z
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.knowledge.quadrants import QUADRANTS, quadrant_masks

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,15 +190,16 @@ def _external(data: Json) -> list[str]:
     return parts
 
 
-def _table(data: Json) -> list[str]:
-    return [markdown_table(data["columns"], data["rows"])]
-
-
 def _lines(data: Json) -> list[str]:
     return [markdown_table(["figure", "value"], [[name, _number(value)] for name, value in _flat(data)])]
 
 
-_RENDERERS = {"evaluation": _evaluation, "external": _external, "table": _table, "lines": _lines}
+_RENDERERS: dict[str, Callable[[Json], list[str]]] = {
+    "evaluation": _evaluation,
+    "external": _external,
+    "table": lambda data: [markdown_table(data["columns"], data["rows"])],
+    "lines": _lines,
+}
 
 
 def _method_table(methods: Json, only: Sequence[str] = ()) -> str:

@@ -19,11 +19,6 @@ from thesis_rec.knowledge.quadrants import Split, training_mask
 
 Floats = NDArray[np.floating]
 
-#: Coverage of the intervals.
-LEVEL = 0.9
-#: Standard deviations from the mean to the bounds of a central 90 % interval.
-Z = 1.6448536269514722
-
 
 @dataclass(frozen=True)
 class Scores:

@@ -37,7 +37,6 @@ class SplitSettings:
         unknown_groups: Groups of datasets (``structured``, ``natural``, ``real``) all of which are unknown, beside
             those that are named: what a ranker does with another kind of images than it learned from.
         seed: Seed of all draws.
-        fold: Number written into the table, for those who make several.
     """
 
     validation_share: float = 0.15
@@ -46,7 +45,6 @@ class SplitSettings:
     unknown_share: float = 0.2
     unknown_groups: tuple[str, ...] = ()
     seed: int = 0
-    fold: int = 0
 
 
 def parents_of(dataset_info: pd.DataFrame) -> dict[str, tuple[str, ...]]:
@@ -83,7 +81,7 @@ def assign_splits(
         model and dataset are known. Datasets that mix roles are not listed.
     """
     chosen = settings or SplitSettings()
-    rng = np.random.default_rng([chosen.seed, chosen.fold])
+    rng = np.random.default_rng([chosen.seed, 0])
     named = {key: {str(item) for item in (sides or {}).get(key, ())} for key in _SIDES}
     if chosen.unknown_groups:
         other = dataset_info["group"].astype(str).isin(chosen.unknown_groups)
@@ -131,7 +129,7 @@ def assign_splits(
         if cells:
             rows.append(("cell", model, dataset, True, "test" if "test" in cells else "validation"))
     table = pd.DataFrame(rows, columns=SPLIT_COLUMNS[:5])
-    table["fold"], table["seed"] = chosen.fold, chosen.seed
+    table["fold"], table["seed"] = 0, chosen.seed
     return table.astype({"kind": "string", "id": "string", "id2": "string", "role": "string"})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,15 +91,17 @@ class Recommendation:
         return {
             "dataset": {"dataset_id": self.dataset_id, **self.dataset},
             "device": self.device,
-            "budget": _plain(self.options.limits | {"batch_size": self.options.batch_size})
-            | {"precision": self.options.precision},
+            "budget": self.options.limits | self.options.model_dump(include={"batch_size", "precision"}),
             "zoo": self.zoo,
             "rests_on": self.rests_on,
             "load": self.load,
             "models": _records(self.top),
             "feasible": len(self.table),
             "excluded": _records(self.excluded),
-            "relaxations": [_plain(asdict(relaxation)) | {"text": str(relaxation)} for relaxation in self.relaxations],
+            "relaxations": [
+                vars(one) | {"factor": one.factor if np.isfinite(one.factor) else None, "text": str(one)}
+                for one in self.relaxations
+            ],
             "nearest_datasets": _records(self.nearest),
             "sources": dict(self.sources),
             "notes": list(self.notes),
@@ -127,17 +129,6 @@ def load_line(model: dict[str, Any], root: Path) -> str:
     return ""
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if value is pd.NA or (isinstance(value, float) and not np.isfinite(value)):
-        return None
-    return value
+def _records(table: pd.DataFrame) -> list[Any]:
+    known = table.notna() & ~table.isin([np.inf, -np.inf])
+    return table.astype(object).where(known, None).to_dict("records")

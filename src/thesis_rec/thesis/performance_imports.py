@@ -23,7 +23,9 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
 
 
-def records_frame(rows: Iterable[tuple[str, str, float]], protocol: str, metric: str, source: str) -> pd.DataFrame:
+def records_frame(
+    rows: Iterable[tuple[str, str, float]] | pd.DataFrame, protocol: str, metric: str, source: str
+) -> pd.DataFrame:
     """Rows of (model, dataset, fraction) as performance records.
 
     Raises:
@@ -76,15 +78,10 @@ def import_wide_csv(path: Path, unit: str = "auto", source: str = "") -> pd.Data
     ids = table.iloc[:, 0].astype(str)
     if ids.duplicated().any():
         raise ItemError(str(path), f"names {ids[ids.duplicated()].iloc[0]!r} twice.", "Keep one row per model.")
-    numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
-    scale = scale_of(numbers.to_numpy(dtype=float).ravel(), unit)
-    rows = [
-        (model, str(dataset), float(value) / scale)
-        for model, line in zip(ids, numbers.to_numpy(dtype=float), strict=True)
-        for dataset, value in zip(numbers.columns, line, strict=True)
-        if np.isfinite(value)
-    ]
-    return records_frame(rows, f"imported:{name}", "accuracy", name)
+    numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce").set_index(ids.rename("model_id"))
+    numbers = numbers / scale_of(numbers.to_numpy(dtype=float).ravel(), unit)
+    cells = numbers.melt(ignore_index=False, var_name="dataset_id").dropna().reset_index()
+    return records_frame(cells, f"imported:{name}", "accuracy", name)
 
 
 def import_transfergraph(path: Path) -> pd.DataFrame:
@@ -104,8 +101,8 @@ def import_transfergraph(path: Path) -> pd.DataFrame:
     chosen["value"] = pd.to_numeric(chosen["value"], errors="coerce")
     # The last of several runs of a cell is the one that its authors kept.
     chosen = chosen.dropna().drop_duplicates(["model_id", "dataset_id"], keep="last")
-    rows = list(chosen.astype({"model_id": str, "dataset_id": str}).itertuples(index=False, name=None))
-    return records_frame(rows, "imported:transfergraph", "accuracy", "transfergraph")
+    chosen = chosen.astype({"model_id": str, "dataset_id": str})
+    return records_frame(chosen, "imported:transfergraph", "accuracy", "transfergraph")
 
 
 def import_timm_results(path: Path, dataset_id: str | None = None) -> pd.DataFrame:
@@ -120,8 +117,8 @@ def import_timm_results(path: Path, dataset_id: str | None = None) -> pd.DataFra
         raise ItemError(str(path), "has no columns 'model' and 'top1'.", "Take a results-*.csv file of timm.")
     dataset = dataset_id or path.stem.removeprefix("results-")
     table = table.drop_duplicates("model").dropna(subset=["top1"])
-    rows = [(str(m), dataset, float(v) / 100.0) for m, v in zip(table["model"], table["top1"], strict=True)]
-    return records_frame(rows, "imported:timm", "top1", "timm")
+    cells = pd.DataFrame({"model_id": table["model"].astype(str), "dataset_id": dataset, "value": table["top1"] / 100})
+    return records_frame(cells, "imported:timm", "top1", "timm")
 
 
 def _csv(path: Path) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.tables import ModelTable, Prediction, TaskTokens
@@ -49,7 +50,7 @@ class Inputs:
         """(M, E + 1); what isn't known of a model is as it is on average."""
         return np.nan_to_num(np.clip((_described(models) - self.models[0]) / self.models[1], -_CLIP, _CLIP))
 
-    def of_task(self, task: TaskTokens) -> Floats:
+    def of_task(self, task: TaskTokens) -> Tensor:
         """(T, D) tokens of one dataset.
 
         Raises:
@@ -63,7 +64,8 @@ class Inputs:
                 f"the ranker was trained with {self.encoder_id or 'an unknown encoder'}.",
                 "Encode it with the ranker's encoder, or train the ranker again.",
             )
-        return np.clip((_class_means(task, self.max_tokens) - self.tokens[0]) / self.tokens[1], -_CLIP, _CLIP)
+        rows = (_class_means(task, self.max_tokens) - self.tokens[0]) / self.tokens[1]
+        return torch.from_numpy(np.clip(rows, -_CLIP, _CLIP))
 
 
 def _described(models: ModelTable) -> Floats:
@@ -83,15 +85,10 @@ def _moments(rows: Floats) -> Floats:
     return np.stack([np.nanmean(rows, axis=0), np.where(spread > 1e-6, spread, 1.0)]).astype(np.float32)
 
 
-def pad_tokens(parts: Sequence[Floats]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Token sets (T_i, D) as one array (N, T, D) and the mask (N, T) of what is valid."""
-    longest = max(len(part) for part in parts)
-    tokens = np.zeros((len(parts), longest, parts[0].shape[1]), dtype=np.float32)
-    mask = np.zeros((len(parts), longest), dtype=bool)
-    for row, part in enumerate(parts):
-        tokens[row, : len(part)] = part
-        mask[row, : len(part)] = True
-    return tokens, mask
+def pad_tokens(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Token sets (T_i, D) as one tensor (N, T, D) and the mask (N, T) of what is valid."""
+    tokens = torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+    return tokens, torch.arange(tokens.shape[1]) < torch.tensor([len(part) for part in parts])[:, None]
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ class Ranker:
         with torch.inference_mode():
             for start in range(0, len(tasks), _TASKS_AT_ONCE):
                 some = [self.inputs.of_task(task) for task in tasks[start : start + _TASKS_AT_ONCE]]
-                tokens, mask = (torch.from_numpy(array) for array in pad_tokens(some))
+                tokens, mask = pad_tokens(some)
                 parts = [
                     self.network(described[first : first + step].expand(len(some), -1, -1), tokens, mask)
                     for first in range(0, len(described), step)

@@ -167,14 +167,13 @@ def standardise(values: NDArray[np.floating], floor: float = FLOOR) -> NDArray[n
 def tensor_table(inputs: Inputs, tasks: TaskSet) -> TensorTable:
     """Tasks as the tensors that :class:`~thesis_rec.thesis.similarity_training.RankerModule` reads."""
     tokens, mask = pad_tokens([inputs.of_task(task) for task in tasks.tasks])
-    columns: dict[str, NDArray[Any]] = {
-        "tokens": tokens,
-        "token_mask": mask,
+    columns = {
         "standardised": standardise(tasks.value).astype(np.float32),
         "value": np.nan_to_num(tasks.value).astype(np.float32),
         "measured": np.isfinite(tasks.value),
     }
-    return TensorTable({name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()})
+    given = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+    return TensorTable({"tokens": tokens, "token_mask": mask, **given})
 
 
 def train_ranker(

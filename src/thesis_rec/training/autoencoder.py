@@ -16,7 +16,7 @@ from torch.nn import functional
 from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.models.auto_encoder import AutoEncoder
 from thesis_rec.training.data import Batch, TensorTable
-from thesis_rec.training.fit import FitResult, fit
+from thesis_rec.training.fit import fit
 from thesis_rec.training.module import FitModule
 from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
 
@@ -85,7 +85,7 @@ def train_autoencoder(
     *,
     validation_share: float = 0.1,
     seed: int = 0,
-) -> tuple[dict[str, Any], FitResult]:
+) -> dict[str, Any]:
     """Train on the known models, of which some are held out for validation.
 
     Args:
@@ -98,8 +98,8 @@ def train_autoencoder(
         seed: Seed of the split, of the first weights and of training.
 
     Returns:
-        The checkpoint (``config``, ``network``, ``train_ids``, ``validation_ids``, ``history``, ``best_epoch``) and
-        the result of the run.
+        The checkpoint: ``config``, ``network``, ``train_ids``, ``validation_ids``, ``history`` (one row per epoch) and
+        ``best_epoch``.
 
     Raises:
         NothingSucceeded: If there are fewer than two known models.
@@ -127,7 +127,7 @@ def train_autoencoder(
     assert tables[0] is not None
     module = AutoEncoderModule(network, settings, options)
     result = fit(module, tables[0], tables[1], folder, seed=seed, description="autoencoder")
-    checkpoint = {
+    return {
         "config": config,
         "network": result.state,
         "train_ids": train_ids,
@@ -135,7 +135,6 @@ def train_autoencoder(
         "history": result.history,
         "best_epoch": result.best_epoch,
     }
-    return checkpoint, result
 
 
 def _stack(vectors: Mapping[str, NDArray[np.float32]], ids: Sequence[str]) -> Tensor:

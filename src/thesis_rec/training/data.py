@@ -92,15 +92,9 @@ def _world() -> tuple[int, int]:
     return 0, 1
 
 
-def train_loader(table: TensorTable, batch_size: int, seed: int, per_epoch: int | None = None) -> DataLoader[Batch]:
-    """Shuffled batches."""
-    sampler = EpochSampler(len(table), seed, per_epoch)
+def loader(table: TensorTable, batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Batch]:
+    """Batches in the sampler's order, or in the table's."""
     return DataLoader(table, batch_size=batch_size, sampler=sampler, collate_fn=_identity)
-
-
-def validation_loader(table: TensorTable, batch_size: int) -> DataLoader[Batch]:
-    """Batches in order; every process validates on everything, so that all agree without communication."""
-    return DataLoader(table, batch_size=batch_size, shuffle=False, collate_fn=_identity)
 
 
 def _identity(batch: Any) -> Any:

@@ -30,7 +30,7 @@ from thesis_rec.training.callbacks import (
     RunFiles,
     checkpoints,
 )
-from thesis_rec.training.data import TensorTable, train_loader, validation_loader
+from thesis_rec.training.data import EpochSampler, TensorTable, loader
 from thesis_rec.training.module import FitModule
 from thesis_rec.training.requeue import requeue_on_signal
 from thesis_rec.training.settings import FitSettings
@@ -48,13 +48,11 @@ class FitResult:
         state: State dict of the network at its best epoch, on the CPU.
         history: One row per epoch: losses, learning rate, seconds.
         best_epoch: Epoch of ``state``, counted from 0.
-        seconds: Duration of this call; a resumed run counts its own part only.
     """
 
     state: dict[str, Tensor]
     history: History
     best_epoch: int
-    seconds: float
 
 
 def fit(
@@ -140,8 +138,9 @@ def fit(
             raise ConfigurationError(f"{description}: {error}") from error
         trainer.fit(
             module,
-            train_loader(train, settings.batch_size, seed, per_epoch),
-            None if validation is None else validation_loader(validation, settings.batch_size),
+            loader(train, settings.batch_size, EpochSampler(len(train), seed, per_epoch)),
+            # Every process validates on everything, so that all agree without communication.
+            None if validation is None else loader(validation, settings.batch_size),
             ckpt_path=resume_from,
             weights_only=True,
         )
@@ -152,7 +151,6 @@ def fit(
     module.network.to("cpu").eval()
     if _leads(settings):
         write_json(folder / RUN_FILE, {**json.loads((folder / RUN_FILE).read_text()), "finished": True})
-    seconds = time.perf_counter() - started
     logger.info(
         "%s: best epoch %d of %d, %s %.4f, %.1f s",
         description,
@@ -160,9 +158,9 @@ def fit(
         len(history),
         module.monitor,
         next(row[module.monitor] for row in history if row["epoch"] == best["epoch"]),
-        seconds,
+        time.perf_counter() - started,
     )
-    return FitResult(best["network"], history, int(best["epoch"]), seconds)
+    return FitResult(best["network"], history, int(best["epoch"]))
 
 
 def _fingerprint(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet, row_means
 from thesis_rec.thesis.losses import list_mle
+from thesis_rec.thesis.ranker import pad_tokens
 
 #: Length of a model's token, and datasets in one step.
 _WIDTH, _BATCH = 32, 16
@@ -79,9 +80,7 @@ def _pad(classes: Sequence[Tensor], limit: int, generator: torch.Generator) -> t
         tokens[torch.randperm(len(tokens), generator=generator)[:limit]] if len(tokens) > limit else tokens
         for tokens in classes
     ]
-    lengths = torch.tensor([len(part) for part in parts])
-    padded = nn.utils.rnn.pad_sequence(parts, batch_first=True)
-    return padded, torch.arange(padded.shape[1])[None, :] < lengths[:, None]
+    return pad_tokens(parts)
 
 
 class Network(nn.Module):

@@ -27,7 +27,7 @@ def train_autoencoder(
 
     vectors = _inputs(model_vectors, model_manifest, parameters.input)
     known = autoencoder.split_known(sorted(vectors), zoo_sides, _families(model_manifest))
-    checkpoint, result = autoencoder.train_autoencoder(
+    checkpoint = autoencoder.train_autoencoder(
         vectors,
         known,
         parameters.network,
@@ -36,7 +36,7 @@ def train_autoencoder(
         validation_share=parameters.validation_share,
         seed=parameters.seed,
     )
-    return {**checkpoint, "input": parameters.input}, result.history
+    return {**checkpoint, "input": parameters.input}, checkpoint["history"]
 
 
 def draw_autoencoder_losses(autoencoder_history: list[dict[str, Any]], parameters: AutoencoderParameters) -> Any:
