@@ -37,6 +37,8 @@ def open_hub(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     Read by the ``datasets`` library: ``save_to_disk`` folders, Parquet, ``imagefolder``. With ``limits.streaming`` it
     is read from start to end and only as many encoded images are kept as each class needs.
     """
+    from datasets import Image
+
     local = _local_hub_folder(row, root)
     streamed = limits.streaming and not (local and _is_saved(local))
     content = _load_hub(row, local, streamed)
@@ -44,7 +46,7 @@ def open_hub(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     splits = {}
     for split, whole in tables.items():
         image_column, label_column, names = _hub_columns(row, whole.features)
-        table = whole.select_columns([image_column, label_column]).cast_column(image_column, _undecoded())
+        table = whole.select_columns([image_column, label_column]).cast_column(image_column, Image(decode=False))
         if streamed:
             table, labels = _first_of_each_class(table, label_column, names, limits)
         else:
@@ -70,12 +72,6 @@ def in_cache(row: DatasetRow, root: Path) -> bool:
 
 def _is_saved(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
-
-
-def _undecoded() -> Any:
-    import datasets
-
-    return datasets.Image(decode=False)
 
 
 def _load_hub(row: DatasetRow, local: Path | None, streaming: bool) -> Any:

@@ -192,10 +192,9 @@ def load_task_images(
     row: DatasetRow,
     root: Path,
     limits: ImageLimits | None = None,
-    splits: tuple[str, str] = ("train", "test"),
     warnings: list[Failure] | None = None,
 ) -> TaskImages:
-    """Both splits of a dataset in memory, all images of one size.
+    """Training and test images of a dataset in memory, all images of one size.
 
     Images that can't be read are skipped; classes that are left without an image for training are left out.
 
@@ -203,7 +202,6 @@ def load_task_images(
         row: Manifest row.
         root: Folder to which ``row.source`` is relative.
         limits: Caps, size and refusals.
-        splits: Our names of the splits for training and testing.
         warnings: List to which what was skipped is added.
 
     Returns:
@@ -215,7 +213,7 @@ def load_task_images(
     limits = limits or ImageLimits()
     notes = [] if warnings is None else warnings
     dataset = open_dataset(row, root, limits)
-    opened = [dataset.split(split) for split in splits]
+    opened = [dataset.split(split) for split in ("train", "test")]
     # Both splits tell what is true of the whole source.
     notes.extend(dict.fromkeys(note for images in opened for note in images.warnings))
     size = limits.size or _common_size(opened)

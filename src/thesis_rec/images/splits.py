@@ -22,21 +22,6 @@ _SERVES = {"pretrain": ("pretrain", "train"), "train": ("train",), "test": ("tes
 TRAIN_SHARE = 0.75
 
 
-def stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """(N,) fraction of its class before each image, in a random order of the class: a cut at s takes a share s of each.
-
-    Args:
-        labels: (N,) class of each image.
-        seed: Seed of the order.
-    """
-    rng = np.random.default_rng(seed)
-    place = np.empty(len(labels))
-    for c in np.unique(labels):
-        members = np.flatnonzero(labels == c)
-        place[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
-    return place
-
-
 @dataclass(frozen=True)
 class SplitPart:
     """Which part of a source split is one of ours: images whose place in their class is in (start, start + share]."""
@@ -90,7 +75,12 @@ def take_share(chosen: NDArray[np.int64], labels: NDArray[np.int64], part: Split
     """The images whose place in the seeded order of their class lies in the part."""
     if part.share >= 1.0:
         return chosen
-    place = stratified_order(labels[chosen], seed)
+    rng, classes = np.random.default_rng(seed), labels[chosen]
+    # The share of its class before each image: a cut at s takes a share s of each.
+    place = np.empty(len(chosen))
+    for c in np.unique(classes):
+        members = np.flatnonzero(classes == c)
+        place[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
     return chosen[(place > part.start - 1e-9) & (place <= part.start + part.share - 1e-9)]
 
 

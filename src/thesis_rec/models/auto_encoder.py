@@ -54,17 +54,12 @@ class AutoEncoder(nn.Module):
         self.register_buffer("mean", torch.zeros(n_inputs))
         self.register_buffer("scale", torch.ones(n_inputs))
 
-    def fit_normalisation(self, vectors: Tensor, floor: float = 1e-3) -> None:
-        """Take mean and scale from the vectors of known models.
-
-        Args:
-            vectors: (N, n_inputs) raw model vectors.
-            floor: Smallest scale, as a share of the mean scale: a position that hardly varies (padding) would
-                otherwise turn its first non-zero value into a huge one.
-        """
+    def fit_normalisation(self, vectors: Tensor) -> None:
+        """Take mean and scale from the (N, n_inputs) raw vectors of known models."""
         self.mean.copy_(vectors.mean(0))
         scale = vectors.std(0, correction=0)
-        self.scale.copy_(scale.clamp(min=float(scale.mean()) * floor + 1e-12))
+        # A position that hardly varies (padding) would turn its first non-zero value into a huge one.
+        self.scale.copy_(scale.clamp(min=float(scale.mean()) * 1e-3 + 1e-12))
 
     def normalise(self, vectors: Tensor) -> Tensor:
         """(B, n_inputs) raw vectors, standardised and clipped to ±10 scales, so that outliers can't dominate."""

@@ -16,7 +16,6 @@ from thesis_rec.base.progress import track
 
 logger = logging.getLogger(__name__)
 
-_HERE = Path(__file__).parent
 _REMEDY = "Run once with network, or set THESIS_REC_BENCHMARKS to a folder that holds the tables."
 
 
@@ -67,13 +66,9 @@ class Source(BaseModel):
         return f"https://raw.githubusercontent.com/{self.repository}/{self.commit}"
 
 
-def read_sources(path: str | Path | None = None) -> dict[str, Source]:
-    """The sources by name.
-
-    Args:
-        path: YAML file; the project's own where None.
-    """
-    content = yaml.safe_load(Path(path or _HERE / "sources.yml").read_text(encoding="utf-8"))
+def read_sources() -> dict[str, Source]:
+    """The sources of ``sources.yml`` by name."""
+    content = yaml.safe_load(Path(__file__).with_name("sources.yml").read_text(encoding="utf-8"))
     return {str(name): Source(**entry) for name, entry in content.items()}
 
 

@@ -130,10 +130,8 @@ def dataset_agreement(values: Floats) -> float:
     return float(np.mean(finite)) if finite else float("nan")
 
 
-def noise_ceiling(
-    records: pd.DataFrame, protocol: str, min_models: int = 5, draws: int = 1000, seed: int = 0
-) -> dict[str, float]:
-    """Weighted tau between two repeats of the same measurement, the mean over datasets.
+def noise_ceiling(records: pd.DataFrame, protocol: str, seed: int = 0) -> dict[str, float]:
+    """Weighted tau between two repeats of the same measurement, the mean over datasets with five repeated models.
 
     It is what a ranker that knew the mean of one repeat exactly would reach on another. The mean over several repeats
     is a little more reliable than one of them, so a ranker compared with such means can lie slightly above.
@@ -141,8 +139,6 @@ def noise_ceiling(
     Args:
         records: Columns of ``performance_records``.
         protocol: ``linear_probe`` or ``fine_tune``.
-        min_models: Datasets with fewer repeated models don't count.
-        draws: Bootstrap draws of datasets.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -153,12 +149,12 @@ def noise_ceiling(
     for dataset_id in table.columns.get_level_values("dataset_id").unique():
         values = table[dataset_id].to_numpy(dtype=float)
         values = values[np.isfinite(values).sum(1) >= 2]
-        if len(values) >= min_models and np.isfinite(tau := dataset_agreement(values)):
+        if len(values) >= 5 and np.isfinite(tau := dataset_agreement(values)):
             taus.append(tau)
     if not taus:
         return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0}
     array = np.asarray(taus)
-    index = np.random.default_rng(seed).integers(0, len(array), (draws, len(array)))
+    index = np.random.default_rng(seed).integers(0, len(array), (1000, len(array)))
     low, high = np.percentile(array[index].mean(1), [2.5, 97.5])
     return {"mean": float(array.mean()), "low": float(low), "high": float(high), "n": len(array)}
 
