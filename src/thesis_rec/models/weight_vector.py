@@ -22,9 +22,6 @@ Floats = NDArray[np.float32]
 #: Length of the vector that the autoencoder is made for.
 VECTOR_LENGTH = 8192
 
-_SMALL = 1 << 14
-_BUNDLE = 32
-
 
 def parameter_vector(reader: StateReader, length: int = VECTOR_LENGTH, threads: int | None = None) -> Floats:
     """Summarise a checkpoint of T tensors by ``length // T`` one-dimensional k-means centroids of each.
@@ -135,13 +132,9 @@ def _in_order(
         yield from map(function, tensors)
         return
     order = sorted(range(len(tensors)), key=lambda i: -tensors[i].size)
-    big = sum(tensor.size > _SMALL for tensor in tensors)
-    # Handing a task to a thread costs as much as a small tensor, so these go by the bundle.
-    bundles = [[i] for i in order[:big]] + [order[at : at + _BUNDLE] for at in range(big, len(order), _BUNDLE)]
     with ThreadPoolExecutor(threads) as pool:
         try:
-            done = pool.map(lambda bundle: [(i, function(tensors[i])) for i in bundle], bundles)
-            results = dict(pair for bundle in done for pair in bundle)
+            results = dict(zip(order, pool.map(function, [tensors[i] for i in order]), strict=True))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     yield from (results[i] for i in range(len(tensors)))
