@@ -88,14 +88,16 @@ def faiss_centroids(file: Path, threads: int) -> dict:
 
 def mean_error(reader, centroids: dict) -> float:
     """Squared error over variance, averaged over the tensors that aren't constant."""
-    from thesis_rec.models.kmeans import squared_error
+    import numpy as np
 
     errors = []
     for tensor in reader.tensors:
         values = reader.values(tensor)
         spread = float(values.var(dtype="float64"))
         if spread > 0 and values.size > LENGTH // len(reader.tensors):
-            errors.append(squared_error(values, centroids[tensor.name]) / values.size / spread)
+            ordered = np.sort(np.asarray(centroids[tensor.name], dtype=np.float64))
+            nearest = ordered[np.searchsorted((ordered[1:] + ordered[:-1]) / 2, values)]
+            errors.append(float(np.square(values - nearest).mean()) / spread)
     return statistics.fmean(errors)
 
 
