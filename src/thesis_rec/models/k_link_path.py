@@ -84,23 +84,15 @@ def _best_for_price(
                     break
                 tail -= 1
                 continue
-            # Clusters are short, so the crossing is near: double the step, then halve it.
-            low = first
-            step = 4
-            high = m + 1
-            while low + step <= m:
-                probe = low + step
-                if value[i] + _cost(sums, probe, i) < value[old] + _cost(sums, probe, old):
-                    high = probe
-                    break
-                low = probe
-                step *= 2
+            # Clusters are short, so the crossing is near: double the step until it is passed, then halve.
+            low, high, step = first, m + 1, 4
             while high - low > 1:
-                probe = (low + high) // 2
+                probe = low + step if high > m and low + step <= m else (low + high) // 2
                 if value[i] + _cost(sums, probe, i) < value[old] + _cost(sums, probe, old):
                     high = probe
                 else:
                     low = probe
+                    step *= 2
             if high <= m:
                 tail += 1
                 queue[tail] = i
