@@ -531,8 +531,9 @@ def timings(threads: int, repeats: int) -> dict[str, Any]:
 
     from safetensors.torch import save_file
 
+    from thesis_rec.base.tables import VECTOR_LENGTH
     from thesis_rec.models.checkpoint_reader import open_checkpoint
-    from thesis_rec.models.weight_vector import VECTOR_LENGTH, parameter_vector, vector_and_spectra
+    from thesis_rec.models.weight_vector import parameter_vector, vector_and_spectra
 
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
+#: Length of a model's vector, which the autoencoder is made for.
+VECTOR_LENGTH = 8192
 #: Fields of a table of models that some or all of them may lack.
 MEASURED = ("responses", "reference", "subtasks", "spectra")
 

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thesis_rec.base.tables import VECTOR_LENGTH
+from thesis_rec.knowledge.quadrants import QUADRANTS
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 
-#: Length of a model's vector.
-VECTOR_LENGTH = 8192
-
 PROTOCOLS = ("linear_probe", "fine_tune", "proxy")
-QUADRANTS = ("Q1", "Q2", "Q3", "Q4")
 SPLIT_KINDS = ("model", "dataset", "cell")
 ROLES = ("train", "validation", "test")
 

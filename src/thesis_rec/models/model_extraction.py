@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.base.progress import track
+from thesis_rec.base.tables import VECTOR_LENGTH
 from thesis_rec.models.extractors import extractor_name, open_model
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import files_signature, locate
 from thesis_rec.models.plain_network import left_out
 from thesis_rec.models.spectra import NAMES
-from thesis_rec.models.weight_vector import VECTOR_LENGTH, vector_and_spectra, weights_hash
+from thesis_rec.models.weight_vector import vector_and_spectra, weights_hash
 
 logger = logging.getLogger(__name__)
 

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.devices import processors
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.tables import VECTOR_LENGTH
 from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo
 from thesis_rec.models.kmeans import NotFiniteError, kmeans_1d
 from thesis_rec.models.spectra import describe, tensor_numbers
 
 Summary = TypeVar("Summary")
 Floats = NDArray[np.float32]
-
-#: Length of the vector that the autoencoder is made for.
-VECTOR_LENGTH = 8192
 
 
 def parameter_vector(reader: StateReader, length: int = VECTOR_LENGTH, threads: int | None = None) -> Floats:

@@ -11,9 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
-
-#: Length of a model's vector in the thesis code.
-VECTOR_LENGTH = 8192
+from thesis_rec.base.tables import VECTOR_LENGTH
 
 #: Ends of file names that the thesis code put behind a model's name.
 _NAME_ENDINGS = ("_embedding", "_model_extracted")
