@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,9 @@ from thesis_rec.knowledge.fitting import LEVEL, Z
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.knowledge.quadrants import QUADRANTS, quadrant_masks
-from thesis_rec.thesis.ranker import Ranker
+
+if TYPE_CHECKING:
+    from thesis_rec.thesis.ranker import Ranker
 
 logger = logging.getLogger(__name__)
 

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 from thesis_rec.evaluation.baselines import collaborative
 from thesis_rec.evaluation.baselines.base import Baseline
-from thesis_rec.evaluation.baselines.learned_token import LearnedToken
 from thesis_rec.evaluation.baselines.regression import KernelRidge, Ridge
 from thesis_rec.evaluation.baselines.trees import BoostedTrees
 
-_CLASSES: tuple[type[Baseline], ...] = (
-    collaborative.RandomOrder,
-    collaborative.ParameterCount,
-    collaborative.StaticMeanAccuracy,
-    collaborative.StaticMeanZ,
-    collaborative.StaticMeanRank,
-    collaborative.NearestDataset,
-    collaborative.MatrixFactorisation,
-    LearnedToken,
-    Ridge,
-    KernelRidge,
-    BoostedTrees,
-)
+_CLASSES: dict[str, type[Baseline]] = {
+    kind.name: kind
+    for kind in (
+        collaborative.RandomOrder,
+        collaborative.ParameterCount,
+        collaborative.StaticMeanAccuracy,
+        collaborative.StaticMeanZ,
+        collaborative.StaticMeanRank,
+        collaborative.NearestDataset,
+        collaborative.MatrixFactorisation,
+        Ridge,
+        KernelRidge,
+        BoostedTrees,
+    )
+}
 
-#: Names of all baselines, in the order of the tables.
-BASELINES = tuple(kind.name for kind in _CLASSES)
+#: Names of all baselines.
+BASELINES = (*_CLASSES, "learned_token")
 
 
 def make_baseline(name: str) -> Baseline:
@@ -38,4 +39,9 @@ def make_baseline(name: str) -> Baseline:
     """
     if name not in BASELINES:
         raise ValueError(f"unknown baseline {name!r}; known: {', '.join(BASELINES)}")
-    return _CLASSES[BASELINES.index(name)]()
+    if name == "learned_token":
+        # The only one that needs torch, for which commands that read settings don't wait.
+        from thesis_rec.evaluation.baselines.learned_token import LearnedToken
+
+        return LearnedToken()
+    return _CLASSES[name]()
