@@ -71,7 +71,7 @@ class TestFiles:
 
 
 class TestNPZ:
-    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.lists(st.integers(-9, 9)), min_size=1))
     def test_round_trip(self, tmp_path, content):
         dataset = NPZDataset(filepath=tmp_path / "a.npz")
@@ -159,7 +159,7 @@ class TestKeyedPartitions:
         dataset.save({})
         assert len(dataset.load()) == 2
 
-    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12))
     def test_any_key_stays_inside_its_folder_and_comes_back(self, tmp_path_factory, key):
         folder = tmp_path_factory.mktemp("keys")

@@ -191,7 +191,7 @@ def test_training_set_refuses_nonsense():
         make_baseline("nearest_dataset").fit(TrainingSet(models, np.array([True, False]), ["p"], good))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 9999), st.integers(2, 8), st.integers(1, 6))
 def test_z_scores_and_ranks_ignore_scale(seed, rows, columns):
     rng = np.random.default_rng(seed)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -68,7 +68,6 @@ def test_nothing_can_be_relaxed_when_nothing_is_known():
 
 
 # A busy machine is no error.
-@settings(deadline=None)
 @given(
     st.floats(0.01, 100), st.floats(0.01, 1e5), st.floats(0.01, 1e4), st.floats(1, 1e8),
 )  # fmt: skip
@@ -108,7 +107,6 @@ points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25)
 
 
 # A busy machine is no error.
-@settings(deadline=None)
 @given(points)
 def test_front_is_what_no_point_dominates(found):
     cost = np.array([c for c, _ in found], dtype=float)

@@ -67,7 +67,7 @@ def test_cells_update_as_the_dense_gaussian_does() -> None:
     np.testing.assert_allclose(found.std, np.sqrt(np.diagonal(covariance)), atol=1e-7)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(range(len(CELLS))), st.integers(0, len(CELLS)), st.integers(0, 50))
 def test_the_order_of_cells_does_not_matter(order: list[int], cut: int, seed: int) -> None:
     """One at a time, in parts or all at once."""
@@ -80,7 +80,7 @@ def test_the_order_of_cells_does_not_matter(order: list[int], cut: int, seed: in
     assert set(in_parts.cells) == set(CELLS)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.floats(0.001, 0.9),
     st.lists(st.floats(-30, 30), min_size=1, max_size=6),
@@ -99,7 +99,7 @@ def test_nothing_is_predicted_below_chance_or_above_one(chance: float, mean: lis
     assert (low <= high).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0.0, 0.5), st.floats(0.0, 1.0))
 def test_the_scale_and_back(chance: float, share: float) -> None:
     """Accuracies between chance and 1 survive; the slope is the derivative."""

@@ -157,7 +157,7 @@ def test_known_models_and_roles_in_order():
     assert split.with_role(["f5_1", "f0_1", "f1_0"], "test") == ["f5_1", "f0_1"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.floats(0, 0.5), st.floats(0, 0.4))
 def test_no_split_leaks(seed, validation, cells):
     performance, families, info = zoo(n_families=5, tasks=2, models=10)

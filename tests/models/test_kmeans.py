@@ -55,7 +55,7 @@ def squared_error(values: np.ndarray, centres: np.ndarray) -> float:
 finite = st.floats(-1e6, 1e6, width=32, allow_nan=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.one_of(
         hnp.arrays(np.float32, st.integers(1, 40), elements=finite),
@@ -218,7 +218,7 @@ class TestOutliers:
         ),
         k=st.integers(1, 8),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_numbers_of_any_order(self, values, k):
         assert (
             squared_error(values, kmeans_1d(values.copy(), k)) <= optimal_error_by_means(values, k) * (1 + 1e-5) + 1e-30

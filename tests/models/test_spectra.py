@@ -135,7 +135,7 @@ def test_learned_structure_moves_the_numbers_it_should():
     assert numbers(heavy)["kurtosis"] > 0.3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1000))
 def test_order_and_signs_of_hidden_units_do_not_count(seed):
     state = residual_state(seed)

@@ -43,7 +43,7 @@ def bank():
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_shifts_move_whole_pixels(seed):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
@@ -95,7 +95,7 @@ def test_views_stay_inside_the_image():
 
 
 @given(st.integers(1, 30), st.integers(0, 7), st.integers(1, 9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_batches_pass_evenly_through_all_images(n, steps, batch):
     found = shuffled_batches(np.zeros(n, np.int64), steps, batch, np.random.default_rng(0))
     assert found.shape == (steps, batch)

@@ -39,13 +39,13 @@ def test_star_area(tips):
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_hsv_equals_colorsys(h, s, v):
     assert canvas.hsv(h, s, v) == pytest.approx(colorsys.hsv_to_rgb(h, s, v), abs=1e-4)
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_polyline_is_the_nearest_segment(seed):
     rng = np.random.default_rng(seed)
     points = rng.uniform(-1, 1, (2, 4, 2)).astype(np.float32)

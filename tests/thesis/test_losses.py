@@ -56,7 +56,7 @@ def brute_pairwise(score, truth, mask, power):
     return total / max(count, 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.booleans())
 def test_list_mle_is_the_plackett_luce_likelihood(seed, discount):
     score, truth, mask = lists(seed)
@@ -65,7 +65,7 @@ def test_list_mle_is_the_plackett_luce_likelihood(seed, discount):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 1.0, 2.0]))
 def test_pairwise_logistic_sums_over_ordered_pairs(seed, power):
     score, truth, mask = lists(seed)
@@ -74,7 +74,7 @@ def test_pairwise_logistic_sums_over_ordered_pairs(seed, power):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([1, 6]))
 def test_weighted_tau_is_scipys_by_default_arguments(seed, decimals):
     score, truth, mask = lists(seed, models=9, decimals=decimals)
@@ -87,7 +87,7 @@ def test_weighted_tau_is_scipys_by_default_arguments(seed, decimals):
             assert tau.item() == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_regression_losses_count_measured_cells_only(seed):
     score, truth, mask = lists(seed)

@@ -68,7 +68,7 @@ def test_log_me_is_the_maximum_of_the_evidence(n: int, width: int) -> None:
     assert log_me(as_input((x, y))).item() == pytest.approx(expected, abs=2e-3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), width=st.integers(1, 12))
 def test_h_score_is_the_covariance_formula(seed: int, width: int) -> None:
     x, y = make_task(seed, 40, width, 4)
@@ -110,7 +110,7 @@ def leep_by_loops(theta: np.ndarray, y: np.ndarray) -> float:
     return total / n
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), sources=st.integers(1, 9))
 def test_leep_is_its_definition(seed: int, sources: int) -> None:
     x, y = make_task(seed, 25, sources, 3)
@@ -236,7 +236,7 @@ def test_the_solver_never_sees_more_than_as_many_rows_as_images(monkeypatch: pyt
     assert set(sizes) == {50}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10**6))
 def test_a_batch_gives_what_its_tasks_give_alone(seed: int) -> None:
     tasks = [make_task(seed, 30, 6, 4), make_task(seed + 1, 21, 6, 2), make_task(seed + 2, 26, 6, 3)]

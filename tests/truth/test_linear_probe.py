@@ -47,7 +47,7 @@ def reference_accuracy(x, item, ridge: float) -> float:
     return float((model.predict(scaler.transform(x[test_rows])).argmax(1) == test_class).mean())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(width=st.sampled_from([3, 20, 90]), seed=st.integers(0, 10**6), ridge=st.sampled_from([1e-3, 0.1, 3.0]))
 def test_probes_equal_scikit_learn(width: int, seed: int, ridge: float) -> None:
     rng = np.random.default_rng(seed)

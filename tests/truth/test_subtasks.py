@@ -13,7 +13,7 @@ TASKS = st.lists(st.integers(2, 12), min_size=1, max_size=6).map(
 
 
 @given(n_classes=TASKS, seed=st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_subtasks_are_different_and_made_of_what_there_is(n_classes, seed):
     drawn = draw_subtasks(n_classes, 30, seed)
     assert len({frozenset(members) for members in drawn}) == len(drawn) <= 30
