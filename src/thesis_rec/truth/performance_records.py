@@ -57,13 +57,11 @@ def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     if not valid.all():
         logger.warning("%d records without a fraction as their value are left out", int((~valid).sum()))
         records = records[valid]
-    groups = ["_order", "metric", "source", *revisions]
-    first = records[[*KEY, *groups]].drop_duplicates().sort_values([*KEY, *groups]).drop_duplicates(KEY)
-    records = records.merge(first, on=[*KEY, *groups])
-    grouped = records.groupby([*KEY, "metric", "source"], sort=True)
-    cleaned = grouped.agg(
+    grouped = records.groupby([*KEY, "_order", "metric", "source", *revisions], sort=True)
+    means = grouped.agg(
         value=("value", "mean"), std=("value", "std"), n_repeats=("value", "size"), n_train=("n_train", "mean")
-    ).reset_index()
+    )
+    cleaned = means.reset_index().drop_duplicates(KEY, ignore_index=True)
     return cleaned[COLUMNS].astype({"value": "float64", "std": "float64", "n_train": "float64"})
 
 
