@@ -113,7 +113,7 @@ def main() -> None:
         + (", learned from drawn images alone" if arguments.drawn else ": four quadrants"),
         5 + arguments.drawn,
         f"{learned} Unknown models are twelve real checkpoints and the embedded zoo's unknown families. Truth: linear "
-        "probes of all 276 models on 20 real datasets. Three training seeds. Intervals over domains.",
+        "probes of all 276 models on 20 real datasets. Intervals over domains.",
         rows=shown,
     )
 
