@@ -130,7 +130,7 @@ class ProtocolKnowledge:
         def part(name: str, place: int) -> tuple[Floats, Floats, Floats]:
             of = self.protocols[name]
             mean = self.covariance.mean[rows] + of.offset[rows]
-            for told in {ANY, domain or ANY}:
+            for told in dict.fromkeys((ANY, domain or ANY)):
                 if (name, told) in self.domains:
                     mean = mean + self.domains[name, told].offset[rows]
             slope, slope_variance = of.spread
@@ -307,19 +307,13 @@ def fit_protocols(
     tasks, measured, values, errors = tasks_of(learned, classes)
     if not len(tasks):
         raise ValueError("no task has cells of five models with different values")
-    joined = _largest_block(np.isfinite(values))
-    inner = np.flatnonzero(np.isfinite(values[joined]).any(axis=0))
+    block = _fit_block(tasks, values, errors, shrinkage)
+    known, names = block.covariance, [measured[column] for column in block.columns]
+    kept = _kept(tasks.iloc[block.rows], block.scores @ known.factor.T)
     z, level, spread = (np.full(s, np.nan) for s in (values.shape, len(tasks), len(tasks)))
-    z[np.ix_(joined, inner)], level[joined], spread[joined] = standardised(values[np.ix_(joined, inner)])
-    noise = errors / np.where(np.isfinite(spread), spread, 1.0)[:, None]
-    known = fit_covariance(z[np.ix_(joined, inner)], noise[np.ix_(joined, inner)], shrinkage)
-    scores = known.scores(z[np.ix_(joined, inner)], noise[np.ix_(joined, inner)])
-    offsets = _offsets(tasks["protocol"].to_numpy()[joined], z[np.ix_(joined, inner)], known, scores)
-    kept = _kept(tasks.iloc[joined], scores @ known.factor.T)
-
-    names = [measured[row] for row in inner]
-    counts = np.isfinite(z[np.ix_(joined, inner)]).sum(0)
-    rest = np.setdiff1d(np.arange(len(tasks)), joined)
+    level[block.rows], spread[block.rows] = block.level, block.spread
+    counts = np.isfinite(block.z).sum(0)
+    rest = np.setdiff1d(np.arange(len(tasks)), block.rows)
     joint = set(names)
     extra = [model for model in measured if model not in joint]
     mean, own, evidence = known.mean, known.own, counts
@@ -338,9 +332,9 @@ def fit_protocols(
         used = n_extra > 0
         extra, columns, n_extra = [m for m, u in zip(extra, used, strict=True) if u], columns[used], n_extra[used]
         guess = guess.only(np.flatnonzero(used))
-        block = np.where(np.isfinite(z[np.ix_(rest, columns)]), z[np.ix_(rest, columns)], 0.0)
+        shown = np.nan_to_num(z[np.ix_(rest, columns)])
         trust = n_extra / (n_extra + known.own.mean() / np.maximum(guess.mean_variance, 1e-6))
-        mean = np.concatenate([mean, guess.mean + trust * (block.sum(0) / n_extra - guess.mean)])
+        mean = np.concatenate([mean, guess.mean + trust * (shown.sum(0) / n_extra - guess.mean)])
         own = np.concatenate([own, guess.own + guess.mean_variance * (1 - trust)])
         known = Covariance(mean, np.vstack([known.factor, guess.factor]), own)
         evidence = np.concatenate([counts, n_extra])
@@ -358,8 +352,8 @@ def fit_protocols(
         if not len(mine):
             continue
         offset = np.zeros(len(everything))
-        if protocol in offsets:
-            offset[: len(inner)] = offsets[protocol]
+        if protocol in block.offsets:
+            offset[: len(block.columns)] = block.offsets[protocol]
         found[protocol] = Protocol(_moments(level[mine]), _moments(spread[mine]), offset, len(mine))
     figures = {
         str(protocol): group.value_counts().reindex(everything, fill_value=0).to_numpy(dtype=np.int64)
@@ -427,22 +421,54 @@ def _of_any_images(
     """
     protocol = "zero_shot"
     zero_shot = (tasks["protocol"] == protocol).to_numpy()
-    joined = _largest_block(np.isfinite(values))
-    if not zero_shot[joined].any():
+    if not zero_shot.any():
         return {}
-    inner = np.flatnonzero(np.isfinite(values[joined]).any(axis=0))
     low, middle, high = np.nanquantile(values[zero_shot], [0.25, 0.5, 0.75], axis=1)
     drawn = values.copy()
     drawn[zero_shot] = np.maximum(values[zero_shot], (middle - _LOWEST * (high - low) / 1.349)[:, None])  # (T, K)
-    z, _, spread = standardised(drawn[np.ix_(joined, inner)])
-    noise = errors[np.ix_(joined, inner)] / spread[:, None]
-    robust = fit_covariance(z, noise, shrinkage)
-    beyond = _offsets(tasks["protocol"].to_numpy()[joined], z, robust, robust.scores(z, noise))[protocol]
-    place = {model: row for row, model in enumerate(known.model_ids)}
-    rows = [place[models[int(column)]] for column in inner]
-    offset = np.zeros(len(place))
-    offset[rows] = robust.mean + beyond - known.covariance.mean[rows] - known.protocols[protocol].offset[rows]
-    return {(protocol, ANY): Domain(offset, int(zero_shot[joined].sum()))}
+    block = _fit_block(tasks, drawn, errors, shrinkage)
+    if protocol not in block.offsets:
+        return {}
+    score = pd.Series(block.covariance.mean + block.offsets[protocol], [models[column] for column in block.columns])
+    before = known.covariance.mean + known.protocols[protocol].offset
+    offset = score.reindex(known.model_ids).to_numpy() - before
+    return {(protocol, ANY): Domain(np.nan_to_num(offset), int(zero_shot[block.rows].sum()))}
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The largest set of tasks that share models, on one scale.
+
+    Attributes:
+        rows: (B,) the tasks.
+        columns: (K,) their models.
+        z: (B, K) scaled values, NaN where nothing was measured.
+        level: (B,).
+        spread: (B,).
+        covariance: What the models have in common over these tasks.
+        scores: (B, R) along its factors.
+        offsets: (K,) by protocol, see :func:`_offsets`.
+    """
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    z: Floats
+    level: Floats
+    spread: Floats
+    covariance: Covariance
+    scores: Floats
+    offsets: dict[str, Floats]
+
+
+def _fit_block(tasks: pd.DataFrame, values: Floats, errors: Floats, shrinkage: Shrinkage | None) -> _Block:
+    rows = _largest_block(np.isfinite(values))
+    columns = np.flatnonzero(np.isfinite(values[rows]).any(axis=0))
+    z, level, spread = standardised(values[np.ix_(rows, columns)])
+    noise = errors[np.ix_(rows, columns)] / spread[:, None]
+    known = fit_covariance(z, noise, shrinkage)
+    scores = known.scores(z, noise)
+    offsets = _offsets(tasks["protocol"].to_numpy()[rows], z, known, scores)
+    return _Block(rows, columns, z, level, spread, known, scores, offsets)
 
 
 def _moments(values: Floats) -> tuple[float, float]:
