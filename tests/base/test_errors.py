@@ -9,6 +9,7 @@ from thesis_rec.base.errors import (
     Unreached,
     check_failures,
     failures_frame,
+    listed,
     unreached_failures,
 )
 
@@ -49,3 +50,8 @@ def test_items_that_no_job_came_to_are_named_and_stop_what_follows():
     assert [failure.item for failure in failures] == ["b", "c"]
     with pytest.raises(Unreached, match=r"no job has come to 2 models: b, c\. Run that job"):
         check_failures(failures_frame(failures), 1, False, "models")
+
+
+def test_long_lists_of_names_are_cut_and_counted() -> None:
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"

@@ -6,7 +6,7 @@ turns that into a :class:`Failure`, and only a check behind the whole step raise
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -80,6 +80,11 @@ def failures_frame(failures: Iterable[Failure], key: str = "model_id") -> pd.Dat
     return pd.DataFrame(rows, columns=[key, "error", "hint"]).astype("string")
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """At most so many names for a message, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def check_failures(failures: pd.DataFrame, succeeded: int, strict: bool, what: str) -> None:
     """Raise if a step produced nothing, if it is strict and anything failed, or if any item was never reached.
 
@@ -96,8 +101,7 @@ def check_failures(failures: pd.DataFrame, succeeded: int, strict: bool, what: s
     unreached = failures.loc[failures["error"] == UNREACHED]
     if not unreached.empty:
         names = unreached.iloc[:, 0].tolist()
-        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        raise Unreached(f"no job has come to {len(names)} {what}: {shown}. {unreached['hint'].iloc[0]}")
+        raise Unreached(f"no job has come to {len(names)} {what}: {listed(names, 20)}. {unreached['hint'].iloc[0]}")
     if failures.empty or (succeeded and not strict):
         return
     lines = [f"  {row[0]}: {row[1]} {row[2]}".rstrip() for row in failures.head(5).itertuples(index=False)]

@@ -13,6 +13,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from thesis_rec.base.errors import listed
+
 
 class Budget(BaseModel):
     """Limits on a model, None and empty for none; each field's description is its help on the command line."""
@@ -97,8 +99,7 @@ def unknown_values(figures: pd.DataFrame, budget: Budget) -> list[str]:
                 continue
             near = difflib.get_close_matches(value.lower(), known, n=1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
-            shown = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
-            notes.append(f"no model has the {column} {value!r}.{meant} Known are {shown}.")
+            notes.append(f"no model has the {column} {value!r}.{meant} Known are {listed(known, 10)}.")
     return notes
 
 
@@ -204,9 +205,10 @@ def option_name(limit: str) -> str:
 
 
 def option_text(name: str, value: Any) -> str:
-    """A limit as on the command line, where a rule's option stands once for each value."""
-    values = [shlex.quote(str(item)) for item in value] if isinstance(value, tuple) else [f"{value:g}"]
-    return " ".join(f"{option_name(name)} {item}" for item in values)
+    """A limit or another wish as on the command line, where a rule's option stands once for each value."""
+    items = value if isinstance(value, tuple) else (value,)
+    texts = [f"{item:g}" if isinstance(item, float) else shlex.quote(str(item)) for item in items]
+    return " ".join(f"{option_name(name)} {text}" for text in texts)
 
 
 def pareto_front(cost: ArrayLike, value: ArrayLike) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.base.errors import Failure, ItemError, listed
 from thesis_rec.base.sharding import evenly
 from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
@@ -213,7 +213,7 @@ def _labels_from_folders(
         paths += found
         texts += [name] * len(found)
     if linked:
-        which = ", ".join(map(repr, linked[:5])) + (f" and {len(linked) - 5} more" if len(linked) > 5 else "")
+        which = listed([repr(name) for name in linked], 5)
         notes.append(
             f"class folders that are links and lead out of the dataset's folder, or back to it, are left out: {which}."
         )

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, listed
 from thesis_rec.images.decoding import SUFFIXES
 
 #: Words in folder names, and which of our splits they mean.
@@ -175,8 +175,8 @@ def _two_readings(item: str, children: list[Path], groups: list[Path], inner: di
     return ItemError(item, f"its folders can be read in two ways: as {first}, or as {second}.", _HINT)
 
 
-def _listed(names: list[str], most: int = 6) -> str:
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _listed(names: list[str]) -> str:
+    return listed([repr(name) for name in names], 6)
 
 
 def _has_files_here(folder: Path) -> bool:

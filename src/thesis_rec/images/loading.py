@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.base.errors import Failure, ItemError, listed
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.copies import content_digest, pixel_notes
 from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, Reader, Source, Tell
@@ -283,7 +283,7 @@ def _absent_classes(row: DatasetRow, split: str, labels: NDArray[np.int64], clas
     empty = [name for c, name in enumerate(class_names) if c not in present]
     if not empty or not present:
         return []
-    few = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+    few = listed([repr(name) for name in empty], 5)
     which = f"class {few} has" if len(empty) == 1 else f"{len(empty)} classes, {few}, have"
     fate = "left out" if split == "train" else "not tested"
     error = f"{which} no image in the split {split!r} and {'is' if len(empty) == 1 else 'are'} {fate}."

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import Failure
+from thesis_rec.base.errors import Failure, listed
 from thesis_rec.images.loading import LabelledImages, OpenedDataset
 
 #: Fewer images of a class than this are few; a class with more than this share of the images dominates.
@@ -27,9 +27,8 @@ _SKIPPED = re.compile(r"skipped (?P<item>.*?): (?P<reason>.*)", re.DOTALL)
 def split_line(dataset: OpenedDataset) -> str:
     """Classes, and images of each split, so that a folder that was misread is seen."""
     names = dataset.vocabulary.names
-    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     counts = [f"{name} {count}" for name, count in dataset.counts.items()]
-    return f"read as {len(names)} classes ({shown}); images: {', '.join(counts)}."
+    return f"read as {len(names)} classes ({listed(names, 6)}); images: {', '.join(counts)}."
 
 
 def is_about_files(note: str) -> bool:
@@ -65,10 +64,10 @@ def thin_notes(images: LabelledImages) -> list[str]:
     notes = []
     few = [images.class_names[c] for c in present if counts[c] < _FEW]
     if few:
-        shown = ", ".join(few[:3]) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
         least = int(counts[present].min())
         notes.append(
-            f"few images: {shown} have less than {_FEW} for training, the fewest {least}; models are hardly told apart."
+            f"few images: {listed(few, 3)} have less than {_FEW} for training, the fewest {least}; "
+            "models are hardly told apart."
         )
     largest = int(counts.argmax())
     if len(present) > 1 and (share := counts[largest] / counts.sum()) > _DOMINATES:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.errors import ConfigurationError, listed
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
 from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens
 from thesis_rec.knowledge.knowledge import Knowledge
@@ -588,8 +588,8 @@ def assemble(
 
         models, new = add_models(models, manifest, artefacts["model_vectors"], partial(embed_models, half))
         if new:
-            sources["models added without training"] = _some(new)
-            notes.append(f"models added without training: {_some(new)}")
+            sources["models added without training"] = listed(new, 3)
+            notes.append(f"models added without training: {listed(new, 3)}")
     models = with_responses(with_listed(models, manifest), artefacts.get("model_responses"))
     for name in ("published_model_spectra", "model_spectra"):
         models = with_spectra(models, artefacts.get(name))
@@ -623,7 +623,7 @@ def _laid_over(
     if not strange:
         return {**shipped, **fitting}, []
     why = f"encoded by {own[strange[0]].encoder_id}, the shipped datasets by {encoder or 'no encoder'}"
-    return {**shipped, **fitting}, [f"Left out of your own datasets: {_some(strange)} ({why})."]
+    return {**shipped, **fitting}, [f"Left out of your own datasets: {listed(strange, 3)} ({why})."]
 
 
 def _cells(shipped: pd.DataFrame, own: pd.DataFrame | None, tokens: Mapping[str, TaskTokens]) -> pd.DataFrame:
@@ -665,7 +665,3 @@ def _profiles(artefacts: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
     key = ["model_id", "device", "precision", "batch_size"]
     joined = pd.concat(present.values(), ignore_index=True).drop_duplicates(key, keep="last", ignore_index=True)
     return joined, " and ".join(sorted(present))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.hardware.budget import Budget, option_name
+from thesis_rec.hardware.budget import Budget, option_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -186,11 +186,7 @@ def next_command(found: Recommendation) -> str:
     wishes = found.options.model_dump(
         include={*Budget.model_fields, "labels", "protocol", "domain"}, exclude_defaults=True
     )
-    for name, value in wishes.items():
-        for item in value if isinstance(value, tuple) else (value,):
-            text = f"{item:g}" if isinstance(item, float) else shlex.quote(str(item))
-            words.append(f"{option_name(name)} {text}")
-    return " ".join(words)
+    return " ".join([*words, *(option_text(name, value) for name, value in wishes.items())])
 
 
 def shown_number(value: Any, digits: int = 3) -> str:
