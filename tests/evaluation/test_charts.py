@@ -1,4 +1,4 @@
-"""Figures show the numbers of the document, in both libraries."""
+"""Figures show the numbers of the document."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thesis_rec.evaluation.charts import Chart, Panel, Series, loss_chart, matplotlib_figure, plotly_figure
+from thesis_rec.evaluation.charts import Chart, Panel, Series, draw, loss_chart
 from thesis_rec.evaluation.result_pictures import evaluation_charts
 
 
@@ -38,27 +38,26 @@ METRICS = {
 METRICS["quadrants"]["Q4"]["logme"]["weighted_tau"] = {"mean": None, "low": None, "high": None, "n": 0}
 
 
-def test_every_figure_is_there_and_drawn_twice():
+def test_every_figure_is_there_with_its_panels():
     charts = evaluation_charts(METRICS)
     assert set(charts) == {"quadrants", "regret", "calibration", "cost_accuracy", "probing"}
     for chart in charts.values():
-        interactive, picture = plotly_figure(chart), matplotlib_figure(chart)
-        assert len(picture.axes) == len(chart.panels)
-        assert len(interactive.data) == sum(len(panel.series) for panel in chart.panels)
+        drawn = [(axis.get_title(), len(axis.get_legend_handles_labels()[1])) for axis in draw(chart).axes]
+        assert drawn == [(panel.title, len(panel.series)) for panel in chart.panels]
 
 
 def test_bars_are_the_means_and_whiskers_the_intervals():
-    figure = plotly_figure(evaluation_charts(METRICS)["quadrants"])
-    ours = next(trace for trace in figure.data if trace.name == "recommender")
-    assert list(ours.x) == ["Q1", "Q3", "Q4"]
-    assert list(ours.y) == [0.5, 0.5, 0.5]
-    assert list(ours.error_y.array) == pytest.approx([0.05] * 3)
-    missing = next(trace for trace in figure.data if trace.name == "logme")
-    assert missing.y[2] is None
-    assert any("noise ceiling" in annotation.text for annotation in figure.layout.annotations)
-    picture = matplotlib_figure(evaluation_charts(METRICS)["quadrants"])
-    heights = sorted({round(bar.get_height(), 3) for bar in picture.axes[0].patches if np.isfinite(bar.get_height())})
-    assert heights == [0.5, 0.6, 0.7]
+    (axis,) = draw(evaluation_charts(METRICS)["quadrants"]).axes
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["Q1", "Q3", "Q4"]
+    bars = {part.get_label(): part for part in axis.containers if hasattr(part, "patches")}
+    assert {name: [bar.get_height() for bar in bars[name]] for name in ("recommender", "static_mean_z")} == {
+        "recommender": pytest.approx([0.5] * 3),
+        "static_mean_z": pytest.approx([0.6] * 3),
+    }
+    (whiskers,) = bars["recommender"].errorbar.lines[2]
+    assert [end for segment in whiskers.get_segments() for end in segment[:, 1]] == pytest.approx([0.45, 0.55] * 3)
+    assert [np.isnan(bar.get_height()) for bar in bars["logme"]] == [False, False, True]
+    assert [text.get_text() for text in axis.texts] == ["noise ceiling (linear probe)"]
 
 
 def test_the_frontier_is_in_the_order_of_the_budget():
@@ -86,8 +85,11 @@ def test_lines_points_and_no_bounds():
             Panel("q", "points", [Series("a", [1.0], [2.0])]),
         ],
     )
-    assert plotly_figure(chart).data[0].mode == "lines+markers"
-    assert len(matplotlib_figure(chart).legends) == 0
+    figure = draw(chart)
+    lines, points = (axis.lines[0] for axis in figure.axes)
+    assert (lines.get_linestyle(), lines.get_marker()) == ("-", "o")
+    assert (points.get_linestyle(), points.get_marker()) == ("None", "o")
+    assert len(figure.legends) == 0
 
 
 HISTORY = [{"epoch": i, "train_loss": 2.0 / (i + 1), "val_loss": 3.0 / (i + 1)} for i in range(6)]
@@ -102,26 +104,20 @@ def test_the_rolling_mean_looks_back(values, window):
 
 
 def test_three_views_of_two_curves():
-    figure = plotly_figure(loss_chart(HISTORY, "title", window=2))
-    assert [trace.name for trace in figure.data] == ["train", "val"] * 3
-    assert list(figure.data[1].y) == [row["val_loss"] for row in HISTORY]
-    assert figure.data[4].y[1] == pytest.approx(1.5)
-    assert figure.layout.yaxis2.type == "log"
-    assert figure.layout.yaxis.type is None
+    axes = draw(loss_chart(HISTORY, "title", window=2)).axes
+    assert [axis.get_title() for axis in axes] == ["linear", "logarithmic", "rolling mean"]
+    assert [line.get_label() for axis in axes for line in axis.lines] == ["train", "val"] * 3
+    assert list(axes[0].lines[1].get_ydata()) == [row["val_loss"] for row in HISTORY]
+    assert axes[2].lines[0].get_ydata()[1] == pytest.approx(1.5)
+    assert [axis.get_yscale() for axis in axes] == ["linear", "log", "linear"]
 
 
 def test_losses_below_zero_have_no_logarithm():
     history = [{"epoch": i, "train_loss": 1.0 - i} for i in range(3)]
-    figure = plotly_figure(loss_chart(history, "title"))
-    assert figure.layout.yaxis2.type is None
-    assert len(figure.data) == 3
-    assert matplotlib_figure(loss_chart(history, "title")).axes[1].get_yscale() == "linear"
+    assert [axis.get_yscale() for axis in draw(loss_chart(history, "title")).axes] == ["linear"] * 3
 
 
 def test_the_picture_can_be_saved():
-    picture = matplotlib_figure(loss_chart(HISTORY, "title"))
-    assert [axis.get_title() for axis in picture.axes] == ["linear", "logarithmic", "rolling mean"]
-    assert picture.axes[1].get_yscale() == "log"
     file = io.BytesIO()
-    picture.savefig(file, format="png")
+    draw(loss_chart(HISTORY, "title")).savefig(file, format="png")
     assert file.getvalue().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""A chart described once and drawn twice: with Plotly for kedro-viz, with Matplotlib for a thesis."""
+"""Charts: what is drawn, described by its numbers, and its picture for kedro-viz, the documentation and a thesis."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as MatplotlibFigure
-    from plotly.graph_objects import Figure as PlotlyFigure
+    from matplotlib.figure import Figure
 
 Number = float | None
 
@@ -86,58 +85,7 @@ def _errors(series: Series) -> tuple[list[float], list[float]] | None:
     return down, up
 
 
-def plotly_figure(chart: Chart) -> PlotlyFigure:
-    """The chart as an interactive figure."""
-    from plotly import graph_objects as go
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(cols=len(chart.panels), subplot_titles=[panel.title for panel in chart.panels])
-    colours = _colours(chart)
-    seen: set[str] = set()
-    for column, panel in enumerate(chart.panels, start=1):
-        for series in panel.series:
-            errors = _errors(series)
-            common = {
-                "name": series.name,
-                "legendgroup": series.name,
-                "showlegend": series.name not in seen,
-                "x": list(series.x),
-                "y": list(series.y),
-                "error_y": None
-                if errors is None
-                else {"type": "data", "symmetric": False, "array": errors[1], "arrayminus": errors[0], "thickness": 1},
-            }
-            seen.add(series.name)
-            if panel.kind == "bars":
-                trace = go.Bar(**common, marker_color=colours[series.name])
-            else:
-                mode = "lines+markers" if panel.kind == "lines" else "markers+text" if series.labels else "markers"
-                trace = go.Scatter(
-                    **common,
-                    mode=mode,
-                    marker_color=colours[series.name],
-                    text=list(series.labels) or None,
-                    textposition="top center",
-                )
-            figure.add_trace(trace, row=1, col=column)
-        for i, (name, height) in enumerate(panel.marks.items()):
-            figure.add_hline(
-                height,
-                line_dash="dash",
-                line_color="#444444",
-                annotation_text=name,
-                # Lines are often close: their names stand at different ends.
-                annotation_position=("top right", "bottom left")[i % 2],
-                row=1,
-                col=column,
-            )
-        figure.update_xaxes(title_text=panel.x_label, type="log" if panel.log_x else None, row=1, col=column)
-        figure.update_yaxes(title_text=panel.y_label, type="log" if panel.log_y else None, row=1, col=column)
-    figure.update_layout(title=chart.title, template="plotly_white", barmode="group", height=480)
-    return figure
-
-
-def matplotlib_figure(chart: Chart) -> MatplotlibFigure:
+def draw(chart: Chart) -> Figure:
     """The chart as a picture; made without pyplot, so that nothing stays open."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

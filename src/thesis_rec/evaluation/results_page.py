@@ -238,7 +238,7 @@ def _cell(value: Any) -> str:
 
 def _draw(section: Json, folder: Path, stem: str, base: Path) -> list[str]:
     """Draw a section's pictures and give their paths relative to the page."""
-    from thesis_rec.evaluation.charts import matplotlib_figure
+    from thesis_rec.evaluation.charts import draw
     from thesis_rec.evaluation.result_pictures import evaluation_charts, external_chart
 
     if section["kind"] == "evaluation":
@@ -252,7 +252,7 @@ def _draw(section: Json, folder: Path, stem: str, base: Path) -> list[str]:
         target = folder / f"{stem}-{name}.png"
         with atomic_path(target) as temporary:
             # Without the date and version that Matplotlib writes, the same figures give the same bytes.
-            matplotlib_figure(chart).savefig(temporary, dpi=110, bbox_inches="tight", metadata={"Software": None})
+            draw(chart).savefig(temporary, dpi=110, bbox_inches="tight", metadata={"Software": None})
         found.append(target.relative_to(base).as_posix() if target.is_relative_to(base) else target.as_posix())
     return found
 

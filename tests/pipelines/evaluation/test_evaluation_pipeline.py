@@ -79,7 +79,7 @@ def outputs(tmp_path_factory):
     catalog["params:evaluation"] = MemoryDataset(parameters, copy_mode="assign")
     for name in ("rankings", "evaluation_figures", "evaluation_metrics"):
         catalog[name] = Kept()
-    for name in ("evaluation_plots", "evaluation_pictures", "evaluation_overview"):
+    for name in ("evaluation_plots", "evaluation_overview"):
         catalog[name] = MemoryDataset(copy_mode="assign")
     SequentialRunner().run(create_pipeline(), catalog)
     return catalog
@@ -95,6 +95,6 @@ def test_outputs_keep_their_contracts(outputs):
 
 
 def test_figures_are_drawn(outputs):
-    plots, pictures = outputs.load("evaluation_plots"), outputs.load("evaluation_pictures")
-    assert set(plots) == set(pictures) >= {"quadrants", "regret", "calibration", "probing"}
-    assert outputs.load("evaluation_overview").data
+    plots = outputs.load("evaluation_plots")
+    assert set(plots) >= {"quadrants", "regret", "calibration", "probing"}
+    assert outputs.load("evaluation_overview") is plots["quadrants"]

@@ -33,7 +33,7 @@ def test_from_tables_to_figures(tmp_path, train):
     metrics = catalog.load("external_metrics")
     assert metrics["benchmark"] == "site"
     assert ("similarity_transformer" in metrics["methods"]) == train
-    assert catalog.load("external_plot").data
+    assert [axis.get_title() for axis in catalog.load("external_plot").axes] == ["weighted tau", "regret@1"]
 
 
 def test_typing_errors_in_parameters_are_refused():

@@ -128,8 +128,6 @@ def test_history_and_pictures_are_kept(run):
     assert {name: list(runs) for name, runs in history.items()} == {"similarity_transformer": ["0"]}
     assert len(history["similarity_transformer"]["0"]) == 2
     assert (root / "08_reporting" / "similarity_loss.png").read_bytes().startswith(b"\x89PNG")
-    losses = [row["train_loss"] for row in history["similarity_transformer"]["0"]]
-    assert list(catalog.load("similarity_loss_plots").data[0].y) == losses
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,10 @@ def train_autoencoder(
 
 
 def draw_autoencoder_losses(autoencoder_history: list[dict[str, Any]], parameters: AutoencoderParameters) -> Any:
-    """Loss curves, as an interactive figure and as a picture."""
-    from thesis_rec.evaluation.charts import loss_chart, matplotlib_figure, plotly_figure
+    """Loss curves."""
+    from thesis_rec.evaluation.charts import draw, loss_chart
 
-    chart = loss_chart(autoencoder_history, "Autoencoder: reconstruction loss", parameters.rolling_window)
-    return plotly_figure(chart), matplotlib_figure(chart)
+    return draw(loss_chart(autoencoder_history, "Autoencoder: reconstruction loss", parameters.rolling_window))
 
 
 def embed_models(

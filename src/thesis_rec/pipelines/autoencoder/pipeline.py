@@ -20,7 +20,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             step(
                 nodes.draw_autoencoder_losses,
                 ["autoencoder_history", "params:autoencoder"],
-                ["autoencoder_loss_plot", "autoencoder_loss_picture"],
+                "autoencoder_loss_plot",
             ),
             step(nodes.embed_models, ["model_vectors", "model_manifest", "autoencoder_checkpoint"], "model_embeddings"),
             step(

@@ -59,11 +59,10 @@ def evaluate_rankings(
     return found.rankings, found.figures, found.metrics
 
 
-def draw_evaluation(evaluation_metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """The figures of the metrics, as interactive figures and as pictures by name, and the first one for itself."""
-    from thesis_rec.evaluation.charts import matplotlib_figure, plotly_figure
+def draw_evaluation(evaluation_metrics: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The figures of the metrics by name, and the first one for itself."""
+    from thesis_rec.evaluation.charts import draw
     from thesis_rec.evaluation.result_pictures import evaluation_charts
 
-    charts = evaluation_charts(evaluation_metrics)
-    figures = {name: plotly_figure(chart) for name, chart in charts.items()}
-    return figures, {name: matplotlib_figure(chart) for name, chart in charts.items()}, figures["quadrants"]
+    figures = {name: draw(chart) for name, chart in evaluation_charts(evaluation_metrics).items()}
+    return figures, figures["quadrants"]

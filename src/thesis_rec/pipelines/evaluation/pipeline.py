@@ -34,7 +34,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             step(
                 nodes.draw_evaluation,
                 "evaluation_metrics",
-                ["evaluation_plots", "evaluation_pictures", "evaluation_overview"],
+                ["evaluation_plots", "evaluation_overview"],
             ),
         ],
         tags="evaluation",

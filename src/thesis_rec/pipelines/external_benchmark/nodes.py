@@ -29,7 +29,7 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
 
 def draw_external_metrics(external_metrics: dict[str, Any]) -> Any:
     """Weighted tau of every method with its interval."""
-    from thesis_rec.evaluation.charts import plotly_figure
+    from thesis_rec.evaluation.charts import draw
     from thesis_rec.evaluation.result_pictures import external_chart
 
-    return plotly_figure(external_chart(external_metrics))
+    return draw(external_chart(external_metrics))

@@ -145,10 +145,9 @@ def train_ranker(
 
 def draw_similarity_losses(
     similarity_history: dict[str, dict[str, list[dict[str, Any]]]], parameters: SimilarityTrainingParameters
-) -> tuple[Any, Any]:
-    """Loss curves of the thesis's network, as an interactive figure and as a picture."""
-    from thesis_rec.evaluation.charts import loss_chart, matplotlib_figure, plotly_figure
+) -> Any:
+    """Loss curves of the thesis's network."""
+    from thesis_rec.evaluation.charts import draw, loss_chart
 
     history = next(iter(similarity_history["similarity_transformer"].values()))
-    chart = loss_chart(history, "Similarity transformer: ranking loss", parameters.rolling_window)
-    return plotly_figure(chart), matplotlib_figure(chart)
+    return draw(loss_chart(history, "Similarity transformer: ranking loss", parameters.rolling_window))

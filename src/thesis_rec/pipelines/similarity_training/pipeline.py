@@ -52,7 +52,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             step(
                 nodes.draw_similarity_losses,
                 ["similarity_history", "params:similarity_training"],
-                ["similarity_loss_plots", "similarity_loss_pictures"],
+                "similarity_loss_plots",
             ),
         ],
         tags="similarity_training",
