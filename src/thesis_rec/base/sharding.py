@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from thesis_rec.base.settings import Settings
 
 Item = TypeVar("Item")
 
@@ -25,10 +27,8 @@ def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
     return [items[i] for i in np.linspace(0, len(items) - 1, num=count).round().astype(int)]
 
 
-class Shard(BaseModel):
+class Shard(Settings):
     """Slice ``index`` of ``count``: every ``count``-th item, so that neighbours of similar size are spread out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     index: int = Field(default=0, ge=0)
     count: int = Field(default=1, ge=1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from thesis_rec.base.settings import Settings
 
 
-class Resources(BaseModel):
+class Resources(Settings):
     """Resources of one job; every field maps to one option of ``sbatch``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     partition: str = ""
     account: str = ""
@@ -19,7 +19,7 @@ class Resources(BaseModel):
     nodes: int = Field(default=1, ge=1)
 
 
-class Cluster(BaseModel):
+class Cluster(Settings):
     """The ``cluster`` section of an environment.
 
     Attributes:
@@ -31,14 +31,12 @@ class Cluster(BaseModel):
         pipelines: Resources by pipeline name; unset fields are those of ``default``.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     needs_account: bool = True
     min_free_gb: float = Field(default=10.0, ge=0)
     max_array_size: int = Field(default=1000, ge=1)
     default: Resources = Resources()
-    join: dict[str, str | int] = {}
-    pipelines: dict[str, dict[str, str | int]] = {}
+    join: dict[str, str | int] = Field(default_factory=dict)
+    pipelines: dict[str, dict[str, str | int]] = Field(default_factory=dict)
 
     def resources(self, pipeline: str, joining: bool = False) -> Resources:
         """Resources of one pipeline's jobs, or of the job that joins its array."""

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.stats import rankdata
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.evaluation.baselines.base import score_matrix
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
 from thesis_rec.evaluation.metrics import regret, weighted_tau
@@ -31,10 +32,8 @@ POLICIES = ("active", "best_observed", "own_top", "random_probes", "halving", "c
 _LEAST_MODELS = 3
 
 
-class ProbingSettings(BaseModel):
+class ProbingSettings(Settings):
     """How probing is simulated; ``conf/base/parameters/evaluation.yml`` explains every field."""
-
-    model_config = ConfigDict(extra="forbid")
 
     counts: tuple[int, ...] = (1, 3, 6, 12, 25)
     shares: tuple[float, ...] = (0.05, 0.1)

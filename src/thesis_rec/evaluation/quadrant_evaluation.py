@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.evaluation.baselines import make_baseline
 from thesis_rec.evaluation.baselines.base import (
     TrainingSet,
@@ -131,10 +132,8 @@ def rankings_table(study: Study, methods: Mapping[str, Scores]) -> pd.DataFrame:
     return table.assign(rank=cells.rank("first", ascending=False, na_option="bottom").astype(np.int64))
 
 
-class EvaluationSettings(BaseModel):
+class EvaluationSettings(Settings):
     """What is evaluated, and how; every field is explained in ``conf/base/parameters/evaluation.yml``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     baselines: tuple[str, ...]
     transferability: tuple[str, ...]

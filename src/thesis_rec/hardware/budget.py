@@ -11,15 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from thesis_rec.base.errors import listed
+from thesis_rec.base.settings import Settings
 
 
-class Budget(BaseModel):
+class Budget(Settings):
     """Limits on a model, None and empty for none; each field's description is its help on the command line."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: str = Field(default="here", description="This machine, or part of a device's name.")
     max_latency_ms: float | None = Field(default=None, gt=0, description="Milliseconds of one call.")

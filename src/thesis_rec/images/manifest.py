@@ -24,19 +24,18 @@ import re
 from collections.abc import Iterable
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import check_id
 from thesis_rec.base.manifest_rows import read_rows
+from thesis_rec.base.settings import Settings
 
 _RULE = re.compile(r"(?P<name>\w+)(?:=(?P<source>[^:@=]+))?(?::(?P<share>[0-9.]+))?(?:@(?P<cap>\d+))?")
 
 
-class SplitRule(BaseModel):
+class SplitRule(Settings):
     """How one of our splits is taken from a source: ``name[=source][:share][@cap]``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     source: str = ""
@@ -56,10 +55,8 @@ class SplitRule(BaseModel):
         return cls.model_validate({key: value for key, value in match.groupdict().items() if value is not None})
 
 
-class DatasetRow(BaseModel):
+class DatasetRow(Settings):
     """One row of the dataset manifest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset_id: str = Field(min_length=1)
     loader: str = ""

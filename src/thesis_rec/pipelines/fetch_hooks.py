@@ -7,14 +7,15 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
-class FetchParameters(BaseModel):
+class FetchParameters(Settings):
     """What a run may download, as ``--params=hub.fetch.max_gb=20,hub.fetch.datasets=true`` gives it.
 
     Attributes:
@@ -22,16 +23,12 @@ class FetchParameters(BaseModel):
         datasets: Whether datasets are downloaded; None leaves it to the globals.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     max_gb: float | None = Field(default=None, ge=0)
     datasets: bool | None = None
 
 
-class HubParameters(BaseModel):
+class HubParameters(Settings):
     """The group ``hub`` of the runtime parameters."""
-
-    model_config = ConfigDict(extra="forbid")
 
     fetch: FetchParameters = FetchParameters()
 

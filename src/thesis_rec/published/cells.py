@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.settings import Settings
 from thesis_rec.models.aliases import Aliases
 from thesis_rec.published.descriptions import HEAD
 from thesis_rec.published.sources import Source, table_files
@@ -36,10 +37,8 @@ from thesis_rec.published.sources import Source, table_files
 COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "spread", "source"]
 
 
-class PublishedDataset(BaseModel):
+class PublishedDataset(Settings):
     """A dataset of the tables, as ``datasets.yml`` describes it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     domain: str
     kind: str

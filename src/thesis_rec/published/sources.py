@@ -8,18 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import atomic_path, sha256_file
 from thesis_rec.base.progress import track
+from thesis_rec.base.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _REMEDY = "Run once with network, or set THESIS_REC_BENCHMARKS to a folder that holds the tables."
 
 
-class TableFile(BaseModel):
+class TableFile(Settings):
     """One file of a source.
 
     Attributes:
@@ -28,14 +29,12 @@ class TableFile(BaseModel):
         sha256: Checksum; empty where none is pinned, in which case the commit alone says what it is.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     path: str = ""
     local: str = ""
     sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
 
 
-class Source(BaseModel):
+class Source(Settings):
     """A published table, as ``sources.yml`` describes it.
 
     Attributes:
@@ -48,8 +47,6 @@ class Source(BaseModel):
         local: The same table as files of the folder of tables, where they differ from ``files``.
         revisions: Revision by model, where there is one file for each model and task.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: str
     repository: str

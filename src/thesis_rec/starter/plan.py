@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.starter.recipes import BUDGETS, IMAGES_PER_CLASS, ModelRecipe, default_sources, model_recipes
 
 if TYPE_CHECKING:
     from thesis_rec.base.tables import MeasuredTask
 
 
-class Sizes(BaseModel):
+class Sizes(Settings):
     """How much of the zoo is built; the defaults are the whole of it.
 
     Attributes:
@@ -35,8 +36,6 @@ class Sizes(BaseModel):
         repeated_tasks: How many of those are repeated with further seeds.
         repeats: Seeds of a repeated task.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: int | None = Field(default=None, ge=1)
     tasks: int | None = Field(default=None, ge=1)

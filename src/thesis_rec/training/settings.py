@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from thesis_rec.base.settings import Settings
 
 
-class FitSettings(BaseModel):
+class FitSettings(Settings):
     """How a network is trained; every field is explained where its value is set, in ``conf/base/parameters``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(default=50, ge=1)
     batch_size: int = Field(default=16, ge=1)
@@ -31,10 +31,8 @@ class FitSettings(BaseModel):
     precision: str = "32-true"
 
 
-class AutoEncoderSettings(BaseModel):
+class AutoEncoderSettings(Settings):
     """Size and loss of the autoencoder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     hidden: list[int] = Field(default_factory=lambda: [128])
     n_code: int = Field(default=512, ge=1)
@@ -47,10 +45,8 @@ class AutoEncoderSettings(BaseModel):
     mask_block: int = Field(default=64, ge=1)
 
 
-class RankerLosses(BaseModel):
+class RankerLosses(Settings):
     """Weights of the terms of a ranker's loss."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     listwise: float = Field(default=0.5, ge=0)
     pairwise: float = Field(default=1.0, ge=0)
@@ -59,10 +55,8 @@ class RankerLosses(BaseModel):
     value: float = Field(default=0.2, ge=0)
 
 
-class RankerTraining(BaseModel):
+class RankerTraining(Settings):
     """What a ranker sees in one step."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     losses: RankerLosses = Field(default_factory=RankerLosses)
     models_per_step: int = Field(default=96, ge=2)

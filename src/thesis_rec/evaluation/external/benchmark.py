@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap
 from thesis_rec.evaluation.external.methods import Method, simple_methods, study_of
 from thesis_rec.evaluation.external.tables import SHARED_IMAGES, PublishedTable
@@ -27,10 +28,8 @@ Floats = NDArray[np.floating]
 PRIOR = "static_mean_rank"
 
 
-class BenchmarkSettings(BaseModel):
+class BenchmarkSettings(Settings):
     """How a published table is evaluated; ``conf/base/parameters/external_benchmark.yml`` explains every field."""
-
-    model_config = ConfigDict(extra="forbid")
 
     draws: int = Field(default=20, ge=1)
     bootstrap: int = Field(default=2000, ge=10)

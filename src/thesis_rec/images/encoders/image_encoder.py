@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import sha256_file
+from thesis_rec.base.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class EncoderConfig(BaseModel):
+class EncoderConfig(Settings):
     """Which image encoder makes the tokens.
 
     Attributes:
@@ -29,8 +30,6 @@ class EncoderConfig(BaseModel):
             for the encoder's output alone.
         pretrained: False gives random weights, for timing only.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["open_clip", "transformers", "timm"] = "open_clip"
     source: str = Field(min_length=1)

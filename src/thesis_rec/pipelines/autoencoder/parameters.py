@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
 
 
-class AutoencoderParameters(BaseModel):
+class AutoencoderParameters(Settings):
     """What ``conf/base/parameters/autoencoder.yml`` holds; each knob is explained there."""
-
-    model_config = ConfigDict(extra="forbid")
 
     input: Literal["kmeans", "spectra", "both"] = "spectra"
     network: AutoEncoderSettings = Field(default_factory=AutoEncoderSettings)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.base.sharding import Shard
 from thesis_rec.images.encoders.image_encoder import EncoderConfig
 
 
-class DatasetFeaturesParameters(BaseModel):
+class DatasetFeaturesParameters(Settings):
     """What ``conf/base/parameters/dataset_features.yml`` holds; each knob is explained there."""
-
-    model_config = ConfigDict(extra="forbid")
 
     encoder: EncoderConfig
     fetch: bool = True

@@ -226,7 +226,7 @@ def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: 
     reference = _reference(parameters)
     settings = TruthSettings(
         probe=ProbeSettings(seed=parameters.seed, **parameters.linear_probe.model_dump()),
-        scores=tuple(parameters.scores),
+        scores=parameters.scores,
         score_images=parameters.score_images,
         batch_size=parameters.batch_size,
         source=parameters.source,
@@ -250,7 +250,7 @@ def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: 
         tasks=[task for task in tasks if not {base for base, _ in task.members} & set(reference)],
         reference=reference,
         settings=settings,
-        protocols=tuple(parameters.protocols),
+        protocols=parameters.protocols,
         fine_tune=fine_tune,
         fine_tune_seeds=parameters.fine_tune.seeds,
         save_every=parameters.fine_tune.save_every,

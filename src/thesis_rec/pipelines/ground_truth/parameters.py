@@ -2,38 +2,33 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.base.sharding import Shard
 from thesis_rec.pipelines.fields import Words
 
 Score = Literal["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc", "nearest_class_mean"]
 
 
-class ImageParameters(BaseModel):
+class ImageParameters(Settings):
     """How much of each dataset is used."""
-
-    model_config = ConfigDict(extra="forbid")
 
     n_per_class: int = Field(default=60, ge=1)
     size: int | None = Field(default=None, ge=8)
     seed: int = 0
 
 
-class ProbeParameters(BaseModel):
+class ProbeParameters(Settings):
     """Recipe of the linear probe."""
-
-    model_config = ConfigDict(extra="forbid")
 
     shots: int = Field(default=16, ge=1)
     draws: int = Field(default=3, ge=1)
     ridge: float = Field(default=0.2, gt=0)
 
 
-class FineTuneParameters(BaseModel):
+class FineTuneParameters(Settings):
     """Recipe of fine-tuning."""
-
-    model_config = ConfigDict(extra="forbid")
 
     seeds: int = Field(default=1, ge=1)
     shots: int = Field(default=16, ge=1)
@@ -43,15 +38,13 @@ class FineTuneParameters(BaseModel):
     save_every: int = Field(default=8, ge=1)
 
 
-class GroundTruthParameters(BaseModel):
+class GroundTruthParameters(Settings):
     """All knobs of ``params:ground_truth``; see ``conf/base/parameters/ground_truth.yml``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     models_root: str
     images_root: str
     hub_cache: str | None = None
-    protocols: list[Literal["linear_probe", "fine_tune"]] = ["linear_probe"]
+    protocols: tuple[Literal["linear_probe", "fine_tune"], ...] = ("linear_probe",)
     models: Words = ()
     datasets: Words = ()
     subtasks: bool = False
@@ -59,7 +52,7 @@ class GroundTruthParameters(BaseModel):
     images: ImageParameters = ImageParameters()
     linear_probe: ProbeParameters = ProbeParameters()
     fine_tune: FineTuneParameters = FineTuneParameters()
-    scores: list[Score] = ["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc"]
+    scores: tuple[Score, ...] = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
     score_images: int = Field(default=48, ge=2)
     batch_size: int = Field(default=512, ge=1)
     device: str = "auto"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.base.sharding import Shard
 from thesis_rec.pipelines.fields import Words
 
 
-class HardwareProfilingParameters(BaseModel):
+class HardwareProfilingParameters(Settings):
     """What ``conf/base/parameters/hardware_profiling.yml`` holds; each knob is explained there."""
-
-    model_config = ConfigDict(extra="forbid")
 
     models_root: str = Field(min_length=1)
     hub_cache: str = Field(min_length=1)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.pipelines.fields import Paths
 
 
-class ImportArtefactsParameters(BaseModel):
+class ImportArtefactsParameters(Settings):
     """What ``conf/base/parameters/import_artefacts.yml`` holds; each knob is explained there."""
-
-    model_config = ConfigDict(extra="forbid")
 
     arrays: Paths = ()
     thesis_performance: Paths = ()

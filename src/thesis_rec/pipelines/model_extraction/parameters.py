@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.base.sharding import Shard
 
 
-class ModelExtractionParameters(BaseModel):
+class ModelExtractionParameters(Settings):
     """What ``conf/base/parameters/model_extraction.yml`` holds; each knob is explained there."""
-
-    model_config = ConfigDict(extra="forbid")
 
     models_root: str = Field(min_length=1)
     hub_cache: str | None = None

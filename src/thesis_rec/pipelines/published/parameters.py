@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from thesis_rec.base.settings import Settings
 
 
-class PublishedParameters(BaseModel):
+class PublishedParameters(Settings):
     """What ``conf/base/parameters/published.yml`` holds; each knob is explained there."""
-
-    model_config = ConfigDict(extra="forbid")
 
     tables: str = ""
     cache: str = Field(min_length=1)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.pipelines.fields import Words
 from thesis_rec.training.settings import FitSettings, RankerTraining
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class SplitParameters(_Strict):
+class SplitParameters(Settings):
     """How known things are divided; see :class:`thesis_rec.knowledge.quadrants.SplitSettings`."""
 
     validation_share: float = Field(default=0.15, ge=0, lt=1)
@@ -22,7 +19,7 @@ class SplitParameters(_Strict):
     unknown_groups: Words = ()
 
 
-class TransformerParameters(_Strict):
+class TransformerParameters(Settings):
     """Size of the SimilarityTransformer."""
 
     width: int = Field(default=96, ge=1)
@@ -39,7 +36,7 @@ class TransformerParameters(_Strict):
         return self
 
 
-class TransformerPlan(_Strict):
+class TransformerPlan(Settings):
     """How the SimilarityTransformer is trained."""
 
     network: TransformerParameters = Field(default_factory=TransformerParameters)
@@ -48,7 +45,7 @@ class TransformerPlan(_Strict):
     max_tokens: int = Field(default=64, ge=1)
 
 
-class SimilarityTrainingParameters(_Strict):
+class SimilarityTrainingParameters(Settings):
     """What ``conf/base/parameters/similarity_training.yml`` holds; each knob is explained there."""
 
     protocol: str = "linear_probe"

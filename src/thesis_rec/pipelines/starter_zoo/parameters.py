@@ -2,17 +2,16 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.starter.plan import Sizes
 
 Stage = Literal["models", "encoder", "truth", "fine_tune", "hardware"]
 
 
-class EncoderParameters(BaseModel):
+class EncoderParameters(Settings):
     """Size and training of the image encoder."""
-
-    model_config = ConfigDict(extra="forbid")
 
     embed_dim: int = Field(default=128, ge=8)
     width: int = Field(default=128, ge=32, multiple_of=32)
@@ -23,10 +22,8 @@ class EncoderParameters(BaseModel):
     images_per_class: int = Field(default=150, ge=1)
 
 
-class ProbeParameters(BaseModel):
+class ProbeParameters(Settings):
     """Linear probes and transferability scores."""
-
-    model_config = ConfigDict(extra="forbid")
 
     shots: int = Field(default=16, ge=1)
     draws: int = Field(default=3, ge=1)
@@ -35,10 +32,8 @@ class ProbeParameters(BaseModel):
     batch_size: int = Field(default=4096, ge=1)
 
 
-class TuningParameters(BaseModel):
+class TuningParameters(Settings):
     """Recipe of fine-tuning."""
-
-    model_config = ConfigDict(extra="forbid")
 
     shots: int = Field(default=16, ge=1)
     steps: int = Field(default=80, ge=1)
@@ -46,30 +41,26 @@ class TuningParameters(BaseModel):
     learning_rate: float = Field(default=2e-3, gt=0)
 
 
-class ProfileParameters(BaseModel):
+class ProfileParameters(Settings):
     """What is measured about speed and memory."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    precisions: list[Literal["fp32", "fp16", "bf16"]] = ["fp32", "fp16"]
-    batch_sizes: list[int] = [1, 32, 256]
+    precisions: tuple[Literal["fp32", "fp16", "bf16"], ...] = ("fp32", "fp16")
+    batch_sizes: tuple[int, ...] = (1, 32, 256)
     seconds_per_cell: float = Field(default=0.05, gt=0)
 
 
-class StarterZooParameters(BaseModel):
+class StarterZooParameters(Settings):
     """All knobs of ``params:starter_zoo``; see ``conf/base/parameters/starter_zoo.yml``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     working_folder: str
     output: str
-    stages: list[Stage] = ["models", "encoder", "truth", "fine_tune", "hardware"]
+    stages: tuple[Stage, ...] = ("models", "encoder", "truth", "fine_tune", "hardware")
     device: str = "auto"
     workers: int = Field(default=1, ge=1)
     slots: int = Field(default=12, ge=1, le=32)
     time_budget_seconds: float | None = Field(default=None, gt=0)
     begin_from: str | None = None
-    bundle_in: list[str] = []
+    bundle_in: tuple[str, ...] = ()
     bundle_out: str | None = None
     sizes: Sizes = Sizes()
     encoder: EncoderParameters = EncoderParameters()
