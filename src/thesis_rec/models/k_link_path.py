@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,23 +48,16 @@ def _cost(sums: Any, i: int, j: int) -> float:
 
 
 @compiled  # pragma: no cover
-def _best_for_price(
-    sums: Sums,
-    price: float,
-    value: Floats,
-    before: NDArray[np.int64],
-    links: NDArray[np.int64],
-    queue: NDArray[np.int64],
-    since: NDArray[np.int64],
-) -> NDArray[np.int64]:
+def _best_for_price(sums: Plain | Sums, price: float) -> NDArray[np.int64]:
     """Borders of the best division when every cluster costs ``price``."""
-    m = value.size - 1
-    value[0] = 0.0
-    links[0] = 0
+    m = sums[0].size - 1
+    value = np.zeros(m + 1, np.float64)
+    before = np.zeros(m + 1, np.int64)
+    links = np.zeros(m + 1, np.int64)
+    queue = np.zeros(m + 2, np.int64)
+    since = np.ones(m + 2, np.int64)
     head = 0
     tail = 0
-    queue[0] = 0
-    since[0] = 1
     for i in range(1, m + 1):
         while head < tail and since[head + 1] <= i:
             head += 1
@@ -105,21 +99,16 @@ def _best_for_price(
     return borders
 
 
-@compiled  # pragma: no cover
 def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """One division into ``k`` clusters out of two that are both optimal for one price."""
-    shift = k - (fewer.size - 1)
-    for i in range(fewer.size - 1):
-        if fewer[i] <= more[i + shift] and more[i + shift + 1] <= fewer[i + 1]:
-            break
-    out = np.empty(k + 1, np.int64)
-    for at in range(k + 1):
-        out[at] = more[at] if at <= i + shift else fewer[at - shift]
-    return out
+    n = fewer.size - 1
+    shift = k - n
+    # The first cluster of the fewer that holds one of the more with as many behind it as there have to be.
+    i = np.flatnonzero((fewer[:-1] <= more[shift:][:n]) & (more[shift + 1 :][:n] <= fewer[1:]))[0]
+    return np.concatenate([more[: i + shift + 1], fewer[i + 1 :]])
 
 
-@compiled  # pragma: no cover
-def _divide(sums: Any, power: float, largest: float, price: float, k: int) -> NDArray[np.int64]:
+def _divide(sums: Plain | Sums, power: float, largest: float, price: float, k: int) -> NDArray[np.int64]:
     """Borders of the best ``k`` clusters.
 
     Args:
@@ -133,22 +122,12 @@ def _divide(sums: Any, power: float, largest: float, price: float, k: int) -> ND
         (k + 1,) borders.
     """
     m = sums[0].size - 1
-    value = np.empty(m + 1, np.float64)
-    before = np.zeros(m + 1, np.int64)
-    links = np.empty(m + 1, np.int64)
-    queue = np.empty(m + 2, np.int64)
-    since = np.empty(m + 2, np.int64)
-    low = 1e-16 * largest  # gives more than k clusters: m of them
-    high = 2.0 * power  # gives one
-    more = np.empty(m + 1, np.int64)
-    for i in range(m + 1):
-        more[i] = i
-    fewer = np.zeros(2, np.int64)
-    fewer[1] = m
+    low, more = 1e-16 * largest, np.arange(m + 1)  # gives more than k clusters: m of them
+    high, fewer = 2.0 * power, np.array([0, m])  # gives one
     for step in range(200):
         if not low < price < high:
             price = np.sqrt(low * high)
-        borders = _best_for_price(sums, price, value, before, links, queue, since)
+        borders = _best_for_price(sums, price)
         found = borders.size - 1
         if found == k:
             return borders
@@ -163,44 +142,35 @@ def _divide(sums: Any, power: float, largest: float, price: float, k: int) -> ND
     return fewer if k == 1 else _splice(fewer, more, k)
 
 
-@compiled  # pragma: no cover
+def totals(which: NDArray[np.int64], values: Floats) -> Floats:
+    """(K,) sums of (m,) values by the cluster 0..K-1 that each is in, added in their order."""
+    return cast(Floats, np.bincount(which, values))
+
+
 def _of_each(support: Floats, weights: Floats, borders: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
     """Mass, mean and squared error of each of the K clusters between ``borders``, each (K,)."""
-    n = borders.size - 1
-    masses, means, errors = np.zeros(n), np.zeros(n), np.zeros(n)
-    for c in range(n):
-        first = support[borders[c]]
-        moment = 0.0
-        for i in range(borders[c], borders[c + 1]):
-            masses[c] += weights[i]
-            moment += (support[i] - first) * weights[i]
-        means[c] = first + moment / masses[c]
-        for i in range(borders[c], borders[c + 1]):
-            errors[c] += (support[i] - means[c]) ** 2 * weights[i]
-    return masses, means, errors
+    which = np.repeat(np.arange(borders.size - 1), np.diff(borders))
+    first = support[borders[:-1]]
+    masses = totals(which, weights)
+    means = first + totals(which, (support - first[which]) * weights) / masses
+    return masses, means, totals(which, (support - means[which]) ** 2 * weights)
 
 
-@compiled  # pragma: no cover
 def _joined(borders: NDArray[np.int64], of_each: tuple[Floats, Floats, Floats], most: float) -> NDArray[np.int64]:
     """Borders of neighbouring clusters taken together as long as their squared error stays within ``most``."""
-    masses, means, errors = of_each
-    out = borders.copy()
-    n = 0
-    mass, mean, error = masses[0], means[0], errors[0]
-    for c in range(1, masses.size):
-        step = means[c] - mean
-        error += errors[c] + mass * masses[c] / (mass + masses[c]) * step * step
-        mass += masses[c]
-        mean += step * masses[c] / mass
-        if error > most:
-            mass, mean, error = masses[c], means[c], errors[c]
-            n += 1
-            out[n] = borders[c]
-    out[n + 1] = borders[-1]
-    return out[: n + 2]
+    out = [0]
+    mass = mean = error = 0.0
+    for border, own, centre, around in zip(borders, *of_each, strict=False):
+        step = centre - mean
+        error += around + mass * own / (mass + own) * step * step
+        mass += own
+        mean += step * own / mass
+        if error > most and border:
+            mass, mean, error = own, centre, around
+            out.append(border)
+    return np.array([*out, borders[-1]])
 
 
-@compiled  # pragma: no cover
 def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     """The best ``k`` clusters of weighted points.
 
@@ -219,36 +189,26 @@ def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     m = support.size
     if m <= k:
         return support.copy(), 0.0
-    masses, moments, squares = np.zeros(m + 1), np.zeros(m + 1), np.zeros(m + 1)
-    segments = np.zeros(m + 1, np.int64)
-    segments[0] = -1
-    spread = 0.0
-    for i in range(m):
-        masses[i + 1] = masses[i] + weights[i]
-        if i:
-            spread += np.cbrt(0.5 * (weights[i - 1] + weights[i]) * (support[i] - support[i - 1]) ** 2)
+    masses, moments, squares = np.concatenate([[0.0], np.cumsum(weights)]), np.zeros(m + 1), np.zeros(m + 1)
     # With the error of the best k clusters near spread^3 / (12 k^2), its derivative is a first guess of the price.
+    spread = float(np.cbrt(0.5 * (weights[:-1] + weights[1:]) * np.diff(support) ** 2).sum())
     price = spread**3 / (6.0 * k**3)
-    borders = np.zeros(2, np.int64)
-    borders[1] = m
+    borders = np.array([0, m])
     of_each = _of_each(support, weights, borders)
-    power = largest = of_each[2][0]
+    power = largest = float(of_each[2][0])
     centres, error = support, np.inf
     while True:
         means = of_each[1]
-        for s in range(means.size):
-            moment = square = 0.0
-            for i in range(borders[s], borders[s + 1]):
-                x = support[i] - means[s]
-                moment += x * weights[i]
-                square += x * x * weights[i]
-                moments[i + 1], squares[i + 1], segments[i + 1] = moment, square, s
-        if means.size == 1:
-            found = _divide((masses, moments), power, largest, price, k)
-        else:
-            found = _divide((masses, moments, squares, segments, borders, means), power, largest, price, k)
+        segments = np.concatenate([[-1], np.repeat(np.arange(means.size), np.diff(borders))])
+        x = support - means[segments[1:]]
+        for start, end in pairwise(borders):
+            moments[start + 1 : end + 1] = np.cumsum((x * weights)[start:end])
+            squares[start + 1 : end + 1] = np.cumsum((x * x * weights)[start:end])
+        whole = means.size == 1
+        sums = (masses, moments) if whole else (masses, moments, squares, segments, borders, means)
+        found = _divide(sums, power, largest, price, k)
         found_each = _of_each(support, weights, found)
-        found_error = found_each[2].sum()
+        found_error = float(found_each[2].sum())
         if not found_error < error:
             return centres, error
         centres, error = found_each[1], found_error
@@ -256,7 +216,5 @@ def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
             return centres, error
         borders = _joined(found, found_each, 0.1 * _MOST * error)
         of_each = _of_each(support, weights, borders)
-        largest = 0.0
-        for own in of_each[2]:
-            largest = max(largest, own)
+        largest = float(of_each[2].max())
         price = 2.0 * error / k

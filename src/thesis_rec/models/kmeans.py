@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.models.compiled import compiled
-from thesis_rec.models.k_link_path import cluster
+from thesis_rec.models.k_link_path import cluster, totals
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +38,10 @@ EXACT_UP_TO = 1024
 SORT_UP_TO = 16384
 # Share of the squared error that the bins' width may add before they are divided.
 _COARSE = 0.02
+#: Support points per cluster: the squared error grows by about 1/12^2.
+SUPPORT_PER_CLUSTER = 12
+# All upper halves of a float32, in ascending order of its values: negative ones grow in magnitude with their bits.
+_HALVES = np.concatenate([np.arange(0xFFFF, 0x7FFF, -1), np.arange(0x8000)]).astype(np.uint32)
 # Logarithm of the largest number of bins: their table should stay in a processor's cache.
 _MOST_BINS = 20
 
@@ -68,23 +72,25 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     if values.size <= max(k, SORT_UP_TO):
         return _sorted_path(values, k)
     bits = values.view(np.uint32)
-    bins, counts, lower = count_bins(bits)
-    if bins.size and ((bins & 0x7FFF) >= 0x7F80).any():
+    prefixes, counts, lower = count_bins(bits)
+    if ((prefixes & 0x7FFFFFFF) >= 0x7F800000).any():
         raise NotFiniteError("NaN or infinite value")
-    support, weights, width = bins_as_support(bins << np.uint32(16), counts, lower, 16)
+    support, weights, width = bins_as_support(prefixes, counts, lower, 16)
     if not lower.any():
         # Every bin is one number, as in bfloat16.
         return _finish(support, weights, k)
-    # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact.
-    if support.size <= _exact_up_to(k) and distinct_at_most(bits, _exact_up_to(k)):
+    # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact. Mostly the
+    # first values tell.
+    limit = _exact_up_to(k)
+    if support.size <= limit and all(np.unique(some).size <= limit for some in (bits[: 4 * limit], bits)):
         return _sorted_path(values, k)
     centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
     excess = bin_error(weights, width)
     if excess > _COARSE * error:
         # Halving a bin's width takes its error down to a quarter.
         wanted = np.log2(excess / (_COARSE * error)) / 2 + 1 if error > 0 else 16.0
-        finer = int(max(1, min(np.ceil(wanted), 16, _MOST_BINS - np.ceil(np.log2(bins.size)))))
-        prefixes, counts, lower = count_finer(bits, bins, finer)
+        finer = int(max(1, min(np.ceil(wanted), 16, _MOST_BINS - np.ceil(np.log2(prefixes.size)))))
+        prefixes, counts, lower = count_bins(bits, prefixes >> np.uint32(16), finer)
         support, weights, width = bins_as_support(prefixes, counts, lower, 16 - finer)
         if not lower.any():
             return _finish(support, weights, k)
@@ -95,13 +101,12 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
 
 
 def _sorted_path(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    ordered = np.sort(values)
-    # NaN sorts last, infinities at the ends.
-    if ordered.size and not (np.isfinite(ordered[0]) and np.isfinite(ordered[-1])):
+    if not np.isfinite(values).all():
         raise NotFiniteError("NaN or infinite value")
-    if ordered.size <= k:
-        return ordered[::-1].copy()
-    return _finish(*runs(ordered), k)
+    if values.size <= k:
+        return np.sort(values)[::-1].copy()
+    support, counts = np.unique(values, return_counts=True)
+    return _finish(support.astype(np.float64), counts.astype(np.float64), k)
 
 
 def _finish(support: Floats, weights: Floats, k: int) -> NDArray[np.float32]:
@@ -117,72 +122,51 @@ def _exact_up_to(k: int) -> int:
     return max(EXACT_UP_TO, SUPPORT_PER_CLUSTER * k)
 
 
-# Coverage can't see into compiled functions, hence their pragma; the tests compare their results with a plain solution.
-#: Support points per cluster: the squared error grows by about 1/12^2.
-SUPPORT_PER_CLUSTER = 12
-
-# A bin's 64-bit accumulator holds a count in the upper 24 bits and the sum of lower halves in the lower 40.
-_CHUNK = (1 << 24) - 1
-
-
+# Coverage can't see into compiled functions, hence the pragma; the tests compare its results with a plain solution.
 @compiled  # pragma: no cover
-def _unpack(packed: NDArray[np.uint64], counts: NDArray[np.int64], lower: Floats) -> None:
-    """Move what the accumulators hold to counts and sums, and empty them."""
-    for b in range(packed.size):
-        if packed[b]:
-            counts[b] += np.int64(packed[b] >> np.uint64(40))
-            lower[b] += float(packed[b] & np.uint64((1 << 40) - 1))
-            packed[b] = np.uint64(0)
+def _counted(bits: NDArray[np.uint32], first: NDArray[np.int64], n_bins: int, finer: int) -> NDArray[np.int64]:
+    """(n_bins, 2) counts and sums of the last bits; ``first`` (65536,) is the first bin of each upper half."""
+    n_lower, last = np.uint32(16 - finer), (1 << finer) - 1
+    mask = np.uint32((1 << (16 - finer)) - 1)
+    found = np.zeros((n_bins, 2), np.int64)
+    for word in bits:
+        part = np.int64((word & np.uint32(0xFFFF)) >> n_lower)
+        # Negative numbers fall as their bits rise.
+        if word >> np.uint32(31):
+            part = last - part
+        b = np.uint64(first[word >> np.uint32(16)] + part)  # without a sign it needn't be looked at
+        found[b, 0] += 1
+        found[b, 1] += word & mask
+    return found
 
 
-@compiled  # pragma: no cover
-def _occupied(counts: NDArray[np.int64]) -> int:
-    n = 0
-    for count in counts:
-        n += count > 0
-    return n
-
-
-@compiled  # pragma: no cover
-def count_bins(bits: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
-    """The histogram whose bins are the upper halves of the values' bits.
+def count_bins(
+    bits: NDArray[np.uint32], halves: NDArray[np.uint32] = _HALVES, finer: int = 0
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+    """The histogram whose bins are upper halves of the values' bits, each divided into ``2 ** finer``.
 
     Args:
         bits: (n,) float32 values as words.
+        halves: (B,) the upper halves that occur, ascending by value; all of them unless they are known.
+        finer: Further bits, 0 to 16.
 
     Returns:
-        The B occupied bins by their upper halves, in ascending order of their values, their counts, and the sums of
-        the lower halves in them, each (B,).
+        The F occupied bins, ascending, by the bits that their numbers share (the others being zero), their counts, and
+        the sums of the last bits in them, each (F,).
     """
-    counts = np.zeros(1 << 16, np.int64)
-    lower = np.zeros(1 << 16, np.float64)
-    packed = np.zeros(1 << 16, np.uint64)
-    start = 0
-    while start < bits.size:
-        end = min(start + _CHUNK, bits.size)
-        for i in range(start, end):
-            word = bits[i]
-            packed[word >> np.uint32(16)] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & np.uint32(0xFFFF))
-        _unpack(packed, counts, lower)
-        start = end
-    n = _occupied(counts)
-    occupied = np.empty(n, np.uint32)
-    found = np.empty(n, np.int64)
-    sums = np.empty(n, np.float64)
-    at = 0
-    # Negative numbers have the sign bit and grow in magnitude with their bits.
-    for step in range(1 << 16):
-        b = (1 << 16) - 1 - step if step < (1 << 15) else step - (1 << 15)
-        if counts[b]:
-            occupied[at] = b
-            found[at] = counts[b]
-            sums[at] = lower[b]
-            at += 1
-    return occupied, found, sums
+    parts = 1 << finer
+    first = np.zeros(1 << 16, np.int64)
+    first[halves] = np.arange(halves.size) * parts
+    found = _counted(bits, first, halves.size * parts, finer)
+    occupied = np.flatnonzero(found[:, 0])
+    upper, part = halves[occupied // parts], (occupied % parts).astype(np.uint32)
+    part = np.where(upper >> np.uint32(15), np.uint32(parts - 1) - part, part)
+    prefixes = upper << np.uint32(16) | part << np.uint32(16 - finer)
+    return prefixes, found[occupied, 0], found[occupied, 1]
 
 
 def bins_as_support(
-    prefixes: NDArray[np.uint32], counts: NDArray[np.int64], lower: Floats, n_lower: int
+    prefixes: NDArray[np.uint32], counts: NDArray[np.int64], lower: NDArray[np.int64], n_lower: int
 ) -> tuple[Floats, Floats, Floats]:
     """Exact mean, count and width of bins whose numbers share all but their ``n_lower`` last bits.
 
@@ -203,60 +187,6 @@ def bins_as_support(
     return start + slope * (lower / counts), counts.astype(np.float64), np.abs(end - start)
 
 
-@compiled  # pragma: no cover
-def count_finer(
-    bits: NDArray[np.uint32], bins: NDArray[np.uint32], finer: int
-) -> tuple[NDArray[np.uint32], NDArray[np.int64], Floats]:
-    """As :func:`count_bins`, with each bin divided into ``2 ** finer``.
-
-    Args:
-        bits: (n,) float32 values as words.
-        bins: (B,) what :func:`count_bins` found, ascending by value.
-        finer: Further bits, 1 to 16.
-
-    Returns:
-        The F occupied bins by the bits that their numbers share (the others being zero), their counts, and the sums
-        of the last bits in them, each (F,).
-    """
-    parts = 1 << finer
-    n_lower = np.uint32(16 - finer)
-    mask = np.uint32((1 << (16 - finer)) - 1)
-    first = np.zeros(1 << 16, np.int64)
-    for i in range(bins.size):
-        first[bins[i]] = i * parts
-    packed = np.zeros(bins.size * parts, np.uint64)
-    counts = np.zeros(bins.size * parts, np.int64)
-    lower = np.zeros(bins.size * parts, np.float64)
-    start = 0
-    while start < bits.size:
-        end = min(start + _CHUNK, bits.size)
-        for i in range(start, end):
-            word = bits[i]
-            part = np.int64((word & np.uint32(0xFFFF)) >> n_lower)
-            # Negative numbers fall as their bits rise.
-            if word >> np.uint32(31):
-                part = parts - 1 - part
-            packed[first[word >> np.uint32(16)] + part] += (np.uint64(1) << np.uint64(40)) | np.uint64(word & mask)
-        _unpack(packed, counts, lower)
-        start = end
-    n = _occupied(counts)
-    prefixes = np.empty(n, np.uint32)
-    found = np.empty(n, np.int64)
-    sums = np.empty(n, np.float64)
-    at = 0
-    for b in range(packed.size):
-        if counts[b]:
-            bin_ = bins[b // parts]
-            part = np.int64(b % parts)
-            if bin_ >> np.uint32(15):
-                part = parts - 1 - part
-            prefixes[at] = (bin_ << np.uint32(16)) | (np.uint32(part) << n_lower)
-            found[at] = counts[b]
-            sums[at] = lower[b]
-            at += 1
-    return prefixes, found, sums
-
-
 def bin_error(weights: Floats, width: Floats) -> float:
     """Squared error that is lost by taking a bin's values as one, if they lie evenly in it.
 
@@ -265,24 +195,6 @@ def bin_error(weights: Floats, width: Floats) -> float:
         width: (B,) widths in the unit of the values.
     """
     return float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
-
-
-def distinct_at_most(bits: NDArray[np.uint32], limit: int) -> bool:
-    """Whether there are at most ``limit`` different words in ``bits`` (n,); mostly the first of them tell."""
-    return all(np.unique(some).size <= limit for some in (bits[: 4 * limit], bits))
-
-
-def runs(ordered: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """Distinct values of sorted ones.
-
-    Args:
-        ordered: (n,) in ascending order, not empty.
-
-    Returns:
-        The distinct values, and how often each occurs, both (m,).
-    """
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    return ordered[starts].astype(np.float64), np.diff(starts, append=ordered.size).astype(np.float64)
 
 
 def repeat(support: Floats, weights: Floats, k: int) -> Floats:
@@ -303,7 +215,6 @@ def repeat(support: Floats, weights: Floats, k: int) -> Floats:
     return np.repeat(support, times)
 
 
-@compiled  # pragma: no cover
 def merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
     """Merge neighbours into at most ``m`` weighted means whose density follows the cube root of the data's.
 
@@ -315,46 +226,22 @@ def merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
     Returns:
         Means and weights, both of one length up to ``m``.
     """
-    n = support.size
-    if n <= m:
+    if support.size <= m:
         return support, weights
-    steps = np.empty(n - 1, np.float64)
-    total = 0.0
-    for i in range(n - 1):
-        gap = support[i + 1] - support[i]
-        # Density to the third power times width: (c / g)^(1/3) * g.
-        steps[i] = np.cbrt(0.5 * (weights[i] + weights[i + 1]) * gap * gap)
-        total += steps[i]
+    gaps = np.diff(support)
+    # Density to the third power times width: (c / g)^(1/3) * g.
+    steps = np.cbrt(0.5 * (weights[:-1] + weights[1:]) * gaps * gaps)
+    reached = np.cumsum(steps)
     # A gap can be cut once only, so what it has beyond one segment is given to the others: again as long as single
     # gaps (to an outlier) hold most of it.
-    rounds = 0
-    last = np.inf
-    while rounds < 3 or total < 0.5 * last:
-        rounds += 1
-        last = total
-        cap = total / m
-        total = 0.0
-        for i in range(n - 1):
-            steps[i] = min(steps[i], cap)
-            total += steps[i]
-    points = np.empty(m + 1, np.float64)
-    mass = np.empty(m + 1, np.float64)
-    segment = total / (m - 1)
-    at = 0
-    position = 0.0
-    moment = support[0] * weights[0]
-    weight = weights[0]
-    for i in range(1, n):
-        moved = position + steps[i - 1]
-        if segment > 0 and at < m - 1 and np.floor(moved / segment) > np.floor(position / segment):
-            points[at] = moment / weight
-            mass[at] = weight
-            at += 1
-            moment = 0.0
-            weight = 0.0
-        position = moved
-        moment += support[i] * weights[i]
-        weight += weights[i]
-    points[at] = moment / weight
-    mass[at] = weight
-    return points[: at + 1].copy(), mass[: at + 1].copy()
+    rounds, last = 0, np.inf
+    while rounds < 3 or reached[-1] < 0.5 * last:
+        rounds, last = rounds + 1, reached[-1]
+        steps = np.minimum(steps, last / m)
+        reached = np.cumsum(steps)
+    of_each = np.zeros(support.size, np.int64)
+    if (segment := reached[-1] / (m - 1)) > 0:
+        cuts = np.diff(np.floor(reached / segment), prepend=0.0) > 0
+        of_each[1:] = np.minimum(np.cumsum(cuts), m - 1)
+    mass = totals(of_each, weights)
+    return totals(of_each, support * weights) / mass, mass
