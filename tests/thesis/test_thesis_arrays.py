@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.catalog.validators import validate_dataset_tokens, validate_model_embeddings, validate_model_vectors
+from thesis_rec.catalog.validators import validate_model_embeddings, validate_model_vector, validate_token_shard
 from thesis_rec.thesis import thesis_arrays
 
 
@@ -17,7 +17,8 @@ def test_shards_in_folders_of_datasets_and_splits(tmp_path):
         np.savez(path, features=rng.normal(size=(3, 4, 8)), class_names=np.array(list("abcd"), dtype=object))
     np.savez(tmp_path / "org%2Fa_embedding.npz", embedding=np.ones(512))
     _, embeddings, shards = thesis_arrays.import_arrays(tmp_path)
-    validate_dataset_tokens(shards)
+    for shard in shards.values():
+        validate_token_shard(shard)
     assert set(shards) == {"mnist/validation/00000", "mnist/validation/00001"}
     assert {int(shard["n_shards"]) for shard in shards.values()} == {2}
     assert {int(shard["n_images"]) for shard in shards.values()} == {24}
@@ -32,9 +33,11 @@ def test_arrays_of_all_three_kinds(tmp_path):
     np.savez(tmp_path / "mnist.npz", features=3 * rng.normal(size=(4, 10, 16)), class_names=np.arange(10).astype(str))
     np.savez(tmp_path / "flat.npz", features=rng.normal(size=(5, 16)))
     vectors, embeddings, shards = thesis_arrays.import_arrays(tmp_path)
-    validate_model_vectors(vectors)
+    for vector in vectors.values():
+        validate_model_vector(vector)
     validate_model_embeddings(embeddings)
-    validate_dataset_tokens(shards)
+    for shard in shards.values():
+        validate_token_shard(shard)
     assert set(vectors) == {"timm/a", "b"}
     assert vectors["timm/a"]["parameters"][8000:].max() == 0
     assert set(shards) == {"mnist/train/00000", "flat/train/00000"}

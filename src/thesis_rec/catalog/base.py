@@ -66,6 +66,3 @@ class FileDataset(AbstractDataset[Any, Any]):
 
     def _exists(self) -> bool:
         return self._filepath.is_file()
-
-    def _release(self) -> None:
-        """Nothing is cached."""

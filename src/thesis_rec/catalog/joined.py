@@ -15,11 +15,6 @@ from kedro_datasets._typing import TablePreview
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
-def as_paths(filepath: PathOrPaths) -> list[Path]:
-    """One path or several, as a list."""
-    return [Path(filepath)] if isinstance(filepath, str | PathLike) else [Path(path) for path in filepath]
-
-
 class JoinedFilesDataset(AbstractDataset[Any, Any]):
     """One file, or several of a kind that are joined when they are read: a zoo that builds upon another.
 
@@ -35,7 +30,7 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
     """
 
     def __init__(self, *, filepath: PathOrPaths, metadata: dict[str, Any] | None = None) -> None:
-        self._paths = as_paths(filepath)
+        self._paths = [*map(Path, [filepath] if isinstance(filepath, str | PathLike) else filepath)]
         self.metadata = metadata
         self._kind = next(iter({path.suffix for path in self._paths}), "")
         if {path.suffix for path in self._paths} not in ({".csv"}, {".parquet"}, {".json"}):
@@ -68,16 +63,11 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
         raise DatasetError(f"{self._names()} is read, never written.")
 
     def preview(self, nrows: int = 10) -> TablePreview:
-        """The first rows of the first file, for kedro-viz."""
-        if self._kind == ".csv":
-            frame = _read_text(self._paths[0]).head(nrows)
-        elif self._kind == ".parquet":
-            frame = pd.read_parquet(self._paths[0]).head(nrows)
-        else:
-            frame = pd.DataFrame(
-                [(key, len(items)) for key, items in self._objects().items()], columns=["key", "items"]
-            )
-        return TablePreview(json.loads(frame.to_json(orient="split")))
+        """The first rows, for kedro-viz."""
+        found = self.load()
+        if self._kind == ".json":
+            found = pd.DataFrame([(key, len(items)) for key, items in found.items()], columns=["key", "items"])
+        return TablePreview(json.loads(found.head(nrows).to_json(orient="split")))
 
     def _objects(self) -> dict[str, list[Any]]:
         joined: dict[str, list[Any]] = {}

@@ -56,19 +56,7 @@ class NPZDataset(FileDataset):
 
     def preview(self) -> JSONPreview:
         """Name, shape and type of each array, for kedro-viz."""
-        return JSONPreview(json.dumps(describe_npz(self._filepath)))
-
-
-def describe_npz(path: Path) -> dict[str, dict[str, Any]]:
-    """Shape and type of each array, read from the headers alone."""
-    from zipfile import ZipFile
-
-    found: dict[str, dict[str, Any]] = {}
-    with ZipFile(path) as archive:
-        for member in archive.namelist():
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(file)
-            found[member.removesuffix(".npy")] = {"shape": list(shape), "dtype": str(dtype)}
-    return found
+        arrays = load_arrays(self._filepath)
+        return JSONPreview(
+            json.dumps({name: {"shape": array.shape, "dtype": str(array.dtype)} for name, array in arrays.items()})
+        )

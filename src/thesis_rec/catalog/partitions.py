@@ -12,15 +12,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.base.files import atomic_path, decode_id, encode_id, file_state
 from thesis_rec.catalog.base import FileDataset
-from thesis_rec.catalog.joined import as_paths
-from thesis_rec.catalog.npz import NPZDataset, describe_npz
+from thesis_rec.catalog.joined import JoinedFilesDataset
+from thesis_rec.catalog.npz import NPZDataset
 from thesis_rec.catalog.tables import AtomicJSONDataset, AtomicParquetDataset
 
 logger = logging.getLogger(__name__)
@@ -142,7 +141,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         keys = sorted(self._keys())
         shown: dict[str, Any] = {"partitions": len(keys), "first keys": keys[:5]}
         if keys and self._format == "npz":
-            shown["content"] = describe_npz(self.file(keys[0]))
+            shown["content"] = json.loads(NPZDataset(filepath=self.file(keys[0])).preview())
         return JSONPreview(json.dumps(shown))
 
     def read(self, key: str, *names: str) -> Payload:
@@ -180,11 +179,10 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
     def _expected_items(self) -> set[str] | None:
         if self._expected is None:
             return None
-        paths = as_paths(self._expected["filepath"])
-        if not all(path.is_file() for path in paths):
+        manifest = JoinedFilesDataset(filepath=self._expected["filepath"])
+        if not manifest.exists():
             return None
-        tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths]
-        table = pd.concat(tables, ignore_index=True).fillna("")
+        table = manifest.load()
         if (empty := self._expected.get("where_empty")) and empty in table:
             table = table[table[empty].str.strip() == ""]
         return set(table[self._expected["column"]])
@@ -214,6 +212,3 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path), "format": self._format, "depth": self._depth, "expected": self._expected}
-
-    def _release(self) -> None:
-        """Nothing is cached."""

@@ -1,4 +1,4 @@
-"""Validators of the catalog's entries: one small function per data contract.
+"""Validators of the catalog's entries: one per data contract, of a table a list of what holds of it.
 
 Kedro calls them at each load and save; raising stops the run before a wrong table travels further. They check
 structure (columns, types, ranges, unique keys). What is wrong with a single row of a manifest is not theirs: that
@@ -7,8 +7,9 @@ becomes a row of a failures table, and the rest of the run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,6 @@ from thesis_rec.base.tables import VECTOR_LENGTH
 from thesis_rec.knowledge.quadrants import QUADRANTS
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 
-PROTOCOLS = ("linear_probe", "fine_tune", "proxy")
-SPLIT_KINDS = ("model", "dataset", "cell")
-ROLES = ("train", "validation", "test")
-
 MODEL_MANIFEST_COLUMNS = (
     "model_id", "loader", "source", "revision", "family", "pretraining", "licence", "extractor",
 )  # fmt: skip
@@ -28,110 +25,89 @@ DATASET_MANIFEST_COLUMNS = (
     "dataset_id", "loader", "source", "image_column", "label_column", "splits", "domain", "group", "parent",
     "class_subset",
 )  # fmt: skip
-HARDWARE_COLUMNS = (
-    "model_id", "device", "precision", "batch_size", "latency_ms_p50", "latency_ms_p95", "throughput",
-    "peak_memory_mb", "n_parameters", "macs", "source",
-)  # fmt: skip
+_MEASURED = ("latency_ms_p50", "latency_ms_p95", "throughput", "peak_memory_mb", "n_parameters", "macs")
+HARDWARE_COLUMNS = ("model_id", "device", "precision", "batch_size", *_MEASURED, "source")
+_PROTOCOL = {"protocol": ("linear_probe", "fine_tune", "proxy", "imported:<source>")}
 
 
-# --- what the validators are built of -------------------------------------------------------------------------------
+class Numbers(NamedTuple):
+    """What the numbers of a column are: finite and within ``[low, high]``; ``missing`` allows NaN."""
+
+    low: float = -np.inf
+    high: float = np.inf
+    missing: bool = False
 
 
-def check_table(data: Any, columns: Iterable[str] = (), key: Iterable[str] = ()) -> pd.DataFrame:
-    """``data``, if it is a table with ``columns``, in which no two rows share ``key``.
+@dataclass(frozen=True)
+class Table:
+    """What holds of a table; called with one it checks that, and raises a ValueError that names what doesn't hold.
 
-    Raises:
-        ValueError: If it isn't, or a column occurs twice.
+    Attributes:
+        columns: Those that it has, none of them twice.
+        key: Those, as far as it has them, that no two of its rows share.
+        filled: Those in which no row lacks a value.
+        words: What a column's words are; one that ends in ``<...>`` stands for all that begin like it.
+        numbers: What a column's numbers are, if it is there. Columns of a table without rows have no type, and it isn't
+            for this check to say that there should be some.
+        has_rows: Whether there must be some.
     """
-    if not isinstance(data, pd.DataFrame):
-        raise ValueError(f"expected a table, got {type(data).__name__}")
-    missing = [name for name in columns if name not in data]
-    if missing:
-        raise ValueError(f"missing columns: {', '.join(missing)}; there are: {', '.join(map(str, data.columns))}")
-    if data.columns.has_duplicates:
-        raise ValueError(f"columns that occur twice: {sorted(set(data.columns[data.columns.duplicated()]))}")
-    keys = [name for name in key if name in data]
-    if keys and (twice := data.duplicated(keys)).any():
-        example = data.loc[twice, keys].iloc[0].to_dict()
-        raise ValueError(f"{int(twice.sum())} rows repeat another row's {', '.join(keys)}, e.g. {example}")
-    return data
+
+    columns: Sequence[str] = ()
+    key: Sequence[str] = ()
+    filled: Sequence[str] = ()
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
+    has_rows: bool = False
+
+    def __call__(self, data: Any) -> None:
+        """Check a table.
+
+        Raises:
+            ValueError: If it isn't one, or something doesn't hold of it.
+        """
+        if not isinstance(data, pd.DataFrame):
+            raise ValueError(f"expected a table, got {type(data).__name__}")
+        missing = [name for name in self.columns if name not in data]
+        if missing:
+            raise ValueError(f"missing columns: {', '.join(missing)}; there are: {', '.join(map(str, data.columns))}")
+        if data.columns.has_duplicates:
+            raise ValueError(f"columns that occur twice: {sorted(set(data.columns[data.columns.duplicated()]))}")
+        if self.has_rows and data.empty:
+            raise ValueError("the table has no rows")
+        keys = [name for name in self.key if name in data]
+        if keys and (twice := data.duplicated(keys)).any():
+            example = data.loc[twice, keys].iloc[0].to_dict()
+            raise ValueError(f"{int(twice.sum())} rows repeat another row's {', '.join(keys)}, e.g. {example}")
+        for name in self.filled:
+            empty = data[name].isna() | (data[name].astype(str).str.strip() == "")
+            if empty.any():
+                raise ValueError(f"column {name!r} is empty in {int(empty.sum())} rows")
+        for name, allowed in self.words.items():
+            values = data[name].astype(str)
+            beginnings = tuple(word.partition("<")[0] for word in allowed if word.endswith(">"))
+            good = values.isin(allowed) | values.str.startswith(beginnings)
+            if not good.all():
+                unknown = sorted(set(values[~good]))[:5]
+                raise ValueError(f"column {name!r} has unknown values {unknown}; known: {', '.join(allowed)}")
+        for name, numbers in self.numbers.items():
+            if name in data and not data.empty:
+                _check_numbers(data[name], numbers)
 
 
-def check_filled(data: pd.DataFrame, *columns: str) -> None:
-    """Check that no row lacks a value in ``columns``.
-
-    Raises:
-        ValueError: If one does.
-    """
-    for name in columns:
-        empty = data[name].isna() | (data[name].astype(str).str.strip() == "")
-        if empty.any():
-            raise ValueError(f"column {name!r} is empty in {int(empty.sum())} rows")
-
-
-def check_numbers(
-    data: pd.DataFrame,
-    *columns: str,
-    low: float = -np.inf,
-    high: float = np.inf,
-    missing: bool = False,
-) -> None:
-    """Check numeric columns: finite and within ``[low, high]``; ``missing`` allows NaN.
-
-    Columns of a table without rows have no type, and it isn't for this check to say that there should be some.
-
-    Raises:
-        ValueError: If a column isn't numeric, or a value isn't so.
-    """
-    if data.empty:
-        return
-    for name in columns:
-        if not pd.api.types.is_numeric_dtype(data[name]) or pd.api.types.is_bool_dtype(data[name]):
-            raise ValueError(f"column {name!r} must be numeric, not {data[name].dtype}")
-        values = data[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        absent = np.isnan(values)
-        if absent.any() and not missing:
-            raise ValueError(f"column {name!r} has no value in {int(absent.sum())} rows")
-        bad = ~absent & ~(np.isfinite(values) & (values >= low) & (values <= high))
-        if bad.any():
-            raise ValueError(
-                f"column {name!r} must lie within [{low:g}, {high:g}]: {int(bad.sum())} rows don't, "
-                f"e.g. {values[bad][0]:g}"
-            )
-
-
-def check_one_of(data: pd.DataFrame, column: str, allowed: Iterable[str], prefix: str | None = None) -> None:
-    """Check that a column holds ``allowed`` words, or ones that begin with ``prefix``.
-
-    Raises:
-        ValueError: If it holds others.
-    """
-    values = data[column].astype(str)
-    good = values.isin(list(allowed))
-    if prefix is not None:
-        good |= values.str.startswith(prefix)
-    if not good.all():
-        known = ", ".join(allowed) + (f", {prefix}<source>" if prefix else "")
-        raise ValueError(f"column {column!r} has unknown values {sorted(set(values[~good]))[:5]}; known: {known}")
-
-
-def check_partitions(data: Any, check: Callable[[Any], None]) -> None:
-    """Check the partitions of a dictionary; those that aren't read yet are checked when they are.
-
-    Raises:
-        ValueError: If it is no dictionary by non-empty strings, or ``check`` refuses a partition.
-    """
-    if not isinstance(data, dict):
-        raise ValueError(f"expected a dictionary of partitions, got {type(data).__name__}")
-    for key, payload in data.items():
-        if not isinstance(key, str) or not key:
-            raise ValueError(f"partition keys are non-empty strings, not {key!r}")
-        if callable(payload):
-            continue
-        try:
-            check(payload)
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from error
+def _check_numbers(column: pd.Series, numbers: Numbers) -> None:
+    name = column.name
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        raise ValueError(f"column {name!r} must be numeric, not {column.dtype}")
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    absent = np.isnan(values)
+    if absent.any() and not numbers.missing:
+        raise ValueError(f"column {name!r} has no value in {int(absent.sum())} rows")
+    bad = ~absent & ~(np.isfinite(values) & (values >= numbers.low) & (values <= numbers.high))
+    if bad.any():
+        raise ValueError(
+            f"column {name!r} must lie within [{numbers.low:g}, {numbers.high:g}]: {int(bad.sum())} rows don't, "
+            f"e.g. {values[bad][0]:g}"
+        )
 
 
 def named_array(payload: Any, name: str, ndim: int | None = None) -> np.ndarray:
@@ -152,28 +128,20 @@ def named_array(payload: Any, name: str, ndim: int | None = None) -> np.ndarray:
 
 # --- 01_raw ------------------------------------------------------------------------------------------------------
 
+#: One row per candidate model, with all columns of the contract.
+validate_model_manifest = Table(MODEL_MANIFEST_COLUMNS, has_rows=True)
 
-def validate_model_manifest(data: Any) -> None:
-    """One row per candidate model, with all columns of the contract."""
-    if check_table(data, MODEL_MANIFEST_COLUMNS).empty:
-        raise ValueError("the model manifest has no rows")
+#: One row per dataset or sub-task, with all columns of the contract.
+validate_dataset_manifest = Table(DATASET_MANIFEST_COLUMNS, has_rows=True)
 
-
-def validate_dataset_manifest(data: Any) -> None:
-    """One row per dataset or sub-task, with all columns of the contract."""
-    if check_table(data, DATASET_MANIFEST_COLUMNS).empty:
-        raise ValueError("the dataset manifest has no rows")
-
-
-def validate_performance_records(data: Any) -> None:
-    """Measured values, fractions 0..1, one row per repeat."""
-    key = ("model_id", "dataset_id", "protocol", "metric", "seed", "source")
-    table = check_table(data, RECORD_COLUMNS, key)
-    check_filled(table, "model_id", "dataset_id", "metric")
-    check_one_of(table, "protocol", PROTOCOLS, "imported:")
-    check_numbers(table, "value", low=0.0, high=1.0)
-    check_numbers(table, "seed")
-    check_numbers(table, "n_train", low=0, missing=True)
+#: Measured values, fractions 0..1, one row per repeat.
+validate_performance_records = Table(
+    RECORD_COLUMNS,
+    key=("model_id", "dataset_id", "protocol", "metric", "seed", "source"),
+    filled=("model_id", "dataset_id", "metric"),
+    words=_PROTOCOL,
+    numbers={"value": Numbers(0, 1), "seed": Numbers(), "n_train": Numbers(0, missing=True)},
+)
 
 
 # --- 02_intermediate, 04_feature ---------------------------------------------------------------------------------
@@ -188,11 +156,6 @@ def validate_model_vector(payload: Any) -> None:
         raise ValueError("'parameters' has values that aren't finite")
     if not vector.any():
         raise ValueError("'parameters' are all zero")
-
-
-def validate_model_vectors(data: Any) -> None:
-    """Partitions of model vectors."""
-    check_partitions(data, validate_model_vector)
 
 
 def validate_model_spectra(data: Any) -> None:
@@ -228,70 +191,62 @@ def validate_token_shard(payload: Any) -> None:
         raise ValueError("'n_images' must be positive and 'encoder_id' must name the encoder")
 
 
-def validate_dataset_tokens(data: Any) -> None:
-    """Partitions of token shards."""
-    check_partitions(data, validate_token_shard)
-
-
 def validate_model_embeddings(data: Any) -> None:
     """``model_id`` and float32 columns of the code, finite, one row per model."""
-    table = check_table(data, ("model_id",), ("model_id",))
-    check_filled(table, "model_id")
-    columns = [name for name in table if name != "model_id"]
+    Table(("model_id",), key=("model_id",), filled=("model_id",))(data)
+    columns = [name for name in data if name != "model_id"]
     if not columns:
         raise ValueError("no columns of embeddings")
-    wrong = [name for name in columns if table[name].dtype != np.float32]
+    wrong = [name for name in columns if data[name].dtype != np.float32]
     if wrong:
-        raise ValueError(f"embedding columns must be float32; {wrong[0]!r} is {table[wrong[0]].dtype}")
-    if not np.isfinite(table[columns].to_numpy()).all():
+        raise ValueError(f"embedding columns must be float32; {wrong[0]!r} is {data[wrong[0]].dtype}")
+    if not np.isfinite(data[columns].to_numpy()).all():
         raise ValueError("embeddings have values that aren't finite")
 
 
 # --- 03_primary, 05_model_input ----------------------------------------------------------------------------------
 
+#: One value per model, dataset and protocol.
+validate_performance = Table(
+    ("model_id", "dataset_id", "protocol", "value"),
+    key=("model_id", "dataset_id", "protocol"),
+    filled=("model_id", "dataset_id"),
+    words=_PROTOCOL,
+    numbers={"value": Numbers(0, 1), "std": Numbers(0, missing=True)},
+)
 
-def validate_performance(data: Any) -> None:
-    """One value per model, dataset and protocol."""
-    key = ("model_id", "dataset_id", "protocol")
-    table = check_table(data, (*key, "value"), key)
-    check_filled(table, "model_id", "dataset_id")
-    check_one_of(table, "protocol", PROTOCOLS, "imported:")
-    check_numbers(table, "value", low=0.0, high=1.0)
-    if "std" in table:
-        check_numbers(table, "std", low=0.0, missing=True)
+#: Scores with their cost; a score that isn't defined for a model is NaN.
+validate_transferability_scores = Table(
+    SCORE_COLUMNS,
+    key=("model_id", "dataset_id", "method", "source"),
+    filled=("model_id", "dataset_id", "method"),
+    numbers={"value": Numbers(missing=True), "seconds": Numbers(0, missing=True)},
+)
 
+#: Measured or published cost of models on devices.
+validate_hardware_profiles = Table(
+    HARDWARE_COLUMNS,
+    key=("model_id", "device", "precision", "batch_size", "source"),
+    filled=("model_id", "device", "precision"),
+    numbers={"batch_size": Numbers(1), **dict.fromkeys(_MEASURED, Numbers(0, missing=True))},
+)
 
-def validate_transferability_scores(data: Any) -> None:
-    """Scores with their cost; a score that isn't defined for a model is NaN."""
-    key = ("model_id", "dataset_id", "method", "source")
-    table = check_table(data, SCORE_COLUMNS, key)
-    check_filled(table, "model_id", "dataset_id", "method")
-    check_numbers(table, "value", missing=True)
-    check_numbers(table, "seconds", low=0.0, missing=True)
+_SPLITS = Table(
+    ("kind", "id", "id2", "fold", "seed", "known", "role"),
+    key=("kind", "id", "id2", "fold", "seed"),
+    filled=("id",),
+    words={"kind": ("model", "dataset", "cell"), "role": ("train", "validation", "test")},
+)
 
 
 def validate_splits(data: Any) -> None:
     """Which models, datasets and cells are known, and what each is used for."""
-    key = ("kind", "id", "id2", "fold", "seed")
-    table = check_table(data, (*key, "known", "role"), key)
-    check_filled(table, "id")
-    check_one_of(table, "kind", SPLIT_KINDS)
-    check_one_of(table, "role", ROLES)
-    if not table["known"].isin([True, False]).all():
+    _SPLITS(data)
+    if not data["known"].isin([True, False]).all():
         raise ValueError("column 'known' must be true or false")
-    leaked = table[~table["known"].astype(bool) & (table["role"] == "train")]
+    leaked = data[~data["known"].astype(bool) & (data["role"] == "train")]
     if len(leaked):
         raise ValueError(f"{len(leaked)} unknown items are used for training, e.g. {leaked['id'].iloc[0]!r}")
-
-
-def validate_hardware_profiles(data: Any) -> None:
-    """Measured or published cost of models on devices."""
-    key = ("model_id", "device", "precision", "batch_size", "source")
-    table = check_table(data, HARDWARE_COLUMNS, key)
-    check_filled(table, "model_id", "device", "precision")
-    check_numbers(table, "batch_size", low=1)
-    measured = ("latency_ms_p50", "latency_ms_p95", "throughput", "peak_memory_mb", "n_parameters", "macs")
-    check_numbers(table, *measured, low=0.0, missing=True)
 
 
 # --- 06_models ---------------------------------------------------------------------------------------------------
@@ -320,17 +275,26 @@ def _finite_tensors(value: Any, path: str) -> None:
 
 # --- 07_model_output, 08_reporting -------------------------------------------------------------------------------
 
+#: Every method's ranking of the models of each dataset.
+validate_rankings = Table(
+    (
+        "dataset_id", "model_id", "quadrant", "score", "rank", "predicted_value", "predicted_std", "method", "seed",
+    ),
+    key=("dataset_id", "model_id", "quadrant", "method", "seed"),
+    filled=("dataset_id", "model_id", "method"),
+    words={"quadrant": QUADRANTS},
+    numbers={
+        "rank": Numbers(1), **dict.fromkeys(("score", "predicted_value", "predicted_std"), Numbers(missing=True)),
+    },
+)  # fmt: skip
 
-def validate_rankings(data: Any) -> None:
-    """Every method's ranking of the models of each dataset."""
-    columns = ("dataset_id", "model_id", "quadrant", "score", "rank", "predicted_value", "predicted_std", "method")
-    key = ("dataset_id", "model_id", "quadrant", "method", "seed")
-    table = check_table(data, (*columns, "seed"), key)
-    check_filled(table, "dataset_id", "model_id", "method")
-    check_one_of(table, "quadrant", QUADRANTS)
-    check_numbers(table, "score", missing=True)
-    check_numbers(table, "rank", low=1)
-    check_numbers(table, "predicted_value", "predicted_std", missing=True)
+#: The ranked models of one request.
+validate_recommendation = Table(
+    ("model_id",),
+    key=("model_id",),
+    filled=("model_id",),
+    numbers=dict.fromkeys(("rank", "predicted_value", "predicted_std"), Numbers(missing=True)),
+)
 
 
 def validate_evaluation_metrics(data: Any) -> None:
@@ -349,20 +313,11 @@ def validate_evaluation_metrics(data: Any) -> None:
                     raise ValueError(f"{quadrant}/{method}/{metric}: the mean lies outside its interval: {value}")
 
 
-def validate_recommendation(data: Any) -> None:
-    """The ranked models of one request."""
-    table = check_table(data, ("model_id",), ("model_id",))
-    check_filled(table, "model_id")
-    for name in ("rank", "predicted_value", "predicted_std"):
-        if name in table:
-            check_numbers(table, name, missing=True)
-
-
 def validate_failures(data: Any) -> None:
     """What failed, ``error`` and ``hint``; empty when nothing did."""
-    table = check_table(data)
-    key = next((name for name in ("model_id", "dataset_id", "item") if name in table), "model_id")
-    check_filled(check_table(table, (key, "error", "hint")), key, "error")
+    validate_table(data)
+    key = next((name for name in ("model_id", "dataset_id", "item") if name in data), "model_id")
+    Table((key, "error", "hint"), filled=(key, "error"))(data)
 
 
 def validate_failure_record(payload: Any) -> None:
@@ -373,10 +328,8 @@ def validate_failure_record(payload: Any) -> None:
 
 # --- anything else -----------------------------------------------------------------------------------------------
 
-
-def validate_table(data: Any) -> None:
-    """Any table whose columns are named once."""
-    check_table(data)
+#: Any table whose columns are named once.
+validate_table = Table()
 
 
 def validate_json(data: Any) -> None:
@@ -403,8 +356,16 @@ def validate_arrays(data: Any) -> None:
 
 
 def validate_partitions(data: Any) -> None:
-    """Any dictionary of partitions."""
-    check_partitions(data, lambda payload: None)
+    """Any dictionary of partitions; what is in each is checked when it is read and written.
+
+    Raises:
+        ValueError: If it is no dictionary by non-empty strings.
+    """
+    if not isinstance(data, dict):
+        raise ValueError(f"expected a dictionary of partitions, got {type(data).__name__}")
+    for key in data:
+        if not isinstance(key, str) or not key:
+            raise ValueError(f"partition keys are non-empty strings, not {key!r}")
 
 
 def validate_text(data: Any) -> None:
