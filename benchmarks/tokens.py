@@ -119,7 +119,7 @@ def main() -> None:
     import torch
 
     from thesis_rec.images.encoders import EncoderConfig, load_encoder
-    from thesis_rec.images.encoders.streaming import encode_images, image_loader
+    from thesis_rec.images.encoders.streaming import DecodedImages, encode_images, image_loader
     from thesis_rec.views.shards import TokenSettings, make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
@@ -139,7 +139,7 @@ def main() -> None:
         host = host.pin_memory() if cuda else host
 
         def decode_only():
-            for _ in image_loader(images, batches, size, workers=options.workers, pin=cuda):
+            for _ in image_loader(DecodedImages(images, size), batches, workers=options.workers, pin=cuda):
                 pass
 
         def encode_only():

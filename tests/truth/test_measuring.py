@@ -207,8 +207,8 @@ def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch:
         def measure(self, factory, model_id, cells):
             assert factory().model_id == model_id
             calls.append([(task.dataset_id, seed) for task, seed in cells])
-            rows = [(model_id, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1) for t, seed in cells]
-            return pd.DataFrame(rows, columns=[*RECORD_COLUMNS, "seconds"])
+            rows = [(model_id, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1, 4) for t, seed in cells]
+            return pd.DataFrame(rows, columns=module.COLUMNS)
 
     module = pytest.importorskip("thesis_rec.truth.fine_tune")
     monkeypatch.setattr(module, "FineTuner", FakeTuner)
@@ -224,7 +224,7 @@ def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch:
     assert calls[1] == [("b", 1)]
     records = join_part(zoo.tables, ["one", "org/two"], "fine_tune", RECORD_COLUMNS)
     assert len(records) == 8
-    assert set(records["source"]) == {"measured"}
+    assert set(records["source"]) == {"x"}
     assert "one/linear_probe" not in zoo.tables
 
 

@@ -286,7 +286,7 @@ def linear_prober(bundle: Bundle, images: Any, device: str, offline: bool = Fals
         offline: Whether only models on this machine are tried.
     """
     from thesis_rec.base.tables import MeasuredTask
-    from thesis_rec.truth.cells import TruthSettings, bench_on
+    from thesis_rec.truth.cells import TruthSettings, measure_model
     from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.linear_probe import ProbeSettings
 
@@ -299,7 +299,7 @@ def linear_prober(bundle: Bundle, images: Any, device: str, offline: bool = Fals
         backbone = load(model_id)
         batch = int(np.clip(BATCH_PIXELS // backbone.input_size**2, 1, 512)) if device == "cpu" else 128
         settings = TruthSettings(ProbeSettings(draws=PROBE_DRAWS), scores=(), batch_size=batch)
-        return float(bench_on(bank, [task], [], settings).measure(backbone).records["value"].mean())
+        return float(measure_model(backbone, bank, [task], [], settings).records["value"].mean())
 
     return probe
 

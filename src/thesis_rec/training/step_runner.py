@@ -109,12 +109,12 @@ class StepRunner:
         """Capture the step as a CUDA graph and put everything back to the start.
 
         Returns:
-            Whether it worked; where it did not, :meth:`advance` runs the steps one by one.
+            Whether it worked; where it did not, as on a CPU, :meth:`advance` runs the steps one by one.
         """
-        if not self.cuda:
-            return False
         with self.on_stream():
             self.remember()
+            if not self.cuda:
+                return False
             # The first steps make the optimiser's state and let the libraries choose their kernels.
             for _ in range(2):
                 self.eager_step()

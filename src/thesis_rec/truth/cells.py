@@ -26,6 +26,7 @@ from thesis_rec.truth.linear_probe import (
     ProbeChunk,
     ProbeSettings,
     Rows,
+    by_class,
     grouped,
     padded,
     plan_probes,
@@ -202,8 +203,7 @@ class Bench:
             self._projection = torch.from_numpy(projection).to(bank.device)
 
     def _rows_of(self, task: MeasuredTask, limit: int | None) -> tuple[Rows, Rows]:
-        parts = [self.bank.classes[dataset_id][c].train[:limit] for dataset_id, c in task.members]
-        return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        return by_class([self.bank.classes[dataset_id][c].train[:limit] for dataset_id, c in task.members])
 
     def measure(self, backbone: Backbone) -> ModelTruth:
         """Measure one model on all tasks.
@@ -310,16 +310,6 @@ class Bench:
         return np.concatenate(parts).astype(np.float32)
 
 
-def bench_on(
-    bank: ImageBank, tasks: Sequence[MeasuredTask], reference: Sequence[str], settings: TruthSettings
-) -> Bench:
-    """The plan of a set of tasks on a bank, made at the first call and kept as long as the bank."""
-    key = (tuple(tasks), tuple(reference), settings)
-    if key not in bank.plans:
-        bank.plans[key] = Bench(bank, *key)
-    return bank.plans[key]
-
-
 def measure_model(
     backbone: Backbone,
     images: Mapping[str, TaskImages] | ImageBank,
@@ -347,4 +337,9 @@ def measure_model(
         ValueError: If a task can't be measured (fewer than two classes, a class without images).
     """
     bank = images if isinstance(images, ImageBank) else ImageBank(images, device)
-    return bench_on(bank, tasks, reference, settings or TruthSettings()).measure(backbone)
+    key = (tuple(tasks), tuple(reference), settings or TruthSettings())
+    # The plan of a set of tasks is made at the first call and kept as long as the bank.
+    if key not in bank.plans:
+        bank.plans[key] = Bench(bank, *key)
+    found: ModelTruth = bank.plans[key].measure(backbone)
+    return found

@@ -7,7 +7,7 @@ makes the head learn faster than what is below it. The head has as many outputs 
 of outputs that a task doesn't use are masked.
 
 On a GPU each model's training step is captured once as a CUDA graph and replayed for all its tasks and seeds, by
-several copies of the model at a time; on a CPU the same steps run one by one on the same batches.
+several copies of the model at a time; on a CPU one copy runs the same steps one by one on the same batches.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thesis_rec.training.step_runner import Optimisation, StepRunner, captured, prepare_device
+from thesis_rec.training.step_runner import Optimisation, StepRunner, prepare_device
 from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth.linear_probe import by_class
+from thesis_rec.truth.performance_records import RECORD_COLUMNS
 
 if TYPE_CHECKING:
     from thesis_rec.base.tables import MeasuredTask, TaskImages
     from thesis_rec.models.backbone import Backbone
 
-#: Columns of the result: those of ``performance_records`` and the cost.
-COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed", "n_train", "source", "seconds"]
-#: Images of one evaluation pass on a GPU; test sets are padded to a multiple of it.
-_EVALUATION = 960
+#: Columns of the result: those of ``performance_records``, the cost, and how many images it was tested on.
+COLUMNS = [*RECORD_COLUMNS, "seconds", "n_test"]
+#: Test images of one pass.
+_EVALUATION = 256
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class FineTuner:
         self.pixels = self.bank.pixels
         self.largest = max(len(task.members) for task in tasks)
         self._key: object = None
-        self._workers: list[tuple[StepRunner, _Evaluation]] = []
+        self._copies: list[_Copy] = []
 
     def measure(self, backbone_factory: Callable[[], Backbone], model_id: str, cells: Sequence[Cell]) -> pd.DataFrame:
         """Fine-tune one model on several tasks and seeds and measure each result.
@@ -107,139 +109,100 @@ class FineTuner:
             cells: Tasks and seeds; a seed decides images, batches and shifts.
 
         Returns:
-            One row per cell with the columns :data:`COLUMNS`: accuracy on the test images, number of training images,
-            and the cell's share of the wall time in seconds.
+            One row per cell with the columns :data:`COLUMNS`: accuracy on the test images, numbers of training and test
+            images, and the cell's share of the wall time in seconds.
         """
         begun = time.perf_counter()
         plans = [plan_cell(task, seed, self.bank, self.settings, self.largest, self.device) for task, seed in cells]
-        run = self._on_gpu if torch.device(self.device).type == "cuda" else self._on_cpu
-        accuracies = run(backbone_factory, plans, model_id) if plans else []
-        share = (time.perf_counter() - begun) / max(1, len(plans))
+        if plans:
+            self._prepare(backbone_factory, plans, model_id)
+        accuracies: list[float] = []
+        # Each of the copies trains another cell meanwhile.
+        for start in range(0, len(plans), max(1, len(self._copies))):
+            accuracies += self._accuracies(plans[start : start + len(self._copies)])
         table = {
             "model_id": model_id,
-            "dataset_id": [plan.task.dataset_id for plan in plans],
+            "dataset_id": [task.dataset_id for task, _ in cells],
             "protocol": "fine_tune",
             "metric": "accuracy",
             "value": accuracies,
-            "seed": [plan.seed for plan in plans],
+            "seed": [seed for _, seed in cells],
             "n_train": [plan.n_train for plan in plans],
             "source": self.settings.source,
-            "seconds": share,
+            "seconds": (time.perf_counter() - begun) / max(1, len(plans)),
+            "n_test": [len(plan.test_labels) for plan in plans],
         }
         return pd.DataFrame(table, columns=COLUMNS)
 
-    def _trainee(self, backbone: Backbone, plan: CellPlan, name: str) -> tuple[StepRunner, Callable[[Tensor], Tensor]]:
-        """The runner of a model's steps, and a function from rows to logits."""
-        settings = self.settings
-        module = TunedNetwork(backbone, self.largest, settings.head_rate)
-        for parameter in module.parameters():
-            parameter.requires_grad_(True)
-        module.to(self.device).train()
-        prepare = image_preparation(self.pixels, backbone)
-
-        def loss(tuned: nn.Module, row: Mapping[str, Tensor]) -> Tensor:
-            return functional.cross_entropy(tuned(prepare(row["rows"], row["shifts"])) + row["mask"], row["labels"])
-
-        @torch.no_grad()
-        def logits(rows: Tensor) -> Tensor:
-            found: Tensor = module(prepare(rows, None))
-            return found
-
-        optimisation = Optimisation(settings.steps, settings.learning_rate, settings.weight_decay)
-        return StepRunner(module, loss, plan.inputs, optimisation, self.device, name), logits
-
-    def _on_cpu(self, backbone_factory: Callable[[], Backbone], plans: Sequence[CellPlan], name: str) -> list[float]:
-        backbone = backbone_factory()
-        initial = {key: value.clone() for key, value in backbone.network.state_dict().items()}
-        accuracies = []
-        for plan in plans:
-            backbone.network.load_state_dict(initial)
-            runner, logits = self._trainee(backbone, plan, name)
-            runner.advance(self.settings.steps)
-            runner.module.eval()
-            classes = len(plan.task.members)
-            chunks = torch.from_numpy(plan.test_rows).split(256)
-            predicted = torch.cat([logits(rows)[:, :classes].argmax(1) for rows in chunks])
-            accuracies.append(float((predicted.numpy() == plan.test_labels).mean()))
-        return accuracies
-
-    def _on_gpu(self, backbone_factory: Callable[[], Backbone], plans: Sequence[CellPlan], name: str) -> list[float]:
+    def _prepare(self, backbone_factory: Callable[[], Backbone], plans: Sequence[CellPlan], name: str) -> None:
+        """Copies of a model; those of the model before with its weights, where the captured steps can stay."""
         first = backbone_factory()
         key = shape_key(first)
-        if key != self._key:
-            self._release()
-            for number, plan in enumerate(plans[: self.settings.slots]):
-                runner, logits = self._trainee(first if number == 0 else backbone_factory(), plan, name)
-                captured = runner.capture()
-                self._workers.append((runner, _Evaluation(runner, logits, self.largest, self.device)))
-                if not captured and number:
-                    # Without graphs Python is the bottleneck: more copies would only wait for it.
-                    break
-            self._key = key
+        if key == self._key:
+            weights = {f"network.{name}": value for name, value in feature_weights(first).items()}
+            for copy in self._copies:
+                copy.runner.replace_initial(weights)
+            return
+        self._copies, self._key = [], None
+        for plan in plans[: self.settings.slots]:
+            backbone = backbone_factory() if self._copies else first
+            copy = _Copy(backbone, self.pixels, plan, self.settings, self.largest, self.device, name)
+            self._copies.append(copy)
+            if not copy.runner.capture():
+                # Without graphs Python is the bottleneck: more copies would only wait for it.
+                break
+        self._key = key
+
+    def _accuracies(self, plans: Sequence[CellPlan]) -> list[float]:
+        """Train and test one cell on each copy, all at once."""
+        pairs = list(zip(self._copies, plans, strict=False))
+        for copy, plan in pairs:
+            with copy.runner.on_stream():
+                copy.runner.restart(plan.inputs)
+        for _ in range(self.settings.steps):
+            for copy, _ in pairs:
+                copy.runner.advance()
+        predicted = [copy.predict(plan) for copy, plan in pairs]
+        if torch.device(self.device).type == "cuda":
             torch.cuda.synchronize()
-        else:
-            weights = feature_weights(first)
-            for runner, _ in self._workers:
-                runner.replace_initial({f"network.{k}": v for k, v in weights.items()})
-        workers = self._workers
-        predictions: dict[int, Tensor] = {}
-        tests = [torch.from_numpy(plan.test_rows).to(self.device) for plan in plans]
-        for begun in range(0, len(plans), len(workers)):
-            pairs = list(zip(range(begun, min(begun + len(workers), len(plans))), workers, strict=False))
-            for index, (runner, _) in pairs:
-                with runner.on_stream():
-                    runner.restart(plans[index].inputs)
-            for _ in range(self.settings.steps):
-                for _, (runner, _) in pairs:
-                    runner.advance()
-            for index, (_, evaluation) in pairs:
-                predictions[index] = evaluation.predict(tests[index], plans[index].inputs["mask"][0])
-        torch.cuda.synchronize()
-        return [float((predictions[i].cpu().numpy() == plan.test_labels).mean()) for i, plan in enumerate(plans)]
-
-    def _release(self) -> None:
-        for runner, evaluation in self._workers:
-            runner.graph = evaluation.graph = None
-        self._workers = []
+        return [
+            float((found.cpu().numpy() == plan.test_labels).mean())
+            for found, plan in zip(predicted, plans, strict=True)
+        ]
 
 
-class _Evaluation:
-    """Predictions of a runner's module as a replayed CUDA graph over a fixed number of images."""
+class _Copy:
+    """One copy of a model with a new head: its training steps, and its predictions."""
 
-    def __init__(self, runner: StepRunner, logits: Callable[[Tensor], Tensor], largest: int, device: str) -> None:
-        self.runner = runner
-        with runner.on_stream():
-            self.rows = torch.zeros(_EVALUATION, dtype=torch.int64, device=device)
-            self.mask = torch.zeros(largest, device=device)
-        self.logits = logits
-        self.graph: torch.cuda.CUDAGraph | None = None
-        runner.module.eval()
-        with runner.on_stream():
-            self.predicted = self._once()
-            self.graph = captured(self._keep, runner.name)
-        runner.module.train()
+    def __init__(
+        self,
+        backbone: Backbone,
+        pixels: Tensor,
+        plan: CellPlan,
+        settings: FineTuneSettings,
+        largest: int,
+        device: str,
+        name: str,
+    ) -> None:
+        module = TunedNetwork(backbone, largest, settings.head_rate)
+        module.requires_grad_(True).to(device).train()
+        self._prepare = image_preparation(pixels, backbone)
+        optimisation = Optimisation(settings.steps, settings.learning_rate, settings.weight_decay)
+        self.runner = StepRunner(module, self._loss, plan.inputs, optimisation, device, name)
 
-    def _keep(self) -> None:
-        self.predicted = self._once()
+    def _loss(self, tuned: nn.Module, row: Mapping[str, Tensor]) -> Tensor:
+        logits = tuned(self._prepare(row["rows"], row["shifts"])) + row["mask"]
+        return functional.cross_entropy(logits, row["labels"])
 
-    def _once(self) -> Tensor:
-        return (self.logits(self.rows) + self.mask).argmax(1)
-
-    def predict(self, rows: Tensor, mask: Tensor) -> Tensor:
-        """Classes of images ``(T,)``, queued on the runner's stream."""
-        parts = []
+    @torch.no_grad()
+    def predict(self, plan: CellPlan) -> Tensor:
+        """(T,) classes of a cell's test images, queued on the runner's stream."""
+        module = self.runner.module.eval()
         with self.runner.on_stream():
-            self.mask.copy_(mask)
-            for chunk in rows.split(_EVALUATION):
-                self.rows[: len(chunk)].copy_(chunk)
-                if self.graph is not None:
-                    self.graph.replay()
-                else:
-                    self.runner.module.eval()
-                    self.predicted = self._once()
-                    self.runner.module.train()
-                parts.append(self.predicted[: len(chunk)].clone())
-            return torch.cat(parts)
+            chunks = torch.from_numpy(plan.test_rows).to(self.runner.step.device).split(_EVALUATION)
+            found = torch.cat([module(self._prepare(rows, None))[:, : plan.classes].argmax(1) for rows in chunks])
+        module.train()
+        return found
 
 
 class TunedNetwork(nn.Module):
@@ -297,16 +260,14 @@ class CellPlan:
     """One cell's random choices and test images.
 
     Attributes:
-        task: The task.
-        seed: Seed of the choices.
+        classes: Number of the task's classes.
         inputs: What each update takes, by name, one row per update.
         test_rows: (T,) rows of the test images.
         test_labels: (T,) their classes.
         n_train: Number of training images.
     """
 
-    task: MeasuredTask
-    seed: int
+    classes: int
     inputs: dict[str, Tensor]
     test_rows: NDArray[np.int64]
     test_labels: NDArray[np.int64]
@@ -331,33 +292,23 @@ def plan_cell(
         pixels (steps, batch, 2) and ``mask`` (steps, C).
     """
     rng = np.random.default_rng([seed, crc32(task.dataset_id.encode())])
-    chosen, labels = [], []
     members = [bank.classes[base][index] for base, index in task.members]
-    for index, rows in enumerate(member.train for member in members):
-        count = max(1, min(settings.shots, (3 * len(rows)) // 4))
-        chosen.append(rng.permutation(rows)[:count])
-        labels.append(np.full(len(chosen[-1]), index))
-    rows, targets = np.concatenate(chosen), np.concatenate(labels)
+    counts = [max(1, min(settings.shots, (3 * len(member.train)) // 4)) for member in members]
+    rows, labels = by_class([rng.permutation(m.train)[:count] for m, count in zip(members, counts, strict=True)])
     wanted = settings.steps * settings.batch
     order = np.concatenate([rng.permutation(len(rows)) for _ in range(-(-wanted // len(rows)))])[:wanted]
     order = order.reshape(settings.steps, settings.batch)
     mask = torch.full((settings.steps, largest), _MASKED)
     mask[:, : len(task.members)] = 0.0
-    tests = [member.test for member in members]
     shifts = rng.integers(-settings.shift, settings.shift + 1, (settings.steps, settings.batch, 2))
-    return CellPlan(
-        task=task,
-        seed=seed,
-        inputs={
-            "rows": torch.from_numpy(rows[order].astype(np.int64)).to(device),
-            "labels": torch.from_numpy(targets[order].astype(np.int64)).to(device),
-            "shifts": torch.from_numpy(shifts).to(device),
-            "mask": mask.to(device),
-        },
-        test_rows=np.concatenate(tests).astype(np.int64),
-        test_labels=np.concatenate([np.full(len(found), i) for i, found in enumerate(tests)]),
-        n_train=len(rows),
-    )
+    inputs = {
+        "rows": torch.from_numpy(rows[order]),
+        "labels": torch.from_numpy(labels[order]),
+        "shifts": torch.from_numpy(shifts),
+        "mask": mask,
+    }
+    inputs = {name: value.to(device) for name, value in inputs.items()}
+    return CellPlan(len(members), inputs, *by_class([member.test for member in members]), len(rows))
 
 
 def image_preparation(pixels: Tensor, backbone: Backbone) -> Callable[[Tensor, Tensor | None], Tensor]:

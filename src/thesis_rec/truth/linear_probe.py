@@ -182,6 +182,11 @@ def padded(rows: Sequence[Rows], device: str) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(row) for row in rows], True, -1.0).to(device)
 
 
+def by_class(rows: Sequence[Rows]) -> tuple[Rows, Rows]:
+    """The rows (N,) of the classes one after another, and the number of the class of each."""
+    return np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(one) for one in rows])
+
+
 def plan_probes(
     tasks: Sequence[MeasuredTask], classes: Mapping[str, Sequence[ClassRows]], settings: ProbeSettings
 ) -> list[Probe]:
@@ -207,8 +212,7 @@ def plan_probes(
         tests = [classes[dataset_id][c].test for dataset_id, c in task.members]
         if not any(len(rows) for rows in tests):
             raise ValueError(f"{task.dataset_id}: there is no test image")
-        test_rows = np.concatenate(tests)
-        test_class = np.repeat(np.arange(len(tests)), [len(rows) for rows in tests])
+        tested = by_class(tests)
         for draw in range(settings.draws):
             trains = []
             for dataset_id, c in task.members:
@@ -219,8 +223,7 @@ def plan_probes(
                         raise ValueError(f"{task.dataset_id}: class {c} of {dataset_id} has no training image")
                     drawn[key] = draw_rows(rows, dataset_id, c, draw, settings)
                 trains.append(drawn[key])
-            train_class = np.repeat(np.arange(len(trains)), [len(rows) for rows in trains])
-            probes.append(Probe(np.concatenate(trains), train_class, test_rows, test_class, len(tests)))
+            probes.append(Probe(*by_class(trains), *tested, len(tests)))
     return probes
 
 

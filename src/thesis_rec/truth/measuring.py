@@ -235,10 +235,6 @@ def library_versions() -> str:
     return "; ".join(f"{name} {version(name)}" for name in ("torch", "timm", "transformers", "open_clip_torch"))
 
 
-def _n_test(task: MeasuredTask, images: Mapping[str, TaskImages]) -> int:
-    return sum(int((images[base].test_labels == c).sum()) for base, c in task.members)
-
-
 def _existing(tables: Tables, model_id: str, part: str) -> pd.DataFrame:
     reader = tables.get(f"{model_id}/{part}")
     return pd.DataFrame() if reader is None else reader()
@@ -295,13 +291,8 @@ def _measure(
         table = _existing(existing, name, "fine_tune")
         for start in range(0, len(todo), campaign.save_every):
             new = tuner.measure(load, name, todo[start : start + campaign.save_every])
-            keys = zip(new["dataset_id"], new["seed"], strict=True)
-            new = new.assign(
-                source=campaign.settings.source,
-                cell=[cells.fine_tune[key] for key in keys],
-                n_test=[_n_test(by_id[dataset_id], campaign.images) for dataset_id in new["dataset_id"]],
-                **cells.provenance(new),
-            )
+            hashes = [cells.fine_tune[key] for key in zip(new["dataset_id"], new["seed"], strict=True)]
+            new = new.assign(cell=hashes, **cells.provenance(new))
             table = _merge(table, new, ["dataset_id", "seed"])
             yield {f"{name}/fine_tune": table}
 

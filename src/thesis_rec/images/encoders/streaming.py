@@ -22,27 +22,20 @@ Decoded = tuple[NDArray[np.uint8], list[Failure | None]]
 
 
 class DecodedImages:
-    """Decoded, resized images by position; what can't be read becomes a black image and a failure.
+    """Decoded, resized images by their index; what can't be read becomes a black image and a failure.
 
     Args:
         images: Where they come from.
-        index: (N,) which ones.
         size: Side, in pixels.
         fit: ``crop``, ``pad`` or ``stretch``.
     """
 
-    def __init__(self, images: LabelledImages, index: NDArray[np.integer], size: int, fit: str = "crop") -> None:
-        self._images = images
-        self._index = np.asarray(index, dtype=np.int64).ravel()
-        self._size = size
-        self._fit = fit
+    def __init__(self, images: LabelledImages, size: int, fit: str = "crop") -> None:
+        self._images, self._size, self._fit = images, size, fit
 
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __getitem__(self, place: int) -> Sample:
+    def __getitem__(self, index: int) -> Sample:
         try:
-            return resize_image(self._images.image(int(self._index[place])), self._size, self._fit), None
+            return resize_image(self._images.image(index), self._size, self._fit), None
         except ItemError as error:
             blank = np.zeros((self._size, self._size, 3), dtype=np.uint8)
             return blank, unreadable(self._images.dataset_id, error)
@@ -61,22 +54,14 @@ def _collate(samples: list[Sample]) -> tuple[torch.Tensor, list[Failure | None]]
 
 
 def image_loader(
-    images: LabelledImages,
-    batches: Sequence[NDArray[np.integer]],
-    size: int,
-    *,
-    workers: int,
-    fit: str = "crop",
-    pin: bool = False,
+    decoded: DecodedImages, batches: Sequence[NDArray[np.integer]], *, workers: int, pin: bool = False
 ) -> DataLoader[Sample]:
     """Batches of decoded images in order; ``workers`` processes decode, 0 decodes in this one."""
     from torch.utils.data import DataLoader
 
-    ends = np.cumsum([len(batch) for batch in batches])
-    flat = np.concatenate(batches) if len(batches) else np.empty(0, dtype=np.int64)
     return DataLoader(
-        DecodedImages(images, flat, size, fit),  # type: ignore[arg-type]  # it is one by its methods
-        batch_sampler=[list(range(end - len(batch), end)) for batch, end in zip(batches, ends.tolist(), strict=True)],
+        decoded,  # type: ignore[arg-type]  # it is a dataset by its method
+        batch_sampler=[batch.tolist() for batch in batches],
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin,
@@ -113,17 +98,17 @@ def encode_images(
         image mean nothing.
     """
     pin = str(encoder.device).startswith("cuda")
+    decoded = DecodedImages(images, encoder.image_size, fit)
     if not workers and not pin:
         for batch in batches:
-            decoded = DecodedImages(images, batch, encoder.image_size, fit)
-            pixels, failures = _stacked([decoded[place] for place in range(len(decoded))])
+            pixels, failures = _stacked([decoded[index] for index in batch.tolist()])
             see(*_readable(batch, pixels, failures))
             yield encoder.encode(pixels, len(batch)), failures
         return
     if workers:
         _map_large_blocks()
     waiting: tuple[torch.Tensor, list[Failure | None]] | None = None
-    loader = image_loader(images, batches, encoder.image_size, workers=workers, fit=fit, pin=pin)
+    loader = image_loader(decoded, batches, workers=workers, pin=pin)
     for batch, (block, failures) in zip(batches, loader, strict=True):
         features = encoder.encode_tensor(block)
         see(*_readable(batch, block.numpy(), failures))

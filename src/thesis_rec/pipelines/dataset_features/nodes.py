@@ -52,25 +52,11 @@ def token_settings(parameters: DatasetFeaturesParameters) -> Any:
     from thesis_rec.images.encoders import encoder_id
     from thesis_rec.views.shards import TokenSettings
 
-    limits = ImageLimits(
-        n_per_class=parameters.n_per_class,
-        fit=parameters.fit,
-        max_pixels=parameters.max_pixels,
-        streaming=parameters.streaming,
-        max_streamed=parameters.max_streamed,
-        seed=parameters.seed,
-    )
-    return TokenSettings(
-        encoder_id=encoder_id(parameters.encoder),
-        splits=parameters.splits,
-        batches=parameters.batches,
-        seed=parameters.seed,
-        limits=limits,
-        images_per_shard=parameters.images_per_shard,
-        batch_size=parameters.batch_size,
-        workers=parameters.workers,
-        precision=parameters.precision,
-    )
+    def chosen(kind: Any) -> dict[str, Any]:
+        return parameters.model_dump(include=set(kind.__dataclass_fields__))
+
+    limits = ImageLimits(**chosen(ImageLimits))
+    return TokenSettings(encoder_id=encoder_id(parameters.encoder), limits=limits, **chosen(TokenSettings))
 
 
 def outside_the_cache(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesParameters) -> list[str]:

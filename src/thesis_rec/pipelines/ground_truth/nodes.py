@@ -30,29 +30,26 @@ def load_ground_truth_images(
     """
     from thesis_rec.images.dataset_source import ImageLimits
     from thesis_rec.images.loading import load_task_images
+    from thesis_rec.tasks import task_images
     from thesis_rec.truth.measuring import impossible_subtasks
 
     rows, failures = _selected_datasets(dataset_manifest, parameters)
-    limits = ImageLimits(
-        n_per_class=parameters.images.n_per_class, size=parameters.images.size, seed=parameters.images.seed
-    )
-    by_id = {row.dataset_id: row for row in rows}
+    limits = ImageLimits(**parameters.images.model_dump())
     images: dict[str, Any] = {}
     for row in rows:
         if row.is_subtask:
             continue
         if row.loader == "generated" and parameters.images.size is None:
             # The very images on which the embedded zoo was measured, so that its rows can be reproduced.
-            images[row.dataset_id] = _generated(row.source)
+            images[row.dataset_id] = task_images(row.source)
             continue
         try:
             images[row.dataset_id] = load_task_images(row, Path(parameters.images_root), limits, warnings=failures)
         except Exception as error:
             # Image libraries raise anything at all for bad files; one dataset must not stop the others.
             failures.append(Failure.of(row.dataset_id, error, "Check its files and its row in the dataset manifest."))
-    for name in _reference(parameters):
-        if name not in by_id:
-            images[name] = _generated(name)
+    known = {row.dataset_id for row in rows}
+    images |= {name: task_images(name) for name in _reference(parameters) if name not in known}
     failures.extend(impossible_subtasks(rows, images))
     return images, failures_frame(failures, "dataset_id")
 
@@ -212,26 +209,15 @@ def _reference(parameters: GroundTruthParameters) -> list[str]:
     return list(REFERENCE_TASKS)
 
 
-def _generated(task_id: str) -> Any:
-    from thesis_rec.tasks import task_images
-
-    return task_images(task_id)
-
-
 def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: list[Any], device: str) -> Any:
     from thesis_rec.truth.cells import TruthSettings
     from thesis_rec.truth.linear_probe import ProbeSettings
     from thesis_rec.truth.measuring import Campaign
 
     reference = _reference(parameters)
-    settings = TruthSettings(
-        probe=ProbeSettings(seed=parameters.seed, **parameters.linear_probe.model_dump()),
-        scores=parameters.scores,
-        score_images=parameters.score_images,
-        batch_size=parameters.batch_size,
-        source=parameters.source,
-        seed=parameters.seed,
-    )
+    probe = ProbeSettings(seed=parameters.seed, **parameters.linear_probe.model_dump())
+    own = parameters.model_dump(include=set(TruthSettings.__dataclass_fields__))
+    settings = TruthSettings(probe, **own)
     fine_tune = None
     if "fine_tune" in parameters.protocols:
         from thesis_rec.truth.fine_tune import FineTuneSettings
