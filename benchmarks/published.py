@@ -239,17 +239,17 @@ def main() -> None:
     hub = PROJECT / "data/01_raw/hub"
     datasets, aliases = read_datasets(), read_aliases(hub / "model_aliases.csv")
     with tempfile.TemporaryDirectory() as cache:
-        cells, missing = read_cells(read_sources(), datasets, aliases, Path(folder), Path(cache))
-    if missing:
-        parser.error("; ".join(map(str, missing.values())))
+        cells, report = read_cells(read_sources(), datasets, aliases, Path(folder), Path(cache))
+    if report["missing"]:
+        parser.error("; ".join(map(str, report["missing"].values())))
     manifest = pd.read_csv(hub / "model_manifest.csv")
     for name, millions in MIEB_MILLIONS.items():
         MIEB_SIZES[aliases.find("mieb", name) or f"mieb/{name}"] = millions
-    rows, _ = leave_datasets_out(cells.table, datasets, manifest)
+    rows, _ = leave_datasets_out(cells, datasets, manifest)
     if arguments.rows:
         rows.to_csv(arguments.rows, index=False)
     lines = summary(rows)
-    unseen = {column: leave_models_out(cells.table, datasets, manifest, column) for column in ("family", "corpus")}
+    unseen = {column: leave_models_out(cells, datasets, manifest, column) for column in ("family", "corpus")}
     for line in lines:
         logging.info("%s", {k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()})
     logging.info("unseen: %s", unseen)
@@ -257,7 +257,7 @@ def main() -> None:
         "benchmark": "published",
         "device": "CPU",
         "seconds": time.perf_counter() - started,
-        "cells": int((cells.table["protocol"] != HEAD).sum()),
+        "cells": int((cells["protocol"] != HEAD).sum()),
         "tables": lines,
         "unseen": unseen,
     }

@@ -33,9 +33,9 @@ def _source(form: str, **more: object) -> Source:
 
 
 def _read(source: Source, tables: Path | None, cache: Path, aliases: Aliases | None = None) -> pd.DataFrame:
-    cells, missing = read_cells({"mieb": source}, DATASETS, aliases or Aliases({}), tables, cache)
-    assert not missing
-    return cells.table
+    cells, report = read_cells({"mieb": source}, DATASETS, aliases or Aliases({}), tables, cache)
+    assert not report["missing"]
+    return cells
 
 
 def test_mieb_json_files_and_its_long_table_are_the_same_cells(tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_the_same_weights_of_two_sources_are_one_model_and_repeats_are_averaged(
     )
     aliases = Aliases({("open_clip", "ViT", "openai"): "open_clip/ViT.openai"})
     source = _source("open_clip", files=[{"local": "o.csv"}])
-    cells, _ = read_cells({"open_clip": source}, DATASETS, aliases, tmp_path, tmp_path)
-    values = cells.table.set_index("model_id")["value"].to_dict()
+    cells, report = read_cells({"open_clip": source}, DATASETS, aliases, tmp_path, tmp_path)
+    values = cells.set_index("model_id")["value"].to_dict()
     assert values == {"open_clip/ViT.openai": pytest.approx(0.5), "open_clip/ViT.other": pytest.approx(0.7)}
-    assert cells.dropped["open_clip"]["repeated"] == 1
-    assert cells.unknown_models["open_clip"] == ["open_clip/ViT.other"]
+    assert report["dropped"]["open_clip"]["repeated"] == 1
+    assert report["unknown_models"]["open_clip"] == ["open_clip/ViT.other"]
 
 
 def test_numbers_of_a_python_file_are_read_and_not_run(tmp_path: Path) -> None:
@@ -142,10 +142,10 @@ def test_numbers_of_a_python_file_are_read_and_not_run(tmp_path: Path) -> None:
     )
     (tmp_path / "info.py").write_text(text)
     source = _source("model_spider", files=[{"local": "info.py"}])
-    cells, missing = read_cells({"model_spider": source}, DATASETS, Aliases({}), tmp_path, tmp_path)
-    assert not missing
-    assert cells.table["value"].tolist() == [0.7, 0.755]
-    assert set(cells.table["protocol"]) == {"fine_tune"}
+    cells, report = read_cells({"model_spider": source}, DATASETS, Aliases({}), tmp_path, tmp_path)
+    assert not report["missing"]
+    assert cells["value"].tolist() == [0.7, 0.755]
+    assert set(cells["protocol"]) == {"fine_tune"}
 
 
 def test_a_source_of_another_shape_stops_no_other(tmp_path: Path) -> None:
@@ -155,9 +155,9 @@ def test_a_source_of_another_shape_stops_no_other(tmp_path: Path) -> None:
         "broken": _source("open_clip", files=[{"local": "bad.csv"}]),
         "whole": _source("open_clip", files=[{"local": "good.csv"}]),
     }
-    cells, missing = read_cells(sources, DATASETS, Aliases({}), tmp_path, tmp_path)
-    assert len(cells.table) == 1
-    assert "broken: it isn't the table it was" in str(missing["broken"])
+    cells, report = read_cells(sources, DATASETS, Aliases({}), tmp_path, tmp_path)
+    assert len(cells) == 1
+    assert "broken: it isn't the table it was" in str(report["missing"]["broken"])
 
 
 def test_shipped_lists_are_sound(tmp_path: Path) -> None:

@@ -95,10 +95,7 @@ def profile_backbone(
                         "precision": precision,
                         "batch_size": batch_size,
                         "peak_memory_mb": memory,
-                        "n_parameters": description.n_parameters,
-                        "macs": description.macs,
-                        "activation_mb": description.activation_mb,
-                        "n_operations": description.n_operations,
+                        **vars(description),
                         "threads": torch.get_num_threads() if device == "cpu" else 0,
                         "source": "measured",
                     }

@@ -18,7 +18,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,9 @@ from thesis_rec.published.sources import Source, table_files
 #: Columns of the table of cells. ``spread`` is the standard error of ``value``, NaN where unknown.
 COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "spread", "source"]
 
+#: Under which source the alias table has the names of another one.
+_ALIAS_SOURCES = {"clip_benchmark_probes": "open_clip", "clip_benchmark": "open_clip"}
+
 
 class PublishedDataset(Settings):
     """A dataset of the tables, as ``datasets.yml`` describes it."""
@@ -45,23 +47,6 @@ class PublishedDataset(Settings):
     classes: int = Field(ge=2)
     images: str
     aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Cells:
-    """What was read.
-
-    Attributes:
-        table: Rows with :data:`COLUMNS`.
-        dropped: Number of rows dropped, by source and rule.
-        unknown_models: Models that the manifest doesn't have, by source.
-        provenance: Commit, licence and checksum of each source.
-    """
-
-    table: pd.DataFrame
-    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
-    unknown_models: dict[str, list[str]] = field(default_factory=dict)
-    provenance: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read_datasets(path: str | Path | None = None) -> dict[str, PublishedDataset]:
@@ -86,7 +71,7 @@ def read_cells(
     aliases: Aliases,
     tables: Path | None,
     cache: Path,
-) -> tuple[Cells, dict[str, ItemError]]:
+) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
     """Read all sources; one that can't be had never stops the others.
 
     Args:
@@ -97,46 +82,40 @@ def read_cells(
         cache: Folder of fetched files.
 
     Returns:
-        The cells, and why each missing source is missing.
+        Rows with :data:`COLUMNS`, and by source: ``sources``, where they are from (commit, licence, checksum);
+        ``dropped``, numbers of rows by rule; ``unknown_models``, those that the manifest doesn't have; and ``missing``,
+        the :class:`~thesis_rec.base.errors.ItemError` of a source that can't be had.
     """
     names = _names(datasets)
     tasks = [alias + end for one in datasets.values() for alias in one.aliases for end in ("", "ZeroShot")]
-    parts, result, missing = [], Cells(pd.DataFrame(columns=COLUMNS)), {}
+    parts = [pd.DataFrame(columns=COLUMNS)]
+    report: dict[str, dict[str, Any]] = {"sources": {}, "dropped": {}, "unknown_models": {}, "missing": {}}
     for name, source in sources.items():
         try:
             files, digest = table_files(name, source, tables, cache, [t for t in tasks if re.fullmatch(r"\w+", t)])
             rows = READERS[source.format](files)
         except ItemError as error:
-            missing[name] = error
+            report["missing"][name] = error
             continue
         except (ValueError, KeyError, SyntaxError) as error:
-            missing[name] = ItemError(name, f"it isn't the table it was ({error}).", "Pin a commit that is.")
+            text = f"it isn't the table it was ({error})."
+            report["missing"][name] = ItemError(name, text, "Pin a commit that is.")
             continue
         rows["source"] = name
         kept, dropped = usable(rows, names, {key: one.classes for key, one in datasets.items()})
-        found = [
-            aliases.find(_alias_source(name), str(model), str(tag))
-            for model, tag in zip(kept["name"], kept["pretrained"], strict=True)
-        ]
-        own = [
-            f"{_alias_source(name)}/{model}{'.' if tag else ''}{tag}"
-            for model, tag in zip(kept["name"], kept["pretrained"], strict=True)
-        ]
+        called = _ALIAS_SOURCES.get(name, name)
+        models = list(zip(kept["name"].astype(str), kept["pretrained"].astype(str), strict=True))
+        found = [aliases.find(called, *model) for model in models]
+        own = [f"{called}/{model}{'.' if tag else ''}{tag}" for model, tag in models]
         kept["model_id"] = [known or fallback for known, fallback in zip(found, own, strict=True)]
-        result.unknown_models[name] = sorted({o for o, known in zip(own, found, strict=True) if known is None})
+        report["unknown_models"][name] = sorted({o for o, known in zip(own, found, strict=True) if known is None})
         keys = ["model_id", "dataset_id", "protocol", "metric", "source"]
         merged = kept.groupby(keys, as_index=False, sort=True)[["value", "spread"]].mean()
         dropped["repeated"] = len(kept) - len(merged)
-        result.dropped[name] = dropped
-        result.provenance[name] = {
-            "repository": source.repository,
-            "commit": source.commit,
-            "licence": source.licence,
-            "sha256": digest,
-        }
+        report["dropped"][name] = dropped
+        report["sources"][name] = source.model_dump(include={"repository", "commit", "licence"}) | {"sha256": digest}
         parts.append(merged[COLUMNS])
-    table = pd.concat(parts, ignore_index=True) if parts else result.table
-    return Cells(table, result.dropped, result.unknown_models, result.provenance), missing
+    return pd.concat(parts[1:] or parts, ignore_index=True), report
 
 
 def usable(
@@ -179,11 +158,6 @@ def _names(datasets: Mapping[str, PublishedDataset]) -> dict[str, str]:
                 text = f"the name {alias} also means {names[simplified(alias)]}."
                 raise ItemError(dataset, text, "Keep it under one of the two.")
     return names
-
-
-def _alias_source(name: str) -> str:
-    """Under which source the alias table has the names of this one."""
-    return {"clip_benchmark_probes": "open_clip", "clip_benchmark": "open_clip"}.get(name, name)
 
 
 def _rows(

@@ -99,8 +99,7 @@ class ImageBank:
         """
         backbone.network.to(self.device).eval()
         prepare = backbone.preparation.on(self.device)
-        features: Tensor | None = None
-        probabilities: Tensor | None = None
+        parts: list[tuple[Tensor, Tensor | None, Tensor]] = []
         with torch.inference_mode(), _exact_float32():
             for pixels, rows in self._groups:
                 start = 0
@@ -115,16 +114,12 @@ class ImageBank:
                         torch.cuda.empty_cache()
                         logger.info("%s: out of memory, batches of %d now", backbone.model_id, batch_size)
                         continue
-                    if features is None:
-                        features = torch.empty((self.n_images, part.shape[1]), device=self.device)
-                        if head is not None:
-                            probabilities = torch.empty((self.n_images, head.shape[1]), device=self.device)
-                    where = rows[start : start + len(batch)]
-                    features[where] = part
-                    if head is not None and probabilities is not None:
-                        probabilities[where] = head
+                    parts.append((part, head, rows[start : start + len(batch)]))
                     start += len(batch)
-        assert features is not None, "a bank without images"
+        found, heads, where = zip(*parts, strict=True)
+        order = torch.cat(where).argsort()
+        features = torch.cat(found)[order]
+        probabilities = None if heads[0] is None else torch.cat(heads)[order]
         if not bool(features.isfinite().all()):
             raise ItemError(
                 backbone.model_id, "gives features that are not finite.", "Check its weights, or leave it out."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.images.encoders.image_encoder import ImageEncoder
+from thesis_rec.images.encoders.image_encoder import ImageEncoder, unit
 
 Floats = NDArray[np.floating]
 
@@ -38,8 +38,7 @@ def nearest_class_mean_accuracy(features: Floats, tested: Floats | None = None) 
 
 def _cosine(features: Floats, means: Floats) -> Floats:
     """(B, C, C) cosine of each feature (B, C, D) with each class mean (B or 1, C, D) of its batch."""
-    unit = means / np.maximum(np.linalg.norm(means, axis=-1, keepdims=True), 1e-12)
-    return features @ unit.swapaxes(-1, -2)
+    return features @ unit(means).swapaxes(-1, -2)
 
 
 def zero_shot_accuracy(features: Floats, text: Floats) -> float:
@@ -67,8 +66,7 @@ def class_text_features(encoder: ImageEncoder, class_names: Sequence[str], promp
     found = encoder.encode_text([prompt.format(name) for name in names for prompt in prompts])
     if found is None:
         return None
-    mean = found.reshape(len(names), len(prompts), -1).mean(axis=1)
-    return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    return unit(found.reshape(len(names), len(prompts), -1).mean(axis=1))
 
 
 def evaluate_tokens(

@@ -79,8 +79,15 @@ class ImageEncoder(Protocol):
         ...
 
 
-def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, D) rows, each brought to length 1."""
+#: Normalisation of CLIP (Radford et al. 2021), which open_clip and transformers use unless a model says otherwise.
+CLIP_COLOURS: dict[str, tuple[float, float, float]] = {
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
+
+
+def unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(..., D) vectors, each brought to length 1."""
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.images.encoders.image_encoder import EncoderConfig, local_folder
+from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, local_folder
 from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
 from thesis_rec.models.library_loaders import image_processor
 from thesis_rec.models.model_sources import no_network
 from thesis_rec.models.preparation import (
     Preparation,
-    Triple,
     open_clip_preparation,
     square,
     timm_preparation,
@@ -25,9 +24,6 @@ from thesis_rec.models.preparation import (
 )
 
 logger = logging.getLogger(__name__)
-#: Of CLIP (Radford et al. 2021), which open_clip and transformers use unless a model says otherwise.
-CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 
 
 def load(config: EncoderConfig, name: str, device: str, precision: str) -> TorchEncoder:
@@ -124,7 +120,7 @@ def _preparation(config: EncoderConfig, settings: Any) -> Preparation:
     except (OSError, ValueError, ImportError) as error:
         logger.warning("%s has no readable image processor (%s); CLIP's normalisation is used", source, error)
         side = getattr(settings, "vision_config", settings).image_size
-        return Preparation(square(side, config.source), mean=CLIP_MEAN, std=CLIP_STD)
+        return Preparation(square(side, config.source), mean=CLIP_COLOURS["mean"], std=CLIP_COLOURS["std"])
 
 
 def _transformers_text(model: Any, source: str) -> Callable[[list[str], torch.device], Tensor] | None:

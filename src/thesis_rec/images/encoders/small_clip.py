@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.images.decoding import resize_image
-from thesis_rec.images.encoders.image_encoder import EncoderConfig, check_features, unit
+from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, check_features, unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,7 +158,7 @@ class SmallClip:
         if set(text) == _TEXT_KEYS and (folder / TOKENIZER).is_file():
             others = {name: value for name, value in weights.items() if not name.startswith("visual.")}
             self._text = _Transformer(others, "", int(text["layers"]), int(text["heads"]))
-        mean, std = (np.asarray(normalisation.get(key, default), np.float32) for key, default in _CLIP.items())
+        mean, std = (np.asarray(normalisation.get(key, default), np.float32) for key, default in CLIP_COLOURS.items())
         self._mean, self._std = 255 * mean[:, None, None], 255 * std[:, None, None]
         self.encode(np.zeros((1, self.image_size, self.image_size, 3), np.uint8))  # what lacks tensors fails here
 
@@ -228,10 +228,6 @@ class SmallClip:
             layers.append(after.mean(axis=1))
         x = self._image.normed(after, "ln_post")
         return (x[:, 1:].mean(axis=1) if self._mean_pool else x[:, 0]) @ w["proj"], layers
-
-
-#: Normalisation of CLIP (Radford et al. 2021), unless a model says otherwise.
-_CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 
 
 def is_plain(folder: Path) -> bool:

@@ -18,19 +18,16 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
     Raises:
         ConfigurationError: If no file or folder is named at all.
     """
-    jobs: list[tuple[str, Callable[[], pd.DataFrame]]] = []
-    performance = parameters.thesis_performance
-    jobs += [(name, partial(performance_imports.import_thesis_performance, Path(name))) for name in performance]
-    jobs += [
-        (similarity, partial(_proxy, Path(name), Path(similarity)))
-        for name, similarity in zip(performance, parameters.thesis_similarity, strict=False)
+    read_wide = partial(performance_imports.import_wide_csv, unit=parameters.unit)
+    readers: list[tuple[tuple[str, ...], Callable[[Path], pd.DataFrame]]] = [
+        (parameters.thesis_performance, performance_imports.import_thesis_performance),
+        (parameters.transfergraph, performance_imports.import_transfergraph),
+        (parameters.timm_results, performance_imports.import_timm_results),
+        (parameters.wide_tables, read_wide),
     ]
-    jobs += [(name, partial(performance_imports.import_transfergraph, Path(name))) for name in parameters.transfergraph]
-    jobs += [(name, partial(performance_imports.import_timm_results, Path(name))) for name in parameters.timm_results]
-    jobs += [
-        (name, partial(performance_imports.import_wide_csv, Path(name), parameters.unit))
-        for name in parameters.wide_tables
-    ]
+    jobs = [(name, partial(read, Path(name))) for names, read in readers for name in names]
+    similar = zip(parameters.thesis_performance, parameters.thesis_similarity, strict=False)
+    jobs += [(similarity, partial(_proxy, Path(name), Path(similarity))) for name, similarity in similar]
     if not jobs and not parameters.arrays:
         raise ConfigurationError(
             "nothing to import: name a file or folder, e.g. --params=import_artefacts.transfergraph=records.csv"

@@ -26,27 +26,22 @@ def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame,
 
     tables = Path(parameters.tables).expanduser() if parameters.tables else None
     aliases = read_aliases(parameters.aliases)
-    cells, missing = read_cells(
+    cells, report = read_cells(
         sources.read_sources(), read_datasets(), aliases, tables, Path(parameters.cache).expanduser()
     )
-    for error in missing.values():
+    report["missing"] = {name: str(error) for name, error in report["missing"].items()}
+    report["unknown_models"] = {name: len(models) for name, models in report["unknown_models"].items()}
+    for error in report["missing"].values():
         logger.warning("%s", error)
-    if cells.table.empty:
-        raise NothingSucceeded("No published table could be read: " + "; ".join(map(str, missing.values())))
-    for source, rules in cells.dropped.items():
-        rows = int((cells.table["source"] == source).sum())
+    if cells.empty:
+        raise NothingSucceeded("No published table could be read: " + "; ".join(report["missing"].values()))
+    for source, rules in report["dropped"].items():
         shown = ", ".join(f"{count} {rule}" for rule, count in rules.items() if count) or "none"
         logger.info(
             "%s: %d cells; dropped: %s; %d models outside the manifest",
-            source, rows, shown, len(cells.unknown_models[source]),
+            source, (cells["source"] == source).sum(), shown, report["unknown_models"][source],
         )  # fmt: skip
-    report = {
-        "sources": cells.provenance,
-        "dropped": cells.dropped,
-        "unknown_models": {name: len(models) for name, models in cells.unknown_models.items()},
-        "missing": {name: str(error) for name, error in missing.items()},
-    }
-    return cells.table, report
+    return cells, report
 
 
 def learn_published_knowledge(
