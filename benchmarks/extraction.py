@@ -30,10 +30,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from result import add_save_option, finish
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from thesis_rec.models.checkpoint_reader import StateReader
 
 ARCHITECTURES = {"resnet50": "resnet50", "vit_b": "vit_base_patch16_224"}
 LENGTH = 8192
@@ -121,6 +128,19 @@ def histogram_floor() -> Callable:
     return floor
 
 
+def parameter_vector(reader: StateReader, threads: int) -> NDArray[np.float32]:
+    """The vector alone, as :func:`~thesis_rec.models.weight_vector.vector_and_spectra` makes it beside the spectra."""
+    import numpy as np
+
+    from thesis_rec.models.kmeans import kmeans_1d
+
+    each, order = LENGTH // len(reader.tensors), sorted(reader.tensors, key=lambda tensor: -tensor.size)
+    with ThreadPoolExecutor(threads) as pool:
+        found = dict(zip(order, pool.map(lambda tensor: kmeans_1d(reader.values(tensor), each), order), strict=True))
+    centres = np.concatenate([found[tensor] for tensor in reversed(reader.tensors)])
+    return np.pad(centres, (0, LENGTH - centres.size))
+
+
 def compare(name: str, architecture: str, folder: Path, arguments: argparse.Namespace) -> dict:
     """Times and errors for one checkpoint."""
     import numpy as np
@@ -129,7 +149,6 @@ def compare(name: str, architecture: str, folder: Path, arguments: argparse.Name
 
     from thesis_rec.models.checkpoint_reader import open_checkpoint
     from thesis_rec.models.kmeans import kmeans_1d
-    from thesis_rec.models.weight_vector import parameter_vector
 
     torch.set_num_threads(arguments.threads)
     state = make_state(architecture)
@@ -140,7 +159,7 @@ def compare(name: str, architecture: str, folder: Path, arguments: argparse.Name
     result = {"tensors": len(reader.tensors), "values": sum(t.size for t in reader.tensors), "clusters": k}
 
     def ours() -> np.ndarray:
-        return parameter_vector(open_checkpoint(file, name), LENGTH, arguments.threads)
+        return parameter_vector(open_checkpoint(file, name), arguments.threads)
 
     floor = histogram_floor()
     arrays = [reader.values(tensor) for tensor in reader.tensors]
@@ -162,7 +181,7 @@ def compare(name: str, architecture: str, folder: Path, arguments: argparse.Name
         rounded = folder / f"{name}-{half}.safetensors"
         save_file({key: value.to(getattr(torch, half)) for key, value in state.items()}, rounded)
         halves = open_checkpoint(rounded, name)
-        vector = parameter_vector(halves, LENGTH, arguments.threads)
+        vector = parameter_vector(halves, arguments.threads)
         result[f"{half}_difference"] = float(np.linalg.norm(vector - single) / np.linalg.norm(single))
         # Among few values several clusterings are as good as each other, and rounding chooses between them: what must
         # agree is how well the centroids fit the full-precision values.
@@ -197,7 +216,6 @@ def watch_memory(folder: Path, threads: int) -> dict:
 
     from thesis_rec.models.checkpoint_reader import open_checkpoint
     from thesis_rec.models.kmeans import kmeans_1d
-    from thesis_rec.models.weight_vector import parameter_vector
 
     page = os.sysconf("SC_PAGE_SIZE")
 
@@ -216,7 +234,7 @@ def watch_memory(folder: Path, threads: int) -> dict:
     watcher.start()
     started = time.perf_counter()
     reader = open_checkpoint(folder, "sharded")
-    parameter_vector(reader, LENGTH, threads)
+    parameter_vector(reader, threads)
     seconds = time.perf_counter() - started
     done.set()
     watcher.join()

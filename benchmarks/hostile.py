@@ -247,12 +247,12 @@ def read(kind: str, path: Path) -> None:
     """Read a case as a run does."""
     from thesis_rec.images.loading import load_task_images
     from thesis_rec.images.manifest import DatasetRow
-    from thesis_rec.models.model_extraction import ExtractionSettings, extract_model
+    from thesis_rec.models.model_extraction import extract_model
     from thesis_rec.models.model_manifest import ManifestRow
 
     if kind == "checkpoint":
         row = ManifestRow(model_id=path.name, loader="timm", source=str(path))
-        extract_model(row, path.parent, settings=ExtractionSettings(length=64, threads=1))
+        extract_model(row, path.parent, threads=1)
         return
     loader = "npz" if kind == "npz" else "folder"
     fields = {"label_column": "species"} if kind == "labels" else {}

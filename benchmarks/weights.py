@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from extraction import ARCHITECTURES as LARGE
-from extraction import make_state, median_seconds
+from extraction import make_state, median_seconds, parameter_vector
 from result import PROJECT, add_save_option, finish
 
 STARTER = PROJECT / "data" / "01_raw" / "starter"
@@ -533,16 +533,14 @@ def timings(threads: int, repeats: int) -> dict[str, Any]:
 
     from thesis_rec.base.tables import VECTOR_LENGTH
     from thesis_rec.models.checkpoint_reader import open_checkpoint
-    from thesis_rec.models.weight_vector import parameter_vector, vector_and_spectra
+    from thesis_rec.models.weight_vector import vector_and_spectra
 
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for label, architecture in LARGE.items():
             file = Path(folder) / f"{label}.safetensors"
             save_file(make_state(architecture), file)
-            kmeans = median_seconds(
-                lambda f=file: parameter_vector(open_checkpoint(f, "m"), VECTOR_LENGTH, threads), repeats
-            )
+            kmeans = median_seconds(lambda f=file: parameter_vector(open_checkpoint(f, "m"), threads), repeats)
             before, processor = time.perf_counter(), time.process_time()
             # The first call, which also draws the random matrices.
             vector_and_spectra(open_checkpoint(file, "m"), VECTOR_LENGTH, threads)

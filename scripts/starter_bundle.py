@@ -22,7 +22,7 @@ from thesis_rec.commands.artefacts import read_configuration
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.quadrants import SplitSettings, assign_splits
 from thesis_rec.models.auto_encoder import encoder_half
-from thesis_rec.models.model_extraction import ExtractionSettings, extract_models, extracted_tables
+from thesis_rec.models.model_extraction import extract_models, extracted_tables
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.pipelines.autoencoder import nodes
 from thesis_rec.pipelines.autoencoder.parameters import AutoencoderParameters
@@ -52,7 +52,7 @@ def main() -> None:
     manifest = read_table("model_manifest.csv", STARTER)
     rows, _ = read_manifest(manifest)
     vectors: dict[str, Any] = {}
-    for made, _ in extract_models(rows, STARTER, None, ExtractionSettings(), {}):
+    for made, _ in extract_models(rows, STARTER, None, {}):
         vectors |= {name: (lambda *_, vector=vector: vector) for name, vector in made.items()}
     metadata, spectra = extracted_tables(rows, vectors)
     save_arrays(STARTER / SPECTRA, spectra | {"spectra": spectra["spectra"].astype("float16")})

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
+
+from thesis_rec.models.checkpoint_reader import StateReader
+from thesis_rec.models.weight_vector import vector_and_spectra
 
 # The names of what is read of the small state.
 KEPT = ["conv1.weight", "bn1.weight", "bn1.running_mean", "fc.weight", "fc.bias"] + [
@@ -50,3 +54,8 @@ def save_sharded(state: dict[str, torch.Tensor], folder: Path, shards: int = 3, 
     index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
     (folder / f"{stem}.{ending}.index.json").write_text(json.dumps(index))
     return folder
+
+
+def parameter_vector(reader: StateReader, **more: int) -> np.ndarray:
+    """The vector of a checkpoint, without its spectra."""
+    return vector_and_spectra(reader, **more)[0]

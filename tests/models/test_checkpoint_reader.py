@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.models.states import KEPT, save_sharded, small_state
+from tests.models.states import KEPT, parameter_vector, save_sharded, small_state
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models import checkpoint_reader as module
 from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
 from thesis_rec.models.weight_files import find_weights
-from thesis_rec.models.weight_vector import parameter_vector, weights_hash
+from thesis_rec.models.weight_vector import weights_hash
 
 
 def stored(kind: str, folder: Path) -> Path:

@@ -8,14 +8,13 @@ import torch
 from safetensors.torch import save_file
 
 from tests.models import tiny_models
-from tests.models.states import save_sharded, small_state
+from tests.models.states import parameter_vector, save_sharded, small_state
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
 from thesis_rec.models.extractors import EXTRACTORS, extractor_name, huggingface, open_model, register
 from thesis_rec.models.model_extraction import extract_model
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import locate
-from thesis_rec.models.weight_vector import parameter_vector
 
 
 def row(loader: str = "local", source: str = "m", **more: str) -> ManifestRow:

@@ -14,7 +14,6 @@ from thesis_rec.base.errors import failures_frame
 from thesis_rec.models import model_extraction
 from thesis_rec.models.extractors import open_model
 from thesis_rec.models.model_extraction import (
-    ExtractionSettings,
     extract_model,
     extract_models,
     extracted_tables,
@@ -35,10 +34,10 @@ def zoo(tmp_path):
     return tmp_path
 
 
-def run(rows, zoo, existing=None, settings=None):
+def run(rows, zoo, existing=None, threads=None):
     vectors, outcomes = {}, {}
     lazy = {name: (lambda *names, v=value: v) for name, value in (existing or {}).items()}
-    for made, outcome in extract_models(rows, zoo, None, settings or ExtractionSettings(), lazy):
+    for made, outcome in extract_models(rows, zoo, None, lazy, threads=threads):
         vectors |= made
         outcomes |= outcome
     return vectors, outcomes
@@ -93,7 +92,7 @@ class TestFilesThatDidNotChange:
         monkeypatch.setattr(model_extraction, "open_model", lambda *args: opened.append(args) or open_model(*args))
         vectors = {name: (lambda *names, v=value: v) for name, value in first[0].items()}
         outcomes = {name: (lambda v=value | changed: v) for name, value in first[1].items()}
-        list(extract_models([row("a")], zoo, None, ExtractionSettings(), vectors, outcomes))
+        list(extract_models([row("a")], zoo, None, vectors, outcomes))
         return bool(opened)
 
     def test_untouched(self, zoo, first, monkeypatch):
@@ -121,11 +120,9 @@ class TestFilesThatDidNotChange:
             raise ValueError("no JSON")
 
         vectors = {"a": lambda *names: first[0]["a"]}
-        chunks = extract_models([row("a")], zoo, None, ExtractionSettings(), vectors, {"a": damaged})
+        chunks = extract_models([row("a")], zoo, None, vectors, {"a": damaged})
         assert [outcome["a"]["sha256"] for _, outcome in chunks] == [first[1]["a"]["sha256"]]
-        chunks = extract_models(
-            [row("a")], zoo, None, ExtractionSettings(), {"a": damaged}, {"a": lambda: first[1]["a"]}
-        )
+        chunks = extract_models([row("a")], zoo, None, {"a": damaged}, {"a": lambda: first[1]["a"]})
         assert [list(made) for made, _ in chunks] == [["a"]]
 
 
@@ -139,17 +136,18 @@ def test_what_was_left_out_of_a_model_is_in_the_table_and_no_failure(zoo):
     assert real_failures(table).empty
 
 
-def test_changed_weights_settings_or_extractors_are_made_again(zoo):
+def test_changed_weights_methods_or_extractors_are_made_again(zoo, monkeypatch):
     first, _ = run([row("a")], zoo)
     torch.save(small_state(9), zoo / "a.pth")
     changed, _ = run([row("a")], zoo, first)
     assert not np.array_equal(changed["a"]["parameters"], first["a"]["parameters"])
     assert run([row("a")], zoo, changed)[0] == {}
     assert set(run([row("a", extractor="huggingface")], zoo, changed)[0]) == {"a"}
-    shorter, _ = run([row("a")], zoo, changed, ExtractionSettings(length=100))
-    assert shorter["a"]["parameters"].shape == (100,)
+    with monkeypatch.context() as patch:
+        patch.setattr(model_extraction, "METHOD_VERSION", 0)
+        assert set(run([row("a")], zoo, changed)[0]) == {"a"}
     # The number of threads doesn't change a vector, so it doesn't outdate one.
-    assert run([row("a")], zoo, changed, ExtractionSettings(threads=1))[0] == {}
+    assert run([row("a")], zoo, changed, threads=1)[0] == {}
 
 
 def test_the_same_weights_in_another_file_format_are_up_to_date(zoo):
@@ -162,7 +160,7 @@ def test_an_unreadable_partition_is_made_again(zoo):
     def unreadable():
         raise OSError("damaged")
 
-    made = [v for v, _ in extract_models([row("a")], zoo, None, ExtractionSettings(), {"a": unreadable})]
+    made = [v for v, _ in extract_models([row("a")], zoo, None, {"a": unreadable})]
     assert set(made[0]) == {"a"}
 
 

@@ -15,11 +15,10 @@ import torch
 import torch.nn.utils.prune
 from safetensors.torch import save_file
 
-from tests.models.states import small_state
+from tests.models.states import parameter_vector, small_state
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.checkpoint_reader import read_state
 from thesis_rec.models.plain_network import left_out, open_network
-from thesis_rec.models.weight_vector import parameter_vector
 
 State = dict[str, torch.Tensor]
 

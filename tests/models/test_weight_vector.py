@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.states import small_state
+from tests.models.states import parameter_vector, small_state
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.tables import VECTOR_LENGTH
 from thesis_rec.models.checkpoint_reader import read_state
 from thesis_rec.models.kmeans import kmeans_1d
-from thesis_rec.models.weight_vector import parameter_vector
 
 
 def test_last_layers_come_first_and_the_rest_is_zero():

@@ -94,14 +94,8 @@ def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
     content = load_torch(find_weights(folder, row.model_id), row.model_id)
     state, *_ = find_state(content, row.model_id, row.member)
     network.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
-    network.float().eval()
-
-    def features(images: Tensor) -> Tensor:
-        found: Tensor = network.forward_head(network.forward_features(images), pre_logits=True)
-        return found
-
-    preparation = timm_preparation({"crop_pct": 1.0, **settings}, row.model_id)
-    return Backbone(row.model_id, network, features, network.get_classifier(), preparation)
+    network.pretrained_cfg = {"crop_pct": 1.0, **settings}
+    return timm_backbone(row.model_id, network.float())
 
 
 def load_transformers(row: ManifestRow, folder: Path) -> Backbone:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,29 +39,17 @@ Vector = dict[str, Any]
 Outcome = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class ExtractionSettings:
-    """What a vector depends on besides the weights.
-
-    Attributes:
-        length: Length of the vector.
-        threads: Number of tensors that are worked on at a time; the result doesn't depend on it.
-    """
-
-    length: int = VECTOR_LENGTH
-    threads: int | None = None
-
-    def fingerprint(self, row: ManifestRow) -> str:
-        """Hash of the settings as they apply to one model."""
-        return sha256_json({"version": METHOD_VERSION, "length": self.length, "extractor": extractor_name(row)})
+def settings_hash(row: ManifestRow) -> str:
+    """Hash of what a model's vector depends on besides its weights."""
+    return sha256_json({"version": METHOD_VERSION, "length": VECTOR_LENGTH, "extractor": extractor_name(row)})
 
 
 def extract_model(
     row: ManifestRow,
     root: Path,
     cache: Path | None = None,
-    settings: ExtractionSettings | None = None,
     existing: Callable[[], Vector] | None = None,
+    threads: int | None = None,
 ) -> tuple[Vector | None, Outcome]:
     """The vector of one model and what belongs to it, and what is recorded of the model.
 
@@ -70,28 +57,27 @@ def extract_model(
         row: The model.
         root: Folder that relative sources refer to.
         cache: Folder of hub downloads; None for the hub library's own.
-        settings: How it is made.
         existing: Reads the partition of an earlier run.
+        threads: Number of tensors that are worked on at a time; the result doesn't depend on it.
 
     Returns:
-        ``parameters`` float32 (length,), ``spectra`` float32 (P,), ``n_parameters``, ``n_tensors``, ``bytes`` of the
+        ``parameters`` float32 (8192,), ``spectra`` float32 (P,), ``n_parameters``, ``n_tensors``, ``bytes`` of the
         weight files, ``sha256`` of the weights and ``settings``, a hash too; or None when ``existing`` is of the same
         weights and settings. And the outcome, as of :func:`extract_models`.
 
     Raises:
         ItemError: If the weights can't be read, or are all zero.
     """
-    settings = settings or ExtractionSettings()
-    fingerprint = settings.fingerprint(row)
+    fingerprint = settings_hash(row)
     reader = open_model(row, root, cache)
-    digest = weights_hash(reader, settings.threads)
+    digest = weights_hash(reader, threads)
     numbers = {"n_parameters": reader.n_parameters, "n_tensors": len(reader.tensors), "bytes": reader.n_bytes}
     outcome: Outcome = {
         "error": "", "hint": "", "left_out": left_out(reader), "settings": fingerprint, "sha256": digest, **numbers,
     }  # fmt: skip
     if existing is not None and (before := _matching(existing, digest, fingerprint)):
         return None, outcome | {"spectra": _packed(before["spectra"])}
-    vector, spectra = vector_and_spectra(reader, settings.length, settings.threads)
+    vector, spectra = vector_and_spectra(reader, threads=threads)
     if not vector.any():
         raise ItemError(row.model_id, "All its values are zero.", "Was it saved before it was trained? Save it again.")
     outcome["spectra"] = _packed(spectra)
@@ -104,10 +90,10 @@ def extract_models(
     rows: Sequence[ManifestRow],
     root: Path,
     cache: Path | None,
-    settings: ExtractionSettings,
     existing: Mapping[str, Callable[..., Vector]],
     outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
     untouched: Callable[[str], bool] = lambda name: False,
+    threads: int | None = None,
 ) -> Iterator[tuple[dict[str, Vector], dict[str, Outcome]]]:
     """Extract models one by one; a model that fails stops no other.
 
@@ -117,11 +103,11 @@ def extract_models(
         rows: The models.
         root: Folder that relative sources refer to.
         cache: Folder of hub downloads; None for the hub library's own.
-        settings: How vectors are made.
         existing: Vectors of earlier runs.
         outcomes: Outcomes of earlier runs.
         untouched: Whether a model's vector is older than its outcome, so that it is the one of which the outcome tells;
             any other is opened.
+        threads: As of :func:`extract_model`.
 
     Yields:
         New vectors by model (none where the existing one is up to date), and outcomes by model: ``error`` and ``hint``,
@@ -138,7 +124,7 @@ def extract_models(
             files = files_signature(locate(row, root, cache, verify=False))
             if outcomes and name in existing and name in outcomes:
                 before = readable(outcomes[name]) or {}
-                current = (before.get("files"), before.get("settings")) == (files, settings.fingerprint(row))
+                current = (before.get("files"), before.get("settings")) == (files, settings_hash(row))
                 if (
                     current
                     and not before["error"]
@@ -146,7 +132,7 @@ def extract_models(
                 ):
                     kept += 1
                     continue
-            vector, outcome = extract_model(row, root, cache, settings, existing.get(name))
+            vector, outcome = extract_model(row, root, cache, existing.get(name), threads)
             outcome["files"] = files
         except Exception as error:
             failure = Failure.of(name, error, "This is unexpected: check the file, and report it if it is good.")

@@ -118,19 +118,16 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
         return path
 
     def first(names: tuple[str, ...]) -> Path:
-        missing: Exception | None = None
         for name in names:
             try:
                 return fetch(name)
-            except LocalEntryNotFoundError as error:
-                if online:
+            except EntryNotFoundError as error:
+                if online and isinstance(error, LocalEntryNotFoundError):
                     # The network went away in between.
                     hub_is_reachable.cache_clear()
                     raise
                 missing = error
-            except EntryNotFoundError as error:
-                missing = error
-        raise missing or EntryNotFoundError(f"no file name given for {hub_id}")
+        raise missing
 
     try:
         weights = first(tuple(sorted(WEIGHT_FILES, key=lambda name: not name.startswith(row.loader))))

@@ -130,13 +130,13 @@ def timm_preparation(settings: dict[str, Any], item: str) -> Preparation:
     Raises:
         ItemError: If the input isn't square.
     """
-    size = square(settings["input_size"], item)
-    fit: dict[str, Fit] = {"squash": "stretch", "border": "pad"}
+    size, interpolation = square(settings["input_size"], item), str(settings.get("interpolation"))
+    fit: dict[str, Fit] = {"squash": "stretch", "border": "pad", "longest": "pad"}
     return Preparation(
         size=size,
         resize_to=int(size / (settings.get("crop_pct") or 0.875)),
         fit=fit.get(str(settings.get("crop_mode")), "crop"),
-        interpolation=_known(settings.get("interpolation")),
+        interpolation=interpolation if interpolation in ("nearest", "bilinear", "bicubic") else "bicubic",
         mean=triple(settings.get("mean"), IMAGENET_MEAN),
         std=triple(settings.get("std"), IMAGENET_STD),
     )
@@ -148,16 +148,8 @@ def open_clip_preparation(settings: dict[str, Any], item: str) -> Preparation:
     Raises:
         ItemError: If the input isn't square.
     """
-    size = square(settings["size"], item)
-    fit: dict[str, Fit] = {"squash": "stretch", "longest": "pad"}
-    return Preparation(
-        size=size,
-        resize_to=size,
-        fit=fit.get(str(settings.get("resize_mode")), "crop"),
-        interpolation=_known(settings.get("interpolation") or "bicubic"),
-        mean=triple(settings["mean"], IMAGENET_MEAN),
-        std=triple(settings["std"], IMAGENET_STD),
-    )
+    named = {"input_size": settings["size"], "crop_pct": 1.0, "crop_mode": settings.get("resize_mode")}
+    return timm_preparation(settings | named, item)
 
 
 def transformers_preparation(processor: Any, item: str) -> Preparation:
@@ -217,7 +209,3 @@ def _sides(size: Any) -> Any:
     names = ("height", "width", "shortest_edge", "longest_edge")
     given = {name: size.get(name) if isinstance(size, dict) else getattr(size, name, None) for name in names}
     return {name: side for name, side in given.items() if side is not None}
-
-
-def _known(interpolation: Any) -> str:
-    return str(interpolation) if interpolation in ("nearest", "bilinear", "bicubic") else "bicubic"

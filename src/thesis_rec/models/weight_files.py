@@ -114,15 +114,10 @@ def checked_file(file: Path, item: str) -> Path:
 def special_kind(path: Path) -> str:
     """What a path is that is neither a file nor a folder (reading one may never end), in words; empty otherwise."""
     try:
-        mode = path.stat().st_mode
+        kind = stat.filemode(path.stat().st_mode)[0]
     except OSError:
         return ""
-    kinds = {
-        "a pipe": stat.S_ISFIFO,
-        "a device": lambda m: stat.S_ISCHR(m) or stat.S_ISBLK(m),
-        "a socket": stat.S_ISSOCK,
-    }
-    return next((name for name, matches in kinds.items() if matches(mode)), "")
+    return {"p": "a pipe", "c": "a device", "b": "a device", "s": "a socket"}.get(kind, "")
 
 
 def check_folder(folder: Path, item: str) -> None:
@@ -234,12 +229,7 @@ def _check_archive(file: Path, item: str) -> None:
         raise ItemError(item, text, "Save model.state_dict() with torch.save, or as safetensors.")
 
 
-def state_dict_of(content: Any, item: str) -> Mapping[str, Any]:
-    """The one state dict of a file, as :func:`find_state` finds it."""
-    return find_state(content, item, "")[0]
-
-
-def find_state(content: Any, item: str, member: str) -> tuple[Mapping[str, Any], str, tuple[str, ...]]:
+def find_state(content: Any, item: str, member: str = "") -> tuple[Mapping[str, Any], str, tuple[str, ...]]:
     """The state dict within a training checkpoint, where it may lie under ``state_dict``, ``model`` and the like.
 
     Args:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +15,20 @@ from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo
 from thesis_rec.models.kmeans import NotFiniteError, kmeans_1d
 from thesis_rec.models.spectra import describe, tensor_numbers
 
-Summary = TypeVar("Summary")
 Floats = NDArray[np.float32]
 
 
-def parameter_vector(reader: StateReader, length: int = VECTOR_LENGTH, threads: int | None = None) -> Floats:
-    """Summarise a checkpoint of T tensors by ``length // T`` one-dimensional k-means centroids of each.
+def vector_and_spectra(
+    reader: StateReader, length: int = VECTOR_LENGTH, threads: int | None = None
+) -> tuple[Floats, Floats]:
+    """Summarise a checkpoint of T tensors by ``length // T`` k-means centroids of each, and describe it.
 
     The centroids of a tensor stand in descending order, tensors from the last layer to the first; a tensor with fewer
     values gives them all, and what remains of the vector is zero. Of more than ``length`` tensors the last ``length``
     are used, with one centroid (their mean) each.
 
-    Memory: at most ``threads`` tensors are held at a time, and those that lie in a file as float32 aren't copied.
+    Memory: at most ``threads`` tensors are held at a time, and those that lie in a file as float32 aren't copied. Every
+    tensor is read once.
 
     Args:
         reader: The checkpoint.
@@ -36,46 +36,36 @@ def parameter_vector(reader: StateReader, length: int = VECTOR_LENGTH, threads: 
         threads: Number of tensors that are worked on at a time; all processors when None.
 
     Returns:
-        ``(length,)`` float32.
-
-    Raises:
-        ItemError: If a tensor holds NaN or infinite values.
-    """
-    tensors = list(reversed(reader.tensors))[:length]
-    each = length // len(tensors)
-    centres = _in_order(lambda tensor: _centres(reader, tensor, reader.values(tensor), each), tensors, threads)
-    return _joined(centres, length)
-
-
-def vector_and_spectra(
-    reader: StateReader, length: int = VECTOR_LENGTH, threads: int | None = None
-) -> tuple[Floats, Floats]:
-    """:func:`parameter_vector` and the description of :mod:`thesis_rec.models.spectra`; every tensor is read once.
-
-    Returns:
-        ``(length,)`` and (P,) float32, P numbers named by :data:`thesis_rec.models.spectra.NAMES`.
+        ``(length,)`` and (P,) float32, P numbers of :mod:`thesis_rec.models.spectra` named by its ``NAMES``.
 
     Raises:
         ItemError: If a tensor holds NaN or infinite values.
     """
     from threadpoolctl import threadpool_limits
 
-    tensors = list(reversed(reader.tensors))
-    each = max(length // len(tensors), 1)
+    each = max(length // len(reader.tensors), 1)
 
     def both(tensor: TensorInfo) -> tuple[Floats, dict[str, float]]:
         values = reader.values(tensor)
+        try:
+            centres = kmeans_1d(values, each)
+        except NotFiniteError as error:
+            text = f"The tensor {tensor.name} holds NaN or infinite values."
+            hint = "The checkpoint is broken: download it again, or leave the model out."
+            raise ItemError(reader.item, text, hint) from error
         # What a tensor of zeros, or one near the end of float32's range, doesn't tell is NaN.
         with np.errstate(all="ignore"):
-            return _centres(reader, tensor, values, each), tensor_numbers(tensor, values)
+            return centres, tensor_numbers(tensor, values)
 
+    # The largest first, so that no thread is left with the last big one.
+    order = sorted(reader.tensors, key=lambda tensor: -tensor.size)
     # Tensors are worked on side by side, so that threads within one of them would only get in each other's way.
-    with threadpool_limits(1, user_api="blas"):
-        found = list(_in_order(both, tensors, threads))
-    numbers = [item[1] for item in found]
-    described = describe(tensors[::-1], numbers[::-1])
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or processors()) as pool:
+        found = dict(zip(order, pool.map(both, order), strict=True))
+    described = describe(reader.tensors, [found[tensor][1] for tensor in reader.tensors])
     described[np.isinf(described)] = np.nan
-    return _joined((item[0] for item in found[:length]), length), described
+    centres = np.concatenate([found[tensor][0] for tensor in reversed(reader.tensors)][:length])
+    return np.pad(centres, (0, length - centres.size)), described
 
 
 def weights_hash(reader: StateReader, threads: int | None = None) -> str:
@@ -99,40 +89,3 @@ def weights_hash(reader: StateReader, threads: int | None = None) -> str:
     with ThreadPoolExecutor(threads or processors()) as pool:
         lines = sorted(pool.map(fingerprint, reader.tensors))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _centres(reader: StateReader, tensor: TensorInfo, values: Floats, count: int) -> Floats:
-    try:
-        return kmeans_1d(values, count)
-    except NotFiniteError as error:
-        raise ItemError(
-            reader.item,
-            f"The tensor {tensor.name} holds NaN or infinite values.",
-            "The checkpoint is broken: download it again, or leave the model out.",
-        ) from error
-
-
-def _joined(centres: Iterable[Floats], length: int) -> Floats:
-    vector = np.zeros(length, np.float32)
-    start = 0
-    for part in centres:
-        vector[start : start + part.size] = part
-        start += part.size
-    return vector
-
-
-def _in_order(
-    function: Callable[[TensorInfo], Summary], tensors: Sequence[TensorInfo], threads: int | None
-) -> Iterator[Summary]:
-    """Results in the order of ``tensors``, computed largest first so that no thread is left with the last big one."""
-    threads = threads or processors()
-    if threads == 1:
-        yield from map(function, tensors)
-        return
-    order = sorted(range(len(tensors)), key=lambda i: -tensors[i].size)
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            results = dict(zip(order, pool.map(function, [tensors[i] for i in order]), strict=True))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    yield from (results[i] for i in range(len(tensors)))

@@ -38,10 +38,10 @@ def import_autoencoder(
     """
     import torch
 
-    from thesis_rec.models.weight_files import load_torch, state_dict_of
+    from thesis_rec.models.weight_files import find_state, load_torch
 
     item = str(path)
-    state = {str(name): tensor for name, tensor in state_dict_of(load_torch(path, item), item).items()}
+    state = {str(name): tensor for name, tensor in find_state(load_torch(path, item), item)[0].items()}
     encoder, decoder = _linear_layers(state, "encoder"), _linear_layers(state, "decoder")
     widths = _widths(encoder)
     if not widths or len(widths) < 2:
@@ -102,11 +102,11 @@ def import_transformer(
     """
     import torch
 
-    from thesis_rec.models.weight_files import load_torch, state_dict_of
+    from thesis_rec.models.weight_files import find_state, load_torch
     from thesis_rec.thesis.thesis_transformer import ThesisTransformer
 
     item = str(path)
-    state = {str(name): tensor for name, tensor in state_dict_of(load_torch(path, item), item).items()}
+    state = {str(name): tensor for name, tensor in find_state(load_torch(path, item), item)[0].items()}
     try:
         network = ThesisTransformer(state, n_heads)
     except (KeyError, RuntimeError, ValueError) as error:

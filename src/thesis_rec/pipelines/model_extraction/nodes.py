@@ -25,7 +25,7 @@ def extract_vectors(
         model at most.
     """
     from thesis_rec.models.fetch_plan import left_out_failure
-    from thesis_rec.models.model_extraction import ExtractionSettings, extract_models
+    from thesis_rec.models.model_extraction import extract_models
     from thesis_rec.models.model_sources import hub_cache_folder, hub_is_reachable
 
     # An empty chunk first: the folders exist even when no model is usable.
@@ -39,11 +39,11 @@ def extract_vectors(
         [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out],
         Path(parameters.models_root).expanduser(),
         hub_cache_folder(parameters.hub_cache),
-        ExtractionSettings(threads=parameters.threads),
         vectors,
         outcomes,
         # A vector is saved before its outcome.
         untouched=lambda name: vectors[name].changed() <= outcomes[name].changed(),
+        threads=parameters.threads,
     )
 
 
