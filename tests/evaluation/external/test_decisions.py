@@ -11,7 +11,7 @@ from thesis_rec.evaluation.external.benchmark import budgets, probes
 def test_budgets_by_a_case_without_doubt(table):
     """Speeds that are known exactly are never missed, and the best fast model is chosen by a perfect score."""
     rng = np.random.default_rng(0)
-    own = rng.normal(size=(len(table.model_ids), 1))
+    own = rng.normal(size=(len(table.models.model_ids), 1))
     seconds = np.exp(-own - rng.normal(size=(1, len(table.dataset_ids))))
     exact = replace(table, seconds=seconds)
     found = budgets(exact, {"oracle": np.nan_to_num(table.values)}, QUICK)["0.5"]["oracle"]

@@ -8,31 +8,38 @@ import pytest
 
 from tests.evaluation.external.conftest import QUICK
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.evaluation.external.benchmark import judge, run_benchmark
-from thesis_rec.evaluation.external.methods import TrainedRanker, nearest_dataset, simple_methods, study_of
-from thesis_rec.evaluation.external.tables import PublishedTable, load_published_table
+from thesis_rec.evaluation.external.benchmark import (
+    TrainedRanker,
+    judge,
+    nearest_dataset,
+    run_benchmark,
+    simple_methods,
+    without,
+)
+from thesis_rec.evaluation.external.tables import dataset_tokens, load_published_table, published_table
 
 
 def test_failed_runs_are_left_out(table):
     assert "food101" not in table.dataset_ids
     assert table.targets == ["svhn", "caltech101", "cifar100", "smallnorb_label_elevation", "dtd"]
-    assert set(table.families) == {"vit", "swin", "convnext"}
-    assert np.isnan(table.n_parameters).sum() == 1
+    assert set(table.models.families) == {"vit", "swin", "convnext"}
+    assert np.isnan(table.models.n_parameters).sum() == 1
 
 
 def test_own_source_is_no_target(folder):
     spider = load_published_table(folder, "model_spider")
-    cell = spider.values[spider.model_ids.index("FTD_resnet50_Pet"), spider.dataset_ids.index("Pet")]
+    cell = spider.values[spider.models.model_ids.index("FTD_resnet50_Pet"), spider.dataset_ids.index("Pet")]
     assert np.isnan(cell)
-    assert spider.sub_zoos["zoo_42"].sum() == 6
+    assert len(spider.sub_zoos["zoo_42"].models) == 6
 
 
 def test_sub_zoos_are_parts(folder):
     site = load_published_table(folder, "site")
-    part = site.select(site.sub_zoos["vit"])
-    assert len(part.model_ids) == 5
-    assert all(name.startswith("vit/") for name in part.model_ids)
-    assert part.values == pytest.approx(site.values[site.sub_zoos["vit"]])
+    part = site.sub_zoos["vit"]
+    assert len(part.models) == 5
+    assert all(name.startswith("vit/") for name in part.models.model_ids)
+    rows = [site.models.model_ids.index(name) for name in part.models.model_ids]
+    assert part.values == pytest.approx(site.values[rows])
 
 
 def test_missing_tables_and_unknown_names_are_said(tmp_path):
@@ -52,15 +59,15 @@ def test_the_targets_values_play_no_part(table):
         seconds[:, j] = rng.random(len(values))
         other = replace(table, values=values, seconds=seconds)
         for name, method in simple_methods(table).items():
-            one, two = (method(which, study_of(which, [target]))[:, j] for which in (table, other))
+            one, two = (method(without(which, [target]))[:, j] for which in (table, other))
             assert one == pytest.approx(two, nan_ok=True), name
 
 
 def test_unknown_models_values_play_no_part(table):
-    known = np.arange(len(table.model_ids)) % 4 != 0
+    known = np.arange(len(table.models.model_ids)) % 4 != 0
     other = replace(table, values=np.where(known[:, None], table.values, 0.123))
     for name, method in simple_methods(table).items():
-        one, two = (method(which, study_of(which, ["dtd"], known)) for which in (table, other))
+        one, two = (method(without(which, ["dtd"], known)) for which in (table, other))
         assert one == pytest.approx(two, nan_ok=True), name
         if name != "nearest_dataset":
             assert np.isfinite(one[~known]).all(), name
@@ -69,7 +76,7 @@ def test_unknown_models_values_play_no_part(table):
 def test_hidden_cells_are_missing(table):
     hidden = np.zeros(table.values.shape, bool)
     hidden[3, :] = True
-    study = study_of(table, ["dtd"], hidden=hidden)
+    study = without(table, ["dtd"], hidden=hidden)
     assert np.isnan(study.training_set().values[3]).all()
     assert not study.allowed()[3].any()
 
@@ -77,19 +84,20 @@ def test_hidden_cells_are_missing(table):
 def test_static_ranks_by_hand():
     values = np.array([[1.0, 3.0, 0.0], [2.0, 2.0, 0.0], [3.0, 1.0, 0.0], [4.0, np.nan, 0.0]])
     metadata = pd.DataFrame({"size": np.arange(1.0, 5)})
-    table = PublishedTable("t", list("abcd"), list("xyz"), values, ["z"], metadata, list("ffgg"), np.full(4, np.nan))
-    score = simple_methods(table)["static_mean_rank"](table, study_of(table, ["z"]))[:, 2]
+    frame = pd.DataFrame(values, list("abcd"), list("xyz"))
+    table = published_table("t", frame, metadata, list("ffgg"), targets=["z"])
+    score = simple_methods(table)["static_mean_rank"](without(table, ["z"]))[:, 2]
     assert score == pytest.approx([0.5, (1 / 3 + 1 / 2) / 2, 1 / 3, 1.0])
 
 
 def test_nearest_dataset_is_the_nearest(table):
     j = table.dataset_ids.index("dtd")
     nearest = int(np.argmin(np.where(np.arange(len(table.dataset_ids)) == j, np.inf, table.distances[j])))
-    score = nearest_dataset(table, study_of(table, ["dtd"]))[:, j]
+    score = nearest_dataset(without(table, ["dtd"]))[:, j]
     assert score == pytest.approx(table.values[:, nearest], nan_ok=True)
     bare = replace(table, distances=None)
     with pytest.raises(ValueError, match="no distances"):
-        nearest_dataset(bare, study_of(bare, ["dtd"]))
+        nearest_dataset(without(bare, ["dtd"]))
 
 
 def test_judging_compares_on_the_same_targets(table):
@@ -120,13 +128,13 @@ def test_whole_documents_are_json_without_nan(folder, name):
 
 
 def test_datasets_and_models_have_finite_descriptions(table):
-    assert [t.dataset_id for t in table.tokens] == table.dataset_ids
-    assert [np.linalg.norm(t.features) for t in table.tokens] == pytest.approx([1.0] * len(table.tokens))
-    assert len({t.features.tobytes() for t in replace(table, distances=None).tokens}) == 1
+    assert [t.dataset_id for t in table.tasks] == table.dataset_ids
+    assert [np.linalg.norm(t.features) for t in table.tasks] == pytest.approx([1.0] * len(table.tasks))
+    assert len({t.features.tobytes() for t in dataset_tokens("t", table.dataset_ids, None)}) == 1
     assert np.isfinite(table.models.embedding).all()
 
 
 def test_the_projects_ranker_runs_on_a_published_table(table):
-    score = TrainedRanker(epochs=2, width=16)(table, study_of(table, ["dtd"]))
+    score = TrainedRanker(epochs=2, width=16)(without(table, ["dtd"]))
     assert np.isfinite(score).all()
     assert score.std() > 0

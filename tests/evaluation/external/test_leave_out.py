@@ -8,9 +8,9 @@ from thesis_rec.evaluation.external.benchmark import leave_one_out
 def test_strict_variant_drops_shared_images(table):
     seen = []
 
-    def spy(table, study):
-        (target,) = (study.dataset_ids[j] for j in study.columns("test"))
-        seen.append((target, set(study.training_set().dataset_ids)))
+    def spy(table):
+        (target,) = (table.dataset_ids[j] for j in table.columns("test"))
+        seen.append((target, set(table.training_set().dataset_ids)))
         return np.zeros(table.values.shape)
 
     leave_one_out(table, {"spy": spy}, strict=True)

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from thesis_rec.evaluation.external.benchmark import leave_one_out, model_spider_convention
-from thesis_rec.evaluation.external.methods import baseline, simple_methods
+from thesis_rec.evaluation.external.benchmark import (
+    baseline,
+    leave_one_out,
+    model_spider_convention,
+    simple_methods,
+)
 from thesis_rec.evaluation.external.tables import load_published_table
 from thesis_rec.evaluation.metrics import metric_table
 
@@ -59,12 +63,12 @@ def test_rows_with_free_choices(transfergraph, name, expected):
 
 
 def test_published_predictions(transfergraph):
-    found = figures(transfergraph, transfergraph.predictions["xgb_node2vec"])
+    found = figures(transfergraph, transfergraph.published["published/xgb_node2vec"])
     assert found == pytest.approx((0.644, 0.432, 0.848, 0.027, 0.001, 0.350), abs=0.002)
 
 
 def test_where_logme_exists(transfergraph):
-    logme = transfergraph.scores["logme"]
+    logme = transfergraph.published["logme"]
     assert figures(transfergraph, logme) == pytest.approx((0.321, 0.256, 0.435, 0.088, 0.002, 0.400), abs=0.002)
     static = leave_one_out(transfergraph, {"s": baseline("static_mean_rank")})["s"]
     found = figures(transfergraph, np.where(np.isfinite(logme), static, np.nan))
@@ -75,8 +79,7 @@ def test_site_and_model_spider(folder):
     site = load_published_table(folder, "site")
     found = figures(site, leave_one_out(site, {"z": baseline("static_mean_z")})["z"])
     assert found == pytest.approx((0.718, 0.619, 0.788, 0.0036, 0.0015, 0.618), abs=0.006)
-    spider = load_published_table(folder, "model_spider")
-    spider = spider.select(spider.sub_zoos["zoo_42"])
+    spider = load_published_table(folder, "model_spider").sub_zoos["zoo_42"]
     found = figures(spider, leave_one_out(spider, {"z": baseline("static_mean_z")})["z"])
     assert found == pytest.approx((0.635, 0.620, 0.795, 0.0083, 0.0073, 0.514), abs=0.004)
 

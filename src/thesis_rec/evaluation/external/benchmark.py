@@ -1,8 +1,15 @@
-"""A published table as a benchmark: methods on what was left out, choices under budgets and with a few real runs."""
+"""A published table as a benchmark: methods on what was left out, choices under budgets and with a few real runs.
+
+What answers requests, the baselines and the thesis's network are asked as on the project's own zoo. Published tables
+have neither weights nor images: of a model it is known what its card says, and of a dataset where it lies among the
+others, if distances are published.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +20,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from thesis_rec.base.settings import Settings
+from thesis_rec.evaluation.baselines import make_baseline
+from thesis_rec.evaluation.baselines.base import fill_by_family, row_means
 from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap
-from thesis_rec.evaluation.external.methods import Method, simple_methods, study_of
 from thesis_rec.evaluation.external.tables import SHARED_IMAGES, PublishedTable
 from thesis_rec.evaluation.figures import compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.metrics import METRICS, regret, weighted_tau
 from thesis_rec.evaluation.probing_simulation import Candidates, simulate
-from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER
-from thesis_rec.knowledge.quadrants import quadrant_masks
+from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, network_scores, posterior_scores
+from thesis_rec.knowledge.quadrants import Split, quadrant_masks
 
 Floats = NDArray[np.floating]
 
@@ -41,6 +49,119 @@ class BenchmarkSettings(Settings):
     violations: float = Field(default=0.05, gt=0, lt=1)
 
 
+#: (M, N) scores of all models on all datasets of a table, learned from what it allows.
+Method = Callable[[PublishedTable], Floats]
+
+
+def without(
+    table: PublishedTable,
+    unknown: Collection[str] = (),
+    known: NDArray[np.bool_] | None = None,
+    hidden: NDArray[np.bool_] | None = None,
+    *,
+    strict: bool = False,
+    seed: int = 0,
+) -> PublishedTable:
+    """A table of which some things are left out.
+
+    Args:
+        table: The published table.
+        unknown: Datasets that are unknown; the others are trained on.
+        known: (M,) models that may be learned from; all by default.
+        hidden: (M, N) further cells that must not be looked at; none by default.
+        strict: Whether datasets that share images with an unknown one are left out too.
+        seed: Seed of random methods.
+    """
+    models, datasets = table.models.model_ids, table.dataset_ids
+    listed = [True] * len(models) if known is None else known.tolist()
+    shared = {other for name in unknown for other in SHARED_IMAGES.get(name, ())} if strict else set()
+    roles = {name: "test" if name in unknown else "train" for name in datasets if name in unknown or name not in shared}
+    cells = {} if hidden is None else {(models[i], datasets[j]): "test" for i, j in np.argwhere(hidden)}
+    return replace(table, split=Split(dict(zip(models, listed, strict=True)), roles, cells), seed=seed)
+
+
+def posterior(table: PublishedTable) -> Floats:
+    """What answers requests, learned from the table alone."""
+    return posterior_scores(table, table.knowledge()).score
+
+
+def nearest_dataset(table: PublishedTable) -> Floats:
+    """Values on the nearest training dataset by the published distances; a known model that misses there is unranked.
+
+    Raises:
+        ValueError: If no distances are published.
+    """
+    if table.distances is None:
+        raise ValueError(f"{table.name} publishes no distances between datasets")
+    training = table.training_set()
+    score = training.values[:, table.distances[:, table.columns("train")].argmin(axis=1)]
+    return np.where(training.known[:, None], score, fill_by_family(score, table.models.families))
+
+
+def metadata_ridge(table: PublishedTable) -> Floats:
+    """Ridge regression of the mean z-score on the models' metadata: also for models never tried."""
+    from sklearn.linear_model import Ridge
+
+    target, features = row_means(table.training_set().standardised()), table.models.embedding.astype(np.float64)
+    rows = np.isfinite(target)
+    score = Ridge(10.0).fit(features[rows], target[rows]).predict(features)
+    return np.repeat(score[:, None], len(table.dataset_ids), axis=1)
+
+
+def baseline(name: str) -> Method:
+    """One of the project's baselines."""
+    return lambda table: make_baseline(name).fit(table.training_set()).predict(table.tasks)
+
+
+def simple_methods(table: PublishedTable) -> dict[str, Method]:
+    """What answers requests, and the baselines that the table has the data for."""
+    names = ["random", "static_mean_accuracy", "static_mean_z", "static_mean_rank", "matrix_factorisation"]
+    if np.isfinite(table.models.n_parameters).any():
+        names.append("parameter_count")
+    found = {RECOMMENDER: posterior, **{name: baseline(name) for name in names}, "metadata_ridge": metadata_ridge}
+    return found if table.distances is None else {**found, "nearest_dataset": nearest_dataset}
+
+
+@dataclass(frozen=True)
+class TrainedRanker:
+    """A :class:`~thesis_rec.thesis.similarity_transformer.SimilarityTransformer` trained anew for each table.
+
+    Attributes:
+        epochs: Passes over the training datasets.
+        width: Of all representations.
+        validation: Training datasets on which training is stopped.
+    """
+
+    epochs: int = 15
+    width: int = 32
+    validation: int = 2
+
+    def __call__(self, table: PublishedTable) -> Floats:
+        """(M, N) scores."""
+        from thesis_rec.thesis.similarity_training import Material, TaskSet, train_ranker
+        from thesis_rec.training.settings import FitSettings, RankerTraining
+
+        training = table.training_set()
+        known = np.flatnonzero(training.known)
+        order = np.random.default_rng([table.seed, len(known)]).permutation(len(training.tokens))
+        held, shown = (
+            TaskSet(
+                [training.tokens[j] for j in part], training.values[np.ix_(known, part)].T.astype(np.float64)
+            ).usable()
+            for part in (order[: self.validation], order[self.validation :])
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            ranker, _ = train_ranker(
+                Material(table.models.select(known), shown, held),
+                {"width": self.width, "n_layers": 1, "n_heads": 4, "rank": 4, "dropout": 0.2},
+                RankerTraining(models_per_step=128, tasks_per_epoch=48),
+                FitSettings(epochs=self.epochs, batch_size=8, learning_rate=2e-3, accelerator="cpu", resume=False),
+                Path(folder),
+                seed=table.seed,
+            )
+        return network_scores(table, ranker).score
+
+
 def leave_one_out(
     table: PublishedTable, found: Mapping[str, Method], *, strict: bool = False, seed: int = 0
 ) -> dict[str, Floats]:
@@ -54,9 +175,9 @@ def leave_one_out(
     """
     scores = {name: np.full(table.values.shape, np.nan) for name in found}
     for target in table.targets:
-        study, j = study_of(table, [target], strict=strict, seed=seed), table.dataset_ids.index(target)
+        part, j = without(table, [target], strict=strict, seed=seed), table.dataset_ids.index(target)
         for name, method in found.items():
-            scores[name][:, j] = method(table, study)[:, j]
+            scores[name][:, j] = method(part)[:, j]
     return scores
 
 
@@ -66,22 +187,22 @@ def quadrants(table: PublishedTable, found: Mapping[str, Method], settings: Benc
     For each seed and fold a part of the models is unknown. Each target in turn is the unknown dataset (Q3, Q4). With
     all datasets known, Q1 is measured on hidden cells of known models and Q2 on the unknown models.
     """
-    ids = table.model_ids, table.dataset_ids
+    ids = table.models.model_ids, table.dataset_ids
     targets = np.isin(table.dataset_ids, table.targets)
     parts = []
     for seed in range(settings.seeds):
         rng = np.random.default_rng(seed)
-        fold_of = rng.permutation(len(table.model_ids)) % settings.folds
+        fold_of = rng.permutation(len(table.models)) % settings.folds
         hidden = rng.random(table.values.shape) < settings.hidden_cells
         for fold in range(settings.folds):
             known = fold_of != fold
-            studies = [(study_of(table, (), known, hidden & known[:, None], seed=seed), ("Q1", "Q2"))]
-            studies += [(study_of(table, [target], known, seed=seed), ("Q3", "Q4")) for target in table.targets]
-            for study, shown in studies:
-                masks = {name: mask & targets for name, mask in quadrant_masks(study.split, *ids).items()}
-                scores = {name: method(table, study) for name, method in found.items()}
-                chosen = {name: masks[name] for name in shown}
-                parts.append(figures_per_dataset(study, scores, chosen, settings.draws))
+            rests = [(without(table, (), known, hidden & known[:, None], seed=seed), ("Q1", "Q2"))]
+            rests += [(without(table, [target], known, seed=seed), ("Q3", "Q4")) for target in table.targets]
+            for rest, shown in rests:
+                masks = quadrant_masks(rest.split, *ids)
+                scores = {name: method(rest) for name, method in found.items()}
+                chosen = {name: masks[name] & targets for name in shown}
+                parts.append(figures_per_dataset(rest, scores, chosen, settings.draws))
     keys = ["quadrant", "method", "dataset_id"]
     means = pd.concat(parts).groupby(keys, sort=False)["weighted_tau"].mean()
     rows: dict[str, Any] = {}
@@ -100,14 +221,14 @@ def leave_family_out(
     Returns:
         Method -> weighted tau over the targets, of all models ranked by what was said of them while unknown.
     """
-    families = np.asarray(table.families)
+    families = np.asarray(table.models.families)
     scores = {name: np.full(table.values.shape, np.nan) for name in found}
     for family in np.unique(families):
         known = families != family
         for target in table.targets:
-            study, j = study_of(table, [target], known), table.dataset_ids.index(target)
+            part, j = without(table, [target], known), table.dataset_ids.index(target)
             for name, method in found.items():
-                scores[name][~known, j] = method(table, study)[~known, j]
+                scores[name][~known, j] = method(part)[~known, j]
     targets = [table.dataset_ids.index(target) for target in table.targets]
     return {
         name: cluster_bootstrap(
@@ -175,9 +296,8 @@ def probes(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]
     rows: dict[str, dict[str, list[float]]] = {}
     first = []
     for j, target in enumerate(table.dataset_ids):
-        study = study_of(table, [target])
         present = np.flatnonzero(np.isfinite(table.values[:, j]))
-        belief = study.knowledge().posterior(table.models.select(present), table.tokens[j])
+        belief = without(table, [target]).knowledge().posterior(table.models.select(present), table.tasks[j])
         truth, alike = table.values[present, j], np.ones(len(present))
         # Of what was really tried the best is taken; the truth has no repeats, so no belief can correct it.
         candidates = Candidates(belief, truth, truth, 0.005, alike, np.nan * alike, alike)
@@ -202,14 +322,13 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
         ``methods`` (method -> figure -> ``mean, low, high, n``), ``per_dataset`` (method -> figure -> target -> value),
         ``paired`` (method -> figure -> difference), and ``groups`` (natural and other targets apart).
     """
-    study = study_of(table)
     targets = {"targets": np.isfinite(table.values) & np.isin(table.dataset_ids, table.targets)}
-    figures = figures_per_dataset(study, scores, targets, settings.draws)
+    figures = figures_per_dataset(table, scores, targets, settings.draws)
 
     def means(part: pd.DataFrame) -> dict[str, Any]:
-        return summarise(study, part, bootstrap=settings.bootstrap)["targets"]
+        return summarise(table, part, bootstrap=settings.bootstrap)["targets"]
 
-    group = figures["dataset_id"].map(dict(zip(table.dataset_ids, study.groups, strict=True)))
+    group = figures["dataset_id"].map(dict(zip(table.dataset_ids, table.groups, strict=True)))
     return {
         "methods": means(figures),
         "per_dataset": {
@@ -220,7 +339,7 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
             for name, part in figures.set_index("dataset_id").groupby("method", sort=False)
         },
         "paired": {
-            name: compare(study, figures, name, {"targets": [PRIOR]}, settings.bootstrap)["targets"][PRIOR]
+            name: compare(table, figures, name, {"targets": [PRIOR]}, settings.bootstrap)["targets"][PRIOR]
             for name in scores
             if name != PRIOR and PRIOR in scores
         },
@@ -245,10 +364,10 @@ def run_benchmark(
     simple = simple_methods(table)
     scores = leave_one_out(table, {**simple, **(networks or {})})
     # Published predictions and transferability scores are compared with, on the cells that they exist for.
-    scores |= table.scores | {f"published/{name}": matrix for name, matrix in table.predictions.items()}
+    scores |= table.published
     result: dict[str, Any] = {
         "benchmark": table.name,
-        "models": len(table.model_ids),
+        "models": len(table.models),
         "datasets": len(table.dataset_ids),
         "targets": table.targets,
         "baseline": PRIOR,
@@ -258,12 +377,11 @@ def run_benchmark(
     }
     if any(target in SHARED_IMAGES for target in table.targets):
         result["strict"] = judge(table, leave_one_out(table, simple, strict=True), settings)["methods"]
-    if "logme" in table.scores:
-        there = np.isfinite(table.scores["logme"])
+    if "logme" in table.published:
+        there = np.isfinite(table.published["logme"])
         shared = {name: np.where(there, matrix, np.nan) for name, matrix in scores.items()}
         result["where_logme_exists"] = judge(table, shared, settings)["methods"]
-    for name, rows in table.sub_zoos.items():
-        part = table.select(rows)
+    for name, part in table.sub_zoos.items():
         within = judge(part, leave_one_out(part, simple_methods(part)), settings)["methods"]
         result.setdefault("sub_zoos", {})[name] = within
     if table.name == "model_spider":

@@ -6,9 +6,10 @@ used by SFDA (Shao et al. 2022) and EMMS (Meng et al. 2023) are read from a fold
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.evaluation.study import Study
+from thesis_rec.knowledge.quadrants import Split
 
 Floats = NDArray[np.floating]
 
@@ -44,82 +47,82 @@ NATURAL = {
 
 
 @dataclass(frozen=True)
-class PublishedTable:
-    """Performance of M models on N datasets, with what else is known of either.
+class PublishedTable(Study):
+    """A study of published performance: models by their metadata, datasets by where they lie among the others.
 
     Attributes:
         name: Which table.
-        model_ids: M models.
-        dataset_ids: N datasets.
-        values: (M, N) accuracies, fractions; NaN where none was published.
         targets: Datasets that are evaluated, each in turn left out; the others only serve for training.
-        metadata: What is known of the models, indexed by model.
-        families: M families.
-        n_parameters: (M,) NaN where unknown.
         distances: (N, N) distances between datasets, None where none are published.
-        scores: (M, N) published transferability scores by method.
-        predictions: (M, N) published predictions by method.
+        published: (M, N) published transferability scores and predictions by method.
         seconds: (M, N) of training one model, for budgets; None where not published.
-        sub_zoos: Rows of parts of the zoo that are evaluated apart.
+        sub_zoos: Parts of the zoo that are evaluated apart.
     """
 
-    name: str
-    model_ids: list[str]
-    dataset_ids: list[str]
-    values: Floats
-    targets: list[str]
-    metadata: pd.DataFrame
-    families: list[str]
-    n_parameters: Floats
+    name: str = ""
+    targets: list[str] = field(default_factory=list)
     distances: Floats | None = None
-    scores: dict[str, Floats] = field(default_factory=dict)
-    predictions: dict[str, Floats] = field(default_factory=dict)
+    published: dict[str, Floats] = field(default_factory=dict)
     seconds: Floats | None = None
-    sub_zoos: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    sub_zoos: dict[str, PublishedTable] = field(default_factory=dict)
 
-    def select(self, rows: NDArray[np.bool_]) -> PublishedTable:
-        """The models of a mask."""
-        index = np.flatnonzero(rows)
-        return replace(
-            self,
-            model_ids=[self.model_ids[i] for i in index],
-            values=self.values[index],
-            metadata=self.metadata.iloc[index],
-            families=[self.families[i] for i in index],
-            n_parameters=self.n_parameters[index],
-            scores={name: matrix[index] for name, matrix in self.scores.items()},
-            predictions={name: matrix[index] for name, matrix in self.predictions.items()},
-            seconds=None if self.seconds is None else self.seconds[index],
-            sub_zoos={},
-        )
 
-    @cached_property
-    def models(self) -> ModelTable:
-        """The models by their metadata, in place of weights and of responses to the reference bank."""
-        features = model_features(self.metadata)
-        return ModelTable(self.model_ids, features, self.families, self.n_parameters, reference=features)
+def published_table(
+    name: str,
+    values: pd.DataFrame,
+    metadata: pd.DataFrame,
+    families: Sequence[str],
+    n_parameters: Floats | None = None,
+    distances: Floats | None = None,
+    **more: Any,
+) -> PublishedTable:
+    """A table of which nothing is left out.
 
-    @cached_property
-    def tokens(self) -> list[TaskTokens]:
-        """One token per dataset: its coordinates by classical scaling of the distances (Torgerson 1952), of length 1.
+    Args:
+        name: Which table.
+        values: (M, N) accuracies, fractions, models by datasets; NaN where none was published.
+        metadata: What is known of the M models, in place of weights and of responses to the reference bank.
+        families: M families.
+        n_parameters: (M,) NaN where unknown; None where none is known.
+        distances: (N, N) distances between datasets, if they are published.
+        **more: Further attributes; all datasets are targets where none are named.
+    """
+    models, datasets = [str(model) for model in values.index], [str(dataset) for dataset in values.columns]
+    features = model_features(metadata)
+    sizes = np.full(len(models), np.nan) if n_parameters is None else n_parameters
+    return PublishedTable(
+        ModelTable(models, features, list(families), sizes, reference=features),
+        dataset_tokens(name, datasets, distances),
+        values.to_numpy(dtype=np.float64),
+        Split(dict.fromkeys(models, True), dict.fromkeys(datasets, "train"), {}),
+        datasets,
+        ["natural" if dataset.lower() in NATURAL else "specialised" for dataset in datasets],
+        name=name,
+        distances=distances,
+        **{"targets": datasets, **more},
+    )
 
-        They are alike for all datasets where no distances are published.
-        """
-        count = len(self.dataset_ids)
-        coordinates = np.ones((count, 1))
-        if self.distances is not None:
-            centre = np.eye(count) - 1.0 / count
-            values, vectors = np.linalg.eigh(-0.5 * centre @ self.distances**2 @ centre)
-            kept = np.argsort(values)[::-1][:_COORDINATES]
-            coordinates = vectors[:, kept] * np.sqrt(np.maximum(values[kept], 0.0))
-            # A constant keeps the direction of datasets in the middle from being noise.
-            typical = np.linalg.norm(coordinates, axis=1).mean()
-            coordinates = np.column_stack([coordinates, np.full(count, typical)])
-        coordinates = coordinates / np.maximum(np.linalg.norm(coordinates, axis=1, keepdims=True), 1e-12)
-        return [
-            TaskTokens(name, row[None, None].astype(np.float32), [name], 1, self.name)
-            for name, row in zip(self.dataset_ids, coordinates, strict=True)
-        ]
+
+def dataset_tokens(name: str, datasets: Sequence[str], distances: Floats | None) -> list[TaskTokens]:
+    """One token per dataset: its coordinates by classical scaling of the distances (Torgerson 1952), of length 1.
+
+    They are alike for all datasets where no distances are published.
+    """
+    count = len(datasets)
+    coordinates = np.ones((count, 1))
+    if distances is not None:
+        centre = np.eye(count) - 1.0 / count
+        values, vectors = np.linalg.eigh(-0.5 * centre @ distances**2 @ centre)
+        kept = np.argsort(values)[::-1][:_COORDINATES]
+        coordinates = vectors[:, kept] * np.sqrt(np.maximum(values[kept], 0.0))
+        # A constant keeps the direction of datasets in the middle from being noise.
+        typical = np.linalg.norm(coordinates, axis=1).mean()
+        coordinates = np.column_stack([coordinates, np.full(count, typical)])
+    coordinates = coordinates / np.maximum(np.linalg.norm(coordinates, axis=1, keepdims=True), 1e-12)
+    return [
+        TaskTokens(dataset, row[None, None].astype(np.float32), [dataset], 1, name)
+        for dataset, row in zip(datasets, coordinates, strict=True)
+    ]
 
 
 def model_features(metadata: pd.DataFrame) -> Floats:
@@ -171,83 +174,64 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def _matrix(table: pd.DataFrame, models: list[str], datasets: list[str], column: str = "value") -> Floats:
+def _wide(table: pd.DataFrame, column: str = "value", like: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Models by datasets, in alphabetical order or in that of another table."""
     wide = table.pivot_table(index="model_id", columns="dataset_id", values=column, aggfunc="mean")
-    return wide.reindex(index=models, columns=datasets).to_numpy(dtype=np.float64)
+    return wide if like is None else wide.reindex_like(like)
 
 
 def _transfergraph(folder: Path) -> PublishedTable:
     root = folder / "transfergraph"
     accuracy = _read(root / "finetune_accuracy.csv")
-    accuracy = accuracy[~accuracy["dataset_id"].isin(FAILED_DATASETS)]
-    models, datasets = sorted(accuracy["model_id"].unique()), sorted(accuracy["dataset_id"].unique())
+    values = _wide(accuracy[~accuracy["dataset_id"].isin(FAILED_DATASETS)])
+    models, datasets = values.index, values.columns
     metadata = _read(root / "models.csv").drop_duplicates("model_id").set_index("model_id").reindex(models)
-    pairs = _read(root / "dataset_distance.csv")
-    wide = pairs.pivot_table(index="dataset_a", columns="dataset_b", values="distance")
+    pairs = _read(root / "dataset_distance.csv").pivot_table(index="dataset_a", columns="dataset_b", values="distance")
     scores = _read(root / "transferability_scores.csv")
-    published = _read(root / "published_predictions_wide.csv")
-    runtime = _read(root / "finetune_runtime.csv")
+    predictions = _read(root / "published_predictions_wide.csv")
+    tables = {
+        name: _wide(scores[scores["metric"] == metric], like=values)
+        for name, metric in (("logme", "log_me"), ("h_score", "reg_h_score"))
+    } | {
+        f"published/{name}": _wide(predictions, name, values)
+        for name in predictions.columns.drop(["model_id", "dataset_id"])
+    }
     kind = metadata["model_type"].fillna("").astype(str)
-    return PublishedTable(
+    return published_table(
         "transfergraph",
-        models,
-        datasets,
-        _matrix(accuracy, models, datasets),
-        [name for name in TRANSFERGRAPH_TARGETS if name in datasets],
+        values,
         metadata,
         [family or model for family, model in zip(kind, models, strict=True)],
         metadata["number_of_parameters"].to_numpy(dtype=np.float64),
-        wide.reindex(index=datasets, columns=datasets).to_numpy(dtype=np.float64),
-        {
-            name: _matrix(scores[scores["metric"] == metric], models, datasets)
-            for name, metric in (("logme", "log_me"), ("h_score", "reg_h_score"))
-        },
-        {
-            str(name): _matrix(published, models, datasets, str(name))
-            for name in published.columns.drop(["model_id", "dataset_id"])
-        },
-        _matrix(runtime, models, datasets, "train_runtime_s"),
+        pairs.reindex(index=datasets, columns=datasets).to_numpy(dtype=np.float64),
+        targets=[name for name in TRANSFERGRAPH_TARGETS if name in datasets],
+        published={name: table.to_numpy(dtype=np.float64) for name, table in tables.items()},
+        seconds=_wide(_read(root / "finetune_runtime.csv"), "train_runtime_s", values).to_numpy(dtype=np.float64),
     )
 
 
 def _site(folder: Path) -> PublishedTable:
     accuracy = _read(folder / "site_classic" / "finetune_accuracy.csv")
     # The same network is in two zoos under different training, so the zoo is a part of its name.
-    accuracy = accuracy.assign(model_id=accuracy["zoo"] + "/" + accuracy["model_id"])
-    models, datasets = sorted(accuracy["model_id"].unique()), sorted(accuracy["dataset_id"].unique())
-    zoo = np.array([model.split("/")[0] for model in models])
-    metadata = pd.DataFrame({"zoo": zoo, "name": [model.split("/")[1] for model in models]}, index=models)
-    return PublishedTable(
-        "site",
-        models,
-        datasets,
-        _matrix(accuracy, models, datasets) / 100,
-        datasets,
-        metadata,
-        zoo.tolist(),
-        np.full(len(models), np.nan),
-        sub_zoos={str(name): zoo == name for name in np.unique(zoo)},
-    )
+    values = _wide(accuracy.assign(model_id=accuracy["zoo"] + "/" + accuracy["model_id"])) / 100
+    names = values.index.to_series().str.split("/", n=1, expand=True)
+    metadata = names.set_axis(["zoo", "name"], axis=1)
+    zoo = metadata["zoo"]
+    parts = {
+        name: published_table("site", values[zoo == name], metadata[zoo == name], zoo[zoo == name])
+        for name in sorted(zoo.unique())
+    }
+    return published_table("site", values, metadata, zoo, sub_zoos=parts)
 
 
 def _model_spider(folder: Path) -> PublishedTable:
     accuracy = _read(folder / "model_spider" / "multi_source_accuracy.csv")
-    models, datasets = sorted(accuracy["model_id"].unique()), sorted(accuracy["dataset_id"].unique())
-    metadata = accuracy.drop_duplicates("model_id").set_index("model_id")[["arch", "source_dataset", "in_42_zoo"]]
-    metadata = metadata.reindex(models)
-    values = _matrix(accuracy, models, datasets) / 100
+    values = _wide(accuracy) / 100
+    metadata = accuracy.drop_duplicates("model_id").set_index("model_id").reindex(values.index)
+    metadata = metadata[["arch", "source_dataset", "in_42_zoo"]]
+    source = metadata["source_dataset"].astype(str)
     # A model that was trained on the target has nothing to transfer.
-    same = metadata["source_dataset"].astype(str).to_numpy()[:, None] == np.array(datasets)[None, :]
-    values = np.where(same, np.nan, values)
-    inside = metadata["in_42_zoo"].to_numpy() == 1
-    return PublishedTable(
-        "model_spider",
-        models,
-        datasets,
-        values,
-        datasets,
-        metadata,
-        metadata["source_dataset"].astype(str).tolist(),
-        np.full(len(models), np.nan),
-        sub_zoos={"zoo_42": inside},
-    )
+    values = values.mask(source.to_numpy()[:, None] == values.columns.to_numpy())
+    inside = metadata["in_42_zoo"] == 1
+    part = published_table("model_spider", values[inside], metadata[inside], source[inside])
+    return published_table("model_spider", values, metadata, source, sub_zoos={"zoo_42": part})

@@ -18,8 +18,7 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
     """Every method on every target of the table, each target left out in turn."""
     from pathlib import Path
 
-    from thesis_rec.evaluation.external.benchmark import run_benchmark
-    from thesis_rec.evaluation.external.methods import TrainedRanker
+    from thesis_rec.evaluation.external.benchmark import TrainedRanker, run_benchmark
 
     networks = {}
     if parameters.train_ranker:
