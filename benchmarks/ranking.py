@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
@@ -81,21 +82,15 @@ def parameters() -> dict[str, Any]:
 
 def train(world: World, seed: int) -> Any:
     """The thesis's network, trained as ``kedro run`` does."""
-    from thesis_rec.pipelines.similarity_training.parameters import TransformerPlan
-    from thesis_rec.thesis import similarity_training
+    from thesis_rec.evaluation.study import assemble_study
+    from thesis_rec.thesis.similarity_training import train_ranker
+    from thesis_rec.training.settings import RankerPlan
 
-    material = similarity_training.assemble(world.models, world.tokens, world.performance, world.splits)
-    plan = TransformerPlan(**parameters()["similarity_transformer"])
+    study = assemble_study(world.performance, world.splits, world.models, world.tokens, world.datasets, seed=seed)
+    known, lists = study.models.select(np.flatnonzero(study.known)), (study.lists("train"), study.lists("validation"))
+    plan = RankerPlan(**parameters()["similarity_transformer"])
     with tempfile.TemporaryDirectory() as folder:
-        return similarity_training.train_ranker(
-            material,
-            plan.network.model_dump(),
-            plan.training,
-            plan.fit,
-            Path(folder),
-            max_tokens=plan.max_tokens,
-            seed=seed,
-        )[0]
+        return train_ranker(known, *lists, plan, Path(folder), seed)[0]
 
 
 def evaluate(world: World, ranker: Any, seed: int, *, quick: bool = False, **probes: int) -> Any:

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.base.tables import ModelTable, TaskTokens, z_scores
 from thesis_rec.evaluation.baselines import BASELINES, make_baseline
 from thesis_rec.evaluation.baselines.base import (
-    TrainingSet,
     dataset_space,
     fill_by_family,
     model_coordinates,
@@ -17,7 +16,6 @@ from thesis_rec.evaluation.baselines.base import (
     row_means_of_others,
     score_matrix,
     seconds_per_dataset,
-    z_scores,
 )
 from thesis_rec.evaluation.baselines.collaborative import (
     factorise,
@@ -27,7 +25,9 @@ from thesis_rec.evaluation.baselines.collaborative import (
 )
 from thesis_rec.evaluation.baselines.learned_token import LearnedToken
 from thesis_rec.evaluation.metrics import metric_table
+from thesis_rec.evaluation.study import Study
 from thesis_rec.knowledge.descriptors import pool_tokens
+from thesis_rec.knowledge.quadrants import Split
 
 M, N, D = 48, 40, 12
 
@@ -60,20 +60,19 @@ def world():
     return models, tasks, np.clip(values, 0, 1), [f"t{i}" for i in task_family]
 
 
+def learn_from(models, known, tasks, values, families):
+    """What baselines see of training datasets."""
+    split = Split(dict(zip(models.model_ids, known.tolist(), strict=True)), {t.dataset_id: "train" for t in tasks}, {})
+    return Study(models, tasks, values, split, families, [""] * len(tasks)).training()
+
+
 def training_of(world, unknown=(0,), new=(0, 1)):
     models, tasks, values, families = world
     known = ~np.isin(np.arange(M) % 8, unknown)
     columns = [j for j in range(N) if j % 10 not in new]
     held = np.random.default_rng(1).random(values.shape) < 0.1
-    measured = np.where(held | ~known[:, None], np.nan, values)[:, columns]
-    training = TrainingSet(
-        models,
-        known,
-        [tasks[j].dataset_id for j in columns],
-        measured,
-        [tasks[j] for j in columns],
-        [families[j] for j in columns],
-    )
+    measured = np.where(held, np.nan, values)[:, columns]
+    training = learn_from(models, known, [tasks[j] for j in columns], measured, [families[j] for j in columns])
     return training, columns, [j for j in range(N) if j not in columns]
 
 
@@ -157,8 +156,8 @@ def _full(training, values):
 def test_static_priors_by_hand():
     values = np.array([[0.9, 0.5, np.nan], [0.7, 0.7, 0.4], [0.5, 0.9, 0.6], [np.nan] * 3])
     models = ModelTable(list("abcd"), np.zeros((4, 2), np.float32), ["x", "x", "y", "x"], np.array([1, 10, 100, 1000]))
-    training = TrainingSet(models, np.array([True, True, True, False]), ["p", "q", "r"], values)
-    task = TaskTokens("new", np.ones((1, 2, 2), np.float32), ["0", "1"], 2)
+    *tasks, task = (TaskTokens(name, np.ones((1, 2, 2), np.float32), ["0", "1"], 2) for name in ("p", "q", "r", "new"))
+    training = learn_from(models, np.array([True, True, True, False]), tasks, values, list("pqr"))
     accuracy = make_baseline("static_mean_accuracy").fit(training).scores(task)
     # Distances from the datasets' means .7, .7 and .5, plus the mean of these.
     assert accuracy == pytest.approx(np.array([0.0, -0.1 / 3, 0.1 / 3, -0.05 / 3]) + 1.9 / 3)
@@ -173,22 +172,6 @@ def test_static_priors_by_hand():
 def test_names_are_complete():
     with pytest.raises(ValueError, match="unknown baseline"):
         make_baseline("oracle")
-
-
-def test_training_set_refuses_nonsense():
-    models = ModelTable(["a", "b"], np.zeros((2, 2), np.float32), ["x", "y"], np.ones(2))
-    good = np.array([[0.5], [np.nan]])
-    with pytest.raises(ValueError, match="must be"):
-        TrainingSet(models, np.array([True, False]), ["p", "q"], good)
-    with pytest.raises(ValueError, match="unknown model has"):
-        TrainingSet(models, np.array([False, False]), ["p"], good)
-    with pytest.raises(ValueError, match="no measured value"):
-        TrainingSet(models, np.array([True, False]), ["p"], np.full((2, 1), np.nan))
-    task = TaskTokens("q", np.ones((1, 2, 2), np.float32), ["0", "1"], 2)
-    with pytest.raises(ValueError, match="tokens must belong"):
-        TrainingSet(models, np.array([True, False]), ["p"], good, [task])
-    with pytest.raises(ValueError, match="needs the training datasets' tokens"):
-        make_baseline("nearest_dataset").fit(TrainingSet(models, np.array([True, False]), ["p"], good))
 
 
 @settings(max_examples=30)
@@ -274,7 +257,7 @@ def test_many_classes_are_sampled_in_training(world):
     rng = np.random.default_rng(0)
     models, _, values, _ = world
     tasks = [TaskTokens(f"d{j}", rng.normal(size=(2, 9, D)), ["c"] * 9, 9) for j in range(4)]
-    training = TrainingSet(models, np.ones(M, bool), [t.dataset_id for t in tasks], values[:, :4], tasks)
+    training = learn_from(models, np.ones(M, bool), tasks, values[:, :4], list("abcd"))
     scores = LearnedToken(epochs=2, max_classes=4).fit(training).predict(tasks)
     assert np.isfinite(scores).all()
 

@@ -32,6 +32,22 @@ def test_nothing_to_evaluate_is_said(tables):
 
 
 def test_baselines_see_training_cells_only(study):
-    training = study.training_set()
+    training = study.training()
     mask = training_mask(study.split, study.models.model_ids, training.dataset_ids)
     assert (np.isfinite(training.values) == mask).all()
+    assert [training.split.datasets[name] for name in training.dataset_ids] == ["train"] * len(training.tasks)
+
+
+def test_the_network_sees_what_may_be_learned_from(study):
+    for role in ("train", "validation"):
+        tasks, values = study.lists(role)
+        names = [task.dataset_id for task in tasks]
+        assert names == sorted(names)
+        assert {study.split.datasets[name] for name in names} == {role}
+        columns = [study.dataset_ids.index(name) for name in names]
+        expected = np.where(study.allowed(), study.values, np.nan)[np.ix_(study.known, columns)].T
+        np.testing.assert_array_equal(values, expected)
+        assert (np.isfinite(values).sum(1) >= 3).all()
+    withheld = [d for (_, d), role in study.split.cells.items() if d in study.dataset_ids]
+    assert len(withheld) > 10
+    assert np.isnan(study.lists("train")[1]).sum() == len(withheld)

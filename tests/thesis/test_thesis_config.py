@@ -97,7 +97,7 @@ def test_the_pipelines_accept_them(ini, project_dir):
 
 def test_every_rule_leads_to_a_parameter(project_dir):
     for rules in RULES.values():
-        for name, _ in rules.values():
+        for name in rules.values():
             pipeline, *path = name.split(".")
             place = _base(project_dir, pipeline)
             for part in path:

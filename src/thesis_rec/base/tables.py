@@ -17,6 +17,20 @@ VECTOR_LENGTH = 8192
 MEASURED = ("responses", "reference", "subtasks", "spectra")
 
 
+def z_scores(values: Floats, least: float = 0.0) -> Floats:
+    """(M, N) values standardised within each column; NaN stays NaN, a column of equal values becomes 0.
+
+    Args:
+        values: (M, N) values.
+        least: Smallest standard deviation to divide by: differences of a column with a smaller one are noise.
+    """
+    import pandas as pd
+
+    table = pd.DataFrame(values)
+    spread = table.std(ddof=0)
+    return ((table - table.mean()) / spread.where(spread > 1e-12, 1.0).clip(lower=least)).to_numpy()
+
+
 @dataclass(frozen=True)
 class ModelTable:
     """Candidate models, one row each.

@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 
 from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap, paired_difference
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
-from thesis_rec.evaluation.study import Floats, Scores, Study
+from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Scores, Study
 from thesis_rec.knowledge.fitting import LEVEL
 from thesis_rec.knowledge.quadrants import quadrant_masks
-
-#: Fewer models than this in a dataset's cells have no order worth a figure.
-_LEAST_MODELS = 3
 
 
 def figures_per_dataset(
@@ -38,7 +35,7 @@ def figures_per_dataset(
     for quadrant, mask in masks.items():
         for j, dataset in enumerate(study.dataset_ids):
             cells = np.flatnonzero(mask[:, j] & np.isfinite(study.values[:, j]))
-            if len(cells) < _LEAST_MODELS:
+            if len(cells) < LEAST_MODELS:
                 continue
             for method, matrix in scores.items():
                 score = matrix[cells, j]

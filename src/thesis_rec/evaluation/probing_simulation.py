@@ -19,7 +19,7 @@ from thesis_rec.base.settings import Settings
 from thesis_rec.evaluation.baselines.base import score_matrix
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
 from thesis_rec.evaluation.metrics import regret, weighted_tau
-from thesis_rec.evaluation.study import Study
+from thesis_rec.evaluation.study import LEAST_MODELS, Study
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 
 #: Policies of :func:`simulate`.
 POLICIES = ("active", "best_observed", "own_top", "random_probes", "halving", "cheap_score_all", "successive_halving")
-#: Fewer candidates than this have no order worth a figure.
-_LEAST_MODELS = 3
 
 
 class ProbingSettings(Settings):
@@ -187,7 +185,7 @@ def probing(
     rows: list[tuple[Any, ...]] = []
     for j in study.columns("test"):
         present = np.flatnonzero(np.isfinite(study.values[:, j]))
-        if len(present) < _LEAST_MODELS:
+        if len(present) < LEAST_MODELS:
             continue
         belief = knowledge.posterior(study.models.select(present), study.tasks[j])
         noise = np.nan_to_num(study.spread[present, j]) if study.spread is not None else np.zeros(len(present))

@@ -19,7 +19,6 @@ from pydantic import Field
 from thesis_rec.base.settings import Settings
 from thesis_rec.evaluation.baselines import make_baseline
 from thesis_rec.evaluation.baselines.base import (
-    TrainingSet,
     row_means,
     row_means_of_others,
     score_matrix,
@@ -47,7 +46,7 @@ NETWORK = "similarity_transformer"
 
 def baseline_scores(study: Study, names: Iterable[str]) -> dict[str, Scores]:
     """Fit each baseline on the training cells and rank all models for all datasets."""
-    data = study.training_set()
+    data = study.training()
     found: dict[str, Scores] = {}
     for name in names:
         baseline = make_baseline(name).fit(data)
@@ -86,14 +85,14 @@ def network_scores(study: Study, ranker: Ranker) -> Scores:
     return Scores(score, value, value - Z * std, value + Z * std, seconds)
 
 
-def _static_bounds(training: TrainingSet, score: Floats) -> tuple[Floats, Floats]:
+def _static_bounds(training: Study, score: Floats) -> tuple[Floats, Floats]:
     """The static prior's 90 % interval: its value plus the quantiles of its errors on the training datasets.
 
     Errors are of predictions without the dataset's family. Known and unknown models have quantiles of their own; an
     unknown model's value is its family's mean, so its errors are those of left-out models' family means.
     """
     values = training.values
-    known_error = values - row_means_of_others(values, training.families())
+    known_error = values - row_means_of_others(values, np.asarray(training.families))
     own = pd.Series(row_means(values))
     family = own.groupby(training.models.families)
     # Each model's stand-in is the mean of its family, else of all, without itself.
@@ -171,7 +170,7 @@ def document(
         "calibration": calibration(study, methods, settings.bootstrap),
         "counts": {
             "models": len(study.models),
-            "unknown_models": int((~study.split.known_models(study.models.model_ids)).sum()),
+            "unknown_models": int((~study.known).sum()),
             "datasets": {role: len(study.columns(role)) for role in ("train", "validation", "test")},
         },
     }

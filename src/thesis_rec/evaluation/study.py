@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.evaluation.baselines.base import TrainingSet
 from thesis_rec.knowledge.fitting import DEFAULT_NOISE, fit_knowledge
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.quadrants import Split, training_mask
 
 Floats = NDArray[np.floating]
+
+#: Fewer measured models than this have no order worth a figure, nor one to learn from.
+LEAST_MODELS = 3
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,30 @@ class Study:
         """Positions of the datasets of one role."""
         return np.flatnonzero([self.split.datasets.get(dataset) == role for dataset in self.dataset_ids])
 
-    def training_set(self) -> TrainingSet:
-        """What baselines may learn from."""
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(M,) whether a model may be learned from; of unknown ones the weights may be looked at, never a value."""
+        return self.split.known_models(self.models.model_ids)
+
+    def training(self) -> Study:
+        """What baselines may learn from: all models, the training datasets, NaN where withheld or unknown."""
         columns = self.columns("train")
-        ids = [self.dataset_ids[j] for j in columns]
-        mask = training_mask(self.split, self.models.model_ids, ids)
-        return TrainingSet(
+        return Study(
             self.models,
-            self.split.known_models(self.models.model_ids),
-            ids,
-            np.where(mask, self.values[:, columns], np.nan),
             [self.tasks[j] for j in columns],
+            np.where(self.allowed(), self.values, np.nan)[:, columns],
+            self.split,
             [self.families[j] for j in columns],
-            self.seed,
+            [self.groups[j] for j in columns],
+            seed=self.seed,
         )
+
+    def lists(self, role: str) -> tuple[list[TaskTokens], Floats]:
+        """What the network may learn from: tasks of a role by name, and (n, K) values of the K known models."""
+        values = np.where(self.allowed(), self.values, np.nan)[self.known].T
+        enough = [j for j in self.columns(role) if np.isfinite(values[j]).sum() >= LEAST_MODELS]
+        enough.sort(key=lambda j: self.dataset_ids[j])
+        return [self.tasks[j] for j in enough], values[enough]
 
     def allowed(self) -> NDArray[np.bool_]:
         """(M, N) which cells may be learned from: known models on training datasets, but for the withheld ones.
@@ -94,7 +106,7 @@ class Study:
         families, and learns from them as well.
         """
         mask = training_mask(self.split, self.models.model_ids, self.dataset_ids)
-        mask[:, self.columns("validation")] |= self.split.known_models(self.models.model_ids)[:, None]
+        mask[:, self.columns("validation")] |= self.known[:, None]
         return mask & np.isfinite(self.values)
 
     def knowledge(self, *, everything: bool = False) -> Knowledge:

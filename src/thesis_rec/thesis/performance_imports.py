@@ -154,8 +154,6 @@ def import_thesis_performance(path: Path) -> pd.DataFrame:
 def read_similarity(path: Path) -> dict[str, dict[str, float]]:
     """``dataset_similarity.json``: target dataset -> dataset -> similarity 0..1.
 
-    A pair that is given in one direction only holds in both; where both are given and differ, each keeps its own.
-
     Raises:
         ItemError: If a similarity is outside 0..1.
     """
@@ -164,11 +162,6 @@ def read_similarity(path: Path) -> dict[str, dict[str, float]]:
         if not 0.0 <= value <= 1.0:
             raise ItemError(str(path), f"similarity of {first} and {second} is {value}.", "Similarities are 0..1.")
         found.setdefault(first, {})[second] = value
-    given = {(_normalised(first), _normalised(second)) for first, row in found.items() for second in row}
-    for first, row in list(found.items()):
-        for second, value in list(row.items()):
-            if (_normalised(second), _normalised(first)) not in given:
-                found.setdefault(second, {})[first] = value
     return found
 
 
@@ -179,7 +172,8 @@ def proxy_performance(
 
     The proxy lies in 0..2 and is halved, which keeps its order and makes it a fraction. A model that was trained on
     several datasets takes the largest of its proxies. Datasets are matched whether their names are written with blanks,
-    dashes or underscores, small or large, as the thesis code did.
+    dashes or underscores, small or large, as the thesis code did. A similarity that is given in one direction only
+    holds in both; where both are given and differ, the target's row counts.
 
     Args:
         performance: Records of models on the datasets they were trained on.
@@ -189,31 +183,25 @@ def proxy_performance(
     Returns:
         Performance records with protocol ``proxy`` and metric ``proxy``; none where no similarity is known.
     """
-    names: dict[str, str] = {}
-    inner = {target for row in similarity.values() for target in row}
-    for name in sorted(performance["dataset_id"].astype(str).unique()) + sorted({*similarity, *inner}):
-        names.setdefault(_normalised(name), name)
-    known = {
-        _normalised(target): {_normalised(other): value for other, value in row.items()}
+    given = {
+        (_normalised(target), _normalised(other)): value
         for target, row in similarity.items()
+        for other, value in row.items()
     }
-    best: dict[tuple[str, str], float] = {}
-    for model, dataset, value in zip(
-        performance["model_id"].astype(str), performance["dataset_id"].astype(str), performance["value"], strict=True
-    ):
-        own = _normalised(dataset)
-        for target, name in names.items():
-            # The target's row counts, and the other direction where it is silent.
-            near = known.get(target, {}).get(own, known.get(own, {}).get(target))
-            if target == own:
-                proxy = float(value) + 1.0
-            elif near is not None:
-                proxy = float(value) * near
-            else:
-                continue
-            best[model, name] = max(proxy / 2.0, best.get((model, name), 0.0))
-    rows = [(model, target, value) for (model, target), value in sorted(best.items())]
-    return records_frame(rows, "proxy", "proxy", source)
+    trained = performance["dataset_id"].astype(str)
+    listed = {*similarity, *(name for row in similarity.values() for name in row)}
+    # A dataset bears the name by which performance was measured, where it was.
+    names = {
+        _normalised(name): name for name in [*sorted(listed, reverse=True), *sorted(trained.unique(), reverse=True)]
+    }
+    both = {(other, target): value for (target, other), value in given.items()} | given
+    factors = {pair: (value, 0.0) for pair, value in both.items()} | {(name, name): (1.0, 1.0) for name in names}
+    rows = [(names[target], own, *factor) for (target, own), factor in factors.items()]
+    near = pd.DataFrame(rows, columns=["dataset_id", "own", "factor", "more"])
+    proxies = performance[["model_id", "value"]].assign(own=trained.map(_normalised)).merge(near, on="own")
+    proxies["value"] = (proxies["value"] * proxies["factor"] + proxies["more"]) / 2
+    best = proxies.groupby(["model_id", "dataset_id"])["value"].max()
+    return records_frame(best.reset_index(), "proxy", "proxy", source)
 
 
 def _normalised(name: str) -> str:

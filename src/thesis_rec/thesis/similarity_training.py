@@ -5,21 +5,15 @@ One step sees some whole tasks and some of the models measured on them.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thesis_rec.base.errors import NothingSucceeded
-from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.knowledge.quadrants import Split, training_mask
+from thesis_rec.base.tables import ModelTable, TaskTokens, z_scores
 from thesis_rec.thesis import losses as ranking_losses
 from thesis_rec.thesis.ranker import Inputs, Ranker, pad_tokens
 from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
@@ -27,7 +21,7 @@ from thesis_rec.training.callbacks import History
 from thesis_rec.training.data import Batch, TensorTable
 from thesis_rec.training.fit import fit
 from thesis_rec.training.module import FitModule
-from thesis_rec.training.settings import FitSettings, RankerTraining
+from thesis_rec.training.settings import FitSettings, RankerPlan, RankerTraining
 
 
 class RankerModule(FitModule):
@@ -79,140 +73,64 @@ class RankerModule(FitModule):
         return {"loss": total, **used}
 
 
-logger = logging.getLogger(__name__)
-
 #: Smallest standard deviation of performance within a dataset that counts: below it, differences are noise.
 FLOOR = 0.02
-#: A dataset with fewer measured models has no order to learn from.
-_LEAST = 3
+
+#: N tasks and (N, M) performance of M models on them, NaN where it wasn't measured or may not be used.
+Lists = tuple[list[TaskTokens], NDArray[np.floating]]
 
 
-@dataclass(frozen=True)
-class TaskSet:
-    """N tasks and (N, M) performance of M models on them, NaN where it wasn't measured or may not be used."""
-
-    tasks: list[TaskTokens]
-    value: NDArray[np.float64]
-
-    def usable(self) -> TaskSet:
-        """The tasks on which enough models were measured."""
-        rows = np.flatnonzero(np.isfinite(self.value).sum(1) >= _LEAST)
-        return TaskSet([self.tasks[row] for row in rows], self.value[rows])
-
-
-@dataclass(frozen=True)
-class Material:
-    """The known models, what is trained on, and the datasets of validation families; these may be none."""
-
-    known: ModelTable
-    training: TaskSet
-    validation: TaskSet
-
-
-def assemble(
-    models: ModelTable,
-    tokens: Mapping[str, TaskTokens],
-    performance: pd.DataFrame,
-    splits: pd.DataFrame,
-    *,
-    protocol: str = "linear_probe",
-) -> Material:
-    """Everything that may be trained on, and the validation tasks.
-
-    Args:
-        models: All models with an embedding.
-        tokens: Tokens of the datasets.
-        performance: One value per model, dataset and protocol.
-        splits: Table of :func:`thesis_rec.knowledge.quadrants.assign_splits`.
-        protocol: The protocol that is predicted.
-
-    Raises:
-        NothingSucceeded: If nothing is left to train on.
-    """
-    split = Split.of(splits)
-    known = models.select(np.flatnonzero(split.known_models(models.model_ids)))
-    table = performance[performance["protocol"] == protocol]
-    cells = table.pivot_table(index="dataset_id", columns="model_id", values="value", aggfunc="mean")
-    cells = cells.reindex(columns=known.model_ids)
-    usable = [str(dataset) for dataset in cells.index if dataset in tokens]
-
-    def tasks(ids: list[str]) -> TaskSet:
-        value = cells.reindex(ids).to_numpy(dtype=np.float64).reshape(len(ids), len(known))
-        return TaskSet([tokens[name] for name in ids], value)
-
-    ids = split.with_role(usable, "train")
-    training = tasks(ids)
-    allowed = training_mask(split, known.model_ids, ids).T
-    training = TaskSet(training.tasks, np.where(allowed, training.value, np.nan)).usable()
-    if not training.tasks:
-        raise NothingSucceeded(
-            f"there is no dataset to train the ranker on: {len(known)} known models with an embedding, "
-            f"{len(cells)} datasets measured by {protocol}, {len(usable)} of them with tokens. Run "
-            "model_extraction, autoencoder and dataset_features on the models and datasets of the performance records."
-        )
-    return Material(known, training, tasks(split.with_role(usable, "validation")).usable())
-
-
-def standardise(values: NDArray[np.floating], floor: float = FLOOR) -> NDArray[np.float64]:
-    """Performance (N, M) in standard deviations within each task, 0 where it is NaN.
-
-    Args:
-        values: (N, M) performance, NaN where unmeasured.
-        floor: Smallest standard deviation: on a task where all models do the same, differences are noise.
-    """
-    table = pd.DataFrame(np.asarray(values, dtype=np.float64).T)
-    return ((table - table.mean()) / table.std(ddof=0).clip(lower=floor)).fillna(0.0).to_numpy().T
-
-
-def tensor_table(inputs: Inputs, tasks: TaskSet) -> TensorTable:
+def tensor_table(inputs: Inputs, lists: Lists) -> TensorTable:
     """Tasks as the tensors that :class:`~thesis_rec.thesis.similarity_training.RankerModule` reads."""
-    tokens, mask = pad_tokens([inputs.of_task(task) for task in tasks.tasks])
+    tasks, value = lists
+    tokens, mask = pad_tokens([inputs.of_task(task) for task in tasks])
     columns = {
-        "standardised": standardise(tasks.value).astype(np.float32),
-        "value": np.nan_to_num(tasks.value).astype(np.float32),
-        "measured": np.isfinite(tasks.value),
+        "standardised": np.nan_to_num(z_scores(value.T, FLOOR).T).astype(np.float32),
+        "value": np.nan_to_num(value).astype(np.float32),
+        "measured": np.isfinite(value),
     }
     given = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
     return TensorTable({"tokens": tokens, "token_mask": mask, **given})
 
 
 def train_ranker(
-    material: Material,
-    network: Mapping[str, Any],
-    training: RankerTraining,
-    settings: FitSettings,
-    folder: Path,
-    *,
-    max_tokens: int = 64,
-    seed: int = 0,
+    known: ModelTable, training: Lists, validation: Lists, plan: RankerPlan, folder: Path, seed: int = 0
 ) -> tuple[Ranker, History]:
     """Train the network.
 
     Args:
-        material: What to train on.
-        network: Constructor arguments, without the input widths.
-        training: Terms of the loss, sizes of a step.
-        settings: Optimiser and schedule.
+        known: M known models.
+        training: What to train on.
+        validation: Datasets of validation families; there may be none.
+        plan: Size of the network, terms of the loss, optimiser and schedule.
         folder: Where the run keeps its files.
-        max_tokens: Most tokens of one dataset.
         seed: Seed of first weights and training.
 
     Returns:
         The ranker, and what every epoch gave.
+
+    Raises:
+        NothingSucceeded: If there is nothing to train on.
     """
-    inputs = Inputs.fit(material.known, material.training.tasks, max_tokens)
-    models = torch.from_numpy(inputs.of_models(material.known))
-    config = {"model_dim": models.shape[1], "token_dim": inputs.tokens.shape[1], **network}
+    if not training[0]:
+        raise NothingSucceeded(
+            f"there is no dataset to train the ranker on: {len(known)} known models have an embedding, but no training "
+            "dataset with tokens has measurements of three of them. Run model_extraction, autoencoder and "
+            "dataset_features on the models and datasets of the performance records."
+        )
+    inputs = Inputs.fit(known, training[0], plan.max_tokens)
+    models = torch.from_numpy(inputs.of_models(known))
+    config = {"model_dim": models.shape[1], "token_dim": inputs.tokens.shape[1], **plan.network.model_dump()}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         transformer = SimilarityTransformer(**config)
     result = fit(
-        RankerModule(transformer, settings, training, models),
-        tensor_table(inputs, material.training),
-        tensor_table(inputs, material.validation) if material.validation.tasks else None,
+        RankerModule(transformer, plan.fit, plan.training, models),
+        tensor_table(inputs, training),
+        tensor_table(inputs, validation) if validation[0] else None,
         folder / f"similarity_transformer-seed{seed}",
         seed=seed,
         description=f"similarity_transformer seed {seed}",
-        per_epoch=training.tasks_per_epoch,
+        per_epoch=plan.training.tasks_per_epoch,
     )
     return Ranker(transformer.eval(), config, inputs), result.history

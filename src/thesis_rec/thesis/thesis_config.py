@@ -27,58 +27,55 @@ class Translation:
     left_out: list[str] = field(default_factory=list)
 
 
-def _none_is_zero(value: Any) -> Any:
-    return 0 if value is None else value
-
-
-Rule = tuple[str, Callable[[Any], Any] | None]
-
 #: Settings of every trainer, below the parameters ``<pipeline>.fit``.
-_FIT: dict[str, Rule] = {
-    "batch_size": ("batch_size", None),
-    "num_epochs": ("epochs", None),
-    "learning_rate": ("learning_rate", None),
-    "weight_decay": ("weight_decay", None),
-    "gradient_clip_norm": ("gradient_clip", _none_is_zero),
-    "early_stopping_patience": ("patience", _none_is_zero),
-    "scheduler_patience": ("plateau_patience", None),
-    "save_checkpoint_every_n_epochs": ("checkpoint_every", None),
+_FIT = {
+    "batch_size": "batch_size",
+    "num_epochs": "epochs",
+    "learning_rate": "learning_rate",
+    "weight_decay": "weight_decay",
+    "gradient_clip_norm": "gradient_clip",
+    "early_stopping_patience": "patience",
+    "scheduler_patience": "plateau_patience",
+    "save_checkpoint_every_n_epochs": "checkpoint_every",
 }
 _SIMILARITY = "similarity_training.similarity_transformer"
 
-#: Where each setting goes: by section, key -> path of the parameter and how its value changes.
-RULES: dict[str, dict[str, Rule]] = {
+#: Where each setting goes: by section, key -> path of the parameter.
+RULES: dict[str, dict[str, str]] = {
     "autoencoder": {
-        "encoder_hidden_layers": (
-            "autoencoder.network.hidden",
-            lambda value: list(value) if isinstance(value, list | tuple) else [value],
-        ),
-        "encoder_output_size": ("autoencoder.network.n_code", None),
-        "activation": (
-            "autoencoder.network.activation",
-            lambda name: str(name).lower().replace("leakyrelu", "leaky_relu"),
-        ),
-        "dropout": ("autoencoder.network.dropout", None),
+        "encoder_hidden_layers": "autoencoder.network.hidden",
+        "encoder_output_size": "autoencoder.network.n_code",
+        "activation": "autoencoder.network.activation",
+        "dropout": "autoencoder.network.dropout",
     },
     "train_model_autoencoder": {
-        "code_l1_penalty": ("autoencoder.network.l1", None),
-        # Mean absolute error has no counterpart; a Smooth L1 with its usual beta is close to it.
-        "reconstruction_loss": ("autoencoder.network.loss", lambda name: {"mae": "smooth_l1"}.get(str(name), name)),
-        "extracted_models_dir": ("import_artefacts.arrays", None),
-        **{key: (f"autoencoder.fit.{name}", change) for key, (name, change) in _FIT.items()},
+        "code_l1_penalty": "autoencoder.network.l1",
+        "reconstruction_loss": "autoencoder.network.loss",
+        "extracted_models_dir": "import_artefacts.arrays",
+        **{key: f"autoencoder.fit.{name}" for key, name in _FIT.items()},
     },
-    "autoencoder_evaluation": {"weights_path": ("import_artefacts.thesis_autoencoder", None)},
-    "dataset_defaults": {"num_workers": ("dataset_features.workers", None)},
+    "autoencoder_evaluation": {"weights_path": "import_artefacts.thesis_autoencoder"},
+    "dataset_defaults": {"num_workers": "dataset_features.workers"},
     "similarity_model": {
-        "hidden_dim": (f"{_SIMILARITY}.network.width", None),
-        "transformer_layers": (f"{_SIMILARITY}.network.n_layers", None),
-        "transformer_heads": (f"{_SIMILARITY}.network.n_heads", None),
-        "dropout": (f"{_SIMILARITY}.network.dropout", None),
+        "hidden_dim": f"{_SIMILARITY}.network.width",
+        "transformer_layers": f"{_SIMILARITY}.network.n_layers",
+        "transformer_heads": f"{_SIMILARITY}.network.n_heads",
+        "dropout": f"{_SIMILARITY}.network.dropout",
     },
     "train_similarity_transformer": {
-        "ranking_loss_weight": (f"{_SIMILARITY}.training.losses.listwise", None),
-        **{key: (f"{_SIMILARITY}.fit.{name}", change) for key, (name, change) in _FIT.items()},
+        "ranking_loss_weight": f"{_SIMILARITY}.training.losses.listwise",
+        **{key: f"{_SIMILARITY}.fit.{name}" for key, name in _FIT.items()},
     },
+}
+
+#: How the values of some parameters change, by their own name.
+_CHANGES: dict[str, Callable[[Any], Any]] = {
+    "hidden": lambda value: list(value) if isinstance(value, list | tuple) else [value],
+    "activation": lambda name: str(name).lower().replace("leakyrelu", "leaky_relu"),
+    # Mean absolute error has no counterpart; a Smooth L1 with its usual beta is close to it.
+    "loss": lambda name: {"mae": "smooth_l1"}.get(str(name), name),
+    "gradient_clip": lambda value: value or 0,
+    "patience": lambda value: value or 0,
 }
 
 
@@ -108,8 +105,8 @@ def translate(path: Path) -> Translation:
             if key not in rules:
                 found.left_out.append(f"{section}.{key} = {text}")
                 continue
-            name, change = rules[key]
-            value = parse_value(text)
+            name, value = rules[key], parse_value(text)
+            change = _CHANGES.get(name.rpartition(".")[2])
             _put(found.parameters, name, change(value) if change else value)
             if ".fit." in name:
                 _put(found.parameters, f"{name.partition('.fit.')[0]}.fit.schedule", "plateau")

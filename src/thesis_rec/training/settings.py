@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from thesis_rec.base.settings import Settings
 
@@ -61,3 +61,29 @@ class RankerTraining(Settings):
     losses: RankerLosses = Field(default_factory=RankerLosses)
     models_per_step: int = Field(default=96, ge=2)
     tasks_per_epoch: int = Field(default=512, ge=1)
+
+
+class RankerNetwork(Settings):
+    """Size of the SimilarityTransformer."""
+
+    width: int = Field(default=96, ge=1)
+    n_layers: int = Field(default=2, ge=1)
+    n_heads: int = Field(default=4, ge=1)
+    rank: int = Field(default=16, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    candidates_interact: bool = False
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> RankerNetwork:
+        if self.width % self.n_heads:
+            raise ValueError(f"width {self.width} can't be divided among {self.n_heads} heads")
+        return self
+
+
+class RankerPlan(Settings):
+    """How the SimilarityTransformer is trained."""
+
+    network: RankerNetwork = Field(default_factory=RankerNetwork)
+    training: RankerTraining = Field(default_factory=RankerTraining)
+    fit: FitSettings = Field(default_factory=FitSettings)
+    max_tokens: int = Field(default=64, ge=1)

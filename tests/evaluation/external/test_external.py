@@ -77,7 +77,7 @@ def test_hidden_cells_are_missing(table):
     hidden = np.zeros(table.values.shape, bool)
     hidden[3, :] = True
     study = without(table, ["dtd"], hidden=hidden)
-    assert np.isnan(study.training_set().values[3]).all()
+    assert np.isnan(study.training().values[3]).all()
     assert not study.allowed()[3].any()
 
 

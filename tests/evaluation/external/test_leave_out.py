@@ -10,7 +10,7 @@ def test_strict_variant_drops_shared_images(table):
 
     def spy(table):
         (target,) = (table.dataset_ids[j] for j in table.columns("test"))
-        seen.append((target, set(table.training_set().dataset_ids)))
+        seen.append((target, set(table.training().dataset_ids)))
         return np.zeros(table.values.shape)
 
     leave_one_out(table, {"spy": spy}, strict=True)

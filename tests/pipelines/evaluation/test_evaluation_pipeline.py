@@ -12,8 +12,8 @@ from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.quadrants import assign_splits
 from thesis_rec.pipelines.evaluation import create_pipeline
 from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
-from thesis_rec.thesis.similarity_training import assemble, train_ranker
-from thesis_rec.training.settings import FitSettings, RankerTraining
+from thesis_rec.thesis.similarity_training import train_ranker
+from thesis_rec.training.settings import RankerPlan
 from thesis_rec.truth.performance_records import clean_performance, overlay_scores
 
 
@@ -33,14 +33,14 @@ def outputs(tmp_path_factory):
     cells = clean_performance([world.records])
     families = dict(zip(world.models.model_ids, world.models.families, strict=True))
     splits = assign_splits(cells, families, manifest, world.sides)
-    material = assemble(world.models, world.tokens, cells, splits)
-    ranker, _ = train_ranker(
-        material,
-        {"width": 16, "n_layers": 1, "n_heads": 2, "rank": 2},
-        RankerTraining(models_per_step=16, tasks_per_epoch=16),
-        FitSettings(epochs=1, batch_size=8, accelerator="cpu"),
-        tmp_path_factory.mktemp("runs"),
+    study = assemble_study(cells, splits, world.models, world.tokens, manifest)
+    plan = RankerPlan(
+        network={"width": 16, "n_layers": 1, "n_heads": 2, "rank": 2},
+        training={"models_per_step": 16, "tasks_per_epoch": 16},
+        fit={"epochs": 1, "batch_size": 8, "accelerator": "cpu"},
     )
+    known, lists = study.models.select(np.flatnonzero(study.known)), (study.lists("train"), study.lists("validation"))
+    ranker, _ = train_ranker(known, *lists, plan, tmp_path_factory.mktemp("runs"))
     embeddings = pd.DataFrame(world.models.embedding, columns=[f"e{i}" for i in range(world.models.embedding.shape[1])])
     embeddings.insert(0, "model_id", world.models.model_ids)
     shards = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,53 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.evaluation.study import Study
 from thesis_rec.knowledge.descriptors import pool_tokens, scales_of
 
 Floats = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Everything a baseline may learn from.
-
-    Attributes:
-        models: All M candidates, unknown ones included (their weights may be looked at, their values are missing).
-        known: (M,) whether a model has any value here.
-        dataset_ids: N training datasets.
-        values: (M, N) measured values, NaN where withheld or unknown.
-        tokens: The N datasets' tokens, in the same order; empty for baselines that look at no images.
-        dataset_families: The N datasets' families; choices are made by leaving whole families out.
-        seed: Seed of whatever is random.
-    """
-
-    models: ModelTable
-    known: NDArray[np.bool_]
-    dataset_ids: list[str]
-    values: Floats
-    tokens: list[TaskTokens] = field(default_factory=list)
-    dataset_families: list[str] = field(default_factory=list)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        shape = (len(self.models), len(self.dataset_ids))
-        if self.values.shape != shape or self.known.shape != shape[:1]:
-            raise ValueError(
-                f"values must be {shape} and known {shape[:1]}, not {self.values.shape}, {self.known.shape}"
-            )
-        if self.tokens and [task.dataset_id for task in self.tokens] != self.dataset_ids:
-            raise ValueError("tokens must belong to the training datasets, in their order")
-        if np.isfinite(self.values[~self.known]).any():
-            raise ValueError("an unknown model has measured values in the training set")
-        if not np.isfinite(self.values).any():
-            raise ValueError("the training set has no measured value")
-
-    def families(self) -> NDArray[np.str_]:
-        """(N,) family of each dataset; each its own where none are given."""
-        return np.asarray(self.dataset_families or self.dataset_ids)
-
-    def standardised(self) -> Floats:
-        """(M, N) values as z-scores within their dataset (0 where all values of a dataset are equal)."""
-        return z_scores(self.values)
 
 
 class Baseline(ABC):
@@ -68,8 +24,8 @@ class Baseline(ABC):
     name: str = ""
 
     @abstractmethod
-    def fit(self, training: TrainingSet) -> Baseline:
-        """Learn; returns itself."""
+    def fit(self, training: Study) -> Baseline:
+        """Learn from what :meth:`~thesis_rec.evaluation.study.Study.training` gives; returns itself."""
 
     @abstractmethod
     def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
@@ -82,13 +38,6 @@ class Baseline(ABC):
         """(M,) scores for one task."""
         column: Floats = self.predict([task])[:, 0]
         return column
-
-
-def z_scores(values: Floats) -> Floats:
-    """(M, N) values standardised within each column; NaN stays NaN, a column of equal values becomes 0."""
-    table = pd.DataFrame(values)
-    spread = table.std(ddof=0)
-    return ((table - table.mean()) / spread.where(spread > 1e-12, 1.0)).to_numpy()
 
 
 def row_means(values: Floats) -> Floats:
@@ -127,14 +76,9 @@ def dataset_space(tasks: Sequence[TaskTokens]) -> Any:
     """scikit-learn's ``StandardScaler`` of :func:`pooled` tokens, fitted on training datasets.
 
     Every block counts alike, however long: standardised columns are divided by the root of the block's length.
-
-    Raises:
-        ValueError: If there are none.
     """
     from sklearn.preprocessing import StandardScaler
 
-    if not tasks:
-        raise ValueError("this baseline needs the training datasets' tokens")
     scaler = StandardScaler().fit(pooled(tasks))
     scaler.scale_ *= scales_of("tokens", 0, tasks[0].features.shape[2], 1.0)
     return scaler

@@ -9,17 +9,16 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from thesis_rec.base.tables import TaskTokens
+from thesis_rec.base.tables import TaskTokens, z_scores
 from thesis_rec.evaluation.baselines.base import (
     Baseline,
     Floats,
-    TrainingSet,
     dataset_space,
     fill_by_family,
     pooled,
     row_means,
-    z_scores,
 )
+from thesis_rec.evaluation.study import Study
 
 
 class RandomOrder(Baseline):
@@ -27,7 +26,7 @@ class RandomOrder(Baseline):
 
     name = "random"
 
-    def fit(self, training: TrainingSet) -> RandomOrder:
+    def fit(self, training: Study) -> RandomOrder:
         """Remember how many models there are, and the seed."""
         self._size, self._seed = len(training.models), training.seed
         return self
@@ -44,7 +43,7 @@ class RandomOrder(Baseline):
 class Static(Baseline):
     """A baseline with one score per model, its mean over the training datasets."""
 
-    def fit(self, training: TrainingSet) -> Static:
+    def fit(self, training: Study) -> Static:
         """Average what was measured; an unknown model gets its family's mean, else the mean of all."""
         score = row_means(self.comparable(training.values))
         self._score = fill_by_family(score[:, None], training.models.families)[:, 0]
@@ -64,7 +63,7 @@ class ParameterCount(Static):
 
     name = "parameter_count"
 
-    def fit(self, training: TrainingSet) -> ParameterCount:
+    def fit(self, training: Study) -> ParameterCount:
         """Take the logarithm of the number of weights."""
         self._score = np.log1p(np.asarray(training.models.n_parameters, dtype=np.float64))
         return self
@@ -119,14 +118,14 @@ class NearestDataset(Baseline):
     choices = (1, 3, 5, 10, 20)
     k = 1
 
-    def fit(self, training: TrainingSet) -> NearestDataset:
+    def fit(self, training: Study) -> NearestDataset:
         """Place the training datasets in token space and choose ``k``."""
-        self._space = dataset_space(training.tokens)
-        self._points = self._space.transform(pooled(training.tokens))
-        self._z = training.standardised()
+        self._space = dataset_space(training.tasks)
+        self._points = self._space.transform(pooled(training.tasks))
+        self._z = z_scores(training.values)
         self._families = training.models.families
         distance = cdist(self._points, self._points)
-        families = training.families()
+        families = np.asarray(training.families)
         distance[families[:, None] == families[None, :]] = np.inf
         usable = np.isfinite(distance).any(axis=1)
         if usable.any():
@@ -180,9 +179,9 @@ class MatrixFactorisation(Baseline):
     ranks, ridges, rounds = (1, 2, 4, 8), (1.0, 4.0, 16.0), 12
     rank, ridge = 1, 1.0
 
-    def fit(self, training: TrainingSet) -> MatrixFactorisation:
+    def fit(self, training: Study) -> MatrixFactorisation:
         """Choose rank and ridge, then fit on all cells."""
-        z = training.standardised()
+        z = z_scores(training.values)
         rng = np.random.default_rng(training.seed)
         hidden = np.isfinite(z) & (rng.random(z.shape) < 0.1)
         partial = np.where(hidden, np.nan, z)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thesis_rec.base.tables import TaskTokens
-from thesis_rec.evaluation.baselines.base import Baseline, Floats, TrainingSet, row_means
+from thesis_rec.base.tables import TaskTokens, z_scores
+from thesis_rec.evaluation.baselines.base import Baseline, Floats, row_means
+from thesis_rec.evaluation.study import Study
 from thesis_rec.thesis.losses import list_mle
 from thesis_rec.thesis.ranker import pad_tokens
 
@@ -35,13 +36,13 @@ class LearnedToken(Baseline):
     def __init__(self, epochs: int = 25, max_classes: int = 16) -> None:
         self.epochs, self.max_classes = epochs, max_classes
 
-    def fit(self, training: TrainingSet) -> LearnedToken:
+    def fit(self, training: Study) -> LearnedToken:
         """Train tokens and attention on the known models."""
         self._known = training.known
-        z = training.standardised()[training.known]
+        z = z_scores(training.values)[training.known]
         target = torch.tensor(np.nan_to_num(z.T), dtype=torch.float32)  # (N, K)
         present = torch.tensor(np.isfinite(z.T))
-        classes = [_class_means(task) for task in training.tokens]
+        classes = [_class_means(task) for task in training.tasks]
         generator = torch.Generator().manual_seed(training.seed)
         prior = torch.tensor(np.nan_to_num(row_means(z)), dtype=torch.float32)
         self._network = Network(classes[0].shape[1], prior, generator)

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
-from thesis_rec.base.tables import TaskTokens
+from thesis_rec.base.tables import TaskTokens, z_scores
 from thesis_rec.evaluation.baselines.base import (
     Baseline,
     Floats,
-    TrainingSet,
     dataset_space,
     model_coordinates,
     pooled,
@@ -26,6 +25,7 @@ from thesis_rec.evaluation.baselines.base import (
     row_means_of_others,
 )
 from thesis_rec.evaluation.baselines.collaborative import mean_correlation
+from thesis_rec.evaluation.study import Study
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
 
 
@@ -58,14 +58,14 @@ class TwoStepRidge(Baseline):
     ) -> None:
         self.widths, self.ridges = tuple(widths), tuple(ridges)
 
-    def fit(self, training: TrainingSet) -> TwoStepRidge:
+    def fit(self, training: Study) -> TwoStepRidge:
         """Choose kernels and penalties by leaving out families, then keep what prediction needs."""
         self._known = training.known
         self._column = {dataset: j for j, dataset in enumerate(training.dataset_ids)}
-        z = training.standardised()[training.known]
-        self._space = dataset_space(training.tokens)
-        points = self._space.transform(pooled(training.tokens))
-        families = training.families()
+        z = z_scores(training.values)[training.known]
+        self._space = dataset_space(training.tasks)
+        points = self._space.transform(pooled(training.tasks))
+        families = np.asarray(training.families)
         self._prior = np.nan_to_num(row_means(z))
         without = np.nan_to_num(row_means_of_others(z, families))
         present = np.isfinite(z)

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from thesis_rec.base.tables import TaskTokens
+from thesis_rec.base.tables import TaskTokens, z_scores
 from thesis_rec.evaluation.baselines.base import (
     Baseline,
     Floats,
-    TrainingSet,
     dataset_space,
     model_coordinates,
     pooled,
     row_means,
 )
+from thesis_rec.evaluation.study import Study
 
 
 class BoostedTrees(Baseline):
@@ -31,16 +31,16 @@ class BoostedTrees(Baseline):
     #: Principal coordinates on either side, trees, and training pairs at most: more are drawn at random.
     components, iterations, max_pairs = 8, 100, 60_000
 
-    def fit(self, training: TrainingSet) -> BoostedTrees:
+    def fit(self, training: Study) -> BoostedTrees:
         """Train on all measured cells."""
         from sklearn.decomposition import PCA
         from sklearn.ensemble import HistGradientBoostingRegressor
         from threadpoolctl import threadpool_limits
 
         rng = np.random.default_rng(training.seed)
-        z = training.standardised()
-        self._space = dataset_space(training.tokens)
-        points = self._space.transform(pooled(training.tokens))
+        z = z_scores(training.values)
+        self._space = dataset_space(training.tasks)
+        points = self._space.transform(pooled(training.tasks))
         count = min(self.components, *points.shape)
         self._pca: Any = PCA(count, random_state=training.seed).fit(points)
         self._models = model_coordinates(training.models, training.known, self.components)

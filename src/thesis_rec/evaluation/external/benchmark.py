@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from thesis_rec.base.settings import Settings
+from thesis_rec.base.tables import z_scores
 from thesis_rec.evaluation.baselines import make_baseline
 from thesis_rec.evaluation.baselines.base import fill_by_family, row_means
 from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap
@@ -93,7 +94,7 @@ def nearest_dataset(table: PublishedTable) -> Floats:
     """
     if table.distances is None:
         raise ValueError(f"{table.name} publishes no distances between datasets")
-    training = table.training_set()
+    training = table.training()
     score = training.values[:, table.distances[:, table.columns("train")].argmin(axis=1)]
     return np.where(training.known[:, None], score, fill_by_family(score, table.models.families))
 
@@ -102,7 +103,7 @@ def metadata_ridge(table: PublishedTable) -> Floats:
     """Ridge regression of the mean z-score on the models' metadata: also for models never tried."""
     from sklearn.linear_model import Ridge
 
-    target, features = row_means(table.training_set().standardised()), table.models.embedding.astype(np.float64)
+    target, features = row_means(z_scores(table.training().values)), table.models.embedding.astype(np.float64)
     rows = np.isfinite(target)
     score = Ridge(10.0).fit(features[rows], target[rows]).predict(features)
     return np.repeat(score[:, None], len(table.dataset_ids), axis=1)
@@ -110,7 +111,7 @@ def metadata_ridge(table: PublishedTable) -> Floats:
 
 def baseline(name: str) -> Method:
     """One of the project's baselines."""
-    return lambda table: make_baseline(name).fit(table.training_set()).predict(table.tasks)
+    return lambda table: make_baseline(name).fit(table.training()).predict(table.tasks)
 
 
 def simple_methods(table: PublishedTable) -> dict[str, Method]:
@@ -138,27 +139,24 @@ class TrainedRanker:
 
     def __call__(self, table: PublishedTable) -> Floats:
         """(M, N) scores."""
-        from thesis_rec.thesis.similarity_training import Material, TaskSet, train_ranker
-        from thesis_rec.training.settings import FitSettings, RankerTraining
+        from thesis_rec.thesis.similarity_training import train_ranker
+        from thesis_rec.training.settings import RankerPlan
 
-        training = table.training_set()
-        known = np.flatnonzero(training.known)
-        order = np.random.default_rng([table.seed, len(known)]).permutation(len(training.tokens))
-        held, shown = (
-            TaskSet(
-                [training.tokens[j] for j in part], training.values[np.ix_(known, part)].T.astype(np.float64)
-            ).usable()
-            for part in (order[: self.validation], order[self.validation :])
+        tasks, values = table.lists("train")
+        order = np.random.default_rng([table.seed, int(table.known.sum())]).permutation(len(tasks))
+        training, held = (
+            ([tasks[j] for j in part], values[part]) for part in (order[self.validation :], order[: self.validation])
         )
+        plan = {
+            "network": {"width": self.width, "n_layers": 1, "n_heads": 4, "rank": 4, "dropout": 0.2},
+            "training": {"models_per_step": 128, "tasks_per_epoch": 48},
+            "fit": {
+                "epochs": self.epochs, "batch_size": 8, "learning_rate": 2e-3, "accelerator": "cpu", "resume": False
+            },
+        }  # fmt: skip
+        known = table.models.select(np.flatnonzero(table.known))
         with tempfile.TemporaryDirectory() as folder:
-            ranker, _ = train_ranker(
-                Material(table.models.select(known), shown, held),
-                {"width": self.width, "n_layers": 1, "n_heads": 4, "rank": 4, "dropout": 0.2},
-                RankerTraining(models_per_step=128, tasks_per_epoch=48),
-                FitSettings(epochs=self.epochs, batch_size=8, learning_rate=2e-3, accelerator="cpu", resume=False),
-                Path(folder),
-                seed=table.seed,
-            )
+            ranker, _ = train_ranker(known, training, held, RankerPlan(**plan), Path(folder), table.seed)
         return network_scores(table, ranker).score
 
 

@@ -38,16 +38,8 @@ def evaluate_rankings(
     from thesis_rec.knowledge.knowledge import Knowledge
     from thesis_rec.thesis.ranker import Ranker
 
-    study = assemble_study(
-        performance,
-        splits,
-        candidate_models,
-        task_tokens,
-        dataset_manifest,
-        protocol=parameters.protocol,
-        max_tasks=parameters.max_tasks,
-        seed=parameters.seed,
-    )
+    tables = performance, splits, candidate_models, task_tokens, dataset_manifest
+    study = assemble_study(*tables, protocol=parameters.protocol, max_tasks=parameters.max_tasks, seed=parameters.seed)
     found = quadrant_evaluation.evaluate(
         study,
         Ranker.from_checkpoint(similarity_checkpoint),

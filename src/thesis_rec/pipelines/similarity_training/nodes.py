@@ -101,15 +101,8 @@ def fit_knowledge(
     """
     from thesis_rec.evaluation.study import assemble_study
 
-    study = assemble_study(
-        performance,
-        splits,
-        candidate_models,
-        task_tokens,
-        dataset_manifest,
-        protocol=parameters.protocol,
-        seed=parameters.seed,
-    )
+    tables = performance, splits, candidate_models, task_tokens, dataset_manifest
+    study = assemble_study(*tables, protocol=parameters.protocol, seed=parameters.seed)
     return study.knowledge(everything=True).to_arrays(), study.knowledge().to_arrays()
 
 
@@ -118,6 +111,7 @@ def train_ranker(
     splits: pd.DataFrame,
     candidate_models: Any,
     task_tokens: dict[str, Any],
+    dataset_manifest: pd.DataFrame,
     parameters: SimilarityTrainingParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train the thesis's network on codes of weights and dataset tokens.
@@ -125,20 +119,18 @@ def train_ranker(
     Returns:
         Its checkpoint, and its history by network and seed.
     """
+    from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.thesis import similarity_training
 
-    material = similarity_training.assemble(
-        candidate_models, task_tokens, performance, splits, protocol=parameters.protocol
-    )
-    plan = parameters.similarity_transformer
+    tables = performance, splits, candidate_models, task_tokens, dataset_manifest
+    study = assemble_study(*tables, protocol=parameters.protocol, seed=parameters.seed)
     ranker, history = similarity_training.train_ranker(
-        material,
-        plan.network.model_dump(),
-        plan.training,
-        plan.fit,
+        study.models.select(np.flatnonzero(study.known)),
+        study.lists("train"),
+        study.lists("validation"),
+        parameters.similarity_transformer,
         Path(parameters.runs_folder),
-        max_tokens=plan.max_tokens,
-        seed=parameters.seed,
+        parameters.seed,
     )
     return ranker.to_checkpoint(), {"similarity_transformer": {str(parameters.seed): history}}
 

@@ -46,7 +46,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             step(
                 nodes.train_ranker,
-                ["performance", "splits", "candidate_models", "task_tokens", "params:similarity_training"],
+                [
+                    "performance",
+                    "splits",
+                    "candidate_models",
+                    "task_tokens",
+                    "dataset_manifest",
+                    "params:similarity_training",
+                ],
                 ["similarity_checkpoint", "similarity_history"],
             ),
             step(
