@@ -156,7 +156,7 @@ class TrainedRanker:
         }  # fmt: skip
         known = table.models.select(np.flatnonzero(table.known))
         with tempfile.TemporaryDirectory() as folder:
-            ranker, _ = train_ranker(known, training, held, RankerPlan(**plan), Path(folder), table.seed)
+            ranker, _ = train_ranker(known, training, held, RankerPlan.model_validate(plan), Path(folder), table.seed)
         return network_scores(table, ranker).score
 
 

@@ -6,7 +6,7 @@ used by SFDA (Shao et al. 2022) and EMMS (Meng et al. 2023) are read from a fold
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def published_table(
     name: str,
     values: pd.DataFrame,
     metadata: pd.DataFrame,
-    families: Sequence[str],
+    families: Iterable[str],
     n_parameters: Floats | None = None,
     distances: Floats | None = None,
     **more: Any,
