@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from thesis_rec.base.tables import ModelTable, Prediction, TaskTokens
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.fitting import fit_knowledge
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Posterior, Scale
@@ -66,21 +66,15 @@ def fabricated_bundle(seed: int = 0) -> Bundle:
     )
 
 
-def fabricated_predict(models: ModelTable, tokens: TaskTokens) -> Prediction:
-    """Score by the number of parameters: the largest model is best."""
-    size = np.log(np.maximum(models.n_parameters, 1.0))
-    value = 0.3 + 0.5 * (size - size.min()) / max(np.ptp(size), 1e-9)
-    return Prediction(models.model_ids, size, value, np.full(len(models), 0.05))
-
-
 def fabricated_posterior(bundle: Bundle, tokens: TaskTokens) -> Posterior:
-    """A belief around :func:`fabricated_predict` whose errors go together."""
-    found = fabricated_predict(bundle.models, tokens)
+    """A belief by the number of parameters, the largest model being best, whose errors go together."""
+    size = np.log(np.maximum(bundle.models.n_parameters, 1.0))
+    value = 0.3 + 0.5 * (size - size.min()) / max(np.ptp(size), 1e-9)
     scale = Scale(1.0 / len(tokens.class_names))
     errors = np.random.default_rng(1).normal(size=(len(bundle.models), 30))
     errors /= np.linalg.norm(errors, axis=1, keepdims=True)
-    factor = errors * (found.std * scale.slope(found.value))[:, None]
-    return Posterior(found.model_ids, scale.latent(found.value), factor, np.zeros(len(errors)), scale)
+    factor = errors * (0.05 * scale.slope(value))[:, None]
+    return Posterior(bundle.models.model_ids, scale.latent(value), factor, np.zeros(len(errors)), scale)
 
 
 def learned(models: ModelTable, tokens: dict[str, TaskTokens], performance: pd.DataFrame) -> Knowledge:

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from tests.world import make_world
-from thesis_rec.base.tables import Prediction
 from thesis_rec.evaluation.quadrant_evaluation import EvaluationSettings, evaluate
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.posterior import Posterior, Scale
@@ -27,13 +26,11 @@ class Prophet:
         self.noise, self.std = noise, std
 
     def predict(self, models, tasks):
-        found = []
-        for task in tasks:
-            place = self.values.columns.get_loc(task.dataset_id)
-            truth = self.values.loc[models.model_ids, task.dataset_id].to_numpy()
-            value = truth + self.noise * np.random.default_rng(place).normal(size=len(truth))
-            found.append(Prediction(models.model_ids, value * 10, value, np.full(len(value), self.std)))
-        return found
+        truth = self.values.loc[models.model_ids, [task.dataset_id for task in tasks]].to_numpy()
+        places = [self.values.columns.get_loc(task.dataset_id) for task in tasks]
+        errors = np.stack([np.random.default_rng(place).normal(size=len(truth)) for place in places], axis=1)
+        value = truth + self.noise * errors
+        return {"score": value * 10, "value": value, "std": np.full(value.shape, self.std)}
 
 
 class Oracle:

@@ -101,7 +101,7 @@ def test_training_orders_models_better_than_chance_where_nothing_was_seen(study,
     ranker, history = trained
     assert len(history) == 10
     tasks, value = study.lists("validation")
-    score = np.stack([p.score for p in ranker.predict(known, tasks)])
+    score = ranker.predict(known, tasks)["score"].T
     mask = np.isfinite(value)
     tau = weighted_tau(*(torch.from_numpy(x) for x in (score, np.where(mask, value, 0.0), mask)))
     assert tau.nanmean() > 0.25
@@ -111,13 +111,11 @@ class TestRanker:
     def test_predictions_are_what_they_promise(self, world, trained):
         tasks = list(world.tokens.values())[:20]
         many = trained[0].predict(world.models, tasks)
-        assert len(many) == 20
-        for found in many:
-            assert found.model_ids == world.models.model_ids
-            assert ((found.value >= 0) & (found.value <= 1)).all()
-            assert (found.std > 0).all()
-        (single,) = trained[0].predict(world.models, tasks[17:18])
-        np.testing.assert_allclose(many[17].value, single.value, atol=1e-5)
+        assert {part.shape for part in many.values()} == {(len(world.models), 20)}
+        assert ((many["value"] >= 0) & (many["value"] <= 1)).all()
+        assert (many["std"] > 0).all()
+        single = trained[0].predict(world.models, tasks[17:18])
+        np.testing.assert_allclose(many["value"][:, 17], single["value"][:, 0], atol=1e-5)
 
     def test_a_checkpoint_predicts_the_same(self, world, trained, tmp_path):
         checkpoint = trained[0].to_checkpoint()
@@ -125,9 +123,9 @@ class TestRanker:
         torch.save(checkpoint, tmp_path / "ranker.pt")
         again = Ranker.from_checkpoint(torch.load(tmp_path / "ranker.pt", weights_only=True))
         task = next(iter(world.tokens.values()))
-        one, other = (ranker.predict(world.models, [task])[0] for ranker in (trained[0], again))
+        one, other = (ranker.predict(world.models, [task]) for ranker in (trained[0], again))
         for part in ("score", "value", "std"):
-            np.testing.assert_allclose(getattr(one, part), getattr(other, part), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(one[part], other[part], rtol=1e-4, atol=1e-5)
 
     def test_tokens_of_another_encoder_are_refused(self, world, trained):
         task = next(iter(world.tokens.values()))

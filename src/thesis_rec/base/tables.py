@@ -1,4 +1,4 @@
-"""What several rooms read and give: a task's images and tokens, models, a prediction."""
+"""What several rooms read and give: a task's images and tokens, and models."""
 
 from __future__ import annotations
 
@@ -106,23 +106,6 @@ class TaskTokens:
             sum(round(task.n_images * taken[name] / len(task.class_names)) for name, task in tasks.items()),
             classes[0][0].encoder_id,
         )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A ranking of M models for one dataset.
-
-    Attributes:
-        model_ids: M identifiers, in the order of the input.
-        score: (M,) ranking score, higher is better; comparable within one dataset only.
-        value: (M,) predicted performance, a fraction 0..1.
-        std: (M,) predicted standard deviation of ``value``.
-    """
-
-    model_ids: list[str]
-    score: Floats
-    value: Floats
-    std: Floats
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ def network_scores(study: Study, ranker: Ranker) -> Scores:
     started = time.perf_counter()
     found = ranker.predict(study.models, study.tasks)
     seconds = (time.perf_counter() - started) / len(study.tasks)
-    score, value, std = (np.stack([getattr(p, part) for p in found], axis=1) for part in ("score", "value", "std"))
-    return Scores(score, value, value - Z * std, value + Z * std, seconds)
+    value, half = found["value"], Z * found["std"]
+    return Scores(found["score"], value, value - half, value + half, seconds)
 
 
 def _static_bounds(training: Study, score: Floats) -> tuple[Floats, Floats]:

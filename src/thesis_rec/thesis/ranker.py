@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.tables import ModelTable, Prediction, TaskTokens
+from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
 
 Floats = NDArray[np.float32]
@@ -138,7 +138,7 @@ class Ranker:
             },
         }
 
-    def predict(self, models: ModelTable, tasks: Sequence[TaskTokens]) -> list[Prediction]:
+    def predict(self, models: ModelTable, tasks: Sequence[TaskTokens]) -> dict[str, NDArray[np.float64]]:
         """Rank the same models for several datasets.
 
         Args:
@@ -146,7 +146,8 @@ class Ranker:
             tasks: N datasets, encoded by the encoder that the ranker was trained with.
 
         Returns:
-            For each dataset score, predicted performance and its standard deviation.
+            ``score``, comparable within one dataset only, predicted performance ``value`` (a fraction) and its standard
+            deviation ``std``, each (M, N).
 
         Raises:
             ItemError: If tokens are another encoder's.
@@ -154,7 +155,7 @@ class Ranker:
         described = torch.from_numpy(self.inputs.of_models(models))
         # Where a score depends on the other candidates, these can't be cut into pieces.
         step = len(described) if self.network.candidates_interact else _MODELS_AT_ONCE
-        found: list[Prediction] = []
+        found = []
         with torch.inference_mode():
             for start in range(0, len(tasks), _TASKS_AT_ONCE):
                 some = [self.inputs.of_task(task) for task in tasks[start : start + _TASKS_AT_ONCE]]
@@ -163,11 +164,8 @@ class Ranker:
                     self.network(described[first : first + step].expand(len(some), -1, -1), tokens, mask)
                     for first in range(0, len(described), step)
                 ]
-                score, value, log_std = (
-                    torch.cat([part[name] for part in parts], 1).double().numpy()
-                    for name in ("score", "value", "log_std")
-                )  # (B, M) each
-                for row in range(len(some)):
-                    level = np.clip(value[row], 0.0, 1.0)
-                    found.append(Prediction(list(models.model_ids), score[row], level, np.exp(log_std[row])))
-        return found
+                found.append({name: torch.cat([part[name] for part in parts], 1) for name in parts[0]})  # (B, M) each
+        score, value, log_std = (
+            torch.cat([part[name] for part in found]).double().numpy().T for name in ("score", "value", "log_std")
+        )
+        return {"score": score, "value": np.clip(value, 0.0, 1.0), "std": np.exp(log_std)}

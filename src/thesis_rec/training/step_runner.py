@@ -142,8 +142,7 @@ class StepRunner:
         """Initial weights, an empty optimiser state and step zero, with other inputs of the same shapes if given."""
         with torch.no_grad():
             if self._initial is not None:
-                state = self.module.state_dict()
-                _copy_all([state[key] for key in self._initial], list(self._initial.values()))
+                self.module.load_state_dict(self._initial)
             kept = [
                 value for entry in self.optimiser.state.values() for value in entry.values() if torch.is_tensor(value)
             ]
@@ -168,16 +167,6 @@ class StepRunner:
         last = max(1, self.optimisation.steps // 10)
         with self.on_stream():
             return float(self.losses[-last:].mean())
-
-
-def _copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
-    groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
-    for target, source in zip(targets, sources, strict=True):
-        pair = groups.setdefault(target.dtype, ([], []))
-        pair[0].append(target)
-        pair[1].append(source)
-    for to, of in groups.values():
-        torch._foreach_copy_(to, of)
 
 
 def captured(work: Callable[[], object], name: str) -> torch.cuda.CUDAGraph | None:

@@ -106,9 +106,9 @@ def test_the_checkpoint_ranks_any_dataset(run):
     catalog, world, _, _ = run
     ranker = Ranker.from_checkpoint(catalog.load("similarity_checkpoint"))
     assert ranker.inputs.encoder_id == "encoder"
-    (prediction,) = ranker.predict(world.models, [world.tokens["subtask0"]])
-    assert prediction.model_ids == world.models.model_ids
-    assert np.isfinite(prediction.score).all()
+    score = ranker.predict(world.models, [world.tokens["subtask0"]])["score"]
+    assert score.shape == (len(world.models), 1)
+    assert np.isfinite(score).all()
 
 
 def test_knowledge_is_learned_for_use_and_for_figures(run):
