@@ -53,7 +53,7 @@ def test_calibration_by_hand(study):
 
 
 def test_paired_difference_is_of_the_same_datasets(study, whole):
-    found = compare(study, whole.figures, RECOMMENDER, {"Q3": ["leep"]}, 100)["Q3"]["leep"]["weighted_tau"]
+    found = compare(study, whole.figures, RECOMMENDER, ["leep"], 100)["Q3"]["leep"]["weighted_tau"]
     part = whole.figures[whole.figures["quadrant"] == "Q3"].pivot_table(
         index="dataset_id", columns="method", values="weighted_tau"
     )

@@ -6,11 +6,12 @@ Tasks of one family resemble each other, so a family (or a base task) is drawn a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 #: A mean with its bootstrap bounds over ``n`` datasets, as JSON holds it: ``mean, low, high, n``, None where undefined.
@@ -53,6 +54,26 @@ def cluster_bootstrap(
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     # The percentile interval of a skewed sample may miss its own mean by a hair.
     return {"mean": mean, "low": min(float(low), mean), "high": max(float(high), mean), "n": len(data)}
+
+
+def intervals(
+    table: pd.DataFrame, by: tuple[str, str], columns: Iterable[str], clusters: str | None = None, **how: Any
+) -> dict[str, dict[str, dict[str, Interval]]]:
+    """Two levels of groups -> column -> interval, as :func:`cluster_bootstrap` has it.
+
+    Args:
+        table: One row per dataset and group.
+        by: The columns that say the groups.
+        columns: What is averaged.
+        clusters: Column of clusters; each row its own by default.
+        **how: Draws, level and seed.
+    """
+    found: dict[str, dict[str, dict[str, Interval]]] = {}
+    for (first, second), part in table.groupby(list(by), sort=False):
+        names = None if clusters is None else part[clusters].tolist()
+        figures = {column: cluster_bootstrap(part[column], names, **how) for column in columns}
+        found.setdefault(str(first), {})[str(second)] = figures
+    return found
 
 
 def paired_difference(

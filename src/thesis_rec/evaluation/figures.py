@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap, paired_difference
+from thesis_rec.evaluation.bootstrap import Interval, intervals, paired_difference
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
 from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Scores, Study
 from thesis_rec.knowledge.fitting import LEVEL
@@ -58,18 +58,23 @@ def summarise(
 
     A method that doesn't rank every cell has its ``coverage`` beside its figures, which are then of fewer cells.
     """
-    found: dict[str, dict[str, dict[str, Interval]]] = {}
-    for (quadrant, method), part in figures.groupby(["quadrant", "method"], sort=False):
-        clusters = [study.clusters(quadrant)[dataset] for dataset in part["dataset_id"]]
-        shown = METRICS if part["coverage"].min() == 1 else (*METRICS, "coverage")
-        found.setdefault(str(quadrant), {})[str(method)] = {
-            name: cluster_bootstrap(part[name], clusters, draws=bootstrap, seed=study.seed) for name in shown
-        }
+    found = _intervals(study, figures, (*METRICS, "coverage"), bootstrap)
+    for entry in (entry for methods in found.values() for entry in methods.values()):
+        if entry["coverage"]["mean"] == 1:
+            del entry["coverage"]
     return found
 
 
+def _intervals(
+    study: Study, table: pd.DataFrame, columns: Iterable[str], bootstrap: int
+) -> dict[str, dict[str, dict[str, Interval]]]:
+    clusters = [study.clusters(q)[d] for q, d in zip(table["quadrant"], table["dataset_id"], strict=True)]
+    by = ("quadrant", "method")
+    return intervals(table.assign(cluster=clusters), by, columns, "cluster", draws=bootstrap, seed=study.seed)
+
+
 def compare(
-    study: Study, figures: pd.DataFrame, method: str, baselines: Mapping[str, Iterable[str]], bootstrap: int = 2000
+    study: Study, figures: pd.DataFrame, method: str, baselines: Iterable[str], bootstrap: int = 2000
 ) -> dict[str, dict[str, dict[str, Interval]]]:
     """Paired differences ``method - baseline`` on the same datasets: quadrant -> baseline -> figure -> interval.
 
@@ -77,13 +82,13 @@ def compare(
     A baseline that ranks only some models is compared where both figures exist; its coverage is in the summary.
     """
     found: dict[str, dict[str, dict[str, Interval]]] = {}
-    for quadrant, names in baselines.items():
-        by_method = dict(list(figures[figures["quadrant"] == quadrant].set_index("dataset_id").groupby("method")))
+    for quadrant, part in figures.set_index("dataset_id").groupby("quadrant", sort=False):
+        by_method = dict(list(part.groupby("method")))
         own = by_method[method]
         clusters = [study.clusters(quadrant)[dataset] for dataset in own.index]
-        for name in names:
+        for name in baselines:
             other = by_method[name].reindex(own.index)
-            entry = found.setdefault(quadrant, {}).setdefault(name, {})
+            entry = found.setdefault(str(quadrant), {}).setdefault(name, {})
             for metric in METRICS:
                 gap = paired_difference(own[metric], other[metric], clusters, draws=bootstrap, seed=study.seed)
                 end, sign = ("high", -1) if metric in LOWER_IS_BETTER else ("low", 1)
@@ -103,15 +108,14 @@ def calibration(
         Quadrant -> method -> ``coverage, width, interval_score, absolute_error`` -> ``mean, low, high, n``; means are
         over datasets.
     """
-    found: dict[str, dict[str, dict[str, Interval]]] = {}
     # No interval of ours ends below chance: what is measured there by chance counts as chance, for all.
     truth = np.maximum(study.values, [1.0 / max(len(task.class_names), 2) for task in study.tasks])
+    parts = []
     for quadrant, mask in quadrant_masks(study.split, study.models.model_ids, study.dataset_ids).items():
         cells = mask & np.isfinite(study.values)
         shown = np.flatnonzero(cells.any(axis=0))
-        clusters = [study.clusters(quadrant)[study.dataset_ids[j]] for j in shown]
         for name, scores in methods.items():
-            if not clusters or scores.value is None or scores.low is None or scores.high is None:
+            if scores.value is None or scores.low is None or scores.high is None:
                 continue
             each = {
                 "coverage": (truth >= scores.low) & (truth <= scores.high),
@@ -119,10 +123,7 @@ def calibration(
                 "interval_score": interval_score(truth, scores.low, scores.high, LEVEL),
                 "absolute_error": np.abs(study.values - scores.value),
             }
-            found.setdefault(quadrant, {})[name] = {
-                key: cluster_bootstrap(
-                    np.mean(values[:, shown], axis=0, where=cells[:, shown]), clusters, draws=bootstrap, seed=study.seed
-                )
-                for key, values in each.items()
-            }
-    return found
+            means = {k: np.mean(v[:, shown], axis=0, where=cells[:, shown]) for k, v in each.items()}
+            datasets = np.array(study.dataset_ids)[shown]
+            parts.append(pd.DataFrame({"quadrant": quadrant, "method": name, "dataset_id": datasets, **means}))
+    return _intervals(study, pd.concat(parts), list(means), bootstrap) if parts else {}

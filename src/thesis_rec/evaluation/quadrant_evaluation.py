@@ -31,7 +31,7 @@ from thesis_rec.evaluation.study import Floats, Scores, Study
 from thesis_rec.knowledge.fitting import LEVEL, Z
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
-from thesis_rec.knowledge.quadrants import QUADRANTS, quadrant_masks
+from thesis_rec.knowledge.quadrants import quadrant_masks
 
 if TYPE_CHECKING:
     from thesis_rec.thesis.ranker import Ranker
@@ -151,8 +151,7 @@ def document(
 ) -> dict[str, Any]:
     """The contract's ``evaluation_metrics``, with what else a reviewer asks for beside it."""
     others = [name for name in methods if name != RECOMMENDER]
-    quadrants = [q for q in QUADRANTS if (figures["quadrant"] == q).any()]
-    every = compare(study, figures, RECOMMENDER, dict.fromkeys(quadrants, others), settings.bootstrap)
+    every = compare(study, figures, RECOMMENDER, others, settings.bootstrap)
     means = figures.groupby(["quadrant", "method"])["weighted_tau"].mean().fillna(-2.0)
     paired = {q: found[max(found, key=dict(means[q]).__getitem__)] for q, found in every.items()}
     group = figures["dataset_id"].map(dict(zip(study.dataset_ids, study.groups, strict=True)))

@@ -214,26 +214,19 @@ def _error_summary(error: pd.Series) -> dict[str, float | int | None]:
 
 
 def map_positions(codes: NDArray[np.float32], method: str, seed: int) -> NDArray[np.float64]:
-    """(N, 2) positions of (N, E) codes on a map: ``pca``, or ``tsne`` (van der Maaten and Hinton, 2008) of 50 of them.
+    """(N, 2) positions of (N, E) codes on a map: ``pca``, or ``tsne`` (van der Maaten and Hinton, 2008) from there.
 
     Few models have no neighbourhoods to speak of, so that fewer than ten are always drawn by their components.
     """
-    centred = codes - codes.mean(0)
-    left, singular, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
-    scores = left * singular
-    if method == "tsne" and len(codes) >= 10:
-        from sklearn.manifold import TSNE
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
 
-        perplexity = min(30.0, (len(codes) - 1) / 3)
-        mapped: NDArray[np.float64] = TSNE(
-            init=scores[:, :2] / max(float(scores[:, 0].std()), 1e-12) * 1e-4,
-            perplexity=perplexity,
-            random_state=seed,
-        ).fit_transform(scores[:, :50])
-        return mapped.astype(np.float64)
-    flat = np.zeros((len(codes), 2))
-    flat[:, : min(2, scores.shape[1])] = scores[:, :2]
-    return flat
+    if method == "tsne" and len(codes) >= 10:
+        drawn = TSNE(init="pca", perplexity=min(30.0, (len(codes) - 1) / 3), random_state=seed)
+    else:
+        drawn = PCA(min(2, *codes.shape), random_state=seed)
+    places: NDArray[np.float64] = drawn.fit_transform(codes).astype(np.float64)
+    return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
 
 
 def embedding_map(

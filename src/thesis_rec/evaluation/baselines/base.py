@@ -34,11 +34,6 @@ class Baseline(ABC):
         A task whose ``dataset_id`` is one of the training datasets is recognised as that dataset.
         """
 
-    def scores(self, task: TaskTokens) -> Floats:
-        """(M,) scores for one task."""
-        column: Floats = self.predict([task])[:, 0]
-        return column
-
 
 def row_means(values: Floats) -> Floats:
     """(M,) mean of each row's values, NaN for a row without any."""

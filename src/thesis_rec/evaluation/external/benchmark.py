@@ -23,7 +23,7 @@ from thesis_rec.base.settings import Settings
 from thesis_rec.base.tables import z_scores
 from thesis_rec.evaluation.baselines import make_baseline
 from thesis_rec.evaluation.baselines.base import fill_by_family, row_means
-from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap
+from thesis_rec.evaluation.bootstrap import cluster_bootstrap, intervals
 from thesis_rec.evaluation.external.tables import SHARED_IMAGES, PublishedTable
 from thesis_rec.evaluation.figures import compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.metrics import METRICS, regret, weighted_tau
@@ -161,7 +161,12 @@ class TrainedRanker:
 
 
 def leave_one_out(
-    table: PublishedTable, found: Mapping[str, Method], *, strict: bool = False, seed: int = 0
+    table: PublishedTable,
+    found: Mapping[str, Method],
+    *,
+    strict: bool = False,
+    families_too: bool = False,
+    seed: int = 0,
 ) -> dict[str, Floats]:
     """(M, N) scores of each method on the targets, each target's column being left out; NaN on other datasets.
 
@@ -169,13 +174,18 @@ def leave_one_out(
         table: The published table.
         found: Methods.
         strict: Whether datasets that share images with the target are left out too.
+        families_too: Whether each model is scored while its whole family is unknown.
         seed: Seed of random methods.
     """
     scores = {name: np.full(table.values.shape, np.nan) for name in found}
+    families = np.asarray(table.models.families)
+    unknown = [families == family for family in np.unique(families)] if families_too else []
     for target in table.targets:
-        part, j = without(table, [target], strict=strict, seed=seed), table.dataset_ids.index(target)
-        for name, method in found.items():
-            scores[name][:, j] = method(part)[:, j]
+        j = table.dataset_ids.index(target)
+        for rows in unknown or [np.ones(len(families), dtype=bool)]:
+            part = without(table, [target], ~rows if families_too else None, strict=strict, seed=seed)
+            for name, method in found.items():
+                scores[name][rows, j] = method(part)[rows, j]
     return scores
 
 
@@ -202,38 +212,9 @@ def quadrants(table: PublishedTable, found: Mapping[str, Method], settings: Benc
                 chosen = {name: masks[name] & targets for name in shown}
                 parts.append(figures_per_dataset(rest, scores, chosen, settings.draws))
     keys = ["quadrant", "method", "dataset_id"]
-    means = pd.concat(parts).groupby(keys, sort=False)["weighted_tau"].mean()
-    rows: dict[str, Any] = {}
-    for (quadrant, name), part in means.reset_index().groupby(["quadrant", "method"], sort=False):
-        rows.setdefault(str(quadrant), {})[str(name)] = cluster_bootstrap(
-            part["weighted_tau"], draws=settings.bootstrap
-        )
-    return dict(sorted(rows.items()))
-
-
-def leave_family_out(
-    table: PublishedTable, found: Mapping[str, Method], settings: BenchmarkSettings
-) -> dict[str, Interval]:
-    """Unknown families of models on unknown datasets: each family in turn is left out, its scores put together.
-
-    Returns:
-        Method -> weighted tau over the targets, of all models ranked by what was said of them while unknown.
-    """
-    families = np.asarray(table.models.families)
-    scores = {name: np.full(table.values.shape, np.nan) for name in found}
-    for family in np.unique(families):
-        known = families != family
-        for target in table.targets:
-            part, j = without(table, [target], known), table.dataset_ids.index(target)
-            for name, method in found.items():
-                scores[name][~known, j] = method(part)[~known, j]
-    targets = [table.dataset_ids.index(target) for target in table.targets]
-    return {
-        name: cluster_bootstrap(
-            [weighted_tau(table.values[:, j], matrix[:, j]) for j in targets], draws=settings.bootstrap
-        )
-        for name, matrix in scores.items()
-    }
+    means = pd.concat(parts).groupby(keys, sort=False)["weighted_tau"].mean().reset_index()
+    rows = intervals(means, ("quadrant", "method"), ["weighted_tau"], draws=settings.bootstrap)
+    return {q: {name: entry["weighted_tau"] for name, entry in rows[q].items()} for q in sorted(rows)}
 
 
 def budgets(table: PublishedTable, scores: Mapping[str, Floats], settings: BenchmarkSettings) -> dict[str, Any]:
@@ -265,13 +246,8 @@ def budgets(table: PublishedTable, scores: Mapping[str, Floats], settings: Bench
                 choice = np.flatnonzero(usable)[int(np.argmax(np.nan_to_num(matrix[usable, j], nan=-np.inf)))]
                 loss = max(float(value[feasible].max() - value[choice]), 0.0)
                 rows.append((f"{quantile:g}", name, loss, float(truth[choice] < demand)))
-    found: dict[str, Any] = {}
     figures = pd.DataFrame(rows, columns=["quantile", "method", "regret", "violations"])
-    for (at, method), part in figures.groupby(["quantile", "method"], sort=False):
-        found.setdefault(str(at), {})[str(method)] = {
-            key: cluster_bootstrap(part[key], draws=settings.bootstrap) for key in ("regret", "violations")
-        }
-    return found
+    return intervals(figures, ("quantile", "method"), ("regret", "violations"), draws=settings.bootstrap)
 
 
 def _safe_speed(speed: Floats, violations: float) -> Floats:
@@ -291,8 +267,7 @@ def probes(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]
     Returns:
         Policy -> number of runs -> ``regret``, and ``without``: that of the first choice without any.
     """
-    rows: dict[str, dict[str, list[float]]] = {}
-    first = []
+    rows, first = [], []
     for j, target in enumerate(table.dataset_ids):
         present = np.flatnonzero(np.isfinite(table.values[:, j]))
         belief = without(table, [target]).knowledge().posterior(table.models.select(present), table.tasks[j])
@@ -302,14 +277,13 @@ def probes(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]
         first.append(regret(truth, belief.mean, 1))
         for policy in ("active", "own_top"):
             outcomes = simulate(candidates, policy, settings.probes, np.random.default_rng(0))
-            for outcome, number in zip(outcomes, sorted(settings.probes), strict=False):
-                rows.setdefault(policy, {}).setdefault(str(number), []).append(outcome.regret)
+            numbers = zip(sorted(settings.probes), outcomes, strict=False)
+            rows += [(policy, number, outcome.regret) for number, outcome in numbers]
+    tried = pd.DataFrame(rows, columns=["policy", "number", "regret"])
+    found = intervals(tried, ("policy", "number"), ["regret"], draws=settings.bootstrap)
     return {
         "without": cluster_bootstrap(first, draws=settings.bootstrap),
-        "policies": {
-            policy: {number: cluster_bootstrap(values, draws=settings.bootstrap) for number, values in entry.items()}
-            for policy, entry in rows.items()
-        },
+        "policies": {policy: {n: entry["regret"] for n, entry in one.items()} for policy, one in found.items()},
     }
 
 
@@ -337,7 +311,7 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
             for name, part in figures.set_index("dataset_id").groupby("method", sort=False)
         },
         "paired": {
-            name: compare(table, figures, name, {"targets": [PRIOR]}, settings.bootstrap)["targets"][PRIOR]
+            name: compare(table, figures, name, [PRIOR], settings.bootstrap)["targets"][PRIOR]
             for name in scores
             if name != PRIOR and PRIOR in scores
         },
@@ -384,7 +358,14 @@ def run_benchmark(
         result.setdefault("sub_zoos", {})[name] = within
     if table.name == "model_spider":
         tried = {name: simple[name] for name in ("metadata_ridge", PRIOR, RECOMMENDER)}
-        result["source_left_out"] = leave_family_out(table, tried, settings)
+        unknown = leave_one_out(table, tried, families_too=True)
+        result["source_left_out"] = {
+            name: cluster_bootstrap(
+                [weighted_tau(table.values[:, j], matrix[:, j]) for j in map(table.dataset_ids.index, table.targets)],
+                draws=settings.bootstrap,
+            )
+            for name, matrix in unknown.items()
+        }
         if folder is not None:
             result["own_convention"] = model_spider_convention(folder)
     if table.seconds is not None:
