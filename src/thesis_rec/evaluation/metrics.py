@@ -59,9 +59,13 @@ def kendall_tau_b(truth: ArrayLike, score: ArrayLike) -> float:
 
 def pearson(truth: ArrayLike, score: ArrayLike) -> float:
     """Pearson's linear correlation; infinite scores make it undefined."""
-    from scipy.stats import pearsonr
-
-    return float("nan") if np.isinf(score).any() else _correlation(pearsonr, truth, score)
+    value, rating = defined(truth, score)
+    if len(value) < 2 or not np.isfinite(rating).all() or _constant(value) or _constant(rating):
+        return float("nan")
+    a, b = value - value.mean(), rating - rating.mean()
+    # Scaled first: the squares of very large or small scores would leave the range of doubles.
+    a, b = a / np.abs(a).max(), b / np.abs(b).max()
+    return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
 
 
 def ndcg_at_5(truth: ArrayLike, score: ArrayLike) -> float:

@@ -218,14 +218,13 @@ def map_positions(codes: NDArray[np.float32], method: str, seed: int) -> NDArray
 
     Few models have no neighbourhoods to speak of, so that fewer than ten are always drawn by their components.
     """
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
     if method == "tsne" and len(codes) >= 10:
+        from sklearn.manifold import TSNE
+
         drawn = TSNE(init="pca", perplexity=min(30.0, (len(codes) - 1) / 3), random_state=seed)
-    else:
-        drawn = PCA(min(2, *codes.shape), random_state=seed)
-    places: NDArray[np.float64] = drawn.fit_transform(codes).astype(np.float64)
+        return np.asarray(drawn.fit_transform(codes), dtype=np.float64)
+    left, singular, _ = np.linalg.svd((codes - codes.mean(0)).astype(np.float64), full_matrices=False)
+    places = (left * singular)[:, :2]
     return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
 
 
