@@ -10,8 +10,8 @@ from thesis_rec.images.encoders import EncoderConfig, load_encoder
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.truth.linear_probe import probe_weights
 from thesis_rec.views import landmarks
-from thesis_rec.views.encoding import measure_landmarks
 from thesis_rec.views.landmarks import LANDMARKS, landmark_values
+from thesis_rec.views.shards import measure_landmarks
 
 
 @pytest.fixture(scope="module")

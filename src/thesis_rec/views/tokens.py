@@ -13,9 +13,15 @@ from thesis_rec.images.copies import Glimpses
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.manifest import DatasetRow, base_rows
-from thesis_rec.images.sampling import ClassBalancedSampler
-from thesis_rec.views.encoding import encode_groups, measure_landmarks, without_empty_classes
-from thesis_rec.views.shards import Partitions, keys_by_split, read_shard
+from thesis_rec.views.shards import (
+    Partitions,
+    TokenSettings,
+    encode_groups,
+    keys_by_split,
+    measure_landmarks,
+    read_shard,
+    without_empty_classes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +97,7 @@ def tokens_of_images(
     seed: int = 0,
     *,
     test: LabelledImages | None = None,
-    batch_size: int = 256,
     workers: int = 0,
-    fit: str = "crop",
     warnings: list[Failure] | None = None,
 ) -> TaskTokens:
     """Tokens of one split at once, in memory: the path of a dataset that is recommended for, never stored.
@@ -104,9 +108,7 @@ def tokens_of_images(
         n_batches: Number of batches, B.
         seed: Seed of the choice of images.
         test: The split that landmarks are tested on, if not on other images of the same.
-        batch_size: Images at a time.
         workers: Processes that decode.
-        fit: What happens to images that aren't square.
         warnings: List to which images that were replaced, and notes on near copies, are added.
 
     Returns:
@@ -115,21 +117,10 @@ def tokens_of_images(
     Raises:
         ItemError: If a class has no readable image.
     """
-    glimpses = Glimpses()
-    landmarks = measure_landmarks(encoder, images, seed, test=test, fit=fit, glimpses=glimpses)
+    glimpses, settings = Glimpses(), TokenSettings(encoder.encoder_id, seed=seed, workers=workers)
+    landmarks = measure_landmarks(encoder, images, seed, test=test, glimpses=glimpses)
     images = without_empty_classes(images)
-    sampler = ClassBalancedSampler(images.labels, len(images.class_names), seed)
-    groups = encode_groups(
-        encoder,
-        images,
-        sampler,
-        [range(n_batches)],
-        batch_size=batch_size,
-        workers=workers,
-        fit=fit,
-        glimpses=glimpses,
-    )
-    features, failures = next(groups)
+    features, failures = next(encode_groups(encoder, images, settings, [range(n_batches)], glimpses))
     if warnings is not None:
         warnings.extend(failures)
         warnings.extend(Failure(images.dataset_id, note) for note in glimpses.notes())
