@@ -91,8 +91,8 @@ def encode_id(identifier: str) -> str:
     return "%2E" + name[1:] if name.startswith(".") else name
 
 
-def check_id(identifier: str) -> None:
-    """Refuse identifiers that can't become file names.
+def check_id(identifier: str) -> str:
+    """The identifier, if it can become a file name.
 
     Raises:
         ValueError: If it isn't printable, or longer than file systems allow once it is encoded and has an ending.
@@ -101,6 +101,7 @@ def check_id(identifier: str) -> None:
         raise ValueError("must be printable")
     if (length := len(encode_id(identifier))) > MAX_ENCODED_ID:
         raise ValueError(f"takes {length} bytes as an encoded file name, more than {MAX_ENCODED_ID}")
+    return identifier
 
 
 def decode_id(name: str) -> str:

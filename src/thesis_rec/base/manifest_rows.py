@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from thesis_rec.base.errors import Failure
+from thesis_rec.base.files import check_id
 
+#: What a row is called everywhere in the project, in file names too.
+Identifier = Annotated[str, Field(min_length=1), AfterValidator(check_id)]
 Row = TypeVar("Row", bound=BaseModel)
 
 

@@ -34,18 +34,18 @@ _GAP, _ERRORS = 0.15, 4.0
 Pixels = NDArray[np.uint8]
 
 
-def file_copies(parts: Mapping[str, tuple[Sequence[Path], Sequence[str]]]) -> list[str]:
+def file_copies(parts: Mapping[str, Sequence[tuple[Path, str]]]) -> list[str]:
     """What files of equal content say about a dataset.
 
     Args:
-        parts: Paths and labels of each split.
+        parts: Each split's files with their labels.
 
     Returns:
         Notes: copies in several splits, under several labels, within a split.
     """
     by_size: dict[int, list[tuple[str, str, Path]]] = defaultdict(list)
-    for split, (paths, labels) in parts.items():
-        for path, label in zip(paths, labels, strict=True):
+    for split, images in parts.items():
+        for path, label in images:
             by_size[path.stat().st_size].append((split, label, path))
     groups: dict[bytes, list[tuple[str, str, Path]]] = defaultdict(list)
     for same in by_size.values():
@@ -58,7 +58,7 @@ def file_copies(parts: Mapping[str, tuple[Sequence[Path], Sequence[str]]]) -> li
     if torn := sum(len(group) for group in copies if len({label for _, label, _ in group}) > 1):
         notes.append(f"{torn} images have a copy under another label: no model can tell those apart.")
     if extra := sum(len(group) - 1 for group in copies):
-        notes.append(f"{extra} of {sum(len(paths) for paths, _ in parts.values())} images are copies of others.")
+        notes.append(f"{extra} of {sum(map(len, parts.values()))} images are copies of others.")
     return notes
 
 

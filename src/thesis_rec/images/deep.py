@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import numpy as np
 from thesis_rec.base.sharding import evenly
 from thesis_rec.images.decoding import MAX_PIXELS, is_deep, open_image
 from thesis_rec.images.values import Scale, decide_scale, value_range
-
-logger = logging.getLogger(__name__)
 
 #: Files whose header is read to learn whether any is deep, and headers and files read when some are.
 _GLANCE, _HEADERS, _FILES = 64, 4096, 256

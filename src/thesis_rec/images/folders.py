@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import re
 import stat
@@ -30,7 +29,8 @@ from thesis_rec.images.manifest import DatasetRow
 if TYPE_CHECKING:
     import pandas as pd
 
-logger = logging.getLogger(__name__)
+#: A file and its label.
+Labelled = tuple[Path, str]
 
 _FILENAME = "filename:"
 _METADATA = "metadata.csv"
@@ -134,17 +134,15 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     skipped: Counter[str] = Counter()
     notes: list[str] = []
     names: list[str] | None = None
-    found: dict[str, tuple[list[Path], list[str]]] = {}
+    found: dict[str, list[Labelled]] = {}
     if row.label_column.startswith(_FILENAME):
         pattern = _compile(row)
         for split, place in read_splits(folder).items():
             found[split] = _labels_from_names(row, place, folder, pattern, skipped)
     elif row.label_column or row.labels:
         for split, place in read_splits(folder).items():
-            for path, text, part in _labels_from_table(row, place, folder, skipped):
-                paths, texts = found.setdefault(part if part and split == "all" else split, ([], []))
-                paths.append(path)
-                texts.append(text)
+            for image, part in _labels_from_table(row, place, folder, skipped):
+                found.setdefault(part if part and split == "all" else split, []).append(image)
     else:
         layout = read_layout(folder, row.dataset_id)
         names, notes = layout.class_names, list(layout.notes)
@@ -158,19 +156,17 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             tables = sorted(path.name for path in layout.base.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
             hint = f"Make one folder for each class, or name a table of labels (--labels {(*tables, 'labels.csv')[0]})."
             raise ItemError(row.dataset_id, error, hint)
-    found = found or {"all": ([], [])}
-    if some := skipped_note(skipped, sum(len(paths) for paths, _ in found.values())):
+    found = found or {"all": []}
+    files = {split: [path for path, _ in images] for split, images in found.items()}
+    if some := skipped_note(skipped, sum(map(len, files.values()))):
         notes.append(some)
-    notes += [note for split, (paths, _) in found.items() if (note := _frames_note(split, paths))]
-    deep = DeepScale([path for paths, _ in found.values() for path in paths], limits.max_pixels)
+    notes += [note for split, paths in files.items() if (note := _frames_note(split, paths))]
+    deep = DeepScale([path for paths in files.values() for path in paths], limits.max_pixels)
     notes += deep.notes() + file_copies(found)
-
-    splits = {
-        split: RawSplit(
-            np.array(texts, dtype=np.str_), names, partial(_read_file, paths, folder, limits.max_pixels, deep)
-        )
-        for split, (paths, texts) in found.items()
-    }
+    splits = {}
+    for split, images in found.items():
+        labels = np.array([text for _, text in images], dtype=np.str_)
+        splits[split] = RawSplit(labels, names, partial(_read_file, files[split], folder, limits.max_pixels, deep))
     return Source(splits, tuple(Failure(row.dataset_id, note) for note in notes))
 
 
@@ -200,40 +196,36 @@ def _frames_note(split: str, paths: Sequence[Path]) -> str:
 
 def _labels_from_folders(
     classes: dict[str, Path], base: Path, skipped: Counter[str], notes: list[str]
-) -> tuple[list[Path], list[str]]:
-    paths: list[Path] = []
-    texts: list[str] = []
+) -> list[Labelled]:
+    images: list[Labelled] = []
     linked: list[str] = []
     for name, folder in classes.items():
         # A link to a folder above would make the classes a class.
         if leads_out(folder, base) or not leads_out(base, folder):
             linked.append(name)
             continue
-        found = list(_images_below(folder, base, skipped))
-        paths += found
-        texts += [name] * len(found)
+        images += [(path, name) for path in _images_below(folder, base, skipped)]
     if linked:
         which = listed([repr(name) for name in linked], 5)
         notes.append(
             f"class folders that are links and lead out of the dataset's folder, or back to it, are left out: {which}."
         )
-    return paths, texts
+    return images
 
 
 def _labels_from_names(
     row: DatasetRow, folder: Path, base: Path, pattern: re.Pattern[str], skipped: Counter[str]
-) -> tuple[list[Path], list[str]]:
-    paths, texts = [], []
+) -> list[Labelled]:
+    images = []
     for path in _images_below(folder, base, skipped):
         if (match := pattern.search(path.name)) and match.group(1):
-            paths.append(path)
-            texts.append(match.group(1))
+            images.append((path, match.group(1)))
         else:
             skipped["files whose name holds no label"] += 1
-    if not paths:
+    if not images:
         error = f"no file name in {folder.name!r} matches {pattern.pattern!r}."
         raise ItemError(row.dataset_id, error, "Correct the regular expression in label_column.")
-    return paths, texts
+    return images
 
 
 def _compile(row: DatasetRow) -> re.Pattern[str]:
@@ -250,8 +242,8 @@ def _compile(row: DatasetRow) -> re.Pattern[str]:
 
 def _labels_from_table(
     row: DatasetRow, folder: Path, base: Path, skipped: Counter[str]
-) -> Iterator[tuple[Path, str, str]]:
-    """Files, their labels, and the splits that a column of the table gives, if one does."""
+) -> Iterator[tuple[Labelled, str]]:
+    """Files with their labels, and the splits that a column of the table gives, if one does."""
     places = (base / row.labels,) if row.labels else (folder / _METADATA, base / _METADATA)
     table_path = next((path for path in places if path.is_file()), None)
     if table_path is None:
@@ -264,18 +256,18 @@ def _labels_from_table(
         known |= {os.path.relpath(path, place): path for place in (folder, base)}
     # Tables of identifiers name no ending.
     bare = {os.path.splitext(name)[0]: path for name, path in known.items()}
-    listed = set()
+    named = set()
     labels = _table_labels(row, table, file_column, table_path.name)
     for cell, text, part in zip(table[file_column], labels, _table_splits(table), strict=True):
         name = os.path.relpath(os.path.join(base, cell.strip().replace("\\", "/")), base)
         if image := known.get(name) or bare.get(name):
-            listed.add(image)
-            yield image, text, part
+            named.add(image)
+            yield (image, text), part
         elif not os.path.lexists(os.path.join(base, name)) and not os.path.lexists(os.path.join(folder, name)):
             skipped["files of the table that don't exist"] += text.strip() != ""
         elif name.startswith(".."):
             skipped["files of the table that lead outside"] += 1
-    skipped["files that the table doesn't list"] += len(set(known.values()) - listed)
+    skipped["files that the table doesn't list"] += len(set(known.values()) - named)
 
 
 def _table_labels(row: DatasetRow, table: pd.DataFrame, file_column: str, name: str) -> list[str]:

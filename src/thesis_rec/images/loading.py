@@ -7,7 +7,6 @@ and registered is :mod:`thesis_rec.images.dataset_source`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,8 +23,6 @@ from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.splits import SplitPart, cap_classes, map_labels, split_part, take_share
-
-logger = logging.getLogger(__name__)
 
 #: Side of a dataset's images in memory when they come in several sizes and none was asked for, in pixels.
 DEFAULT_SIZE = 64

@@ -27,8 +27,7 @@ import pandas as pd
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from thesis_rec.base.errors import Failure
-from thesis_rec.base.files import check_id
-from thesis_rec.base.manifest_rows import read_rows
+from thesis_rec.base.manifest_rows import Identifier, read_rows
 from thesis_rec.base.settings import Settings
 
 _RULE = re.compile(r"(?P<name>\w+)(?:=(?P<source>[^:@=]+))?(?::(?P<share>[0-9.]+))?(?:@(?P<cap>\d+))?")
@@ -58,7 +57,7 @@ class SplitRule(Settings):
 class DatasetRow(Settings):
     """One row of the dataset manifest."""
 
-    dataset_id: str = Field(min_length=1)
+    dataset_id: Identifier
     loader: str = ""
     source: str = ""
     image_column: str = ""
@@ -80,12 +79,6 @@ class DatasetRow(Settings):
     def is_subtask(self) -> bool:
         """Whether the row is a selection of other rows' classes."""
         return bool(self.parent)
-
-    @field_validator("dataset_id", mode="after")
-    @classmethod
-    def _names_a_file(cls, value: str) -> str:
-        check_id(value)
-        return value
 
     @field_validator("splits", "parent", "class_subset", "label_map", mode="before")
     @classmethod

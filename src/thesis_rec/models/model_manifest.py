@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from thesis_rec.base.errors import Failure
-from thesis_rec.base.files import check_id
-from thesis_rec.base.manifest_rows import read_rows
+from thesis_rec.base.manifest_rows import Identifier, read_rows
 
 
 class ManifestRow(BaseModel):
@@ -32,7 +31,7 @@ class ManifestRow(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
-    model_id: str = Field(min_length=1)
+    model_id: Identifier
     loader: str = Field(min_length=1)
     source: str = Field(min_length=1)
     revision: str = ""
@@ -42,12 +41,6 @@ class ManifestRow(BaseModel):
     extractor: str = ""
     member: str = ""
     trust_remote_code: bool = False
-
-    @field_validator("model_id", mode="after")
-    @classmethod
-    def _names_a_file(cls, value: str) -> str:
-        check_id(value)
-        return value
 
     @property
     def hub_id(self) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -14,8 +13,6 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import atomic_path, sha256_file
 from thesis_rec.base.progress import track
 from thesis_rec.base.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 _REMEDY = "Run once with network, or set THESIS_REC_BENCHMARKS to a folder that holds the tables."
 

@@ -95,21 +95,19 @@ class ProbeChunk:
 
     Attributes:
         probes: (B,) positions among all probes.
+        n_classes: (B,) number of classes.
         train_rows: (B, n) rows of the feature matrix.
         train_class: (B, n) class of each, or -1.
         test_rows: (B, m) rows of the feature matrix.
         test_class: (B, m) class of each, or -1.
-        n_classes: (B,) number of classes.
-        max_classes: Largest of them.
     """
 
     probes: Tensor
+    n_classes: Tensor
     train_rows: Tensor
     train_class: Tensor
     test_rows: Tensor
     test_class: Tensor
-    n_classes: Tensor
-    max_classes: int
 
 
 class Probe(NamedTuple):
@@ -139,19 +137,9 @@ def probe_chunks(probes: Sequence[Probe], width: int, device: str) -> list[Probe
     sizes = [(len(probe.train_rows), len(probe.test_rows), probe.n_classes) for probe in probes]
     chunks = []
     for group in grouped(sizes, cost, CHUNK_BYTES["cuda" if device.startswith("cuda") else "cpu"]):
-        members = [probes[index] for index in group]
-        counts = [probe.n_classes for probe in members]
-        chunks.append(
-            ProbeChunk(
-                probes=torch.tensor(group, device=device),
-                train_rows=padded([probe.train_rows for probe in members], device),
-                train_class=padded([probe.train_class for probe in members], device),
-                test_rows=padded([probe.test_rows for probe in members], device),
-                test_class=padded([probe.test_class for probe in members], device),
-                n_classes=torch.tensor(counts, device=device),
-                max_classes=max(counts),
-            )
-        )
+        *arrays, counts = zip(*(probes[index] for index in group), strict=True)
+        rows = [padded(array, device) for array in arrays]
+        chunks.append(ProbeChunk(torch.tensor(group, device=device), torch.tensor(counts, device=device), *rows))
     return chunks
 
 
@@ -292,7 +280,7 @@ def probe_accuracies(features: Tensor, settings: ProbeSettings, chunks: Sequence
     x = features.double()
     accuracies = torch.empty(sum(len(chunk.probes) for chunk in chunks), dtype=torch.float64, device=x.device)
     for chunk in chunks:
-        classes = chunk.max_classes
+        classes = int(chunk.n_classes.max())
         weights, biases = probe_weights(x[chunk.train_rows.clamp(min=0)], chunk.train_class, classes, settings.ridge)
         scores = x[chunk.test_rows.clamp(min=0)] @ weights + biases.unsqueeze(1)  # (B, m, C)
         absent = torch.arange(classes, device=x.device) >= chunk.n_classes.unsqueeze(-1)  # (B, C)
