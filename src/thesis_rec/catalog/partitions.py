@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from glob import glob
+from itertools import groupby
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -192,22 +193,12 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         expected = self._expected_items()
         if expected is None:
             return bool(keys)
-        present: dict[str, list[str]] = {}
-        for key in keys:
-            present.setdefault(self._item(key), []).append(key)
-        if not expected or expected - set(present):
+        present = [key for key in keys if self._item(key) in expected]
+        if not expected or expected - set(map(self._item, present)):
             return False
-        return all(self._complete(present[item]) for item in expected)
-
-    def _complete(self, keys: list[str]) -> bool:
-        if self._count_field is None:
-            return True
-        by_folder: dict[str, list[str]] = {}
-        for key in keys:
-            by_folder.setdefault(key.rsplit("/", 1)[0], []).append(key)
-        return all(
-            len(members) >= int(self._one.read(self.file(members[0]))[self._count_field])
-            for members in by_folder.values()
+        folders = [list(members) for _, members in groupby(present, key=lambda key: key.rpartition("/")[0])]
+        return self._count_field is None or all(
+            len(members) >= int(self._one.read(self.file(members[0]))[self._count_field]) for members in folders
         )
 
     def _describe(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,19 +137,15 @@ def _shapes(tensors: Sequence[TensorInfo], parent: str, name: str) -> dict[tuple
 
 
 def _without_masks(reader: StateReader) -> StateReader:
-    masks = {tensor.name for tensor in _square(reader.tensors) if _is_mask(reader, tensor)}
+    masks = set()
+    for tensor in reader.tensors:
+        # What may be one by its shape and name, so that little has to be read.
+        if len(tensor.shape) > 1 and tensor.shape[-1] == tensor.shape[-2] and not tensor.name.endswith("weight"):
+            kinds = np.unique(reader.values(tensor))
+            if kinds.size <= 2 and kinds[0] <= _MASKED and (kinds[1:] == 0).all():
+                masks.add(tensor.name)
     if not masks:
         return reader
     rest = reader.select(lambda name: name not in masks)
     rest.left_out = (*reader.left_out, *(tensor for tensor in reader.tensors if tensor.name in masks))
     return rest
-
-
-def _square(tensors: Iterable[TensorInfo]) -> list[TensorInfo]:
-    """What may be an attention mask by its shape and name, so that little has to be read."""
-    return [t for t in tensors if len(t.shape) > 1 and t.shape[-1] == t.shape[-2] and not t.name.endswith("weight")]
-
-
-def _is_mask(reader: StateReader, tensor: TensorInfo) -> bool:
-    kinds = np.unique(reader.values(tensor))
-    return kinds.size <= 2 and bool(kinds[0] <= _MASKED) and bool((kinds[1:] == 0).all())

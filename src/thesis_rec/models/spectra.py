@@ -262,13 +262,9 @@ def describe(tensors: Sequence[TensorInfo], numbers: Sequence[Numbers]) -> Float
 
 def _vector_role(name: str, norms: set[str]) -> str:
     owner, _, last = name.rpartition(".")
-    if last in ("running_mean", "running_var"):
-        return "running_mean" if last == "running_mean" else "running_variance"
-    if last == "weight":
-        return "norm_weight"
-    if last == "bias":
-        return "norm_shift" if owner in norms else "bias"
-    return "bias" if last.endswith("bias") else ""
+    if last.endswith("bias"):
+        return "norm_shift" if last == "bias" and owner in norms else "bias"
+    return {"running_mean": last, "running_var": "running_variance", "weight": "norm_weight"}.get(last, "")
 
 
 def _places(role: str, members: Sequence[Mapping[str, float]], names: Sequence[str], places: Sequence[str]) -> Numbers:

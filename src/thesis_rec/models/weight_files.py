@@ -244,17 +244,23 @@ def find_state(content: Any, item: str, member: str = "") -> tuple[Mapping[str, 
     Raises:
         ItemError: If there is none, or several and ``member`` doesn't say which.
     """
+    import torch
+
     passed_over: tuple[str, ...] = ()
     for _ in range(len(_NESTED)):
         if not isinstance(content, Mapping):
             break
-        inside = {str(key): value for key, value in content.items() if key not in _NOT_NETWORKS and _has_tensors(value)}
+        inside = {
+            str(key): size
+            for key, value in content.items()
+            if key not in _NOT_NETWORKS and isinstance(value, Mapping) and (size := _n_values(value))
+        }
         first, _, rest = member.partition(".")
-        if first in inside and isinstance(content[first], Mapping):
+        if first in inside:
             content, member = content[first], rest
             continue
         usual = next((key for key in _NESTED if key in inside), None)
-        if usual is None and _n_tensors(content) > len(inside):
+        if usual is None and sum(isinstance(value, torch.Tensor) for value in content.values()) > len(inside):
             return content, member, passed_over
         if usual is None and len(inside) == 1:
             usual = next(iter(inside))
@@ -266,11 +272,10 @@ def find_state(content: Any, item: str, member: str = "") -> tuple[Mapping[str, 
         if usual is None:
             break
         # A loss or a schedule may keep a tensor or two.
-        enough = _n_values(content[usual]) / 2
-        others = tuple(key for key, value in inside.items() if key != usual and _n_values(value) >= enough)
+        others = tuple(key for key, size in inside.items() if key != usual and size >= inside[usual] / 2)
         passed_over = passed_over or ((usual, *others) if others else ())
         content = content[usual]
-    if not isinstance(content, Mapping) or not _n_tensors(content):
+    if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
         found = ", ".join(sorted(map(str, content))[:8]) if isinstance(content, Mapping) else type(content).__name__
         text = f"The file holds no state dict (tensors by name), but {found or 'nothing'}."
         raise ItemError(item, text, "Save model.state_dict() instead.")
@@ -284,16 +289,3 @@ def _n_values(content: Any) -> int:
     if isinstance(content, torch.Tensor):
         return content.numel()
     return sum(map(_n_values, content.values())) if isinstance(content, Mapping) else 0
-
-
-def _n_tensors(content: Mapping[Any, Any]) -> int:
-    import torch
-
-    return sum(isinstance(value, torch.Tensor) for value in content.values())
-
-
-def _has_tensors(content: Any, depth: int = 4) -> bool:
-    """Whether a state dict is in it, some levels down at most."""
-    if not isinstance(content, Mapping) or depth == 0:
-        return False
-    return _n_tensors(content) > 0 or any(_has_tensors(value, depth - 1) for value in content.values())

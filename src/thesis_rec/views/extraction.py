@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,14 +62,7 @@ def extract_tokens(
         of errors and hints for what was skipped, and what tells that it is finished: ``signature``, of files and
         settings, and ``shards``, how many each split has.
     """
-    loaded: list[ImageEncoder] = []
-
-    def get_encoder() -> ImageEncoder:
-        if not loaded:
-            loaded.append(encoder())
-        return loaded[0]
-
-    by_split = keys_by_split(existing)
+    get_encoder, by_split = functools.cache(encoder), keys_by_split(existing)
     for row in track(rows, "encoding datasets"):
         keys = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
         try:
