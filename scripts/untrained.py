@@ -10,7 +10,7 @@ from typing import Any
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.models.library_loaders import open_clip_backbone, timm_backbone, transformers_backbone
+from thesis_rec.models.loaders import open_clip_backbone, timm_backbone, transformers_backbone
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.preparation import Preparation
 

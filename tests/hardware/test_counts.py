@@ -45,7 +45,7 @@ def _described(name: str):
     import timm
     import torch
 
-    from thesis_rec.models.library_loaders import timm_backbone
+    from thesis_rec.models.loaders import timm_backbone
 
     with torch.device("meta"):
         return describe_backbone(timm_backbone(name, timm.create_model(name)), "meta")

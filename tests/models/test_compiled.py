@@ -12,7 +12,7 @@ import numba
 import pytest
 
 import thesis_rec
-from thesis_rec.models import compiled as module
+from thesis_rec.models import kmeans as module
 
 CLUSTER = (
     "import numpy as np; from thesis_rec.models.kmeans import kmeans_1d; print(kmeans_1d(np.arange(9, dtype='f4'), 3))"

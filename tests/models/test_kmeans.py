@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from thesis_rec.models import kmeans
-from thesis_rec.models.k_link_path import cluster
 from thesis_rec.models.kmeans import (
     NotFiniteError,
     bins_as_support,
+    cluster,
     count_bins,
     kmeans_1d,
 )
@@ -257,3 +257,9 @@ def test_histogram_bins_are_ordered_and_exact(finer):
     assert width.max() <= np.abs(values).max() / 64 / 2**finer * 1.01
     if finer == 16:
         np.testing.assert_array_equal(support, np.unique(values))
+
+
+def test_one_price_for_two_numbers_of_clusters_is_spliced():
+    fewer, more = np.array([0, 5, 10]), np.array([0, 2, 5, 7, 10])
+    spliced = kmeans._splice(fewer, more, 3)
+    assert spliced.tolist() in ([0, 2, 5, 10], [0, 5, 7, 10])

@@ -7,18 +7,30 @@ precision become float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import logging
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.errors import ItemError, ThesisRecError
-from thesis_rec.models.backbone import Backbone, check_repeatable
-from thesis_rec.models.library_loaders import load_detector_pack, load_open_clip, load_timm, load_transformers
+from thesis_rec.models.backbone import Backbone, check_preparation, check_repeatable
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.model_sources import locate
+from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network, read_configuration
 from thesis_rec.models.plain_network import open_network
-from thesis_rec.models.preparation import Preparation
-from thesis_rec.models.weight_files import check_folder
+from thesis_rec.models.preparation import (
+    LUMA,
+    Preparation,
+    open_clip_preparation,
+    timm_preparation,
+    transformers_preparation,
+)
+from thesis_rec.models.weight_files import check_folder, find_state, find_weights, load_torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 Loader = Callable[[ManifestRow, Path], Backbone]
 
@@ -105,6 +117,304 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
     size = architecture.input_size(state)
     preparation = Preparation(size, size, "stretch", mean=architecture.mean, std=architecture.std)
     return Backbone(row.model_id, network, network.features, getattr(network, "head", None), preparation)
+
+
+def load_timm(row: ManifestRow, folder: Path) -> Backbone:
+    """A timm model from a folder with ``config.json``, as ``timm`` saves and the hub keeps them."""
+    import timm
+    from timm.data import create_transform, resolve_model_data_config
+
+    with no_network():
+        network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).float()
+    backbone = timm_backbone(row.model_id, network)
+    settings = resolve_model_data_config(network)
+    # A grey network's pictures are made grey by the network's side here.
+    check_preparation(backbone, create_transform(**settings | {"input_size": (3, *settings["input_size"][1:])}))
+    return backbone
+
+
+def timm_backbone(model_id: str, network: Any) -> Backbone:
+    """A network of timm as a feature extractor, with or without trained weights.
+
+    Args:
+        model_id: Name of the model.
+        network: As ``timm.create_model`` gives it, on the CPU or the meta device.
+
+    Raises:
+        ItemError: If its input isn't square, or has neither one nor three channels.
+    """
+    from timm.data import resolve_model_data_config
+
+    network.eval()
+    settings = resolve_model_data_config(network)
+    channels = int(settings["input_size"][0])
+    preparation = timm_preparation(settings, model_id)
+    _check_channels(channels, model_id)
+
+    def features(images: Tensor) -> Tensor:
+        found: Tensor = network.forward_head(network.forward_features(_channels(images, channels)), pre_logits=True)
+        return found.flatten(1)
+
+    classifier = network.get_classifier()
+    has_head = getattr(network, "num_classes", 0) > 0 and not isinstance(classifier, tuple)
+    return Backbone(model_id, network, features, classifier if has_head else None, preparation)
+
+
+def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
+    """A ResNet for 32-pixel images as the ``detectors`` package publishes them (github.com/edadaltocg/detectors).
+
+    Its files have timm's layout and name a timm architecture, but the network has a small stem: a convolution of 3 x 3
+    without stride, and no pooling behind it.
+
+    Raises:
+        ItemError: If the architecture isn't a ResNet.
+    """
+    import timm
+    import torch
+    from torch import nn
+
+    config: dict[str, Any] = read_configuration(folder, "config.json", row.model_id)
+    settings = config.get("pretrained_cfg", config)
+    architecture = str(config.get("architecture", ""))
+    network: Any = timm.create_model(architecture, num_classes=int(config["num_classes"]))
+    if not hasattr(network, "maxpool") or not hasattr(network, "conv1"):
+        raise ItemError(
+            row.model_id, f"{architecture or 'The model'} has no stem to make small.", "Choose the loader local."
+        )
+    network.conv1 = nn.Conv2d(3, network.conv1.out_channels, kernel_size=3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    content = load_torch(find_weights(folder, row.model_id), row.model_id)
+    state, *_ = find_state(content, row.model_id, row.member)
+    network.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
+    network.pretrained_cfg = {"crop_pct": 1.0, **settings}
+    return timm_backbone(row.model_id, network.float())
+
+
+def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
+    """An image model of transformers from a folder with ``config.json`` and, better, its image processor's settings.
+
+    With a classification head the features are what its last linear layer is given, which holds for every architecture;
+    without one they are the model's pooled output, else the mean over tokens or positions. Masked autoencoders see all
+    patches.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+    from transformers.utils import logging as transformers_logging
+
+    # A bar per model would drown the log of a zoo.
+    transformers_logging.disable_progress_bar()
+
+    written = read_configuration(folder, "config.json", row.model_id)
+    if written.get("auto_map") and not row.trust_remote_code:
+        logger.info("%s comes with Python code of its own, which isn't run", row.model_id)
+    options = {"local_files_only": True, "trust_remote_code": row.trust_remote_code}
+    with no_network():
+        try:
+            config = AutoConfig.from_pretrained(folder, **options)
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            text = "The model needs Python code that comes with it, which isn't run."
+            hint = "If you trust its origin, write true in the manifest's column trust_remote_code."
+            raise ItemError(row.model_id, text, hint) from error
+        # A masked autoencoder hides most of an image at random, in training and, unless told otherwise, always.
+        if hasattr(config, "mask_ratio"):
+            config.mask_ratio = 0.0
+        architectures: Sequence[str] = getattr(config, "architectures", None) or ()
+        classifies = any("ForImageClassification" in name for name in architectures)
+        auto = AutoModelForImageClassification if classifies else AutoModel
+        network: Any
+        network, found = auto.from_pretrained(
+            folder, config=config, dtype=torch.float32, output_loading_info=True, **options
+        )
+    # The library fills absent weights with random numbers and only warns. An absent pooler is common, and not needed.
+    # Of an image-text model the image half must be whole; what another task's checkpoint lacks in its text is unused.
+    half = "vision_model." if not classifies and hasattr(network, "vision_model") else ""
+    absent = sorted(key for key in found["missing_keys"] if "pooler" not in key and key.startswith(half))
+    if absent or found["mismatched_keys"]:
+        text = f"The checkpoint lacks weights that its configuration asks for ({', '.join(absent[:3])} ...)."
+        raise ItemError(row.model_id, text, "Correct the architecture in config.json, or choose another checkpoint.")
+    has_pooler = not any("pooler" in key for key in found["missing_keys"])
+    _image_inputs(network if classifies else getattr(network, "vision_model", network), row.model_id)
+    processor = image_processor(folder, config, row.trust_remote_code)
+    preparation = transformers_preparation(processor, row.model_id)
+    backbone = transformers_backbone(row.model_id, network, preparation, classifies=classifies, has_pooler=has_pooler)
+    check_preparation(backbone, lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"])
+    return backbone
+
+
+def image_processor(source: Path | str, config: Any, trusted: bool = False) -> Any:
+    """The image processor of a model of transformers; where its files say nothing, the usual one of its architecture.
+
+    Args:
+        source: The model's folder, or its name on the hub.
+        config: Its configuration.
+        trusted: Whether Python code that comes with the model may run.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    from transformers import AutoImageProcessor
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+
+    if not isinstance(source, Path):
+        return AutoImageProcessor.from_pretrained(source, trust_remote_code=trusted)
+    if any((source / name).is_file() for name in PROCESSOR_FILES):
+        with no_network():
+            return AutoImageProcessor.from_pretrained(source, local_files_only=True, trust_remote_code=trusted)
+    if type(config) not in IMAGE_PROCESSOR_MAPPING:
+        raise ValueError(f"there is none of {', '.join(PROCESSOR_FILES)}, and {config.model_type} has no usual one")
+    kinds: Any = IMAGE_PROCESSOR_MAPPING[type(config)]
+    kind = kinds.get("torchvision") or next(iter(kinds.values()))
+    processor = kind()
+    own = getattr(getattr(config, "vision_config", config), "image_size", None)
+    if own:
+        sides = dict(zip(("height", "width"), own if isinstance(own, list | tuple) else (own, own), strict=True))
+        shortest = getattr(processor.size, "shortest_edge", None) is not None
+        processor = kind(size={"shortest_edge": min(sides.values())} if shortest else sides, crop_size=sides)
+    logger.warning(
+        "%s has none of %s: prepared as usual for a %s", source, ", ".join(PROCESSOR_FILES), config.model_type
+    )
+    return processor
+
+
+def transformers_backbone(
+    model_id: str, network: Any, preparation: Preparation, *, classifies: bool, has_pooler: bool = True
+) -> Backbone:
+    """A network of transformers as a feature extractor, with or without trained weights.
+
+    Args:
+        model_id: Name of the model.
+        network: An image classifier, an image encoder or an image-text model.
+        preparation: How pictures become images.
+        classifies: Whether it has a classification head.
+        has_pooler: Whether its pooled output is of trained weights.
+
+    Raises:
+        ItemError: If it takes patches instead of images, or neither one nor three channels.
+    """
+    import torch
+
+    config = network.config
+    if not classifies:
+        # Of an image-text model only the image half is of use.
+        network = getattr(network, "vision_model", network)
+    network.eval()
+    image_config = getattr(config, "vision_config", config)
+    channels = int(getattr(image_config, "num_channels", 3))
+    _check_channels(channels, model_id)
+    takes = _image_inputs(network, model_id)
+    linear = _last_linear(network, int(config.num_labels)) if classifies else None
+
+    def forward(images: Tensor) -> Any:
+        x = _channels(images, channels)
+        if "noise" not in takes:
+            return network(pixel_values=x)
+        # It orders the patches by this noise; here they keep their order.
+        patches = network.embeddings.patch_embeddings.num_patches
+        return network(pixel_values=x, noise=torch.arange(patches, device=x.device).expand(len(x), -1).float())
+
+    def penultimate(images: Tensor) -> Tensor:
+        assert linear is not None
+        seen: list[Tensor] = []
+        handle = linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            forward(images)
+        finally:
+            handle.remove()
+        found = seen[-1]
+        return found if found.ndim == 2 else found.flatten(1, -2).mean(1)
+
+    def pooled(images: Tensor) -> Tensor:
+        output = forward(images)
+        pooler: Tensor | None = getattr(output, "pooler_output", None)
+        if pooler is not None and has_pooler:
+            return pooler.flatten(1)
+        last: Tensor = output.last_hidden_state  # (B, N, D) tokens or (B, D, H, W) positions
+        return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(2)
+
+    features = penultimate if linear is not None else pooled
+    return Backbone(model_id, network, features, linear, preparation)
+
+
+def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
+    """The image encoder of an open_clip model from a folder with ``open_clip_config.json``."""
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    config: Any = read_configuration(folder, "open_clip_config.json", row.model_id)
+    text_tower = (config.get("model_cfg") or {}).get("text_cfg", {}).get("hf_model_name")
+    try:
+        with no_network():
+            network: Any = open_clip.create_model(
+                f"local-dir:{folder}",
+                precision="fp32",
+                pretrained_image=False,
+                pretrained_text=False,
+                require_pretrained=True,
+            ).eval()
+    except Exception as error:
+        if not text_tower:
+            raise
+        text = (
+            f"Its text tower is described by another model of the hub, {text_tower}, which can't be had from the cache."
+        )
+        hint = f"Fetch that once (hf download {text_tower} config.json): nothing is fetched for what a folder names."
+        raise ItemError(row.model_id, text, hint) from error
+    settings = open_clip.get_model_preprocess_cfg(network)
+    # The text half, often the larger one, is let go.
+    backbone = open_clip_backbone(row.model_id, network.visual, open_clip_preparation(settings, row.model_id))
+    check_preparation(backbone, image_transform_v2(PreprocessCfg(**settings), is_train=False))
+    return backbone
+
+
+def open_clip_backbone(model_id: str, visual: Any, preparation: Preparation) -> Backbone:
+    """The image half of an open_clip model, with or without trained weights.
+
+    Args:
+        model_id: Name of the model.
+        visual: Image tower.
+        preparation: How pictures become images.
+    """
+    visual.eval()
+
+    def features(images: Tensor) -> Tensor:
+        found: Tensor | tuple[Tensor, Tensor] = visual(images)
+        # Some towers give their tokens as well.
+        return found[0] if isinstance(found, tuple) else found
+
+    return Backbone(model_id, visual, features, None, preparation)
+
+
+def _image_inputs(network: Any, model_id: str) -> Collection[str]:
+    """Names of what a network of transformers takes, if these are images."""
+    takes = inspect.signature(network.forward).parameters
+    if "spatial_shapes" in takes or "pixel_attention_mask" in takes:
+        text = "The model takes patches with their places and a mask, not images of one size."
+        raise ItemError(model_id, text, "Choose a variant with a fixed image size.")
+    return takes
+
+
+def _check_channels(channels: int, model_id: str) -> None:
+    if channels not in (1, 3):
+        text = f"The network takes {channels} channels, and pictures have the three colours."
+        raise ItemError(model_id, text, "Choose a model for colour or grey images.")
+
+
+def _channels(images: Tensor, channels: int) -> Tensor:
+    # A network for grey images gets what Pillow makes of the colours.
+    if channels == images.shape[1]:
+        return images
+    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def _last_linear(network: nn.Module, n_labels: int) -> nn.Linear | None:
+    """The layer that gives the logits: the last linear one, or None for a model without labels."""
+    from torch import nn
+
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    matching = [module for module in linear if module.out_features == n_labels]
+    return matching[-1] if matching and n_labels > 0 else None
 
 
 #: Loaders whose source may be a weight file alone: they need no configuration.

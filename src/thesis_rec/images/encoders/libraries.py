@@ -13,7 +13,7 @@ from torch import Tensor
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, local_folder
 from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
-from thesis_rec.models.library_loaders import image_processor
+from thesis_rec.models.loaders import image_processor
 from thesis_rec.models.model_sources import no_network
 from thesis_rec.models.preparation import (
     Preparation,
