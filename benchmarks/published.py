@@ -244,7 +244,7 @@ def main() -> None:
         parser.error("; ".join(map(str, report["missing"].values())))
     manifest = pd.read_csv(hub / "model_manifest.csv")
     for name, millions in MIEB_MILLIONS.items():
-        MIEB_SIZES[aliases.find("mieb", name) or f"mieb/{name}"] = millions
+        MIEB_SIZES[aliases.get(("mieb", name, "")) or f"mieb/{name}"] = millions
     rows, _ = leave_datasets_out(cells, datasets, manifest)
     if arguments.rows:
         rows.to_csv(arguments.rows, index=False)

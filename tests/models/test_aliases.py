@@ -20,22 +20,22 @@ def test_one_checkpoint_under_the_names_of_all_its_sources():
         ("clip_benchmark", "ViT-B-16", "openai"),
         ("timm", "vit_base_patch16_clip_224.openai", ""),
     ):
-        assert aliases.find(source, name, pretrained) == "open_clip/ViT-B-16.openai"
-    assert aliases.find("model_spider", "resnet50") == "timm/resnet50.tv_in1k"
-    assert aliases.find("mieb", "google/siglip-base-patch16-256-multilingual") == (
+        assert aliases.get((source, name, pretrained)) == "open_clip/ViT-B-16.openai"
+    assert aliases.get(("model_spider", "resnet50", "")) == "timm/resnet50.tv_in1k"
+    assert aliases.get(("mieb", "google/siglip-base-patch16-256-multilingual", "")) == (
         "open_clip/ViT-B-16-SigLIP-i18n-256.webli"
     )
 
 
 def test_checkpoints_of_one_name_are_told_apart_and_strangers_are_none():
     aliases = read_aliases(HUB / "model_aliases.csv")
-    quick = aliases.find("open_clip", "ViT-B-32-quickgelu", "laion400m_e32")
+    quick = aliases.get(("open_clip", "ViT-B-32-quickgelu", "laion400m_e32"))
     assert quick == "open_clip/ViT-B-32-quickgelu.laion400m_e32"
     # The same weights through another activation are another model, of lower accuracy.
-    assert aliases.find("open_clip", "ViT-B-32", "laion400m_e32") is None
-    assert aliases.find("open_clip", "ViT-B-32-quickgelu", "openai") == "open_clip/ViT-B-32.openai"
-    assert aliases.find("mieb", "royokong/e5-v") is None
-    assert aliases.find("timm", "ViT-B-16", "openai") is None
+    assert aliases.get(("open_clip", "ViT-B-32", "laion400m_e32")) is None
+    assert aliases.get(("open_clip", "ViT-B-32-quickgelu", "openai")) == "open_clip/ViT-B-32.openai"
+    assert aliases.get(("mieb", "royokong/e5-v", "")) is None
+    assert aliases.get(("timm", "ViT-B-16", "openai")) is None
 
 
 def test_every_alias_is_of_a_manifest_row():
@@ -43,7 +43,7 @@ def test_every_alias_is_of_a_manifest_row():
     rows, failures = read_manifest(pd.read_csv(HUB / "model_manifest.csv", dtype=str))
     ids = {row.model_id for row in rows}
     assert not failures
-    assert set(aliases.by_name.values()) <= ids
+    assert set(aliases.values()) <= ids
 
 
 def test_a_name_of_two_models_is_refused(tmp_path):

@@ -33,7 +33,7 @@ def _source(form: str, **more: object) -> Source:
 
 
 def _read(source: Source, tables: Path | None, cache: Path, aliases: Aliases | None = None) -> pd.DataFrame:
-    cells, report = read_cells({"mieb": source}, DATASETS, aliases or Aliases({}), tables, cache)
+    cells, report = read_cells({"mieb": source}, DATASETS, aliases or {}, tables, cache)
     assert not report["missing"]
     return cells
 
@@ -124,7 +124,7 @@ def test_the_same_weights_of_two_sources_are_one_model_and_repeats_are_averaged(
         "name,pretrained,params (M),FLOPs (B),Average perf. on 35 datasets,Describable Textures\n"
         "ViT,openai,1,1,.5,.4\nViT,openai,1,1,.5,.6\nViT,other,1,1,.5,.7\n"
     )
-    aliases = Aliases({("open_clip", "ViT", "openai"): "open_clip/ViT.openai"})
+    aliases = {("open_clip", "ViT", "openai"): "open_clip/ViT.openai"}
     source = _source("open_clip", files=[{"local": "o.csv"}])
     cells, report = read_cells({"open_clip": source}, DATASETS, aliases, tmp_path, tmp_path)
     values = cells.set_index("model_id")["value"].to_dict()
@@ -142,7 +142,7 @@ def test_numbers_of_a_python_file_are_read_and_not_run(tmp_path: Path) -> None:
     )
     (tmp_path / "info.py").write_text(text)
     source = _source("model_spider", files=[{"local": "info.py"}])
-    cells, report = read_cells({"model_spider": source}, DATASETS, Aliases({}), tmp_path, tmp_path)
+    cells, report = read_cells({"model_spider": source}, DATASETS, {}, tmp_path, tmp_path)
     assert not report["missing"]
     assert cells["value"].tolist() == [0.7, 0.755]
     assert set(cells["protocol"]) == {"fine_tune"}
@@ -155,7 +155,7 @@ def test_a_source_of_another_shape_stops_no_other(tmp_path: Path) -> None:
         "broken": _source("open_clip", files=[{"local": "bad.csv"}]),
         "whole": _source("open_clip", files=[{"local": "good.csv"}]),
     }
-    cells, report = read_cells(sources, DATASETS, Aliases({}), tmp_path, tmp_path)
+    cells, report = read_cells(sources, DATASETS, {}, tmp_path, tmp_path)
     assert len(cells) == 1
     assert "broken: it isn't the table it was" in str(report["missing"]["broken"])
 

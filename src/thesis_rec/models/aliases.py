@@ -7,7 +7,7 @@ checkpoints of one name apart by it. A name that is absent is of no model of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,19 +17,8 @@ from thesis_rec.base.errors import ConfigurationError
 COLUMNS = ("model_id", "source", "name", "pretrained")
 
 
-@dataclass(frozen=True)
-class Aliases:
-    """Lookup of model identifiers by the names that sources use.
-
-    Attributes:
-        by_name: ``model_id`` by (source, name, pretrained).
-    """
-
-    by_name: dict[tuple[str, str, str], str]
-
-    def find(self, source: str, name: str, pretrained: str = "") -> str | None:
-        """The manifest's ``model_id`` of a name in a source, or None for a model that isn't in the manifest."""
-        return self.by_name.get((source, name, pretrained))
+#: The manifest's ``model_id`` by (source, name, pretrained), the last one empty where a source has none.
+Aliases = Mapping[tuple[str, str, str], str]
 
 
 def read_aliases(path: str | Path) -> Aliases:
@@ -50,4 +39,4 @@ def read_aliases(path: str | Path) -> Aliases:
         if by_name.setdefault(key, model_id) != model_id:
             text = f"{path} gives {source}'s {' '.join(key[1:]).strip()} to {by_name[key]} and to {model_id}."
             raise ConfigurationError(f"{text} Keep one of the two rows.")
-    return Aliases(by_name)
+    return by_name

@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.files import file_state, sha256_json
+from thesis_rec.base.files import file_state, sha256_file, sha256_json
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.recorded_hashes import check_source
 from thesis_rec.models.weight_files import INDEX_ENDING, WEIGHT_FILES, inside, read_bounded, shard_names
 
 logger = logging.getLogger(__name__)
@@ -40,6 +39,10 @@ CONFIGURATION_FILES = {
     "open_clip": ("open_clip_config.json",),
     "detector_pack": ("config.json",),
 }
+
+#: Name of the record in the zoo's folder; its ``files`` are SHA-256 by relative path.
+PROVENANCE_FILE = "PROVENANCE.json"
+_RESTORE = "Restore it from the repository (git checkout), or rebuild the zoo."
 
 
 def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool = False, verify: bool = True) -> Path:
@@ -78,6 +81,48 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
     if verify and not path.is_absolute():
         check_source(root, path)
     return located
+
+
+def check_file(root: Path, name: str, expected: str) -> None:
+    """Compare a file with its recorded hash.
+
+    Raises:
+        ItemError: Naming the file, if it is absent or changed.
+    """
+    path = root / name
+    if not path.is_file():
+        raise ItemError(name, "The file is missing from the embedded zoo.", _RESTORE)
+    if sha256_file(path) != expected:
+        raise ItemError(name, f"The file's bytes differ from those recorded in {PROVENANCE_FILE}.", _RESTORE)
+
+
+def check_source(root: Path, source: Path) -> None:
+    """Compare the recorded files of a model with their hashes; a folder without a record isn't checked.
+
+    Args:
+        root: Folder of the zoo.
+        source: The model's folder or file, relative to it.
+
+    Raises:
+        ItemError: Naming the first file that is absent or changed.
+    """
+    record = root / PROVENANCE_FILE
+    if not record.is_file():
+        return
+    name = source.as_posix()
+    for recorded, expected in _hashes(record, record.stat().st_mtime_ns).items():
+        if recorded == name or recorded.startswith(name + "/"):
+            check_file(root, recorded, expected)
+
+
+@functools.lru_cache(maxsize=4)
+def _hashes(record: Path, _changed: int) -> dict[str, str]:
+    """The hashes of a record, read again when it was changed; none if it can't be read."""
+    try:
+        files: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError):
+        return {}
+    return files
 
 
 def files_signature(path: Path) -> str:

@@ -105,7 +105,7 @@ def read_cells(
         kept, dropped = usable(rows, names, {key: one.classes for key, one in datasets.items()})
         called = _ALIAS_SOURCES.get(name, name)
         models = list(zip(kept["name"].astype(str), kept["pretrained"].astype(str), strict=True))
-        found = [aliases.find(called, *model) for model in models]
+        found = [aliases.get((called, *model)) for model in models]
         own = [f"{called}/{model}{'.' if tag else ''}{tag}" for model, tag in models]
         kept["model_id"] = [known or fallback for known, fallback in zip(found, own, strict=True)]
         report["unknown_models"][name] = sorted({o for o, known in zip(own, found, strict=True) if known is None})

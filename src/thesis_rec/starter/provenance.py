@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import sha256_file
-from thesis_rec.models.recorded_hashes import PROVENANCE_FILE, check_file
+from thesis_rec.models.model_sources import PROVENANCE_FILE, check_file
 
 if TYPE_CHECKING:
     from torch import nn
