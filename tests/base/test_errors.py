@@ -8,6 +8,7 @@ from thesis_rec.base.errors import (
     NothingSucceeded,
     Unreached,
     check_failures,
+    explained,
     failures_frame,
     listed,
     unreached_failures,
@@ -55,3 +56,26 @@ def test_items_that_no_job_came_to_are_named_and_stop_what_follows():
 def test_long_lists_of_names_are_cut_and_counted() -> None:
     assert listed(["a", "b"], 2) == "a, b"
     assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (RuntimeError("two\n  lines"), "two lines"),
+        (OSError("image file is truncated"), "it is cut off"),
+        (EOFError(), "it is cut off"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_what_a_library_raises_is_explained(raised, reason):
+    with pytest.raises(ItemError) as caught, explained("a.png", "it can't be read ({reason}).", "Replace it."):
+        raise raised
+    assert str(caught.value) == f"a.png: it can't be read ({reason}). Replace it."
+    assert caught.value.__cause__ is raised
+
+
+def test_errors_of_ones_own_pass_unexplained():
+    own = ItemError("b", "is wrong.", "Correct it.")
+    with pytest.raises(ItemError) as caught, explained("a.png", "it can't be read ({reason}).", ""):
+        raise own
+    assert caught.value is own

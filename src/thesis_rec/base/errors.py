@@ -6,7 +6,8 @@ turns that into a :class:`Failure`, and only a check behind the whole step raise
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pandas as pd
@@ -34,6 +35,26 @@ class ItemError(ThesisRecError):
     def __reduce__(self) -> tuple[type[ItemError], tuple[str, str, str]]:
         # Exceptions with several arguments don't survive a process pool without this.
         return type(self), (self.item, self.error, self.hint)
+
+
+@contextmanager
+def explained(item: str, error: str, hint: str) -> Iterator[None]:
+    """Whatever a library raises within the block becomes the error of an item; the project's own errors pass.
+
+    Args:
+        item: As of :class:`ItemError`, and so are the others.
+        error: What is wrong, with ``{reason}`` where the library's words go.
+        hint: What the user can do about it.
+    """
+    try:
+        yield
+    except ItemError:
+        raise
+    except Exception as raised:  # readers of damaged files raise anything at all
+        reason = " ".join(str(raised).split())[:200] or type(raised).__name__
+        if "truncated" in reason.lower() or isinstance(raised, EOFError):
+            reason = "it is cut off"
+        raise ItemError(item, error.replace("{reason}", reason), hint) from raised
 
 
 class NothingSucceeded(ThesisRecError):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import placeholder
 from thesis_rec.images.values import Scale, decide_scale, value_range
 
@@ -72,18 +72,12 @@ def decode_image(
         ItemError: If it isn't an image, is damaged, or is too large.
     """
     name = name or (str(source) if isinstance(source, Path) else "image")
-    try:
-        with warnings.catch_warnings():
-            # Libraries warn of odd metadata, which don't matter here; Pillow's limit of pixels is replaced by ours.
-            warnings.simplefilter("ignore")
-            with open_image(source, name, max_pixels) as opened:
-                opened.load()
-                return _turned(_rgb(opened, scale), opened)
-    except ItemError:
-        raise
-    except Exception as error:
-        # Pillow's readers of damaged files raise anything at all; the pixels are needed, so the image is lost.
-        raise ItemError(name, f"the image can't be read ({_reason(error)}).", _REPLACE) from error
+    with explained(name, "the image can't be read ({reason}).", _REPLACE), warnings.catch_warnings():
+        # Libraries warn of odd metadata, which don't matter here; Pillow's limit of pixels is replaced by ours.
+        warnings.simplefilter("ignore")
+        with open_image(source, name, max_pixels) as opened:
+            opened.load()
+            return _turned(_rgb(opened, scale), opened)
 
 
 def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -125,13 +119,6 @@ def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) ->
 def is_deep(mode: str) -> bool:
     """Whether images of a Pillow mode have values beyond 8 bits, which need a scale."""
     return mode.startswith("I") or mode == "F"
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "truncated" in text or "Truncated" in text or isinstance(error, EOFError):
-        return "it is cut off"
-    return text[:200] or type(error).__name__
 
 
 def _rgb(image: Image.Image, scale: Callable[[str], Scale] | None) -> Image.Image:

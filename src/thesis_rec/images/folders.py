@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from thesis_rec.base.errors import Failure, ItemError, listed
+from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.sharding import evenly
 from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
@@ -316,20 +316,14 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    try:
+    with explained(item, f"{path.name} can't be read as a table ({{reason}}).", "Store it as UTF-8 CSV."):
         if path.stat().st_size > _MAX_TABLE:
-            raise ItemError(
-                item, f"{path.name} is larger than {_MAX_TABLE >> 20} MiB.", "Give file names and labels only."
-            )
+            error = f"{path.name} is larger than {_MAX_TABLE >> 20} MiB."
+            raise ItemError(item, error, "Give file names and labels only.")
         with path.open(encoding="utf-8-sig") as file:
             head = file.readline()
         separator = max(",;\t|", key=head.count)
         table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
-    except ItemError:
-        raise
-    except Exception as error:  # pandas raises anything for damaged tables
-        reason = " ".join(str(error).split())[:200]
-        raise ItemError(item, f"{path.name} can't be read as a table ({reason}).", "Store it as UTF-8 CSV.") from error
     table.columns = [str(column).strip() for column in table.columns]
     # Columns without a name are numbers of rows that other programs wrote.
     return table.loc[:, [column != "" and not column.startswith("Unnamed: ") for column in table.columns]]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from thesis_rec.base.errors import Failure, ItemError, listed
+from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.copies import content_digest, pixel_notes
 from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, Reader, Source, Tell
@@ -57,14 +57,9 @@ class LabelledImages:
         Raises:
             ItemError: If it can't be decoded.
         """
-        try:
+        with explained(f"image {index}", "it can't be read ({reason}).", "Replace or remove it."):
             image = self.reader(int(self.positions[index]))
             return np.asarray(image) if isinstance(image, Image.Image) else image
-        except ItemError:
-            raise
-        except Exception as error:  # a reader of any library may raise anything; the other images go on
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise ItemError(f"image {index}", f"it can't be read ({reason}).", "Replace or remove it.") from error
 
     def names_of(self, index: NDArray[np.int64]) -> list[str]:
         """Class names of some images."""

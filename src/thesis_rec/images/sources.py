@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.base.errors import Failure, ItemError, explained
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
 from thesis_rec.images.decoding import to_rgb
 from thesis_rec.images.folders import local_source
@@ -24,11 +25,8 @@ from thesis_rec.images.values import Scale, decide_scale, value_range
 
 
 def _members(path: Path, item: str) -> list[ZipInfo]:
-    try:
-        with ZipFile(path) as archive:
-            return archive.infolist()
-    except Exception as error:  # a damaged directory may raise anything
-        raise _unreadable(path, item, error) from error
+    with _explained(path, item), ZipFile(path) as archive:
+        return archive.infolist()
 
 
 def _fingerprint_npz(row: DatasetRow, root: Path, tell: Tell) -> str:
@@ -138,10 +136,9 @@ class _ImageFile:
         return read_arrays(self._path, self._item, self._max_bytes, names)
 
 
-def _unreadable(path: Path, item: str, error: Exception) -> ItemError:
+def _explained(path: Path, item: str) -> AbstractContextManager[None]:
     hint = "Write it again with numpy.savez_compressed."
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return ItemError(item, f"{path.name} is not a readable NPZ file ({reason}).", hint)
+    return explained(item, f"{path.name} is not a readable NPZ file ({{reason}}).", hint)
 
 
 #: An archive that unpacks to more than this, and to more than this many times its own size, only fills the memory.
@@ -158,36 +155,29 @@ def read_arrays(path: Path, item: str, max_bytes: int, names: tuple[str, ...]) -
     Raises:
         ItemError: If it is damaged, too large, lies about its size, or holds pickled objects.
     """
-    try:
+    with _explained(path, item), ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        wanted = {name: members[name] for name in names if name in members}
+        total = sum(info.file_size for info in wanted.values())
+        if total > max_bytes:
+            error = f"{path.name} unpacks to {total / 2**20:.0f} MiB, more than the {max_bytes / 2**20:.0f} allowed."
+            raise ItemError(item, error, "Split it, or scale the images down.")
+        if total > max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size):
+            error = f"{path.name} of {path.stat().st_size} bytes unpacks to {total / 2**20:.0f} MiB."
+            raise ItemError(item, error, "Images don't compress so well: it would only fill the memory.")
         found = {}
-        with ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            wanted = [members[name] for name in names if name in members]
-            total = sum(info.file_size for info in wanted)
-            if total > max_bytes:
-                error = (
-                    f"{path.name} unpacks to {total / 2**20:.0f} MiB, more than the {max_bytes / 2**20:.0f} allowed."
-                )
-                raise ItemError(item, error, "Split it, or scale the images down.")
-            if total > max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size):
-                error = f"{path.name} of {path.stat().st_size} bytes unpacks to {total / 2**20:.0f} MiB."
-                raise ItemError(item, error, "Images don't compress so well: it would only fill the memory.")
-            for info in wanted:
-                with archive.open(info) as file:
-                    shape, dtype, header = _header(file)
-                    if dtype.hasobject:
-                        error = f"{info.filename} in {path.name} holds pickled objects, which are not read."
-                        raise ItemError(item, error, "Store numbers and strings only.")
-                    if math.prod(shape) * dtype.itemsize + header > info.file_size:
-                        error = f"{info.filename} in {path.name} claims the shape {shape} but holds less."
-                        raise ItemError(item, error, "Write the file again.")
-                with archive.open(info) as file:
-                    found[info.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+        for name, info in wanted.items():
+            with archive.open(info) as file:
+                shape, dtype, header = _header(file)
+                if dtype.hasobject:
+                    error = f"{info.filename} in {path.name} holds pickled objects, which are not read."
+                    raise ItemError(item, error, "Store numbers and strings only.")
+                if math.prod(shape) * dtype.itemsize + header > info.file_size:
+                    error = f"{info.filename} in {path.name} claims the shape {shape} but holds less."
+                    raise ItemError(item, error, "Write the file again.")
+            with archive.open(info) as file:
+                found[name] = np.lib.format.read_array(file, allow_pickle=False)
         return found
-    except ItemError:
-        raise
-    except Exception as error:  # zlib, tokenizer, Unicode: damage shows in any of them
-        raise _unreadable(path, item, error) from error
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
