@@ -250,7 +250,7 @@ def write_results(
     noise: list[list[str]],
 ) -> None:
     """Sections of the results page: the figures, what is asked of a ranker, and what each part adds."""
-    from thesis_rec.evaluation.results_page import write_section
+    from thesis_rec.base.files import write_json
 
     common = {
         "command": "python benchmarks/ranking.py --full",
@@ -258,7 +258,8 @@ def write_results(
         "date": datetime.date.today().isoformat(),
     }
     title = "The embedded zoo: four quadrants"
-    write_section(folder / "ranking.json", metrics, title=title, kind="evaluation", order=1, text=TEXT, **common)
+    about = {"title": title, "order": 1, "kind": "evaluation", "text": TEXT}
+    write_json(folder / "ranking.json", about | common | {"data": metrics})
     rows = [
         [name, ", ".join(f"{key} {value}" for key, value in claim.items() if key != "holds"), str(claim["holds"])]
         for name, claim in held.items()
@@ -266,41 +267,45 @@ def write_results(
     table = {"columns": ["claim", "measured", "holds"], "rows": rows}
     text = "Differences are paired over datasets, in weighted tau, with 95 % bootstrap intervals."
     title = "What is asked of the recommender"
-    write_section(folder / "ranking_claims.json", table, title=title, kind="table", order=2, text=text, **common)
+    about = {"title": title, "order": 2, "kind": "table", "text": text}
+    write_json(folder / "ranking_claims.json", about | common | {"data": table})
     title = "What a probe's noise changes"
     table = {"columns": ["a probe gives", "probes", "policy", "regret@1", "weighted tau"], "rows": noise}
     text = (
         "Probing on unknown datasets; LogME on all candidates is `cheap_score_all`, whose scores have no noise of this "
         "kind. In the last rows the values that judge are drawn anew with the noise of three linear probes, for all."
     )
-    write_section(folder / "ranking_probe_noise.json", table, title=title, kind="table", order=4, text=text, **common)
+    about = {"title": title, "order": 4, "kind": "table", "text": text}
+    write_json(folder / "ranking_probe_noise.json", about | common | {"data": table})
     if ablation:
         columns = list(ablation[0])
         rows = [[row[c] if isinstance(row[c], str) else f"{row[c]:.3f}" for c in columns] for row in ablation]
         title, text = "What each part adds", "Weighted tau of the recommender with one part taken away, one seed."
         table = {"columns": columns, "rows": rows}
-        write_section(folder / "ranking_ablation.json", table, title=title, kind="table", order=3, text=text, **common)
+        about = {"title": title, "order": 3, "kind": "table", "text": text}
+        write_json(folder / "ranking_ablation.json", about | common | {"data": table})
 
 
 def write_quick(folder: Path, metrics: Mapping[str, Any]) -> None:
     """The section of the results page that says what requests are answered with."""
-    from thesis_rec.evaluation.results_page import interval_text, write_section
+    from thesis_rec.base.files import write_json
+    from thesis_rec.evaluation.results_page import interval_text
 
     rows = []
     for quadrant, methods in metrics["quadrants"].items():
         for name, entry in methods.items():
             rows.append([quadrant, name, *(interval_text(entry[metric]) for metric in ("weighted_tau", "regret@1"))])
-    write_section(
-        folder / "ranking_posterior.json",
-        {"columns": ["quadrant", "method", "weighted tau", "regret@1"], "rows": rows},
-        title="The embedded zoo: what answers requests",
-        order=0,
-        kind="table",
-        text="`recommender` is the posterior that `kedro recommend --zoo starter` asks, without any network.",
-        command="python benchmarks/ranking.py --quick",
-        device=f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
-        date=datetime.date.today().isoformat(),
-    )
+    section = {
+        "title": "The embedded zoo: what answers requests",
+        "order": 0,
+        "command": "python benchmarks/ranking.py --quick",
+        "device": f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
+        "date": datetime.date.today().isoformat(),
+        "kind": "table",
+        "text": "`recommender` is the posterior that `kedro recommend --zoo starter` asks, without any network.",
+        "data": {"columns": ["quadrant", "method", "weighted tau", "regret@1"], "rows": rows},
+    }
+    write_json(folder / "ranking_posterior.json", section)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def finish(
         rows: What the section shows as a table; None for all single figures of ``result``.
     """
     if save is not None:
-        from thesis_rec.evaluation.results_page import write_section
+        from thesis_rec.base.files import write_json
 
         if rows is None:
             kind, data = "lines", {key: value for key, value in result.items() if key not in ("benchmark", "device")}
@@ -48,10 +48,8 @@ def finish(
         script = Path(sys.argv[0]).name
         arguments = [a for a in sys.argv[1:] if not a.startswith("--save") and a != str(save)]
         command = shlex.join(["python", f"benchmarks/{script}", *arguments])
-        device, date = str(result["device"]), time.strftime("%Y-%m-%d")
-        write_section(
-            save, data, title=title, command=command, device=device, date=date, kind=kind, order=order, text=text
-        )
+        about = {"command": command, "device": str(result["device"]), "date": time.strftime("%Y-%m-%d")}
+        write_json(save, {"title": title, "order": order, **about, "kind": kind, "text": text, "data": data})
     print(json.dumps(result))
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from tests.evaluation.test_charts import METRICS, interval
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import write_json
 from thesis_rec.evaluation.results_page import (
     interval_text,
     markdown_table,
     read_section,
     render_results,
     section_text,
-    write_section,
 )
 
 ABOUT = {"title": "Starter zoo", "command": "kedro run", "device": "2 CPU cores", "date": "2026-01-02"}
@@ -26,7 +26,9 @@ def folder(tmp_path):
         "paired_all": {q: {"static_mean_z": {"weighted_tau": interval(0.1)}} for q in METRICS["quadrants"]},
         "groups": {"natural": METRICS["quadrants"]},
     }
-    write_section(target / "starter.json", evaluation, **ABOUT, kind="evaluation", order=1, text="Some words.")
+    write_json(
+        target / "starter.json", {**ABOUT, "kind": "evaluation", "order": 1, "text": "Some words.", "data": evaluation}
+    )
     external = {
         "benchmark": "site", "models": 36, "datasets": 11, "targets": ["pets"],
         "baseline": "static_mean_rank",
@@ -35,10 +37,11 @@ def folder(tmp_path):
         "probes": {"without": interval(0.02), "policies": {"active": {"3": interval(0.01)}}},
         "sub_zoos": {"zoo_a": METRICS["quadrants"]["Q1"]}, "source_left_out": {"ridge": interval(-0.3)},
     }  # fmt: skip
-    write_section(target / "external.json", external, **{**ABOUT, "title": "SITE"}, kind="external", order=2)
-    write_section(target / "speed.json", {"a": {"b": 0.123456}, "n": 3}, **{**ABOUT, "title": "Speed"}, kind="lines")
+    write_json(target / "external.json", {**ABOUT, "title": "SITE", "kind": "external", "order": 2, "data": external})
+    lines = {"a": {"b": 0.123456}, "n": 3}
+    write_json(target / "speed.json", {**ABOUT, "title": "Speed", "kind": "lines", "data": lines})
     table = {"columns": ["what", "x|y"], "rows": [["a", 1], ["b", None]]}
-    write_section(target / "table.json", table, **{**ABOUT, "title": "Table"}, kind="table", order=3)
+    write_json(target / "table.json", {**ABOUT, "title": "Table", "kind": "table", "order": 3, "data": table})
     return target
 
 

@@ -1,6 +1,7 @@
 """Training and judging the autoencoder."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -157,6 +158,8 @@ def test_the_map_separates_what_is_far_apart(method):
 
 def test_a_map_of_very_few_models_is_drawn(zoo):
     assert map_positions(np.ones((1, 4), np.float32), "tsne", 0).shape == (1, 2)
-    codes, families = np.eye(3, dtype=np.float32), {"a": "x", "b": "x"}
-    figure = draw_map(codes, list("abc"), families, dict.fromkeys("abc", "train"), "pca", 0)
-    assert [trace.name for trace in figure.data] == ["no family", "x"]
+    models = pd.DataFrame({"family": ["x", "x", ""], "role": "train"}, index=list("abc"))
+    figure = draw_map(np.eye(3, dtype=np.float32), models, "pca", 0)
+    assert [(trace.name, list(trace.hovertext)) for trace in figure.data] == [
+        ("x, train", ["a", "b"]), ("no family, train", ["c"])
+    ]  # fmt: skip

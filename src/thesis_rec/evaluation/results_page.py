@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.files import atomic_path, write_json
+from thesis_rec.base.files import atomic_path
 
 #: What a section must say about itself.
 REQUIRED = ("title", "command", "device", "date", "kind", "data")
@@ -255,38 +255,6 @@ def _draw(section: Json, folder: Path, stem: str, base: Path) -> list[str]:
             draw(chart).savefig(temporary, dpi=110, bbox_inches="tight", metadata={"Software": None})
         found.append(target.relative_to(base).as_posix() if target.is_relative_to(base) else target.as_posix())
     return found
-
-
-def write_section(
-    path: Path,
-    data: Json,
-    *,
-    title: str,
-    command: str,
-    device: str,
-    date: str,
-    kind: str,
-    order: int = 99,
-    text: str = "",
-) -> None:
-    """Write a section's file; benchmarks call this.
-
-    Args:
-        path: File under ``docs/results``.
-        data: The figures.
-        title: Heading.
-        command: What was run.
-        device: Where it was run, in words.
-        date: When, as YYYY-MM-DD.
-        kind: How it is shown.
-        order: Place on the page.
-        text: A paragraph of explanation.
-    """
-    section = {
-        "title": title, "order": order, "command": command, "device": device, "date": date, "kind": kind, "text": text,
-        "data": data,
-    }  # fmt: skip
-    write_json(path, section)
 
 
 def main() -> None:

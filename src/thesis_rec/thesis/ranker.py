@@ -22,6 +22,7 @@ _TASKS_AT_ONCE = 16
 #: Attention is quadratic in the models of one pass.
 _MODELS_AT_ONCE = 64
 _CLIP = 4.0
+_ARRAYS = ("models", "tokens")
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Ranker:
         network = SimilarityTransformer(**checkpoint["config"])
         network.load_state_dict(checkpoint["network"])
         given = checkpoint["inputs"]
-        inputs = Inputs(given["models"].numpy(), given["tokens"].numpy(), given["max_tokens"], given["encoder_id"])
+        inputs = Inputs(**given | {name: given[name].numpy() for name in _ARRAYS})
         return cls(network.eval(), checkpoint["config"], inputs)
 
     def to_checkpoint(self) -> dict[str, Any]:
@@ -130,12 +131,7 @@ class Ranker:
             "format": FORMAT,
             "config": dict(self.config),
             "network": {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()},
-            "inputs": {
-                "models": torch.from_numpy(self.inputs.models),
-                "tokens": torch.from_numpy(self.inputs.tokens),
-                "max_tokens": self.inputs.max_tokens,
-                "encoder_id": self.inputs.encoder_id,
-            },
+            "inputs": vars(self.inputs) | {name: torch.from_numpy(getattr(self.inputs, name)) for name in _ARRAYS},
         }
 
     def predict(self, models: ModelTable, tasks: Sequence[TaskTokens]) -> dict[str, NDArray[np.float64]]:

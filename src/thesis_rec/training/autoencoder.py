@@ -228,41 +228,26 @@ def map_positions(codes: NDArray[np.float32], method: str, seed: int) -> NDArray
     return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
 
 
-def embedding_map(
-    codes: NDArray[np.float32],
-    model_ids: Sequence[str],
-    families: Mapping[str, str],
-    roles: Mapping[str, str],
-    method: str,
-    seed: int,
-) -> Figure:
+def embedding_map(codes: NDArray[np.float32], models: pd.DataFrame, method: str, seed: int) -> Figure:
     """A map of all models by their codes: colour is the family, symbol the role.
 
     Args:
         codes: (N, E) codes.
-        model_ids: Their N models.
-        families: Family of each model.
-        roles: ``train``, ``validation`` or ``unknown`` of each model.
+        models: ``family`` and ``role`` of the N models, by identifier.
         method: ``pca`` or ``tsne``.
         seed: Seed of t-SNE.
     """
-    from plotly.graph_objects import Figure, Scatter
+    from plotly.express import scatter
 
-    places = map_positions(codes, method, seed)
-    symbols = {"train": "circle", "validation": "diamond", "unknown": "x"}
-    figure = Figure()
-    for family in sorted({families.get(model, "") for model in model_ids}):
-        rows = [row for row, model in enumerate(model_ids) if families.get(model, "") == family]
-        figure.add_trace(
-            Scatter(
-                x=places[rows, 0].tolist(),
-                y=places[rows, 1].tolist(),
-                mode="markers",
-                name=family or "no family",
-                text=[f"{model_ids[row]} ({roles[model_ids[row]]})" for row in rows],
-                hoverinfo="text",
-                marker={"symbol": [symbols[roles[model_ids[row]]] for row in rows], "size": 8},
-            )
-        )
-    figure.update_layout(title=f"Models by their codes ({method})", template="plotly_white")
-    return figure
+    x, y = map_positions(codes, method, seed).T
+    return scatter(
+        models.assign(x=x, y=y, family=models["family"].replace("", "no family")),
+        x="x",
+        y="y",
+        color="family",
+        symbol="role",
+        symbol_map={"train": "circle", "validation": "diamond", "unknown": "x"},
+        hover_name=models.index,
+        title=f"Models by their codes ({method})",
+        template="plotly_white",
+    )

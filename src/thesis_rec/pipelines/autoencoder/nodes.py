@@ -81,15 +81,9 @@ def draw_embedding_map(
     """All models on a map of their codes."""
     from thesis_rec.training.autoencoder import embedding_map
 
-    models = autoencoder_evaluation["models"]
-    return embedding_map(
-        model_embeddings.drop(columns="model_id").to_numpy(dtype=np.float32),
-        model_embeddings["model_id"].astype(str).tolist(),
-        {model: entry["family"] for model, entry in models.items()},
-        {model: entry["role"] for model, entry in models.items()},
-        parameters.map,
-        parameters.seed,
-    )
+    codes = model_embeddings.set_index("model_id")
+    models = pd.DataFrame.from_dict(autoencoder_evaluation["models"], orient="index").loc[codes.index]
+    return embedding_map(codes.to_numpy(dtype=np.float32), models, parameters.map, parameters.seed)
 
 
 def _inputs(model_vectors: Partitions, model_manifest: pd.DataFrame, kind: str) -> dict[str, Any]:

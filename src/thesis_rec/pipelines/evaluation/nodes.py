@@ -23,11 +23,11 @@ def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParam
 def evaluate_rankings(
     performance: pd.DataFrame,
     splits: pd.DataFrame,
-    knowledge_of_known: dict[str, np.ndarray],
-    similarity_checkpoint: dict[str, Any],
     candidate_models: Any,
     task_tokens: dict[str, Any],
     dataset_manifest: pd.DataFrame,
+    knowledge_of_known: dict[str, np.ndarray],
+    similarity_checkpoint: dict[str, Any],
     transferability_scores: pd.DataFrame,
     noise: dict[str, dict[str, float]],
     parameters: EvaluationParameters,

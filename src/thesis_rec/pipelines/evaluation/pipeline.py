@@ -6,7 +6,7 @@ from kedro.pipeline import Pipeline
 
 from thesis_rec.pipelines.boxes import step
 from thesis_rec.pipelines.evaluation import nodes
-from thesis_rec.pipelines.study import NODES
+from thesis_rec.pipelines.study import NODES, TABLES
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
@@ -18,13 +18,9 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             step(
                 nodes.evaluate_rankings,
                 [
-                    "performance",
-                    "splits",
+                    *TABLES,
                     "knowledge_of_known",
                     "similarity_checkpoint",
-                    "candidate_models",
-                    "task_tokens",
-                    "dataset_manifest",
                     "transferability_scores",
                     "noise_ceiling",
                     "params:evaluation",

@@ -6,7 +6,7 @@ from kedro.pipeline import Pipeline
 
 from thesis_rec.pipelines.boxes import step
 from thesis_rec.pipelines.similarity_training import nodes
-from thesis_rec.pipelines.study import NODES
+from thesis_rec.pipelines.study import NODES, TABLES
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
@@ -34,26 +34,12 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             step(
                 nodes.fit_knowledge,
-                [
-                    "performance",
-                    "splits",
-                    "candidate_models",
-                    "task_tokens",
-                    "dataset_manifest",
-                    "params:similarity_training",
-                ],
+                [*TABLES, "params:similarity_training"],
                 ["knowledge", "knowledge_of_known"],
             ),
             step(
                 nodes.train_ranker,
-                [
-                    "performance",
-                    "splits",
-                    "candidate_models",
-                    "task_tokens",
-                    "dataset_manifest",
-                    "params:similarity_training",
-                ],
+                [*TABLES, "params:similarity_training"],
                 ["similarity_checkpoint", "similarity_history"],
             ),
             step(
