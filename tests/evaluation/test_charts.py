@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thesis_rec.evaluation.charts import Chart, Panel, Series, draw, loss_chart
+from thesis_rec.evaluation.charts import Chart, Panel, draw, loss_chart, points
 from thesis_rec.evaluation.result_pictures import evaluation_charts
 
 
@@ -43,7 +43,7 @@ def test_every_figure_is_there_with_its_panels():
     assert set(charts) == {"quadrants", "regret", "calibration", "cost_accuracy", "probing"}
     for chart in charts.values():
         drawn = [(axis.get_title(), len(axis.get_legend_handles_labels()[1])) for axis in draw(chart).axes]
-        assert drawn == [(panel.title, len(panel.series)) for panel in chart.panels]
+        assert drawn == [(panel.title, panel.points["series"].nunique()) for panel in chart.panels]
 
 
 def test_bars_are_the_means_and_whiskers_the_intervals():
@@ -62,15 +62,15 @@ def test_bars_are_the_means_and_whiskers_the_intervals():
 
 def test_the_frontier_is_in_the_order_of_the_budget():
     chart = evaluation_charts(METRICS)["probing"]
-    assert list(chart.panels[0].series[0].x) == [3.0, 12.0]
-    assert list(chart.panels[0].series[0].y) == [0.03, 0.01]
+    assert chart.panels[0].points[["x", "mean"]].values.tolist() == [[3, 0.03], [12, 0.01]]
     assert chart.panels[1].log_x
 
 
 def test_costs_without_a_figure_are_left_out():
     chart = evaluation_charts(METRICS)["cost_accuracy"]
-    assert {s.name for s in chart.panels[1].series} == {"recommender", "static_mean_z"}
-    assert {s.name for s in chart.panels[0].series} == {"recommender", "static_mean_z", "logme"}
+    assert set(chart.panels[1].points["series"]) == {"recommender", "static_mean_z"}
+    assert set(chart.panels[0].points["series"]) == {"recommender", "static_mean_z", "logme"}
+    assert [text.get_text() for text in draw(chart).axes[1].texts] == ["recommender", "static_mean_z"]
 
 
 def test_an_empty_document_has_no_figures():
@@ -81,14 +81,14 @@ def test_lines_points_and_no_bounds():
     chart = Chart(
         "t",
         [
-            Panel("p", "lines", [Series("a", [1.0, 2.0], [0.1, None])]),
-            Panel("q", "points", [Series("a", [1.0], [2.0])]),
+            Panel("p", "lines", points({"a": {1.0: {"mean": 0.1}, 2.0: None}})),
+            Panel("q", "points", points({"a": {1.0: {"mean": 2.0}}})),
         ],
     )
     figure = draw(chart)
-    lines, points = (axis.lines[0] for axis in figure.axes)
+    lines, dots = (axis.lines[0] for axis in figure.axes)
     assert (lines.get_linestyle(), lines.get_marker()) == ("-", "o")
-    assert (points.get_linestyle(), points.get_marker()) == ("None", "o")
+    assert (dots.get_linestyle(), dots.get_marker()) == ("None", "o")
     assert len(figure.legends) == 0
 
 
@@ -99,8 +99,8 @@ HISTORY = [{"epoch": i, "train_loss": 2.0 / (i + 1), "val_loss": 3.0 / (i + 1)} 
 def test_the_rolling_mean_looks_back(values, window):
     expected = [np.mean(values[max(0, i - window + 1) : i + 1]) for i in range(len(values))]
     history = [{"epoch": epoch, "train_loss": value} for epoch, value in enumerate(values)]
-    (drawn,) = loss_chart(history, "title", window).panels[2].series
-    np.testing.assert_allclose(drawn.y, expected, atol=1e-8)
+    drawn = loss_chart(history, "title", window).panels[2].points
+    np.testing.assert_allclose(drawn["mean"], expected, atol=1e-8)
 
 
 def test_three_views_of_two_curves():

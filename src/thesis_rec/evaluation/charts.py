@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,33 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Number = float | None
-
-# Okabe & Ito's palette: distinct for colour-blind readers too.
+# Okabe & Ito's palette, distinct for colour-blind readers too, and two more.
 _COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#000000",
-    "#999999",
-    "#F0E442",
-    "#8C564B",
-)
-
-
-@dataclass(frozen=True)
-class Series:
-    """Points of one name: ``x`` (names or numbers), ``y`` and, where known, interval bounds ``low`` and ``high``."""
-
-    name: str
-    x: Sequence[str] | Sequence[float]
-    y: Sequence[Number]
-    low: Sequence[Number] = ()
-    high: Sequence[Number] = ()
-    labels: Sequence[str] = ()
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#999999", "#F0E442", "#8C564B",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,8 +26,8 @@ class Panel:
 
     Attributes:
         title: Above the axes.
-        kind: ``bars`` grouped by the names in x, ``points`` or ``lines``.
-        series: What is drawn.
+        kind: ``bars`` grouped by the names in x, ``points`` that bear their series' names, or ``lines``.
+        points: What is drawn, as :func:`points` gives it.
         x_label: Quantity and unit.
         y_label: Quantity and unit.
         log_x: Whether x is logarithmic.
@@ -60,7 +37,7 @@ class Panel:
 
     title: str
     kind: Literal["bars", "points", "lines"]
-    series: Sequence[Series]
+    points: pd.DataFrame
     x_label: str = ""
     y_label: str = ""
     log_x: bool = False
@@ -76,13 +53,13 @@ class Chart:
     panels: Sequence[Panel]
 
 
-def _errors(series: Series) -> tuple[list[float], list[float]] | None:
-    """Distances from y to its bounds, 0 where a bound is unknown."""
-    if not series.low or not series.high:
-        return None
-    y, low, high = (np.array(part, dtype=float) for part in (series.y, series.low, series.high))
-    down, up = (np.maximum(np.nan_to_num(gap), 0.0).tolist() for gap in (y - low, high - y))
-    return down, up
+def points(found: Mapping[str, Mapping[Any, Mapping[str, Any] | None]]) -> pd.DataFrame:
+    """``series, x, mean, low, high`` of series -> x -> interval; NaN where something isn't known."""
+    keys = ["mean", "low", "high"]
+    rows = [
+        (name, x, *((entry or {}).get(key) for key in keys)) for name, row in found.items() for x, entry in row.items()
+    ]
+    return pd.DataFrame(rows, columns=["series", "x", *keys]).astype(dict.fromkeys(keys, float))
 
 
 def draw(chart: Chart) -> Figure:
@@ -93,7 +70,8 @@ def draw(chart: Chart) -> Figure:
     figure = Figure(figsize=(max(5.2 * len(chart.panels), 6.4), 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(1, len(chart.panels)))
-    colours = _colours(chart)
+    names = dict.fromkeys(name for panel in chart.panels for name in panel.points["series"])
+    colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
     handles: dict[str, Artist] = {}
     for ax, panel in zip(axes, chart.panels, strict=True):
         _draw(ax, panel, colours)
@@ -109,29 +87,25 @@ def draw(chart: Chart) -> Figure:
 
 
 def _draw(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
-    names = list(dict.fromkeys(str(x) for series in panel.series for x in series.x)) if panel.kind == "bars" else []
-    width = 0.85 / max(len(panel.series), 1)
-    for place, series in enumerate(panel.series):
-        y = np.array(series.y, dtype=float)
-        errors = _errors(series)
-        colour = colours[series.name]
+    groups = list(panel.points.groupby("series", sort=False))
+    ticks, width = panel.points["x"].unique().tolist(), 0.85 / max(len(groups), 1)
+    for place, (name, part) in enumerate(groups):
+        y, colour = part["mean"], colours[name]
+        down, up = ((part[end] - y).abs().fillna(0.0) for end in ("low", "high"))
         if panel.kind == "bars":
-            left = np.array([names.index(str(x)) for x in series.x]) + (place + 0.5) * width - 0.425
-            bounds = None if errors is None else np.array(errors)
-            ax.bar(left, y, width, yerr=bounds, color=colour, label=series.name, error_kw={"lw": 0.8})
+            left = part["x"].map(ticks.index) + (place + 0.5) * width - 0.425
+            ax.bar(left, y, width, yerr=[down, up], color=colour, label=name, error_kw={"lw": 0.8})
             continue
-        x = np.array(series.x, dtype=float)
         style = "o-" if panel.kind == "lines" else "o"
-        ax.plot(x, y, style, color=colour, label=series.name, markersize=4, linewidth=1.2)
-        if errors is not None:
-            ax.vlines(x, y - np.array(errors[0]), y + np.array(errors[1]), color=colour, linewidth=0.8, alpha=0.6)
-        for at, height, text in zip(x, y, series.labels, strict=False):
-            ax.annotate(text, (at, height), textcoords="offset points", xytext=(3, 3), fontsize=7)
+        ax.plot(part["x"], y, style, color=colour, label=name, markersize=4, linewidth=1.2)
+        ax.vlines(part["x"], y - down, y + up, color=colour, linewidth=0.8, alpha=0.6)
+        for at, height in zip(part["x"], y, strict=True) if panel.kind == "points" else ():
+            ax.annotate(name, (at, height), textcoords="offset points", xytext=(3, 3), fontsize=7)
     for name, height in panel.marks.items():
         ax.axhline(height, color="#444444", linestyle="--", linewidth=0.9)
         ax.annotate(name, (0.01, height), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
     if panel.kind == "bars":
-        ax.set_xticks(range(len(names)), names)
+        ax.set_xticks(range(len(ticks)), ticks)
     if panel.log_x:
         ax.set_xscale("log")
     if panel.log_y:
@@ -141,11 +115,6 @@ def _draw(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
     ax.set_ylabel(panel.y_label)
     ax.grid(axis="y", linewidth=0.4, alpha=0.5)
     ax.set_axisbelow(True)
-
-
-def _colours(chart: Chart) -> dict[str, str]:
-    names = dict.fromkeys(series.name for panel in chart.panels for series in panel.series)
-    return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
 
 
 def loss_chart(history: list[dict[str, Any]], title: str, window: int = 10) -> Chart:
@@ -161,8 +130,8 @@ def loss_chart(history: list[dict[str, Any]], title: str, window: int = 10) -> C
 
     def panel(name: str, smooth: int = 1, log_y: bool = False) -> Panel:
         means = {stage: curve.rolling(smooth, min_periods=1).mean() for stage, curve in curves.items()}
-        series = [Series(stage, mean.index.tolist(), mean.tolist()) for stage, mean in means.items()]
-        return Panel(name, "lines", series, "epoch", "loss", log_y=log_y)
+        found = {stage: {epoch: {"mean": value} for epoch, value in mean.items()} for stage, mean in means.items()}
+        return Panel(name, "lines", points(found), "epoch", "loss", log_y=log_y)
 
     positive = all((curve > 0).all() for curve in curves.values())
     return Chart(title, [panel("linear"), panel("logarithmic", log_y=positive), panel("rolling mean", window)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thesis_rec.evaluation.charts import Chart, Panel, Series
+from thesis_rec.evaluation.charts import Chart, Panel, points
 
 #: Methods of the overview figures, in this order; the tables hold all of them.
 HEADLINE = (
@@ -41,108 +41,88 @@ def evaluation_charts(metrics: Metrics) -> dict[str, Chart]:
         "cost_accuracy": cost_chart(metrics),
         "probing": probing_chart(metrics),
     }
-    return {name: chart for name, chart in charts.items() if any(panel.series for panel in chart.panels)}
+    return {name: chart for name, chart in charts.items() if any(len(panel.points) for panel in chart.panels)}
 
 
-def quadrant_chart(metrics: Metrics, methods: Sequence[str] = HEADLINE) -> Chart:
+def quadrant_chart(metrics: Metrics) -> Chart:
     """Weighted tau by quadrant and method with intervals, and the noise ceiling of the truth."""
     marks = {
         f"noise ceiling ({protocol.replace('_', ' ')})": float(values["mean"])
         for protocol, values in metrics.get("noise_ceiling", {}).items()
-        if _known(values.get("mean"))
+        if values.get("mean") is not None
     }
-    panel = Panel("", "bars", _bars(metrics, methods, "weighted_tau"), "quadrant", "weighted tau", marks=marks)
+    table = points(_by_method(metrics.get("quadrants", {}), "weighted_tau", HEADLINE))
+    panel = Panel("", "bars", table, "quadrant", "weighted tau", marks=marks)
     return Chart("How well the models are ranked", [panel])
 
 
-def regret_chart(metrics: Metrics, methods: Sequence[str] = HEADLINE) -> Chart:
+def regret_chart(metrics: Metrics) -> Chart:
     """What is lost by taking the first, or the best of the first five, in points of accuracy."""
-    panels = [
-        Panel(title, "bars", _bars(metrics, methods, name), "quadrant", "regret (fraction of accuracy)")
-        for title, name in (("first choice", "regret@1"), ("best of the first five", "regret@5"))
-    ]
+    panels = []
+    for title, name in (("first choice", "regret@1"), ("best of the first five", "regret@5")):
+        table = points(_by_method(metrics.get("quadrants", {}), name, HEADLINE))
+        panels.append(Panel(title, "bars", table, "quadrant", "regret (fraction of accuracy)"))
     return Chart("What a choice loses against the best model", panels)
 
 
 def calibration_chart(metrics: Metrics) -> Chart:
     """Coverage of 90 % intervals and their interval score."""
-    found = metrics.get("calibration", {})
-    methods = list(dict.fromkeys(method for quadrant in found.values() for method in quadrant))
     panels = []
-    for name, title in (
-        ("coverage", "coverage of 90 % intervals"),
-        ("interval_score", "interval score, lower is better"),
+    for title, name, marks in (
+        ("coverage of 90 % intervals", "coverage", {"nominal": 0.9}),
+        ("interval score, lower is better", "interval_score", {}),
     ):
-        series = [
-            _series(method, list(found), [found[quadrant].get(method, {}).get(name) for quadrant in found])
-            for method in methods
-        ]
-        marks = {"nominal": 0.9} if name == "coverage" else {}
-        panels.append(Panel(title, "bars", series, "quadrant", title.split(",")[0], marks=marks))
+        table = points(_by_method(metrics.get("calibration", {}), name))
+        panels.append(Panel(title, "bars", table, "quadrant", title.split(",")[0], marks=marks))
     return Chart("How far predicted values can be trusted", panels)
 
 
-def cost_chart(metrics: Metrics, quadrants: Sequence[str] = ("Q3", "Q4")) -> Chart:
+def cost_chart(metrics: Metrics) -> Chart:
     """Weighted tau on unknown datasets against the seconds that ranking all candidates for one dataset takes."""
-    cost = metrics.get("cost_seconds", {})
+    cost = {
+        name: max(seconds, 1e-7) for name, seconds in metrics.get("cost_seconds", {}).items() if seconds is not None
+    }
     panels = []
-    for quadrant in quadrants:
-        series = []
-        for method, entry in metrics.get("quadrants", {}).get(quadrant, {}).items():
-            tau = entry.get("weighted_tau", {})
-            if _known(cost.get(method)) and _known(tau.get("mean")):
-                seconds = max(float(cost[method]), 1e-7)
-                series.append(Series(method, [seconds], [tau["mean"]], [tau.get("low")], [tau.get("high")], [method]))
-        panels.append(Panel(quadrant, "points", series, "seconds per dataset", "weighted tau", log_x=True))
+    for quadrant in ("Q3", "Q4"):
+        methods = metrics.get("quadrants", {}).get(quadrant, {})
+        table = points({name: {cost[name]: methods[name].get("weighted_tau")} for name in methods if name in cost})
+        panels.append(
+            Panel(quadrant, "points", table.dropna(subset="mean"), "seconds per dataset", "weighted tau", log_x=True)
+        )
     return Chart("What accuracy costs", panels)
 
 
 def probing_chart(metrics: Metrics) -> Chart:
     """The frontier of regret and cost: against candidates really run, and against seconds."""
-    frontier = metrics.get("probing", {}).get("frontier", {})
-    by_count, by_seconds = [], []
-    for policy, budgets in frontier.items():
-        name = _POLICY_NAMES.get(policy, policy)
-        entries = sorted(budgets.items(), key=lambda item: int(item[0]))
-        regrets = [entry["regret@1"] for _, entry in entries]
-        by_count.append(_series(name, [float(budget) for budget, _ in entries], regrets))
-        seconds = [entry["seconds"]["mean"] for _, entry in entries]
-        if all(_known(s) and s > 0 for s in seconds):
-            by_seconds.append(_series(name, seconds, regrets))
+    frontier = {
+        _POLICY_NAMES.get(policy, policy): {int(budget): budgets[budget] for budget in sorted(budgets, key=int)}
+        for policy, budgets in metrics.get("probing", {}).get("frontier", {}).items()
+    }
+    regret, seconds = (
+        points({name: {budget: entry[key] for budget, entry in row.items()} for name, row in frontier.items()})
+        for key in ("regret@1", "seconds")
+    )
+    known = seconds["mean"].gt(0).groupby(seconds["series"]).transform("all")
+    timed = regret.assign(x=seconds["mean"])[known]
     label = "regret@1 (fraction of accuracy)"
-    panels = [Panel("candidates probed", "lines", by_count, "probes", label)]
-    if by_seconds:
-        panels.append(Panel("time spent", "lines", by_seconds, "seconds", label, log_x=True))
+    panels = [Panel("candidates probed", "lines", regret, "probes", label)]
+    if len(timed):
+        panels.append(Panel("time spent", "lines", timed, "seconds", label, log_x=True))
     return Chart("What a few probes are worth on a new dataset", panels)
 
 
 def external_chart(metrics: Metrics) -> Chart:
     """Weighted tau and regret of every method on a published table, best first."""
-    entries = metrics.get("methods", {})
     panels = []
-    for title, name, sign in (("weighted tau", "weighted_tau", -1), ("regret@1", "regret@1", 1)):
-        known = [method for method in entries if _known(entries[method].get(name, {}).get("mean"))]
-        ordered = sorted(known, key=lambda method: sign * entries[method][name]["mean"])
-        series = [_series(title, ordered, [entries[method][name] for method in ordered])]
-        panels.append(Panel(title, "bars", series if ordered else [], "", title))
+    for title, name, rises in (("weighted tau", "weighted_tau", False), ("regret@1", "regret@1", True)):
+        table = points({title: {method: entry.get(name) for method, entry in metrics.get("methods", {}).items()}})
+        ordered = table.dropna(subset="mean").sort_values("mean", ascending=rises, kind="stable")
+        panels.append(Panel(title, "bars", ordered, "", title))
     return Chart(f"Published table {metrics.get('benchmark', '')}: every target left out in turn", panels)
 
 
-def _bars(metrics: Metrics, methods: Sequence[str], name: str) -> list[Series]:
-    quadrants = metrics.get("quadrants", {})
-    found = [method for method in methods if any(method in entry for entry in quadrants.values())]
-    return [
-        _series(method, list(quadrants), [quadrants[q].get(method, {}).get(name) for q in quadrants])
-        for method in found
-    ]
-
-
-def _series(name: str, x: Sequence[Any], intervals: Sequence[Mapping[str, Any] | None]) -> Series:
-    def column(key: str) -> list[float | None]:
-        return [None if entry is None or not _known(entry.get(key)) else float(entry[key]) for entry in intervals]
-
-    return Series(name, x, column("mean"), column("low"), column("high"))
-
-
-def _known(value: Any) -> bool:
-    return value is not None and value == value  # noqa: PLR0124 - NaN differs from itself
+def _by_method(found: Metrics, figure: str, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Method -> quadrant -> interval of one figure, or None; of some methods in their order, or of all."""
+    there = dict.fromkeys(name for methods in found.values() for name in methods)
+    names = [name for name in only or there if name in there]
+    return {name: {q: methods.get(name, {}).get(figure) for q, methods in found.items()} for name in names}
