@@ -1,7 +1,6 @@
 """Baselines: what they must find in worlds with a known answer, and that nothing of the test side leaks in."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,8 +13,6 @@ from thesis_rec.evaluation.baselines.base import (
     model_coordinates,
     pooled,
     row_means_of_others,
-    score_matrix,
-    seconds_per_dataset,
 )
 from thesis_rec.evaluation.baselines.collaborative import (
     factorise,
@@ -261,15 +258,3 @@ def test_many_classes_are_sampled_in_training(world):
     training = learn_from(models, np.ones(M, bool), tasks, values[:, :4], list("abcd"))
     scores = LearnedToken(epochs=2, max_classes=4).fit(training).predict(tasks)
     assert np.isfinite(scores).all()
-
-
-def test_scores_and_costs_are_read_from_the_table():
-    rows = [("a", "p", "logme", 1.0, 2.0), ("b", "p", "logme", np.nan, 3.0), ("a", "q", "logme", 4.0, 1.0)]
-    rows += [("a", "p", "leep", 7.0, np.nan), ("zz", "p", "logme", 9.0, 9.0)]
-    table = pd.DataFrame(rows, columns=["model_id", "dataset_id", "method", "value", "seconds"])
-    matrix = score_matrix(table, "logme", ["b", "a"], ["p", "q", "r"])
-    assert matrix[1].tolist()[:2] == [1.0, 4.0]
-    assert np.isnan(matrix[0]).all()
-    assert np.isnan(matrix[:, 2]).all()
-    assert seconds_per_dataset(table, "logme", ["a", "b"], ["p", "q"]) == pytest.approx((5 + 1) / 2)
-    assert np.isnan(seconds_per_dataset(table, "leep", ["a"], ["p"]))

@@ -1,10 +1,11 @@
 """The cells and datasets that an evaluation is about."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.evaluation.study import assemble_study
+from thesis_rec.evaluation.study import assemble_study, cell_matrix
 from thesis_rec.knowledge.quadrants import training_mask
 
 
@@ -51,3 +52,11 @@ def test_the_network_sees_what_may_be_learned_from(study):
     withheld = [d for (_, d), role in study.split.cells.items() if d in study.dataset_ids]
     assert len(withheld) > 10
     assert np.isnan(study.lists("train")[1]).sum() == len(withheld)
+
+
+def test_cells_become_a_matrix():
+    rows = [("a", "p", 1.0), ("b", "p", np.nan), ("a", "q", 4.0), ("zz", "p", 9.0)]
+    matrix = cell_matrix(
+        pd.DataFrame(rows, columns=["model_id", "dataset_id", "value"]), "value", ["b", "a"], ["p", "q", "r"]
+    )
+    np.testing.assert_array_equal(matrix, [[np.nan] * 3, [1.0, 4.0, np.nan]])

@@ -87,7 +87,7 @@ def draw(chart: Chart) -> Figure:
 
 
 def _draw(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
-    groups = list(panel.points.groupby("series", sort=False))
+    groups = [(str(name), part) for name, part in panel.points.groupby("series", sort=False)]
     ticks, width = panel.points["x"].unique().tolist(), 0.85 / max(len(groups), 1)
     for place, (name, part) in enumerate(groups):
         y, colour = part["mean"], colours[name]

@@ -16,10 +16,9 @@ from pydantic import Field
 from scipy.stats import rankdata
 
 from thesis_rec.base.settings import Settings
-from thesis_rec.evaluation.baselines.base import score_matrix
 from thesis_rec.evaluation.bootstrap import intervals
 from thesis_rec.evaluation.metrics import regret, weighted_tau
-from thesis_rec.evaluation.study import LEAST_MODELS, Study
+from thesis_rec.evaluation.study import LEAST_MODELS, Study, cell_matrix
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
@@ -109,15 +108,13 @@ def simulate(candidates: Candidates, policy: str, budgets: Sequence[int], rng: n
     order = rng.permutation(size) if policy == "random_probes" else np.argsort(-start, kind="stable")
     belief, tried = candidates.belief, list[int]()
     names = belief.model_ids
-    row_of = {name: row for row, name in enumerate(names)}
+    row_of: dict[str | None, int] = {name: row for row, name in enumerate(names)}
     costs = dict(zip(names, candidates.probe_seconds.tolist(), strict=True))
     outcomes = []
     for budget in wanted:
         while len(tried) < budget:
             active = policy in ("active", "best_observed")
-            chosen = next_probe(belief, costs) if active else names[order[len(tried)]]
-            assert chosen is not None
-            row = row_of[chosen]
+            row = row_of[next_probe(belief, costs)] if active else int(order[len(tried)])
             tried.append(row)
             spent += float(candidates.probe_seconds[row])
             if active or policy == "random_probes":
@@ -178,9 +175,9 @@ def probing(
     size = len(study.models)
     shares = {f"{share:g}": max(1, round(share * size)) for share in settings.shares}
     budgets = sorted({min(count, size) for count in (*settings.counts, *shares.values())})
+    scores = transferability[transferability["method"] == settings.cheap]
     cheap, cheap_seconds = (
-        score_matrix(transferability, settings.cheap, study.models.model_ids, study.dataset_ids, column)
-        for column in ("value", "seconds")
+        cell_matrix(scores, column, study.models.model_ids, study.dataset_ids) for column in ("value", "seconds")
     )
     rows: list[tuple[Any, ...]] = []
     for j in study.columns("test"):

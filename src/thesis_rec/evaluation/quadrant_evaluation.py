@@ -21,13 +21,11 @@ from thesis_rec.evaluation.baselines import make_baseline
 from thesis_rec.evaluation.baselines.base import (
     row_means,
     row_means_of_others,
-    score_matrix,
-    seconds_per_dataset,
 )
 from thesis_rec.evaluation.bootstrap import finite_or_none
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
-from thesis_rec.evaluation.study import Floats, Scores, Study
+from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix
 from thesis_rec.knowledge.fitting import LEVEL, Z
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell
@@ -215,9 +213,11 @@ def evaluate(
         methods[NETWORK] = network_scores(study, ranker)
     methods |= baseline_scores(study, settings.baselines)
     for name in settings.transferability:
-        if (transferability["method"] == name).any():
-            seconds = seconds_per_dataset(transferability, name, *ids)
-            methods[name] = Scores(score_matrix(transferability, name, *ids), seconds=seconds)
+        cells = transferability[transferability["method"] == name]
+        if len(cells):
+            # Of all candidates, a mean over datasets; NaN where no cost was recorded.
+            seconds = pd.DataFrame(cell_matrix(cells, "seconds", *ids)).sum(min_count=1).mean()
+            methods[name] = Scores(cell_matrix(cells, "value", *ids), seconds=float(seconds))
     masks = quadrant_masks(study.split, *ids)
     figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
     metrics = document(study, methods, figures, ceiling=ceiling or {}, settings=settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,14 +177,18 @@ def assemble_study(
             "Run dataset_features and similarity_training with the same manifests first.",
         )
 
-    def matrix(column: str) -> Floats:
-        wide = measured.pivot_table(index="model_id", columns="dataset_id", values=column, dropna=False)
-        return wide.reindex(index=models.model_ids, columns=bases).to_numpy(dtype=np.float64)
-
     rows = info.set_index("dataset_id").reindex(bases)
     families = [
         str(f).strip() if pd.notna(f) and str(f).strip() else d for d, f in zip(bases, rows["domain"], strict=True)
     ]
     groups = [str(g) if pd.notna(g) else "" for g in rows["group"]]
-    spread = matrix("std") if "std" in measured and measured["std"].notna().any() else None
-    return Study(models, [tokens[d] for d in bases], matrix("value"), split, families, groups, spread, seed)
+    values = cell_matrix(measured, "value", models.model_ids, bases)
+    known = "std" in measured and measured["std"].notna().any()
+    spread = cell_matrix(measured, "std", models.model_ids, bases) if known else None
+    return Study(models, [tokens[d] for d in bases], values, split, families, groups, spread, seed)
+
+
+def cell_matrix(cells: pd.DataFrame, column: str, model_ids: Sequence[str], dataset_ids: Sequence[str]) -> Floats:
+    """(M, N) float64 of a column of ``model_id, dataset_id, ...``, NaN where there is no cell."""
+    wide = cells.pivot_table(index="model_id", columns="dataset_id", values=column, dropna=False)
+    return wide.reindex(index=list(model_ids), columns=list(dataset_ids)).to_numpy(dtype=np.float64, na_value=np.nan)

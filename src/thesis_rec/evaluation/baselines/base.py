@@ -110,28 +110,3 @@ def _principal(block: Floats, known: NDArray[np.bool_], components: int) -> Floa
     pca = PCA(min(components, *block[known].shape), svd_solver="full").fit(standard[known])
     coordinates: Floats = pca.transform(standard)[:, pca.singular_values_ > 1e-9]
     return coordinates / max(float(np.sqrt((coordinates[known] ** 2).sum(axis=1).mean())), 1e-9)
-
-
-def score_matrix(
-    scores: pd.DataFrame, method: str, model_ids: Sequence[str], dataset_ids: Sequence[str], column: str = "value"
-) -> Floats:
-    """(M, N) figures of one method, NaN where none was measured.
-
-    Args:
-        scores: Table of transferability scores: ``model_id, dataset_id, method, value, seconds``.
-        method: Which one.
-        model_ids: M models.
-        dataset_ids: N datasets.
-        column: ``value``, or ``seconds`` for the cost.
-    """
-    rows = scores[scores["method"] == method]
-    wide = rows.pivot_table(index="model_id", columns="dataset_id", values=column, dropna=False)
-    return wide.reindex(index=list(model_ids), columns=list(dataset_ids)).to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def seconds_per_dataset(
-    scores: pd.DataFrame, method: str, model_ids: Sequence[str], dataset_ids: Sequence[str]
-) -> float:
-    """Mean over datasets of the seconds that scoring all candidates took; NaN where no cost was recorded."""
-    seconds = score_matrix(scores, method, model_ids, dataset_ids, "seconds")
-    return float(pd.DataFrame(seconds).sum(min_count=1).mean())
