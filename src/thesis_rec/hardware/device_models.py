@@ -75,8 +75,7 @@ class DeviceModel:
 
 def outside(logs: Floats, low: Floats, high: Floats) -> Floats:
     """How far (M, F) logarithms lie beyond a measured range in the worst of their features: (M,), 0 within it."""
-    beyond: Floats = np.maximum(np.maximum(low - logs, logs - high), 0.0).max(axis=1, initial=0.0)
-    return beyond
+    return np.maximum(np.maximum(low - logs, logs - high), 0.0).max(axis=1, initial=0.0)
 
 
 def terms(logs: Floats, mean: Floats, scale: Floats) -> Floats:

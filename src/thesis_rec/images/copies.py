@@ -167,8 +167,7 @@ def _means(thumbnails: NDArray[np.float32], side: int = 9) -> NDArray[np.float32
     edges = np.linspace(0, _SIDE, num=side + 1).astype(int)
     columns = np.add.reduceat(thumbnails, edges[:-1], axis=2)
     widths = np.diff(edges).astype(np.float32)
-    out: NDArray[np.float32] = np.add.reduceat(columns, edges[:-1], axis=1) / (widths[:, None] * widths)[..., None]
-    return out
+    return np.add.reduceat(columns, edges[:-1], axis=1) / (widths[:, None] * widths)[..., None]
 
 
 def _near(

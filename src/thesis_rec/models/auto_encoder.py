@@ -67,8 +67,7 @@ class AutoEncoder(nn.Module):
 
     def encode(self, vectors: Tensor) -> Tensor:
         """(B, n_inputs) raw vectors to (B, n_code) codes."""
-        code: Tensor = self.encoder(self.normalise(vectors))
-        return code
+        return self.encoder(self.normalise(vectors))
 
     def forward(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
         """(B, n_inputs) standardised vectors to their reconstruction and code."""
@@ -152,5 +151,4 @@ def embed_vectors(checkpoint: Mapping[str, Any], vectors: NDArray[np.floating]) 
     wrong = [name for name in missing if not name.startswith("decoder")] + list(unexpected)
     if wrong:
         raise ValueError(f"the checkpoint is not one of this autoencoder: {wrong[0]!r} doesn't fit")
-    codes: NDArray[np.float32] = network.eval().encode(torch.from_numpy(np.asarray(vectors, np.float32))).numpy()
-    return codes
+    return network.eval().encode(torch.from_numpy(np.asarray(vectors, np.float32))).numpy()

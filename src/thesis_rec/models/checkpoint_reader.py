@@ -134,8 +134,7 @@ class StateReader:
         import torch
 
         eight = torch.float8_e4m3fn if tensor.dtype == "F8_E4M3" else torch.float8_e5m2
-        flat: NDArray[np.float32] = torch.from_numpy(np.array(raw)).view(eight).to(torch.float32).numpy()
-        return flat
+        return torch.from_numpy(np.array(raw)).view(eight).to(torch.float32).numpy()
 
     @property
     def n_parameters(self) -> int:
@@ -281,8 +280,7 @@ def read_state(state: Mapping[str, Any], item: str, n_bytes: int = 0, passed_ove
         raise ItemError(item, text, "Don't use this file: it is made to exhaust time and memory.")
 
     def stored(tensor: TensorInfo) -> NDArray[np.uint8]:
-        array: NDArray[np.uint8] = kept[tensor.key].cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        return array
+        return kept[tensor.key].cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
     return StateReader(item, tensors, stored, n_bytes, left_out, passed_over)
 

@@ -106,7 +106,7 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
         if bin_error(weights, width) > _COARSE * error:
             return _sorted_path(values, k)
-    return cast(NDArray[np.float32], centres[::-1].astype(np.float32))
+    return centres[::-1].astype(np.float32)
 
 
 def _sorted_path(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
@@ -120,11 +120,11 @@ def _sorted_path(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
 
 def _finish(support: Floats, weights: Floats, k: int) -> NDArray[np.float32]:
     if support.size <= k:
-        return cast(NDArray[np.float32], repeat(support, weights, k)[::-1].astype(np.float32))
+        return repeat(support, weights, k)[::-1].astype(np.float32)
     if support.size > _exact_up_to(k):
         support, weights = merge(support, weights, SUPPORT_PER_CLUSTER * k)
     centres, _ = cluster(support, weights, k)
-    return cast(NDArray[np.float32], centres[::-1].astype(np.float32))
+    return centres[::-1].astype(np.float32)
 
 
 def _exact_up_to(k: int) -> int:

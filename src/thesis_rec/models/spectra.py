@@ -146,8 +146,7 @@ def _matrix_numbers(weights: Floats, seed: int) -> Numbers:
 
 
 def _gram(matrix: Floats) -> Floats:
-    product: Floats = matrix @ matrix.T
-    return product
+    return matrix @ matrix.T
 
 
 def _spectrum_numbers(matrix: Floats, seed: int) -> Numbers:

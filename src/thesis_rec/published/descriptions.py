@@ -56,5 +56,4 @@ def _told(what: str, tag: str) -> str | None:
 @cache
 def _rules() -> dict[str, list[tuple[str, str]]]:
     file = Path(__file__).with_name("descriptions.yml")
-    rules: dict[str, list[tuple[str, str]]] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return rules
+    return yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -142,8 +142,7 @@ def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
 
 
 def _class_means(tokens: TaskTokens) -> Floats:
-    means: Floats = tokens.features.astype(np.float64).mean(axis=0)  # (C, D)
-    return means
+    return tokens.features.astype(np.float64).mean(axis=0)  # (C, D)
 
 
 def _unit(rows: Floats) -> Floats:

@@ -214,8 +214,7 @@ def train_clip(
         with torch.autocast("cuda", torch.bfloat16, enabled=mixed and cuda, cache_enabled=False):
             image = module.encode_image(images, normalize=True)
             text = module.encode_text(tokens[row["texts"]], normalize=True)
-        value: Tensor = contrast(image.float(), text.float(), module.logit_scale.exp().clamp(max=100.0))
-        return value
+        return contrast(image.float(), text.float(), module.logit_scale.exp().clamp(max=100.0))
 
     model.to(device).train()
     optimisation = Optimisation(settings.steps, settings.learning_rate, settings.weight_decay)

@@ -55,8 +55,7 @@ def _initialise(module: nn.Module) -> None:
 
 def library_module(module: nn.Module) -> nn.Module:
     """The timm, transformers or open_clip object inside what :func:`build` returned."""
-    inner: nn.Module = getattr(module, "inner", module)
-    return inner
+    return getattr(module, "inner", module)
 
 
 def parameter_count(module: nn.Module) -> int:

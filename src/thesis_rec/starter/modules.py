@@ -19,8 +19,7 @@ class LogitsOfOutput(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)`` of normalised images ``(B, 3, H, W)``."""
-        logits: Tensor = self.inner(pixel_values=images).logits
-        return logits
+        return self.inner(pixel_values=images).logits
 
 
 class CaptionClassifier(nn.Module):
@@ -43,8 +42,7 @@ class CaptionClassifier(nn.Module):
         """Scaled cosine similarities ``(B, K)`` of normalised images ``(B, 3, H, W)`` to the captions."""
         image = self.inner.encode_image(images, normalize=True)
         text = self.inner.encode_text(self.tokens, normalize=True)
-        logits: Tensor = self.inner.logit_scale.exp().clamp(max=100.0) * image @ text.T
-        return logits
+        return self.inner.logit_scale.exp().clamp(max=100.0) * image @ text.T
 
 
 def context_length(clip: Any) -> int:
@@ -135,5 +133,4 @@ def new_clip(arguments: dict[str, Any], tokenizer: Any) -> nn.Module:
     """A freshly initialised ``open_clip.model.CLIP``."""
     from open_clip.model import CLIP
 
-    model: nn.Module = CLIP(**clip_configuration(arguments, tokenizer))
-    return model
+    return CLIP(**clip_configuration(arguments, tokenizer))

@@ -55,8 +55,7 @@ class Painter:
 
         key = (task, split, n_per_class)
         future = self._pending.pop(key, None)
-        found: tuple[Any, Any] = future.result() if future is not None else generate_split(*key)
-        return found
+        return future.result() if future is not None else generate_split(*key)
 
     def pretraining(self, tasks: Iterable[str], n_per_class: int) -> dict[str, Any]:
         """Pre-training images of tasks, as ``thesis_rec.starter.pretraining.Bank.of`` takes them."""

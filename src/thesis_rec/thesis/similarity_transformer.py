@@ -71,8 +71,7 @@ def project_models(projection: nn.Module, models: Tensor) -> Tensor:
     if models.dim() == 3 and models.shape[0] > 1 and models.stride(0) == 0:
         shared = projection(models[:1])
         return shared.expand(models.shape[0], *shared.shape[1:])
-    out: Tensor = projection(models)
-    return out
+    return projection(models)
 
 
 class SimilarityTransformer(nn.Module):

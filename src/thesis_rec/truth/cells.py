@@ -341,5 +341,4 @@ def measure_model(
     # The plan of a set of tasks is made at the first call and kept as long as the bank.
     if key not in bank.plans:
         bank.plans[key] = Bench(bank, *key)
-    found: ModelTruth = bank.plans[key].measure(backbone)
-    return found
+    return bank.plans[key].measure(backbone)

@@ -227,8 +227,7 @@ class TunedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, C)`` of normalised images ``(B, 3, H, W)``."""
-        logits: Tensor = self.head(self.norm(self._features(images)) * self.scale)
-        return logits
+        return self.head(self.norm(self._features(images)) * self.scale)
 
 
 def _head_names(backbone: Backbone) -> set[str]:

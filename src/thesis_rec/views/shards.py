@@ -166,8 +166,7 @@ def _substitute(
             pixels = resize_image(images.image(other), encoder.image_size, fit)
         except ItemError:
             continue
-        row: NDArray[np.float32] = encoder.encode(pixels[None])[0]
-        return row
+        return encoder.encode(pixels[None])[0]
     error = f"class {images.class_names[class_index]!r} has no image that can be read."
     raise ItemError(images.dataset_id, error, "Replace its images, or remove the class.")
 

@@ -248,5 +248,4 @@ def _solve(weight: Floats, rest: Floats, factor: Floats, ridge: Floats) -> Float
     """Ridge regression of each row of ``rest`` on ``factor``, over that row's cells, all rows at once."""
     outer = factor[:, :, None] * factor[:, None, :]
     gram = np.tensordot(weight, outer, axes=(1, 0)) + ridge
-    solved: Floats = np.linalg.solve(gram, (rest @ factor)[:, :, None])[:, :, 0]
-    return solved
+    return np.linalg.solve(gram, (rest @ factor)[:, :, None])[:, :, 0]

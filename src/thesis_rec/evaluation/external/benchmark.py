@@ -257,8 +257,7 @@ def _safe_speed(speed: Floats, violations: float) -> Floats:
     count = np.isfinite(centred).sum(axis=1, keepdims=True)
     # Each cell's error of the mean over the other datasets.
     errors = (centred - mean[:, None]) * count / np.maximum(count - 1, 1)
-    safe: Floats = mean + np.nanquantile(errors, violations)
-    return safe
+    return mean + np.nanquantile(errors, violations)
 
 
 def probes(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]:

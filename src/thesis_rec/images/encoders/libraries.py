@@ -82,8 +82,7 @@ def _open_clip(config: EncoderConfig) -> Tower:
     settings = open_clip.get_model_preprocess_cfg(model)
 
     def text(texts: list[str], device: torch.device) -> Tensor:
-        features: Tensor = model.encode_text(tokenizer(texts).to(device))
-        return features
+        return model.encode_text(tokenizer(texts).to(device))
 
     return Tower(model, model.encode_image, text, open_clip_preparation(settings, config.source))
 

@@ -38,8 +38,7 @@ class CifarResNet(nn.Module):
 
     def head(self, features: Tensor) -> Tensor:
         """(B, 64) features to (B, K) logits."""
-        logits: Tensor = self.linear(features)
-        return logits
+        return self.linear(features)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, 32, 32) images to (B, K) logits."""

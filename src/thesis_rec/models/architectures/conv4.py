@@ -35,8 +35,7 @@ class Conv4(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images to a feature map (B, width, h, w)."""
         x = images if self.channels == images.shape[1] else images.mean(1, keepdim=True)
-        found: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return found
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
 def _block(inputs: int, outputs: int, padding: int) -> tuple[nn.Module, ...]:

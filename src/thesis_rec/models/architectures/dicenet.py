@@ -36,8 +36,7 @@ class DiCENet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images to a feature map (B, C, H / 16, W / 16)."""
-        found: Tensor = self.level4(self.level3(self.level2(self.level1(images))))
-        return found
+        return self.level4(self.level3(self.level2(self.level1(images))))
 
 
 def _level(inputs: int, outputs: int, side: int, blocks: int) -> nn.Sequential:
@@ -55,8 +54,7 @@ class _Conv(nn.Module):
         self.cbr = nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.PReLU(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.cbr(x)
-        return y
+        return self.cbr(x)
 
 
 class _Activation(nn.Module):
@@ -67,8 +65,7 @@ class _Activation(nn.Module):
         self.br = nn.Sequential(nn.BatchNorm2d(width), nn.PReLU(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.br(x)
-        return y
+        return self.br(x)
 
 
 class _DimensionWise(nn.Module):
@@ -94,8 +91,7 @@ class _DimensionWise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         along = [self.conv_channel(x), self._along(x, self.conv_height, 2), self._along(x, self.conv_width, 3)]
         mixed = self.weight_avg_layer(_shuffle(self.br_act(torch.cat(along, 1)), 3))
-        gated: Tensor = self.proj_layer(mixed) * self.linear_comb_layer(mixed)
-        return gated
+        return self.proj_layer(mixed) * self.linear_comb_layer(mixed)
 
     def _along(self, x: Tensor, convolution: nn.Conv2d, axis: int) -> Tensor:
         # The filters belong to fixed places along the axis, so the map is brought to their number and back.

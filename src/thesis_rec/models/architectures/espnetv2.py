@@ -42,8 +42,7 @@ class ESPNetv2(nn.Module):
         """(B, 3, H, W) images to a feature map (B, C, H / 16, W / 16)."""
         x = self.level2_0(self.level1(images), images)
         x = self.level3(self.level3_0(x, images))
-        found: Tensor = self.level4(self.level4_0(x, images))
-        return found
+        return self.level4(self.level4_0(x, images))
 
 
 class _Block(nn.Module):
@@ -75,8 +74,7 @@ class _Block(nn.Module):
         if self.stride > 1:
             # The block that down-samples adds the pooled input and activates the sum itself.
             return merged
-        activated: Tensor = self.module_act(merged + x if merged.shape == x.shape else merged)
-        return activated
+        return self.module_act(merged + x if merged.shape == x.shape else merged)
 
 
 class _DownSample(nn.Module):
@@ -94,8 +92,7 @@ class _DownSample(nn.Module):
         joined = torch.cat([pooled, self.eesp(x)], 1)
         while image.shape[2] > pooled.shape[2]:
             image = self.avg(image)
-        activated: Tensor = self.act(joined + self.inp_reinf(image))
-        return activated
+        return self.act(joined + self.inp_reinf(image))
 
 
 def _conv(
