@@ -162,8 +162,22 @@ def test_own_images_are_ranked(clone):
         assert (clone / "answer" / name).stat().st_size > 1000
 
 
+@pytest.fixture(scope="module")
+def own_tables(clone):
+    """The copy after the block that stands before both a model and a dataset of one's own."""
+    run(block_named("own-tables"), clone)
+    return clone
+
+
+def test_one_s_own_tables_are_said_once_so_that_no_block_takes_back_another():
+    writing = [block for block in blocks("bash") if "> conf/local/globals.yml" in block]
+    assert writing == [block_named("own-tables")]
+    assert "cp " not in block_named("own-model") + block_named("own-dataset")
+
+
 @pytest.mark.slow
-def test_a_new_checkpoint_is_added_and_recommended(clone):
+def test_a_new_checkpoint_is_added_and_recommended(own_tables):
+    clone = own_tables
     out = run(block_named("own-model"), clone)
     assert "models added without training: my_model" in out
     shown = [line.split()[1] for line in out.splitlines() if re.match(r"\s*\d+  ", line)]
@@ -174,7 +188,8 @@ def test_a_new_checkpoint_is_added_and_recommended(clone):
 
 
 @pytest.mark.slow
-def test_a_new_dataset_is_added_measured_and_encoded(clone):
+def test_a_new_dataset_is_added_measured_and_encoded(own_tables):
+    clone = own_tables
     run(block_named("own-dataset"), clone)
     measured = pd.read_parquet(clone / "data" / "03_primary" / "measured_performance.parquet")
     assert set(measured["dataset_id"]) == {"my_images"}

@@ -176,7 +176,7 @@ def test_a_model_that_can_t_be_run_is_passed_over(tmp_path):
     sharper, belief = _tries(tmp_path, 4, probe, fabricated_bundle(), steps.append)
     assert np.isnan(steps[0].value)
     assert len(belief.cells) == 3
-    assert any(f"{best} couldn't be tried" in note for note in sharper.notes)
+    assert f"{best} couldn't be tried: is damaged." in sharper.notes
 
 
 def test_a_try_is_kept_for_later_requests_on_the_same_images(tmp_path):

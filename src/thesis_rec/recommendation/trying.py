@@ -210,7 +210,7 @@ def try_models(
             try:
                 value = probe(model_id)
             except Exception as error:
-                notes.append(f"{model_id} couldn't be tried: {error}")
+                notes.append(f"{model_id} couldn't be tried: {str(error).removeprefix(f'{model_id}: ')}")
                 value = float("nan")
                 failed.add(model_id)
             else:
