@@ -37,6 +37,23 @@ def test_an_unknown_pipeline_is_one_line_with_the_nearest_name(option):
         pipeline_name("nothing like it")
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["--nodes=fit_knowledge_nod"],
+            "__default__ has no node 'fit_knowledge_nod'. Did you mean fit_knowledge_node?",
+        ),
+        (["--pipelines=autoencoder", "--tags=nope"], "autoencoder has no tag 'nope'."),
+    ],
+)
+def test_an_unknown_node_or_tag_is_one_line_with_the_nearest_name(options, told):
+    result = CliRunner().invoke(run, options)
+    assert result.exit_code == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert told in result.stderr
+
+
 def test_jobs_are_submitted_by_the_same_names():
     from thesis_rec.cli import friendly
 

@@ -13,8 +13,8 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from thesis_rec.base.errors import ThesisRecError
-from thesis_rec.base.text import printable
+from thesis_rec.base.errors import ConfigurationError, ThesisRecError
+from thesis_rec.base.text import did_you_mean, printable
 from thesis_rec.pipeline_registry import pipeline_name
 
 COMMANDS = ("bundle", "import-config", "recommend", "submit")
@@ -44,6 +44,7 @@ def known_error(error: BaseException) -> str | None:
     """
     from kedro.io import DatasetError
     from kedro.validation.exceptions import ParameterValidationError
+    from yaml.parser import ParserError
 
     cause: BaseException | None = error
     while cause is not None:
@@ -54,7 +55,33 @@ def known_error(error: BaseException) -> str | None:
         cause = cause.__cause__
     if isinstance(error, ParameterValidationError):
         return "; ".join(_refused(str(error))) or " ".join(str(error).split())
-    return " ".join(str(error).split()) if isinstance(error, DatasetError) else None
+    # Kedro raises the first for a file of configuration, and names it.
+    known = isinstance(error, ParserError | DatasetError) or str(error).startswith(_NOTHING_TO_RUN)
+    return " ".join(str(error).split()) if known else None
+
+
+#: What Kedro says of filters that leave no node.
+_NOTHING_TO_RUN = ("Pipeline contains no nodes", "Pipeline does not contain")
+
+
+def _check_filters(given: dict[str, Any]) -> None:
+    """Refuse names of nodes and tags that the pipelines to run don't have, with the nearest one."""
+    options = {"node": ("node_names", "from_nodes", "to_nodes"), "tag": ("tags",)}
+    asked = {what: [name for option in names for name in given[option] or ()] for what, names in options.items()}
+    if not any(asked.values()):
+        return
+    from thesis_rec.pipeline_registry import register_pipelines
+
+    made, chosen = register_pipelines(), given["pipelines"] or ["__default__"]
+    nodes = [node for name in chosen for node in made[name].nodes]
+    known = {"node": {node.name for node in nodes}, "tag": {tag for node in nodes for tag in node.tags}}
+    for what, names in asked.items():
+        for name in names:
+            if name not in known[what]:
+                raise ConfigurationError(
+                    f"{', '.join(chosen)} has no {what} {name!r}.{did_you_mean(name, known[what])} "
+                    f"There are {', '.join(sorted(known[what])) or 'none'}."
+                )
 
 
 def _refused(message: str) -> list[str]:
@@ -77,6 +104,7 @@ class FriendlyCommand(click.Command):
             if {"pipeline", "pipelines"} <= set(ctx.params):
                 names = [ctx.params["pipeline"], *ctx.params["pipelines"]]
                 ctx.params |= {"pipeline": None, "pipelines": [pipeline_name(name) for name in names if name]}
+                _check_filters(ctx.params)
             return super().invoke(ctx)
         except Exception as error:
             known = known_error(error)

@@ -1,10 +1,9 @@
 """The registered pipelines, by name."""
 
-import difflib
-
 from kedro.pipeline import Pipeline
 
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.text import did_you_mean
 
 #: What ``kedro run`` does: the five steps from weights and images to an evaluated ranking.
 FIVE = ("model_extraction", "autoencoder", "dataset_features", "similarity_training", "evaluation")
@@ -42,9 +41,7 @@ def pipeline_name(name: str) -> str:
     name = ALIASES.get(name.lower().replace("_", ""), name)
     if name in NAMES:
         return name
-    near = difflib.get_close_matches(name, NAMES, n=1)
-    meant = f" Did you mean {near[0]}?" if near else ""
-    raise ConfigurationError(f"There is no pipeline {name!r}.{meant} There are {', '.join(NAMES)}.")
+    raise ConfigurationError(f"There is no pipeline {name!r}.{did_you_mean(name, NAMES)} There are {', '.join(NAMES)}.")
 
 
 def register_pipelines() -> dict[str, Pipeline]:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.commands.artefacts import ENTRIES, FILES, read_configuration
+from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 
 ONLY = {"of_base": FILES, "entries": ENTRIES}
 PROJECT = Path(__file__).parents[2]
@@ -45,3 +47,46 @@ def test_an_entry_that_only_an_environment_has_is_found(tmp_path):
     loader = read_configuration(tmp_path, None, "starter", of_base=FILES, entries=("of_mine", "model_manifest"))
     assert loader["catalog"]["of_mine"]["filepath"] == "a.csv"
     assert set(loader["catalog"]) == {"of_mine", "model_manifest"}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("zoos:\n", "names of zoos"),
+        ("zoos: [1, 2]\n", "names of zoos"),
+        ("zoos: {hub: }\n", "names of zoos"),
+        ("[1, 2]\n", "names of zoos"),
+        (
+            "zoos: {hub: {model_manifset: a.csv}}\n",
+            "takes no 'model_manifset'. Did you mean model_manifest?",
+        ),
+        ("zoos: {hub: [\n", "can't be read: while parsing"),
+    ],
+)
+def test_odd_globals_are_one_line_that_names_the_file(tmp_path, content, told):
+    (tmp_path / "conf" / "local").mkdir(parents=True)
+    (tmp_path / "conf" / "base").symlink_to(PROJECT / "conf" / "base")
+    (tmp_path / "conf" / "local" / "globals.yml").write_text(content)
+    with pytest.raises(ConfigurationError, match=r"conf/local/globals\.yml") as caught:
+        read_configuration(tmp_path, None, None)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"image": "a.npz"}, "nothing takes 'image'. Did you mean images?"),
+        ({"recomendation": {"top": 3}}, "nothing takes 'recomendation'. Did you mean recommendation?"),
+        ({"shard": {"indx": 1}}, "nothing takes 'shard.indx'. Did you mean shard.index?"),
+        ({"hub": {"fetch": {"max_gb": 1}}, "seed": 1, "benchmark": "site", "recommendation": {"top": 3}}, ""),
+    ],
+)
+def test_a_runtime_parameter_that_nothing_takes_is_refused(given, told):
+    if told:
+        with pytest.raises(ConfigurationError, match="--params") as caught:
+            MergedGlobalsConfigLoader(str(PROJECT / "conf"), runtime_params=given, **ARGUMENTS)
+        assert told in str(caught.value)
+    else:
+        loader = MergedGlobalsConfigLoader(str(PROJECT / "conf"), runtime_params=given, **ARGUMENTS)
+        assert loader["parameters"]["recommendation"]["top"] == 3

@@ -98,7 +98,7 @@ def test_a_slip_of_the_pen_is_told_with_the_known_values():
     found = unknown_values(table, Budget(families=("resnett", "vit"), licences=("gpl",)))
     assert found == [
         "no model has the licence 'gpl'. Known are mit, apache-2.0.",
-        "no model has the family 'resnett'. Did you mean 'resnet'? Known are resnet, vit.",
+        "no model has the family 'resnett'. Did you mean resnet? Known are resnet, vit.",
     ]
     assert unknown_values(table, Budget(families=("RESNET",))) == []
 

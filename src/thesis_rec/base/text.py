@@ -1,11 +1,14 @@
-"""Text of unknown origin at the project's borders: a terminal, a spreadsheet."""
+"""Text at the project's borders: names that people type, a terminal, a spreadsheet."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
 #: Characters that steer a terminal or turn the direction of writing, and halves of characters.
@@ -18,6 +21,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def printable(text: str) -> str:
     """The text with characters that steer a terminal written as escapes; line ends, too."""
     return _STEERING.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that asks whether the nearest known name was meant, behind a space; "" if none is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from omegaconf.errors import InterpolationResolutionError
 from omegaconf.resolvers import oc
 
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.text import did_you_mean
 
 #: What the loader is made with.
 ARGUMENTS = {
@@ -71,6 +72,8 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             # An environment variable that a cluster's globals need and that isn't set.
             reason = str(error).splitlines()[0].rpartition("interpolation: ")[2].strip('"')
             raise ConfigurationError(f"The globals of the environment {self.env} can't be read: {reason}.") from error
+        if self.runtime_params:
+            self._check_runtime_params(self.runtime_params)
 
     @property
     def named(self) -> dict[str, Any]:
@@ -112,7 +115,56 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
 
     def _globals_of_environments(self) -> Iterator[Any]:
         """The globals of base and of the environment, unresolved; from a folder or from a packaged archive."""
+        keys: set[str] = set()
         for name in dict.fromkeys((self.base_env, self.env or self.default_run_env)):
             path = f"{self._get_conf_env_path(name)}/globals.yml"
             if self._fs.isfile(path):
-                yield OmegaConf.load(io.StringIO(self._fs.cat_file(path).decode("utf-8")))
+                try:
+                    part: Any = OmegaConf.load(io.StringIO(self._fs.cat_file(path).decode("utf-8")))
+                except (yaml.YAMLError, UnicodeDecodeError) as error:
+                    reason = " ".join(str(error).replace('"<file>", ', "").split())
+                    raise ConfigurationError(f"{path} can't be read: {reason}. Correct it.") from error
+                keys |= _check_zoos(path, OmegaConf.to_container(part), keys)
+                yield part
+
+    def _check_runtime_params(self, given: Mapping[str, Any]) -> None:
+        """Refuse what ``--params`` gives to nobody: neither to a pipeline nor where the configuration asks for it."""
+        read = {key: [*self._read_raw_config(key)[:2]] for key in ("parameters", "catalog")}
+        pipelines = {str(name) for files in read["parameters"] for part in files.values() for name in part}
+        pipelines = {name for name in pipelines if not name.startswith("_")}  # anchors, which are read before
+        asked = set(re.findall(r"runtime_params:\s*([\w.]+)", str(read)))
+        first_names = pipelines | {name.partition(".")[0] for name in asked}
+        for name in _dotted(given):
+            first = name.partition(".")[0]
+            if first in pipelines or name in asked:
+                continue
+            wrong, known = (name, asked) if first in first_names else (first, first_names)
+            raise ConfigurationError(
+                f"--params: nothing takes {wrong!r}.{did_you_mean(wrong, known)} Known are {', '.join(sorted(known))}."
+            )
+
+
+def _dotted(values: Mapping[str, Any]) -> Iterator[str]:
+    """Names of nested values, as ``--params`` takes them."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from (f"{name}.{rest}" for rest in _dotted(value))
+        else:
+            yield str(name)
+
+
+def _check_zoos(path: str, found: Any, keys: set[str]) -> set[str]:
+    """The keys of a file's zoos, if they are mappings and, where some are known, have no other ``keys`` than these."""
+    zoos = found.get("zoos", {}) if isinstance(found, dict) else None
+    if not isinstance(zoos, dict) or not all(isinstance(zoo, dict) for zoo in zoos.values()):
+        raise ConfigurationError(
+            f"{path}: below `zoos:` must be names of zoos, and below each its settings, such as "
+            "`zoos: {hub: {model_manifest: my_models.csv}}`. Correct it, or leave `zoos:` out."
+        )
+    for name, zoo in zoos.items():
+        if keys and (strange := sorted({*map(str, zoo)} - keys)):
+            raise ConfigurationError(
+                f"{path}: the zoo {name} takes no {strange[0]!r}.{did_you_mean(strange[0], keys)} "
+                f"Known are {', '.join(sorted(keys))}."
+            )
+    return {str(key) for zoo in zoos.values() for key in zoo}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from dataclasses import dataclass
 from itertools import compress
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import listed
 from thesis_rec.base.settings import Settings
+from thesis_rec.base.text import did_you_mean
 
 
 class Budget(Settings):
@@ -96,8 +96,7 @@ def unknown_values(figures: pd.DataFrame, budget: Budget) -> list[str]:
         for value in budget.limits.get(name, ()):
             if value.lower() in known:
                 continue
-            near = difflib.get_close_matches(value.lower(), known, n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
+            meant = did_you_mean(value.lower(), known)
             notes.append(f"no model has the {column} {value!r}.{meant} Known are {listed(known, 10)}.")
     return notes
 
