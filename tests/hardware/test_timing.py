@@ -19,7 +19,7 @@ def test_measuring_stops_when_the_median_is_tight_or_time_is_up(monkeypatch):
     assert len(measure_calls(lambda: None, "cpu", tight)[0]) == 100
     slow = iter([100.0] * 50)
     monkeypatch.setattr(timing, "_host_clock", lambda call: next(slow))
-    assert len(measure_calls(lambda: None, "cpu", ProfileSettings(warmup=9, max_seconds=0.0))[0]) == 3
+    assert len(measure_calls(lambda: None, "cpu", ProfileSettings(warmup=9, max_seconds=1e-9))[0]) == 3
     assert len(list(slow)) == 46  # one warm-up call, three counted
 
 

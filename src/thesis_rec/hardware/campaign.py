@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -30,7 +30,7 @@ Partitions = Mapping[str, Callable[[], Outcome]]
 
 @dataclass(frozen=True)
 class Campaign:
-    """What is measured of every model.
+    """What is measured of every model, as :func:`profile_backbone` takes it.
 
     Attributes:
         device: Torch device.
@@ -48,7 +48,7 @@ class Campaign:
         """Changes when a model would have to be measured again: another network, or other calls."""
         network = {"loader": row.loader, "source": row.source, "revision": row.revision}
         calls = {"precisions": sorted(self.precisions), "batch_sizes": sorted(self.batch_sizes)}
-        return sha256_json({**network, **calls, "settings": asdict(self.settings)})
+        return sha256_json({**network, **calls, "settings": self.settings.model_dump()})
 
 
 def profile_zoo(
@@ -75,14 +75,7 @@ def profile_zoo(
         if before is not None and not before["error"] and before.get("settings_hash") == settings_hash:
             continue
         try:
-            table = profile_backbone(
-                load(row),
-                row.model_id,
-                campaign.device,
-                campaign.precisions,
-                campaign.batch_sizes,
-                settings=campaign.settings,
-            )
+            table = profile_backbone(load(row), row.model_id, **vars(campaign))
         except Exception as error:
             # Networks of three libraries can raise anything; one must not stop the others.
             failure = Failure.of(row.model_id, error, "Check the model's loader and source in the manifest.")
@@ -111,5 +104,4 @@ def join_outcomes(outcomes: Partitions, models: Iterable[str]) -> tuple[pd.DataF
         rows.extend(outcome["rows"])
         if outcome["error"]:
             failures.append(Failure(model_id, outcome["error"], outcome["hint"]))
-    table = pd.DataFrame(rows).reindex(columns=COLUMNS) if rows else pd.DataFrame(columns=COLUMNS)
-    return table, failures
+    return pd.DataFrame(rows, columns=COLUMNS), failures

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from thesis_rec.base.settings import Settings
 from thesis_rec.hardware.counts import MIB
 
 
-@dataclass(frozen=True)
-class ProfileSettings:
+class ProfileSettings(Settings):
     """How long a cell (model, precision, batch size) is measured.
 
     Attributes:
@@ -27,11 +27,11 @@ class ProfileSettings:
             takes longer than the limit: then three have to do.
     """
 
-    warmup: int = 3
-    min_repeats: int = 7
-    max_repeats: int = 200
-    tolerance: float = 0.02
-    max_seconds: float = 0.15
+    warmup: int = Field(default=3, ge=0)
+    min_repeats: int = Field(default=7, ge=1)
+    max_repeats: int = Field(default=200, ge=1)
+    tolerance: float = Field(default=0.02, gt=0.0)
+    max_seconds: float = Field(default=0.15, gt=0.0)
 
 
 def measure_calls(

@@ -134,7 +134,7 @@ def profile_models(
     from thesis_rec.models.loaders import load_backbone
 
     settings = ProfileSettings(max_seconds=seconds_per_cell)
-    wanted = {"settings": asdict(settings), "precisions": list(precisions), "batch_sizes": list(batch_sizes)}
+    wanted = {"settings": settings.model_dump(), "precisions": list(precisions), "batch_sizes": list(batch_sizes)}
     device = device_id(shop.device)
     folder = shop.folder / f"hardware-{encode_id(device)}-{sha256_json(wanted)[:8]}"
     failures: list[Failure] = []

@@ -145,8 +145,7 @@ class FineTuner:
             return
         self._copies, self._key = [], None
         for plan in plans[: self.settings.slots]:
-            backbone = backbone_factory() if self._copies else first
-            copy = _Copy(backbone, self.pixels, plan, self.settings, self.largest, self.device, name)
+            copy = _Copy(self, backbone_factory() if self._copies else first, plan, name)
             self._copies.append(copy)
             if not copy.runner.capture():
                 # Without graphs Python is the bottleneck: more copies would only wait for it.
@@ -174,21 +173,13 @@ class FineTuner:
 class _Copy:
     """One copy of a model with a new head: its training steps, and its predictions."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        pixels: Tensor,
-        plan: CellPlan,
-        settings: FineTuneSettings,
-        largest: int,
-        device: str,
-        name: str,
-    ) -> None:
-        module = TunedNetwork(backbone, largest, settings.head_rate)
-        module.requires_grad_(True).to(device).train()
-        self._prepare = image_preparation(pixels, backbone)
+    def __init__(self, tuner: FineTuner, backbone: Backbone, plan: CellPlan, name: str) -> None:
+        settings = tuner.settings
+        module = TunedNetwork(backbone, tuner.largest, settings.head_rate)
+        module.requires_grad_(True).to(tuner.device).train()
+        self._prepare = image_preparation(tuner.pixels, backbone)
         optimisation = Optimisation(settings.steps, settings.learning_rate, settings.weight_decay)
-        self.runner = StepRunner(module, self._loss, plan.inputs, optimisation, device, name)
+        self.runner = StepRunner(module, self._loss, plan.inputs, optimisation, tuner.device, name)
 
     def _loss(self, tuned: nn.Module, row: Mapping[str, Tensor]) -> Tensor:
         logits = tuned(self._prepare(row["rows"], row["shifts"])) + row["mask"]

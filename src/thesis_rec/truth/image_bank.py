@@ -40,19 +40,15 @@ class ImageBank:
         self.device = device
         self.plans: dict[Any, Any] = {}
         self.classes: dict[str, list[ClassRows]] = {}
-        parts: dict[tuple[int, int], list[tuple[NDArray[np.uint8], int]]] = {}
+        parts: dict[tuple[int, ...], list[tuple[NDArray[np.uint8], int]]] = {}
         self.n_images = 0
         for dataset_id, task in images.items():
             starts = []
             for pixels in (task.train_images, task.test_images):
                 if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-                    raise ItemError(
-                        dataset_id,
-                        f"has images of shape {pixels.shape} and type {pixels.dtype},",
-                        "but uint8 (N, H, W, 3) is needed.",
-                    )
-                height, width = pixels.shape[1:3]
-                parts.setdefault((height, width), []).append((pixels, self.n_images))
+                    text = f"has images of shape {pixels.shape} and type {pixels.dtype},"
+                    raise ItemError(dataset_id, text, "but uint8 (N, H, W, 3) is needed.")
+                parts.setdefault(pixels.shape[1:3], []).append((pixels, self.n_images))
                 starts.append(self.n_images)
                 self.n_images += len(pixels)
             self.classes[dataset_id] = [

@@ -29,7 +29,7 @@ def encode_datasets(
 
     # An empty chunk first: the folders exist even when no dataset is usable.
     yield {}, {}
-    without = set(outside_the_cache(dataset_manifest, parameters)) if not parameters.fetch else set()
+    without = set() if parameters.fetch else set(outside_the_cache(dataset_manifest, parameters))
     without -= {key.rsplit("/", 2)[0] for key in existing_dataset_tokens}
     hint = "Set hub.fetch.datasets, or fill the cache (HF_HOME) on another machine and copy it here."
     absent = Failure("", "It isn't in the cache, and no dataset may be fetched.", hint)

@@ -32,7 +32,7 @@ def profile_models(
     if parameters.threads is not None:
         torch.set_num_threads(parameters.threads)
     device = torch_device(parameters.device)
-    settings = ProfileSettings(**parameters.model_dump(include=set(ProfileSettings.__dataclass_fields__)))
+    settings = ProfileSettings(**parameters.model_dump(include=set(ProfileSettings.model_fields)))
     campaign = Campaign(device, parameters.precisions, parameters.batch_sizes, settings)
     root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)
     rows = parameters.shard.select(_rows(model_manifest, parameters))
