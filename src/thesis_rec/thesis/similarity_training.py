@@ -51,26 +51,20 @@ class RankerModule(FitModule):
             rows = torch.randperm(len(rows), device=rows.device)[: self.options.models_per_step]
         models = self.models[rows].expand(len(batch["tokens"]), -1, -1)
         out: dict[str, Tensor] = self.network(models, batch["tokens"], batch["token_mask"])
-        terms = self._terms(out, batch, rows)
-        if not training:
-            tau = ranking_losses.weighted_tau(out["score"], batch["standardised"][:, rows], batch["measured"][:, rows])
-            terms["tau"] = tau.nanmean().nan_to_num(0.0)
-        return terms
-
-    def _terms(self, out: dict[str, Tensor], batch: Batch, rows: Tensor) -> dict[str, Tensor]:
-        weights = self.options.losses
-        truth, mask = batch["standardised"][:, rows], batch["measured"][:, rows]
-        score = out["score"]
+        weights, score = self.options.losses, out["score"]
+        truth, value, mask = (batch[name][:, rows] for name in ("standardised", "value", "measured"))
         terms = {
             "listwise": lambda: ranking_losses.list_mle(score, truth, mask, discount=True),
             "pairwise": lambda: ranking_losses.pairwise_logistic(score, truth, mask, weights.gap_power),
             "regression": lambda: ranking_losses.masked_mse(score, truth, mask),
-            "value": lambda: ranking_losses.gaussian_nll(out["value"], out["log_std"], batch["value"][:, rows], mask),
+            "value": lambda: ranking_losses.gaussian_nll(out["value"], out["log_std"], value, mask),
         }
         # A weight of zero switches a term off, so that it isn't even computed.
-        used = {name: term() for name, term in terms.items() if getattr(weights, name)}
-        total = torch.stack([getattr(weights, name) * term for name, term in used.items()]).sum()
-        return {"loss": total, **used}
+        found = {name: term() for name, term in terms.items() if getattr(weights, name)}
+        found["loss"] = torch.stack([getattr(weights, name) * term for name, term in found.items()]).sum()
+        if not training:
+            found["tau"] = ranking_losses.weighted_tau(score, truth, mask).nanmean().nan_to_num(0.0)
+        return found
 
 
 #: Smallest standard deviation of performance within a dataset that counts: below it, differences are noise.

@@ -87,6 +87,7 @@ def fit(
     Raises:
         ConfigurationError: If the devices asked for don't exist.
     """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
 
     started = time.perf_counter()
@@ -132,9 +133,7 @@ def fit(
                 enable_progress_bar=terminal,
                 default_root_dir=folder,
             )
-        except Exception as error:
-            if type(error).__name__ != "MisconfigurationException":
-                raise
+        except MisconfigurationException as error:
             raise ConfigurationError(f"{description}: {error}") from error
         trainer.fit(
             module,

@@ -3,8 +3,7 @@
 import pytest
 
 from tests.evaluation.external.tables import write_published_tables
-from thesis_rec.evaluation.external.benchmark import BenchmarkSettings
-from thesis_rec.evaluation.external.tables import load_published_table
+from thesis_rec.evaluation.external import BenchmarkSettings, load_published_table
 
 QUICK = BenchmarkSettings(draws=2, bootstrap=50, folds=3, seeds=1, probes=(1, 3), throughputs=(0.5,))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from tests.evaluation.external.conftest import QUICK
-from thesis_rec.evaluation.external.benchmark import budgets, probes
+from thesis_rec.evaluation.external import budgets, probes
 
 
 def test_budgets_by_a_case_without_doubt(table):

@@ -8,15 +8,17 @@ import pytest
 
 from tests.evaluation.external.conftest import QUICK
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.evaluation.external.benchmark import (
+from thesis_rec.evaluation.external import (
     TrainedRanker,
+    dataset_tokens,
     judge,
+    load_published_table,
     nearest_dataset,
+    published_table,
     run_benchmark,
     simple_methods,
     without,
 )
-from thesis_rec.evaluation.external.tables import dataset_tokens, load_published_table, published_table
 
 
 def test_failed_runs_are_left_out(table):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from thesis_rec.evaluation.external.benchmark import leave_one_out
+from thesis_rec.evaluation.external import leave_one_out
 
 
 def test_strict_variant_drops_shared_images(table):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from thesis_rec.evaluation.external.benchmark import (
+from thesis_rec.evaluation.external import (
     baseline,
     leave_one_out,
+    load_published_table,
     model_spider_convention,
     simple_methods,
 )
-from thesis_rec.evaluation.external.tables import load_published_table
 from thesis_rec.evaluation.metrics import metric_table
 
 FIGURES = ("weighted_tau", "kendall_tau", "pearson", "regret@1", "regret@5", "recall@5")

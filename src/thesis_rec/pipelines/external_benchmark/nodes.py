@@ -9,7 +9,7 @@ def read_published_table(parameters: ExternalBenchmarkParameters) -> Any:
     """The chosen benchmark's tables in one form."""
     from pathlib import Path
 
-    from thesis_rec.evaluation.external.tables import load_published_table
+    from thesis_rec.evaluation.external import load_published_table
 
     return load_published_table(Path(parameters.tables_dir).expanduser(), parameters.benchmark)
 
@@ -18,7 +18,7 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
     """Every method on every target of the table, each target left out in turn."""
     from pathlib import Path
 
-    from thesis_rec.evaluation.external.benchmark import TrainedRanker, run_benchmark
+    from thesis_rec.evaluation.external import TrainedRanker, run_benchmark
 
     networks = {}
     if parameters.train_ranker:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from thesis_rec.evaluation.external.benchmark import BenchmarkSettings
+from thesis_rec.evaluation.external import BenchmarkSettings
 
 
 class ExternalBenchmarkParameters(BenchmarkSettings):
