@@ -29,7 +29,6 @@ EXTRACTORS: dict[str, Extractor] = {}
 
 #: What an empty ``extractor`` column means, by loader; ``huggingface`` for any other.
 USUAL = {"timm": "timm", "open_clip": "open_clip", "detector_pack": "detector_pack", "local": "state_dict"}
-DEFAULT = "huggingface"
 
 
 def register(name: str) -> Callable[[Extractor], Extractor]:
@@ -50,7 +49,7 @@ def register(name: str) -> Callable[[Extractor], Extractor]:
 
 def extractor_name(row: ManifestRow) -> str:
     """The extractor that a row names, or its loader's usual one."""
-    return row.extractor or USUAL.get(row.loader, DEFAULT)
+    return row.extractor or USUAL.get(row.loader, "huggingface")
 
 
 def open_model(row: ManifestRow, root: Path, cache: Path | None = None) -> StateReader:

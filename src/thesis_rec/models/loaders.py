@@ -104,15 +104,14 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
     try:
         network: Any = architecture.build(state)
         missing, unexpected = network.load_state_dict(state, strict=False)
+        # How many batches a normalisation has seen is a counter, not a weight, and of no use here.
+        absent = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if absent or unexpected:
+            raise ValueError(f"{[*absent, *unexpected][0]} doesn't fit")
     except (KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())[:200]
         text = f"The weights are not those of a {row.loader} network ({reason})."
         raise ItemError(row.model_id, text, "Correct the loader column, or choose local.") from error
-    # How many batches a normalisation has seen is a counter, not a weight, and of no use here.
-    absent = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if absent or unexpected:
-        text = f"The weights are not those of a {row.loader} network ({[*absent, *unexpected][0]} doesn't fit)."
-        raise ItemError(row.model_id, text, "Correct the loader column, or choose local.")
     network.eval()
     size = architecture.input_size(state)
     preparation = Preparation(size, size, "stretch", mean=architecture.mean, std=architecture.std)

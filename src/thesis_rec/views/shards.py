@@ -8,9 +8,9 @@ key is ``<dataset>/<split>/<00000>``.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.base.files import sha256_json
+from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.images.copies import Glimpses, content_digest
 from thesis_rec.images.dataset_source import ImageLimits, Tell
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.sampling import ClassBalancedSampler
-
-logger = logging.getLogger(__name__)
 
 #: Shards with other landmarks are made again.
 LANDMARKS_VERSION = 2
@@ -288,16 +286,8 @@ def keys_by_split(partitions: Partitions) -> dict[tuple[str, str], list[str]]:
 
 def finished_shards(partitions: Partitions, keys: Iterable[str], settings_hash: str) -> dict[int, Shard]:
     """Those of some shards that were made with the same settings, by number."""
-    done: dict[int, Shard] = {}
-    for key in keys:
-        try:
-            shard = read_shard(partitions, key)
-        except Exception as error:  # whatever is wrong with it, it is made again
-            logger.warning("token shard %s is unreadable and is made again (%s)", key, error)
-            continue
-        if str(shard.get("settings_hash", "")) == settings_hash:
-            done[int(shard["shard"])] = shard
-    return done
+    there = filter(None, (readable(partial(read_shard, partitions, key)) for key in keys))
+    return {int(shard["shard"]): shard for shard in there if str(shard.get("settings_hash", "")) == settings_hash}
 
 
 def read_shard(partitions: Partitions, key: str) -> Shard:
