@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.catalog.validators import validate_performance_records
+from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
 from thesis_rec.thesis import performance_imports
 
 
@@ -49,8 +51,8 @@ def test_bad_wide_tables(tmp_path, text, message):
 def test_values_outside_the_unit_are_refused(tmp_path):
     with pytest.raises(ItemError, match=r"outside 0\.\.1"):
         performance_imports.import_wide_csv(put(tmp_path / "t.csv", "m,d\na,91\n"), "fraction")
-    with pytest.raises(ValueError, match="unknown unit"):
-        performance_imports.scale_of([1.0], "permille")
+    with pytest.raises(ValidationError, match="unit"):
+        ImportArtefactsParameters(unit="permille")
 
 
 def test_transfergraph_in_both_layouts(tmp_path):

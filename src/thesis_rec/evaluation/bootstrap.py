@@ -91,8 +91,3 @@ def _times_drawn(clusters: int, draws: int, seed: int) -> NDArray[np.float64]:
     times = flat.reshape(draws, clusters).astype(np.float64)
     times.flags.writeable = False
     return times
-
-
-def finite_or_none(value: float) -> float | None:
-    """The value as JSON holds it: None where it isn't finite."""
-    return float(value) if np.isfinite(value) else None

@@ -22,7 +22,6 @@ from thesis_rec.evaluation.baselines.base import (
     row_means,
     row_means_of_others,
 )
-from thesis_rec.evaluation.bootstrap import finite_or_none
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
 from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix
@@ -162,7 +161,7 @@ def document(
         "paired": paired,
         "groups": groups,
         "noise_ceiling": {protocol: dict(values) for protocol, values in ceiling.items()},
-        "cost_seconds": {name: finite_or_none(scores.seconds) for name, scores in methods.items()},
+        "cost_seconds": {name: s.seconds if np.isfinite(s.seconds) else None for name, s in methods.items()},
         "paired_all": every,
         "calibration": calibration(study, methods, settings.bootstrap),
         "counts": {

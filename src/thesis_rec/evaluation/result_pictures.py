@@ -51,7 +51,7 @@ def quadrant_chart(metrics: Metrics) -> Chart:
         for protocol, values in metrics.get("noise_ceiling", {}).items()
         if values.get("mean") is not None
     }
-    table = points(_by_method(metrics.get("quadrants", {}), "weighted_tau", HEADLINE))
+    table = points(by_method(metrics.get("quadrants", {}), "weighted_tau", HEADLINE))
     panel = Panel("", "bars", table, "quadrant", "weighted tau", marks=marks)
     return Chart("How well the models are ranked", [panel])
 
@@ -60,7 +60,7 @@ def regret_chart(metrics: Metrics) -> Chart:
     """What is lost by taking the first, or the best of the first five, in points of accuracy."""
     panels = []
     for title, name in (("first choice", "regret@1"), ("best of the first five", "regret@5")):
-        table = points(_by_method(metrics.get("quadrants", {}), name, HEADLINE))
+        table = points(by_method(metrics.get("quadrants", {}), name, HEADLINE))
         panels.append(Panel(title, "bars", table, "quadrant", "regret (fraction of accuracy)"))
     return Chart("What a choice loses against the best model", panels)
 
@@ -72,7 +72,7 @@ def calibration_chart(metrics: Metrics) -> Chart:
         ("coverage of 90 % intervals", "coverage", {"nominal": 0.9}),
         ("interval score, lower is better", "interval_score", {}),
     ):
-        table = points(_by_method(metrics.get("calibration", {}), name))
+        table = points(by_method(metrics.get("calibration", {}), name))
         panels.append(Panel(title, "bars", table, "quadrant", title.split(",")[0], marks=marks))
     return Chart("How far predicted values can be trusted", panels)
 
@@ -121,7 +121,7 @@ def external_chart(metrics: Metrics) -> Chart:
     return Chart(f"Published table {metrics.get('benchmark', '')}: every target left out in turn", panels)
 
 
-def _by_method(found: Metrics, figure: str, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+def by_method(found: Metrics, figure: str, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """Method -> quadrant -> interval of one figure, or None; of some methods in their order, or of all."""
     there = dict.fromkeys(name for methods in found.values() for name in methods)
     names = [name for name in only or there if name in there]

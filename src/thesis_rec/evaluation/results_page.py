@@ -19,6 +19,8 @@ from typing import Any
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import atomic_path
+from thesis_rec.evaluation.charts import draw
+from thesis_rec.evaluation.result_pictures import by_method, evaluation_charts, external_chart
 
 #: What a section must say about itself.
 REQUIRED = ("title", "command", "device", "date", "kind", "data")
@@ -128,10 +130,8 @@ def _evaluation(data: Json) -> list[str]:
         if own and top:
             parts.append(f"Recommender: {own / top:.0%} of the measured ceiling.\n")
     for group, entry in data.get("groups", {}).items():
-        rows = [
-            [method, *(interval_text(entry.get(q, {}).get(method, {}).get("weighted_tau")) for q in data["quadrants"])]
-            for method in _methods(entry)
-        ]
+        taus = by_method(entry, "weighted_tau")
+        rows = [[name, *(interval_text(taus[name].get(q)) for q in data["quadrants"])] for name in taus]
         parts += _part(f"Weighted tau on {group} datasets", ["method", *data["quadrants"]], rows)
     if found := data.get("calibration"):
         shown = ("coverage", "width", "interval_score")
@@ -182,7 +182,8 @@ def _external(data: Json) -> list[str]:
         rows = [[method, interval_text(entry)] for method, entry in left_out.items()]
         parts += _part("All models of one source left out", ["method", "weighted tau"], rows)
     if found := data.get("quadrants"):
-        rows = [[method, *(interval_text(found[q].get(method)) for q in found)] for method in _methods(found)]
+        names = dict.fromkeys(name for methods in found.values() for name in methods)
+        rows = [[name, *(interval_text(found[q].get(name)) for q in found)] for name in names]
         parts += _part("Quadrants with folds of models, weighted tau", ["method", *found], rows)
     if probes := data.get("probes"):
         title = f"Regret after real runs (without any: {interval_text(probes['without'], 4)})"
@@ -216,10 +217,6 @@ def _method_table(methods: Json, only: Sequence[str] = ()) -> str:
     return markdown_table(["method", *(label for _, (_, label) in shown)], rows)
 
 
-def _methods(quadrants: Json) -> list[str]:
-    return list(dict.fromkeys(method for methods in quadrants.values() for method in methods))
-
-
 def _flat(data: Json, prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in data.items():
         if isinstance(value, Mapping):
@@ -238,9 +235,6 @@ def _cell(value: Any) -> str:
 
 def _draw(section: Json, folder: Path, stem: str, base: Path) -> list[str]:
     """Draw a section's pictures and give their paths relative to the page."""
-    from thesis_rec.evaluation.charts import draw
-    from thesis_rec.evaluation.result_pictures import evaluation_charts, external_chart
-
     if section["kind"] == "evaluation":
         charts = evaluation_charts(section["data"])
     elif section["kind"] == "external":

@@ -14,13 +14,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
+
+Unit = Literal["auto", "fraction", "percent"]
 
 
 def records_frame(
@@ -45,25 +47,18 @@ def records_frame(
     )
 
 
-def scale_of(values: Iterable[float], unit: str = "auto") -> float:
+def scale_of(values: Iterable[float], unit: Unit = "auto") -> float:
     """What a value of 1 means: 1 for fractions, 100 for percent.
 
     Args:
         values: Accuracies.
         unit: ``fraction``, ``percent``, or ``auto``: percent if any value is above 1.5.
-
-    Raises:
-        ValueError: If the unit is unknown.
     """
-    if unit not in ("auto", "fraction", "percent"):
-        raise ValueError(f"unknown unit {unit!r}; choose fraction, percent or auto")
-    if unit == "auto":
-        finite = [v for v in values if np.isfinite(v)]
-        return 100.0 if finite and max(finite) > 1.5 else 1.0
-    return 100.0 if unit == "percent" else 1.0
+    percent = any(value > 1.5 for value in values) if unit == "auto" else unit == "percent"
+    return 100.0 if percent else 1.0
 
 
-def import_wide_csv(path: Path, unit: str = "auto", source: str = "") -> pd.DataFrame:
+def import_wide_csv(path: Path, unit: Unit = "auto", source: str = "") -> pd.DataFrame:
     """A table of models (rows, the first column their ids) by datasets (the other columns).
 
     Args:

@@ -191,16 +191,13 @@ def captured(work: Callable[[], object], name: str) -> torch.cuda.CUDAGraph | No
         finally:
             graph.capture_end()
     except Exception as error:
-        logger.warning("%s: no CUDA graph, work is queued piece by piece (%s)", name, _first_line(error))
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        logger.warning("%s: no CUDA graph, work is queued piece by piece (%s)", name, reason)
         return None
     finally:
         if collecting:
             gc.enable()
     return graph
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def prepare_device(device: str) -> None:
