@@ -25,7 +25,7 @@ from thesis_rec.knowledge.probing import next_probe
 
 Floats = NDArray[np.float64]
 
-#: Policies of :func:`simulate`.
+#: Policies of :func:`simulate`; the last three need a cheap score.
 POLICIES = ("active", "best_observed", "own_top", "random_probes", "halving", "cheap_score_all", "successive_halving")
 
 
@@ -202,12 +202,7 @@ def probing(
                 cheap=cheap[present, j].astype(np.float64),
                 cheap_seconds=seconds,
             )
-            for policy in POLICIES:
-                if (
-                    policy in ("halving", "cheap_score_all", "successive_halving")
-                    and not np.isfinite(candidates.cheap).any()
-                ):
-                    continue
+            for policy in POLICIES if np.isfinite(candidates.cheap).any() else POLICIES[:-3]:
                 for number, found in zip(budgets, simulate(candidates, policy, budgets, rng), strict=False):
                     key = (policy, str(number), study.dataset_ids[j], study.families[j])
                     rows.append((*key, found.regret, found.tau, found.seconds))
