@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
             raise DatasetError(f"{absent[0]} doesn't exist.")
         if self._kind == ".json":
             return self._objects()
-        read = pd.read_parquet if self._kind == ".parquet" else _read_text
+        read: Any = pd.read_parquet
+        if self._kind == ".csv":
+            read = partial(pd.read_csv, dtype="string", keep_default_na=False)
         tables = [read(path) for path in self._paths]
         if len(tables) == 1:
             return tables[0]
@@ -87,7 +90,3 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": [str(path) for path in self._paths]}
-
-
-def _read_text(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype="string", keep_default_na=False)

@@ -68,7 +68,3 @@ class OverlaidDataset(AbstractDataset[Any, Any]):
             "datasets": {name: dataset._describe() for name, dataset in self._datasets.items()},
             "combine": self._combine,
         }
-
-    def _release(self) -> None:
-        for dataset in self._datasets.values():
-            dataset.release()

@@ -31,8 +31,6 @@ _FORMATS: dict[str, type[FileDataset]] = {
     "json": AtomicJSONDataset,
 }
 
-Payload = Any
-
 
 @dataclass(frozen=True, slots=True)
 class Partition:
@@ -41,7 +39,7 @@ class Partition:
     dataset: KeyedPartitionDataset
     key: str
 
-    def __call__(self, *names: str) -> Payload:
+    def __call__(self, *names: str) -> Any:
         """All of it, or the arrays of an NPZ file that have these names."""
         return self.dataset.read(self.key, *names)
 
@@ -145,14 +143,14 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
             shown["content"] = json.loads(NPZDataset(filepath=self.file(keys[0])).preview())
         return JSONPreview(json.dumps(shown))
 
-    def read(self, key: str, *names: str) -> Payload:
+    def read(self, key: str, *names: str) -> Any:
         """Read a partition, or some arrays of it."""
         payload = self._one.read(self.file(key), *names)
         if not names:
             self._validate(key, payload)
         return payload
 
-    def _validate(self, key: str, payload: Payload) -> None:
+    def _validate(self, key: str, payload: Any) -> None:
         if self._partition_validator is None:
             return
         try:

@@ -177,11 +177,8 @@ def transformers_preparation(processor: Any, item: str) -> Preparation:
         resize_to = None
     stretches = not isinstance(size, dict) or "shortest_edge" not in size
     # (image * factor - offset - mean) / std, the image on a scale of 0 to 1.
-    factor = (
-        255.0 * float(getattr(processor, "rescale_factor", 1 / 255))
-        if getattr(processor, "do_rescale", True)
-        else 255.0
-    )
+    rescales = getattr(processor, "do_rescale", True)
+    factor = 255.0 * (float(getattr(processor, "rescale_factor", 1 / 255)) if rescales else 1.0)
     offset = 1.0 if getattr(processor, "rescale_offset", False) else 0.0
     mean: Triple = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
