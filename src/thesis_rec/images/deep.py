@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,9 @@ from thesis_rec.images.values import Scale, decide_scale, value_range
 #: Files whose header is read to learn whether any is deep, and headers and files read when some are.
 _GLANCE, _HEADERS, _FILES = 64, 4096, 256
 
+#: The range of no values.
+_NOTHING = (np.inf, -np.inf)
+
 
 class DeepScale:
     """The scale of the 12-bit, 16-bit and floating-point files among many, decided over files of all splits.
@@ -21,25 +26,22 @@ class DeepScale:
     A brighter image than all that were looked at is refused by the scale, not clipped.
 
     Args:
-        files: All files, or their bytes.
+        files: All files.
         max_pixels: Largest image that is decoded.
     """
 
-    def __init__(self, files: Sequence[Path | bytes], max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, files: Sequence[Path], max_pixels: int = MAX_PIXELS) -> None:
         self._files = files
         self._max_pixels = max_pixels
-        self._ranges: dict[str, tuple[float, float]] | None = None
 
     def notes(self) -> list[str]:
         """What is assumed of the values, if a glance at the files finds deep ones."""
-        if not any(self._mode(file) for file in evenly(self._files, _GLANCE)):
+        if not any(self._is_deep(file) for file in evenly(self._files, _GLANCE)):
             return []
         notes = []
-        for kind, (low, high) in sorted(self._surveyed().items()):
-            try:
-                notes.append(decide_scale(kind, low, high).note)
-            except ValueError:
-                continue  # each image says so when it is read
+        for kind in sorted(self._ranges):
+            with suppress(ValueError):  # each image says so when it is read
+                notes.append(self.scale(kind).note)
         return [note for note in notes if note]
 
     def scale(self, kind: str) -> Scale:
@@ -48,31 +50,23 @@ class DeepScale:
         Raises:
             ValueError: If the values are no colours.
         """
-        return decide_scale(kind, *self._surveyed().get(kind, (np.inf, -np.inf)))
+        return decide_scale(kind, *self._ranges.get(kind, _NOTHING))
 
-    def _surveyed(self) -> dict[str, tuple[float, float]]:
-        if self._ranges is None:
-            deep = [file for file in evenly(self._files, _HEADERS) if self._mode(file)]
-            ranges: dict[str, tuple[float, float]] = {}
-            for file in evenly(deep, _FILES):
-                try:
-                    with open_image(file, "", self._max_pixels) as image:
-                        array = np.asarray(image)
-                except Exception:  # unreadable images are reported when they are read
-                    continue
-                kind, (low, high) = _kind(array), value_range(array)
-                before = ranges.get(kind, (np.inf, -np.inf))
+    @cached_property
+    def _ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value by kind."""
+        ranges: dict[str, tuple[float, float]] = {}
+        deep = [file for file in evenly(self._files, _HEADERS) if self._is_deep(file)]
+        for file in evenly(deep, _FILES):
+            # Unreadable images are reported when they are read.
+            with suppress(Exception), open_image(file, "", self._max_pixels) as image:
+                array = np.asarray(image)
+                kind = "f" if array.dtype.kind == "f" else "u"
+                (low, high), before = value_range(array), ranges.get(kind, _NOTHING)
                 ranges[kind] = (min(low, before[0]), max(high, before[1]))
-            self._ranges = ranges
-        return self._ranges
+        return ranges
 
-    def _mode(self, file: Path | bytes) -> bool:
-        try:
-            with open_image(file, "", self._max_pixels) as image:
-                return is_deep(image.mode)
-        except Exception:  # as above
-            return False
-
-
-def _kind(array: np.ndarray) -> str:
-    return "f" if array.dtype.kind == "f" else "u"
+    def _is_deep(self, file: Path) -> bool:
+        with suppress(Exception), open_image(file, "", self._max_pixels) as image:
+            return is_deep(image.mode)
+        return False
