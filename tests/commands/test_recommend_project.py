@@ -85,6 +85,14 @@ def test_the_command_answers_before_anything_was_run(project):
     assert not (project / "data").exists()
 
 
+def test_no_program_reads_an_answer_behind_a_message_of_kedro_s(project):
+    (project / "deep").mkdir()
+    done = kedro(project / "deep", "recommend", project / "mine", "--format", "json")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert f"change to {project}, or set KEDRO_LOGGING_CONFIG={project}" in done.stderr
+
+
 def test_python_gives_the_answer_too(project, monkeypatch):
     monkeypatch.chdir(project / "mine")
     found = thesis_rec.recommend(project / "mine", zoo="starter", max_parameters=3e5, top=3, probe=1)
@@ -167,6 +175,13 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     )
     other = thesis_rec.recommend(images, project=project, measure=False, protocol="zero_shot")
     assert other.rests_on.endswith("1 candidate was tried, by linear probes.")
+    # What was read, by the zoo's name; published knowledge has neither embeddings nor tokens.
+    assert found.sources == {"knowledge": "hub", "hardware profiles": "hub"}
+    local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": "data/none.csv"}}}))
+    with pytest.raises(
+        ConfigurationError, match=r"data/none\.csv doesn't exist. Correct zoos\.starter\.model_manifest"
+    ):
+        thesis_rec.recommend(images, project=project, measure=False)
     local.write_text("zoo: starter\n")
     assert thesis_rec.recommend(images, project=project, measure=False, max_parameters=3e5).zoo == "starter"
     local.unlink()

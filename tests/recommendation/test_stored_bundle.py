@@ -51,6 +51,24 @@ def test_a_missing_bundle_says_what_to_run(tmp_path):
         read_bundle(tmp_path)
 
 
+def test_missing_published_knowledge_says_what_makes_it(tmp_path):
+    (tmp_path / "domains.npz").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"lacks knowledge\.npz\. .*--pipelines=published"):
+        read_bundle(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", ["knowledge.npz", "models.npz", "dataset_tokens.npz", "performance.parquet"])
+def test_a_truncated_file_is_one_line_that_names_it(tmp_path, name):
+    write_bundle(fabricated_bundle(), tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ConfigurationError) as caught:
+        read_bundle(tmp_path)
+    assert str(caught.value).startswith(f"{path} is damaged (")
+    assert "Restore it" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_tokens_of_different_shapes_are_packed_together():
     bundle = fabricated_bundle()
     tokens = {"a": bundle.tokens["d0"], "b": TaskTokens.selection([(bundle.tokens["d1"], 1)], "b")}

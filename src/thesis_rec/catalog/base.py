@@ -39,8 +39,8 @@ class FileDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
 
     @abstractmethod
-    def read(self, path: Path) -> Any:
-        """Read ``path``."""
+    def read(self, path: Path, *names: str) -> Any:
+        """Read ``path``; NPZ files by arrays."""
 
     @abstractmethod
     def write(self, path: Path, data: Any) -> None:
@@ -50,11 +50,23 @@ class FileDataset(AbstractDataset[Any, Any]):
         """Read the file.
 
         Raises:
-            DatasetError: If there is none.
+            DatasetError: If there is none, or it is damaged; only that has a cause.
         """
         if not self._filepath.is_file():
             raise DatasetError(f"{self._filepath} doesn't exist: run the pipeline that makes it first.")
-        return self.read(self._filepath)
+        return self.read_file(self._filepath)
+
+    def read_file(self, path: Path, *names: str) -> Any:
+        """Read ``path``, of NPZ files only the arrays that have these names, if there are any names.
+
+        Raises:
+            DatasetError: If it is damaged; whatever is wrong with it, the remedy is the same.
+        """
+        try:
+            return self.read(path, *names)
+        except Exception as error:
+            reason = str(error).partition("\n")[0].removesuffix(".") or type(error).__name__
+            raise DatasetError(f"{path} is damaged ({reason}): restore it, or delete it and run again.") from error
 
     def save(self, data: Any) -> None:
         """Write the file beside its place, then move it there."""

@@ -18,7 +18,7 @@ class CheckpointDataset(FileDataset):
     is refused at saving, when it can still be repaired.
     """
 
-    def read(self, path: Path) -> dict[str, Any]:
+    def read(self, path: Path, *names: str) -> dict[str, Any]:
         """Read a checkpoint, its tensors on the CPU."""
         import torch
 

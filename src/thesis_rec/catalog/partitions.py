@@ -145,7 +145,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
 
     def read(self, key: str, *names: str) -> Any:
         """Read a partition, or some arrays of it."""
-        payload = self._one.read(self.file(key), *names)
+        payload = self._one.read_file(self.file(key), *names)
         if not names:
             self._validate(key, payload)
         return payload
@@ -196,7 +196,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
             return False
         folders = [list(members) for _, members in groupby(present, key=lambda key: key.rpartition("/")[0])]
         return self._count_field is None or all(
-            len(members) >= int(self._one.read(self.file(members[0]))[self._count_field]) for members in folders
+            len(members) >= int(self._one.read_file(self.file(members[0]))[self._count_field]) for members in folders
         )
 
     def _describe(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class AtomicParquetDataset(FileDataset):
         >>> table.save(pd.DataFrame({"model_id": ["a"], "value": [0.5]}))  # doctest: +SKIP
     """
 
-    def read(self, path: Path) -> pd.DataFrame:
+    def read(self, path: Path, *names: str) -> pd.DataFrame:
         """Read a table."""
         return pd.read_parquet(path, **self._load_args)
 
@@ -41,7 +41,7 @@ class AtomicParquetDataset(FileDataset):
 class AtomicCSVDataset(FileDataset):
     """A pandas table as one CSV file."""
 
-    def read(self, path: Path) -> pd.DataFrame:
+    def read(self, path: Path, *names: str) -> pd.DataFrame:
         """Read a table."""
         return pd.read_csv(path, **self._load_args)
 
@@ -57,7 +57,7 @@ class AtomicCSVDataset(FileDataset):
 class AtomicJSONDataset(FileDataset):
     """A JSON document; numpy's scalars and arrays are written as numbers and lists, NaN as null."""
 
-    def read(self, path: Path) -> Any:
+    def read(self, path: Path, *names: str) -> Any:
         """Read a document."""
         return json.loads(path.read_bytes(), **self._load_args)
 

@@ -94,25 +94,32 @@ def read_configuration(
 
 
 def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.DataFrame]:
-    """Models that the user's own configuration adds to any zoo's manifest; they are candidates in every zoo."""
+    """Models that the user's own configuration adds to any zoo's manifest; they are candidates in every zoo.
+
+    Raises:
+        ConfigurationError: If it names a file that doesn't exist.
+    """
     for name, settings in (loader.named.get("zoos") or {}).items():
         if "model_manifest" not in (settings or {}):
             continue
         zoo, shipped = loader["globals"]["zoos"][name], loader.base["zoos"].get(name, {})
         known = {model for table in _tables(shipped.get("model_manifest", []), folder) for model in table["model_id"]}
         root = str(zoo.get("models_root", ""))
-        for table in _tables(zoo["model_manifest"], folder):
+        whose = f"zoos.{name}.model_manifest in conf/{loader.env or loader.default_run_env}/globals.yml"
+        for table in _tables(zoo["model_manifest"], folder, whose):
             own = table[~table["model_id"].isin(known)].copy()
             own["source"] = [_from_root(str(source), folder / root) for source in own["source"]]
             yield own
 
 
-def _tables(paths: str | list[str], folder: Path) -> Iterator[pd.DataFrame]:
+def _tables(paths: str | list[str], folder: Path, whose: str = "") -> Iterator[pd.DataFrame]:
     import pandas as pd
 
     for path in [paths] if isinstance(paths, str) else paths:
         if (folder / path).is_file():
             yield pd.read_csv(folder / path, dtype=str, keep_default_na=False)
+        elif whose:
+            raise ConfigurationError(f"{folder / path} doesn't exist. Correct {whose}, or make the file.")
 
 
 def _from_root(source: str, root: Path) -> str:

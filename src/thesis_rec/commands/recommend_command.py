@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging.config
 import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
+import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.recommendation.request import Request, asked
 
 if TYPE_CHECKING:
@@ -82,7 +85,10 @@ def recommend(
     from thesis_rec.recommendation.asking import recommend_images
 
     request = asked(**wishes)
-    bundle = load_bundle(getattr(context.obj, "project_path", None), environment, zoo)
+    project = getattr(context.obj, "project_path", None)
+    if project:
+        _keep_apart(project, shape)
+    bundle = load_bundle(project, environment, zoo)
     _say("reading your images" if not bundle.tokens else f"looking at your images with {bundle.encoder_id}")
     found = recommend_images(images.expanduser(), bundle, request, on_probe=_show_probe)
     # The answer first: what fails after it is a note, and never destroys it.
@@ -100,6 +106,25 @@ def recommend(
 
 for _name, _field in Request.model_fields.items():
     recommend.params.append(option_of(_name, _field))
+
+
+def _keep_apart(project: Path, shape: str) -> None:
+    """Turn messages away from standard output, where Kedro sends them, with a first one, outside the project's folder.
+
+    Raises:
+        ConfigurationError: If a program is to read the answer there.
+    """
+    streams = (getattr(getattr(h, "console", h), "file", getattr(h, "stream", None)) for h in logging.root.handlers)
+    if not any(stream is sys.stdout for stream in streams):
+        return
+    settings = project / "conf" / "logging.yml"
+    if shape != "table":
+        raise ConfigurationError(
+            f"Kedro has already written to standard output, as it finds no conf/logging.yml in {Path.cwd()}: for "
+            f"--format {shape} change to {project}, or set KEDRO_LOGGING_CONFIG={settings}."
+        )
+    if settings.is_file():
+        logging.config.dictConfig(yaml.safe_load(settings.read_text(encoding="utf-8")))
 
 
 def write_answer(found: Recommendation, folder: Path) -> None:

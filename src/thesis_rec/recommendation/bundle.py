@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import ConfigurationError, listed
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
 from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens
+from thesis_rec.hardware.profiling import COLUMNS
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, View, any_of
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
@@ -438,7 +439,8 @@ class StoredBundle:
         import torch
 
         path = self.folder / ENCODER
-        return dict(torch.load(path, weights_only=True, map_location="cpu")) if path.is_file() else None
+        load = partial(torch.load, weights_only=True, map_location="cpu")
+        return dict(_read(path, load)) if path.is_file() else None
 
     def model_table(self, manifest: pd.DataFrame) -> ModelTable:
         """The stored models that the manifest lists."""
@@ -449,32 +451,50 @@ def read_bundle(folder: Path) -> StoredBundle:
     """Read the folder that :func:`write_bundle` wrote, or one that holds what was learned from published figures.
 
     Raises:
-        ConfigurationError: If a file is missing, or what is known can't be read.
+        ConfigurationError: If a file is missing or damaged.
     """
     lacking = [name for name in (KNOWLEDGE, MODELS, TOKENS, PERFORMANCE) if not (folder / name).is_file()]
+    domains, made_by = folder.parent / DOMAINS, "similarity_training"
+    if KNOWLEDGE in lacking and domains.is_file():
+        lacking, made_by = [KNOWLEDGE], "published"
     if KNOWLEDGE not in lacking:
-        arrays = load_arrays(folder / KNOWLEDGE)
-        try:
-            if "head" in arrays:
-                published = ProtocolKnowledge.from_arrays(arrays)
-                if (domains := folder.parent / DOMAINS).is_file():
-                    published = published.with_domains(load_arrays(domains))
-                none = ModelTable([], np.zeros((0, 0), np.float32), [], np.zeros(0))
-                return StoredBundle(folder, none, {}, NOTHING_MEASURED, PublishedBeliefs(published))
-            beliefs = Knowledge.from_arrays(arrays)
-        except (ValueError, KeyError, OSError) as error:
-            raise ConfigurationError(f"{folder / KNOWLEDGE} can't be read ({error}). Restore it.") from error
+        beliefs = _read(folder / KNOWLEDGE, _beliefs)
+        if isinstance(beliefs, ProtocolKnowledge):
+            if domains.is_file():
+                beliefs = _read(domains, lambda path: beliefs.with_domains(load_arrays(path)))
+            none = ModelTable([], np.zeros((0, 0), np.float32), [], np.zeros(0))
+            return StoredBundle(folder, none, {}, NOTHING_MEASURED, PublishedBeliefs(beliefs))
     if lacking:
         raise ConfigurationError(
             f"Nothing is known to recommend from: {folder} lacks {', '.join(lacking)}. "
-            "Run `kedro run --pipelines=similarity_training` first, which learns it."
+            f"Run `kedro run --pipelines={made_by}` first, which learns it."
         )
-    stored = load_arrays(folder / MODELS)
+    models, tokens = (
+        _read(folder / MODELS, _models),
+        _read(folder / TOKENS, lambda path: unpack_tokens(load_arrays(path))),
+    )
+    return StoredBundle(folder, models, tokens, _read(folder / PERFORMANCE, pd.read_parquet), beliefs)
+
+
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
+    """One of a bundle's files; whatever is wrong with it, the remedy is the same."""
+    try:
+        return reader(path)
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ConfigurationError(f"{path} is damaged ({reason}). Restore it, as by `git checkout {path}`.") from error
+
+
+def _beliefs(path: Path) -> Knowledge | ProtocolKnowledge:
+    arrays = load_arrays(path)
+    return ProtocolKnowledge.from_arrays(arrays) if "head" in arrays else Knowledge.from_arrays(arrays)
+
+
+def _models(path: Path) -> ModelTable:
+    stored = load_arrays(path)
     ids = stored.pop("model_ids").astype(str).tolist()
     tables = {name: stored[name] if name == "n_parameters" else stored[name].astype(np.float32) for name in stored}
-    models = ModelTable(model_ids=ids, families=[""] * len(ids), **tables)
-    tokens = unpack_tokens(load_arrays(folder / TOKENS))
-    return StoredBundle(folder, models, tokens, pd.read_parquet(folder / PERFORMANCE), beliefs)
+    return ModelTable(model_ids=ids, families=[""] * len(ids), **tables)
 
 
 def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
@@ -556,7 +576,7 @@ def assemble(
     """
     stored: StoredBundle | None = artefacts["stored"]
     own_tokens = _own_tokens(datasets, artefacts) if artefacts.get("dataset_tokens") else {}
-    notes: list[str] = []
+    notes: list[str] = list(artefacts.get("notes", ()))
     own = stored is None
     if stored is not None and all(name in artefacts for name in NEEDED):
         missing, needed = len(set(stored.dataset_ids) - set(own_tokens)), len(stored.dataset_ids)
@@ -572,17 +592,24 @@ def assemble(
     if own:
         models, tokens = _own_models(manifest, artefacts), own_tokens
         performance = mean_performance(artefacts["performance"])
+        sources = dict.fromkeys(("knowledge", "model embeddings", "dataset tokens", "performance"), "own")
         half = artefacts.get("autoencoder_checkpoint")
         knowledge: Knowledge | PublishedBeliefs = Knowledge.from_arrays(artefacts["knowledge"])
     else:
         assert stored is not None
         models = stored.model_table(manifest)
         tokens, left_out = _laid_over(stored.tokens, own_tokens)
-        performance = _cells(stored.performance, artefacts.get("performance"), tokens)
+        measured = {zoo: mean_performance(stored.performance), "own": _own_cells(artefacts.get("performance"), tokens)}
+        performance, cells_from = _joined(measured, ["model_id", "dataset_id"], NOTHING_MEASURED)
+        own_fit = any(tokens.get(name) is mine for name, mine in own_tokens.items())
+        tokens_from = " and ".join(sorted([zoo] * bool(stored.tokens) + ["own"] * own_fit))
+        embedded_by = zoo if len(stored.models) else ""
+        sources = {
+            "knowledge": zoo, "model embeddings": embedded_by, "dataset tokens": tokens_from, "performance": cells_from,
+        }  # fmt: skip
         knowledge = stored.knowledge
         half = stored.autoencoder if artefacts.get("model_vectors") else None
         notes += left_out
-    sources = dict.fromkeys(("knowledge", "model embeddings", "dataset tokens", "performance"), "own" if own else zoo)
     if half is not None and artefacts.get("model_vectors"):
         from thesis_rec.models.auto_encoder import embed_models
 
@@ -593,8 +620,9 @@ def assemble(
     models = with_responses(with_listed(models, manifest), artefacts.get("model_responses"))
     for name in ("published_model_spectra", "model_spectra"):
         models = with_spectra(models, artefacts.get(name))
-    profiles, known_from = _profiles(artefacts)
-    sources["hardware profiles"] = known_from
+    tables = {zoo: artefacts.get("published_hardware_profiles"), "own": artefacts.get("hardware_profiles")}
+    key = ["model_id", "device", "precision", "batch_size"]
+    profiles, sources["hardware profiles"] = _joined(tables, key, pd.DataFrame(columns=COLUMNS))
     return Bundle(
         manifest=manifest,
         models=models,
@@ -605,7 +633,7 @@ def assemble(
         encoder=dict(encoder),
         models_root=models_root,
         hub_cache=hub_cache,
-        sources=sources,
+        sources={name: source for name, source in sources.items() if source},
         knowledge=knowledge,
         zoo=zoo,
         notes=tuple(notes),
@@ -626,15 +654,21 @@ def _laid_over(
     return {**shipped, **fitting}, [f"Left out of your own datasets: {listed(strange, 3)} ({why})."]
 
 
-def _cells(shipped: pd.DataFrame, own: pd.DataFrame | None, tokens: Mapping[str, TaskTokens]) -> pd.DataFrame:
-    """Mean performance by model and dataset, one's own in front of the shipped values of the same cell."""
-    parts = [mean_performance(shipped)]
-    if own is not None and len(own):
-        means = mean_performance(own)
-        parts.append(means[means["dataset_id"].isin(tokens)] if tokens else means)
-    return pd.concat(parts, ignore_index=True).drop_duplicates(
-        ["model_id", "dataset_id"], keep="last", ignore_index=True
-    )
+def _own_cells(own: pd.DataFrame | None, tokens: Mapping[str, TaskTokens]) -> pd.DataFrame | None:
+    """One's own mean performance by model and dataset, where datasets have tokens of those that have them."""
+    if own is None:
+        return None
+    means = mean_performance(own)
+    return means[means["dataset_id"].isin(tokens)] if tokens else means
+
+
+def _joined(tables: Mapping[str, pd.DataFrame | None], key: list[str], none: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Tables by where they are from, the last one in front of the others' rows of the same key, and who gave any."""
+    present = {name: table for name, table in tables.items() if table is not None and len(table)}
+    if not present:
+        return none, ""
+    joined = pd.concat(present.values(), ignore_index=True).drop_duplicates(key, keep="last", ignore_index=True)
+    return joined, " and ".join(sorted(present))
 
 
 def _own_models(manifest: pd.DataFrame, artefacts: Mapping[str, Any]) -> ModelTable:
@@ -652,16 +686,3 @@ def _own_tokens(datasets: pd.DataFrame, artefacts: Mapping[str, Any]) -> dict[st
     from thesis_rec.views.tokens import load_task_tokens
 
     return load_task_tokens(artefacts["dataset_tokens"], base_rows(read_dataset_manifest(datasets)[0]))
-
-
-def _profiles(artefacts: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
-    """Hardware profiles of all sources, one's own last, and where they are from."""
-    tables = {"starter": artefacts.get("published_hardware_profiles"), "own": artefacts.get("hardware_profiles")}
-    present = {name: table for name, table in tables.items() if table is not None and len(table)}
-    if not present:
-        from thesis_rec.hardware.profiling import COLUMNS
-
-        return pd.DataFrame(columns=COLUMNS), "none"
-    key = ["model_id", "device", "precision", "batch_size"]
-    joined = pd.concat(present.values(), ignore_index=True).drop_duplicates(key, keep="last", ignore_index=True)
-    return joined, " and ".join(sorted(present))

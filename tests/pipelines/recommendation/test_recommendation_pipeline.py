@@ -16,7 +16,7 @@ from thesis_rec.pipelines.recommendation import create_pipeline
 from thesis_rec.pipelines.recommendation.artefacts import ArtefactsDataset, validate_artefacts
 from thesis_rec.pipelines.recommendation.nodes import recommend_models
 from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
-from thesis_rec.recommendation.bundle import NEEDED, write_bundle
+from thesis_rec.recommendation.bundle import NEEDED, assemble, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,25 @@ def test_artefacts_are_one_s_own_and_the_shipped_ones(bundle, tmp_path):
         dataset.save({})
     dataset.release()
     assert "starter" in str(dataset)
+
+
+def test_a_damaged_artefact_is_a_note_in_the_answer(bundle, tmp_path):
+    made = own_datasets(bundle, tmp_path / "own")
+    write_bundle(bundle, tmp_path / "starter")
+    dataset = ArtefactsDataset(own=made, starter={"path": str(tmp_path / "starter")})
+    assert dataset.load()["notes"] == []
+    profiles = tmp_path / "own" / "hardware_profiles.parquet"
+    profiles.write_bytes(profiles.read_bytes()[:100])
+    found = dataset.load()
+    assert "hardware_profiles" not in found
+    joined = assemble(bundle.manifest, datasets(bundle), found, encoder={"kind": "timm", "source": "nowhere"})
+    assert [note for note in joined.notes if note.startswith(f"{profiles} is damaged (")]
+    assert "hardware profiles" not in joined.sources
+    # One's own artefacts are whole: they answer, and say why the shipped ones don't.
+    (tmp_path / "starter" / "knowledge.npz").write_bytes(b"PK")
+    found = dataset.load()
+    assert found["stored"] is None
+    assert any("knowledge.npz is damaged" in note and "your own runs" in note for note in found["notes"])
 
 
 def test_entries_of_the_catalog_are_taken_as_they_stand(tmp_path):

@@ -29,7 +29,7 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         self.metadata = metadata
 
     def load(self) -> dict[str, Any]:
-        """Artefacts by name; ``stored`` is the shipped bundle, or None where there is none.
+        """Artefacts by name; ``stored`` is the shipped bundle, or None where there is none; ``notes`` on damaged ones.
 
         Raises:
             ConfigurationError: If there is none and one's own aren't complete.
@@ -37,21 +37,33 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         from thesis_rec.base.errors import ConfigurationError
         from thesis_rec.recommendation.bundle import NEEDED, read_bundle
 
-        found = {name: data for name in self._own if (data := self._present(name)) is not None}
+        found, notes = self._own_ones()
         try:
-            return {**found, "stored": read_bundle(self._starter)}
-        except ConfigurationError:
+            stored = read_bundle(self._starter)
+        except ConfigurationError as error:
             if any(name not in found for name in NEEDED):
                 raise
-            return {**found, "stored": None}
+            stored = None
+            notes += [f"{error} What your own runs made answers."] * self._starter.is_dir()
+        return {**found, "stored": stored, "notes": notes}
 
-    def _present(self, name: str) -> Any:
-        """An artefact, or None: partitions may be there although some datasets failed, so that asking isn't enough."""
-        try:
-            data = self._own[name].load()
-        except DatasetError:
-            return None
-        return None if isinstance(data, dict) and not data else data
+    def _own_ones(self) -> tuple[dict[str, Any], list[str]]:
+        """What is there by name, and notes on what is damaged.
+
+        Partitions may be there although some datasets failed, so that asking whether a dataset exists isn't enough.
+        """
+        found, notes = {}, []
+        for name, dataset in self._own.items():
+            try:
+                data = dataset.load()
+            except DatasetError as error:
+                # Absent files have no cause, and are nothing to tell.
+                if error.__cause__ is not None:
+                    notes.append(f"{' '.join(str(error).split())} Left out until then; the answer rests on the others.")
+                continue
+            if not isinstance(data, dict) or data:
+                found[name] = data
+        return found, notes
 
     def save(self, data: Any) -> None:
         """Nothing saves to it.
@@ -67,8 +79,7 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
     def _exists(self) -> bool:
         from thesis_rec.recommendation.bundle import NEEDED
 
-        own = all(name in self._own and self._present(name) is not None for name in NEEDED)
-        return own or self._starter.is_dir()
+        return self._starter.is_dir() or set(NEEDED) <= set(self._own_ones()[0])
 
     def _release(self) -> None:
         for dataset in self._own.values():
