@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thesis_rec.base.errors import ItemError, ThesisRecError
+from thesis_rec.base.errors import ItemError, ThesisRecError, explained
 from thesis_rec.models.backbone import Backbone, check_preparation, check_repeatable
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network, read_configuration
@@ -101,17 +101,14 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
         for tensor in reader.tensors
         if tensor.name.startswith(architecture.prefix)
     }
-    try:
+    text = f"The weights are not those of a {row.loader} network ({{reason}})."
+    with explained(row.model_id, text, "Correct the loader column, or choose local."):
         network: Any = architecture.build(state)
         missing, unexpected = network.load_state_dict(state, strict=False)
         # How many batches a normalisation has seen is a counter, not a weight, and of no use here.
         absent = [name for name in missing if not name.endswith("num_batches_tracked")]
         if absent or unexpected:
             raise ValueError(f"{[*absent, *unexpected][0]} doesn't fit")
-    except (KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        text = f"The weights are not those of a {row.loader} network ({reason})."
-        raise ItemError(row.model_id, text, "Correct the loader column, or choose local.") from error
     network.eval()
     size = architecture.input_size(state)
     preparation = Preparation(size, size, "stretch", mean=architecture.mean, std=architecture.std)

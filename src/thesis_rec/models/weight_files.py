@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import placeholder
 
 #: Ending of files that list the shards of a checkpoint.
@@ -73,10 +73,8 @@ def shard_names(index: Path, item: str) -> list[str]:
     Raises:
         ItemError: If the index is damaged or names a file outside its folder.
     """
-    try:
+    with explained(item, f"{index.name} is no index of shards ({{reason}}).", DOWNLOAD_AGAIN):
         names = sorted(set(json.loads(read_bounded(index))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ItemError(item, f"{index.name} is no index of shards ({error}).", DOWNLOAD_AGAIN) from error
     if not names:
         raise ItemError(item, f"{index.name} lists no shards.", DOWNLOAD_AGAIN)
     for name in names:
@@ -208,12 +206,10 @@ def _plain_data() -> list[Any]:
 
 def _check_archive(file: Path, item: str) -> None:
     size = file.stat().st_size
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            unpacked = sum(entry.file_size for entry in entries)
-    except zipfile.BadZipFile as error:
-        raise ItemError(item, f"{file.name} is truncated or damaged ({error}).", DOWNLOAD_AGAIN) from error
+    damaged = explained(item, f"{file.name} is truncated or damaged ({{reason}}).", DOWNLOAD_AGAIN)
+    with damaged, zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    unpacked = sum(entry.file_size for entry in entries)
     if unpacked > _MAX_UNPACKED_RATIO * size + _UNPACKED_ALLOWANCE:
         text = f"{file.name} has {size:,} bytes but would unpack to {unpacked:,}: a decompression bomb, refused."
         raise ItemError(item, text, "Don't use this file.")
