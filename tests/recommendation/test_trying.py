@@ -182,11 +182,11 @@ def test_a_model_that_can_t_be_run_is_passed_over(tmp_path):
 def test_a_try_is_kept_for_later_requests_on_the_same_images(tmp_path):
     bundle = replace(fabricated_bundle(), tries=tmp_path / "deep" / "tries.csv")
     _, belief = _tries(tmp_path, 2, 0.7, bundle)
-    kept = read_tries(bundle.tries, asked(tmp_path))
+    kept, _ = read_tries(bundle.tries, asked(tmp_path))
     assert [(cell.model_id, cell.value) for cell in kept] == [(cell.model_id, cell.value) for cell in belief.cells]
     assert kept[0].noise == pytest.approx(belief.cells[0].noise, abs=1e-6)
     (tmp_path / "added.png").write_bytes(b"another image")
-    assert read_tries(bundle.tries, asked(tmp_path)) == []
+    assert read_tries(bundle.tries, asked(tmp_path)) == ([], [])
 
     # Whatever happens to them in the meantime, tries are of the images that were asked about.
     def probe(model_id):
@@ -195,12 +195,41 @@ def test_a_try_is_kept_for_later_requests_on_the_same_images(tmp_path):
 
     bundle = replace(bundle, tries=tmp_path / "changed.csv")
     _tries(tmp_path, 2, probe, bundle)
-    assert read_tries(bundle.tries, asked(tmp_path)) == []
+    assert read_tries(bundle.tries, asked(tmp_path)) == ([], [])
     # A file that can't be written is a note; the try counts all the same.
     (tmp_path / "file").write_text("")
     found, belief = _tries(tmp_path, 1, 0.7, replace(bundle, tries=tmp_path / "file" / "tries.csv"))
     assert len(belief.cells) == 1
     assert any("couldn't be kept" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("content", ["", "images,model\na,b\n", 'images,model_id\n"a', "\x00\xff"])
+def test_a_damaged_file_of_tries_is_a_note_and_stays_as_it_is(tmp_path, content):
+    bundle = replace(fabricated_bundle(), tries=tmp_path / "tries.csv")
+    bundle.tries.write_bytes(content.encode("latin-1"))
+    cells, (note,) = read_tries(bundle.tries, asked(tmp_path))
+    assert cells == []
+    assert note.startswith(f"{bundle.tries} can't be read (")
+    found, belief = _tries(tmp_path, 1, 0.7, bundle)
+    assert len(belief.cells) == 1
+    assert any("couldn't be kept" in line for line in found.notes)
+    assert bundle.tries.read_bytes() == content.encode("latin-1")
+
+
+def test_a_try_without_a_usable_value_is_named_and_the_others_count(tmp_path):
+    bundle = replace(fabricated_bundle(), tries=tmp_path / "deep" / "tries.csv")
+    _tries(tmp_path, 3, 0.7, bundle)
+    table = pd.read_csv(bundle.tries, dtype=str)
+    table.loc[0, "value"] = ""
+    table.loc[1, "noise"] = "nan"
+    table.to_csv(bundle.tries, index=False)
+    before = bundle.tries.read_text()
+    (cell,), (note,) = read_tries(bundle.tries, asked(tmp_path))
+    assert cell.model_id == table["model_id"][2]
+    assert f"{table['model_id'][0]}, {table['model_id'][1]}" in note
+    # What is added changes nothing of what is there.
+    _tries(tmp_path, 1, 0.7, bundle)
+    assert bundle.tries.read_text().startswith(before)
 
 
 def test_models_that_can_t_be_loaded_are_not_measured(tmp_path, caplog):

@@ -66,7 +66,7 @@ def recommend_images(
     request = request or Request()
     bundle = under_protocol(bundle, request.protocol, request.domain)
     asked = read_images(Path(source), bundle.encoder if bundle.tokens else None, request)
-    earlier = trying.read_tries(bundle.tries, asked)
+    earlier, unread = trying.read_tries(bundle.tries, asked)
     posterior = believed(bundle, asked.tokens, earlier)
     device, here = present_device()
     measure = trying.measurer(bundle, request, device)
@@ -78,7 +78,7 @@ def recommend_images(
         found = replace(found, notes=(*found.notes, *told))
     found = _explained(found, bundle, asked, posterior)
     # As it was given: from here the next command finds the images again.
-    return replace(found, dataset=found.dataset | {"source": str(source)})
+    return replace(found, dataset=found.dataset | {"source": str(source)}, notes=(*found.notes, *unread))
 
 
 def recommend_for(

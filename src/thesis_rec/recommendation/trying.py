@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, listed
 from thesis_rec.base.files import atomic_path
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
@@ -304,18 +304,38 @@ def linear_prober(bundle: Bundle, images: Any, device: str, offline: bool = Fals
     return probe
 
 
-def read_tries(path: Path | None, asked: Asked) -> list[Cell]:
-    """What was tried before on images of the same content."""
+def _stored_tries(path: Path) -> pd.DataFrame:
+    """The file of tries as text, so that writing it again changes nothing.
+
+    Raises:
+        ValueError: If it is no such table.
+        OSError: If it can't be opened.
+    """
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if lacking := [name for name in ("images", "model_id", "protocol", "value", "noise") if name not in table]:
+        raise ValueError(f"it lacks the columns {', '.join(lacking)}")
+    return table
+
+
+def read_tries(path: Path | None, asked: Asked) -> tuple[list[Cell], list[str]]:
+    """What was tried before on images of the same content, and notes on what of it can't be read."""
     if path is None or not path.is_file():
-        return []
-    table = pd.read_csv(path)
-    rows = table[(table["images"] == asked.content) & (table["protocol"] == PROTOCOL)].drop_duplicates(
-        "model_id", keep="last"
-    )
-    return [
-        Cell(str(model), float(value), float(noise))
-        for model, value, noise in rows[["model_id", "value", "noise"]].itertuples(index=False)
-    ]
+        return [], []
+    try:
+        table = _stored_tries(path)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        return [], [
+            f"{path} can't be read ({reason}): earlier tries aren't used, and none is added. Correct or delete it."
+        ]
+    rows = table[(table["images"] == asked.content) & (table["protocol"] == PROTOCOL)]
+    rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce") for name in ("value", "noise")})
+    usable = rows["value"].between(0, 1) & rows["noise"].between(0, 1)
+    notes = []
+    if wrong := rows.loc[~usable, "model_id"].tolist():
+        notes.append(f"{path}: earlier tries of {listed(wrong, 3)} have no usable value and aren't used. Correct it.")
+    rows = rows[usable].drop_duplicates("model_id", keep="last")
+    return [Cell(*row) for row in rows[["model_id", "value", "noise"]].itertuples(index=False)], notes
 
 
 def store_try(bundle: Bundle, content: str, cell: Cell, n_test: int, seconds: float) -> list[str]:
@@ -330,10 +350,10 @@ def store_try(bundle: Bundle, content: str, cell: Cell, n_test: int, seconds: fl
         "measured_at": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
     }  # fmt: skip
     try:
-        before = [pd.read_csv(bundle.tries)] if bundle.tries.is_file() else []
+        before = [_stored_tries(bundle.tries)] if bundle.tries.is_file() else []
         table = pd.concat([*before, pd.DataFrame([row], columns=_COLUMNS)], ignore_index=True)
         with atomic_path(bundle.tries) as temporary:
             table.to_csv(temporary, index=False)
-    except OSError as error:
+    except (ValueError, OSError) as error:
         return [f"The try of {cell.model_id} couldn't be kept for later requests: {error}"]
     return []
