@@ -51,13 +51,12 @@ def embed_models(
 ) -> pd.DataFrame:
     """The code of every model, known or not: ``model_id`` and ``e000``, ``e001``, ..."""
     from thesis_rec.models.auto_encoder import embed_vectors
+    from thesis_rec.thesis.thesis_arrays import embeddings_table
 
     vectors = _inputs(model_vectors, model_manifest, autoencoder_checkpoint.get("input", "kmeans"))
     ids = sorted(vectors)
     codes = embed_vectors(autoencoder_checkpoint, np.stack([vectors[model] for model in ids]))
-    table = pd.DataFrame(codes, columns=[f"e{i:03d}" for i in range(codes.shape[1])])
-    table.insert(0, "model_id", pd.Series(ids, dtype="string"))
-    return table
+    return embeddings_table(dict(zip(ids, codes, strict=True)), "model_vectors")
 
 
 def evaluate_autoencoder(
