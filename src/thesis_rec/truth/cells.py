@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -33,14 +33,13 @@ from thesis_rec.truth.linear_probe import (
     probe_accuracies,
     probe_chunks,
 )
-from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS, Score
 from thesis_rec.truth.responses import ResponseSettings
 
 if TYPE_CHECKING:
     from thesis_rec.models.backbone import Backbone
 
-#: Names of the transferability scores, as they stand in the tables.
-SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc", "nearest_class_mean")
+SCORES: tuple[str, ...] = get_args(Score)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ RECORD_COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "seed
 PROVENANCE_COLUMNS = ["model_revision", "dataset_revision", "versions", "seconds", "n_test"]
 #: Columns of ``transferability_scores``.
 SCORE_COLUMNS = ["model_id", "dataset_id", "method", "value", "seconds", "source"]
+#: Names of the transferability scores, as they stand in the tables.
+Score = Literal["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc", "nearest_class_mean"]
 #: Columns of ``performance``.
 COLUMNS = [*KEY, "value", "std", "n_repeats", "n_train", "metric", "source"]
 

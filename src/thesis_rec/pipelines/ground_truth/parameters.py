@@ -7,8 +7,7 @@ from pydantic import Field
 from thesis_rec.base.settings import Settings
 from thesis_rec.base.sharding import Shard
 from thesis_rec.pipelines.fields import Words
-
-Score = Literal["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc", "nearest_class_mean"]
+from thesis_rec.truth.performance_records import Score
 
 
 class ImageParameters(Settings):
