@@ -126,6 +126,11 @@ def test_batch_sizes_between_and_beyond_measured_ones():
     assert at_64["latency_ms_p50_safe"] == pytest.approx(40.0)
     one = context_tables(rows.iloc[:1], 4)["d", "fp32"].loc["m"]
     assert one["latency_ms_p50"] == one["latency_ms_p50_safe"] == 4.0
+    # A quarter of the memory are weights, in fp16 an eighth: they don't grow with the batch.
+    half = rows.iloc[:1].assign(n_parameters=2**17, precision="fp16")
+    for weights, memory in ((rows.iloc[:1].assign(n_parameters=2**17), 0.5 + 4 * 1.5), (half, 0.25 + 4 * 1.75)):
+        (found,) = context_tables(weights, 4).values()
+        assert found.loc["m", "peak_memory_mb"] == found.loc["m", "peak_memory_mb_safe"] == memory
     models = pd.DataFrame({"model_id": ["m"], "family": ["f"]})
     assert figures(rows, models, "d", batch_size=16)["basis"].tolist() == ["interpolated"]
 

@@ -8,10 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from thesis_rec.hardware.counts import MIB
+
 Floats = NDArray[np.float64]
 
 #: What can be counted without a clock; ``n_operations`` and ``activation_mb`` are absent from published tables.
 COUNTS = ("n_parameters", "macs", "activation_mb", "n_operations")
+
+#: Bytes of a weight.
+WEIGHT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 #: A machine is never quite as quiet again: measured latencies have this margin against a limit.
 REPEATABILITY = 1.05
@@ -35,7 +40,7 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
     """Figures of every context at one batch size, by model.
 
     A batch size between measured ones is interpolated linearly, beyond them extrapolated linearly; the safe side is the
-    next larger measured batch, or proportional growth.
+    next larger measured batch, or proportional growth of all but the weights.
 
     Returns:
         For each (device, precision): a table by ``model_id`` with ``latency_ms_p50``, ``peak_memory_mb``, their safe
@@ -60,15 +65,28 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
         by_size = by_size[~by_size.index.isin(exact.index)]
         if len(by_size):
             made: dict[str, NDArray[Any]] = {"exact": np.zeros(len(by_size), dtype=bool)}
-            for column in columns:
-                made[column], made[f"{column}_safe"] = _at_batch(by_size[[column]].droplevel(0, axis=1), batch_size)
+            weights = (
+                rows.groupby("model_id")["n_parameters"].first() if "n_parameters" in rows else pd.Series(dtype=float)
+            )
+            held = (
+                weights.reindex(by_size.index).fillna(0.0).to_numpy(float) * WEIGHT_BYTES.get(str(precision), 4) / MIB
+            )
+            for column, fixed in zip(columns, (np.zeros(len(held)), held), strict=True):
+                found_there = by_size[[column]].droplevel(0, axis=1)
+                made[column], made[f"{column}_safe"] = _at_batch(found_there, batch_size, fixed)
             table = pd.concat([table, pd.DataFrame(made, index=by_size.index)])
         found[str(device), str(precision)] = table
     return found
 
 
-def _at_batch(by_size: pd.DataFrame, batch_size: int) -> tuple[Floats, Floats]:
-    """A figure at a batch size that wasn't measured, and its safe side, of (M, S) figures at rising batch sizes."""
+def _at_batch(by_size: pd.DataFrame, batch_size: int, fixed: Floats) -> tuple[Floats, Floats]:
+    """A figure at a batch size that wasn't measured, and its safe side.
+
+    Args:
+        by_size: (M, S) figures at rising batch sizes.
+        batch_size: Which one is asked for.
+        fixed: (M,) what of each figure doesn't grow with the batch.
+    """
     sizes, values = by_size.columns.to_numpy(float), by_size.to_numpy(float)
     known, models = np.isfinite(values), np.arange(len(values))
     count, place = known.sum(axis=1), known.cumsum(axis=1) - 1
@@ -81,7 +99,8 @@ def _at_batch(by_size: pd.DataFrame, batch_size: int) -> tuple[Floats, Floats]:
         upper > lower, sizes[upper] - sizes[lower], np.nan
     )
     line = values[models, lower] + slope * (batch_size - sizes[lower])
-    proportional = values[models, last] * np.maximum(batch_size / sizes[last], 1.0)
+    growing = np.maximum(values[models, last] - fixed, 0.0)
+    proportional = values[models, last] + growing * np.maximum(batch_size / sizes[last] - 1.0, 0.0)
     smallest = np.where(known, values, np.inf).min(axis=1)
     value = np.where(count > 1, np.maximum(line, 0.05 * smallest), proportional)
     largest = np.where(known & (sizes >= batch_size), values, -np.inf).max(axis=1)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.hardware.contexts import COUNTS, context_tables, count_table
+from thesis_rec.hardware.contexts import COUNTS, WEIGHT_BYTES, context_tables, count_table
 from thesis_rec.hardware.counts import MIB
 from thesis_rec.hardware.device_models import FEATURES, device_model, outside
 from thesis_rec.hardware.regression import fit_log_figure
@@ -26,9 +26,6 @@ ENOUGH = 8
 
 #: Margin where a context was hardly ever measured: devices of one kind differ by no more than this factor, usually.
 UNKNOWN_CONTEXT_FACTOR = 4.0
-
-#: Bytes of a weight.
-WEIGHT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 FIGURES = {"latency_ms": "latency_ms_p50", "memory_mb": "peak_memory_mb"}
 

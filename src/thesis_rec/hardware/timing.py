@@ -48,19 +48,37 @@ def measure_calls(
         (n,) milliseconds of each counted call, and on a GPU the MiB that a call allocates at most beyond what was
         there before (weights, its images, other people's tensors), else None.
     """
-    clock = _cuda_clock if device.startswith("cuda") else _host_clock
+    if not device.startswith("cuda"):
+        return _repeat(call, _host_clock, settings), None
+    import torch
+
+    # Events, the memory's peak and waiting are those of the present device, which is the first unless it is said.
+    with torch.cuda.device(device):
+
+        def warm() -> None:
+            # After the warm-up, so that a library's workspace, allocated once, isn't charged to the first model.
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before.append(torch.cuda.memory_allocated())
+
+        before: list[int] = []
+        times = _repeat(call, _cuda_clock, settings, warm)
+        return times, (torch.cuda.max_memory_allocated() - before[0]) / MIB
+
+
+def _repeat(
+    call: Callable[[], Any],
+    clock: Callable[[Callable[[], Any]], float],
+    settings: ProfileSettings,
+    warm: Callable[[], None] = lambda: None,
+) -> NDArray[np.float64]:
+    """(n,) milliseconds of each counted call; ``warm`` is called between the warm-up and these."""
     started = time.perf_counter()
     for done in range(settings.warmup):
         if done and time.perf_counter() - started > settings.max_seconds:
             break
         clock(call)
-    if device.startswith("cuda"):
-        import torch
-
-        # After the warm-up, so that a library's workspace, allocated once, isn't charged to the first model.
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    warm()
     times: list[float] = []
     while len(times) < settings.max_repeats:
         times.append(clock(call))
@@ -72,10 +90,7 @@ def measure_calls(
         low, high = median_interval(np.asarray(times))
         if high - low <= 2 * settings.tolerance * float(np.median(times)):
             break
-    memory = None
-    if device.startswith("cuda"):
-        memory = (torch.cuda.max_memory_allocated() - before) / MIB
-    return np.asarray(times), memory
+    return np.asarray(times)
 
 
 def summarise_times(times: NDArray[np.float64], batch_size: int) -> dict[str, float | int]:
