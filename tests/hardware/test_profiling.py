@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,8 @@ from tests.hardware.small_backbone import FAST, backbone
 from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.profiling import COLUMNS, cast_weights, profile_backbone
+
+HUB = Path(__file__).parents[2] / "data/01_raw/hub"
 
 
 def test_profile_has_one_row_per_cell_in_the_contract():
@@ -67,3 +72,20 @@ def test_cast_restores_weights_when_the_block_fails():
     with pytest.raises(KeyError):
         fail()
     assert torch.equal(model.weight, before)
+
+
+def test_shipped_figures_of_a_gpu_hold_its_results_and_stay_below_its_peak():
+    # An H200's data sheet: 989 TFLOP/s of dense tensor cores in half precision, half of that with TF32.
+    peak = {"fp16": 989.0, "bf16": 989.0, "fp32": 494.5}
+    profiles = pd.read_parquet(HUB / "hardware_profiles.parquet")
+    profiles = profiles[profiles["device"].str.contains("h200")].drop_duplicates(["source", "precision", "batch_size"])
+    rate = 2e-9 * profiles["macs"] * profiles["batch_size"] / profiles["latency_ms_p50"]
+    assert (rate < profiles["precision"].map(peak)).all()
+    manifest = pd.read_csv(HUB / "model_manifest.csv", dtype=str).dropna(subset="architecture")
+    sizes = manifest.drop_duplicates("architecture").set_index("architecture")["input_size"].astype(float)
+    pixels = profiles["source"].str.removeprefix("measured:").map(sizes) ** 2
+    images = 3 * pixels * profiles["batch_size"] * np.where(profiles["precision"] == "fp32", 4, 2) / 2**20
+    results = profiles.assign(beside=profiles["peak_memory_mb"] - images)
+    wide = results.pivot_table("beside", ["source", "precision"], "batch_size").dropna(subset=[1, 32])
+    assert (wide[32] > wide[1] + 1.0).all()
+    assert len(wide) > 1000
