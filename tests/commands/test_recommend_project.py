@@ -18,6 +18,7 @@ from tests.fabricated import fabricated_bundle, learned
 from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
 from tests.recommendation.test_trying import save_images
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.recommendation.bundle import write_bundle
 
 
@@ -142,7 +143,21 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     table = found.table.set_index("model_id")
     assert found.zoo == "hub"
     assert "m00" not in table.index
-    assert table["reason"].str.contains("published figures").sum() >= 150
+    # Figures of another protocol, or of a network's own head, aren't passed off as linear probes.
+    published = ProtocolKnowledge.load(project / "data" / "01_raw" / "hub" / "bundle" / "knowledge.npz")
+    probed = {model for model in table.index if published.figures(model, "linear_probe")}
+    by_probes = table["reason"].str.contains("published linear probes of it, against")
+    assert set(table.index[by_probes]) == probed
+    assert len(probed) >= 30
+    assert table["reason"].str.contains("No linear probes of it were published: its ImageNet accuracy").sum() >= 150
+    counts = {model: published.figures(model, "zero_shot") for model in table.index if model not in probed}
+    prompted = next(model for model, count in counts.items() if count)
+    why = f"No linear probes of it were published: its {counts[prompted]} zero-shot accuracies put it here."
+    assert table.loc[prompted, "reason"] == why
+    all_probed = sum(published.figures(model, "linear_probe") > 0 for model in published.model_ids)
+    all_known = sum(published.figures(model) > 0 for model in published.model_ids)
+    assert f"linear probes of {all_probed} models on " in found.rests_on
+    assert f"other figures of {all_known - all_probed} more" in found.rests_on
     assert "learned from lvd1689m" in table.loc["timm/vit_base_patch16_dinov3.lvd1689m", "reason"]
     # Nothing was published of it: it could be as any other model, and says so.
     mine = table.loc["my_model"]
@@ -175,6 +190,13 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     )
     other = thesis_rec.recommend(images, project=project, measure=False, protocol="zero_shot")
     assert other.rests_on.endswith("1 candidate was tried, by linear probes.")
+    # Whoever has no text encoder, one's own model among them, can't do zero-shot.
+    listed_there = pd.read_csv(project / "data" / "01_raw" / "hub" / "model_manifest.csv").set_index("model_id")
+    loaders = listed_there.loc[other.table["model_id"], "loader"]
+    assert set(loaders) == {"open_clip", "transformers"}
+    assert "my_model" in set(other.excluded["model_id"])
+    assert len(other.table) + len(other.excluded) == len(found.table)
+    assert "published zero-shot accuracies of it" in other.table["reason"].iloc[0]
     # What was read, by the zoo's name; published knowledge has neither embeddings nor tokens.
     assert found.sources == {"knowledge": "hub", "hardware profiles": "hub"}
     local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": "data/none.csv"}}}))

@@ -145,6 +145,9 @@ def test_a_model_without_cells_follows_its_description_with_a_wider_interval() -
     assert prior.std[:2].min() > prior.std[2]
     assert knowledge.figures("strong") == 0
     assert knowledge.figures("m00") == 28
+    parts = [knowledge.figures("m00", protocol) for protocol in knowledge.protocols]
+    assert sum(parts) == 28
+    assert min(parts) > 0
 
 
 def test_models_that_share_nothing_with_others_are_set_against_their_description() -> None:

@@ -104,6 +104,31 @@ def test_reasons_name_measurements_or_the_most_similar_model():
     assert "prediction alone" in nothing.table["reason"].iloc[0]
 
 
+def test_zero_shot_ranks_only_models_with_a_text_encoder():
+    bundle = fabricated_bundle()
+    manifest = bundle.manifest.copy()
+    manifest.loc[3, "loader"] = "open_clip"
+    manifest.loc[5, ["loader", "family"]] = ["transformers", "siglip"]
+    manifest.loc[7, ["loader", "family"]] = ["transformers", "dinov2"]
+    manifest.loc[9, "family"] = "siglip"  # the image half alone, as timm has it
+    given = replace(bundle, manifest=manifest)
+    found = ask(Request(protocol="zero_shot", device=DEVICE), given)
+    assert set(found.table["model_id"]) == {"m03", "m05"}
+    assert found.table["rank"].tolist() == [1, 2]
+    assert found.excluded["limits"].eq("protocol").all()
+    assert len(found.excluded) == N_MODELS - 2
+    assert f"{N_MODELS - 2} models have no text encoder" in found.notes[0]
+    assert len(ask(bundle=given).table) == N_MODELS
+    # What no limit excludes isn't let in by relaxing one.
+    none = ask(Request(protocol="zero_shot", device=DEVICE, max_latency_ms=0.001), given)
+    assert none.table.empty
+    assert set().union(*(one.model_ids for one in none.relaxations)) <= {"m03", "m05"}
+    nobody = ask(Request(protocol="zero_shot", device=DEVICE, max_latency_ms=0.001), bundle)
+    assert nobody.table.empty
+    assert nobody.relaxations == []
+    assert len(nobody.excluded) == N_MODELS
+
+
 def test_devices_are_named_by_a_part():
     profiles = pd.DataFrame({"device": ["cpu_x", "cuda_nvidia-h200_sm90", "cuda_nvidia-h100_sm90"]})
     assert resolve_device("h200", profiles) == "cuda_nvidia-h200_sm90"

@@ -110,10 +110,11 @@ def test_a_try_narrows_its_interval_and_the_budget_stops(tmp_path):
 
 
 def test_a_try_is_a_linear_probe_whatever_is_predicted(tmp_path):
-    found, belief = recommendation(probe=3, protocol="zero_shot")
+    bundle = fabricated_bundle()
+    bundle = replace(bundle, manifest=bundle.manifest.assign(loader="open_clip"))
+    found, belief = recommendation(bundle, probe=3, protocol="zero_shot")
     # Probes lie far above what is predicted, and tell of it through what both have in common.
     probes = View(belief.mean + 3, belief.factor, belief.own, belief.scale)
-    bundle = fabricated_bundle()
     with_probes = replace(belief, views={"linear_probe": probes})
     tried = try_models(found, bundle, asked(tmp_path), with_probes, probe=lambda model: 0.97)
     told, after = answered(found, bundle, *tried)

@@ -112,7 +112,7 @@ def feasible(figures: pd.DataFrame, budget: Budget) -> tuple[NDArray[np.bool_], 
         (M,) mask, and for each model the limits that it breaks, joined by ``, `` (empty for feasible ones).
     """
     excess = excesses(figures, budget)
-    broken = excess.to_numpy(float).reshape(len(figures), -1) > 1
+    broken = excess.to_numpy(float) > 1
     names = [str(name) for name in excess.columns]
     reasons = [", ".join(compress(names, row)) for row in broken]
     return np.asarray(~broken.any(axis=1)), pd.Series(reasons, index=figures.index, dtype=object)

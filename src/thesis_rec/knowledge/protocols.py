@@ -149,15 +149,23 @@ class ProtocolKnowledge:
         mean, factor, own = part(protocol, 0)
         return Posterior(names, mean, factor, own, scale, views)
 
-    def figures(self, model_id: str) -> int:
-        """Number of published figures of a model, 0 where it isn't known."""
-        return self._figures.get(model_id, 0)
+    def figures(self, model_id: str, protocol: str | None = None) -> int:
+        """Number of published figures of a model, under one protocol or any; 0 where it isn't known."""
+        found = self._figures.get(model_id, {})
+        return found.get(protocol, 0) if protocol else sum(found.values())
 
     @cached_property
-    def _figures(self) -> dict[str, int]:
-        """Published figures by model."""
-        total = sum(self.counts.values(), np.zeros(len(self.model_ids), dtype=int))
-        return dict(zip(self.model_ids, total.astype(int).tolist(), strict=True))
+    def _figures(self) -> dict[str, dict[str, int]]:
+        """Published figures by model and protocol."""
+        table = pd.DataFrame(dict(self.counts), index=self.model_ids)
+        return {
+            model: dict(zip(table, row, strict=True))
+            for model, row in zip(table.index, table.to_numpy().tolist(), strict=True)
+        }
+
+    def n_datasets(self, protocol: str) -> int:
+        """Number of datasets of different images under a protocol; 0 where domains, which count them, aren't there."""
+        return sum(one.n_datasets for (name, told), one in self.domains.items() if name == protocol and told != ANY)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All of it as plain arrays; names and single numbers are JSON in one of them."""

@@ -31,6 +31,7 @@ from thesis_rec.recommendation.candidates import (
     measured_here,
     ranked_candidates,
     resolve_device,
+    with_text_encoder,
 )
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets, reasons
 from thesis_rec.recommendation.request import Asked, Request, read_images
@@ -113,13 +114,20 @@ def recommend_for(
     nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
     profiles = bundle.profiles
     notes: list[str] = []
+    unable = table.iloc[:0]
+    if request.protocol == "zero_shot":
+        able = with_text_encoder(table, bundle.manifest)
+        table, unable = table[able].reset_index(drop=True), table[~able]
+        notes.append(f"{len(unable)} models have no text encoder, which zero-shot needs: they were left out.")
     if measure is not None and request.needs_clock and device == here:
-        profiles, notes = measured_here(table, profiles, device, request=request, measure=measure)
+        profiles, told = measured_here(table, profiles, device, request=request, measure=measure)
+        notes += told
     table = table.merge(cost_figures(table, profiles, device, request), on="model_id", how="left")
     notes += unknown_values(table, request)
     keeps, limits = feasible(table, request)
     relaxations = [] if keeps.any() else closest_relaxations(table, request)
-    excluded = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]}).reset_index(drop=True)
+    broken = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]})
+    excluded = pd.concat([broken, unable[["model_id"]].assign(limits="protocol")], ignore_index=True)
     chosen = table[keeps].reset_index(drop=True)
     chosen["rank"] = np.arange(1, len(chosen) + 1)
     chosen["on_pareto_front"] = pareto_front(chosen["latency_ms"], chosen["predicted_value"])

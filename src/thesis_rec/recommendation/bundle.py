@@ -31,6 +31,8 @@ from thesis_rec.truth.responses import ON_SUBTASK
 Floats = NDArray[np.float32]
 Embedder = Callable[[Sequence[Mapping[str, Any]], Sequence[str]], Floats]
 PROTOCOL = "linear_probe"
+#: What published figures under each protocol are.
+IN_WORDS = {"linear_probe": "linear probes", "zero_shot": "zero-shot accuracies", "fine_tune": "fine-tuned accuracies"}
 
 #: Performance of a bundle that keeps no cells.
 NOTHING_MEASURED = pd.DataFrame(columns=["model_id", "dataset_id", "value"])
@@ -150,12 +152,16 @@ class Bundle:
         """A sentence on what predictions for images rest on."""
         figures = f"own measurements of {self.performance['dataset_id'].nunique()} datasets"
         if isinstance(self.knowledge, PublishedBeliefs):
-            protocol = self.knowledge.published.protocols[self.knowledge.protocol]
-            figures = f"published figures of {len(self.knowledge.model_ids)} models on {protocol.n_tasks} datasets"
+            published, protocol, known = self.knowledge.published, self.knowledge.protocol, self.knowledge.model_ids
+            count = sum(published.figures(model, protocol) > 0 for model in known)
+            figures = f"published {IN_WORDS[protocol]} of {count} models"
+            if n_datasets := published.n_datasets(protocol):
+                figures += f" on {n_datasets} datasets"
             if domain := self.knowledge.domain:
-                same = self.knowledge.published.domains.get((self.knowledge.protocol, domain))
+                same = published.domains.get((protocol, domain))
                 weigh = f"{same.n_datasets} of the domain {domain} weighing more" if same else f"none of them {domain}"
                 figures += f" ({weigh})"
+            figures += f" and other figures of {len(known) - count} more"
         toys = " The models are toys, the laboratory's: ask the zoo hub for real ones." if self.zoo != "hub" else ""
         if looked_at and isinstance(self.knowledge, PublishedBeliefs):
             return (
@@ -581,7 +587,8 @@ def assemble(
     if stored is not None and all(name in artefacts for name in NEEDED):
         missing, needed = len(set(stored.dataset_ids) - set(own_tokens)), len(stored.dataset_ids)
         if isinstance(stored.knowledge, PublishedBeliefs):
-            needed = stored.knowledge.published.protocols[PROTOCOL].n_tasks
+            published = stored.knowledge.published
+            needed = published.n_datasets(PROTOCOL) or published.protocols[PROTOCOL].n_tasks
             missing = max(needed - len(own_tokens), 0)
         own = not missing
         if missing:

@@ -70,6 +70,15 @@ def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: Mode
     return table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
 
 
+def with_text_encoder(table: pd.DataFrame, manifest: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which models of a table can tell classes by their names: open_clip's, and those that transformers lists."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES as LISTED
+
+    facts = manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
+    listed = facts["loader"].eq("transformers") & facts["family"].isin([*LISTED])
+    return np.asarray(facts["loader"].eq("open_clip") | listed)
+
+
 def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.float64]:
     """MiB of a model's weights: 0 for one on this machine, from the number of weights where nobody counted bytes."""
     remote = facts["source"].astype(str).str.startswith("hf-hub:").to_numpy()

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.recommendation.bundle import Bundle, PublishedBeliefs
+from thesis_rec.recommendation.bundle import IN_WORDS, Bundle, PublishedBeliefs
 
 Floats = NDArray[np.float64]
 
@@ -127,13 +127,19 @@ def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
     if not isinstance(known, PublishedBeliefs):
         return ["Nothing is measured near these images: the prediction alone puts it here."] * len(model_ids)
     strange, (of_another_size, otherwise) = bundle.from_afar, bundle.unlike_measured
-    apart = otherwise | of_another_size
+    apart, kind = otherwise | of_another_size, IN_WORDS[known.protocol]
     found = []
     for model_id in model_ids:
         if model_id in strange:
             found.append(strange[model_id])
-        elif figures := known.published.figures(model_id):
-            found.append(f"{figures} published figures of it, against those of other models, put it here.")
+        elif figures := known.published.figures(model_id, known.protocol):
+            found.append(f"{figures} published {kind} of it, against those of other models, put it here.")
+        elif others := [f"{n} {words}" for p, words in IN_WORDS.items() if (n := known.published.figures(model_id, p))]:
+            found.append(f"No {kind} of it were published: its {' and '.join(others)} put it here.")
+        elif known.published.figures(model_id):
+            # Of its own head: they stand in its description.
+            what = "its ImageNet accuracy, architecture, data and size put it here"
+            found.append(f"No {kind} of it were published: {what}.")
         elif model_id in apart:
             found.append(f"No figure was published of it or of models like it: {apart[model_id]}.")
         else:

@@ -68,10 +68,12 @@ def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.Monk
     assert prior.best() == "m/net6"
     assert knowledge.figures("m/net6") == 4
     assert knowledge.figures("m/unseen") == 0
-    domains = knowledge.with_domains(tell_domains_apart(arrays, cells, parameters)).domains
-    assert {domain: one.n_datasets for (_, domain), one in domains.items()} == {
+    told = knowledge.with_domains(tell_domains_apart(arrays, cells, parameters))
+    assert {domain: one.n_datasets for (_, domain), one in told.domains.items()} == {
         ANY: 4, "faces": 1, "fine-grained": 1, "objects": 1, "textures": 1,
     }  # fmt: skip
+    assert told.n_datasets("zero_shot") == 4
+    assert told.n_datasets("linear_probe") == knowledge.n_datasets("zero_shot") == 0
 
 
 def test_nothing_at_all_is_an_error_that_names_the_remedy(tmp_path: Path) -> None:
