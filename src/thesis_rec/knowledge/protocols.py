@@ -157,11 +157,8 @@ class ProtocolKnowledge:
     @cached_property
     def _figures(self) -> dict[str, dict[str, int]]:
         """Published figures by model and protocol."""
-        table = pd.DataFrame(dict(self.counts), index=self.model_ids)
-        return {
-            model: dict(zip(table, row, strict=True))
-            for model, row in zip(table.index, table.to_numpy().tolist(), strict=True)
-        }
+        rows = enumerate(self.model_ids)
+        return {model: {name: int(counts[row]) for name, counts in self.counts.items()} for row, model in rows}
 
     def n_datasets(self, protocol: str) -> int:
         """Number of datasets of different images under a protocol; 0 where domains, which count them, aren't there."""

@@ -118,12 +118,12 @@ def recommend_for(
     if request.protocol == "zero_shot":
         able = with_text_encoder(table, bundle.manifest)
         table, unable = table[able].reset_index(drop=True), table[~able]
-        notes.append(f"{len(unable)} models have no text encoder, which zero-shot needs: they were left out.")
     if measure is not None and request.needs_clock and device == here:
-        profiles, told = measured_here(table, profiles, device, request=request, measure=measure)
-        notes += told
+        profiles, notes = measured_here(table, profiles, device, request=request, measure=measure)
     table = table.merge(cost_figures(table, profiles, device, request), on="model_id", how="left")
     notes += unknown_values(table, request)
+    if len(unable):
+        notes.append(f"{len(unable)} models have no text encoder, which zero-shot needs: they were left out.")
     keeps, limits = feasible(table, request)
     relaxations = [] if keeps.any() else closest_relaxations(table, request)
     broken = pd.DataFrame({"model_id": table["model_id"][~keeps], "limits": limits[~keeps]})
