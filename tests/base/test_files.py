@@ -71,3 +71,8 @@ def test_arrays_come_back_and_pickled_ones_are_refused(tmp_path):
     np.savez(tmp_path / "b.npz", x=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         load_arrays(tmp_path / "b.npz")
+    whole = (tmp_path / "a.npz").read_bytes()
+    for content, reason in ((b"junk", "no NPZ file"), (whole[:-50], "its end is missing"), (b"", "it is empty")):
+        (tmp_path / "c.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=reason):
+            load_arrays(tmp_path / "c.npz")

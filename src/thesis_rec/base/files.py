@@ -66,10 +66,18 @@ def load_arrays(path: str | Path, *names: str) -> dict[str, NDArray[Any]]:
         ValueError: If it holds pickled objects, or is no NPZ file.
         OSError: If it can't be opened.
     """
+    from zipfile import is_zipfile
+
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as content:
-        return {name: content[name] for name in content.files if not names or name in names}
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files if not names or name in names}
+    except Exception as error:
+        if is_zipfile(path):
+            raise
+        # numpy takes anything else for a pickle, and tells how to read that all the same.
+        raise ValueError(f"it {placeholder(path) or 'is no NPZ file, or its end is missing'}") from error
 
 
 def readable(partition: Callable[..., dict[str, Any]], *names: str) -> dict[str, Any] | None:
