@@ -179,6 +179,11 @@ def claims(metrics: Mapping[str, Any]) -> dict[str, Any]:
         found[f"{quadrant} against the strongest, {rival}"] = {
             key: round(difference[key], 4) for key in ("mean", "low", "high")
         } | {"holds": bool(difference["low"] > 0)}
+    for quadrant, pair in metrics["paired_with_scores"].items():
+        difference = pair["logme"]["weighted_tau"]
+        found[f"{quadrant} with LogME of all candidates, against LogME"] = {
+            key: round(difference[key], 4) for key in ("mean", "low", "high")
+        } | {"holds": bool(difference["low"] > 0)}
     for rival in ("ridge", "kernel_ridge", "boosted_trees"):
         for quadrant, every in metrics["paired_all"].items():
             if rival in every:

@@ -111,7 +111,7 @@ def main() -> None:
 def references(
     row: dict[str, Any], belief: Any, bundle: Any, truth: pd.Series, scores: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """The same figures of what orders models without us, and of the mean of its ranks and ours."""
+    """The same figures of what orders models without us, of the mean of its ranks and ours, and of us given LogME."""
     wide = bundle.performance.pivot_table(index="model_id", columns="dataset_id", values="value")
     others = {"static prior": ((wide - wide.mean()) / wide.std()).mean(axis=1)}
     for method, table in scores[scores["dataset_id"] == row["dataset"]].groupby("method"):
@@ -121,6 +121,9 @@ def references(
         score = given.reindex(belief.model_ids).fillna(given.min())
         found.append(row | {"project": name} | ordered(score.to_numpy(), y))
         if name != "static prior":
+            if name == "logme":
+                judged_so = judged(belief.scored(given.reindex(belief.model_ids).dropna().to_dict(), name), truth)
+                found.append(row | {"project": "ours, with logme's scores"} | judged_so)
             both = score.rank().to_numpy() + pd.Series(belief.mean).rank().to_numpy()
             found.append(row | {"project": f"mean of {name}'s ranks and ours"} | ordered(both, y))
     return found

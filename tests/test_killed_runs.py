@@ -38,10 +38,11 @@ def killed(call, folder, pattern, project_dir):
     """Start a call in a process of its own and kill it once a file is there and it goes on."""
     code = "import sys; from pathlib import Path; from tests.test_killed_runs import measure, train; " + call
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=project_dir)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 900
     while not any(folder.glob(pattern)) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     assert process.poll() is None, "it ended before it was killed"
+    assert any(folder.glob(pattern)), "nothing was saved in a quarter of an hour"
     process.kill()
     process.wait()
 

@@ -96,6 +96,24 @@ def test_probes_are_shown_as_they_come(folder, monkeypatch):
     assert "tried" in next(line for line in result.stdout.splitlines() if line.lstrip().startswith("# "))
 
 
+def test_scores_order_the_candidates_and_are_no_tries(folder, monkeypatch):
+    given = []
+
+    def score_models(models, images, device, load, notes):
+        given.extend(models)
+        # The last of them is the best by far.
+        return {model: float(place**2) for place, model in enumerate(models)}
+
+    monkeypatch.setattr(trying, "score_models", score_models)
+    before, after = (call(folder, "--device", DEVICE, "--max-parameters", 3e5, *more) for more in ((), ("--score", 5)))
+    assert after.exit_code == 0, after.output
+    assert len(given) == 5
+    assert before.stdout.splitlines()[1] == f"best: {given[0]}"
+    assert after.stdout.splitlines()[1] != before.stdout.splitlines()[1]
+    assert "0 candidates were tried. 5 were scored by LogME." in after.stdout
+    assert "tried m" not in after.stderr
+
+
 def test_output_is_a_folder_with_report_table_and_document(folder, tmp_path):
     result = call(folder, "--device", DEVICE, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output

@@ -14,6 +14,7 @@ from thesis_rec.evaluation.metrics import METRICS
 from thesis_rec.evaluation.probing_simulation import ProbingSettings
 from thesis_rec.evaluation.quadrant_evaluation import (
     RECOMMENDER,
+    SCORED,
     EvaluationSettings,
     baseline_scores,
     evaluate,
@@ -44,7 +45,11 @@ def test_document_has_the_form_of_the_contract(whole):
         tau = entry["weighted_tau"]
         assert tau["method"] == RECOMMENDER
         found = {name: entry["weighted_tau"]["mean"] for name, entry in metrics["quadrants"][quadrant].items()}
-        assert found[tau["baseline"]] == max(value for name, value in found.items() if name != RECOMMENDER)
+        assert found[tau["baseline"]] == max(
+            value for name, value in found.items() if name not in (RECOMMENDER, SCORED)
+        )
+        with_scores = metrics["paired_with_scores"][quadrant]
+        assert found[SCORED] - found["logme"] == pytest.approx(with_scores["logme"]["weighted_tau"]["mean"])
     assert set(metrics["groups"]) == {"natural", "structured"}
     assert metrics["noise_ceiling"]["linear_probe"]["mean"] == 0.95
     assert metrics["cost_seconds"]["logme"] == pytest.approx(0.5 * 36)

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, Scale, View, expected_improvement
+from thesis_rec.knowledge.posterior import (
+    AGREEMENT,
+    SHARED,
+    TARGET,
+    Cell,
+    Posterior,
+    Scale,
+    View,
+    expected_improvement,
+)
 
 LINEAR = Scale(chance=0.0)
 
@@ -179,3 +188,51 @@ def test_expected_improvement_by_quadrature() -> None:
     found = expected_improvement([0.3, 0.6, 0.4], [0.2, 0.0, 0.0], 0.5)
     assert found[0] == pytest.approx(wanted, rel=0.02)
     assert found[1:] == pytest.approx([0.1, 0.0])
+
+
+def test_scores_update_as_the_dense_gaussian_does() -> None:
+    """Scores without a unit: a share of what candidates are worth, an unknown mean, and errors, partly in common."""
+    belief = a_posterior(size=8)
+    scores = {"m1": 3.0, "m2": -1.0, "m4": 0.5, "m5": 2.0, "m7": 7.0}
+    rows = np.array([1, 2, 4, 5, 7])
+    covariance = belief.covariance()
+    given = np.array(list(scores.values()))
+    drawn_in = np.arcsinh((given - given.mean()) / given.std())
+    observed = (drawn_in - drawn_in.mean()) / drawn_in.std()
+    mean, factor = belief.mean - belief.mean[rows].mean(), belief.factor - belief.factor[rows].mean(0)
+    shared = np.square(factor[rows]).sum(1).mean()
+    slope = AGREEMENT / np.sqrt(np.square(mean[rows]).mean() + shared + belief.own[rows].mean())
+    rest = 1 - AGREEMENT**2
+    error = SHARED * rest / shared * belief.factor[rows] @ belief.factor[rows].T + (1 - SHARED) * rest * np.eye(5)
+    inner = slope**2 * covariance[np.ix_(rows, rows)] + error + 100.0
+    gain = np.linalg.solve(inner, slope * covariance[rows]).T
+    found = belief.scored(scores, "score")
+    np.testing.assert_allclose(found.mean, belief.mean + gain @ (observed - slope * mean[rows]), atol=1e-4)
+    np.testing.assert_allclose(found.covariance(), covariance - gain @ (slope * covariance[rows]), atol=1e-4)
+    again = belief.scored({name: 1e3 * value - 7 for name, value in scores.items()} | {"stranger": 1.0}, "score")
+    np.testing.assert_allclose(again.mean, found.mean)
+    assert {cell.protocol for cell in found.cells} == {"score"}
+    assert set(found.views) == {"logme"}
+    # Cells of the target and of other views are still understood.
+    assert found.given(CELLS).std[2] < 0.1
+
+
+def test_a_score_moves_its_model_and_those_that_are_alike_and_narrows_their_intervals() -> None:
+    """What has nothing in common with the scored ones keeps its place and its width."""
+    factor = np.array([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.5, 0.0], [0.0, 1.0]])
+    belief = Posterior(list("abcde"), np.zeros(5), factor, np.full(5, 0.1), Scale(0.1))
+    found = belief.scored({"a": 2.0, "b": 1.0, "c": 0.0}, "score")
+    assert found.mean[0] > found.mean[1] > found.mean[2]
+    assert found.mean[3] > 0.0
+    assert found.mean[4] == pytest.approx(0.0, abs=1e-6)
+    assert (found.std[:4] < belief.std[:4]).all()
+    assert found.std[4] == pytest.approx(belief.std[4])
+
+
+def test_scores_that_say_nothing_change_nothing() -> None:
+    """Two scores have no spread to be held against; equal ones have no order."""
+    belief = a_posterior()
+    assert belief.scored({"m1": 1.0, "m2": 2.0, "stranger": 3.0}, "score") is belief
+    assert belief.scored({"m1": 1.0, "m2": 1.0, "m3": 1.0}, "score") is belief
+    with pytest.raises(ValueError, match="isn't finite"):
+        belief.scored({"m1": 1.0, "m2": 2.0, "m3": float("inf")}, "score")

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
+from tests.truth.small_tasks import backbone, task_images
 from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.knowledge.posterior import Cell, View
@@ -16,11 +18,13 @@ from thesis_rec.recommendation.request import Asked, Request, image_row
 from thesis_rec.recommendation.trying import (
     MB_PER_SECOND,
     REPEATED_NOISE,
+    SCORE_IMAGES,
     _noise,
     costs_of,
     measurer,
     on_this_machine,
     read_tries,
+    score_models,
     try_models,
 )
 
@@ -290,3 +294,37 @@ def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
     sample = _sample(open_split(row, "train", Path()), 0, [])
     assert len(sample) == 12
     assert {name for _, name in sample} == {"class_0", "class_1", "class_2"}
+
+
+def test_a_score_sees_some_training_images_and_tells_models_apart():
+    images = task_images("mine", 3, per_class=SCORE_IMAGES + 9)
+    sees, blind, seen = backbone(), backbone(), []
+
+    def of_no_image(batch):
+        seen.append(len(batch))
+        return torch.randn(len(batch), 8, generator=torch.Generator().manual_seed(len(seen)))
+
+    models = {"sees": sees, "blind": replace(blind, features=of_no_image)}
+
+    def load(model):
+        if model not in models:
+            raise ItemError(model, "is damaged.", "")
+        return models[model]
+
+    notes = []
+    found = score_models(["sees", "gone", "blind"], images, "cpu", load, notes)
+    assert list(found) == ["sees", "blind"]
+    assert found["sees"] > found["blind"]
+    assert sum(seen) == 3 * SCORE_IMAGES
+    assert notes == ["gone couldn't be scored: is damaged."]
+
+
+def test_an_interrupt_keeps_the_scores_until_then():
+    def load(model):
+        if model == "second":
+            raise KeyboardInterrupt
+        return backbone()
+
+    notes = []
+    assert list(score_models(["first", "second", "third"], task_images("mine", 2), "cpu", load, notes)) == ["first"]
+    assert "interrupted" in notes[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 #: Name of the method that every claim is about.
 RECOMMENDER = "recommender"
+#: The same, given LogME of all candidates: what ``kedro recommend --score`` answers. No rival, as it is asked for.
+SCORED, SCORE = "recommender_with_logme", "logme"
 #: The thesis's method.
 NETWORK = "similarity_transformer"
 
@@ -57,8 +59,14 @@ def baseline_scores(study: Study, names: Iterable[str]) -> dict[str, Scores]:
     return found
 
 
-def posterior_scores(study: Study, knowledge: Knowledge) -> Scores:
-    """What a request is answered: the posterior of each dataset, given what was measured there and may be used."""
+def posterior_scores(study: Study, knowledge: Knowledge, cheap: Floats | None = None) -> Scores:
+    """What a request is answered: the posterior of each dataset, given what was measured there and may be used.
+
+    Args:
+        study: What it is about.
+        knowledge: What is believed before.
+        cheap: (M, N) a cheap score that is asked for as well, NaN where there is none.
+    """
     allowed = study.allowed()
     score, value, low, high = (np.full(study.values.shape, np.nan) for _ in range(4))
     started = time.perf_counter()
@@ -68,6 +76,9 @@ def posterior_scores(study: Study, knowledge: Knowledge) -> Scores:
             for row in np.flatnonzero(allowed[:, column])
         ]
         belief = knowledge.posterior(study.models, task, cells)
+        if cheap is not None:
+            there = np.flatnonzero(np.isfinite(cheap[:, column]))
+            belief = belief.scored({study.models.model_ids[row]: float(cheap[row, column]) for row in there}, SCORE)
         score[:, column], value[:, column] = belief.mean, belief.value()
         low[:, column], high[:, column] = belief.interval(LEVEL)
     return Scores(score, value, low, high, (time.perf_counter() - started) / len(study.tasks))
@@ -147,7 +158,7 @@ def document(
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
     """The contract's ``evaluation_metrics``, with what else a reviewer asks for beside it."""
-    others = [name for name in methods if name != RECOMMENDER]
+    others = [name for name in methods if name not in (RECOMMENDER, SCORED)]
     every = compare(study, figures, RECOMMENDER, others, settings.bootstrap)
     means = figures.groupby(["quadrant", "method"])["weighted_tau"].mean().fillna(-2.0)
     paired = {q: found[max(found, key=dict(means[q]).__getitem__)] for q, found in every.items()}
@@ -163,6 +174,9 @@ def document(
         "noise_ceiling": {protocol: dict(values) for protocol, values in ceiling.items()},
         "cost_seconds": {name: s.seconds if np.isfinite(s.seconds) else None for name, s in methods.items()},
         "paired_all": every,
+        "paired_with_scores": compare(study, figures, SCORED, [SCORE, RECOMMENDER], settings.bootstrap)
+        if SCORED in methods
+        else {},
         "calibration": calibration(study, methods, settings.bootstrap),
         "counts": {
             "models": len(study.models),
@@ -217,6 +231,9 @@ def evaluate(
             # Of all candidates, a mean over datasets; NaN where no cost was recorded.
             seconds = pd.DataFrame(cell_matrix(cells, "seconds", *ids)).sum(min_count=1).mean()
             methods[name] = Scores(cell_matrix(cells, "value", *ids), seconds=float(seconds))
+    if SCORE in methods:
+        both = posterior_scores(study, knowledge, methods[SCORE].score)
+        methods[SCORED] = replace(both, seconds=both.seconds + methods[SCORE].seconds)
     masks = quadrant_masks(study.split, *ids)
     figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
     metrics = document(study, methods, figures, ceiling=ceiling or {}, settings=settings)

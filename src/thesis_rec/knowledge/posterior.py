@@ -23,6 +23,12 @@ Floats = NDArray[np.float64]
 
 #: Protocol of the values that are predicted.
 TARGET = "target"
+#: How a cheap score goes with what it is a hint of, among the models of one dataset: its correlation, and the part of
+#: the rest that goes together between models that err alike. The mean square of LogME's correlation is .66 on the
+#: embedded zoo's known datasets. On the unknown ones, all models, weighted tau is .752 without scores, .816 by LogME
+#: alone and .824 by both; 90 % intervals hold .90 of the values without scores and .87 with them, and the first choice
+#: is promised .006 too much. With the scores' tail as it is, .827, .86 and .074; with their ranks, .818, .87 and -.010.
+AGREEMENT, SHARED = 0.8, 0.3
 _TINY = 1e-12
 
 
@@ -164,6 +170,50 @@ class Posterior:
         return replace(
             self, mean=target.mean, factor=target.factor, own=target.own, views=moved, cells=(*self.cells, *new)
         )
+
+    def scored(self, scores: Mapping[str, float], name: str) -> Posterior:
+        """The same Gaussian after a cheap score of some candidates, such as LogME: cells of a protocol of their own.
+
+        A score has no unit that datasets share: its mean and standard deviation among the scored candidates are taken
+        out, and its tail is drawn in (area hyperbolic sine). It follows a candidate's value with the correlation
+        :data:`AGREEMENT`.
+
+        Args:
+            scores: Score by candidate, higher is better; others are left aside, and fewer than three say nothing.
+            name: The cells' protocol.
+
+        Raises:
+            ValueError: If a score isn't finite.
+        """
+        rows = np.array([row for row, model in enumerate(self.model_ids) if model in scores], dtype=int)
+        given = np.array([scores[self.model_ids[row]] for row in rows], dtype=np.float64)
+        if not np.isfinite(given).all():
+            raise ValueError(f"{name}: a score isn't finite")
+        if len(rows) < 3 or given.std() <= _TINY * np.abs(given).max():
+            return self
+        width, count = self.factor.shape[1], len(rows)
+        # What a scored candidate has for itself becomes a column, so that its score can inform it. Behind these: the
+        # unknown mean of the scores, and the errors that scores share.
+        factor = np.pad(self.factor, ((0, 0), (0, count + 1 + width)))  # (M, R + n + 1 + R)
+        own = self.own.copy()
+        factor[rows, width + np.arange(count)], own[rows] = np.sqrt(own[rows]), 0.0
+        mean, common = (part - part[rows].mean(axis=0) for part in (self.mean, self.factor))
+        shared = np.square(common[rows]).sum(1).mean()
+        spread = np.sqrt(np.square(mean[rows]).mean() + shared + self.own[rows].mean())
+        seen, rest = AGREEMENT / max(spread, _TINY) * factor, 1 - AGREEMENT**2
+        seen[:, width + count] = 10.0
+        seen[:, width + count + 1 :] = np.sqrt(SHARED * rest / max(shared, _TINY)) * self.factor
+        view = View(AGREEMENT / max(spread, _TINY) * mean, seen, np.full(len(mean), (1 - SHARED) * rest))
+        wide = {
+            key: replace(other, factor=np.pad(other.factor, ((0, 0), (0, count + 1 + width))))
+            for key, other in self.views.items()
+        }
+        # Scores have a long tail upwards that values don't have.
+        drawn_in = np.arcsinh((given - given.mean()) / given.std())
+        standard = (drawn_in - drawn_in.mean()) / drawn_in.std()
+        cells = [Cell(self.model_ids[row], float(z), protocol=name) for row, z in zip(rows, standard, strict=True)]
+        belief = replace(self, factor=factor, own=own, views={**wide, name: view}).given(cells)
+        return replace(belief, views={key: belief.views[key] for key in self.views})
 
     @property
     def std(self) -> Floats:

@@ -72,7 +72,7 @@ def recommend_images(
     device, here = present_device()
     measure = trying.measurer(bundle, request, device)
     found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
-    if request.tries and len(found.table):
+    if request.runs_models and len(found.table):
         posterior, told = trying.try_models(found, bundle, asked, posterior, device=device, on_probe=on_probe)
         # Tries change the order: what is on top then is measured as well.
         found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
@@ -216,13 +216,15 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
 
 def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, posterior: Posterior) -> Recommendation:
     """The answer with what it rests on, what was tried, and how its first model is loaded."""
-    tried = {cell.model_id: cell.value for cell in posterior.cells}
+    tried = {cell.model_id: cell.value for cell in posterior.cells if cell.protocol != trying.SCORE}
+    scored = {cell.model_id for cell in posterior.cells if cell.protocol == trying.SCORE}
     table = found.table.copy()
     table["probed_value"] = table["model_id"].map(tried).astype(float)
     rests_on = bundle.rests_on(looked_at=asked is None or bool(len(asked.tokens.features)))
     verb = "candidate was" if len(tried) == 1 else "candidates were"
     rests_on += f" {len(tried)} {verb} {'measured on this dataset' if asked is None else 'tried'}"
     rests_on += ", by linear probes." if tried and found.options.protocol != PROTOCOL else "."
+    rests_on += f" {len(scored)} were scored by LogME." if scored else ""
     first = ""
     if len(table):
         rows = bundle.manifest[bundle.manifest["model_id"] == table["model_id"].iloc[0]]

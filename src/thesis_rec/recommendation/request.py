@@ -53,6 +53,11 @@ class Request(Budget):
         description="Measure the best candidates here where a limit needs it; by default those that need no download.",
     )
     measure_seconds: float = Field(default=20.0, ge=0, description="Longest time for measuring candidates here.")
+    score: int | None = Field(
+        default=None,
+        ge=1,
+        description="Score this many candidates by LogME on some of your images: a hint in half a try's time.",
+    )
     probe: int | None = Field(default=None, ge=1, description="Really try this many candidates on the images.")
     probe_seconds: float | None = Field(default=None, gt=0, description="Try candidates for so long.")
     offline: bool = Field(default=False, description="Try and measure only what is on this machine: download nothing.")
@@ -73,6 +78,11 @@ class Request(Budget):
     def tries(self) -> bool:
         """Whether candidates are really tried."""
         return self.probe is not None or self.probe_seconds is not None
+
+    @property
+    def runs_models(self) -> bool:
+        """Whether candidates see the images at all."""
+        return self.tries or self.score is not None
 
 
 def asked(**wishes: Any) -> Request:

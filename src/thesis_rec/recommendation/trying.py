@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from thesis_rec.base.errors import Failure
+    from thesis_rec.base.tables import TaskImages
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.recommendation.answer import Recommendation
     from thesis_rec.recommendation.request import Asked, Request
@@ -38,6 +39,12 @@ logger = logging.getLogger(__name__)
 
 #: Images of a class that a try trains and tests on, at most.
 PROBE_IMAGES = 60
+
+#: Training images of a class that a score sees, at most: as many as the scores of the embedded zoo saw.
+SCORE_IMAGES = 48
+
+#: Protocol of the scores.
+SCORE = "logme"
 
 #: Linear probes whose mean is a try's result: features are extracted once, and a draw more costs next to nothing.
 PROBE_DRAWS = 10
@@ -160,7 +167,7 @@ def try_models(
     on_probe: Callable[[ProbeStep], None] | None = None,
     probe: Callable[[str], float] | None = None,
 ) -> tuple[Posterior, list[str]]:
-    """Really try candidates that keep the limits, one after another.
+    """Score candidates that keep the limits, where that is asked for, and really try some, one after another.
 
     An interrupt (Ctrl-C) ends the trying, its results stay. A candidate that can't be run is passed over with a note;
     images that leave nothing to test on are a note too.
@@ -197,7 +204,11 @@ def try_models(
                 return posterior, [*notes, f"No candidate could be tried: {error}"]
             notes += [note for note in told if note not in asked.notes]
             n_test, n_images = len(images.test_labels), len(images.test_labels) + len(images.train_labels)
-        while request.probe is None or attempts < request.probe:
+            if request.score is not None:
+                chosen = [model for model in allowed if model not in failed][: request.score]
+                load = model_loader(bundle, device, request.offline)
+                posterior = posterior.scored(score_models(chosen, images, device, load, notes), SCORE)
+        while request.tries and (request.probe is None or attempts < request.probe):
             spent = time.monotonic() - started
             if request.probe_seconds is not None and spent > request.probe_seconds:
                 break
@@ -276,12 +287,61 @@ def _probe_images(row: DatasetRow) -> tuple[Any, list[str]]:
     return images, counted(warnings)
 
 
-def linear_prober(bundle: Bundle, images: Any, device: str, offline: bool = False) -> Callable[[str], float]:
+def score_models(
+    models: Sequence[str], images: TaskImages, device: str, load: Callable[[str], Any], notes: list[str]
+) -> dict[str, float]:
+    """LogME of some models on some of the training images; an interrupt (Ctrl-C) keeps those that were scored.
+
+    Args:
+        models: Which.
+        images: Images of the request.
+        device: Torch device.
+        load: Builds a model.
+        notes: Gets a note on each model that can't be scored.
+    """
+    import torch
+
+    from thesis_rec.base.progress import track
+    from thesis_rec.transferability import ScoreInput, log_me
+    from thesis_rec.truth.image_bank import ImageBank
+
+    labels = images.train_labels
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:SCORE_IMAGES] for c in np.unique(labels)]))
+    few = replace(
+        images,
+        train_images=images.train_images[rows],
+        train_labels=labels[rows],
+        test_images=images.test_images[:0],
+        test_labels=images.test_labels[:0],
+    )
+    bank, classes = ImageBank({"asked": few}, device), torch.as_tensor(few.train_labels, device=device)
+    found: dict[str, float] = {}
+    try:
+        for model in track(models, "scoring models"):
+            try:
+                backbone = load(model)
+                features = bank.features(backbone, _batch_size(backbone, device))[0]
+                value = float(log_me(ScoreInput(features, classes)))
+                if not np.isfinite(value):
+                    raise ItemError(model, "has no finite score.", "Try it instead.")
+                found[model] = value
+            except Exception as error:
+                notes.append(f"{model} couldn't be scored: {str(error).removeprefix(f'{model}: ')}")
+    except KeyboardInterrupt:
+        notes.append("The scoring was interrupted; the scores until then are used.")
+    return found
+
+
+def _batch_size(backbone: Any, device: str) -> int:
+    return int(np.clip(BATCH_PIXELS // backbone.input_size**2, 1, 512)) if device == "cpu" else 128
+
+
+def linear_prober(bundle: Bundle, images: TaskImages, device: str, offline: bool = False) -> Callable[[str], float]:
     """A function that tries a model on images: the mean accuracy of few-shot linear probes, as the ground truth has it.
 
     Args:
         bundle: What is known, for loading models.
-        images: ``TaskImages`` of the request.
+        images: Images of the request.
         device: Torch device.
         offline: Whether only models on this machine are tried.
     """
@@ -297,7 +357,7 @@ def linear_prober(bundle: Bundle, images: Any, device: str, offline: bool = Fals
 
     def probe(model_id: str) -> float:
         backbone = load(model_id)
-        batch = int(np.clip(BATCH_PIXELS // backbone.input_size**2, 1, 512)) if device == "cpu" else 128
+        batch = _batch_size(backbone, device)
         settings = TruthSettings(ProbeSettings(draws=PROBE_DRAWS), scores=(), batch_size=batch)
         return float(measure_model(backbone, bank, [task], [], settings).records["value"].mean())
 
