@@ -114,6 +114,12 @@ def test_scores_order_the_candidates_and_are_no_tries(folder, monkeypatch):
     assert "tried m" not in after.stderr
 
 
+def test_scores_are_refused_where_they_say_nothing(folder):
+    result = call(folder, "--device", DEVICE, "--score", 5, "--protocol", "zero_shot")
+    assert result.exit_code == 1
+    assert "leave out --score or --protocol zero_shot" in result.output
+
+
 def test_output_is_a_folder_with_report_table_and_document(folder, tmp_path):
     result = call(folder, "--device", DEVICE, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output

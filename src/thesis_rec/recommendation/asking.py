@@ -65,6 +65,8 @@ def recommend_images(
         ConfigurationError: If the limits or the artefacts are unusable.
     """
     request = request or Request()
+    if request.score is not None and request.protocol == "zero_shot":
+        raise ConfigurationError("LogME says nothing of zero-shot accuracy: leave out --score or --protocol zero_shot.")
     bundle = under_protocol(bundle, request.protocol, request.domain)
     asked = read_images(Path(source), bundle.encoder if bundle.tokens else None, request)
     earlier, unread = trying.read_tries(bundle.tries, asked)
