@@ -307,7 +307,8 @@ def write_quick(folder: Path, metrics: Mapping[str, Any]) -> None:
         "device": f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
         "date": datetime.date.today().isoformat(),
         "kind": "table",
-        "text": "`recommender` is the posterior that `kedro recommend --zoo starter` asks, without any network.",
+        "text": "`recommender` is the posterior that `kedro recommend --zoo starter` asks, without any network; "
+        "`recommender_with_logme` is the same where `--score` asks for LogME of all candidates.",
         "data": {"columns": ["quadrant", "method", "weighted tau", "regret@1"], "rows": rows},
     }
     write_json(folder / "ranking_posterior.json", section)
