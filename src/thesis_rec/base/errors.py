@@ -101,6 +101,11 @@ def failures_frame(failures: Iterable[Failure], key: str = "model_id") -> pd.Dat
     return pd.DataFrame(rows, columns=[key, "error", "hint"]).astype("string")
 
 
+def first_line(error: Exception) -> str:
+    """What an error says first, or its kind where it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def listed(names: Sequence[str], most: int) -> str:
     """At most so many names for a message, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,6 +9,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
+from thesis_rec.base.errors import first_line
 from thesis_rec.base.files import atomic_path
 
 
@@ -65,7 +66,7 @@ class FileDataset(AbstractDataset[Any, Any]):
         try:
             return self.read(path, *names)
         except Exception as error:
-            reason = str(error).partition("\n")[0].removesuffix(".") or type(error).__name__
+            reason = first_line(error).removesuffix(".")
             raise DatasetError(f"{path} is damaged ({reason}): restore it, or delete it and run again.") from error
 
     def save(self, data: Any) -> None:

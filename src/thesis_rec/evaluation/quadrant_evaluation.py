@@ -27,7 +27,7 @@ from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
 from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix
 from thesis_rec.knowledge.fitting import LEVEL, Z
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import Cell
+from thesis_rec.knowledge.posterior import SCORE, Cell
 from thesis_rec.knowledge.quadrants import quadrant_masks
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 #: Name of the method that every claim is about.
 RECOMMENDER = "recommender"
 #: The same, given LogME of all candidates: what ``kedro recommend --score`` answers. No rival, as it is asked for.
-SCORED, SCORE = "recommender_with_logme", "logme"
+SCORED = "recommender_with_logme"
 #: The thesis's method.
 NETWORK = "similarity_transformer"
 

@@ -65,15 +65,12 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
         by_size = by_size[~by_size.index.isin(exact.index)]
         if len(by_size):
             made: dict[str, NDArray[Any]] = {"exact": np.zeros(len(by_size), dtype=bool)}
-            weights = (
-                rows.groupby("model_id")["n_parameters"].first() if "n_parameters" in rows else pd.Series(dtype=float)
-            )
-            held = (
-                weights.reindex(by_size.index).fillna(0.0).to_numpy(float) * WEIGHT_BYTES.get(str(precision), 4) / MIB
-            )
-            for column, fixed in zip(columns, (np.zeros(len(held)), held), strict=True):
-                found_there = by_size[[column]].droplevel(0, axis=1)
-                made[column], made[f"{column}_safe"] = _at_batch(found_there, batch_size, fixed)
+            counts = rows.reindex(columns=["model_id", "n_parameters"]).groupby("model_id")["n_parameters"].first()
+            weights = counts.reindex(by_size.index).fillna(0.0).to_numpy(float)
+            held = {"peak_memory_mb": weights * WEIGHT_BYTES.get(str(precision), 4) / MIB}
+            for column in columns:
+                measured, fixed = by_size[[column]].droplevel(0, axis=1), held.get(column, np.zeros(len(weights)))
+                made[column], made[f"{column}_safe"] = _at_batch(measured, batch_size, fixed)
             table = pd.concat([table, pd.DataFrame(made, index=by_size.index)])
         found[str(device), str(precision)] = table
     return found

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,8 @@ Floats = NDArray[np.float64]
 
 #: Protocol of the values that are predicted.
 TARGET = "target"
+#: Protocol of the cheap score that may be asked for.
+SCORE = "logme"
 #: How a cheap score goes with what it is a hint of, among the models of one dataset: its correlation, and the part of
 #: the rest that goes together between models that err alike. The mean square of LogME's correlation is .66 on the
 #: embedded zoo's known datasets. On the unknown ones, all models, weighted tau is .752 without scores, .816 by LogME
@@ -194,20 +197,18 @@ class Posterior:
         width, count = self.factor.shape[1], len(rows)
         # What a scored candidate has for itself becomes a column, so that its score can inform it. Behind these: the
         # unknown mean of the scores, and the errors that scores share.
-        factor = np.pad(self.factor, ((0, 0), (0, count + 1 + width)))  # (M, R + n + 1 + R)
-        own = self.own.copy()
+        widen = partial(np.pad, pad_width=((0, 0), (0, count + 1 + width)))
+        factor, own = widen(self.factor), self.own.copy()  # (M, R + n + 1 + R)
         factor[rows, width + np.arange(count)], own[rows] = np.sqrt(own[rows]), 0.0
         mean, common = (part - part[rows].mean(axis=0) for part in (self.mean, self.factor))
         shared = np.square(common[rows]).sum(1).mean()
         spread = np.sqrt(np.square(mean[rows]).mean() + shared + self.own[rows].mean())
-        seen, rest = AGREEMENT / max(spread, _TINY) * factor, 1 - AGREEMENT**2
+        slope, rest = AGREEMENT / max(spread, _TINY), 1 - AGREEMENT**2
+        seen = slope * factor
         seen[:, width + count] = 10.0
         seen[:, width + count + 1 :] = np.sqrt(SHARED * rest / max(shared, _TINY)) * self.factor
-        view = View(AGREEMENT / max(spread, _TINY) * mean, seen, np.full(len(mean), (1 - SHARED) * rest))
-        wide = {
-            key: replace(other, factor=np.pad(other.factor, ((0, 0), (0, count + 1 + width))))
-            for key, other in self.views.items()
-        }
+        view = View(slope * mean, seen, np.full(len(mean), (1 - SHARED) * rest))
+        wide = {key: replace(other, factor=widen(other.factor)) for key, other in self.views.items()}
         # Scores have a long tail upwards that values don't have.
         drawn_in = np.arcsinh((given - given.mean()) / given.std())
         standard = (drawn_in - drawn_in.mean()) / drawn_in.std()

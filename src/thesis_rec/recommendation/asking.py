@@ -19,7 +19,7 @@ from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import closest_relaxations, feasible, pareto_front, unknown_values
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import Cell, Posterior
+from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
 from thesis_rec.knowledge.strangers import with_strangers
 from thesis_rec.recommendation import trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
@@ -218,8 +218,8 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
 
 def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, posterior: Posterior) -> Recommendation:
     """The answer with what it rests on, what was tried, and how its first model is loaded."""
-    tried = {cell.model_id: cell.value for cell in posterior.cells if cell.protocol != trying.SCORE}
-    scored = {cell.model_id for cell in posterior.cells if cell.protocol == trying.SCORE}
+    tried = {cell.model_id: cell.value for cell in posterior.cells if cell.protocol != SCORE}
+    scored = {cell.model_id for cell in posterior.cells if cell.protocol == SCORE}
     table = found.table.copy()
     table["probed_value"] = table["model_id"].map(tried).astype(float)
     rests_on = bundle.rests_on(looked_at=asked is None or bool(len(asked.tokens.features)))

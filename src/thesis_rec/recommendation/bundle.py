@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ConfigurationError, listed
+from thesis_rec.base.errors import ConfigurationError, first_line, listed
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
 from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens
 from thesis_rec.hardware.profiling import COLUMNS
@@ -487,8 +487,9 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ConfigurationError(f"{path} is damaged ({reason}). Restore it, as by `git checkout {path}`.") from error
+        raise ConfigurationError(
+            f"{path} is damaged ({first_line(error)}). Restore it, as by `git checkout {path}`."
+        ) from error
 
 
 def _beliefs(path: Path) -> Knowledge | ProtocolKnowledge:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ItemError, listed
 from thesis_rec.base.files import atomic_path
-from thesis_rec.knowledge.posterior import Cell, Posterior
+from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, protocol_of_tries
 from thesis_rec.recommendation.candidates import Measure
@@ -42,9 +42,6 @@ PROBE_IMAGES = 60
 
 #: Training images of a class that a score sees, at most: as many as the scores of the embedded zoo saw.
 SCORE_IMAGES = 48
-
-#: Protocol of the scores.
-SCORE = "logme"
 
 #: Linear probes whose mean is a try's result: features are extracted once, and a draw more costs next to nothing.
 PROBE_DRAWS = 10
@@ -199,7 +196,8 @@ def try_models(
         if probe is None:
             try:
                 images, told = _probe_images(asked.row)
-                probe = linear_prober(bundle, images, device, request.offline)
+                # Its bank holds all images once more: not where candidates are only scored.
+                probe = linear_prober(bundle, images, device, request.offline) if request.tries else None
             except Exception as error:  # the answer without tries stands
                 return posterior, [*notes, f"No candidate could be tried: {error}"]
             notes += [note for note in told if note not in asked.notes]
@@ -208,7 +206,7 @@ def try_models(
                 chosen = [model for model in allowed if model not in failed][: request.score]
                 load = model_loader(bundle, device, request.offline)
                 posterior = posterior.scored(score_models(chosen, images, device, load, notes), SCORE)
-        while request.tries and (request.probe is None or attempts < request.probe):
+        while probe and (request.probe is None or attempts < request.probe):
             spent = time.monotonic() - started
             if request.probe_seconds is not None and spent > request.probe_seconds:
                 break
@@ -221,7 +219,7 @@ def try_models(
             try:
                 value = probe(model_id)
             except Exception as error:
-                notes.append(f"{model_id} couldn't be tried: {str(error).removeprefix(f'{model_id}: ')}")
+                notes.append(_not_done(model_id, "tried", error))
                 value = float("nan")
                 failed.add(model_id)
             else:
@@ -326,10 +324,15 @@ def score_models(
                     raise ItemError(model, "has no finite score.", "Try it instead.")
                 found[model] = value
             except Exception as error:
-                notes.append(f"{model} couldn't be scored: {str(error).removeprefix(f'{model}: ')}")
+                notes.append(_not_done(model, "scored", error))
     except KeyboardInterrupt:
         notes.append("The scoring was interrupted; the scores until then are used.")
     return found
+
+
+def _not_done(model_id: str, what: str, error: Exception) -> str:
+    """A note that names the model once, which errors of items begin with."""
+    return f"{model_id} couldn't be {what}: {str(error).removeprefix(f'{model_id}: ')}"
 
 
 def _batch_size(backbone: Any, device: str) -> int:
