@@ -5,10 +5,9 @@ from thesis_rec.catalog.joined import JoinedFilesDataset
 from thesis_rec.catalog.npz import NPZDataset
 from thesis_rec.catalog.overlaid import OverlaidDataset
 from thesis_rec.catalog.partitions import KeyedPartitionDataset
-from thesis_rec.catalog.tables import AtomicCSVDataset, AtomicJSONDataset, AtomicParquetDataset
+from thesis_rec.catalog.tables import AtomicJSONDataset, AtomicParquetDataset
 
 __all__ = [
-    "AtomicCSVDataset",
     "AtomicJSONDataset",
     "AtomicParquetDataset",
     "CheckpointDataset",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.base.errors import first_line
 from thesis_rec.base.files import atomic_path
@@ -21,22 +23,11 @@ class FileDataset(AbstractDataset[Any, Any]):
 
     Args:
         filepath: Path of the file; its folder is made when needed.
-        load_args: Keyword arguments of the reader.
-        save_args: Keyword arguments of the writer.
         metadata: Ignored by Kedro; read by kedro-viz.
     """
 
-    def __init__(
-        self,
-        *,
-        filepath: str | PathLike[str],
-        load_args: dict[str, Any] | None = None,
-        save_args: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, *, filepath: str | PathLike[str], metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
-        self._load_args = dict(load_args or {})
-        self._save_args = dict(save_args or {})
         self.metadata = metadata
 
     @abstractmethod
@@ -74,8 +65,25 @@ class FileDataset(AbstractDataset[Any, Any]):
         with atomic_path(self._filepath) as temporary:
             self.write(temporary, data)
 
+    def preview(self) -> JSONPreview:
+        """The outline of the content, for kedro-viz."""
+        return JSONPreview(json.dumps(outline(self.read(self._filepath))))
+
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "load_args": self._load_args, "save_args": self._save_args}
+        return {"filepath": str(self._filepath)}
 
     def _exists(self) -> bool:
         return self._filepath.is_file()
+
+
+def outline(value: Any, depth: int = 2) -> Any:
+    """What nested values are, in JSON's own types: keys and items counted below ``depth``, arrays by type and shape."""
+    if isinstance(value, dict):
+        if depth == 0:
+            return f"{len(value)} keys: {', '.join(map(str, list(value)[:5]))}"
+        return {str(key): outline(item, depth - 1) for key, item in value.items()}
+    if hasattr(value, "shape"):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    if isinstance(value, list | tuple):
+        return f"{len(value)} items"
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -13,6 +13,8 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
+from thesis_rec.catalog.tables import table_preview
+
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
@@ -70,7 +72,7 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
         found = self.load()
         if self._kind == ".json":
             found = pd.DataFrame([(key, len(items)) for key, items in found.items()], columns=["key", "items"])
-        return TablePreview(json.loads(found.head(nrows).to_json(orient="split")))
+        return table_preview(found, nrows)
 
     def _objects(self) -> dict[str, list[Any]]:
         joined: dict[str, list[Any]] = {}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.base.files import load_arrays
 from thesis_rec.catalog.base import FileDataset
@@ -21,7 +19,6 @@ class NPZDataset(FileDataset):
 
     Args:
         filepath: Path of the file.
-        save_args: ``{"compressed": false}`` writes faster and larger.
         metadata: Read by kedro-viz.
     """
 
@@ -42,12 +39,4 @@ class NPZDataset(FileDataset):
             if array.dtype.hasobject:
                 raise TypeError(f"{name!r} holds Python objects; make it an array of numbers or strings")
         with open(path, "wb") as file:
-            save = np.savez_compressed if self._save_args.get("compressed", True) else np.savez
-            save(file, allow_pickle=False, **arrays)
-
-    def preview(self) -> JSONPreview:
-        """Name, shape and type of each array, for kedro-viz."""
-        arrays = load_arrays(self._filepath)
-        return JSONPreview(
-            json.dumps({name: {"shape": array.shape, "dtype": str(array.dtype)} for name, array in arrays.items()})
-        )
+            np.savez_compressed(file, allow_pickle=False, **arrays)

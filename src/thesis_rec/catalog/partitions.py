@@ -18,7 +18,7 @@ from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.base.files import atomic_path, decode_id, encode_id, file_state
-from thesis_rec.catalog.base import FileDataset
+from thesis_rec.catalog.base import FileDataset, outline
 from thesis_rec.catalog.joined import JoinedFilesDataset
 from thesis_rec.catalog.npz import NPZDataset
 from thesis_rec.catalog.tables import AtomicJSONDataset, AtomicParquetDataset
@@ -75,7 +75,6 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
             is incomplete.
         partition_validator: Dotted path of a function that gets each partition when it is saved and when it is loaded,
             and raises when something is wrong with it.
-        save_args: Keyword arguments of the writer.
         metadata: Read by kedro-viz.
 
     Raises:
@@ -91,7 +90,6 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         expected: dict[str, Any] | None = None,
         count_field: str | None = None,
         partition_validator: str | None = None,
-        save_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         if format not in _FORMATS:
@@ -103,7 +101,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         self._count_field = count_field
         self._partition_validator = partition_validator
         # How one file is read and written.
-        self._one: Any = _FORMATS[format](filepath=path, save_args=save_args)
+        self._one: Any = _FORMATS[format](filepath=path)
         self.metadata = metadata
 
     @property
@@ -140,7 +138,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         keys = sorted(self._keys())
         shown: dict[str, Any] = {"partitions": len(keys), "first keys": keys[:5]}
         if keys and self._format == "npz":
-            shown["content"] = json.loads(NPZDataset(filepath=self.file(keys[0])).preview())
+            shown["content"] = outline(self._one.read(self.file(keys[0])))
         return JSONPreview(json.dumps(shown))
 
     def read(self, key: str, *names: str) -> Any:

@@ -12,8 +12,14 @@ from kedro_datasets._typing import JSONPreview, TablePreview
 from thesis_rec.catalog.base import FileDataset
 
 
+def table_preview(table: pd.DataFrame, nrows: int) -> TablePreview:
+    """The first rows, for kedro-viz."""
+    # Through JSON, because kedro-viz serialises strictly and knows neither numpy's numbers nor NaN.
+    return TablePreview(json.loads(table.head(nrows).to_json(orient="split")))
+
+
 class AtomicParquetDataset(FileDataset):
-    """A pandas table as one Parquet file.
+    """A pandas table as one Parquet file; its index isn't kept.
 
     Example:
         >>> table = AtomicParquetDataset(filepath="scores.parquet")  # doctest: +SKIP
@@ -22,36 +28,15 @@ class AtomicParquetDataset(FileDataset):
 
     def read(self, path: Path, *names: str) -> pd.DataFrame:
         """Read a table."""
-        return pd.read_parquet(path, **self._load_args)
+        return pd.read_parquet(path)
 
     def write(self, path: Path, data: pd.DataFrame) -> None:
-        """Write a table; the index isn't kept unless ``save_args`` ask for it."""
-        data.to_parquet(path, **{"index": False, **self._save_args})
+        """Write a table."""
+        data.to_parquet(path, index=False)
 
-    def preview(self, nrows: int = 10) -> TablePreview:
+    def preview(self, nrows: int = 10) -> TablePreview:  # type: ignore[override]  # its type tells kedro-viz what it is
         """The first rows, for kedro-viz."""
-        import pyarrow.parquet as pq
-
-        file = pq.ParquetFile(self._filepath)
-        batch = next(file.iter_batches(batch_size=nrows), None)
-        frame = file.schema_arrow.empty_table().to_pandas() if batch is None else batch.to_pandas()
-        return _table_preview(frame)
-
-
-class AtomicCSVDataset(FileDataset):
-    """A pandas table as one CSV file."""
-
-    def read(self, path: Path, *names: str) -> pd.DataFrame:
-        """Read a table."""
-        return pd.read_csv(path, **self._load_args)
-
-    def write(self, path: Path, data: pd.DataFrame) -> None:
-        """Write a table; the index isn't kept unless ``save_args`` ask for it."""
-        data.to_csv(path, **{"index": False, "lineterminator": "\n", **self._save_args})
-
-    def preview(self, nrows: int = 10) -> TablePreview:
-        """The first rows, for kedro-viz."""
-        return _table_preview(pd.read_csv(self._filepath, **{**self._load_args, "nrows": nrows}))
+        return table_preview(self.read(self._filepath), nrows)
 
 
 class AtomicJSONDataset(FileDataset):
@@ -59,31 +44,16 @@ class AtomicJSONDataset(FileDataset):
 
     def read(self, path: Path, *names: str) -> Any:
         """Read a document."""
-        return json.loads(path.read_bytes(), **self._load_args)
+        return json.loads(path.read_bytes())
 
     def write(self, path: Path, data: Any) -> None:
         """Write a document that any JSON parser reads, not only Python's (which also takes NaN)."""
-        arguments = {"indent": 2, "allow_nan": False, **self._save_args}
-        path.write_text(json.dumps(_plain(data), **arguments) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(_plain(data), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
-    def preview(self, characters: int = 4000) -> JSONPreview:
-        """The document, for kedro-viz; a long one is shown as its top-level keys only."""
-        document = self.read(self._filepath)
-        text = json.dumps(document)
-        if len(text) > characters and isinstance(document, dict):
-            text = json.dumps({key: _summary(value) for key, value in document.items()})
-        return JSONPreview(text)
-
-
-def _table_preview(frame: pd.DataFrame) -> TablePreview:
-    # Through JSON, because kedro-viz serialises strictly and knows neither numpy's numbers nor NaN.
-    return TablePreview(json.loads(frame.to_json(orient="split")))
-
-
-def _summary(value: Any) -> Any:
-    if isinstance(value, dict):
-        return f"{len(value)} keys: " + ", ".join(map(str, list(value)[:5]))
-    return f"{len(value)} items" if isinstance(value, list) else value
+    def preview(self) -> JSONPreview:
+        """The document, for kedro-viz; of a long one the outline."""
+        text = json.dumps(self.read(self._filepath))
+        return JSONPreview(text) if len(text) <= 4000 else super().preview()
 
 
 def _plain(value: Any) -> Any:
