@@ -54,19 +54,19 @@ def write_manifest(root: Path, names: list[str], folders: bool) -> None:
 def give_tokens(conf: Path, root: Path) -> None:
     """The tokens of the first dataset to all, each with the hash of its own row."""
     from thesis_rec.base.files import load_arrays, save_arrays
+    from thesis_rec.images.encoders import encoder_id
     from thesis_rec.images.manifest import read_dataset_manifest
-    from thesis_rec.pipelines.dataset_features.nodes import token_settings
     from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 
     bootstrap_project(PROJECT)
     with KedroSession.create(project_path=PROJECT, conf_source=str(conf), env="many") as session:
         parameters = session.load_context().config_loader["parameters"]["dataset_features"]
-    settings = token_settings(DatasetFeaturesParameters(**parameters))
+    settings = DatasetFeaturesParameters(**parameters)
     rows, _ = read_dataset_manifest(pd.read_csv(root / "manifest.csv", dtype=str, keep_default_na=False))
     tokens = root / "data/04_feature/dataset_tokens"
     shard = load_arrays(tokens / rows[0].dataset_id / "train/00000.npz")
     for row in rows[1:]:
-        hashed = np.array(settings.hash_for(row, "train", root))
+        hashed = np.array(settings.hash_for(row, "train", root, encoder_id(settings.encoder)))
         save_arrays(tokens / row.dataset_id / "train/00000.npz", shard | {"settings_hash": hashed})
 
 

@@ -179,11 +179,11 @@ def spread_on_real_images(
     from thesis_rec.truth.cells import TruthSettings, measure_model
     from thesis_rec.truth.image_bank import ImageBank
 
-    limits = ImageLimits(n_per_class=40, size=32)
+    limits = ImageLimits(n_per_class=40)
     images = {}
     for path in sorted(folder.glob("*.npz")):
         row = DatasetRow(dataset_id=path.stem, loader="npz", source=path.name)
-        images[path.stem] = load_task_images(row, folder, limits)
+        images[path.stem] = load_task_images(row, folder, limits, 32)
     tasks = [
         MeasuredTask(name, tuple((name, c) for c in range(len(task.class_names)))) for name, task in images.items()
     ]

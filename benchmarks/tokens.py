@@ -169,9 +169,8 @@ def main() -> None:
             many = labelled(paths, count, options.classes)
             made = 0
             with PeakMemory() as memory:
-                settings = TokenSettings(
-                    "light", batches=count // options.classes, batch_size=batch, workers=options.workers
-                )
+                batches = count // options.classes
+                settings = TokenSettings(batches=batches, batch_size=batch, workers=options.workers)
                 for _, shard in make_shards(light, many, "train", settings, ""):
                     made += shard["features"].shape[0] * shard["features"].shape[1]
             peaks.append(memory.peak)

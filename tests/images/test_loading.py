@@ -188,7 +188,7 @@ class TestFolder:
     def test_sizes(self, tmp_path):
         write_colour_folder(tmp_path / "d")
         Image.new("RGB", (30, 20)).save(tmp_path / "d/red/odd.png")
-        assert load_task_images(row(), tmp_path, ImageLimits(size=12)).train_images.shape[1:] == (12, 12, 3)
+        assert load_task_images(row(), tmp_path, size=12).train_images.shape[1:] == (12, 12, 3)
         assert load_task_images(row(), tmp_path, ImageLimits(seed=3)).train_images.shape[1] in (10, 64)
 
 
@@ -245,11 +245,13 @@ class TestNPZ:
         with pytest.raises(ItemError, match="no images; there are x"):
             open_split(row("npz", "d.npz"), "train", tmp_path)
 
-    def test_zip_bomb_and_lying_header(self, tmp_path):
+    def test_zip_bomb_and_lying_header(self, tmp_path, monkeypatch):
         path = tmp_path / "d.npz"
         write_npz(path)
+        monkeypatch.setattr("thesis_rec.images.sources.MAX_BYTES", 100)
         with pytest.raises(ItemError, match="more than the"):
-            open_split(row("npz", "d.npz"), "train", tmp_path, ImageLimits(max_bytes=100))
+            open_split(row("npz", "d.npz"), "train", tmp_path)
+        monkeypatch.undo()
         labels = io.BytesIO()
         np.save(labels, np.arange(6) % 3)
         with zipfile.ZipFile(path, "w") as archive:

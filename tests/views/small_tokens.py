@@ -4,7 +4,7 @@ from tests.images.encoders.tiny import colour_encoder
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views.extraction import TokenSettings, extract_tokens
 
-SETTINGS = TokenSettings("colour", batches=5, images_per_shard=6)
+SETTINGS = TokenSettings(batches=5, images_per_shard=6)
 
 
 def row(name="d", **fields):
@@ -13,9 +13,9 @@ def row(name="d", **fields):
     )
 
 
-def run(rows, root, settings=SETTINGS, existing=None, encoder=colour_encoder):
+def run(rows, root, settings=SETTINGS, existing=None, encoder=colour_encoder, encoder_id="colour"):
     shards, outcomes = {}, {}
-    for new_shards, new_outcomes in extract_tokens(rows, root, settings, existing or {}, encoder):
+    for new_shards, new_outcomes in extract_tokens(rows, root, settings, encoder_id, existing or {}, encoder):
         shards |= new_shards
         outcomes |= new_outcomes
     return shards, outcomes

@@ -36,7 +36,7 @@ def test_shards_hold_the_features_of_one_image_per_class(folder):
 
 
 def test_shards_do_not_depend_on_how_they_are_cut_nor_on_workers(folder):
-    whole = load_task_tokens(run([row()], folder, TokenSettings("colour", batches=5))[0], [row()])["d"]
+    whole = load_task_tokens(run([row()], folder, TokenSettings(batches=5))[0], [row()])["d"]
     cut = load_task_tokens(run([row()], folder)[0], [row()])["d"]
     assert np.array_equal(whole.features, cut.features)
     images = open_split(row(), "train", folder)
@@ -62,22 +62,22 @@ def test_finished_shards_are_kept_and_missing_ones_made(folder):
 @pytest.mark.parametrize("change", ["settings", "files", "encoder", "damage"])
 def test_what_was_made_otherwise_is_made_again(folder, change):
     shards, _ = run([row()], folder)
-    settings = SETTINGS
+    settings, encoder_id = SETTINGS, "colour"
     if change == "settings":
-        settings = TokenSettings("colour", batches=5, images_per_shard=6, seed=1)
+        settings = TokenSettings(batches=5, images_per_shard=6, seed=1)
     elif change == "encoder":
-        settings = TokenSettings("other", batches=5, images_per_shard=6)
+        encoder_id = "other"
     elif change == "files":
         (folder / "d/red/red_0.png").unlink()
     else:
         shards = dict.fromkeys(shards, lambda: (_ for _ in ()).throw(ValueError("truncated")))
-    again, _ = run([row()], folder, settings, shards)
+    again, _ = run([row()], folder, settings, shards, encoder_id=encoder_id)
     assert len(again) == 3
 
 
 def test_batch_size_and_workers_change_nothing(folder):
-    quick = TokenSettings("colour", batches=5, images_per_shard=6, batch_size=1, workers=3)
-    assert quick.hash_for(row(), "train", folder) == SETTINGS.hash_for(row(), "train", folder)
+    quick = TokenSettings(batches=5, images_per_shard=6, batch_size=1, workers=3)
+    assert quick.hash_for(row(), "train", folder, "colour") == SETTINGS.hash_for(row(), "train", folder, "colour")
 
 
 def test_unreadable_images_are_replaced_and_reported_also_after_resumption(folder):

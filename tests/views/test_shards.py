@@ -13,5 +13,5 @@ def test_ranges_of_shards():
 
 def test_make_shards_needs_every_class(folder):
     images = open_split(row(), "train", folder)
-    shards = list(make_shards(colour_encoder(), images, "train", TokenSettings("colour", batches=1), "h"))
+    shards = list(make_shards(colour_encoder(), images, "train", TokenSettings(batches=1), "h"))
     assert [key for key, _ in shards] == ["d/train/00000"]

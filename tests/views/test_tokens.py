@@ -31,7 +31,7 @@ def test_subtasks_select_and_mix(folder):
 def test_incomplete_or_mixed_shards_are_left_out_and_old_ones_ignored(folder):
     shards, _ = run([row()], folder)
     assert load_task_tokens({k: s for k, s in shards.items() if not k.endswith("0")}, [row()]) == {}
-    other, _ = run([row()], folder, TokenSettings("colour", batches=5, images_per_shard=6, seed=1))
+    other, _ = run([row()], folder, TokenSettings(batches=5, images_per_shard=6, seed=1))
     assert load_task_tokens(shards | {"d/train/00001": other["d/train/00001"]}, [row()]) == {}
     assert len(load_task_tokens(shards | {"d/train/00003": other["d/train/00002"]}, [row()])["d"].features) == 5
     assert load_task_tokens(shards, [row()], split="test") == {}

@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 
 from thesis_rec.base.errors import Failure
+from thesis_rec.base.settings import Settings
 from thesis_rec.images.decoding import MAX_PIXELS
 from thesis_rec.images.manifest import DatasetRow
 
@@ -26,28 +28,23 @@ from thesis_rec.images.manifest import DatasetRow
 READING_VERSION = b"2"
 
 
-@dataclass(frozen=True)
-class ImageLimits:
+class ImageLimits(Settings):
     """How much of a dataset is used, and what is refused.
 
     Attributes:
         n_per_class: Largest number of images of each class; None for all.
-        size: Side to which images in memory are resized, in pixels; None keeps a dataset's own size.
-        fit: ``crop``, ``pad`` or ``stretch``: what happens to images that aren't square.
+        fit: What happens to images that aren't square.
         max_pixels: Largest image that is decoded.
-        max_bytes: Largest uncompressed size of an NPZ file.
         streaming: Whether hub datasets are read from start to end, for those larger than the disk.
         max_streamed: Number of images after which a stream is left.
         seed: Seed of split permutations and caps.
     """
 
-    n_per_class: int | None = None
-    size: int | None = None
-    fit: str = "crop"
-    max_pixels: int = MAX_PIXELS
-    max_bytes: int = 8 << 30
+    n_per_class: int | None = Field(default=None, ge=1)
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     streaming: bool = False
-    max_streamed: int = 1_000_000
+    max_streamed: int = Field(default=1_000_000, ge=1)
     seed: int = 0
 
 

@@ -184,6 +184,7 @@ def load_task_images(
     row: DatasetRow,
     root: Path,
     limits: ImageLimits | None = None,
+    size: int | None = None,
     warnings: list[Failure] | None = None,
 ) -> TaskImages:
     """Training and test images of a dataset in memory, all images of one size.
@@ -193,7 +194,8 @@ def load_task_images(
     Args:
         row: Manifest row.
         root: Folder to which ``row.source`` is relative.
-        limits: Caps, size and refusals.
+        limits: Caps and refusals.
+        size: Side to which images are resized, in pixels; None keeps a dataset's own size.
         warnings: List to which what was skipped is added.
 
     Returns:
@@ -208,7 +210,7 @@ def load_task_images(
     opened = [dataset.split(split) for split in ("train", "test")]
     # Both splits tell what is true of the whole source.
     notes.extend(dict.fromkeys(note for images in opened for note in images.warnings))
-    size = limits.size or _common_size(opened)
+    size = size or _common_size(opened)
     arrays, labels = [], []
     for images in opened:
         array, kept = read_images(images, np.arange(len(images)), size, limits.fit, notes)

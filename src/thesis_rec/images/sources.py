@@ -52,15 +52,15 @@ def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     if not with_images:
         error = f"{path.name} holds no images; there are {', '.join(names[:20]) or 'no arrays'}."
         raise ItemError(row.dataset_id, error, "Store train_images and train_labels, or images and labels.")
-    file = _ImageFile(row.dataset_id, path, limits.max_bytes, with_images)
+    file = _ImageFile(row.dataset_id, path, with_images)
     return Source({name.removesuffix("images").removesuffix("_") or "all": file.split(name) for name in with_images})
 
 
 class _ImageFile:
     """An NPZ file with images of one or several splits."""
 
-    def __init__(self, item: str, path: Path, max_bytes: int, images: list[str]) -> None:
-        self._item, self._path, self._max_bytes, self._images = item, path, max_bytes, images
+    def __init__(self, item: str, path: Path, images: list[str]) -> None:
+        self._item, self._path, self._images = item, path, images
         self._scales: dict[np.dtype[Any], Scale] = {}
         self._held: dict[str, tuple[NDArray[Any], Scale, list[Failure]]] = {}
 
@@ -133,7 +133,7 @@ class _ImageFile:
         return self._scales[dtype]
 
     def _read(self, *names: str) -> dict[str, NDArray[Any]]:
-        return read_arrays(self._path, self._item, self._max_bytes, names)
+        return read_arrays(self._path, self._item, names)
 
 
 def _explained(path: Path, item: str) -> AbstractContextManager[None]:
@@ -141,16 +141,19 @@ def _explained(path: Path, item: str) -> AbstractContextManager[None]:
     return explained(item, f"{path.name} is not a readable NPZ file ({{reason}}).", hint)
 
 
+#: Largest uncompressed size of the arrays that are read at once.
+MAX_BYTES = 8 << 30
+
 #: An archive that unpacks to more than this, and to more than this many times its own size, only fills the memory.
 _BOMB_BYTES, _BOMB_RATIO = 256 << 20, 100
 
 
-def read_arrays(path: Path, item: str, max_bytes: int, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, item: str, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """Some arrays of an NPZ file, after checking what they would take.
 
-    A file's headers are compared with its directory first: an archive that would unpack to more than ``max_bytes``, or
-    hundred times its own size, or an array that claims more elements than its member holds, is refused before memory is
-    reserved.
+    A file's headers are compared with its directory first: an archive that would unpack to more than :data:`MAX_BYTES`,
+    or hundred times its own size, or an array that claims more elements than its member holds, is refused before memory
+    is reserved.
 
     Raises:
         ItemError: If it is damaged, too large, lies about its size, or holds pickled objects.
@@ -159,8 +162,8 @@ def read_arrays(path: Path, item: str, max_bytes: int, names: tuple[str, ...]) -
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         wanted = {name: members[name] for name in names if name in members}
         total = sum(info.file_size for info in wanted.values())
-        if total > max_bytes:
-            error = f"{path.name} unpacks to {total / 2**20:.0f} MiB, more than the {max_bytes / 2**20:.0f} allowed."
+        if total > MAX_BYTES:
+            error = f"{path.name} unpacks to {total / 2**20:.0f} MiB, more than the {MAX_BYTES / 2**20:.0f} allowed."
             raise ItemError(item, error, "Split it, or scale the images down.")
         if total > max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size):
             error = f"{path.name} of {path.stat().st_size} bytes unpacks to {total / 2**20:.0f} MiB."

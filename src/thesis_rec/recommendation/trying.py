@@ -281,7 +281,7 @@ def _probe_images(row: DatasetRow) -> tuple[Any, list[str]]:
     from thesis_rec.images.overview import counted
 
     warnings: list[Failure] = []
-    images = load_task_images(row, Path(), ImageLimits(PROBE_IMAGES), warnings=warnings)
+    images = load_task_images(row, Path(), ImageLimits(n_per_class=PROBE_IMAGES), warnings=warnings)
     return images, counted(warnings)
 
 

@@ -39,6 +39,7 @@ def extract_tokens(
     rows: Sequence[DatasetRow],
     root: Path,
     settings: TokenSettings,
+    encoder_id: str,
     existing: Partitions,
     encoder: Callable[[], ImageEncoder],
     outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
@@ -52,6 +53,7 @@ def extract_tokens(
         rows: Rows that have images of their own.
         root: Folder to which their sources are relative.
         settings: How tokens are made.
+        encoder_id: Which encoder makes them.
         existing: Shards that are there; those made with the same settings are kept.
         encoder: Called once, when the first image must be encoded.
         outcomes: Outcomes of earlier runs.
@@ -64,10 +66,10 @@ def extract_tokens(
     """
     get_encoder, by_split = functools.cache(encoder), keys_by_split(existing)
     for row in track(rows, "encoding datasets"):
-        keys = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
+        keys: dict[str, list[str]] = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
         try:
             # Before the files are read: what changes while they are is read again by the next run.
-            signature = settings.hash_for(row, ",".join(settings.splits), root, file_state)
+            signature = settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
             known = (outcomes and row.dataset_id in outcomes and readable(outcomes[row.dataset_id])) or {}
             if known.get("signature") == signature and all(
                 keys[split][:count] == [shard_key(row.dataset_id, split, number) for number in range(count)]
@@ -75,16 +77,19 @@ def extract_tokens(
                 for split, count in known["shards"].items()
             ):
                 continue
+            yield from _extract_one(row, root, settings, encoder_id, existing, keys, get_encoder, signature)
         except Exception as error:  # a loader of any library may raise anything; the other datasets go on
-            yield {}, _failed(row, error)
-            continue
-        yield from _extract_one(row, root, settings, existing, keys, get_encoder, signature)
+            if get_encoder.cache_info().misses and not get_encoder.cache_info().currsize:
+                raise  # without an encoder no dataset can be encoded
+            logger.debug("%s failed", row.dataset_id, exc_info=error)
+            yield {}, {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."), [])}
 
 
 def _extract_one(
     row: DatasetRow,
     root: Path,
     settings: TokenSettings,
+    encoder_id: str,
     existing: Partitions,
     keys: dict[str, list[str]],
     get_encoder: Callable[[], ImageEncoder],
@@ -93,41 +98,23 @@ def _extract_one(
     notes: list[Failure] = []
     counts: dict[str, int] = {}
     for split in settings.splits:
-        try:
-            settings_hash = settings.hash_for(row, split, root)
-            done = finished_shards(existing, keys[split], settings_hash)
-            for shard in done.values():
-                notes += shard_notes(row.dataset_id, shard)
-            if done:
-                counts[split] = int(next(iter(done.values()))["n_shards"])
-                if len(done) == counts[split]:
-                    continue
-            dataset = open_dataset(row, root, settings.limits)
-            images, test = dataset.split(split), dataset.apart() if split == "train" else None
-        except Exception as error:  # as above
-            yield {}, _failed(row, error)
-            return
-        # Outside of the try: without an encoder no dataset can be encoded.
-        shards = make_shards(get_encoder(), images, split, settings, settings_hash, test=test, done=done)
-        while True:
-            try:
-                key, shard = next(shards)
-            except StopIteration:
-                break
-            except Exception as error:  # as above
-                yield {}, _failed(row, error)
-                return
+        settings_hash = settings.hash_for(row, split, root, encoder_id)
+        done = finished_shards(existing, keys[split], settings_hash)
+        for shard in done.values():
+            notes += shard_notes(row.dataset_id, shard)
+        if done:
+            counts[split] = int(next(iter(done.values()))["n_shards"])
+            if len(done) == counts[split]:
+                continue
+        dataset = open_dataset(row, root, settings)
+        images, test = dataset.split(split), dataset.apart() if split == "train" else None
+        for key, shard in make_shards(get_encoder(), images, split, settings, settings_hash, test=test, done=done):
             notes += shard_notes(row.dataset_id, shard)
             counts[split] = int(shard["n_shards"])
             yield {key: shard}, {}
     # Both splits tell what is true of the whole source.
     told = list(dict.fromkeys(notes))
     yield {}, {row.dataset_id: outcome(None, told) | {"signature": signature, "shards": counts}}
-
-
-def _failed(row: DatasetRow, error: Exception) -> dict[str, Outcome]:
-    logger.debug("%s failed", row.dataset_id, exc_info=error)
-    return {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."), [])}
 
 
 def outcome(failure: Failure | None, notes: Sequence[Failure]) -> Outcome:

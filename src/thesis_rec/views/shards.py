@@ -9,13 +9,13 @@ key is ``<dataset>/<split>/<00000>``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import readable, sha256_json
@@ -30,52 +30,43 @@ from thesis_rec.images.sampling import ClassBalancedSampler
 LANDMARKS_VERSION = 2
 
 
-@dataclass(frozen=True)
-class TokenSettings:
-    """How tokens are made.
+class TokenSettings(ImageLimits):
+    """How tokens are made, and of how much of each dataset.
 
     Attributes:
-        encoder_id: Which encoder.
         splits: Splits that are encoded.
         batches: Batches of one image per class, B.
-        seed: Seed of the choice of images.
-        limits: How much of each dataset is used.
         images_per_shard: Largest number of images of a shard.
         batch_size: Images that are encoded at a time.
         workers: Processes that decode.
         precision: Of the encoder.
     """
 
-    encoder_id: str
-    splits: tuple[str, ...] = ("train",)
-    batches: int = 8
-    seed: int = 0
-    limits: ImageLimits = field(default_factory=ImageLimits)
-    images_per_shard: int = 4096
-    batch_size: int = 256
-    workers: int = 0
-    precision: str = "fp32"
+    splits: tuple[Literal["pretrain", "train", "test"], ...] = ("train",)
+    batches: int = Field(default=8, ge=1)
+    images_per_shard: int = Field(default=4096, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    workers: int = Field(default=0, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
 
-    def hash_for(self, row: DatasetRow, split: str, root: Path, tell: Tell = content_digest) -> str:
+    def hash_for(self, row: DatasetRow, split: str, root: Path, encoder_id: str, tell: Tell = content_digest) -> str:
         """Hash of everything that a row's tokens depend on; batch size and workers aren't among it.
 
         Args:
             row: The dataset.
             split: Which split, or which.
             root: Folder to which sources are relative.
+            encoder_id: Which encoder.
             tell: What tells a file.
 
         Raises:
             ItemError: If the row's source is absent.
         """
-        made_by = {
-            key: value
-            for key, value in asdict(self).items()
-            if key not in ("batch_size", "workers", "splits", "limits")
-        }
+        made_by = self.model_dump(include={"batches", "images_per_shard", "precision", "seed"})
+        limits = self.model_dump(include=set(ImageLimits.model_fields))
         source = row.model_dump(include={"loader", "source", "image_column", "label_column", "splits", "config"})
         source |= row.model_dump(include={"revision", "label_map"} | ({"labels"} if row.labels else set()))
-        limits = {key: value for key, value in asdict(self.limits).items() if key not in ("size", "max_bytes")}
+        made_by["encoder_id"] = encoder_id
         return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root, tell)])
 
 
@@ -127,7 +118,7 @@ def encode_groups(
     """
     from thesis_rec.images.encoders.streaming import encode_images
 
-    sampler, fit = ClassBalancedSampler(images.labels, len(images.class_names), settings.seed), settings.limits.fit
+    sampler, fit = ClassBalancedSampler(images.labels, len(images.class_names), settings.seed), settings.fit
     chosen = [np.stack([sampler.batch(b) for b in group]) for group in groups]  # (B, C) each
     pieces = [np.array_split(index.ravel(), -(-index.size // settings.batch_size)) for index in chosen]
 
@@ -246,9 +237,7 @@ def make_shards(
     glimpses = Glimpses() if split == "train" else None
     landmarks = None
     if 0 in todo:
-        landmarks = measure_landmarks(
-            encoder, whole, settings.seed, test=test, fit=settings.limits.fit, glimpses=glimpses
-        )
+        landmarks = measure_landmarks(encoder, whole, settings.seed, test=test, fit=settings.fit, glimpses=glimpses)
     groups = encode_groups(encoder, images, settings, [ranges[number] for number in todo], glimpses)
     for number, (features, failures) in zip(todo, groups, strict=True):
         notes = [*(images.warnings if number == 0 else ()), *failures]

@@ -117,7 +117,7 @@ def tokens_of_images(
     Raises:
         ItemError: If a class has no readable image.
     """
-    glimpses, settings = Glimpses(), TokenSettings(encoder.encoder_id, seed=seed, workers=workers)
+    glimpses, settings = Glimpses(), TokenSettings(seed=seed, workers=workers)
     landmarks = measure_landmarks(encoder, images, seed, test=test, glimpses=glimpses)
     images = without_empty_classes(images)
     features, failures = next(encode_groups(encoder, images, settings, [range(n_batches)], glimpses))

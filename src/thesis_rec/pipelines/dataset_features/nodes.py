@@ -24,7 +24,7 @@ def encode_datasets(
     Yields:
         New token shards by key, and outcomes by dataset, as they come: both are saved at once.
     """
-    from thesis_rec.images.encoders import load_encoder
+    from thesis_rec.images.encoders import encoder_id, load_encoder
     from thesis_rec.views.extraction import extract_tokens, outcome
 
     # An empty chunk first: the folders exist even when no dataset is usable.
@@ -37,26 +37,14 @@ def encode_datasets(
     yield from extract_tokens(
         [row for row in _selected_rows(dataset_manifest, parameters) if row.dataset_id not in without],
         Path(parameters.images_root).expanduser(),
-        token_settings(parameters),
+        parameters,
+        encoder_id(parameters.encoder),
         existing_dataset_tokens,
         lambda: load_encoder(parameters.encoder, parameters.device, parameters.precision),
         existing_dataset_outcomes,
         # A shard is saved before its dataset's outcome.
         untouched=lambda key, name: existing_dataset_tokens[key].changed() <= existing_dataset_outcomes[name].changed(),
     )
-
-
-def token_settings(parameters: DatasetFeaturesParameters) -> Any:
-    """How tokens are made, as :class:`~thesis_rec.views.shards.TokenSettings`."""
-    from thesis_rec.images.dataset_source import ImageLimits
-    from thesis_rec.images.encoders import encoder_id
-    from thesis_rec.views.shards import TokenSettings
-
-    def chosen(kind: Any) -> dict[str, Any]:
-        return parameters.model_dump(include=set(kind.__dataclass_fields__))
-
-    limits = ImageLimits(**chosen(ImageLimits))
-    return TokenSettings(encoder_id=encoder_id(parameters.encoder), limits=limits, **chosen(TokenSettings))
 
 
 def outside_the_cache(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesParameters) -> list[str]:

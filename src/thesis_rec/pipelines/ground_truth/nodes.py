@@ -34,7 +34,8 @@ def load_ground_truth_images(
     from thesis_rec.truth.measuring import impossible_subtasks
 
     rows, failures = _selected_datasets(dataset_manifest, parameters)
-    limits = ImageLimits(**parameters.images.model_dump())
+    limits = ImageLimits(**parameters.images.model_dump(exclude={"size"}))
+    size = parameters.images.size
     images: dict[str, Any] = {}
     for row in rows:
         if row.is_subtask:
@@ -44,7 +45,7 @@ def load_ground_truth_images(
             images[row.dataset_id] = task_images(row.source)
             continue
         try:
-            images[row.dataset_id] = load_task_images(row, Path(parameters.images_root), limits, warnings=failures)
+            images[row.dataset_id] = load_task_images(row, Path(parameters.images_root), limits, size, failures)
         except Exception as error:
             # Image libraries raise anything at all for bad files; one dataset must not stop the others.
             failures.append(Failure.of(row.dataset_id, error, "Check its files and its row in the dataset manifest."))
