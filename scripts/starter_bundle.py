@@ -52,7 +52,7 @@ def main() -> None:
     manifest = read_table("model_manifest.csv", STARTER)
     rows, _ = read_manifest(manifest)
     vectors: dict[str, Any] = {}
-    for made, _ in extract_models(rows, STARTER, None, {}):
+    for made, _ in extract_models(rows, STARTER, None, {}, {}):
         vectors |= {name: (lambda *_, vector=vector: vector) for name, vector in made.items()}
     metadata, spectra = extracted_tables(rows, vectors)
     save_arrays(STARTER / SPECTRA, spectra | {"spectra": spectra["spectra"].astype("float16")})

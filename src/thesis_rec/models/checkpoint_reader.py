@@ -16,8 +16,6 @@ archives that unpack to much more than they are, and headers that claim more tha
 from __future__ import annotations
 
 import json
-import mmap
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import placeholder
 from thesis_rec.models.layer_order import layer_key
 from thesis_rec.models.weight_files import (
@@ -53,9 +51,6 @@ _FLOATS = {
 }  # fmt: skip
 _LEFT_OUT_TORCH = {"bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64"}
 _LEFT_OUT = {*_LEFT_OUT_TORCH.values(), "U16", "U32", "U64", "C64", "C128"}
-
-# Below this a read into memory is cheaper than a mapping.
-_MAP_FROM_BYTES = 1 << 18
 
 # Views of one storage may overlap (a fused matrix and its parts), but not be read many times over.
 _MOST_OVERLAP = 4
@@ -191,22 +186,15 @@ def read_safetensors(path: Path, item: str) -> StateReader:
     Raises:
         ItemError: If the file is damaged, or its header doesn't describe it.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if instead := placeholder(path):
         raise ItemError(item, f"{path.name} {instead}.", DOWNLOAD_AGAIN)
-    try:
-        # The library checks the header against the file: its length, every offset, shape and type.
-        with safe_open(path, framework="numpy"):
-            pass
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-    except SafetensorError as error:
-        text = f"{path.name} is truncated, or its safetensors header doesn't fit the file ({error})."
-        raise ItemError(item, text, DOWNLOAD_AGAIN) from error
-    except (OSError, ValueError) as error:
-        raise ItemError(item, f"{path.name} can't be read ({error}).", DOWNLOAD_AGAIN) from error
+    text = f"{path.name} is truncated or unreadable, or its safetensors header doesn't fit the file ({{reason}})."
+    # The library checks the header against the file: its length, every offset, shape and type.
+    with explained(item, text, DOWNLOAD_AGAIN), safe_open(path, framework="numpy"), path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
     header.pop("__metadata__", None)
     held = [TensorInfo(key, tuple(entry["shape"]), entry["dtype"], key) for key, entry in header.items()]
     left_out = [tensor for tensor in held if tensor.dtype in _LEFT_OUT]
@@ -217,14 +205,7 @@ def read_safetensors(path: Path, item: str) -> StateReader:
 
     def stored(tensor: TensorInfo) -> NDArray[np.uint8]:
         begin, end = header[tensor.key]["data_offsets"]
-        offset, size = 8 + length + begin, end - begin
-        with path.open("rb", buffering=0) as file:
-            if size < _MAP_FROM_BYTES:
-                return np.frombuffer(os.pread(file.fileno(), size, offset), np.uint8)
-            start = offset - offset % mmap.ALLOCATIONGRANULARITY
-            mapping = mmap.mmap(file.fileno(), size + offset - start, access=mmap.ACCESS_READ, offset=start)
-            mapping.madvise(mmap.MADV_SEQUENTIAL)
-            return np.frombuffer(mapping, np.uint8, size, offset - start)
+        return np.asarray(np.memmap(path, np.uint8, "r", 8 + length + begin, end - begin))
 
     return StateReader(item, tensors, stored, path.stat().st_size, left_out)
 

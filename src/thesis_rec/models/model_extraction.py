@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def extract_model(
     row: ManifestRow,
     root: Path,
     cache: Path | None = None,
-    existing: Callable[[], Vector] | None = None,
+    existing: Callable[..., Vector] | None = None,
     threads: int | None = None,
 ) -> tuple[Vector | None, Outcome]:
     """The vector of one model and what belongs to it, and what is recorded of the model.
@@ -68,22 +67,18 @@ def extract_model(
     Raises:
         ItemError: If the weights can't be read, or are all zero.
     """
-    fingerprint = settings_hash(row)
     reader = open_model(row, root, cache)
-    digest = weights_hash(reader, threads)
-    numbers = {"n_parameters": reader.n_parameters, "n_tensors": len(reader.tensors), "bytes": reader.n_bytes}
-    outcome: Outcome = {
-        "error": "", "hint": "", "left_out": left_out(reader), "settings": fingerprint, "sha256": digest, **numbers,
-    }  # fmt: skip
-    if existing is not None and (before := _matching(existing, digest, fingerprint)):
-        return None, outcome | {"spectra": _packed(before["spectra"])}
+    hashes = {"sha256": weights_hash(reader, threads), "settings": settings_hash(row)}
+    outcome: Outcome = {"error": "", "hint": "", "left_out": left_out(reader), **hashes}
+    if existing is not None and _is_current(existing, hashes):
+        return None, outcome
     vector, spectra = vector_and_spectra(reader, threads=threads)
     if not vector.any():
         raise ItemError(row.model_id, "All its values are zero.", "Was it saved before it was trained? Save it again.")
-    outcome["spectra"] = _packed(spectra)
-    counts = {name: np.int64(value) for name, value in numbers.items()}
-    made = {"parameters": vector, "spectra": spectra, **counts, "sha256": np.str_(digest)}
-    return {**made, "settings": np.str_(fingerprint)}, outcome
+    numbers = (reader.n_parameters, len(reader.tensors), reader.n_bytes)
+    counts = {name: np.int64(value) for name, value in zip(_NUMBERS, numbers, strict=True)}
+    texts = {name: np.str_(value) for name, value in hashes.items()}
+    return {"parameters": vector, "spectra": spectra, **counts, **texts}, outcome
 
 
 def extract_models(
@@ -91,8 +86,7 @@ def extract_models(
     root: Path,
     cache: Path | None,
     existing: Mapping[str, Callable[..., Vector]],
-    outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
-    untouched: Callable[[str], bool] = lambda name: False,
+    outcomes: Mapping[str, Callable[[], Outcome]],
     threads: int | None = None,
 ) -> Iterator[tuple[dict[str, Vector], dict[str, Outcome]]]:
     """Extract models one by one; a model that fails stops no other.
@@ -105,35 +99,28 @@ def extract_models(
         cache: Folder of hub downloads; None for the hub library's own.
         existing: Vectors of earlier runs.
         outcomes: Outcomes of earlier runs.
-        untouched: Whether a model's vector is older than its outcome, so that it is the one of which the outcome tells;
-            any other is opened.
         threads: As of :func:`extract_model`.
 
     Yields:
         New vectors by model (none where the existing one is up to date), and outcomes by model: ``error`` and ``hint``,
-        empty after a success, ``left_out`` in words, what tells that it is up to date (``files``, ``settings``,
-        ``sha256``), ``spectra`` (float32 in base64), ``n_parameters``, ``n_tensors`` and ``bytes``. Nothing for a model
-        that wasn't read again.
+        empty after a success, ``left_out`` in words, and what tells that it is up to date (``files``, ``settings``,
+        ``sha256``). Nothing for a model that wasn't read again.
     """
-    kept = failed = 0
+    made = failed = 0
     for row in track(rows, "model extraction"):
         name = row.model_id
-        outcome: Outcome = {"error": "", "hint": ""}
         vectors: dict[str, Vector] = {}
         try:
             files = files_signature(locate(row, root, cache, verify=False))
-            if outcomes and name in existing and name in outcomes:
-                before = readable(outcomes[name]) or {}
-                current = (before.get("files"), before.get("settings")) == (files, settings_hash(row))
-                if (
-                    current
-                    and not before["error"]
-                    and (untouched(name) or _matching(existing[name], before["sha256"], before["settings"]))
-                ):
-                    kept += 1
-                    continue
+            before = (readable(outcomes[name]) if name in existing and name in outcomes else None) or {}
+            unchanged = (before.get("files"), before.get("settings")) == (files, settings_hash(row))
+            if unchanged and not before["error"] and _is_current(existing[name], before):
+                continue
             vector, outcome = extract_model(row, root, cache, existing.get(name), threads)
             outcome["files"] = files
+            if vector is not None:
+                vectors[name] = vector
+                made += 1
         except Exception as error:
             failure = Failure.of(name, error, "This is unexpected: check the file, and report it if it is good.")
             # Without network a whole zoo fails alike; the table has them all.
@@ -141,13 +128,9 @@ def extract_models(
             logger.log(level, "%s: %s %s", failure.item, failure.error, failure.hint)
             outcome = {"error": failure.error, "hint": failure.hint}
             failed += 1
-        else:
-            if vector is None:
-                kept += 1
-            else:
-                vectors[name] = vector
         yield vectors, {name: outcome}
-    logger.info("Vectors of %d models: %d made, %d kept, %d failed", len(rows), len(rows) - kept - failed, kept, failed)
+    kept = len(rows) - made - failed
+    logger.info("Vectors of %d models: %d made, %d kept, %d failed", len(rows), made, kept, failed)
 
 
 def outcome_failures(outcomes: Iterable[tuple[str, Outcome]]) -> list[Failure]:
@@ -167,16 +150,13 @@ def real_failures(failures: pd.DataFrame) -> pd.DataFrame:
 
 
 def extracted_tables(
-    rows: Iterable[ManifestRow],
-    vectors: Mapping[str, Callable[..., Vector]],
-    outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
+    rows: Iterable[ManifestRow], vectors: Mapping[str, Callable[..., Vector]]
 ) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
     """What is known of each extracted model besides its vector.
 
     Args:
         rows: The models.
         vectors: Vectors by model.
-        outcomes: What became of each; a vector is opened only where they don't know of it.
 
     Returns:
         A table ``model_id, family, n_parameters, n_tensors, bytes, sha256``; and the spectra: ``spectra`` float32
@@ -184,17 +164,11 @@ def extracted_tables(
     """
     records, spectra = [], []
     for row in rows:
-        name = row.model_id
-        if name not in vectors:
-            continue
-        known = outcomes[name]() if outcomes and name in outcomes else {}
-        if "spectra" in known:
-            spectra.append(np.frombuffer(b64decode(known["spectra"]), dtype="<f4"))
-        else:
-            known = vectors[name](*_NUMBERS, "sha256", "spectra")
+        if row.model_id in vectors:
+            known = vectors[row.model_id](*_NUMBERS, "sha256", "spectra")
             spectra.append(known["spectra"])
-        numbers = {field: int(known[field]) for field in _NUMBERS}
-        records.append({"model_id": name, "family": row.family, **numbers, "sha256": str(known["sha256"])})
+            numbers = {field: int(known[field]) for field in _NUMBERS}
+            records.append({"model_id": row.model_id, "family": row.family, **numbers, "sha256": str(known["sha256"])})
     metadata = pd.DataFrame(records, columns=["model_id", "family", *_NUMBERS, "sha256"]).astype(
         {"model_id": "string", "family": "string", "sha256": "string"} | dict.fromkeys(_NUMBERS, "int64")
     )
@@ -202,13 +176,7 @@ def extracted_tables(
     return metadata, {"spectra": table, "model_ids": metadata["model_id"].to_numpy(str), "names": np.array(NAMES)}
 
 
-def _matching(existing: Callable[..., Vector], digest: str, fingerprint: str) -> Vector | None:
-    """The existing vector's spectra and hashes, if it is of these weights and settings."""
-    found = readable(existing, "sha256", "settings", "spectra")
-    if found is None or "spectra" not in found:
-        return None
-    return found if (str(found.get("sha256")), str(found.get("settings"))) == (digest, fingerprint) else None
-
-
-def _packed(spectra: NDArray[np.float32]) -> str:
-    return b64encode(np.asarray(spectra, dtype="<f4").tobytes()).decode()
+def _is_current(existing: Callable[..., Vector], hashes: Mapping[str, str]) -> bool:
+    """Whether an existing vector is of these weights and settings, and has spectra."""
+    found = readable(existing, "sha256", "settings", "spectra") or {}
+    return "spectra" in found and all(str(found.get(name)) == hashes[name] for name in ("sha256", "settings"))

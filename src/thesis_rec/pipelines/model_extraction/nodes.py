@@ -34,16 +34,13 @@ def extract_vectors(
     without = [left_out_failure(model, hub_is_reachable()) for model in plan.left_out]
     yield {}, {failure.item: {"error": failure.error, "hint": failure.hint} for failure in without}
     left_out = set(plan.left_out)
-    vectors, outcomes = existing_model_vectors, existing_extraction_outcomes
     yield from extract_models(
         [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out],
         Path(parameters.models_root).expanduser(),
         hub_cache_folder(parameters.hub_cache),
-        vectors,
-        outcomes,
-        # A vector is saved before its outcome.
-        untouched=lambda name: vectors[name].changed() <= outcomes[name].changed(),
-        threads=parameters.threads,
+        existing_model_vectors,
+        existing_extraction_outcomes,
+        parameters.threads,
     )
 
 
@@ -93,15 +90,12 @@ def join_extraction_failures(
 
 
 def describe_models(
-    model_manifest: pd.DataFrame,
-    model_vectors: Partitions,
-    extraction_outcomes: Partitions,
-    parameters: ModelExtractionParameters,
+    model_manifest: pd.DataFrame, model_vectors: Partitions, parameters: ModelExtractionParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Family, size and fingerprint of each extracted model; and what its weights show against random ones."""
     from thesis_rec.models.model_extraction import extracted_tables
 
-    return extracted_tables(_rows(model_manifest, parameters), model_vectors, extraction_outcomes)
+    return extracted_tables(_rows(model_manifest, parameters), model_vectors)
 
 
 def check_extraction(

@@ -25,7 +25,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             step(
                 nodes.describe_models,
-                ["model_manifest", "model_vectors", "extraction_outcomes", "params:model_extraction"],
+                ["model_manifest", "model_vectors", "params:model_extraction"],
                 ["model_metadata", "model_spectra"],
                 tags="join",
             ),
