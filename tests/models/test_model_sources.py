@@ -18,8 +18,8 @@ from thesis_rec.models.checkpoint_reader import open_checkpoint
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import (
     explain_download,
+    hub_answers,
     hub_cache_folder,
-    hub_is_reachable,
     locate,
     measured_bandwidth,
 )
@@ -32,9 +32,9 @@ def hub_row(revision: str = "", loader: str = "transformers") -> ManifestRow:
 
 @pytest.fixture(autouse=True)
 def nothing_known():
-    hub_is_reachable.cache_clear()
+    hub_answers.cache_clear()
     yield
-    hub_is_reachable.cache_clear()
+    hub_answers.cache_clear()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.models.model_sources import hub_is_reachable
+from thesis_rec.models.model_sources import hub_answers
 from thesis_rec.pipelines.fetch_hooks import FetchHooks
 
 
@@ -30,7 +30,7 @@ def begin(tmp_path, monkeypatch):
         hooks.before_pipeline_run(SimpleNamespace(nodes=nodes), Catalog(model_manifest=manifest))
 
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    hub_is_reachable.cache_clear()
+    hub_answers.cache_clear()
     return run
 
 

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
+from tests.models import tiny_models
+from tests.models.states import save_sharded, small_state
 from tests.truth.small_tasks import backbone, task_images
 from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import present_device
@@ -146,7 +148,7 @@ def test_a_try_costs_its_download_and_its_passes():
 def test_offline_only_what_is_here_is_tried(tmp_path):
     bundle = fabricated_bundle()
     manifest = bundle.manifest.assign(source=[f"hf-hub:org/{m}" for m in bundle.manifest["model_id"]])
-    (tmp_path / "hub" / "models--org--m07" / "snapshots" / "abc").mkdir(parents=True)
+    tiny_models.fill_hub_cache(tmp_path / "hub", "org/m07", save_sharded(small_state(), tmp_path / "m07"))
     bundle = replace(bundle, manifest=manifest, hub_cache=str(tmp_path))
     assert on_this_machine(bundle) == {"m07"}
     found, belief = recommendation(bundle, probe=3, offline=True)

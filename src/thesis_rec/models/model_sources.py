@@ -16,10 +16,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import file_state, sha256_file, sha256_json
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.weight_files import INDEX_ENDING, WEIGHT_FILES, inside, read_bounded, shard_names
+from thesis_rec.models.weight_files import (
+    DOWNLOAD_AGAIN,
+    INDEX_ENDING,
+    WEIGHT_FILES,
+    inside,
+    read_bounded,
+    shard_names,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +176,7 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
             except EntryNotFoundError as error:
                 if online and isinstance(error, LocalEntryNotFoundError):
                     # The network went away in between.
-                    hub_is_reachable.cache_clear()
+                    hub_answers.cache_clear()
                     raise
                 missing = error
         raise missing
@@ -235,14 +242,19 @@ def no_network() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-@functools.cache
 def hub_is_reachable() -> bool:
-    """Whether the hub answers at all, asked once; False in offline mode."""
+    """Whether the hub answers at all; False in offline mode."""
+    from huggingface_hub import constants
+
+    return not constants.HF_HUB_OFFLINE and hub_answers()
+
+
+@functools.cache
+def hub_answers() -> bool:
+    """Whether the hub answered when it was asked once."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
-    if constants.HF_HUB_OFFLINE:
-        return False
     try:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE_SECONDS)
     except Exception as error:
@@ -288,7 +300,7 @@ def hub_cache_folder(home: str | os.PathLike[str] | None) -> Path | None:
 
     ``HF_HUB_CACHE`` in the environment wins, as it does in the library.
     """
-    if home is None or os.environ.get("HF_HUB_CACHE"):
+    if not home or os.environ.get("HF_HUB_CACHE"):
         return None
     return Path(home).expanduser() / "hub"
 
@@ -299,14 +311,11 @@ def read_configuration(folder: Path, name: str, model_id: str) -> dict[str, obje
     Raises:
         ItemError: If it is absent or no JSON object.
     """
-    try:
+    if not (folder / name).is_file():
+        hint = "Save the model in its library's own format, configuration included."
+        raise ItemError(model_id, f"{folder} has no {name}.", hint)
+    with explained(model_id, f"{folder / name} can't be read ({{reason}}).", DOWNLOAD_AGAIN):
         content = json.loads(read_bounded(folder / name))
-    except FileNotFoundError as error:
-        raise ItemError(
-            model_id, f"{folder} has no {name}.", "Save the model in its library's own format, configuration included."
-        ) from error
-    except (ValueError, OSError) as error:
-        raise ItemError(model_id, f"{folder / name} can't be read ({error}).", "Download or save it again.") from error
     if not isinstance(content, dict):
-        raise ItemError(model_id, f"{folder / name} is no JSON object.", "Download or save it again.")
+        raise ItemError(model_id, f"{folder / name} is no JSON object.", DOWNLOAD_AGAIN)
     return content

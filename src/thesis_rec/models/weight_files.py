@@ -160,34 +160,26 @@ def load_torch(file: Path, item: str) -> Any:
     """
     import torch
 
-    try:
+    # The unpickler meets arbitrary bytes here, and fails in as many ways as there are bytes.
+    with explained(item, f"{file.name} is truncated, damaged or no PyTorch checkpoint ({{reason}}).", DOWNLOAD_AGAIN):
         if instead := placeholder(file):
             raise ItemError(item, f"{file.name} {instead}.", DOWNLOAD_AGAIN)
         with file.open("rb") as opened:
             archive = opened.read(4) == b"PK\x03\x04"
         if archive:
             _check_archive(file, item)
-        # Files older than PyTorch 1.6 are no archives and can't be mapped.
-        with torch.serialization.safe_globals(_plain_data()):
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
-    except ItemError:
-        raise
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "Weights only" in str(error):
+        try:
+            # Files older than PyTorch 1.6 are no archives and can't be mapped.
+            with torch.serialization.safe_globals(_plain_data()):
+                return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
+        except pickle.UnpicklingError as error:
+            if "Unsupported" not in str(error) and "Weights only" not in str(error):
+                raise
             reason = next((line for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line), "")
             reason = textwrap.shorten(reason, 160, placeholder=" ...")
             text = f"{file.name} holds pickled code besides weights, and was refused. {reason}".strip()
             hint = "If you trust its origin, load it where it was made and save model.state_dict() alone."
             raise ItemError(item, text, hint) from error
-        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
-        raise ItemError(
-            item, f"{file.name} is no PyTorch checkpoint, or it is damaged ({reason}).", DOWNLOAD_AGAIN
-        ) from error
-    except Exception as error:
-        # The unpickler meets arbitrary bytes here, and fails in as many ways as there are bytes.
-        reason = textwrap.shorten(str(error).strip().split("\n", 1)[0], 160, placeholder=" ...")
-        text = f"{file.name} is truncated or no PyTorch checkpoint ({type(error).__name__}: {reason})."
-        raise ItemError(item, text, DOWNLOAD_AGAIN) from error
 
 
 def _plain_data() -> list[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -27,8 +27,6 @@ from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, protocol_of_tries
 from thesis_rec.recommendation.candidates import Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from thesis_rec.base.errors import Failure
     from thesis_rec.base.tables import TaskImages
     from thesis_rec.images.manifest import DatasetRow
@@ -84,38 +82,18 @@ def model_loader(bundle: Bundle, device: str, offline: bool = False) -> Callable
     """A function that builds a model of the manifest by its id; offline, only from files on this machine."""
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_manifest import read_manifest
-    from thesis_rec.models.model_sources import hub_cache_folder
+    from thesis_rec.models.model_sources import hub_cache_folder, no_network
 
     rows = {row.model_id: row for row in read_manifest(bundle.manifest)[0]}
-    cache = hub_cache_folder(bundle.hub_cache) if bundle.hub_cache else None
+    cache = hub_cache_folder(bundle.hub_cache)
 
     def load(model_id: str) -> Any:
         if model_id not in rows:
             raise ItemError(model_id, "is no usable row of the model manifest.", "Correct the manifest.")
-        with _offline(offline):
+        with no_network() if offline else nullcontext():
             return load_backbone(rows[model_id], bundle.models_root, device, cache)
 
     return load
-
-
-@contextmanager
-def _offline(wanted: bool) -> Iterator[None]:
-    """The hub library as if ``HF_HUB_OFFLINE`` had been set before it was imported."""
-    if not wanted:
-        yield
-        return
-    from huggingface_hub import constants
-
-    from thesis_rec.models.model_sources import hub_is_reachable
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    hub_is_reachable.cache_clear()
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-        hub_is_reachable.cache_clear()
 
 
 def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
@@ -259,19 +237,11 @@ def costs_of(table: pd.DataFrame, there: Collection[str], n_images: int) -> dict
 
 def on_this_machine(bundle: Bundle) -> set[str]:
     """Models whose files are here: those with a path as source, and those in the hub library's cache."""
+    from thesis_rec.models.fetch_plan import models_here
+    from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.models.model_sources import hub_cache_folder
 
-    cache = hub_cache_folder(bundle.hub_cache) if bundle.hub_cache else None
-    if cache is None:
-        from huggingface_hub.constants import HF_HUB_CACHE
-
-        cache = Path(HF_HUB_CACHE)
-    there = set()
-    for model_id, source in bundle.manifest[["model_id", "source"]].astype(str).itertuples(index=False):
-        name = source.removeprefix("hf-hub:")
-        if name == source or any((cache / f"models--{name.replace('/', '--')}" / "snapshots").glob("*")):
-            there.add(model_id)
-    return there
+    return models_here(read_manifest(bundle.manifest)[0], hub_cache_folder(bundle.hub_cache))
 
 
 def _probe_images(row: DatasetRow) -> tuple[Any, list[str]]:
