@@ -44,11 +44,11 @@ def _catalog() -> str:
 
 
 def _baselines() -> str:
-    from thesis_rec.evaluation.baselines import BASELINES, make_baseline
+    from thesis_rec.evaluation.baselines import BASELINES, baseline
 
     rows = ["| Name | What it is |", "|---|---|"]
     for name in BASELINES:
-        summary = (type(make_baseline(name)).__doc__ or "").strip().split("\n\n", 1)[0]
+        summary = (baseline(name).__doc__ or "").strip().split("\n\n", 1)[0]
         rows.append(f"| `{name}` | {' '.join(summary.split())} |")
     return "\n".join(rows)
 

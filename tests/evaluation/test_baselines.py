@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thesis_rec.base.tables import ModelTable, TaskTokens, z_scores
-from thesis_rec.evaluation.baselines import BASELINES, make_baseline
+from thesis_rec.evaluation.baselines import BASELINES, baseline
 from thesis_rec.evaluation.baselines.base import (
     dataset_space,
     fill_by_family,
     model_coordinates,
-    pooled,
     row_means_of_others,
 )
 from thesis_rec.evaluation.baselines.collaborative import (
@@ -20,7 +19,7 @@ from thesis_rec.evaluation.baselines.collaborative import (
     relative_ranks,
     weighted_neighbours,
 )
-from thesis_rec.evaluation.baselines.learned_token import LearnedToken
+from thesis_rec.evaluation.baselines.learned_token import train
 from thesis_rec.evaluation.metrics import metric_table
 from thesis_rec.evaluation.study import Study
 from thesis_rec.knowledge.descriptors import pool_tokens
@@ -76,7 +75,7 @@ def training_of(world, unknown=(0,), new=(0, 1)):
 @pytest.fixture(scope="module")
 def fitted(world):
     training, columns, new = training_of(world)
-    return {name: make_baseline(name).fit(training) for name in BASELINES}, training, columns, new
+    return {name: baseline(name)(training) for name in BASELINES}, training, columns, new
 
 
 def tau(values, scores, rows, columns):
@@ -86,28 +85,26 @@ def tau(values, scores, rows, columns):
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_ranks_every_model_or_says_why_not(fitted, world, name):
     baselines, training, _, new = fitted
-    scores = baselines[name].predict([world[1][j] for j in new])
+    scores = baselines[name]([world[1][j] for j in new])
     assert scores.shape == (M, len(new))
     assert np.isfinite(scores[training.known]).all()
     unknown = scores[~training.known]
     assert np.isnan(unknown).all() if name == "learned_token" else np.isfinite(unknown).all()
-    alone = baselines[name].predict([world[1][new[0]]])
+    alone = baselines[name]([world[1][new[0]]])
     assert alone == pytest.approx(scores[:, :1], nan_ok=True, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_fitting_twice_gives_the_same(world, fitted, name):
     baselines, training, _, new = fitted
-    again = make_baseline(name).fit(training).predict([world[1][new[0]]])
-    assert again == pytest.approx(baselines[name].predict([world[1][new[0]]]), nan_ok=True)
+    again = baseline(name)(training)([world[1][new[0]]])
+    assert again == pytest.approx(baselines[name]([world[1][new[0]]]), nan_ok=True)
 
 
 def test_methods_that_see_images_beat_the_prior_on_new_datasets(fitted, world):
     baselines, training, _, new = fitted
     _, tasks, values, _ = world
-    quality = {
-        name: tau(values, baselines[name].predict([tasks[j] for j in new]), training.known, new) for name in BASELINES
-    }
+    quality = {name: tau(values, baselines[name]([tasks[j] for j in new]), training.known, new) for name in BASELINES}
     assert abs(quality["random"]) < 0.15
     for name in ("nearest_dataset", "ridge", "kernel_ridge", "boosted_trees"):
         assert quality[name] > quality["static_mean_z"] + 0.05, name
@@ -118,17 +115,17 @@ def test_methods_that_see_weights_rank_unknown_models(fitted, world):
     baselines, training, _, new = fitted
     _, tasks, values, _ = world
     for name in ("ridge", "kernel_ridge"):
-        assert tau(values, baselines[name].predict([tasks[j] for j in new]), ~training.known, new) > 0.3, name
-    assert abs(tau(values, baselines["static_mean_z"].predict([tasks[j] for j in new]), ~training.known, new)) < 0.1
+        assert tau(values, baselines[name]([tasks[j] for j in new]), ~training.known, new) > 0.3, name
+    assert abs(tau(values, baselines["static_mean_z"]([tasks[j] for j in new]), ~training.known, new)) < 0.1
 
 
 def test_factorisation_fills_withheld_cells(fitted, world):
     baselines, training, columns, _ = fitted
     _, tasks, values, _ = world
-    scores = baselines["matrix_factorisation"].predict([tasks[j] for j in columns])
+    scores = baselines["matrix_factorisation"]([tasks[j] for j in columns])
     withheld = np.isnan(training.values) & training.known[:, None]
     truth = np.where(withheld, values[:, columns], np.nan)
-    static = baselines["static_mean_z"].predict([tasks[j] for j in columns])
+    static = baselines["static_mean_z"]([tasks[j] for j in columns])
     assert mean_correlation(scores, truth) > mean_correlation(static, truth) + 0.1
 
 
@@ -137,10 +134,10 @@ def test_withheld_values_are_never_read(world, name):
     """Poisoning every withheld value must change nothing: the training set is all a baseline sees."""
     training, _, new = training_of(world)
     task = world[1][new[0]]
-    before = make_baseline(name).fit(training).predict([task])[:, 0]
+    before = baseline(name)(training)([task])[:, 0]
     models, tasks, values, families = world
     poisoned = np.where(np.isnan(_full(training, values)), 1 - values, values)
-    after = make_baseline(name).fit(training_of((models, tasks, poisoned, families))[0]).predict([task])[:, 0]
+    after = baseline(name)(training_of((models, tasks, poisoned, families))[0])([task])[:, 0]
     assert after == pytest.approx(before)
 
 
@@ -156,20 +153,20 @@ def test_static_priors_by_hand():
     models = ModelTable(list("abcd"), np.zeros((4, 2), np.float32), ["x", "x", "y", "x"], np.array([1, 10, 100, 1000]))
     *tasks, task = (TaskTokens(name, np.ones((1, 2, 2), np.float32), ["0", "1"], 2) for name in ("p", "q", "r", "new"))
     training = learn_from(models, np.array([True, True, True, False]), tasks, values, list("pqr"))
-    accuracy = make_baseline("static_mean_accuracy").fit(training).predict([task])[:, 0]
+    accuracy = baseline("static_mean_accuracy")(training)([task])[:, 0]
     # Distances from the datasets' means .7, .7 and .5, plus the mean of these.
     assert accuracy == pytest.approx(np.array([0.0, -0.1 / 3, 0.1 / 3, -0.05 / 3]) + 1.9 / 3)
-    rank = make_baseline("static_mean_rank").fit(training).predict([task])[:, 0]
+    rank = baseline("static_mean_rank")(training)([task])[:, 0]
     assert rank == pytest.approx([0.5, 1 / 3, 2 / 3, 5 / 12])
-    z = make_baseline("static_mean_z").fit(training).predict([task])[:, 0]
+    z = baseline("static_mean_z")(training)([task])[:, 0]
     assert z[0] == pytest.approx(0.0, abs=1e-12)
     assert z[2] == pytest.approx(np.mean([-np.sqrt(1.5), np.sqrt(1.5), 1.0]))
-    assert np.argsort(make_baseline("parameter_count").fit(training).predict([task])[:, 0]).tolist() == [0, 1, 2, 3]
+    assert np.argsort(baseline("parameter_count")(training)([task])[:, 0]).tolist() == [0, 1, 2, 3]
 
 
 def test_names_are_complete():
     with pytest.raises(ValueError, match="unknown baseline"):
-        make_baseline("oracle")
+        baseline("oracle")
 
 
 @settings(max_examples=30)
@@ -210,10 +207,10 @@ def test_factorisation_recovers_a_low_rank_matrix():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(30, 1)) + rng.normal(size=(30, 2)) @ rng.normal(size=(2, 25))
     hidden = rng.random(truth.shape) < 0.2
-    fitted, unseen = factorise(np.where(hidden, np.nan, truth), 2, 0.01, 50, rng=rng)
+    fitted, unseen = factorise(np.where(hidden, np.nan, truth), 2, 0.01, seed=1, rounds=50)
     assert np.corrcoef(fitted[hidden], truth[hidden])[0, 1] > 0.98
     assert unseen.shape == (30,)
-    effects, _ = factorise(truth, 0, 1.0, 1, rng=rng)
+    effects, _ = factorise(truth, 0, 1.0, seed=1)
     assert effects[:, 0] == pytest.approx(truth.mean(axis=1))
 
 
@@ -234,7 +231,7 @@ def test_pooled_tokens_are_invariant_and_finite():
     for shape in ((1, 3, D), (3, 1, D), (1, 1, D)):
         small = TaskTokens("c", np.ones(shape) / np.sqrt(D), ["x"] * shape[1], 0)
         assert all(np.isfinite(part).all() for part in pool_tokens(small))
-    assert np.isfinite(dataset_space([task]).transform(pooled([task, mixed]))).all()
+    assert np.isfinite(dataset_space([task])([task, mixed])).all()
 
 
 def test_separable_classes_are_recognised():
@@ -256,5 +253,5 @@ def test_many_classes_are_sampled_in_training(world):
     models, _, values, _ = world
     tasks = [TaskTokens(f"d{j}", rng.normal(size=(2, 9, D)), ["c"] * 9, 9) for j in range(4)]
     training = learn_from(models, np.ones(M, bool), tasks, values[:, :4], list("abcd"))
-    scores = LearnedToken(epochs=2, max_classes=4).fit(training).predict(tasks)
+    scores = train(training, epochs=2, max_classes=4)(tasks)
     assert np.isfinite(scores).all()

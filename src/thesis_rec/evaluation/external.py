@@ -24,7 +24,7 @@ from pydantic import Field
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings
 from thesis_rec.base.tables import ModelTable, TaskTokens, z_scores
-from thesis_rec.evaluation.baselines import make_baseline
+from thesis_rec.evaluation.baselines import baseline
 from thesis_rec.evaluation.baselines.base import fill_by_family, row_means
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, intervals
 from thesis_rec.evaluation.figures import compare, figures_per_dataset, summarise
@@ -326,9 +326,9 @@ def metadata_ridge(table: PublishedTable) -> Floats:
     return np.repeat(score[:, None], len(table.dataset_ids), axis=1)
 
 
-def baseline(name: str) -> Method:
+def own_baseline(name: str) -> Method:
     """One of the project's baselines."""
-    return lambda table: make_baseline(name).fit(table.training()).predict(table.tasks)
+    return lambda table: baseline(name)(table.training())(table.tasks)
 
 
 def simple_methods(table: PublishedTable) -> dict[str, Method]:
@@ -336,7 +336,7 @@ def simple_methods(table: PublishedTable) -> dict[str, Method]:
     names = ["random", "static_mean_accuracy", "static_mean_z", "static_mean_rank", "matrix_factorisation"]
     if np.isfinite(table.models.n_parameters).any():
         names.append("parameter_count")
-    found = {RECOMMENDER: posterior, **{name: baseline(name) for name in names}, "metadata_ridge": metadata_ridge}
+    found = {RECOMMENDER: posterior, **{name: own_baseline(name) for name in names}, "metadata_ridge": metadata_ridge}
     return found if table.distances is None else {**found, "nearest_dataset": nearest_dataset}
 
 

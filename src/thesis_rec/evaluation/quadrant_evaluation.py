@@ -17,11 +17,8 @@ import pandas as pd
 from pydantic import Field
 
 from thesis_rec.base.settings import Settings
-from thesis_rec.evaluation.baselines import make_baseline
-from thesis_rec.evaluation.baselines.base import (
-    row_means,
-    row_means_of_others,
-)
+from thesis_rec.evaluation.baselines import baseline
+from thesis_rec.evaluation.baselines.base import row_means, row_means_of_others
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
 from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix
@@ -48,9 +45,9 @@ def baseline_scores(study: Study, names: Iterable[str]) -> dict[str, Scores]:
     data = study.training()
     found: dict[str, Scores] = {}
     for name in names:
-        baseline = make_baseline(name).fit(data)
+        scorer = baseline(name)(data)
         started = time.perf_counter()
-        score = baseline.predict(study.tasks)
+        score = scorer(study.tasks)
         seconds = (time.perf_counter() - started) / len(study.tasks)
         found[name] = Scores(score, seconds=seconds)
         if name == "static_mean_accuracy":

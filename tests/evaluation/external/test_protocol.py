@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from thesis_rec.evaluation.external import (
-    baseline,
     leave_one_out,
     load_published_table,
     model_spider_convention,
+    own_baseline,
     simple_methods,
 )
 from thesis_rec.evaluation.metrics import metric_table
@@ -70,17 +70,17 @@ def test_published_predictions(transfergraph):
 def test_where_logme_exists(transfergraph):
     logme = transfergraph.published["logme"]
     assert figures(transfergraph, logme) == pytest.approx((0.321, 0.256, 0.435, 0.088, 0.002, 0.400), abs=0.002)
-    static = leave_one_out(transfergraph, {"s": baseline("static_mean_rank")})["s"]
+    static = leave_one_out(transfergraph, {"s": own_baseline("static_mean_rank")})["s"]
     found = figures(transfergraph, np.where(np.isfinite(logme), static, np.nan))
     assert found == pytest.approx((0.505, 0.376, 0.615, 0.005, 0.003, 0.525), abs=0.002)
 
 
 def test_site_and_model_spider(folder):
     site = load_published_table(folder, "site")
-    found = figures(site, leave_one_out(site, {"z": baseline("static_mean_z")})["z"])
+    found = figures(site, leave_one_out(site, {"z": own_baseline("static_mean_z")})["z"])
     assert found == pytest.approx((0.718, 0.619, 0.788, 0.0036, 0.0015, 0.618), abs=0.006)
     spider = load_published_table(folder, "model_spider").sub_zoos["zoo_42"]
-    found = figures(spider, leave_one_out(spider, {"z": baseline("static_mean_z")})["z"])
+    found = figures(spider, leave_one_out(spider, {"z": own_baseline("static_mean_z")})["z"])
     assert found == pytest.approx((0.635, 0.620, 0.795, 0.0083, 0.0073, 0.514), abs=0.004)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,22 +15,12 @@ from thesis_rec.knowledge.descriptors import pool_tokens, scales_of
 Floats = NDArray[np.floating]
 
 
-class Baseline(ABC):
-    """A method that ranks all candidates for a dataset."""
+#: (M, n) scores of all candidates for n tasks, NaN where the method can't say anything. A task whose ``dataset_id`` is
+#: one of the training datasets is recognised as that dataset.
+Scorer = Callable[[Sequence[TaskTokens]], Floats]
 
-    #: Name in the tables.
-    name: str = ""
-
-    @abstractmethod
-    def fit(self, training: Study) -> Baseline:
-        """Learn from what :meth:`~thesis_rec.evaluation.study.Study.training` gives; returns itself."""
-
-    @abstractmethod
-    def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
-        """(M, n) scores of all candidates for each task, NaN where the method can't say anything.
-
-        A task whose ``dataset_id`` is one of the training datasets is recognised as that dataset.
-        """
+#: A method that learns from what :meth:`~thesis_rec.evaluation.study.Study.training` gives.
+Baseline = Callable[[Study], Scorer]
 
 
 def row_means(values: Floats) -> Floats:
@@ -62,21 +50,28 @@ def fill_by_family(scores: Floats, families: Sequence[str]) -> Floats:
     return table.fillna(table.groupby(list(families)).transform("mean")).fillna(table.mean()).to_numpy()
 
 
-def pooled(tasks: Sequence[TaskTokens]) -> Floats:
-    """(n, F) pooled tokens of datasets."""
-    return np.stack([np.concatenate(pool_tokens(task)) for task in tasks])
-
-
-def dataset_space(tasks: Sequence[TaskTokens]) -> Any:
-    """scikit-learn's ``StandardScaler`` of :func:`pooled` tokens, fitted on training datasets.
+def dataset_space(training: Sequence[TaskTokens]) -> Scorer:
+    """From datasets to (n, F) standardised pooled tokens, fitted on training datasets.
 
     Every block counts alike, however long: standardised columns are divided by the root of the block's length.
     """
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(pooled(tasks))
-    scaler.scale_ *= scales_of("tokens", 0, tasks[0].features.shape[2], 1.0)
-    return scaler
+    def pooled(tasks: Sequence[TaskTokens]) -> Floats:
+        return np.stack([np.concatenate(pool_tokens(task)) for task in tasks])
+
+    scaler = StandardScaler().fit(pooled(training))
+    scaler.scale_ *= scales_of("tokens", 0, training[0].features.shape[2], 1.0)
+    return lambda tasks: scaler.transform(pooled(tasks))
+
+
+def recognise(scores: Floats, tasks: Sequence[TaskTokens], fitted: Floats, training: Study) -> Floats:
+    """(M, n) scores, of training datasets those that were fitted there, the columns of (M, N)."""
+    column = {dataset: j for j, dataset in enumerate(training.dataset_ids)}
+    for i, task in enumerate(tasks):
+        if task.dataset_id in column:
+            scores[:, i] = fitted[:, column[task.dataset_id]]
+    return scores
 
 
 def model_coordinates(models: ModelTable, known: NDArray[np.bool_], components: int = 24) -> Floats:

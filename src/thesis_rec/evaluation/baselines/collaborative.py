@@ -11,93 +11,59 @@ from scipy.spatial.distance import cdist
 
 from thesis_rec.base.tables import TaskTokens, z_scores
 from thesis_rec.evaluation.baselines.base import (
-    Baseline,
     Floats,
+    Scorer,
     dataset_space,
     fill_by_family,
-    pooled,
+    recognise,
     row_means,
 )
 from thesis_rec.evaluation.study import Study
 
 
-class RandomOrder(Baseline):
+def random(training: Study) -> Scorer:
     """A random order, another one for each dataset."""
 
-    name = "random"
+    def score(tasks: Sequence[TaskTokens]) -> Floats:
+        seeds = [[training.seed, zlib.crc32(task.dataset_id.encode())] for task in tasks]
+        return np.stack([np.random.default_rng(seed).random(len(training.models)) for seed in seeds], axis=1)
 
-    def fit(self, training: Study) -> RandomOrder:
-        """Remember how many models there are, and the seed."""
-        self._size, self._seed = len(training.models), training.seed
-        return self
-
-    def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
-        """(M, n) uniform numbers that depend on seed and dataset alone."""
-        columns = [
-            np.random.default_rng([self._seed, zlib.crc32(task.dataset_id.encode())]).random(self._size)
-            for task in tasks
-        ]
-        return np.stack(columns, axis=1)
+    return score
 
 
-class Static(Baseline):
-    """A baseline with one score per model, its mean over the training datasets."""
-
-    def fit(self, training: Study) -> Static:
-        """Average what was measured; an unknown model gets its family's mean, else the mean of all."""
-        score = row_means(self.comparable(training.values))
-        self._score = fill_by_family(score[:, None], training.models.families)[:, 0]
-        return self
-
-    def comparable(self, values: Floats) -> Floats:
-        """(M, N) values of which a mean over datasets makes sense."""
-        return z_scores(values)
-
-    def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
-        """(M, n) the same scores for each task."""
-        return np.repeat(self._score[:, None], len(tasks), axis=1)
-
-
-class ParameterCount(Static):
+def parameter_count(training: Study) -> Scorer:
     """More weights first; a model whose size isn't known stays unranked."""
-
-    name = "parameter_count"
-
-    def fit(self, training: Study) -> ParameterCount:
-        """Take the logarithm of the number of weights."""
-        self._score = np.log1p(np.asarray(training.models.n_parameters, dtype=np.float64))
-        return self
+    return _static(np.log1p(np.asarray(training.models.n_parameters, dtype=np.float64)))
 
 
-class StaticMeanAccuracy(Static):
+def static_mean_accuracy(training: Study) -> Scorer:
     """Mean value of the model over the training datasets.
 
     Missing cells are taken care of: what is averaged is the distance from the mean of the dataset, so a model isn't
     thought better for not having been tried on hard datasets. The mean of all datasets is added back.
     """
-
-    name = "static_mean_accuracy"
-
-    def comparable(self, values: Floats) -> Floats:
-        """(M, N) values as if all datasets were equally hard."""
-        level = row_means(values.T)
-        return values - level + np.nanmean(level)
+    level = row_means(training.values.T)
+    return _mean(training, training.values - level + np.nanmean(level))
 
 
-class StaticMeanZ(Static):
+def static_mean_z(training: Study) -> Scorer:
     """Mean z-score of the model within the training datasets: easy and hard datasets count alike."""
+    return _mean(training, z_scores(training.values))
 
-    name = "static_mean_z"
 
-
-class StaticMeanRank(Static):
+def static_mean_rank(training: Study) -> Scorer:
     """Mean rank of the model within the training datasets, as a share of the models measured there."""
+    return _mean(training, relative_ranks(training.values))
 
-    name = "static_mean_rank"
 
-    def comparable(self, values: Floats) -> Floats:
-        """(M, N) relative ranks, 1 for the best."""
-        return relative_ranks(values)
+def _mean(training: Study, values: Floats) -> Scorer:
+    """Mean over the datasets; an unknown model gets its family's mean, else the mean of all."""
+    return _static(fill_by_family(row_means(values)[:, None], training.models.families)[:, 0])
+
+
+def _static(score: Floats) -> Scorer:
+    """The same (M,) scores for each task."""
+    return lambda tasks: np.repeat(score[:, None], len(tasks), axis=1)
 
 
 def relative_ranks(values: Floats) -> Floats:
@@ -106,53 +72,39 @@ def relative_ranks(values: Floats) -> Floats:
     return ((table.rank() - 1) / (table.count() - 1).clip(lower=1)).to_numpy()
 
 
-class NearestDataset(Baseline):
+#: Numbers of neighbours to choose among.
+_NEIGHBOURS = (1, 3, 5, 10, 20)
+
+
+def nearest_dataset(training: Study) -> Scorer:
     """Weighted mean of the z-scores on the k nearest training datasets in token space.
 
     Weights fall with distance as exp(-d²/d̄²), d̄ being the distance of the k-th neighbour. ``k`` is chosen on the
-    training datasets, by leaving out each dataset's whole family.
+    training datasets, by leaving out each dataset's whole family. Unknown models get their family's mean.
     """
+    space = dataset_space(training.tasks)
+    points, z = space(training.tasks), z_scores(training.values)
+    distance, families = cdist(points, points), np.asarray(training.families)
+    distance[families[:, None] == families[None, :]] = np.inf
+    usable = np.isfinite(distance).any(axis=1)
+    # Where all datasets are of one family, none of the choices has a quality, and the first is taken.
+    quality = [mean_correlation(weighted_neighbours(z, distance[usable], k), z[:, usable]) for k in _NEIGHBOURS]
+    best = _NEIGHBOURS[int(np.argmax(quality))]
 
-    name = "nearest_dataset"
+    def score(tasks: Sequence[TaskTokens]) -> Floats:
+        return fill_by_family(weighted_neighbours(z, cdist(space(tasks), points), best), training.models.families)
 
-    choices = (1, 3, 5, 10, 20)
-    k = 1
-
-    def fit(self, training: Study) -> NearestDataset:
-        """Place the training datasets in token space and choose ``k``."""
-        self._space = dataset_space(training.tasks)
-        self._points = self._space.transform(pooled(training.tasks))
-        self._z = z_scores(training.values)
-        self._families = training.models.families
-        distance = cdist(self._points, self._points)
-        families = np.asarray(training.families)
-        distance[families[:, None] == families[None, :]] = np.inf
-        usable = np.isfinite(distance).any(axis=1)
-        if usable.any():
-            quality = []
-            for k in self.choices:
-                predicted = weighted_neighbours(self._z, distance[usable], k)
-                quality.append(mean_correlation(predicted, self._z[:, usable]))
-            self.k = self.choices[int(np.argmax(quality))]
-        return self
-
-    def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
-        """(M, n) weighted z-scores; unknown models get their family's mean."""
-        distance = cdist(self._space.transform(pooled(tasks)), self._points)
-        return fill_by_family(weighted_neighbours(self._z, distance, self.k), self._families)
+    return score
 
 
 def weighted_neighbours(z: Floats, distance: Floats, k: int) -> Floats:
     """(M, n) weighted mean of the columns of z (M, N) at the k smallest finite ``distance`` (n, N)."""
-    k = min(k, distance.shape[1])
-    kth = np.sort(distance, axis=1)[:, k - 1 : k]
-    kth = np.where(
-        np.isfinite(kth), kth, np.nanmax(np.where(np.isfinite(distance), distance, 0), axis=1, keepdims=True)
-    )
-    with np.errstate(over="ignore"):
-        weight = np.where(distance <= kth, np.exp(-((distance / np.maximum(kth, 1e-12)) ** 2)), 0.0)
+    farthest = distance.max(axis=1, where=np.isfinite(distance), initial=0.0)
+    kth = np.minimum(np.sort(distance, axis=1)[:, :k][:, -1], farthest)[:, None]
+    share = np.minimum(distance, kth) / np.maximum(kth, 1e-12)
+    weight = np.where(distance <= kth, np.exp(-(share**2)), 0.0)
     # Cells that miss among the k neighbours fall back on farther ones, at a weight that never matters otherwise.
-    weight = weight + 1e-9 * np.where(np.isfinite(distance), 1.0 / (1.0 + distance), 0.0)
+    weight += 1e-9 / (1.0 + distance)
     present = np.isfinite(z)
     total = present.astype(np.float64) @ weight.T
     summed = np.where(present, z, 0.0) @ weight.T
@@ -167,85 +119,59 @@ def mean_correlation(predicted: Floats, truth: Floats) -> float:
     return float(np.nanmean(found)) if np.isfinite(found).any() else float("-inf")
 
 
-class MatrixFactorisation(Baseline):
+#: What is chosen among; penalties are in units of the z-scores' variance.
+_RANKS, _RIDGES = (1, 2, 4, 8), (1.0, 4.0, 16.0)
+
+
+def matrix_factorisation(training: Study) -> Scorer:
     """Model effect plus a low-rank interaction, fitted to z-scores by alternating least squares.
 
     Rank and ridge are chosen by hiding a tenth of the measured cells. A dataset that wasn't trained on gets the mean
     factor of those that were (nothing else is known about it), an unknown model its family's mean.
     """
+    z = z_scores(training.values)
+    hidden = np.isfinite(z) & (np.random.default_rng(training.seed).random(z.shape) < 0.1)
+    partial, withheld = np.where(hidden, np.nan, z), np.where(hidden, z, np.nan)
 
-    name = "matrix_factorisation"
-    #: What is chosen among (penalties in units of the z-scores' variance), and sweeps of alternating least squares.
-    ranks, ridges, rounds = (1, 2, 4, 8), (1.0, 4.0, 16.0), 12
-    rank, ridge = 1, 1.0
+    def quality(choice: tuple[int, float]) -> float:
+        return mean_correlation(factorise(partial, *choice, training.seed)[0], withheld)
 
-    def fit(self, training: Study) -> MatrixFactorisation:
-        """Choose rank and ridge, then fit on all cells."""
-        z = z_scores(training.values)
-        rng = np.random.default_rng(training.seed)
-        hidden = np.isfinite(z) & (rng.random(z.shape) < 0.1)
-        partial = np.where(hidden, np.nan, z)
-        best = -np.inf
-        for rank in self.ranks:
-            if rank >= min(z.shape):
-                continue
-            for ridge in self.ridges:
-                fitted, _ = factorise(partial, rank, ridge, self.rounds, rng=np.random.default_rng(training.seed))
-                quality = mean_correlation(fitted, np.where(hidden, z, np.nan))
-                if quality > best:
-                    best, self.rank, self.ridge = quality, rank, ridge
-        rank = max(min(self.rank, min(z.shape) - 1), 0)
-        self._fitted, self._unseen = factorise(
-            z, rank, self.ridge, self.rounds, rng=np.random.default_rng(training.seed)
-        )
-        self._column = {dataset: j for j, dataset in enumerate(training.dataset_ids)}
-        self._families = training.models.families
-        return self
+    most = min(z.shape) - 1
+    # The first of the best; without an interaction where there is nothing to have one with.
+    choices = [(rank, ridge) for rank in _RANKS if rank <= most for ridge in _RIDGES] or [(0, 1.0)]
+    fitted, unseen = factorise(z, *max(choices, key=quality), training.seed)
 
-    def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
-        """(M, n) fitted z-scores of known datasets, the mean factor's of others."""
-        columns = [
-            self._fitted[:, self._column[task.dataset_id]] if task.dataset_id in self._column else self._unseen
-            for task in tasks
-        ]
-        return fill_by_family(np.stack(columns, axis=1), self._families)
+    def score(tasks: Sequence[TaskTokens]) -> Floats:
+        scores = np.repeat(unseen[:, None], len(tasks), axis=1)
+        return fill_by_family(recognise(scores, tasks, fitted, training), training.models.families)
+
+    return score
 
 
-def factorise(z: Floats, rank: int, ridge: float, rounds: int, *, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def factorise(z: Floats, rank: int, ridge: float, seed: int, rounds: int = 12) -> tuple[Floats, Floats]:
     """Alternating least squares of ``z[m, n] = b[m] + u[m] · v[n]`` over the cells that aren't NaN.
 
     Args:
         z: (M, N) values with NaN.
         rank: Length of u and v; 0 leaves the row effects alone.
         ridge: Penalty of u and v.
+        seed: Seed of the start.
         rounds: Sweeps.
-        rng: Source of the start.
 
     Returns:
         The fitted (M, N) matrix and (M,) the column of an unseen dataset; NaN in rows without any value.
     """
-    present = np.isfinite(z)
-    effect = np.nan_to_num(row_means(z))
-    rest = np.where(present, z - effect[:, None], 0.0)
-    weight = present.astype(np.float64)
-    empty = ~present.any(axis=1)
-    if rank == 0:
-        fitted, unseen = np.repeat(effect[:, None], z.shape[1], axis=1), effect
-    else:
-        v: Floats = rng.normal(size=(z.shape[1], rank)) / np.sqrt(rank)
-        u: Floats = np.zeros((z.shape[0], rank))
-        eye = ridge * np.eye(rank)
-        for _ in range(rounds):
-            u = _solve(weight, rest, v, eye)
-            v = _solve(weight.T, rest.T, u, eye)
-        fitted, unseen = effect[:, None] + u @ v.T, effect + u @ v.mean(axis=0)
-    fitted, unseen = fitted.copy(), unseen.copy()
-    fitted[empty], unseen[empty] = np.nan, np.nan
-    return fitted, unseen
+    effect = row_means(z)
+    rest, weight = np.nan_to_num(z - effect[:, None]), np.isfinite(z).astype(np.float64)
+    v: Floats = np.random.default_rng(seed).normal(size=(z.shape[1], rank)) / np.sqrt(max(rank, 1))
+    for _ in range(rounds):
+        u = _solve(weight, rest, v, ridge)
+        v = _solve(weight.T, rest.T, u, ridge)
+    return effect[:, None] + u @ v.T, effect + u @ v.mean(axis=0)
 
 
-def _solve(weight: Floats, rest: Floats, factor: Floats, ridge: Floats) -> Floats:
+def _solve(weight: Floats, rest: Floats, factor: Floats, ridge: float) -> Floats:
     """Ridge regression of each row of ``rest`` on ``factor``, over that row's cells, all rows at once."""
     outer = factor[:, :, None] * factor[:, None, :]
-    gram = np.tensordot(weight, outer, axes=(1, 0)) + ridge
+    gram = np.tensordot(weight, outer, axes=(1, 0)) + ridge * np.eye(factor.shape[1])
     return np.linalg.solve(gram, (rest @ factor)[:, :, None])[:, :, 0]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from thesis_rec.base.tables import TaskTokens, z_scores
-from thesis_rec.evaluation.baselines.base import Baseline, Floats, row_means
+from thesis_rec.evaluation.baselines.base import Floats, Scorer, row_means
 from thesis_rec.evaluation.study import Study
 from thesis_rec.thesis.losses import list_mle
 from thesis_rec.thesis.ranker import pad_tokens
@@ -23,52 +23,42 @@ from thesis_rec.thesis.ranker import pad_tokens
 _WIDTH, _BATCH = 32, 16
 
 
-class LearnedToken(Baseline):
-    """Cross-attention of learned model tokens over class means, trained by a listwise loss (ListMLE).
+def train(training: Study, epochs: int = 25, max_classes: int = 16) -> Scorer:
+    """Train tokens and attention on the known models, by a listwise loss (ListMLE).
 
     Args:
+        training: What is learned from.
         epochs: Passes over the training datasets.
         max_classes: A dataset with more classes shows a random choice of them at each step.
     """
+    z = z_scores(training.values)[training.known]
+    target = torch.tensor(np.nan_to_num(z.T), dtype=torch.float32)  # (N, K)
+    present = torch.tensor(np.isfinite(z.T))
+    classes = [_class_means(task) for task in training.tasks]
+    generator = torch.Generator().manual_seed(training.seed)
+    prior = torch.tensor(np.nan_to_num(row_means(z)), dtype=torch.float32)
+    network = Network(classes[0].shape[1], prior, generator)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * -(-len(classes) // _BATCH))
+    for _ in range(epochs):
+        order = torch.randperm(len(classes), generator=generator)
+        for rows in order.split(_BATCH):
+            tokens, mask = _pad([classes[i] for i in rows], max_classes, generator)
+            loss = list_mle(network(tokens, mask), target[rows], present[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
 
-    name = "learned_token"
-
-    def __init__(self, epochs: int = 25, max_classes: int = 16) -> None:
-        self.epochs, self.max_classes = epochs, max_classes
-
-    def fit(self, training: Study) -> LearnedToken:
-        """Train tokens and attention on the known models."""
-        self._known = training.known
-        z = z_scores(training.values)[training.known]
-        target = torch.tensor(np.nan_to_num(z.T), dtype=torch.float32)  # (N, K)
-        present = torch.tensor(np.isfinite(z.T))
-        classes = [_class_means(task) for task in training.tasks]
-        generator = torch.Generator().manual_seed(training.seed)
-        prior = torch.tensor(np.nan_to_num(row_means(z)), dtype=torch.float32)
-        self._network = Network(classes[0].shape[1], prior, generator)
-        optimiser = torch.optim.AdamW(self._network.parameters(), lr=5e-3, weight_decay=1e-2)
-        steps = self.epochs * -(-len(classes) // _BATCH)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for _ in range(self.epochs):
-            order = torch.randperm(len(classes), generator=generator)
-            for rows in order.split(_BATCH):
-                tokens, mask = _pad([classes[i] for i in rows], self.max_classes, generator)
-                loss = list_mle(self._network(tokens, mask), target[rows], present[rows])
-                optimiser.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
-                optimiser.step()
-                schedule.step()
-        return self
-
-    def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
-        """(M, n) scores of known models, NaN for unknown ones."""
-        scores = np.full((len(self._known), len(tasks)), np.nan)
+    def score(tasks: Sequence[TaskTokens]) -> Floats:
+        scores = np.full((len(training.known), len(tasks)), np.nan)
         with torch.no_grad():
             for i, task in enumerate(tasks):
-                classes = _class_means(task)[None]
-                scores[self._known, i] = self._network(classes, torch.ones(classes.shape[:2], dtype=torch.bool))[0]
+                scores[training.known, i] = network(*pad_tokens([_class_means(task)]))[0]
         return scores
+
+    return score
 
 
 def _class_means(task: TaskTokens) -> Tensor:

@@ -16,11 +16,11 @@ from scipy.spatial.distance import pdist
 
 from thesis_rec.base.tables import TaskTokens, z_scores
 from thesis_rec.evaluation.baselines.base import (
-    Baseline,
     Floats,
+    Scorer,
     dataset_space,
     model_coordinates,
-    pooled,
+    recognise,
     row_means,
     row_means_of_others,
 )
@@ -41,7 +41,17 @@ def _kernel(reference: Floats, width: float | None) -> Callable[[Floats], Floats
     return lambda points: points @ reference.T / mean_square + 1.0
 
 
-class TwoStepRidge(Baseline):
+def ridge(training: Study) -> Scorer:
+    """:func:`two_step_ridge` with linear kernels."""
+    return two_step_ridge(training, (None,), (0.03, 0.1, 0.3, 1, 3, 10, 30))
+
+
+def kernel_ridge(training: Study) -> Scorer:
+    """:func:`two_step_ridge` with Gaussian kernels."""
+    return two_step_ridge(training, (0.3, 1.0, 3.0), (0.01, 0.03, 0.1, 0.3, 1, 3, 10))
+
+
+def two_step_ridge(training: Study, widths: Sequence[float | None], ridges: Sequence[float]) -> Scorer:
     """Static prior plus an interaction smoothed over datasets; unknown models by regression on known ones.
 
     For a known model m and a new dataset d, score = mean z of m + sum over training datasets of w(d, j) (z[m, j] -
@@ -49,88 +59,55 @@ class TwoStepRidge(Baseline):
     that miss are imputed by the model's own predictions, in a few rounds.
 
     Args:
-        widths: Widths of the Gaussian kernels to choose among, in medians of the squared distance; empty for linear.
+        training: What is learned from.
+        widths: Widths of the Gaussian kernels to choose among, in medians of the squared distance; None for linear.
         ridges: Penalties to choose among.
     """
+    is_known = training.known
+    z = z_scores(training.values)[is_known]
+    space = dataset_space(training.tasks)
+    points, families = space(training.tasks), np.asarray(training.families)
+    prior = np.nan_to_num(row_means(z))[:, None]
+    without = np.nan_to_num(row_means_of_others(z, families))
+    present = np.isfinite(z)
 
-    def __init__(
-        self, widths: Sequence[float] = (), ridges: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1, 3, 10)
-    ) -> None:
-        self.widths, self.ridges = tuple(widths), tuple(ridges)
-
-    def fit(self, training: Study) -> TwoStepRidge:
-        """Choose kernels and penalties by leaving out families, then keep what prediction needs."""
-        self._known = training.known
-        self._column = {dataset: j for j, dataset in enumerate(training.dataset_ids)}
-        z = z_scores(training.values)[training.known]
-        self._space = dataset_space(training.tasks)
-        points = self._space.transform(pooled(training.tasks))
-        families = np.asarray(training.families)
-        self._prior = np.nan_to_num(row_means(z))
-        without = np.nan_to_num(row_means_of_others(z, families))
-        present = np.isfinite(z)
-        rest = np.where(present, z - without, 0.0)
-        self._dataset_kernel, ridge = self._choose(
-            points, rest.T, families, lambda found: mean_correlation(without + found.T, z)
-        )
-        gram = self._dataset_kernel(points)
-        # Residuals from the prior, gaps filled by the smoother H = K (K + λI)⁻¹ itself.
-        smoother = np.linalg.solve(gram + ridge * np.eye(len(gram)), gram).T
-        rest = np.where(present, z - self._prior[:, None], 0.0)
-        for _ in range(10):
-            rest = np.where(present, rest, rest @ smoother.T)
-        self._dual = np.linalg.solve(gram + ridge * np.eye(len(gram)), rest.T).T
-        self._fitted = self._prior[:, None] + rest
-
-        coordinates = model_coordinates(training.models, training.known)
-        own, target = coordinates[training.known], self._fitted - self._fitted.mean(axis=0)
-        names = np.asarray(training.models.families)[training.known]
-        kernel, ridge = self._choose(own, target, names, lambda found: mean_correlation(found, target))
-        # (unknown, known) weights of the known models' scores.
-        inverse = np.linalg.inv(kernel(own) + ridge * np.eye(len(own)))
-        self._weights = kernel(coordinates[~training.known]) @ inverse
-        return self
-
-    def predict(self, tasks: Sequence[TaskTokens]) -> Floats:
-        """(M, n) predicted z-scores."""
-        # (known, N) @ (N, n)
-        known = self._prior[:, None] + self._dual @ self._dataset_kernel(self._space.transform(pooled(tasks))).T
-        for i, task in enumerate(tasks):
-            if task.dataset_id in self._column:
-                known[:, i] = self._fitted[:, self._column[task.dataset_id]]
-        scores = np.empty((len(self._known), len(tasks)))
-        scores[self._known] = known
-        scores[~self._known] = self._weights @ known
-        return scores
-
-    def _choose(
-        self, points: Floats, target: Floats, groups: NDArray[np.str_], quality: Callable[[Floats], float]
+    def choose(
+        points: Floats, target: Floats, groups: NDArray[np.str_], quality: Callable[[Floats], float]
     ) -> tuple[Callable[[Floats], Floats], float]:
         """Kernel and penalty whose predictions of groups left out are best; the strongest penalty where all are."""
-        best, chosen = -np.inf, None
-        for kernel in [_kernel(points, width) for width in self.widths or (None,)]:
+        found = []
+        for width in widths:
+            kernel = _kernel(points, width)
             gram = kernel(points).astype(np.float64)
-            for ridge in reversed(self.ridges):
-                found = quality(leave_groups_out(gram, target.astype(np.float64), groups, ridge))
-                if chosen is None or found > best:
-                    best, chosen = found, (kernel, ridge)
-        assert chosen is not None
-        return chosen
+            for strength in reversed(ridges):
+                left_out = leave_groups_out(gram, target.astype(np.float64), groups, strength)
+                found.append((quality(left_out), kernel, strength))
+        return max(found, key=lambda choice: choice[0])[1:]
 
+    rest = np.where(present, z - without, 0.0)
+    dataset_kernel, strength = choose(points, rest.T, families, lambda found: mean_correlation(without + found.T, z))
+    gram = dataset_kernel(points)
+    regular = gram + strength * np.eye(len(gram))
+    # Residuals from the prior, gaps filled by the smoother H = K (K + λI)⁻¹ itself.
+    smoother = np.linalg.solve(regular, gram)
+    rest = np.where(present, z - prior, 0.0)
+    for _ in range(10):
+        rest = np.where(present, rest, rest @ smoother)
+    dual = np.linalg.solve(regular, rest.T).T
+    fitted = prior + rest
 
-class Ridge(TwoStepRidge):
-    """:class:`TwoStepRidge` with linear kernels."""
+    coordinates = model_coordinates(training.models, is_known)
+    own, target = coordinates[is_known], fitted - fitted.mean(axis=0)
+    names = np.asarray(training.models.families)[is_known]
+    kernel, strength = choose(own, target, names, lambda found: mean_correlation(found, target))
+    # (unknown, known) weights of the known models' scores.
+    weights = kernel(coordinates[~is_known]) @ np.linalg.inv(kernel(own) + strength * np.eye(len(own)))
 
-    name = "ridge"
+    def score(tasks: Sequence[TaskTokens]) -> Floats:
+        # (known, N) @ (N, n)
+        known = recognise(prior + dual @ dataset_kernel(space(tasks)).T, tasks, fitted, training)
+        scores = np.empty((len(is_known), len(tasks)))
+        scores[is_known], scores[~is_known] = known, weights @ known
+        return scores
 
-    def __init__(self) -> None:
-        super().__init__(widths=(), ridges=(0.03, 0.1, 0.3, 1, 3, 10, 30))
-
-
-class KernelRidge(TwoStepRidge):
-    """:class:`TwoStepRidge` with Gaussian kernels."""
-
-    name = "kernel_ridge"
-
-    def __init__(self) -> None:
-        super().__init__(widths=(0.3, 1.0, 3.0))
+    return score
