@@ -59,7 +59,7 @@ def pipeline_names() -> list[str]:
 def parameter_model(pipeline: str) -> type[BaseModel] | None:
     """The model that a pipeline's nodes take their parameters as; None for a pipeline without parameters."""
     wanted = f"params:{pipeline}"
-    for node in import_module(f"thesis_rec.pipelines.{pipeline}").create_pipeline().nodes:
+    for node in import_module(f"thesis_rec.pipelines.{pipeline}.pipeline").create_pipeline().nodes:
         if wanted not in node.inputs:
             continue
         bound = node._inputs

@@ -46,7 +46,7 @@ def diagram(name: str) -> str:
     Args:
         name: Name of a package in ``thesis_rec.pipelines``.
     """
-    pipeline = import_module(f"thesis_rec.pipelines.{name}").create_pipeline()
+    pipeline = import_module(f"thesis_rec.pipelines.{name}.pipeline").create_pipeline()
     made: dict[str, int] = {}
     parts: list[str] = []
     top = 6
@@ -120,7 +120,7 @@ def _pill(name: str, number: int, x: float, middle: float, document: str) -> str
 
 def steps(name: str) -> str:
     """The steps of a pipeline as a numbered list: what its nodes' docstrings say first."""
-    pipeline = import_module(f"thesis_rec.pipelines.{name}").create_pipeline()
+    pipeline = import_module(f"thesis_rec.pipelines.{name}.pipeline").create_pipeline()
     lines = []
     for number, node in enumerate(pipeline.nodes, start=1):
         summary = (node.func.__doc__ or "").strip().split("\n", 1)[0].rstrip(".")
@@ -130,7 +130,7 @@ def steps(name: str) -> str:
 
 def outputs(name: str) -> str:
     """What a pipeline writes, as a table from the catalog."""
-    pipeline = import_module(f"thesis_rec.pipelines.{name}").create_pipeline()
+    pipeline = import_module(f"thesis_rec.pipelines.{name}.pipeline").create_pipeline()
     rows = ["| Name | Layer | Content |", "|---|---|---|"]
     for item in sorted(pipeline.all_outputs(), key=lambda output: (catalog().get(output, ("z", ""))[0], output)):
         if item in catalog():

@@ -142,9 +142,8 @@ def test_the_clusters_differ_in_nothing_but_globals_and_resources():
 
 @pytest.mark.parametrize("name", [*FIVE, *AROUND])
 def test_every_pipeline_is_documented_tested_and_typed(name):
-    package = import_module(f"thesis_rec.pipelines.{name}")
-    assert package.__doc__
-    assert inspect.getdoc(package.create_pipeline)
+    assert import_module(f"thesis_rec.pipelines.{name}").__doc__
+    assert inspect.getdoc(import_module(f"thesis_rec.pipelines.{name}.pipeline").create_pipeline)
     assert list((PROJECT / "tests" / "pipelines").rglob(f"*{name}*")), f"no test of the pipeline {name}"
     for node in pipelines()[name].nodes:
         assert name in node.tags

@@ -1,5 +1,7 @@
 """The registered pipelines, by name."""
 
+from importlib import import_module
+
 from kedro.pipeline import Pipeline
 
 from thesis_rec.base.errors import ConfigurationError
@@ -46,31 +48,14 @@ def pipeline_name(name: str) -> str:
 
 def register_pipelines() -> dict[str, Pipeline]:
     """All pipelines; ``__default__`` joins the five, ``full`` adds hardware profiling and the recommendation."""
-    from thesis_rec.pipelines import (
-        autoencoder,
-        dataset_features,
-        evaluation,
-        external_benchmark,
-        ground_truth,
-        hardware_profiling,
-        import_artefacts,
-        model_extraction,
-        published,
-        recommendation,
-        similarity_training,
-        starter_zoo,
-    )
     from thesis_rec.pipelines.boxes import boxed
+    from thesis_rec.pipelines.recommendation.pipeline import create_pipeline
 
     # Named rather than found in a folder, so that sums of pipelines can be run by name as well.
-    packages = (
-        autoencoder, dataset_features, evaluation, external_benchmark, ground_truth, hardware_profiling,
-        import_artefacts, model_extraction, published, recommendation, similarity_training, starter_zoo,
-    )  # fmt: skip
-    made = {package.__name__.rpartition(".")[2]: package.create_pipeline() for package in packages}
+    made = {name: import_module(f"thesis_rec.pipelines.{name}.pipeline").create_pipeline() for name in (*FIVE, *AROUND)}
     pipelines = {name: boxed(pipeline, name) for name, pipeline in made.items()}
     five: Pipeline = sum((pipelines[name] for name in FIVE), Pipeline([]))
-    answer = boxed(recommendation.create_pipeline(own=True), "recommendation")
+    answer = boxed(create_pipeline(own=True), "recommendation")
     pipelines["full"] = five + pipelines["hardware_profiling"] + answer
     pipelines["__default__"] = five
     return pipelines

@@ -74,7 +74,7 @@ def test_every_pipeline_has_a_page_and_a_diagram_of_all_its_steps(name):
     svg = pipeline_diagrams.diagram(name)
     from importlib import import_module
 
-    pipeline = import_module(f"thesis_rec.pipelines.{name}").create_pipeline()
+    pipeline = import_module(f"thesis_rec.pipelines.{name}.pipeline").create_pipeline()
     for node in pipeline.nodes:
         assert f">{node.name.removesuffix('_node')}</text>" in svg
         assert node.func.__doc__

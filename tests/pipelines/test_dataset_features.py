@@ -15,8 +15,8 @@ from thesis_rec.base.errors import NothingSucceeded, Unreached
 from thesis_rec.base.files import load_arrays
 from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset, KeyedPartitionDataset, OverlaidDataset
 from thesis_rec.catalog.validators import DATASET_MANIFEST_COLUMNS, validate_failures, validate_token_shard
-from thesis_rec.pipelines.dataset_features import create_pipeline
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
+from thesis_rec.pipelines.dataset_features.pipeline import create_pipeline
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def parameters(root, **changes):
     )
 
 
-def run(root, table, tag="dataset_features", **changes):
+def run(root, table, tags=(), **changes):
     tokens = {"path": root / "out" / "tokens", "depth": 3}
     outcomes = {"path": root / "out" / "outcomes", "format": "json"}
     evaluation = root / "out" / "evaluation.json"
@@ -63,7 +63,7 @@ def run(root, table, tag="dataset_features", **changes):
             "params:dataset_features": MemoryDataset(parameters(root, **changes), copy_mode="assign"),
         }
     )
-    SequentialRunner().run(create_pipeline().only_nodes_with_tags(tag), catalog)
+    SequentialRunner().run(create_pipeline().filter(tags=tags), catalog)
     return catalog
 
 
@@ -209,7 +209,7 @@ def test_a_missing_shard_is_found_at_the_join(root):
     table = manifest({"dataset_id": "a", "source": "a"}, {"dataset_id": "b", "source": "b"})
     run(root, table, shard={"index": 0, "count": 2})
     with pytest.raises(Unreached, match="no job has come to 1 datasets: b"):
-        run(root, table, tag="join")
+        run(root, table, tags=["join"])
 
 
 def test_nothing_succeeded_or_strict(root):

@@ -46,5 +46,5 @@ def in_box(node: Node, box: str | None = None) -> BoxedNode:
 
 
 def boxed(pipeline: Pipeline, box: str) -> Pipeline:
-    """The same pipeline in a box."""
-    return Pipeline([in_box(node, box) for node in pipeline.nodes])
+    """The same pipeline in a box, whose name is a tag of its nodes as well."""
+    return Pipeline([in_box(node, box) for node in pipeline.nodes], tags=box)

@@ -10,8 +10,8 @@ from tests.world import make_world
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.quadrants import assign_splits
-from thesis_rec.pipelines.evaluation import create_pipeline
 from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
+from thesis_rec.pipelines.evaluation.pipeline import create_pipeline
 from thesis_rec.thesis.similarity_training import train_ranker
 from thesis_rec.training.settings import RankerPlan
 from thesis_rec.truth.performance_records import clean_performance, overlay_scores

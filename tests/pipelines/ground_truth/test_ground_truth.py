@@ -15,9 +15,9 @@ from kedro.runner import SequentialRunner
 from thesis_rec.base.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.catalog import KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_performance_records, validate_transferability_scores
-from thesis_rec.pipelines.ground_truth import create_pipeline
 from thesis_rec.pipelines.ground_truth.nodes import check_ground_truth
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
+from thesis_rec.pipelines.ground_truth.pipeline import create_pipeline
 
 DATASETS = ["dataset_id", "loader", "source", "splits", "parent", "class_subset"]
 MODELS = ["model_id", "loader", "source", "revision", "family"]

@@ -10,13 +10,13 @@ from kedro.runner import SequentialRunner
 from thesis_rec.base.errors import ConfigurationError, NothingSucceeded, Unreached
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_hardware_profiles
-from thesis_rec.pipelines.hardware_profiling import create_pipeline
 from thesis_rec.pipelines.hardware_profiling.nodes import (
     check_hardware_profiles,
     join_hardware_profiles,
     profile_models,
 )
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
+from thesis_rec.pipelines.hardware_profiling.pipeline import create_pipeline
 
 
 def save_tiny_model(folder, width: int = 8):

@@ -9,9 +9,9 @@ from kedro.runner import SequentialRunner
 
 from thesis_rec.base.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.catalog.validators import validate_model_embeddings, validate_performance_records
-from thesis_rec.pipelines.import_artefacts import create_pipeline
 from thesis_rec.pipelines.import_artefacts.nodes import import_records
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
+from thesis_rec.pipelines.import_artefacts.pipeline import create_pipeline
 
 OUTPUTS = (
     "imported_records", "imported_vectors", "imported_embeddings", "imported_tokens", "imported_autoencoder",

@@ -25,8 +25,8 @@ from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset, NPZD
 from thesis_rec.catalog.validators import validate_model_spectra
 from thesis_rec.models.model_sources import files_signature
 from thesis_rec.models.spectra import NAMES
-from thesis_rec.pipelines.model_extraction import create_pipeline
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
+from thesis_rec.pipelines.model_extraction.pipeline import create_pipeline
 
 
 def manifest(*rows: tuple[str, str, str]) -> pd.DataFrame:

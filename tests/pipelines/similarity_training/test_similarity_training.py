@@ -12,8 +12,8 @@ from tests.world import make_world
 from thesis_rec import settings
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.pipelines.published.parameters import PublishedParameters
-from thesis_rec.pipelines.similarity_training import create_pipeline
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
+from thesis_rec.pipelines.similarity_training.pipeline import create_pipeline
 from thesis_rec.thesis.ranker import Ranker
 
 SMALL = {

@@ -33,6 +33,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 ["model_embeddings", "autoencoder_evaluation", "params:autoencoder"],
                 "embedding_map",
             ),
-        ],
-        tags="autoencoder",
+        ]
     )

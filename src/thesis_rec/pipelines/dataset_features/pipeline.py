@@ -40,6 +40,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 "encoder_evaluation",
                 tags="join",
             ),
-        ],
-        tags="dataset_features",
+        ]
     )

@@ -32,6 +32,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 "evaluation_metrics",
                 ["evaluation_plots", "evaluation_overview"],
             ),
-        ],
-        tags="evaluation",
+        ]
     )

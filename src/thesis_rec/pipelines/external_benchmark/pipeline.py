@@ -15,6 +15,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             step(nodes.read_published_table, "params:external_benchmark", "published_table"),
             step(nodes.evaluate_published_table, ["published_table", "params:external_benchmark"], "external_metrics"),
             step(nodes.draw_external_metrics, "external_metrics", "external_plot"),
-        ],
-        tags="external_benchmark",
+        ]
     )

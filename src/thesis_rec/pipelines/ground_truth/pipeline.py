@@ -48,6 +48,5 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 "ground_truth_summary",
                 tags="join",
             ),
-        ],
-        tags="ground_truth",
+        ]
     )

@@ -29,6 +29,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 None,
                 tags="join",
             ),
-        ],
-        tags="hardware_profiling",
+        ]
     )

@@ -35,6 +35,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 ],
                 "import_failures",
             ),
-        ],
-        tags="import_artefacts",
+        ]
     )

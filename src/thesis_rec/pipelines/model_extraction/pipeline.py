@@ -35,6 +35,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 None,
                 tags="join",
             ),
-        ],
-        tags="model_extraction",
+        ]
     )

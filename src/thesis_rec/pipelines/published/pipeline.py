@@ -19,6 +19,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 ["hub_knowledge", "hub_provenance"],
             ),
             step(nodes.tell_domains_apart, ["hub_knowledge", "published_cells", "params:published"], "hub_domains"),
-        ],
-        tags="published",
+        ]
     )

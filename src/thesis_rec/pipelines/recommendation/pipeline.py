@@ -43,4 +43,4 @@ def create_pipeline(own: bool = False, **kwargs: Any) -> Pipeline:
     ]
     if own:
         steps.insert(0, step(nodes.collect_artefacts, {name: name for name in OWN}, artefacts))
-    return Pipeline(steps, tags="recommendation")
+    return Pipeline(steps)

@@ -47,6 +47,5 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 ["similarity_history", "params:similarity_training"],
                 "similarity_loss_plots",
             ),
-        ],
-        tags="similarity_training",
+        ]
     )

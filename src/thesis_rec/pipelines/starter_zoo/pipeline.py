@@ -18,6 +18,5 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 "starter_zoo_summary",
             ),
             step(nodes.check_zoo, ["starter_zoo_summary", "starter_zoo_failures", "params:starter_zoo"], None),
-        ],
-        tags="starter_zoo",
+        ]
     )
