@@ -201,13 +201,14 @@ def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch:
     calls: list[list[tuple[str, int]]] = []
 
     class FakeTuner:
-        def __init__(self, tasks, images, settings, device):
-            pass
+        def __init__(self, load, bank, largest, settings):
+            self.model_id = load().model_id
 
-        def measure(self, factory, model_id, cells):
-            assert factory().model_id == model_id
+        def measure(self, cells):
             calls.append([(task.dataset_id, seed) for task, seed in cells])
-            rows = [(model_id, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1, 4) for t, seed in cells]
+            rows = [
+                (self.model_id, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1, 4) for t, seed in cells
+            ]
             return pd.DataFrame(rows, columns=module.COLUMNS)
 
     module = pytest.importorskip("thesis_rec.truth.fine_tune")

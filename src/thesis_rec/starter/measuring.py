@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,7 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
     """
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.truth.fine_tune import FineTuner
+    from thesis_rec.truth.image_bank import ImageBank
 
     names, cells = plan.fine_tuned()
     folder = fine_tune_folder(plan, shop, settings)
@@ -99,18 +101,16 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
         return []
     tasks = {task.dataset_id: task for task in plan.measured()}
     used = list(dict.fromkeys(task for task, _ in cells))
-    tuner = FineTuner([tasks[name] for name in used], task_images(plan, shop, used), settings, shop.device)
+    bank = ImageBank(task_images(plan, shop, used), shop.device)
+    largest = max(len(tasks[name].members) for name in used)
     failures: list[Failure] = []
     for recipe in track(missing, "fine-tuning models"):
         if shop.late():
             break
         begun = time.perf_counter()
         try:
-            records = tuner.measure(
-                lambda recipe=recipe: load_backbone(recipe_row(recipe), shop.folder, "cpu"),  # type: ignore[misc]
-                recipe.model_id,
-                [(tasks[task], seed) for task, seed in cells],
-            )
+            tuner = FineTuner(partial(load_backbone, recipe_row(recipe), shop.folder), bank, largest, settings)
+            records = tuner.measure([(tasks[task], seed) for task, seed in cells])
         except Exception as error:
             logger.exception("%s can't be fine-tuned", recipe.model_id)
             failures.append(Failure.of(recipe.model_id, error, "Train the model again."))

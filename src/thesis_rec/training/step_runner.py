@@ -131,13 +131,6 @@ class StepRunner:
         """Keep the present weights and buffers as those that :meth:`restart` goes back to."""
         self._initial = {key: value.detach().clone() for key, value in self.module.state_dict().items()}
 
-    def replace_initial(self, state: Mapping[str, Tensor]) -> None:
-        """Make other weights those that :meth:`restart` goes back to; entries that are not named stay as they are."""
-        assert self._initial is not None, "remember() comes first"
-        with self.on_stream():
-            for key, value in state.items():
-                self._initial[key].copy_(value)
-
     def restart(self, inputs: Mapping[str, Tensor] | None = None) -> None:
         """Initial weights, an empty optimiser state and step zero, with other inputs of the same shapes if given."""
         with torch.no_grad():

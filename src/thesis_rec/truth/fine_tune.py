@@ -31,7 +31,7 @@ from thesis_rec.truth.linear_probe import by_class
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
 
 if TYPE_CHECKING:
-    from thesis_rec.base.tables import MeasuredTask, TaskImages
+    from thesis_rec.base.tables import MeasuredTask
     from thesis_rec.models.backbone import Backbone
 
 #: Columns of the result: those of ``performance_records``, the cost, and how many images it was tested on.
@@ -71,57 +71,44 @@ Cell = tuple["MeasuredTask", int]
 
 
 class FineTuner:
-    """Fine-tunes many models on the same tasks; keeps images on the device and captured steps between models.
+    """Fine-tunes one model on several tasks; copies of it and their captured steps are kept between calls.
 
     Args:
-        tasks: All tasks that will be asked for; the largest decides the head's size.
-        images: Base tasks' images, all of one size.
+        load: Makes the pre-trained model afresh, on the CPU.
+        bank: Base tasks' images, all of one size, on the device that is used.
+        largest: Outputs of the head: classes of the largest task that will be asked for.
         settings: The recipe.
-        device: ``cpu`` or ``cuda``.
 
     Raises:
         ValueError: If images differ in size.
     """
 
-    def __init__(
-        self,
-        tasks: Sequence[MeasuredTask],
-        images: Mapping[str, TaskImages],
-        settings: FineTuneSettings,
-        device: str = "cpu",
-    ) -> None:
-        prepare_device(device)
-        bases = list(dict.fromkeys(base for task in tasks for base, _ in task.members))
-        self.settings = settings
-        self.device = device
-        self.bank = ImageBank({base: images[base] for base in bases}, device)
-        self.pixels = self.bank.pixels
-        self.largest = max(len(task.members) for task in tasks)
-        self._key: object = None
+    def __init__(self, load: Callable[[], Backbone], bank: ImageBank, largest: int, settings: FineTuneSettings) -> None:
+        prepare_device(bank.device)
+        self.load, self.bank, self.largest, self.settings = load, bank, largest, settings
+        self.pixels = bank.pixels
         self._copies: list[_Copy] = []
 
-    def measure(self, backbone_factory: Callable[[], Backbone], model_id: str, cells: Sequence[Cell]) -> pd.DataFrame:
-        """Fine-tune one model on several tasks and seeds and measure each result.
+    def measure(self, cells: Sequence[Cell]) -> pd.DataFrame:
+        """Fine-tune the model on several tasks and seeds and measure each result.
 
         Args:
-            backbone_factory: Makes the pre-trained model afresh, on the CPU.
-            model_id: For the table.
-            cells: Tasks and seeds; a seed decides images, batches and shifts.
+            cells: Tasks and seeds, one at least; a seed decides images, batches and shifts.
 
         Returns:
             One row per cell with the columns :data:`COLUMNS`: accuracy on the test images, numbers of training and test
             images, and the cell's share of the wall time in seconds.
         """
         begun = time.perf_counter()
-        plans = [plan_cell(task, seed, self.bank, self.settings, self.largest, self.device) for task, seed in cells]
-        if plans:
-            self._prepare(backbone_factory, plans, model_id)
+        plans = [plan_cell(task, seed, self.bank, self.settings, self.largest) for task, seed in cells]
+        if not self._copies:
+            self._make_copies(plans)
         accuracies: list[float] = []
         # Each of the copies trains another cell meanwhile.
-        for start in range(0, len(plans), max(1, len(self._copies))):
+        for start in range(0, len(plans), len(self._copies)):
             accuracies += self._accuracies(plans[start : start + len(self._copies)])
         table = {
-            "model_id": model_id,
+            "model_id": self._copies[0].model_id,
             "dataset_id": [task.dataset_id for task, _ in cells],
             "protocol": "fine_tune",
             "metric": "accuracy",
@@ -129,28 +116,17 @@ class FineTuner:
             "seed": [seed for _, seed in cells],
             "n_train": [plan.n_train for plan in plans],
             "source": self.settings.source,
-            "seconds": (time.perf_counter() - begun) / max(1, len(plans)),
+            "seconds": (time.perf_counter() - begun) / len(plans),
             "n_test": [len(plan.test_labels) for plan in plans],
         }
         return pd.DataFrame(table, columns=COLUMNS)
 
-    def _prepare(self, backbone_factory: Callable[[], Backbone], plans: Sequence[CellPlan], name: str) -> None:
-        """Copies of a model; those of the model before with its weights, where the captured steps can stay."""
-        first = backbone_factory()
-        key = shape_key(first)
-        if key == self._key:
-            weights = {f"network.{name}": value for name, value in feature_weights(first).items()}
-            for copy in self._copies:
-                copy.runner.replace_initial(weights)
-            return
-        self._copies, self._key = [], None
+    def _make_copies(self, plans: Sequence[CellPlan]) -> None:
         for plan in plans[: self.settings.slots]:
-            copy = _Copy(self, backbone_factory() if self._copies else first, plan, name)
-            self._copies.append(copy)
-            if not copy.runner.capture():
+            self._copies.append(_Copy(self, plan))
+            if not self._copies[-1].runner.capture():
                 # Without graphs Python is the bottleneck: more copies would only wait for it.
                 break
-        self._key = key
 
     def _accuracies(self, plans: Sequence[CellPlan]) -> list[float]:
         """Train and test one cell on each copy, all at once."""
@@ -162,7 +138,7 @@ class FineTuner:
             for copy, _ in pairs:
                 copy.runner.advance()
         predicted = [copy.predict(plan) for copy, plan in pairs]
-        if torch.device(self.device).type == "cuda":
+        if self.pixels.is_cuda:
             torch.cuda.synchronize()
         return [
             float((found.cpu().numpy() == plan.test_labels).mean())
@@ -173,13 +149,14 @@ class FineTuner:
 class _Copy:
     """One copy of a model with a new head: its training steps, and its predictions."""
 
-    def __init__(self, tuner: FineTuner, backbone: Backbone, plan: CellPlan, name: str) -> None:
-        settings = tuner.settings
+    def __init__(self, tuner: FineTuner, plan: CellPlan) -> None:
+        settings, device, backbone = tuner.settings, tuner.bank.device, tuner.load()
         module = TunedNetwork(backbone, tuner.largest, settings.head_rate)
-        module.requires_grad_(True).to(tuner.device).train()
+        module.requires_grad_(True).to(device).train()
+        self.model_id = backbone.model_id
         self._prepare = image_preparation(tuner.pixels, backbone)
         optimisation = Optimisation(settings.steps, settings.learning_rate, settings.weight_decay)
-        self.runner = StepRunner(module, self._loss, plan.inputs, optimisation, tuner.device, name)
+        self.runner = StepRunner(module, self._loss, plan.inputs, optimisation, device, self.model_id)
 
     def _loss(self, tuned: nn.Module, row: Mapping[str, Tensor]) -> Tensor:
         logits = tuned(self._prepare(row["rows"], row["shifts"])) + row["mask"]
@@ -221,26 +198,6 @@ class TunedNetwork(nn.Module):
         return self.head(self.norm(self._features(images)) * self.scale)
 
 
-def _head_names(backbone: Backbone) -> set[str]:
-    """State entries of the source head, which features don't use; their shapes differ between sources."""
-    if not isinstance(backbone.head, nn.Module):
-        return set()
-    own = {tensor.data_ptr() for tensor in backbone.head.state_dict().values()}
-    return {key for key, value in backbone.network.state_dict().items() if value.data_ptr() in own}
-
-
-def feature_weights(backbone: Backbone) -> dict[str, Tensor]:
-    """State entries that features use, by name: all but those of the source head."""
-    skipped = _head_names(backbone)
-    return {key: value for key, value in backbone.network.state_dict().items() if key not in skipped}
-
-
-def shape_key(backbone: Backbone) -> object:
-    """What two models must share so that one's captured steps serve the other."""
-    shapes = tuple((key, tuple(value.shape)) for key, value in feature_weights(backbone).items())
-    return type(backbone.network), shapes, backbone.n_features, backbone.preparation
-
-
 #: Added to the logits of outputs that a task doesn't use.
 _MASKED = -1e4
 
@@ -264,9 +221,7 @@ class CellPlan:
     n_train: int
 
 
-def plan_cell(
-    task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTuneSettings, largest: int, device: str
-) -> CellPlan:
+def plan_cell(task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTuneSettings, largest: int) -> CellPlan:
     """Draw the batches of one cell.
 
     Args:
@@ -275,7 +230,6 @@ def plan_cell(
         bank: Images of the base tasks, all of one size.
         settings: The recipe.
         largest: Outputs of the head, C; those beyond the task's classes are masked.
-        device: Torch device of the inputs.
 
     Returns:
         The cell's plan; its inputs have one row per update: ``rows`` and ``labels`` (steps, batch), ``shifts`` in
@@ -297,7 +251,7 @@ def plan_cell(
         "shifts": torch.from_numpy(shifts),
         "mask": mask,
     }
-    inputs = {name: value.to(device) for name, value in inputs.items()}
+    inputs = {name: value.to(bank.device) for name, value in inputs.items()}
     return CellPlan(len(members), inputs, *by_class([member.test for member in members]), len(rows))
 
 

@@ -287,10 +287,11 @@ def _measure(
 
         by_id = {task.dataset_id: task for task in campaign.tasks}
         todo = [(by_id[dataset_id], seed) for dataset_id, seed in tuned]
-        tuner = FineTuner([task for task, _ in todo], campaign.images, campaign.fine_tune, campaign.device)
+        largest = max(len(task.members) for task, _ in todo)
+        tuner = FineTuner(load, bank, largest, campaign.fine_tune)
         table = _existing(existing, name, "fine_tune")
         for start in range(0, len(todo), campaign.save_every):
-            new = tuner.measure(load, name, todo[start : start + campaign.save_every])
+            new = tuner.measure(todo[start : start + campaign.save_every])
             hashes = [cells.fine_tune[key] for key in zip(new["dataset_id"], new["seed"], strict=True)]
             new = new.assign(cell=hashes, **cells.provenance(new))
             table = _merge(table, new, ["dataset_id", "seed"])
