@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from thesis_rec.hardware.budget import Budget, closest_relaxations, excesses, feasible, pareto_front, unknown_values
+from thesis_rec.hardware.budget import (
+    Budget,
+    closest_relaxations,
+    excesses,
+    feasible,
+    pareto_front,
+    unknown_figures,
+    unknown_values,
+)
 
 
 def table() -> pd.DataFrame:
@@ -101,6 +109,13 @@ def test_a_slip_of_the_pen_is_told_with_the_known_values():
         "no model has the family 'resnett'. Did you mean resnet? Known are resnet, vit.",
     ]
     assert unknown_values(table, Budget(families=("RESNET",))) == []
+
+
+def test_a_limit_that_nothing_can_be_held_against_is_a_note():
+    table = pd.DataFrame({"memory_mb_safe": [np.nan, np.nan], "latency_ms_safe": [np.nan, 3.0]})
+    (note,) = unknown_figures(table, Budget(max_memory_mb=600, max_latency_ms=5))
+    assert note.startswith("--max-memory-mb 600 can't be checked: no such figure of any model is known here")
+    assert unknown_figures(table.iloc[:0], Budget(max_memory_mb=600)) == []
 
 
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25)

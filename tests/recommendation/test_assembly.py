@@ -103,6 +103,20 @@ def test_a_new_model_is_embedded_by_the_encoder_half(bundle, tmp_path):
     assert answer.loc["new", "basis"] in ("predicted", "unknown")
 
 
+def test_own_files_that_can_t_be_read_are_notes_in_the_answer(bundle, tmp_path):
+    write_bundle(bundle, tmp_path)
+
+    def damaged():
+        raise OSError("it is cut off")
+
+    own = own_artefacts(bundle)
+    shards = dict(own["dataset_tokens"])
+    first = next(key for key in shards if key.startswith("d1/train"))
+    found = joined(bundle, own | {"stored": read_bundle(tmp_path), "dataset_tokens": shards | {first: damaged}})
+    assert "Your dataset d1 was left out: it is cut off." in found.notes
+    assert found.tokens["d1"].n_images == bundle.tokens["d1"].n_images
+
+
 def test_models_without_responses_have_none(bundle):
     responses = {"responses": np.ones((2, 3)), "model_ids": np.array(["m00", "m01"])}
     models = joined(bundle, own_artefacts(bundle, model_responses=responses)).models

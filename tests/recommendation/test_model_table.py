@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests.fabricated import N_MODELS, fabricated_bundle
+from thesis_rec.models.auto_encoder import AutoEncoder, embed_vectors
 from thesis_rec.recommendation.bundle import add_models, model_table, with_spectra
 
 
@@ -39,28 +41,55 @@ def test_probes_on_subtasks_are_kept_apart():
     assert table.select([1]).subtasks.shape == (1, 1)
 
 
-def test_a_new_model_needs_only_its_vector():
+@pytest.fixture(scope="module")
+def autoencoder():
+    """One that reads what weights show and 4 centroids."""
+    config = {"n_inputs": 6, "hidden": (4,), "n_code": 8}
+    return {"config": config, "network": AutoEncoder(**config).state_dict(), "input": "both"}
+
+
+def listed(bundle, *names):
+    last = bundle.manifest.tail(1)
+    return pd.concat([bundle.manifest, *(last.assign(model_id=name) for name in names)], ignore_index=True)
+
+
+def vector(value=1.0):
+    return {"parameters": np.full(4, value), "n_parameters": np.int64(7), "spectra": np.float32([np.nan, 2.0])}
+
+
+def test_a_new_model_needs_only_its_vector(autoencoder):
     bundle = fabricated_bundle()
-    manifest = pd.concat([bundle.manifest, bundle.manifest.tail(1).assign(model_id="new")], ignore_index=True)
-    vectors = {"new": lambda: {"parameters": np.full(4, 2.0), "n_parameters": np.int64(7)}, "m00": None}
-    models, new = add_models(
-        bundle.models,
-        manifest,
-        vectors,
-        lambda read, _: np.tile(np.stack([item["parameters"][:1] for item in read]), (1, 8)),
-    )
-    assert new == ["new"]
+    vectors = {"new": vector, "m00": None}
+    models, new, notes = add_models(bundle.models, listed(bundle, "new"), vectors, autoencoder)
+    assert (new, notes) == (["new"], [])
     assert len(models) == N_MODELS + 1
-    assert models.embedding[-1].tolist() == [2.0] * 8
+    expected = embed_vectors(autoencoder, np.float32([[1, 1, 1, 1, 0, 2]]))
+    np.testing.assert_array_equal(models.embedding[-1:], expected)
     assert models.n_parameters[-1] == 7
-    same, none = add_models(bundle.models, bundle.manifest, {}, lambda read, ids: np.zeros((0, 8)))
-    assert same is bundle.models
-    assert none == []
+    assert add_models(bundle.models, bundle.manifest, {}, autoencoder) == (bundle.models, [], [])
     answered = replace(bundle.models, responses=np.zeros((N_MODELS, 3), dtype=np.float32))
-    assert np.isnan(add_models(answered, manifest, vectors, lambda read, ids: np.ones((1, 8)))[0].responses[-1]).all()
+    assert np.isnan(add_models(answered, listed(bundle, "new"), vectors, autoencoder)[0].responses[-1]).all()
 
 
-def test_spectra_go_to_their_models_and_missing_numbers_count_as_random():
+def test_a_vector_that_can_t_be_read_is_a_note_and_the_others_are_embedded(autoencoder):
+    bundle = fabricated_bundle()
+
+    def damaged():
+        raise OSError("new_b.npz is cut off")
+
+    bare = {"parameters": np.ones(4), "n_parameters": np.int64(7)}
+    vectors = {"a": damaged, "b": lambda: bare, "c": lambda: vector(3.0), "d": dict}
+    models, new, notes = add_models(bundle.models, listed(bundle, "a", "b", "c", "d"), vectors, autoencoder)
+    assert new == ["c"]
+    assert models.model_ids[-1] == "c"
+    assert notes[0] == "The vector of your model a was left out: new_b.npz is cut off"
+    assert notes[1].startswith("The vector of your model b was left out: Its vector comes without spectra. Extract it")
+    assert "model d was left out: " in notes[2]
+    alone, none, told = add_models(bundle.models, listed(bundle, "a"), {"a": damaged}, autoencoder)
+    assert (alone, none, len(told)) == (bundle.models, [], 1)
+
+
+def test_spectra_go_to_their_models_and_missing_numbers_count_as_random(autoencoder):
     bundle = fabricated_bundle()
     given = {"spectra": np.array([[1.0, np.nan], [3.0, 4.0]]), "model_ids": np.array(["m01", "unlisted"])}
     models = with_spectra(bundle.models, given)
@@ -73,8 +102,6 @@ def test_spectra_go_to_their_models_and_missing_numbers_count_as_random():
     assert again.spectra[row].tolist() == [1.0, 0.0]
     assert again.spectra[again.model_ids.index("m00")].tolist() == [5.0, 6.0]
     assert with_spectra(models, {}) is models
-    manifest = pd.concat([bundle.manifest, bundle.manifest.tail(1).assign(model_id="new")], ignore_index=True)
-    read = {"parameters": np.ones(4), "n_parameters": np.int64(7), "spectra": np.float32([np.nan, 2.0])}
-    joined, _ = add_models(models, manifest, {"new": lambda: read}, lambda read, ids: np.ones((1, 8)))
+    joined = add_models(models, listed(bundle, "new"), {"new": vector}, autoencoder)[0]
     assert joined.spectra[-1].tolist() == [0.0, 2.0]
     assert joined.spectra[row].tolist() == [1.0, 0.0]

@@ -37,6 +37,18 @@ def test_incomplete_or_mixed_shards_are_left_out_and_old_ones_ignored(folder):
     assert load_task_tokens(shards, [row()], split="test") == {}
 
 
+def test_a_damaged_shard_leaves_out_its_dataset_alone(folder):
+    write_colour_folder(folder / "e")
+    shards, _ = run([row(), row("e")], folder)
+
+    def damaged():
+        raise OSError("e/train/00001.npz is cut off")
+
+    told = []
+    assert [*load_task_tokens(shards | {"e/train/00001": damaged}, [row(), row("e")], failures=told)] == ["d"]
+    assert [(one.item, one.error) for one in told] == [("e", "e/train/00001.npz is cut off.")]
+
+
 class TestNearCopies:
     """Images that are encoded as they are read, never all in memory, are compared too."""
 

@@ -101,6 +101,22 @@ def unknown_values(figures: pd.DataFrame, budget: Budget) -> list[str]:
     return notes
 
 
+def unknown_figures(figures: pd.DataFrame, budget: Budget) -> list[str]:
+    """A note for each limit that can't be held against anything: of no model is the figure known.
+
+    Args:
+        figures: As for :func:`excesses`.
+        budget: The limits.
+    """
+    limits = {name: value for name, value in budget.limits.items() if name in LIMITS}
+    return [
+        f"{option_text(name, value)} can't be checked: no such figure of any model is known here, measured or "
+        "predicted. Leave it out, or measure by `kedro run --pipelines=hardware_profiling`."
+        for name, value in limits.items()
+        if len(figures) and figures[LIMITS[name][0]].isna().all()
+    ]
+
+
 def feasible(figures: pd.DataFrame, budget: Budget) -> tuple[NDArray[np.bool_], pd.Series]:
     """Which models keep every limit, and what excludes the others.
 

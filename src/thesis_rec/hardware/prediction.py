@@ -49,7 +49,7 @@ def figures(
     Returns:
         One row per model, in their order: ``model_id``, ``latency_ms``, ``latency_ms_low``, ``latency_ms_safe``,
         ``throughput``, ``throughput_safe``, ``memory_mb``, ``memory_mb_safe``, ``n_parameters``, ``macs`` and ``basis``
-        (``measured``, ``interpolated`` between batch sizes, ``predicted``, or ``unknown``). ``_low`` and ``_safe``
+        (``measured``, ``interpolated`` from other batch sizes, ``predicted``, or ``unknown``). ``_low`` and ``_safe``
         enclose the figure; ``throughput_safe`` is its lower end.
     """
     found = models[["model_id"]].astype(str).reset_index(drop=True)

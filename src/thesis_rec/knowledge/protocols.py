@@ -74,7 +74,7 @@ class Domain:
 
     Attributes:
         offset: (K,) what models score on them beyond what they score under the protocol, in spreads.
-        n_datasets: Datasets it was learned from.
+        n_datasets: Datasets of different images it was learned from; of :data:`ANY`, tasks.
     """
 
     offset: Floats

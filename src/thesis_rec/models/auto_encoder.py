@@ -125,15 +125,6 @@ def encoder_half(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     return {"config": dict(checkpoint["config"]), "network": half, "input": checkpoint.get("input", "kmeans")}
 
 
-def embed_models(
-    checkpoint: Mapping[str, Any], vectors: Sequence[Mapping[str, Any]], items: Sequence[str]
-) -> NDArray[np.float32]:
-    """Codes (K, n_code) of K partitions of ``model_vectors``, by what the autoencoder was trained to read."""
-    kind = str(checkpoint.get("input", "kmeans"))
-    inputs = [autoencoder_input(vector, kind, item) for vector, item in zip(vectors, items, strict=True)]
-    return embed_vectors(checkpoint, np.stack(inputs))
-
-
 @torch.inference_mode()
 def embed_vectors(checkpoint: Mapping[str, Any], vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     """Codes of model vectors.

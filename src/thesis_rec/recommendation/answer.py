@@ -32,7 +32,7 @@ COLUMNS = {
     "download_mb": "MiB to download; 0 for a model on this machine, empty where unknown.",
     "n_parameters": "Number of weights.",
     "macs": "Multiply-accumulates of one image.",
-    "basis": "Where latency and memory are from: measured, interpolated, predicted or unknown.",
+    "basis": "Where cost is from: measured, interpolated (from other batch sizes), predicted or unknown.",
     "licence": "Licence of the weights, or unknown.",
     "family": "Architecture family.",
     "pretraining": "What the model was trained on.",

@@ -16,7 +16,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.hardware.budget import closest_relaxations, feasible, pareto_front, unknown_values
+from thesis_rec.hardware.budget import closest_relaxations, feasible, pareto_front, unknown_figures, unknown_values
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
@@ -123,7 +123,7 @@ def recommend_for(
     if measure is not None and request.needs_clock and device == here:
         profiles, notes = measured_here(table, profiles, device, request=request, measure=measure)
     table = table.merge(cost_figures(table, profiles, device, request), on="model_id", how="left")
-    notes += unknown_values(table, request)
+    notes += [*unknown_values(table, request), *unknown_figures(table, request)]
     if len(unable):
         notes.append(f"{len(unable)} models have no text encoder, which zero-shot needs: they were left out.")
     keeps, limits = feasible(table, request)

@@ -8,7 +8,7 @@ as float16, tokens as 8-bit integers.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ConfigurationError, first_line, listed
+from thesis_rec.base.errors import ConfigurationError, Failure, first_line, listed
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
 from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens
 from thesis_rec.hardware.profiling import COLUMNS
@@ -29,7 +29,6 @@ from thesis_rec.knowledge.strangers import strangers
 from thesis_rec.truth.responses import ON_SUBTASK
 
 Floats = NDArray[np.float32]
-Embedder = Callable[[Sequence[Mapping[str, Any]], Sequence[str]], Floats]
 PROTOCOL = "linear_probe"
 #: What published figures under each protocol are.
 IN_WORDS = {"linear_probe": "linear probes", "zero_shot": "zero-shot accuracies", "fine_tune": "fine-tuned accuracies"}
@@ -326,32 +325,47 @@ def add_models(
     models: ModelTable,
     manifest: pd.DataFrame,
     vectors: Mapping[str, Callable[[], Mapping[str, Any]]],
-    embed: Embedder,
-) -> tuple[ModelTable, list[str]]:
+    autoencoder: Mapping[str, Any],
+) -> tuple[ModelTable, list[str], list[str]]:
     """Embed manifest models that have a parameter vector but no embedding yet: no training is needed for them.
 
     Args:
         models: The models that have an embedding.
         manifest: The model manifest.
-        vectors: Partitions of ``model_vectors``.
-        embed: K partitions and their ids to (K, E) embeddings, the autoencoder's encoder half.
+        vectors: Partitions of ``model_vectors``; of those that can't be read there is a note.
+        autoencoder: Checkpoint, whole or its encoder half.
 
     Returns:
-        All models, and the ids of the new ones.
+        All models, the ids of the new ones, and notes.
     """
     known = set(models.model_ids)
     rows = manifest.drop_duplicates("model_id")
     rows = rows[[model in vectors and model not in known for model in rows["model_id"].astype(str)]]
-    new = rows["model_id"].astype(str).tolist()
-    if not new:
-        return models, []
-    read = [vectors[model]() for model in new]
-    counts = np.array([float(item["n_parameters"]) for item in read])
-    joined = _appended(models, rows, embed(read, new).astype(np.float32), counts)
-    described = {model: item["spectra"] for model, item in zip(new, read, strict=True) if "spectra" in item}
-    return with_spectra(
-        joined, {"model_ids": np.array(list(described)), "spectra": np.array([*described.values()])}
-    ), new
+    if rows.empty:
+        return models, [], []
+    from thesis_rec.models.auto_encoder import autoencoder_input, embed_vectors
+
+    kind, notes = str(autoencoder.get("input", "kmeans")), list[str]()
+    inputs, counts, spectra = dict[str, Floats](), list[float](), dict[str, Any]()
+    for model in rows["model_id"].astype(str):
+        try:
+            vector = vectors[model]()
+            given, count = autoencoder_input(vector, kind, model), float(vector["n_parameters"])
+        except Exception as error:  # readers of damaged files raise anything at all
+            why = str(error).removeprefix(f"{model}: ")
+            notes.append(f"The vector of your model {model} was left out: {' '.join(why.split())}")
+            continue
+        inputs[model] = given
+        counts.append(count)
+        if "spectra" in vector:
+            spectra[model] = vector["spectra"]
+    if not inputs:
+        return models, [], notes
+    rows = rows[rows["model_id"].astype(str).isin(inputs)]
+    codes = embed_vectors(autoencoder, np.stack([*inputs.values()]))
+    joined = _appended(models, rows, codes, np.array(counts))
+    described = {"model_ids": np.array(list(spectra)), "spectra": np.array([*spectra.values()])}
+    return with_spectra(joined, described), list(inputs), notes
 
 
 def with_listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
@@ -582,8 +596,8 @@ def assemble(
         zoo: Name of the zoo.
     """
     stored: StoredBundle | None = artefacts["stored"]
-    own_tokens = _own_tokens(datasets, artefacts) if artefacts.get("dataset_tokens") else {}
     notes: list[str] = list(artefacts.get("notes", ()))
+    own_tokens = _own_tokens(datasets, artefacts["dataset_tokens"], notes) if artefacts.get("dataset_tokens") else {}
     own = stored is None
     if stored is not None and all(name in artefacts for name in NEEDED):
         missing, needed = len(set(stored.dataset_ids) - set(own_tokens)), len(stored.dataset_ids)
@@ -619,9 +633,8 @@ def assemble(
         half = stored.autoencoder if artefacts.get("model_vectors") else None
         notes += left_out
     if half is not None and artefacts.get("model_vectors"):
-        from thesis_rec.models.auto_encoder import embed_models
-
-        models, new = add_models(models, manifest, artefacts["model_vectors"], partial(embed_models, half))
+        models, new, unread = add_models(models, manifest, artefacts["model_vectors"], half)
+        notes += unread
         if new:
             sources["models added without training"] = listed(new, 3)
             notes.append(f"models added without training: {listed(new, 3)}")
@@ -689,8 +702,11 @@ def _own_models(manifest: pd.DataFrame, artefacts: Mapping[str, Any]) -> ModelTa
     return model_table(artefacts["model_embeddings"], manifest, counts)
 
 
-def _own_tokens(datasets: pd.DataFrame, artefacts: Mapping[str, Any]) -> dict[str, TaskTokens]:
+def _own_tokens(datasets: pd.DataFrame, shards: Mapping[str, Any], notes: list[str]) -> dict[str, TaskTokens]:
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.views.tokens import load_task_tokens
 
-    return load_task_tokens(artefacts["dataset_tokens"], base_rows(read_dataset_manifest(datasets)[0]))
+    failures: list[Failure] = []
+    found = load_task_tokens(shards, base_rows(read_dataset_manifest(datasets)[0]), failures=failures)
+    notes += [f"Your dataset {one.item} was left out: {one.error}" for one in failures]
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -27,7 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 def load_task_tokens(
-    partitions: Partitions, dataset_rows: Iterable[DatasetRow], split: str = "train"
+    partitions: Partitions,
+    dataset_rows: Iterable[DatasetRow],
+    split: str = "train",
+    failures: list[Failure] | None = None,
 ) -> dict[str, TaskTokens]:
     """Tokens of datasets and of the sub-tasks that are selections of them.
 
@@ -35,59 +38,64 @@ def load_task_tokens(
         partitions: Shards by key, or functions that read them.
         dataset_rows: Rows of the manifest: datasets, sub-tasks or both. A sub-task's parents needn't be among them.
         split: Split whose tokens are taken.
+        failures: List to which rows that are left out are added, beside the warning that each gets: whose shards
+            aren't all there, can't be read or were made with different settings, and sub-tasks one of whose classes
+            was left out when they were made.
 
     Returns:
-        Tokens by id, in the order of the rows. Rows whose shards aren't all there, or one of whose classes was left
-        out when they were made, are absent.
+        Tokens by id, in the order of the rows.
     """
     rows = list(dataset_rows)
     needed = [row.dataset_id for row in base_rows(rows)] + [parent for row in rows for parent in row.parent]
     keys = keys_by_split(partitions)
     bases: dict[str, tuple[TaskTokens, dict[int, int]]] = {}
+    absent = [] if failures is None else failures
+
+    def leave_out(name: str, why: str) -> None:
+        absent.append(Failure(name, f"{why}."))
+        logger.warning("%s: %s; it is left out", name, why)
+
     for dataset_id in dict.fromkeys(needed):
-        if found := _base_tokens(partitions, keys.get((dataset_id, split), []), dataset_id):
-            bases[dataset_id] = found
+        if not (shards := keys.get((dataset_id, split))):
+            continue
+        try:
+            bases[dataset_id] = _base_tokens(partitions, shards, dataset_id)
+        except Exception as error:  # readers of damaged files raise anything at all
+            leave_out(dataset_id, " ".join(str(error).split()).rstrip("."))
     tasks: dict[str, TaskTokens] = {}
     for row in rows:
         if not row.is_subtask:
             if row.dataset_id in bases:
                 tasks[row.dataset_id] = bases[row.dataset_id][0]
-        elif (tokens := _subtask_tokens(row, bases)) is not None:
-            tasks[row.dataset_id] = tokens
+        elif all(parent in bases for parent, _ in row.class_subset):
+            if any(index not in bases[parent][1] for parent, index in row.class_subset):
+                leave_out(row.dataset_id, "a class of it has no images")
+                continue
+            members = [(bases[parent][0], bases[parent][1][index]) for parent, index in row.class_subset]
+            tasks[row.dataset_id] = TaskTokens.selection(members, row.dataset_id)
     return tasks
 
 
-def _base_tokens(partitions: Partitions, keys: list[str], dataset_id: str) -> tuple[TaskTokens, dict[int, int]] | None:
-    """Tokens of a dataset and the row of each class id, or None if shards are missing."""
-    if not keys:
-        return None
+def _base_tokens(partitions: Partitions, keys: list[str], dataset_id: str) -> tuple[TaskTokens, dict[int, int]]:
+    """Tokens of a dataset and the row of each class id.
+
+    Raises:
+        ValueError: If shards are missing or of different settings; whatever reading a damaged one raises passes.
+    """
     first = read_shard(partitions, keys[0])
     count = int(first.get("n_shards", len(keys)))
     if len(keys) < count:
-        logger.warning("%s: %d of %d token shards are there; it is left out", dataset_id, len(keys), count)
-        return None
+        raise ValueError(f"{len(keys)} of {count} token shards are there")
     # More shards than that are left from an earlier run with other settings.
     shards = [first] + [read_shard(partitions, key) for key in keys[1:count]]
     if len({(str(shard["encoder_id"]), str(shard.get("settings_hash", ""))) for shard in shards}) > 1:
-        logger.warning("%s: its token shards were made with different settings; it is left out", dataset_id)
-        return None
+        raise ValueError("its token shards were made with different settings")
     features = np.concatenate([np.asarray(shard["features"], dtype=np.float32) for shard in shards])
     features /= np.linalg.norm(features, axis=-1, keepdims=True)  # float16 rounded it
     names = [str(name) for name in first["class_names"]]
     landmarks = np.asarray(first["landmarks"], dtype=np.float32) if "landmarks" in first else None
     tokens = TaskTokens(dataset_id, features, names, int(first["n_images"]), str(first["encoder_id"]), landmarks)
     return tokens, {int(class_id): place for place, class_id in enumerate(first["class_ids"])}
-
-
-def _subtask_tokens(row: DatasetRow, bases: Mapping[str, tuple[TaskTokens, dict[int, int]]]) -> TaskTokens | None:
-    """Tokens of a sub-task: its classes in the order of ``class_subset``, as many batches as all its parents have."""
-    if any(parent not in bases for parent, _ in row.class_subset):
-        return None
-    if any(index not in bases[parent][1] for parent, index in row.class_subset):
-        logger.warning("%s: a class of it has no images; it is left out", row.dataset_id)
-        return None
-    members = [(bases[parent][0], bases[parent][1][index]) for parent, index in row.class_subset]
-    return TaskTokens.selection(members, row.dataset_id)
 
 
 def tokens_of_images(
