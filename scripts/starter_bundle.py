@@ -20,7 +20,7 @@ import pandas as pd
 from thesis_rec.base.files import load_arrays, save_arrays
 from thesis_rec.commands.artefacts import read_configuration
 from thesis_rec.evaluation.study import assemble_study
-from thesis_rec.knowledge.quadrants import SplitSettings, assign_splits
+from thesis_rec.knowledge.quadrants import assign_splits
 from thesis_rec.models.auto_encoder import encoder_half
 from thesis_rec.models.model_extraction import extract_models, extracted_tables
 from thesis_rec.models.model_manifest import read_manifest
@@ -73,7 +73,7 @@ def main() -> None:
     performance = clean_performance([records[records["model_id"].isin(models.model_ids)]])
     families = dict(zip(manifest["model_id"], manifest["family"], strict=True))
     probes = performance[performance["protocol"] == "linear_probe"]
-    splits = assign_splits(probes, families, datasets, sides, SplitSettings())
+    splits = assign_splits(probes, families, datasets, sides)
     knowledge = assemble_study(performance, splits, models, stored.tokens, datasets).knowledge(everything=True)
     bundle = Bundle(manifest, models, stored.tokens, stored.performance, datasets, pd.DataFrame(), knowledge)
     # Spectra lie beside the bundle.

@@ -30,9 +30,10 @@ def zoo(n_families=6, tasks=3, models=20):
     return performance, families, info
 
 
-def split_of(sides=SIDES, **settings):
+def split_of(sides=SIDES, seed=0, **settings):
     performance, families, info = zoo()
-    return assign_splits(performance, families, info, sides, SplitSettings(**settings)), performance, families, info
+    table = assign_splits(performance, families, info, sides, SplitSettings(**settings), seed)
+    return table, performance, families, info
 
 
 def test_table_satisfies_its_contract():
@@ -161,7 +162,8 @@ def test_known_models_and_roles_in_order():
 @given(st.integers(0, 10_000), st.floats(0, 0.5), st.floats(0, 0.4))
 def test_no_split_leaks(seed, validation, cells):
     performance, families, info = zoo(n_families=5, tasks=2, models=10)
-    table = assign_splits(performance, families, info, None, SplitSettings(validation, cells, 0.05, 0.3, seed=seed))
+    shares = {"validation_share": validation, "test_cells": cells, "validation_cells": 0.05, "unknown_share": 0.3}
+    table = assign_splits(performance, families, info, None, SplitSettings(**shares), seed)
     validate_splits(table)
     models, datasets = sorted(families), info["dataset_id"].tolist()
     mask = training_mask(Split.of(table), models, datasets)

@@ -1,9 +1,32 @@
 """What all settings and parameters have in common."""
 
-from pydantic import BaseModel, ConfigDict
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Settings(BaseModel):
     """Values that don't change; a name that none of them has is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _words(value: object) -> object:
+    if value is None:
+        return ()
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _paths(value: object) -> object:
+    if value is None or value == "":
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+#: Files or folders: one path, which may hold blanks, or a list.
+Paths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
+
+#: Names; on the command line in one string: ``--params ground_truth.models="a b"``.
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]

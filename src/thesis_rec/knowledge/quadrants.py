@@ -20,13 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
+
+from thesis_rec.base.settings import Settings, Words
 
 QUADRANTS = ("Q1", "Q2", "Q3", "Q4")
 SPLIT_COLUMNS = ["kind", "id", "id2", "known", "role", "fold", "seed"]
 
 
-@dataclass(frozen=True)
-class SplitSettings:
+class SplitSettings(Settings):
     """How known things are divided.
 
     Attributes:
@@ -36,15 +38,13 @@ class SplitSettings:
         unknown_share: Share of models and of base tasks kept as unknown when none is named.
         unknown_groups: Groups of datasets (``structured``, ``natural``, ``real``) all of which are unknown, beside
             those that are named: what a ranker does with another kind of images than it learned from.
-        seed: Seed of all draws.
     """
 
-    validation_share: float = 0.15
-    test_cells: float = 0.1
-    validation_cells: float = 0.03
-    unknown_share: float = 0.2
-    unknown_groups: tuple[str, ...] = ()
-    seed: int = 0
+    validation_share: float = Field(default=0.15, ge=0, lt=1)
+    test_cells: float = Field(default=0.1, ge=0, lt=1)
+    validation_cells: float = Field(default=0.03, ge=0, lt=1)
+    unknown_share: float = Field(default=0.2, ge=0, lt=1)
+    unknown_groups: Words = ()
 
 
 def parents_of(dataset_info: pd.DataFrame) -> dict[str, tuple[str, ...]]:
@@ -63,6 +63,7 @@ def assign_splits(
     dataset_info: pd.DataFrame,
     sides: Mapping[str, Iterable[str]] | None = None,
     settings: SplitSettings | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Divide everything that was measured into known and unknown, training, validation and test.
 
@@ -73,7 +74,8 @@ def assign_splits(
             joined by ``;``, empty for a base task) of each dataset; ``group`` where groups are unknown.
         sides: What is kept as unknown: any of ``dataset_families``, ``dataset_ids``, ``model_families``,
             ``model_ids``. Without any name on one side, whole families of that side are drawn by seed.
-        settings: Shares and seed.
+        settings: Shares.
+        seed: Seed of all draws.
 
     Returns:
         ``kind`` (model, dataset, cell), ``id``, ``id2`` (the dataset of a cell, else empty), ``known``, ``role``
@@ -81,7 +83,7 @@ def assign_splits(
         model and dataset are known. Datasets that mix roles are not listed.
     """
     chosen = settings or SplitSettings()
-    rng = np.random.default_rng([chosen.seed, 0])
+    rng = np.random.default_rng([seed, 0])
     named = {key: {str(item) for item in (sides or {}).get(key, ())} for key in _SIDES}
     if chosen.unknown_groups:
         other = dataset_info["group"].astype(str).isin(chosen.unknown_groups)
@@ -129,7 +131,7 @@ def assign_splits(
         if cells:
             rows.append(("cell", model, dataset, True, "test" if "test" in cells else "validation"))
     table = pd.DataFrame(rows, columns=SPLIT_COLUMNS[:5])
-    table["fold"], table["seed"] = 0, chosen.seed
+    table["fold"], table["seed"] = 0, seed
     return table.astype({"kind": "string", "id": "string", "id2": "string", "role": "string"})
 
 

@@ -4,9 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Settings, Words
 from thesis_rec.base.sharding import Shard
-from thesis_rec.pipelines.fields import Words
 from thesis_rec.truth.performance_records import Score
 
 
@@ -26,14 +25,19 @@ class ProbeParameters(Settings):
     ridge: float = Field(default=0.2, gt=0)
 
 
-class FineTuneParameters(Settings):
+class RecipeParameters(Settings):
     """Recipe of fine-tuning."""
 
-    seeds: int = Field(default=1, ge=1)
     shots: int = Field(default=16, ge=1)
     steps: int = Field(default=80, ge=1)
     batch: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
+
+
+class FineTuneParameters(RecipeParameters):
+    """Fine-tuning of one's own models."""
+
+    seeds: int = Field(default=1, ge=1)
     save_every: int = Field(default=8, ge=1)
 
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from thesis_rec.base.settings import Words
 from thesis_rec.base.sharding import Shard
 from thesis_rec.hardware.timing import ProfileSettings
-from thesis_rec.pipelines.fields import Words
 
 
 class HardwareProfilingParameters(ProfileSettings):

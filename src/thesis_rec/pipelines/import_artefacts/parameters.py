@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from thesis_rec.base.settings import Settings
-from thesis_rec.pipelines.fields import Paths
+from thesis_rec.base.settings import Paths, Settings
 
 
 class ImportArtefactsParameters(Settings):

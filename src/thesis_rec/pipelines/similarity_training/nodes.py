@@ -64,7 +64,6 @@ def assign_splits(
     from thesis_rec.base.errors import NothingSucceeded
     from thesis_rec.knowledge import quadrants
 
-    settings = quadrants.SplitSettings(**parameters.splits.model_dump(), seed=parameters.seed)
     families = dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))
     measured = performance[performance["protocol"] == parameters.protocol]
     if parameters.published:
@@ -83,7 +82,7 @@ def assign_splits(
             "models and datasets at hand, or point performance_records of the zoo at measurements that you have; what "
             f"other steps have made is kept.{figures}"
         )
-    return quadrants.assign_splits(measured, families, dataset_manifest, zoo_sides, settings)
+    return quadrants.assign_splits(measured, families, dataset_manifest, zoo_sides, parameters.splits, parameters.seed)
 
 
 def fit_knowledge(

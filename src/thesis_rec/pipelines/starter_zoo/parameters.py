@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from thesis_rec.base.settings import Settings
+from thesis_rec.pipelines.ground_truth.parameters import ProbeParameters, RecipeParameters
 from thesis_rec.starter.plan import Sizes
 
 Stage = Literal["models", "encoder", "truth", "fine_tune", "hardware"]
@@ -22,23 +23,11 @@ class EncoderParameters(Settings):
     images_per_class: int = Field(default=150, ge=1)
 
 
-class ProbeParameters(Settings):
+class TruthParameters(ProbeParameters):
     """Linear probes and transferability scores."""
 
-    shots: int = Field(default=16, ge=1)
-    draws: int = Field(default=3, ge=1)
-    ridge: float = Field(default=0.2, gt=0)
     score_images: int = Field(default=48, ge=2)
     batch_size: int = Field(default=4096, ge=1)
-
-
-class TuningParameters(Settings):
-    """Recipe of fine-tuning."""
-
-    shots: int = Field(default=16, ge=1)
-    steps: int = Field(default=80, ge=1)
-    batch: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=2e-3, gt=0)
 
 
 class ProfileParameters(Settings):
@@ -64,8 +53,8 @@ class StarterZooParameters(Settings):
     bundle_out: str | None = None
     sizes: Sizes = Sizes()
     encoder: EncoderParameters = EncoderParameters()
-    truth: ProbeParameters = ProbeParameters()
-    fine_tune: TuningParameters = TuningParameters()
+    truth: TruthParameters = TruthParameters()
+    fine_tune: RecipeParameters = RecipeParameters()
     hardware: ProfileParameters = ProfileParameters()
     strict: bool = False
     seed: int = 0

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from thesis_rec.pipelines.fields import Words
+from thesis_rec.base.settings import Words
 
 
 @pytest.mark.parametrize(
