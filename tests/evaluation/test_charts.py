@@ -70,7 +70,14 @@ def test_costs_without_a_figure_are_left_out():
     chart = evaluation_charts(METRICS)["cost_accuracy"]
     assert set(chart.panels[1].points["series"]) == {"recommender", "static_mean_z"}
     assert set(chart.panels[0].points["series"]) == {"recommender", "static_mean_z", "logme"}
-    assert [text.get_text() for text in draw(chart).axes[1].texts] == ["recommender", "static_mean_z"]
+    assert [line.get_label() for line in draw(chart).axes[1].lines] == ["recommender", "static_mean_z"]
+
+
+def test_series_that_share_a_colour_differ_by_their_marker():
+    panel = Panel("p", "points", points({f"s{i}": {1.0: {"mean": i}} for i in range(19)}))
+    lines = draw(Chart("t", [panel])).axes[0].lines
+    assert lines[0].get_color() == lines[10].get_color()
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 19
 
 
 def test_an_empty_document_has_no_figures():

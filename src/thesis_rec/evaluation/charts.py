@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#999999", "#F0E442", "#8C564B",
 )  # fmt: skip
+#: Series that share a colour differ by these.
+_MARKERS = ("o", "s", "^", "D")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Panel:
 
     Attributes:
         title: Above the axes.
-        kind: ``bars`` grouped by the names in x, ``points`` that bear their series' names, or ``lines``.
+        kind: ``bars`` grouped by the names in x, ``points`` or ``lines``.
         points: What is drawn, as :func:`points` gives it.
         x_label: Quantity and unit.
         y_label: Quantity and unit.
@@ -71,10 +73,13 @@ def draw(chart: Chart) -> Figure:
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(1, len(chart.panels)))
     names = dict.fromkeys(name for panel in chart.panels for name in panel.points["series"])
-    colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+    looks = {
+        name: (_COLOURS[i % len(_COLOURS)], _MARKERS[i // len(_COLOURS) % len(_MARKERS)])
+        for i, name in enumerate(names)
+    }
     handles: dict[str, Artist] = {}
     for ax, panel in zip(axes, chart.panels, strict=True):
-        _draw(ax, panel, colours)
+        _draw(ax, panel, looks)
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.suptitle(chart.title)
@@ -86,21 +91,20 @@ def draw(chart: Chart) -> Figure:
     return figure
 
 
-def _draw(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
+def _draw(ax: Axes, panel: Panel, looks: dict[str, tuple[str, str]]) -> None:
     groups = [(str(name), part) for name, part in panel.points.groupby("series", sort=False)]
     ticks, width = panel.points["x"].unique().tolist(), 0.85 / max(len(groups), 1)
     for place, (name, part) in enumerate(groups):
-        y, colour = part["mean"], colours[name]
+        y, (colour, marker) = part["mean"], looks[name]
         down, up = ((part[end] - y).abs().fillna(0.0) for end in ("low", "high"))
         if panel.kind == "bars":
             left = part["x"].map(ticks.index) + (place + 0.5) * width - 0.425
             ax.bar(left, y, width, yerr=[down, up], color=colour, label=name, error_kw={"lw": 0.8})
             continue
-        style = "o-" if panel.kind == "lines" else "o"
-        ax.plot(part["x"], y, style, color=colour, label=name, markersize=4, linewidth=1.2)
+        line = "-" if panel.kind == "lines" else "none"
+        size = 4 if panel.kind == "lines" else 6
+        ax.plot(part["x"], y, marker, linestyle=line, color=colour, label=name, markersize=size, linewidth=1.2)
         ax.vlines(part["x"], y - down, y + up, color=colour, linewidth=0.8, alpha=0.6)
-        for at, height in zip(part["x"], y, strict=True) if panel.kind == "points" else ():
-            ax.annotate(name, (at, height), textcoords="offset points", xytext=(3, 3), fontsize=7)
     for name, height in panel.marks.items():
         ax.axhline(height, color="#444444", linestyle="--", linewidth=0.9)
         ax.annotate(name, (0.01, height), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
