@@ -79,6 +79,8 @@ def test_odd_globals_are_one_line_that_names_the_file(tmp_path, content, told):
         ({"image": "a.npz"}, "nothing takes 'image'. Did you mean images?"),
         ({"recomendation": {"top": 3}}, "nothing takes 'recomendation'. Did you mean recommendation?"),
         ({"shard": {"indx": 1}}, "nothing takes 'shard.indx'. Did you mean shard.index?"),
+        ({"hub": {"fetch": {"max_gib": 1}}}, "nothing takes 'hub.fetch.max_gib'. Did you mean hub.fetch.max_gb?"),
+        ({"hub": {"fecth": {"max_gb": 1}}}, "nothing takes 'hub.fecth.max_gb'. Did you mean hub.fetch.max_gb?"),
         ({"hub": {"fetch": {"max_gb": 1}}, "seed": 1, "benchmark": "site", "recommendation": {"top": 3}}, ""),
     ],
 )

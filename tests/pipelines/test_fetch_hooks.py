@@ -34,23 +34,6 @@ def begin(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"fetch": {"max_gib": 3}}, r"hub\.fetch\.max_gib: Extra inputs"),
-        ({"fetch": {"max_gb": -1}}, r"hub\.fetch\.max_gb: .*greater than or equal to 0"),
-        ({"fecth": {"max_gb": 1}}, r"hub\.fecth: Extra inputs .*There are hub\.fetch\.max_gb"),
-    ],
-)
-def test_a_misspelt_permission_is_refused_whatever_runs(given, message):
-    hooks = FetchHooks()
-    hooks.after_context_created(SimpleNamespace(params={"hub": given}))
-    with pytest.raises(ConfigurationError, match=message):
-        hooks.before_pipeline_run(SimpleNamespace(nodes=[]), Catalog())
-    hooks.after_context_created(SimpleNamespace(params={"hub": {"fetch": {"max_gb": 2, "datasets": True}}}))
-    hooks.before_pipeline_run(SimpleNamespace(nodes=[]), Catalog())
-
-
 class Catalog(dict):
     load = dict.__getitem__
 

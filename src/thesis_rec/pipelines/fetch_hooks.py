@@ -7,30 +7,10 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
-from pydantic import Field, ValidationError
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.base.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-class FetchParameters(Settings):
-    """What a run may download, as ``--params=hub.fetch.max_gb=20,hub.fetch.datasets=true`` gives it.
-
-    Attributes:
-        max_gb: Most gigabytes of models; None leaves it to the globals.
-        datasets: Whether datasets are downloaded; None leaves it to the globals.
-    """
-
-    max_gb: float | None = Field(default=None, ge=0)
-    datasets: bool | None = None
-
-
-class HubParameters(Settings):
-    """The group ``hub`` of the runtime parameters."""
-
-    fetch: FetchParameters = FetchParameters()
 
 
 class FetchHooks:
@@ -49,17 +29,8 @@ class FetchHooks:
         """Say what will be fetched.
 
         Raises:
-            ConfigurationError: If the group ``hub`` of the parameters is misspelt, or something must be fetched and
-                ``hub.fetch`` allows nothing.
+            ConfigurationError: If something must be fetched and ``hub.fetch`` allows nothing.
         """
-        try:
-            HubParameters.model_validate(self._context.params.get("hub", {}))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in ("hub", *first["loc"]))
-            raise ConfigurationError(
-                f"{where}: {first['msg']}. There are hub.fetch.max_gb and hub.fetch.datasets."
-            ) from error
         names = {node.name for node in pipeline.nodes}
         if not names & {"extract_vectors_node", "encode_datasets_node"}:
             return
