@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-Names = str | list[str] | dict[str, str] | None
+Names = list[str] | dict[str, str] | None
 
 
-def step(work: Callable[..., Any], inputs: Names, outputs: Names, tags: str | None = None) -> Node:
-    """A node that bears its function's name, as all of the project do: ``<function>_node``."""
-    return Node(work, inputs, outputs, name=f"{work.__name__}_node", tags=tags)
+def step(
+    work: Callable[..., Any], outputs: str | list[str] | None = None, inputs: Names = None, tags: str | None = None
+) -> Node:
+    """A node that bears its function's name, as all of the project do: ``<function>_node``.
+
+    Args:
+        work: The function.
+        outputs: Datasets that it makes.
+        inputs: Datasets that it reads; by default those that its parameters are called like, ``parameters`` being
+            those of its pipeline.
+        tags: A tag.
+    """
+    own = f"params:{work.__module__.split('.')[-2]}"
+    read = inputs or [own if name == "parameters" else name for name in signature(work).parameters]
+    return Node(work, read, outputs, name=f"{work.__name__}_node", tags=tags)
 
 
 class BoxedNode(Node):

@@ -33,15 +33,5 @@ def join_tokens(dataset_tokens: Partitions, dataset_manifest: pd.DataFrame) -> d
     return load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train")
 
 
-#: What :func:`thesis_rec.evaluation.study.assemble_study` puts together, in its order.
-TABLES = ["performance", "splits", "candidate_models", "task_tokens", "dataset_manifest"]
-
 #: Both pipelines have these two, so that each runs alone; a run of both has them once.
-NODES = (
-    step(
-        join_candidates,
-        ["model_embeddings", "model_metadata", "model_responses", "model_spectra", "model_manifest"],
-        "candidate_models",
-    ),
-    step(join_tokens, ["dataset_tokens", "dataset_manifest"], "task_tokens"),
-)
+NODES = (step(join_candidates, "candidate_models"), step(join_tokens, "task_tokens"))

@@ -12,33 +12,9 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
     """From the dataset manifest to token shards, the table of failures and the encoder's own evaluation."""
     return Pipeline(
         [
-            step(
-                nodes.encode_datasets,
-                [
-                    "dataset_manifest",
-                    "existing_dataset_tokens",
-                    "existing_dataset_outcomes",
-                    "params:dataset_features",
-                ],
-                ["dataset_tokens", "dataset_outcomes"],
-            ),
-            step(
-                nodes.join_dataset_failures,
-                ["dataset_manifest", "dataset_outcomes", "params:dataset_features"],
-                "dataset_failures",
-                tags="join",
-            ),
-            step(
-                nodes.check_dataset_features,
-                ["dataset_manifest", "dataset_tokens", "dataset_failures", "params:dataset_features"],
-                None,
-                tags="join",
-            ),
-            step(
-                nodes.evaluate_encoder,
-                ["dataset_manifest", "dataset_tokens", "existing_encoder_evaluation", "params:dataset_features"],
-                "encoder_evaluation",
-                tags="join",
-            ),
+            step(nodes.encode_datasets, ["dataset_tokens", "dataset_outcomes"]),
+            step(nodes.join_dataset_failures, "dataset_failures", tags="join"),
+            step(nodes.check_dataset_features, tags="join"),
+            step(nodes.evaluate_encoder, "encoder_evaluation", tags="join"),
         ]
     )

@@ -29,7 +29,7 @@ def evaluate_rankings(
     knowledge_of_known: dict[str, np.ndarray],
     similarity_checkpoint: dict[str, Any],
     transferability_scores: pd.DataFrame,
-    noise: dict[str, dict[str, float]],
+    noise_ceiling: dict[str, dict[str, float]],
     parameters: EvaluationParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Rank with every method and compute every figure: rankings, figures of each dataset, and the metrics."""
@@ -45,7 +45,7 @@ def evaluate_rankings(
         Ranker.from_checkpoint(similarity_checkpoint),
         transferability_scores,
         parameters,
-        ceiling=noise,
+        ceiling=noise_ceiling,
         knowledge=Knowledge.from_arrays(knowledge_of_known),
     )
     return found.rankings, found.figures, found.metrics

@@ -6,7 +6,7 @@ from kedro.pipeline import Pipeline
 
 from thesis_rec.pipelines.boxes import step
 from thesis_rec.pipelines.evaluation import nodes
-from thesis_rec.pipelines.study import NODES, TABLES
+from thesis_rec.pipelines.study import NODES
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
@@ -14,23 +14,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
     return Pipeline(
         [
             *NODES,
-            step(nodes.measure_noise, ["performance_records", "params:evaluation"], "noise_ceiling"),
-            step(
-                nodes.evaluate_rankings,
-                [
-                    *TABLES,
-                    "knowledge_of_known",
-                    "similarity_checkpoint",
-                    "transferability_scores",
-                    "noise_ceiling",
-                    "params:evaluation",
-                ],
-                ["rankings", "evaluation_figures", "evaluation_metrics"],
-            ),
-            step(
-                nodes.draw_evaluation,
-                "evaluation_metrics",
-                ["evaluation_plots", "evaluation_overview"],
-            ),
+            step(nodes.measure_noise, "noise_ceiling"),
+            step(nodes.evaluate_rankings, ["rankings", "evaluation_figures", "evaluation_metrics"]),
+            step(nodes.draw_evaluation, ["evaluation_plots", "evaluation_overview"]),
         ]
     )

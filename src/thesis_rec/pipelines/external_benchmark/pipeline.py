@@ -12,8 +12,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
     """From a folder of published tables to the figures of every method on them."""
     return Pipeline(
         [
-            step(nodes.read_published_table, "params:external_benchmark", "published_table"),
-            step(nodes.evaluate_published_table, ["published_table", "params:external_benchmark"], "external_metrics"),
-            step(nodes.draw_external_metrics, "external_metrics", "external_plot"),
+            step(nodes.read_published_table, "published_table"),
+            step(nodes.evaluate_published_table, "external_metrics"),
+            step(nodes.draw_external_metrics, "external_plot"),
         ]
     )

@@ -58,8 +58,8 @@ def load_ground_truth_images(
 def measure_models(
     model_manifest: pd.DataFrame,
     dataset_manifest: pd.DataFrame,
-    images: dict[str, Any],
-    existing: Tables,
+    ground_truth_images: dict[str, Any],
+    existing_ground_truth_cells: Tables,
     parameters: GroundTruthParameters,
 ) -> Iterator[dict[str, pd.DataFrame]]:
     """Measure this shard's models on all tasks; what was measured before is kept.
@@ -67,8 +67,8 @@ def measure_models(
     Args:
         model_manifest: Rows of models.
         dataset_manifest: Rows of datasets and sub-tasks.
-        images: Images of the base tasks.
-        existing: Tables of earlier runs.
+        ground_truth_images: Images of the base tasks.
+        existing_ground_truth_cells: Tables of earlier runs.
         parameters: What is measured, and how.
 
     Yields:
@@ -83,27 +83,27 @@ def measure_models(
     models, _ = read_manifest(model_manifest)
     with_network = _selected_models(models, parameters)
     rows, _ = _selected_datasets(dataset_manifest, parameters)
-    tasks = measured_tasks(rows, images)
+    tasks = measured_tasks(rows, ground_truth_images)
     root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
     device = torch_device(parameters.device)
     yield from measure_zoo(
         parameters.shard.select(with_network),
         load=lambda row: load_backbone(row, root, "cpu", cache),
         fingerprint=lambda row: weights_fingerprint(locate(row, root, cache, build=True)),
-        campaign=_campaign(parameters, images, tasks, device),
-        existing=existing,
+        campaign=_campaign(parameters, ground_truth_images, tasks, device),
+        existing=existing_ground_truth_cells,
     )
 
 
 def join_measurements(
-    cells: Tables, model_manifest: pd.DataFrame, parameters: GroundTruthParameters
+    ground_truth_cells: Tables, model_manifest: pd.DataFrame, parameters: GroundTruthParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """Join the tables of all models, those measured by other shards and earlier runs included.
 
     A job that isn't a shard also reports the models that no shard has come to.
 
     Args:
-        cells: Tables by ``<model id>/<part>``.
+        ground_truth_cells: Tables by ``<model id>/<part>``.
         model_manifest: Models that count; tables of others are left out.
         parameters: Which models were asked for.
 
@@ -121,30 +121,31 @@ def join_measurements(
         unusable.append(Failure(name, "is no model of the manifest that has a network.", hint))
     columns = [*RECORD_COLUMNS, *PROVENANCE_COLUMNS]
     records = pd.concat(
-        [join_part(cells, models, protocol, columns) for protocol in ("linear_probe", "fine_tune")],
+        [join_part(ground_truth_cells, models, protocol, columns) for protocol in ("linear_probe", "fine_tune")],
         ignore_index=True,
     ).astype({"value": float, "seed": int, "n_train": int, "seconds": float, "n_test": "Int64"})
-    scores = join_part(cells, models, "transferability", SCORE_COLUMNS).astype({"value": float, "seconds": float})
-    failed = join_part(cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
+    scores = join_part(ground_truth_cells, models, "transferability", SCORE_COLUMNS)
+    scores = scores.astype({"value": float, "seconds": float})
+    failed = join_part(ground_truth_cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
     if parameters.shard.count == 1:
-        reached = {key.removesuffix("/outcome") for key in cells if key.endswith("/outcome")}
+        reached = {key.removesuffix("/outcome") for key in ground_truth_cells if key.endswith("/outcome")}
         unusable += unreached_failures([row.model_id for row in _selected_models(rows, parameters)], reached)
     failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
-    return records, scores, join_responses(cells, models), failures
+    return records, scores, join_responses(ground_truth_cells, models), failures
 
 
 def check_ground_truth(
     measured_performance: pd.DataFrame,
-    failures: pd.DataFrame,
-    dataset_failures: pd.DataFrame,
+    ground_truth_failures: pd.DataFrame,
+    ground_truth_dataset_failures: pd.DataFrame,
     parameters: GroundTruthParameters,
 ) -> dict[str, Any]:
     """Raise when nothing was measured (or anything failed, with ``strict``); else summarise the tables.
 
     Args:
         measured_performance: Records of all models.
-        failures: Models that failed.
-        dataset_failures: Datasets that failed, and single images that were skipped.
+        ground_truth_failures: Models that failed.
+        ground_truth_dataset_failures: Datasets that failed, and single images that were skipped.
         parameters: Whether a single failure is an error.
 
     Returns:
@@ -156,13 +157,14 @@ def check_ground_truth(
     """
     from thesis_rec.truth.performance_records import noise_ceiling, variance_components
 
-    check_failures(dataset_failures, measured_performance["dataset_id"].nunique(), parameters.strict, "datasets")
-    check_failures(failures, measured_performance["model_id"].nunique(), parameters.strict, "models")
+    models, datasets = (int(measured_performance[key].nunique()) for key in ("model_id", "dataset_id"))
+    check_failures(ground_truth_dataset_failures, datasets, parameters.strict, "datasets")
+    check_failures(ground_truth_failures, models, parameters.strict, "models")
     summary: dict[str, Any] = {
-        "models": int(measured_performance["model_id"].nunique()),
-        "datasets": int(measured_performance["dataset_id"].nunique()),
+        "models": models,
+        "datasets": datasets,
         "records": len(measured_performance),
-        "failed_models": len(failures),
+        "failed_models": len(ground_truth_failures),
         "noise_ceiling": {},
         "variance_components": {},
     }

@@ -10,25 +10,10 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Load images, measure every model on every task, join the tables, check and summarise them."""
     return Pipeline(
         [
-            step(
-                nodes.load_ground_truth_images,
-                ["dataset_manifest", "params:ground_truth"],
-                ["ground_truth_images", "ground_truth_dataset_failures"],
-            ),
-            step(
-                nodes.measure_models,
-                [
-                    "model_manifest",
-                    "dataset_manifest",
-                    "ground_truth_images",
-                    "existing_ground_truth_cells",
-                    "params:ground_truth",
-                ],
-                "ground_truth_cells",
-            ),
+            step(nodes.load_ground_truth_images, ["ground_truth_images", "ground_truth_dataset_failures"]),
+            step(nodes.measure_models, "ground_truth_cells"),
             step(
                 nodes.join_measurements,
-                ["ground_truth_cells", "model_manifest", "params:ground_truth"],
                 [
                     "measured_performance",
                     "measured_transferability_scores",
@@ -37,16 +22,6 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ],
                 tags="join",
             ),
-            step(
-                nodes.check_ground_truth,
-                [
-                    "measured_performance",
-                    "ground_truth_failures",
-                    "ground_truth_dataset_failures",
-                    "params:ground_truth",
-                ],
-                "ground_truth_summary",
-                tags="join",
-            ),
+            step(nodes.check_ground_truth, "ground_truth_summary", tags="join"),
         ]
     )

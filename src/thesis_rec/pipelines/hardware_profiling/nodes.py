@@ -14,7 +14,7 @@ Partitions = dict[str, Callable[[], Any]]
 
 
 def profile_models(
-    model_manifest: pd.DataFrame, existing: Partitions, parameters: HardwareProfilingParameters
+    model_manifest: pd.DataFrame, existing_hardware_outcomes: Partitions, parameters: HardwareProfilingParameters
 ) -> Iterator[dict[str, Any]]:
     """Measure this shard's models on the present device; what was measured before is kept.
 
@@ -38,12 +38,14 @@ def profile_models(
     rows = parameters.shard.select(_rows(model_manifest, parameters))
     # An empty chunk first: the folder exists even when no model is usable.
     yield {}
-    for key, outcome in profile_zoo(rows, lambda row: load_backbone(row, root, device, cache), campaign, existing):
+    for key, outcome in profile_zoo(
+        rows, lambda row: load_backbone(row, root, device, cache), campaign, existing_hardware_outcomes
+    ):
         yield {key: outcome}
 
 
 def join_hardware_profiles(
-    model_manifest: pd.DataFrame, outcomes: Partitions, parameters: HardwareProfilingParameters
+    model_manifest: pd.DataFrame, hardware_outcomes: Partitions, parameters: HardwareProfilingParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The profiles of all shards, earlier runs and devices, and the failures.
 
@@ -55,9 +57,9 @@ def join_hardware_profiles(
     rows, unusable = read_manifest(model_manifest)
     asked = [row.model_id for row in _rows(model_manifest, parameters)]
     # What earlier runs measured of other models stays.
-    table, failures = join_outcomes(outcomes, [row.model_id for row in rows])
+    table, failures = join_outcomes(hardware_outcomes, [row.model_id for row in rows])
     if parameters.shard.count == 1:
-        failures += unreached_failures(asked, {key.rpartition("/")[0] for key in outcomes})
+        failures += unreached_failures(asked, {key.rpartition("/")[0] for key in hardware_outcomes})
     return table, failures_frame([*unusable, *failures])
 
 

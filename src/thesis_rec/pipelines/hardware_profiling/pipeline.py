@@ -12,22 +12,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
     """From the model manifest to measured latency, throughput and memory on the present device."""
     return Pipeline(
         [
-            step(
-                nodes.profile_models,
-                ["model_manifest", "existing_hardware_outcomes", "params:hardware_profiling"],
-                "hardware_outcomes",
-            ),
-            step(
-                nodes.join_hardware_profiles,
-                ["model_manifest", "hardware_outcomes", "params:hardware_profiling"],
-                ["hardware_profiles", "hardware_failures"],
-                tags="join",
-            ),
-            step(
-                nodes.check_hardware_profiles,
-                ["hardware_profiles", "hardware_failures", "params:hardware_profiling"],
-                None,
-                tags="join",
-            ),
+            step(nodes.profile_models, "hardware_outcomes"),
+            step(nodes.join_hardware_profiles, ["hardware_profiles", "hardware_failures"], tags="join"),
+            step(nodes.check_hardware_profiles, tags="join"),
         ]
     )

@@ -79,9 +79,9 @@ def import_feature_arrays(
 
 
 def import_networks(
-    vectors: dict[str, Callable[[], Any]],
-    embeddings: pd.DataFrame,
-    tokens: dict[str, Callable[[], Any]],
+    imported_vectors: dict[str, Callable[[], Any]],
+    array_embeddings: pd.DataFrame,
+    imported_tokens: dict[str, Callable[[], Any]],
     parameters: ImportArtefactsParameters,
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Trained networks of the thesis code, and what they say of the imported arrays.
@@ -96,22 +96,22 @@ def import_networks(
     scores = scores.assign(score=pd.Series(dtype="float64"), rank=pd.Series(dtype="int64"))
     if parameters.thesis_autoencoder:
         try:
-            raw = {name: read() if callable(read) else read for name, read in vectors.items()}
+            raw = {name: read() if callable(read) else read for name, read in imported_vectors.items()}
             checkpoint = thesis_networks.import_autoencoder(
                 Path(parameters.thesis_autoencoder), raw, parameters.thesis_activation, parameters.thesis_normalised
             )
-            embeddings = thesis_networks.with_embedded(embeddings, raw, checkpoint)
+            array_embeddings = thesis_networks.with_embedded(array_embeddings, raw, checkpoint)
         except ItemError as error:
             failures.append(Failure.of(parameters.thesis_autoencoder, error))
     if parameters.thesis_transformer:
         try:
-            shards = {key: read() if callable(read) else read for key, read in tokens.items()}
+            shards = {key: read() if callable(read) else read for key, read in imported_tokens.items()}
             scores = thesis_networks.import_transformer(
-                Path(parameters.thesis_transformer), embeddings, shards, parameters.thesis_heads
+                Path(parameters.thesis_transformer), array_embeddings, shards, parameters.thesis_heads
             )
         except ItemError as error:
             failures.append(Failure.of(parameters.thesis_transformer, error))
-    return checkpoint or {"config": {}}, embeddings, scores, failures_frame(failures, key="item")
+    return checkpoint or {"config": {}}, array_embeddings, scores, failures_frame(failures, key="item")
 
 
 def check_imports(

@@ -12,28 +12,15 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
     """From existing files to performance records, vectors, embeddings and tokens in the project's forms."""
     return Pipeline(
         [
-            step(nodes.import_records, "params:import_artefacts", ["imported_records", "record_failures"]),
+            step(nodes.import_records, ["imported_records", "record_failures"]),
             step(
                 nodes.import_feature_arrays,
-                "params:import_artefacts",
                 ["imported_vectors", "array_embeddings", "imported_tokens", "array_failures"],
             ),
             step(
                 nodes.import_networks,
-                ["imported_vectors", "array_embeddings", "imported_tokens", "params:import_artefacts"],
                 ["imported_autoencoder", "imported_embeddings", "imported_scores", "network_failures"],
             ),
-            step(
-                nodes.check_imports,
-                [
-                    "imported_records",
-                    "imported_embeddings",
-                    "record_failures",
-                    "array_failures",
-                    "network_failures",
-                    "params:import_artefacts",
-                ],
-                "import_failures",
-            ),
+            step(nodes.check_imports, "import_failures"),
         ]
     )

@@ -12,28 +12,9 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
     """From the model manifest to one vector per model, spectra, the table of failures and a line on each model."""
     return Pipeline(
         [
-            step(
-                nodes.extract_vectors,
-                ["model_manifest", "existing_model_vectors", "existing_extraction_outcomes", "params:model_extraction"],
-                ["model_vectors", "extraction_outcomes"],
-            ),
-            step(
-                nodes.join_extraction_failures,
-                ["model_manifest", "extraction_outcomes", "params:model_extraction"],
-                "extraction_failures",
-                tags="join",
-            ),
-            step(
-                nodes.describe_models,
-                ["model_manifest", "model_vectors", "params:model_extraction"],
-                ["model_metadata", "model_spectra"],
-                tags="join",
-            ),
-            step(
-                nodes.check_extraction,
-                ["model_metadata", "extraction_failures", "params:model_extraction"],
-                None,
-                tags="join",
-            ),
+            step(nodes.extract_vectors, ["model_vectors", "extraction_outcomes"]),
+            step(nodes.join_extraction_failures, "extraction_failures", tags="join"),
+            step(nodes.describe_models, ["model_metadata", "model_spectra"], tags="join"),
+            step(nodes.check_extraction, tags="join"),
         ]
     )

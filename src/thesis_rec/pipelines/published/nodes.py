@@ -45,7 +45,10 @@ def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame,
 
 
 def learn_published_knowledge(
-    manifest: pd.DataFrame, cells: pd.DataFrame, report: dict[str, Any], parameters: PublishedParameters
+    hub_model_manifest: pd.DataFrame,
+    published_cells: pd.DataFrame,
+    published_report: dict[str, Any],
+    parameters: PublishedParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the cells say of every model of the manifest, as plain arrays with their provenance."""
     import time
@@ -57,27 +60,28 @@ def learn_published_knowledge(
 
     classes = {name: one.classes for name, one in read_datasets().items()}
     provenance = {
-        **report,
+        **published_report,
         "command": "kedro run --pipelines=published",
         "date": time.strftime("%Y-%m-%d"),
         "version": __version__,
-        "cells": len(cells),
+        "cells": len(published_cells),
     }
-    descriptions = describe(manifest, cells)
-    knowledge = fit_protocols(cells, classes, descriptions, parameters.protocols, _shrinkage(parameters), provenance)
+    descriptions = describe(hub_model_manifest, published_cells)
+    shrinkage = _shrinkage(parameters)
+    knowledge = fit_protocols(published_cells, classes, descriptions, parameters.protocols, shrinkage, provenance)
     return knowledge.arrays(), provenance
 
 
 def tell_domains_apart(
-    knowledge: dict[str, Any], cells: pd.DataFrame, parameters: PublishedParameters
+    hub_knowledge: dict[str, Any], published_cells: pd.DataFrame, parameters: PublishedParameters
 ) -> dict[str, Any]:
     """What sets the datasets of each domain apart, beside the knowledge that was learned from the same cells."""
     from thesis_rec.knowledge.protocols import ProtocolKnowledge, learn_domains
     from thesis_rec.published.cells import read_datasets
 
     datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
-    learned = learn_domains(ProtocolKnowledge.from_arrays(knowledge), cells, datasets, _shrinkage(parameters))
-    return learned.domain_arrays()
+    knowledge = ProtocolKnowledge.from_arrays(hub_knowledge)
+    return learn_domains(knowledge, published_cells, datasets, _shrinkage(parameters)).domain_arrays()
 
 
 def _shrinkage(parameters: PublishedParameters) -> Shrinkage:

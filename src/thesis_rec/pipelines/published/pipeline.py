@@ -12,12 +12,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
     """From published tables to what the hub zoo knows of models before anything is tried."""
     return Pipeline(
         [
-            step(nodes.read_published_cells, "params:published", ["published_cells", "published_report"]),
-            step(
-                nodes.learn_published_knowledge,
-                ["hub_model_manifest", "published_cells", "published_report", "params:published"],
-                ["hub_knowledge", "hub_provenance"],
-            ),
-            step(nodes.tell_domains_apart, ["hub_knowledge", "published_cells", "params:published"], "hub_domains"),
+            step(nodes.read_published_cells, ["published_cells", "published_report"]),
+            step(nodes.learn_published_knowledge, ["hub_knowledge", "hub_provenance"]),
+            step(nodes.tell_domains_apart, "hub_domains"),
         ]
     )

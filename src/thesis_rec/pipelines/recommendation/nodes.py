@@ -33,7 +33,9 @@ def assemble_bundle(
     )
 
 
-def recommend_models(bundle: Any, parameters: RecommendationParameters) -> tuple[pd.DataFrame, dict[str, Any], str]:
+def recommend_models(
+    recommendation_bundle: Any, parameters: RecommendationParameters
+) -> tuple[pd.DataFrame, dict[str, Any], str]:
     """Answer one request.
 
     Returns:
@@ -43,7 +45,7 @@ def recommend_models(bundle: Any, parameters: RecommendationParameters) -> tuple
     from thesis_rec.recommendation.report import render_report
 
     if parameters.images is None:
-        found = recommend_known(parameters.dataset, bundle, parameters.request)
+        found = recommend_known(parameters.dataset, recommendation_bundle, parameters.request)
     else:
-        found = recommend_images(parameters.images, bundle, parameters.request)
+        found = recommend_images(parameters.images, recommendation_bundle, parameters.request)
     return found.table, found.to_dict(), render_report(found)

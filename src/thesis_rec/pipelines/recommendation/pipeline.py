@@ -32,15 +32,11 @@ def create_pipeline(own: bool = False, **kwargs: Any) -> Pipeline:
     steps = [
         step(
             nodes.assemble_bundle,
-            ["model_manifest", "dataset_manifest", artefacts, "params:recommendation"],
             "recommendation_bundle",
+            ["model_manifest", "dataset_manifest", artefacts, "params:recommendation"],
         ),
-        step(
-            nodes.recommend_models,
-            ["recommendation_bundle", "params:recommendation"],
-            ["recommendation", "recommendation_answer", "recommendation_report"],
-        ),
+        step(nodes.recommend_models, ["recommendation", "recommendation_answer", "recommendation_report"]),
     ]
     if own:
-        steps.insert(0, step(nodes.collect_artefacts, {name: name for name in OWN}, artefacts))
+        steps.insert(0, step(nodes.collect_artefacts, artefacts, {name: name for name in OWN}))
     return Pipeline(steps)

@@ -2,9 +2,8 @@
 
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -14,8 +13,7 @@ from thesis_rec.pipelines.starter_zoo.parameters import StarterZooParameters
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class ZooBuild:
+class ZooBuild(NamedTuple):
     """What is built, where and how; lives in memory for one run."""
 
     plan: Any
@@ -66,7 +64,7 @@ def plan_zoo(parameters: StarterZooParameters) -> tuple[ZooBuild, dict[str, Any]
     return ZooBuild(plan, shop, settings), summary
 
 
-def build_zoo(build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame:
+def build_zoo(starter_zoo_build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame:
     """Build what is missing, stage by stage: models, image encoder, truth, fine-tuning, hardware profiles.
 
     Returns:
@@ -75,12 +73,12 @@ def build_zoo(build: ZooBuild, parameters: StarterZooParameters) -> pd.DataFrame
     from thesis_rec.starter.building import STAGES, run_stage
 
     stages = [stage for stage in STAGES if stage in parameters.stages]
-    return failures_frame(
-        [failure for stage in stages for failure in run_stage(stage, build.plan, build.shop, build.settings)]
-    )
+    return failures_frame([failure for stage in stages for failure in run_stage(stage, *starter_zoo_build)])
 
 
-def assemble_zoo(build: ZooBuild, failures: pd.DataFrame, parameters: StarterZooParameters) -> dict[str, Any]:
+def assemble_zoo(
+    starter_zoo_build: ZooBuild, starter_zoo_failures: pd.DataFrame, parameters: StarterZooParameters
+) -> dict[str, Any]:
     """Write manifests, tables and the provenance record, and the bundle if asked for.
 
     Returns:
@@ -89,11 +87,16 @@ def assemble_zoo(build: ZooBuild, failures: pd.DataFrame, parameters: StarterZoo
     from thesis_rec.starter.archives import export_bundle
     from thesis_rec.starter.assembling import assemble
 
-    build.shop.painter.__exit__()
-    names = build.shop.trained(build.plan)
-    summary: dict[str, Any] = {"models": len(names), "planned": len(build.plan.recipes), "failed": len(failures)}
+    plan, shop, settings = starter_zoo_build
+    shop.painter.__exit__()
+    names = shop.trained(plan)
+    summary: dict[str, Any] = {
+        "models": len(names),
+        "planned": len(plan.recipes),
+        "failed": len(starter_zoo_failures),
+    }
     if names:
-        record = assemble(build.plan, build.shop, build.settings, Path(parameters.output))
+        record = assemble(plan, shop, settings, Path(parameters.output))
         summary |= {
             "measured": record["truth"]["models"],
             "fine_tuned": record["fine_tune"]["models"],
@@ -102,20 +105,23 @@ def assemble_zoo(build: ZooBuild, failures: pd.DataFrame, parameters: StarterZoo
             "files": len(record["files"]),
         }
     if parameters.bundle_out:
-        pieces = export_bundle(build.shop.folder, Path(parameters.bundle_out))
+        pieces = export_bundle(shop.folder, Path(parameters.bundle_out))
         summary["bundle"] = {path.name: path.stat().st_size for path in pieces}
     return summary
 
 
-def check_zoo(summary: dict[str, Any], failures: pd.DataFrame, parameters: StarterZooParameters) -> None:
+def check_zoo(
+    starter_zoo_summary: dict[str, Any], starter_zoo_failures: pd.DataFrame, parameters: StarterZooParameters
+) -> None:
     """Raise when nothing was built, or anything failed with ``strict``.
 
     Raises:
         NothingSucceeded: See above.
     """
-    check_failures(failures, summary["models"], parameters.strict, "models")
-    if summary["models"] < summary["planned"]:
-        logger.info("%d of %d models are there; run again to go on", summary["models"], summary["planned"])
+    there, planned = starter_zoo_summary["models"], starter_zoo_summary["planned"]
+    check_failures(starter_zoo_failures, there, parameters.strict, "models")
+    if there < planned:
+        logger.info("%d of %d models are there; run again to go on", there, planned)
 
 
 def _settings(parameters: StarterZooParameters) -> Any:

@@ -10,13 +10,9 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Plan the zoo, train and measure what is missing of it, write it down, check it."""
     return Pipeline(
         [
-            step(nodes.plan_zoo, "params:starter_zoo", ["starter_zoo_build", "starter_zoo_plan"]),
-            step(nodes.build_zoo, ["starter_zoo_build", "params:starter_zoo"], "starter_zoo_failures"),
-            step(
-                nodes.assemble_zoo,
-                ["starter_zoo_build", "starter_zoo_failures", "params:starter_zoo"],
-                "starter_zoo_summary",
-            ),
-            step(nodes.check_zoo, ["starter_zoo_summary", "starter_zoo_failures", "params:starter_zoo"], None),
+            step(nodes.plan_zoo, ["starter_zoo_build", "starter_zoo_plan"]),
+            step(nodes.build_zoo, "starter_zoo_failures"),
+            step(nodes.assemble_zoo, "starter_zoo_summary"),
+            step(nodes.check_zoo),
         ]
     )
