@@ -212,8 +212,7 @@ def as_table(found: Recommendation) -> str:
         pairs = zip(found.nearest["dataset_id"], found.nearest["similarity"], strict=True)
         lines.append("nearest known datasets: " + ", ".join(f"{name} ({alike:.2f})" for name, alike in pairs))
     if len(found.excluded):
-        counts = found.excluded["limits"].str.split(", ").explode().value_counts()
-        by = ", ".join(f"{count} by {option_name(str(name))}" for name, count in counts.items())
+        by = ", ".join(f"{count} by {option_name(name)}" for name, count in found.excluded_by.items())
         lines.append(f"excluded: {len(found.excluded)} models ({by})")
     lines.append(f"figures for {found.device}, {found.options.precision}, {found.options.batch_size} per call")
     lines += [f"note: {note}" for note in found.notes if note not in read_as]

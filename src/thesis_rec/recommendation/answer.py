@@ -86,6 +86,12 @@ class Recommendation:
         """The first models of the table."""
         return self.table.head(self.options.top)
 
+    @property
+    def excluded_by(self) -> dict[str, int]:
+        """How many models each limit excludes, the strictest first; a model may break several."""
+        counts = self.excluded["limits"].str.split(", ").explode().value_counts()
+        return {str(name): int(count) for name, count in counts.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """All but the map and the images as JSON's own types; unknown numbers are None."""
         return {

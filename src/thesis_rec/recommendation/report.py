@@ -48,18 +48,14 @@ def render_report(found: Recommendation) -> str:
     return environment.from_string(source.read_text(encoding="utf-8")).render(
         found=found,
         rows=rows,
-        load=getattr(found, "load", ""),
-        rests_on=getattr(found, "rests_on", ""),
         alike=_alike(found.table),
         command=next_command(found),
         tried=int(found.table["probed_value"].notna().sum()),
         span=_span(rows),
-        excluded=_excluded(found.excluded),
         nearest=found.nearest.to_dict("records"),
         pareto={name: pareto_figure(found, *size) for name, size in SIZES.items()} if rows else {},
         map={name: map_figure(found, *size) for name, size in SIZES.items()} if len(found.places) else {},
         images=[(_data_uri(image), name) for image, name in found.sample],
-        limits={name.replace("_", " "): value for name, value in found.options.limits.items()},
         percent=round(100 * found.options.level),
         n_points=POINTS,
     )
@@ -255,14 +251,6 @@ def _span(rows: list[dict[Hashable, Any]]) -> tuple[float, float]:
     high = max((row["value_high"] for row in rows), default=1.0)
     low, high = math.floor(20 * low) / 20, math.ceil(20 * high) / 20
     return low, max(high, low + 0.05)
-
-
-def _excluded(excluded: pd.DataFrame) -> list[tuple[str, int]]:
-    """How many models each limit excludes; a model may break several."""
-    if excluded.empty:
-        return []
-    counts = excluded["limits"].str.split(", ").explode().value_counts()
-    return [(str(name).replace("_", " "), int(count)) for name, count in counts.items()]
 
 
 def _breakable(name: str) -> Markup:
