@@ -26,7 +26,7 @@ import pandas as pd
 from result import PROJECT, add_save_option, finish
 from scipy.stats import weightedtau
 
-from thesis_rec.evaluation.bootstrap import paired_difference
+from thesis_rec.evaluation.bootstrap import cluster_bootstrap
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains
@@ -214,10 +214,10 @@ def summary(rows: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
         for tries in TRIES:
             line[f"tried {tries}"] = part[f"tried{tries}"].mean()
             line[f"top {tries}"] = part[f"top{tries}"].mean()
-        gap = paired_difference(part["tried10"], part["top10"], seed=seed)
+        gap = cluster_bootstrap(part["tried10"] - part["top10"], seed=seed)
         line["tried 10 - top 10"] = "{mean:.4f} [{low:.4f}, {high:.4f}]".format(**gap)
         for figure in ("tau", "regret", "tried5"):
-            gap = paired_difference(part[f"told {figure}"], part[figure], seed=seed)
+            gap = cluster_bootstrap(part[f"told {figure}"] - part[figure], seed=seed)
             name = figure.replace("tried5", "tried 5")
             line[f"domain told: {name}"] = "{mean:+.4f} [{low:.4f}, {high:.4f}]".format(**gap)
         line["tau after 10"] = part["tau10"].mean()

@@ -29,7 +29,7 @@ import pandas as pd
 from result import PROJECT, add_save_option, finish
 
 from thesis_rec.commands.artefacts import load_bundle
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
+from thesis_rec.evaluation.bootstrap import cluster_bootstrap
 from thesis_rec.evaluation.metrics import regret, weighted_tau
 from thesis_rec.evaluation.results_page import interval_text
 from thesis_rec.recommendation.asking import believed
@@ -140,7 +140,7 @@ def report(table: pd.DataFrame, projects: list[str], arguments: argparse.Namespa
         part = means.loc[name]
         of = [domains[dataset] for dataset in part.index]
         line = {"by": name} | {key: told(part[key], of) if part[key].notna().all() else "–" for key in figures}
-        difference = paired_difference(part["tau"], ours.loc[part.index, "tau"], of)
+        difference = cluster_bootstrap(part["tau"] - ours.loc[part.index, "tau"], of)
         line["tau less ours"] = (
             "–" if name == projects[0] else "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**difference)
         )

@@ -23,7 +23,7 @@ import pandas as pd
 from result import PROJECT, add_save_option, finish
 
 from thesis_rec.commands.artefacts import load_context
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap, paired_difference
+from thesis_rec.evaluation.bootstrap import cluster_bootstrap
 from thesis_rec.evaluation.results_page import interval_text
 
 SHOWN = ("weighted_tau", "regret@1", "regret@5", "recall@5")
@@ -66,7 +66,7 @@ def compare(figures: pd.DataFrame) -> list[dict[str, Any]]:
             if method != "recommender":
                 ours = table["weighted_tau"]["recommender"]
                 clusters = list(domains[ours.index])
-                row["advantage"] = paired_difference(ours, table["weighted_tau"][method], clusters)
+                row["advantage"] = cluster_bootstrap(ours - table["weighted_tau"][method], clusters)
             rows.append(row)
     return rows
 

@@ -81,16 +81,10 @@ def test_what_has_no_order_is_nan(function):
     assert np.isnan(function([0.5, 0.5, 0.5], [1.0, 2.0, 3.0]))
 
 
-def test_empty_and_wrong_input():
+def test_empty_input():
     assert np.isnan(metrics.regret([], [], 1))
     assert np.isnan(metrics.recall_at_5([np.nan], [1.0]))
     assert all(np.isnan(v) for v in metrics.metric_table([0.5], [1.0]).values())
-    with pytest.raises(ValueError, match="one length"):
-        metrics.pearson([1, 2], [1, 2, 3])
-    with pytest.raises(ValueError, match="at least 1"):
-        metrics.regret([1], [1], 0)
-    with pytest.raises(ValueError, match="at least 1"):
-        metrics.metric_table([1, 2], [1, 2], draws=0)
 
 
 def test_infinite_scores_are_ranked_but_have_no_pearson():

@@ -81,7 +81,7 @@ def test_rendering_twice_gives_the_same(folder):
     ("content", "message"),
     [
         ("{", "no JSON"),
-        ("[]", "lacks everything"),
+        ("[]", "lacks title"),
         (json.dumps({**ABOUT, "kind": "lines"}), "lacks data"),
         (json.dumps({**ABOUT, "kind": "poem", "data": {"a": 1}}), "unknown kind"),
         (json.dumps({**ABOUT, "command": "", "kind": "lines", "data": {"a": 1}}), "lacks command"),

@@ -1,7 +1,7 @@
 """Intervals of means over datasets that aren't independent.
 
 Tasks of one family resemble each other, so a family (or a base task) is drawn as a whole: the cluster bootstrap
-(Davison & Hinkley 1997, §3.8). Methods are compared by the difference on the same datasets.
+(Davison & Hinkley 1997, §3.8). Methods are compared by the mean of their differences on the same datasets.
 """
 
 from __future__ import annotations
@@ -23,25 +23,18 @@ def cluster_bootstrap(
     clusters: Sequence[str] | None = None,
     *,
     draws: int = 2000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Mean over datasets and its percentile interval; no bounds where one cluster is all there is.
+    """Mean over datasets and its 95 % percentile interval; no bounds where one cluster is all there is.
 
     Args:
         values: (N,) one figure per dataset; undefined ones (NaN) are left out.
         clusters: Cluster of each dataset, by default its own.
         draws: Number of resamples.
-        level: Probability of the interval.
         seed: Seed of the resamples; the same for all methods, so that comparisons are paired.
-
-    Raises:
-        ValueError: If the lengths differ.
     """
     data = np.asarray(values, dtype=np.float64)
     names = np.arange(len(data)).astype(str) if clusters is None else np.asarray(clusters, dtype=str)
-    if data.ndim != 1 or len(names) != len(data):
-        raise ValueError(f"one cluster per value: {len(names)} for {data.shape}")
     present = np.isfinite(data)
     data, names = data[present], names[present]
     groups, member = np.unique(names, return_inverse=True)
@@ -51,7 +44,7 @@ def cluster_bootstrap(
     # A ratio of sums, because clusters differ in size.
     times = _times_drawn(len(groups), draws, seed)
     means = (times @ np.bincount(member, weights=data)) / (times @ np.bincount(member).astype(np.float64))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [0.025, 0.975])
     # The percentile interval of a skewed sample may miss its own mean by a hair.
     return {"mean": mean, "low": min(float(low), mean), "high": max(float(high), mean), "n": len(data)}
 
@@ -66,7 +59,7 @@ def intervals(
         by: The columns that say the groups.
         columns: What is averaged.
         clusters: Column of clusters; each row its own by default.
-        **how: Draws, level and seed.
+        **how: Draws and seed.
     """
     found: dict[str, dict[str, dict[str, Interval]]] = {}
     for (first, second), part in table.groupby(list(by), sort=False):
@@ -74,13 +67,6 @@ def intervals(
         figures = {column: cluster_bootstrap(part[column], names, **how) for column in columns}
         found.setdefault(str(first), {})[str(second)] = figures
     return found
-
-
-def paired_difference(
-    first: ArrayLike, second: ArrayLike, clusters: Sequence[str] | None = None, **how: Any
-) -> Interval:
-    """Mean of ``first - second`` over the datasets on which both are defined, as :func:`cluster_bootstrap` has it."""
-    return cluster_bootstrap(np.subtract(first, second, dtype=np.float64), clusters, **how)
 
 
 @lru_cache(maxsize=64)

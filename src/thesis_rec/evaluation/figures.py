@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.evaluation.bootstrap import Interval, intervals, paired_difference
+from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap, intervals
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
 from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Scores, Study
 from thesis_rec.knowledge.fitting import LEVEL
@@ -90,7 +90,7 @@ def compare(
             other = by_method[name].reindex(own.index)
             entry = found.setdefault(str(quadrant), {}).setdefault(name, {})
             for metric in METRICS:
-                gap = paired_difference(own[metric], other[metric], clusters, draws=bootstrap, seed=study.seed)
+                gap = cluster_bootstrap(own[metric] - other[metric], clusters, draws=bootstrap, seed=study.seed)
                 end, sign = ("high", -1) if metric in LOWER_IS_BETTER else ("low", 1)
                 better = gap[end] is not None and sign * gap[end] > 0
                 entry[metric] = {"method": method, "baseline": name, **gap, "better": better}

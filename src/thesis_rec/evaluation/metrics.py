@@ -31,13 +31,8 @@ def defined(truth: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     Args:
         truth: (M,) measured values, NaN where none was measured.
         score: (M,) scores, NaN where the method gives none.
-
-    Raises:
-        ValueError: If the lengths differ.
     """
     value, rating = np.asarray(truth, dtype=np.float64), np.asarray(score, dtype=np.float64)
-    if value.shape != rating.shape or value.ndim != 1:
-        raise ValueError(f"truth and score must be vectors of one length, not {value.shape} and {rating.shape}")
     # An infinite score is an order; an infinite value is a mistake of the measurement.
     keep = np.isfinite(value) & ~np.isnan(rating)
     return value[keep], rating[keep]
@@ -60,12 +55,10 @@ def kendall_tau_b(truth: ArrayLike, score: ArrayLike) -> float:
 def pearson(truth: ArrayLike, score: ArrayLike) -> float:
     """Pearson's linear correlation; infinite scores make it undefined."""
     value, rating = defined(truth, score)
-    if len(value) < 2 or not np.isfinite(rating).all() or _constant(value) or _constant(rating):
+    if len(value) < 2 or np.isinf(rating).any() or _constant(value) or _constant(rating):
         return float("nan")
-    a, b = value - value.mean(), rating - rating.mean()
     # Scaled first: the squares of very large or small scores would leave the range of doubles.
-    a, b = a / np.abs(a).max(), b / np.abs(b).max()
-    return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
+    return float(np.corrcoef(value, rating / np.abs(rating).max())[0, 1])
 
 
 def ndcg_at_5(truth: ArrayLike, score: ArrayLike) -> float:
@@ -74,24 +67,17 @@ def ndcg_at_5(truth: ArrayLike, score: ArrayLike) -> float:
     A model's gain is its value on the scale from the dataset's worst (0) to its best model (1), so that the figure
     doesn't depend on how hard the dataset is.
     """
+    from sklearn.metrics import ndcg_score
+
     value, rating = defined(truth, score)
     if len(value) < 2 or _constant(value):
         return float("nan")
     gain = (value - value.min()) / (value.max() - value.min())
-    first = gain[_best_first(rating)][:5]
-    discount = 1.0 / np.log2(np.arange(2, len(first) + 2))
-    ideal = np.sort(gain)[::-1][: len(first)]
-    return float(first @ discount / (ideal @ discount))
+    return float(ndcg_score([gain], [rating], k=5))
 
 
 def regret(truth: ArrayLike, score: ArrayLike, k: int) -> float:
-    """What is lost by taking the best of the predicted first ``k`` instead of the best of all, in units of the truth.
-
-    Raises:
-        ValueError: If ``k`` is not positive.
-    """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+    """What is lost, in units of the truth, by taking the best of the predicted first ``k``, not the best of all."""
     value, rating = defined(truth, score)
     if not len(value):
         return float("nan")
@@ -108,7 +94,8 @@ def recall_at_5(truth: ArrayLike, score: ArrayLike) -> float:
     return float((value[_best_first(rating)[:k]] >= fifth).mean())
 
 
-#: The figures of the first few.
+#: Figures of the whole order, and those of the first few.
+_OF_ALL = {"weighted_tau": weighted_tau, "kendall_tau": kendall_tau_b}
 _OF_THE_TOP: dict[str, Callable[[Floats, Floats], float]] = {
     "ndcg@5": ndcg_at_5,
     "regret@1": partial(regret, k=1),
@@ -131,31 +118,20 @@ def metric_table(
 
     Returns:
         Each figure's name and value.
-
-    Raises:
-        ValueError: If the lengths differ or ``draws`` is not positive.
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, not {draws}")
     value, rating = defined(truth, score)
     if len(value) < 2:
         return {name: float("nan") for name in METRICS}
     generator = np.random.default_rng(rng)
     tied = len(np.unique(rating)) < len(rating)
-    silent = _constant(rating)
+    ordered = _OF_THE_TOP | (_OF_ALL if _constant(rating) else {})
     rows = []
     for _ in range(draws if tied else 1):
-        order = np.lexsort((generator.random(len(rating)), rating))
         ranked = np.empty(len(rating))
-        ranked[order] = np.arange(len(rating))
-        row = {name: function(value, ranked) for name, function in _OF_THE_TOP.items()}
-        if silent:
-            row |= {"weighted_tau": weighted_tau(value, ranked), "kendall_tau": kendall_tau_b(value, ranked)}
-        rows.append(row)
-    figures = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    if not silent:
-        figures |= {"weighted_tau": weighted_tau(value, rating), "kendall_tau": kendall_tau_b(value, rating)}
-    figures["pearson"] = pearson(value, rating)
+        ranked[np.lexsort((generator.random(len(rating)), rating))] = np.arange(len(rating))
+        rows.append([function(value, ranked) for function in ordered.values()])
+    figures = {name: function(value, rating) for name, function in (_OF_ALL | {"pearson": pearson}).items()}
+    figures |= dict(zip(ordered, np.mean(rows, axis=0).tolist(), strict=True))
     return {name: figures[name] for name in METRICS}
 
 
@@ -171,9 +147,8 @@ def interval_score(truth: ArrayLike, low: ArrayLike, high: ArrayLike, level: flo
     Returns:
         (M,) widths plus penalties of 2/(1-level) times the distance by which the value lies outside.
     """
-    y, lower, upper = (np.asarray(x, dtype=np.float64) for x in (truth, low, high))
-    penalty = 2.0 / (1.0 - level)
-    return (upper - lower) + penalty * np.maximum(lower - y, 0.0) + penalty * np.maximum(y - upper, 0.0)
+    outside = np.maximum(np.subtract(low, truth), 0.0) + np.maximum(np.subtract(truth, high), 0.0)
+    return np.subtract(high, low) + 2.0 / (1.0 - level) * outside
 
 
 def _correlation(function: Callable[..., Any], truth: ArrayLike, score: ArrayLike) -> float:

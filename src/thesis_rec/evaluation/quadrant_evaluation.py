@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -104,14 +104,12 @@ def _static_bounds(training: Study, score: Floats) -> tuple[Floats, Floats]:
     stand_in = (family.transform("sum") - own) / (family.transform("count") - 1)
     stand_in = stand_in.fillna((own.sum() - own) / (own.count() - 1))
     unknown_error = values - stand_in.to_numpy()[:, None]
-    bounds = []
-    for quantile in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
-        shift = [
-            float(np.nanquantile(error, quantile)) if np.isfinite(error).any() else 0.0
-            for error in (known_error, unknown_error)
-        ]
-        bounds.append(np.clip(score + np.where(training.known, shift[0], shift[1])[:, None], 0.0, 1.0))
-    return bounds[0], bounds[1]
+    of_known, of_unknown = (
+        np.nanquantile(error, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if np.isfinite(error).any() else np.zeros(2)
+        for error in (known_error, unknown_error)
+    )
+    low, high = np.where(training.known[:, None], of_known, of_unknown).T
+    return np.clip(score + low[:, None], 0.0, 1.0), np.clip(score + high[:, None], 0.0, 1.0)
 
 
 def rankings_table(study: Study, methods: Mapping[str, Scores]) -> pd.DataFrame:
@@ -183,8 +181,7 @@ def document(
     }
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """Everything an evaluation gives.
 
     Attributes:

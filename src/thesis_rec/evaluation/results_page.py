@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,8 @@ def read_section(path: Path) -> dict[str, Any]:
         section = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ItemError(str(path), f"is no JSON file ({error}).", "Run the benchmark again.") from error
-    if not isinstance(section, dict) or (missing := [name for name in REQUIRED if not section.get(name)]):
-        lacking = ", ".join(missing) if isinstance(section, dict) else "everything"
-        raise ItemError(str(path), f"lacks {lacking}.", f"A section names {', '.join(REQUIRED)}.")
+    if missing := [name for name in REQUIRED if name not in section or not section[name]]:
+        raise ItemError(str(path), f"lacks {', '.join(missing)}.", f"A section names {', '.join(REQUIRED)}.")
     if section["kind"] not in _RENDERERS:
         raise ItemError(str(path), f"has unknown kind {section['kind']!r}.", f"Known: {', '.join(_RENDERERS)}.")
     return dict(section)
@@ -131,8 +131,7 @@ def _evaluation(data: Json) -> list[str]:
             parts.append(f"Recommender: {own / top:.0%} of the measured ceiling.\n")
     for group, entry in data.get("groups", {}).items():
         taus = by_method(entry, "weighted_tau")
-        rows = [[name, *(interval_text(taus[name].get(q)) for q in data["quadrants"])] for name in taus]
-        parts += _part(f"Weighted tau on {group} datasets", ["method", *data["quadrants"]], rows)
+        parts += _grid(f"Weighted tau on {group} datasets", "method", taus, data["quadrants"])
     if found := data.get("calibration"):
         shown = ("coverage", "width", "interval_score")
         rows = [
@@ -155,14 +154,17 @@ def _part(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     return [f"### {title}\n", markdown_table(columns, rows)]
 
 
+def _grid(title: str, corner: str, found: Mapping[str, Json], columns: Iterable[str], digits: int = 3) -> list[str]:
+    """A table of intervals by name and column."""
+    shown = list(columns)
+    rows = [[name, *(interval_text(entry.get(key), digits) for key in shown)] for name, entry in found.items()]
+    return _part(title, [corner, *shown], rows)
+
+
 def _by_number(title: str, policies: Mapping[str, Json]) -> list[str]:
     """A table of policies by numbers of runs."""
-    numbers = sorted({int(number) for entry in policies.values() for number in entry})
-    rows = [
-        [policy.replace("_", " "), *(interval_text(entry.get(str(number)), 4) for number in numbers)]
-        for policy, entry in policies.items()
-    ]
-    return _part(title, ["policy", *map(str, numbers)], rows)
+    numbers = sorted({number for entry in policies.values() for number in entry}, key=int)
+    return _grid(title, "policy", {name.replace("_", " "): entry for name, entry in policies.items()}, numbers, 4)
 
 
 def _external(data: Json) -> list[str]:
@@ -172,19 +174,19 @@ def _external(data: Json) -> list[str]:
         _method_table(data["methods"]),
     ]
     if paired := data.get("paired", {}):
-        rows = [[name, interval_text(entry.get("weighted_tau"), 4)] for name, entry in paired.items()]
-        parts += _part(f"Paired difference in weighted tau to {data['baseline']}", ["method", "difference"], rows)
-    for group, entry in data.get("groups", {}).items():
-        parts += [f"### {group.capitalize()} targets\n", _method_table(entry, ("weighted_tau", "regret@1"))]
-    for zoo, entry in data.get("sub_zoos", {}).items():
-        parts += [f"### Within {zoo.replace('_', ' ')}\n", _method_table(entry, ("weighted_tau", "regret@1"))]
+        found = {name: {"difference": entry.get("weighted_tau")} for name, entry in paired.items()}
+        parts += _grid(f"Paired difference in weighted tau to {data['baseline']}", "method", found, ["difference"], 4)
+    within = {f"{group.capitalize()} targets": entry for group, entry in data.get("groups", {}).items()}
+    within |= {f"Within {zoo.replace('_', ' ')}": entry for zoo, entry in data.get("sub_zoos", {}).items()}
+    for title, entry in within.items():
+        parts += [f"### {title}\n", _method_table(entry, ("weighted_tau", "regret@1"))]
     if left_out := data.get("source_left_out"):
-        rows = [[method, interval_text(entry)] for method, entry in left_out.items()]
-        parts += _part("All models of one source left out", ["method", "weighted tau"], rows)
-    if found := data.get("quadrants"):
-        names = dict.fromkeys(name for methods in found.values() for name in methods)
-        rows = [[name, *(interval_text(found[q].get(name)) for q in found)] for name in names]
-        parts += _part("Quadrants with folds of models, weighted tau", ["method", *found], rows)
+        found = {method: {"weighted tau": entry} for method, entry in left_out.items()}
+        parts += _grid("All models of one source left out", "method", found, ["weighted tau"])
+    if quadrants := data.get("quadrants"):
+        names = dict.fromkeys(name for methods in quadrants.values() for name in methods)
+        found = {name: {q: methods.get(name) for q, methods in quadrants.items()} for name in names}
+        parts += _grid("Quadrants with folds of models, weighted tau", "method", found, quadrants)
     if probes := data.get("probes"):
         title = f"Regret after real runs (without any: {interval_text(probes['without'], 4)})"
         parts += _by_number(title, probes["policies"])
@@ -204,17 +206,12 @@ _RENDERERS: dict[str, Callable[[Json], list[str]]] = {
 
 
 def _method_table(methods: Json, only: Sequence[str] = ()) -> str:
-    shown = list(enumerate((key, label) for key, label in _METRICS if not only or key in only))
+    shown = [(key, label) for key, label in _METRICS if not only or key in only]
     order = sorted(methods, key=lambda name: -(methods[name].get("weighted_tau", {}).get("mean") or -2.0))
-    rows = [
-        [
-            name,
-            # The interval of the first figure, of the others their means.
-            *(interval_text((methods[name].get(key) or {}) | ({"low": None} if i else {})) for i, (key, _) in shown),
-        ]
-        for name in order
-    ]
-    return markdown_table(["method", *(label for _, (_, label) in shown)], rows)
+    rows = [[name, *(interval_text(methods[name].get(key)) for key, _ in shown)] for name in order]
+    # The interval of the first figure, of the others their means.
+    short = [[name, first, *(text.partition(" ")[0] for text in others)] for name, first, *others in rows]
+    return markdown_table(["method", *(label for _, label in shown)], short)
 
 
 def _flat(data: Json, prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -247,7 +244,7 @@ def _draw(section: Json, folder: Path, stem: str, base: Path) -> list[str]:
         with atomic_path(target) as temporary:
             # Without the date and version that Matplotlib writes, the same figures give the same bytes.
             draw(chart).savefig(temporary, dpi=110, bbox_inches="tight", metadata={"Software": None})
-        found.append(target.relative_to(base).as_posix() if target.is_relative_to(base) else target.as_posix())
+        found.append(Path(os.path.relpath(target, base)).as_posix())
     return found
 
 

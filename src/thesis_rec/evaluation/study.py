@@ -177,14 +177,11 @@ def assemble_study(
             "Run dataset_features and similarity_training with the same manifests first.",
         )
 
-    rows = info.set_index("dataset_id").reindex(bases)
-    families = [
-        str(f).strip() if pd.notna(f) and str(f).strip() else d for d, f in zip(bases, rows["domain"], strict=True)
-    ]
-    groups = [str(g) if pd.notna(g) else "" for g in rows["group"]]
+    rows = info.set_index("dataset_id").reindex(bases)[["domain", "group"]].fillna("").astype(str)
+    families = [family or dataset for dataset, family in zip(bases, rows["domain"].str.strip(), strict=True)]
+    groups = rows["group"].tolist()
     values = cell_matrix(measured, "value", models.model_ids, bases)
-    known = "std" in measured and measured["std"].notna().any()
-    spread = cell_matrix(measured, "std", models.model_ids, bases) if known else None
+    spread = cell_matrix(measured, "std", models.model_ids, bases)
     return Study(models, [tokens[d] for d in bases], values, split, families, groups, spread, seed)
 
 

@@ -40,7 +40,7 @@ def evaluate_rankings(
 
     tables = performance, splits, candidate_models, task_tokens, dataset_manifest
     study = assemble_study(*tables, protocol=parameters.protocol, max_tasks=parameters.max_tasks, seed=parameters.seed)
-    found = quadrant_evaluation.evaluate(
+    return quadrant_evaluation.evaluate(
         study,
         Ranker.from_checkpoint(similarity_checkpoint),
         transferability_scores,
@@ -48,7 +48,6 @@ def evaluate_rankings(
         ceiling=noise_ceiling,
         knowledge=Knowledge.from_arrays(knowledge_of_known),
     )
-    return found.rankings, found.figures, found.metrics
 
 
 def draw_evaluation(evaluation_metrics: dict[str, Any]) -> tuple[dict[str, Any], Any]:
