@@ -195,7 +195,7 @@ def spread_on_real_images(
     settings = TruthSettings(scores=(), batch_size=512)
     values = {}
     for row in chosen:
-        records = measure_model(load_backbone(row, root, device), bank, tasks, [], settings, device).records
+        records = measure_model(load_backbone(row, root, device), bank, tasks, [], settings).records
         values[row.model_id] = records.groupby("dataset_id")["value"].mean()
     table = pd.DataFrame(values)  # datasets x models
     return (table.max(axis=1) - table.quantile(0.25, axis=1)).round(4).to_dict()

@@ -60,8 +60,9 @@ def truth_value(
         settings: ``thesis_rec.truth.cells.TruthSettings`` of the zoo.
     """
     from thesis_rec.truth.cells import measure_model
+    from thesis_rec.truth.image_bank import ImageBank
 
     task = tasks[dataset_id]
     bases = {base for base, _ in task.members}
-    truth = measure_model(backbone, {base: images[base] for base in bases}, [task], [], settings, "cpu")
+    truth = measure_model(backbone, ImageBank({base: images[base] for base in bases}), [task], [], settings)
     return float(np.mean(truth.records["value"]))

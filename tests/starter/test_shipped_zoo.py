@@ -13,6 +13,7 @@ from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.starter.provenance import Provenance, rebuild_model, verify_files
 from thesis_rec.tasks import BASE_TASKS, task_images
 from thesis_rec.truth.cells import TruthSettings, measure_model
+from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import ProbeSettings
 
 ZOO = PROJECT / "data/01_raw/starter"
@@ -68,7 +69,7 @@ def accuracies(module, model_id, names=TASKS):
     images = {task: task_images(task) for task in names}
     tasks = [MeasuredTask(task, tuple((task, i) for i in range(len(BASE_TASKS[task].class_names)))) for task in names]
     backbone = as_backbone(module, model_id, provenance().class_names(model_id))
-    truth = measure_model(backbone, images, tasks, [], TruthSettings(probe=probe, scores=(), batch_size=256))
+    truth = measure_model(backbone, ImageBank(images), tasks, [], TruthSettings(probe=probe, scores=(), batch_size=256))
     return truth.records.groupby("dataset_id")["value"].mean().reindex(names)
 
 

@@ -22,7 +22,7 @@ from thesis_rec.truth.responses import reference_subtasks, response_names
 
 
 def test_a_model_is_measured_on_all_tasks(backbone: Backbone, images: dict[str, TaskImages]) -> None:
-    truth = measure_model(backbone, images, TASKS, ["ref"], SETTINGS)
+    truth = measure_model(backbone, ImageBank(images), TASKS, ["ref"], SETTINGS)
     assert list(truth.records.columns) == [*RECORD_COLUMNS, "seconds", "n_test"]
     n_test = truth.records.groupby("dataset_id")["n_test"].first()
     assert n_test["a"] == len(images["a"].test_labels)
@@ -46,7 +46,7 @@ def test_a_model_is_measured_on_all_tasks(backbone: Backbone, images: dict[str, 
     # Probes on sub-tasks are those of the same sub-tasks as tasks of their own.
     mixed = reference_subtasks(n_classes, SETTINGS.response)
     assert len(mixed) == 3
-    alone = measure_model(backbone, images, mixed, [], SETTINGS).records.set_index("dataset_id")["value"]
+    alone = measure_model(backbone, ImageBank(images), mixed, [], SETTINGS).records.set_index("dataset_id")["value"]
     on_subtasks = dict(zip(names[-3:], truth.responses[-3:].tolist(), strict=True))
     assert on_subtasks == pytest.approx({f"{task}/subtask_probe": value for task, value in alone.items()})
     assert np.isfinite(truth.responses).all()
@@ -55,7 +55,7 @@ def test_a_model_is_measured_on_all_tasks(backbone: Backbone, images: dict[str, 
 
 
 def test_truth_rows_are_those_of_the_plain_recipe(backbone: Backbone, images: dict[str, TaskImages]) -> None:
-    truth = measure_model(backbone, images, TASKS, [], SETTINGS)
+    truth = measure_model(backbone, ImageBank(images), TASKS, [], SETTINGS)
     bank = ImageBank(images)
     every = np.concatenate(
         [
@@ -85,12 +85,10 @@ def test_broken_models_and_images_are_named(images: dict[str, TaskImages]) -> No
     broken = make_backbone("nan_model")
     broken.features = lambda x: torch.full((len(x), 12), torch.nan)
     with pytest.raises(ItemError, match=r"nan_model.*finite"):
-        measure_model(broken, images, TASKS, [], SETTINGS)
+        measure_model(broken, ImageBank(images), TASKS, [], SETTINGS)
     broken.features = lambda x: x
     with pytest.raises(ItemError, match="shape"):
-        measure_model(broken, images, TASKS, [], SETTINGS)
+        measure_model(broken, ImageBank(images), TASKS, [], SETTINGS)
     grey = dataclasses.replace(images["a"], test_images=images["a"].test_images[..., 0])
     with pytest.raises(ItemError, match="uint8"):
         ImageBank({"a": grey})
-    with pytest.raises(ValueError, match="unknown transferability scores"):
-        measure_model(make_backbone(), images, TASKS, [], dataclasses.replace(SETTINGS, scores=("nope",)))

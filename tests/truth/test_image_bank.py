@@ -18,7 +18,7 @@ def test_one_bank_serves_models_of_any_width(images: dict[str, TaskImages]) -> N
     for width in (3, 12, 40):
         backbone = make_backbone(width=width)
         shared = measure_model(backbone, bank, TASKS, ["ref"], SETTINGS)
-        alone = measure_model(backbone, images, TASKS, ["ref"], SETTINGS)
+        alone = measure_model(backbone, ImageBank(images), TASKS, ["ref"], SETTINGS)
         np.testing.assert_allclose(shared.records["value"], alone.records["value"])
         np.testing.assert_allclose(shared.responses, alone.responses, rtol=1e-5)
     assert len(bank.plans) == 1
@@ -38,8 +38,8 @@ def test_a_full_memory_halves_the_batch(images: dict[str, TaskImages]) -> None:
 
     limited = dataclasses.replace(backbone, features=small_only)
     settings = dataclasses.replace(SETTINGS, batch_size=100)
-    found = measure_model(limited, images, TASKS, [], settings)
-    expected = measure_model(backbone, images, TASKS, [], settings)
+    found = measure_model(limited, ImageBank(images), TASKS, [], settings)
+    expected = measure_model(backbone, ImageBank(images), TASKS, [], settings)
     np.testing.assert_allclose(found.records["value"], expected.records["value"])
     assert sizes[0] > 40
     assert max(sizes[2:]) <= 50

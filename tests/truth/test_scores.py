@@ -13,11 +13,12 @@ from thesis_rec.base.tables import TaskImages
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability import ScoreInput, log_me
 from thesis_rec.truth.cells import measure_model
+from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.performance_records import SCORE_COLUMNS
 
 
 def test_scores_use_the_first_training_images_of_each_class(backbone: Backbone, images: dict[str, TaskImages]) -> None:
-    truth = measure_model(backbone, images, TASKS[:1], [], dataclasses.replace(SETTINGS, score_images=7))
+    truth = measure_model(backbone, ImageBank(images), TASKS[:1], [], dataclasses.replace(SETTINGS, score_images=7))
     task = images["a"]
     rows = np.concatenate([np.flatnonzero(task.train_labels == c)[:7] for c in range(3)])
     features = eager_features(backbone, task.train_images[rows])
@@ -27,7 +28,7 @@ def test_scores_use_the_first_training_images_of_each_class(backbone: Backbone, 
 
 
 def test_a_model_without_head_has_no_leep(images: dict[str, TaskImages]) -> None:
-    truth = measure_model(make_backbone(head=False), images, TASKS, [], SETTINGS)
+    truth = measure_model(make_backbone(head=False), ImageBank(images), TASKS, [], SETTINGS)
     missing = truth.transferability.groupby("method")["value"].apply(lambda values: values.isna().all())
     assert missing["leep"]
     assert missing.sum() == 1
@@ -35,9 +36,9 @@ def test_a_model_without_head_has_no_leep(images: dict[str, TaskImages]) -> None
 
 
 def test_without_scores_the_table_is_empty(backbone: Backbone, images: dict[str, TaskImages]) -> None:
-    truth = measure_model(backbone, images, TASKS, [], dataclasses.replace(SETTINGS, scores=()))
+    truth = measure_model(backbone, ImageBank(images), TASKS, [], dataclasses.replace(SETTINGS, scores=()))
     assert truth.transferability.empty
     assert list(truth.transferability.columns) == SCORE_COLUMNS
-    only = measure_model(backbone, images, TASKS[2:], [], SETTINGS)
+    only = measure_model(backbone, ImageBank(images), TASKS[2:], [], SETTINGS)
     assert only.transferability.empty
     assert only.records["dataset_id"].tolist() == ["sub"]

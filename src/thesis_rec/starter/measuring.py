@@ -71,7 +71,7 @@ def _measure_generation(
         name = encode_id(recipe.model_id)
         try:
             backbone = load_backbone(recipe_row(recipe), shop.folder, shop.device)
-            truth = measure_model(backbone, bank, tasks, reference, settings, shop.device)
+            truth = measure_model(backbone, bank, tasks, reference, settings)
         except Exception as error:
             failures.append(Failure.of(recipe.model_id, error, "Train the model again."))
             continue

@@ -8,8 +8,9 @@ a set of tasks (:class:`Bench`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thesis_rec.base.tables import MeasuredTask, TaskImages
+from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.image_bank import ImageBank
@@ -88,15 +89,10 @@ def score_batch(
     Returns:
         Values (T,) and seconds of each score; what scores share is counted fully in each.
     """
-    device = str(features.device)
-
-    def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-        started = time.perf_counter()
-        return work(), seconds_since(started, device)
-
-    data, shared = timed(lambda: ScoreInput(features[batch.rows], batch.labels))
-    raw = timed(lambda: data.raw_eigen)[1] if "logme" in wanted else 0.0
-    centred = timed(lambda: data.centred_eigen)[1] if set(wanted) - {"logme", "leep", "nearest_class_mean"} else 0.0
+    clocked = partial(timed, device=str(features.device))
+    data, shared = clocked(lambda: ScoreInput(features[batch.rows], batch.labels))
+    raw = clocked(lambda: data.raw_eigen)[1] if "logme" in wanted else 0.0
+    centred = clocked(lambda: data.centred_eigen)[1] if set(wanted) - {"logme", "leep", "nearest_class_mean"} else 0.0
     absent = torch.full((len(batch.rows),), torch.nan)
     methods: dict[str, tuple[Callable[[], Tensor], float]] = {
         "logme": (lambda: log_me(data), raw),
@@ -110,16 +106,18 @@ def score_batch(
     found = {}
     for name in wanted:
         method, extra = methods[name]
-        values, own = timed(method)
+        values, own = clocked(method)
         found[name] = (values.cpu().numpy(), own + shared + extra)
     return found
 
 
-def seconds_since(start: float, device: str) -> float:
-    """Seconds since ``start`` of the performance counter, a GPU's queued work included."""
+def timed(work: Callable[[], Any], device: str) -> tuple[Any, float]:
+    """What work gives, and how many seconds it takes, what it queues on a GPU included."""
+    started = time.perf_counter()
+    found = work()
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return found, time.perf_counter() - started
 
 
 #: Seed in the records of tasks whose repeats are averaged.
@@ -176,24 +174,20 @@ class Bench:
         settings: What is measured, and how.
 
     Raises:
-        ValueError: If a task has fewer than two classes or a class without images, or a score is unknown.
+        ValueError: If a task has fewer than two classes or a class without images.
     """
 
     def __init__(
         self, bank: ImageBank, tasks: tuple[MeasuredTask, ...], reference: tuple[str, ...], settings: TruthSettings
     ) -> None:
-        unknown = set(settings.scores) - set(SCORES)
-        if unknown:
-            raise ValueError(f"unknown transferability scores {sorted(unknown)}; there are {', '.join(SCORES)}")
         self.bank, self.tasks, self.reference, self.settings = bank, tasks, reference, settings
         n_classes = {name: len(bank.classes[name]) for name in reference}
         own = tuple(MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference)
         mixed = response_parts.reference_subtasks(n_classes, settings.response)
         self.probes = plan_probes([*tasks, *own, *mixed], bank.classes, settings.probe)
-        self._chunks: dict[int, list[ProbeChunk]] = {}
+        self._batches: dict[int, tuple[list[ProbeChunk], list[ScoreBatch]]] = {}
         self._scored = [index for index, task in enumerate(tasks) if task.draws] if settings.scores else []
         self._score_rows = [self._rows_of(tasks[index], settings.score_images) for index in self._scored]
-        self._batches: dict[int, list[ScoreBatch]] = {}
         self._reference_rows = [self._rows_of(task, None) for task in own]
         if reference:
             landmarks = response_parts.landmark_rows(reference, bank.classes, settings.response)
@@ -216,30 +210,25 @@ class Bench:
         Raises:
             ItemError: If the features aren't vectors of finite numbers.
         """
-        started = time.perf_counter()
-        features, probabilities = self.bank.features(backbone, self.settings.batch_size)
-        seconds = {"forward": seconds_since(started, self.bank.device)}
+        started, clocked = time.perf_counter(), partial(timed, device=self.bank.device)
+        (features, probabilities), forward = clocked(lambda: self.bank.features(backbone, self.settings.batch_size))
+        chunks, batches = self._batches_for(features.shape[1])
         with torch.inference_mode():
-            lap = time.perf_counter()
-            accuracies = self._probe(features)
-            seconds["probes"] = seconds_since(lap, self.bank.device)
-            lap = time.perf_counter()
-            scores = self._score(backbone.model_id, features, probabilities, seconds["forward"])
-            seconds["scores"] = seconds_since(lap, self.bank.device)
-            lap = time.perf_counter()
-            vector = self._respond(features, accuracies)
-            seconds["responses"] = seconds_since(lap, self.bank.device)
-        seconds["total"] = seconds_since(started, self.bank.device)
-        records = self._records(backbone.model_id, accuracies, seconds["forward"] + seconds["probes"])
-        return ModelTruth(records, scores, vector, seconds)
+            accuracies, probes = clocked(lambda: probe_accuracies(features, self.settings.probe, chunks).cpu().numpy())
+            scores, scoring = clocked(lambda: self._score(backbone.model_id, features, probabilities, batches, forward))
+            vector, responding = clocked(lambda: self._respond(features, accuracies))
+        records = self._records(backbone.model_id, accuracies, forward + probes)
+        seconds = {"forward": forward, "probes": probes, "scores": scoring, "responses": responding}
+        return ModelTruth(records, scores, vector, seconds | {"total": time.perf_counter() - started})
 
-    def _probe(self, features: Tensor) -> NDArray[np.float64]:
-        # Plans of similar widths share their chunks.
-        bucket = 1 << (features.shape[1] - 1).bit_length()
-        if bucket not in self._chunks:
-            self._chunks[bucket] = probe_chunks(self.probes, bucket, self.bank.device)
-        found = probe_accuracies(features, self.settings.probe, self._chunks[bucket])
-        return found.cpu().numpy()
+    def _batches_for(self, width: int) -> tuple[list[ProbeChunk], list[ScoreBatch]]:
+        """What is worked on at once with so many features; models of similar widths share it."""
+        bucket = 1 << (width - 1).bit_length()
+        if bucket not in self._batches:
+            device = self.bank.device
+            chunks = probe_chunks(self.probes, bucket, device)
+            self._batches[bucket] = chunks, padded_batches(self._score_rows, bucket, device)
+        return self._batches[bucket]
 
     def _records(self, model_id: str, accuracies: NDArray[np.float64], seconds: float) -> pd.DataFrame:
         draws = self.settings.probe.draws
@@ -264,15 +253,15 @@ class Bench:
         return records.astype(whole)[[*RECORD_COLUMNS, "seconds", "n_test"]]
 
     def _score(
-        self, model_id: str, features: Tensor, probabilities: Tensor | None, forward_seconds: float
+        self,
+        model_id: str,
+        features: Tensor,
+        probabilities: Tensor | None,
+        batches: Sequence[ScoreBatch],
+        forward_seconds: float,
     ) -> pd.DataFrame:
-        if not self._scored:
-            return pd.DataFrame(columns=SCORE_COLUMNS)
-        bucket = 1 << (features.shape[1] - 1).bit_length()
-        if bucket not in self._batches:
-            self._batches[bucket] = padded_batches(self._score_rows, bucket, self.bank.device)
         rows = []
-        for batch in self._batches[bucket]:
+        for batch in batches:
             found = score_batch(features, probabilities, batch, self.settings.scores, self.settings.seed)
             for method, (values, seconds) in found.items():
                 for place, position in enumerate(batch.positions):
@@ -311,32 +300,28 @@ class Bench:
 
 def measure_model(
     backbone: Backbone,
-    images: Mapping[str, TaskImages] | ImageBank,
+    bank: ImageBank,
     tasks: Sequence[MeasuredTask],
     reference: Sequence[str],
-    settings: TruthSettings | None = None,
-    device: str = "cpu",
+    settings: TruthSettings,
 ) -> ModelTruth:
     """Linear probes, transferability scores and responses of one model.
 
     Args:
         backbone: The model.
-        images: Images of all base tasks, reference tasks included; pass one bank for several models,
-            so that images and index tensors are moved to the device once.
+        bank: Images of all base tasks, reference tasks included; one serves many models.
         tasks: What is measured.
         reference: Identifiers of the reference tasks, for the responses.
         settings: What is measured, and how.
-        device: Torch device of the bank, where ``images`` isn't one.
 
     Returns:
         Records, scores and responses.
 
     Raises:
-        ItemError: If images aren't uint8 RGB, or the features aren't vectors of finite numbers.
+        ItemError: If the features aren't vectors of finite numbers.
         ValueError: If a task can't be measured (fewer than two classes, a class without images).
     """
-    bank = images if isinstance(images, ImageBank) else ImageBank(images, device)
-    key = (tuple(tasks), tuple(reference), settings or TruthSettings())
+    key = (tuple(tasks), tuple(reference), settings)
     # The plan of a set of tasks is made at the first call and kept as long as the bank.
     if key not in bank.plans:
         bank.plans[key] = Bench(bank, *key)
