@@ -128,14 +128,13 @@ def _time(row: Any, key: str, device: str, counts: dict[str, Any] | None, is_pub
         if counts["macs"] * batch <= limit and (kind == "cuda" or batch == 1 or is_published)
     ]
     backbone = _random_network(row, device)
+    backbone.model_id = key
     settings = ProfileSettings(warmup=2, min_repeats=5, max_repeats=50, tolerance=0.02, max_seconds=0.06)
     rows: list[dict[str, Any]] = []
     for precision in dict.fromkeys(precision for precision, _ in cells):
         batches = [batch for found, batch in cells if found == precision]
         try:
-            table = profile_backbone(
-                backbone, key, device, [precision], batches, settings=settings, description=description
-            )
+            table = profile_backbone(backbone, device, [precision], batches, settings, description)
         except Exception as error:
             # One precision that a network can't run in leaves the others.
             rows.append({"error": f"{precision}: {' '.join(str(error).split())[:150]}"})

@@ -61,7 +61,7 @@ rows, _ = read_manifest(pd.read_csv(root / "model_manifest.csv", dtype=str, keep
 found = {row.model_id: load_backbone(row, root, "cpu") for row in rows if row.model_id in names}
 settings = ProfileSettings(max_seconds=0.5)
 def once(name):
-    return profile_backbone(found[name], name, batch_sizes=(1,), settings=settings)["latency_ms_p50"].iloc[0]
+    return profile_backbone(found[name], "cpu", ("fp32",), (1,), settings)["latency_ms_p50"].iloc[0]
 json.dump([min(once(name) for _ in range(5)) for name in names], sys.stdout)
 """
 

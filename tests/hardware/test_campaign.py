@@ -5,11 +5,9 @@ import json
 import pytest
 
 from tests.hardware.small_backbone import FAST, backbone
-from thesis_rec.hardware.campaign import Campaign, join_outcomes, profile_zoo
+from thesis_rec.hardware.campaign import cell_settings, join_outcomes, profile_zoo
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.models.model_manifest import ManifestRow
-
-CAMPAIGN = Campaign(batch_sizes=(1,), settings=FAST)
 
 
 def rows(*names: str) -> list[ManifestRow]:
@@ -19,11 +17,11 @@ def rows(*names: str) -> list[ManifestRow]:
 def load(row):
     if row.model_id == "broken":
         raise OSError("no such file")
-    return backbone()
+    return backbone(model_id=row.model_id)
 
 
-def run(existing=None, names=("org/a", "broken", "b"), campaign=CAMPAIGN):
-    return dict(profile_zoo(rows(*names), load, campaign, existing or {}))
+def run(existing=None, names=("org/a", "broken", "b"), batch_sizes=(1,)):
+    return dict(profile_zoo(rows(*names), load, existing or {}, "cpu", ("fp32",), batch_sizes, FAST))
 
 
 def test_one_broken_model_is_a_row_of_the_failures():
@@ -43,8 +41,7 @@ def test_finished_models_are_not_measured_again():
     readers = {key: (lambda value=value: value) for key, value in outcomes.items()}
     again = run(readers)
     assert [key.partition("/")[0] for key in again] == ["broken"]
-    longer = Campaign(batch_sizes=(1, 2), settings=FAST)
-    assert len(run(readers, campaign=longer)) == 3
+    assert len(run(readers, batch_sizes=(1, 2))) == 3
 
 
 def test_an_unreadable_partition_is_made_again(caplog):
@@ -60,4 +57,5 @@ def test_an_unreadable_partition_is_made_again(caplog):
 @pytest.mark.parametrize("change", [{"source": "other"}, {"revision": "1"}, {"loader": "transformers"}])
 def test_another_network_is_another_measurement(change):
     row = rows("a")[0]
-    assert CAMPAIGN.hash_of(row) != CAMPAIGN.hash_of(row.model_copy(update=change))
+    first, second = (cell_settings(r, ("fp32",), (1,), FAST) for r in (row, row.model_copy(update=change)))
+    assert first != second

@@ -170,21 +170,14 @@ def closest_relaxations(figures: pd.DataFrame, budget: Budget) -> list[Relaxatio
     excess = excesses(figures, budget)
     found: list[Relaxation] = []
     for name in excess.columns:
-        others = figures[(excess.drop(columns=name) <= 1).all(axis=1)]
-        if others.empty:
-            continue
-        if name in RULES:
-            values = tuple(sorted(set(others[RULES[name]].astype(str))))
-            found.append(Relaxation({name: values}, others["model_id"].tolist(), np.inf))
-            continue
-        column, upper = LIMITS[name]
-        known = others[np.isfinite(others[column].astype(float))]
-        if known.empty:
-            continue
-        value = float(known[column].min() if upper else known[column].max())
-        fits = known[known[column] <= value] if upper else known[known[column] >= value]
-        change = {name: _rounded(value, upper)}
-        found.append(Relaxation(change, fits["model_id"].tolist(), _factor(budget, name, value)))
+        others = (excess.drop(columns=name) <= 1).all(axis=1)
+        if name in RULES and others.any():
+            values = tuple(sorted(set(figures.loc[others, RULES[name]].astype(str))))
+            found.append(Relaxation({name: values}, figures.loc[others, "model_id"].tolist(), np.inf))
+        elif np.isfinite(factor := excess.loc[others, name].min()):
+            fits = figures[others & (excess[name] <= factor)]
+            change = {name: _rounded(float(fits[LIMITS[name][0]].iloc[0]), LIMITS[name][1])}
+            found.append(Relaxation(change, fits["model_id"].tolist(), float(factor)))
     numeric = [str(name) for name in excess.columns if name in LIMITS]
     allowed = np.flatnonzero(np.isfinite(excess.to_numpy(float)).all(axis=1))
     if len(numeric) > 1 and len(allowed):
@@ -196,11 +189,6 @@ def closest_relaxations(figures: pd.DataFrame, budget: Budget) -> list[Relaxatio
             changes = {name: _rounded(float(model[LIMITS[name][0]]), LIMITS[name][1]) for name in broken}
             found.append(Relaxation(changes, [str(model["model_id"])], float(by_limit[best].max())))
     return sorted(found, key=lambda relaxation: relaxation.factor)
-
-
-def _factor(budget: Budget, name: str, value: float) -> float:
-    limit = float(getattr(budget, name))
-    return value / limit if LIMITS[name][1] else limit / value
 
 
 def _rounded(value: float, upper: bool) -> float:
@@ -238,13 +226,10 @@ def pareto_front(cost: ArrayLike, value: ArrayLike) -> NDArray[np.bool_]:
     costs, values = np.asarray(cost, dtype=float), np.asarray(value, dtype=float)
     front = np.zeros(len(costs), dtype=bool)
     valid = np.flatnonzero(~(np.isnan(costs) | np.isnan(values)))
-    # By rising cost, the best first among equally cheap ones: the front is what is better than all before.
+    # By rising cost, the best first among equally cheap ones: the front is as good as the best so far, and as cheap as
+    # the first that was.
     order = valid[np.lexsort((-values[valid], costs[valid]))]
-    best, best_cost = -np.inf, np.nan
-    for index in order:
-        if values[index] > best:
-            best, best_cost = values[index], costs[index]
-            front[index] = True
-        elif values[index] == best and costs[index] == best_cost:
-            front[index] = True
+    best = np.maximum.accumulate(values[order])
+    first = order[np.searchsorted(best, values[order])]
+    front[order] = (values[order] == best) & (costs[order] == costs[first])
     return front

@@ -7,8 +7,7 @@ A partition's key is ``<model id>/<device id>`` and its content a dictionary: ``
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,9 +17,9 @@ from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.profiling import COLUMNS, profile_backbone
-from thesis_rec.hardware.timing import ProfileSettings
 
 if TYPE_CHECKING:
+    from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.model_manifest import ManifestRow
 
@@ -28,80 +27,63 @@ Outcome = dict[str, Any]
 Partitions = Mapping[str, Callable[[], Outcome]]
 
 
-@dataclass(frozen=True)
-class Campaign:
-    """What is measured of every model, as :func:`profile_backbone` takes it.
-
-    Attributes:
-        device: Torch device.
-        precisions: Precisions of the calls.
-        batch_sizes: Numbers of images in a call.
-        settings: How long to measure.
-    """
-
-    device: str = "cpu"
-    precisions: Sequence[str] = ("fp32",)
-    batch_sizes: Sequence[int] = (1, 32)
-    settings: ProfileSettings = field(default_factory=ProfileSettings)
-
-    def hash_of(self, row: ManifestRow) -> str:
-        """Changes when a model would have to be measured again: another network, or other calls."""
-        network = {"loader": row.loader, "source": row.source, "revision": row.revision}
-        calls = {"precisions": sorted(self.precisions), "batch_sizes": sorted(self.batch_sizes)}
-        return sha256_json({**network, **calls, "settings": self.settings.model_dump()})
+def cell_settings(
+    row: ManifestRow, precisions: Sequence[str], batch_sizes: Sequence[int], settings: ProfileSettings
+) -> str:
+    """Hash that changes when a model would have to be measured again: another network, or other calls."""
+    network = {"loader": row.loader, "source": row.source, "revision": row.revision}
+    calls = {"precisions": sorted(precisions), "batch_sizes": sorted(batch_sizes)}
+    return sha256_json({**network, **calls, "settings": settings.model_dump()})
 
 
 def profile_zoo(
-    rows: Iterable[ManifestRow],
+    rows: Sequence[ManifestRow],
     load: Callable[[ManifestRow], Backbone],
-    campaign: Campaign,
     existing: Partitions,
+    device: str,
+    precisions: Sequence[str],
+    batch_sizes: Sequence[int],
+    settings: ProfileSettings,
 ) -> Iterator[tuple[str, Outcome]]:
     """Measure models one after another; those measured before in the same way are left out.
 
     Args:
         rows: The models.
         load: Builds a model.
-        campaign: What is measured.
         existing: Partitions of earlier runs.
+        device: As of :func:`~thesis_rec.hardware.profiling.profile_backbone`, and so are the others.
+        precisions: Precisions of the calls.
+        batch_sizes: Numbers of images in a call.
+        settings: How long to measure.
 
     Yields:
         Key and content of a partition for each model that was tried.
     """
-    present = device_id(campaign.device)
-    for row in track(list(rows), "profiling"):
-        key, settings_hash = f"{row.model_id}/{present}", campaign.hash_of(row)
+    present = device_id(device)
+    for row in track(rows, "profiling"):
+        key, wanted = f"{row.model_id}/{present}", cell_settings(row, precisions, batch_sizes, settings)
         before = readable(existing[key]) if key in existing else None
-        if before is not None and not before["error"] and before.get("settings_hash") == settings_hash:
+        if before is not None and not before["error"] and before.get("settings_hash") == wanted:
             continue
+        outcome: Outcome = {"rows": [], "settings_hash": wanted, "error": "", "hint": ""}
         try:
-            table = profile_backbone(load(row), row.model_id, **vars(campaign))
+            table = profile_backbone(load(row), device, precisions, batch_sizes, settings)
+            # Through JSON, which knows no numpy numbers.
+            outcome["rows"] = json.loads(table.to_json(orient="records", double_precision=12))
         except Exception as error:
             # Networks of three libraries can raise anything; one must not stop the others.
             failure = Failure.of(row.model_id, error, "Check the model's loader and source in the manifest.")
-            yield key, {"rows": [], "settings_hash": settings_hash, "error": failure.error, "hint": failure.hint}
-            continue
-        # Through JSON, which knows no numpy numbers.
-        found = json.loads(table.to_json(orient="records", double_precision=12))
-        yield key, {"rows": found, "settings_hash": settings_hash, "error": "", "hint": ""}
+            outcome |= {"error": failure.error, "hint": failure.hint}
+        yield key, outcome
 
 
-def join_outcomes(outcomes: Partitions, models: Iterable[str]) -> tuple[pd.DataFrame, list[Failure]]:
+def join_outcomes(outcomes: Partitions, models: Collection[str]) -> tuple[pd.DataFrame, list[Failure]]:
     """All rows of the models on all devices, and the failures of those that have none.
 
     Args:
         outcomes: Partitions of all jobs and earlier runs.
         models: Models that count; profiles of others are left out.
     """
-    wanted = set(models)
-    rows: list[dict[str, Any]] = []
-    failures: list[Failure] = []
-    for key in sorted(outcomes):
-        model_id = key.rpartition("/")[0]
-        if model_id not in wanted:
-            continue
-        outcome = outcomes[key]()
-        rows.extend(outcome["rows"])
-        if outcome["error"]:
-            failures.append(Failure(model_id, outcome["error"], outcome["hint"]))
-    return pd.DataFrame(rows, columns=COLUMNS), failures
+    found = [(name, outcomes[key]()) for key in sorted(outcomes) if (name := key.rpartition("/")[0]) in models]
+    failures = [Failure(name, outcome["error"], outcome["hint"]) for name, outcome in found if outcome["error"]]
+    return pd.DataFrame([row for _, outcome in found for row in outcome["rows"]], columns=COLUMNS), failures

@@ -37,19 +37,16 @@ COLUMNS = [
 
 def profile_backbone(
     backbone: Backbone,
-    model_id: str,
-    device: str = "cpu",
-    precisions: Sequence[str] = ("fp32",),
-    batch_sizes: Sequence[int] = (1, 32),
-    *,
-    settings: ProfileSettings | None = None,
+    device: str,
+    precisions: Sequence[str],
+    batch_sizes: Sequence[int],
+    settings: ProfileSettings,
     description: Description | None = None,
 ) -> pd.DataFrame:
     """Measure one model at every precision and batch size.
 
     Args:
         backbone: The model; moved to ``device``, its weights unchanged afterwards.
-        model_id: Identifier for the rows.
         device: Torch device, such as ``cpu`` or ``cuda``.
         precisions: Some of ``fp32``, ``fp16`` and ``bf16``.
         batch_sizes: Numbers of images in a call.
@@ -62,14 +59,11 @@ def profile_backbone(
         that libraries keep.
 
     Raises:
-        ItemError: If a precision is unknown, or no cell ran.
+        ItemError: If no cell ran.
     """
     import torch
 
-    if unknown := [p for p in precisions if p not in PRECISIONS]:
-        raise ItemError(model_id, f"unknown precision {unknown[0]!r}.", f"Choose from {', '.join(PRECISIONS)}.")
-    settings = settings or ProfileSettings()
-    network = backbone.network.to(device).eval()
+    model_id, network = backbone.model_id, backbone.network.to(device).eval()
     rows: list[dict[str, Any]] = []
     errors: list[str] = []
     with torch.inference_mode():

@@ -46,7 +46,6 @@ class Fit:
         scale: (K,) of the used features.
         weights: (K,) of the standardised features.
         intercept: Of the target.
-        held_out: (n,) leave-one-family-out predictions for the models that it was fitted on.
         margin: Logarithm that is added for the safe side.
         spread: Standard deviation of the held-out errors.
     """
@@ -56,7 +55,6 @@ class Fit:
     scale: Floats
     weights: Floats
     intercept: float
-    held_out: Floats
     margin: float
     spread: float
 
@@ -101,7 +99,7 @@ def fit_log_figure(
     assert best is not None
     error, subset, penalty, held_out = best
     mean, scale, weights, intercept = _ridge(joined[:, subset], target, penalty)
-    return Fit(subset, mean, scale, weights, intercept, held_out, safe_margin(held_out, log_value, groups), error)
+    return Fit(subset, mean, scale, weights, intercept, safe_margin(held_out, log_value, groups), error)
 
 
 def _without_each_group(x: Floats, y: Floats, groups: NDArray[np.int64]) -> LeftOut:

@@ -121,9 +121,7 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
 
         settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
         try:
-            return profile_backbone(
-                loader()(model_id), model_id, device, (request.precision,), (request.batch_size,), settings=settings
-            )
+            return profile_backbone(loader()(model_id), device, (request.precision,), (request.batch_size,), settings)
         except Exception as error:
             # A candidate that can't be loaded (not downloaded, damaged) is judged by prediction, like all others.
             logger.warning("%s can't be measured here: %s", model_id, error)

@@ -144,9 +144,7 @@ def profile_models(
         begun = time.perf_counter()
         try:
             backbone = load_backbone(recipe_row(recipe), shop.folder, shop.device)
-            profile = profile_backbone(
-                backbone, recipe.model_id, shop.device, precisions, batch_sizes, settings=settings
-            )
+            profile = profile_backbone(backbone, shop.device, precisions, batch_sizes, settings)
         except Exception as error:
             failures.append(Failure.of(recipe.model_id, error, "Choose other precisions or batch sizes."))
             continue

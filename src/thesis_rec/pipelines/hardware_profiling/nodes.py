@@ -24,7 +24,7 @@ def profile_models(
     import torch
 
     from thesis_rec.base.devices import torch_device
-    from thesis_rec.hardware.campaign import Campaign, profile_zoo
+    from thesis_rec.hardware.campaign import profile_zoo
     from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_sources import hub_cache_folder
@@ -33,13 +33,13 @@ def profile_models(
         torch.set_num_threads(parameters.threads)
     device = torch_device(parameters.device)
     settings = ProfileSettings(**parameters.model_dump(include=set(ProfileSettings.model_fields)))
-    campaign = Campaign(device, parameters.precisions, parameters.batch_sizes, settings)
     root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)
     rows = parameters.shard.select(_rows(model_manifest, parameters))
     # An empty chunk first: the folder exists even when no model is usable.
     yield {}
+    cells = (device, parameters.precisions, parameters.batch_sizes, settings)
     for key, outcome in profile_zoo(
-        rows, lambda row: load_backbone(row, root, device, cache), campaign, existing_hardware_outcomes
+        rows, lambda row: load_backbone(row, root, device, cache), existing_hardware_outcomes, *cells
     ):
         yield {key: outcome}
 
@@ -57,7 +57,7 @@ def join_hardware_profiles(
     rows, unusable = read_manifest(model_manifest)
     asked = [row.model_id for row in _rows(model_manifest, parameters)]
     # What earlier runs measured of other models stays.
-    table, failures = join_outcomes(hardware_outcomes, [row.model_id for row in rows])
+    table, failures = join_outcomes(hardware_outcomes, {row.model_id for row in rows})
     if parameters.shard.count == 1:
         failures += unreached_failures(asked, {key.rpartition("/")[0] for key in hardware_outcomes})
     return table, failures_frame([*unusable, *failures])
