@@ -39,8 +39,6 @@ class FitModule(lightning.LightningModule):
         self.settings = settings
         self.monitor = monitor
         self.mode: Literal["min", "max"] = mode
-        self._sums: dict[str, dict[str, Tensor | float]] = {}
-        self._counts: dict[str, int] = {}
 
     def losses(self, batch: Batch, training: bool) -> dict[str, Tensor]:
         """Scalars of a batch; ``loss`` is what is minimised, the others are logged beside it."""
@@ -49,33 +47,18 @@ class FitModule(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """One optimisation step."""
         losses = self.losses(batch, training=True)
-        self._add(losses, "train", batch)
+        self._log(losses, "train", batch)
         return losses["loss"]
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """One batch of validation data."""
-        self._add(self.losses(batch, training=False), "val", batch)
+        self._log(self.losses(batch, training=False), "val", batch)
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's mean training losses."""
-        self._log_means("train")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the epoch's mean validation losses."""
-        self._log_means("val")
-
-    def _add(self, losses: dict[str, Tensor], stage: str, batch: Batch) -> None:
-        # Summed here and logged once an epoch: logging every step would take longer than a small network's step.
+    def _log(self, losses: dict[str, Tensor], stage: str, batch: Batch) -> None:
+        """Losses of a batch, whose means over the items of an epoch are its metrics."""
+        named = {f"{stage}_{name}": value.detach() for name, value in losses.items()}
         size = len(next(iter(batch.values())))
-        sums = self._sums.setdefault(stage, {})
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + size * value.detach()
-        self._counts[stage] = self._counts.get(stage, 0) + size
-
-    def _log_means(self, stage: str) -> None:
-        count = self._counts.pop(stage, 0)
-        means = {f"{stage}_{name}": total / count for name, total in self._sums.pop(stage, {}).items()}
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW with the schedule of the settings."""
