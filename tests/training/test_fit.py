@@ -271,7 +271,6 @@ class TestSampler:
 def test_a_table_serves_whole_batches_and_refuses_unequal_columns():
     table = data()
     assert torch.equal(table.__getitems__([3, 1])["x"], table.columns["x"][[3, 1]])
-    assert torch.equal(table[3]["x"], table.columns["x"][3])
     assert table.fingerprint() == data().fingerprint() != data(1).fingerprint()
     with pytest.raises(ValueError, match="one length"):
         TensorTable({"x": torch.zeros(2), "y": torch.zeros(3)})

@@ -143,12 +143,11 @@ def timm_backbone(model_id: str, network: Any) -> Backbone:
 
     network.eval()
     settings = resolve_model_data_config(network)
-    channels = int(settings["input_size"][0])
+    colours = _colours(int(settings["input_size"][0]), model_id)
     preparation = timm_preparation(settings, model_id)
-    _check_channels(channels, model_id)
 
     def features(images: Tensor) -> Tensor:
-        found: Tensor = network.forward_head(network.forward_features(_channels(images, channels)), pre_logits=True)
+        found: Tensor = network.forward_head(network.forward_features(colours(images)), pre_logits=True)
         return found.flatten(1)
 
     classifier = network.get_classifier()
@@ -297,13 +296,12 @@ def transformers_backbone(
         network = getattr(network, "vision_model", network)
     network.eval()
     image_config = getattr(config, "vision_config", config)
-    channels = int(getattr(image_config, "num_channels", 3))
-    _check_channels(channels, model_id)
+    colours = _colours(int(getattr(image_config, "num_channels", 3)), model_id)
     takes = _image_inputs(network, model_id)
     linear = _last_linear(network, int(config.num_labels)) if classifies else None
 
     def forward(images: Tensor) -> Any:
-        x = _channels(images, channels)
+        x = colours(images)
         if "noise" not in takes:
             return network(pixel_values=x)
         # It orders the patches by this noise; here they keep their order.
@@ -391,17 +389,14 @@ def _image_inputs(network: Any, model_id: str) -> Collection[str]:
     return takes
 
 
-def _check_channels(channels: int, model_id: str) -> None:
+def _colours(channels: int, model_id: str) -> Callable[[Tensor], Tensor]:
+    """What a network of so many channels is given of images; of a grey picture what Pillow makes of the colours."""
     if channels not in (1, 3):
         text = f"The network takes {channels} channels, and pictures have the three colours."
         raise ItemError(model_id, text, "Choose a model for colour or grey images.")
-
-
-def _channels(images: Tensor, channels: int) -> Tensor:
-    # A network for grey images gets what Pillow makes of the colours.
-    if channels == images.shape[1]:
-        return images
-    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    if channels == 3:
+        return lambda images: images
+    return lambda images: (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _last_linear(network: nn.Module, n_labels: int) -> nn.Linear | None:

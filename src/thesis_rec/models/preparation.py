@@ -99,16 +99,13 @@ def square(size: Any, item: str) -> int:
     Raises:
         ItemError: If it isn't square.
     """
-    size = _sides(size)
-    if isinstance(size, dict):
-        size = (
-            (size["height"], size["width"]) if "height" in size else size.get("shortest_edge", size.get("longest_edge"))
-        )
-    sides = [int(side) for side in size[-2:]] if isinstance(size, list | tuple) else [int(size)]
-    if len(set(sides)) > 1:
-        text = f"Its input is not square ({sides[0]} x {sides[1]} pixels), and only square ones are supported."
+    given = _sides(size)
+    one: Any = given.get("shortest_edge", given.get("longest_edge"))
+    height, width = int(given.get("height", one)), int(given.get("width", one))
+    if height != width:
+        text = f"Its input is not square ({height} x {width} pixels), and only square ones are supported."
         raise ItemError(item, text, "Choose another model, or save it with a square input size.")
-    return sides[0]
+    return height
 
 
 def triple(values: Any, default: Triple) -> Triple:
@@ -169,13 +166,13 @@ def transformers_preparation(processor: Any, item: str) -> Preparation:
     resize_to: int | None = side
     if share := getattr(processor, "crop_pct", None):
         # ConvNeXt crops small pictures only; PoolFormer says itself whether it does.
-        cut = crops or (isinstance(size, dict) and "shortest_edge" in size and side < 384)
+        cut = crops or ("shortest_edge" in size and side < 384)
         resize_to = int(side / share) if cut else side
     elif type(processor).__name__.startswith("Levit"):
         resize_to = int(side * 256 / 224)
     if not getattr(processor, "do_resize", True):
         resize_to = None
-    stretches = not isinstance(size, dict) or "shortest_edge" not in size
+    stretches = "shortest_edge" not in size
     # (image * factor - offset - mean) / std, the image on a scale of 0 to 1.
     rescales = getattr(processor, "do_rescale", True)
     factor = 255.0 * (float(getattr(processor, "rescale_factor", 1 / 255)) if rescales else 1.0)
@@ -199,10 +196,11 @@ def transformers_preparation(processor: Any, item: str) -> Preparation:
     )
 
 
-def _sides(size: Any) -> Any:
-    """A dictionary of those sides that are given, of transformers' own kind of dictionary; anything else as it is."""
-    if size is None or isinstance(size, int | list | tuple):
-        return size
+def _sides(size: Any) -> dict[str, Any]:
+    """Those sides that are given, by transformers' names; a number is both, and a list ends with height and width."""
+    if isinstance(size, int | list | tuple):
+        height, width = (size, size) if isinstance(size, int) else (size[-2:][0], size[-1])
+        return {"height": height, "width": width}
     names = ("height", "width", "shortest_edge", "longest_edge")
     given = {name: size.get(name) if isinstance(size, dict) else getattr(size, name, None) for name in names}
     return {name: side for name, side in given.items() if side is not None}

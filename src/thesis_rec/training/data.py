@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,9 +32,6 @@ class TensorTable(Dataset[Batch]):
 
     def __len__(self) -> int:
         return self._length
-
-    def __getitem__(self, index: int) -> Batch:
-        return {name: column[index] for name, column in self.columns.items()}
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """A whole batch by one indexing operation a column, instead of one per item."""
@@ -94,8 +90,4 @@ def _world() -> tuple[int, int]:
 
 def loader(table: TensorTable, batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Batch]:
     """Batches in the sampler's order, or in the table's."""
-    return DataLoader(table, batch_size=batch_size, sampler=sampler, collate_fn=_identity)
-
-
-def _identity(batch: Any) -> Any:
-    return batch
+    return DataLoader(table, batch_size=batch_size, sampler=sampler, collate_fn=dict)

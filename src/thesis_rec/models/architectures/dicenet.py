@@ -7,6 +7,7 @@ out.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -25,7 +26,7 @@ class DiCENet(nn.Module):
 
     def __init__(self, stem: int, widths: tuple[int, int], sides: tuple[int, int], blocks: tuple[int, int]) -> None:
         super().__init__()
-        self.level1 = _Conv(3, stem, 3, stride=2)
+        self.level1 = _conv(3, stem, 3, stride=2)
         self.level2 = nn.MaxPool2d(3, stride=2, padding=1)
         self.level3 = _level(stem, widths[0], sides[0], blocks[0])
         self.level4 = _level(widths[0], widths[1], sides[1], blocks[1])
@@ -45,27 +46,10 @@ def _level(inputs: int, outputs: int, side: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(_Strided(inputs, side), first, *others)
 
 
-class _Conv(nn.Module):
+def _conv(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution, batch normalisation, PReLU."""
-
-    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> None:
-        super().__init__()
-        convolution = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
-        self.cbr = nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.PReLU(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cbr(x)
-
-
-class _Activation(nn.Module):
-    """Batch normalisation, PReLU."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.br = nn.Sequential(nn.BatchNorm2d(width), nn.PReLU(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.br(x)
+    convolution = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+    return nn.Sequential(OrderedDict(cbr=nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.PReLU(outputs))))
 
 
 class _DimensionWise(nn.Module):
@@ -77,9 +61,9 @@ class _DimensionWise(nn.Module):
         self.conv_channel = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
         self.conv_width = nn.Conv2d(side, side, 3, padding=1, groups=side, bias=False)
         self.conv_height = nn.Conv2d(side, side, 3, padding=1, groups=side, bias=False)
-        self.br_act = _Activation(3 * width)
-        self.weight_avg_layer = _Conv(3 * width, width, 1, groups=width)
-        self.proj_layer = _Conv(width, width, 3, groups=width)
+        self.br_act = nn.Sequential(OrderedDict(br=nn.Sequential(nn.BatchNorm2d(3 * width), nn.PReLU(3 * width))))
+        self.weight_avg_layer = _conv(3 * width, width, 1, groups=width)
+        self.proj_layer = _conv(width, width, 3, groups=width)
         self.linear_comb_layer = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(width, width // 4, 1, bias=False),
@@ -114,9 +98,9 @@ class _Strided(nn.Module):
 
     def __init__(self, width: int, side: int) -> None:
         super().__init__()
-        self.left_layer = nn.Sequential(_Conv(width, width, 3, stride=2, groups=width), _Conv(width, width, 1))
+        self.left_layer = nn.Sequential(_conv(width, width, 3, stride=2, groups=width), _conv(width, width, 1))
         self.right_layer = nn.Sequential(
-            nn.AvgPool2d(3, stride=2, padding=1), _DimensionWise(width, side), _Conv(width, width, 1)
+            nn.AvgPool2d(3, stride=2, padding=1), _DimensionWise(width, side), _conv(width, width, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,7 +114,7 @@ class _Shuffled(nn.Module):
         super().__init__()
         self.kept = round(0.5 * inputs)
         width = outputs - self.kept
-        self.layer_right = nn.Sequential(_Conv(inputs - self.kept, width, 1), _DimensionWise(width, side))
+        self.layer_right = nn.Sequential(_conv(inputs - self.kept, width, 1), _DimensionWise(width, side))
 
     def forward(self, x: Tensor) -> Tensor:
         return _shuffle(torch.cat([x[:, : self.kept], self.layer_right(x[:, self.kept :])], 1), 2)
