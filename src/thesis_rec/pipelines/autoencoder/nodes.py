@@ -50,11 +50,12 @@ def embed_models(
     model_vectors: Partitions, model_manifest: pd.DataFrame, autoencoder_checkpoint: dict[str, Any]
 ) -> pd.DataFrame:
     """The code of every model, known or not: ``model_id`` and ``e000``, ``e001``, ..."""
-    from thesis_rec.models.auto_encoder import embed_models
+    from thesis_rec.models.auto_encoder import embed_vectors
     from thesis_rec.thesis.thesis_arrays import embeddings_table
 
-    ids = sorted(set(model_vectors) & set(model_manifest["model_id"].astype(str)))
-    codes = embed_models(autoencoder_checkpoint, [model_vectors[model]() for model in ids], ids)
+    vectors = _inputs(model_vectors, model_manifest, autoencoder_checkpoint.get("input", "kmeans"))
+    ids = sorted(vectors)
+    codes = embed_vectors(autoencoder_checkpoint, np.stack([vectors[model] for model in ids]))
     return embeddings_table(dict(zip(ids, codes, strict=True)), "model_vectors")
 
 
