@@ -356,7 +356,7 @@ def validate_arrays(data: Any) -> None:
 
 
 def validate_partitions(data: Any) -> None:
-    """Any dictionary of partitions; what is in each is checked when it is read and written.
+    """Any dictionary by names, such as of partitions; what is in each is checked when it is read and written.
 
     Raises:
         ValueError: If it is no dictionary by non-empty strings.

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.io import AbstractDataset, DataCatalog, DatasetError, MemoryDataset
 from kedro.runner import SequentialRunner
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle
 from tests.recommendation.test_assembly import datasets, own_artefacts
@@ -12,7 +12,7 @@ from tests.recommendation.test_trying import save_images
 
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset, NPZDataset
 from thesis_rec.catalog.validators import validate_json, validate_recommendation, validate_text
-from thesis_rec.pipelines.recommendation.artefacts import ArtefactsDataset, validate_artefacts
+from thesis_rec.pipelines.recommendation.artefacts import ArtefactsDataset
 from thesis_rec.pipelines.recommendation.nodes import recommend_models
 from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
 from thesis_rec.pipelines.recommendation.pipeline import create_pipeline
@@ -81,17 +81,17 @@ def test_images_are_probed_when_asked_for(bundle, tmp_path, monkeypatch):
 
 
 def own_datasets(bundle, folder):
-    """One's own artefacts on disk."""
+    """One's own artefacts on disk, as entries of a catalog."""
     artefacts = own_artefacts(bundle)
     tables = ("model_embeddings", "performance", "hardware_profiles", "model_metadata")
-    made = {name: AtomicParquetDataset(filepath=folder / f"{name}.parquet") for name in tables}
-    made["knowledge"] = NPZDataset(filepath=folder / "knowledge.npz")
-    made["dataset_tokens"] = KeyedPartitionDataset(path=folder / "tokens", depth=3)
-    for name, dataset in made.items():
+    made = {name: {"type": AtomicParquetDataset, "filepath": folder / f"{name}.parquet"} for name in tables}
+    made["knowledge"] = {"type": NPZDataset, "filepath": folder / "knowledge.npz"}
+    made["dataset_tokens"] = {"type": KeyedPartitionDataset, "path": folder / "tokens", "depth": 3}
+    for name, entry in made.items():
         data = artefacts[name]
         if isinstance(data, pd.DataFrame):
             data.columns = data.columns.astype(str)
-        dataset.save(data)
+        AbstractDataset.from_config(name, entry).save(data)
     return made
 
 
@@ -101,18 +101,15 @@ def test_artefacts_are_one_s_own_and_the_shipped_ones(bundle, tmp_path):
     dataset = ArtefactsDataset(own=made, starter={"path": str(tmp_path / "starter")})
     assert dataset.exists()
     found = dataset.load()
-    validate_artefacts(found)
     # Both are there; which of them counts is decided item by item where they are joined.
     assert found["stored"] is not None
     assert set(NEEDED) <= set(found)
     (tmp_path / "own" / "model_embeddings.parquet").unlink()
     found = dataset.load()
-    validate_artefacts(found)
     assert "model_embeddings" not in found
     assert "hardware_profiles" in found
     with pytest.raises(DatasetError, match="written by the pipelines"):
         dataset.save({})
-    dataset.release()
     assert "starter" in str(dataset)
 
 
@@ -139,10 +136,3 @@ def test_entries_of_the_catalog_are_taken_as_they_stand(tmp_path):
     entry = {"type": "thesis_rec.catalog.AtomicParquetDataset", "filepath": str(tmp_path / "x"), "validator": "a.b"}
     dataset = ArtefactsDataset(own={"performance": entry}, starter={"path": str(tmp_path / "none")})
     assert not dataset.exists()
-
-
-def test_validator_names_what_is_missing():
-    with pytest.raises(ValueError, match="key 'stored'"):
-        validate_artefacts({})
-    with pytest.raises(ValueError, match="lack knowledge"):
-        validate_artefacts({"stored": None})

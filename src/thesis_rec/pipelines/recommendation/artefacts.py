@@ -24,7 +24,9 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
     def __init__(
         self, *, own: Mapping[str, dict[str, Any]], starter: dict[str, str], metadata: dict[str, Any] | None = None
     ) -> None:
-        self._own = {name: _dataset(name, entry) for name, entry in own.items()}
+        # Entries of the catalog as they stand there; their validators are the catalog's business.
+        plain = {name: {key: entry[key] for key in entry if key != "validator"} for name, entry in own.items()}
+        self._own = {name: AbstractDataset.from_config(name, entry) for name, entry in plain.items()}
         self._starter = Path(starter["path"])
         self.metadata = metadata
 
@@ -80,28 +82,3 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         from thesis_rec.recommendation.bundle import NEEDED
 
         return self._starter.is_dir() or set(NEEDED) <= set(self._own_ones()[0])
-
-    def _release(self) -> None:
-        for dataset in self._own.values():
-            dataset.release()
-
-
-def _dataset(name: str, entry: dict[str, Any] | AbstractDataset[Any, Any]) -> AbstractDataset[Any, Any]:
-    if isinstance(entry, AbstractDataset):
-        return entry
-    # The entry of the catalog as it stands there; its validator is the catalog's business.
-    return AbstractDataset.from_config(name, {key: value for key, value in entry.items() if key != "validator"})
-
-
-def validate_artefacts(data: Any) -> None:
-    """One's own artefacts are complete, or the shipped bundle is there.
-
-    Raises:
-        ValueError: If neither.
-    """
-    from thesis_rec.recommendation.bundle import NEEDED
-
-    if not isinstance(data, dict) or "stored" not in data:
-        raise ValueError("artefacts are a dictionary with the key 'stored'")
-    if data["stored"] is None and (missing := [name for name in NEEDED if name not in data]):
-        raise ValueError(f"artefacts lack {', '.join(missing)}")
