@@ -25,14 +25,12 @@ class CheckpointDataset(FileDataset):
         """Write a checkpoint and check that it can be read.
 
         Raises:
-            TypeError: If ``data`` isn't a dictionary or holds anything but tensors and plain values.
+            TypeError: If ``data`` holds anything but tensors and plain values.
         """
         import pickle
 
         import torch
 
-        if not isinstance(data, dict):
-            raise TypeError(f"a checkpoint is a dictionary, not {type(data).__name__}; give a module's state_dict()")
         torch.save(data, path)
         try:
             # Memory-mapped: the structure is read, not the tensors.
