@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, Tell, register_loader
-from thesis_rec.images.decoding import decode_image, to_rgb
+from thesis_rec.images.decoding import decode_image
 from thesis_rec.images.folders import hash_files
 from thesis_rec.images.manifest import DatasetRow
 
@@ -131,22 +131,12 @@ def _label_array(labels: Any) -> NDArray[Any]:
 
 
 def _read_hub(table: Any, column: str, split: str, max_pixels: int, index: int) -> Any:
-    cell = table[index][column]
-    return _decode_cell(cell, f"{split}[{index}]", max_pixels)
-
-
-def _decode_cell(cell: Any, name: str, max_pixels: int) -> Any:
-    if isinstance(cell, dict):
-        data = cell.get("bytes")
-        if data is None and cell.get("path") and Path(cell["path"]).is_file():
-            return decode_image(Path(cell["path"]), name, max_pixels)
-        if data is None:
-            raise ItemError(name, "the image has no content.", "Download the dataset again.")
-        return decode_image(data, name, max_pixels)
-    try:
-        return to_rgb(np.asarray(cell))
-    except (ValueError, TypeError) as error:
-        raise ItemError(name, f"it is no image ({error}).", "Check image_column.") from error
+    cell, name = table[index][column] or {}, f"{split}[{index}]"
+    if cell.get("bytes") is not None:
+        return decode_image(cell["bytes"], name, max_pixels)
+    if cell.get("path") and Path(cell["path"]).is_file():
+        return decode_image(Path(cell["path"]), name, max_pixels)
+    raise ItemError(name, "the image has no content.", "Download the dataset again.")
 
 
 def _first_of_each_class(

@@ -65,18 +65,10 @@ class LabelledImages:
         """Class names of some images."""
         return [self.class_names[c] for c in self.labels[index]]
 
-    def select_classes(self, classes: Sequence[int]) -> LabelledImages:
-        """The images of some classes, which are renumbered in the order given."""
-        lookup = np.full(len(self.class_names), -1, dtype=np.int64)
-        lookup[np.asarray(classes, dtype=int)] = np.arange(len(classes))
-        labels = lookup[self.labels]
-        kept = labels >= 0
-        return replace(
-            self,
-            labels=labels[kept],
-            positions=self.positions[kept],
-            class_names=[self.class_names[c] for c in classes],
-        )
+    def without_empty_classes(self) -> LabelledImages:
+        """The same images, their classes numbered without those that have none."""
+        present, labels = np.unique(self.labels, return_inverse=True)
+        return replace(self, labels=labels, class_names=[self.class_names[c] for c in present])
 
 
 def _registered(row: DatasetRow) -> tuple[Loader, Fingerprint]:
@@ -216,21 +208,19 @@ def load_task_images(
         array, kept = read_images(images, np.arange(len(images)), size, limits.fit, notes)
         arrays.append(array)
         labels.append(images.labels[kept])
-    classes = np.unique(labels[0])
+    classes, train_labels = np.unique(labels[0], return_inverse=True)
     if len(classes) < 2:
         hint = "Give at least two classes with readable images."
         raise ItemError(row.dataset_id, f"only {len(classes)} class has readable images for training.", hint)
-    lookup = np.full(len(opened[0].class_names), -1, dtype=np.int64)
-    lookup[classes] = np.arange(len(classes))
-    tested = lookup[labels[1]] >= 0
+    tested = np.isin(labels[1], classes)
     if not tested.any():
         error = "there are no images for testing" + (", or none of a class to train on." if len(tested) else ".")
         raise ItemError(row.dataset_id, error, "Add some, or change the splits column.")
     if not tested.all():
         error = f"{int((~tested).sum())} of {len(tested)} images for testing are of classes without training images."
         notes.append(Failure(row.dataset_id, error, "They are left out."))
-    train = (arrays[0], lookup[labels[0]])
-    test = (arrays[1][tested], lookup[labels[1]][tested])
+    train = arrays[0], train_labels
+    test = arrays[1][tested], np.searchsorted(classes, labels[1][tested])
     notes.extend(Failure(row.dataset_id, note) for note in pixel_notes(*train, *test))
     return TaskImages(row.dataset_id, *train, *test, [opened[0].class_names[c] for c in classes])
 

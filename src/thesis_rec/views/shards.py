@@ -85,12 +85,6 @@ def batch_ranges(n_batches: int, n_classes: int, images_per_shard: int) -> list[
     return [range(start, min(start + step, n_batches)) for start in range(0, n_batches, step)]
 
 
-def without_empty_classes(images: LabelledImages) -> LabelledImages:
-    """The images without the classes that have none."""
-    present = np.unique(images.labels)
-    return images if len(present) == len(images.class_names) else images.select_classes(present.tolist())
-
-
 def encode_groups(
     encoder: ImageEncoder,
     images: LabelledImages,
@@ -118,7 +112,7 @@ def encode_groups(
     """
     from thesis_rec.images.encoders.streaming import encode_images
 
-    sampler, fit = ClassBalancedSampler(images.labels, len(images.class_names), settings.seed), settings.fit
+    sampler, fit = ClassBalancedSampler(images.labels, settings.seed), settings.fit
     chosen = [np.stack([sampler.batch(b) for b in group]) for group in groups]  # (B, C) each
     pieces = [np.array_split(index.ravel(), -(-index.size // settings.batch_size)) for index in chosen]
 
@@ -138,7 +132,7 @@ def encode_groups(
             features[len(problems) : len(problems) + len(block)] = block
             problems += failed
         for place in (place for place, problem in enumerate(problems) if problem is not None):
-            row, class_index = divmod(place, sampler.n_classes)
+            row, class_index = divmod(place, index.shape[1])
             others = sampler.substitutes(group[row], class_index)
             features[place] = _substitute(encoder, images, others, class_index, fit)
         yield features.reshape(*index.shape, encoder.dim), [problem for problem in problems if problem is not None]
@@ -230,7 +224,7 @@ def make_shards(
         ItemError: If a class has no readable image.
     """
     class_ids, whole = np.unique(images.labels), images
-    images = without_empty_classes(images)
+    images = images.without_empty_classes()
     ranges = batch_ranges(settings.batches, len(images.class_names), settings.images_per_shard)
     finished = set(done)
     todo = [number for number in range(len(ranges)) if number not in finished]

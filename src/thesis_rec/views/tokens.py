@@ -20,7 +20,6 @@ from thesis_rec.views.shards import (
     keys_by_split,
     measure_landmarks,
     read_shard,
-    without_empty_classes,
 )
 
 logger = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ def tokens_of_images(
     """
     glimpses, settings = Glimpses(), TokenSettings(seed=seed, workers=workers)
     landmarks = measure_landmarks(encoder, images, seed, test=test, glimpses=glimpses)
-    images = without_empty_classes(images)
+    images = images.without_empty_classes()
     features, failures = next(encode_groups(encoder, images, settings, [range(n_batches)], glimpses))
     if warnings is not None:
         warnings.extend(failures)

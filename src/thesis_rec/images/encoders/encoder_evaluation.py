@@ -26,19 +26,13 @@ def nearest_class_mean_accuracy(features: Floats, tested: Floats | None = None) 
     Returns:
         Fraction of images classified rightly; NaN for a single batch without a test.
     """
-    total = features.sum(axis=0)  # (C, D)
-    truth = np.arange(features.shape[1])
-    if tested is not None:
-        return float((_cosine(tested, total[None]).argmax(-1) == truth).mean())
-    if len(features) < 2:
-        return float("nan")
-    others = total[None] - features  # (B, C, D): sums without the batch's own image
-    return float((_cosine(features, others).argmax(-1) == truth).mean())
-
-
-def _cosine(features: Floats, means: Floats) -> Floats:
-    """(B, C, C) cosine of each feature (B, C, D) with each class mean (B or 1, C, D) of its batch."""
-    return features @ unit(means).swapaxes(-1, -2)
+    sums = features.sum(axis=0, keepdims=True)  # (1, C, D)
+    if tested is None:
+        if len(features) < 2:
+            return float("nan")
+        sums, tested = sums - features, features  # (B, C, D): without the batch's own image
+    cosines = tested @ unit(sums).swapaxes(-1, -2)  # (T, C, C): of each image with each class's mean
+    return float((cosines.argmax(-1) == np.arange(features.shape[1])).mean())
 
 
 def zero_shot_accuracy(features: Floats, text: Floats) -> float:

@@ -77,7 +77,7 @@ def encode_images(
     *,
     workers: int = 0,
     fit: str = "crop",
-    see: Callable[[NDArray[np.int64], NDArray[np.uint8]], None] = lambda index, pixels: None,
+    see: Callable[[NDArray[np.int64], NDArray[np.uint8]], None],
 ) -> Iterator[tuple[NDArray[np.float32], list[Failure | None]]]:
     """Encode images, batch by batch, in order.
 
