@@ -37,9 +37,6 @@ logger = logging.getLogger(__name__)
 
 Tables = Mapping[str, Callable[[], pd.DataFrame]]
 
-#: Tasks to probe, whether responses are wanted, and (task, seed) to fine-tune.
-Missing = tuple[set[str], bool, list[tuple[str, int]]]
-
 #: Parts of a model's truth that hold rows of the results.
 PARTS = ("linear_probe", "transferability", "responses", "fine_tune")
 #: Digits of the hashes that stand in the results.
@@ -167,12 +164,10 @@ def measure_zoo(
     bank: ImageBank | None = None
     for row in track(rows, "measuring models"):
         try:
-            weights = fingerprint(row)
-            cells = _Cells(row.model_id, campaign, hashes, weights)
-            missing = cells.missing(existing)
-            if any(missing):
+            cells = _Cells(row.model_id, campaign, hashes, fingerprint(row), existing)
+            if cells.to_probe or cells.to_describe or cells.to_tune:
                 bank = bank or ImageBank(campaign.images, campaign.device)
-                yield from _measure(partial(load, row), campaign, bank, cells, missing, existing)
+                yield from cells.measured(partial(load, row), bank)
             failures: list[Failure] = []
         except Exception as error:
             # Whatever one model's code raises must not stop the others; the reason goes into the failures table.
@@ -183,31 +178,40 @@ def measure_zoo(
 
 
 class _Cells:
-    """Hashes of all cells of one model, and which of them are missing."""
+    """The cells of one model: hashes of what they depend on, which of them earlier runs lack, and measuring these."""
 
-    def __init__(self, model_id: str, campaign: Campaign, images: Mapping[str, str], weights: str) -> None:
-        self.model_id, self.weights = model_id, weights
+    def __init__(
+        self, model_id: str, campaign: Campaign, images: Mapping[str, str], weights: str, existing: Tables
+    ) -> None:
+        self.model_id, self.campaign, self.weights, self.tables = model_id, campaign, weights, existing
         settings = campaign.settings
+        probed = "linear_probe" in campaign.protocols
         probe = [weights, asdict(settings.probe)]
         recipe = [*probe, settings.scores, settings.score_images, settings.seed, settings.source]
         tasks = {
             task.dataset_id: [[images[base], c] for base, c in task.members] + [task.draws] for task in campaign.tasks
         }
         self.datasets = {name: sha256_json(members)[:_SHORT] for name, members in tasks.items()}
-        self.probes = {name: sha256_json([recipe, members]) for name, members in tasks.items()}
-        if "linear_probe" not in campaign.protocols:
-            self.probes = {}
+        self.probes = {name: sha256_json([recipe, members]) for name, members in tasks.items() if probed}
         reference = [images[name] for name in campaign.reference]
         self.responses = sha256_json([probe, asdict(settings.response), reference])
-        self.has_responses = bool(campaign.reference) and "linear_probe" in campaign.protocols
         self.fine_tune: dict[tuple[str, int], str] = {}
-        if campaign.fine_tune is not None and "fine_tune" in campaign.protocols:
+        if campaign.fine_tune is not None:
             tuned = [weights, asdict(campaign.fine_tune), settings.source]
             self.fine_tune = {
                 (name, seed): sha256_json([tuned, members, seed])
                 for name, members in tasks.items()
                 for seed in range(campaign.fine_tune_seeds)
             }
+        have = {part: set(self.existing(part).get("cell", [])) for part in PARTS}
+        self.to_probe = {name for name, cell in self.probes.items() if cell not in have["linear_probe"]}
+        self.to_describe = list(campaign.reference) if probed and self.responses not in have["responses"] else []
+        self.to_tune = [key for key, cell in self.fine_tune.items() if cell not in have["fine_tune"]]
+
+    def existing(self, part: str) -> pd.DataFrame:
+        """The table of an earlier run; empty where there is none."""
+        key = f"{self.model_id}/{part}"
+        return self.tables[key]() if key in self.tables else pd.DataFrame()
 
     def provenance(self, table: pd.DataFrame) -> dict[str, Any]:
         """Columns that tell this measurement from one of other weights, images or libraries."""
@@ -217,14 +221,43 @@ class _Cells:
             "versions": library_versions(),
         }
 
-    def missing(self, existing: Tables) -> Missing:
-        """What no table of an earlier run has."""
-        have = {part: set(_existing(existing, self.model_id, part).get("cell", [])) for part in PARTS}
-        return (
-            {name for name, cell in self.probes.items() if cell not in have["linear_probe"]},
-            self.has_responses and self.responses not in have["responses"],
-            [key for key, cell in self.fine_tune.items() if cell not in have["fine_tune"]],
-        )
+    def measured(self, load: Callable[[], Backbone], bank: ImageBank) -> Iterator[dict[str, pd.DataFrame]]:
+        """Measure what is missing; tables as of :func:`measure_zoo`."""
+        if self.to_probe or self.to_describe:
+            yield self._probed(load(), bank)
+        if self.to_tune and self.campaign.fine_tune is not None:
+            from thesis_rec.truth.fine_tune import FineTuner
+
+            by_id = {task.dataset_id: task for task in self.campaign.tasks}
+            todo = [(by_id[dataset_id], seed) for dataset_id, seed in self.to_tune]
+            largest = max(len(task.members) for task, _ in todo)
+            tuner = FineTuner(load, bank, largest, self.campaign.fine_tune)
+            table, every = self.existing("fine_tune"), self.campaign.save_every
+            for start in range(0, len(todo), every):
+                new = tuner.measure(todo[start : start + every])
+                hashes = [self.fine_tune[key] for key in zip(new["dataset_id"], new["seed"], strict=True)]
+                table = _merge(table, new.assign(cell=hashes, **self.provenance(new)), ["dataset_id", "seed"])
+                yield {f"{self.model_id}/fine_tune": table}
+
+    def _probed(self, backbone: Backbone, bank: ImageBank) -> dict[str, pd.DataFrame]:
+        from thesis_rec.truth.cells import measure_model
+        from thesis_rec.truth.responses import response_names
+
+        campaign = self.campaign
+        tasks = [task for task in campaign.tasks if task.dataset_id in self.to_probe]
+        truth = measure_model(backbone, bank, tasks, self.to_describe, campaign.settings)
+        found: dict[str, pd.DataFrame] = {}
+        if self.to_describe:
+            n_classes = {task: len(campaign.images[task].class_names) for task in self.to_describe}
+            names = response_names(n_classes, campaign.settings.response)
+            described = {"model_id": self.model_id, "name": names, "value": truth.responses, "cell": self.responses}
+            found["responses"] = pd.DataFrame(described)
+        # Written after the scores: a task counts as done by its probes.
+        for part, table in (("transferability", truth.transferability), ("linear_probe", truth.records)):
+            if len(table):
+                hashed = table.assign(cell=table["dataset_id"].map(self.probes), **self.provenance(table))
+                found[part] = _merge(self.existing(part), hashed, ["dataset_id"])
+        return {f"{self.model_id}/{part}": table for part, table in found.items()}
 
 
 @cache
@@ -235,67 +268,12 @@ def library_versions() -> str:
     return "; ".join(f"{name} {version(name)}" for name in ("torch", "timm", "transformers", "open_clip_torch"))
 
 
-def _existing(tables: Tables, model_id: str, part: str) -> pd.DataFrame:
-    reader = tables.get(f"{model_id}/{part}")
-    return pd.DataFrame() if reader is None else reader()
-
-
 def _merge(old: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """``new`` and those rows of ``old`` whose keys it doesn't have."""
     if old.empty or new.empty:
         return new if old.empty else old
     replaced = old.set_index(keys).index.isin(new.set_index(keys).index)
     return pd.concat([old[~replaced], new], ignore_index=True)
-
-
-def _measure(
-    load: Callable[[], Backbone],
-    campaign: Campaign,
-    bank: ImageBank,
-    cells: _Cells,
-    missing: Missing,
-    existing: Tables,
-) -> Iterator[dict[str, pd.DataFrame]]:
-    from thesis_rec.truth.cells import measure_model
-    from thesis_rec.truth.responses import response_names
-
-    name = cells.model_id
-    probes, responses, tuned = missing
-    if probes or responses:
-        tasks = [task for task in campaign.tasks if task.dataset_id in probes]
-        reference = list(campaign.reference) if responses else []
-        truth = measure_model(load(), bank, tasks, reference, campaign.settings)
-        found: dict[str, pd.DataFrame] = {}
-        if responses:
-            n_classes = {task: len(campaign.images[task].class_names) for task in reference}
-            found["responses"] = pd.DataFrame(
-                {
-                    "model_id": name,
-                    "name": response_names(n_classes, campaign.settings.response),
-                    "value": truth.responses,
-                    "cell": cells.responses,
-                }
-            )
-        # Written after the scores: a task counts as done by its probes.
-        for part, table in (("transferability", truth.transferability), ("linear_probe", truth.records)):
-            if len(table):
-                hashed = table.assign(cell=table["dataset_id"].map(cells.probes), **cells.provenance(table))
-                found[part] = _merge(_existing(existing, name, part), hashed, ["dataset_id"])
-        yield {f"{name}/{part}": table for part, table in found.items()}
-    if tuned and campaign.fine_tune is not None:
-        from thesis_rec.truth.fine_tune import FineTuner
-
-        by_id = {task.dataset_id: task for task in campaign.tasks}
-        todo = [(by_id[dataset_id], seed) for dataset_id, seed in tuned]
-        largest = max(len(task.members) for task, _ in todo)
-        tuner = FineTuner(load, bank, largest, campaign.fine_tune)
-        table = _existing(existing, name, "fine_tune")
-        for start in range(0, len(todo), campaign.save_every):
-            new = tuner.measure(todo[start : start + campaign.save_every])
-            hashes = [cells.fine_tune[key] for key in zip(new["dataset_id"], new["seed"], strict=True)]
-            new = new.assign(cell=hashes, **cells.provenance(new))
-            table = _merge(table, new, ["dataset_id", "seed"])
-            yield {f"{name}/fine_tune": table}
 
 
 def join_part(tables: Tables, models: Sequence[str], part: str, columns: Sequence[str]) -> pd.DataFrame:
@@ -325,8 +303,8 @@ def join_responses(tables: Tables, models: Sequence[str]) -> dict[str, NDArray[n
 
     parts = []
     for model_id in models:
-        table = _existing(tables, model_id, "responses")
-        if len(table):
+        key = f"{model_id}/responses"
+        if key in tables and len(table := tables[key]()):
             names, values = table["name"].to_numpy(dtype=np.str_), table["value"].to_numpy(dtype=np.float32)
             parts.append({"responses": values[None], "model_ids": np.array([model_id]), "names": names})
     none = np.zeros(0, dtype=np.str_)
