@@ -8,7 +8,7 @@ where it has some. Models of a new architecture family are the hard case: everyt
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from thesis_rec.hardware.contexts import COUNTS, WEIGHT_BYTES, context_tables, count_table
 from thesis_rec.hardware.counts import MIB
-from thesis_rec.hardware.device_models import FEATURES, device_model, outside
+from thesis_rec.hardware.device_models import FEATURES, DeviceModel, device_model, outside
 from thesis_rec.hardware.regression import fit_log_figure
 
 Floats = NDArray[np.float64]
+#: Device and precision.
+Context = tuple[str, str]
 
 #: Measured models that a regression needs; below that, figures of the closest context are used with a wide margin.
 ENOUGH = 8
@@ -64,9 +66,13 @@ def figures(
     target = device, precision
     for name, column in FIGURES.items():
         others = {key: table[column].reindex(ids).to_numpy(float) for key, table in contexts.items() if key != target}
-        estimate = _estimate(contexts, column, ids, target, _Known(features, others, families))
+        estimate = _Estimate(features, families, others)
+        if target in contexts:
+            estimate.measure(contexts[target].reindex(ids), column)
+        estimate.predict(target)
+        if name == "latency_ms" and (model := device_model(*target, batch_size)) is not None:
+            estimate.predict_from_published(model, counts[list(FEATURES)].to_numpy(float), batch_size)
         if name == "latency_ms":
-            _predict_from_published(estimate, counts, target, batch_size)
             floor = counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision)
         else:
             floor = counts["n_parameters"].to_numpy(float) * WEIGHT_BYTES.get(precision, 4) / MIB
@@ -79,19 +85,39 @@ def figures(
     return found
 
 
-@dataclass
 class _Estimate:
-    """One figure of (M,) models, with both ends and where it is from."""
+    """One figure of (M,) models with both ends and where it is from, and what predictions of it are made from.
 
-    value: Floats
-    low: Floats
-    safe: Floats
-    basis: NDArray[np.object_]
+    Args:
+        features: (M, F) log counts.
+        families: (M,) architecture families.
+        others: (M,) figures in other contexts.
+    """
 
-    @classmethod
-    def empty(cls, size: int) -> _Estimate:
-        value, low, safe = (np.full(size, np.nan) for _ in range(3))
-        return cls(value, low, safe, np.full(size, "unknown", dtype=object))
+    def __init__(self, features: Floats, families: NDArray[np.object_], others: Mapping[Context, Floats]) -> None:
+        self.features, self.families, self.others = features, families, others
+        self.value, self.low, self.safe = (np.full(len(features), np.nan) for _ in range(3))
+        self.basis = np.full(len(features), "unknown", dtype=object)
+
+    def measure(self, rows: pd.DataFrame, column: str) -> None:
+        """Take what was measured: a table of :func:`~thesis_rec.hardware.contexts.context_tables`, a row per model."""
+        measured = rows[column].notna().to_numpy()
+        self.value[measured] = self.low[measured] = rows[column].to_numpy(float)[measured]
+        self.safe[measured] = rows[f"{column}_safe"].to_numpy(float)[measured]
+        exact = rows["exact"].eq(True).to_numpy()
+        self.basis[measured] = np.where(exact[measured], "measured", "interpolated")
+
+    def predict(self, target: Context) -> None:
+        """Fill what wasn't measured, from what was in the target context or in others."""
+        if (self.value > 0).sum() >= ENOUGH:
+            self.predict_from_context(np.isnan(self.value))
+        else:
+            self.predict_from_closest(target)
+
+    def fill(self, rows: NDArray[np.bool_], log_value: Floats, margin: float | Floats) -> None:
+        self.value[rows] = np.exp(log_value)
+        self.low[rows], self.safe[rows] = np.exp(log_value - margin), np.exp(log_value + margin)
+        self.basis[rows] = "predicted"
 
     def raise_to(self, floor: Floats) -> None:
         """No prediction lies below what physics allows; measurements stay, and so does what is unknown."""
@@ -102,56 +128,49 @@ class _Estimate:
         # What was predicted too low is no better known at its floor.
         self.safe[rows] = self.value[rows] * margin
 
-    def fill(self, rows: NDArray[np.bool_], log_value: Floats, margin: float | Floats) -> None:
-        self.value[rows] = np.exp(log_value)
-        self.low[rows], self.safe[rows] = np.exp(log_value - margin), np.exp(log_value + margin)
-        self.basis[rows] = "predicted"
+    def predict_from_published(self, model: DeviceModel, counts: Floats, batch_size: int) -> None:
+        """Replace predictions by those of the device's published figures, of (M, F) counts."""
+        log_value, margin = model.predict(counts)
+        new = ~np.isin(self.basis, ("measured", "interpolated")) & np.isfinite(log_value)
+        self.fill(new, (log_value + math.log(batch_size))[new], margin[new])
 
+    def predict_from_context(self, left: NDArray[np.bool_]) -> None:
+        """Fill the models ``left`` by regressions on those with a figure, the best-informed first."""
+        known = self.value > 0
+        log_value = np.log(np.where(known, self.value, np.nan))
+        left = left & np.isnan(self.value)
+        usable = tuple(int(i) for i in np.flatnonzero(np.isfinite(self.features[known]).mean(axis=0) > 0.9))
+        # Other contexts with the most models in common first; then the counts alone; then parameters alone.
+        by_overlap = sorted(self.others.values(), key=lambda other: -int((known & (other > 0)).sum()))
+        plans: list[tuple[Floats | None, tuple[int, ...]]] = [(other, usable) for other in by_overlap]
+        for other, columns in [*plans, (None, usable), (None, (0,))]:
+            offset = np.zeros(len(left)) if other is None else np.log(np.where(other > 0, other, np.nan))
+            complete = np.isfinite(self.features[:, columns]).all(axis=1) & np.isfinite(offset)
+            train, new = known & complete, left & complete
+            if train.sum() < ENOUGH or not new.any():
+                continue
+            fit = fit_log_figure(self.features[train], log_value[train], offset[train], self.families[train], columns)
+            # Beyond what was measured nobody checked the regression: the interval grows with the distance.
+            seen = self.features[train][:, columns]
+            beyond = outside(self.features[new][:, columns], seen.min(axis=0), seen.max(axis=0))
+            margin = fit.margin + max(fit.margin, fit.spread) * beyond
+            self.fill(new, fit.predict(self.features[new], offset[new]), margin)
+            left = left & ~new
 
-@dataclass(frozen=True)
-class _Known:
-    """What predictions are made from: (M, F) log counts, (M,) figures in other contexts and (M,) families."""
-
-    features: Floats
-    others: dict[tuple[str, str], Floats]
-    families: NDArray[np.object_]
-
-
-def _estimate(
-    contexts: dict[tuple[str, str], pd.DataFrame],
-    column: str,
-    ids: pd.Index,
-    target: tuple[str, str],
-    given: _Known,
-) -> _Estimate:
-    """One figure of all models in the target context."""
-    found = _Estimate.empty(len(ids))
-    own = contexts.get(target)
-    if own is not None:
-        rows = own.reindex(ids)
-        measured = rows[column].notna().to_numpy()
-        found.value[measured] = found.low[measured] = rows[column].to_numpy(float)[measured]
-        found.safe[measured] = rows[f"{column}_safe"].to_numpy(float)[measured]
-        exact = rows["exact"].eq(True).to_numpy()
-        found.basis[measured] = np.where(exact[measured], "measured", "interpolated")
-    known = found.value > 0
-    if known.all():
-        return found
-    if known.sum() >= ENOUGH:
-        _predict_from_context(found, known, given)
-    else:
-        _predict_from_closest(found, known, target, given)
-    return found
-
-
-def _predict_from_published(found: _Estimate, counts: pd.DataFrame, target: tuple[str, str], batch_size: int) -> None:
-    """Replace predictions by those of the device's published figures, where there are some for such calls."""
-    model = device_model(*target, batch_size)
-    if model is None:
-        return
-    log_value, margin = model.predict(counts[list(FEATURES)].to_numpy(float))
-    new = ~np.isin(found.basis, ("measured", "interpolated")) & np.isfinite(log_value)
-    found.fill(new, (log_value + math.log(batch_size))[new], margin[new])
+    def predict_from_closest(self, target: Context) -> None:
+        """Fill from the context that is most like the target, shifted by the few models measured there, if any."""
+        known, left = self.value > 0, np.isnan(self.value)
+        for key in sorted(self.others, key=lambda key: (-_likeness(key, target), key)):
+            there = _Estimate(self.features, self.families, {})
+            there.value = self.others[key].copy()
+            if (there.value > 0).sum() >= ENOUGH:
+                there.predict_from_context(left)
+            common = known & (there.value > 0)
+            shift = float(np.median(np.log(self.value[common] / there.value[common]))) if common.any() else 0.0
+            new = left & (there.value > 0)
+            margin = math.log(UNKNOWN_CONTEXT_FACTOR) / math.sqrt(1 + common.sum())
+            self.fill(new, np.log(there.value[new]) + shift, margin)
+            left &= ~new
 
 
 def _best_rate(profiles: pd.DataFrame, device: str, precision: str) -> float:
@@ -164,50 +183,6 @@ def _best_rate(profiles: pd.DataFrame, device: str, precision: str) -> float:
     # The best of a few says little of what the device can do.
     best = rate[same].max() if rate[same].count() >= ENOUGH else rate[kind].max()
     return float(best) if best > 0 else math.inf
-
-
-def _predict_from_context(
-    found: _Estimate, known: NDArray[np.bool_], given: _Known, wanted: NDArray[np.bool_] | None = None
-) -> None:
-    """Fill the unmeasured models, or the wanted of them, by regressions on measured ones, the best-informed first."""
-    log_value = np.log(np.where(known, found.value, np.nan))
-    left = np.isnan(found.value) if wanted is None else np.isnan(found.value) & wanted
-    usable = tuple(int(i) for i in np.flatnonzero(np.isfinite(given.features[known]).mean(axis=0) > 0.9))
-    # Other contexts with the most models in common first; then the counts alone; then parameters alone.
-    by_overlap = sorted(given.others, key=lambda key: -int((known & (given.others[key] > 0)).sum()))
-    plans: list[tuple[Floats | None, tuple[int, ...]]] = [(given.others[key], usable) for key in by_overlap]
-    for other, columns in [*plans, (None, usable), (None, (0,))]:
-        offset = np.zeros(len(left)) if other is None else np.log(np.where(other > 0, other, np.nan))
-        complete = np.isfinite(given.features[:, columns]).all(axis=1) & np.isfinite(offset)
-        train, new = known & complete, left & complete
-        if train.sum() < ENOUGH or not new.any():
-            continue
-        fit = fit_log_figure(given.features[train], log_value[train], offset[train], given.families[train], columns)
-        # Beyond what was measured nobody checked the regression: the interval grows with the distance.
-        seen = given.features[train][:, columns]
-        beyond = outside(given.features[new][:, columns], seen.min(axis=0), seen.max(axis=0))
-        margin = fit.margin + max(fit.margin, fit.spread) * beyond
-        found.fill(new, fit.predict(given.features[new], offset[new]), margin)
-        left &= ~new
-
-
-def _predict_from_closest(found: _Estimate, known: NDArray[np.bool_], target: tuple[str, str], given: _Known) -> None:
-    """Fill from the context that is most like the target, shifted by the few models measured there, if any."""
-    left = np.isnan(found.value)
-    for key in sorted(given.others, key=lambda key: (-_likeness(key, target), key)):
-        if not left.any():
-            return
-        there = _Estimate.empty(len(left))
-        there.value = given.others[key].copy()
-        measured = there.value > 0
-        if measured.sum() >= ENOUGH:
-            _predict_from_context(there, measured, replace(given, others={}), left)
-        common = known & (there.value > 0)
-        shift = float(np.median(np.log(found.value[common] / there.value[common]))) if common.any() else 0.0
-        new = left & (there.value > 0)
-        margin = math.log(UNKNOWN_CONTEXT_FACTOR) / math.sqrt(1 + common.sum())
-        found.fill(new, np.log(there.value[new]) + shift, margin)
-        left &= ~new
 
 
 def _likeness(context: tuple[str, str], target: tuple[str, str]) -> int:
