@@ -18,7 +18,7 @@ def _simulated(tasks: int = 400, models: int = 12, rank: int = 2, seed: int = 0)
 
 def test_finds_the_covariance_that_made_the_values() -> None:
     values, truth = _simulated()
-    found = fit_covariance(values, shrinkage=Shrinkage(2, 0.1, 0.1, 0.0), steps=200)
+    found = fit_covariance(values, shrinkage=Shrinkage(rank=2, loadings=0.1, own=0.1, mean=0.0), steps=200)
     np.testing.assert_allclose(found.factor @ found.factor.T + np.diag(found.own), truth, atol=0.45)
     np.testing.assert_allclose(found.mean, values.mean(0), atol=0.02)
 
@@ -26,14 +26,14 @@ def test_finds_the_covariance_that_made_the_values() -> None:
 def test_gaps_cost_accuracy_but_no_bias() -> None:
     values, truth = _simulated(2000)
     values[np.random.default_rng(1).random(values.shape) < 0.4] = np.nan
-    found = fit_covariance(values, shrinkage=Shrinkage(2, 0.1, 0.1, 0.0), steps=200)
+    found = fit_covariance(values, shrinkage=Shrinkage(rank=2, loadings=0.1, own=0.1, mean=0.0), steps=200)
     np.testing.assert_allclose(found.factor @ found.factor.T + np.diag(found.own), truth, atol=0.45)
 
 
 def test_errors_of_measurement_are_no_variance_of_the_models() -> None:
     values, _ = _simulated(1500, rank=1)
     noisy = values + np.random.default_rng(2).normal(size=values.shape)
-    strengths = Shrinkage(1, 0.1, 0.1, 0.0)
+    strengths = Shrinkage(rank=1, loadings=0.1, own=0.1, mean=0.0)
     told = fit_covariance(noisy, np.ones_like(noisy), strengths, steps=300)
     untold = fit_covariance(noisy, shrinkage=strengths, steps=300)
     assert np.median(told.own) == pytest.approx(0.25, abs=0.1)
@@ -59,7 +59,7 @@ def test_a_model_tried_where_all_do_well_is_no_better_for_it() -> None:
     common = generator.normal(size=(300, 1))
     values = common + 0.3 * generator.normal(size=(300, 8))
     values[common[:, 0] < 0.5, 0] = np.nan
-    known = fit_covariance(values, shrinkage=Shrinkage(1, 0.1, 0.1, 0.3), steps=100)
+    known = fit_covariance(values, shrinkage=Shrinkage(rank=1, loadings=0.1, own=0.1, mean=0.3), steps=100)
     assert np.nanmean(values[:, 0]) > 1.0
     assert abs(known.mean[0]) < 0.2
 

@@ -40,7 +40,7 @@ def test_shards_do_not_depend_on_how_they_are_cut_nor_on_workers(folder):
     cut = load_task_tokens(run([row()], folder)[0], [row()])["d"]
     assert np.array_equal(whole.features, cut.features)
     images = open_split(row(), "train", folder)
-    with_workers = tokens_of_images(colour_encoder(), images, 5, workers=1)
+    with_workers, _ = tokens_of_images(colour_encoder(), images, TokenSettings(batches=5, workers=1))
     np.testing.assert_allclose(with_workers.features, whole.features, atol=1e-3)
 
 

@@ -69,10 +69,8 @@ class TestNearCopies:
         return tmp_path
 
     def notes(self, folder, workers=0):
-        dataset, told = open_dataset(row(splits=""), folder), []
-        tokens_of_images(
-            colour_encoder(32), dataset.split("train"), test=dataset.apart(), workers=workers, warnings=told
-        )
+        dataset, settings = open_dataset(row(splits=""), folder), TokenSettings(workers=workers)
+        _, told = tokens_of_images(colour_encoder(32), dataset.split("train"), settings, dataset.apart())
         return [note.error for note in told]
 
     @pytest.mark.parametrize("workers", [0, 1])

@@ -11,6 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import submitit
+from submitit.helpers import Checkpointable
+
 from thesis_rec.cluster.plan import Job
 
 logger = logging.getLogger(__name__)
@@ -19,8 +22,8 @@ logger = logging.getLogger(__name__)
 MAX_TIMEOUTS = 10
 
 
-class RequeuedRun:
-    """A command that may be stopped at any time and started again; what submitit calls in a job.
+class RequeuedRun(Checkpointable):
+    """A command that may be stopped at any time; submitit, which calls it in a job, starts the same again.
 
     ``kedro run`` continues by itself where it was: items are files that are whole or absent, and training resumes from
     its latest checkpoint.
@@ -41,12 +44,6 @@ class RequeuedRun:
             subprocess.CalledProcessError: If it fails, which makes the job fail.
         """
         subprocess.run(self.command, cwd=self.folder, check=True, preexec_fn=_ignore_warning)
-
-    def checkpoint(self) -> Any:
-        """What submitit starts after it was told that the job's time is up: the same again."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
 
 
 def _ignore_warning() -> None:
@@ -158,8 +155,6 @@ def submit_jobs(
     Returns:
         SLURM job identifier by job name.
     """
-    import submitit
-
     log_folder.mkdir(parents=True, exist_ok=True)
     identifiers: dict[str, str] = {}
     for job in jobs:

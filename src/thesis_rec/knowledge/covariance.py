@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
+
+from thesis_rec.base.settings import Settings
 
 Floats = NDArray[np.float64]
 
@@ -18,8 +21,7 @@ Floats = NDArray[np.float64]
 _FLOOR = 1e-3
 
 
-@dataclass(frozen=True)
-class Shrinkage:
+class Shrinkage(Settings):
     """How strongly a covariance is held towards a simple one.
 
     Attributes:
@@ -29,10 +31,10 @@ class Shrinkage:
         mean: Tasks' worth of evidence that a model's mean is 0.
     """
 
-    rank: int = 4
-    loadings: float = 1.0
-    own: float = 10.0
-    mean: float = 0.3
+    rank: int = Field(default=4, ge=1)
+    loadings: float = Field(default=1.0, ge=0)
+    own: float = Field(default=10.0, ge=0)
+    mean: float = Field(default=0.3, ge=0)
 
 
 @dataclass(frozen=True)

@@ -181,12 +181,12 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
     tokens = TaskTokens(row.dataset_id, np.zeros((0, len(present), 0), dtype=np.float32), present, len(images))
     if encoder is not None:
         from thesis_rec.images.encoders import EncoderConfig, load_encoder
-        from thesis_rec.views.tokens import tokens_of_images
+        from thesis_rec.views.tokens import TokenSettings, tokens_of_images
 
         network = load_encoder(EncoderConfig(**encoder))
-        tokens = tokens_of_images(
-            network, images, request.batches, request.seed, test=dataset.apart(), warnings=warnings
-        )
+        settings = TokenSettings(batches=request.batches, seed=request.seed)
+        tokens, more = tokens_of_images(network, images, settings, dataset.apart())
+        warnings += more
     sample = _sample(images, request.seed, warnings)
     if not sample:
         why = counted(warnings)[0]

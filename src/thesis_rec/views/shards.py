@@ -19,6 +19,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import readable, sha256_json
+from thesis_rec.base.sharding import evenly
 from thesis_rec.images.copies import Glimpses, content_digest
 from thesis_rec.images.dataset_source import ImageLimits, Tell
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
@@ -157,20 +158,17 @@ def _substitute(
 def measure_landmarks(
     encoder: ImageEncoder,
     images: LabelledImages,
-    seed: int,
-    *,
-    test: LabelledImages | None = None,
-    fit: str = "crop",
-    glimpses: Glimpses | None = None,
+    settings: TokenSettings,
+    test: LabelledImages | None,
+    glimpses: Glimpses | None,
 ) -> NDArray[np.float32]:
     """Landmarks of a split, from some images of each class; those that can't be read are left out.
 
     Args:
         encoder: The image encoder.
         images: The split.
-        seed: Seed of the choice of images.
-        test: The split that probes are tested on, its classes numbered alike; by default other images of ``images``.
-        fit: What happens to images that aren't square.
+        settings: How images are chosen and made square.
+        test: The split that probes are tested on, its classes numbered alike; None for other images of ``images``.
         glimpses: What looks at the images.
 
     Returns:
@@ -179,15 +177,15 @@ def measure_landmarks(
     from thesis_rec.images.loading import read_images
     from thesis_rec.views.landmarks import IMAGES, MAX_CLASSES, PER_CLASS, landmark_values
 
-    classes = np.unique(images.labels)
-    if len(classes) > MAX_CLASSES:
-        classes = classes[np.linspace(0, len(classes) - 1, MAX_CLASSES).round().astype(int)]
+    classes = evenly(np.unique(images.labels).tolist(), MAX_CLASSES)
     splits = [images] if test is None else [images, test]
     count = max(IMAGES // len(classes), PER_CLASS) // len(splits)
     pixels, labels = [], []
     for split, part in zip(splits, ("train", "test"), strict=False):
-        members = [np.random.default_rng([seed, c]).permutation(np.flatnonzero(split.labels == c)) for c in classes]
-        read, kept = read_images(split, np.concatenate([m[:count] for m in members]), encoder.image_size, fit)
+        members = [
+            np.random.default_rng([settings.seed, c]).permutation(np.flatnonzero(split.labels == c)) for c in classes
+        ]
+        read, kept = read_images(split, np.concatenate([m[:count] for m in members]), encoder.image_size, settings.fit)
         if glimpses is not None:
             glimpses.add(part, split.positions[kept], split.names_of(kept), read)
         pixels.append(read)
@@ -231,7 +229,7 @@ def make_shards(
     glimpses = Glimpses() if split == "train" else None
     landmarks = None
     if 0 in todo:
-        landmarks = measure_landmarks(encoder, whole, settings.seed, test=test, fit=settings.fit, glimpses=glimpses)
+        landmarks = measure_landmarks(encoder, whole, settings, test, glimpses)
     groups = encode_groups(encoder, images, settings, [ranges[number] for number in todo], glimpses)
     for number, (features, failures) in zip(todo, groups, strict=True):
         notes = [*(images.warnings if number == 0 else ()), *failures]

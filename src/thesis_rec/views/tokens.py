@@ -100,35 +100,27 @@ def _base_tokens(partitions: Partitions, keys: list[str], dataset_id: str) -> tu
 def tokens_of_images(
     encoder: ImageEncoder,
     images: LabelledImages,
-    n_batches: int = 8,
-    seed: int = 0,
-    *,
+    settings: TokenSettings,
     test: LabelledImages | None = None,
-    workers: int = 0,
-    warnings: list[Failure] | None = None,
-) -> TaskTokens:
+) -> tuple[TaskTokens, list[Failure]]:
     """Tokens of one split at once, in memory: the path of a dataset that is recommended for, never stored.
 
     Args:
         encoder: The image encoder.
         images: The split; classes without an image are left out.
-        n_batches: Number of batches, B.
-        seed: Seed of the choice of images.
+        settings: How many batches there are, B, and how they are made.
         test: The split that landmarks are tested on, if not on other images of the same.
-        workers: Processes that decode.
-        warnings: List to which images that were replaced, and notes on near copies, are added.
 
     Returns:
-        The tokens, (B, C, D).
+        The tokens, (B, C, D); and images that were replaced, with notes on near copies.
 
     Raises:
         ItemError: If a class has no readable image.
     """
-    glimpses, settings = Glimpses(), TokenSettings(seed=seed, workers=workers)
-    landmarks = measure_landmarks(encoder, images, seed, test=test, glimpses=glimpses)
+    glimpses = Glimpses()
+    landmarks = measure_landmarks(encoder, images, settings, test, glimpses)
     images = images.without_empty_classes()
-    features, failures = next(encode_groups(encoder, images, settings, [range(n_batches)], glimpses))
-    if warnings is not None:
-        warnings.extend(failures)
-        warnings.extend(Failure(images.dataset_id, note) for note in glimpses.notes())
-    return TaskTokens(images.dataset_id, features, images.class_names, len(images), encoder.encoder_id, landmarks)
+    features, failures = next(encode_groups(encoder, images, settings, [range(settings.batches)], glimpses))
+    names, count = images.class_names, len(images)
+    tokens = TaskTokens(images.dataset_id, features, names, count, encoder.encoder_id, landmarks)
+    return tokens, failures + [Failure(images.dataset_id, note) for note in glimpses.notes()]

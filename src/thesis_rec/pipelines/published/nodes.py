@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from thesis_rec.pipelines.published.parameters import PublishedParameters
-
-if TYPE_CHECKING:
-    from thesis_rec.knowledge.covariance import Shrinkage
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +64,7 @@ def learn_published_knowledge(
         "cells": len(published_cells),
     }
     descriptions = describe(hub_model_manifest, published_cells)
-    shrinkage = _shrinkage(parameters)
-    knowledge = fit_protocols(published_cells, classes, descriptions, parameters.protocols, shrinkage, provenance)
+    knowledge = fit_protocols(published_cells, classes, descriptions, parameters.protocols, parameters, provenance)
     return knowledge.arrays(), provenance
 
 
@@ -81,10 +77,4 @@ def tell_domains_apart(
 
     datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
     knowledge = ProtocolKnowledge.from_arrays(hub_knowledge)
-    return learn_domains(knowledge, published_cells, datasets, _shrinkage(parameters)).domain_arrays()
-
-
-def _shrinkage(parameters: PublishedParameters) -> Shrinkage:
-    from thesis_rec.knowledge.covariance import Shrinkage
-
-    return Shrinkage(parameters.rank, parameters.loadings, parameters.own, parameters.mean)
+    return learn_domains(knowledge, published_cells, datasets, parameters).domain_arrays()
