@@ -29,9 +29,7 @@ def test_wide_table(tmp_path):
     validate_performance_records(records)
     assert cells(records) == {("a", "d1"): 0.915, ("b", "d1"): 0.5, ("b", "d2"): 0.6}
     assert set(records["protocol"]) == {"imported:mine"}
-    assert performance_imports.import_wide_csv(put(path, "m,d\na,0.9\n"), "fraction", "lab")["source"].tolist() == [
-        "lab"
-    ]
+    assert performance_imports.import_wide_csv(put(path, "m,d\na,0.9\n"), "fraction")["source"].tolist() == ["mine"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +67,6 @@ def test_transfergraph_in_both_layouts(tmp_path):
 def test_timm_results(tmp_path):
     path = put(tmp_path / "results-imagenet-a.csv", "model,top1,top5\nvit,85.1,97\nresnet18,,\n")
     assert cells(performance_imports.import_timm_results(path)) == {("vit", "imagenet-a"): 0.851}
-    assert performance_imports.import_timm_results(path, "imagenet")["dataset_id"].tolist() == ["imagenet"]
     with pytest.raises(ItemError, match="no columns"):
         performance_imports.import_timm_results(put(tmp_path / "x.csv", "a,b\n1,2\n"))
 

@@ -19,7 +19,7 @@ def make(seed=0, trained=True, **arguments):
 
 def batch(seed=1, n_models=6, n_tokens=5):
     generator = torch.Generator().manual_seed(seed)
-    models = torch.randn(3, n_models, 5, generator=generator)
+    models = torch.randn(n_models, 5, generator=generator)
     tokens = torch.randn(3, n_tokens, 7, generator=generator)
     mask = torch.ones(3, n_tokens, dtype=torch.bool)
     mask[1, 3:] = False
@@ -51,14 +51,14 @@ class TestInvariance:
         out = network(models, tokens, mask)
         close(
             {key: value[:, order] for key, value in out.items()},
-            network(models[:, order], tokens, mask),
+            network(models[order], tokens, mask),
         )
 
     def test_a_score_does_not_depend_on_the_other_candidates(self):
         models, tokens, mask = batch()
         network = make()
         out = network(models, tokens, mask)
-        close({key: value[:, 2:4] for key, value in out.items()}, network(models[:, 2:4], tokens, mask))
+        close({key: value[:, 2:4] for key, value in out.items()}, network(models[2:4], tokens, mask))
 
     def test_padding_is_invisible(self):
         models, tokens, mask = batch()
@@ -68,7 +68,7 @@ class TestInvariance:
         close(out, network(models, noise, mask))
         close(
             {key: value[1:2] for key, value in out.items()},
-            network(models[1:2], tokens[1:2, :3], mask[1:2, :3]),
+            network(models, tokens[1:2, :3], mask[1:2, :3]),
         )
 
     def test_models_and_tokens_both_matter(self):
@@ -85,14 +85,6 @@ class TestInvariance:
         network = make(trained=False)
         assert (network(models, tokens, mask)["score"] == 0).all()
 
-    def test_models_shared_by_a_batch_are_projected_once_with_equal_result(self):
-        models, tokens, mask = batch()
-        network = make()
-        close(
-            network(models[:1].expand(3, -1, -1), tokens, mask),
-            network(models[:1].repeat(3, 1, 1), tokens, mask),
-        )
-
     def test_it_learns_which_models_suit_which_tokens(self):
         torch.manual_seed(0)
         network = make(trained=False, dropout=0.0).train()
@@ -103,7 +95,7 @@ class TestInvariance:
         mask = torch.ones(40, 3, dtype=torch.bool)
         optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
         for _ in range(60):
-            loss = (network(models.expand(40, -1, -1), tokens, mask)["score"] - truth).square().mean()
+            loss = (network(models, tokens, mask)["score"] - truth).square().mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -114,7 +106,7 @@ def test_interacting_candidates_do_see_each_other():
     models, tokens, mask = batch()
     network = make(candidates_interact=True)
     full = network(models, tokens, mask)["score"][:, 2:4]
-    assert not torch.allclose(full, network(models[:, 2:4], tokens, mask)["score"], atol=1e-4)
+    assert not torch.allclose(full, network(models[2:4], tokens, mask)["score"], atol=1e-4)
 
 
 def test_the_transformer_is_transformers_own_without_positions():

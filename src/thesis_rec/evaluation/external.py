@@ -12,7 +12,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,22 +165,6 @@ def model_features(metadata: pd.DataFrame) -> Floats:
     return np.stack(parts, axis=1).astype(np.float32)
 
 
-def load_published_table(folder: Path, benchmark: str) -> PublishedTable:
-    """Read one benchmark's tables.
-
-    Args:
-        folder: Folder that holds ``transfergraph/``, ``site_classic/`` and ``model_spider/``.
-        benchmark: ``transfergraph``, ``site`` or ``model_spider``.
-
-    Raises:
-        ConfigurationError: If the benchmark is unknown or a file isn't there.
-    """
-    readers = {"transfergraph": _transfergraph, "site": _site, "model_spider": _model_spider}
-    if benchmark not in readers:
-        raise ConfigurationError(f"unknown benchmark {benchmark!r}; choose one of {', '.join(readers)}")
-    return readers[benchmark](folder)
-
-
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ConfigurationError(
@@ -254,6 +237,14 @@ def _model_spider(folder: Path) -> PublishedTable:
     return published_table("model_spider", values, metadata, source, sub_zoos={"zoo_42": part})
 
 
+#: Readers of the benchmarks' tables in a folder with ``transfergraph/``, ``site_classic/`` and ``model_spider/``.
+READERS: dict[str, Callable[[Path], PublishedTable]] = {
+    "transfergraph": _transfergraph,
+    "site": _site,
+    "model_spider": _model_spider,
+}
+
+
 class BenchmarkSettings(Settings):
     """How a published table is evaluated; ``conf/base/parameters/external_benchmark.yml`` explains every field."""
 
@@ -304,13 +295,8 @@ def posterior(table: PublishedTable) -> Floats:
 
 
 def nearest_dataset(table: PublishedTable) -> Floats:
-    """Values on the nearest training dataset by the published distances; a known model that misses there is unranked.
-
-    Raises:
-        ValueError: If no distances are published.
-    """
-    if table.distances is None:
-        raise ValueError(f"{table.name} publishes no distances between datasets")
+    """Values on the nearest training dataset by published distances; a known model that misses there is unranked."""
+    assert table.distances is not None
     training = table.training()
     score = training.values[:, table.distances[:, table.columns("train")].argmin(axis=1)]
     return np.where(training.known[:, None], score, fill_by_family(score, table.models.families))
@@ -340,41 +326,29 @@ def simple_methods(table: PublishedTable) -> dict[str, Method]:
     return found if table.distances is None else {**found, "nearest_dataset": nearest_dataset}
 
 
-@dataclass(frozen=True)
-class TrainedRanker:
-    """A :class:`~thesis_rec.thesis.similarity_transformer.SimilarityTransformer` trained anew for each table.
+def network(table: PublishedTable, epochs: int = 15, width: int = 32) -> Floats:
+    """The thesis's network, trained anew for the table; training is stopped on two of the training datasets.
 
-    Attributes:
+    Args:
+        table: The published table.
         epochs: Passes over the training datasets.
         width: Of all representations.
-        validation: Training datasets on which training is stopped.
     """
+    from thesis_rec.thesis.similarity_training import train_ranker
+    from thesis_rec.training.settings import RankerPlan
 
-    epochs: int = 15
-    width: int = 32
-    validation: int = 2
-
-    def __call__(self, table: PublishedTable) -> Floats:
-        """(M, N) scores."""
-        from thesis_rec.thesis.similarity_training import train_ranker
-        from thesis_rec.training.settings import RankerPlan
-
-        tasks, values = table.lists("train")
-        order = np.random.default_rng([table.seed, int(table.known.sum())]).permutation(len(tasks))
-        training, held = (
-            ([tasks[j] for j in part], values[part]) for part in (order[self.validation :], order[: self.validation])
-        )
-        plan = {
-            "network": {"width": self.width, "n_layers": 1, "n_heads": 4, "rank": 4, "dropout": 0.2},
-            "training": {"models_per_step": 128, "tasks_per_epoch": 48},
-            "fit": {
-                "epochs": self.epochs, "batch_size": 8, "learning_rate": 2e-3, "accelerator": "cpu", "resume": False
-            },
-        }  # fmt: skip
-        known = table.models.select(np.flatnonzero(table.known))
-        with tempfile.TemporaryDirectory() as folder:
-            ranker, _ = train_ranker(known, training, held, RankerPlan.model_validate(plan), Path(folder), table.seed)
-        return network_scores(table, ranker).score
+    tasks, values = table.lists("train")
+    order = np.random.default_rng([table.seed, int(table.known.sum())]).permutation(len(tasks))
+    training, held = (([tasks[j] for j in part], values[part]) for part in (order[2:], order[:2]))
+    plan = {
+        "network": {"width": width, "n_layers": 1, "n_heads": 4, "rank": 4, "dropout": 0.2},
+        "training": {"models_per_step": 128, "tasks_per_epoch": 48},
+        "fit": {"epochs": epochs, "batch_size": 8, "learning_rate": 2e-3, "accelerator": "cpu", "resume": False},
+    }
+    known = table.models.select(np.flatnonzero(table.known))
+    with tempfile.TemporaryDirectory() as folder:
+        ranker, _ = train_ranker(known, training, held, RankerPlan.model_validate(plan), Path(folder), table.seed)
+    return network_scores(table, ranker).score
 
 
 def leave_one_out(
@@ -396,11 +370,13 @@ def leave_one_out(
     """
     scores = {name: np.full(table.values.shape, np.nan) for name in found}
     families = np.asarray(table.models.families)
-    unknown = [families == family for family in np.unique(families)] if families_too else []
+    everyone = np.ones(len(families), dtype=bool)
+    # Which models are scored, and which are known meanwhile.
+    parts = [(families == one, families != one) for one in np.unique(families)] if families_too else [(everyone,) * 2]
     for target in table.targets:
         j = table.dataset_ids.index(target)
-        for rows in unknown or [np.ones(len(families), dtype=bool)]:
-            part = without(table, [target], ~rows if families_too else None, strict=strict, seed=seed)
+        for rows, known in parts:
+            part = without(table, [target], known, strict=strict, seed=seed)
             for name, method in found.items():
                 scores[name][rows, j] = method(part)[rows, j]
     return scores
@@ -538,8 +514,8 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
 def run_benchmark(
     table: PublishedTable,
     settings: BenchmarkSettings,
-    networks: Mapping[str, Method] | None = None,
-    folder: Path | None = None,
+    networks: Mapping[str, Method],
+    folder: Path,
 ) -> dict[str, Any]:
     """Everything that one table allows, as one document.
 
@@ -547,10 +523,10 @@ def run_benchmark(
         table: The published table.
         settings: How it is evaluated.
         networks: Further methods, such as a trained ranker; too slow for the quadrants' many fits.
-        folder: Where the single-source table of Model Spider lies, for its own convention; None leaves it out.
+        folder: Where the single-source table of Model Spider lies, for its own convention.
     """
     simple = simple_methods(table)
-    scores = leave_one_out(table, {**simple, **(networks or {})})
+    scores = leave_one_out(table, {**simple, **networks})
     # Published predictions and transferability scores are compared with, on the cells that they exist for.
     scores |= table.published
     result: dict[str, Any] = {
@@ -582,8 +558,7 @@ def run_benchmark(
             )
             for name, matrix in unknown.items()
         }
-        if folder is not None:
-            result["own_convention"] = model_spider_convention(folder)
+        result["own_convention"] = model_spider_convention(folder)
     if table.seconds is not None:
         result["budgets"] = budgets(table, {name: scores[name] for name in simple}, settings)
     return result
@@ -597,18 +572,13 @@ def model_spider_convention(folder: Path) -> dict[str, float]:
     """
     from scipy.stats import weightedtau
 
-    accuracy = pd.read_csv(folder / "model_spider" / "single_source_accuracy.csv")
-    accuracy = accuracy[accuracy["metric"] == "finetune_accuracy"]
-    wide = accuracy.pivot_table(index="model_id", columns="dataset_id", values="value")
+    accuracy = _read(folder / "model_spider" / "single_source_accuracy.csv")
+    wide = _wide(accuracy[accuracy["metric"] == "finetune_accuracy"])
     tables = {"static_mean_accuracy": pd.DataFrame({d: wide.drop(columns=d).mean(axis=1) for d in wide})}
-    scores = pd.read_csv(folder / "model_spider" / "single_source_scores.csv")
-    for metric, part in scores.groupby("metric"):
-        tables[str(metric)] = part.pivot_table(index="model_id", columns="dataset_id", values="value")
-    own = partial(weightedtau, rank=None)
-    found = {}
-    for name, table in tables.items():
-        there = table.reindex(wide.index)
-        shared = [d for d in wide if d in there and there[d].notna().all()]
-        if shared:
-            found[name] = float(np.mean([own(wide[d].to_numpy(), there[d].to_numpy()).statistic for d in shared]))
-    return found
+    scores = _read(folder / "model_spider" / "single_source_scores.csv")
+    tables |= {str(metric): _wide(part, like=wide) for metric, part in scores.groupby("metric")}
+    taus = {
+        name: [weightedtau(wide[d], table[d], rank=None).statistic for d in wide if table[d].notna().all()]
+        for name, table in tables.items()
+    }
+    return {name: float(np.mean(found)) for name, found in taus.items() if found}

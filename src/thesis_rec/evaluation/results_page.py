@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import atomic_path
 from thesis_rec.evaluation.charts import draw
 from thesis_rec.evaluation.result_pictures import by_method, evaluation_charts, external_chart
@@ -72,10 +72,8 @@ def read_section(path: Path) -> dict[str, Any]:
     Raises:
         ItemError: If it lacks something or its kind is unknown.
     """
-    try:
+    with explained(str(path), "is no JSON file ({reason}).", "Run the benchmark again."):
         section = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ItemError(str(path), f"is no JSON file ({error}).", "Run the benchmark again.") from error
     if missing := [name for name in REQUIRED if name not in section or not section[name]]:
         raise ItemError(str(path), f"lacks {', '.join(missing)}.", f"A section names {', '.join(REQUIRED)}.")
     if section["kind"] not in _RENDERERS:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
 
 Unit = Literal["auto", "fraction", "percent"]
@@ -58,16 +58,14 @@ def scale_of(values: Iterable[float], unit: Unit = "auto") -> float:
     return 100.0 if percent else 1.0
 
 
-def import_wide_csv(path: Path, unit: Unit = "auto", source: str = "") -> pd.DataFrame:
+def import_wide_csv(path: Path, unit: Unit = "auto") -> pd.DataFrame:
     """A table of models (rows, the first column their ids) by datasets (the other columns).
 
     Args:
         path: CSV file.
         unit: See :func:`scale_of`.
-        source: Name for the records, by default the file's.
     """
     table = _csv(path)
-    name = source or path.stem
     if table.shape[1] < 2:
         raise ItemError(str(path), "has fewer than two columns.", "Give models as rows and datasets as columns.")
     ids = table.iloc[:, 0].astype(str)
@@ -76,7 +74,7 @@ def import_wide_csv(path: Path, unit: Unit = "auto", source: str = "") -> pd.Dat
     numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce").set_index(ids.rename("model_id"))
     numbers = numbers / scale_of(numbers.to_numpy(dtype=float).ravel(), unit)
     cells = numbers.melt(ignore_index=False, var_name="dataset_id").dropna().reset_index()
-    return records_frame(cells, f"imported:{name}", "accuracy", name)
+    return records_frame(cells, f"imported:{path.stem}", "accuracy", path.stem)
 
 
 def import_transfergraph(path: Path) -> pd.DataFrame:
@@ -100,27 +98,23 @@ def import_transfergraph(path: Path) -> pd.DataFrame:
     return records_frame(chosen, "imported:transfergraph", "accuracy", "transfergraph")
 
 
-def import_timm_results(path: Path, dataset_id: str | None = None) -> pd.DataFrame:
+def import_timm_results(path: Path) -> pd.DataFrame:
     """A results file of timm (``results-imagenet.csv`` and so on): ``model, top1, ...`` in percent.
 
-    Args:
-        path: CSV file.
-        dataset_id: What the models were tested on, by default what the file's name says.
+    What the models were tested on is what the file's name says.
     """
     table = _csv(path)
     if not {"model", "top1"} <= set(table.columns):
         raise ItemError(str(path), "has no columns 'model' and 'top1'.", "Take a results-*.csv file of timm.")
-    dataset = dataset_id or path.stem.removeprefix("results-")
+    dataset = path.stem.removeprefix("results-")
     table = table.drop_duplicates("model").dropna(subset=["top1"])
     cells = pd.DataFrame({"model_id": table["model"].astype(str), "dataset_id": dataset, "value": table["top1"] / 100})
     return records_frame(cells, "imported:timm", "top1", "timm")
 
 
 def _csv(path: Path) -> pd.DataFrame:
-    try:
+    with explained(str(path), "can't be read as CSV ({reason}).", "Check the path and the file."):
         return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ItemError(str(path), f"can't be read as CSV ({error}).", "Check the path and the file.") from error
 
 
 def _first(table: pd.DataFrame, names: Iterable[str]) -> str | None:
@@ -160,9 +154,7 @@ def read_similarity(path: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def proxy_performance(
-    performance: pd.DataFrame, similarity: Mapping[str, Mapping[str, float]], source: str = "thesis"
-) -> pd.DataFrame:
+def proxy_performance(performance: pd.DataFrame, similarity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """The proxy of every model for every dataset: own accuracy times similarity, or own accuracy plus one.
 
     The proxy lies in 0..2 and is halved, which keeps its order and makes it a fraction. A model that was trained on
@@ -173,7 +165,6 @@ def proxy_performance(
     Args:
         performance: Records of models on the datasets they were trained on.
         similarity: Target -> dataset -> similarity.
-        source: Name for the records.
 
     Returns:
         Performance records with protocol ``proxy`` and metric ``proxy``; none where no similarity is known.
@@ -196,7 +187,7 @@ def proxy_performance(
     proxies = performance[["model_id", "value"]].assign(own=trained.map(_normalised)).merge(near, on="own")
     proxies["value"] = (proxies["value"] * proxies["factor"] + proxies["more"]) / 2
     best = proxies.groupby(["model_id", "dataset_id"])["value"].max()
-    return records_frame(best.reset_index(), "proxy", "proxy", source)
+    return records_frame(best.reset_index(), "proxy", "proxy", "thesis")
 
 
 def _normalised(name: str) -> str:
@@ -229,7 +220,5 @@ def _first_of(entry: Any, keys: Iterable[str]) -> Any:
 
 
 def _json(path: Path) -> Any:
-    try:
+    with explained(str(path), "can't be read as JSON ({reason}).", "Check the path and the file."):
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ItemError(str(path), f"can't be read as JSON ({error}).", "Check the path and the file.") from error

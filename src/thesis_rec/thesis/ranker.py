@@ -157,7 +157,7 @@ class Ranker:
                 some = [self.inputs.of_task(task) for task in tasks[start : start + _TASKS_AT_ONCE]]
                 tokens, mask = pad_tokens(some)
                 parts = [
-                    self.network(described[first : first + step].expand(len(some), -1, -1), tokens, mask)
+                    self.network(described[first : first + step], tokens, mask)
                     for first in range(0, len(described), step)
                 ]
                 found.append({name: torch.cat([part[name] for part in parts], 1) for name in parts[0]})  # (B, M) each

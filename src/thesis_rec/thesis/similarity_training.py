@@ -49,8 +49,7 @@ class RankerModule(FitModule):
         rows = torch.arange(len(self.models), device=self.models.device)
         if training:
             rows = torch.randperm(len(rows), device=rows.device)[: self.options.models_per_step]
-        models = self.models[rows].expand(len(batch["tokens"]), -1, -1)
-        out: dict[str, Tensor] = self.network(models, batch["tokens"], batch["token_mask"])
+        out: dict[str, Tensor] = self.network(self.models[rows], batch["tokens"], batch["token_mask"])
         weights, score = self.options.losses, out["score"]
         truth, value, mask = (batch[name][:, rows] for name in ("standardised", "value", "measured"))
         terms = {

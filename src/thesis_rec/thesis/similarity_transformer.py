@@ -61,19 +61,6 @@ class RankingHeads(nn.Module):
         }
 
 
-def project_models(projection: nn.Module, models: Tensor) -> Tensor:
-    """``projection(models)``, computed once when all datasets of a batch share the same models.
-
-    Args:
-        projection: Any module that works on the last dimension.
-        models: (B, M, E), possibly expanded along B.
-    """
-    if models.dim() == 3 and models.shape[0] > 1 and models.stride(0) == 0:
-        shared = projection(models[:1])
-        return shared.expand(models.shape[0], *shared.shape[1:])
-    return projection(models)
-
-
 class SimilarityTransformer(nn.Module):
     """``[CLS] model ... model token ... token`` through a BERT encoder; one score per model, read at its place.
 
@@ -131,15 +118,15 @@ class SimilarityTransformer(nn.Module):
         """Score models for datasets.
 
         Args:
-            models: (B, M, E) features of the candidates.
+            models: (M, E) features of the candidates, the same for all datasets.
             tokens: (B, T, D) tokens of the datasets.
             token_mask: (B, T) True where a token is valid.
 
         Returns:
             ``score``, ``value`` and ``log_std``, each (B, M).
         """
-        batch, n_models = models.shape[:2]
-        model = project_models(self.model_in, models) + self.types.weight[_MODEL]  # (B, M, W)
+        batch, n_models = len(tokens), len(models)
+        model = (self.model_in(models) + self.types.weight[_MODEL]).expand(batch, -1, -1)  # (B, M, W)
         token = self.token_in(tokens) + self.types.weight[_TOKEN]  # (B, T, W)
         cls = (self.cls + self.types.weight[_CLS]).expand(batch, -1, -1)
         sequence = self.norm(torch.cat([cls, model, token], dim=1))  # (B, 1 + M + T, W)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
+from thesis_rec.base.files import decode_id
 from thesis_rec.base.tables import VECTOR_LENGTH
-
-#: Ends of file names that the thesis code put behind a model's name.
-_NAME_ENDINGS = ("_embedding", "_model_extracted")
 
 
 def import_arrays(folder: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], pd.DataFrame, dict[str, dict[str, Any]]]:
@@ -39,7 +38,8 @@ def import_arrays(folder: Path) -> tuple[dict[str, dict[str, NDArray[Any]]], pd.
     shards: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for path in sorted(folder.rglob("*.npz")):
         arrays = _arrays(path)
-        name = _model_name(path)
+        # Ends of file names that the thesis code put behind a model's name.
+        name = re.sub("(_model_extracted)?(_embedding)?$", "", decode_id(path.stem))
         if "parameters" in arrays:
             vectors[name] = _vector(arrays["parameters"], path)
         if "embedding" in arrays:
@@ -71,30 +71,18 @@ def embeddings_table(embeddings: Mapping[str, NDArray[np.float32]], where: str) 
     return table
 
 
-def _model_name(path: Path) -> str:
-    from thesis_rec.base.files import decode_id
-
-    name = decode_id(path.stem)
-    for ending in _NAME_ENDINGS:
-        name = name.removesuffix(ending)
-    return name
-
-
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file that hold numbers or text; pickled objects are left out, and refused where they matter."""
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {}
-            for key in content.files:
-                try:
-                    arrays[key] = content[key]
-                except ValueError:
-                    # Class names were saved as pickled objects; nothing else needs to be.
-                    if key in ("parameters", "embedding", "features"):
-                        raise
-        return arrays
-    except (ValueError, OSError, KeyError) as error:
-        raise ItemError(str(path), f"can't be read ({error}).", "Write it anew with numpy.savez.") from error
+    arrays = {}
+    with explained(str(path), "can't be read ({reason}).", "Write it anew with numpy.savez."), np.load(path) as content:
+        for key in content.files:
+            try:
+                arrays[key] = content[key]
+            except ValueError:
+                # Class names were saved as pickled objects; nothing else needs to be.
+                if key in ("parameters", "embedding", "features"):
+                    raise
+    return arrays
 
 
 def _vector(values: NDArray[Any], path: Path) -> dict[str, NDArray[Any]]:

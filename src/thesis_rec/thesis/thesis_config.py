@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thesis_rec.base.errors import ItemError
-
-_ITEM = "Check the path and the file."
+from thesis_rec.base.errors import ItemError, explained
 
 
 @dataclass
@@ -92,12 +90,8 @@ def translate(path: Path) -> Translation:
         ItemError: If it can't be read, or has none of the known settings.
     """
     parser = configparser.ConfigParser(interpolation=None)
-    try:
-        with path.open(encoding="utf-8") as file:
-            parser.read_file(file)
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        reason = " ".join(str(error).split())
-        raise ItemError(str(path), f"can't be read as an INI file ({reason}).", _ITEM) from error
+    with explained(str(path), "can't be read as an INI file ({reason}).", "Check the path and the file."):
+        parser.read_string(path.read_text(encoding="utf-8"), path.name)
     found = Translation()
     for section in parser.sections():
         rules = RULES.get(section, {})

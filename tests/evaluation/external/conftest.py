@@ -3,7 +3,7 @@
 import pytest
 
 from tests.evaluation.external.tables import write_published_tables
-from thesis_rec.evaluation.external import BenchmarkSettings, load_published_table
+from thesis_rec.evaluation.external import READERS, BenchmarkSettings
 
 QUICK = BenchmarkSettings(draws=2, bootstrap=50, folds=3, seeds=1, probes=(1, 3), throughputs=(0.5,))
 
@@ -15,4 +15,4 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(folder):
-    return load_published_table(folder, "transfergraph")
+    return READERS["transfergraph"](folder)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from thesis_rec.evaluation.external import (
+    READERS,
     leave_one_out,
-    load_published_table,
     model_spider_convention,
     own_baseline,
     simple_methods,
@@ -24,7 +24,7 @@ def folder(shared_dir):
 
 @pytest.fixture(scope="module")
 def transfergraph(folder):
-    return load_published_table(folder, "transfergraph")
+    return READERS["transfergraph"](folder)
 
 
 def figures(table, matrix):
@@ -76,10 +76,10 @@ def test_where_logme_exists(transfergraph):
 
 
 def test_site_and_model_spider(folder):
-    site = load_published_table(folder, "site")
+    site = READERS["site"](folder)
     found = figures(site, leave_one_out(site, {"z": own_baseline("static_mean_z")})["z"])
     assert found == pytest.approx((0.718, 0.619, 0.788, 0.0036, 0.0015, 0.618), abs=0.006)
-    spider = load_published_table(folder, "model_spider").sub_zoos["zoo_42"]
+    spider = READERS["model_spider"](folder).sub_zoos["zoo_42"]
     found = figures(spider, leave_one_out(spider, {"z": own_baseline("static_mean_z")})["z"])
     assert found == pytest.approx((0.635, 0.620, 0.795, 0.0083, 0.0073, 0.514), abs=0.004)
 

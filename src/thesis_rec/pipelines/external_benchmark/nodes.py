@@ -1,5 +1,7 @@
 """Nodes of the pipeline external_benchmark."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from thesis_rec.pipelines.external_benchmark.parameters import ExternalBenchmarkParameters
@@ -7,22 +9,18 @@ from thesis_rec.pipelines.external_benchmark.parameters import ExternalBenchmark
 
 def read_published_table(parameters: ExternalBenchmarkParameters) -> Any:
     """The chosen benchmark's tables in one form."""
-    from pathlib import Path
+    from thesis_rec.evaluation.external import READERS
 
-    from thesis_rec.evaluation.external import load_published_table
-
-    return load_published_table(Path(parameters.tables_dir).expanduser(), parameters.benchmark)
+    return READERS[parameters.benchmark](Path(parameters.tables_dir).expanduser())
 
 
 def evaluate_published_table(published_table: Any, parameters: ExternalBenchmarkParameters) -> dict[str, Any]:
     """Every method on every target of the table, each target left out in turn."""
-    from pathlib import Path
+    from thesis_rec.evaluation.external import Method, network, run_benchmark
 
-    from thesis_rec.evaluation.external import TrainedRanker, run_benchmark
-
-    networks = {}
+    networks: dict[str, Method] = {}
     if parameters.train_ranker:
-        networks["similarity_transformer"] = TrainedRanker(parameters.ranker_epochs)
+        networks["similarity_transformer"] = partial(network, epochs=parameters.ranker_epochs)
     return run_benchmark(published_table, parameters, networks, Path(parameters.tables_dir).expanduser())
 
 
