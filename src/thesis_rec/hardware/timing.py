@@ -14,6 +14,9 @@ from pydantic import Field
 from thesis_rec.base.settings import Settings
 from thesis_rec.hardware.counts import MIB
 
+#: Milliseconds of one call.
+Clock = Callable[[Callable[[], Any]], float]
+
 
 class ProfileSettings(Settings):
     """How long a cell (model, precision, batch size) is measured.
@@ -63,7 +66,7 @@ def measure_calls(
         return times, (torch.cuda.max_memory_allocated() - before) / MIB
 
 
-def _warm_up(call: Callable[[], Any], clock: Callable[[Callable[[], Any]], float], settings: ProfileSettings) -> float:
+def _warm_up(call: Callable[[], Any], clock: Clock, settings: ProfileSettings) -> float:
     """Calls that aren't counted; when they began."""
     started = time.perf_counter()
     for done in range(settings.warmup):
@@ -73,9 +76,7 @@ def _warm_up(call: Callable[[], Any], clock: Callable[[Callable[[], Any]], float
     return started
 
 
-def _repeat(
-    call: Callable[[], Any], clock: Callable[[Callable[[], Any]], float], settings: ProfileSettings, started: float
-) -> NDArray[np.float64]:
+def _repeat(call: Callable[[], Any], clock: Clock, settings: ProfileSettings, started: float) -> NDArray[np.float64]:
     """(n,) milliseconds of each counted call, until they suffice or the time since ``started`` is up."""
     times: list[float] = []
     while len(times) < settings.max_repeats:

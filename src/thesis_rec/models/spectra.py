@@ -65,15 +65,16 @@ _SIDE = 2048
 # Tables of positions and tokens aren't layers.
 _TABLES = re.compile(r"pos|token|relative|logit")
 _TINY = 1e-6
+# Of random matrices that weights are compared with, of samples, and of the subspace iteration.
+_SEED = 0
 
 
-def tensor_numbers(tensor: TensorInfo, values: Floats, seed: int = 0) -> Numbers:
+def tensor_numbers(tensor: TensorInfo, values: Floats) -> Numbers:
     """The numbers of one tensor.
 
     Args:
         tensor: Its name and shape.
         values: (size,) its values.
-        seed: Of the random matrix it is compared with, and of the subspace iteration.
 
     Returns:
         The numbers of :data:`MATRIX`, and of :data:`SPATIAL` and :data:`COLOUR` where they apply, or of
@@ -86,9 +87,9 @@ def tensor_numbers(tensor: TensorInfo, values: Floats, seed: int = 0) -> Numbers
     fan_in = values.size // shape[0]
     found = {"scale": float(np.log(scale * np.sqrt(fan_in) + _TINY))}
     if scale > 0:
-        weights = _sampled(values.reshape(shape), seed)
-        expected = _expected(weights.shape, seed)
-        measured = _matrix_numbers(weights / np.sqrt(np.mean(np.square(weights))), seed)
+        weights = _sampled(values.reshape(shape))
+        expected = _expected(weights.shape)
+        measured = _matrix_numbers(weights / np.sqrt(np.mean(np.square(weights))))
         found |= {name: value - expected[name] for name, value in measured.items()}
     return found
 
@@ -103,9 +104,9 @@ def matrix_shape(shape: Sequence[int]) -> tuple[int, ...] | None:
     return kept
 
 
-def _sampled(weights: Floats, seed: int) -> Floats:
-    """At most 2048 outputs and 2048 inputs of a weight tensor (m, c, ...), drawn with the seed."""
-    rng = np.random.default_rng([seed, *weights.shape])
+def _sampled(weights: Floats) -> Floats:
+    """At most 2048 outputs and 2048 inputs of a weight tensor (m, c, ...), drawn at random."""
+    rng = np.random.default_rng([_SEED, *weights.shape])
     for axis in (0, 1):
         if weights.shape[axis] > _SIDE:
             weights = np.take(weights, rng.choice(weights.shape[axis], _SIDE, replace=False), axis)
@@ -113,24 +114,23 @@ def _sampled(weights: Floats, seed: int) -> Floats:
 
 
 @lru_cache(maxsize=4096)
-def _expected(shape: tuple[int, ...], seed: int) -> Numbers:
+def _expected(shape: tuple[int, ...]) -> Numbers:
     """Mean numbers of Gaussian matrices of a shape; of one matrix where it is large and the numbers hardly vary."""
     size = int(np.prod(shape))
-    rng = np.random.default_rng([seed, *shape])
-    draws = [
-        _matrix_numbers(rng.standard_normal(shape, dtype=np.float32), seed) for _ in range(min(32, 1 + 65536 // size))
-    ]
+    rng = np.random.default_rng([_SEED, *shape])
+    count = min(32, 1 + 65536 // size)
+    draws = [_matrix_numbers(rng.standard_normal(shape, dtype=np.float32)) for _ in range(count)]
     return {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
 
 
-def _matrix_numbers(weights: Floats, seed: int) -> Numbers:
+def _matrix_numbers(weights: Floats) -> Numbers:
     """Numbers of a weight tensor (m, ...) of unit mean square, not yet compared."""
     matrix = weights.reshape(weights.shape[0], -1)
     m, n = matrix.shape
     squares = np.square(matrix)
     rows, columns = squares.sum(1), squares.sum(0)
     found = {"kurtosis": float(np.log(np.mean(np.square(squares)) + _TINY))}
-    found |= _spectrum_numbers(matrix if m <= n else matrix.T, seed)
+    found |= _spectrum_numbers(matrix if m <= n else matrix.T)
     for name, norms, size in (("row", rows, n), ("column", columns, m)):
         length = np.sqrt(norms)
         found[f"{name}_norms"] = float(np.log(length.std() / length.mean() + 1e-2 / np.sqrt(size)))
@@ -149,7 +149,7 @@ def _gram(matrix: Floats) -> Floats:
     return matrix @ matrix.T
 
 
-def _spectrum_numbers(matrix: Floats, seed: int) -> Numbers:
+def _spectrum_numbers(matrix: Floats) -> Numbers:
     """Of (r, n) with r <= n: its squared singular values as shares of their sum, largest last."""
     gram = _gram(matrix)
     r = len(gram)
@@ -157,7 +157,7 @@ def _spectrum_numbers(matrix: Floats, seed: int) -> Numbers:
     if r <= _EXACT:
         shares = np.maximum(np.linalg.eigvalsh(gram), 0) / trace
     else:
-        basis = np.random.default_rng([seed, r]).standard_normal((r, _LEADING + 16), dtype=np.float32)
+        basis = np.random.default_rng([_SEED, r]).standard_normal((r, _LEADING + 16), dtype=np.float32)
         for _ in range(3):
             basis = np.linalg.qr(gram @ basis)[0]
         leading = np.maximum(np.linalg.eigvalsh(basis.T @ gram @ basis)[-_LEADING:], 0) / trace
@@ -178,9 +178,8 @@ def _spatial_numbers(weights: Floats) -> Numbers:
     height, width = weights.shape[-2:]
     kernels = weights.reshape(-1, height, width)
     energy = float(np.square(kernels).sum())
-    steps = sum(
-        float(np.square(np.diff(kernels, axis=axis)).mean()) for axis in (1, 2)
-    )  # 2 for independent neighbours, as the mean square is 1
+    # 2 for independent neighbours, as the mean square is 1.
+    steps = sum(float(np.square(np.diff(kernels, axis=axis)).mean()) for axis in (1, 2))
     centre = kernels[:, (height - 1) // 2 : height // 2 + 1, (width - 1) // 2 : width // 2 + 1]
     return {
         "mean_tap": float(np.log(np.square(kernels.sum((1, 2))).sum() / energy + 1e-3)),

@@ -22,6 +22,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -193,7 +194,14 @@ def plan_probes(
         ValueError: If a task has fewer than two classes, a class without a training image, or no test image.
     """
     probes = []
-    drawn: dict[tuple[str, int, int], Rows] = {}
+
+    @cache  # a class is a part of many tasks
+    def drawn(dataset_id: str, c: int, draw: int) -> Rows:
+        rows = classes[dataset_id][c]
+        if not len(rows.train):
+            raise ValueError(f"class {c} of {dataset_id} has no training image")
+        return draw_rows(rows, dataset_id, c, draw, settings)
+
     for task in tasks:
         if len(task.members) < 2:
             raise ValueError(f"{task.dataset_id}: a task needs at least two classes")
@@ -202,15 +210,7 @@ def plan_probes(
             raise ValueError(f"{task.dataset_id}: there is no test image")
         tested = by_class(tests)
         for draw in range(settings.draws):
-            trains = []
-            for dataset_id, c in task.members:
-                key = (dataset_id, c, draw)
-                if key not in drawn:
-                    rows = classes[dataset_id][c]
-                    if not len(rows.train):
-                        raise ValueError(f"{task.dataset_id}: class {c} of {dataset_id} has no training image")
-                    drawn[key] = draw_rows(rows, dataset_id, c, draw, settings)
-                trains.append(drawn[key])
+            trains = [drawn(dataset_id, c, draw) for dataset_id, c in task.members]
             probes.append(Probe(*by_class(trains), *tested, len(tests)))
     return probes
 
