@@ -21,7 +21,6 @@ def test_the_schedule_rises_and_falls():
 def test_restart_repeats():
     module = net()
     runner = StepRunner(module, loss, {"rows": rows(10)}, Optimisation(10, 1e-2))
-    runner.remember()
     runner.advance(10)
     first = [p.detach().clone() for p in module.parameters()]
     assert runner.final_loss() > 0

@@ -152,5 +152,3 @@ def test_the_last_responses_of_a_model_count_and_other_banks_are_left_out(caplog
 def test_no_responses_at_all_are_an_empty_answer() -> None:
     assert overlay_responses([]) == {}
     assert overlay_responses([responses([], 0.0, [])]) == {}
-    unnamed = {"responses": np.ones((1, 2)), "model_ids": np.array(["a"])}
-    assert "names" not in overlay_responses([unnamed])

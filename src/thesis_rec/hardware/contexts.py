@@ -27,9 +27,8 @@ def count_table(profiles: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
 
     A number of parameters in ``models`` fills gaps.
     """
-    present = [name for name in COUNTS if name in profiles]
-    first = profiles.groupby("model_id")[present].first() if len(profiles) else pd.DataFrame(columns=list(COUNTS))
-    table = first.reindex(models["model_id"]).reindex(columns=list(COUNTS)).astype(float).reset_index(drop=True)
+    first = profiles.reindex(columns=["model_id", *COUNTS]).groupby("model_id").first()
+    table = first.reindex(models["model_id"]).astype(float).reset_index(drop=True)
     if "n_parameters" in models:
         given = pd.to_numeric(models["n_parameters"], errors="coerce").astype(float).reset_index(drop=True)
         table["n_parameters"] = table["n_parameters"].fillna(given)

@@ -58,11 +58,8 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
         raise ItemError(row.model_id, f"The loader {row.loader!r} is unknown.", f"Choose one of {known}.")
     folder = locate(row, root, cache, build=True)
     if not folder.is_dir() and row.loader not in BARE:
-        raise ItemError(
-            row.model_id,
-            f"{folder} is a file, but the loader {row.loader} builds a network from a folder with its configuration.",
-            "Name the folder in the source column, or choose the loader local.",
-        )
+        text = f"{folder} is a file, but the loader {row.loader} builds a network from a folder with its configuration."
+        raise ItemError(row.model_id, text, "Name the folder in the source column, or choose the loader local.")
     # Opening checks the weights before a library meets them; hardly more than headers is read.
     open_network(folder, row.model_id, prefer=row.loader, member=row.member)
     if folder.is_dir():
@@ -75,11 +72,9 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
     except Exception as error:
         # Three libraries raise anything at all for a configuration that they can't use.
         reason = " ".join(str(error).split())[:300]
-        raise ItemError(
-            row.model_id,
-            f"{row.loader} can't build the network ({type(error).__name__}: {reason}).",
-            "Check that the configuration belongs to the weights and that the loader column is right.",
-        ) from error
+        text = f"{row.loader} can't build the network ({type(error).__name__}: {reason})."
+        hint = "Check that the configuration belongs to the weights and that the loader column is right."
+        raise ItemError(row.model_id, text, hint) from error
     backbone.network.to(device)
     return backbone
 
@@ -173,9 +168,8 @@ def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
     architecture = str(config.get("architecture", ""))
     network: Any = timm.create_model(architecture, num_classes=int(config["num_classes"]))
     if not hasattr(network, "maxpool") or not hasattr(network, "conv1"):
-        raise ItemError(
-            row.model_id, f"{architecture or 'The model'} has no stem to make small.", "Choose the loader local."
-        )
+        text = f"{architecture or 'The model'} has no stem to make small."
+        raise ItemError(row.model_id, text, "Choose the loader local.")
     network.conv1 = nn.Conv2d(3, network.conv1.out_channels, kernel_size=3, padding=1, bias=False)
     network.maxpool = nn.Identity()
     content = load_torch(find_weights(folder, row.model_id), row.model_id)
@@ -350,9 +344,7 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     except Exception as error:
         if not text_tower:
             raise
-        text = (
-            f"Its text tower is described by another model of the hub, {text_tower}, which can't be had from the cache."
-        )
+        text = f"Another model of the hub, {text_tower}, describes its text tower, and can't be had from the cache."
         hint = f"Fetch that once (hf download {text_tower} config.json): nothing is fetched for what a folder names."
         raise ItemError(row.model_id, text, hint) from error
     settings = open_clip.get_model_preprocess_cfg(network)

@@ -69,22 +69,13 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
     if row.hub_id is not None:
         return _download(row, row.hub_id, cache, build)
     path = Path(expanded(row.source.removeprefix("local-dir:"), row.model_id)).expanduser()
-    if path.is_absolute():
-        located = path
-    else:
-        located = root / path
-        if not inside(located, root):
-            raise ItemError(
-                row.model_id,
-                f"The source {row.source} leads out of the zoo's folder.",
-                "Copy the model into the folder instead of linking to it, or give its absolute path.",
-            )
+    located = root / path
+    if not path.is_absolute() and not inside(located, root):
+        hint = "Copy the model into the folder instead of linking to it, or give its absolute path."
+        raise ItemError(row.model_id, f"The source {row.source} leads out of the zoo's folder.", hint)
     if not located.exists():
-        raise ItemError(
-            row.model_id,
-            f"The source {located} doesn't exist.",
-            "Correct the source column of the manifest (hf-hub:owner/name for a model of the hub), or add the files.",
-        )
+        hint = "Correct the source column of the manifest (hf-hub:owner/name for a model of the hub), or add the files."
+        raise ItemError(row.model_id, f"The source {located} doesn't exist.", hint)
     if verify and not path.is_absolute():
         check_source(root, path)
     return located

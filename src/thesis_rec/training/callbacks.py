@@ -54,21 +54,11 @@ class RunFiles(Checkpoint):
 
     Args:
         folder: Folder of the run.
-        every: Epochs between two checkpoints; the last epoch is always saved.
-        keep: Number of checkpoints with the lowest loss that are kept, besides the latest.
-        monitor: Metric by which the best epoch is chosen.
-        mode: ``min`` or ``max``.
         description: What is trained, for a log line at every tenth of the run; None where a progress bar shows it.
     """
 
-    def __init__(
-        self, folder: Path, *, every: int, keep: int, monitor: str, mode: str, description: str | None = None
-    ) -> None:
+    def __init__(self, folder: Path, description: str | None = None) -> None:
         self.folder = folder
-        self.every = every
-        self.keep = keep
-        self.monitor = monitor
-        self.sign = 1.0 if mode == "min" else -1.0
         self.description = description
         self.history: History = []
         self.best_epoch = -1
@@ -91,9 +81,9 @@ class RunFiles(Checkpoint):
         if batch_idx == 0:
             self._epoch_started = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Note the epoch's metrics; save what is due."""
-        epoch = trainer.current_epoch
+        epoch, settings = trainer.current_epoch, pl_module.settings
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         row = {
             "epoch": epoch,
@@ -102,25 +92,22 @@ class RunFiles(Checkpoint):
             "seconds": round(time.perf_counter() - self._epoch_started, 4),
         }
         self.history.append(row)
-        value = self.sign * metrics[self.monitor]
+        value = metrics[pl_module.monitor] if pl_module.mode == "min" else -metrics[pl_module.monitor]
         if not self._best_state or value < self.best_value:
             self.best_epoch, self.best_value = epoch, value
-            network: Any = pl_module.network
-            self._best_state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+            weights = pl_module.network.state_dict()
+            self._best_state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
         # Before the checkpoint, where processes wait for each other: all of them read this file after the last epoch.
         if trainer.is_global_zero:
             write_json(self.folder / HISTORY_FILE, self.history)
-        due = (epoch + 1) % self.every == 0 or epoch + 1 == trainer.max_epochs or trainer.should_stop
-        if due:
-            self._save(trainer, metrics.get("val_loss", metrics["train_loss"]), epoch)
-        if trainer.is_global_zero:
-            self._report(epoch + 1, trainer.max_epochs or 1, metrics[self.monitor])
+        done, total = epoch + 1, settings.epochs
+        if done % settings.checkpoint_every == 0 or done == total or trainer.should_stop:
+            self._save(trainer, metrics.get("val_loss", metrics["train_loss"]), epoch, settings.keep_checkpoints)
+        if trainer.is_global_zero and self.description and (10 * done) // total > (10 * epoch) // total:
+            monitor = pl_module.monitor
+            logger.info("%s: epoch %d of %d, %s %.4f", self.description, done, total, monitor, metrics[monitor])
 
-    def _report(self, done: int, total: int, value: float) -> None:
-        if self.description and (10 * done) // total > (10 * (done - 1)) // total:
-            logger.info("%s: epoch %d of %d, %s %.4f", self.description, done, total, self.monitor, value)
-
-    def _save(self, trainer: Trainer, loss: float, epoch: int) -> None:
+    def _save(self, trainer: Trainer, loss: float, epoch: int, keep: int) -> None:
         # The best epoch first: a run killed between the two files repeats some epochs and finds the same best again.
         if trainer.is_global_zero:
             with atomic_path(self.folder / BEST_FILE) as temporary:
@@ -132,7 +119,7 @@ class RunFiles(Checkpoint):
             unfinished.replace(self.folder / name)
             _, *others = checkpoints(self.folder)
             others.sort(key=checkpoint_loss)
-            for old in others[self.keep :]:
+            for old in others[keep:]:
                 old.unlink()
 
 

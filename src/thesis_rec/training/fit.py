@@ -98,15 +98,7 @@ def fit(
         module.monitor, module.mode = "train_loss", "min"
     resume_from = _prepare(folder, settings, _fingerprint(module, train, validation, seed, per_epoch))
     terminal = sys.stderr.isatty()
-    files = RunFiles(
-        folder,
-        every=settings.checkpoint_every,
-        keep=settings.keep_checkpoints,
-        monitor=module.monitor,
-        mode=module.mode,
-        description=None if terminal else description,
-    )
-    callbacks: list[Any] = [ReseedEveryEpoch(seed), files]
+    callbacks: list[Any] = [ReseedEveryEpoch(seed), RunFiles(folder, None if terminal else description)]
     if settings.patience:
         callbacks.append(
             ExactEarlyStopping(

@@ -87,7 +87,8 @@ class StepRunner:
             self.optimiser = torch.optim.AdamW(
                 groups, lr=self.rate, betas=(0.9, 0.99), fused=True, capturable=self.cuda
             )
-        self._initial: dict[str, Tensor] | None = None
+            #: What :meth:`restart` goes back to.
+            self._initial = {key: value.detach().clone() for key, value in module.state_dict().items()}
 
     def on_stream(self) -> torch.cuda.StreamContext:
         """A context in which this runner's GPU work is queued; without effect on a CPU."""
@@ -111,10 +112,9 @@ class StepRunner:
         Returns:
             Whether it worked; where it did not, as on a CPU, :meth:`advance` runs the steps one by one.
         """
+        if not self.cuda:
+            return False
         with self.on_stream():
-            self.remember()
-            if not self.cuda:
-                return False
             # The first steps make the optimiser's state and let the libraries choose their kernels.
             for _ in range(2):
                 self.eager_step()
@@ -127,20 +127,13 @@ class StepRunner:
             self.restart()
         return self.graph is not None
 
-    def remember(self) -> None:
-        """Keep the present weights and buffers as those that :meth:`restart` goes back to."""
-        self._initial = {key: value.detach().clone() for key, value in self.module.state_dict().items()}
-
     def restart(self, inputs: Mapping[str, Tensor] | None = None) -> None:
         """Initial weights, an empty optimiser state and step zero, with other inputs of the same shapes if given."""
         with torch.no_grad():
-            if self._initial is not None:
-                self.module.load_state_dict(self._initial)
-            kept = [
-                value for entry in self.optimiser.state.values() for value in entry.values() if torch.is_tensor(value)
-            ]
-            for value in kept:
-                value.zero_()
+            self.module.load_state_dict(self._initial)
+            for entry in self.optimiser.state.values():
+                for value in entry.values():
+                    value.zero_()
             self.step.zero_()
             self.losses.zero_()
             for key, value in (inputs or {}).items():

@@ -117,18 +117,16 @@ class ImageBank:
         features = torch.cat(found)[order]
         probabilities = None if heads[0] is None else torch.cat(heads)[order]
         if not bool(features.isfinite().all()):
-            raise ItemError(
-                backbone.model_id, "gives features that are not finite.", "Check its weights, or leave it out."
-            )
+            hint = "Check its weights, or leave it out."
+            raise ItemError(backbone.model_id, "gives features that are not finite.", hint)
         return features, probabilities
 
     @staticmethod
     def _forward(backbone: Backbone, images: Tensor) -> tuple[Tensor, Tensor | None]:
         features = backbone.features(images)  # of (B, 3, S, S)
         if features.ndim != 2:
-            raise ItemError(
-                backbone.model_id, f"gives features of shape {tuple(features.shape)}", "instead of (images, width)."
-            )
+            text = f"gives features of shape {tuple(features.shape)}"
+            raise ItemError(backbone.model_id, text, "instead of (images, width).")
         head = None if backbone.head is None else backbone.head(features).float().softmax(-1)
         return features.float(), head
 

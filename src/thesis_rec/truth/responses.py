@@ -89,8 +89,7 @@ def overlay_responses(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, 
     """Join responses of several zoos; of a model that several have, the last ones count.
 
     Args:
-        parts: ``responses`` (M, R), ``model_ids`` (M,) and, where they are known, ``names`` (R,), the most trusted
-            last.
+        parts: ``responses`` (M, R), ``model_ids`` (M,) and ``names`` (R,), the most trusted last.
 
     Returns:
         The same of all models; empty without any. Responses on another reference bank than the first part's are left
@@ -101,18 +100,13 @@ def overlay_responses(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, 
         return {}
     found: dict[str, NDArray[np.float32]] = {}
     for part in filled:
-        matrix = np.asarray(part["responses"], dtype=np.float32)
-        if matrix.shape[1] != filled[0]["responses"].shape[1] or not _same_names(part, filled[0]):
+        if not np.array_equal(part["names"], filled[0]["names"]):
             names = ", ".join(map(str, part["model_ids"][:3]))
             logger.warning("responses of %s … were measured on another reference bank; they are left out", names)
             continue
-        found |= dict(zip(map(str, part["model_ids"]), matrix, strict=True))
-    joined = {"responses": np.stack(list(found.values())), "model_ids": np.array(list(found))}
-    return {**joined, "names": filled[0]["names"]} if "names" in filled[0] else joined
-
-
-def _same_names(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> bool:
-    return not ("names" in one and "names" in other) or bool(np.array_equal(one["names"], other["names"]))
+        found |= dict(zip(map(str, part["model_ids"]), np.asarray(part["responses"], dtype=np.float32), strict=True))
+    responses = np.stack(list(found.values()))
+    return {"responses": responses, "model_ids": np.array(list(found)), "names": filled[0]["names"]}
 
 
 def landmark_rows(
