@@ -103,7 +103,7 @@ def fit_log_figure(
 
 
 def _without_each_group(x: Floats, y: Floats, groups: NDArray[np.int64]) -> LeftOut:
-    """Ridge regressions without any one of G groups, from sums of everything less those of each group.
+    """Ridge regressions without any one of G groups, each from the means and covariances of the other rows.
 
     Args:
         x: (n, F) features.
@@ -114,31 +114,25 @@ def _without_each_group(x: Floats, y: Floats, groups: NDArray[np.int64]) -> Left
         Function of features that are used and of P penalties that gives (P, n) predictions of each row by regressions
         without its group.
     """
-    finite = np.nan_to_num(x)  # columns with gaps are never among those that are used
-    x, mean_y = finite - finite.mean(axis=0), float(y.mean())
-    y = y - mean_y
+    joined = np.column_stack([np.nan_to_num(x), y])  # columns with gaps are never among those that are used
     codes = np.unique(groups, return_inverse=True)[1]
-    own = np.eye(codes.max() + 1)[codes]  # (n, G)
-    count = len(x) - own.sum(axis=0)
-    mean = (x.sum(axis=0) - own.T @ x) / count[:, None]  # (G, F)
-    pairs = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)  # (n, F F)
-    products = (own.T @ pairs).reshape(len(count), x.shape[1], x.shape[1])
-    centred = (x.T @ x - products) / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
-    mean_target = (y.sum() - own.T @ y) / count
-    cross = (x.T @ y - own.T @ (x * y[:, None])) / count[:, None] - mean * mean_target[:, None]
+    rest = [joined[codes != code] for code in range(codes.max() + 1)]
+    mean = np.array([rows.mean(axis=0) for rows in rest])  # (G, F + 1)
+    centred = [rows - centre for rows, centre in zip(rest, mean, strict=True)]
+    moments = np.array([rows.T @ rows / len(rows) for rows in centred])  # (G, F + 1, F + 1)
 
     def left_out(subset: tuple[int, ...], penalties: tuple[float, ...]) -> Floats:
-        columns, intercept = list(subset), (mean_y + mean_target)[codes]
+        columns, intercept = list(subset), mean[codes, -1]
         if not columns:
             return np.tile(intercept, (len(penalties), 1))
-        covariance = centred[:, columns][:, :, columns]  # (G, K, K)
+        covariance = moments[:, columns][:, :, columns]  # (G, K, K)
         variance = np.diagonal(covariance, axis1=1, axis2=2)
         scale = np.sqrt(np.where(variance > 1e-12, variance, 1.0))
         correlation = covariance / scale[:, :, None] / scale[:, None, :]
         system = correlation + np.asarray(penalties)[:, None, None, None] * np.eye(len(columns))  # (P, G, K, K)
-        wanted = cross[:, columns] / scale
+        wanted = moments[:, columns, -1] / scale
         weights = np.linalg.solve(system, np.broadcast_to(wanted[..., None], (*system.shape[:-1], 1)))[..., 0] / scale
-        z = x[:, columns] - mean[codes][:, columns]  # (n, K)
+        z = joined[:, columns] - mean[codes][:, columns]  # (n, K)
         return intercept + np.einsum("nk,pnk->pn", z, weights[:, codes])
 
     return left_out
