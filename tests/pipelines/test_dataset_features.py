@@ -15,6 +15,7 @@ from thesis_rec.base.errors import NothingSucceeded, Unreached
 from thesis_rec.base.files import load_arrays
 from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset, KeyedPartitionDataset, OverlaidDataset
 from thesis_rec.catalog.validators import DATASET_MANIFEST_COLUMNS, validate_failures, validate_token_shard
+from thesis_rec.pipelines.dataset_features import nodes
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 from thesis_rec.pipelines.dataset_features.pipeline import create_pipeline
 
@@ -22,13 +23,9 @@ from thesis_rec.pipelines.dataset_features.pipeline import create_pipeline
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch):
     pytest.importorskip("torch")
-    import thesis_rec.images.encoders
-
     loads = []
-    monkeypatch.setattr(thesis_rec.images.encoders, "encoder_id", lambda config: "colour")
-    monkeypatch.setattr(
-        thesis_rec.images.encoders, "load_encoder", lambda *args: loads.append(args) or colour_encoder()
-    )
+    monkeypatch.setattr(nodes, "encoder_id", lambda config: "colour")
+    monkeypatch.setattr(nodes, "load_encoder", lambda *args: loads.append(args) or colour_encoder())
     return loads
 
 

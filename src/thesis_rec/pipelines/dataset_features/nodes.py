@@ -10,7 +10,14 @@ from thesis_rec.base.errors import Failure, check_failures, failures_frame, unre
 from thesis_rec.base.files import sha256_json
 from thesis_rec.base.sharding import evenly
 from thesis_rec.catalog.partitions import Partitions
+from thesis_rec.images.encoders import encoder_id, load_encoder
+from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens, mean_accuracies
+from thesis_rec.images.hub import in_cache
+from thesis_rec.images.manifest import base_rows, read_dataset_manifest
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
+from thesis_rec.views.extraction import extract_tokens, outcome, outcome_failures
+from thesis_rec.views.shards import keys_by_split
+from thesis_rec.views.tokens import load_task_tokens
 
 
 def encode_datasets(
@@ -24,9 +31,6 @@ def encode_datasets(
     Yields:
         New token shards by key, and outcomes by dataset, as they come: both are saved at once.
     """
-    from thesis_rec.images.encoders import encoder_id, load_encoder
-    from thesis_rec.views.extraction import extract_tokens, outcome
-
     # An empty chunk first: the folders exist even when no dataset is usable.
     yield {}, {}
     without = set() if parameters.fetch else set(outside_the_cache(dataset_manifest, parameters))
@@ -49,8 +53,6 @@ def encode_datasets(
 
 def outside_the_cache(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesParameters) -> list[str]:
     """The datasets of this job that would have to be downloaded from the hub."""
-    from thesis_rec.images.hub import in_cache
-
     root = Path(parameters.images_root).expanduser()
     rows = [row for row in _selected_rows(dataset_manifest, parameters) if row.loader == "huggingface"]
     return [row.dataset_id for row in rows if not in_cache(row, root)]
@@ -63,9 +65,6 @@ def join_dataset_failures(
 
     A job that isn't a shard also reports the datasets that no shard has come to.
     """
-    from thesis_rec.images.manifest import read_dataset_manifest
-    from thesis_rec.views.extraction import outcome_failures
-
     rows, failures = read_dataset_manifest(dataset_manifest)
     known = {row.dataset_id for row in rows}
     for dataset_id, read in dataset_outcomes.items():
@@ -87,11 +86,6 @@ def evaluate_encoder(
 
     The entry of a dataset is kept as long as its token files, the encoder and the prompts are those it was made from.
     """
-    from thesis_rec.images.encoders import encoder_id, load_encoder
-    from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens, mean_accuracies
-    from thesis_rec.views.shards import keys_by_split
-    from thesis_rec.views.tokens import load_task_tokens
-
     selected, keys = _selected_rows(dataset_manifest, parameters), keys_by_split(dataset_tokens)
     encoder = encoder_id(parameters.encoder)
     made_from = {}
@@ -131,8 +125,6 @@ def check_dataset_features(
 
 def _selected_rows(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesParameters) -> list[Any]:
     """The rows with images of their own that this job encodes."""
-    from thesis_rec.images.manifest import base_rows, read_dataset_manifest
-
     rows, _ = read_dataset_manifest(dataset_manifest)
     # The manifest lists families one after another.
     return parameters.shard.select(evenly(base_rows(rows), parameters.max_datasets))

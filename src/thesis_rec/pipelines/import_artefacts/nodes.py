@@ -1,6 +1,7 @@
 """Nodes of the pipeline import_artefacts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,15 @@ import pandas as pd
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, check_failures, failures_frame
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
 from thesis_rec.thesis import performance_imports, thesis_arrays, thesis_networks
+
+
+@contextmanager
+def _noted(failures: list[Failure], item: str) -> Iterator[None]:
+    """What can't be imported becomes a row of the failures; the rest goes on."""
+    try:
+        yield
+    except ItemError as error:
+        failures.append(Failure.of(item, error))
 
 
 def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -32,12 +42,11 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
         raise ConfigurationError(
             "nothing to import: name a file or folder, e.g. --params=import_artefacts.transfergraph=records.csv"
         )
-    tables, failures = [], []
+    tables: list[pd.DataFrame] = []
+    failures: list[Failure] = []
     for name, job in jobs:
-        try:
+        with _noted(failures, name):
             tables.append(job())
-        except ItemError as error:
-            failures.append(Failure.of(name, error))
     empty = pd.DataFrame({column: pd.Series(dtype="string") for column in performance_imports.RECORD_COLUMNS})
     empty = empty.astype({"value": "float64", "seed": "int64", "n_train": "float64"})
     return pd.concat(tables, ignore_index=True) if tables else empty, failures_frame(failures, key="item")
@@ -62,18 +71,15 @@ def import_feature_arrays(
     tables: list[pd.DataFrame] = []
     failures: list[Failure] = []
     for folder in parameters.arrays:
-        try:
+        with _noted(failures, folder):
             more, embeddings, tokens = thesis_arrays.import_arrays(Path(folder))
             if tables and len(embeddings) and set(embeddings) != set(tables[0]):
                 text = f"its embeddings have {embeddings.shape[1] - 1} numbers, earlier ones {tables[0].shape[1] - 1}."
                 raise ItemError(folder, text, "Import embeddings of different spaces into folders of their own.")
-        except ItemError as error:
-            failures.append(Failure.of(folder, error))
-            continue
-        known = {key.rsplit("/", 1)[0] for key in shards}
-        shards |= {key: shard for key, shard in tokens.items() if key.rsplit("/", 1)[0] not in known}
-        vectors = {**more, **vectors}
-        tables += [embeddings] if len(embeddings) else []
+            known = {key.rsplit("/", 1)[0] for key in shards}
+            shards |= {key: shard for key, shard in tokens.items() if key.rsplit("/", 1)[0] not in known}
+            vectors = {**more, **vectors}
+            tables += [embeddings] if len(embeddings) else []
     found = pd.concat(tables, ignore_index=True).drop_duplicates("model_id", ignore_index=True) if tables else nothing
     return vectors, found, shards, failures_frame(failures, key="item")
 
@@ -95,22 +101,18 @@ def import_networks(
     scores = pd.DataFrame({name: pd.Series(dtype="string") for name in ("dataset_id", "model_id", "source")})
     scores = scores.assign(score=pd.Series(dtype="float64"), rank=pd.Series(dtype="int64"))
     if parameters.thesis_autoencoder:
-        try:
+        with _noted(failures, parameters.thesis_autoencoder):
             raw = {name: read() if callable(read) else read for name, read in imported_vectors.items()}
             checkpoint = thesis_networks.import_autoencoder(
                 Path(parameters.thesis_autoencoder), raw, parameters.thesis_activation, parameters.thesis_normalised
             )
             array_embeddings = thesis_networks.with_embedded(array_embeddings, raw, checkpoint)
-        except ItemError as error:
-            failures.append(Failure.of(parameters.thesis_autoencoder, error))
     if parameters.thesis_transformer:
-        try:
+        with _noted(failures, parameters.thesis_transformer):
             shards = {key: read() if callable(read) else read for key, read in imported_tokens.items()}
             scores = thesis_networks.import_transformer(
                 Path(parameters.thesis_transformer), array_embeddings, shards, parameters.thesis_heads
             )
-        except ItemError as error:
-            failures.append(Failure.of(parameters.thesis_transformer, error))
     return checkpoint or {"config": {}}, array_embeddings, scores, failures_frame(failures, key="item")
 
 

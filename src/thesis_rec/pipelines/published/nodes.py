@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
+import time
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from thesis_rec import __version__
+from thesis_rec.base.errors import NothingSucceeded
+from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains
+from thesis_rec.models.aliases import read_aliases
 from thesis_rec.pipelines.published.parameters import PublishedParameters
+from thesis_rec.published import sources
+from thesis_rec.published.cells import read_cells, read_datasets
+from thesis_rec.published.descriptions import describe
 
 logger = logging.getLogger(__name__)
 
 
 def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame, dict[str, Any]]:
     """All sources as cells, and what was read, dropped and missing."""
-    from pathlib import Path
-
-    from thesis_rec.base.errors import NothingSucceeded
-    from thesis_rec.models.aliases import read_aliases
-    from thesis_rec.published import sources
-    from thesis_rec.published.cells import read_cells, read_datasets
-
     tables = Path(parameters.tables).expanduser() if parameters.tables else None
     aliases = read_aliases(parameters.aliases)
     cells, report = read_cells(
@@ -48,13 +50,6 @@ def learn_published_knowledge(
     parameters: PublishedParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the cells say of every model of the manifest, as plain arrays with their provenance."""
-    import time
-
-    from thesis_rec import __version__
-    from thesis_rec.knowledge.protocols import fit_protocols
-    from thesis_rec.published.cells import read_datasets
-    from thesis_rec.published.descriptions import describe
-
     classes = {name: one.classes for name, one in read_datasets().items()}
     provenance = {
         **published_report,
@@ -72,9 +67,6 @@ def tell_domains_apart(
     hub_knowledge: dict[str, Any], published_cells: pd.DataFrame, parameters: PublishedParameters
 ) -> dict[str, Any]:
     """What sets the datasets of each domain apart, beside the knowledge that was learned from the same cells."""
-    from thesis_rec.knowledge.protocols import ProtocolKnowledge, learn_domains
-    from thesis_rec.published.cells import read_datasets
-
     datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
     knowledge = ProtocolKnowledge.from_arrays(hub_knowledge)
     return learn_domains(knowledge, published_cells, datasets, parameters).domain_arrays()

@@ -7,8 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from thesis_rec.base.errors import NothingSucceeded
+from thesis_rec.evaluation.study import assemble_study
+from thesis_rec.knowledge import quadrants
+from thesis_rec.pipelines.published.nodes import read_published_cells
 from thesis_rec.pipelines.published.parameters import PublishedParameters
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
+from thesis_rec.truth import performance_records as known
 
 Partitions = dict[str, Callable[[], Any]]
 
@@ -24,8 +29,6 @@ def clean_performance(
     The most trusted first: one's own measurements, the zoo's, what was imported, and, where they count as truth,
     published figures.
     """
-    from thesis_rec.truth import performance_records as known
-
     own, imported = (
         [own_measurements[name]()] if name in own_measurements else []
         for name in ("measured_performance", "imported_records")
@@ -40,8 +43,6 @@ def _published(own_measurements: Partitions, published: PublishedParameters) -> 
         return [own_measurements["published_cells"]()]
     if not published.tables:
         return []
-    from thesis_rec.pipelines.published.nodes import read_published_cells
-
     return [read_published_cells(published)[0]]
 
 
@@ -61,9 +62,6 @@ def assign_splits(
     Raises:
         NothingSucceeded: If nothing was measured by the protocol that is asked for.
     """
-    from thesis_rec.base.errors import NothingSucceeded
-    from thesis_rec.knowledge import quadrants
-
     families = dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))
     measured = performance[performance["protocol"] == parameters.protocol]
     if parameters.published:
@@ -98,8 +96,6 @@ def fit_knowledge(
     Returns:
         Knowledge from everything that was measured, for use; and from known models and datasets alone, for figures.
     """
-    from thesis_rec.evaluation.study import assemble_study
-
     tables = performance, splits, candidate_models, task_tokens, dataset_manifest
     study = assemble_study(*tables, protocol=parameters.protocol, seed=parameters.seed)
     return study.knowledge(everything=True).to_arrays(), study.knowledge().to_arrays()
@@ -118,7 +114,6 @@ def train_ranker(
     Returns:
         Its checkpoint, and its history by network and seed.
     """
-    from thesis_rec.evaluation.study import assemble_study
     from thesis_rec.thesis import similarity_training
 
     tables = performance, splits, candidate_models, task_tokens, dataset_manifest
