@@ -26,7 +26,7 @@ import pandas as pd
 import yaml
 from pydantic import Field
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.settings import Settings
 from thesis_rec.models.aliases import Aliases
 from thesis_rec.published.descriptions import HEAD
@@ -93,13 +93,10 @@ def read_cells(
     for name, source in sources.items():
         try:
             files, digest = table_files(name, source, tables, cache, [t for t in tasks if re.fullmatch(r"\w+", t)])
-            rows = READERS[source.format](files)
+            with explained(name, "it isn't the table it was ({reason}).", "Pin a commit that is."):
+                rows = READERS[source.format](files)
         except ItemError as error:
             report["missing"][name] = error
-            continue
-        except (ValueError, KeyError, SyntaxError) as error:
-            text = f"it isn't the table it was ({error})."
-            report["missing"][name] = ItemError(name, text, "Pin a commit that is.")
             continue
         rows["source"] = name
         kept, dropped = usable(rows, names, {key: one.classes for key, one in datasets.items()})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import yaml
 from pydantic import Field
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import atomic_path, sha256_file
 from thesis_rec.base.progress import track
 from thesis_rec.base.settings import Settings
@@ -123,20 +124,17 @@ def _fetch(name: str, address: str, path: Path, one: TableFile, may_lack: bool) 
     """Fetch a file, whole or not at all; False where the source has no such file and needn't."""
     import fsspec
 
-    try:
-        with fsspec.open(address, "rb") as remote, atomic_path(path) as temporary:
-            with temporary.open("wb") as file:
-                while block := remote.read(1 << 20):
-                    file.write(block)
-            _check(name, one, temporary)
-    except FileNotFoundError:
-        if may_lack:
-            return False
-        raise ItemError(name, f"{address} doesn't exist any more.", _REMEDY) from None
-    except ItemError:
-        raise
-    except Exception as error:  # aiohttp, ssl, socket and disk errors share no base
-        raise ItemError(name, f"{address} can't be fetched ({type(error).__name__}: {error}).", _REMEDY) from error
+    # The errors of aiohttp, ssl, sockets and disks share no base.
+    with explained(name, f"{address} can't be fetched ({{reason}}).", _REMEDY):
+        try:
+            with fsspec.open(address, "rb") as remote, atomic_path(path) as temporary:
+                with temporary.open("wb") as file:
+                    shutil.copyfileobj(remote, file)
+                _check(name, one, temporary)
+        except FileNotFoundError:
+            if may_lack:
+                return False
+            raise ItemError(name, f"{address} doesn't exist any more.", _REMEDY) from None
     return True
 
 

@@ -79,9 +79,7 @@ def h_score(data: ScoreInput, shrunk: bool = False) -> Tensor:
     spread = (data.class_means @ vectors).square()  # (T, C, R), R = min(N, D)
     between = (data.class_count.unsqueeze(-1) * spread).sum(1)  # (T, R): diagonal of the between scatter
     if not shrunk:
-        floor = width * torch.finfo(values.dtype).eps * values.amax(-1, keepdim=True)
-        kept = values > floor
-        return (between / values.masked_fill(~kept, 1.0)).masked_fill(~kept, 0.0).sum(-1)
+        return torch.where(values > 0, between / values, 0.0).sum(-1)
     n = data.count.unsqueeze(-1)
     covariance = values / n
     intensity = shrinkage(data).unsqueeze(-1)
@@ -161,12 +159,8 @@ def log_me(data: ScoreInput, iterations: int = 100, tolerance: float = 1e-6) -> 
     n = data.count.view(-1, 1)  # (T, 1)
     width = data.features.shape[-1]
     projected = vectors.mT @ (data.features.mT @ data.one_hot)  # (T, R, C): coordinates of F^T y
-    floor = width * torch.finfo(values.dtype).eps * values.amax(-1, keepdim=True).unsqueeze(-1)
-    kept = spectrum > floor
-    projected = projected.masked_fill(~kept, 0.0)
-    spectrum = spectrum.masked_fill(~kept, 0.0)
     # Squared coordinates of y on the left singular vectors, and the part of y outside their span.
-    inside = projected.square() / spectrum.masked_fill(~kept, 1.0)
+    inside = torch.where(spectrum > 0, projected.square() / spectrum, 0.0)
     total = data.class_count  # |y|^2 of an indicator is the number of its ones
     outside = (total - inside.sum(1)).clamp(min=0.0)  # (T, C)
 
@@ -379,10 +373,8 @@ def nearest_class_mean(data: ScoreInput) -> Tensor:
     distance = (x.square().sum(-1, keepdim=True) - 2 * x @ means.mT + means.square().sum(-1).unsqueeze(1)).clamp(
         min=0.0
     )
-    # Without image i its class mean is (n m - x) / (n - 1), at n / (n - 1) times the distance.
+    # Without image i its class mean is (n m - x) / (n - 1), at n / (n - 1) times the distance; nowhere if it is alone.
     factor = torch.where(count > 1, count / (count - 1).clamp(min=1.0), torch.inf).square().unsqueeze(1)
     distance = torch.where(one_hot > 0, (distance * factor).nan_to_num(nan=torch.inf), distance)
     distance = distance.masked_fill((count == 0).unsqueeze(1), torch.inf)
-    hits = one_hot.gather(-1, distance.argmin(-1, keepdim=True)).squeeze(-1)
-    hits = hits * (count.unsqueeze(1).expand_as(one_hot).gather(-1, one_hot.argmax(-1, keepdim=True)).squeeze(-1) > 1)
-    return hits.sum(-1) / data.count
+    return one_hot.gather(-1, distance.argmin(-1, keepdim=True)).sum((1, 2)) / data.count

@@ -87,14 +87,11 @@ class ScoreInput:
             nothing varies but rounding.
         """
         values, vectors = (part.flip(-1)[..., :components] for part in self.centred_eigen)
-        floor = self.features.shape[-1] * torch.finfo(values.dtype).eps * values.amax(-1, keepdim=True)
-        varying = values > floor
-        coordinates = (self.centred @ vectors).masked_fill(~varying.unsqueeze(1), 0.0)
-        return coordinates, values.masked_fill(~varying, 0.0) / self.count.unsqueeze(-1)
+        return self.centred @ vectors, values / self.count.unsqueeze(-1)
 
 
 def scatter_eigen(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigen-decomposition of ``X^T X`` without those eigenvalues that must be zero.
+    """Eigen-decomposition of ``X^T X`` without those eigenvalues that must be zero for want of rows.
 
     With fewer rows than features that of ``X X^T`` has the same eigenvalues but for zeros, and costs ``N^3`` instead of
     ``D^3``: an eigenvector ``u`` of it gives ``X^T u / sqrt(value)``.
@@ -103,16 +100,15 @@ def scatter_eigen(rows: Tensor) -> tuple[Tensor, Tensor]:
         rows: (T, N, D).
 
     Returns:
-        The R = min(N, D) largest eigenvalues (T, R), ascending, and their eigenvectors (T, D, R), zero where the
-        eigenvalue is.
+        The R = min(N, D) largest eigenvalues (T, R), ascending, and their eigenvectors (T, D, R); both are zero where
+        an eigenvalue is below ``D * eps`` times the largest, which is nothing but rounding.
     """
-    if rows.shape[1] >= rows.shape[2]:
-        return symmetric_eigen(rows.mT @ rows)
-    values, left = symmetric_eigen(rows @ rows.mT)
-    floor = rows.shape[2] * torch.finfo(values.dtype).eps * values.amax(-1, keepdim=True)
-    kept = values > floor
-    scale = values.masked_fill(~kept, 1.0).rsqrt().masked_fill(~kept, 0.0)
-    return values.masked_fill(~kept, 0.0), rows.mT @ left * scale.unsqueeze(1)
+    wide = rows.shape[1] < rows.shape[2]
+    values, vectors = symmetric_eigen(rows @ rows.mT if wide else rows.mT @ rows)
+    rounding = values <= rows.shape[2] * torch.finfo(values.dtype).eps * values.amax(-1, keepdim=True)
+    if wide:
+        vectors = rows.mT @ vectors * values.masked_fill(rounding, 1.0).rsqrt().unsqueeze(1)
+    return values.masked_fill(rounding, 0.0), vectors.masked_fill(rounding.unsqueeze(1), 0.0)
 
 
 _on_cpu: dict[int, bool] = {}
