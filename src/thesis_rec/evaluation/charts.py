@@ -44,7 +44,7 @@ class Panel:
     y_label: str = ""
     log_x: bool = False
     log_y: bool = False
-    marks: dict[str, float] = field(default_factory=dict)
+    marks: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

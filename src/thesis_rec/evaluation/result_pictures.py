@@ -51,30 +51,32 @@ def quadrant_chart(metrics: Metrics) -> Chart:
         for protocol, values in metrics.get("noise_ceiling", {}).items()
         if values.get("mean") is not None
     }
-    table = points(by_method(metrics.get("quadrants", {}), "weighted_tau", HEADLINE))
-    panel = Panel("", "bars", table, "quadrant", "weighted tau", marks=marks)
+    panel = _bars("", metrics.get("quadrants", {}), "weighted_tau", "weighted tau", marks, HEADLINE)
     return Chart("How well the models are ranked", [panel])
 
 
 def regret_chart(metrics: Metrics) -> Chart:
     """What is lost by taking the first, or the best of the first five, in points of accuracy."""
-    panels = []
-    for title, name in (("first choice", "regret@1"), ("best of the first five", "regret@5")):
-        table = points(by_method(metrics.get("quadrants", {}), name, HEADLINE))
-        panels.append(Panel(title, "bars", table, "quadrant", "regret (fraction of accuracy)"))
+    panels = [
+        _bars(title, metrics.get("quadrants", {}), name, "regret (fraction of accuracy)", {}, HEADLINE)
+        for title, name in (("first choice", "regret@1"), ("best of the first five", "regret@5"))
+    ]
     return Chart("What a choice loses against the best model", panels)
 
 
 def calibration_chart(metrics: Metrics) -> Chart:
     """Coverage of 90 % intervals and their interval score."""
-    panels = []
-    for title, name, marks in (
-        ("coverage of 90 % intervals", "coverage", {"nominal": 0.9}),
-        ("interval score, lower is better", "interval_score", {}),
-    ):
-        table = points(by_method(metrics.get("calibration", {}), name))
-        panels.append(Panel(title, "bars", table, "quadrant", title.split(",")[0], marks=marks))
-    return Chart("How far predicted values can be trusted", panels)
+    found, title = metrics.get("calibration", {}), "coverage of 90 % intervals"
+    coverage = _bars(title, found, "coverage", title, {"nominal": 0.9})
+    score = _bars("interval score, lower is better", found, "interval_score", "interval score", {})
+    return Chart("How far predicted values can be trusted", [coverage, score])
+
+
+def _bars(
+    title: str, found: Metrics, figure: str, label: str, marks: Mapping[str, float], only: Sequence[str] = ()
+) -> Panel:
+    """One figure by quadrant and method."""
+    return Panel(title, "bars", points(by_method(found, figure, only)), "quadrant", label, marks=marks)
 
 
 def cost_chart(metrics: Metrics) -> Chart:

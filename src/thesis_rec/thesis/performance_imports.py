@@ -36,15 +36,14 @@ def records_frame(
     table = pd.DataFrame(rows, columns=["model_id", "dataset_id", "value"])
     if table.empty:
         raise ItemError(source, "holds no performance.", "Check that the file is the one meant and isn't empty.")
-    value = pd.to_numeric(table["value"], errors="coerce").astype("float64")
-    bad = ~value.between(0.0, 1.0)
-    if bad.any():
-        first = table.loc[bad].iloc[0].to_dict()
-        raise ItemError(source, f"has values outside 0..1, e.g. {first}.", "Name the unit: fraction or percent.")
-    table["value"] = value
-    return table.assign(protocol=protocol, metric=metric, seed=0, n_train=np.nan, source=source)[RECORD_COLUMNS].astype(
-        {"model_id": "string", "dataset_id": "string", "protocol": "string", "metric": "string", "source": "string"}
-    )
+    table["value"] = pd.to_numeric(table["value"], errors="coerce").astype("float64")
+    bad = table[~table["value"].between(0.0, 1.0)]
+    if len(bad):
+        raise ItemError(
+            source, f"has values outside 0..1, e.g. {bad.iloc[0].to_dict()}.", "Name the unit: fraction or percent."
+        )
+    table = table.assign(protocol=protocol, metric=metric, seed=0, n_train=np.nan, source=source)[RECORD_COLUMNS]
+    return table.astype(dict.fromkeys(("model_id", "dataset_id", "protocol", "metric", "source"), "string"))
 
 
 def scale_of(values: Iterable[float], unit: Unit = "auto") -> float:
