@@ -208,10 +208,11 @@ def summarise(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, objec
     records = tables["performance_records"]
     base, trained = base_tasks(tables), trained_models(tables)
     measured = records[records["dataset_id"].isin(base)]
-    components = variance_components(records, "linear_probe", trained, base)
-    everyone = variance_components(records, "linear_probe", None, base)
+    of_trained = records[records["model_id"].isin(trained)]
+    components = variance_components(of_trained[of_trained["dataset_id"].isin(base)])
+    everyone = variance_components(measured)
     by_generation = {
-        number: variance_components(records, "linear_probe", trained, tasks)
+        number: variance_components(of_trained[of_trained["dataset_id"].isin(tasks)])
         for number, tasks in generations(tables).items()
     }
     truth = truth_matrix(tables)

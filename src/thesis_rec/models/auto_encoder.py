@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from thesis_rec.base.errors import ItemError
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
+#: Arrays of a model's partition that an autoencoder reads, by its kind of input.
+READ = {"kmeans": ("parameters",), "spectra": ("spectra",), "both": ("parameters", "spectra")}
 
 
 class AutoEncoder(nn.Module):
@@ -97,16 +99,11 @@ def autoencoder_input(vector: Mapping[str, Any], kind: str, item: str) -> NDArra
     Raises:
         ItemError: If the spectra are asked for and the partition, made by another program, lacks them.
     """
-    if kind != "kmeans" and "spectra" not in vector:
+    if "spectra" in READ[kind] and "spectra" not in vector:
         hint = "Extract it by `kedro run --pipelines=model_extraction`, or set autoencoder.input to kmeans."
         raise ItemError(item, "Its vector comes without spectra.", hint)
-    parts = []
-    if kind != "spectra":
-        parts.append(np.asarray(vector["parameters"], dtype=np.float32))
-    if kind != "kmeans":
-        # A number that a model lacks is 0, as for random weights.
-        parts.append(np.nan_to_num(np.asarray(vector["spectra"], dtype=np.float32)))
-    return np.concatenate(parts)
+    # A number that a model lacks is 0, as for random weights.
+    return np.concatenate([np.nan_to_num(np.asarray(vector[name], dtype=np.float32)) for name in READ[kind]])
 
 
 def encoder_half(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,32 +81,31 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     if values.size <= max(k, SORT_UP_TO):
         return _sorted_path(values, k)
     bits = values.view(np.uint32)
-    prefixes, counts, lower = count_bins(bits)
-    if ((prefixes & 0x7FFFFFFF) >= 0x7F800000).any():
-        raise NotFiniteError("NaN or infinite value")
-    support, weights, width = bins_as_support(prefixes, counts, lower, 16)
-    if not lower.any():
-        # Every bin is one number, as in bfloat16.
-        return _finish(support, weights, k)
-    # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact. Mostly the
-    # first values tell.
-    limit = _exact_up_to(k)
-    if support.size <= limit and all(np.unique(some).size <= limit for some in (bits[: 4 * limit], bits)):
-        return _sorted_path(values, k)
-    centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
-    excess = bin_error(weights, width)
-    if excess > _COARSE * error:
+    halves, finer = _HALVES, 0
+    while True:
+        prefixes, counts, lower = count_bins(bits, halves, finer)
+        if ((prefixes & 0x7FFFFFFF) >= 0x7F800000).any():
+            raise NotFiniteError("NaN or infinite value")
+        support, weights, width = bins_as_support(prefixes, counts, lower, 16 - finer)
+        if not lower.any():
+            # Every bin is one number, as in bfloat16.
+            return _finish(support, weights, k)
+        # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact. Mostly the
+        # first values tell.
+        limit = _exact_up_to(k)
+        few = not finer and support.size <= limit
+        if few and all(np.unique(some).size <= limit for some in (bits[: 4 * limit], bits)):
+            return _sorted_path(values, k)
+        centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
+        excess = bin_error(weights, width)
+        if excess <= _COARSE * error:
+            return centres[::-1].astype(np.float32)
+        if finer:
+            return _sorted_path(values, k)
         # Halving a bin's width takes its error down to a quarter.
         wanted = np.log2(excess / (_COARSE * error)) / 2 + 1 if error > 0 else 16.0
         finer = int(max(1, min(np.ceil(wanted), 16, _MOST_BINS - np.ceil(np.log2(prefixes.size)))))
-        prefixes, counts, lower = count_bins(bits, prefixes >> np.uint32(16), finer)
-        support, weights, width = bins_as_support(prefixes, counts, lower, 16 - finer)
-        if not lower.any():
-            return _finish(support, weights, k)
-        centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
-        if bin_error(weights, width) > _COARSE * error:
-            return _sorted_path(values, k)
-    return centres[::-1].astype(np.float32)
+        halves = prefixes >> np.uint32(16)
 
 
 def _sorted_path(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:

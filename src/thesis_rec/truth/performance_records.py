@@ -6,7 +6,7 @@ Repeats of a measurement agree only so far, and the variance of accuracy comes f
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -160,12 +160,7 @@ def noise_ceiling(records: pd.DataFrame, protocol: str, seed: int = 0) -> dict[s
     return {"mean": float(array.mean()), "low": float(low), "high": float(high), "n": len(array)}
 
 
-def variance_components(
-    records: pd.DataFrame,
-    protocol: str = "linear_probe",
-    models: Collection[str] | None = None,
-    datasets: Collection[str] | None = None,
-) -> dict[str, float]:
+def variance_components(records: pd.DataFrame, protocol: str = "linear_probe") -> dict[str, float]:
     """Two-way random effects by the method of moments.
 
     The model of the value of model i on task j in repeat r is ``y = mu + m_i + t_j + d_r(j) + (mt)_ij + e_ijr``, where
@@ -177,8 +172,6 @@ def variance_components(
     Args:
         records: Columns of ``performance_records``.
         protocol: ``linear_probe`` or ``fine_tune``.
-        models: Models to take (trained ones, say), or None for all.
-        datasets: Tasks to take, or None for all.
 
     Returns:
         Variances in squared fractions: ``model`` (some are better everywhere), ``task`` (some are harder for all),
@@ -192,13 +185,7 @@ def variance_components(
     Raises:
         ValueError: If fewer than two models, tasks or repeats are left.
     """
-    table = repeats(records, protocol)
-    if models is not None:
-        table = table[table.index.isin(list(models))]
-    names = table.columns.get_level_values("dataset_id")
-    if datasets is not None:
-        table = table.loc[:, names.isin(list(datasets))]
-    cube = _complete_cube(table)
+    cube = _complete_cube(repeats(records, protocol))
     a, b, r = cube.shape
     if min(a, b, r) < 2:
         raise ValueError(f"{protocol}: {a} models x {b} tasks x {r} repeats are too few for variance components")
