@@ -41,27 +41,20 @@ def describe_backbone(backbone: Backbone, device: str = "cpu") -> Description:
     """Count parameters, multiply-accumulates, activations and operations in one pass of one image.
 
     Args:
-        backbone: The model, on ``device``.
+        backbone: The model, on ``device``; its weights want no gradients afterwards.
         device: Torch device.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    weights = list(backbone.network.parameters())
-    trainable = [weight for weight in weights if weight.requires_grad]
     images = random_images(backbone, 1, device, "fp32")
     counter = FlopCounterMode(display=False)
     # The counter hooks itself into gradients where weights ask for them, and fails on views of weights without.
-    for weight in trainable:
-        weight.requires_grad_(False)
-    try:
-        with torch.no_grad(), _memory_tracker() as tracker, counter:
-            backbone.features(images)
-    finally:
-        for weight in trainable:
-            weight.requires_grad_(True)
+    backbone.network.requires_grad_(False)
+    with torch.no_grad(), _memory_tracker() as tracker, counter:
+        backbone.features(images)
     return Description(
-        n_parameters=sum(p.numel() for p in weights),
+        n_parameters=sum(weight.numel() for weight in backbone.network.parameters()),
         macs=counter.get_total_flops() // 2,
         activation_mb=tracker.total / MIB,
         n_operations=tracker.operations,

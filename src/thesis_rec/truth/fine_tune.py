@@ -154,13 +154,24 @@ class _Copy:
         module = TunedNetwork(backbone, tuner.largest, settings.head_rate)
         module.requires_grad_(True).to(device).train()
         self.model_id = backbone.model_id
-        self._prepare = image_preparation(tuner.pixels, backbone)
+        self._pixels, self._prepare = tuner.pixels, backbone.preparation.on(device)
         optimisation = Optimisation(settings.steps, settings.learning_rate, settings.weight_decay)
         self.runner = StepRunner(module, self._loss, plan.inputs, optimisation, device, self.model_id)
 
     def _loss(self, tuned: nn.Module, row: Mapping[str, Tensor]) -> Tensor:
-        logits = tuned(self._prepare(row["rows"], row["shifts"])) + row["mask"]
+        logits = tuned(self._images(row["rows"], row["shifts"])) + row["mask"]
         return functional.cross_entropy(logits, row["labels"])
+
+    def _images(self, rows: Tensor, shifts: Tensor | None = None) -> Tensor:
+        """(B, 3, S, S) normalised images of the model's size: rows (B,) of all images, shifted by (B, 2) pixels."""
+        places: tuple[Tensor, ...] = (rows,)
+        if shifts is not None:
+            down, across = (
+                (torch.arange(side, device=rows.device) + shifts[:, axis, None]).clamp(0, side - 1)
+                for axis, side in enumerate(self._pixels.shape[1:3])
+            )
+            places = rows[:, None, None], down[:, :, None], across[:, None, :]
+        return self._prepare(self._pixels[places].permute(0, 3, 1, 2).float()).contiguous()
 
     @torch.no_grad()
     def predict(self, plan: CellPlan) -> Tensor:
@@ -168,7 +179,7 @@ class _Copy:
         module = self.runner.module.eval()
         with self.runner.on_stream():
             chunks = torch.from_numpy(plan.test_rows).to(self.runner.step.device).split(_EVALUATION)
-            found = torch.cat([module(self._prepare(rows, None))[:, : plan.classes].argmax(1) for rows in chunks])
+            found = torch.cat([module(self._images(rows))[:, : plan.classes].argmax(1) for rows in chunks])
         module.train()
         return found
 
@@ -253,30 +264,3 @@ def plan_cell(task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTune
     }
     inputs = {name: value.to(bank.device) for name, value in inputs.items()}
     return CellPlan(len(members), inputs, *by_class([member.test for member in members]), len(rows))
-
-
-def image_preparation(pixels: Tensor, backbone: Backbone) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """A function from rows of the image tensor (and shifts) to normalised images of the model's size.
-
-    Args:
-        pixels: (N, H, W, 3) uint8.
-        backbone: The model; decides how pictures are resized and normalised.
-
-    Returns:
-        A function of rows (B,) and shifts in pixels (B, 2), or None for no shifts, to (B, 3, S, S) float32.
-    """
-    prepared = backbone.preparation.on(pixels.device)
-    height, width = pixels.shape[1:3]
-    lines = torch.arange(height, device=pixels.device)[None]
-    columns = torch.arange(width, device=pixels.device)[None]
-
-    def prepare(rows: Tensor, shifts: Tensor | None) -> Tensor:
-        if shifts is None:
-            taken = pixels[rows]
-        else:
-            down = (lines + shifts[:, :1]).clamp(0, height - 1)
-            across = (columns + shifts[:, 1:]).clamp(0, width - 1)
-            taken = pixels[rows[:, None, None], down[:, :, None], across[:, None, :]]
-        return prepared(taken.permute(0, 3, 1, 2).float()).contiguous()
-
-    return prepare
