@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.hardware.contexts import REPEATABILITY, context_tables
-from thesis_rec.hardware.prediction import UNKNOWN_CONTEXT_FACTOR, figures
+from thesis_rec.hardware.prediction import UNKNOWN_CONTEXT_FACTOR, UNKNOWN_MEMORY_FACTOR, figures
 from thesis_rec.hardware.regression import fit_log_figure, fold_groups, safe_margin
 
 
@@ -88,12 +88,27 @@ def test_a_model_of_which_nothing_is_known_stays_unknown():
     assert np.isnan(found["latency_ms_safe"])
 
 
+def test_a_model_that_was_measured_nowhere_is_less_certain_on_an_unknown_device():
+    profiles, models = fabricate()
+    profiles = profiles[(profiles["device"] == "cpu_a") & (profiles["model_id"] != "f0_0")]
+    row = models["model_id"].eq("f0_0").to_numpy()
+    here, there = (figures(profiles, models, device) for device in ("cpu_a", "cpu_other"))
+    own = np.log(here["memory_mb_safe"][row] / here["memory_mb"][row])
+    assert own.item() > 0
+    margin = np.log(there["memory_mb_safe"][row] / there["memory_mb"][row])
+    np.testing.assert_allclose(margin, np.hypot(own, np.log(UNKNOWN_MEMORY_FACTOR)))
+
+
 def test_an_unknown_device_takes_the_closest_with_a_wide_margin():
     profiles, models = fabricate()
     found = figures(profiles, models, "cpu_other")
     like = figures(profiles, models, "cpu_a")
     np.testing.assert_allclose(found["latency_ms"], like["latency_ms"])
     np.testing.assert_allclose(found["latency_ms_safe"], UNKNOWN_CONTEXT_FACTOR * like["latency_ms"])
+    # What a model holds in memory hardly depends on the device, but on the precision it does.
+    np.testing.assert_allclose(found["memory_mb_safe"], UNKNOWN_MEMORY_FACTOR * like["memory_mb"])
+    halves = figures(profiles, models, "cpu_other", "bf16")
+    np.testing.assert_allclose(halves["memory_mb_safe"], UNKNOWN_CONTEXT_FACTOR * halves["memory_mb"])
     assert found["basis"].eq("predicted").all()
     # A few measurements on the device itself shift the rest and narrow the margin.
     few = profiles[(profiles["device"] == "cpu_a") & profiles["model_id"].isin(["f0_0", "f1_0", "f2_0"])]
