@@ -67,8 +67,7 @@ class Table:
         """
         if not isinstance(data, pd.DataFrame):
             raise ValueError(f"expected a table, got {type(data).__name__}")
-        missing = [name for name in self.columns if name not in data]
-        if missing:
+        if missing := [name for name in self.columns if name not in data]:
             raise ValueError(f"missing columns: {', '.join(missing)}; there are: {', '.join(map(str, data.columns))}")
         if data.columns.has_duplicates:
             raise ValueError(f"columns that occur twice: {sorted(set(data.columns[data.columns.duplicated()]))}")
@@ -197,8 +196,7 @@ def validate_model_embeddings(data: Any) -> None:
     columns = [name for name in data if name != "model_id"]
     if not columns:
         raise ValueError("no columns of embeddings")
-    wrong = [name for name in columns if data[name].dtype != np.float32]
-    if wrong:
+    if wrong := [name for name in columns if data[name].dtype != np.float32]:
         raise ValueError(f"embedding columns must be float32; {wrong[0]!r} is {data[wrong[0]].dtype}")
     if not np.isfinite(data[columns].to_numpy()).all():
         raise ValueError("embeddings have values that aren't finite")
@@ -256,8 +254,7 @@ def validate_checkpoint(data: Any) -> None:
     """A non-empty dictionary by strings, whose tensors are finite."""
     if not isinstance(data, dict) or not data:
         raise ValueError("a checkpoint is a non-empty dictionary")
-    bad = [key for key in data if not isinstance(key, str)]
-    if bad:
+    if bad := [key for key in data if not isinstance(key, str)]:
         raise ValueError(f"a checkpoint's keys are strings, not {bad[0]!r}")
     _finite_tensors(data, "")
 
@@ -302,8 +299,7 @@ def validate_evaluation_metrics(data: Any) -> None:
     validate_json(data)
     if not isinstance(data, dict):
         raise ValueError(f"expected an object, got {type(data).__name__}")
-    missing = [name for name in ("quadrants", "paired", "noise_ceiling", "cost_seconds") if name not in data]
-    if missing:
+    if missing := [name for name in ("quadrants", "paired", "noise_ceiling", "cost_seconds") if name not in data]:
         raise ValueError(f"missing keys: {', '.join(missing)}")
     for quadrant, methods in data["quadrants"].items():
         for method, metrics in methods.items():

@@ -140,9 +140,7 @@ def expected_time(job: Job, nodes: Collection[str], reports: Sequence[Mapping[st
     return "no earlier run to tell the time by"
 
 
-def submit_jobs(
-    jobs: Sequence[Job], project: Path, log_folder: Path, after: Sequence[str] = (), parallel: int = 256
-) -> dict[str, str]:
+def submit_jobs(jobs: Sequence[Job], project: Path, log_folder: Path, after: Sequence[str] = ()) -> dict[str, str]:
     """Submit jobs in order, each after those it waits for.
 
     Args:
@@ -150,7 +148,6 @@ def submit_jobs(
         project: Folder in which every command runs.
         log_folder: Where each task's output goes, one folder per task; must be on the shared disk.
         after: SLURM identifiers that the first jobs wait for.
-        parallel: Most tasks of one array that run at once.
 
     Returns:
         SLURM job identifier by job name.
@@ -162,7 +159,7 @@ def submit_jobs(
             folder=str(log_folder / "%j"), cluster="slurm", slurm_max_num_timeout=MAX_TIMEOUTS
         )
         waits = [identifiers[name] for name in job.after] or list(after)
-        executor.update_parameters(**sbatch_options(job, waits), slurm_array_parallelism=parallel)
+        executor.update_parameters(**sbatch_options(job, waits))
         runs = [RequeuedRun(command, project) for command in job.commands]
         if len(runs) == 1:
             submitted = executor.submit(runs[0])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from thesis_rec.base.files import file_state, sha256_file
+from thesis_rec.base.sharding import evenly
 
 #: Images of a part that are compared in pairs, at most.
 _MOST = 2000
@@ -150,7 +151,7 @@ def pixel_notes(
     """
     glimpses = Glimpses()
     for part, images, labels in (("train", train, train_labels), ("test", test, test_labels)):
-        some = np.linspace(0, len(images) - 1, num=min(len(images), _MOST)).round().astype(np.int64)
+        some = np.array(evenly(range(len(images)), _MOST), dtype=np.int64)
         glimpses.add(part, some, labels[some].astype(np.str_).tolist(), images[some])
     return glimpses.notes("")
 
@@ -162,9 +163,9 @@ def _thumbnail(image: NDArray[np.uint8]) -> Pixels:
     return np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 
-def _means(thumbnails: NDArray[np.float32], side: int = 9) -> NDArray[np.float32]:
+def _means(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, 9, 9, 3) means of areas of thumbnails."""
-    edges = np.linspace(0, _SIDE, num=side + 1).astype(int)
+    edges = np.linspace(0, _SIDE, num=10).astype(int)
     columns = np.add.reduceat(thumbnails, edges[:-1], axis=2)
     widths = np.diff(edges).astype(np.float32)
     return np.add.reduceat(columns, edges[:-1], axis=1) / (widths[:, None] * widths)[..., None]

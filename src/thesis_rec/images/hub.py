@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, first_line
 from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, Tell, register_loader
 from thesis_rec.images.decoding import decode_image
 from thesis_rec.images.folders import hash_files
@@ -100,7 +100,7 @@ def _load_hub(row: DatasetRow, local: Path | None, streaming: bool) -> Any:
             row.dataset_id, f"offline: the hub dataset {row.source!r} is not in the cache.", hint
         ) from error
     except (DatasetsError, ValueError, OSError, RuntimeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        first = first_line(error)
         hint = "Check source, config and revision."
         if "scripts are no longer supported" in first:
             # Many hub datasets have a branch that the hub itself converted.

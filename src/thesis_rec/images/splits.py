@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,12 +48,8 @@ def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> Split
     source = _matching(row, rule.source or split, bool(rule.source), available)
     if rule.share is None:
         return SplitPart(source, cap=rule.cap)
-    start = 0.0
-    for other in row.splits:
-        if other.name == split:
-            break
-        if (other.source or other.name) == source and other.share is not None:
-            start += other.share
+    before = takewhile(lambda other: other.name != split, row.splits)
+    start = sum(other.share or 0.0 for other in before if (other.source or other.name) == source)
     return SplitPart(source, start, rule.share, rule.cap)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ class EncoderConfig(Settings):
     pretrained: bool = True
 
 
+@runtime_checkable
 class ImageEncoder(Protocol):
     """Images to unit vectors.
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, first_line
 from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, local_folder
 from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
 from thesis_rec.models.loaders import image_processor
@@ -53,8 +53,8 @@ def _explained(config: EncoderConfig, error: Exception) -> ItemError:
     if local_folder(config) is None and ("gated" in words or "401" in words):
         hint = "Accept the terms on its page and run `hf auth login`."
         return ItemError(config.source, "the encoder is gated or private.", hint)
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ItemError(config.source, f"the encoder can't be loaded ({first}).", "Check active.encoder in globals.yml.")
+    reason = f"the encoder can't be loaded ({first_line(error)})."
+    return ItemError(config.source, reason, "Check active.encoder in globals.yml.")
 
 
 # --- open_clip ---------------------------------------------------------------------------------------------------

@@ -122,9 +122,8 @@ def encode_images(
 def _readable(
     batch: NDArray[np.integer], pixels: NDArray[np.uint8], failures: list[Failure | None]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    good = [place for place, failure in enumerate(failures) if failure is None]
-    index = np.asarray(batch, dtype=np.int64)
-    return (index, pixels) if len(good) == len(failures) else (index[good], pixels[good])
+    good = [failure is None for failure in failures]
+    return batch[good].astype(np.int64), pixels[good]
 
 
 def _map_large_blocks() -> None:
