@@ -268,12 +268,10 @@ class TestSampler:
         assert set(seen) == set(range(20))
 
 
-def test_a_table_serves_whole_batches_and_refuses_unequal_columns():
+def test_a_table_serves_whole_batches():
     table = data()
     assert torch.equal(table.__getitems__([3, 1])["x"], table.columns["x"][[3, 1]])
     assert table.fingerprint() == data().fingerprint() != data(1).fingerprint()
-    with pytest.raises(ValueError, match="one length"):
-        TensorTable({"x": torch.zeros(2), "y": torch.zeros(3)})
 
 
 def test_the_schedule_warms_up_and_ends_at_zero():

@@ -395,9 +395,8 @@ def _last_linear(network: nn.Module, n_labels: int) -> nn.Linear | None:
     """The layer that gives the logits: the last linear one, or None for a model without labels."""
     from torch import nn
 
-    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    matching = [module for module in linear if module.out_features == n_labels]
-    return matching[-1] if matching and n_labels > 0 else None
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == n_labels]
+    return linear[-1] if linear and n_labels > 0 else None
 
 
 #: Loaders whose source may be a weight file alone: they need no configuration.

@@ -17,21 +17,14 @@ class TensorTable(Dataset[Batch]):
     """Named tensors with a common first dimension, indexed by whole batches.
 
     Args:
-        columns: Tensors (N, ...).
-
-    Raises:
-        ValueError: If there are no columns or their lengths differ.
+        columns: Tensors (N, ...), one at least.
     """
 
     def __init__(self, columns: Batch) -> None:
-        lengths = {name: len(column) for name, column in columns.items()}
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"columns of one table need one length, got {lengths}")
         self.columns = columns
-        self._length = next(iter(lengths.values()))
 
     def __len__(self) -> int:
-        return self._length
+        return len(next(iter(self.columns.values())))
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """A whole batch by one indexing operation a column, instead of one per item."""

@@ -180,14 +180,16 @@ class Bench:
     def __init__(
         self, bank: ImageBank, tasks: tuple[MeasuredTask, ...], reference: tuple[str, ...], settings: TruthSettings
     ) -> None:
-        self.bank, self.tasks, self.reference, self.settings = bank, tasks, reference, settings
+        self.bank, self.reference, self.settings = bank, reference, settings
+        # Tasks whose repeats count singly come first.
+        self.tasks = sorted(tasks, key=lambda task: not task.draws)
         n_classes = {name: len(bank.classes[name]) for name in reference}
         own = tuple(MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference)
         mixed = response_parts.reference_subtasks(n_classes, settings.response)
-        self.probes = plan_probes([*tasks, *own, *mixed], bank.classes, settings.probe)
+        self.probes = plan_probes([*self.tasks, *own, *mixed], bank.classes, settings.probe)
         self._batches: dict[int, tuple[list[ProbeChunk], list[ScoreBatch]]] = {}
-        self._scored = [index for index, task in enumerate(tasks) if task.draws] if settings.scores else []
-        self._score_rows = [self._rows_of(tasks[index], settings.score_images) for index in self._scored]
+        self._scored = [task for task in self.tasks if task.draws] if settings.scores else []
+        self._score_rows = [self._rows_of(task, settings.score_images) for task in self._scored]
         self._reference_rows = [self._rows_of(task, None) for task in own]
         if reference:
             landmarks = response_parts.landmark_rows(reference, bank.classes, settings.response)
@@ -233,10 +235,8 @@ class Bench:
     def _records(self, model_id: str, accuracies: NDArray[np.float64], seconds: float) -> pd.DataFrame:
         draws = self.settings.probe.draws
         rows = []
-        # Tasks whose repeats count singly come first.
-        for index in sorted(range(len(self.tasks)), key=lambda index: not self.tasks[index].draws):
-            task, values = self.tasks[index], accuracies[index * draws : (index + 1) * draws]
-            probe = self.probes[index * draws]
+        for index, task in enumerate(self.tasks):
+            values, probe = accuracies[index * draws : (index + 1) * draws], self.probes[index * draws]
             sizes = len(probe.train_rows), len(probe.test_rows)
             repeats = list(enumerate(values)) if task.draws else [(AVERAGED, values.mean())]
             rows += [(task.dataset_id, float(value), seed, *sizes) for seed, value in repeats]
@@ -249,8 +249,7 @@ class Bench:
             # All cells of a model share its forward passes and are solved together.
             seconds=seconds / max(1, len(records)),
         )
-        whole = dict.fromkeys(("seed", "n_train", "n_test"), "int64")
-        return records.astype(whole)[[*RECORD_COLUMNS, "seconds", "n_test"]]
+        return records[[*RECORD_COLUMNS, "seconds", "n_test"]]
 
     def _score(
         self,
@@ -268,7 +267,7 @@ class Bench:
                     n = batch.counts[place]
                     # The batch's time in proportion to images, and the share of the forward passes of its images.
                     share = seconds * n / sum(batch.counts) + forward_seconds * n / self.bank.n_images
-                    task = self.tasks[self._scored[position]].dataset_id
+                    task = self._scored[position].dataset_id
                     rows.append((model_id, task, method, float(values[place]), share, self.settings.source))
         frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
         return frame.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)
