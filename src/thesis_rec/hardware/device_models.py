@@ -93,7 +93,5 @@ def device_models() -> tuple[DeviceModel, ...]:
 
 def device_model(device: str, precision: str, batch_size: int) -> DeviceModel | None:
     """The model of a device for a call, or None where none was published for its precision and batch size."""
-    for model in device_models():
-        if (model.device, model.precision) == (device, precision) and model.min_batch <= batch_size <= model.max_batch:
-            return model
-    return None
+    published = (model for model in device_models() if (model.device, model.precision) == (device, precision))
+    return next((model for model in published if model.min_batch <= batch_size <= model.max_batch), None)

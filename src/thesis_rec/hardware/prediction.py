@@ -68,22 +68,24 @@ def figures(
     features = np.log(np.maximum(counts[list(COUNTS)].to_numpy(float), 1e-6))
     families = models["family"].to_numpy(object) if "family" in models else np.full(len(ids), "", dtype=object)
     target = device, precision
-    for name, column in FIGURES.items():
+
+    def estimated(column: str, unknown_factor: float) -> _Estimate:
         others = {key: table[column].reindex(ids).to_numpy(float) for key, table in contexts.items() if key != target}
         estimate = _Estimate(features, families, others)
         if target in contexts:
             estimate.measure(contexts[target].reindex(ids), column)
-        estimate.predict(target, UNKNOWN_MEMORY_FACTOR if name == "memory_mb" else UNKNOWN_CONTEXT_FACTOR)
-        if name == "latency_ms" and (model := device_model(*target, batch_size)) is not None:
-            estimate.predict_from_published(model, counts[list(FEATURES)].to_numpy(float), batch_size)
-        if name == "latency_ms":
-            floor = counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision)
-        else:
-            floor = counts["n_parameters"].to_numpy(float) * WEIGHT_BYTES.get(precision, 4) / MIB
-        estimate.raise_to(floor)
-        found[name], found[f"{name}_low"], found[f"{name}_safe"] = estimate.value, estimate.low, estimate.safe
-        if name == "latency_ms":
-            found["basis"] = estimate.basis
+        estimate.predict(target, unknown_factor)
+        return estimate
+
+    latency = estimated(FIGURES["latency_ms"], UNKNOWN_CONTEXT_FACTOR)
+    memory = estimated(FIGURES["memory_mb"], UNKNOWN_MEMORY_FACTOR)
+    if (model := device_model(*target, batch_size)) is not None:
+        latency.predict_from_published(model, counts[list(FEATURES)].to_numpy(float), batch_size)
+    latency.raise_to(counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision))
+    memory.raise_to(counts["n_parameters"].to_numpy(float) * WEIGHT_BYTES.get(precision, 4) / MIB)
+    for name, figure in (("latency_ms", latency), ("memory_mb", memory)):
+        found[name], found[f"{name}_low"], found[f"{name}_safe"] = figure.value, figure.low, figure.safe
+    found["basis"] = latency.basis
     found["throughput"] = 1000.0 * batch_size / found["latency_ms"]
     found["throughput_safe"] = 1000.0 * batch_size / found["latency_ms_safe"]
     return found

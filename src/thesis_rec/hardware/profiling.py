@@ -79,6 +79,7 @@ def profile_backbone(
                         times, memory = measure_calls(partial(backbone.features, images), device, settings)
                     except RuntimeError as error:  # also torch's out-of-memory error
                         errors.append(f"{precision}, batch {batch_size}: {error}")
+                        logger.warning("%s can't be profiled at %s", model_id, errors[-1])
                         continue
                     held = _held(backbone, images)
                     memory = held + (peak_activations(backbone, images) if memory is None else memory)
@@ -94,8 +95,6 @@ def profile_backbone(
                         "source": "measured",
                     }
                     rows.append(row)
-    for message in errors:
-        logger.warning("%s can't be profiled at %s", model_id, message)
     if not rows:
         raise ItemError(model_id, f"nothing could be profiled: {errors[0]}", "Choose other precisions or batch sizes.")
     return pd.DataFrame(rows)[COLUMNS]

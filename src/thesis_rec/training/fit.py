@@ -100,11 +100,7 @@ def fit(
     terminal = sys.stderr.isatty()
     callbacks: list[Any] = [ReseedEveryEpoch(seed), RunFiles(folder, None if terminal else description)]
     if settings.patience:
-        callbacks.append(
-            ExactEarlyStopping(
-                module.monitor, patience=settings.patience, mode=module.mode, check_on_train_epoch_end=True
-            )
-        )
+        callbacks.append(ExactEarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
     with _quiet_lightning(), torch.random.fork_rng(), requeue_on_signal():
         try:
             trainer = Trainer(
@@ -120,7 +116,6 @@ def fit(
                 use_distributed_sampler=False,  # the sampler knows about processes itself
                 num_sanity_val_steps=0,
                 logger=False,
-                enable_checkpointing=True,
                 enable_model_summary=False,
                 enable_progress_bar=terminal,
                 default_root_dir=folder,
