@@ -33,8 +33,6 @@ UNKNOWN_CONTEXT_FACTOR = 4.0
 #: by at most 1.37.
 UNKNOWN_MEMORY_FACTOR = 1.5
 
-FIGURES = {"latency_ms": "latency_ms_p50", "memory_mb": "peak_memory_mb"}
-
 
 def figures(
     profiles: pd.DataFrame,
@@ -77,8 +75,8 @@ def figures(
         estimate.predict(target, unknown_factor)
         return estimate
 
-    latency = estimated(FIGURES["latency_ms"], UNKNOWN_CONTEXT_FACTOR)
-    memory = estimated(FIGURES["memory_mb"], UNKNOWN_MEMORY_FACTOR)
+    latency = estimated("latency_ms_p50", UNKNOWN_CONTEXT_FACTOR)
+    memory = estimated("peak_memory_mb", UNKNOWN_MEMORY_FACTOR)
     if (model := device_model(*target, batch_size)) is not None:
         latency.predict_from_published(model, counts[list(FEATURES)].to_numpy(float), batch_size)
     latency.raise_to(counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision))
