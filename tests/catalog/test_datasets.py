@@ -244,10 +244,8 @@ class TestOverlaid:
         assert dataset.load().set_index("model_id")["value"].to_dict() == {"a": 1.0, "b": 0.0}
         dataset.release()
 
-    def test_is_read_only_and_not_of_nothing(self, tmp_path):
+    def test_is_read_only(self, tmp_path):
         dataset = OverlaidDataset(**{key: value for key, value in self.entry(tmp_path).items() if key != "type"})
         assert "overlay_scores" in repr(dataset)
         with pytest.raises(DatasetError, match="never written"):
             dataset.save(pd.DataFrame())
-        with pytest.raises(DatasetError, match="at least one"):
-            OverlaidDataset(datasets={}, combine="thesis_rec.truth.performance_records.overlay_scores")

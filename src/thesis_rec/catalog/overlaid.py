@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
-
-logger = logging.getLogger(__name__)
 
 
 class OverlaidDataset(AbstractDataset[Any, Any]):
@@ -39,17 +36,13 @@ class OverlaidDataset(AbstractDataset[Any, Any]):
     def __init__(
         self, *, datasets: Mapping[str, dict[str, Any]], combine: str, metadata: dict[str, Any] | None = None
     ) -> None:
-        if not datasets:
-            raise DatasetError("an overlaid dataset needs at least one dataset")
         self._datasets = {name: AbstractDataset.from_config(name, dict(entry)) for name, entry in datasets.items()}
         self._combine = combine
         self.metadata = metadata
 
     def load(self) -> Any:
         """Load what exists and combine it."""
-        present = {name: dataset for name, dataset in self._datasets.items() if dataset.exists()}
-        logger.debug("reading %s", " and ".join(present) or "nothing")
-        return load_obj(self._combine)([dataset.load() for dataset in present.values()])
+        return load_obj(self._combine)([dataset.load() for dataset in self._datasets.values() if dataset.exists()])
 
     def save(self, data: Any) -> None:
         """Refuse: its parts are written under their own names.

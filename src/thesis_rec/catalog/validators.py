@@ -372,13 +372,10 @@ def validate_text(data: Any) -> None:
 
 def validate_figure(data: Any) -> None:
     """A figure of Plotly or Matplotlib, its JSON form, or PNG bytes; a dictionary of several is checked one by one."""
-    if isinstance(data, dict) and not {"data", "layout"} & set(data):
-        if not data:
-            raise ValueError("no figures")
-        for figure in data.values():
-            if not callable(figure):
-                validate_figure(figure)
-        return
-    if isinstance(data, dict | bytes) or any(hasattr(data, name) for name in ("to_plotly_json", "savefig", "size")):
-        return
-    raise ValueError(f"expected a figure, got {type(data).__name__}")
+    several = isinstance(data, dict) and not {"data", "layout"} & set(data)
+    if several and not data:
+        raise ValueError("no figures")
+    for figure in data.values() if several else [data]:
+        drawn = any(hasattr(figure, name) for name in ("to_plotly_json", "savefig", "size", "__call__"))
+        if not drawn and not isinstance(figure, dict | bytes):
+            raise ValueError(f"expected a figure, got {type(figure).__name__}")

@@ -77,11 +77,10 @@ def make_vocabulary(
     _check_shared(item, everything)
     known = list(dict.fromkeys(name for some in given.values() for name in some))
     all_names = known + _sorted(set(everything.tolist()) - set(known))
-    place = {name: c for c, name in enumerate(all_names)} | {"": -1}
     notes += _alike(all_names)
     codes = {}
     for split, array in values.items():
-        codes[split] = np.array([place[text] for text in array.tolist()], dtype=np.int64)
+        codes[split] = pd.Index(all_names, dtype=object).get_indexer(array.tolist()).astype(np.int64)
         absent = codes[split] < 0
         if absent.any():
             marks = ", ".join(sorted({str(mark).strip() for mark in np.unique(labels[split][absent])} - {""})[:5])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,16 +109,15 @@ def encode_images(
         return
     if workers:
         _map_large_blocks()
-    waiting: tuple[torch.Tensor, list[Failure | None]] | None = None
+    waiting: list[tuple[torch.Tensor, list[Failure | None]]] = []
     loader = image_loader(decoded, batches, workers=workers, pin=pin)
     for batch, (block, failures) in zip(batches, loader, strict=True):
-        features = encoder.encode_tensor(block)
+        waiting.append((encoder.encode_tensor(block), failures))
         see(*_readable(batch, block.numpy(), failures))
-        if waiting is not None:
-            yield _finished(encoder, *waiting)
-        waiting = (features, failures)
-    if waiting is not None:
-        yield _finished(encoder, *waiting)
+        if len(waiting) > 1:
+            yield _finished(encoder, *waiting.pop(0))
+    for features, failures in waiting:
+        yield _finished(encoder, features, failures)
 
 
 def _readable(
@@ -133,13 +134,9 @@ def _map_large_blocks() -> None:
     the batch's pixels left in the heap, the next batch finds no hole of its size, and the heap grows by one batch each
     time: gigabytes. Mapped blocks leave no holes; the cost is a few page faults per batch.
     """
-    import ctypes
-
     threshold_option, four_mebibytes = -3, 4 << 20  # M_MMAP_THRESHOLD of malloc.h
-    try:
+    with suppress(OSError, AttributeError):  # another C library, which doesn't do this
         ctypes.CDLL(None).mallopt(threshold_option, four_mebibytes)
-    except (OSError, AttributeError):  # another C library, which doesn't do this
-        return
 
 
 def _finished(
