@@ -78,16 +78,15 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
     @property
     def named(self) -> dict[str, Any]:
         """The globals that the environment itself names, or conf/local without one; those of base left out."""
-        parts = [OmegaConf.to_container(part) for part in self._parts[1:]]
-        named = {str(key): value for part in parts if isinstance(part, dict) for key, value in part.items()}
+        named: Any = OmegaConf.to_container(OmegaConf.merge({}, *self._parts[1:]))
         # An environment may take the zoo's name from a variable.
         return named | ({"zoo": self.zoo_of_runs} if "zoo" in named else {})
 
     @property
     def base(self) -> dict[str, Any]:
         """The globals of base alone."""
-        found = OmegaConf.to_container(self._parts[0], resolve=True)
-        return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+        found: Any = OmegaConf.to_container(self._parts[0], resolve=True)
+        return found
 
     def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], key: str, *others: Any) -> Any:
         if key in self._of_base and conf_path == self._get_conf_env_path(self.base_env):

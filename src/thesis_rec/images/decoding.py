@@ -168,7 +168,7 @@ def to_rgb(array: NDArray[np.generic], scale: Scale | None = None) -> RGB:
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise ValueError(f"an image has the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {array.shape}")
     if scale is None:
-        scale = Scale(0, 255) if array.dtype == np.uint8 else decide_scale(array.dtype.kind, *value_range(array))
+        scale = Scale(0, 255) if array.dtype == np.uint8 else decide_scale(array.dtype.kind, *value_range([array]))
     eight = scale.apply(array)
     if eight.shape[2] == 4:
         return np.asarray(_on_white(Image.fromarray(np.ascontiguousarray(eight), "RGBA")))

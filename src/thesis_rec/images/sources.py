@@ -119,13 +119,9 @@ class _ImageFile:
         if dtype == np.uint8:
             return Scale(0, 255)
         if dtype not in self._scales:
-            low, high = np.inf, -np.inf
-            for name in self._images:
-                array = self._read(name)[name]
-                if array.dtype == dtype and dtype.kind in "buif":
-                    here = value_range(array)
-                    low, high = min(low, here[0]), max(high, here[1])
+            arrays = (self._read(name)[name] for name in self._images if dtype.kind in "buif")
             try:
+                low, high = value_range(array for array in arrays if array.dtype == dtype)
                 self._scales[dtype] = decide_scale(dtype.kind, low, high)
             except ValueError as error:
                 hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."

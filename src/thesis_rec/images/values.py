@@ -13,6 +13,7 @@ anything else       refused: negative integers, standardised or not finite value
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -119,14 +120,14 @@ def decide_scale(kind: str, low: float, high: float) -> Scale:
     raise ValueError(refused)
 
 
-def value_range(array: NDArray[np.generic]) -> tuple[float, float]:
+def value_range(arrays: Iterable[NDArray[np.generic]]) -> tuple[float, float]:
     """Smallest and largest finite value, in bounded memory; (inf, -inf) if there is none."""
     low, high = np.inf, -np.inf
-    flat = array.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
-        part = flat[start : start + _CHUNK]
-        if part.dtype.kind == "f":
-            part = part[np.isfinite(part)]
-        if part.size:
-            low, high = min(low, float(part.min())), max(high, float(part.max()))
+    for flat in (array.reshape(-1) for array in arrays):
+        for start in range(0, flat.size, _CHUNK):
+            part = flat[start : start + _CHUNK]
+            if part.dtype.kind == "f":
+                part = part[np.isfinite(part)]
+            if part.size:
+                low, high = min(low, float(part.min())), max(high, float(part.max()))
     return low, high
