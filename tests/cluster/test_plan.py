@@ -17,7 +17,7 @@ from thesis_rec.cluster.submission import (
     expected_time,
     read_reports,
     sbatch_line,
-    sbatch_options,
+    submitit_options,
 )
 
 
@@ -115,16 +115,16 @@ def test_what_a_joining_job_reads_crosses_a_border_too():
 
 def test_joining_jobs_start_however_their_array_ended():
     array, join = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER, shards=2)
-    assert sbatch_options(join, ["7"])["slurm_additional_parameters"]["dependency"] == "afterany:7"
+    assert submitit_options(join, ["7"])["additional_parameters"]["dependency"] == "afterany:7"
     assert join.resources.memory_gb == 2
     assert array.resources.memory_gb == Resources().memory_gb
 
 
 def test_several_nodes_get_a_process_for_each_gpu():
     (job,) = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
-    assert sbatch_options(job, [])["tasks_per_node"] == 1
+    assert submitit_options(job, [])["ntasks_per_node"] == 1
     several = replace(job, resources=Resources(partition="ai", gpus=4, nodes=2))
-    assert sbatch_options(several, [])["tasks_per_node"] == 4
+    assert submitit_options(several, [])["ntasks_per_node"] == 4
 
 
 def test_a_command_survives_the_warning_and_passes_its_failure_on(tmp_path):
@@ -205,8 +205,8 @@ def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):
 
 def test_sbatch_options_carry_dependencies_and_gpus():
     (job,) = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
-    options = sbatch_options(job, ["12", "13"])
-    assert options["slurm_additional_parameters"]["dependency"] == "afterok:12:13"
-    assert options["slurm_account"] == "mine"
+    options = submitit_options(job, ["12", "13"])
+    assert options["additional_parameters"]["dependency"] == "afterok:12:13"
+    assert options["account"] == "mine"
     assert options["gpus_per_node"] == 1
-    assert "dependency" not in sbatch_options(job, [])["slurm_additional_parameters"]
+    assert "dependency" not in submitit_options(job, [])["additional_parameters"]

@@ -51,59 +51,53 @@ def _ignore_warning() -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
-def sbatch_options(job: Job, after: Sequence[str]) -> dict[str, Any]:
-    """A job's resources as submitit's keyword arguments.
+def sbatch_options(job: Job) -> dict[str, Any]:
+    """What a task of a job asks for, by the names of sbatch's options; what isn't asked for is left out."""
+    resources = job.resources
+    options = {
+        "job_name": job.name,
+        "partition": resources.partition,
+        "account": resources.account,
+        "nodes": resources.nodes,
+        "cpus_per_task": resources.cpus,
+        "mem": f"{resources.memory_gb}G",
+        "time": resources.minutes,
+        "gpus_per_node": resources.gpus,
+    }
+    return {name: value for name, value in options.items() if value}
+
+
+def submitit_options(job: Job, after: Sequence[str]) -> dict[str, Any]:
+    """A job's options as submitit takes them.
 
     Args:
         job: What is submitted.
         after: SLURM identifiers that must have ended before.
     """
-    resources = job.resources
-    additional: dict[str, Any] = {"requeue": True}
+    more: dict[str, Any] = {"requeue": True}
     if after:
-        additional["dependency"] = ("afterany:" if job.joins else "afterok:") + ":".join(after)
+        more["dependency"] = ("afterany:" if job.joins else "afterok:") + ":".join(after)
         # Otherwise a job whose predecessor failed would wait for ever.
-        additional["kill-on-invalid-dep"] = "yes"
-    options: dict[str, Any] = {
-        "name": job.name,
-        "timeout_min": resources.minutes,
-        "nodes": resources.nodes,
-        # On one node Lightning starts a process for each GPU itself; on several it needs SLURM to do so.
-        "tasks_per_node": max(resources.gpus, 1) if resources.nodes > 1 else 1,
-        "cpus_per_task": resources.cpus,
-        "mem_gb": resources.memory_gb,
-        "slurm_partition": resources.partition,
-        "slurm_stderr_to_stdout": True,
-        "slurm_additional_parameters": additional,
-    }
-    if resources.gpus:
-        options["gpus_per_node"] = resources.gpus
-    if resources.account:
-        options["slurm_account"] = resources.account
-    return options
+        more["kill-on-invalid-dep"] = "yes"
+    # On one node Lightning starts a process for each GPU itself; on several it needs SLURM to do so.
+    tasks = max(job.resources.gpus, 1) if job.resources.nodes > 1 else 1
+    options = sbatch_options(job) | {"ntasks_per_node": tasks, "stderr_to_stdout": True}
+    return options | {"additional_parameters": more}
 
 
 def sbatch_line(job: Job, log_folder: Path) -> str:
     """What ``sbatch`` gets for a job, as a command line: each option, the array, and the script of any stage."""
-    resources = job.resources
-    several = len(job.commands) > 1
-    task = "%A_%a" if several else "%j"
-    options = {
-        "job-name": job.name,
-        "partition": resources.partition,
-        "account": resources.account,
-        "nodes": resources.nodes,
-        "cpus-per-task": resources.cpus,
-        "mem": f"{resources.memory_gb}G",
-        "time": f"{resources.minutes // 60:02d}:{resources.minutes % 60:02d}:00",
-        "gpus-per-node": resources.gpus,
-        "array": f"0-{len(job.commands) - 1}" if several else "",
-        "output": str(log_folder / task / f"{task}_0_log.out"),
-    }
+    hours, minutes = divmod(job.resources.minutes, 60)
+    options = sbatch_options(job) | {"time": f"{hours:02d}:{minutes:02d}:00"}
+    task = "%j"
+    if len(job.commands) > 1:
+        task = "%A_%a"
+        options["array"] = f"0-{len(job.commands) - 1}"
+    options["output"] = log_folder / task / f"{task}_0_log.out"
     # The environment stands in every job's command; a joining job runs only the nodes that join.
     environment = next(word.partition("=")[2] for word in job.commands[0] if word.startswith("--env="))
     script = ["slurm/stage.sh", environment, job.pipeline, *(["--tags=join"] if job.joins else [])]
-    return shlex.join(["sbatch", *(f"--{name}={value}" for name, value in options.items() if value), *script])
+    return shlex.join(["sbatch", *(f"--{name.replace('_', '-')}={options[name]}" for name in options), *script])
 
 
 def read_reports(data_root: Path) -> list[dict[str, Any]]:
@@ -155,11 +149,9 @@ def submit_jobs(jobs: Sequence[Job], project: Path, log_folder: Path, after: Seq
     log_folder.mkdir(parents=True, exist_ok=True)
     identifiers: dict[str, str] = {}
     for job in jobs:
-        executor = submitit.AutoExecutor(
-            folder=str(log_folder / "%j"), cluster="slurm", slurm_max_num_timeout=MAX_TIMEOUTS
-        )
+        executor = submitit.SlurmExecutor(log_folder / "%j", MAX_TIMEOUTS)
         waits = [identifiers[name] for name in job.after] or list(after)
-        executor.update_parameters(**sbatch_options(job, waits))
+        executor.update_parameters(**submitit_options(job, waits))
         runs = [RequeuedRun(command, project) for command in job.commands]
         if len(runs) == 1:
             submitted = executor.submit(runs[0])
