@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from thesis_rec.base.errors import Failure
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import in_cache
@@ -51,11 +53,8 @@ def plan_fetch(
         max_gb: Gigabytes (10^9 bytes) that may be downloaded, infinite for no limit.
         online: Whether anything can be downloaded at all.
     """
-    sizes: dict[str, float] = {}
-    for row in rows:
-        text = str((row.model_extra or {}).get("bytes", ""))
-        if text.replace(".", "", 1).isdigit():
-            sizes[row.model_id] = float(text)
+    told = pd.Series({row.model_id: (row.model_extra or {}).get("bytes") for row in rows}, dtype=object)
+    sizes = {str(name): float(size) for name, size in pd.to_numeric(told, errors="coerce").dropna().items()}
     missing = [row.model_id for row in rows if row.model_id not in here]
     free = max_gb * GB if online else 0.0
     unknown = 0.0 if online and max_gb == float("inf") else float("inf")

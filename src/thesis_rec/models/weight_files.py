@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import stat
 import textwrap
 import zipfile
 from collections.abc import Mapping
@@ -111,11 +110,9 @@ def checked_file(file: Path, item: str) -> Path:
 
 def special_kind(path: Path) -> str:
     """What a path is that is neither a file nor a folder (reading one may never end), in words; empty otherwise."""
-    try:
-        kind = stat.filemode(path.stat().st_mode)[0]
-    except OSError:
-        return ""
-    return {"p": "a pipe", "c": "a device", "b": "a device", "s": "a socket"}.get(kind, "")
+    if path.is_char_device() or path.is_block_device():
+        return "a device"
+    return "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else ""
 
 
 def check_folder(folder: Path, item: str) -> None:

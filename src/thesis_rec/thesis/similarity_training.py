@@ -38,9 +38,11 @@ class RankerModule(FitModule):
     """
 
     models: Tensor
+    monitor = "val_tau"
+    mode = "max"
 
     def __init__(self, network: nn.Module, settings: FitSettings, options: RankerTraining, models: Tensor) -> None:
-        super().__init__(network, settings, monitor="val_tau", mode="max")
+        super().__init__(network, settings)
         self.options = options
         self.register_buffer("models", models, persistent=False)
 

@@ -20,25 +20,20 @@ class FitModule(lightning.LightningModule):
     Args:
         network: The network to train; what a run returns is its state dict.
         settings: Optimiser and schedule.
-        monitor: The logged metric that early stopping, the plateau schedule and the choice of the best epoch watch;
-            ``train_...`` is taken instead of ``val_...`` when there are no validation data.
+
+    Attributes:
+        monitor: The logged metric that early stopping, the plateau schedule and the choice of the best epoch watch; the
+            training loss where there are no validation data.
         mode: ``min`` or ``max``.
     """
 
     network: nn.Module
+    monitor: str = "val_loss"
+    mode: Literal["min", "max"] = "min"
 
-    def __init__(
-        self,
-        network: nn.Module,
-        settings: FitSettings,
-        monitor: str = "val_loss",
-        mode: Literal["min", "max"] = "min",
-    ) -> None:
+    def __init__(self, network: nn.Module, settings: FitSettings) -> None:
         super().__init__()
-        self.network = network
-        self.settings = settings
-        self.monitor = monitor
-        self.mode: Literal["min", "max"] = mode
+        self.network, self.settings = network, settings
 
     def losses(self, batch: Batch, training: bool) -> dict[str, Tensor]:
         """Scalars of a batch; ``loss`` is what is minimised, the others are logged beside it."""
