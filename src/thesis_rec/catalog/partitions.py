@@ -158,7 +158,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
 
     def file(self, key: str) -> Path:
         """Where a partition lies."""
-        parts = key.rsplit("/", self._depth - 1) if self._depth > 1 else [key]
+        parts = key.rsplit("/", self._depth - 1)
         if len(parts) != self._depth or not all(parts):
             raise DatasetError(f"partition key {key!r} hasn't the {self._depth} levels that {self._path} is made of")
         *folders, name = map(encode_id, parts)
@@ -171,7 +171,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
             yield "/".join(map(decode_id, file.removesuffix(f".{self._format}").split(os.sep)))
 
     def _item(self, key: str) -> str:
-        return key.rsplit("/", self._depth - 1)[0] if self._depth > 1 else key
+        return key.rsplit("/", self._depth - 1)[0]
 
     def _expected_items(self) -> set[str] | None:
         if self._expected is None:

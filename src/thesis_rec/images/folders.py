@@ -87,13 +87,11 @@ def _images_below(folder: Path, base: Path, skipped: Counter[str]) -> Iterator[P
         folders.sort()
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         skipped["folders that are links"] += sum(os.path.islink(os.path.join(place, name)) for name in folders)
-        for name in sorted(names):
-            if name.startswith("."):
+        for path in (Path(place, name) for name in sorted(names)):
+            if path.name.startswith(".") or path.suffix.lower() in _BESIDE:
                 continue
-            path = Path(place, name)
             if reason := _unusable(path, base):
-                if reason not in _BESIDE:
-                    skipped[reason] += 1
+                skipped[reason] += 1
             else:
                 yield path
 
@@ -102,8 +100,6 @@ def _unusable(path: Path, base: Path) -> str:
     """Why a file is no image that may be read, as a plural noun; empty if it is one."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        if suffix in _BESIDE:
-            return suffix
         usual = suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8
         return f"{suffix} files" if usual else "files of no known kind"
     try:
