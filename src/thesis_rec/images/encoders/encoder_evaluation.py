@@ -82,16 +82,13 @@ def evaluate_tokens(
     """
     datasets: dict[str, dict[str, Any]] = {}
     for dataset_id, tokens in train.items():
-        held_out = tested.get(dataset_id)
-        if held_out is not None and held_out.class_names != tokens.class_names:
-            held_out = None
-        shown = tokens if held_out is None else held_out
+        other = tested.get(dataset_id)
+        held_out = other.features if other and other.class_names == tokens.class_names else None
+        shown = tokens.features if held_out is None else held_out
         text = class_text_features(encoder, tokens.class_names, prompts)
         datasets[dataset_id] = {
-            "nearest_class_mean": nearest_class_mean_accuracy(
-                tokens.features, None if held_out is None else held_out.features
-            ),
-            "zero_shot": None if text is None else zero_shot_accuracy(shown.features, text),
+            "nearest_class_mean": nearest_class_mean_accuracy(tokens.features, held_out),
+            "zero_shot": None if text is None else zero_shot_accuracy(shown, text),
             "chance": 1.0 / len(tokens.class_names),
             "tested_on": "train" if held_out is None else "test",
         }

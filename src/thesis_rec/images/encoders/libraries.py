@@ -100,14 +100,13 @@ def _transformers(config: EncoderConfig) -> Tower:
         model = AutoModel.from_pretrained(source, trust_remote_code=False)
     else:
         model = AutoModel.from_config(AutoConfig.from_pretrained(source, trust_remote_code=False))
-    contrastive = hasattr(model, "get_image_features")
+    # An image-text model has this beside its text half.
+    features = getattr(model, "get_image_features", model)
 
     def image(pixels: Tensor) -> Tensor:
-        if contrastive:
-            return _tensor(model.get_image_features(pixel_values=pixels))
-        return _tensor(model(pixel_values=pixels))
+        return _tensor(features(pixel_values=pixels))
 
-    text = _transformers_text(model, source) if contrastive and hasattr(model, "get_text_features") else None
+    text = _transformers_text(model, source) if hasattr(model, "get_text_features") else None
     return Tower(model, image, text, _preparation(config, model.config))
 
 
