@@ -31,7 +31,6 @@ def figures_per_dataset(
         figures of :data:`~thesis_rec.evaluation.metrics.METRICS`.
     """
     rows = []
-    known: dict[tuple[str, int, str], dict[str, float]] = {}
     for quadrant, mask in masks.items():
         for j, dataset in enumerate(study.dataset_ids):
             cells = np.flatnonzero(mask[:, j] & np.isfinite(study.values[:, j]))
@@ -39,15 +38,10 @@ def figures_per_dataset(
                 continue
             for method, matrix in scores.items():
                 score = matrix[cells, j]
-                ranked = ~np.isnan(score)
-                # Methods that say nothing all say the same; twenty random orders need not be drawn again.
-                constant = ranked.all() and score.max() == score.min()
-                key = (quadrant, j, "" if constant else method)
-                if key not in known:
-                    rng = np.random.default_rng([study.seed, j])
-                    known[key] = metric_table(study.values[cells, j], score, rng, draws)
                 row = {"quadrant": quadrant, "method": method, "dataset_id": dataset, "n_models": len(cells)}
-                rows.append(row | {"coverage": float(ranked.mean())} | known[key])
+                # All methods see the same random orders.
+                found = metric_table(study.values[cells, j], score, np.random.default_rng([study.seed, j]), draws)
+                rows.append(row | {"coverage": float((~np.isnan(score)).mean())} | found)
     return pd.DataFrame(rows, columns=["quadrant", "method", "dataset_id", "n_models", "coverage", *METRICS])
 
 
