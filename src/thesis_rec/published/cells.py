@@ -16,7 +16,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +124,7 @@ def usable(
         names: ``dataset_id`` by simplified name.
         classes: Number of classes of each dataset.
     """
-    dropped: Counter[str] = Counter()
+    dropped: dict[str, int] = {}
     rows = rows.assign(dataset_id=rows["dataset"].map(lambda one: names.get(simplified(str(one)))))
     unknown = rows["dataset_id"].isna()
     dropped["unknown dataset"] = int(unknown.sum())
@@ -139,7 +138,7 @@ def usable(
     usual = rows.groupby(["dataset_id", "protocol", "source"])["value"].transform("median")
     failed = (rows["value"] <= 1.5 * chance) & (usual >= 3 * chance)
     dropped["at chance"] = int(failed.sum())
-    return rows[~failed].copy(), dict(dropped)
+    return rows[~failed].copy(), dropped
 
 
 def simplified(name: str) -> str:
