@@ -12,12 +12,9 @@ def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParam
     """Weighted tau between repeats of the same measurement, by protocol; protocols without repeats have none."""
     from thesis_rec.truth.performance_records import noise_ceiling
 
-    found = {}
-    for protocol in sorted(performance_records["protocol"].astype(str).unique()):
-        ceiling = noise_ceiling(performance_records, protocol, seed=parameters.seed)
-        if ceiling["n"]:
-            found[protocol] = ceiling
-    return found
+    protocols = sorted(performance_records["protocol"].astype(str).unique())
+    found = {protocol: noise_ceiling(performance_records, protocol, seed=parameters.seed) for protocol in protocols}
+    return {protocol: ceiling for protocol, ceiling in found.items() if ceiling["n"]}
 
 
 def evaluate_rankings(
