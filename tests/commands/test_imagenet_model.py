@@ -20,7 +20,7 @@ from thesis_rec.images.loading import load_task_images
 from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.recommendation.asking import believed, recommend_for, recommend_images
 from thesis_rec.recommendation.request import Request, image_row, read_images
-from thesis_rec.recommendation.trying import linear_prober, try_models
+from thesis_rec.recommendation.trying import linear_prober, model_loader, try_models
 
 #: Images of a class for training (the probe draws 16 of them) and for testing: these run at 224 x 224.
 TRAIN, TEST = 22, 8
@@ -117,7 +117,7 @@ def test_a_model_from_afar_is_covered_proposed_and_after_a_try_in_its_place(proj
     belief = believed(bundle, asked.tokens)
     found = recommend_for(bundle, asked.tokens, request, posterior=belief, here=present_device()[1])
     mine = found.table.set_index("model_id").loc["my_model"]
-    probe = cache(linear_prober(bundle, load_task_images(image_row(source), Path()), "cpu"))
+    probe = cache(linear_prober(load_task_images(image_row(source), Path()), "cpu", model_loader(bundle, "cpu")))
     toys = [model for model in bundle.manifest["model_id"] if model not in OWN][::EACH]
     truth = pd.Series({model: probe(model) for model in [*toys, "my_model"]})
 

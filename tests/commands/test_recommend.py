@@ -87,7 +87,7 @@ def test_nothing_fits_is_status_2_with_the_closest_change(folder):
 
 
 def test_probes_are_shown_as_they_come(folder, monkeypatch):
-    monkeypatch.setattr(trying, "linear_prober", lambda bundle, images, device, offline: lambda model: 0.7)
+    monkeypatch.setattr(trying, "linear_prober", lambda images, device, load: lambda model: 0.7)
     result = call(folder, "--device", DEVICE, "--probe", 2)
     assert result.exit_code == 0, result.output
     assert result.stderr.count("tried m") == 2

@@ -15,6 +15,7 @@ from thesis_rec.knowledge.model_kernel import COLUMNS
 from thesis_rec.knowledge.posterior import Cell, Scale
 from thesis_rec.knowledge.protocols import (
     ANY,
+    NEW_KINDS,
     Domain,
     Protocol,
     ProtocolKnowledge,
@@ -220,7 +221,9 @@ def test_a_domain_that_is_told_ranks_its_left_out_datasets_better() -> None:
     gains = []
     for out in ("d0", "d1", "d2", "d3"):
         rest = cells[cells["dataset_id"] != out]
-        known = learn_domains(fit_protocols(rest, datasets["classes"], descriptions), rest, datasets)
+        known = learn_domains(
+            fit_protocols(rest, datasets["classes"], descriptions), rest, datasets, descriptions["kind"]
+        )
         assert known.domains["linear_probe", datasets.loc[out, "domain"]].n_datasets == 11
         truth = cells[cells["dataset_id"] == out].set_index("model_id")["value"]
         told, untold, unheard_of = (
@@ -240,8 +243,9 @@ def test_what_sets_a_domain_apart_is_shrunk_by_the_number_of_its_images() -> Non
     flat = Covariance(known.covariance.mean, np.zeros((24, 1)), known.covariance.own)
     # Level and spread of a task that may be anything are its regression on what is expected of the models.
     wide = Protocol((0.0, 1e9), (1.0, 1e9), known.protocols["linear_probe"].offset, 6)
-    plain = ProtocolKnowledge(known.model_ids, flat, {"linear_probe": wide}, 0.0, {}, known.described)
-    found = learn_domains(plain, cells, datasets).domains["linear_probe", "a"]
+    counts = {"linear_probe": np.full(24, 6)}
+    plain = ProtocolKnowledge(known.model_ids, flat, {"linear_probe": wide}, 0.0, counts, known.described)
+    found = learn_domains(plain, cells, datasets, descriptions["kind"]).domains["linear_probe", "a"]
     tasks, _, values, _ = tasks_of(cells, datasets["classes"])
     expected = flat.mean + wide.offset
     design = np.column_stack([np.ones(24), expected]) / np.sqrt(flat.own)[:, None]
@@ -263,10 +267,56 @@ def test_stored_domains_are_laid_over_the_models_that_are_known() -> None:
     again = known.with_domains(arrays).domains["zero_shot", "text"]
     assert again.n_datasets == 3
     np.testing.assert_allclose(again.offset, offset, atol=1e-3)
-    fewer = {**arrays, "model_ids": arrays["model_ids"][1:], "offsets": arrays["offsets"][:, 1:]}
+    fewer = {**arrays, "model_ids": arrays["model_ids"][1:]}
+    fewer |= {name: arrays[name][:, 1:] for name in ("offsets", "doubts")}
     offsets = dict(zip(known.model_ids, known.with_domains(fewer).domains["zero_shot", "text"].offset, strict=True))
     assert offsets[known.model_ids[0]] == 0
     assert offsets[known.model_ids[5]] == pytest.approx(5 / 24, abs=1e-3)
+
+
+def _a_new_kind() -> tuple[ProtocolKnowledge, list[str], list[str]]:
+    """Models of two kinds that were measured, and of a third and of none that anybody named that weren't."""
+    cells, descriptions, datasets = _two_domains()
+    names = list(descriptions.index[:24])
+    kinds = pd.Series(["contrastive"] * 8 + ["captioning"] * 8 + ["supervised"] * 6 + [None] * 2, index=names)
+    new = names[16:]
+    rest = cells[~cells["model_id"].isin(new)]
+    descriptions = descriptions.assign(kind=kinds)
+    known = fit_protocols(rest, datasets["classes"], descriptions)
+    return learn_domains(known, rest, datasets, kinds), new[:6], new[6:]
+
+
+def test_models_of_a_kind_that_was_never_measured_are_expected_lower_and_less_surely() -> None:
+    told, supervised, unnamed = _a_new_kind()
+    plain = ProtocolKnowledge(**{**vars(told), "domains": {}})
+    with_, without = (known.posterior(known.model_ids, "linear_probe", 10) for known in (told, plain))
+    rows = {name: [told.model_ids.index(one) for one in names] for name, names in (("s", supervised), ("u", unnamed))}
+    slope = told.protocols["linear_probe"].spread[0]
+    lower, deviation = NEW_KINDS["supervised"]
+    np.testing.assert_allclose((with_.mean - without.mean)[rows["s"]], slope * lower)
+    widened = np.square(with_.std[rows["s"]]) - np.square(without.std[rows["s"]])
+    # The unknown spread of the dataset multiplies the lower mean; beside it stands the kind's own doubt.
+    assert (widened >= 0.99 * (slope * deviation) ** 2).all()
+    np.testing.assert_allclose(with_.mean[rows["u"]], without.mean[rows["u"]])
+    # It is shared: a try of one tells of the others of its kind, and of nobody else.
+    one = supervised[0]
+    high = float(with_.scale.value(with_.mean[rows["s"][0]] + 1.0))
+    moved = with_.given([Cell(one, high)]).mean - with_.mean
+    before = (
+        without.given([Cell(one, float(without.scale.value(without.mean[rows["s"][0]] + 1.0)))]).mean - without.mean
+    )
+    assert (moved[rows["s"][1:]] > before[rows["s"][1:]] + 0.1).all()
+    again = plain.with_domains(told.domain_arrays()).posterior(told.model_ids, "linear_probe", 10)
+    np.testing.assert_allclose(again.mean, with_.mean, atol=2e-3)
+    np.testing.assert_allclose(again.std, with_.std, atol=2e-3)
+
+
+def test_where_one_kind_alone_was_measured_kinds_are_not_compared() -> None:
+    cells, descriptions, datasets = _two_domains()
+    kinds = pd.Series("contrastive", index=descriptions.index[:16]).reindex(descriptions.index, fill_value="supervised")
+    rest = cells[cells["model_id"].isin(descriptions.index[:16])]
+    known = fit_protocols(rest, datasets["classes"], descriptions.assign(kind=kinds))
+    assert ("linear_probe", ANY) not in learn_domains(known, rest, datasets, kinds).domains
 
 
 def _prompts(failed: float, protocol: str = "zero_shot") -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -287,7 +337,10 @@ def test_how_far_prompts_fail_is_not_held_against_models() -> None:
     for failed in (2.0, 4.0, 8.0):
         cells, descriptions, datasets = _prompts(failed)
         plain = fit_protocols(cells, datasets["classes"], descriptions)
-        for name, known in (("plain", plain), ("drawn in", learn_domains(plain, cells, datasets))):
+        for name, known in (
+            ("plain", plain),
+            ("drawn in", learn_domains(plain, cells, datasets, descriptions["kind"])),
+        ):
             mean = known.posterior(list(descriptions.index), "zero_shot", 10).mean
             means[name, failed] = ((mean - mean[:17].mean()) / mean[:17].std())[17:]
     np.testing.assert_allclose(means["drawn in", 8.0], means["drawn in", 4.0], atol=1e-3)
@@ -297,7 +350,9 @@ def test_how_far_prompts_fail_is_not_held_against_models() -> None:
 
 def test_low_values_of_linear_probes_count_as_they_are() -> None:
     cells, descriptions, datasets = _prompts(4.0, "linear_probe")
-    known = learn_domains(fit_protocols(cells, datasets["classes"], descriptions), cells, datasets)
+    known = learn_domains(
+        fit_protocols(cells, datasets["classes"], descriptions), cells, datasets, descriptions["kind"]
+    )
     assert set(known.domains) == {("linear_probe", "a")}
 
 

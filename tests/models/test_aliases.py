@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.models.aliases import read_aliases
+from thesis_rec.models.aliases import read_aliases, same_weights
 from thesis_rec.models.model_manifest import read_manifest
 
 HUB = Path(__file__).parents[2] / "data/01_raw/hub"
@@ -36,6 +36,20 @@ def test_checkpoints_of_one_name_are_told_apart_and_strangers_are_none():
     assert aliases.get(("open_clip", "ViT-B-32-quickgelu", "openai")) == "open_clip/ViT-B-32.openai"
     assert aliases.get(("mieb", "royokong/e5-v", "")) is None
     assert aliases.get(("timm", "ViT-B-16", "openai")) is None
+
+
+def test_models_are_told_from_the_same_weights_under_another_name():
+    manifest = pd.DataFrame(
+        [
+            ("mine", "transformers", "hf-hub:google/siglip-base-patch16-224"),
+            ("timm/b", "timm", "hf-hub:timm/vit_base_patch16_clip_224.openai"),
+            ("open_clip/ViT-B-16.openai", "open_clip", "hf-hub:timm/vit_base_patch16_clip_224.openai"),
+            ("local", "timm", "models/vit_base_patch16_clip_224"),
+        ],
+        columns=["model_id", "loader", "source"],
+    )
+    found = same_weights(manifest, read_aliases(HUB / "model_aliases.csv"))
+    assert found == {"mine": "open_clip/ViT-B-16-SigLIP.webli", "timm/b": "open_clip/ViT-B-16.openai"}
 
 
 def test_every_alias_is_of_a_manifest_row():

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle
-from thesis_rec.recommendation.asking import recommend_known
+from thesis_rec.base.tables import TaskTokens
+from thesis_rec.recommendation.asking import believed, recommend_known
 from thesis_rec.recommendation.bundle import assemble, read_bundle, write_bundle
+from thesis_rec.recommendation.neighbours import reasons
 from thesis_rec.recommendation.request import Request
 
 ENCODER = {"kind": "timm", "source": "nowhere"}
@@ -115,6 +117,44 @@ def test_own_files_that_can_t_be_read_are_notes_in_the_answer(bundle, tmp_path):
     found = joined(bundle, own | {"stored": read_bundle(tmp_path), "dataset_tokens": shards | {first: damaged}})
     assert "Your dataset d1 was left out: it is cut off." in found.notes
     assert found.tokens["d1"].n_images == bundle.tokens["d1"].n_images
+
+
+@pytest.fixture(scope="module")
+def hub(project_dir):
+    """The zoo of real models as it comes, with a row of one's own."""
+    folder = project_dir / "data" / "01_raw" / "hub"
+    manifest = pd.read_csv(folder / "model_manifest.csv", dtype=str, keep_default_na=False)
+    mine = manifest[manifest["model_id"] == "google/siglip-base-patch16-512"].assign(model_id="mine", input_size="224")
+    datasets = pd.read_csv(folder / "dataset_manifest.csv", dtype=str, keep_default_na=False)
+    artefacts = {"stored": read_bundle(folder / "bundle")}
+    return assemble(pd.concat([manifest, mine], ignore_index=True), datasets, artefacts, encoder=ENCODER, zoo="hub")
+
+
+def of_seven_classes(hub):
+    tokens = TaskTokens("images", np.zeros((0, 7, 0), np.float32), list("abcdefg"), 70)
+    belief = believed(hub, tokens)
+    return dict(zip(belief.model_ids, belief.mean, strict=True))
+
+
+def test_what_is_known_of_weights_counts_whatever_they_are_called(hub):
+    mean, known = of_seven_classes(hub), "open_clip/ViT-B-16-SigLIP-512.webli"
+    assert mean["mine"] == pytest.approx(mean[known])
+    assert mean["timm/vit_base_patch14_dinov2.lvd142m"] == pytest.approx(mean["facebook/dinov2-base"])
+    (reason,) = reasons(["mine"], pd.DataFrame(columns=["dataset_id"]), hub)
+    assert reason.startswith(f"21 published linear probes of its weights as {known}, against")
+    assert "mine" not in hub.from_afar
+    # Under another name and for images of the same size they would be listed twice.
+    assert known in mean
+    assert "google/siglip-base-patch16-512" not in mean
+    assert hub.sources["listed under another name"].endswith(" more")
+
+
+def test_a_small_supervised_network_is_not_put_before_one_that_was_measured_to_be_better(hub):
+    """On CIFAR-10, MNIST and GTSRB linear probes of CLIP reach .90, .90, .70, of EfficientNet-Lite0 .60, .84, .61."""
+    mean = of_seven_classes(hub)
+    for small in ("timm/tf_efficientnet_lite0.in1k", "timm/mobilenetv2_100.ra_in1k", "timm/resnet50.tv_in1k"):
+        assert mean[small] < mean["open_clip/ViT-B-32.openai"]
+    assert mean["timm/tf_efficientnet_b5.ns_jft_in1k"] < mean["facebook/dinov2-base"]
 
 
 def test_models_without_responses_have_none(bundle):

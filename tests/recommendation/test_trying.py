@@ -268,7 +268,7 @@ def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
 
     from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
     from thesis_rec.recommendation.request import _sample
-    from thesis_rec.recommendation.trying import PROBE_DRAWS, _probe_images, linear_prober
+    from thesis_rec.recommendation.trying import PROBE_DRAWS, _probe_images, linear_prober, model_loader
     from thesis_rec.truth import cells
     from thesis_rec.truth.linear_probe import probe_accuracies
 
@@ -280,7 +280,7 @@ def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
     assert not told
     solved = []
     monkeypatch.setattr(cells, "probe_accuracies", lambda *given: solved.append(probe_accuracies(*given)) or solved[-1])
-    value = linear_prober(bundle, images, "cpu")("m00")
+    value = linear_prober(images, "cpu", model_loader(bundle, "cpu"))("m00")
     assert len(solved[0]) == PROBE_DRAWS
     assert value == pytest.approx(float(solved[0].mean()))
     # The classes are three colours: any network separates them.

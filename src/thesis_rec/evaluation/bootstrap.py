@@ -73,4 +73,7 @@ def intervals(
 def _times_drawn(clusters: int, draws: int, seed: int) -> NDArray[np.float64]:
     """(draws, clusters) how often each cluster is in each resample; the same for every figure of the same datasets."""
     picked = np.random.default_rng(seed).integers(0, clusters, size=(draws, clusters))
-    return np.apply_along_axis(np.bincount, 1, picked, minlength=clusters).astype(np.float64)
+    flat = np.bincount((picked + clusters * np.arange(draws)[:, None]).ravel(), minlength=draws * clusters)
+    times = flat.reshape(draws, clusters).astype(np.float64)
+    times.flags.writeable = False
+    return times

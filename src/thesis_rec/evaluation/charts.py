@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -76,14 +77,17 @@ def draw(chart: Chart) -> Figure:
         name: (_COLOURS[i % len(_COLOURS)], _MARKERS[i // len(_COLOURS) % len(_MARKERS)])
         for i, name in enumerate(names)
     }
+    handles: dict[str, Artist] = {}
     for ax, panel in zip(axes, chart.panels, strict=True):
         _draw(ax, panel, looks)
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
     figure.suptitle(chart.title)
-    if len(names) > 1:
-        # A series looks as in the first panel that has it.
-        handles = {name: h for ax in axes[::-1] for h, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-        shown, columns = [handles[name] for name in names], min(len(names), 5)
-        figure.legend(shown, list(names), loc="outside lower center", ncols=columns, fontsize="small")
+    if len(handles) > 1:
+        columns = min(len(handles), 5)
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside lower center", ncols=columns, fontsize="small"
+        )
     return figure
 
 

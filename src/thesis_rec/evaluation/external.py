@@ -10,7 +10,7 @@ own zoo.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from thesis_rec.evaluation.baselines import baseline
 from thesis_rec.evaluation.baselines.base import fill_by_family, row_means
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, intervals
 from thesis_rec.evaluation.figures import compare, figures_per_dataset, summarise
-from thesis_rec.evaluation.metrics import METRICS, regret
+from thesis_rec.evaluation.metrics import METRICS, regret, weighted_tau
 from thesis_rec.evaluation.probing_simulation import Candidates, simulate
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, network_scores, posterior_scores
 from thesis_rec.evaluation.study import Study
@@ -264,7 +264,7 @@ Method = Callable[[PublishedTable], Floats]
 
 def without(
     table: PublishedTable,
-    target: str | None = None,
+    unknown: Collection[str] = (),
     known: NDArray[np.bool_] | None = None,
     hidden: NDArray[np.bool_] | None = None,
     *,
@@ -275,16 +275,16 @@ def without(
 
     Args:
         table: The published table.
-        target: The dataset that is unknown, if one is; the others are trained on.
+        unknown: Datasets that are unknown; the others are trained on.
         known: (M,) models that may be learned from; all by default.
         hidden: (M, N) further cells that must not be looked at; none by default.
-        strict: Whether datasets that share images with the target are left out too.
+        strict: Whether datasets that share images with an unknown one are left out too.
         seed: Seed of random methods.
     """
     models, datasets = table.models.model_ids, table.dataset_ids
     listed = [True] * len(models) if known is None else known.tolist()
-    shared = SHARED_IMAGES.get(target or "", ()) if strict else ()
-    roles = {name: "test" if name == target else "train" for name in datasets if name not in shared}
+    shared = {other for name in unknown for other in SHARED_IMAGES.get(name, ())} if strict else set()
+    roles = {name: "test" if name in unknown else "train" for name in datasets if name in unknown or name not in shared}
     cells = {} if hidden is None else {(models[i], datasets[j]): "test" for i, j in np.argwhere(hidden)}
     return replace(table, split=Split(dict(zip(models, listed, strict=True)), roles, cells), seed=seed)
 
@@ -376,7 +376,7 @@ def leave_one_out(
     for target in table.targets:
         j = table.dataset_ids.index(target)
         for rows, known in parts:
-            part = without(table, target, known, strict=strict, seed=seed)
+            part = without(table, [target], known, strict=strict, seed=seed)
             for name, method in found.items():
                 scores[name][rows, j] = method(part)[rows, j]
     return scores
@@ -397,8 +397,8 @@ def quadrants(table: PublishedTable, found: Mapping[str, Method], settings: Benc
         hidden = rng.random(table.values.shape) < settings.hidden_cells
         for fold in range(settings.folds):
             known = fold_of != fold
-            rests = [(without(table, None, known, hidden & known[:, None], seed=seed), ("Q1", "Q2"))]
-            rests += [(without(table, target, known, seed=seed), ("Q3", "Q4")) for target in table.targets]
+            rests = [(without(table, (), known, hidden & known[:, None], seed=seed), ("Q1", "Q2"))]
+            rests += [(without(table, [target], known, seed=seed), ("Q3", "Q4")) for target in table.targets]
             for rest, shown in rests:
                 masks = quadrant_masks(rest.split, *ids)
                 scores = {name: method(rest) for name, method in found.items()}
@@ -462,7 +462,7 @@ def probes(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]
     rows, first = [], []
     for j, target in enumerate(table.dataset_ids):
         present = np.flatnonzero(np.isfinite(table.values[:, j]))
-        belief = without(table, target).knowledge().posterior(table.models.select(present), table.tasks[j])
+        belief = without(table, [target]).knowledge().posterior(table.models.select(present), table.tasks[j])
         truth, alike = table.values[present, j], np.ones(len(present))
         # Of what was really tried the best is taken; the truth has no repeats, so no belief can correct it.
         candidates = Candidates(belief, truth, truth, 0.005, alike, np.nan * alike, alike)
@@ -550,8 +550,14 @@ def run_benchmark(
         result.setdefault("sub_zoos", {})[name] = within
     if table.name == "model_spider":
         tried = {name: simple[name] for name in ("metadata_ridge", PRIOR, RECOMMENDER)}
-        unknown = judge(table, leave_one_out(table, tried, families_too=True), settings)["methods"]
-        result["source_left_out"] = {name: entry["weighted_tau"] for name, entry in unknown.items()}
+        unknown = leave_one_out(table, tried, families_too=True)
+        result["source_left_out"] = {
+            name: cluster_bootstrap(
+                [weighted_tau(table.values[:, j], matrix[:, j]) for j in map(table.dataset_ids.index, table.targets)],
+                draws=settings.bootstrap,
+            )
+            for name, matrix in unknown.items()
+        }
         result["own_convention"] = model_spider_convention(folder)
     if table.seconds is not None:
         result["budgets"] = budgets(table, {name: scores[name] for name in simple}, settings)

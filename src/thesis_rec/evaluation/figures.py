@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.evaluation.bootstrap import Interval, intervals
+from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap, intervals
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
 from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Scores, Study
 from thesis_rec.knowledge.fitting import LEVEL
@@ -31,6 +31,7 @@ def figures_per_dataset(
         figures of :data:`~thesis_rec.evaluation.metrics.METRICS`.
     """
     rows = []
+    known: dict[tuple[str, int, str], dict[str, float]] = {}
     for quadrant, mask in masks.items():
         for j, dataset in enumerate(study.dataset_ids):
             cells = np.flatnonzero(mask[:, j] & np.isfinite(study.values[:, j]))
@@ -38,10 +39,15 @@ def figures_per_dataset(
                 continue
             for method, matrix in scores.items():
                 score = matrix[cells, j]
+                ranked = ~np.isnan(score)
+                # Methods that say nothing all say the same; twenty random orders need not be drawn again.
+                constant = ranked.all() and score.max() == score.min()
+                key = (quadrant, j, "" if constant else method)
+                if key not in known:
+                    rng = np.random.default_rng([study.seed, j])
+                    known[key] = metric_table(study.values[cells, j], score, rng, draws)
                 row = {"quadrant": quadrant, "method": method, "dataset_id": dataset, "n_models": len(cells)}
-                # All methods see the same random orders.
-                found = metric_table(study.values[cells, j], score, np.random.default_rng([study.seed, j]), draws)
-                rows.append(row | {"coverage": float((~np.isnan(score)).mean())} | found)
+                rows.append(row | {"coverage": float(ranked.mean())} | known[key])
     return pd.DataFrame(rows, columns=["quadrant", "method", "dataset_id", "n_models", "coverage", *METRICS])
 
 
@@ -75,16 +81,19 @@ def compare(
     ``better`` says whether the interval excludes zero on the side of the method (for regret that is the lower one).
     A baseline that ranks only some models is compared where both figures exist; its coverage is in the summary.
     """
-    by_dataset, shown = figures.set_index(["quadrant", "dataset_id"]), list(METRICS)
-    own = by_dataset.loc[by_dataset["method"] == method, shown]
-    rest = by_dataset[by_dataset["method"].isin(list(baselines))]
-    gaps = (own.reindex(rest.index) - rest[shown]).assign(method=rest["method"]).reset_index()
-    found = _intervals(study, gaps, shown, bootstrap)
-    for name, entry in ((name, entry) for methods in found.values() for name, entry in methods.items()):
-        for metric, gap in entry.items():
-            end, sign = ("high", -1) if metric in LOWER_IS_BETTER else ("low", 1)
-            better = gap[end] is not None and sign * gap[end] > 0
-            entry[metric] = {"method": method, "baseline": name, **gap, "better": better}
+    found: dict[str, dict[str, dict[str, Interval]]] = {}
+    for quadrant, part in figures.set_index("dataset_id").groupby("quadrant", sort=False):
+        by_method = dict(list(part.groupby("method")))
+        own = by_method[method]
+        clusters = [study.clusters(quadrant)[dataset] for dataset in own.index]
+        for name in baselines:
+            other = by_method[name].reindex(own.index)
+            entry = found.setdefault(str(quadrant), {}).setdefault(name, {})
+            for metric in METRICS:
+                gap = cluster_bootstrap(own[metric] - other[metric], clusters, draws=bootstrap, seed=study.seed)
+                end, sign = ("high", -1) if metric in LOWER_IS_BETTER else ("low", 1)
+                better = gap[end] is not None and sign * gap[end] > 0
+                entry[metric] = {"method": method, "baseline": name, **gap, "better": better}
     return found
 
 

@@ -71,9 +71,13 @@ def _default_threads() -> int:
 
 def cpu_name() -> str:
     """Model name of the processor."""
-    told = Path("/proc/cpuinfo")
-    text = told.read_text(encoding="utf-8", errors="replace") if told.is_file() else ""
-    names = re.findall(r"^model name[ \t]*:[ \t]*(\S.*?)[ \t]*$", text, re.IGNORECASE | re.MULTILINE)
-    # A virtual machine may hide the name.
-    known = [name for name in names if name.lower() != "unknown"]
-    return known[0] if known else platform.processor() or platform.machine() or "unknown"
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        # A virtual machine may hide the name.
+        if key.strip().lower() == "model name" and value.strip().lower() not in ("", "unknown"):
+            return value.strip()
+    return platform.processor() or platform.machine() or "unknown"

@@ -83,17 +83,22 @@ def _load_hub(row: DatasetRow, local: Path | None, streaming: bool) -> Any:
     try:
         if local is not None and _is_saved(local):
             return datasets.load_from_disk(str(local))
-        source, revision = str(local or row.source), row.revision or None
-        return datasets.load_dataset(source, name=row.config or None, revision=revision, streaming=streaming)
+        return datasets.load_dataset(
+            str(local) if local else row.source,
+            name=row.config or None,
+            revision=row.revision or None,
+            streaming=streaming,
+        )
     except DatasetNotFoundError as error:
         gated = "gated" in str(error).lower()
         reason = "is gated: its terms must be accepted." if gated else "was not found on the hub."
         hint = "Accept the terms on its page and run `hf auth login`." if gated else "Check source; log in if private."
         raise ItemError(row.dataset_id, f"{row.source!r} {reason}", hint) from error
     except ConnectionError as error:
-        reason = f"offline: the hub dataset {row.source!r} is not in the cache."
         hint = "Download it once on a machine with network, or give a local folder as source."
-        raise ItemError(row.dataset_id, reason, hint) from error
+        raise ItemError(
+            row.dataset_id, f"offline: the hub dataset {row.source!r} is not in the cache.", hint
+        ) from error
     except (DatasetsError, ValueError, OSError, RuntimeError) as error:
         first = first_line(error)
         hint = "Check source, config and revision."

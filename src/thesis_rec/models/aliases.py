@@ -40,3 +40,19 @@ def read_aliases(path: str | Path) -> Aliases:
             text = f"{path} gives {source}'s {' '.join(key[1:]).strip()} to {by_name[key]} and to {model_id}."
             raise ConfigurationError(f"{text} Keep one of the two rows.")
     return by_name
+
+
+def same_weights(manifest: pd.DataFrame, aliases: Aliases) -> dict[str, str]:
+    """By model of a manifest that a library loads by its name, the model whose weights these are under another name.
+
+    Args:
+        manifest: Rows of model_id, loader and source.
+        aliases: The alias table.
+    """
+    found = {}
+    for model_id, loader, source in manifest[["model_id", "loader", "source"]].astype(str).itertuples(index=False):
+        name = source.removeprefix("hf-hub:")
+        twin = aliases.get((loader, name.removeprefix("timm/") if loader == "timm" else name, ""), model_id)
+        if twin != model_id:
+            found[model_id] = twin
+    return found

@@ -114,8 +114,11 @@ def encoder_half(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """
     kept = {name: tensor for name, tensor in checkpoint["network"].items() if not name.startswith("decoder")}
     # A scale below half precision's smallest number would become zero; the network divides by it.
-    kept["scale"] = kept["scale"].clamp(min=torch.finfo(torch.float16).tiny)
-    half = {name: tensor.to(torch.float16) for name, tensor in kept.items()}
+    smallest = torch.finfo(torch.float16).tiny
+    half = {
+        name: (tensor.clamp(min=smallest) if name == "scale" else tensor).to(torch.float16)
+        for name, tensor in kept.items()
+    }
     return {"config": dict(checkpoint["config"]), "network": half, "input": checkpoint.get("input", "kmeans")}
 
 

@@ -305,8 +305,11 @@ def transformers_backbone(
     def penultimate(images: Tensor) -> Tensor:
         assert linear is not None
         seen: list[Tensor] = []
-        with linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+        handle = linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
             forward(images)
+        finally:
+            handle.remove()
         found = seen[-1]
         return found if found.ndim == 2 else found.flatten(1, -2).mean(1)
 

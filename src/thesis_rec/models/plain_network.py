@@ -43,13 +43,12 @@ def open_network(path: Path, item: str, prefer: str = "", member: str = "") -> S
         ItemError: If it can't be read, is quantised or pruned, is an adapter, or holds a network and its copy.
     """
     file = find_weights(path, item, prefer)
+    if file.name.startswith("adapter_"):
+        raise _adapter(item, file.name)
     reader = open_checkpoint(path, item, prefer, member)
     _check_quantised(reader)
-    adapters = [tensor.name for tensor in reader.tensors if _ADAPTER.search(tensor.name)]
-    if adapters or file.name.startswith("adapter_"):
-        name = adapters[0] if adapters else file.name
-        text = f"The weights are an adapter ({name}), which means nothing without its base model."
-        raise ItemError(item, text, "Merge it into its base model (peft: merge_and_unload) and save the whole model.")
+    if adapters := [tensor.name for tensor in reader.tensors if _ADAPTER.search(tensor.name)]:
+        raise _adapter(item, adapters[0])
     names = {tensor.name for tensor in reader.tensors}
     if pruned := [name for name in names if name.endswith("_orig") and name.removesuffix("orig") + "mask" in names]:
         text = f"The weights are pruned and kept beside their masks ({min(pruned)}), which are no weights."
@@ -74,10 +73,17 @@ def left_out(reader: StateReader) -> str:
     return " ".join(notes)
 
 
+def _adapter(item: str, name: str) -> ItemError:
+    text = f"The weights are an adapter ({name}), which means nothing without its base model."
+    return ItemError(item, text, "Merge it into its base model (peft: merge_and_unload) and save the whole model.")
+
+
 def _check_quantised(reader: StateReader) -> None:
-    # Masks and indices are no weights, however large: a causal mask can be larger than a small network.
-    unread = [tensor for tensor in reader.left_out if tensor.dtype != "BOOL" and not _INDEX.search(tensor.name)]
-    packed = [tensor for tensor in unread if tensor.dtype in _PACKED and len(tensor.shape) > 1]
+    packed = [
+        tensor
+        for tensor in reader.left_out
+        if tensor.dtype in _PACKED and len(tensor.shape) > 1 and not _INDEX.search(tensor.name)
+    ]
     n_packed, n_all = sum(t.size for t in packed), sum(t.size for t in (*reader.tensors, *reader.left_out))
     # Weights of eight bits are plain floats, unless a scale lies beside them.
     eight = {tensor.name.rpartition(".")[0] for tensor in reader.tensors if tensor.dtype.startswith("F8")}
@@ -89,6 +95,8 @@ def _check_quantised(reader: StateReader) -> None:
         where = f"{share:.0%} of the values ({example.name}, {example.dtype})"
         text = f"The weights are quantised: {where} need scales to be read."
         raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16 (dequantised).")
+    # Masks and indices are no weights, however large: a causal mask can be larger than a small network.
+    unread = [tensor for tensor in reader.left_out if tensor.dtype != "BOOL" and not _INDEX.search(tensor.name)]
     n_unread, n_read = sum(tensor.size for tensor in unread), sum(tensor.size for tensor in reader.tensors)
     if n_unread > n_read:
         largest = max(unread, key=lambda tensor: tensor.size)

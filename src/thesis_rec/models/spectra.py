@@ -245,9 +245,12 @@ def describe(tensors: Sequence[TensorInfo], numbers: Sequence[Numbers]) -> Float
             found |= {f"{role}.{name}": value for name, value in of[layer.name].items()}
     found |= _places("body", body, MATRIX + SPATIAL, _BODY)
     norms = {t.name.rpartition(".")[0] for t in tensors if t.name.endswith(".weight") and len(t.shape) == 1}
-    roles = [(_vector_role(tensor.name, norms), of[tensor.name]) for tensor in tensors if len(tensor.shape) == 1]
-    for role in VECTOR_ROLES:
-        found |= _places(role, [member for kind, member in roles if kind == role], VECTOR, (*_THIRDS, "mean"))
+    vectors: dict[str, list[Numbers]] = {role: [] for role in VECTOR_ROLES}
+    for tensor in tensors:
+        if len(tensor.shape) == 1 and (kind := _vector_role(tensor.name, norms)):
+            vectors[kind].append(of[tensor.name])
+    for role, members in vectors.items():
+        found |= _places(role, members, VECTOR, (*_THIRDS, "mean"))
     learned = sum(tensor.size for tensor in tensors if "running_" not in tensor.name)
     found |= {"size.parameters": float(np.log(learned)), "size.tensors": float(np.log(len(tensors)))}
     if head is not None:

@@ -202,12 +202,14 @@ def _check_archive(file: Path, item: str) -> None:
     if unpacked > _MAX_UNPACKED_RATIO * size + _UNPACKED_ALLOWANCE:
         text = f"{file.name} has {size:,} bytes but would unpack to {unpacked:,}: a decompression bomb, refused."
         raise ItemError(item, text, "Don't use this file.")
-    names = [entry.filename for entry in entries]
-    if any(name.split("/", 1)[-1] in ("constants.pkl", "code/") or "/code/" in name for name in names):
+    if any(
+        entry.filename.split("/", 1)[-1] in ("constants.pkl", "code/") or "/code/" in entry.filename
+        for entry in entries
+    ):
         text = f"{file.name} is a TorchScript archive: a program with weights, which isn't run."
         hint = "Load it with torch.jit.load where you trust it, and save its state_dict() with torch.save."
         raise ItemError(item, text, hint)
-    if not any(name.endswith("data.pkl") for name in names):
+    if not any(entry.filename.endswith("data.pkl") for entry in entries):
         text = f"{file.name} is an archive, but none that torch.save wrote (it has no data.pkl)."
         raise ItemError(item, text, "Save model.state_dict() with torch.save, or as safetensors.")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def usable(
         names: ``dataset_id`` by simplified name.
         classes: Number of classes of each dataset.
     """
-    dropped: dict[str, int] = {}
+    dropped: Counter[str] = Counter()
     rows = rows.assign(dataset_id=rows["dataset"].map(lambda one: names.get(simplified(str(one)))))
     unknown = rows["dataset_id"].isna()
     dropped["unknown dataset"] = int(unknown.sum())
@@ -138,7 +139,7 @@ def usable(
     usual = rows.groupby(["dataset_id", "protocol", "source"])["value"].transform("median")
     failed = (rows["value"] <= 1.5 * chance) & (usual >= 3 * chance)
     dropped["at chance"] = int(failed.sum())
-    return rows[~failed].copy(), dropped
+    return rows[~failed].copy(), dict(dropped)
 
 
 def simplified(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -44,5 +45,15 @@ def describe(manifest: pd.DataFrame, cells: pd.DataFrame, imagenet: str = "image
 
 def told_by_tags(what: str, tags: Iterable[str]) -> list[str | None]:
     """The ``kinds`` or ``corpora`` of models by the tags of their weights, None where the rules don't know one."""
-    rules = yaml.safe_load(Path(__file__).with_name("descriptions.yml").read_text(encoding="utf-8"))[what]
-    return [next((value for pattern, value in rules if re.search(pattern, tag)), None) for tag in tags]
+    return [_told(what, tag) for tag in tags]
+
+
+@cache
+def _told(what: str, tag: str) -> str | None:
+    return next((value for pattern, value in _rules()[what] if re.search(pattern, tag)), None)
+
+
+@cache
+def _rules() -> dict[str, list[tuple[str, str]]]:
+    file = Path(__file__).with_name("descriptions.yml")
+    return yaml.safe_load(file.read_text(encoding="utf-8"))

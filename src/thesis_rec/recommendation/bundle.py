@@ -26,6 +26,7 @@ from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, View, any_of
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.knowledge.strangers import strangers
+from thesis_rec.models.aliases import read_aliases, same_weights
 from thesis_rec.truth.responses import ON_SUBTASK
 
 Floats = NDArray[np.float32]
@@ -42,8 +43,8 @@ NEEDED = ("knowledge", "model_embeddings", "dataset_tokens", "performance")
 #: Files of a bundle's folder.
 MODELS, TOKENS, ENCODER = "models.npz", "dataset_tokens.npz", "encoder.pt"
 KNOWLEDGE = "knowledge.npz"
-#: Beside the folder of published knowledge: what sets domains apart.
-DOMAINS = "domains.npz"
+#: Beside the folder of published knowledge: what sets domains apart, and other names of the same weights.
+DOMAINS, ALIASES = "domains.npz", "model_aliases.csv"
 PERFORMANCE, DESCRIPTION = "performance.parquet", "bundle.json"
 
 #: What is stored of models, and how precisely.
@@ -61,16 +62,22 @@ class PublishedBeliefs:
         published: What was learned from them.
         protocol: Protocol of the values that are predicted; tries, which are linear probes, inform any.
         domain: What the images are of; None where that isn't said.
+        twins: By model, the one of the published models that has the same weights under another name.
     """
 
     published: ProtocolKnowledge
     protocol: str = PROTOCOL
     domain: str | None = None
+    twins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model_ids(self) -> list[str]:
         """Models with figures of their own."""
         return [model for model in self.published.model_ids if self.published.figures(model)]
+
+    def figures(self, model_id: str, protocol: str | None = None) -> int:
+        """Number of published figures of a model's weights, under one protocol or any; 0 where they aren't known."""
+        return self.published.figures(self.twins.get(model_id, model_id), protocol)
 
     def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
         """A Gaussian over ``models``, given what was measured; one of which nothing is known could be any known one.
@@ -81,9 +88,11 @@ class PublishedBeliefs:
         if self.protocol not in self.published.protocols:
             there = ", ".join(self.published.protocols)
             raise ConfigurationError(f"Nothing is known under the protocol {self.protocol}; choose one of {there}.")
-        found = self.published.posterior(models.model_ids, self.protocol, max(len(task.class_names), 2), self.domain)
-        known = set(found.model_ids)
-        others = [model for model in models.model_ids if model not in known]
+        n_classes, listed = max(len(task.class_names), 2), set(self.published.model_ids)
+        known = [model for model in models.model_ids if self.twins.get(model, model) in listed]
+        weights = [self.twins.get(model, model) for model in known]
+        found = replace(self.published.posterior(weights, self.protocol, n_classes, self.domain), model_ids=known)
+        others = [model for model in models.model_ids if self.twins.get(model, model) not in listed]
         return _as_any(found, others).given(replace(cell, protocol=protocol_of_tries(self.protocol)) for cell in cells)
 
 
@@ -192,7 +201,7 @@ class Bundle:
     def from_afar(self) -> dict[str, str]:
         """By model of whose like nothing is known: a sentence that says so."""
         if isinstance(self.knowledge, PublishedBeliefs):
-            listed = set(self.knowledge.published.model_ids)
+            listed = {*self.knowledge.published.model_ids, *self.knowledge.twins}
             found = {name: "it could be as any other model" for name in self.models.model_ids if name not in listed}
         else:
             of_another_size, otherwise = self.unlike_measured
@@ -462,6 +471,15 @@ class StoredBundle:
         load = partial(torch.load, weights_only=True, map_location="cpu")
         return dict(_read(path, load)) if path.is_file() else None
 
+    def with_twins(self, manifest: pd.DataFrame) -> Knowledge | PublishedBeliefs:
+        """The knowledge, published figures of which also count for the same weights under other names."""
+        path = self.folder.parent / ALIASES
+        if not isinstance(self.knowledge, PublishedBeliefs) or not path.is_file():
+            return self.knowledge
+        figures = self.knowledge.published.figures
+        twins = same_weights(manifest, read_aliases(path)).items()
+        return replace(self.knowledge, twins={model: twin for model, twin in twins if figures(twin) > figures(model)})
+
     def model_table(self, manifest: pd.DataFrame) -> ModelTable:
         """The stored models that the manifest lists."""
         return _listed(self.models, manifest)
@@ -629,7 +647,10 @@ def assemble(
         sources = {
             "knowledge": zoo, "model embeddings": embedded_by, "dataset tokens": tokens_from, "performance": cells_from,
         }  # fmt: skip
-        knowledge = stored.knowledge
+        knowledge = stored.with_twins(manifest)
+        if isinstance(knowledge, PublishedBeliefs) and (copies := _listed_twice(manifest, knowledge.twins)):
+            sources["listed under another name"] = listed(copies, 3)
+            manifest = manifest[~manifest["model_id"].isin(copies)]
         half = stored.autoencoder if artefacts.get("model_vectors") else None
         notes += left_out
     if half is not None and artefacts.get("model_vectors"):
@@ -673,6 +694,12 @@ def _laid_over(
         return {**shipped, **fitting}, []
     why = f"encoded by {own[strange[0]].encoder_id}, the shipped datasets by {encoder or 'no encoder'}"
     return {**shipped, **fitting}, [f"Left out of your own datasets: {listed(strange, 3)} ({why})."]
+
+
+def _listed_twice(manifest: pd.DataFrame, twins: Mapping[str, str]) -> list[str]:
+    """Models whose weights the manifest lists under the published name as well, for images of the same size."""
+    sizes = dict(zip(manifest["model_id"], manifest.get("input_size", manifest["model_id"]), strict=True))
+    return [model for model, twin in twins.items() if sizes[model] == sizes.get(twin)]
 
 
 def _own_cells(own: pd.DataFrame | None, tokens: Mapping[str, TaskTokens]) -> pd.DataFrame | None:

@@ -132,11 +132,12 @@ def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
     for model_id in model_ids:
         if model_id in strange:
             found.append(strange[model_id])
-        elif figures := known.published.figures(model_id, known.protocol):
-            found.append(f"{figures} published {kind} of it, against those of other models, put it here.")
-        elif others := [f"{n} {words}" for p, words in IN_WORDS.items() if (n := known.published.figures(model_id, p))]:
+        elif figures := known.figures(model_id, known.protocol):
+            whose = f"its weights as {known.twins[model_id]}" if model_id in known.twins else "it"
+            found.append(f"{figures} published {kind} of {whose}, against those of other models, put it here.")
+        elif others := [f"{n} {words}" for p, words in IN_WORDS.items() if (n := known.figures(model_id, p))]:
             found.append(f"No {kind} of it were published: its {' and '.join(others)} put it here.")
-        elif known.published.figures(model_id):
+        elif known.figures(model_id):
             # Of its own head: they stand in its description.
             what = "its ImageNet accuracy, architecture, data and size put it here"
             found.append(f"No {kind} of it were published: {what}.")

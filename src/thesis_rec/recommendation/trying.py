@@ -173,14 +173,14 @@ def try_models(
             try:
                 images, told = _probe_images(asked.row)
                 # Its bank holds all images once more: not where candidates are only scored.
-                probe = linear_prober(bundle, images, device, request.offline) if request.tries else None
+                load = model_loader(bundle, device, request.offline)
+                probe = linear_prober(images, device, load) if request.tries else None
             except Exception as error:  # the answer without tries stands
                 return posterior, [*notes, f"No candidate could be tried: {error}"]
             notes += [note for note in told if note not in asked.notes]
             n_test, n_images = len(images.test_labels), len(images.test_labels) + len(images.train_labels)
             if request.score is not None:
                 chosen = [model for model in allowed if model not in failed][: request.score]
-                load = model_loader(bundle, device, request.offline)
                 posterior = posterior.scored(score_models(chosen, images, device, load, notes), SCORE)
         while probe and (request.probe is None or attempts < request.probe):
             spent = time.monotonic() - started
@@ -307,14 +307,13 @@ def _batch_size(backbone: Any, device: str) -> int:
     return int(np.clip(BATCH_PIXELS // backbone.input_size**2, 1, 512)) if device == "cpu" else 128
 
 
-def linear_prober(bundle: Bundle, images: TaskImages, device: str, offline: bool = False) -> Callable[[str], float]:
+def linear_prober(images: TaskImages, device: str, load: Callable[[str], Any]) -> Callable[[str], float]:
     """A function that tries a model on images: the mean accuracy of few-shot linear probes, as the ground truth has it.
 
     Args:
-        bundle: What is known, for loading models.
         images: Images of the request.
         device: Torch device.
-        offline: Whether only models on this machine are tried.
+        load: Builds a model.
     """
     from thesis_rec.base.tables import MeasuredTask
     from thesis_rec.truth.cells import TruthSettings, measure_model
@@ -324,7 +323,6 @@ def linear_prober(bundle: Bundle, images: TaskImages, device: str, offline: bool
     # The draws of a probe depend on its dataset's name: what a folder is called must not change a result.
     bank = ImageBank({"asked": images}, device)
     task = MeasuredTask("asked", tuple(("asked", c) for c in range(len(images.class_names))))
-    load = model_loader(bundle, device, offline)
 
     def probe(model_id: str) -> float:
         backbone = load(model_id)

@@ -156,7 +156,10 @@ class Ranker:
             for start in range(0, len(tasks), _TASKS_AT_ONCE):
                 some = [self.inputs.of_task(task) for task in tasks[start : start + _TASKS_AT_ONCE]]
                 tokens, mask = pad_tokens(some)
-                parts = [self.network(few, tokens, mask) for few in described.split(step)]
+                parts = [
+                    self.network(described[first : first + step], tokens, mask)
+                    for first in range(0, len(described), step)
+                ]
                 found.append({name: torch.cat([part[name] for part in parts], 1) for name in parts[0]})  # (B, M) each
         score, value, log_std = (
             torch.cat([part[name] for part in found]).double().numpy().T for name in ("score", "value", "log_std")

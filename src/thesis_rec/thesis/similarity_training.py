@@ -80,13 +80,12 @@ def tensor_table(inputs: Inputs, lists: Lists) -> TensorTable:
     tasks, value = lists
     tokens, mask = pad_tokens([inputs.of_task(task) for task in tasks])
     columns = {
-        "tokens": tokens,
-        "token_mask": mask,
-        "standardised": torch.tensor(np.nan_to_num(z_scores(value.T, FLOOR).T), dtype=torch.float32),
-        "value": torch.tensor(np.nan_to_num(value), dtype=torch.float32),
-        "measured": torch.tensor(np.isfinite(value)),
+        "standardised": np.nan_to_num(z_scores(value.T, FLOOR).T).astype(np.float32),
+        "value": np.nan_to_num(value).astype(np.float32),
+        "measured": np.isfinite(value),
     }
-    return TensorTable(columns)
+    given = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+    return TensorTable({"tokens": tokens, "token_mask": mask, **given})
 
 
 def train_ranker(

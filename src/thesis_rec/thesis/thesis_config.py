@@ -135,7 +135,8 @@ def as_yaml(translation: Translation, source: str) -> str:
     lines = [f"# From {source} of the thesis code; what isn't named here keeps its value of conf/base."]
     lines.append(yaml.safe_dump(translation.parameters, sort_keys=False, default_flow_style=None).rstrip())
     if translation.left_out:
-        lines += ["", "# Without a counterpart here:"]
+        lines.append("")
+        lines.append("# Without a counterpart here:")
         lines += [f"#   {' '.join(setting.split())}" for setting in translation.left_out]
     return "\n".join(lines) + "\n"
 

@@ -120,10 +120,13 @@ def train_autoencoder(
         network = AutoEncoder(**config)
     train = _stack(vectors, train_ids)
     network.fit_normalisation(train)
-    table = TensorTable({"vectors": network.normalise(train)})
-    held_out = TensorTable({"vectors": network.normalise(_stack(vectors, validation_ids))}) if held else None
+    tables = [
+        TensorTable({"vectors": network.normalise(_stack(vectors, ids))}) if ids else None
+        for ids in (train_ids, validation_ids)
+    ]
+    assert tables[0] is not None
     module = AutoEncoderModule(network, settings, options)
-    result = fit(module, table, held_out, folder, seed=seed, description="autoencoder")
+    result = fit(module, tables[0], tables[1], folder, seed=seed, description="autoencoder")
     return {
         "config": config,
         "network": result.state,
@@ -171,21 +174,26 @@ def evaluate_autoencoder(
     roles = dict.fromkeys(checkpoint["train_ids"], "train") | dict.fromkeys(checkpoint["validation_ids"], "validation")
     family = [families.get(model, "") for model in ids]
     table = pd.DataFrame(
-        {"role": [roles.get(model, "unknown") for model in ids], "family": family, "error": error.astype(float)},
-        index=ids,
+        {"role": [roles.get(m, "unknown") for m in ids], "family": family, "error": error.astype(float)}
     )
     nearest = nearest_codes(code.numpy(), neighbours)
     agreement = [family[row] == family[places[0]] for row, places in enumerate(nearest) if len(places)]
     share = np.array([family.count(name) - 1 for name in family]) / max(len(ids) - 1, 1)
     held_out = table[table["role"] != "train"]
-    by_role = {role: table.loc[table["role"] == role, "error"] for role in ("train", "validation", "unknown")}
-    own_family = float(np.mean(agreement)) if agreement else None
-    table["nearest"] = [[ids[place] for place in places] for places in nearest]
     return {
-        "roles": {role: _error_summary(errors) for role, errors in by_role.items()},
-        "families": {str(name): _error_summary(errors) for name, errors in held_out.groupby("family")["error"]},
-        "neighbour_agreement": {"own_family": own_family, "chance": float(share.mean())},
-        "models": table.to_dict("index"),
+        "roles": {
+            role: _error_summary(table.loc[table["role"] == role, "error"])
+            for role in ("train", "validation", "unknown")
+        },
+        "families": {str(name): _error_summary(part) for name, part in held_out.groupby("family")["error"]},
+        "neighbour_agreement": {
+            "own_family": float(np.mean(agreement)) if agreement else None,
+            "chance": float(share.mean()),
+        },
+        "models": {
+            model: row | {"nearest": [ids[place] for place in places]}
+            for model, row, places in zip(ids, table.to_dict("records"), nearest, strict=True)
+        },
     }
 
 

@@ -181,7 +181,7 @@ def log_me(data: ScoreInput, iterations: int = 100, tolerance: float = 1e-6) -> 
     evidence = (
         0.5 * n * beta.log()
         + 0.5 * width * alpha.log()
-        - 0.5 * n * math.log(2 * math.pi)
+        - 0.5 * n * torch.log(torch.tensor(2 * torch.pi, dtype=n.dtype, device=n.device))
         - 0.5 * beta * residual
         - 0.5 * alpha * weight
         - 0.5 * log_det

@@ -28,6 +28,7 @@ class ScoreInput:
 
     Attributes:
         features: (T, N, D), padded rows zero.
+        labels: (T, N).
         valid: (T, N) bool, False for padding.
         count: (T,) number of images.
         one_hot: (T, N, C), padded rows zero.
@@ -42,6 +43,7 @@ class ScoreInput:
             features, labels = features.unsqueeze(0), labels.unsqueeze(0)
         if features.ndim != 3 or labels.shape != features.shape[:2]:
             raise ValueError(f"features {tuple(features.shape)} and labels {tuple(labels.shape)} don't fit")
+        self.labels = labels
         self.valid = labels >= 0
         self.features = features.to(dtype).masked_fill(~self.valid.unsqueeze(-1), 0.0)
         self.count = self.valid.sum(1).to(dtype)

@@ -8,7 +8,7 @@ key is ``<dataset>/<split>/<00000>``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -202,7 +202,7 @@ def make_shards(
     settings_hash: str,
     *,
     test: LabelledImages | None = None,
-    done: Container[int] = (),
+    done: Iterable[int] = (),
 ) -> Iterator[tuple[str, Shard]]:
     """Encode a split shard by shard; shards that are done already are left out.
 
@@ -224,17 +224,17 @@ def make_shards(
     class_ids, whole = np.unique(images.labels), images
     images = images.without_empty_classes()
     ranges = batch_ranges(settings.batches, len(images.class_names), settings.images_per_shard)
-    todo = [number for number in range(len(ranges)) if number not in done]
+    finished = set(done)
+    todo = [number for number in range(len(ranges)) if number not in finished]
     glimpses = Glimpses() if split == "train" else None
     landmarks = None
     if 0 in todo:
         landmarks = measure_landmarks(encoder, whole, settings, test, glimpses)
     groups = encode_groups(encoder, images, settings, [ranges[number] for number in todo], glimpses)
     for number, (features, failures) in zip(todo, groups, strict=True):
-        notes = failures
-        if number == 0:
-            near = glimpses.notes() if glimpses else []
-            notes = [*images.warnings, *failures, *(Failure(images.dataset_id, note) for note in near)]
+        notes = [*(images.warnings if number == 0 else ()), *failures]
+        if number == 0 and glimpses is not None:
+            notes += [Failure(images.dataset_id, note) for note in glimpses.notes()]
         shard = {
             "features": features.astype(np.float16),
             "class_ids": class_ids.astype(np.int64),
@@ -246,7 +246,7 @@ def make_shards(
             "n_shards": np.int64(len(ranges)),
             "notes": np.array([f"{note.error}\t{note.hint}" for note in notes], dtype=np.str_),
         }
-        if number == 0:
+        if number == 0 and landmarks is not None:
             shard["landmarks"] = landmarks
         yield shard_key(images.dataset_id, split, number), shard
 

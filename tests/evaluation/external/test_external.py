@@ -59,7 +59,7 @@ def test_the_targets_values_play_no_part(table):
         seconds[:, j] = rng.random(len(values))
         other = replace(table, values=values, seconds=seconds)
         for name, method in simple_methods(table).items():
-            one, two = (method(without(which, target))[:, j] for which in (table, other))
+            one, two = (method(without(which, [target]))[:, j] for which in (table, other))
             assert one == pytest.approx(two, nan_ok=True), name
 
 
@@ -67,7 +67,7 @@ def test_unknown_models_values_play_no_part(table):
     known = np.arange(len(table.models.model_ids)) % 4 != 0
     other = replace(table, values=np.where(known[:, None], table.values, 0.123))
     for name, method in simple_methods(table).items():
-        one, two = (method(without(which, "dtd", known)) for which in (table, other))
+        one, two = (method(without(which, ["dtd"], known)) for which in (table, other))
         assert one == pytest.approx(two, nan_ok=True), name
         if name != "nearest_dataset":
             assert np.isfinite(one[~known]).all(), name
@@ -76,7 +76,7 @@ def test_unknown_models_values_play_no_part(table):
 def test_hidden_cells_are_missing(table):
     hidden = np.zeros(table.values.shape, bool)
     hidden[3, :] = True
-    study = without(table, "dtd", hidden=hidden)
+    study = without(table, ["dtd"], hidden=hidden)
     assert np.isnan(study.training().values[3]).all()
     assert not study.allowed()[3].any()
 
@@ -86,14 +86,14 @@ def test_static_ranks_by_hand():
     metadata = pd.DataFrame({"size": np.arange(1.0, 5)})
     frame = pd.DataFrame(values, list("abcd"), list("xyz"))
     table = published_table("t", frame, metadata, list("ffgg"), targets=["z"])
-    score = simple_methods(table)["static_mean_rank"](without(table, "z"))[:, 2]
+    score = simple_methods(table)["static_mean_rank"](without(table, ["z"]))[:, 2]
     assert score == pytest.approx([0.5, (1 / 3 + 1 / 2) / 2, 1 / 3, 1.0])
 
 
 def test_nearest_dataset_is_the_nearest(table):
     j = table.dataset_ids.index("dtd")
     nearest = int(np.argmin(np.where(np.arange(len(table.dataset_ids)) == j, np.inf, table.distances[j])))
-    score = nearest_dataset(without(table, "dtd"))[:, j]
+    score = nearest_dataset(without(table, ["dtd"]))[:, j]
     assert score == pytest.approx(table.values[:, nearest], nan_ok=True)
 
 
@@ -132,6 +132,6 @@ def test_datasets_and_models_have_finite_descriptions(table):
 
 
 def test_the_projects_ranker_runs_on_a_published_table(table):
-    score = network(without(table, "dtd"), epochs=2, width=16)
+    score = network(without(table, ["dtd"]), epochs=2, width=16)
     assert np.isfinite(score).all()
     assert score.std() > 0

@@ -68,7 +68,7 @@ def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.Monk
     assert prior.best() == "m/net6"
     assert knowledge.figures("m/net6") == 4
     assert knowledge.figures("m/unseen") == 0
-    told = knowledge.with_domains(tell_domains_apart(arrays, cells, parameters))
+    told = knowledge.with_domains(tell_domains_apart(arrays, cells, manifest, parameters))
     assert {domain: one.n_datasets for (_, domain), one in told.domains.items()} == {
         ANY: 4, "faces": 1, "fine-grained": 1, "objects": 1, "textures": 1,
     }  # fmt: skip

@@ -74,7 +74,7 @@ def test_images_are_probed_when_asked_for(bundle, tmp_path, monkeypatch):
     folder = save_images(tmp_path / "mine")
     images = Asked(image_row(folder), replace(bundle.tokens["d0"], dataset_id="mine"), 40, notes=("a note",))
     monkeypatch.setattr(asking, "read_images", lambda source, encoder, request: images)
-    monkeypatch.setattr(trying, "linear_prober", lambda bundle, images, device, offline: lambda model: 0.5)
+    monkeypatch.setattr(trying, "linear_prober", lambda images, device, load: lambda model: 0.5)
     table, answer, _ = recommend_models(bundle, parameters(images=str(folder), probe=3))
     assert table["probed_value"].notna().sum() == 3
     assert "a note" in answer["notes"]

@@ -12,9 +12,12 @@ def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParam
     """Weighted tau between repeats of the same measurement, by protocol; protocols without repeats have none."""
     from thesis_rec.truth.performance_records import noise_ceiling
 
-    protocols = sorted(performance_records["protocol"].astype(str).unique())
-    found = {protocol: noise_ceiling(performance_records, protocol, seed=parameters.seed) for protocol in protocols}
-    return {protocol: ceiling for protocol, ceiling in found.items() if ceiling["n"]}
+    found = {}
+    for protocol in sorted(performance_records["protocol"].astype(str).unique()):
+        ceiling = noise_ceiling(performance_records, protocol, seed=parameters.seed)
+        if ceiling["n"]:
+            found[protocol] = ceiling
+    return found
 
 
 def evaluate_rankings(

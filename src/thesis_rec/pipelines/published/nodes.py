@@ -64,9 +64,13 @@ def learn_published_knowledge(
 
 
 def tell_domains_apart(
-    hub_knowledge: dict[str, Any], published_cells: pd.DataFrame, parameters: PublishedParameters
+    hub_knowledge: dict[str, Any],
+    published_cells: pd.DataFrame,
+    hub_model_manifest: pd.DataFrame,
+    parameters: PublishedParameters,
 ) -> dict[str, Any]:
     """What sets the datasets of each domain apart, beside the knowledge that was learned from the same cells."""
     datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
     knowledge = ProtocolKnowledge.from_arrays(hub_knowledge)
-    return learn_domains(knowledge, published_cells, datasets, parameters).domain_arrays()
+    kinds = describe(hub_model_manifest, published_cells)["kind"]
+    return learn_domains(knowledge, published_cells, datasets, kinds, parameters).domain_arrays()
