@@ -1,12 +1,13 @@
 """Choosing among real models on published tables: every dataset left out with its twins, as users are answered.
 
-    THESIS_REC_BENCHMARKS=<folder of tables> python benchmarks/published.py
+    THESIS_REC_BENCHMARKS=<folder of tables> python benchmarks/published.py --images <folder of images>
 
 For each dataset of each table, all cells of the same images under any protocol are taken away, knowledge is learned
 from the rest by `thesis_rec.knowledge.protocols`, candidates are tried by `thesis_rec.knowledge.probing`, and the
 table's own cells are the truth. Printed: weighted tau and regret before any try, regret after 3, 5 and 10 tries beside
 the prior's own top 3, 5 and 10, static priors on the same cells, and the same under limits on the number of parameters;
-then what changes where the dataset's domain is told.
+then what changes where the dataset's domain is told. Kinds of pre-training are left out in turn, and with images at
+hand a kind of which nothing was published is measured.
 """
 
 from __future__ import annotations
@@ -316,8 +317,9 @@ def told_of_kinds(kinds: Mapping[str, Mapping[str, float]], own: Mapping[str, Ma
     if own:
         shown = ", ".join(f"{one['value']:.2f} on {name} ({one['plain']:.2f} expected)" for name, one in own.items())
         text += (
-            f" A supervised network with its ImageNet weights, EfficientNet-Lite0, reaches {shown} likewise: "
-            f"{-np.mean([one['beyond'] for one in own.values()]):.1f} spreads less than expected."
+            f" A supervised network with its ImageNet weights, EfficientNet-Lite0, reaches {shown} likewise "
+            f"on copies of the images: {-np.mean([one['beyond'] for one in own.values()]):.1f} spreads less than "
+            "expected."
         )
     return text
 
