@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
+from threading import Barrier
 
 import fsspec
 import pytest
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.published.sources import Source, TableFile, checksum, table_files
+from thesis_rec.published.sources import AT_ONCE, Source, TableFile, checksum, table_files
 
 CONTENT = b"a,b\n1,2\n"
 PINNED = hashlib.sha256(CONTENT).hexdigest()
@@ -95,6 +97,36 @@ def test_without_network_and_cache_one_line_names_source_and_remedy(
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("clip: https://raw.githubusercontent.com/a/b/1234567/t.csv can't be fetched")
     assert "THESIS_REC_BENCHMARKS" in str(caught.value)
+
+
+def test_files_are_fetched_several_at_a_time_in_their_order(
+    tmp_path: Path, upstream: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, real, together = [f"{i}.csv" for i in range(2 * AT_ONCE)], fsspec.open, Barrier(AT_ONCE)
+    for name in names:
+        upstream.pipe(f"/upstream/{name}", name.encode())
+
+    def opened(*given: object) -> object:
+        together.wait(timeout=30)
+        return real(*given)
+
+    monkeypatch.setattr(fsspec, "open", opened)
+    files, _ = table_files("t", _remote(files=[{"path": name} for name in names]), None, tmp_path)
+    assert [path.read_text() for path in files] == names
+
+
+def test_after_one_that_fails_no_further_file_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refused(address: str, _: str) -> None:
+        asked.append(address)
+        time.sleep(0.05)
+        raise ConnectionError("Network is unreachable")
+
+    monkeypatch.setattr(fsspec, "open", refused)
+    with pytest.raises(ItemError, match="can't be fetched"):
+        table_files("t", _source(files=[{"path": f"{i}.csv"} for i in range(400)]), None, tmp_path)
+    assert len(asked) < 100
 
 
 def test_files_of_models_and_tasks_that_dont_exist_are_left_out(

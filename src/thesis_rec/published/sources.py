@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -16,6 +17,9 @@ from thesis_rec.base.progress import track
 from thesis_rec.base.settings import Settings
 
 _REMEDY = "Run once with network, or set THESIS_REC_BENCHMARKS to a folder that holds the tables."
+
+#: Files that are fetched at a time.
+AT_ONCE = 8
 
 
 class TableFile(Settings):
@@ -91,14 +95,23 @@ def table_files(
             _check(name, one, path)
         return found, checksum(found, tables)
     folder = cache / name / source.commit
-    wanted = [*source.files, *_task_files(source, tasks)]
-    found = []
-    for one in track(wanted, f"Reading {name}"):
+
+    def have(one: TableFile) -> Path | None:
         path = folder / one.path
         if not path.is_file() and not _fetch(name, f"{source.address}/{one.path}", path, one, bool(source.revisions)):
-            continue
+            return None
         _check(name, one, path)
-        found.append(path)
+        return path
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        # Thousands of small files: nearly all of the time is waiting for answers.
+        waiting = [pool.submit(have, one) for one in (*source.files, *_task_files(source, tasks))]
+        try:
+            paths = [one.result() for one in track(waiting, f"Reading {name}")]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    found = [path for path in paths if path is not None]
     if not found:
         raise ItemError(name, f"{source.address} holds none of the files asked for.", _REMEDY)
     return found, checksum(found, folder)
