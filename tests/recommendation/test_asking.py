@@ -129,6 +129,31 @@ def test_zero_shot_ranks_only_models_with_a_text_encoder():
     assert len(nobody.excluded) == N_MODELS
 
 
+def test_a_predicted_cost_is_the_same_whatever_is_asked_of_the_model():
+    bundle = fabricated_bundle()
+    manifest = bundle.manifest.assign(loader=["open_clip"] * 4 + ["timm"] * (N_MODELS - 4))
+    # Its counts are known and its speed isn't.
+    profiles = bundle.profiles.copy()
+    profiles.loc[profiles["model_id"] == "m03", ["latency_ms_p50", "latency_ms_p95"]] = np.nan
+    given = replace(bundle, manifest=manifest, profiles=profiles)
+    costs = [
+        ask(Request(protocol=protocol, device=DEVICE), given).table.set_index("model_id").loc["m03"]
+        for protocol in ("linear_probe", "zero_shot")
+    ]
+    assert costs[0]["basis"] == costs[1]["basis"] == "predicted"
+    assert costs[0]["latency_ms"] == costs[1]["latency_ms"]
+
+
+def test_a_model_whose_weights_nobody_counted_keeps_no_limit_on_them():
+    bundle = fabricated_bundle()
+    counts = bundle.models.n_parameters.copy()
+    counts[2] = 0
+    given = replace(bundle, models=replace(bundle.models, n_parameters=counts))
+    assert ask(Request(device=DEVICE), given).table.set_index("model_id")["n_parameters"].isna()["m02"]
+    found = ask(Request(max_parameters=1e12, device=DEVICE), given)
+    assert found.excluded.to_dict("records") == [{"model_id": "m02", "limits": "max_parameters"}]
+
+
 def test_devices_are_named_by_a_part():
     profiles = pd.DataFrame({"device": ["cpu_x", "cuda_nvidia-h200_sm90", "cuda_nvidia-h100_sm90"]})
     assert resolve_device("h200", profiles) == "cuda_nvidia-h200_sm90"

@@ -116,13 +116,14 @@ def recommend_for(
     nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
     profiles = bundle.profiles
     notes: list[str] = []
-    unable = table.iloc[:0]
+    able = np.ones(len(table), dtype=bool)
     if request.protocol == "zero_shot":
         able = with_text_encoder(table, bundle.manifest)
-        table, unable = table[able].reset_index(drop=True), table[~able]
     if measure is not None and request.needs_clock and device == here:
-        profiles, notes = measured_here(table, profiles, device, request=request, measure=measure)
+        profiles, notes = measured_here(table[able], profiles, device, request=request, measure=measure)
+    # Of all models: a prediction learns from the cost of those that the protocol leaves out, too.
     table = table.merge(cost_figures(table, profiles, device, request), on="model_id", how="left")
+    table, unable = table[able].reset_index(drop=True), table[~able]
     notes += [*unknown_values(table, request), *unknown_figures(table, request)]
     if len(unable):
         notes.append(f"{len(unable)} models have no text encoder, which zero-shot needs: they were left out.")

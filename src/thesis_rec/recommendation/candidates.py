@@ -62,7 +62,8 @@ def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: Mode
         }
     )
     counts = dict(zip(models.model_ids, np.asarray(models.n_parameters, dtype=float), strict=True))
-    table["n_parameters"] = table["model_id"].map(counts)
+    # 0 is no number of weights: whoever's nobody counted keeps no limit on them.
+    table["n_parameters"] = table["model_id"].map(counts).replace(0.0, np.nan)
     facts = manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
     for name, missing in (("licence", "unknown"), ("family", "unknown"), ("pretraining", "unknown")):
         table[name] = facts[name].fillna(missing).replace("", missing).to_numpy() if name in facts else missing
@@ -82,7 +83,7 @@ def with_text_encoder(table: pd.DataFrame, manifest: pd.DataFrame) -> NDArray[np
 def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.float64]:
     """MiB of a model's weights: 0 for one on this machine, from the number of weights where nobody counted bytes."""
     remote = facts["source"].astype(str).str.startswith("hf-hub:").to_numpy()
-    found = 4 * n_parameters.where(n_parameters > 0).to_numpy(dtype=float)
+    found = 4 * n_parameters.to_numpy(dtype=float)
     if "bytes" in facts:
         given = pd.to_numeric(facts["bytes"], errors="coerce").to_numpy(dtype=float)
         found = np.where(np.isfinite(given), given, found)
@@ -91,8 +92,7 @@ def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.flo
 
 def cost_figures(table: pd.DataFrame, profiles: pd.DataFrame, device: str, budget: Budget) -> pd.DataFrame:
     """What the candidates of a table cost on a device, as :func:`thesis_rec.hardware.prediction.figures` has it."""
-    models = table[["model_id", "family", "n_parameters"]].copy()
-    models["n_parameters"] = models["n_parameters"].where(models["n_parameters"] > 0)
+    models = table[["model_id", "family", "n_parameters"]]
     found = figures(profiles, models, device, budget.precision, budget.batch_size)
     # The number of parameters is the candidates' own.
     return found.drop(columns="n_parameters")
