@@ -293,8 +293,9 @@ def write_results(
 
 def write_quick(folder: Path, metrics: Mapping[str, Any]) -> None:
     """The section of the results page that says what requests are answered with."""
+    from results_page import interval_text
+
     from thesis_rec.base.files import write_json
-    from thesis_rec.evaluation.results_page import interval_text
 
     rows = []
     for quadrant, methods in metrics["quadrants"].items():

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from result import PROJECT, add_save_option, finish
+from results_page import interval_text
 
 from thesis_rec.commands.artefacts import load_bundle
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap
 from thesis_rec.evaluation.metrics import regret, weighted_tau
-from thesis_rec.evaluation.results_page import interval_text
 from thesis_rec.recommendation.asking import believed
 from thesis_rec.recommendation.request import Request, read_images
 

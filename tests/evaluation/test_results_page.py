@@ -3,17 +3,17 @@
 import json
 
 import pytest
-
-from tests.evaluation.test_charts import METRICS, interval
-from thesis_rec.base.errors import ItemError
-from thesis_rec.base.files import write_json
-from thesis_rec.evaluation.results_page import (
+from results_page import (
     interval_text,
     markdown_table,
     read_section,
     render_results,
     section_text,
 )
+
+from tests.evaluation.test_charts import METRICS, interval
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.files import write_json
 
 ABOUT = {"title": "Starter zoo", "command": "kedro run", "device": "2 CPU cores", "date": "2026-01-02"}
 

@@ -34,42 +34,36 @@ Metrics = Mapping[str, Any]
 
 def evaluation_charts(metrics: Metrics) -> dict[str, Chart]:
     """All figures that the document has data for, by name."""
-    charts = {
-        "quadrants": quadrant_chart(metrics),
-        "regret": regret_chart(metrics),
-        "calibration": calibration_chart(metrics),
-        "cost_accuracy": cost_chart(metrics),
-        "probing": probing_chart(metrics),
-    }
-    return {name: chart for name, chart in charts.items() if any(len(panel.points) for panel in chart.panels)}
-
-
-def quadrant_chart(metrics: Metrics) -> Chart:
-    """Weighted tau by quadrant and method with intervals, and the noise ceiling of the truth."""
-    marks = {
+    quadrants, trusted = metrics.get("quadrants", {}), metrics.get("calibration", {})
+    ceilings = {
         f"noise ceiling ({protocol.replace('_', ' ')})": float(values["mean"])
         for protocol, values in metrics.get("noise_ceiling", {}).items()
         if values.get("mean") is not None
     }
-    panel = _bars("", metrics.get("quadrants", {}), "weighted_tau", "weighted tau", marks, HEADLINE)
-    return Chart("How well the models are ranked", [panel])
-
-
-def regret_chart(metrics: Metrics) -> Chart:
-    """What is lost by taking the first, or the best of the first five, in points of accuracy."""
-    panels = [
-        _bars(title, metrics.get("quadrants", {}), name, "regret (fraction of accuracy)", {}, HEADLINE)
-        for title, name in (("first choice", "regret@1"), ("best of the first five", "regret@5"))
-    ]
-    return Chart("What a choice loses against the best model", panels)
-
-
-def calibration_chart(metrics: Metrics) -> Chart:
-    """Coverage of 90 % intervals and their interval score."""
-    found, title = metrics.get("calibration", {}), "coverage of 90 % intervals"
-    coverage = _bars(title, found, "coverage", title, {"nominal": 0.9})
-    score = _bars("interval score, lower is better", found, "interval_score", "interval score", {})
-    return Chart("How far predicted values can be trusted", [coverage, score])
+    loss, coverage = "regret (fraction of accuracy)", "coverage of 90 % intervals"
+    charts = {
+        "quadrants": Chart(
+            "How well the models are ranked",
+            [_bars("", quadrants, "weighted_tau", "weighted tau", ceilings, HEADLINE)],
+        ),
+        "regret": Chart(
+            "What a choice loses against the best model",
+            [
+                _bars("first choice", quadrants, "regret@1", loss, {}, HEADLINE),
+                _bars("best of the first five", quadrants, "regret@5", loss, {}, HEADLINE),
+            ],
+        ),
+        "calibration": Chart(
+            "How far predicted values can be trusted",
+            [
+                _bars(coverage, trusted, "coverage", coverage, {"nominal": 0.9}),
+                _bars("interval score, lower is better", trusted, "interval_score", "interval score", {}),
+            ],
+        ),
+        "cost_accuracy": cost_chart(metrics),
+        "probing": probing_chart(metrics),
+    }
+    return {name: chart for name, chart in charts.items() if any(len(panel.points) for panel in chart.panels)}
 
 
 def _bars(

@@ -1,5 +1,7 @@
 """The results page: rendered from the committed figures of each benchmark, never written by hand.
 
+    python benchmarks/results_page.py
+
 Each file of ``docs/results/*.json`` is one section and says where its figures are from::
 
     {"title": ..., "order": 1, "command": ..., "device": ..., "date": "YYYY-MM-DD", "kind": ...,
@@ -17,6 +19,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from result import PROJECT
 
 from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import atomic_path
@@ -54,7 +58,7 @@ def render_results(folder: Path, page: Path) -> int:
     sections.sort(key=lambda item: (item[1].get("order", 99), item[0].name))
     parts = [
         "# Results\n",
-        "This page is generated from the files in `docs/results/` by `python -m thesis_rec.evaluation.results_page`; "
+        "This page is generated from the files in `docs/results/` by `python benchmarks/results_page.py`; "
         "don't edit it by hand. Intervals are 95 % bootstrap intervals over datasets (clusters: base tasks, families "
         "for unknown datasets).\n",
     ]
@@ -247,9 +251,9 @@ def _draw(section: Json, folder: Path, stem: str, base: Path) -> list[str]:
 
 
 def main() -> None:
-    """Render ``docs/results.md`` of the present folder."""
+    """Render ``docs/results.md``."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    count = render_results(Path("docs/results"), Path("docs/results.md"))
+    count = render_results(PROJECT / "docs" / "results", PROJECT / "docs" / "results.md")
     logging.info("docs/results.md: %d sections", count)
 
 
