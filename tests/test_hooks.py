@@ -12,17 +12,19 @@ def report(tmp_path, name="run_report"):
     return json.loads((tmp_path / "data" / "08_reporting" / f"{name}.json").read_text())
 
 
-def run(hooks, tmp_path, tags=None, **finish):
-    node = SimpleNamespace(name="extract_node")
+def run(hooks, tmp_path, made=None, shards=1, **finish):
+    """A run of nodes, by default of one, each of which makes what ``made`` says."""
     hooks.after_context_created(context(tmp_path))
     hooks.before_pipeline_run()
-    hooks.before_node_run(node)
-    hooks.after_node_run(node, {"extraction_failures": [1, 2], "model_vectors": {}})
+    for name, outputs in (made or {"extract_node": {"extraction_failures": [1, 2], "model_vectors": {}}}).items():
+        node = SimpleNamespace(name=name)
+        hooks.before_node_run(node)
+        hooks.after_node_run(node, outputs)
     pipeline = SimpleNamespace(outputs=lambda: {"b", "a"})
     if finish:
         hooks.on_pipeline_error(finish["error"], {"env": "test"}, pipeline)
     else:
-        parameters = {"env": "test", "runtime_params": {"seed": 7}, "tags": tags}
+        parameters = {"env": "test", "runtime_params": {"seed": 7, "shard": {"count": shards}}}
         hooks.after_pipeline_run(parameters, pipeline, None)
 
 
@@ -46,12 +48,23 @@ def test_report_of_a_failed_run(tmp_path, monkeypatch):
     assert made["seed"] == 3
 
 
-def test_a_job_that_only_joins_keeps_its_report_beside_the_arrays(tmp_path):
-    run(RunReportHooks(), tmp_path)
+def test_a_run_of_some_nodes_keeps_what_earlier_ones_told_of_the_others(tmp_path):
+    """Of an array and its joining job, or of a pipeline of which a part was run again."""
+    run(RunReportHooks(), tmp_path, {"extract_node": {"extraction_failures": [1]}, "join_node": {}}, shards=4)
     whole = report(tmp_path, "run_reports/__default__")
-    run(RunReportHooks(), tmp_path, tags=["join"])
-    assert report(tmp_path, "run_reports/__default__") == whole
-    assert report(tmp_path, "run_reports/__default__.join")["nodes"]
+    run(RunReportHooks(), tmp_path, {"join_node": {"join_failures": [2, 3]}})
+    kept, last = report(tmp_path, "run_reports/__default__"), report(tmp_path)
+    assert [node["name"] for node in last["nodes"]] == ["join_node"]
+    of_run = {"started": whole["started"], "runtime_params": {"seed": 7, "shard": {"count": 4}}}
+    assert kept["nodes"] == [whole["nodes"][0] | of_run, last["nodes"][0]]
+    assert kept["failures"] == {"extraction_failures": 1, "join_failures": 2}
+    assert kept["started"] == last["started"]
+    # Nothing is lost by one more, whose time the first nodes keep; a damaged report is replaced.
+    run(RunReportHooks(), tmp_path, {"join_node": {}})
+    assert report(tmp_path, "run_reports/__default__")["nodes"][0] == kept["nodes"][0]
+    (tmp_path / "data" / "08_reporting" / "run_reports" / "__default__.json").write_text("[1, 2]")
+    run(RunReportHooks(), tmp_path, {"join_node": {}})
+    assert len(report(tmp_path, "run_reports/__default__")["nodes"]) == 1
 
 
 def test_process_is_quiet(monkeypatch):

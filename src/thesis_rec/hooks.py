@@ -138,10 +138,9 @@ class RunReportHooks:
             try:
                 write_json(path, plain)
                 if error is None:
-                    # The newest of each pipeline stays, so that `kedro submit` can tell how long a job takes; one that
-                    # only joins an array doesn't take the place of the array's.
-                    kept = ".".join([plain["pipeline"], *(run_params.get("tags") or [])])
-                    write_json(self._path.parent / "run_reports" / f"{encode_id(kept)}.json", plain)
+                    # The newest of each pipeline stays, so that `kedro submit` can tell how long a job takes.
+                    kept = self._path.parent / "run_reports" / f"{encode_id(plain['pipeline'])}.json"
+                    write_json(kept, with_earlier(plain, kept))
             except OSError as reason:
                 # A full or read-only disk must not hide why the run itself failed.
                 logger.warning("the run report can't be written: %s", reason)
@@ -154,6 +153,23 @@ class RunReportHooks:
             report["peak_memory_mb"],
             f"FAILED ITEMS: {failed}" if failed else "no item failed",
         )
+
+
+def with_earlier(report: dict[str, Any], kept: Path) -> dict[str, Any]:
+    """The report of a run with what the one before it told of other nodes: of a run of some nodes, or a joining job.
+
+    Args:
+        report: The run's report.
+        kept: File of the earlier one, if there is any; its nodes bear when and with which parameters they ran.
+    """
+    try:
+        earlier = json.loads(kept.read_text(encoding="utf-8"))
+        of_run = {name: earlier[name] for name in ("started", "runtime_params")}
+        names = {node["name"] for node in report["nodes"]}
+        nodes = [of_run | node for node in earlier["nodes"] if node["name"] not in names]
+        return report | {"failures": earlier["failures"] | report["failures"], "nodes": nodes + report["nodes"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return report  # there is none, or no longer
 
 
 def peak_memory_mb() -> float:

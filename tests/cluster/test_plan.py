@@ -190,7 +190,7 @@ def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):
     assert expected_time(array, nodes, reports).startswith("about 2.5 min")
     assert expected_time(join, ["collect"], reports).startswith("about 10 s")
     assert "no earlier run" in expected_time(single, ["never_run"], reports)
-    # A newer run of two shards, and one that only joined, which has not all nodes.
+    # A newer run of two shards, and one that only ran another pipeline, which has not all nodes.
     newer = {
         "nodes": timed,
         "runtime_params": {"shard": {"index": 0, "count": 2}},
@@ -198,9 +198,14 @@ def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):
     }
     joined = {"nodes": timed[1:], "runtime_params": {}, "started": "2026-06-01T09:00:00+0000"}
     (folder / "model_extraction.json").write_text(json.dumps(newer))
-    (folder / "model_extraction.join.json").write_text(json.dumps(joined))
+    (folder / "collecting.json").write_text(json.dumps(joined))
     told = expected_time(array, nodes, read_reports(tmp_path))
     assert told == "about 5 min a task by the run of 2026-06-01T08:00"
+    # Of a joining job's report, the array's nodes count as the shares that they were.
+    of_array = {name: newer[name] for name in ("started", "runtime_params")}
+    (folder / "model_extraction.json").write_text(json.dumps(joined | {"nodes": [timed[0] | of_array, timed[1]]}))
+    told = expected_time(array, nodes, read_reports(tmp_path))
+    assert told == "about 4.96 min a task by the run of 2026-06-01T08:00"
 
 
 def test_sbatch_options_carry_dependencies_and_gpus():

@@ -113,7 +113,7 @@ def read_reports(data_root: Path) -> list[dict[str, Any]]:
 
 
 def expected_time(job: Job, nodes: Collection[str], reports: Sequence[Mapping[str, Any]]) -> str:
-    """How long a task of a job would take by the newest run that had all of its nodes, in words.
+    """How long a task of a job would take by the newest report that tells of all its nodes, in words.
 
     A task of an array has its share of the items, so that the time falls with the number of tasks; a joining job reads
     what all of them made.
@@ -124,14 +124,23 @@ def expected_time(job: Job, nodes: Collection[str], reports: Sequence[Mapping[st
         reports: Of :func:`read_reports`.
     """
     for report in reports:
-        seconds = {node["name"]: float(node["seconds"]) for node in report["nodes"]}
-        if set(nodes) <= set(seconds):
-            whole = sum(seconds[name] for name in nodes)
-            shard = (report["runtime_params"] or {}).get("shard") or {}
-            each = whole if job.joins else whole * int(shard.get("count", 1)) / len(job.commands)
+        # A node that a later run left out bears its own time and parameters.
+        of_run = {name: report[name] for name in ("started", "runtime_params")}
+        known = {node["name"]: of_run | node for node in report["nodes"]}
+        if set(nodes) <= set(known):
+            found = [known[name] for name in nodes]
+            each = sum(
+                float(node["seconds"]) * (1 if job.joins else _shards(node) / len(job.commands)) for node in found
+            )
             told = f"{each:.2g} s" if each < 60 else f"{each / 60:.3g} min"
-            return f"about {told} a task by the run of {str(report['started'])[:16]}"
+            return f"about {told} a task by the run of {min(str(node['started']) for node in found)[:16]}"
     return "no earlier run to tell the time by"
+
+
+def _shards(node: Mapping[str, Any]) -> int:
+    """Among how many tasks the run of a node was divided."""
+    shard = (node["runtime_params"] or {}).get("shard") or {}
+    return int(shard.get("count", 1))
 
 
 def submit_jobs(jobs: Sequence[Job], project: Path, log_folder: Path, after: Sequence[str] = ()) -> dict[str, str]:
