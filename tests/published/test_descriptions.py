@@ -19,11 +19,16 @@ from thesis_rec.published.descriptions import HEAD, describe
         ("openai", "contrastive", "wit"),
         ("lvd142m", "self_supervised", "lvd142m"),
         ("fcmae_ft_in22k_in1k", "supervised", "in21k"),
-        ("fcmae", "self_supervised", "in1k"),
+        ("fcmae", "masked", "in1k"),
+        ("mim_m38m", "masked", None),
+        ("mim_in22k_ft_in1k", "supervised", "in21k"),
+        ("sat493m", "self_supervised", None),
+        ("fb", "contrastive", None),
         ("augreg_in21k", "supervised", "in21k"),
         ("tv_in1k", "supervised", "in1k"),
         ("blip_129m", "captioning", "blip_129m"),
-        ("nickmuchi/beans", None, None),
+        ("nickmuchi/beans", "supervised", None),
+        ("c_radio", None, None),
     ],
 )
 def test_tags(tag: str, kind: str | None, corpus: str | None) -> None:

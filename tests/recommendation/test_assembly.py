@@ -157,6 +157,17 @@ def test_a_small_supervised_network_is_not_put_before_one_that_was_measured_to_b
     assert mean["timm/tf_efficientnet_b5.ns_jft_in1k"] < mean["facebook/dinov2-base"]
 
 
+def test_what_a_network_was_trained_on_tells_its_kind_whatever_the_tag_calls_it(hub):
+    """Networks tuned on one small dataset were ranked as nothing was known of them, before all that ImageNet made."""
+    mean = of_seven_classes(hub)
+    for small in ("edadaltocg/resnet18_svhn", "nateraw/vit-base-beans", "nielsr/convnext-tiny-finetuned-eurosat"):
+        assert mean[small] < mean["timm/resnet50.fb_swsl_ig1b_ft_in1k"] < mean["open_clip/ViT-B-32.openai"]
+    # By linear probes on ImageNet MAE lies behind MoCo v3 and both far behind DINOv2.
+    for network, size in (("base", "b"), ("large", "l")):
+        contrasted = mean[f"nyu-visionx/moco-v3-vit-{size}"]
+        assert mean[f"timm/vit_{network}_patch16_224.mae"] < contrasted < mean["facebook/dinov2-small"]
+
+
 def test_models_without_responses_have_none(bundle):
     responses = {"responses": np.ones((2, 3)), "model_ids": np.array(["m00", "m01"])}
     models = joined(bundle, own_artefacts(bundle, model_responses=responses)).models
