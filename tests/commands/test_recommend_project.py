@@ -18,6 +18,7 @@ from tests.fabricated import fabricated_bundle, learned
 from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
 from tests.recommendation.test_trying import save_images
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.files import load_arrays
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.recommendation.bundle import write_bundle
 
@@ -144,7 +145,9 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     assert found.zoo == "hub"
     assert "m00" not in table.index
     # Figures of another protocol, or of a network's own head, aren't passed off as linear probes.
-    published = ProtocolKnowledge.load(project / "data" / "01_raw" / "hub" / "bundle" / "knowledge.npz")
+    published = ProtocolKnowledge.from_arrays(
+        load_arrays(project / "data" / "01_raw" / "hub" / "bundle" / "knowledge.npz")
+    )
     probed = {model for model in table.index if published.figures(model, "linear_probe")}
     by_probes = table["reason"].str.contains("published linear probes of it, against")
     assert set(table.index[by_probes]) == probed

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.kernel_ridge import KernelRidge
 
+from tests.knowledge.test_posterior import covariance_of
 from tests.world import World, make_world
 from thesis_rec.base.files import load_arrays
 from thesis_rec.base.tables import ModelTable, TaskTokens
@@ -300,7 +301,7 @@ def test_variances_are_those_of_level_spread_shape_and_own() -> None:
     np.testing.assert_allclose(belief.mean, level + spread * shape)
     errors = of_shape * (knowledge.factor @ knowledge.factor.T + np.diag(knowledge.own))
     turned = np.outer(shape - shape.mean(), shape - shape.mean())
-    np.testing.assert_allclose(belief.covariance(), of_level + spread**2 * (errors + of_spread * turned))
+    np.testing.assert_allclose(covariance_of(belief), of_level + spread**2 * (errors + of_spread * turned))
 
 
 def test_models_never_measured_follow_those_that_are_alike() -> None:

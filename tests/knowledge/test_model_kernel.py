@@ -108,5 +108,3 @@ def test_no_new_models_is_no_work() -> None:
     names, known, models = _measured()
     none = extend(names, known, np.full(40, 20), [], models)
     assert none.joined(known).mean.tolist() == known.mean.tolist()
-    two = extend(names, known, np.full(40, 20), ["a", "b"], models)
-    assert two.only(np.array([1])).mean.shape == (1,)

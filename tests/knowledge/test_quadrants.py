@@ -155,7 +155,6 @@ def test_same_seed_same_table_other_seed_other():
 def test_known_models_and_roles_in_order():
     split = Split.of(split_of()[0])
     assert split.known_models(["vit_0", "cnn_0", "nobody"]).tolist() == [False, True, False]
-    assert split.with_role(["f5_1", "f0_1", "f1_0"], "test") == ["f5_1", "f0_1"]
 
 
 @settings(max_examples=20)

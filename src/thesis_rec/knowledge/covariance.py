@@ -56,8 +56,7 @@ class Covariance:
         seen = np.isfinite(values)
         weights = seen / (self.own + np.square(np.where(np.isfinite(errors), errors, 0.0)))
         rest = np.where(seen, values - self.mean, 0.0)
-        inner = _gram(weights, self.factor) + np.eye(self.factor.shape[1])
-        return np.asarray(np.linalg.solve(inner, ((weights * rest) @ self.factor)[:, :, None])[:, :, 0])
+        return weighted_ridge(weights, rest, self.factor, 1.0)
 
 
 def standardised(values: ArrayLike, steps: int = 5) -> tuple[Floats, Floats, Floats]:
@@ -144,6 +143,12 @@ def fit_covariance(
         mean = np.where(seen, table - scores @ factor.T, 0.0).sum(0) / evidence
         rest = np.where(seen, table - mean, 0.0)
     return Covariance(mean, factor, own)
+
+
+def weighted_ridge(weights: Floats, rest: Floats, factor: Floats, ridge: float) -> Floats:
+    """(T, R) ridge regression of each row of ``rest`` (T, K) on ``factor`` (K, R), with weights (T, K) of its cells."""
+    inner = _gram(weights, factor) + ridge * np.eye(factor.shape[1])
+    return np.asarray(np.linalg.solve(inner, ((weights * rest) @ factor)[:, :, None])[:, :, 0])
 
 
 def _gram(weights: Floats, factor: Floats) -> Floats:

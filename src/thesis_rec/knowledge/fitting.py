@@ -31,7 +31,7 @@ SHRINKAGE = Shrinkage(rank=48, loadings=4.0, own=10.0, mean=1e9)
 #: Variances of what only a cell has beyond that, among which is chosen.
 OWN_VARIANCES = (0.0, 0.02, 0.05, 0.1)
 #: Shares of the squared errors that distance from what is known explains, among which is chosen.
-FAR_SHARES = tuple(np.arange(20) / 20)
+FAR_SHARES = np.arange(20) / 20
 #: Coverage that intervals are fitted to, and its quantile of the normal distribution.
 LEVEL, Z = 0.9, 1.6448536269514722
 #: Standard deviation of a measurement where no repeats say it: one linear probe on a few hundred test images.
@@ -176,14 +176,10 @@ def _by_distance(squares: Values, far: Values) -> Values:
     The variance of a Gaussian process is so: its noise, and its prior variance times the distance.
     """
     mean = max(float(far.mean()), 1e-9)
-    best, chosen = np.inf, np.zeros(2)
-    for share in FAR_SHARES:
-        unit = 1 - share + share * far / mean
-        scale = max(float((squares / unit).mean()), 1e-12)
-        loss = float(np.log(scale) + np.log(unit).mean())
-        if loss < best:
-            best, chosen = loss, scale * np.array([1 - share, share / mean])
-    return chosen
+    units = 1 - FAR_SHARES + FAR_SHARES * far[:, None] / mean  # (n, choices)
+    scales = np.maximum((squares[:, None] / units).mean(0), 1e-12)
+    best = int((np.log(scales) + np.log(units).mean(0)).argmin())
+    return scales[best] * np.array([1 - FAR_SHARES[best], FAR_SHARES[best] / mean])
 
 
 def _choose(

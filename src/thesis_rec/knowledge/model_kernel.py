@@ -25,28 +25,14 @@ COLUMNS = ["kind", "family", "corpus", "n_parameters", "resolution", "imagenet"]
 _SHARED = 12
 
 
-@dataclass(frozen=True)
-class Strengths:
-    """Share of a model's mean that each part of its description explains (variances add up to the total)."""
-
-    kind: float
-    family: float
-    corpus: float
-    size: float
-    imagenet: float
-    own: float
-
-    @property
-    def parts(self) -> Floats:
-        """(5,) the parts of a description."""
-        return np.array([self.kind, self.family, self.corpus, self.size, self.imagenet])
-
-
+#: Share of a model's mean that each part of its description explains (variances add up to the total, with :data:`OWN`).
 #: Fixed, as choosing among 24 by leaving out families (by likelihood or by differences within a family) is unstable.
 #: These rank open_clip's models of families never seen at weighted tau .64 and of corpora never seen at .63 (.63, .60
 #: where sizes are near or far instead of counting along a line, which makes the largest models average). The sweep
 #: was made on the models that it is reported on.
-STRENGTHS = Strengths(kind=0.3, family=0.1, corpus=0.1, size=0.4, imagenet=1.0, own=0.05)
+STRENGTHS = {"kind": 0.3, "family": 0.1, "corpus": 0.1, "size": 0.4, "imagenet": 1.0}
+#: Share that no description explains.
+OWN = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,10 +54,6 @@ class Extension:
     mean_variance: Floats
     shared: Floats
     apart: Floats
-
-    def only(self, rows: NDArray[np.integer]) -> Extension:
-        """The same of some of the models."""
-        return Extension(*(values[rows] for values in self.__dict__.values()))
 
     def joined(self, measured: Covariance) -> Covariance:
         """Measured models and these in one covariance."""
@@ -97,10 +79,6 @@ def extend(
         models: Descriptions, indexed by model_id, with the columns :data:`COLUMNS`; a model without a row has none.
     """
     table = models.reindex(columns=COLUMNS)
-    rank = known.factor.shape[1]
-    if not len(new):
-        nothing = np.zeros(0)
-        return Extension(nothing, np.zeros((0, rank)), nothing, nothing, np.zeros((0, 0)), nothing)
     old_table, new_table = table.reindex(list(measured)), table.reindex(list(new))
     centre = float(np.average(known.mean, weights=np.maximum(counts, 1)))
     noise = known.own / np.maximum(counts, 1)
@@ -109,8 +87,7 @@ def extend(
     among = _sum(_parts(old_table, old_table, old_table))
     across = _sum(_parts(new_table, old_table, old_table))
     within = _sum(_parts(new_table, new_table, old_table))
-    unknown = _unknown(old_table) @ STRENGTHS.parts
-    solve = np.linalg.inv(among + np.diag(STRENGTHS.own + unknown + noise / variance))
+    solve = np.linalg.inv(among + np.diag(OWN + _unknown(old_table) + noise / variance))
     expected = across @ solve @ targets
     # What stays open, in units of the prior variance; the mean and every loading share the kernel.
     open_ = within - across @ solve @ across.T
@@ -120,7 +97,7 @@ def extend(
     kept = np.argsort(-values)[:_SHARED]
     shared = vectors[:, kept] * np.sqrt(values[kept])
     full = np.clip(np.diag(open_), 0.0, None) * scale
-    alone = (STRENGTHS.own + _unknown(new_table) @ STRENGTHS.parts) * scale
+    alone = (OWN + _unknown(new_table)) * scale
     apart = np.clip(full - np.square(shared).sum(1), 0.0, None) + alone
     return Extension(
         centre + expected[:, 0],
@@ -148,13 +125,13 @@ def _parts(left: pd.DataFrame, right: pd.DataFrame, reference: pd.DataFrame) -> 
 
 def _sum(parts: dict[str, Floats]) -> Floats:
     """(N, M) covariances of models."""
-    return np.asarray(sum(getattr(STRENGTHS, name) * part for name, part in parts.items()))
+    return np.asarray(sum(STRENGTHS[name] * part for name, part in parts.items()))
 
 
 def _unknown(table: pd.DataFrame) -> Floats:
-    """(N, 5) which parts of each description are missing: their whole variance stays open."""
+    """(N,) shares of the parts of each description that are missing: their whole variance stays open."""
     columns = ["kind", "family", "corpus", "n_parameters", "imagenet"]
-    return table[columns].isna().to_numpy(dtype=np.float64)
+    return table[columns].isna().to_numpy(dtype=np.float64) @ np.array([*STRENGTHS.values()])
 
 
 def _sizes(table: pd.DataFrame, reference: pd.DataFrame) -> Floats:

@@ -13,9 +13,9 @@ linear in the number of candidates. Another protocol, or a cheap score, is a fur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -138,41 +138,44 @@ class Posterior:
         new = [cell for cell in cells if cell.model_id in row_of]
         if not new:
             return self
-        views = {TARGET: View(self.mean, self.factor, self.own, self.scale), **self.views}
         places: dict[tuple[str, int], int] = {}
         for cell in new:
             if not np.isfinite(cell.value) or not cell.noise >= 0:
                 raise ValueError(f"{cell.model_id}: a cell needs a finite value and a noise of at least 0, not {cell}")
-            if cell.protocol not in views:
+            if cell.protocol not in (TARGET, *self.views):
                 raise ValueError(f"{cell.model_id}: the protocol {cell.protocol!r} is unknown here")
             places.setdefault((cell.protocol, row_of[cell.model_id]), len(places))
-        width = self.factor.shape[1]
-        shape = (width + len(places), len(self.model_ids))
+        wide = self._widened(len(places))
         # What a measured row has for itself becomes a column of the factor, so that its cell can inform it.
-        factors = {name: np.zeros(shape).T for name in views}
-        owns = {name: view.own.copy() for name, view in views.items()}
-        for name, view in views.items():
-            factors[name][:, :width] = view.factor
         for (name, row), place in places.items():
-            factors[name][row, width + place] = np.sqrt(owns[name][row])
-            owns[name][row] = 0.0
+            view = wide._view(name)
+            view.factor[row, self.factor.shape[1] + place], view.own[row] = np.sqrt(view.own[row]), 0.0
         seen, rest, noise = [], [], []
         for cell in new:
-            row, view = row_of[cell.model_id], views[cell.protocol]
+            row, view = row_of[cell.model_id], wide._view(cell.protocol)
             observed = cell.value if view.scale is None else float(view.scale.latent(cell.value))
             slope = 1.0 if view.scale is None else float(view.scale.slope(cell.value))
-            seen.append(factors[cell.protocol][row])
+            seen.append(view.factor[row])
             rest.append(observed - view.mean[row])
             noise.append(max((cell.noise * slope) ** 2, 1e-8))
         weights, root = regression(np.stack(seen), np.array(rest), np.array(noise))
-        moved = {
-            name: View(view.mean + factors[name] @ weights, factors[name] @ root, owns[name], view.scale)
-            for name, view in views.items()
-        }
-        target = moved.pop(TARGET)
-        return replace(
-            self, mean=target.mean, factor=target.factor, own=target.own, views=moved, cells=(*self.cells, *new)
+        return wide.changed(
+            lambda view: replace(view, mean=view.mean + view.factor @ weights, factor=view.factor @ root),
+            cells=(*self.cells, *new),
         )
+
+    def changed(self, change: Callable[[View], View], **more: Any) -> Posterior:
+        """The same with every view changed alike, that of the values that are predicted among them."""
+        target, views = change(self._view(TARGET)), {name: change(view) for name, view in self.views.items()}
+        return replace(self, mean=target.mean, factor=target.factor, own=target.own, views=views, **more)
+
+    def _view(self, protocol: str) -> View:
+        return View(self.mean, self.factor, self.own, self.scale) if protocol == TARGET else self.views[protocol]
+
+    def _widened(self, columns: int) -> Posterior:
+        """A copy with so many further columns of zeros."""
+        added = ((0, 0), (0, columns))
+        return self.changed(lambda view: replace(view, factor=np.pad(view.factor, added), own=view.own.copy()))
 
     def scored(self, scores: Mapping[str, float], name: str) -> Posterior:
         """The same Gaussian after a cheap score of some candidates, such as LogME: cells of a protocol of their own.
@@ -197,35 +200,27 @@ class Posterior:
         width, count = self.factor.shape[1], len(rows)
         # What a scored candidate has for itself becomes a column, so that its score can inform it. Behind these: the
         # unknown mean of the scores, and the errors that scores share.
-        widen = partial(np.pad, pad_width=((0, 0), (0, count + 1 + width)))
-        factor, own = widen(self.factor), self.own.copy()  # (M, R + n + 1 + R)
-        factor[rows, width + np.arange(count)], own[rows] = np.sqrt(own[rows]), 0.0
+        wide = self._widened(count + 1 + width)  # (M, R + n + 1 + R)
+        wide.factor[rows, width + np.arange(count)], wide.own[rows] = np.sqrt(self.own[rows]), 0.0
         mean, common = (part - part[rows].mean(axis=0) for part in (self.mean, self.factor))
         shared = np.square(common[rows]).sum(1).mean()
         spread = np.sqrt(np.square(mean[rows]).mean() + shared + self.own[rows].mean())
         slope, rest = AGREEMENT / max(spread, _TINY), 1 - AGREEMENT**2
-        seen = slope * factor
+        seen = slope * wide.factor
         seen[:, width + count] = 10.0
         seen[:, width + count + 1 :] = np.sqrt(SHARED * rest / max(shared, _TINY)) * self.factor
         view = View(slope * mean, seen, np.full(len(mean), (1 - SHARED) * rest))
-        wide = {key: replace(other, factor=widen(other.factor)) for key, other in self.views.items()}
         # Scores have a long tail upwards that values don't have.
         drawn_in = np.arcsinh((given - given.mean()) / given.std())
         standard = (drawn_in - drawn_in.mean()) / drawn_in.std()
         cells = [Cell(self.model_ids[row], float(z), protocol=name) for row, z in zip(rows, standard, strict=True)]
-        belief = replace(self, factor=factor, own=own, views={**wide, name: view}).given(cells)
+        belief = replace(wide, views={**wide.views, name: view}).given(cells)
         return replace(belief, views={key: belief.views[key] for key in self.views})
 
     @property
     def std(self) -> Floats:
         """(M,) standard deviations on the scale."""
         return np.sqrt(np.maximum(np.square(self.factor).sum(1) + self.own, 0.0))
-
-    def covariance(self, rows: NDArray[np.integer] | None = None) -> Floats:
-        """(n, n) covariance on the scale, of some candidates or all."""
-        chosen = np.arange(len(self.model_ids)) if rows is None else rows
-        factor = self.factor[chosen]
-        return np.asarray(factor @ factor.T + np.diag(self.own[chosen]))
 
     def value(self) -> Floats:
         """(M,) expected accuracies: the mean over the Gaussian, by Gauss–Hermite quadrature of nine points."""
@@ -252,13 +247,12 @@ class Posterior:
         """The same belief of some of the candidates."""
         chosen = np.asarray(rows, dtype=int)
         names = [self.model_ids[row] for row in chosen]
-        views = {
-            name: View(view.mean[chosen], view.factor[chosen], view.own[chosen], view.scale)
-            for name, view in self.views.items()
-        }
         there = set(names)
-        kept = tuple(cell for cell in self.cells if cell.model_id in there)
-        return Posterior(names, self.mean[chosen], self.factor[chosen], self.own[chosen], self.scale, views, kept)
+        return self.changed(
+            lambda view: View(view.mean[chosen], view.factor[chosen], view.own[chosen], view.scale),
+            model_ids=names,
+            cells=tuple(cell for cell in self.cells if cell.model_id in there),
+        )
 
 
 def any_of(mean: Floats, factor: Floats, own: Floats) -> tuple[float, Floats, float]:

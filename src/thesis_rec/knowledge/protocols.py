@@ -18,14 +18,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.files import load_arrays
 from thesis_rec.knowledge.covariance import Covariance, Shrinkage, fit_covariance, standardised
 from thesis_rec.knowledge.model_kernel import extend
 from thesis_rec.knowledge.posterior import Posterior, Scale, View, regression
@@ -84,12 +82,12 @@ class Domain:
     Attributes:
         offset: (K,) what models score on them beyond what they score under the protocol, in spreads.
         n_datasets: Datasets of different images it was learned from; of :data:`ANY`, tasks.
-        doubt: (K,) standard deviation of the offset that models share; None for none.
+        doubt: (K,) standard deviation of the offset that models share.
     """
 
     offset: Floats
     n_datasets: int
-    doubt: Floats | None = None
+    doubt: Floats
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ class ProtocolKnowledge:
             for told in dict.fromkeys((ANY, domain or ANY)):
                 if one := self.domains.get((name, told)):
                     mean = mean + one.offset[rows]
-                    doubt = doubt if one.doubt is None else np.hypot(doubt, one.doubt[rows])
+                    doubt = np.hypot(doubt, one.doubt[rows])
             slope, slope_variance = of.spread
             factor = np.zeros((len(rows), width))
             factors = slope * self.covariance.factor[rows]
@@ -206,16 +204,14 @@ class ProtocolKnowledge:
     def domain_arrays(self) -> dict[str, NDArray[Any]]:
         """The D domains as plain arrays: (K,) models, (D, 2) protocols and domains, (D,) datasets, (D, K) offsets.
 
-        And (D, K) doubts, 0 for none.
+        And (D, K) doubts.
         """
-        none = np.zeros(len(self.model_ids))
-        doubts = [none if one.doubt is None else one.doubt for one in self.domains.values()]
         return {
             "model_ids": np.array(self.model_ids),
             "names": np.array(list(self.domains)),
             "n_datasets": np.array([one.n_datasets for one in self.domains.values()]),
             "offsets": np.array([one.offset for one in self.domains.values()], dtype=np.float16),
-            "doubts": np.array(doubts, dtype=np.float16),
+            "doubts": np.array([one.doubt for one in self.domains.values()], dtype=np.float16),
         }
 
     def with_domains(self, arrays: Mapping[str, NDArray[Any]]) -> ProtocolKnowledge:
@@ -232,19 +228,6 @@ class ProtocolKnowledge:
         columns = laid("offsets"), arrays["n_datasets"].tolist(), laid("doubts")
         domains = {(p, d): Domain(*one) for (p, d), *one in zip(arrays["names"].tolist(), *columns, strict=True)}
         return replace(self, domains=domains)
-
-    @classmethod
-    def load(cls, path: str | Path) -> ProtocolKnowledge:
-        """Read an NPZ file of :meth:`arrays`.
-
-        Raises:
-            OSError: If the file can't be opened.
-            ValueError: If it is no such file.
-        """
-        try:
-            return cls.from_arrays(load_arrays(path))
-        except KeyError as error:
-            raise ValueError(f"{path} holds no knowledge of protocols: it lacks {error}") from error
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> ProtocolKnowledge:
@@ -339,38 +322,33 @@ def fit_protocols(
     block = _fit_block(tasks, values, errors, shrinkage)
     known, names = block.covariance, [measured[column] for column in block.columns]
     kept = _kept(tasks.iloc[block.rows], block.scores @ known.factor.T)
-    z, level, spread = (np.full(s, np.nan) for s in (values.shape, len(tasks), len(tasks)))
+    level, spread = np.full(len(tasks), np.nan), np.full(len(tasks), np.nan)
     level[block.rows], spread[block.rows] = block.level, block.spread
     counts = np.isfinite(block.z).sum(0)
+    columns = np.setdiff1d(np.arange(len(measured)), block.columns)
     rest = np.setdiff1d(np.arange(len(tasks)), block.rows)
-    joint = set(names)
-    extra = [model for model in measured if model not in joint]
-    mean, own, evidence = known.mean, known.own, counts
-    if len(rest) and extra:
-        columns = np.array([measured.index(model) for model in extra])
-        guess = extend(names, known, counts, extra, models)
-        for row in rest:
-            seen = np.isfinite(values[row, columns])
-            if seen.sum() < _FEWEST:
-                continue
-            between = guess.mean[seen].var() + float(np.mean(known.own))
-            spread[row] = values[row, columns[seen]].std() / np.sqrt(between)
-            level[row] = values[row, columns[seen]].mean() - spread[row] * guess.mean[seen].mean()
-            z[row, columns] = (values[row, columns] - level[row]) / spread[row]
-        n_extra = np.isfinite(z[np.ix_(rest, columns)]).sum(0)
-        used = n_extra > 0
-        extra, columns, n_extra = [m for m, u in zip(extra, used, strict=True) if u], columns[used], n_extra[used]
-        guess = guess.only(np.flatnonzero(used))
-        shown = np.nan_to_num(z[np.ix_(rest, columns)])
-        trust = n_extra / (n_extra + known.own.mean() / np.maximum(guess.mean_variance, 1e-6))
-        mean = np.concatenate([mean, guess.mean + trust * (shown.sum(0) / n_extra - guess.mean)])
-        own = np.concatenate([own, guess.own + guess.mean_variance * (1 - trust)])
-        known = Covariance(mean, np.vstack([known.factor, guess.factor]), own)
-        evidence = np.concatenate([counts, n_extra])
-        names += extra
+    rest = rest[np.isfinite(values[np.ix_(rest, columns)]).sum(1) >= _FEWEST]
+    if len(rest):
+        guess = extend(names, known, counts, [measured[column] for column in columns], models)
+        others = values[np.ix_(rest, columns)]
+        expected = np.where(np.isfinite(others), guess.mean, np.nan)
+        spread[rest] = np.nanstd(others, axis=1) / np.sqrt(np.nanvar(expected, axis=1) + known.own.mean())
+        level[rest] = np.nanmean(others, axis=1) - spread[rest] * np.nanmean(expected, axis=1)
+        z = (others - level[rest, None]) / spread[rest, None]
+        used = np.isfinite(z).any(axis=0)
+        shown, seen = np.nanmean(z[:, used], axis=0), np.isfinite(z[:, used]).sum(0)
+        mean, own, open_ = (part[used] for part in (guess.mean, guess.own, guess.mean_variance))
+        trust = seen / (seen + known.own.mean() / np.maximum(open_, 1e-6))
+        known = Covariance(
+            np.concatenate([known.mean, mean + trust * (shown - mean)]),
+            np.vstack([known.factor, guess.factor[used]]),
+            np.concatenate([known.own, own + open_ * (1 - trust)]),
+        )
+        counts = np.concatenate([counts, seen])
+        names += [measured[column] for column in columns[used]]
     learned_of = set(names)
     new = [model for model in models.index if model not in learned_of]
-    guess = extend(names, known, evidence, new, models)
+    guess = extend(names, known, counts, new, models)
     total = guess.joined(known)
     everything = [*names, *new]
     described = np.arange(len(everything)) >= len(names)
@@ -434,7 +412,7 @@ def learn_domains(
     offsets = sum((s / (c + _DOMAIN)).to_numpy() for s, c in zip(sums, counts, strict=True))
     sizes = counts[0].max(axis=1)
     found = {
-        (str(protocol), str(domain)): Domain(offset, int(size))
+        (str(protocol), str(domain)): Domain(offset, int(size), np.zeros(len(offset)))
         for (protocol, domain), offset, size in zip(sizes.index, np.asarray(offsets), sizes, strict=True)
     }
     return replace(known, domains=any_images | _new_kinds(known, kinds) | found)
@@ -480,8 +458,8 @@ def _of_any_images(
         return {}
     score = pd.Series(block.covariance.mean + block.offsets[protocol], [models[column] for column in block.columns])
     before = known.covariance.mean + known.protocols[protocol].offset
-    offset = score.reindex(known.model_ids).to_numpy() - before
-    return {(protocol, ANY): Domain(np.nan_to_num(offset), int(zero_shot[block.rows].sum()))}
+    offset = np.nan_to_num(score.reindex(known.model_ids).to_numpy() - before)
+    return {(protocol, ANY): Domain(offset, int(zero_shot[block.rows].sum()), np.zeros(len(offset)))}
 
 
 @dataclass(frozen=True)

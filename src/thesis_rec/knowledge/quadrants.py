@@ -94,9 +94,10 @@ def assign_splits(
     parents = parents_of(info)
     # A parent may itself not have been measured; it still decides where its sub-tasks belong.
     bases = sorted({base for group in parents.values() for base in group})
-    domains = dict(zip(dataset_info["dataset_id"].astype(str), dataset_info["domain"].astype("string"), strict=True))
-    dataset_family = {base: _or_itself(domains.get(base), base) for base in bases}
-    model_family = {model: _or_itself(model_families.get(model), model) for model in models}
+    domains = dataset_info["domain"].fillna("").astype(str).str.strip()
+    domain_of = dict(zip(dataset_info["dataset_id"].astype(str), domains, strict=True))
+    dataset_family = {base: domain_of.get(base) or base for base in bases}
+    model_family = {model: model_families.get(model, "").strip() or model for model in models}
 
     unknown_models = _unknown(model_family, named["model_families"], named["model_ids"], chosen.unknown_share, rng)
     unknown_bases = _unknown(dataset_family, named["dataset_families"], named["dataset_ids"], chosen.unknown_share, rng)
@@ -163,10 +164,6 @@ class Split:
         """(M,) whether each model may be trained on."""
         return np.array([self.models.get(model, False) for model in model_ids], dtype=bool)
 
-    def with_role(self, dataset_ids: Iterable[str], role: str) -> list[str]:
-        """The datasets of one role, in the order given."""
-        return [dataset for dataset in dataset_ids if self.datasets.get(dataset) == role]
-
 
 def training_mask(split: Split, model_ids: Sequence[str], dataset_ids: Sequence[str]) -> NDArray[np.bool_]:
     """(M, N) which cells may be trained on: known model, training dataset, not withheld."""
@@ -197,11 +194,6 @@ def _withheld(
 
 
 _SIDES = ("dataset_families", "dataset_ids", "model_families", "model_ids")
-
-
-def _or_itself(family: object, identifier: str) -> str:
-    text = "" if family is None or family is pd.NA else str(family).strip()
-    return text or identifier
 
 
 def _unknown(

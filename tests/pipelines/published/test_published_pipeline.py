@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.base.errors import NothingSucceeded
-from thesis_rec.base.files import save_arrays
+from thesis_rec.base.files import load_arrays, save_arrays
 from thesis_rec.knowledge.protocols import ANY, ProtocolKnowledge
 from thesis_rec.pipelines.published.nodes import (
     learn_published_knowledge,
@@ -63,7 +63,7 @@ def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.Monk
     arrays, provenance = learn_published_knowledge(manifest, cells, report, parameters)
     assert provenance["sources"]["one"]["commit"] == "1234567"
     save_arrays(tmp_path / "knowledge.npz", arrays)
-    knowledge = ProtocolKnowledge.load(tmp_path / "knowledge.npz")
+    knowledge = ProtocolKnowledge.from_arrays(load_arrays(tmp_path / "knowledge.npz"))
     prior = knowledge.posterior(list(manifest["model_id"]), "zero_shot", 10)
     assert prior.best() == "m/net6"
     assert knowledge.figures("m/net6") == 4

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from thesis_rec.base.tables import TaskTokens, z_scores
@@ -19,6 +20,7 @@ from thesis_rec.evaluation.baselines.base import (
     row_means,
 )
 from thesis_rec.evaluation.study import Study
+from thesis_rec.knowledge.covariance import weighted_ridge
 
 
 def random(training: Study) -> Scorer:
@@ -163,15 +165,8 @@ def factorise(z: Floats, rank: int, ridge: float, seed: int, rounds: int = 12) -
     """
     effect = row_means(z)
     rest, weight = np.nan_to_num(z - effect[:, None]), np.isfinite(z).astype(np.float64)
-    v: Floats = np.random.default_rng(seed).normal(size=(z.shape[1], rank)) / np.sqrt(max(rank, 1))
+    v: NDArray[np.float64] = np.random.default_rng(seed).normal(size=(z.shape[1], rank)) / np.sqrt(max(rank, 1))
     for _ in range(rounds):
-        u = _solve(weight, rest, v, ridge)
-        v = _solve(weight.T, rest.T, u, ridge)
+        u = weighted_ridge(weight, rest, v, ridge)
+        v = weighted_ridge(weight.T, rest.T, u, ridge)
     return effect[:, None] + u @ v.T, effect + u @ v.mean(axis=0)
-
-
-def _solve(weight: Floats, rest: Floats, factor: Floats, ridge: float) -> Floats:
-    """Ridge regression of each row of ``rest`` on ``factor``, over that row's cells, all rows at once."""
-    outer = factor[:, :, None] * factor[:, None, :]
-    gram = np.tensordot(weight, outer, axes=(1, 0)) + ridge * np.eye(factor.shape[1])
-    return np.linalg.solve(gram, (rest @ factor)[:, :, None])[:, :, 0]

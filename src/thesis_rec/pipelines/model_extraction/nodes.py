@@ -62,11 +62,12 @@ def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParamete
 
 def _published_figures(bundle: str) -> dict[str, float]:
     """Number of published figures of each model; nothing where the zoo's knowledge isn't of such."""
+    from thesis_rec.base.files import load_arrays
     from thesis_rec.knowledge.protocols import ProtocolKnowledge
 
     try:
-        known = ProtocolKnowledge.load(Path(bundle) / "knowledge.npz")
-    except (OSError, ValueError):
+        known = ProtocolKnowledge.from_arrays(load_arrays(Path(bundle) / "knowledge.npz"))
+    except (OSError, ValueError, KeyError):
         return {}
     return {model: float(known.figures(model)) for model in known.model_ids}
 
