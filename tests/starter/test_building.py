@@ -37,9 +37,7 @@ from thesis_rec.starter.provenance import (
 from thesis_rec.starter.tables import compact_scores, recipe_row
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop
 from thesis_rec.tasks import BASE_TASKS
-from thesis_rec.truth.cells import TruthSettings
-from thesis_rec.truth.fine_tune import FineTuneSettings
-from thesis_rec.truth.linear_probe import ProbeSettings
+from thesis_rec.truth.settings import FineTuneSettings, ProbeSettings, TruthSettings
 
 SIZES = Sizes(
     models=3, tasks=3, added_tasks=2, references=1, subtasks=300, added_subtasks=60, max_steps=2,

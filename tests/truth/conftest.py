@@ -10,9 +10,7 @@ from torch import nn
 from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.preparation import Preparation
-from thesis_rec.truth.cells import TruthSettings
-from thesis_rec.truth.linear_probe import ProbeSettings
-from thesis_rec.truth.responses import ResponseSettings
+from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSettings
 
 SETTINGS = TruthSettings(
     probe=ProbeSettings(shots=6, draws=2),

@@ -9,7 +9,7 @@ from torch import nn
 from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.preparation import Preparation
-from thesis_rec.truth.fine_tune import FineTuneSettings
+from thesis_rec.truth.settings import FineTuneSettings
 
 
 def task_images(name, classes, per_class=12, size=32, seed=0):

@@ -14,11 +14,12 @@ from tests.truth.conftest import SETTINGS, TASKS, eager_features, make_backbone
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.truth.cells import SCORES, measure_model
+from thesis_rec.truth.cells import measure_model
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import draw_rows
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import reference_subtasks, response_names
+from thesis_rec.truth.settings import SCORES
 
 
 def test_a_model_is_measured_on_all_tasks(backbone: Backbone, images: dict[str, TaskImages]) -> None:

@@ -10,10 +10,10 @@ from tests.truth.small_tasks import FIVE, IMAGES, MIXED, SETTINGS, THREE, backbo
 from thesis_rec.truth.fine_tune import (
     COLUMNS,
     FineTuner,
-    FineTuneSettings,
     plan_cell,
 )
 from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth.settings import FineTuneSettings
 
 
 def tuner_of(factory, tasks, images, settings, device="cpu"):

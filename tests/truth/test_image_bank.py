@@ -37,7 +37,7 @@ def test_a_full_memory_halves_the_batch(images: dict[str, TaskImages]) -> None:
         return backbone.network(x)
 
     limited = dataclasses.replace(backbone, features=small_only)
-    settings = dataclasses.replace(SETTINGS, batch_size=100)
+    settings = SETTINGS.model_copy(update={"batch_size": 100})
     found = measure_model(limited, ImageBank(images), TASKS, [], settings)
     expected = measure_model(backbone, ImageBank(images), TASKS, [], settings)
     np.testing.assert_allclose(found.records["value"], expected.records["value"])

@@ -14,13 +14,13 @@ from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.truth import linear_probe
 from thesis_rec.truth.linear_probe import (
     ClassRows,
-    ProbeSettings,
     draw_rows,
     plan_probes,
     probe_accuracies,
     probe_chunks,
     probe_weights,
 )
+from thesis_rec.truth.settings import ProbeSettings
 
 
 def make_bank(rng: np.random.Generator, width: int, tasks: dict[str, list[int]]):

@@ -15,8 +15,6 @@ from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.truth.cells import TruthSettings
-from thesis_rec.truth.linear_probe import ProbeSettings
 from thesis_rec.truth.measuring import (
     Campaign,
     images_fingerprint,
@@ -29,7 +27,7 @@ from thesis_rec.truth.measuring import (
     weights_fingerprint,
 )
 from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
-from thesis_rec.truth.responses import ResponseSettings
+from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSettings
 
 ROWS = [ManifestRow(model_id=name, loader="timm", source=name) for name in ("one", "org/two")]
 SETTINGS = TruthSettings(
@@ -165,7 +163,7 @@ def test_changed_weights_images_or_recipe_replace_the_rows_concerned(zoo: Zoo) -
     assert len(new) == 4
     assert list(new["a"]) == list(old["a"])
     assert list(new["b"]) != list(old["b"])
-    zoo.run(dataset_rows(), settings=dataclasses.replace(SETTINGS, probe=ProbeSettings(shots=3, draws=2)))
+    zoo.run(dataset_rows(), settings=SETTINGS.model_copy(update={"probe": ProbeSettings(shots=3, draws=2)}))
     records = join_part(zoo.tables, ["one"], "linear_probe", RECORD_COLUMNS)
     assert records["n_train"].tolist() == [9, 9, 12, 12]
 

@@ -10,7 +10,6 @@ from thesis_rec.transferability import ScoreInput, nearest_class_mean
 from thesis_rec.truth.linear_probe import ClassRows
 from thesis_rec.truth.responses import (
     STATISTICS,
-    ResponseSettings,
     geometry,
     kernel_alignment,
     landmark_rows,
@@ -20,6 +19,7 @@ from thesis_rec.truth.responses import (
     standardise,
     statistics,
 )
+from thesis_rec.truth.settings import ResponseSettings
 
 
 def padded(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, list[tuple[np.ndarray, np.ndarray]]]:

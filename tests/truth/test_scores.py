@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -18,7 +16,7 @@ from thesis_rec.truth.performance_records import SCORE_COLUMNS
 
 
 def test_scores_use_the_first_training_images_of_each_class(backbone: Backbone, images: dict[str, TaskImages]) -> None:
-    truth = measure_model(backbone, ImageBank(images), TASKS[:1], [], dataclasses.replace(SETTINGS, score_images=7))
+    truth = measure_model(backbone, ImageBank(images), TASKS[:1], [], SETTINGS.model_copy(update={"score_images": 7}))
     task = images["a"]
     rows = np.concatenate([np.flatnonzero(task.train_labels == c)[:7] for c in range(3)])
     features = eager_features(backbone, task.train_images[rows])
@@ -36,7 +34,7 @@ def test_a_model_without_head_has_no_leep(images: dict[str, TaskImages]) -> None
 
 
 def test_without_scores_the_table_is_empty(backbone: Backbone, images: dict[str, TaskImages]) -> None:
-    truth = measure_model(backbone, ImageBank(images), TASKS, [], dataclasses.replace(SETTINGS, scores=()))
+    truth = measure_model(backbone, ImageBank(images), TASKS, [], SETTINGS.model_copy(update={"scores": ()}))
     assert truth.transferability.empty
     assert list(truth.transferability.columns) == SCORE_COLUMNS
     only = measure_model(backbone, ImageBank(images), TASKS[2:], [], SETTINGS)

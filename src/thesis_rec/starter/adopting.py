@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,13 +80,13 @@ def _adopt_truth(root: Path, content: dict[str, Any], plan: ZooPlan, shop: Works
     assert settings.fine_tune is not None
     records = pd.read_parquet(root / RECORDS)
     tuned = records[records["protocol"] == "fine_tune"]
-    if sha256_json(content["fine_tune"]["settings"]) == sha256_json(asdict(settings.fine_tune)):
+    if sha256_json(content["fine_tune"]["settings"]) == sha256_json(settings.fine_tune.model_dump()):
         _, cells = plan.fine_tuned()
         wanted = set(cells)
         parts = {"records": tuned[[cell in wanted for cell in zip(tuned["dataset_id"], tuned["seed"], strict=True)]]}
         costs = _shared(content["fine_tune"])
         _adopt_items(fine_tune_folder(plan, shop, settings.fine_tune), parts, len(cells), costs, plan, shop)
-    if sha256_json(content["truth"]["settings"]) != sha256_json(asdict(settings.truth)):
+    if sha256_json(content["truth"]["settings"]) != sha256_json(settings.truth.model_dump()):
         return
     probes = records[records["protocol"] == "linear_probe"]
     scores = pd.read_parquet(root / SCORES)

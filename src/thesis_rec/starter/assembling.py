@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, fresh_folder, rea
 if TYPE_CHECKING:
     from thesis_rec.starter.building import BuildSettings
     from thesis_rec.starter.plan import ZooPlan
-    from thesis_rec.truth.cells import TruthSettings
+    from thesis_rec.truth.settings import TruthSettings
 
 #: The zoo's tables.
 RECORDS, SCORES, PROFILES, RESPONSES, SPECTRA = (
@@ -123,13 +122,13 @@ def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Pat
         "unknown": unknown,
         "reference_tasks": list(plan.reference_tasks),
         "truth": {
-            "settings": asdict(settings.truth),
+            "settings": settings.truth.model_dump(),
             "seconds_per_linear_probe": round(total / max(1, probes), 6),
             "models": min((part["models"] for part in linear), default=0),
             "generations": linear,
         },
         "fine_tune": {
-            "settings": asdict(settings.fine_tune),
+            "settings": settings.fine_tune.model_dump(),
             "seconds": tuning_costs,
             "seconds_per_cell": round(
                 tuning_costs.get("total", 0.0) / max(1, len(tuned) * len(plan.fine_tuned()[1])), 4

@@ -26,8 +26,7 @@ from thesis_rec.starter.workshop import Workshop
 
 if TYPE_CHECKING:
     from thesis_rec.starter.clip import ClipSettings
-    from thesis_rec.truth.cells import TruthSettings
-    from thesis_rec.truth.fine_tune import FineTuneSettings
+    from thesis_rec.truth.settings import FineTuneSettings, TruthSettings
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +57,7 @@ class BuildSettings:
 
     def __post_init__(self) -> None:
         from thesis_rec.starter.clip import ClipSettings
-        from thesis_rec.truth.cells import TruthSettings
-        from thesis_rec.truth.fine_tune import FineTuneSettings
+        from thesis_rec.truth.settings import FineTuneSettings, TruthSettings
 
         self.clip = self.clip or ClipSettings(seed=self.seed)
         self.truth = self.truth or TruthSettings(source="starter", seed=self.seed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +21,7 @@ from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, finish, read_json
 
 if TYPE_CHECKING:
     from thesis_rec.starter.plan import ZooPlan
-    from thesis_rec.truth.cells import TruthSettings
-    from thesis_rec.truth.fine_tune import FineTuneSettings
+    from thesis_rec.truth.settings import FineTuneSettings, TruthSettings
 
 logger = logging.getLogger(__name__)
 
@@ -158,13 +156,13 @@ def truth_folder(number: int, plan: ZooPlan, shop: Workshop, settings: TruthSett
     tasks = [[task.dataset_id, task.members] for task in plan.generation(number)]
     sizes = [plan.sizes.train_per_class, plan.sizes.test_per_class]
     reference = plan.reference_tasks if number == 1 else ()
-    return shop.folder / f"truth-{sha256_json([tasks, reference, asdict(settings), sizes])[:8]}"
+    return shop.folder / f"truth-{sha256_json([tasks, reference, settings.model_dump(), sizes])[:8]}"
 
 
 def fine_tune_folder(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) -> Path:
     """Folder of fine-tuning results, named after the cells and the settings."""
     _, cells = plan.fine_tuned()
-    key = [cells, asdict(settings), plan.sizes.train_per_class, plan.sizes.test_per_class]
+    key = [cells, settings.model_dump(), plan.sizes.train_per_class, plan.sizes.test_per_class]
     return shop.folder / f"fine_tune-{sha256_json(key)[:8]}"
 
 

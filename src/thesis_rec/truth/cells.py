@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,6 @@ from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import (
     ProbeChunk,
-    ProbeSettings,
     Rows,
     by_class,
     grouped,
@@ -34,13 +33,11 @@ from thesis_rec.truth.linear_probe import (
     probe_accuracies,
     probe_chunks,
 )
-from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS, Score
-from thesis_rec.truth.responses import ResponseSettings
+from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.truth.settings import TruthSettings
 
 if TYPE_CHECKING:
     from thesis_rec.models.backbone import Backbone
-
-SCORES: tuple[str, ...] = get_args(Score)
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def score_batch(
         probabilities: (N, Z) probabilities of the source classes, or None for a model without a head, which has no
             LEEP.
         batch: Tasks.
-        wanted: Names of scores, of :data:`SCORES`.
+        wanted: Names of scores, of :data:`~thesis_rec.truth.settings.SCORES`.
         seed: Seed of N-LEEP's mixtures.
 
     Returns:
@@ -122,29 +119,6 @@ def timed(work: Callable[[], Any], device: str) -> tuple[Any, float]:
 
 #: Seed in the records of tasks whose repeats are averaged.
 AVERAGED = -1
-
-
-@dataclass(frozen=True)
-class TruthSettings:
-    """What is measured, and how.
-
-    Attributes:
-        probe: The linear probe's recipe.
-        response: Size of the responses' geometric part.
-        scores: Transferability scores to compute, of :data:`~thesis_rec.truth.cells.SCORES`; empty for none.
-        score_images: Training images of a class that the scores use.
-        batch_size: Images in one forward pass; lowered by itself when a GPU's memory is full.
-        source: Content of the tables' ``source`` column.
-        seed: Seed of N-LEEP's mixtures.
-    """
-
-    probe: ProbeSettings = field(default_factory=ProbeSettings)
-    response: ResponseSettings = field(default_factory=ResponseSettings)
-    scores: tuple[str, ...] = SCORES
-    score_images: int = 48
-    batch_size: int = 4096
-    source: str = "measured"
-    seed: int = 0
 
 
 @dataclass(frozen=True)

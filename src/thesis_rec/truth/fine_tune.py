@@ -29,6 +29,7 @@ from thesis_rec.training.step_runner import Optimisation, StepRunner, prepare_de
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import by_class
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
+from thesis_rec.truth.settings import FineTuneSettings
 
 if TYPE_CHECKING:
     from thesis_rec.base.tables import MeasuredTask
@@ -38,33 +39,6 @@ if TYPE_CHECKING:
 COLUMNS = [*RECORD_COLUMNS, "seconds", "n_test"]
 #: Test images of one pass.
 _EVALUATION = 256
-
-
-@dataclass(frozen=True)
-class FineTuneSettings:
-    """The recipe.
-
-    Attributes:
-        shots: Training images of each class; at most three quarters of those there are.
-        steps: Updates.
-        batch: Images of an update.
-        learning_rate: Peak learning rate of the backbone.
-        head_rate: How many times faster the new head learns.
-        weight_decay: AdamW's.
-        shift: Largest shift of a training image, in pixels.
-        slots: Copies of a model that train at once on a GPU.
-        source: Value of the result's ``source`` column.
-    """
-
-    shots: int = 16
-    steps: int = 80
-    batch: int = 64
-    learning_rate: float = 2e-3
-    head_rate: float = 5.0
-    weight_decay: float = 1e-4
-    shift: int = 2
-    slots: int = 12
-    source: str = "measured"
 
 
 Cell = tuple["MeasuredTask", int]

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import MeasuredTask
+from thesis_rec.truth.settings import ProbeSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,25 +38,6 @@ Rows = NDArray[np.int64]
 
 #: Memory of one chunk's largest arrays, in bytes: big enough to fill a GPU, small enough for a CPU's cache levels.
 CHUNK_BYTES = {"cuda": 2 << 30, "cpu": 64 << 20}
-
-
-@dataclass(frozen=True)
-class ProbeSettings:
-    """The probe's recipe.
-
-    Attributes:
-        shots: Training images of a class in one draw.
-        max_share: Largest share of a class's training images that a draw takes, so that draws differ.
-        draws: Number of repeats.
-        ridge: Ridge penalty relative to the number of training images.
-        seed: Seed of the draws.
-    """
-
-    shots: int = 16
-    max_share: float = 0.75
-    draws: int = 3
-    ridge: float = 0.2
-    seed: int = 0
 
 
 @dataclass(frozen=True)

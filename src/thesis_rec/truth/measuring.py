@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.model_manifest import ManifestRow
-    from thesis_rec.truth.cells import TruthSettings
-    from thesis_rec.truth.fine_tune import FineTuneSettings
     from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.settings import FineTuneSettings, TruthSettings
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +185,7 @@ class _Cells:
         self.model_id, self.campaign, self.weights, self.tables = model_id, campaign, weights, existing
         settings = campaign.settings
         probed = "linear_probe" in campaign.protocols
-        probe = [weights, asdict(settings.probe)]
+        probe = [weights, settings.probe.model_dump()]
         recipe = [*probe, settings.scores, settings.score_images, settings.seed, settings.source]
         tasks = {
             task.dataset_id: [[images[base], c] for base, c in task.members] + [task.draws] for task in campaign.tasks
@@ -194,10 +193,10 @@ class _Cells:
         self.datasets = {name: sha256_json(members)[:_SHORT] for name, members in tasks.items()}
         self.probes = {name: sha256_json([recipe, members]) for name, members in tasks.items() if probed}
         reference = [images[name] for name in campaign.reference]
-        self.responses = sha256_json([probe, asdict(settings.response), reference])
+        self.responses = sha256_json([probe, settings.response.model_dump(), reference])
         self.fine_tune: dict[tuple[str, int], str] = {}
         if campaign.fine_tune is not None:
-            tuned = [weights, asdict(campaign.fine_tune), settings.source]
+            tuned = [weights, campaign.fine_tune.model_dump(), settings.source]
             self.fine_tune = {
                 (name, seed): sha256_json([tuned, members, seed])
                 for name, members in tasks.items()

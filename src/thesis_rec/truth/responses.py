@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.truth.linear_probe import ClassRows
+from thesis_rec.truth.settings import ResponseSettings
 from thesis_rec.truth.subtasks import draw_subtasks
 
 if TYPE_CHECKING:
@@ -38,23 +38,6 @@ PER_TASK = ("nearest_mean", "alignment", "linear_probe")
 #: How the names of the responses on sub-tasks end.
 ON_SUBTASK = "/subtask_probe"
 STATISTICS = ("effective_rank", "participation_ratio", "sparsity", "dead_share", "log10_width", "log10_norm")
-
-
-@dataclass(frozen=True)
-class ResponseSettings:
-    """Size of the geometric part, and of the part on sub-tasks.
-
-    Attributes:
-        landmarks: Number of landmark images L, spread evenly over the reference tasks and their classes.
-        projections: Number of random projections of the L x L Gram matrix.
-        subtasks: Number of sub-tasks of the reference tasks, fewer where there aren't so many different ones.
-        seed: Seed of the projection and the sub-tasks; responses with different seeds don't compare.
-    """
-
-    landmarks: int = 96
-    projections: int = 160
-    subtasks: int = 1000
-    seed: int = 20240
 
 
 def reference_subtasks(n_classes: Mapping[str, int], settings: ResponseSettings) -> list[MeasuredTask]:

@@ -28,19 +28,17 @@ def load_ground_truth_images(
     Returns:
         ``TaskImages`` by dataset id, and the datasets that could not be used.
     """
-    from thesis_rec.images.dataset_source import ImageLimits
     from thesis_rec.images.loading import load_task_images
     from thesis_rec.tasks import task_images
     from thesis_rec.truth.measuring import impossible_subtasks
 
     rows, failures = _selected_datasets(dataset_manifest, parameters)
-    limits = ImageLimits(**parameters.images.model_dump(exclude={"size"}))
-    size = parameters.images.size
+    limits, size = parameters.images, parameters.images.size
     images: dict[str, Any] = {}
     for row in rows:
         if row.is_subtask:
             continue
-        if row.loader == "generated" and parameters.images.size is None:
+        if row.loader == "generated" and size is None:
             # The very images on which the embedded zoo was measured, so that its rows can be reproduced.
             images[row.dataset_id] = task_images(row.source)
             continue
@@ -213,18 +211,14 @@ def _reference(parameters: GroundTruthParameters) -> list[str]:
 
 
 def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: list[Any], device: str) -> Any:
-    from thesis_rec.truth.cells import TruthSettings
-    from thesis_rec.truth.linear_probe import ProbeSettings
     from thesis_rec.truth.measuring import Campaign
+    from thesis_rec.truth.settings import FineTuneSettings, MeasuringSettings, ProbeSettings, TruthSettings
 
     reference = _reference(parameters)
     probe = ProbeSettings(seed=parameters.seed, **parameters.linear_probe.model_dump())
-    own = parameters.model_dump(include=set(TruthSettings.__dataclass_fields__))
-    settings = TruthSettings(probe, **own)
+    settings = TruthSettings(probe=probe, **parameters.model_dump(include=set(MeasuringSettings.model_fields)))
     fine_tune = None
     if "fine_tune" in parameters.protocols:
-        from thesis_rec.truth.fine_tune import FineTuneSettings
-
         recipe = parameters.fine_tune.model_dump(exclude={"seeds", "save_every"})
         fine_tune = FineTuneSettings(source=parameters.source, **recipe)
         sizes = {task.train_images.shape[1:3] for task in images.values()}

@@ -4,44 +4,28 @@ from typing import Literal
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Settings, Words
+from thesis_rec.base.settings import Words
 from thesis_rec.base.sharding import Shard
+from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.truth.performance_records import Score
+from thesis_rec.truth.settings import FineTuneRecipe, MeasuringSettings, ProbeRecipe
 
 
-class ImageParameters(Settings):
-    """How much of each dataset is used."""
+class ImageParameters(ImageLimits):
+    """How much of each dataset is used, and the side of its images in pixels; None keeps a dataset's own."""
 
-    n_per_class: int = Field(default=60, ge=1)
+    n_per_class: int | None = Field(default=60, ge=1)
     size: int | None = Field(default=None, ge=8)
-    seed: int = 0
 
 
-class ProbeParameters(Settings):
-    """Recipe of the linear probe."""
-
-    shots: int = Field(default=16, ge=1)
-    draws: int = Field(default=3, ge=1)
-    ridge: float = Field(default=0.2, gt=0)
-
-
-class RecipeParameters(Settings):
-    """Recipe of fine-tuning."""
-
-    shots: int = Field(default=16, ge=1)
-    steps: int = Field(default=80, ge=1)
-    batch: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
-
-
-class FineTuneParameters(RecipeParameters):
+class FineTuneParameters(FineTuneRecipe):
     """Fine-tuning of one's own models."""
 
     seeds: int = Field(default=1, ge=1)
     save_every: int = Field(default=8, ge=1)
 
 
-class GroundTruthParameters(Settings):
+class GroundTruthParameters(MeasuringSettings):
     """All knobs of ``params:ground_truth``; see ``conf/base/parameters/ground_truth.yml``."""
 
     models_root: str
@@ -53,13 +37,10 @@ class GroundTruthParameters(Settings):
     subtasks: bool = False
     reference: Literal["starter", "none"] = "starter"
     images: ImageParameters = ImageParameters()
-    linear_probe: ProbeParameters = ProbeParameters()
+    linear_probe: ProbeRecipe = ProbeRecipe()
     fine_tune: FineTuneParameters = FineTuneParameters()
     scores: tuple[Score, ...] = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
-    score_images: int = Field(default=48, ge=2)
     batch_size: int = Field(default=512, ge=1)
     device: str = "auto"
-    source: str = "measured"
     shard: Shard = Shard()
     strict: bool = False
-    seed: int = 0

@@ -127,9 +127,7 @@ def check_zoo(
 def _settings(parameters: StarterZooParameters) -> Any:
     from thesis_rec.starter.building import BuildSettings
     from thesis_rec.starter.clip import ClipSettings
-    from thesis_rec.truth.cells import TruthSettings
-    from thesis_rec.truth.fine_tune import FineTuneSettings
-    from thesis_rec.truth.linear_probe import ProbeSettings
+    from thesis_rec.truth.settings import FineTuneSettings, ProbeRecipe, ProbeSettings, TruthSettings
 
     truth = parameters.truth
     return BuildSettings(
@@ -137,7 +135,7 @@ def _settings(parameters: StarterZooParameters) -> Any:
         sizes=parameters.sizes,
         clip=ClipSettings(seed=parameters.seed, **parameters.encoder.model_dump()),
         truth=TruthSettings(
-            probe=ProbeSettings(shots=truth.shots, draws=truth.draws, ridge=truth.ridge, seed=parameters.seed),
+            probe=ProbeSettings(seed=parameters.seed, **truth.model_dump(include=set(ProbeRecipe.model_fields))),
             score_images=truth.score_images,
             batch_size=truth.batch_size,
             source="starter",

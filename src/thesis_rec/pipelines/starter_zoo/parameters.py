@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from thesis_rec.base.settings import Settings
-from thesis_rec.pipelines.ground_truth.parameters import ProbeParameters, RecipeParameters
 from thesis_rec.starter.plan import Sizes
+from thesis_rec.truth.settings import FineTuneRecipe, ProbeRecipe
 
 Stage = Literal["models", "encoder", "truth", "fine_tune", "hardware"]
 
@@ -23,7 +23,7 @@ class EncoderParameters(Settings):
     images_per_class: int = Field(default=150, ge=1)
 
 
-class TruthParameters(ProbeParameters):
+class TruthParameters(ProbeRecipe):
     """Linear probes and transferability scores."""
 
     score_images: int = Field(default=48, ge=2)
@@ -54,7 +54,7 @@ class StarterZooParameters(Settings):
     sizes: Sizes = Sizes()
     encoder: EncoderParameters = EncoderParameters()
     truth: TruthParameters = TruthParameters()
-    fine_tune: RecipeParameters = RecipeParameters()
+    fine_tune: FineTuneRecipe = FineTuneRecipe()
     hardware: ProfileParameters = ProfileParameters()
     strict: bool = False
     seed: int = 0
