@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from untrained import architecture_key
+from untrained import architecture_key, image_text_bytes
 
 from thesis_rec.base.files import atomic_path
 from thesis_rec.models.model_manifest import ManifestRow
@@ -81,6 +81,13 @@ TWINS = {
     # The second checkpoint of ViT-g-14 is the one that timm has.
     ("ViT-g-14", "laion2b_s34b_b88k"): "vit_giant_patch14_clip_224.laion2b",
 }
+
+#: Licences by the beginning of a hub repository's name, as the cards of its models give them: those of the files that
+#: are downloaded, which timm's copies of the same weights needn't share.
+CARDS = {
+    "laion/": "mit", "UCSC-VLAA/": "apache-2.0", "google/vit-": "apache-2.0", "visheratin/nllb-clip": "cc-by-nc-4.0",
+    "Salesforce/blip-": "bsd-3-clause",
+}  # fmt: skip
 
 #: MIEB's names of models whose weights open_clip publishes.
 MIEB = {
@@ -169,7 +176,7 @@ def main() -> None:
     counts = pd.read_parquet(file).set_index("architecture") if file.is_file() else pd.DataFrame()
     first: dict[str, dict[str, Any]] = {}
     rows = [_completed(row, counts, first) for row in manifest.to_dict(orient="records")]
-    table = pd.DataFrame(rows, columns=COLUMNS).fillna("")
+    table = pd.DataFrame(rows, columns=COLUMNS, dtype=object).fillna("")
     with atomic_path(HUB / "model_manifest.csv") as path:
         table.to_csv(path, index=False)
     aliases = pd.DataFrame(_aliases(table), columns=["model_id", "source", "name", "pretrained"])
@@ -182,7 +189,13 @@ def _completed(row: dict[str, Any], counts: pd.DataFrame, first: dict[str, dict[
     """A row with everything that the libraries tell in its empty cells; ``first`` row of each architecture so far."""
     known = _library_facts(row)
     row = {**known, **{name: value for name, value in row.items() if value}}
-    if row.get("licence", "unknown") == "unknown":
+    repository = row["source"].removeprefix("hf-hub:")
+    card = next((licence for start, licence in CARDS.items() if repository.startswith(start)), "")
+    if card:
+        row["licence"] = card
+        page = f"; licence: https://huggingface.co/{repository}"
+        row["reference"] = row["reference"].removesuffix(page) + page
+    elif row.get("licence", "unknown") == "unknown":
         row["licence"] = known.get("licence") or "unknown"
     parsed = ManifestRow.model_validate({name: row[name] for name in ("model_id", "loader", "source", "family")})
     row["architecture"] = architecture_key(parsed)
@@ -194,9 +207,8 @@ def _completed(row: dict[str, Any], counts: pd.DataFrame, first: dict[str, dict[
         extra = (_classes(row) - _classes(first[row["architecture"]])) * (int(found["n_features"]) + 1)
         row["parameters"] = str(int(found["n_parameters"]) + extra)
         # Four bytes for each weight and buffer of the file, the text half of an image-text model included.
-        known_bytes = int(found["file_bytes"]) > 0
-        row["bytes"] = str(int(found["file_bytes"]) + 4 * extra) if known_bytes else ""
-        row["bytes_basis"] = "counts" if known_bytes else ""
+        size = int(found["file_bytes"]) + 4 * extra if found["file_bytes"] else image_text_bytes(parsed)
+        row["bytes"], row["bytes_basis"] = (str(size), "counts") if size else ("", "")
     return row
 
 

@@ -181,7 +181,7 @@ def _join(folder: Path) -> None:
     counts = counts[counts["macs"].notna()].drop(columns="error", errors="ignore").sort_values("architecture")
     whole = [name for name in counts.columns if name not in ("architecture", "activation_mb")]
     counts = counts.astype(dict.fromkeys(whole, "int64"))
-    counts.to_parquet(MANIFEST.parent / "architecture_counts.parquet", index=False)
+    counts.to_parquet(MANIFEST.parent / "architecture_counts.parquet", index=False, compression="zstd")
     lines = [json.loads(line) for file in folder.glob("time_*.jsonl") for line in file.read_text().splitlines()]
     times = pd.DataFrame([line for line in lines if "error" not in line])
     times = times.drop_duplicates(["architecture", "device", "precision", "batch_size"], keep="last")

@@ -45,6 +45,22 @@ SWIN_SIZES = {
 #: Image halves that transformers' AutoModel doesn't build from their configuration.
 IMAGE_HALVES = {"blip": "BlipVisionModel", "align": "AlignVisionModel"}
 
+#: Families of transformers whose files hold a text half as well.
+IMAGE_TEXT = ("align", "blip", "siglip")
+
+#: Text halves that open_clip takes from transformers, by their names on the hub: Liu et al. 2019 (RoBERTa), Conneau et
+#: al. 2020 (XLM-R), NLLB Team 2022, whose encoders alone are taken.
+_ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1}
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_NLLB = {"vocab_size": 256206, "d_model": 1024, "decoder_layers": 1}
+TEXT_HALVES: dict[str, tuple[str, dict[str, int]]] = {
+    "roberta-base": ("Roberta", {**_ROBERTA, "vocab_size": 50265}),
+    "xlm-roberta-base": ("XLMRoberta", {**_ROBERTA, "vocab_size": 250002}),
+    "xlm-roberta-large": ("XLMRoberta", {**_ROBERTA, **_LARGE, "vocab_size": 250002}),
+    "facebook/nllb-200-distilled-600M": ("M2M100", {**_NLLB, "encoder_layers": 12, "encoder_ffn_dim": 4096}),
+    "facebook/nllb-200-distilled-1.3B": ("M2M100", {**_NLLB, "encoder_layers": 24, "encoder_ffn_dim": 8192}),
+}
+
 
 def architecture_key(row: ManifestRow) -> str:
     """Name of the network that a row is of, the same for all its checkpoints; empty where the row doesn't tell it.
@@ -222,17 +238,48 @@ def checkpoint_bytes(row: ManifestRow, backbone: Backbone) -> int:
         backbone: Its network, as :func:`build_untrained` makes it.
 
     Returns:
-        The bytes, or 0 where the text half's architecture isn't known here.
+        The bytes, or 0 for an image-text model of transformers: see :func:`image_text_bytes`.
     """
-    half = 4 * sum(tensor.numel() for tensor in backbone.network.state_dict().values())
-    if row.loader == "open_clip":
-        text = _open_clip_text_weights(library_name(row))
-        return half + 4 * text if text else 0
-    return 0 if row.family in ("siglip", "blip", "align") and row.loader == "transformers" else half
+    if row.loader == "transformers" and row.family in IMAGE_TEXT:
+        return 0
+    text = _open_clip_text_weights(library_name(row)) if row.loader == "open_clip" else 0
+    return 4 * (_saved(backbone.network) + text)
+
+
+def image_text_bytes(row: ManifestRow) -> int:
+    """Bytes of the file of an image-text model of transformers by count, 0 for any other row.
+
+    Checkpoints of one image half differ in what stands beside it: BLIP's that caption have a decoder, those that match
+    images and texts an encoder.
+    """
+    import torch
+    import transformers
+
+    library: Any = transformers
+    built = _transformers_config(row) if row.loader == "transformers" and row.family in IMAGE_TEXT else None
+    if built is None:
+        return 0
+    vision = built[0].to_dict()
+    with torch.device("meta"):
+        if row.family == "align":
+            return 4 * _saved(library.AlignModel(library.AlignConfig()))
+        if row.family == "blip":
+            kind = "ConditionalGeneration" if "captioning" in row.model_id else "ImageTextRetrieval"
+            config = library.BlipConfig(vision_config=vision)
+            return 4 * _saved(getattr(library, f"BlipFor{kind}")(config))
+        # Both halves of SigLIP have one shape.
+        shape = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        text = {name: vision[name] for name in shape} | {"projection_size": vision["hidden_size"]}
+        return 4 * _saved(library.SiglipModel(library.SiglipConfig(vision_config=vision, text_config=text)))
+
+
+def _saved(network: Any) -> int:
+    """Numbers that a network's file holds."""
+    return sum(tensor.numel() for tensor in network.state_dict().values())
 
 
 def _open_clip_text_weights(name: str) -> int:
-    """Number of weights of an open_clip model's text half; 0 where it is of another library."""
+    """Number of weights of an open_clip model's text half."""
     import torch
     from open_clip.coca_model import _build_text_decoder_tower
     from open_clip.factory import get_model_config
@@ -240,10 +287,30 @@ def _open_clip_text_weights(name: str) -> int:
 
     config = get_model_config(name)
     text = CLIPTextCfg(**config["text_cfg"])
-    if text.hf_model_name:
-        return 0
+    width = config["embed_dim"]
     with torch.device("meta"):
-        towers = [_build_text_tower(config["embed_dim"], text, config.get("quick_gelu", False))]
+        if text.hf_model_name:
+            towers = _text_half_of_transformers(text, width)
+        else:
+            towers = [_build_text_tower(width, text, config.get("quick_gelu", False))]
         if "multimodal_cfg" in config:
             towers.append(_build_text_decoder_tower(text.vocab_size, config["multimodal_cfg"]))
     return sum(weight.numel() for tower in towers for weight in tower.parameters())
+
+
+def _text_half_of_transformers(text: Any, width: int) -> list[Any]:
+    """A text encoder of transformers as open_clip takes it, and the projection to ``width`` behind it."""
+    import transformers
+    from torch import nn
+
+    library: Any = transformers
+    made, options = TEXT_HALVES[text.hf_model_name]
+    config = getattr(library, f"{made}Config")(**options)
+    if config.is_encoder_decoder:
+        encoder = library.AutoModel.from_config(config).encoder
+    else:
+        encoder = library.AutoModel.from_config(config, add_pooling_layer=text.hf_pooler_type == "cls_pooler")
+    if text.hf_proj_type == "linear":
+        return [encoder, nn.Linear(config.hidden_size, width, bias=False)]
+    middle = (config.hidden_size + width) // 2
+    return [encoder, nn.Linear(config.hidden_size, middle, bias=False), nn.Linear(middle, width, bias=False)]

@@ -144,6 +144,20 @@ def test_a_predicted_cost_is_the_same_whatever_is_asked_of_the_model():
     assert costs[0]["latency_ms"] == costs[1]["latency_ms"]
 
 
+def test_the_download_is_of_whole_files():
+    bundle = fabricated_bundle()
+    manifest = bundle.manifest.assign(source="hf-hub:somebody/" + bundle.manifest["model_id"], bytes="")
+    manifest.loc[0, "bytes"] = str(3 * 2**20)
+    manifest.loc[1, "source"] = "folder"
+    # What is counted of these two are their image halves.
+    manifest.loc[2, "loader"] = "open_clip"
+    manifest.loc[3, ["loader", "family"]] = ["transformers", "siglip"]
+    found = ask(bundle=replace(bundle, manifest=manifest)).table.set_index("model_id")["download_mb"]
+    assert found[["m00", "m01"]].tolist() == [3, 0]
+    assert found[["m02", "m03"]].isna().all()
+    assert found["m04"] == pytest.approx(4 * bundle.models.n_parameters[4] / 2**20)
+
+
 def test_a_model_whose_weights_nobody_counted_keeps_no_limit_on_them():
     bundle = fabricated_bundle()
     counts = bundle.models.n_parameters.copy()

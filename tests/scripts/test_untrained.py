@@ -12,7 +12,7 @@ from thesis_rec.models.model_manifest import ManifestRow
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from untrained import architecture_key, build_untrained
+from untrained import architecture_key, build_untrained, checkpoint_bytes, image_text_bytes
 
 
 def row(model_id: str, loader: str, family: str = ""):
@@ -44,6 +44,26 @@ def test_checkpoints_of_one_network_share_a_key_and_other_sizes_do_not():
     assert architecture_key(row("timm/convnext_tiny.in12k_ft_in1k_384", "timm")) == "timm/convnext_tiny@384"
     clip = [architecture_key(row(f"open_clip/{name}", "open_clip")) for name in ("RN50.openai", "RN50-quickgelu.cc12m")]
     assert clip == ["open_clip/RN50"] * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "gigabytes"),
+    [
+        # As the hub lists the files.
+        (row("open_clip/nllb-clip-base-siglip.v1", "open_clip", "siglip"), 2.03),
+        (row("open_clip/coca_ViT-L-14.laion2b_s13b_b90k", "open_clip", "coca"), 2.55),
+        (row("open_clip/ViT-B-16.commonpool_l_clip_s1b_b8k", "open_clip", "clip_vit"), 0.599),
+        (row("google/vit-large-patch16-224", "transformers", "vit"), 1.22),
+        # As their cards count weights: 203, 247 and 223 million.
+        (row("google/siglip-base-patch16-224", "transformers", "siglip"), 0.813),
+        (row("Salesforce/blip-image-captioning-base", "transformers", "blip"), 0.99),
+        (row("Salesforce/blip-itm-base-coco", "transformers", "blip"), 0.895),
+    ],
+    ids=lambda value: value.model_id if isinstance(value, ManifestRow) else "",
+)
+def test_a_file_holds_all_of_a_model(model, gigabytes):
+    found = image_text_bytes(model) or checkpoint_bytes(model, build_untrained(model, "meta"))
+    assert found / 1e9 == pytest.approx(gigabytes, rel=0.01)
 
 
 def test_a_row_that_does_not_tell_its_network():

@@ -73,20 +73,29 @@ def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: Mode
 
 def with_text_encoder(table: pd.DataFrame, manifest: pd.DataFrame) -> NDArray[np.bool_]:
     """Which models of a table can tell classes by their names: open_clip's, and those that transformers lists."""
+    return _hold_text(manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"]))
+
+
+def _hold_text(facts: pd.DataFrame) -> NDArray[np.bool_]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES as LISTED
 
-    facts = manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
     listed = facts["loader"].eq("transformers") & facts["family"].isin([*LISTED])
     return np.asarray(facts["loader"].eq("open_clip") | listed)
 
 
 def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.float64]:
-    """MiB of a model's weights: 0 for one on this machine, from the number of weights where nobody counted bytes."""
+    """MiB of a model's weights: 0 for one on this machine, from the number of weights where nobody counted bytes.
+
+    That number is an image-text model's image half: its file is larger by who knows how much.
+    """
     remote = facts["source"].astype(str).str.startswith("hf-hub:").to_numpy()
-    found = 4 * n_parameters.to_numpy(dtype=float)
+    found = np.full(len(facts), np.nan)
     if "bytes" in facts:
-        given = pd.to_numeric(facts["bytes"], errors="coerce").to_numpy(dtype=float)
-        found = np.where(np.isfinite(given), given, found)
+        found = pd.to_numeric(facts["bytes"], errors="coerce").to_numpy(dtype=float, copy=True)
+    left = np.flatnonzero(remote & np.isnan(found) & n_parameters.notna().to_numpy())
+    if len(left):
+        counted = 4 * n_parameters.to_numpy(dtype=float)[left]
+        found[left] = np.where(_hold_text(facts.iloc[left]), np.nan, counted)
     return np.asarray(np.where(remote, found / 2**20, 0.0))
 
 
