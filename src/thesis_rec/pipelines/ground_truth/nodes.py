@@ -28,12 +28,13 @@ def load_ground_truth_images(
     Returns:
         ``TaskImages`` by dataset id, and the datasets that could not be used.
     """
+    from thesis_rec.images.dataset_source import ImageLimits
     from thesis_rec.images.loading import load_task_images
     from thesis_rec.tasks import task_images
     from thesis_rec.truth.measuring import impossible_subtasks
 
     rows, failures = _selected_datasets(dataset_manifest, parameters)
-    limits, size = parameters.images, parameters.images.size
+    limits, size = ImageLimits(**parameters.images.model_dump(exclude={"size"})), parameters.images.size
     images: dict[str, Any] = {}
     for row in rows:
         if row.is_subtask:

@@ -4,18 +4,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Words
+from thesis_rec.base.settings import Settings, Words
 from thesis_rec.base.sharding import Shard
-from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.truth.performance_records import Score
 from thesis_rec.truth.settings import FineTuneRecipe, MeasuringSettings, ProbeRecipe
 
 
-class ImageParameters(ImageLimits):
-    """How much of each dataset is used, and the side of its images in pixels; None keeps a dataset's own."""
+class ImageParameters(Settings):
+    """How much of each dataset is used."""
 
-    n_per_class: int | None = Field(default=60, ge=1)
+    n_per_class: int = Field(default=60, ge=1)
     size: int | None = Field(default=None, ge=8)
+    seed: int = 0
 
 
 class FineTuneParameters(FineTuneRecipe):
