@@ -108,6 +108,13 @@ def test_thesis_files_and_the_proxy(tmp_path):
     assert ("m2", "imagenet") not in found
 
 
+def test_a_proxy_without_any_similarity_is_that_of_the_own_dataset(tmp_path):
+    performance = performance_imports.import_thesis_performance(put(tmp_path / "p.json", {"mnist": {"m1": 0.9}}))
+    assert cells(performance_imports.proxy_performance(performance, {})) == {("m1", "mnist"): 0.95}
+    with pytest.raises(ItemError, match="holds no performance"):
+        performance_imports.proxy_performance(performance.iloc[:0], {"mnist": {"svhn": 0.5}})
+
+
 @given(st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1))
 @settings(max_examples=25)
 def test_proxy_orders_as_the_original_formula(accuracy, near, far):

@@ -1,5 +1,6 @@
 """From cells to a ranker: what may be used, what is learned, what comes back from a checkpoint."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -72,6 +73,16 @@ class TestInputs:
         inputs = Inputs.fit(known, training[0])
         lacking = replace(known, embedding=np.full_like(known.embedding, np.nan))
         assert (inputs.of_models(lacking)[:, :-1] == 0).all()
+
+    def test_what_is_not_known_of_any_model_says_nothing_later_and_warns_of_nothing(self, known, training):
+        lacking = replace(known, embedding=known.embedding.copy())
+        lacking.embedding[:, 0] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            inputs = Inputs.fit(lacking, training[0])
+        np.testing.assert_array_equal(inputs.of_models(known)[:, 0], 0)
+        whole = Inputs.fit(known, training[0]).of_models(known)
+        np.testing.assert_array_equal(inputs.of_models(known)[:, 1:], whole[:, 1:])
 
     def test_classes_beyond_the_limit_are_left_out_evenly(self, known, training):
         task = max(training[0], key=lambda item: len(item.class_names))

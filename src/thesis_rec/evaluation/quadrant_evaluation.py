@@ -24,7 +24,7 @@ from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
 from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix
 from thesis_rec.knowledge.fitting import LEVEL, Z
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import SCORE, Cell
+from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
 from thesis_rec.knowledge.quadrants import quadrant_masks
 
 if TYPE_CHECKING:
@@ -56,29 +56,46 @@ def baseline_scores(study: Study, names: Iterable[str]) -> dict[str, Scores]:
     return found
 
 
-def posterior_scores(study: Study, knowledge: Knowledge, cheap: Floats | None = None) -> Scores:
-    """What a request is answered: the posterior of each dataset, given what was measured there and may be used.
+def posterior_scores(study: Study, knowledge: Knowledge) -> Scores:
+    """What a request is answered: the posterior of each dataset, given what was measured there and may be used."""
+    return recommender_scores(study, knowledge)[RECOMMENDER]
+
+
+def recommender_scores(study: Study, knowledge: Knowledge, cheap: Scores | None = None) -> dict[str, Scores]:
+    """What requests are answered: :func:`posterior_scores`, and the same given a cheap score of all candidates.
 
     Args:
         study: What it is about.
         knowledge: What is believed before.
-        cheap: (M, N) a cheap score that is asked for as well, NaN where there is none.
+        cheap: The cheap score; None for none.
+
+    Returns:
+        By method; the cost of the second includes that of the first and of the cheap score.
     """
-    allowed = study.allowed()
-    score, value, low, high = (np.full(study.values.shape, np.nan) for _ in range(4))
-    started = time.perf_counter()
+    ids, allowed = study.models.model_ids, study.allowed()
+    rows: dict[str, list[Any]] = {RECOMMENDER: []} | ({} if cheap is None else {SCORED: []})
+    seconds = dict.fromkeys(rows, 0.0)
+
+    def answer(name: str, belief: Posterior, started: float) -> None:
+        rows[name].append((belief.mean, belief.value(), *belief.interval(LEVEL)))
+        seconds[name] += (time.perf_counter() - started) / len(study.tasks)
+
     for column, task in enumerate(study.tasks):
-        cells = [
-            Cell(study.models.model_ids[row], float(study.values[row, column]), knowledge.noise)
-            for row in np.flatnonzero(allowed[:, column])
-        ]
+        started, known = time.perf_counter(), np.flatnonzero(allowed[:, column])
+        cells = [Cell(ids[row], float(study.values[row, column]), knowledge.noise) for row in known]
         belief = knowledge.posterior(study.models, task, cells)
+        answer(RECOMMENDER, belief, started)
         if cheap is not None:
-            there = np.flatnonzero(np.isfinite(cheap[:, column]))
-            belief = belief.scored({study.models.model_ids[row]: float(cheap[row, column]) for row in there}, SCORE)
-        score[:, column], value[:, column] = belief.mean, belief.value()
-        low[:, column], high[:, column] = belief.interval(LEVEL)
-    return Scores(score, value, low, high, (time.perf_counter() - started) / len(study.tasks))
+            started, there = time.perf_counter(), np.flatnonzero(np.isfinite(cheap.score[:, column]))
+            scores = {ids[row]: float(cheap.score[row, column]) for row in there}
+            answer(SCORED, belief.scored(scores, SCORE), started)
+    found = {}
+    for name, parts in rows.items():
+        score, value, low, high = np.stack(parts, axis=2)
+        found[name] = Scores(score, value, low, high, seconds[name])
+    if cheap is not None:
+        found[SCORED] = replace(found[SCORED], seconds=sum(seconds.values()) + cheap.seconds)
+    return found
 
 
 def network_scores(study: Study, ranker: Ranker) -> Scores:
@@ -215,19 +232,17 @@ def evaluate(
     """
     ids = (study.models.model_ids, study.dataset_ids)
     knowledge = knowledge or study.knowledge()
-    methods = {RECOMMENDER: posterior_scores(study, knowledge)}
-    if ranker is not None:
-        methods[NETWORK] = network_scores(study, ranker)
-    methods |= baseline_scores(study, settings.baselines)
+    scored: dict[str, Scores] = {}
     for name in settings.transferability:
         cells = transferability[transferability["method"] == name]
         if len(cells):
             # Of all candidates, a mean over datasets; NaN where no cost was recorded.
             seconds = pd.DataFrame(cell_matrix(cells, "seconds", *ids)).sum(min_count=1).mean()
-            methods[name] = Scores(cell_matrix(cells, "value", *ids), seconds=float(seconds))
-    if SCORE in methods:
-        both = posterior_scores(study, knowledge, methods[SCORE].score)
-        methods[SCORED] = replace(both, seconds=both.seconds + methods[SCORE].seconds)
+            scored[name] = Scores(cell_matrix(cells, "value", *ids), seconds=float(seconds))
+    answers = recommender_scores(study, knowledge, scored.get(SCORE))
+    networks = {} if ranker is None else {NETWORK: network_scores(study, ranker)}
+    methods = {RECOMMENDER: answers[RECOMMENDER], **networks, **baseline_scores(study, settings.baselines)}
+    methods |= scored | answers
     masks = quadrant_masks(study.split, *ids)
     figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
     metrics = document(study, methods, figures, ceiling=ceiling or {}, settings=settings)

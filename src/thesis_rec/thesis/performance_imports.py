@@ -166,7 +166,11 @@ def proxy_performance(performance: pd.DataFrame, similarity: Mapping[str, Mappin
         similarity: Target -> dataset -> similarity.
 
     Returns:
-        Performance records with protocol ``proxy`` and metric ``proxy``; none where no similarity is known.
+        Performance records with protocol ``proxy`` and metric ``proxy``; where no similarity is known those of models
+        for the datasets they were trained on.
+
+    Raises:
+        ItemError: If ``performance`` has no rows.
     """
     given = {
         (_normalised(target), _normalised(other)): value

@@ -82,8 +82,12 @@ def _class_means(task: TaskTokens, most: int) -> Floats:
 
 
 def _moments(rows: Floats) -> Floats:
-    spread = np.nanstd(rows, axis=0)
-    return np.stack([np.nanmean(rows, axis=0), np.where(spread > 1e-6, spread, 1.0)]).astype(np.float32)
+    """(2, F) mean, NaN where nothing is known, and standard deviation, 1 where all are equal."""
+    unknown = np.isnan(rows).all(axis=0)
+    filled = np.where(unknown, 0.0, rows)
+    spread = np.nanstd(filled, axis=0)
+    mean = np.where(unknown, np.nan, np.nanmean(filled, axis=0))
+    return np.stack([mean, np.where(spread > 1e-6, spread, 1.0)]).astype(np.float32)
 
 
 def pad_tokens(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
