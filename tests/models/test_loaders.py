@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -34,6 +35,25 @@ def test_models_come_from_a_hub_cache_too(loader, tmp_path, monkeypatch):
     monkeypatch.setattr("thesis_rec.models.model_sources.hub_is_reachable", lambda: False)
     pinned = ManifestRow(model_id="x", loader=loader, source="hf-hub:someone/something", revision="v1")
     assert load_backbone(pinned, tmp_path / "nowhere", cache=cache).n_features > 0
+
+
+def test_weights_without_a_configuration_have_open_clip_s_own(tmp_path, monkeypatch):
+    """The repositories of CoCa and of XLM-RoBERTa's towers hold nothing but weights."""
+    model = tiny_models.save_open_clip(tmp_path / "m")
+    (tmp_path / "m" / "open_clip_config.json").unlink()
+    tiny_models.fill_hub_cache(tmp_path / "hub", "someone/tiny", tmp_path / "m")
+    monkeypatch.setattr("thesis_rec.models.model_sources.hub_is_reachable", lambda: False)
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-clip", tiny_models.CLIP)
+    means = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "bicubic", "resize_mode": "shortest"}
+    known = {("tiny-clip", "here"): {"hf_hub": "someone/tiny/", **means}}
+    monkeypatch.setattr("open_clip.pretrained.get_pretrained_cfg", lambda name, tag: known.get((name, tag), {}))
+    listed = ManifestRow(model_id="open_clip/tiny-clip.here", loader="open_clip", source="hf-hub:someone/tiny")
+    found = load_backbone(listed, tmp_path, cache=tmp_path / "hub")
+    assert (found.preparation.mean, found.preparation.std) == (means["mean"], means["std"])
+    image = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(found.features(image), model.encode_image(image))
+    with pytest.raises(ItemError, match="has no open_clip_config"):
+        load_backbone(listed.model_copy(update={"model_id": "mine"}), tmp_path, cache=tmp_path / "hub")
 
 
 def test_what_cannot_be_built_is_named(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,6 +280,19 @@ def test_what_can_t_be_answered_says_why():
 )
 def test_the_first_choice_comes_with_its_line_of_code(loader, source, expected):
     assert load_line({"loader": loader, "source": source}, Path("/zoo")) == expected
+
+
+def test_every_real_image_text_model_is_loaded_by_open_clip_s_own_names(project_dir):
+    """Repositories without a configuration, such as CoCa's, can't be loaded by their names on the hub."""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    manifest = pd.read_csv(project_dir / "data/01_raw/hub/model_manifest.csv", dtype=str, keep_default_na=False)
+    rows = manifest[manifest["loader"] == "open_clip"].to_dict("records")
+    for row in rows:
+        line = load_line(row, Path())
+        name, tag = re.fullmatch(r'open_clip.create_model_and_transforms\("(.+)", pretrained="(.+)"\)', line).groups()
+        assert f"hf-hub:{get_pretrained_cfg(name, tag)['hf_hub'].rstrip('/')}" == row["source"]
+    assert len(rows) > 100
 
 
 def test_every_column_is_documented(project_dir):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -326,20 +326,27 @@ def transformers_backbone(
 
 
 def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
-    """The image encoder of an open_clip model from a folder with ``open_clip_config.json``."""
+    """The image encoder of an open_clip model from a folder with ``open_clip_config.json``.
+
+    Some repositories of the hub hold weights alone: then the library's own configuration of these counts.
+    """
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    config: Any = read_configuration(folder, "open_clip_config.json", row.model_id)
-    text_tower = (config.get("model_cfg") or {}).get("text_cfg", {}).get("hf_model_name")
+    name, options, config = _listed_by_open_clip(row, folder)
+    if not name:
+        settled: Any = read_configuration(folder, "open_clip_config.json", row.model_id)
+        name, config = f"local-dir:{folder}", settled.get("model_cfg") or {}
+    text_tower = config.get("text_cfg", {}).get("hf_model_name")
     try:
         with no_network():
             network: Any = open_clip.create_model(
-                f"local-dir:{folder}",
+                name,
                 precision="fp32",
                 pretrained_image=False,
                 pretrained_text=False,
                 require_pretrained=True,
+                **options,
             ).eval()
     except Exception as error:
         if not text_tower:
@@ -352,6 +359,23 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     backbone = open_clip_backbone(row.model_id, network.visual, open_clip_preparation(settings, row.model_id))
     check_preparation(backbone, image_transform_v2(PreprocessCfg(**settings), is_train=False))
     return backbone
+
+
+def _listed_by_open_clip(row: ManifestRow, folder: Path) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
+    """Name, options and configuration of weights that come without one and that open_clip lists; empty for others."""
+    from open_clip import get_model_config
+    from open_clip.pretrained import get_pretrained_cfg
+
+    name, _, tag = row.model_id.removeprefix("open_clip/").partition(".")
+    known: Any = get_pretrained_cfg(name, tag) or {}
+    if (folder / "open_clip_config.json").exists() or str(known.get("hf_hub", "")).rstrip("/") != row.hub_id:
+        return "", {}, {}
+    options = {
+        "pretrained": str(find_weights(folder, row.model_id, prefer="open_clip")),
+        "force_quick_gelu": bool(known.get("quick_gelu")),
+        "force_preprocess_cfg": {key: known[key] for key in ("mean", "std", "interpolation", "resize_mode")},
+    }
+    return name, options, get_model_config(name)
 
 
 def open_clip_backbone(model_id: str, visual: Any, preparation: Preparation) -> Backbone:

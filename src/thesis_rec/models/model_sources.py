@@ -181,7 +181,8 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
             try:
                 fetch(name)
             except EntryNotFoundError:
-                if name not in PROCESSOR_FILES:
+                # Some repositories of open_clip's weights have no configuration: the library has it itself.
+                if name not in (*PROCESSOR_FILES, "open_clip_config.json"):
                     raise
     except ItemError:
         raise

@@ -118,7 +118,7 @@ def load_line(model: dict[str, Any], root: Path) -> str:
     """The line of code that loads a model of the manifest.
 
     Args:
-        model: ``model_id``, ``loader`` and ``source`` of its row.
+        model: ``model_id``, ``loader``, ``source`` and ``pretraining`` of its row.
         root: Folder that local sources are relative to.
     """
     loader, source = str(model.get("loader", "")), str(model.get("source", ""))
@@ -129,6 +129,11 @@ def load_line(model: dict[str, Any], root: Path) -> str:
     if loader == "timm":
         return f'timm.create_model("{name}", pretrained=True)'
     if loader == "open_clip":
+        listed, tag = str(model.get("model_id", "")), str(model.get("pretraining", ""))
+        if source.startswith("hf-hub:") and tag and listed.startswith("open_clip/") and listed.endswith(f".{tag}"):
+            # By open_clip's own names: not every repository of its weights has a configuration.
+            architecture = listed.removeprefix("open_clip/").removesuffix(f".{tag}")
+            return f'open_clip.create_model_and_transforms("{architecture}", pretrained="{tag}")'
         return f'open_clip.create_model_and_transforms("{name}")'
     if loader == "transformers":
         return f'transformers.AutoModel.from_pretrained("{source.removeprefix("hf-hub:")}")'
