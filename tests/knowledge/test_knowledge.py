@@ -398,11 +398,11 @@ def test_the_regression_that_errs_least_on_left_out_families_is_chosen() -> None
                 )
                 rest[~known] = target[~known] - mean - fitted.predict(gram[np.ix_(~known, known)])
             errors[width, ridge] = np.square(rest).sum()
-    kernel, ridge, said = _choose(np.ones(2), points, target, names, np.ones_like(target))
+    found, said = _choose(np.ones(2), points, target, names, np.ones_like(target))
     assert np.square(target - said).sum() == pytest.approx(min(errors.values()))
     least = min(errors, key=lambda pair: errors[pair])
-    assert ridge == least[1]
-    assert kernel.width == pytest.approx(Kernel.fit(points, least[0], np.ones(2)).width)
+    assert found.ridge == least[1]
+    assert found.kernel.width == pytest.approx(Kernel.fit(points, least[0], np.ones(2)).width)
 
 
 def test_what_all_models_have_in_common_is_no_error_of_the_regression_between_models() -> None:

@@ -82,15 +82,9 @@ class Study:
     def training(self) -> Study:
         """What baselines may learn from: all models, the training datasets, NaN where withheld or unknown."""
         columns = self.columns("train")
-        return Study(
-            self.models,
-            [self.tasks[j] for j in columns],
-            np.where(self.allowed(), self.values, np.nan)[:, columns],
-            self.split,
-            [self.families[j] for j in columns],
-            [self.groups[j] for j in columns],
-            seed=self.seed,
-        )
+        tasks, families, groups = ([part[j] for j in columns] for part in (self.tasks, self.families, self.groups))
+        values = np.where(self.allowed(), self.values, np.nan)[:, columns]
+        return Study(self.models, tasks, values, self.split, families, groups, seed=self.seed)
 
     def lists(self, role: str) -> tuple[list[TaskTokens], Floats]:
         """What the network may learn from: tasks of a role by name, and (n, K) values of the K known models."""
@@ -165,11 +159,9 @@ def assemble_study(
     measured = performance[performance["protocol"] == protocol]
     found = set(measured["dataset_id"].astype(str).unique())
     bases = [d for d in info.loc[parent == "", "dataset_id"] if d in split.datasets and d in tokens and d in found]
-    if max_tasks is not None and len(bases) > max_tasks:
-        # A share of each role, so that no quadrant is left without datasets.
-        by_role = sorted(bases, key=lambda dataset: split.datasets[dataset])
-        kept = set(evenly(by_role, max_tasks))
-        bases = [dataset for dataset in bases if dataset in kept]
+    # A share of each role, so that no quadrant is left without datasets.
+    kept = set(evenly(sorted(bases, key=lambda dataset: split.datasets[dataset]), max_tasks))
+    bases = [dataset for dataset in bases if dataset in kept]
     if not bases:
         raise ItemError(
             "performance",

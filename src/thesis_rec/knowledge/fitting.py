@@ -12,7 +12,7 @@ from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.covariance import Shrinkage, fit_covariance
 from thesis_rec.knowledge.descriptors import LEVEL_SHARE, SHAPE_SHARE, VIEWS, scales_of
 from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
-from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide, error_unit
+from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide, Regression, error_unit
 from thesis_rec.knowledge.posterior import Scale
 from thesis_rec.models.spectra import comparison_scales
 
@@ -142,32 +142,29 @@ def _fit_view(
     names, measured, shape, filled = names[rows], np.isfinite(shape[rows]), shape[rows], filled[rows]
     baseline = means_of_others(filled, names)
     dim = tasks[rows[0]].features.shape[-1]
-    kernel, ridge, expected = _choose(
-        scales_of(view, shapes.shape[1], dim, SHAPE_SHARE), shapes, filled, names, np.where(measured, 1.0, 0.0)
-    )
-    if (
-        np.square(np.where(measured, shape - baseline, 0.0)).sum()
-        <= np.square(np.where(measured, shape - expected, 0.0)).sum()
-    ):
+    scales = scales_of(view, shapes.shape[1], dim, SHAPE_SHARE)
+    by_shape, expected = _choose(scales, shapes, filled, names, np.where(measured, 1.0, 0.0))
+    without, with_view = (np.square(np.where(measured, shape - said, 0.0)).sum() for said in (baseline, expected))
+    if without <= with_view:
         return None
+    gram = by_shape.kernel.gram
     for _ in range(_ROUNDS):
         filled = np.where(measured, shape, expected)
-        expected = leave_groups_out(kernel.gram, filled, names, ridge, centre=True)
+        expected = leave_groups_out(gram, filled, names, by_shape.ridge, centre=True)
     spreads = np.maximum(levels[rows].std(0), 1e-6)
     scales = scales_of(view, hardness.shape[1], dim, LEVEL_SHARE)
-    level_kernel, level_ridge, said = _choose(scales, hardness, levels[rows], names, 1.0 / spreads)
+    by_level, said = _choose(scales, hardness, levels[rows], names, 1.0 / spreads)
     rest = np.nanmean(np.square(np.where(measured, shape - expected, np.nan)), axis=1)
     squares = np.column_stack([np.square(levels[rows] - said), rest])  # (n, 3)
-    far = np.column_stack(
-        [_distances(level_kernel.gram, names, level_ridge)] * 2 + [_distances(kernel.gram, names, ridge)]
-    )
+    far = np.column_stack([_distances(by_level, names)] * 2 + [_distances(by_shape, names)])
     error = np.stack([_by_distance(*pair) for pair in zip(squares.T, far.T, strict=True)], axis=1)
-    return DatasetSide(view, rows, kernel, ridge, level_kernel, level_ridge, error), expected, said, far
+    return DatasetSide(view, rows, by_shape, by_level, error), expected, said, far
 
 
-def _distances(gram: Values, names: NDArray[np.str_], ridge: float) -> Values:
+def _distances(regression: Regression, names: NDArray[np.str_]) -> Values:
     """(n,) how far each row is from those of other families: 0 on top of one, 1 far from all."""
-    return np.clip(1.0 - np.diagonal(leave_groups_out(gram, gram, names, ridge)), 0.0, 1.0)
+    gram = regression.kernel.gram
+    return np.clip(1.0 - np.diagonal(leave_groups_out(gram, gram, names, regression.ridge)), 0.0, 1.0)
 
 
 def _by_distance(squares: Values, far: Values) -> Values:
@@ -184,8 +181,8 @@ def _by_distance(squares: Values, far: Values) -> Values:
 
 def _choose(
     scales: Values, points: Values, target: Values, names: NDArray[np.str_], weight: Values
-) -> tuple[Kernel, float, Values]:
-    """Kernel and penalty with the smallest weighted error on families left out, and what they say of these."""
+) -> tuple[Regression, Values]:
+    """The regression with the smallest weighted error on families left out, and what it says of these."""
     best, chosen = np.inf, None
     for width in WIDTHS:
         kernel = Kernel.fit(points, width, scales)
@@ -193,7 +190,7 @@ def _choose(
             found = leave_groups_out(kernel.gram, target, names, ridge, centre=True)
             error = float(np.square((target - found) * weight).sum())
             if error < best:
-                best, chosen = error, (kernel, ridge, found)
+                best, chosen = error, (Regression(kernel, ridge), found)
     assert chosen is not None
     return chosen
 

@@ -56,16 +56,36 @@ def error_unit(spread: Values | float, levels: Values) -> Values:
 
 
 @dataclass(frozen=True)
+class Regression:
+    """Kernel ridge regression around the mean.
+
+    Attributes:
+        kernel: Similarity with the points that were learned from.
+        ridge: Penalty.
+    """
+
+    kernel: Kernel
+    ridge: float
+
+    def at(self, point: Values, use: NDArray[np.bool_], values: Values) -> tuple[Values, float]:
+        """What ``values`` of the points in use say at one point, and how far it is from all: 0 on top of one, to 1."""
+        similarity = self.kernel(point[None])[0, use]
+        gram = self.kernel.gram[np.ix_(use, use)]
+        mean = values.mean(0)
+        weights = np.linalg.solve(gram + self.ridge * np.eye(len(gram)), similarity)
+        far = float(np.clip(1.0 - similarity @ weights, 0.0, 1.0))
+        return mean + weights @ (values - mean), far
+
+
+@dataclass(frozen=True)
 class DatasetSide:
     """What one view of the images says: two regressions over the N earlier datasets that have it.
 
     Attributes:
         view: Name in :data:`thesis_rec.knowledge.descriptors.VIEWS`.
         rows: (N,) which of the knowledge's datasets have it.
-        shape_kernel: Between what the view says of which models do well.
-        shape_ridge: Penalty.
-        level_kernel: Between what it says of how hard a dataset is.
-        level_ridge: Penalty.
+        shape: On what the view says of which models do well.
+        level: On what it says of how hard a dataset is.
         error: (2, 3) squared errors on families left out: of level, of log spread, and of the shape in parts of the
             errors that the knowledge's covariance describes; on top of an earlier dataset, and how fast they grow away
             from it.
@@ -73,10 +93,8 @@ class DatasetSide:
 
     view: str
     rows: NDArray[np.intp]
-    shape_kernel: Kernel
-    shape_ridge: float
-    level_kernel: Kernel
-    level_ridge: float
+    shape: Regression
+    level: Regression
     error: Values
 
     def errors(self, far: Values, total: Values) -> Values:
@@ -186,14 +204,14 @@ class Knowledge:
         others = np.array([name != task.dataset_id for name in self.dataset_ids], dtype=bool)
         for side in self.datasets:
             described = VIEWS[side.view](task)
-            if described is None or len(described[0]) != len(side.shape_kernel.mean):
+            if described is None or len(described[0]) != len(side.shape.kernel.mean):
                 continue
             use = others[side.rows]
             rows = side.rows[use]
             if len(rows) < 2:
                 break
-            shape, apart = _regress(side.shape_kernel, side.shape_ridge, described[0], use, self.shape[rows])
-            levels, far = _regress(side.level_kernel, side.level_ridge, described[1], use, self.levels[rows])
+            shape, apart = side.shape.at(described[0], use, self.shape[rows])
+            levels, far = side.level.at(described[1], use, self.levels[rows])
             errors = side.errors(np.array([far, far, apart]), self.total)
             return shape, float(levels[0]), float(np.exp(levels[1])), errors
         if not others.any():
@@ -239,10 +257,10 @@ class Knowledge:
         plain |= {name: getattr(self, name) for name in _PLAIN}
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name).astype(np.float32) for name in _TABLES}
         for i, side in enumerate(self.datasets):
-            plain["datasets"].append({"view": side.view, "ridges": [side.shape_ridge, side.level_ridge]})
+            plain["datasets"].append({"view": side.view, "ridges": [side.shape.ridge, side.level.ridge]})
             arrays |= {f"datasets/{i}/rows": side.rows, f"datasets/{i}/error": side.error}
-            arrays |= _packed(f"datasets/{i}/shape", side.shape_kernel)
-            arrays |= _packed(f"datasets/{i}/level", side.level_kernel)
+            arrays |= _packed(f"datasets/{i}/shape", side.shape.kernel)
+            arrays |= _packed(f"datasets/{i}/level", side.level.kernel)
         for i, model_side in enumerate(self.models):
             parts = {name: weight for name, (_, weight) in model_side.parts.items()}
             plain["models"].append({"parts": parts, "ridge": model_side.ridge, "own": model_side.own})
@@ -267,10 +285,8 @@ class Knowledge:
             DatasetSide(
                 item["view"],
                 np.asarray(arrays[f"datasets/{i}/rows"], dtype=np.intp),
-                _unpacked(f"datasets/{i}/shape", arrays),
-                item["ridges"][0],
-                _unpacked(f"datasets/{i}/level", arrays),
-                item["ridges"][1],
+                Regression(_unpacked(f"datasets/{i}/shape", arrays), item["ridges"][0]),
+                Regression(_unpacked(f"datasets/{i}/level", arrays), item["ridges"][1]),
                 # Knowledge that was made before growth was fitted has none.
                 np.vstack([arrays[f"datasets/{i}/error"], np.zeros((2, 3))])[:2].astype(np.float64),
             )
@@ -287,18 +303,6 @@ class Knowledge:
         ]
         tables: dict[str, Any] = {name: np.asarray(arrays[name], dtype=np.float64) for name in _TABLES}
         return cls(**{name: plain[name] for name in _PLAIN}, **tables, datasets=datasets, models=models)
-
-
-def _regress(
-    kernel: Kernel, ridge: float, point: Values, use: NDArray[np.bool_], values: Values
-) -> tuple[Values, float]:
-    """Kernel ridge regression around the mean at one point, and how far it is from all: 0 on top of one, 1 far away."""
-    similarity = kernel(point[None])[0, use]
-    gram = kernel.gram[np.ix_(use, use)]
-    mean = values.mean(0)
-    weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), similarity)
-    far = float(np.clip(1.0 - similarity @ weights, 0.0, 1.0))
-    return mean + weights @ (values - mean), far
 
 
 def _packed(prefix: str, kernel: Kernel) -> dict[str, NDArray[Any]]:

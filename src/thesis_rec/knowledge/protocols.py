@@ -239,12 +239,7 @@ class ProtocolKnowledge:
         head = json.loads(arrays["head"].tobytes().decode())
         doubles = {name: values.astype(np.float64) for name, values in arrays.items() if name != "head"}
         protocols = {
-            name: Protocol(
-                (one["level"][0], one["level"][1]),
-                (one["spread"][0], one["spread"][1]),
-                doubles[f"offset/{name}"],
-                one["n_tasks"],
-            )
+            name: Protocol(tuple(one["level"]), tuple(one["spread"]), doubles[f"offset/{name}"], one["n_tasks"])
             for name, one in head["protocols"].items()
         }
         counts = {name.split("/", 1)[1]: arrays[name] for name in arrays if name.startswith("counts/")}
@@ -530,14 +525,7 @@ def _kept(tasks: pd.DataFrame, common: Floats) -> float:
     """Correlation of (T, K) what factors make of one dataset between two protocols; 0 where no dataset has two."""
     centred = common - pd.DataFrame(common).groupby(tasks["protocol"].to_numpy()).transform("mean").to_numpy()
     protocol, dataset = tasks["protocol"].to_numpy(), tasks["dataset_id"].to_numpy()
-    pairs = [
-        (i, j)
-        for i in range(len(tasks))
-        for j in range(len(tasks))
-        if dataset[i] == dataset[j] and protocol[i] < protocol[j]
-    ]
-    if not pairs:
-        return 0.0
-    first, second = (centred[list(side)] for side in zip(*pairs, strict=True))
+    pairs = np.nonzero((dataset[:, None] == dataset) & (protocol[:, None] < protocol))
+    first, second = (centred[side] for side in pairs)
     size = np.sqrt(np.square(first).sum() * np.square(second).sum())
     return float(np.clip((first * second).sum() / max(size, 1e-12), 0.0, 1.0))

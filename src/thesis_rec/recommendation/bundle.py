@@ -113,17 +113,12 @@ def _as_any(found: Posterior, others: list[str]) -> Posterior:
         return found
     count = len(others)
 
-    def extended(mean: Any, factor: Any, own: Any) -> tuple[Any, Any, Any]:
-        middle, common, apart = any_of(mean, factor, own)
-        return (
-            np.append(mean, np.full(count, middle)),
-            np.vstack([factor, np.tile(common, (count, 1))]),
-            np.append(own, np.full(count, apart)),
-        )
+    def extended(view: View) -> View:
+        middle, common, apart = any_of(view.mean, view.factor, view.own)
+        mean, own = np.append(view.mean, np.full(count, middle)), np.append(view.own, np.full(count, apart))
+        return View(mean, np.vstack([view.factor, np.tile(common, (count, 1))]), own, view.scale)
 
-    views = {name: View(*extended(view.mean, view.factor, view.own), view.scale) for name, view in found.views.items()}
-    mean, factor, own = extended(found.mean, found.factor, found.own)
-    return Posterior([*found.model_ids, *others], mean, factor, own, found.scale, views)
+    return found.changed(extended, model_ids=[*found.model_ids, *others])
 
 
 @dataclass(frozen=True)

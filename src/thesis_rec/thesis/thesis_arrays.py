@@ -91,8 +91,7 @@ def _vector(values: NDArray[Any], path: Path) -> dict[str, NDArray[Any]]:
         raise ItemError(
             str(path), f"has parameters that aren't a finite vector of {VECTOR_LENGTH}.", "Extract the model again."
         )
-    padded = np.zeros(VECTOR_LENGTH, dtype=np.float32)
-    padded[: len(vector)] = vector
+    padded = np.pad(vector, (0, VECTOR_LENGTH - len(vector)))
     # How many weights the model had isn't in the file.
     return {"parameters": padded, "n_parameters": np.array(0), "sha256": np.array("")}
 

@@ -118,15 +118,14 @@ def train_autoencoder(
         config: dict[str, Any] = {"n_inputs": len(vectors[known[0]])}
         config |= options.model_dump(include={"hidden", "n_code", "activation", "dropout"})
         network = AutoEncoder(**config)
-    train = _stack(vectors, train_ids)
-    network.fit_normalisation(train)
-    tables = [
-        TensorTable({"vectors": network.normalise(_stack(vectors, ids))}) if ids else None
-        for ids in (train_ids, validation_ids)
-    ]
-    assert tables[0] is not None
+    network.fit_normalisation(_stack(vectors, train_ids))
+
+    def table(ids: Sequence[str]) -> TensorTable:
+        return TensorTable({"vectors": network.normalise(_stack(vectors, ids))})
+
     module = AutoEncoderModule(network, settings, options)
-    result = fit(module, tables[0], tables[1], folder, seed=seed, description="autoencoder")
+    held_out = table(validation_ids) if validation_ids else None
+    result = fit(module, table(train_ids), held_out, folder, seed=seed, description="autoencoder")
     return {
         "config": config,
         "network": result.state,

@@ -85,13 +85,8 @@ class RunFiles(Checkpoint):
         """Note the epoch's metrics; save what is due."""
         epoch, settings = trainer.current_epoch, pl_module.settings
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        row = {
-            "epoch": epoch,
-            **metrics,
-            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
-            "seconds": round(time.perf_counter() - self._epoch_started, 4),
-        }
-        self.history.append(row)
+        rate, seconds = float(trainer.optimizers[0].param_groups[0]["lr"]), time.perf_counter() - self._epoch_started
+        self.history.append({"epoch": epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 4)})
         value = metrics[pl_module.monitor] if pl_module.mode == "min" else -metrics[pl_module.monitor]
         if not self._best_state or value < self.best_value:
             self.best_epoch, self.best_value = epoch, value

@@ -92,8 +92,7 @@ def fit(
 
     started = time.perf_counter()
     settings = module.settings
-    if validation is None or len(validation) == 0:
-        validation = None
+    if validation is None:
         # Without validation data there is nothing but the training loss to watch.
         module.monitor, module.mode = "train_loss", "min"
     resume_from = _prepare(folder, settings, _fingerprint(module, train, validation, seed, per_epoch))
