@@ -171,18 +171,12 @@ class Bundle:
                 weigh = f"{same.n_datasets} of the domain {domain} weighing more" if same else f"none of them {domain}"
                 figures += f" ({weigh})"
             figures += f" and other figures of {len(known) - count} more"
+        alike = "the same for any images with as many classes until you try some"
         toys = " The models are toys, the laboratory's: ask the zoo hub for real ones." if self.zoo != "hub" else ""
         if looked_at and isinstance(self.knowledge, PublishedBeliefs):
-            return (
-                f"Rests on {figures}, the same for any images with as many classes until you try some; "
-                f"{self.encoder_id} looked at yours only to find like datasets."
-            )
-        if looked_at:
-            return f"Rests on {figures}; your images were looked at by {self.encoder_id}.{toys}"
-        return (
-            f"Rests on {figures}; your images were not looked at: the same for any images with as many classes until "
-            f"you try some.{toys}"
-        )
+            return f"Rests on {figures}, {alike}; {self.encoder_id} looked at yours only to find like datasets."
+        looked = f"looked at by {self.encoder_id}" if looked_at else f"not looked at: {alike}"
+        return f"Rests on {figures}; your images were {looked}.{toys}"
 
     @cached_property
     def unlike_measured(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -356,26 +350,24 @@ def add_models(
     from thesis_rec.models.auto_encoder import autoencoder_input, embed_vectors
 
     kind, notes = str(autoencoder.get("input", "kmeans")), list[str]()
-    inputs, counts, spectra = dict[str, Floats](), list[float](), dict[str, Any]()
+    found, spectra = dict[str, tuple[Floats, float]](), dict[str, Any]()
     for model in rows["model_id"].astype(str):
         try:
             vector = vectors[model]()
-            given, count = autoencoder_input(vector, kind, model), float(vector["n_parameters"])
+            found[model] = autoencoder_input(vector, kind, model), float(vector["n_parameters"])
         except Exception as error:  # readers of damaged files raise anything at all
             why = str(error).removeprefix(f"{model}: ")
             notes.append(f"The vector of your model {model} was left out: {' '.join(why.split())}")
             continue
-        inputs[model] = given
-        counts.append(count)
         if "spectra" in vector:
             spectra[model] = vector["spectra"]
-    if not inputs:
+    if not found:
         return models, [], notes
-    rows = rows[rows["model_id"].astype(str).isin(inputs)]
-    codes = embed_vectors(autoencoder, np.stack([*inputs.values()]))
-    joined = _appended(models, rows, codes, np.array(counts))
+    inputs, counts = zip(*found.values(), strict=True)
+    rows = rows[rows["model_id"].astype(str).isin(found)]
+    joined = _appended(models, rows, embed_vectors(autoencoder, np.stack(inputs)), np.array(counts))
     described = {"model_ids": np.array(list(spectra)), "spectra": np.array([*spectra.values()])}
-    return with_spectra(joined, described), list(inputs), notes
+    return with_spectra(joined, described), list(found), notes
 
 
 def with_listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
@@ -537,10 +529,8 @@ def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
     """
     items = list(tokens.values())
     n_landmarks = max((len(item.landmarks) for item in items if item.landmarks is not None), default=0)
-    landmarks = np.full((len(items), n_landmarks), np.nan, dtype=np.float16)
-    for row, item in enumerate(items):
-        if item.landmarks is not None:
-            landmarks[row] = item.landmarks
+    none = np.full(n_landmarks, np.nan)
+    landmarks = np.array([none if item.landmarks is None else item.landmarks for item in items], dtype=np.float16)
     parts = [item.features.reshape(-1, item.features.shape[-1]) for item in items]
     rows = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     scale = np.abs(rows).max(axis=1, initial=1e-12, keepdims=True) / 127
@@ -550,25 +540,23 @@ def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
         "shape": np.array([item.features.shape[:2] for item in items], dtype=np.int64).reshape(-1, 2),
         "names": np.array(json.dumps(names)),
         "encoder_id": np.array(items[0].encoder_id if items else ""),
-        "landmarks": landmarks,
+        "landmarks": landmarks.reshape(len(items), n_landmarks),
     }
 
 
 def unpack_tokens(arrays: Mapping[str, NDArray[Any]]) -> dict[str, TaskTokens]:
     """What :func:`pack_tokens` packed, L2-normalised again after the rounding."""
     found: dict[str, TaskTokens] = {}
-    start = 0
     names = json.loads(str(arrays["names"]))
     landmarks = arrays.get("landmarks", np.full((len(names), 0), np.nan)).astype(np.float32)
-    for (batches, classes), name, values in zip(arrays["shape"].tolist(), names, landmarks, strict=True):
+    parts = np.split(arrays["features"], np.cumsum(arrays["shape"].prod(axis=1))[:-1]) if names else []
+    for shape, name, values, part in zip(arrays["shape"], names, landmarks, parts, strict=True):
         # The scale drops out of the normalisation.
-        rows = arrays["features"][start : start + batches * classes].astype(np.float32)
-        start += batches * classes
+        rows = part.astype(np.float32)
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        features = rows.reshape(batches, classes, -1)
         found[name["id"]] = TaskTokens(
             name["id"],
-            features,
+            rows.reshape(*shape, -1),
             name["classes"],
             int(name["n_images"]),
             str(arrays["encoder_id"]),
