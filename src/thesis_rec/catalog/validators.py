@@ -65,8 +65,7 @@ class Table:
         Raises:
             ValueError: If it isn't one, or something doesn't hold of it.
         """
-        if not isinstance(data, pd.DataFrame):
-            raise ValueError(f"expected a table, got {type(data).__name__}")
+        _expect(data, pd.DataFrame, "a table")
         if missing := [name for name in self.columns if name not in data]:
             raise ValueError(f"missing columns: {', '.join(missing)}; there are: {', '.join(map(str, data.columns))}")
         if data.columns.has_duplicates:
@@ -93,6 +92,11 @@ class Table:
                 _check_numbers(data[name], numbers)
 
 
+def _expect(data: Any, kind: type, what: str) -> None:
+    if not isinstance(data, kind):
+        raise ValueError(f"expected {what}, got {type(data).__name__}")
+
+
 def _check_numbers(column: pd.Series, numbers: Numbers) -> None:
     name = column.name
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
@@ -115,8 +119,7 @@ def named_array(payload: Any, name: str, ndim: int | None = None) -> np.ndarray:
     Raises:
         ValueError: If there is none, or it hasn't ``ndim`` dimensions.
     """
-    if not isinstance(payload, dict):
-        raise ValueError(f"expected named arrays, got {type(payload).__name__}")
+    _expect(payload, dict, "named arrays")
     if name not in payload:
         raise ValueError(f"no array {name!r}; there are: {', '.join(payload)}")
     array = np.asarray(payload[name])
@@ -297,8 +300,7 @@ validate_recommendation = Table(
 def validate_evaluation_metrics(data: Any) -> None:
     """The document of the contract; every mean lies between its bounds."""
     validate_json(data)
-    if not isinstance(data, dict):
-        raise ValueError(f"expected an object, got {type(data).__name__}")
+    _expect(data, dict, "an object")
     if missing := [name for name in ("quadrants", "paired", "noise_ceiling", "cost_seconds") if name not in data]:
         raise ValueError(f"missing keys: {', '.join(missing)}")
     for quadrant, methods in data["quadrants"].items():
@@ -343,25 +345,13 @@ def validate_json(data: Any) -> None:
 
 
 def validate_arrays(data: Any) -> None:
-    """Named arrays without Python objects."""
-    if not isinstance(data, dict):
-        raise ValueError(f"expected named arrays, got {type(data).__name__}")
-    for name, value in data.items():
-        if np.asarray(value).dtype.hasobject:
-            raise ValueError(f"{name!r} holds Python objects")
+    """Named arrays; Python objects among them are refused by the dataset that writes them."""
+    _expect(data, dict, "named arrays")
 
 
 def validate_partitions(data: Any) -> None:
-    """Any dictionary by names, such as of partitions; what is in each is checked when it is read and written.
-
-    Raises:
-        ValueError: If it is no dictionary by non-empty strings.
-    """
-    if not isinstance(data, dict):
-        raise ValueError(f"expected a dictionary of partitions, got {type(data).__name__}")
-    for key in data:
-        if not isinstance(key, str) or not key:
-            raise ValueError(f"partition keys are non-empty strings, not {key!r}")
+    """Any dictionary by names, such as of partitions; what is in each is checked when it is read and written."""
+    _expect(data, dict, "a dictionary of partitions")
 
 
 def validate_text(data: Any) -> None:

@@ -83,31 +83,30 @@ def assign_splits(
     return quadrants.assign_splits(measured, families, dataset_manifest, zoo_sides, parameters.splits, parameters.seed)
 
 
-def fit_knowledge(
+def assemble_training_study(
     performance: pd.DataFrame,
     splits: pd.DataFrame,
     candidate_models: Any,
     task_tokens: dict[str, Any],
     dataset_manifest: pd.DataFrame,
     parameters: SimilarityTrainingParameters,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+) -> Any:
+    """What was measured of which models and datasets, with what is known of both, as one object."""
+    tables = performance, splits, candidate_models, task_tokens, dataset_manifest
+    return assemble_study(*tables, protocol=parameters.protocol, seed=parameters.seed)
+
+
+def fit_knowledge(training_study: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What measured cells say of new datasets and models.
 
     Returns:
         Knowledge from everything that was measured, for use; and from known models and datasets alone, for figures.
     """
-    tables = performance, splits, candidate_models, task_tokens, dataset_manifest
-    study = assemble_study(*tables, protocol=parameters.protocol, seed=parameters.seed)
-    return study.knowledge(everything=True).to_arrays(), study.knowledge().to_arrays()
+    return training_study.knowledge(everything=True).to_arrays(), training_study.knowledge().to_arrays()
 
 
 def train_ranker(
-    performance: pd.DataFrame,
-    splits: pd.DataFrame,
-    candidate_models: Any,
-    task_tokens: dict[str, Any],
-    dataset_manifest: pd.DataFrame,
-    parameters: SimilarityTrainingParameters,
+    training_study: Any, parameters: SimilarityTrainingParameters
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train the thesis's network on codes of weights and dataset tokens.
 
@@ -116,12 +115,10 @@ def train_ranker(
     """
     from thesis_rec.thesis import similarity_training
 
-    tables = performance, splits, candidate_models, task_tokens, dataset_manifest
-    study = assemble_study(*tables, protocol=parameters.protocol, seed=parameters.seed)
     ranker, history = similarity_training.train_ranker(
-        study.models.select(np.flatnonzero(study.known)),
-        study.lists("train"),
-        study.lists("validation"),
+        training_study.models.select(np.flatnonzero(training_study.known)),
+        training_study.lists("train"),
+        training_study.lists("validation"),
         parameters.similarity_transformer,
         Path(parameters.runs_folder),
         parameters.seed,

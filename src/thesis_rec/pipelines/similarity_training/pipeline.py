@@ -20,6 +20,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 inputs=["performance_records", "own_measurements", "params:similarity_training", "params:published"],
             ),
             step(nodes.assign_splits, "splits"),
+            step(nodes.assemble_training_study, "training_study"),
             step(nodes.fit_knowledge, ["knowledge", "knowledge_of_known"]),
             step(nodes.train_ranker, ["similarity_checkpoint", "similarity_history"]),
             step(nodes.draw_similarity_losses, "similarity_loss_plots"),
