@@ -24,7 +24,7 @@ from thesis_rec.starter import sides
 from thesis_rec.starter.adopting import adopt_zoo
 from thesis_rec.starter.archives import export_bundle, import_bundle
 from thesis_rec.starter.assembling import assemble
-from thesis_rec.starter.building import STAGES, BuildSettings, expect_images, run_stage, validate_build
+from thesis_rec.starter.building import STAGES, BuildSettings, ZooBuild, expect_images, run_stage, validate_build
 from thesis_rec.starter.clip import ClipSettings
 from thesis_rec.starter.measuring import tasks_to_measure, tasks_to_tune
 from thesis_rec.starter.painter import Painter
@@ -34,6 +34,7 @@ from thesis_rec.starter.provenance import (
     rebuild_model,
     verify_files,
 )
+from thesis_rec.starter.settings import ProfileRecipe
 from thesis_rec.starter.tables import compact_scores, recipe_row
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop
 from thesis_rec.tasks import BASE_TASKS
@@ -45,15 +46,12 @@ SIZES = Sizes(
     repeated_tasks=1, repeats=2,
 )  # fmt: skip
 SETTINGS = BuildSettings(
-    sizes=SIZES,
     clip=ClipSettings(
         embed_dim=16, width=32, layers=1, text_width=16, text_layers=1, steps=2, batch=8, images_per_class=8
     ),
     truth=TruthSettings(probe=ProbeSettings(shots=4, draws=2), score_images=8, batch_size=64, source="starter"),
     fine_tune=FineTuneSettings(steps=1, batch=8, source="starter"),
-    precisions=("fp32",),
-    batch_sizes=(1,),
-    seconds_per_profile=0.01,
+    profiles=ProfileRecipe(precisions=("fp32",), batch_sizes=(1,), seconds_per_cell=0.01),
 )
 
 
@@ -367,11 +365,6 @@ def test_scores_keep_three_digits_and_gaps():
 
 
 def test_only_builds_pass_between_stages(plan):
-    class Build:
-        pass
-
-    build = Build()
-    build.plan, build.shop, build.settings = plan, Workshop(None), SETTINGS
-    validate_build(build)
+    validate_build(ZooBuild(plan, Workshop(None), SETTINGS))
     with pytest.raises(ValueError, match="plan"):
         validate_build("nothing")

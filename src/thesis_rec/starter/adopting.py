@@ -76,8 +76,6 @@ def _adopt_models(root: Path, content: dict[str, Any], plan: ZooPlan, shop: Work
 
 
 def _adopt_truth(root: Path, content: dict[str, Any], plan: ZooPlan, shop: Workshop, settings: BuildSettings) -> None:
-    assert settings.truth is not None
-    assert settings.fine_tune is not None
     records = pd.read_parquet(root / RECORDS)
     tuned = records[records["protocol"] == "fine_tune"]
     if sha256_json(content["fine_tune"]["settings"]) == sha256_json(settings.fine_tune.model_dump()):

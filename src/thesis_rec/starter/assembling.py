@@ -14,6 +14,7 @@ import pandas as pd
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import atomic_path, encode_id, load_arrays, save_arrays, write_json
 from thesis_rec.models.model_sources import PROVENANCE_FILE
+from thesis_rec.starter.archives import export_bundle
 from thesis_rec.starter.measuring import fine_tune_folder, truth_folder
 from thesis_rec.starter.provenance import environment, hash_tree
 from thesis_rec.starter.sides import GENERATIONS
@@ -29,8 +30,9 @@ from thesis_rec.starter.tables import (
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, fresh_folder, read_json, write_parquet
 
 if TYPE_CHECKING:
-    from thesis_rec.starter.building import BuildSettings
+    from thesis_rec.starter.building import BuildSettings, ZooBuild
     from thesis_rec.starter.plan import ZooPlan
+    from thesis_rec.starter.settings import ZooSettings
     from thesis_rec.truth.settings import TruthSettings
 
 #: The zoo's tables.
@@ -41,6 +43,36 @@ RECORDS, SCORES, PROFILES, RESPONSES, SPECTRA = (
     "model_responses.npz",
     "model_spectra.npz",
 )
+
+
+def finish_build(build: ZooBuild, chosen: ZooSettings, failed: int) -> dict[str, Any]:
+    """Make the zoo's own folder as far as there are models, and the bundle if asked for.
+
+    Args:
+        build: What was built, where and how.
+        chosen: Where the zoo and its bundle go.
+        failed: Number of items that failed.
+
+    Returns:
+        Counts of what is there.
+    """
+    plan, shop, settings = build
+    shop.painter.__exit__()
+    names = shop.trained(plan)
+    summary: dict[str, Any] = {"models": len(names), "planned": len(plan.recipes), "failed": failed}
+    if names:
+        record = assemble(plan, shop, settings, Path(chosen.output))
+        summary |= {
+            "measured": record["truth"]["models"],
+            "fine_tuned": record["fine_tune"]["models"],
+            "seconds_per_linear_probe": record["truth"]["seconds_per_linear_probe"],
+            "seconds_per_fine_tuning": record["fine_tune"]["seconds_per_cell"],
+            "files": len(record["files"]),
+        }
+    if chosen.bundle_out:
+        pieces = export_bundle(shop.folder, Path(chosen.bundle_out))
+        summary["bundle"] = {path.name: path.stat().st_size for path in pieces}
+    return summary
 
 
 def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Path) -> dict[str, Any]:
@@ -58,8 +90,6 @@ def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Pat
     Raises:
         ItemError: If no model is there.
     """
-    assert settings.truth is not None
-    assert settings.fine_tune is not None
     names = shop.trained(plan)
     if not names:
         raise ItemError(str(shop.folder), "No trained model is there.", "Run the stage that trains models first.")

@@ -9,10 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.starter.archives import import_bundle
 from thesis_rec.starter.making import train_encoder, train_models
 from thesis_rec.starter.measuring import (
     fine_tune_models,
@@ -21,11 +24,13 @@ from thesis_rec.starter.measuring import (
     tasks_to_measure,
     tasks_to_tune,
 )
-from thesis_rec.starter.plan import Sizes, ZooPlan
+from thesis_rec.starter.painter import Painter
+from thesis_rec.starter.plan import ZooPlan, make_plan
 from thesis_rec.starter.workshop import Workshop
 
 if TYPE_CHECKING:
     from thesis_rec.starter.clip import ClipSettings
+    from thesis_rec.starter.settings import ProfileRecipe, ZooSettings
     from thesis_rec.truth.settings import FineTuneSettings, TruthSettings
 
 logger = logging.getLogger(__name__)
@@ -33,35 +38,50 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class BuildSettings:
-    """Everything that a build depends on besides the machine.
+    """Everything that stages depend on besides the plan and the machine.
 
     Attributes:
-        seed: Of all choices.
-        sizes: How much is built.
-        clip: Size and training of the image encoder; None for the usual one.
-        truth: Linear probes, scores and responses; None for the usual ones.
-        fine_tune: Recipe of fine-tuning; None for the usual one.
-        precisions: Precisions in which models are profiled; those a device can't do are skipped.
-        batch_sizes: Batch sizes in which models are profiled.
-        seconds_per_profile: Time for one model, precision and batch size.
+        clip: Size and training of the image encoder.
+        truth: Linear probes, scores and responses.
+        fine_tune: Recipe of fine-tuning.
+        profiles: What is measured about speed and memory; precisions that a device can't do are skipped.
     """
 
-    seed: int = 0
-    sizes: Sizes = field(default_factory=Sizes)
-    clip: ClipSettings | None = None
-    truth: TruthSettings | None = None
-    fine_tune: FineTuneSettings | None = None
-    precisions: tuple[str, ...] = ("fp32", "fp16")
-    batch_sizes: tuple[int, ...] = (1, 32, 256)
-    seconds_per_profile: float = 0.05
+    clip: ClipSettings
+    truth: TruthSettings
+    fine_tune: FineTuneSettings
+    profiles: ProfileRecipe
 
-    def __post_init__(self) -> None:
-        from thesis_rec.starter.clip import ClipSettings
-        from thesis_rec.truth.settings import FineTuneSettings, TruthSettings
 
-        self.clip = self.clip or ClipSettings(seed=self.seed)
-        self.truth = self.truth or TruthSettings(source="starter", seed=self.seed)
-        self.fine_tune = self.fine_tune or FineTuneSettings(source="starter")
+class ZooBuild(NamedTuple):
+    """What is built, where and how; lives in memory for one run."""
+
+    plan: ZooPlan
+    shop: Workshop
+    settings: BuildSettings
+
+
+def begin_build(settings: ZooSettings) -> ZooBuild:
+    """Decide what is built, take over earlier results and begin drawing images.
+
+    Args:
+        settings: Sizes, recipes and the working folder.
+    """
+    from thesis_rec.starter.adopting import adopt_zoo
+
+    folder, build = Path(settings.working_folder), settings.build
+    if settings.bundle_in:
+        count = import_bundle([Path(path) for path in settings.bundle_in], folder)
+        logger.info("%d files from %d archives", count, len(settings.bundle_in))
+    budget = settings.time_budget_seconds
+    deadline = None if budget is None else time.monotonic() + budget
+    plan = make_plan(settings.seed, settings.sizes)
+    painter = Painter(settings.workers).__enter__()
+    shop = Workshop(folder, torch_device(settings.device), painter, deadline, settings.slots)
+    if settings.begin_from is not None:
+        adopt_zoo(Path(settings.begin_from), plan, shop, build)
+    expect_images(settings.stages, plan, shop, build)
+    return ZooBuild(plan, shop, build)
 
 
 #: Stages in the order in which they are built.
@@ -83,9 +103,6 @@ def run_stage(stage: str, plan: ZooPlan, shop: Workshop, settings: BuildSettings
     Raises:
         ValueError: If there is no such stage.
     """
-    assert settings.clip is not None
-    assert settings.truth is not None
-    assert settings.fine_tune is not None
     begun = time.perf_counter()
     match stage:
         case "models":
@@ -101,9 +118,8 @@ def run_stage(stage: str, plan: ZooPlan, shop: Workshop, settings: BuildSettings
         case "fine_tune":
             failures = fine_tune_models(plan, shop, settings.fine_tune)
         case "hardware":
-            failures = profile_models(
-                plan, shop, settings.precisions, settings.batch_sizes, settings.seconds_per_profile
-            )
+            chosen = settings.profiles
+            failures = profile_models(plan, shop, chosen.precisions, chosen.batch_sizes, chosen.seconds_per_cell)
         case _:
             raise ValueError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
     logger.info("stage %s: %.1f s, %d failures", stage, time.perf_counter() - begun, len(failures))
@@ -112,9 +128,6 @@ def run_stage(stage: str, plan: ZooPlan, shop: Workshop, settings: BuildSettings
 
 def expect_images(stages: Sequence[str], plan: ZooPlan, shop: Workshop, settings: BuildSettings) -> None:
     """Begin drawing, in the background, all images that the stages will need, in the order of their use."""
-    assert settings.clip is not None
-    assert settings.truth is not None
-    assert settings.fine_tune is not None
     sizes = plan.sizes
     if "models" in stages:
         there = set(shop.trained(plan))
@@ -137,8 +150,7 @@ def validate_build(data: Any) -> None:
     """Check what stages of a build pass on.
 
     Raises:
-        ValueError: If plan, workshop or settings are missing.
+        ValueError: If it is no build.
     """
-    for name, kind in (("plan", ZooPlan), ("shop", Workshop), ("settings", BuildSettings)):
-        if not isinstance(getattr(data, name, None), kind):
-            raise ValueError(f"expected a build with its {name}, got {type(data).__name__}")
+    if not isinstance(data, ZooBuild):
+        raise ValueError(f"expected a build with its plan, got {type(data).__name__}")

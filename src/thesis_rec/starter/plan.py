@@ -119,6 +119,19 @@ class ZooPlan:
             cells += [(task, seed) for seed in range(1, self.sizes.repeats)]
         return models, cells
 
+    def summary(self) -> dict[str, Any]:
+        """What is planned, in JSON's own types."""
+        fine_tuned, cells = self.fine_tuned()
+        return {
+            "models": [recipe.model_id for recipe in self.recipes],
+            "base_tasks": list(self.base_tasks),
+            "reference_tasks": list(self.reference_tasks),
+            "subtasks": len(self.subtasks),
+            "updates": sum(recipe.steps for recipe in self.recipes),
+            "fine_tuned_models": fine_tuned,
+            "fine_tuned_cells": len(fine_tuned) * len(cells),
+        }
+
 
 def make_plan(seed: int = 0, sizes: Sizes | None = None) -> ZooPlan:
     """Decide what is built.
