@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import measure_hub
 import pandas as pd
 from untrained import architecture_key, image_text_bytes
 
@@ -200,8 +201,8 @@ def _completed(row: dict[str, Any], counts: pd.DataFrame, first: dict[str, dict[
     parsed = ManifestRow.model_validate({name: row[name] for name in ("model_id", "loader", "source", "family")})
     row["architecture"] = architecture_key(parsed)
     first.setdefault(row["architecture"], row)
-    if row["architecture"] in counts.index:
-        found = counts.loc[row["architecture"]]
+    found = counts.loc[row["architecture"]] if row["architecture"] in counts.index else _counted(parsed)
+    if len(found):
         row |= {name: str(int(found[name])) for name in ("input_size", "macs", "activations")}
         # The network was counted with the classifier of its first checkpoint.
         extra = (_classes(row) - _classes(first[row["architecture"]])) * (int(found["n_features"]) + 1)
@@ -210,6 +211,11 @@ def _completed(row: dict[str, Any], counts: pd.DataFrame, first: dict[str, dict[
         size = int(found["file_bytes"]) + 4 * extra if found["file_bytes"] else image_text_bytes(parsed)
         row["bytes"], row["bytes_basis"] = (str(size), "counts") if size else ("", "")
     return row
+
+
+def _counted(row: ManifestRow) -> pd.Series:
+    """Counts of one of the few networks of the ``detectors`` package; empty for any other row."""
+    return pd.Series(measure_hub._count(row, None) if row.loader == "detector_pack" else {})
 
 
 def _library_facts(row: dict[str, Any]) -> dict[str, str]:
@@ -253,9 +259,11 @@ def _library_facts(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _classes(row: dict[str, Any]) -> int:
-    """Classes of a timm checkpoint's classifier; 0 where the row's own classes aren't told."""
+    """Classes of a timm network's classifier; 0 where the row's own classes aren't told."""
     import timm
 
+    if row["loader"] == "detector_pack":
+        return 100 if row["pretraining"] == "cifar100" else 10
     if not row["model_id"].startswith("timm/"):
         return 0
     return int(timm.models.get_pretrained_cfg(row["model_id"].removeprefix("timm/")).num_classes)

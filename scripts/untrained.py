@@ -10,7 +10,7 @@ from typing import Any
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.models.loaders import open_clip_backbone, timm_backbone, transformers_backbone
+from thesis_rec.models.loaders import make_stem_small, open_clip_backbone, timm_backbone, transformers_backbone
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.preparation import Preparation
 
@@ -77,6 +77,8 @@ def architecture_key(row: ManifestRow) -> str:
         return f"timm/{configuration.architecture}@{configuration.input_size[-1]}"
     if row.loader == "open_clip":
         return f"open_clip/{name.removesuffix('-quickgelu')}"
+    if row.loader == "detector_pack":
+        return f"detector_pack/{_resnet_of_pack(row)}@32"
     if row.loader == "transformers":
         built = _transformers_config(row)
         return "" if built is None else f"transformers/{built[2]}@{built[1]}"
@@ -95,7 +97,9 @@ def build_untrained(row: ManifestRow, device: str = "cpu") -> Backbone:
     """
     import torch
 
-    builders = {"timm": _timm, "open_clip": _open_clip, "transformers": _transformers}
+    builders = {
+        "timm": _timm, "open_clip": _open_clip, "transformers": _transformers, "detector_pack": _detector_pack,
+    }  # fmt: skip
     if row.loader not in builders:
         text = f"The loader {row.loader} builds no network without its files."
         raise ItemError(row.model_id, text, "Profile it with its weights.")
@@ -129,6 +133,20 @@ def _timm(row: ManifestRow) -> Backbone:
     import timm
 
     return timm_backbone(row.model_id, timm.create_model(library_name(row), pretrained=False))
+
+
+def _detector_pack(row: ManifestRow) -> Backbone:
+    import timm
+
+    network: Any = timm.create_model(_resnet_of_pack(row), pretrained=False, num_classes=10)
+    make_stem_small(network)
+    network.pretrained_cfg = {**network.pretrained_cfg, "input_size": (3, 32, 32), "crop_pct": 1.0}
+    return timm_backbone(row.model_id, network)
+
+
+def _resnet_of_pack(row: ManifestRow) -> str:
+    """``resnet18`` of ``edadaltocg/resnet18_cifar10``."""
+    return row.model_id.rpartition("/")[2].partition("_")[0]
 
 
 def _open_clip(row: ManifestRow) -> Backbone:

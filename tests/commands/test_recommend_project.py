@@ -201,7 +201,8 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     assert len(other.table) + len(other.excluded) == len(found.table)
     assert "published zero-shot accuracies of it" in other.table["reason"].iloc[0]
     # What was read, by the zoo's name; published knowledge has neither embeddings nor tokens.
-    assert set(found.sources) == {"knowledge", "hardware profiles", "listed under another name"}
+    told = {"knowledge", "hardware profiles", "listed under another name", "built by no library"}
+    assert set(found.sources) == told
     assert {found.sources[name] for name in ("knowledge", "hardware profiles")} == {"hub"}
     local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": "data/none.csv"}}}))
     with pytest.raises(

@@ -149,6 +149,12 @@ def test_what_is_known_of_weights_counts_whatever_they_are_called(hub):
     assert hub.sources["listed under another name"].endswith(" more")
 
 
+def test_a_checkpoint_of_the_hub_that_no_library_builds_is_no_candidate(hub):
+    """It was the first of all VGGs, without a line that loads it."""
+    assert "edadaltocg/vgg16_bn_cifar10" not in of_seven_classes(hub)
+    assert "edadaltocg/vgg16_bn_cifar10" in hub.sources["built by no library"]
+
+
 def test_a_small_supervised_network_is_not_put_before_one_that_was_measured_to_be_better(hub):
     """On CIFAR-10, MNIST and GTSRB linear probes of CLIP reach .90, .90, .70, of EfficientNet-Lite0 .60, .84, .61."""
     mean = of_seven_classes(hub)
@@ -161,7 +167,9 @@ def test_what_a_network_was_trained_on_tells_its_kind_whatever_the_tag_calls_it(
     """Networks tuned on one small dataset were ranked as nothing was known of them, before all that ImageNet made."""
     mean = of_seven_classes(hub)
     for small in ("edadaltocg/resnet18_svhn", "nateraw/vit-base-beans", "nielsr/convnext-tiny-finetuned-eurosat"):
-        assert mean[small] < mean["timm/resnet50.fb_swsl_ig1b_ft_in1k"] < mean["open_clip/ViT-B-32.openai"]
+        assert mean[small] < mean["timm/resnext101_32x8d.fb_swsl_ig1b_ft_in1k"] < mean["open_clip/ViT-B-32.openai"]
+    # A network of 6 million weights that nobody measured isn't before one of 22 million that was measured to be good.
+    assert mean["timm/vit_pe_core_tiny_patch16_384.fb"] < mean["facebook/dinov2-small"]
     # By linear probes on ImageNet MAE lies behind MoCo v3 and both far behind DINOv2.
     for network, size in (("base", "b"), ("large", "l")):
         contrasted = mean[f"nyu-visionx/moco-v3-vit-{size}"]

@@ -161,7 +161,6 @@ def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
     """
     import timm
     import torch
-    from torch import nn
 
     config: dict[str, Any] = read_configuration(folder, "config.json", row.model_id)
     settings = config.get("pretrained_cfg", config)
@@ -170,13 +169,20 @@ def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
     if not hasattr(network, "maxpool") or not hasattr(network, "conv1"):
         text = f"{architecture or 'The model'} has no stem to make small."
         raise ItemError(row.model_id, text, "Choose the loader local.")
-    network.conv1 = nn.Conv2d(3, network.conv1.out_channels, kernel_size=3, padding=1, bias=False)
-    network.maxpool = nn.Identity()
+    make_stem_small(network)
     content = load_torch(find_weights(folder, row.model_id), row.model_id)
     state, *_ = find_state(content, row.model_id, row.member)
     network.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
     network.pretrained_cfg = {"crop_pct": 1.0, **settings}
     return timm_backbone(row.model_id, network.float())
+
+
+def make_stem_small(network: Any) -> None:
+    """Give a ResNet of timm the stem of the networks for 32-pixel images."""
+    from torch import nn
+
+    network.conv1 = nn.Conv2d(3, network.conv1.out_channels, kernel_size=3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
 
 
 def load_transformers(row: ManifestRow, folder: Path) -> Backbone:

@@ -633,6 +633,12 @@ def assemble(
             if copies := _listed_twice(manifest, knowledge.twins):
                 sources["listed under another name"] = listed(copies, 3)
                 manifest = manifest[~manifest["model_id"].isin(copies)]
+        if isinstance(knowledge, PublishedBeliefs):
+            # Its weights are not looked at, so that what can't be run can be neither tried nor used.
+            bare = manifest["loader"].eq("local") & manifest["source"].astype(str).str.startswith("hf-hub:")
+            if bare.any():
+                sources["built by no library"] = listed(manifest.loc[bare, "model_id"].tolist(), 3)
+                manifest = manifest[~bare]
         half = stored.autoencoder if artefacts.get("model_vectors") else None
         notes += left_out
     if half is not None and artefacts.get("model_vectors"):
