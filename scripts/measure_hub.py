@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def main() -> None:
     if arguments.cores:
         os.sched_setaffinity(0, {int(core) for core in arguments.cores.split(",")})
     published = arguments.published.read_text().split() if arguments.published else []
-    jobs = _jobs(published, arguments.timm)
+    jobs = architectures(published, arguments.timm)
     index, count = (int(number) for number in arguments.part.split("/"))
     jobs = dict(list(jobs.items())[index::count])
     import torch
@@ -77,7 +78,7 @@ def main() -> None:
             file.flush()
 
 
-def _jobs(published: list[str], timm_list: Path | None) -> dict[str, tuple[Any, int | None]]:
+def architectures(published: Sequence[str] = (), timm_list: Path | None = None) -> dict[str, tuple[Any, int | None]]:
     """A row of each architecture, those of published tables first; and the image size where it isn't the row's."""
     from thesis_rec.models.model_manifest import ManifestRow, read_manifest
 
@@ -127,7 +128,7 @@ def _time(row: Any, key: str, device: str, counts: dict[str, Any] | None, is_pub
         for precision, batch, limit in CELLS[kind]
         if counts["macs"] * batch <= limit and (kind == "cuda" or batch == 1 or is_published)
     ]
-    backbone = _random_network(row, device)
+    backbone = random_network(row, device)
     backbone.model_id = key
     settings = ProfileSettings(warmup=2, min_repeats=5, max_repeats=50, tolerance=0.02, max_seconds=0.06)
     rows: list[dict[str, Any]] = []
@@ -146,7 +147,7 @@ def _time(row: Any, key: str, device: str, counts: dict[str, Any] | None, is_pub
     return rows or [{"error": "too large to be timed"}]
 
 
-def _random_network(row: Any, device: str) -> Any:
+def random_network(row: Any, device: str) -> Any:
     """The network with cheap random weights: filling billions of numbers by inverse error functions takes minutes."""
     import torch
     from untrained import build_untrained

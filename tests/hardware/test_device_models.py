@@ -100,3 +100,21 @@ def test_predictions_keep_the_floors_of_weights_and_of_arithmetic():
     ratio = found["latency_ms_safe"] / found["latency_ms"]
     inside = (within["latency_ms_safe"] / within["latency_ms"]).iloc[0]
     assert ratio["deep"] > inside
+
+
+@pytest.mark.parametrize(
+    ("present", "model"),
+    [
+        ("cuda_nvidia-geforce-rtx-4090_sm89_torch2.11", "cuda_rtx4090"),
+        ("cuda_nvidia-rtx-pro-6000-blackwell-max-q-workstation-edition_sm120_torch2.11", "cuda_rtxpro6000maxq"),
+        # Other chips of a like name.
+        ("cuda_nvidia-geforce-rtx-4090-laptop-gpu_sm89_torch2.11", None),
+        ("cuda_nvidia-geforce-rtx-4090-d_sm89_torch2.11", None),
+        ("cuda_nvidia-rtx-pro-6000-blackwell-workstation-edition_sm120_torch2.11", None),
+        # Its published figures are of compiled networks.
+        ("cpu_i7-12700h_20c14t_torch2.11", None),
+    ],
+)
+def test_a_present_device_is_the_one_that_others_measured_where_its_name_says_so(present, model):
+    found = device_model(present, "fp32" if present.startswith("cpu") else "fp16", 1 if "cpu" in present else 128)
+    assert (found.device if found else None) == model

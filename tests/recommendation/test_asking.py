@@ -12,6 +12,7 @@ import pytest
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_posterior, tokens_of
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
+from thesis_rec.hardware.processor_speed import MEASURED_RATES
 from thesis_rec.recommendation.answer import COLUMNS, load_line
 from thesis_rec.recommendation.asking import believed, recommend_for
 from thesis_rec.recommendation.candidates import resolve_device
@@ -317,3 +318,21 @@ def test_a_model_of_another_resolution_could_be_any_and_says_so():
     assert belief.mean[row] == pytest.approx(before.mean[known].mean())
     assert belief.std[row] ** 2 == pytest.approx(np.square(before.std[known]).mean() + before.mean[known].var())
     np.testing.assert_array_equal(belief.mean[known], before.mean[known])
+
+
+def test_a_processor_that_nobody_measured_is_told_by_its_rate(monkeypatch):
+    monkeypatch.setattr("thesis_rec.recommendation.candidates.processor_rate", lambda device: 1000.0)
+    measured = next(iter(MEASURED_RATES))
+    bundle = fabricated_bundle()
+    known = replace(bundle, profiles=bundle.profiles.assign(device=measured))
+    limits = Request(max_latency_ms=4.0)
+    told, untold = (ask(limits, given, here="cpu_mine_4c4t_torch2.11") for given in (known, bundle))
+    assert len(told.table) > len(untold.table)
+    assert set(untold.table["model_id"]) < set(told.table["model_id"])
+    assert any("1000 GFLOP/s" in note and "hardware_profiling" in note for note in told.notes)
+    assert not any("GFLOP/s" in note for note in untold.notes)
+    # Nothing is held against a clock, or what was measured is.
+    assert not ask(Request(), known, here="cpu_mine_4c4t_torch2.11").notes
+    assert not ask(limits, known, here=measured).notes
+    # Another machine's rate isn't this one's.
+    assert not ask(Request(max_latency_ms=4.0, device=measured), known, here="cpu_mine_4c4t_torch2.11").notes

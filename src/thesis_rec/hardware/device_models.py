@@ -92,6 +92,21 @@ def device_models() -> tuple[DeviceModel, ...]:
 
 
 def device_model(device: str, precision: str, batch_size: int) -> DeviceModel | None:
-    """The model of a device for a call, or None where none was published for its precision and batch size."""
-    published = (model for model in device_models() if (model.device, model.precision) == (device, precision))
+    """The model of a device for a call, or None where none was published for its precision and batch size.
+
+    Args:
+        device: Identifier of one of the models, or of a present GPU, as
+            :func:`~thesis_rec.hardware.fingerprint.device_id` has it, of the same name.
+        precision: Precision of the call.
+        batch_size: Images in the call.
+    """
+    names = device, _chip(device)
+    published = (model for model in device_models() if model.device in names and model.precision == precision)
     return next((model for model in published if model.min_batch <= batch_size <= model.max_batch), None)
+
+
+def _chip(device: str) -> str:
+    """``cuda_rtx4090`` for ``cuda_nvidia-geforce-rtx-4090_sm89_torch2.11``; other words are of another chip."""
+    kind, name = [*device.split("_"), ""][:2]
+    brand = {"nvidia", "geforce", "blackwell", "workstation", "edition"}
+    return f"{kind}_{''.join(word for word in name.split('-') if word not in brand)}" if kind == "cuda" else device

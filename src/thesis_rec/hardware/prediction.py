@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from thesis_rec.hardware.contexts import COUNTS, WEIGHT_BYTES, context_tables, count_table
 from thesis_rec.hardware.counts import MIB
 from thesis_rec.hardware.device_models import FEATURES, DeviceModel, device_model, outside
+from thesis_rec.hardware.processor_speed import FACTOR, MEASURED_RATES, POWER
 from thesis_rec.hardware.regression import fit_log_figure
 
 Floats = NDArray[np.float64]
@@ -40,6 +41,7 @@ def figures(
     device: str,
     precision: str = "fp32",
     batch_size: int = 1,
+    rate: float | None = None,
 ) -> pd.DataFrame:
     """What each model costs on a device: measured where it was, otherwise predicted.
 
@@ -49,6 +51,8 @@ def figures(
         device: Device identifier as in ``profiles``.
         precision: Precision of the call.
         batch_size: Images in the call.
+        rate: :func:`~thesis_rec.hardware.processor_speed.processor_rate` of the device, None where it isn't known. A
+            processor that was hardly ever measured is as much faster than measured ones as its rate tells.
 
     Returns:
         One row per model, in their order: ``model_id``, ``latency_ms``, ``latency_ms_low``, ``latency_ms_safe``,
@@ -67,19 +71,19 @@ def figures(
     families = models["family"].to_numpy(object) if "family" in models else np.full(len(ids), "", dtype=object)
     target = device, precision
 
-    def estimated(column: str, unknown_factor: float) -> _Estimate:
+    def estimated(column: str, unknown_factor: float, rate: float | None = None) -> _Estimate:
         others = {key: table[column].reindex(ids).to_numpy(float) for key, table in contexts.items() if key != target}
         estimate = _Estimate(features, families, others)
         if target in contexts:
             estimate.measure(contexts[target].reindex(ids), column)
-        estimate.predict(target, unknown_factor)
+        estimate.predict(target, unknown_factor, rate)
         return estimate
 
-    latency = estimated("latency_ms_p50", UNKNOWN_CONTEXT_FACTOR)
+    latency = estimated("latency_ms_p50", UNKNOWN_CONTEXT_FACTOR, rate)
     memory = estimated("peak_memory_mb", UNKNOWN_MEMORY_FACTOR)
     if (model := device_model(*target, batch_size)) is not None:
         latency.predict_from_published(model, counts[list(FEATURES)].to_numpy(float), batch_size)
-    latency.raise_to(counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision))
+    latency.raise_to(counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision, rate))
     memory.raise_to(counts["n_parameters"].to_numpy(float) * WEIGHT_BYTES.get(precision, 4) / MIB)
     for name, figure in (("latency_ms", latency), ("memory_mb", memory)):
         found[name], found[f"{name}_low"], found[f"{name}_safe"] = figure.value, figure.low, figure.safe
@@ -111,12 +115,15 @@ class _Estimate:
         exact = rows["exact"].eq(True).to_numpy()
         self.basis[measured] = np.where(exact[measured], "measured", "interpolated")
 
-    def predict(self, target: Context, factor: float) -> None:
-        """Fill what wasn't measured, from what was in the target context or in others, ``factor`` apart at most."""
+    def predict(self, target: Context, factor: float, rate: float | None) -> None:
+        """Fill what wasn't measured, from what was in the target context or in others, ``factor`` apart at most.
+
+        With a processor's ``rate``, others whose rate is known are apart by what both rates tell.
+        """
         if (self.value > 0).sum() >= ENOUGH:
             self.predict_from_context(np.isnan(self.value))
         else:
-            self.predict_from_closest(target, factor)
+            self.predict_from_closest(target, factor, rate)
 
     def fill(self, rows: NDArray[np.bool_], log_value: Floats, margin: float | Floats) -> None:
         self.value[rows] = np.exp(log_value)
@@ -161,7 +168,7 @@ class _Estimate:
             self.fill(new, fit.predict(self.features[new], offset[new]), margin)
             left = left & ~new
 
-    def predict_from_closest(self, target: Context, factor: float) -> None:
+    def predict_from_closest(self, target: Context, factor: float, rate: float | None) -> None:
         """Fill from the context that is most like the target, shifted by the few models measured there, if any."""
         known, left = self.value > 0, np.isnan(self.value)
         for key in sorted(self.others, key=lambda key: (-_likeness(key, target), key)):
@@ -170,25 +177,36 @@ class _Estimate:
             if (there.value > 0).sum() >= ENOUGH:
                 there.predict_from_context(left)
             common = known & (there.value > 0)
-            shift = float(np.median(np.log(self.value[common] / there.value[common]))) if common.any() else 0.0
-            new = left & (there.value > 0)
             # Weights of another precision have another size.
-            apart = math.log(factor if key[1] == target[1] else UNKNOWN_CONTEXT_FACTOR) / math.sqrt(1 + common.sum())
+            margin, shift = factor if key[1] == target[1] else UNKNOWN_CONTEXT_FACTOR, 0.0
+            if rate and key[1] == target[1] and key[0] in MEASURED_RATES:
+                margin, shift = FACTOR, POWER * math.log(MEASURED_RATES[key[0]] / rate)
+            if common.any():
+                shift = float(np.median(np.log(self.value[common] / there.value[common])))
+            new = left & (there.value > 0)
+            apart = math.log(margin) / math.sqrt(1 + common.sum())
             # One that wasn't measured there either is as uncertain as its prediction there, and this.
             own = np.nan_to_num(np.log(there.safe[new] / there.value[new]))
             self.fill(new, np.log(there.value[new]) + shift, np.hypot(apart, own))
             left &= ~new
 
 
-def _best_rate(profiles: pd.DataFrame, device: str, precision: str) -> float:
-    """Most multiply-accumulates in a millisecond that any call reached: on the device, else on any of its kind."""
+def _best_rate(profiles: pd.DataFrame, device: str, precision: str, processor: float | None) -> float:
+    """Most multiply-accumulates in a millisecond that any call reached: on the device, else on any of its kind.
+
+    Of a processor whose rate of matrix products is known, that of others is brought to it where theirs is known too.
+    """
     if not {"macs", "batch_size", "latency_ms_p50"} <= set(profiles.columns) or profiles.empty:
         return math.inf
     rate = profiles["macs"] * profiles["batch_size"] / profiles["latency_ms_p50"]
     same = (profiles["device"] == device) & (profiles["precision"] == precision)
     kind = profiles["device"].astype(str).str.startswith(device.split("_", maxsplit=1)[0])
     # The best of a few says little of what the device can do.
-    best = rate[same].max() if rate[same].count() >= ENOUGH else rate[kind].max()
+    if rate[same].count() >= ENOUGH:
+        best = rate[same].max()
+    else:
+        scale = profiles["device"].map(MEASURED_RATES).rdiv(processor or np.nan).fillna(1.0)
+        best = (rate * scale)[kind].max()
     return float(best) if best > 0 else math.inf
 
 

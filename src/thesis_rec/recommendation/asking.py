@@ -18,6 +18,7 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import closest_relaxations, feasible, pareto_front, unknown_figures, unknown_values
 from thesis_rec.hardware.fingerprint import present_device
+from thesis_rec.hardware.processor_speed import FACTOR
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
 from thesis_rec.knowledge.strangers import with_strangers
@@ -30,6 +31,7 @@ from thesis_rec.recommendation.candidates import (
     cost_figures,
     measured_here,
     ranked_candidates,
+    rate_here,
     resolve_device,
     with_text_encoder,
 )
@@ -119,11 +121,18 @@ def recommend_for(
     able = np.ones(len(table), dtype=bool)
     if request.protocol == "zero_shot":
         able = with_text_encoder(table, bundle.manifest)
+    rate = rate_here(device, profiles) if device == here else None
     if measure is not None and request.needs_clock and device == here:
-        profiles, notes = measured_here(table[able], profiles, device, request=request, measure=measure)
+        profiles, notes = measured_here(table[able], profiles, device, request=request, measure=measure, rate=rate)
     # Of all models: a prediction learns from the cost of those that the protocol leaves out, too.
-    table = table.merge(cost_figures(table, profiles, device, request), on="model_id", how="left")
+    table = table.merge(cost_figures(table, profiles, device, request, rate), on="model_id", how="left")
     table, unable = table[able].reset_index(drop=True), table[~able]
+    if rate and (request.max_latency_ms or request.min_throughput) and not (profiles["device"] == device).any():
+        notes.append(
+            f"This processor wasn't measured: times are told by its rate of matrix products ({rate:g} GFLOP/s), and "
+            f"their safe side, up to {FACTOR:g} times as long, has to keep the limit. Candidates are measured by "
+            "`kedro run --env=hub --pipelines=hardware_profiling`."
+        )
     notes += [*unknown_values(table, request), *unknown_figures(table, request)]
     if len(unable):
         notes.append(f"{len(unable)} models have no text encoder, which zero-shot needs: they were left out.")

@@ -14,7 +14,8 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import ModelTable
 from thesis_rec.hardware.budget import Budget, feasible
 from thesis_rec.hardware.device_models import device_models
-from thesis_rec.hardware.prediction import figures
+from thesis_rec.hardware.prediction import ENOUGH, figures
+from thesis_rec.hardware.processor_speed import MEASURED_RATES, processor_rate
 from thesis_rec.knowledge.posterior import Posterior
 
 if TYPE_CHECKING:
@@ -99,16 +100,31 @@ def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.flo
     return np.asarray(np.where(remote, found / 2**20, 0.0))
 
 
-def cost_figures(table: pd.DataFrame, profiles: pd.DataFrame, device: str, budget: Budget) -> pd.DataFrame:
+def cost_figures(
+    table: pd.DataFrame, profiles: pd.DataFrame, device: str, budget: Budget, rate: float | None = None
+) -> pd.DataFrame:
     """What the candidates of a table cost on a device, as :func:`thesis_rec.hardware.prediction.figures` has it."""
     models = table[["model_id", "family", "n_parameters"]]
-    found = figures(profiles, models, device, budget.precision, budget.batch_size)
+    found = figures(profiles, models, device, budget.precision, budget.batch_size, rate)
     # The number of parameters is the candidates' own.
     return found.drop(columns="n_parameters")
 
 
+def rate_here(device: str, profiles: pd.DataFrame) -> float | None:
+    """This machine's rate of matrix products, where it tells more than was measured of the device, its processor."""
+    devices = profiles["device"]
+    told = device.startswith("cpu_") and devices.isin(MEASURED_RATES).any() and (devices == device).sum() < ENOUGH
+    return processor_rate(device) if told else None
+
+
 def measured_here(
-    table: pd.DataFrame, profiles: pd.DataFrame, device: str, *, request: Request, measure: Measure
+    table: pd.DataFrame,
+    profiles: pd.DataFrame,
+    device: str,
+    *,
+    request: Request,
+    measure: Measure,
+    rate: float | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Measure candidates here, best first, until enough of them keep the limits; and what to tell the user.
 
@@ -118,7 +134,7 @@ def measured_here(
     """
     fitting, tried, until = 0, 0, float("inf")
     rules = request.model_copy(update=dict.fromkeys(("max_latency_ms", "min_throughput", "max_memory_mb")))
-    before = table.merge(cost_figures(table, profiles, device, request), on="model_id", how="left")
+    before = table.merge(cost_figures(table, profiles, device, request, rate), on="model_id", how="left")
     allowed = before[feasible(before, rules)[0]]
     hopeful = allowed[~_hopeless(allowed, request)]
     cheapest = allowed.nsmallest(3, "latency_ms")
