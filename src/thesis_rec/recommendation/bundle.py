@@ -27,6 +27,7 @@ from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, View, any_of
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.knowledge.strangers import strangers
 from thesis_rec.models.aliases import read_aliases, same_weights
+from thesis_rec.models.model_manifest import ManifestRow, read_manifest
 from thesis_rec.truth.responses import ON_SUBTASK
 
 Floats = NDArray[np.float32]
@@ -177,6 +178,11 @@ class Bundle:
             return f"Rests on {figures}, {alike}; {self.encoder_id} looked at yours only to find like datasets."
         looked = f"looked at by {self.encoder_id}" if looked_at else f"not looked at: {alike}"
         return f"Rests on {figures}; your images were {looked}.{toys}"
+
+    @cached_property
+    def rows(self) -> dict[str, ManifestRow]:
+        """Usable rows of the manifest, by model."""
+        return {row.model_id: row for row in read_manifest(self.manifest)[0]}
 
     @cached_property
     def unlike_measured(self) -> tuple[dict[str, str], dict[str, str]]:

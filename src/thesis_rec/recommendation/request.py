@@ -145,10 +145,10 @@ def image_row(source: Path, labels: str | None = None) -> DatasetRow:
     if not path.exists():
         hint = "Give a folder class_name/*.png or an NPZ file."
         raise ItemError(str(source), "there is no such folder or file.", hint)
-    if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".npz"):
-        hint = "Give a folder with one folder of images per class, or an NPZ file with images and labels."
-        raise ItemError(str(source), "is neither a folder nor an NPZ file.", hint)
     if not path.is_dir():
+        if not path.is_file() or path.suffix.lower() != ".npz":
+            hint = "Give a folder with one folder of images per class, or an NPZ file with images and labels."
+            raise ItemError(str(source), "is neither a folder nor an NPZ file.", hint)
         if labels is not None:
             raise ItemError(str(source), "an NPZ file has labels of its own.", "Leave out --labels.")
         return DatasetRow(dataset_id=path.stem or "images", loader="npz", source=str(path))

@@ -80,18 +80,15 @@ class ProbeStep:
 
 def model_loader(bundle: Bundle, device: str, offline: bool = False) -> Callable[[str], Any]:
     """A function that builds a model of the manifest by its id; offline, only from files on this machine."""
-    from thesis_rec.models.loaders import load_backbone
-    from thesis_rec.models.model_manifest import read_manifest
-    from thesis_rec.models.model_sources import hub_cache_folder, no_network
-
-    rows = {row.model_id: row for row in read_manifest(bundle.manifest)[0]}
-    cache = hub_cache_folder(bundle.hub_cache)
 
     def load(model_id: str) -> Any:
-        if model_id not in rows:
+        from thesis_rec.models.loaders import load_backbone
+        from thesis_rec.models.model_sources import hub_cache_folder, no_network
+
+        if model_id not in bundle.rows:
             raise ItemError(model_id, "is no usable row of the model manifest.", "Correct the manifest.")
         with no_network() if offline else nullcontext():
-            return load_backbone(rows[model_id], bundle.models_root, device, cache)
+            return load_backbone(bundle.rows[model_id], bundle.models_root, device, hub_cache_folder(bundle.hub_cache))
 
     return load
 
@@ -108,9 +105,7 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
     if request.measure is None and remote.issuperset(bundle.models.model_ids):
         return None
 
-    @cache
-    def loader() -> Callable[[str], Any]:
-        return model_loader(bundle, device, request.offline)
+    load = model_loader(bundle, device, request.offline)
 
     @cache
     def measure(model_id: str) -> pd.DataFrame | None:
@@ -121,7 +116,7 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
 
         settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
         try:
-            return profile_backbone(loader()(model_id), device, (request.precision,), (request.batch_size,), settings)
+            return profile_backbone(load(model_id), device, (request.precision,), (request.batch_size,), settings)
         except Exception as error:
             # A candidate that can't be loaded (not downloaded, damaged) is judged by prediction, like all others.
             logger.warning("%s can't be measured here: %s", model_id, error)
@@ -236,10 +231,9 @@ def costs_of(table: pd.DataFrame, there: Collection[str], n_images: int) -> dict
 def on_this_machine(bundle: Bundle) -> set[str]:
     """Models whose files are here: those with a path as source, and those in the hub library's cache."""
     from thesis_rec.models.fetch_plan import models_here
-    from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.models.model_sources import hub_cache_folder
 
-    return models_here(read_manifest(bundle.manifest)[0], hub_cache_folder(bundle.hub_cache))
+    return models_here([*bundle.rows.values()], hub_cache_folder(bundle.hub_cache))
 
 
 def _probe_images(row: DatasetRow) -> tuple[Any, list[str]]:
