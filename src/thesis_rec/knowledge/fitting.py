@@ -66,9 +66,8 @@ def fit_knowledge(
     tasks, names = [tasks[int(row)] for row in enough], np.asarray(families)[enough]
     known, values = models.select(columns), np.asarray(values, dtype=np.float64)[np.ix_(enough, columns)]
     measured = np.isfinite(values)
-    scales = [Scale(min(1.0 / max(len(task.class_names), 1), 0.5)) for task in tasks]
-    latent = np.stack([scale.latent(np.nan_to_num(row)) for scale, row in zip(scales, values, strict=True)])
-    latent = np.where(measured, latent, np.nan)
+    chance = [min(1.0 / max(len(task.class_names), 1), 0.5) for task in tasks]
+    latent = Scale(np.array(chance)[:, None]).latent(values)
     level, spread = np.nanmean(latent, axis=1), np.maximum(np.nanstd(latent, axis=1), FLOOR)
     levels = np.column_stack([level, np.log(spread)])
     shape = np.where(measured, (latent - level[:, None]) / spread[:, None], np.nan)

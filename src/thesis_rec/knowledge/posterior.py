@@ -40,12 +40,12 @@ class Scale:
     """A scale whose ends are chance and 1: ``log((p - chance + soft) / (1 - p + soft))``.
 
     Attributes:
-        chance: What guessing reaches.
+        chance: What guessing reaches, of all values or an array of what it reaches for each.
         soft: Share of the range by which the ends are moved outwards, so that a measured value at chance or at 1 stays
             finite and the noise of a measurement counts alike on the whole range.
     """
 
-    chance: float = 0.0
+    chance: float | Floats = 0.0
     soft: float = 0.05
 
     def latent(self, values: ArrayLike) -> Floats:
@@ -66,7 +66,7 @@ class Scale:
         p, soft = self._inside(values)
         return np.asarray(1 / (p - self.chance + soft) + 1 / (1 - p + soft))
 
-    def _inside(self, values: ArrayLike) -> tuple[Floats, float]:
+    def _inside(self, values: ArrayLike) -> tuple[Floats, float | Floats]:
         return np.clip(np.asarray(values, dtype=np.float64), self.chance, 1.0), self.soft * (1 - self.chance)
 
 

@@ -131,30 +131,25 @@ class ProtocolKnowledge:
         row_of = {model: row for row, model in enumerate(self.model_ids)}
         names = [model for model in model_ids if model in row_of]
         rows = np.array([row_of[name] for name in names], dtype=int)
-        rank = self.covariance.factor.shape[1]
         # Columns: level and spread of the target, its factors, the doubt that models of a new kind share; then the same
         # of each other protocol in turn.
         others = [name for name in self.protocols if name != protocol]
-        block = 2 + rank + 1
-        width = block * (1 + len(others))
 
         def part(name: str, place: int) -> tuple[Floats, Floats, Floats]:
             of = self.protocols[name]
             mean, doubt = self.covariance.mean[rows] + of.offset[rows], np.zeros(len(rows))
             for told in dict.fromkeys((ANY, domain or ANY)):
                 if one := self.domains.get((name, told)):
-                    mean = mean + one.offset[rows]
-                    doubt = np.hypot(doubt, one.doubt[rows])
+                    mean, doubt = mean + one.offset[rows], np.hypot(doubt, one.doubt[rows])
             slope, slope_variance = of.spread
-            factor = np.zeros((len(rows), width))
             factors = slope * self.covariance.factor[rows]
-            start = block * place
-            factor[:, start] = np.sqrt(of.level[1])
-            factor[:, start + 1] = np.sqrt(slope_variance) * mean
-            factor[:, 2 : 2 + rank] = (self.kept if place else 1.0) * factors
+            alone = np.sqrt(1 - self.kept**2) if place else 1.0
+            level = np.full(len(rows), np.sqrt(of.level[1]))
+            block = np.column_stack([level, np.sqrt(slope_variance) * mean, alone * factors, slope * doubt])
+            before, behind = (block.shape[1] * count for count in (place, len(others) - place))
+            factor = np.pad(block, ((0, 0), (before, behind)))
             if place:
-                factor[:, start + 2 : start + 2 + rank] = np.sqrt(1 - self.kept**2) * factors
-            factor[:, start + 2 + rank] = slope * doubt
+                factor[:, 2 : 2 + factors.shape[1]] = self.kept * factors
             return of.level[0] + slope * mean, factor, slope**2 * self.covariance.own[rows]
 
         scale = Scale(1.0 / n_classes)
@@ -291,14 +286,10 @@ def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> tuple[pd.DataFr
     wide = wide.loc[:, wide.notna().any()]
     noise = cells.pivot_table(index=keys, columns="model_id", values="spread", aggfunc="mean", dropna=False)
     noise = noise.reindex(index=wide.index, columns=wide.columns)
-    values, errors = np.full(wide.shape, np.nan), np.full(wide.shape, np.nan)
-    tasks = wide.index.to_frame(index=False)
-    for row, dataset in enumerate(tasks["dataset_id"]):
-        scale, shown = Scale(1.0 / classes[dataset]), wide.to_numpy()[row]
-        seen = np.isfinite(shown)
-        values[row, seen] = scale.latent(shown[seen])
-        errors[row, seen] = noise.to_numpy(dtype=np.float64)[row, seen] * scale.slope(shown[seen])
-    return tasks, [str(model) for model in wide.columns], values, errors
+    tasks, values = wide.index.to_frame(index=False), wide.to_numpy(dtype=np.float64)
+    scale = Scale(np.array([1.0 / classes[dataset] for dataset in tasks["dataset_id"]])[:, None])
+    errors = noise.to_numpy(dtype=np.float64) * scale.slope(values)
+    return tasks, [str(model) for model in wide.columns], scale.latent(values), errors
 
 
 def fit_protocols(
