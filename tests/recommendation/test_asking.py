@@ -146,6 +146,19 @@ def test_a_predicted_cost_is_the_same_whatever_is_asked_of_the_model():
     assert costs[0]["latency_ms"] == costs[1]["latency_ms"]
 
 
+def test_a_first_choice_that_this_machine_can_t_hold_is_told_of(monkeypatch):
+    needed = ask().table["memory_mb"]
+    here = {"request": Request(), "here": DEVICE}
+    monkeypatch.setattr("thesis_rec.recommendation.candidates.memory_mb", lambda kind: float(needed.max()))
+    assert ask(**here).notes == ()
+    monkeypatch.setattr("thesis_rec.recommendation.candidates.memory_mb", lambda kind: float(needed.min()) / 2)
+    (note,) = ask(**here).notes
+    assert note.startswith(f"{N_MODELS} of these models, the first one among them, need more memory")
+    # Of another machine nobody knows, and a limit says what is allowed.
+    assert ask(Request(device=DEVICE), here="cpu_other").notes == ()
+    assert ask(Request(max_memory_mb=1e9), here=DEVICE).notes == ()
+
+
 def test_the_download_is_of_whole_files():
     bundle = fabricated_bundle()
     manifest = bundle.manifest.assign(source="hf-hub:somebody/" + bundle.manifest["model_id"], bytes="")

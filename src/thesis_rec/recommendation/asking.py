@@ -33,6 +33,7 @@ from thesis_rec.recommendation.candidates import (
     ranked_candidates,
     rate_here,
     resolve_device,
+    too_large,
     with_text_encoder,
 )
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets, reasons
@@ -143,6 +144,8 @@ def recommend_for(
     chosen = table[keeps].reset_index(drop=True)
     chosen["rank"] = np.arange(1, len(chosen) + 1)
     chosen["on_pareto_front"] = pareto_front(chosen["latency_ms"], chosen["predicted_value"])
+    if device == here and request.max_memory_mb is None:
+        notes += too_large(chosen, here)
     ids = chosen["model_id"].tolist()
     told, strange = told_by_weights(bundle.models, set(bundle.knowledge.model_ids))
     why = zip(ids, reasons(ids, nearest.head(request.neighbours), bundle), strict=True)

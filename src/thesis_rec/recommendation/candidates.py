@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from thesis_rec.base.devices import memory_mb
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import ModelTable
 from thesis_rec.hardware.budget import Budget, feasible
@@ -115,6 +116,18 @@ def rate_here(device: str, profiles: pd.DataFrame) -> float | None:
     devices = profiles["device"]
     told = device.startswith("cpu_") and devices.isin(MEASURED_RATES).any() and (devices == device).sum() < ENOUGH
     return processor_rate(device) if told else None
+
+
+def too_large(table: pd.DataFrame, here: str) -> list[str]:
+    """A note where the first model of a table needs more memory than the present machine has."""
+    there = memory_mb(here.partition("_")[0])
+    if there is None or table.empty or not table["memory_mb"].iloc[0] > there:
+        return []
+    large = int((table["memory_mb"] > there).sum())
+    return [
+        f"{large} of these models, the first one among them, need more memory than this machine's {there:.0f} MiB: "
+        f"--max-memory-mb {there:.0f} leaves them out."
+    ]
 
 
 def measured_here(
