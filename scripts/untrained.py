@@ -10,7 +10,7 @@ from typing import Any
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.models.loaders import make_stem_small, open_clip_backbone, timm_backbone, transformers_backbone
+from thesis_rec.models.loaders import UNTRAINED, library_name, make_stem_small, timm_backbone, transformers_backbone
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.preparation import Preparation
 
@@ -97,9 +97,7 @@ def build_untrained(row: ManifestRow, device: str = "cpu") -> Backbone:
     """
     import torch
 
-    builders = {
-        "timm": _timm, "open_clip": _open_clip, "transformers": _transformers, "detector_pack": _detector_pack,
-    }  # fmt: skip
+    builders = UNTRAINED | {"transformers": _transformers, "detector_pack": _detector_pack}
     if row.loader not in builders:
         text = f"The loader {row.loader} builds no network without its files."
         raise ItemError(row.model_id, text, "Profile it with its weights.")
@@ -115,26 +113,6 @@ def build_untrained(row: ManifestRow, device: str = "cpu") -> Backbone:
         raise ItemError(row.model_id, text, "Profile it with its weights.") from error
 
 
-def library_name(row: ManifestRow) -> str:
-    """The library's own name of the model."""
-    if row.loader == "open_clip":
-        return row.model_id.removeprefix("open_clip/").partition(".")[0]
-    return TIMM_NAMES.get(row.model_id, row.model_id.removeprefix("timm/"))
-
-
-#: Checkpoints of others that timm builds from its own architectures.
-TIMM_NAMES = {
-    "nyu-visionx/moco-v3-vit-b": "vit_base_patch16_224.mae",
-    "nyu-visionx/moco-v3-vit-l": "vit_large_patch16_224.mae",
-}
-
-
-def _timm(row: ManifestRow) -> Backbone:
-    import timm
-
-    return timm_backbone(row.model_id, timm.create_model(library_name(row), pretrained=False))
-
-
 def _detector_pack(row: ManifestRow) -> Backbone:
     import timm
 
@@ -147,18 +125,6 @@ def _detector_pack(row: ManifestRow) -> Backbone:
 def _resnet_of_pack(row: ManifestRow) -> str:
     """``resnet18`` of ``edadaltocg/resnet18_cifar10``."""
     return row.model_id.rpartition("/")[2].partition("_")[0]
-
-
-def _open_clip(row: ManifestRow) -> Backbone:
-    from open_clip.factory import get_model_config
-    from open_clip.model import CLIPVisionCfg, _build_vision_tower
-
-    # Only the image half is built: some text halves need files of the hub for their configuration.
-    config = get_model_config(library_name(row))
-    vision = CLIPVisionCfg(**config["vision_cfg"])
-    visual = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu", False))
-    size = vision.image_size
-    return open_clip_backbone(row.model_id, visual, _stretched(size if isinstance(size, int) else size[0]))
 
 
 def _stretched(size: int) -> Preparation:

@@ -342,7 +342,7 @@ def test_a_processor_that_nobody_measured_is_told_by_its_rate(monkeypatch):
     told, untold = (ask(limits, given, here="cpu_mine_4c4t_torch2.11") for given in (known, bundle))
     assert len(told.table) > len(untold.table)
     assert set(untold.table["model_id"]) < set(told.table["model_id"])
-    assert any("1000 GFLOP/s" in note and "hardware_profiling" in note for note in told.notes)
+    assert any("1000 GFLOP/s" in note and "--measure" in note for note in told.notes)
     assert not any("GFLOP/s" in note for note in untold.notes)
     # Nothing is held against a clock, or what was measured is.
     assert not ask(Request(), known, here="cpu_mine_4c4t_torch2.11").notes

@@ -247,6 +247,36 @@ def test_models_that_can_t_be_loaded_are_not_measured(tmp_path, caplog):
     assert "m00 can't be measured here" in caplog.text
 
 
+def test_models_of_the_hub_are_measured_without_their_weights_where_that_is_asked_for(monkeypatch, caplog):
+    import timm
+
+    bundle = fabricated_bundle()
+    rows = bundle.manifest.head(3).assign(
+        model_id=["timm/test_resnet.r160_in1k", "timm/no_such_net.in1k", "somebody/net"],
+        loader=["timm", "timm", "transformers"],
+        source=["hf-hub:timm/test_resnet.r160_in1k", "hf-hub:timm/no_such_net.in1k", "hf-hub:somebody/net"],
+    )
+    bundle = replace(bundle, manifest=pd.concat([bundle.manifest, rows]))
+    fetched = []
+
+    def load(row, *_):
+        fetched.append(row.model_id)
+        raise OSError("no network")
+
+    monkeypatch.setattr("thesis_rec.models.loaders.load_backbone", load)
+    assert measurer(bundle, Request(), "cpu")("timm/test_resnet.r160_in1k") is None
+    measure = measurer(bundle, Request(measure=True), "cpu")
+    measured = measure("timm/test_resnet.r160_in1k")
+    network = timm.create_model("test_resnet")
+    assert measured["n_parameters"].iloc[0] == sum(weight.numel() for weight in network.parameters())
+    assert measured["latency_ms_p50"].iloc[0] > 0
+    assert not fetched
+    # What the library doesn't make from a name needs its files.
+    assert measure("timm/no_such_net.in1k") is None
+    assert measure("somebody/net") is None
+    assert fetched == ["timm/no_such_net.in1k", "somebody/net"]
+
+
 def test_the_present_device_has_a_name():
     device, name = present_device()
     assert name.startswith(device)

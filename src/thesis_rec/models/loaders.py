@@ -402,6 +402,42 @@ def open_clip_backbone(model_id: str, visual: Any, preparation: Preparation) -> 
     return Backbone(model_id, visual, features, None, preparation)
 
 
+#: Checkpoints of others that timm builds from its own architectures.
+TIMM_NAMES = {
+    "nyu-visionx/moco-v3-vit-b": "vit_base_patch16_224.mae",
+    "nyu-visionx/moco-v3-vit-l": "vit_large_patch16_224.mae",
+}
+
+
+def library_name(row: ManifestRow) -> str:
+    """The library's own name of a model of timm or open_clip."""
+    if row.loader == "open_clip":
+        return row.model_id.removeprefix("open_clip/").partition(".")[0]
+    return TIMM_NAMES.get(row.model_id, row.model_id.removeprefix("timm/"))
+
+
+def _untrained_timm(row: ManifestRow) -> Backbone:
+    import timm
+
+    return timm_backbone(row.model_id, timm.create_model(library_name(row), pretrained=False))
+
+
+def _untrained_open_clip(row: ManifestRow) -> Backbone:
+    from open_clip.factory import get_model_config
+    from open_clip.model import CLIPVisionCfg, _build_vision_tower
+
+    # Only the image half is built: some text halves need files of the hub for their configuration.
+    config = get_model_config(library_name(row))
+    vision = CLIPVisionCfg(**config["vision_cfg"])
+    visual = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu", False))
+    size = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
+    return open_clip_backbone(row.model_id, visual, Preparation(size, size, "stretch"))
+
+
+#: By loader, what makes a row's network without its files, with random weights: it is as fast as the trained one.
+UNTRAINED: dict[str, Callable[[ManifestRow], Backbone]] = {"timm": _untrained_timm, "open_clip": _untrained_open_clip}
+
+
 def _image_inputs(network: Any, model_id: str) -> Collection[str]:
     """Names of what a network of transformers takes, if these are images."""
     takes = inspect.signature(network.forward).parameters

@@ -131,8 +131,8 @@ def recommend_for(
     if rate and (request.max_latency_ms or request.min_throughput) and not (profiles["device"] == device).any():
         notes.append(
             f"This processor wasn't measured: times are told by its rate of matrix products ({rate:g} GFLOP/s), and "
-            f"their safe side, up to {FACTOR:g} times as long, has to keep the limit. Candidates are measured by "
-            "`kedro run --env=hub --pipelines=hardware_profiling`."
+            f"their safe side, up to {FACTOR:g} times as long, has to keep the limit. `--measure` "
+            "measures the best candidates."
         )
     notes += [*unknown_values(table, request), *unknown_figures(table, request)]
     if len(unable):

@@ -50,7 +50,8 @@ class Request(Budget):
     batches: int = Field(default=8, ge=1, description="Batches of one image per class that describe the images.")
     measure: bool | None = Field(
         default=None,
-        description="Measure the best candidates here where a limit needs it; by default those that need no download.",
+        description="Measure the best candidates here where a limit needs it, those of timm and open_clip with random "
+        "weights; by default those that need no download.",
     )
     measure_seconds: float = Field(default=20.0, ge=0, description="Longest time for measuring candidates here.")
     score: int | None = Field(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from thesis_rec.base.errors import Failure
     from thesis_rec.base.tables import TaskImages
     from thesis_rec.images.manifest import DatasetRow
+    from thesis_rec.models.backbone import Backbone
+    from thesis_rec.models.model_manifest import ManifestRow
     from thesis_rec.recommendation.answer import Recommendation
     from thesis_rec.recommendation.request import Asked, Request
 
@@ -97,7 +99,8 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
     """A function that measures a model here, at the request's precision and batch size; None where it can't be.
 
     It measures longer than a campaign over a zoo does: its answer decides. Unless the request says otherwise only
-    models that need no download are measured.
+    models that need no download are measured; if it does, those that timm and open_clip make from a name are measured
+    with random weights, which is as fast, and others are downloaded.
     """
     if request.measure is False:
         return None
@@ -116,13 +119,32 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
 
         settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
         try:
-            return profile_backbone(load(model_id), device, (request.precision,), (request.batch_size,), settings)
+            network = _untrained(bundle.rows.get(model_id), device) if model_id in remote else None
+            network = load(model_id) if network is None else network
+            return profile_backbone(network, device, (request.precision,), (request.batch_size,), settings)
         except Exception as error:
             # A candidate that can't be loaded (not downloaded, damaged) is judged by prediction, like all others.
             logger.warning("%s can't be measured here: %s", model_id, error)
             return None
 
     return measure
+
+
+def _untrained(row: ManifestRow | None, device: str) -> Backbone | None:
+    """A row's network with random weights; None where its library doesn't make it from a name."""
+    import torch
+
+    from thesis_rec.models.loaders import UNTRAINED
+
+    if row is None or row.loader not in UNTRAINED:
+        return None
+    try:
+        with torch.device(device):
+            return UNTRAINED[row.loader](row)
+    except Exception as error:
+        # Libraries raise anything at all for a name that they don't know.
+        logger.debug("%s is measured with its files: %s", row.model_id, error)
+        return None
 
 
 def try_models(
