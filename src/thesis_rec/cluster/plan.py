@@ -5,29 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.cluster.resources import Cluster, Resources
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
 
 #: Pipelines whose items are independent, so that many jobs can share them.
 SHARDED = ("model_extraction", "dataset_features", "ground_truth", "hardware_profiling")
 
 #: Tag of the nodes that only read what the tasks of an array have written.
 JOIN_TAG = "join"
-
-
-class PipelineLike(Protocol):
-    """The part of a Kedro pipeline that planning needs."""
-
-    def inputs(self) -> set[str]:
-        """Names of the free inputs."""
-
-    def all_outputs(self) -> set[str]:
-        """Names of everything the pipeline makes."""
-
-    def only_nodes_with_tags(self, *tags: str) -> Any:
-        """The part with one of the tags."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ def kedro_run(pipeline: str, environment: str, params: Mapping[str, object], tag
 
 
 def plan_jobs(
-    pipelines: Mapping[str, PipelineLike],
+    pipelines: Mapping[str, Pipeline],
     names: Sequence[str],
     environment: str,
     cluster: Cluster,
@@ -111,7 +101,7 @@ def is_sharded(pipeline: str, shards: int) -> bool:
     return pipeline in SHARDED and shards > 1
 
 
-def crossing_datasets(pipelines: Mapping[str, PipelineLike], names: Iterable[str], shards: int = 1) -> set[str]:
+def crossing_datasets(pipelines: Mapping[str, Pipeline], names: Iterable[str], shards: int = 1) -> set[str]:
     """Datasets that one job reads and another one, or a file, provides: each must lie on the shared disk.
 
     Joining jobs read what the tasks of their array have made.

@@ -6,6 +6,7 @@ import json
 import logging.config
 import math
 import sys
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 #: Exit status when no model keeps the limits.
 NOTHING_FITS = 2
 
+# Which end of click's ranges a rule of pydantic's is, and whether it is open.
+_BOUNDS = {"gt": ("min", True), "ge": ("min", False), "lt": ("max", True), "le": ("max", False)}
+
 
 def option_of(name: str, field: FieldInfo) -> click.Option:
     """One wish as an option of the command line: its name, type, bounds, default and help are the field's."""
@@ -33,15 +37,9 @@ def option_of(name: str, field: FieldInfo) -> click.Option:
     kind = get_args(field.annotation)[0] if type(None) in get_args(field.annotation) else field.annotation
     arguments: dict[str, Any] = {"help": field.description, "default": field.default}
     bounds: dict[str, Any] = {}
-    for rule in field.metadata:
-        for relation, side, is_open in (
-            ("gt", "min", True),
-            ("ge", "min", False),
-            ("lt", "max", True),
-            ("le", "max", False),
-        ):
-            if (bound := getattr(rule, relation, None)) is not None:
-                bounds |= {side: bound, f"{side}_open": is_open}
+    for rule, (relation, (side, is_open)) in product(field.metadata, _BOUNDS.items()):
+        if (bound := getattr(rule, relation, None)) is not None:
+            bounds |= {side: bound, f"{side}_open": is_open}
     if get_origin(kind) is Literal:
         arguments["type"] = click.Choice(list(get_args(kind)))
     elif get_origin(kind) is tuple:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -133,7 +132,7 @@ def local_folder(config: EncoderConfig) -> Path | None:
     if path.is_dir():
         return path
     names_a_path = config.source.startswith(("/", ".", "~")) or len(path.parts) > 2
-    if names_a_path and not re.match(r"hf-hub:", config.source):
+    if names_a_path and not config.source.startswith("hf-hub:"):
         raise ItemError(
             config.source,
             "there is no such folder of an image encoder.",

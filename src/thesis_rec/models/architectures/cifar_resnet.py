@@ -5,7 +5,7 @@ Three stages of 16, 32 and 64 channels, shortcuts without weights ("option A"), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class CifarResNet(nn.Module):
         n_classes: Number of classes.
     """
 
-    def __init__(self, blocks: tuple[int, int, int], n_classes: int) -> None:
+    def __init__(self, blocks: Sequence[int], n_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
@@ -74,4 +74,4 @@ def build(state: Mapping[str, Tensor]) -> CifarResNet:
         KeyError: If the state dict isn't one of this architecture.
     """
     counts = [len({name.split(".")[1] for name in state if name.startswith(f"layer{i}.")}) for i in (1, 2, 3)]
-    return CifarResNet((counts[0], counts[1], counts[2]), len(state["linear.weight"]))
+    return CifarResNet(counts, len(state["linear.weight"]))

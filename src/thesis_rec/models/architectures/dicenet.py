@@ -8,7 +8,7 @@ out.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class DiCENet(nn.Module):
         blocks: Blocks of the levels 3 and 4 behind their down-sampling.
     """
 
-    def __init__(self, stem: int, widths: tuple[int, int], sides: tuple[int, int], blocks: tuple[int, int]) -> None:
+    def __init__(self, stem: int, widths: Sequence[int], sides: Sequence[int], blocks: Sequence[int]) -> None:
         super().__init__()
         self.level1 = _conv(3, stem, 3, stride=2)
         self.level2 = nn.MaxPool2d(3, stride=2, padding=1)
@@ -140,4 +140,4 @@ def build(state: Mapping[str, Tensor]) -> DiCENet:
         sides.append(len(state[f"level{level}.1.layer_right.1.conv_height.weight"]))
         blocks.append(len({name.split(".")[1] for name in state if name.startswith(f"level{level}.")}) - 1)
         previous = widths[-1]
-    return DiCENet(stem, (widths[0], widths[1]), (sides[0], sides[1]), (blocks[0], blocks[1]))
+    return DiCENet(stem, widths, sides, blocks)

@@ -7,7 +7,7 @@ see. What is built here ends after the fourth level, as in segmentation networks
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class ESPNetv2(nn.Module):
         blocks: Blocks of the levels 3 and 4 behind their down-sampling.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int], blocks: tuple[int, int]) -> None:
+    def __init__(self, widths: Sequence[int], blocks: Sequence[int]) -> None:
         super().__init__()
         self.level1 = _conv(3, widths[0], 3, stride=2)
         self.level2_0 = _DownSample(widths[0], widths[1], _DILATIONS["level2_0"])
@@ -114,6 +114,5 @@ def build(state: Mapping[str, Tensor]) -> ESPNetv2:
         KeyError: If the state dict isn't one of this architecture.
     """
     names = ("level1.act.weight", "level2_0.act.weight", "level3_0.act.weight", "level4_0.act.weight")
-    first, second, third, fourth = (len(state[name]) for name in names)
     blocks = [len({name.split(".")[1] for name in state if name.startswith(f"level{i}.")}) for i in (3, 4)]
-    return ESPNetv2((first, second, third, fourth), (blocks[0], blocks[1]))
+    return ESPNetv2([len(state[name]) for name in names], blocks)
