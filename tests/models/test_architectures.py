@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.built_networks import CifarResNet, Conv4, DiCENet, ESPNetv2
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.architectures.cifar_resnet import CifarResNet
-from thesis_rec.models.architectures.conv4 import Conv4
-from thesis_rec.models.architectures.dicenet import DiCENet
-from thesis_rec.models.architectures.espnetv2 import ESPNetv2
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.loaders import BARE, load_backbone
 from thesis_rec.models.model_manifest import ManifestRow
@@ -59,7 +56,7 @@ def test_a_saved_network_is_rebuilt_from_its_weights_alone(loader, tmp_path):
     assert (backbone.input_size, backbone.n_features) == (size, width)
     images = torch.randn(2, 3, size, size)
     with torch.inference_mode():
-        torch.testing.assert_close(backbone.features(images), network.features(images))
+        assert torch.equal(backbone.features(images), network.features(images))
     assert (backbone.head is None) == (loader != "cifar_resnet")
     assert not backbone.network.training
 
@@ -78,14 +75,34 @@ def test_features_follow_the_image_and_carry_gradients(loader, tmp_path):
 
 
 @pytest.mark.parametrize("loader", BARE)
+def test_it_is_trained_like_a_network_of_modules(loader, tmp_path):
+    built = saved(loader, tmp_path / "m.pth").train()
+    backbone = load_backbone(row(loader, "m.pth"), tmp_path)
+    backbone.network.train()
+    images = torch.randn(3, 3, backbone.input_size, backbone.input_size)
+    for features in (built.features, backbone.features):
+        features(images).square().sum().backward()
+    grads = {name: parameter.grad for name, parameter in built.named_parameters() if parameter.grad is not None}
+    assert len(grads) > 5
+    ours = {name.replace("/", "."): parameter.grad for name, parameter in backbone.network.named_parameters()}
+    for name, grad in grads.items():
+        torch.testing.assert_close(ours[name], grad)
+    buffers = {name.replace("/", "."): buffer for name, buffer in backbone.network.named_buffers()}
+    assert buffers
+    for name, buffer in buffers.items():
+        assert torch.equal(buffer, dict(built.named_buffers())[name])
+
+
+@pytest.mark.parametrize("loader", BARE)
 def test_other_weights_are_refused(loader, tmp_path):
     torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "other.pth")
     network = NETWORKS[loader][0]()
     prefix = NETWORKS[loader][1]
     lacking = {f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save(lacking | {f"{prefix}layer9.weight": torch.ones(2, 2)}, tmp_path / "more.pth")
     del lacking[next(name for name in lacking if name.endswith("running_var"))]
     torch.save(lacking, tmp_path / "lacking.pth")
-    for name in ("other.pth", "lacking.pth"):
+    for name in ("other.pth", "lacking.pth", "more.pth"):
         with pytest.raises(ItemError, match=f"not those of a {loader} network") as caught:
             load_backbone(row(loader, name), tmp_path)
         assert "loader column" in caught.value.hint

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
     """
     import torch
 
-    from thesis_rec.models.architectures import ARCHITECTURES
+    from thesis_rec.models.architectures import ARCHITECTURES, StateNetwork
 
     architecture = ARCHITECTURES[row.loader]
     reader = open_network(path, row.model_id, member=row.member)
@@ -97,17 +98,17 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
         if tensor.name.startswith(architecture.prefix)
     }
     text = f"The weights are not those of a {row.loader} network ({{reason}})."
-    with explained(row.model_id, text, "Correct the loader column, or choose local."):
-        network: Any = architecture.build(state)
-        missing, unexpected = network.load_state_dict(state, strict=False)
-        # How many batches a normalisation has seen is a counter, not a weight, and of no use here.
-        absent = [name for name in missing if not name.endswith("num_batches_tracked")]
-        if absent or unexpected:
-            raise ValueError(f"{[*absent, *unexpected][0]} doesn't fit")
-    network.eval()
-    size = architecture.input_size(state)
+    network = StateNetwork(state, architecture.compute).eval()
+    classify = partial(network.linear, architecture.head) if architecture.head else None
+    with explained(row.model_id, text, "Correct the loader column, or choose local."), torch.inference_mode():
+        size = architecture.input_size(state)
+        features = network.features(torch.zeros(1, 3, size, size))
+        if classify is not None:
+            classify(features)
+        if strange := sorted(network.names - network.used):
+            raise ValueError(f"{strange[0]} doesn't fit")
     preparation = Preparation(size, size, "stretch", mean=architecture.mean, std=architecture.std)
-    return Backbone(row.model_id, network, network.features, getattr(network, "head", None), preparation)
+    return Backbone(row.model_id, network, network.features, classify, preparation)
 
 
 def load_timm(row: ManifestRow, folder: Path) -> Backbone:
