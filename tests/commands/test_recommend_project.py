@@ -175,6 +175,19 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     nothing = thesis_rec.recommend(images, project=project, measure=False, domain="text")
     assert "none of them text" in nothing.rests_on
     assert nothing.table["model_id"].tolist() == found.table["model_id"].tolist()
+    # Records of one's own on these images move what is believed of the models and of those that are like them.
+    names = ["facebook/dinov2-base", "facebook/dinov2-small", "open_clip/ViT-B-32.openai"]
+    records = pd.DataFrame({"model_id": names, "value": [0.97, 0.96, 0.7], "dataset_id": images.name, "seed": 0})
+    records = records.assign(protocol="linear_probe", metric="accuracy", n_train=100, source="my lab")
+    records.to_parquet(project / "mine.parquet")
+    before = local.read_text()
+    local.write_text(yaml.safe_dump({"zoos": {"hub": {"performance_records": str(project / "mine.parquet")}}}))
+    moved = thesis_rec.recommend(images, project=project, measure=False)
+    local.write_text(before)
+    measured = moved.table.set_index("model_id")["probed_value"].dropna().to_dict()
+    assert measured == dict(zip(names, records["value"], strict=True))
+    assert "dinov" in moved.table["model_id"].iloc[0]
+    assert any("own measurements of 3 models on these images count" in note for note in moved.notes)
     with pytest.raises(ConfigurationError, match="looks at the images"):
         thesis_rec.recommend(images, project=project, zoo="starter", domain="medical")
     with pytest.raises(ConfigurationError, match=r"'medcal'.*'medical'.*'textures'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -257,11 +258,15 @@ def test_what_sets_a_domain_apart_is_shrunk_by_the_number_of_its_images() -> Non
     assert found.n_datasets == 2
 
 
+def _sure(models: int) -> np.ndarray:
+    return np.zeros((models, len(NEW_KINDS)))
+
+
 def test_stored_domains_are_laid_over_the_models_that_are_known() -> None:
     cells, descriptions, _ = _world()
     known = fit_protocols(cells, CLASSES, descriptions)
     offset = np.arange(24) / 24
-    told = ProtocolKnowledge(**{**vars(known), "domains": {("zero_shot", "text"): Domain(offset, 3, 0 * offset)}})
+    told = ProtocolKnowledge(**{**vars(known), "domains": {("zero_shot", "text"): Domain(offset, 3, _sure(24))}})
     arrays = told.domain_arrays()
     again = known.with_domains(arrays).domains["zero_shot", "text"]
     assert again.n_datasets == 3
@@ -305,6 +310,14 @@ def test_models_of_a_kind_that_was_never_measured_are_expected_lower_and_less_su
         without.given([Cell(one, float(without.scale.value(without.mean[rows["s"][0]] + 1.0)))]).mean - without.mean
     )
     assert (moved[rows["s"][1:]] > before[rows["s"][1:]] + 0.1).all()
+    # Nor of models of another new kind.
+    domain = told.domains["linear_probe", ANY]
+    another = domain.doubt.copy()
+    another[rows["s"][0]] = np.roll(another[rows["s"][0]], 1)
+    apart = replace(told, domains={**told.domains, ("linear_probe", ANY): replace(domain, doubt=another)})
+    alone = apart.posterior(told.model_ids, "linear_probe", 10)
+    moved = alone.given([Cell(one, high)]).mean - alone.mean
+    assert (moved[rows["s"][1:]] < before[rows["s"][1:]] + 0.05).all()
     again = plain.with_domains(told.domain_arrays()).posterior(told.model_ids, "linear_probe", 10)
     np.testing.assert_allclose(again.mean, with_.mean, atol=2e-3)
     np.testing.assert_allclose(again.std, with_.std, atol=2e-3)
@@ -360,8 +373,8 @@ def test_what_holds_of_any_images_holds_where_a_domain_is_told_and_where_not() -
     known = fit_protocols(cells, CLASSES, descriptions)
     any_images, told = np.linspace(0, 1, 24), np.linspace(1, 3, 24) ** 2
     domains = {
-        ("zero_shot", ANY): Domain(any_images, 9, 0 * any_images),
-        ("zero_shot", "text"): Domain(told, 3, 0 * told),
+        ("zero_shot", ANY): Domain(any_images, 9, _sure(len(any_images))),
+        ("zero_shot", "text"): Domain(told, 3, _sure(len(told))),
     }
     both = ProtocolKnowledge(**{**vars(known), "domains": domains})
     plain, unheard_of, text = (

@@ -16,6 +16,7 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.knowledge.posterior import Cell, View
 from thesis_rec.recommendation.asking import recommend_for
+from thesis_rec.recommendation.bundle import PublishedBeliefs
 from thesis_rec.recommendation.request import Asked, Request, image_row
 from thesis_rec.recommendation.trying import (
     MB_PER_SECOND,
@@ -23,6 +24,7 @@ from thesis_rec.recommendation.trying import (
     SCORE_IMAGES,
     _noise,
     costs_of,
+    measured_before,
     measurer,
     on_this_machine,
     read_tries,
@@ -62,6 +64,28 @@ def test_a_try_is_as_exact_as_its_test_images_are_many():
     assert _noise(0.8, 400) == pytest.approx(0.02)
     assert _noise(1.0, 500) == _noise(0.0, 500) == pytest.approx(0.01)
     assert _noise(0.5, 0) == REPEATED_NOISE < 0.05
+
+
+def test_own_measurements_of_the_images_count_where_published_figures_are_all_that_is_known(tmp_path):
+    cells = pd.DataFrame(
+        [("m00", "mine", 0.9), ("m01", "mine", 0.8), ("m02", "other", 0.7), ("elsewhere", "mine", 0.6)],
+        columns=["model_id", "dataset_id", "value"],
+    )
+    rows = pd.DataFrame({"dataset_id": ["mine", "other"], "source": [str(tmp_path), "/somewhere"]})
+    learned = replace(fabricated_bundle(), performance=cells, datasets=rows)
+    published = replace(learned, knowledge=PublishedBeliefs(learned.knowledge))
+    found, notes = measured_before(published, asked(tmp_path), [Cell("m01", 0.5, 0.1)])
+    assert found == [Cell("m00", 0.9, REPEATED_NOISE)]
+    assert notes == ["Your own measurements of 1 models on these images count as tries."]
+    # Knowledge that was learned from them has them already.
+    assert measured_before(learned, asked(tmp_path), []) == ([], [])
+    # By their name where no dataset is listed with these images, but not where another one has the name.
+    named = replace(published, datasets=rows.iloc[1:], performance=cells.assign(dataset_id=tmp_path.name))
+    assert [cell.model_id for cell in measured_before(named, asked(tmp_path), [])[0]] == ["m00", "m01", "m02"]
+    taken = replace(named, datasets=rows.assign(dataset_id=["mine", tmp_path.name], source="/somewhere"))
+    assert measured_before(taken, asked(tmp_path), []) == (
+        [], [f"Your own measurements are of other images ({tmp_path.name}): they don't count here."],
+    )  # fmt: skip
 
 
 def test_images_with_nothing_to_test_on_are_a_note_and_the_answer_stays(tmp_path):

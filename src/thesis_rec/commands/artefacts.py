@@ -23,6 +23,8 @@ OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles",
 
 #: What an answer loads, and the files of base in which these entries and its parameters are.
 ENTRIES = ("model_manifest", "dataset_manifest", "recommendation_artefacts")
+#: What it loads only where one's own configuration names it: the zoo's own records are in its knowledge.
+OWN_RECORDS = "performance_records"
 FILES = {
     "catalog": (
         "raw", "recommendation", "similarity_training", "autoencoder", "model_extraction", "dataset_features",
@@ -48,9 +50,10 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
 
     from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
+    from thesis_rec.truth.performance_records import clean_performance
 
     folder = find_project(project)
-    loader = read_configuration(folder, environment, zoo, of_base=FILES, entries=ENTRIES)
+    loader = read_configuration(folder, environment, zoo, of_base=FILES, entries=(*ENTRIES, OWN_RECORDS))
     parameters = RecommendationParameters.model_validate(loader["parameters"]["recommendation"])
     entries = _absolute(loader["catalog"], folder)
     if loader["globals"]["zoo"] != loader.zoo_of_runs:
@@ -64,6 +67,8 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
 
     try:
         manifest, datasets, artefacts = (load(name) for name in ENTRIES)
+        if OWN_RECORDS in ((loader.named.get("zoos") or {}).get(loader["globals"]["zoo"]) or {}):
+            artefacts[OWN_RECORDS] = clean_performance([load(OWN_RECORDS)])
     except DatasetError as error:
         raise explained(error) from error
     own_models = [table for table in _own_models(loader, folder) if len(table)]

@@ -82,7 +82,8 @@ class Domain:
     Attributes:
         offset: (K,) what models score on them beyond what they score under the protocol, in spreads.
         n_datasets: Datasets of different images it was learned from; of :data:`ANY`, tasks.
-        doubt: (K,) standard deviation of the offset that models share.
+        doubt: (K, G) standard deviation of the offset that models share, each in the column of its kind in
+            :data:`NEW_KINDS`.
     """
 
     offset: Floats
@@ -131,13 +132,13 @@ class ProtocolKnowledge:
         row_of = {model: row for row, model in enumerate(self.model_ids)}
         names = [model for model in model_ids if model in row_of]
         rows = np.array([row_of[name] for name in names], dtype=int)
-        # Columns: level and spread of the target, its factors, the doubt that models of a new kind share; then the same
-        # of each other protocol in turn.
+        # Columns: level and spread of the target, its factors, the doubts that models of each new kind share; then the
+        # same of each other protocol in turn.
         others = [name for name in self.protocols if name != protocol]
 
         def part(name: str, place: int) -> tuple[Floats, Floats, Floats]:
             of = self.protocols[name]
-            mean, doubt = self.covariance.mean[rows] + of.offset[rows], np.zeros(len(rows))
+            mean, doubt = self.covariance.mean[rows] + of.offset[rows], np.zeros((len(rows), len(NEW_KINDS)))
             for told in dict.fromkeys((ANY, domain or ANY)):
                 if one := self.domains.get((name, told)):
                     mean, doubt = mean + one.offset[rows], np.hypot(doubt, one.doubt[rows])
@@ -170,7 +171,7 @@ class ProtocolKnowledge:
             now = pd.Series(fresh.covariance.mean + fresh.protocols[protocol].offset, fresh.model_ids)
             apart = now.reindex(self.model_ids).to_numpy() - self.covariance.mean - one.offset
             apart = np.where(self.described, np.nan_to_num(apart), 0.0)
-            none = Domain(np.zeros(len(apart)), 0, np.zeros(len(apart)))
+            none = Domain(np.zeros(len(apart)), 0, _no_doubt(len(apart)))
             any_images = domains.get((protocol, ANY), none)
             domains[protocol, ANY] = replace(any_images, offset=any_images.offset + apart)
         return replace(self, domains=domains)
@@ -217,7 +218,7 @@ class ProtocolKnowledge:
     def domain_arrays(self) -> dict[str, NDArray[Any]]:
         """The D domains as plain arrays: (K,) models, (D, 2) protocols and domains, (D,) datasets, (D, K) offsets.
 
-        And (D, K) doubts.
+        And (D, K, G) doubts.
         """
         return {
             "model_ids": np.array(self.model_ids),
@@ -233,10 +234,12 @@ class ProtocolKnowledge:
         Raises:
             KeyError: If one of the arrays is absent.
         """
+        rows = pd.Index(arrays["model_ids"]).get_indexer(self.model_ids)
 
         def laid(name: str) -> Floats:
-            table = pd.DataFrame(arrays[name].astype(np.float64), columns=arrays["model_ids"])
-            return table.reindex(columns=self.model_ids, fill_value=0.0).to_numpy()
+            found: Floats = arrays[name].astype(np.float64)[:, rows]
+            found[:, rows < 0] = 0.0
+            return found
 
         columns = laid("offsets"), arrays["n_datasets"].tolist(), laid("doubts")
         domains = {(p, d): Domain(*one) for (p, d), *one in zip(arrays["names"].tolist(), *columns, strict=True)}
@@ -416,7 +419,7 @@ def learn_domains(
     offsets = sum((s / (c + _DOMAIN)).to_numpy() for s, c in zip(sums, counts, strict=True))
     sizes = counts[0].max(axis=1)
     found = {
-        (str(protocol), str(domain)): Domain(offset, int(size), np.zeros(len(offset)))
+        (str(protocol), str(domain)): Domain(offset, int(size), _no_doubt(len(offset)))
         for (protocol, domain), offset, size in zip(sizes.index, np.asarray(offsets), sizes, strict=True)
     }
     return replace(known, domains=any_images | _new_kinds(known, kinds) | found)
@@ -433,8 +436,16 @@ def _new_kinds(known: ProtocolKnowledge, kinds: pd.Series) -> dict[tuple[str, st
     new = (kind.notna() & ~kind.isin(measured)).to_numpy(dtype=bool)
     if len(measured) < 2 or not new.any():
         return {}
-    beyond, doubt = np.array([NEW_KINDS.get(str(one), NEW_KINDS[""]) for one in kind]).T * new
+    names = [str(one) if str(one) in NEW_KINDS else "" for one in kind]
+    beyond, deviation = np.array([NEW_KINDS[name] for name in names]).T * new
+    doubt = _no_doubt(len(names))
+    # What one kind is worth tells nothing of another.
+    doubt[np.arange(len(names)), [[*NEW_KINDS].index(name) for name in names]] = deviation
     return {(protocol, ANY): Domain(beyond, 0, doubt)}
+
+
+def _no_doubt(count: int) -> Floats:
+    return np.zeros((count, len(NEW_KINDS)))
 
 
 def _of_any_images(
@@ -463,7 +474,7 @@ def _of_any_images(
     score = pd.Series(block.covariance.mean + block.offsets[protocol], [models[column] for column in block.columns])
     before = known.covariance.mean + known.protocols[protocol].offset
     offset = np.nan_to_num(score.reindex(known.model_ids).to_numpy() - before)
-    return {(protocol, ANY): Domain(offset, int(zero_shot[block.rows].sum()), np.zeros(len(offset)))}
+    return {(protocol, ANY): Domain(offset, int(zero_shot[block.rows].sum()), _no_doubt(len(offset)))}
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def recommend_images(
     bundle = under_protocol(bundle, request.protocol, request.domain)
     asked = read_images(Path(source), bundle.encoder if bundle.tokens else None, request)
     earlier, unread = trying.read_tries(bundle.tries, asked)
-    posterior = believed(bundle, asked.tokens, earlier)
+    own, told_of_own = trying.measured_before(bundle, asked, earlier)
+    posterior = believed(bundle, asked.tokens, [*own, *earlier])
     device, here = present_device()
     measure = trying.measurer(bundle, request, device)
     found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
@@ -84,7 +85,8 @@ def recommend_images(
         found = replace(found, notes=(*found.notes, *told))
     found = _explained(found, bundle, asked, posterior)
     # As it was given: from here the next command finds the images again.
-    return replace(found, dataset=found.dataset | {"source": str(source)}, notes=(*found.notes, *unread))
+    notes = (*found.notes, *told_of_own, *unread)
+    return replace(found, dataset=found.dataset | {"source": str(source)}, notes=notes)
 
 
 def recommend_for(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,7 +23,7 @@ from thesis_rec.base.errors import ItemError, listed
 from thesis_rec.base.files import atomic_path
 from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
-from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, protocol_of_tries
+from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, PublishedBeliefs, protocol_of_tries
 from thesis_rec.recommendation.candidates import Measure
 
 if TYPE_CHECKING:
@@ -381,6 +381,29 @@ def read_tries(path: Path | None, asked: Asked) -> tuple[list[Cell], list[str]]:
         notes.append(f"{path}: earlier tries of {listed(wrong, 3)} have no usable value and aren't used. Correct it.")
     rows = rows[usable].drop_duplicates("model_id", keep="last")
     return [Cell(*row) for row in rows[["model_id", "value", "noise"]].itertuples(index=False)], notes
+
+
+def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tuple[list[Cell], list[str]]:
+    """One's own measurements of the images, of models that weren't tried on them, and a note on what counts.
+
+    Knowledge that was learned in runs holds them already. The images are those of the row of the dataset manifest that
+    has their source, or those of their name where no row has it.
+    """
+    if not isinstance(bundle.knowledge, PublishedBeliefs):
+        return [], []
+    rows = bundle.performance[bundle.performance["model_id"].isin(bundle.models.model_ids)]
+    listed_as = bundle.datasets.reindex(columns=["dataset_id", "source"]).astype(str)
+    same = [str(Path(source).expanduser().resolve()) == asked.row.source for source in listed_as["source"]]
+    names = set(listed_as.loc[same, "dataset_id"]) or {asked.row.dataset_id} - set(listed_as["dataset_id"])
+    here = rows["dataset_id"].isin(names)
+    found = rows[here & ~rows["model_id"].isin([cell.model_id for cell in tried])]
+    values = zip(found["model_id"].astype(str), found["value"].astype(float), strict=True)
+    cells = [Cell(model, value, REPEATED_NOISE) for model, value in values]
+    notes = [f"Your own measurements of {len(cells)} models on these images count as tries."] if cells else []
+    if len(rows) and not here.any():
+        others = listed(sorted(set(rows["dataset_id"])), 3)
+        notes = [f"Your own measurements are of other images ({others}): they don't count here."]
+    return cells, notes
 
 
 def store_try(bundle: Bundle, content: str, cell: Cell, n_test: int, seconds: float) -> list[str]:
