@@ -31,23 +31,16 @@ def figures_per_dataset(
         figures of :data:`~thesis_rec.evaluation.metrics.METRICS`.
     """
     rows = []
-    known: dict[tuple[str, int, str], dict[str, float]] = {}
     for quadrant, mask in masks.items():
         for j, dataset in enumerate(study.dataset_ids):
             cells = np.flatnonzero(mask[:, j] & np.isfinite(study.values[:, j]))
             if len(cells) < LEAST_MODELS:
                 continue
             for method, matrix in scores.items():
-                score = matrix[cells, j]
-                ranked = ~np.isnan(score)
-                # Methods that say nothing all say the same; twenty random orders need not be drawn again.
-                constant = ranked.all() and score.max() == score.min()
-                key = (quadrant, j, "" if constant else method)
-                if key not in known:
-                    rng = np.random.default_rng([study.seed, j])
-                    known[key] = metric_table(study.values[cells, j], score, rng, draws)
+                score, rng = matrix[cells, j], np.random.default_rng([study.seed, j])
                 row = {"quadrant": quadrant, "method": method, "dataset_id": dataset, "n_models": len(cells)}
-                rows.append(row | {"coverage": float(ranked.mean())} | known[key])
+                row |= metric_table(study.values[cells, j], score, rng, draws)
+                rows.append(row | {"coverage": float(np.mean(~np.isnan(score)))})
     return pd.DataFrame(rows, columns=["quadrant", "method", "dataset_id", "n_models", "coverage", *METRICS])
 
 
