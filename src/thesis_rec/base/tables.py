@@ -17,6 +17,11 @@ VECTOR_LENGTH = 8192
 MEASURED = ("responses", "reference", "subtasks", "spectra")
 
 
+def unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(..., D) vectors, each brought to length 1."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+
+
 def z_scores(values: Floats, least: float = 0.0) -> Floats:
     """(M, N) values standardised within each column; NaN stays NaN, a column of equal values becomes 0.
 

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings
-from thesis_rec.base.tables import ModelTable, TaskTokens, z_scores
+from thesis_rec.base.tables import ModelTable, TaskTokens, unit, z_scores
 from thesis_rec.evaluation.baselines import baseline
 from thesis_rec.evaluation.baselines.base import fill_by_family, row_means
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, intervals
@@ -134,10 +134,9 @@ def dataset_tokens(name: str, datasets: Sequence[str], distances: Floats | None)
         # A constant keeps the direction of datasets in the middle from being noise.
         typical = np.linalg.norm(coordinates, axis=1).mean()
         coordinates = np.column_stack([coordinates, np.full(count, typical)])
-    coordinates = coordinates / np.maximum(np.linalg.norm(coordinates, axis=1, keepdims=True), 1e-12)
     return [
         TaskTokens(dataset, row[None, None].astype(np.float32), [dataset], 1, name)
-        for dataset, row in zip(datasets, coordinates, strict=True)
+        for dataset, row in zip(datasets, unit(coordinates), strict=True)
     ]
 
 

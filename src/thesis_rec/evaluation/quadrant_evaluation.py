@@ -161,43 +161,6 @@ class EvaluationSettings(Settings):
     probing: ProbingSettings = Field(default_factory=ProbingSettings)
 
 
-def document(
-    study: Study,
-    methods: Mapping[str, Scores],
-    figures: pd.DataFrame,
-    *,
-    ceiling: Mapping[str, Mapping[str, float]],
-    settings: EvaluationSettings,
-) -> dict[str, Any]:
-    """The contract's ``evaluation_metrics``, with what else a reviewer asks for beside it."""
-    others = [name for name in methods if name not in (RECOMMENDER, SCORED)]
-    every = compare(study, figures, RECOMMENDER, others, settings.bootstrap)
-    means = figures.groupby(["quadrant", "method"])["weighted_tau"].mean().fillna(-2.0)
-    paired = {q: found[max(found, key=dict(means[q]).__getitem__)] for q, found in every.items()}
-    group = figures["dataset_id"].map(dict(zip(study.dataset_ids, study.groups, strict=True)))
-    groups = {
-        name: summarise(study, figures[group == name], bootstrap=settings.bootstrap)
-        for name in sorted(set(study.groups) - {""})
-    }
-    return {
-        "quadrants": summarise(study, figures, bootstrap=settings.bootstrap),
-        "paired": paired,
-        "groups": groups,
-        "noise_ceiling": {protocol: dict(values) for protocol, values in ceiling.items()},
-        "cost_seconds": {name: s.seconds if np.isfinite(s.seconds) else None for name, s in methods.items()},
-        "paired_all": every,
-        "paired_with_scores": compare(study, figures, SCORED, [SCORE, RECOMMENDER], settings.bootstrap)
-        if SCORED in methods
-        else {},
-        "calibration": calibration(study, methods, settings.bootstrap),
-        "counts": {
-            "models": len(study.models),
-            "unknown_models": int((~study.known).sum()),
-            "datasets": {role: len(study.columns(role)) for role in ("train", "validation", "test")},
-        },
-    }
-
-
 class Evaluation(NamedTuple):
     """Everything an evaluation gives.
 
@@ -245,6 +208,26 @@ def evaluate(
     methods |= scored | answers
     masks = quadrant_masks(study.split, *ids)
     figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
-    metrics = document(study, methods, figures, ceiling=ceiling or {}, settings=settings)
-    metrics["probing"] = probing(study, knowledge, transferability, settings.probing, settings.bootstrap)
+    how = settings.bootstrap
+    others = [name for name in methods if name not in (RECOMMENDER, SCORED)]
+    every = compare(study, figures, RECOMMENDER, others, how)
+    means = figures.groupby(["quadrant", "method"])["weighted_tau"].mean().fillna(-2.0)
+    group = figures["dataset_id"].map(dict(zip(study.dataset_ids, study.groups, strict=True)))
+    named = sorted(set(study.groups) - {""})
+    metrics = {
+        "quadrants": summarise(study, figures, bootstrap=how),
+        "paired": {q: found[max(found, key=dict(means[q]).__getitem__)] for q, found in every.items()},
+        "groups": {name: summarise(study, figures[group == name], bootstrap=how) for name in named},
+        "noise_ceiling": {protocol: dict(values) for protocol, values in (ceiling or {}).items()},
+        "cost_seconds": {name: s.seconds if np.isfinite(s.seconds) else None for name, s in methods.items()},
+        "paired_all": every,
+        "paired_with_scores": compare(study, figures, SCORED, [SCORE, RECOMMENDER], how) if SCORED in methods else {},
+        "calibration": calibration(study, methods, how),
+        "counts": {
+            "models": len(study.models),
+            "unknown_models": int((~study.known).sum()),
+            "datasets": {role: len(study.columns(role)) for role in ("train", "validation", "test")},
+        },
+        "probing": probing(study, knowledge, transferability, settings.probing, how),
+    }
     return Evaluation(rankings_table(study, methods), figures, metrics)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.base.tables import TaskTokens
+from thesis_rec.base.tables import TaskTokens, unit
 
 Floats = NDArray[np.floating]
 Values = NDArray[np.float64]
@@ -28,17 +28,19 @@ def pool_tokens(task: TaskTokens) -> tuple[Floats, Floats, Floats, Floats]:
         chance), between- and within-class variance with their log ratio, mean and largest cosine between class means,
         and the share of variance that the first 1, 2 and 4 directions of the class means hold.
     """
+    # Whoever has tokens loads encoders anyway; answers without any don't wait for them.
+    from thesis_rec.images.encoders.encoder_evaluation import nearest_class_mean_accuracy
+
     features = np.asarray(task.features, dtype=np.float64)
     batches, classes, _ = features.shape
     means = features.mean(axis=0)
     centre = means.mean(axis=0)
     between = means.std(axis=0)
     within = features.std(axis=0).mean(axis=0) if batches > 1 else np.zeros_like(centre)
-    accuracy = _nearest_mean_accuracy(features)
     chance = 1.0 / max(classes, 1)
+    accuracy = nearest_class_mean_accuracy(features) if min(batches, classes) > 1 else chance
     var_between, var_within = float((between**2).sum()), float((within**2).sum())
-    unit = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-    cosine = unit @ unit.T
+    cosine = unit(means) @ unit(means).T
     off = cosine[~np.eye(classes, dtype=bool)] if classes > 1 else np.ones(1)
     spectrum = np.linalg.svd(means - centre, compute_uv=False) ** 2
     total = max(float(spectrum.sum()), 1e-12)
@@ -57,18 +59,6 @@ def pool_tokens(task: TaskTokens) -> tuple[Floats, Floats, Floats, Floats]:
         ]
     )
     return centre, between, within, scalars
-
-
-def _nearest_mean_accuracy(features: Floats) -> float:
-    """Share of tokens whose class mean, taken over the other batches, is the nearest by cosine."""
-    batches, classes, _ = features.shape
-    if batches < 2 or classes < 2:
-        return 1.0 if classes < 2 else 1.0 / classes
-    others = (features.sum(axis=0) - features) / (batches - 1)
-    others /= np.maximum(np.linalg.norm(others, axis=-1, keepdims=True), 1e-12)
-    # (B, C, D) x (B, C, D) -> (B, C, C): a token against the class means of the other batches.
-    similarity = features @ others.transpose(0, 2, 1)
-    return float((similarity.argmax(axis=-1) == np.arange(classes)).mean())
 
 
 def by_landmarks(task: TaskTokens) -> tuple[Values, Values] | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError, Failure, first_line, listed
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
-from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens
+from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens, unit
 from thesis_rec.hardware.profiling import COLUMNS
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, View, any_of
@@ -557,12 +557,10 @@ def unpack_tokens(arrays: Mapping[str, NDArray[Any]]) -> dict[str, TaskTokens]:
     landmarks = arrays.get("landmarks", np.full((len(names), 0), np.nan)).astype(np.float32)
     parts = np.split(arrays["features"], np.cumsum(arrays["shape"].prod(axis=1))[:-1]) if names else []
     for shape, name, values, part in zip(arrays["shape"], names, landmarks, parts, strict=True):
-        # The scale drops out of the normalisation.
-        rows = part.astype(np.float32)
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         found[name["id"]] = TaskTokens(
             name["id"],
-            rows.reshape(*shape, -1),
+            # The scale drops out of the normalisation.
+            unit(part.astype(np.float32)).reshape(*shape, -1),
             name["classes"],
             int(name["n_images"]),
             str(arrays["encoder_id"]),

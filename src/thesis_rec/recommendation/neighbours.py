@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.tables import TaskTokens
+from thesis_rec.base.tables import TaskTokens, unit
 from thesis_rec.recommendation.bundle import IN_WORDS, Bundle, PublishedBeliefs
 
 Floats = NDArray[np.float64]
@@ -36,8 +36,8 @@ def nearest_datasets(
         return pd.DataFrame(columns=["dataset_id", "similarity", "domain", "group"])
     means = [_class_means(known[name]) for name in names]
     centre = np.concatenate(means).mean(axis=0)
-    own = _unit(_class_means(tokens) - centre)
-    stacked = _unit(np.concatenate(means) - centre)
+    own = unit(_class_means(tokens) - centre)
+    stacked = unit(np.concatenate(means) - centre)
     cosine = own @ stacked.T  # (C, all known classes)
     starts = np.cumsum([0, *(len(part) for part in means[:-1])])
     forward = np.maximum.reduceat(cosine, starts, axis=1).mean(axis=0)
@@ -101,7 +101,7 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     embedding = bundle.models.embedding.astype(np.float64)
     described = np.full(len(embedding), embedding.shape[1] > 0)
     described &= np.isfinite(embedding).all(axis=1)
-    unit = _unit(embedding - embedding[described].mean(axis=0)) if described.any() else embedding
+    codes = unit(embedding - embedding[described].mean(axis=0)) if described.any() else embedding
     measured = [model for model in told if model in row_of and described[row_of[model]]]
     strange = bundle.from_afar
     found = []
@@ -114,7 +114,7 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
         elif not measured or model_id not in row_of or not described[row_of[model_id]]:
             found.append("It was never measured on anything like your images: its interval is wide.")
         else:
-            cosine = unit[[row_of[model] for model in measured]] @ unit[row_of[model_id]]
+            cosine = codes[[row_of[model] for model in measured]] @ codes[row_of[model_id]]
             like = measured[int(cosine.argmax())]
             text = next(told[like][name] for name in order if name in told[like])
             found.append(f"It was never measured nearby; {like}, whose weights are most like it, reached {text}.")
@@ -150,10 +150,6 @@ def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
 
 def _class_means(tokens: TaskTokens) -> Floats:
     return tokens.features.astype(np.float64).mean(axis=0)  # (C, D)
-
-
-def _unit(rows: Floats) -> Floats:
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
 def _about(datasets: pd.DataFrame | None) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from thesis_rec.base.errors import NothingSucceeded
+from thesis_rec.base.tables import unit
 from thesis_rec.models.auto_encoder import AutoEncoder
 from thesis_rec.training.data import Batch, TensorTable
 from thesis_rec.training.fit import fit
@@ -198,9 +199,8 @@ def evaluate_autoencoder(
 
 def nearest_codes(codes: NDArray[np.float32], count: int) -> list[list[int]]:
     """Rows of the ``count`` codes nearest to each (N, E) code by cosine of what differs from the mean code."""
-    centred = codes - codes.mean(0)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    similarity = unit @ unit.T
+    centred = unit(codes - codes.mean(0))
+    similarity = centred @ centred.T
     np.fill_diagonal(similarity, -np.inf)
     count = min(count, len(codes) - 1)
     return [np.argsort(-row, kind="stable")[:count].tolist() for row in similarity]

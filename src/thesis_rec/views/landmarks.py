@@ -17,7 +17,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from thesis_rec.images.encoders.image_encoder import ImageEncoder, unit
+from thesis_rec.base.tables import unit
+from thesis_rec.images.encoders.image_encoder import ImageEncoder
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.base.tables import TaskTokens
-from thesis_rec.images.encoders.image_encoder import ImageEncoder, unit
+from thesis_rec.base.tables import TaskTokens, unit
+from thesis_rec.images.encoders.image_encoder import ImageEncoder
 
 Floats = NDArray[np.floating]
 

@@ -85,11 +85,6 @@ CLIP_COLOURS: dict[str, tuple[float, float, float]] = {
 }
 
 
-def unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
-    """(..., D) vectors, each brought to length 1."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
-
-
 def check_features(features: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """``features`` if each is finite and of length 1.
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.tables import unit
 from thesis_rec.images.decoding import resize_image
-from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, check_features, unit
+from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, check_features
 
 if TYPE_CHECKING:
     from torch import Tensor
