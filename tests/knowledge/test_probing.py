@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from thesis_rec.knowledge import probing
 from thesis_rec.knowledge.posterior import Cell, Posterior, Scale, View
 from thesis_rec.knowledge.probing import FIRST, next_probe
 
@@ -71,15 +72,16 @@ def test_twins_of_a_bad_one_are_left_alone() -> None:
     assert next_probe(belief.given([Cell("m0", float(Scale().value(-1.0)))])) == "m2"
 
 
-def test_costs_count_by_a_share_of_their_logarithm() -> None:
+def test_costs_count_by_a_share_of_their_logarithm(monkeypatch) -> None:
     belief = _later(_belief([0.0, 0.3, 0.29], [0.1, 0.1, 0.1]), [Cell("m0", 0.5)])
     assert next_probe(belief) == "m1"
     assert next_probe(belief, {"m1": 100.0, "m2": 1.0}) == "m2"
-    assert next_probe(belief, {"m1": 100.0, "m2": 1.0}, share=0.0) == "m1"
     # Without a known cost a candidate counts as dear as the dearest.
     assert next_probe(belief, {"m2": 100.0, "m0": 1.0}) == "m1"
     with pytest.raises(ValueError, match="m1 isn't above 0"):
         next_probe(belief, {"m1": 0.0, "m2": 1.0})
+    monkeypatch.setattr(probing, "SHARE", 0.0)
+    assert next_probe(belief, {"m1": 100.0, "m2": 1.0}) == "m1"
 
 
 def test_the_first_try_may_be_a_cheap_good_one() -> None:

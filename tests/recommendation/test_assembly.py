@@ -13,8 +13,6 @@ from thesis_rec.recommendation.bundle import assemble, read_bundle, write_bundle
 from thesis_rec.recommendation.neighbours import reasons
 from thesis_rec.recommendation.request import Request
 
-ENCODER = {"kind": "timm", "source": "nowhere"}
-
 
 @pytest.fixture(scope="module")
 def bundle():
@@ -48,7 +46,7 @@ def datasets(bundle):
 
 
 def joined(bundle, artefacts):
-    return assemble(bundle.manifest, datasets(bundle), artefacts, encoder=ENCODER)
+    return assemble(bundle.manifest, datasets(bundle), artefacts)
 
 
 def test_one_s_own_artefacts_become_a_bundle(bundle):
@@ -127,7 +125,7 @@ def hub(project_dir):
     mine = manifest[manifest["model_id"] == "google/siglip-base-patch16-512"].assign(model_id="mine", input_size="224")
     datasets = pd.read_csv(folder / "dataset_manifest.csv", dtype=str, keep_default_na=False)
     artefacts = {"stored": read_bundle(folder / "bundle")}
-    return assemble(pd.concat([manifest, mine], ignore_index=True), datasets, artefacts, encoder=ENCODER, zoo="hub")
+    return assemble(pd.concat([manifest, mine], ignore_index=True), datasets, artefacts, zoo="hub")
 
 
 def of_seven_classes(hub):
@@ -204,7 +202,7 @@ def test_one_s_own_items_are_laid_over_the_shipped_ones(bundle, tmp_path):
         columns=["model_id", "dataset_id", "protocol", "value"],
     )
     artefacts = own_artefacts(own, stored=read_bundle(tmp_path), performance=performance)
-    found = assemble(bundle.manifest, datasets(own), artefacts, encoder=ENCODER)
+    found = assemble(bundle.manifest, datasets(own), artefacts)
     # The own knowledge rests on 2 of the 6 shipped datasets: the shipped one answers, nothing shipped is lost.
     assert found.sources["knowledge"] == "starter"
     assert set(found.tokens) == {*bundle.tokens, "mine"}

@@ -26,16 +26,16 @@ from thesis_rec.knowledge.posterior import TARGET, Posterior, expected_improveme
 #: which the second to fifth try can go by mean, by this bound or by expected improvement the best is .0051 behind at
 #: worst, and none keeps every table within .002. Trying what is most probably best, by samples, is up to .015 behind.
 FIRST, ALLOWANCE = 4, 0.75
-#: Power of the cost by which a promise is divided. On the embedded zoo's unknown datasets regret after 3 and 13 tries
-#: minus that of one's own top is .028 and .002 at 0.5, .013 and .000 at 0.25, -.001 and -.003 at 0.1, .002 and -.004 at
-#: 0.05 (the largest whose interval at 13 lies below 0), and -.003 and -.005 without costs.
+#: Power of the cost by which a promise is divided; 1 would ask for the most per second. On the embedded zoo's unknown
+#: datasets regret after 3 and 13 tries minus that of one's own top is .028 and .002 at 0.5, .013 and .000 at 0.25,
+#: -.001 and -.003 at 0.1, .002 and -.004 at 0.05 (the largest whose interval at 13 lies below 0), and -.003 and -.005
+#: without costs.
 SHARE = 0.05
 
 
 def next_probe(
     posterior: Posterior,
     costs: Mapping[str, float] | None = None,
-    share: float = SHARE,
     skip: Collection[str] = (),
     unlike: Collection[str] = (),
     protocol: str = TARGET,
@@ -46,7 +46,6 @@ def next_probe(
         posterior: What is believed after the tries so far.
         costs: What a try of each candidate costs, in any unit above 0; candidates without one cost as much as the
             dearest. None: all cost the same.
-        share: Power of the cost by which the promise is divided; 0 ignores costs, 1 asks for the most per second.
         skip: Candidates that can't be tried.
         unlike: Candidates of whose like nothing is known: one of them is tried second.
         protocol: What a try measures: cells of it, and those of the target, count as tries; a cheap score doesn't.
@@ -82,5 +81,5 @@ def next_probe(
         if np.any(given <= 0):
             raise ValueError(f"the cost of {names[free[int(np.nanargmin(given))]]} isn't above 0")
         if np.isfinite(given).any():
-            promise = promise - share * np.log(np.where(np.isfinite(given), given, np.nanmax(given)))
+            promise = promise - SHARE * np.log(np.where(np.isfinite(given), given, np.nanmax(given)))
     return names[int(free[np.lexsort((-mean[free], -promise))[0]])]

@@ -573,14 +573,7 @@ def unpack_tokens(arrays: Mapping[str, NDArray[Any]]) -> dict[str, TaskTokens]:
 
 
 def assemble(
-    manifest: pd.DataFrame,
-    datasets: pd.DataFrame,
-    artefacts: Mapping[str, Any],
-    *,
-    encoder: Mapping[str, Any],
-    models_root: Path = Path(),
-    hub_cache: str = "",
-    zoo: str = "starter",
+    manifest: pd.DataFrame, datasets: pd.DataFrame, artefacts: Mapping[str, Any], zoo: str = "starter"
 ) -> Bundle:
     """Join manifests and artefacts; one's own are laid over the shipped ones item by item.
 
@@ -592,9 +585,6 @@ def assemble(
         datasets: The dataset manifest.
         artefacts: By catalog name; ``stored`` is a :class:`StoredBundle`, or None where embeddings, tokens,
             knowledge and performance are among the others.
-        encoder: Configuration of the image encoder.
-        models_root: Folder to which the manifest's sources are relative.
-        hub_cache: Folder of hub downloads.
         zoo: Name of the zoo.
     """
     stored: StoredBundle | None = artefacts["stored"]
@@ -667,9 +657,6 @@ def assemble(
         performance=performance,
         datasets=datasets,
         profiles=profiles,
-        encoder=dict(encoder),
-        models_root=models_root,
-        hub_cache=hub_cache,
         sources={name: source for name, source in sources.items() if source},
         knowledge=knowledge,
         zoo=zoo,

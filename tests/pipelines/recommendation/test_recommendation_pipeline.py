@@ -122,7 +122,7 @@ def test_a_damaged_artefact_is_a_note_in_the_answer(bundle, tmp_path):
     profiles.write_bytes(profiles.read_bytes()[:100])
     found = dataset.load()
     assert "hardware_profiles" not in found
-    joined = assemble(bundle.manifest, datasets(bundle), found, encoder={"kind": "timm", "source": "nowhere"})
+    joined = assemble(bundle.manifest, datasets(bundle), found)
     assert [note for note in joined.notes if note.startswith(f"{profiles} is damaged (")]
     assert "hardware profiles" not in joined.sources
     # One's own artefacts are whole: they answer, and say why the shipped ones don't.

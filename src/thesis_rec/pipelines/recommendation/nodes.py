@@ -1,5 +1,6 @@
 """Nodes of the pipeline recommendation."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,11 @@ def assemble_bundle(
     """Join manifests and artefacts to the bundle that a recommendation reads."""
     from thesis_rec.recommendation.bundle import assemble
 
-    return assemble(
-        model_manifest,
-        dataset_manifest,
-        artefacts,
+    return replace(
+        assemble(model_manifest, dataset_manifest, artefacts, parameters.zoo),
         encoder=parameters.encoder.model_dump(),
         models_root=Path(parameters.models_root).expanduser(),
         hub_cache=parameters.hub_cache,
-        zoo=parameters.zoo,
     )
 
 
