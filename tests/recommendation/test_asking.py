@@ -264,6 +264,7 @@ def test_the_answer_is_json():
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert document["models"][0]["rank"] == 1
     assert document["budget"]["licences"] == ["MIT"]
+    assert document["asked"] == {"protocol": "linear_probe", "domain": None, "level": 0.9}
     assert document["sources"] == {"knowledge": "starter", "embeddings": "starter"}
     assert set(document["models"][0]) == set(COLUMNS)
     assert document["models"][0]["probed_value"] is None

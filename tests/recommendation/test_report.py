@@ -64,6 +64,13 @@ def test_it_says_how_many_models_cannot_be_told_from_the_first(found):
     assert "no other model is expected within that range" in render_report(alone)
 
 
+def test_the_page_says_what_the_accuracy_is_of(found):
+    assert "<dt>accuracy</dt><dd>of a linear classifier on the features</dd>" in render_report(found)
+    asked = found.options.model_copy(update={"domain": "medical", "protocol": "zero_shot"})
+    page = render_report(replace(found, options=asked))
+    assert "<dd>without a classifier, from the classes&#39; names, of the domain medical</dd>" in page
+
+
 def test_the_next_command_keeps_the_limits_and_is_refused_nothing_it_names(found):
     from thesis_rec.commands.recommend_command import recommend
 

@@ -73,15 +73,15 @@ def test_own_measurements_of_the_images_count_where_published_figures_are_all_th
     )
     rows = pd.DataFrame({"dataset_id": ["mine", "other"], "source": [str(tmp_path), "/somewhere"]})
     learned = replace(fabricated_bundle(), performance=cells, datasets=rows)
-    published = replace(learned, knowledge=PublishedBeliefs(learned.knowledge))
+    published = replace(learned, knowledge=PublishedBeliefs(learned.knowledge, twins={"elsewhere": "m05"}))
     found, notes = measured_before(published, asked(tmp_path), [Cell("m01", 0.5, 0.1)])
-    assert found == [Cell("m00", 0.9, REPEATED_NOISE)]
-    assert notes == ["Your own measurements of 1 models on these images count as tries."]
+    assert found == [Cell("m00", 0.9, REPEATED_NOISE), Cell("m05", 0.6, REPEATED_NOISE)]
+    assert notes == ["Your own measurements of 2 models on these images count as tries."]
     # Knowledge that was learned from them has them already.
     assert measured_before(learned, asked(tmp_path), []) == ([], [])
     # By their name where no dataset is listed with these images, but not where another one has the name.
     named = replace(published, datasets=rows.iloc[1:], performance=cells.assign(dataset_id=tmp_path.name))
-    assert [cell.model_id for cell in measured_before(named, asked(tmp_path), [])[0]] == ["m00", "m01", "m02"]
+    assert [cell.model_id for cell in measured_before(named, asked(tmp_path), [])[0]] == ["m00", "m01", "m02", "m05"]
     taken = replace(named, datasets=rows.assign(dataset_id=["mine", tmp_path.name], source="/somewhere"))
     assert measured_before(taken, asked(tmp_path), []) == (
         [], [f"Your own measurements are of other images ({tmp_path.name}): they don't count here."],

@@ -29,6 +29,13 @@ POINTS = 1000
 #: Width and height of a figure's two drawings: letters keep their size on a narrow screen, so that it needs its own.
 SIZES = {"wide": (720, 440), "narrow": (360, 380)}
 
+#: What the accuracy is of, by protocol.
+PROTOCOLS = {
+    "linear_probe": "of a linear classifier on the features",
+    "zero_shot": "without a classifier, from the classes' names",
+    "fine_tune": "of the whole network, tuned",
+}
+
 #: Pixels around the plane of a figure: left, top, right, bottom.
 MARGINS = (42, 26, 14, 40)
 
@@ -50,6 +57,7 @@ def render_report(found: Recommendation) -> str:
         rows=rows,
         alike=_alike(found.table),
         command=next_command(found),
+        protocol=PROTOCOLS[found.options.protocol],
         tried=int(found.table["probed_value"].notna().sum()),
         span=_span(rows),
         nearest=found.nearest.to_dict("records"),

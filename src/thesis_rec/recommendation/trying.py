@@ -391,11 +391,15 @@ def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tupl
     """
     if not isinstance(bundle.knowledge, PublishedBeliefs):
         return [], []
-    rows = bundle.performance[bundle.performance["model_id"].isin(bundle.models.model_ids)]
+    there = set(bundle.models.model_ids)
+    # Weights that are listed under another name.
+    names = {name: twin for name, twin in bundle.knowledge.twins.items() if name not in there}
+    rows = bundle.performance.assign(model_id=bundle.performance["model_id"].replace(names))
+    rows = rows[rows["model_id"].isin(there)].drop_duplicates(["model_id", "dataset_id"])
     listed_as = bundle.datasets.reindex(columns=["dataset_id", "source"]).astype(str)
     same = [str(Path(source).expanduser().resolve()) == asked.row.source for source in listed_as["source"]]
-    names = set(listed_as.loc[same, "dataset_id"]) or {asked.row.dataset_id} - set(listed_as["dataset_id"])
-    here = rows["dataset_id"].isin(names)
+    these = set(listed_as.loc[same, "dataset_id"]) or {asked.row.dataset_id} - set(listed_as["dataset_id"])
+    here = rows["dataset_id"].isin(these)
     found = rows[here & ~rows["model_id"].isin([cell.model_id for cell in tried])]
     values = zip(found["model_id"].astype(str), found["value"].astype(float), strict=True)
     cells = [Cell(model, value, REPEATED_NOISE) for model, value in values]
