@@ -45,11 +45,18 @@ def test_models_are_told_from_the_same_weights_under_another_name():
             ("timm/b", "timm", "hf-hub:timm/vit_base_patch16_clip_224.openai"),
             ("open_clip/ViT-B-16.openai", "open_clip", "hf-hub:timm/vit_base_patch16_clip_224.openai"),
             ("local", "timm", "models/vit_base_patch16_clip_224"),
+            ("local again", "timm", "models/vit_base_patch16_clip_224"),
+            ("open_clip/S", "open_clip", "hf-hub:timm/ViT-B-16-SigLIP"),
+            ("its repository", "open_clip", "hf-hub:timm/ViT-B-16-SigLIP"),
         ],
         columns=["model_id", "loader", "source"],
     )
     found = same_weights(manifest, read_aliases(HUB / "model_aliases.csv"))
-    assert found == {"mine": "open_clip/ViT-B-16-SigLIP.webli", "timm/b": "open_clip/ViT-B-16.openai"}
+    assert found == {
+        "mine": "open_clip/ViT-B-16-SigLIP.webli",
+        "timm/b": "open_clip/ViT-B-16.openai",
+        "its repository": "open_clip/S",
+    }
 
 
 def test_every_alias_is_of_a_manifest_row():

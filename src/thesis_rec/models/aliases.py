@@ -45,14 +45,17 @@ def read_aliases(path: str | Path) -> Aliases:
 def same_weights(manifest: pd.DataFrame, aliases: Aliases) -> dict[str, str]:
     """By model of a manifest that a library loads by its name, the model whose weights these are under another name.
 
+    Of rows of one library with one repository the first is the model.
+
     Args:
         manifest: Rows of model_id, loader and source.
         aliases: The alias table.
     """
-    found = {}
+    found, first = {}, dict[tuple[str, str], str]()
     for model_id, loader, source in manifest[["model_id", "loader", "source"]].astype(str).itertuples(index=False):
         name = source.removeprefix("hf-hub:")
-        twin = aliases.get((loader, name.removeprefix("timm/") if loader == "timm" else name, ""), model_id)
+        same = first.setdefault((loader, source), model_id) if source != name else model_id
+        twin = aliases.get((loader, name.removeprefix("timm/") if loader == "timm" else name, ""), same)
         if twin != model_id:
             found[model_id] = twin
     return found
