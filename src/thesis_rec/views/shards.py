@@ -86,27 +86,27 @@ def batch_ranges(n_batches: int, n_classes: int, images_per_shard: int) -> list[
     return [range(start, min(start + step, n_batches)) for start in range(0, n_batches, step)]
 
 
-def encode_groups(
+def encode_batches(
     encoder: ImageEncoder,
     images: LabelledImages,
     settings: TokenSettings,
-    groups: Sequence[Sequence[int]],
+    numbers: Sequence[int],
     glimpses: Glimpses | None = None,
-) -> Iterator[tuple[NDArray[np.float32], list[Failure]]]:
-    """Encode groups of class-balanced batches, one stream through all of them.
+) -> tuple[NDArray[np.float32], list[Failure]]:
+    """Encode some class-balanced batches.
 
-    An image that can't be read is replaced by another one of its class, and noted. A group's features have the same
-    bits whichever groups are encoded with it, so that a resumed run ends like an undisturbed one.
+    An image that can't be read is replaced by another one of its class, and noted. The features have the same bits
+    whatever else is encoded in the same run, so that a resumed run ends like an undisturbed one.
 
     Args:
         encoder: The image encoder.
         images: A split, every class of which has an image.
         settings: How tokens are made.
-        groups: Numbers of the B batches of each group.
+        numbers: Numbers of the B batches.
         glimpses: What looks at the images as training images.
 
-    Yields:
-        For each group (B, C, D) float32, L2-normalised, and the images that were replaced.
+    Returns:
+        (B, C, D) float32, L2-normalised, and the images that were replaced.
 
     Raises:
         ItemError: If a class has no image that can be read.
@@ -114,29 +114,25 @@ def encode_groups(
     from thesis_rec.images.encoders.streaming import encode_images
 
     sampler, fit = ClassBalancedSampler(images.labels, settings.seed), settings.fit
-    chosen = [np.stack([sampler.batch(b) for b in group]) for group in groups]  # (B, C) each
-    pieces = [np.array_split(index.ravel(), -(-index.size // settings.batch_size)) for index in chosen]
+    index = np.stack([sampler.batch(number) for number in numbers])  # (B, C)
+    pieces = np.array_split(index.ravel(), -(-index.size // settings.batch_size))
 
     def see(index: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
         if glimpses is not None:
             glimpses.add("train", images.positions[index], images.names_of(index), pixels)
 
-    batches = [piece for group in pieces for piece in group]
-    stream = encode_images(encoder, images, batches, workers=settings.workers, fit=fit, see=see)
-    for group, index, parts in zip(groups, chosen, pieces, strict=True):
-        # Reserved at once and filled: small arrays kept from every batch would each pin down a piece of the heap that
-        # the next batch's pixels then don't fit into, and memory would grow with the number of images.
-        features = np.empty((index.size, encoder.dim), dtype=np.float32)
-        problems: list[Failure | None] = []
-        for _ in parts:
-            block, failed = next(stream)
-            features[len(problems) : len(problems) + len(block)] = block
-            problems += failed
-        for place in (place for place, problem in enumerate(problems) if problem is not None):
-            row, class_index = divmod(place, index.shape[1])
-            others = sampler.substitutes(group[row], class_index)
-            features[place] = _substitute(encoder, images, others, class_index, fit)
-        yield features.reshape(*index.shape, encoder.dim), [problem for problem in problems if problem is not None]
+    # Reserved at once and filled: small arrays kept from every piece would each pin down a part of the heap that the
+    # next piece's pixels then don't fit into, and memory would grow with the number of images.
+    features = np.empty((index.size, encoder.dim), dtype=np.float32)
+    problems: list[Failure | None] = []
+    for block, failed in encode_images(encoder, images, pieces, workers=settings.workers, fit=fit, see=see):
+        features[len(problems) : len(problems) + len(block)] = block
+        problems += failed
+    for place in (place for place, problem in enumerate(problems) if problem is not None):
+        row, class_index = divmod(place, index.shape[1])
+        others = sampler.substitutes(numbers[row], class_index)
+        features[place] = _substitute(encoder, images, others, class_index, fit)
+    return features.reshape(*index.shape, encoder.dim), [problem for problem in problems if problem is not None]
 
 
 def _substitute(
@@ -225,13 +221,10 @@ def make_shards(
     images = images.without_empty_classes()
     ranges = batch_ranges(settings.batches, len(images.class_names), settings.images_per_shard)
     finished = set(done)
-    todo = [number for number in range(len(ranges)) if number not in finished]
     glimpses = Glimpses() if split == "train" else None
-    landmarks = None
-    if 0 in todo:
-        landmarks = measure_landmarks(encoder, whole, settings, test, glimpses)
-    groups = encode_groups(encoder, images, settings, [ranges[number] for number in todo], glimpses)
-    for number, (features, failures) in zip(todo, groups, strict=True):
+    for number in (number for number in range(len(ranges)) if number not in finished):
+        landmarks = None if number else measure_landmarks(encoder, whole, settings, test, glimpses)
+        features, failures = encode_batches(encoder, images, settings, ranges[number], glimpses)
         notes = [*(images.warnings if number == 0 else ()), *failures]
         if number == 0 and glimpses is not None:
             notes += [Failure(images.dataset_id, note) for note in glimpses.notes()]
@@ -246,7 +239,7 @@ def make_shards(
             "n_shards": np.int64(len(ranges)),
             "notes": np.array([f"{note.error}\t{note.hint}" for note in notes], dtype=np.str_),
         }
-        if number == 0 and landmarks is not None:
+        if landmarks is not None:
             shard["landmarks"] = landmarks
         yield shard_key(images.dataset_id, split, number), shard
 

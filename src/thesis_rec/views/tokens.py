@@ -16,7 +16,7 @@ from thesis_rec.images.manifest import DatasetRow, base_rows
 from thesis_rec.views.shards import (
     Partitions,
     TokenSettings,
-    encode_groups,
+    encode_batches,
     keys_by_split,
     measure_landmarks,
     read_shard,
@@ -120,7 +120,7 @@ def tokens_of_images(
     glimpses = Glimpses()
     landmarks = measure_landmarks(encoder, images, settings, test, glimpses)
     images = images.without_empty_classes()
-    features, failures = next(encode_groups(encoder, images, settings, [range(settings.batches)], glimpses))
+    features, failures = encode_batches(encoder, images, settings, range(settings.batches), glimpses)
     names, count = images.class_names, len(images)
     tokens = TaskTokens(images.dataset_id, features, names, count, encoder.encoder_id, landmarks)
     return tokens, failures + [Failure(images.dataset_id, note) for note in glimpses.notes()]
