@@ -63,7 +63,6 @@ class RunFiles(Checkpoint):
         self.history: History = []
         self.best_epoch = -1
         self.best_value = math.inf
-        self._best_state: dict[str, torch.Tensor] = {}
         self._epoch_started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,7 +73,6 @@ class RunFiles(Checkpoint):
         """Take up where the checkpoint was written."""
         self.history = list(state_dict["history"])
         self.best_epoch, self.best_value = state_dict["best_epoch"], state_dict["best_value"]
-        self._best_state = torch.load(self.folder / BEST_FILE, map_location="cpu", weights_only=True)["network"]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the clock."""
@@ -88,13 +86,17 @@ class RunFiles(Checkpoint):
         rate, seconds = float(trainer.optimizers[0].param_groups[0]["lr"]), time.perf_counter() - self._epoch_started
         self.history.append({"epoch": epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 4)})
         value = metrics[pl_module.monitor] if pl_module.mode == "min" else -metrics[pl_module.monitor]
-        if not self._best_state or value < self.best_value:
+        better = self.best_epoch < 0 or value < self.best_value
+        if better:
             self.best_epoch, self.best_value = epoch, value
-            weights = pl_module.network.state_dict()
-            self._best_state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-        # Before the checkpoint, where processes wait for each other: all of them read this file after the last epoch.
+        # Before the checkpoint, where processes wait for each other: all of them read these files after the last epoch.
+        # A run that is killed in between repeats some epochs and finds the same best again.
         if trainer.is_global_zero:
             write_json(self.folder / HISTORY_FILE, self.history)
+        if trainer.is_global_zero and better:
+            weights = {name: tensor.detach().cpu() for name, tensor in pl_module.network.state_dict().items()}
+            with atomic_path(self.folder / BEST_FILE) as temporary:
+                torch.save({"network": weights, "epoch": epoch}, temporary)
         done, total = epoch + 1, settings.epochs
         if done % settings.checkpoint_every == 0 or done == total or trainer.should_stop:
             self._save(trainer, metrics.get("val_loss", metrics["train_loss"]), epoch, settings.keep_checkpoints)
@@ -103,10 +105,6 @@ class RunFiles(Checkpoint):
             logger.info("%s: epoch %d of %d, %s %.4f", self.description, done, total, monitor, metrics[monitor])
 
     def _save(self, trainer: Trainer, loss: float, epoch: int, keep: int) -> None:
-        # The best epoch first: a run killed between the two files repeats some epochs and finds the same best again.
-        if trainer.is_global_zero:
-            with atomic_path(self.folder / BEST_FILE) as temporary:
-                torch.save({"network": self._best_state, "epoch": self.best_epoch}, temporary)
         name = f"epoch={epoch:03d}-loss={loss:.4f}-time={datetime.now():%Y%m%dT%H%M%S}.ckpt"
         unfinished = self.folder / f".{name}.tmp"
         trainer.save_checkpoint(unfinished)  # every process takes part, one writes
