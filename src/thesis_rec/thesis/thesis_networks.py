@@ -38,13 +38,10 @@ def import_autoencoder(
     """
     import torch
 
-    from thesis_rec.models.weight_files import find_state, load_torch
-
-    item = str(path)
-    state = {str(name): tensor for name, tensor in find_state(load_torch(path, item), item)[0].items()}
+    item, state = str(path), _state(path)
     encoder, decoder = _linear_layers(state, "encoder"), _linear_layers(state, "decoder")
     widths = _widths(encoder)
-    if not widths or len(widths) < 2:
+    if not widths:
         raise ItemError(item, "is no autoencoder of the thesis code.", "Give the .pt file of its state dict.")
     mean, scale = torch.zeros(widths[0]), torch.ones(widths[0])
     if normalise:
@@ -102,11 +99,9 @@ def import_transformer(
     """
     import torch
 
-    from thesis_rec.models.weight_files import find_state, load_torch
     from thesis_rec.thesis.thesis_transformer import ThesisTransformer
 
-    item = str(path)
-    state = {str(name): tensor for name, tensor in find_state(load_torch(path, item), item)[0].items()}
+    item, state = str(path), _state(path)
     try:
         network = ThesisTransformer(state, n_heads)
     except (KeyError, RuntimeError, ValueError) as error:
@@ -132,9 +127,17 @@ def import_transformer(
             raise ItemError(item, reason, "Give tokens of the encoder that it was trained with.")
         with torch.inference_mode():
             scores = network(codes, tokens).double().numpy()
-        table = pd.DataFrame({"dataset_id": dataset_id, "model_id": embeddings["model_id"], "score": scores})
-        tables.append(table.assign(rank=table["score"].rank(ascending=False, method="first").astype("int64")))
-    return pd.concat(tables, ignore_index=True).assign(source="thesis")
+        tables.append(pd.DataFrame({"dataset_id": dataset_id, "model_id": embeddings["model_id"], "score": scores}))
+    table = pd.concat(tables, ignore_index=True)
+    ranks = table.groupby("dataset_id")["score"].rank(ascending=False, method="first").astype("int64")
+    return table.assign(rank=ranks, source="thesis")
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """Tensors of a state dict by name; nothing in the file is run."""
+    from thesis_rec.models.weight_files import find_state, load_torch
+
+    return {str(name): tensor for name, tensor in find_state(load_torch(path, str(path)), str(path))[0].items()}
 
 
 def _linear_layers(state: Mapping[str, Any], half: str) -> list[tuple[Any, Any]]:
