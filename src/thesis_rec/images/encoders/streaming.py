@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,8 @@ def encode_images(
 ) -> Iterator[tuple[NDArray[np.float32], list[Failure | None]]]:
     """Encode images, batch by batch, in order.
 
-    While a batch is encoded, workers decode those after it. The batches are the caller's: an image encoded in the same
-    company has the same bits, whatever else is encoded in the same run.
+    While a batch is encoded, by a thread of its own, those after it are decoded. The batches are the caller's: an image
+    encoded in the same company has the same bits, whatever else is encoded in the same run.
 
     Args:
         encoder: The encoder.
@@ -102,11 +103,18 @@ def encode_images(
         loaded = image_loader(decoded, batches, workers)
     else:
         loaded = (_stacked([decoded[index] for index in batch.tolist()]) for batch in batches)
-    for batch, (block, failures) in zip(batches, loaded, strict=True):
-        pixels = np.asarray(block)
-        good = [failure is None for failure in failures]
-        see(batch[good].astype(np.int64), pixels[good])
-        yield encoder.encode(pixels, len(batch)), failures
+    waiting: list[tuple[Future[NDArray[np.float32]], list[Failure | None]]] = []
+    with ThreadPoolExecutor(1) as pool:
+        for batch, (block, failures) in zip(batches, loaded, strict=True):
+            pixels = np.asarray(block)
+            waiting.append((pool.submit(encoder.encode, pixels, len(batch)), failures))
+            good = [failure is None for failure in failures]
+            see(batch[good].astype(np.int64), pixels[good])
+            if len(waiting) > 1:
+                features, told = waiting.pop(0)
+                yield features.result(), told
+        for features, told in waiting:
+            yield features.result(), told
 
 
 def _map_large_blocks() -> None:
