@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +39,16 @@ class Kernel:
         """
         rows = np.asarray(rows, dtype=np.float64)
         mean, scale = rows.mean(0), np.maximum(rows.std(0), 1e-6) * scales
-        points = (rows - mean) / scale
-        gaps = _squared_distances(points, points)
+        return replace(cls.of((rows - mean) / scale, relative_width), mean=mean, scale=scale)
+
+    @classmethod
+    def of(cls, points: NDArray[np.floating], relative_width: float) -> Kernel:
+        """Between (N, F) points as they are; the width is in medians of their squared distance."""
+        exact = np.asarray(points, dtype=np.float64)
+        gaps = _squared_distances(exact, exact)
         positive = gaps[gaps > 1e-9]
-        return cls(mean, scale, points, relative_width * (float(np.median(positive)) if len(positive) else 1.0))
+        width = relative_width * (float(np.median(positive)) if len(positive) else 1.0)
+        return cls(np.zeros(exact.shape[1]), np.ones(exact.shape[1]), exact, width)
 
     def __call__(self, rows: NDArray[np.floating]) -> Values:
         """(n, F) rows to their (n, N) similarity with the reference."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
 from thesis_rec.base.tables import TaskTokens, z_scores
 from thesis_rec.evaluation.baselines.base import (
@@ -32,10 +31,7 @@ from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
 def _kernel(reference: Floats, width: float | None) -> Callable[[Floats], Floats]:
     """Similarity of points (m, F) with the reference (n, F): Gaussian, its width in medians, or linear without one."""
     if width is not None:
-        gaps = pdist(reference, "sqeuclidean")
-        positive = gaps[gaps > 1e-12]
-        scale = width * (float(np.median(positive)) if len(positive) else 1.0)
-        return Kernel(np.zeros(reference.shape[1]), np.ones(reference.shape[1]), reference.astype(np.float64), scale)
+        return Kernel.of(reference, width)
     mean_square = max(float((reference**2).sum(axis=1).mean()), 1e-12)
     # The constant lets the regression have an intercept.
     return lambda points: points @ reference.T / mean_square + 1.0
