@@ -6,7 +6,7 @@ import pytest
 from hub_hardware import fit_device_model
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.hardware.device_models import device_model, device_models, outside
+from thesis_rec.hardware.device_models import LARGER_BATCH_FACTOR, device_model, device_models, outside
 from thesis_rec.hardware.prediction import figures
 from thesis_rec.recommendation.candidates import resolve_device
 
@@ -27,7 +27,7 @@ def test_held_out_families_are_predicted_and_the_margin_covers_them():
     )
     assert np.median(np.abs(np.exp(held_out) / time - 1)) < 0.2
     assert np.mean(np.abs(held_out - np.log(time)) <= model.margin + 1e-9) == pytest.approx(0.95, abs=0.01)
-    value, margin = model.predict(counts)
+    value, margin = model.predict(counts, 1)
     # No figure is below the multiply-accumulates over the best rate that was measured.
     assert (np.exp(value) >= counts[:, 0] / (counts[:, 0] / time).max() * (1 - 1e-9)).all()
     np.testing.assert_allclose(margin, model.margin)
@@ -39,9 +39,9 @@ def test_a_model_far_outside_gets_a_wider_margin_and_an_unknown_count_no_figure(
         counts, time, families, device="cuda_x", precision="fp16", batches=(64, 256), source="made"
     )
     far = counts[:1] * [[1000.0, 1.0, 1000.0, 1.0]]
-    _, margin = model.predict(far)
+    _, margin = model.predict(far, 1)
     assert margin[0] > 3 * model.margin
-    assert np.isnan(model.predict(np.array([[1e9, np.nan, 1e6, 100.0]]))[0][0])
+    assert np.isnan(model.predict(np.array([[1e9, np.nan, 1e6, 100.0]]), 1)[0][0])
     np.testing.assert_allclose(outside(np.array([[0.0, 5.0]]), np.array([1.0, 1.0]), np.array([2.0, 2.0])), [3.0])
 
 
@@ -51,6 +51,17 @@ def test_a_gpu_s_time_at_large_batches_says_nothing_about_single_images():
     assert device_model("cuda_rtx4090", "fp32", 128) is None
     assert device_model("cpu_i7-12700h_compiled", "fp32", 1) is not None
     assert all(model.source.startswith("timm:benchmark-infer") for model in device_models())
+
+
+def test_a_processor_s_time_per_image_holds_for_larger_batches_less_surely():
+    one = device_model("cpu_i7-12700h_compiled", "fp32", 1)
+    assert one is not None
+    assert device_model("cpu_i7-12700h_compiled", "fp32", 8) is one
+    assert device_model("cuda_rtx4090", "fp16", 4096) is None
+    counts = np.array([[4e9, 60.0, 2.5e7, 170.0]])
+    (alone, margin), (eight, wider) = one.predict(counts, 1), one.predict(counts, 8)
+    np.testing.assert_allclose(np.exp(eight - alone), 8.0)
+    np.testing.assert_allclose(wider, np.hypot(margin, np.log(LARGER_BATCH_FACTOR)))
 
 
 def test_a_known_device_answers_without_any_measurement_and_an_unknown_one_lists_them():

@@ -214,3 +214,41 @@ def test_margin_is_never_negative_and_covers_the_conformal_quantile():
 def test_folds_take_the_place_of_too_few_families():
     assert fold_groups(np.array(["a", "b", "c", "a"], dtype=object)).tolist() == [0, 1, 2, 0]
     assert fold_groups(np.array(["a"] * 25, dtype=object)).max() == 9
+
+
+def test_beyond_the_largest_measured_batch_time_grows_even_where_the_line_falls():
+    profiles, models = fabricate()
+    device = (profiles["device"] == "cuda_b") & (profiles["model_id"] == "f0_0")
+    macs = float(profiles.loc[device, "macs"].iloc[0])
+    for batch, latency in ((1, 4.0), (32, 3.2)):
+        profiles.loc[device & (profiles["batch_size"] == batch), "latency_ms_p50"] = latency
+    for batch, expected in ((16, 4.0 - 0.8 * 15 / 31), (128, 3.2 * 2.0)):
+        found = figures(profiles, models, "cuda_b", batch_size=batch).set_index("model_id").loc["f0_0"]
+        assert found["basis"] == "interpolated"
+        # Nor is it done faster than any call ever was.
+        rate = (profiles["macs"] * profiles["batch_size"] / profiles["latency_ms_p50"])[profiles["device"] == "cuda_b"]
+        assert found["latency_ms"] == pytest.approx(max(expected, macs * batch / rate.max()))
+        assert found["latency_ms_safe"] >= (4.0 * 3.2 if batch == 128 else 3.2) * 0.99
+
+
+def test_an_interpolated_time_is_not_below_what_operations_take():
+    profiles, models = fabricate()
+    model, here = profiles["model_id"] == "f0_0", profiles["device"] == "cuda_b"
+    # 32 images came at the best rate that was ever measured.
+    profiles.loc[model, "macs"] = 1e12
+    profiles.loc[model & here, "latency_ms_p50"] = 1.0
+    found = figures(profiles, models, "cuda_b", batch_size=128).set_index("model_id").loc["f0_0"]
+    assert found["latency_ms"] == pytest.approx(128e12 / 32e12)
+    assert found["latency_ms"] > 2.0
+
+
+def test_operations_that_only_the_manifest_tells_are_used():
+    profiles, models = fabricate()
+    twins = pd.DataFrame({"model_id": ["light", "heavy"], "family": "f9", "n_parameters": 1e7, "macs": [5e8, 5e9]})
+    models["macs"] = np.nan
+    found = figures(profiles, pd.concat([models, twins], ignore_index=True), "cpu_a").set_index("model_id")
+    assert found["basis"][["light", "heavy"]].eq("predicted").all()
+    assert found["macs"]["heavy"] == 5e9
+    assert found["latency_ms"]["heavy"] > 5 * found["latency_ms"]["light"]
+    # Those of a profile were counted with the network: they come first.
+    assert found["macs"]["f0_0"] == profiles.loc[profiles["model_id"] == "f0_0", "macs"].iloc[0]

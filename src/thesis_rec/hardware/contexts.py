@@ -25,21 +25,22 @@ REPEATABILITY = 1.05
 def count_table(profiles: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     """What is known without a clock of each of the (M,) models, from any row of ``profiles``; NaN where unknown.
 
-    A number of parameters in ``models`` fills gaps.
+    Columns of the same names in ``models`` fill gaps.
     """
     first = profiles.reindex(columns=["model_id", *COUNTS]).groupby("model_id").first()
     table = first.reindex(models["model_id"]).astype(float).reset_index(drop=True)
-    if "n_parameters" in models:
-        given = pd.to_numeric(models["n_parameters"], errors="coerce").astype(float).reset_index(drop=True)
-        table["n_parameters"] = table["n_parameters"].fillna(given)
-    return table
+    given = models.reindex(columns=list(COUNTS)).apply(pd.to_numeric, errors="coerce")
+    return table.fillna(given.astype(float).reset_index(drop=True))
 
 
 def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, str], pd.DataFrame]:
     """Figures of every context at one batch size, by model.
 
-    A batch size between measured ones is interpolated linearly, beyond them extrapolated linearly; the safe side is the
-    next larger measured batch, or proportional growth of all but the weights.
+    A batch size between measured ones is interpolated linearly. Beyond them a figure follows the same line, but grows
+    at least with the square root of the batch: at one image a GPU waits for launches, and the line may even fall. (Of
+    611 models on an H200, fp16, 128 images told from 1 and 32: median ratio 0.99, 90 % within a factor of 2.0; by the
+    line alone 0.62 and 3.7.) The safe side is the next larger measured batch, or proportional growth of all but the
+    weights.
 
     Returns:
         For each (device, precision): a table by ``model_id`` with ``latency_ms_p50``, ``peak_memory_mb``, their safe
@@ -98,6 +99,7 @@ def _at_batch(by_size: pd.DataFrame, batch_size: int, fixed: Floats) -> tuple[Fl
     growing = np.maximum(values[models, last] - fixed, 0.0)
     proportional = values[models, last] + growing * np.maximum(batch_size / sizes[last] - 1.0, 0.0)
     smallest = np.where(known, values, np.inf).min(axis=1)
-    value = np.where(count > 1, np.maximum(line, 0.05 * smallest), proportional)
+    rooted = np.where(batch_size > sizes[last], np.sqrt(values[models, last] * proportional), -np.inf)
+    value = np.where(count > 1, np.maximum.reduce([line, rooted, 0.05 * smallest]), proportional)
     largest = np.where(known & (sizes >= batch_size), values, -np.inf).max(axis=1)
     return value, np.maximum(np.where(np.isfinite(largest), largest, proportional), np.where(count > 1, value, -np.inf))

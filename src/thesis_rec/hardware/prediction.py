@@ -132,7 +132,7 @@ class _Estimate:
 
     def raise_to(self, floor: Floats) -> None:
         """No prediction lies below what physics allows; measurements stay, and so does what is unknown."""
-        rows = (self.basis == "predicted") & np.isfinite(floor)
+        rows = np.isin(self.basis, ("predicted", "interpolated")) & np.isfinite(floor)
         margin = self.safe[rows] / self.value[rows]
         for values in (self.value, self.low):
             values[rows] = np.maximum(values[rows], floor[rows])
@@ -141,9 +141,9 @@ class _Estimate:
 
     def predict_from_published(self, model: DeviceModel, counts: Floats, batch_size: int) -> None:
         """Replace predictions by those of the device's published figures, of (M, F) counts."""
-        log_value, margin = model.predict(counts)
+        log_value, margin = model.predict(counts, batch_size)
         new = ~np.isin(self.basis, ("measured", "interpolated")) & np.isfinite(log_value)
-        self.fill(new, (log_value + math.log(batch_size))[new], margin[new])
+        self.fill(new, log_value[new], margin[new])
 
     def predict_from_context(self, left: NDArray[np.bool_]) -> None:
         """Fill the models ``left`` by regressions on those with a figure, the best-informed first."""
@@ -151,10 +151,10 @@ class _Estimate:
         log_value = np.log(np.where(known, self.value, np.nan))
         left = left & np.isnan(self.value)
         usable = tuple(int(i) for i in np.flatnonzero(np.isfinite(self.features[known]).mean(axis=0) > 0.9))
-        # Other contexts with the most models in common first; then the counts alone; then parameters alone.
+        # Other contexts with the most models in common first; then the counts alone; then those that a manifest tells.
         by_overlap = sorted(self.others.values(), key=lambda other: -int((known & (other > 0)).sum()))
         plans: list[tuple[Floats | None, tuple[int, ...]]] = [(other, usable) for other in by_overlap]
-        for other, columns in [*plans, (None, usable), (None, (0,))]:
+        for other, columns in [*plans, (None, usable), (None, (0, 1)), (None, (0,))]:
             offset = np.zeros(len(left)) if other is None else np.log(np.where(other > 0, other, np.nan))
             complete = np.isfinite(self.features[:, columns]).all(axis=1) & np.isfinite(offset)
             train, new = known & complete, left & complete

@@ -28,12 +28,12 @@ from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, under_protocol
 from thesis_rec.recommendation.by_weights import told_by_weights, with_untrained
 from thesis_rec.recommendation.candidates import (
     Measure,
-    cost_figures,
     measured_here,
     ranked_candidates,
     rate_here,
     resolve_device,
     too_large,
+    with_costs,
     with_text_encoder,
 )
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets, reasons
@@ -128,7 +128,7 @@ def recommend_for(
     if measure is not None and request.needs_clock and device == here:
         profiles, notes = measured_here(table[able], profiles, device, request=request, measure=measure, rate=rate)
     # Of all models: a prediction learns from the cost of those that the protocol leaves out, too.
-    table = table.merge(cost_figures(table, profiles, device, request, rate), on="model_id", how="left")
+    table = with_costs(table, profiles, device, request, rate)
     table, unable = table[able].reset_index(drop=True), table[~able]
     if rate and (request.max_latency_ms or request.min_throughput) and not (profiles["device"] == device).any():
         notes.append(

@@ -69,6 +69,7 @@ def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: Mode
     facts = manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
     for name, missing in (("licence", "unknown"), ("family", "unknown"), ("pretraining", "unknown")):
         table[name] = facts[name].fillna(missing).replace("", missing).to_numpy() if name in facts else missing
+    table["macs"] = pd.to_numeric(facts["macs"], errors="coerce").to_numpy(float) if "macs" in facts else np.nan
     table["download_mb"] = _download_mb(facts, table["n_parameters"])
     return table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
 
@@ -101,14 +102,14 @@ def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.flo
     return np.asarray(np.where(remote, found / 2**20, 0.0))
 
 
-def cost_figures(
+def with_costs(
     table: pd.DataFrame, profiles: pd.DataFrame, device: str, budget: Budget, rate: float | None = None
 ) -> pd.DataFrame:
-    """What the candidates of a table cost on a device, as :func:`thesis_rec.hardware.prediction.figures` has it."""
-    models = table[["model_id", "family", "n_parameters"]]
+    """Candidates and what they cost on a device, as :func:`thesis_rec.hardware.prediction.figures` has it."""
+    models = table[["model_id", "family", "n_parameters", "macs"]]
     found = figures(profiles, models, device, budget.precision, budget.batch_size, rate)
-    # The number of parameters is the candidates' own.
-    return found.drop(columns="n_parameters")
+    # The number of parameters is the candidates' own; their operations may have been counted with the profile only.
+    return table.drop(columns="macs").merge(found.drop(columns="n_parameters"), on="model_id", how="left")
 
 
 def rate_here(device: str, profiles: pd.DataFrame) -> float | None:
@@ -147,7 +148,7 @@ def measured_here(
     """
     fitting, tried, until = 0, 0, float("inf")
     rules = request.model_copy(update=dict.fromkeys(("max_latency_ms", "min_throughput", "max_memory_mb")))
-    before = table.merge(cost_figures(table, profiles, device, request, rate), on="model_id", how="left")
+    before = with_costs(table, profiles, device, request, rate)
     allowed = before[feasible(before, rules)[0]]
     hopeful = allowed[~_hopeless(allowed, request)]
     cheapest = allowed.nsmallest(3, "latency_ms")
@@ -162,8 +163,7 @@ def measured_here(
             tried += 1
             profiles = pd.concat([profiles, rows], ignore_index=True)
             one = table[table["model_id"] == model_id]
-            found = one.merge(cost_figures(one, rows, device, request), on="model_id", how="left")
-            fitting += int(feasible(found, request)[0].sum())
+            fitting += int(feasible(with_costs(one, rows, device, request), request)[0].sum())
         if fitting:
             break
     notes = [f"{tried} candidates were measured on this machine."]
