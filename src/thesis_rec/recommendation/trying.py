@@ -179,6 +179,7 @@ def try_models(
     started, notes, failed, attempts = time.monotonic(), list[str](), set[str](), 0
     row_of = {model: row for row, model in enumerate(posterior.model_ids)}
     allowed = found.table["model_id"].tolist()
+    rows = [row_of[model] for model in allowed]
     protocol = protocol_of_tries(request.protocol)
     n_test = n_images = 0
     there, strange = on_this_machine(bundle), bundle.from_afar
@@ -203,9 +204,8 @@ def try_models(
             spent = time.monotonic() - started
             if request.probe_seconds is not None and spent > request.probe_seconds:
                 break
-            candidates = posterior.only([row_of[model] for model in allowed])
             costs = costs_of(found.table, there, n_images)
-            model_id = next_probe(candidates, costs, skip=failed, unlike=strange, protocol=protocol)
+            model_id = next_probe(posterior.only(rows), costs, skip=failed, unlike=strange, protocol=protocol)
             if model_id is None:
                 break
             began, attempts = time.monotonic(), attempts + 1
@@ -220,9 +220,9 @@ def try_models(
                 seconds = time.monotonic() - began
                 notes += store_try(bundle, content, posterior.cells[-1], n_test, seconds)
             if on_probe is not None:
-                now = posterior.only([row_of[model] for model in allowed])
-                belief = float(now.value()[int(now.ranking()[0])])
-                on_probe(ProbeStep(model_id, value, now.best(), belief, time.monotonic() - started, attempts))
+                now, spent = posterior.only(rows), time.monotonic() - started
+                value_of_best = float(now.value()[int(now.mean.argmax())])
+                on_probe(ProbeStep(model_id, value, now.best(), value_of_best, spent, attempts))
     except KeyboardInterrupt:
         notes.append("The trying was interrupted; what was learned until then is used.")
     return posterior, [*notes, f"Trying took {time.monotonic() - started:.1f} s."]
