@@ -176,17 +176,14 @@ def _near(
 ) -> NDArray[np.bool_]:
     """(N, M) which images are near copies of one another: alike as hashes, in brightness and in detail."""
     near = np.zeros((len(a), len(b)), dtype=bool)
-    bits_a, bits_b = _bits(a), _bits(b)
-    for start in range(0, len(a), 256):
-        rows, columns = np.nonzero(np.bitwise_count(bits_a[start : start + 256, None] ^ bits_b) <= _BITS)
-        rows += start
-        for part in np.array_split(np.arange(len(rows)), len(rows) // 4096 + 1):
-            i, j = rows[part], columns[part]
-            bright = np.abs(a[i] - b[j]).mean(axis=(1, 2, 3)) <= _LEVELS
-            i, j = i[bright], j[bright]
-            x, y = fine_a[i], fine_b[j]
-            spread = np.minimum(x.std(axis=(1, 2, 3)), y.std(axis=(1, 2, 3)))
-            near[i, j] = np.sqrt(np.square(x - y).mean(axis=(1, 2, 3))) <= np.maximum(_DETAIL * spread, 1.0)
+    rows, columns = np.nonzero(np.bitwise_count(_bits(a)[:, None] ^ _bits(b)) <= _BITS)
+    for start in range(0, len(rows), 4096):
+        i, j = rows[start : start + 4096], columns[start : start + 4096]
+        bright = np.abs(a[i] - b[j]).mean(axis=(1, 2, 3)) <= _LEVELS
+        i, j = i[bright], j[bright]
+        x, y = fine_a[i], fine_b[j]
+        spread = np.minimum(x.std(axis=(1, 2, 3)), y.std(axis=(1, 2, 3)))
+        near[i, j] = np.sqrt(np.square(x - y).mean(axis=(1, 2, 3))) <= np.maximum(_DETAIL * spread, 1.0)
     return near
 
 

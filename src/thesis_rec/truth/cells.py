@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,7 +161,8 @@ class Bench:
         own = tuple(MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference)
         mixed = response_parts.reference_subtasks(n_classes, settings.response)
         self.probes = plan_probes([*self.tasks, *own, *mixed], bank.classes, settings.probe)
-        self._batches: dict[int, tuple[list[ProbeChunk], list[ScoreBatch]]] = {}
+        # What is worked on at once; models of similar widths share it.
+        self._batches = cache(self._batches_for)
         self._scored = [task for task in self.tasks if task.draws] if settings.scores else []
         self._score_rows = [self._rows_of(task, settings.score_images) for task in self._scored]
         self._reference_rows = [self._rows_of(task, None) for task in own]
@@ -188,7 +189,7 @@ class Bench:
         """
         started, clocked = time.perf_counter(), partial(timed, device=self.bank.device)
         (features, probabilities), forward = clocked(lambda: self.bank.features(backbone, self.settings.batch_size))
-        chunks, batches = self._batches_for(features.shape[1])
+        chunks, batches = self._batches(1 << (features.shape[1] - 1).bit_length())
         with torch.inference_mode():
             accuracies, probes = clocked(lambda: probe_accuracies(features, self.settings.probe, chunks).cpu().numpy())
             scores, scoring = clocked(lambda: self._score(backbone.model_id, features, probabilities, batches, forward))
@@ -198,13 +199,9 @@ class Bench:
         return ModelTruth(records, scores, vector, seconds | {"total": time.perf_counter() - started})
 
     def _batches_for(self, width: int) -> tuple[list[ProbeChunk], list[ScoreBatch]]:
-        """What is worked on at once with so many features; models of similar widths share it."""
-        bucket = 1 << (width - 1).bit_length()
-        if bucket not in self._batches:
-            device = self.bank.device
-            chunks = probe_chunks(self.probes, bucket, device)
-            self._batches[bucket] = chunks, padded_batches(self._score_rows, bucket, device)
-        return self._batches[bucket]
+        """What fits into memory at once with so many features, or fewer."""
+        device = self.bank.device
+        return probe_chunks(self.probes, width, device), padded_batches(self._score_rows, width, device)
 
     def _records(self, model_id: str, accuracies: NDArray[np.float64], seconds: float) -> pd.DataFrame:
         draws = self.settings.probe.draws
