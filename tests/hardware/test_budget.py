@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from thesis_rec.hardware.budget import (
+    MOST_VALUES,
     Budget,
     closest_relaxations,
     excesses,
@@ -134,3 +135,11 @@ def test_front_is_what_no_point_dominates(found):
 
 def test_unknown_figures_are_never_on_the_front():
     assert pareto_front([1.0, np.nan, 3.0], [0.1, 0.9, np.nan]).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("count", [3, MOST_VALUES, MOST_VALUES + 1, 40])
+def test_a_rule_goes_away_where_too_many_values_would_have_to_be_named(count):
+    models = pd.DataFrame({"model_id": [f"m{i}" for i in range(count)], "family": [f"f{i}" for i in range(count)]})
+    (only,) = closest_relaxations(models.assign(licence="mit"), Budget(families=("typo",)))
+    assert only.changes == {"families": tuple(sorted(models["family"])) if count <= MOST_VALUES else ()}
+    assert str(only).startswith("--family f0 --family f1" if count <= MOST_VALUES else "no --family (then m0")

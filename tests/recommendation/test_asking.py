@@ -350,3 +350,24 @@ def test_a_processor_that_nobody_measured_is_told_by_its_rate(monkeypatch):
     assert not ask(limits, known, here=measured).notes
     # Another machine's rate isn't this one's.
     assert not ask(Request(max_latency_ms=4.0, device=measured), known, here="cpu_mine_4c4t_torch2.11").notes
+
+
+@pytest.mark.parametrize(
+    ("losses", "times", "expected"),
+    [
+        # The fastest of those that are nearly as good, not the best of them.
+        ([0.0, 0.004, 0.0099, 0.02], [100.0, 50.0, 20.0, 1.0], 2),
+        ([0.0, 0.02, 0.03, 0.04], [100.0, 1.0, 1.0, 1.0], None),
+        ([0.0, 0.001, 0.002, 0.003], [100.0, 51.0, 60.0, np.nan], None),
+        ([0.0, 0.001, 0.002, 0.003], [np.nan, 1.0, 1.0, 1.0], None),
+    ],
+)
+def test_a_much_cheaper_model_that_is_nearly_as_good_is_named(losses, times, expected):
+    found = ask()
+    table = found.table.head(4).assign(predicted_value=0.8 - np.array(losses), latency_ms=times)
+    cheaper = replace(found, table=table).nearly_as_good
+    assert (cheaper and cheaper["model_id"]) == (None if expected is None else table["model_id"][expected])
+
+
+def test_where_nothing_fits_nothing_is_nearly_as_good():
+    assert ask(Request(max_latency_ms=0.001, device=DEVICE)).nearly_as_good is None

@@ -182,6 +182,12 @@ def as_table(found: Recommendation) -> str:
             f"  cost      {number(first['latency_ms'])} ms and {number(first['memory_mb'])} MiB a call "
             f"({first['basis']}), {_download(first['download_mb'])}; licence {first['licence']}"
         )
+        if cheaper := found.nearly_as_good:
+            loss = first["predicted_value"] - cheaper["predicted_value"]
+            lines.append(
+                f"  cheaper   {cheaper['model_id']}: {loss:.3f} less is expected of it, in "
+                f"{number(cheaper['latency_ms'])} ms and {number(cheaper['memory_mb'])} MiB"
+            )
         lines.append(f"  why       {first['reason']}")
         if found.load:
             lines.append(f"  load      {found.load}")

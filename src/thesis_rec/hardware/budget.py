@@ -57,6 +57,9 @@ LIMITS: dict[str, tuple[str, bool]] = {
 
 RULES = {"licences": "licence", "families": "family"}
 
+#: Values of a rule that are worth listing when it has to change.
+MOST_VALUES = 5
+
 
 def excesses(figures: pd.DataFrame, budget: Budget) -> pd.DataFrame:
     """By which factor each model breaks each limit that is set.
@@ -139,7 +142,7 @@ class Relaxation:
     """A smallest change of the limits under which a model fits.
 
     Attributes:
-        changes: New value of each limit that has to change.
+        changes: New value of each limit that has to change; an empty one is none.
         model_ids: The models that fit then.
         factor: Largest relative change among the limits.
     """
@@ -149,7 +152,9 @@ class Relaxation:
     factor: float
 
     def __str__(self) -> str:
-        changed = " and ".join(option_text(name, value) for name, value in self.changes.items())
+        changed = " and ".join(
+            option_text(name, value) or f"no {option_name(name)}" for name, value in self.changes.items()
+        )
         return f"{changed} (then {', '.join(self.model_ids[:3])} fits)"
 
 
@@ -158,7 +163,7 @@ def closest_relaxations(figures: pd.DataFrame, budget: Budget) -> list[Relaxatio
 
     For each limit alone: the value at which the first model fits while the others stay. Then the model whose largest
     excess over all numeric limits is smallest, with all the limits that it needs. A rule (licence, family) is only
-    relaxed alone, to the values that the models which keep the other limits have.
+    relaxed alone, to the values that the models which keep the other limits have, or away where these are many.
 
     Args:
         figures: As for :func:`excesses`, with ``model_id``.
@@ -173,6 +178,7 @@ def closest_relaxations(figures: pd.DataFrame, budget: Budget) -> list[Relaxatio
         others = (excess.drop(columns=name) <= 1).all(axis=1)
         if name in RULES and others.any():
             values = tuple(sorted(set(figures.loc[others, RULES[name]].astype(str))))
+            values = values if len(values) <= MOST_VALUES else ()
             found.append(Relaxation({name: values}, figures.loc[others, "model_id"].tolist(), np.inf))
         elif np.isfinite(factor := excess.loc[others, name].min()):
             fits = figures[others & (excess[name] <= factor)]

@@ -41,6 +41,9 @@ COLUMNS = {
     "probed_value": "What it reached when it was tried on the images; empty where it wasn't.",
 }
 
+#: Accuracy that nobody would pay twice the time for: less than two repeats of a measurement differ by.
+NEARLY = 0.01
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -87,6 +90,15 @@ class Recommendation:
         return self.table.head(self.options.top)
 
     @property
+    def nearly_as_good(self) -> dict[str, Any] | None:
+        """Of the models that are expected to lose at most 0.01 against the first, in half its time: the fastest."""
+        if self.table.empty:
+            return None
+        first, values, times = self.table.iloc[0], self.table["predicted_value"], self.table["latency_ms"]
+        found = self.table[(values >= first["predicted_value"] - NEARLY) & (times <= first["latency_ms"] / 2)]
+        return None if found.empty else dict(found.loc[found["latency_ms"].idxmin()])
+
+    @property
     def excluded_by(self) -> dict[str, int]:
         """How many models each limit excludes, the strictest first; a model may break several."""
         counts = self.excluded["limits"].str.split(", ").explode().value_counts()
@@ -102,6 +114,7 @@ class Recommendation:
             "zoo": self.zoo,
             "rests_on": self.rests_on,
             "load": self.load,
+            "nearly_as_good": self.nearly_as_good and self.nearly_as_good["model_id"],
             "models": _records(self.top),
             "feasible": len(self.table),
             "excluded": _records(self.excluded),
