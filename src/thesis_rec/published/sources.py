@@ -86,26 +86,23 @@ def table_files(
     Raises:
         ItemError: If a file is missing and can't be fetched, or its checksum differs.
     """
-    if tables is not None and (source.local or not source.revisions):
-        chosen = source.local or source.files
-        found = [tables / one.local for one in chosen]
-        for one, path in zip(chosen, found, strict=True):
-            if not path.is_file():
-                raise ItemError(name, f"{path} doesn't exist.", _REMEDY)
-            _check(name, one, path)
-        return found, checksum(found, tables)
-    folder = cache / name / source.commit
+    given = tables is not None and bool(source.local or not source.revisions)
+    root = tables if tables is not None and given else cache / name / source.commit
+    chosen = (source.local or source.files) if given else (*source.files, *_task_files(source, tasks))
 
     def have(one: TableFile) -> Path | None:
-        path = folder / one.path
-        if not path.is_file() and not _fetch(name, f"{source.address}/{one.path}", path, one, bool(source.revisions)):
-            return None
+        path = root / (one.local if given else one.path)
+        if not path.is_file():
+            if given:
+                raise ItemError(name, f"{path} doesn't exist.", _REMEDY)
+            if not _fetch(name, f"{source.address}/{one.path}", path, one, bool(source.revisions)):
+                return None
         _check(name, one, path)
         return path
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         # Thousands of small files: nearly all of the time is waiting for answers.
-        waiting = [pool.submit(have, one) for one in (*source.files, *_task_files(source, tasks))]
+        waiting = [pool.submit(have, one) for one in chosen]
         try:
             paths = [one.result() for one in track(waiting, f"Reading {name}")]
         except BaseException:
@@ -114,7 +111,7 @@ def table_files(
     found = [path for path in paths if path is not None]
     if not found:
         raise ItemError(name, f"{source.address} holds none of the files asked for.", _REMEDY)
-    return found, checksum(found, folder)
+    return found, checksum(found, root)
 
 
 def checksum(files: Sequence[Path], root: Path) -> str:

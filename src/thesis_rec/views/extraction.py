@@ -6,6 +6,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from thesis_rec.base.errors import Failure
@@ -42,7 +43,7 @@ def extract_tokens(
     encoder_id: str,
     existing: Partitions,
     encoder: Callable[[], ImageEncoder],
-    outcomes: Mapping[str, Callable[[], Outcome]] | None = None,
+    outcomes: Mapping[str, Callable[[], Outcome]] = MappingProxyType({}),
     untouched: Callable[[str, str], bool] = lambda key, dataset_id: False,
 ) -> Iterator[Chunk]:
     """Encode datasets, shard by shard.
@@ -65,56 +66,47 @@ def extract_tokens(
         settings, and ``shards``, how many each split has.
     """
     get_encoder, by_split = functools.cache(encoder), keys_by_split(existing)
+
+    def encoded(row: DatasetRow, keys: Mapping[str, list[str]], signature: str) -> Iterator[Chunk]:
+        notes: list[Failure] = []
+        counts: dict[str, int] = {}
+        for split in settings.splits:
+            settings_hash = settings.hash_for(row, split, root, encoder_id)
+            done = finished_shards(existing, keys[split], settings_hash)
+            for shard in done.values():
+                notes += shard_notes(row.dataset_id, shard)
+            if done:
+                counts[split] = int(next(iter(done.values()))["n_shards"])
+                if len(done) == counts[split]:
+                    continue
+            dataset = open_dataset(row, root, settings)
+            images, test = dataset.split(split), dataset.apart() if split == "train" else None
+            for key, shard in make_shards(get_encoder(), images, split, settings, settings_hash, test=test, done=done):
+                notes += shard_notes(row.dataset_id, shard)
+                counts[split] = int(shard["n_shards"])
+                yield {key: shard}, {}
+        # Both splits tell what is true of the whole source.
+        told = list(dict.fromkeys(notes))
+        yield {}, {row.dataset_id: outcome(None, told) | {"signature": signature, "shards": counts}}
+
     for row in track(rows, "encoding datasets"):
         keys: dict[str, list[str]] = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
         try:
             # Before the files are read: what changes while they are is read again by the next run.
             signature = settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
-            known = (outcomes and row.dataset_id in outcomes and readable(outcomes[row.dataset_id])) or {}
+            known = (row.dataset_id in outcomes and readable(outcomes[row.dataset_id])) or {}
             if known.get("signature") == signature and all(
                 keys[split][:count] == [shard_key(row.dataset_id, split, number) for number in range(count)]
                 and all(untouched(key, row.dataset_id) for key in keys[split][:count])
                 for split, count in known["shards"].items()
             ):
                 continue
-            yield from _extract_one(row, root, settings, encoder_id, existing, keys, get_encoder, signature)
+            yield from encoded(row, keys, signature)
         except Exception as error:  # a loader of any library may raise anything; the other datasets go on
             if get_encoder.cache_info().misses and not get_encoder.cache_info().currsize:
                 raise  # without an encoder no dataset can be encoded
             logger.debug("%s failed", row.dataset_id, exc_info=error)
             yield {}, {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."), [])}
-
-
-def _extract_one(
-    row: DatasetRow,
-    root: Path,
-    settings: TokenSettings,
-    encoder_id: str,
-    existing: Partitions,
-    keys: dict[str, list[str]],
-    get_encoder: Callable[[], ImageEncoder],
-    signature: str,
-) -> Iterator[Chunk]:
-    notes: list[Failure] = []
-    counts: dict[str, int] = {}
-    for split in settings.splits:
-        settings_hash = settings.hash_for(row, split, root, encoder_id)
-        done = finished_shards(existing, keys[split], settings_hash)
-        for shard in done.values():
-            notes += shard_notes(row.dataset_id, shard)
-        if done:
-            counts[split] = int(next(iter(done.values()))["n_shards"])
-            if len(done) == counts[split]:
-                continue
-        dataset = open_dataset(row, root, settings)
-        images, test = dataset.split(split), dataset.apart() if split == "train" else None
-        for key, shard in make_shards(get_encoder(), images, split, settings, settings_hash, test=test, done=done):
-            notes += shard_notes(row.dataset_id, shard)
-            counts[split] = int(shard["n_shards"])
-            yield {key: shard}, {}
-    # Both splits tell what is true of the whole source.
-    told = list(dict.fromkeys(notes))
-    yield {}, {row.dataset_id: outcome(None, told) | {"signature": signature, "shards": counts}}
 
 
 def outcome(failure: Failure | None, notes: Sequence[Failure]) -> Outcome:
