@@ -24,7 +24,7 @@ from thesis_rec.starter import sides
 from thesis_rec.starter.adopting import adopt_zoo
 from thesis_rec.starter.archives import export_bundle, import_bundle
 from thesis_rec.starter.assembling import assemble
-from thesis_rec.starter.building import STAGES, BuildSettings, ZooBuild, expect_images, run_stage, validate_build
+from thesis_rec.starter.building import STAGES, expect_images, run_stage, validate_build
 from thesis_rec.starter.clip import ClipSettings
 from thesis_rec.starter.measuring import tasks_to_measure, tasks_to_tune
 from thesis_rec.starter.painter import Painter
@@ -34,9 +34,9 @@ from thesis_rec.starter.provenance import (
     rebuild_model,
     verify_files,
 )
-from thesis_rec.starter.settings import ProfileRecipe
+from thesis_rec.starter.settings import BuildSettings, ProfileRecipe
 from thesis_rec.starter.tables import compact_scores, recipe_row
-from thesis_rec.starter.workshop import ENVIRONMENT, Workshop
+from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, ZooBuild
 from thesis_rec.tasks import BASE_TASKS
 from thesis_rec.truth.settings import FineTuneSettings, ProbeSettings, TruthSettings
 

@@ -17,8 +17,8 @@ from thesis_rec.starter.sides import GENERATIONS
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, fresh_folder, read_json, write_parquet
 
 if TYPE_CHECKING:
-    from thesis_rec.starter.building import BuildSettings
     from thesis_rec.starter.plan import ZooPlan
+    from thesis_rec.starter.settings import BuildSettings
 
 logger = logging.getLogger(__name__)
 

@@ -27,12 +27,11 @@ from thesis_rec.starter.tables import (
     recipe_row,
     unknown_sides,
 )
-from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, fresh_folder, read_json, write_parquet
+from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, ZooBuild, fresh_folder, read_json, write_parquet
 
 if TYPE_CHECKING:
-    from thesis_rec.starter.building import BuildSettings, ZooBuild
     from thesis_rec.starter.plan import ZooPlan
-    from thesis_rec.starter.settings import ZooSettings
+    from thesis_rec.starter.settings import BuildSettings, ZooSettings
     from thesis_rec.truth.settings import TruthSettings
 
 #: The zoo's tables.

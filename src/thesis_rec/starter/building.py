@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import Failure, ItemError
@@ -26,39 +25,12 @@ from thesis_rec.starter.measuring import (
 )
 from thesis_rec.starter.painter import Painter
 from thesis_rec.starter.plan import ZooPlan, make_plan
-from thesis_rec.starter.workshop import Workshop
+from thesis_rec.starter.workshop import Workshop, ZooBuild
 
 if TYPE_CHECKING:
-    from thesis_rec.starter.clip import ClipSettings
-    from thesis_rec.starter.settings import ProfileRecipe, ZooSettings
-    from thesis_rec.truth.settings import FineTuneSettings, TruthSettings
+    from thesis_rec.starter.settings import BuildSettings, ZooSettings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class BuildSettings:
-    """Everything that stages depend on besides the plan and the machine.
-
-    Attributes:
-        clip: Size and training of the image encoder.
-        truth: Linear probes, scores and responses.
-        fine_tune: Recipe of fine-tuning.
-        profiles: What is measured about speed and memory; precisions that a device can't do are skipped.
-    """
-
-    clip: ClipSettings
-    truth: TruthSettings
-    fine_tune: FineTuneSettings
-    profiles: ProfileRecipe
-
-
-class ZooBuild(NamedTuple):
-    """What is built, where and how; lives in memory for one run."""
-
-    plan: ZooPlan
-    shop: Workshop
-    settings: BuildSettings
 
 
 def begin_build(settings: ZooSettings) -> ZooBuild:

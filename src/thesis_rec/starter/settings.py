@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from thesis_rec.starter.plan import Sizes
 from thesis_rec.truth.settings import FineTuneRecipe, FineTuneSettings, ProbeRecipe, ProbeSettings, TruthSettings
 
 if TYPE_CHECKING:
-    from thesis_rec.starter.building import BuildSettings
+    from thesis_rec.starter.clip import ClipSettings
 
 Stage = Literal["models", "encoder", "truth", "fine_tune", "hardware"]
 
@@ -43,6 +44,23 @@ class ProfileRecipe(Settings):
     seconds_per_cell: float = Field(default=0.05, gt=0)
 
 
+@dataclass
+class BuildSettings:
+    """Everything that stages depend on besides the plan and the machine.
+
+    Attributes:
+        clip: Size and training of the image encoder.
+        truth: Linear probes, scores and responses.
+        fine_tune: Recipe of fine-tuning.
+        profiles: What is measured about speed and memory; precisions that a device can't do are skipped.
+    """
+
+    clip: ClipSettings
+    truth: TruthSettings
+    fine_tune: FineTuneSettings
+    profiles: ProfileRecipe
+
+
 class ZooSettings(Settings):
     """Sizes, recipes, and where and with what the zoo is built."""
 
@@ -66,7 +84,6 @@ class ZooSettings(Settings):
     @property
     def build(self) -> BuildSettings:
         """What stages depend on, besides the machine."""
-        from thesis_rec.starter.building import BuildSettings
         from thesis_rec.starter.clip import ClipSettings
 
         probe = ProbeSettings(seed=self.seed, **self.truth.model_dump(include=set(ProbeRecipe.model_fields)))

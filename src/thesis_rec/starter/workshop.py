@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from thesis_rec.base.tables import TaskImages
     from thesis_rec.starter.plan import ZooPlan
     from thesis_rec.starter.recipes import ModelRecipe
+    from thesis_rec.starter.settings import BuildSettings
 
 
 @dataclass
@@ -154,3 +155,11 @@ def write_parquet(table: pd.DataFrame, path: Path, group: str | None = None) -> 
     ):
         for start, end in pairwise([*starts, len(table)]):
             writer.write_table(content.slice(start, end - start))
+
+
+class ZooBuild(NamedTuple):
+    """What is built, where and how; lives in memory for one run."""
+
+    plan: ZooPlan
+    shop: Workshop
+    settings: BuildSettings
