@@ -139,7 +139,7 @@ def main() -> None:
         host = host.pin_memory() if cuda else host
 
         def decode_only():
-            for _ in image_loader(DecodedImages(images, size), batches, options.workers):
+            for _ in image_loader(DecodedImages(images, size), batches, workers=options.workers, pin=cuda):
                 pass
 
         def encode_only():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.decoding import resize_image
-from thesis_rec.images.encoders.image_encoder import ImageEncoder
+from thesis_rec.images.encoders.image_encoder import ImageEncoder, check_features
 from thesis_rec.images.loading import LabelledImages, unreadable
 
 if TYPE_CHECKING:
@@ -56,8 +55,10 @@ def _collate(samples: list[Sample]) -> tuple[torch.Tensor, list[Failure | None]]
     return torch.from_numpy(pixels), failures
 
 
-def image_loader(decoded: DecodedImages, batches: Sequence[NDArray[np.integer]], workers: int) -> DataLoader[Sample]:
-    """Batches of decoded images in order, decoded by ``workers`` processes."""
+def image_loader(
+    decoded: DecodedImages, batches: Sequence[NDArray[np.integer]], *, workers: int, pin: bool = False
+) -> DataLoader[Sample]:
+    """Batches of decoded images in order; ``workers`` processes decode, 0 decodes in this one."""
     from torch.utils.data import DataLoader
 
     return DataLoader(
@@ -65,8 +66,9 @@ def image_loader(decoded: DecodedImages, batches: Sequence[NDArray[np.integer]],
         batch_sampler=[batch.tolist() for batch in batches],
         num_workers=workers,
         collate_fn=_collate,
+        pin_memory=pin,
         # Two batches ahead of each worker hide its slowest image, and bound the memory.
-        prefetch_factor=2,
+        prefetch_factor=2 if workers else None,
     )
 
 
@@ -81,8 +83,9 @@ def encode_images(
 ) -> Iterator[tuple[NDArray[np.float32], list[Failure | None]]]:
     """Encode images, batch by batch, in order.
 
-    While a batch is encoded, by a thread of its own, those after it are decoded. The batches are the caller's: an image
-    encoded in the same company has the same bits, whatever else is encoded in the same run.
+    While the GPU encodes a batch the next one is copied from pinned memory and workers decode those after it; results
+    are fetched one batch late, so that the host never waits for a batch it has just started. The batches are the
+    caller's: an image encoded in the same company has the same bits, whatever else is encoded in the same run.
 
     Args:
         encoder: The encoder.
@@ -96,25 +99,32 @@ def encode_images(
         For each batch the features (B, D) float32, and the failure of each image or None; the features of a failed
         image mean nothing.
     """
+    pin = str(encoder.device).startswith("cuda")
     decoded = DecodedImages(images, encoder.image_size, fit)
-    loaded: Iterable[tuple[Any, list[Failure | None]]]
+    if not workers and not pin:
+        for batch in batches:
+            pixels, failures = _stacked([decoded[index] for index in batch.tolist()])
+            see(*_readable(batch, pixels, failures))
+            yield encoder.encode(pixels, len(batch)), failures
+        return
     if workers:
         _map_large_blocks()
-        loaded = image_loader(decoded, batches, workers)
-    else:
-        loaded = (_stacked([decoded[index] for index in batch.tolist()]) for batch in batches)
-    waiting: list[tuple[Future[NDArray[np.float32]], list[Failure | None]]] = []
-    with ThreadPoolExecutor(1) as pool:
-        for batch, (block, failures) in zip(batches, loaded, strict=True):
-            pixels = np.asarray(block)
-            waiting.append((pool.submit(encoder.encode, pixels, len(batch)), failures))
-            good = [failure is None for failure in failures]
-            see(batch[good].astype(np.int64), pixels[good])
-            if len(waiting) > 1:
-                features, told = waiting.pop(0)
-                yield features.result(), told
-        for features, told in waiting:
-            yield features.result(), told
+    waiting: list[tuple[torch.Tensor, list[Failure | None]]] = []
+    loader = image_loader(decoded, batches, workers=workers, pin=pin)
+    for batch, (block, failures) in zip(batches, loader, strict=True):
+        waiting.append((encoder.encode_tensor(block), failures))
+        see(*_readable(batch, block.numpy(), failures))
+        if len(waiting) > 1:
+            yield _finished(encoder, *waiting.pop(0))
+    for features, failures in waiting:
+        yield _finished(encoder, features, failures)
+
+
+def _readable(
+    batch: NDArray[np.integer], pixels: NDArray[np.uint8], failures: list[Failure | None]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    good = [failure is None for failure in failures]
+    return batch[good].astype(np.int64), pixels[good]
 
 
 def _map_large_blocks() -> None:
@@ -127,3 +137,9 @@ def _map_large_blocks() -> None:
     threshold_option, four_mebibytes = -3, 4 << 20  # M_MMAP_THRESHOLD of malloc.h
     with suppress(OSError, AttributeError):  # another C library, which doesn't do this
         ctypes.CDLL(None).mallopt(threshold_option, four_mebibytes)
+
+
+def _finished(
+    encoder: ImageEncoder, features: torch.Tensor, failures: list[Failure | None]
+) -> tuple[NDArray[np.float32], list[Failure | None]]:
+    return check_features(features.cpu().numpy(), encoder.encoder_id), failures
