@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -55,9 +54,8 @@ def main() -> None:
 def _measure(count: int, max_gmacs: float) -> dict[str, object]:
     """This processor's row."""
     import torch
-    from measure_hub import architectures, random_network
+    from measure_hub import architectures, described, random_network
 
-    from thesis_rec.hardware.counts import Description
     from thesis_rec.hardware.fingerprint import device_id
     from thesis_rec.hardware.prediction import figures
     from thesis_rec.hardware.processor_speed import processor_rate
@@ -76,9 +74,8 @@ def _measure(count: int, max_gmacs: float) -> dict[str, object]:
     settings = ProfileSettings(warmup=2, min_repeats=5, max_repeats=50, max_seconds=0.3)
     took: dict[str, float] = {}
     for key in chosen:
-        description = Description(**{field.name: counts.loc[key][field.name] for field in fields(Description)})
         network = random_network(rows[key], "cpu")
-        table = profile_backbone(network, "cpu", ["fp32"], [1], settings, description)
+        table = profile_backbone(network, "cpu", ["fp32"], [1], settings, described(counts.loc[key]))
         took[rows[key].model_id] = float(table["latency_ms_p50"].iloc[0])
     models = pd.DataFrame({"model_id": list(took), "family": ""})
     # By another name, so that it counts as not measured where the shipped figures are its own.

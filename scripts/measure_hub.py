@@ -115,13 +115,12 @@ def _count(row: Any, size: int | None) -> dict[str, Any]:
 def _time(row: Any, key: str, device: str, counts: dict[str, Any] | None, is_published: bool) -> list[dict[str, Any]]:
     import torch
 
-    from thesis_rec.hardware.counts import Description
     from thesis_rec.hardware.profiling import profile_backbone
     from thesis_rec.hardware.timing import ProfileSettings
 
     if counts is None or "error" in counts:
         return [{"error": "not counted"}]
-    description = Description(**{field.name: counts[field.name] for field in fields(Description)})
+    description = described(counts)
     kind = device.partition(":")[0]
     cells = [
         (precision, batch)
@@ -145,6 +144,13 @@ def _time(row: Any, key: str, device: str, counts: dict[str, Any] | None, is_pub
     if kind == "cuda":
         torch.cuda.empty_cache()
     return rows or [{"error": "too large to be timed"}]
+
+
+def described(counts: Any) -> Any:
+    """Counts of an architecture, by name, as a profile takes them."""
+    from thesis_rec.hardware.counts import Description
+
+    return Description(**{field.name: counts[field.name] for field in fields(Description)})
 
 
 def random_network(row: Any, device: str) -> Any:

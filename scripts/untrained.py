@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.models import loaders
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.loaders import UNTRAINED, library_name, make_stem_small, timm_backbone, transformers_backbone
 from thesis_rec.models.model_manifest import ManifestRow
@@ -86,31 +87,9 @@ def architecture_key(row: ManifestRow) -> str:
 
 
 def build_untrained(row: ManifestRow, device: str = "cpu") -> Backbone:
-    """The network of a manifest row with the library's initial weights, or none at all on the device ``meta``.
-
-    Args:
-        row: The model; nothing of it is downloaded.
-        device: Where the network is made, such as ``cpu``, ``cuda`` or ``meta``.
-
-    Raises:
-        ItemError: If the row doesn't tell the architecture, or the library doesn't know it.
-    """
-    import torch
-
+    """:func:`thesis_rec.models.loaders.build_untrained`, also of networks that only a name or family tells."""
     builders = UNTRAINED | {"transformers": _transformers, "detector_pack": _detector_pack}
-    if row.loader not in builders:
-        text = f"The loader {row.loader} builds no network without its files."
-        raise ItemError(row.model_id, text, "Profile it with its weights.")
-    try:
-        with torch.device(device):
-            return builders[row.loader](row)
-    except ItemError:
-        raise
-    except Exception as error:
-        # Three libraries raise anything at all for an architecture that they don't know.
-        reason = " ".join(str(error).split())[:200]
-        text = f"{row.loader} can't build the network without weights ({type(error).__name__}: {reason})."
-        raise ItemError(row.model_id, text, "Profile it with its weights.") from error
+    return loaders.build_untrained(row, device, builders)
 
 
 def _detector_pack(row: ManifestRow) -> Backbone:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.errors import ItemError, ThesisRecError, explained
 from thesis_rec.models.backbone import Backbone, check_preparation, check_repeatable
-from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.model_manifest import ManifestRow, open_clip_name
 from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network, read_configuration
 from thesis_rec.models.plain_network import open_network
 from thesis_rec.models.preparation import (
@@ -373,7 +373,7 @@ def _listed_by_open_clip(row: ManifestRow, folder: Path) -> tuple[str, dict[str,
     from open_clip import get_model_config
     from open_clip.pretrained import get_pretrained_cfg
 
-    name, _, tag = row.model_id.removeprefix("open_clip/").partition(".")
+    name, tag = open_clip_name(row.model_id)
     known: Any = get_pretrained_cfg(name, tag) or {}
     if (folder / "open_clip_config.json").exists() or str(known.get("hf_hub", "")).rstrip("/") != row.hub_id:
         return "", {}, {}
@@ -413,7 +413,7 @@ TIMM_NAMES = {
 def library_name(row: ManifestRow) -> str:
     """The library's own name of a model of timm or open_clip."""
     if row.loader == "open_clip":
-        return row.model_id.removeprefix("open_clip/").partition(".")[0]
+        return open_clip_name(row.model_id)[0]
     return TIMM_NAMES.get(row.model_id, row.model_id.removeprefix("timm/"))
 
 
@@ -437,6 +437,36 @@ def _untrained_open_clip(row: ManifestRow) -> Backbone:
 
 #: By loader, what makes a row's network without its files, with random weights: it is as fast as the trained one.
 UNTRAINED: dict[str, Callable[[ManifestRow], Backbone]] = {"timm": _untrained_timm, "open_clip": _untrained_open_clip}
+
+
+def build_untrained(
+    row: ManifestRow, device: str = "cpu", builders: Mapping[str, Callable[[ManifestRow], Backbone]] = UNTRAINED
+) -> Backbone:
+    """The network of a manifest row with the library's initial weights, or none at all on the device ``meta``.
+
+    Args:
+        row: The model; nothing of it is downloaded.
+        device: Where the network is made, such as ``cpu``, ``cuda`` or ``meta``.
+        builders: By loader, what makes a row's network without its files.
+
+    Raises:
+        ItemError: If the row doesn't tell the architecture, or the library doesn't know it.
+    """
+    import torch
+
+    if row.loader not in builders:
+        text = f"The loader {row.loader} builds no network without its files."
+        raise ItemError(row.model_id, text, "Profile it with its weights.")
+    try:
+        with torch.device(device):
+            return builders[row.loader](row)
+    except ItemError:
+        raise
+    except Exception as error:
+        # Libraries raise anything at all for an architecture that they don't know.
+        reason = " ".join(str(error).split())[:200]
+        text = f"{row.loader} can't build the network without weights ({type(error).__name__}: {reason})."
+        raise ItemError(row.model_id, text, "Profile it with its weights.") from error
 
 
 def _image_inputs(network: Any, model_id: str) -> Collection[str]:

@@ -51,3 +51,9 @@ class ManifestRow(BaseModel):
 def read_manifest(table: pd.DataFrame) -> tuple[list[ManifestRow], list[Failure]]:
     """The usable rows of a manifest and what is wrong with the others, as :func:`read_rows` tells."""
     return read_rows(table, ManifestRow, "model")
+
+
+def open_clip_name(model_id: str) -> tuple[str, str]:
+    """Architecture and weights as open_clip names them: ``ViT-B-32, openai`` for ``open_clip/ViT-B-32.openai``."""
+    architecture, _, weights = model_id.removeprefix("open_clip/").partition(".")
+    return architecture, weights

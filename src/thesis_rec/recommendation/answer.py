@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.hardware.budget import Relaxation
+from thesis_rec.models.model_manifest import open_clip_name
 
 if TYPE_CHECKING:
     from thesis_rec.recommendation.request import Request
@@ -89,7 +91,7 @@ class Recommendation:
         """The first models of the table."""
         return self.table.head(self.options.top)
 
-    @property
+    @cached_property
     def nearly_as_good(self) -> dict[str, Any] | None:
         """Of the models that are expected to lose at most 0.01 against the first, in half its time: the fastest."""
         if self.table.empty:
@@ -143,11 +145,12 @@ def load_line(model: dict[str, Any], root: Path) -> str:
     if loader == "timm":
         return f'timm.create_model("{name}", pretrained=True)'
     if loader == "open_clip":
-        listed, tag = str(model.get("model_id", "")), str(model.get("pretraining", ""))
-        if source.startswith("hf-hub:") and tag and listed.startswith("open_clip/") and listed.endswith(f".{tag}"):
+        listed = str(model.get("model_id", ""))
+        architecture, weights = open_clip_name(listed)
+        own_name = listed.startswith("open_clip/") and weights == str(model.get("pretraining", ""))
+        if source.startswith("hf-hub:") and weights and own_name:
             # By open_clip's own names: not every repository of its weights has a configuration.
-            architecture = listed.removeprefix("open_clip/").removesuffix(f".{tag}")
-            return f'open_clip.create_model_and_transforms("{architecture}", pretrained="{tag}")'
+            return f'open_clip.create_model_and_transforms("{architecture}", pretrained="{weights}")'
         return f'open_clip.create_model_and_transforms("{name}")'
     if loader == "transformers":
         return f'transformers.AutoModel.from_pretrained("{source.removeprefix("hf-hub:")}")'

@@ -189,10 +189,7 @@ def recommend_known(dataset_id: str | None, bundle: Bundle, request: Request | N
         raise ConfigurationError(f"There are no tokens of the dataset {name!r}; there are {some}.")
     others = {key: tokens for key, tokens in bundle.tokens.items() if key != name}
     measured = bundle.performance["dataset_id"] == name
-    cells = [
-        Cell(str(model), float(value), trying.REPEATED_NOISE)
-        for model, value in bundle.performance.loc[measured, ["model_id", "value"]].itertuples(index=False)
-    ]
+    cells = trying.repeated_cells(bundle.performance[measured])
     known = replace(bundle, tokens=others, performance=bundle.performance[~measured])
     tokens = bundle.tokens[name]
     posterior = believed(known, tokens, cells)

@@ -625,12 +625,12 @@ def assemble(
             "knowledge": zoo, "model embeddings": embedded_by, "dataset tokens": tokens_from, "performance": cells_from,
         }  # fmt: skip
         knowledge = stored.knowledge
-        if isinstance(knowledge, PublishedBeliefs) and (names := stored.folder.parent / ALIASES).is_file():
-            knowledge = knowledge.with_twins(same_weights(manifest, read_aliases(names)))
+        if isinstance(knowledge, PublishedBeliefs):
+            if (names := stored.folder.parent / ALIASES).is_file():
+                knowledge = knowledge.with_twins(same_weights(manifest, read_aliases(names)))
             if copies := _listed_twice(manifest, knowledge.twins):
                 sources["listed under another name"] = listed(copies, 3)
                 manifest = manifest[~manifest["model_id"].isin(copies)]
-        if isinstance(knowledge, PublishedBeliefs):
             # Its weights are not looked at, so that what can't be run can be neither tried nor used.
             bare = manifest["loader"].eq("local") & manifest["source"].astype(str).str.startswith("hf-hub:")
             if bare.any():

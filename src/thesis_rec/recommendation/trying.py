@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from thesis_rec.base.tables import TaskImages
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.models.backbone import Backbone
-    from thesis_rec.models.model_manifest import ManifestRow
     from thesis_rec.recommendation.answer import Recommendation
     from thesis_rec.recommendation.request import Asked, Request
 
@@ -110,6 +109,16 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
 
     load = model_loader(bundle, device, request.offline)
 
+    def network(model_id: str) -> Backbone:
+        from thesis_rec.models.loaders import build_untrained
+
+        if model_id in remote and model_id in bundle.rows:
+            try:
+                return build_untrained(bundle.rows[model_id], device)
+            except ItemError as error:
+                logger.debug("measured with its files: %s", error)
+        return load(model_id)
+
     @cache
     def measure(model_id: str) -> pd.DataFrame | None:
         if request.measure is None and model_id in remote:
@@ -119,32 +128,13 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
 
         settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
         try:
-            network = _untrained(bundle.rows.get(model_id), device) if model_id in remote else None
-            network = load(model_id) if network is None else network
-            return profile_backbone(network, device, (request.precision,), (request.batch_size,), settings)
+            return profile_backbone(network(model_id), device, (request.precision,), (request.batch_size,), settings)
         except Exception as error:
             # A candidate that can't be loaded (not downloaded, damaged) is judged by prediction, like all others.
             logger.warning("%s can't be measured here: %s", model_id, error)
             return None
 
     return measure
-
-
-def _untrained(row: ManifestRow | None, device: str) -> Backbone | None:
-    """A row's network with random weights; None where its library doesn't make it from a name."""
-    import torch
-
-    from thesis_rec.models.loaders import UNTRAINED
-
-    if row is None or row.loader not in UNTRAINED:
-        return None
-    try:
-        with torch.device(device):
-            return UNTRAINED[row.loader](row)
-    except Exception as error:
-        # Libraries raise anything at all for a name that they don't know.
-        logger.debug("%s is measured with its files: %s", row.model_id, error)
-        return None
 
 
 def try_models(
@@ -383,6 +373,12 @@ def read_tries(path: Path | None, asked: Asked) -> tuple[list[Cell], list[str]]:
     return [Cell(*row) for row in rows[["model_id", "value", "noise"]].itertuples(index=False)], notes
 
 
+def repeated_cells(rows: pd.DataFrame) -> list[Cell]:
+    """Means over repeats, with columns ``model_id`` and ``value``, as cells."""
+    columns = rows["model_id"].astype(str), rows["value"].astype(float)
+    return [Cell(model, value, REPEATED_NOISE) for model, value in zip(*columns, strict=True)]
+
+
 def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tuple[list[Cell], list[str]]:
     """One's own measurements of the images, of models that weren't tried on them, and a note on what counts.
 
@@ -401,8 +397,7 @@ def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tupl
     these = set(listed_as.loc[same, "dataset_id"]) or {asked.row.dataset_id} - set(listed_as["dataset_id"])
     here = rows["dataset_id"].isin(these)
     found = rows[here & ~rows["model_id"].isin([cell.model_id for cell in tried])]
-    values = zip(found["model_id"].astype(str), found["value"].astype(float), strict=True)
-    cells = [Cell(model, value, REPEATED_NOISE) for model, value in values]
+    cells = repeated_cells(found)
     notes = [f"Your own measurements of {len(cells)} models on these images count as tries."] if cells else []
     if len(rows) and not here.any():
         others = listed(sorted(set(rows["dataset_id"])), 3)
