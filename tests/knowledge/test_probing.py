@@ -58,6 +58,13 @@ def test_early_tries_do_not_chase_what_is_uncertain_alone() -> None:
     assert next_probe(_later(belief, [cell]), skip=["m2"]) == "m3"
 
 
+def test_a_long_shot_waits_for_what_is_probably_a_little_better() -> None:
+    """Its expected improvement is the higher one if deviations count fully (.12 for .11); a longer one is worth it."""
+    tried = Cell("m0", float(Scale().value(0.0)), noise=1e-4)
+    assert next_probe(_later(_belief([0.0, 0.1, -0.3], [1e-8, 0.01, 0.36], level=0.0), [tried])) == "m1"
+    assert next_probe(_later(_belief([0.0, 0.1, -0.3], [1e-8, 0.01, 1.2], level=0.0), [tried])) == "m2"
+
+
 def test_a_shared_unknown_level_invites_no_try() -> None:
     # m1 varies a lot, but together with the tried m0; m2 varies by itself.
     factor = np.array([[1.0], [1.0], [0.0]])
