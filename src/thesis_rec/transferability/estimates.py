@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 
 import torch
 from torch import Tensor
@@ -201,13 +201,9 @@ def _moments(target: tuple[Tensor, Tensor, Tensor, Tensor], alpha: Tensor, beta:
     return gamma, weight, residual
 
 
-#: Added to every variance of features whose mean variance is one, as ``reg_covar`` of sklearn's ``GaussianMixture``.
-REGULARISATION = 1e-6
 #: Share of variance that the kept principal components explain at least, and mixture components per class (never more
 #: than there are images), as in the paper.
 _ENERGY, _PER_CLASS = 0.8, 5
-#: Most steps of expectation maximisation, and the change of the mean log-likelihood that ends a task's fit.
-_STEPS, _TOLERANCE = 100, 1e-3
 
 
 def n_leep(data: ScoreInput, seed: int = 0) -> Tensor:
@@ -216,147 +212,35 @@ def n_leep(data: ScoreInput, seed: int = 0) -> Tensor:
     Li et al., "Ranking Neural Checkpoints", CVPR 2021.
 
     The mixture has **diagonal** covariances: the paper's 5 components per class leave about ten images for each,
-    too few for a full covariance in tens of dimensions. It starts from k-means and is fitted by expectation
-    maximisation, for all tasks at once; a task whose mean log-likelihood changes by less than :data:`_TOLERANCE` stands
-    still from then on, as sklearn's fit would.
+    too few for a full covariance in tens of dimensions. It is scikit-learn's, fitted on the CPU, task by task.
+    Coordinates are in units of their root mean variance, so that what is fitted doesn't depend on the features' unit.
 
     Args:
         data: Features and labels of T tasks.
-        seed: Seed of the k-means starting points.
+        seed: Seed of the mixtures' starting points.
 
     Returns:
         (T,) scores, at most 0, higher is better.
     """
-    x, used = reduce_energy(data, _ENERGY)
-    classes = (data.class_count > 0).sum(1)
-    components = torch.minimum(_PER_CLASS * classes, data.count.long())
-    start = kmeans_responsibilities(x, data.valid, components, seed)
-    responsibilities, _ = fit_mixture(x, used, data.valid, start)
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    coordinates, variances = data.principal(data.features.shape[-1])  # (T, N, P), (T, P)
+    shares = variances.cumsum(-1) / variances.sum(-1, keepdim=True).clamp(min=1e-300)
+    # As scikit-learn's PCA(n_components=0.8): the smallest number whose share exceeds the energy.
+    numbers = ((shares <= _ENERGY).sum(-1) + 1).clamp(max=variances.shape[-1])
+    most = torch.minimum(_PER_CLASS * (data.class_count > 0).sum(1), data.count.long())
+    responsibilities = coordinates.new_zeros(*coordinates.shape[:2], int(most.max()))
+    for task, (number, components) in enumerate(zip(numbers.tolist(), most.tolist(), strict=True)):
+        unit = variances[task, :number].mean().sqrt() or 1.0
+        points = (coordinates[task, data.valid[task], :number] / unit).cpu().numpy()
+        mixture = GaussianMixture(components, covariance_type="diag", random_state=seed)
+        with warnings.catch_warnings():
+            # Of images that are all alike, or a fit that goes on: what it has found is used.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found = torch.from_numpy(mixture.fit(points).predict_proba(points))
+        responsibilities[task, data.valid[task], :components] = found.to(coordinates)
     return leep(responsibilities, data.one_hot)
-
-
-def reduce_energy(data: ScoreInput, energy: float) -> tuple[Tensor, Tensor]:
-    """Principal coordinates that explain a share of the variance, in units of their root mean variance.
-
-    What is fitted to them so doesn't depend on the unit of the features.
-
-    Returns:
-        (T, N, P) coordinates, zero beyond a task's own number of components, and that mask, (T, P).
-    """
-    values = data.centred_eigen[0].flip(-1)  # descending
-    share = values.cumsum(-1) / values.sum(-1, keepdim=True).clamp(min=1e-300)
-    # As sklearn's PCA(n_components=0.8): the smallest number whose share exceeds the energy.
-    needed = (share <= energy).sum(-1) + 1  # (T,)
-    widest = min(int(needed.max()), values.shape[-1])
-    used = torch.arange(widest, device=values.device) < needed.unsqueeze(-1)  # (T, P)
-    x, variance = data.principal(widest)
-    kept = variance.masked_fill(~used, 0.0)
-    mean = kept.sum(-1) / used.sum(-1)
-    unit = torch.where(mean > 0, mean, 1.0).sqrt().view(-1, 1, 1)
-    return x.masked_fill(~used.unsqueeze(1), 0.0) / unit, used
-
-
-def kmeans_responsibilities(x: Tensor, valid: Tensor, components: Tensor, seed: int, iterations: int = 10) -> Tensor:
-    """Hard assignments of every image to one of its task's clusters.
-
-    Seeding is k-means++ (each next centre drawn in proportion to the squared distance to the nearest one so far).
-
-    Args:
-        x: (T, N, P) points.
-        valid: (T, N) False for padding.
-        components: (T,) number of clusters of each task.
-        seed: Seed of the draws.
-        iterations: Steps of Lloyd's algorithm.
-
-    Returns:
-        (T, N, K) zeros and ones; padded rows and clusters beyond a task's number are zero.
-    """
-    tasks, rows, _ = x.shape
-    most = int(components.max())
-    # Drawn on the CPU, so that every device starts from the same centres.
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.rand(most, tasks, generator=generator, dtype=torch.float64).to(x.device, x.dtype)
-    everyone = torch.arange(tasks, device=x.device)
-    weight = valid.to(x.dtype)
-    nearest = torch.full((tasks, rows), torch.inf, dtype=x.dtype, device=x.device)
-    chosen = []
-    for k in range(most):
-        cumulative = weight.cumsum(-1)
-        target = draws[k] * cumulative[:, -1]
-        # The first row whose cumulative weight exceeds the target has weight itself: a padded row is never drawn
-        # unless no weight is left, when all points coincide with centres and any will do.
-        pick = (cumulative <= target.unsqueeze(-1)).sum(-1).clamp(max=rows - 1)
-        centre = x[everyone, pick]  # (T, P)
-        chosen.append(centre)
-        nearest = torch.minimum(nearest, (x - centre.unsqueeze(1)).square().sum(-1))
-        weight = nearest.masked_fill(~valid, 0.0)
-    centres = torch.stack(chosen, dim=1)  # (T, K, P)
-    absent = torch.arange(most, device=x.device) >= components.unsqueeze(-1)  # (T, K)
-    hard = _assign(x, valid, centres, absent)
-    for _ in range(iterations):
-        count = hard.sum(1).unsqueeze(-1)  # (T, K, 1)
-        centres = torch.where(count > 0, hard.mT @ x / count.clamp(min=1.0), centres)
-        hard = _assign(x, valid, centres, absent)
-    return hard
-
-
-def _assign(x: Tensor, valid: Tensor, centres: Tensor, absent: Tensor) -> Tensor:
-    distance = centres.square().sum(-1).unsqueeze(1) - 2 * x @ centres.mT  # (T, N, K), less |x|^2
-    nearest = distance.masked_fill(absent.unsqueeze(1), torch.inf).argmin(-1)
-    hard = torch.nn.functional.one_hot(nearest, centres.shape[1]).to(x.dtype)
-    return hard.masked_fill(~valid.unsqueeze(-1), 0.0)
-
-
-def fit_mixture(x: Tensor, used: Tensor, valid: Tensor, responsibilities: Tensor) -> tuple[Tensor, Tensor]:
-    """Expectation maximisation of Gaussian mixtures with diagonal covariances, batched over tasks.
-
-    Args:
-        x: (T, N, P) points, zero in unused dimensions.
-        used: (T, P) dimensions that each task uses.
-        valid: (T, N) False for padding.
-        responsibilities: (T, N, K) start, padded rows zero.
-
-    Returns:
-        (T, N, K) responsibilities under the final parameters, and (T,) mean log-likelihoods of an image.
-    """
-    count, square = valid.sum(-1).to(x.dtype), x.square()
-    dimensions = used.sum(-1).to(x.dtype).view(-1, 1, 1)
-
-    def maximise(given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(T, K) mixing proportions, (T, K, P) means and variances; variance 1 in dimensions that aren't used."""
-        mass = given.sum(1)  # (T, K); zero for components that a task doesn't have, which so get no weight
-        shared = (mass + 10 * torch.finfo(x.dtype).eps).unsqueeze(-1)  # as sklearn
-        means = given.mT @ x / shared
-        variances = (given.mT @ square / shared - means.square()).clamp(min=0.0) + REGULARISATION
-        return mass / count.unsqueeze(-1), means, variances.masked_fill(~used.unsqueeze(1), 1.0)
-
-    def expect(weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
-        precision = 1 / variances  # (T, K, P)
-        distance = square @ precision.mT - 2 * x @ (means * precision).mT
-        distance = distance + (means.square() * precision).sum(-1).unsqueeze(1)
-        constant = weights.log() - 0.5 * variances.log().sum(-1)  # (T, K), minus infinity without weight
-        joint = constant.unsqueeze(1) - 0.5 * (distance + dimensions * math.log(2 * math.pi))  # (T, N, K)
-        evidence = joint.logsumexp(-1)  # (T, N)
-        posterior = (joint - evidence.unsqueeze(-1)).exp().masked_fill(~valid.unsqueeze(-1), 0.0)
-        return posterior, evidence.masked_fill(~valid, 0.0).sum(-1) / count
-
-    parameters = maximise(responsibilities)
-    bound = torch.full_like(count, -torch.inf)
-    moving = torch.ones_like(count, dtype=torch.bool)
-    for step in range(_STEPS):
-        posterior, value = expect(*parameters)
-        # The step in which the change falls below the tolerance is still taken, then the task rests.
-        weights, means, variances = (
-            torch.where(moving.view(-1, *[1] * (new.ndim - 1)), new, old)
-            for new, old in zip(maximise(posterior), parameters, strict=True)
-        )
-        parameters = weights, means, variances
-        still = moving & ((value - bound).abs() >= _TOLERANCE)
-        bound = torch.where(moving, value, bound)
-        moving = still
-        if step % 5 == 4 and not bool(moving.any()):
-            break
-    return expect(*parameters)
 
 
 def nearest_class_mean(data: ScoreInput) -> Tensor:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -14,8 +11,6 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from thesis_rec.base.devices import processors
-
-logger = logging.getLogger(__name__)
 
 
 class ScoreInput:
@@ -111,14 +106,13 @@ def scatter_eigen(rows: Tensor) -> tuple[Tensor, Tensor]:
     return values.masked_fill(rounding, 0.0), vectors.masked_fill(rounding.unsqueeze(1), 0.0)
 
 
-_on_cpu: dict[int, bool] = {}
+#: Widths at which a GPU is too slow: torch 2.11 has it work through a batch one matrix at a time, for which an H200
+#: takes up to three times as long as 16 threads of a CPU. Smaller ones are solved at once, with larger ones it wins.
+ON_CPU = range(33, 300)
 
 
 def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigen-decomposition of a batch of positive semi-definite matrices.
-
-    Some releases of torch work through a batch on the GPU one matrix at a time, which is slower than a pool of CPU
-    threads; both ways are tried on a few matrices of each new size and the faster one is kept.
+    """Eigen-decomposition of a batch of positive semi-definite matrices, on their device or on the CPU.
 
     Args:
         matrices: (T, D, D).
@@ -126,34 +120,11 @@ def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Eigenvalues (T, D) in ascending order, negative rounding errors set to zero, and eigenvectors (T, D, D).
     """
-    if matrices.is_cuda and not _cpu_is_faster(matrices):
+    if matrices.is_cuda and matrices.shape[-1] not in ON_CPU:
         values, vectors = torch.linalg.eigh(matrices)
     else:
         values, vectors = (part.to(matrices.device) for part in _pooled_eigen(matrices.cpu()))
     return values.clamp(min=0.0), vectors
-
-
-def _cpu_is_faster(matrices: Tensor) -> bool:
-    width = matrices.shape[-1]
-    if width not in _on_cpu:
-        few, many, count = 4, 32, len(matrices)
-        torch.linalg.eigh(matrices[:few])  # the solver's set-up isn't part of the comparison
-        first = _seconds(torch.linalg.eigh, matrices[:few])
-        second = _seconds(torch.linalg.eigh, matrices[:many])
-        # A batched solver's time hardly grows with the batch, a loop's in proportion.
-        on_gpu = second + max(0.0, second - first) / (many - few) * max(0, count - many)
-        on_cpu = _seconds(lambda part: _pooled_eigen(part.cpu()), matrices[:many]) * max(1.0, count / many)
-        _on_cpu[width] = on_cpu < on_gpu
-        logger.info("eigenvectors of %s: about %.3f s on the GPU, %.3f s off it", list(matrices.shape), on_gpu, on_cpu)
-    return _on_cpu[width]
-
-
-def _seconds(solve: Callable[[Tensor], object], matrices: Tensor) -> float:
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    solve(matrices)
-    torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def _pooled_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
