@@ -183,6 +183,10 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     before = local.read_text()
     local.write_text(yaml.safe_dump({"zoos": {"hub": {"performance_records": str(project / "mine.parquet")}}}))
     moved = thesis_rec.recommend(images, project=project, measure=False)
+    # What a run refuses, an answer doesn't leave out in silence.
+    records.assign(value=100 * records["value"]).to_parquet(project / "mine.parquet")
+    with pytest.raises(ConfigurationError, match=r"performance_records.*'value' must lie within \[0, 1\].*97"):
+        thesis_rec.recommend(images, project=project, measure=False)
     local.write_text(before)
     measured = moved.table.set_index("model_id")["probed_value"].dropna().to_dict()
     assert measured == dict(zip(names, records["value"], strict=True))

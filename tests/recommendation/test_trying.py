@@ -86,6 +86,11 @@ def test_own_measurements_of_the_images_count_where_published_figures_are_all_th
     assert measured_before(taken, asked(tmp_path), []) == (
         [], [f"Your own measurements are of other images ({tmp_path.name}): they don't count here."],
     )  # fmt: skip
+    # A name that the zoo doesn't list isn't passed over in silence.
+    mistyped = replace(published, performance=cells.iloc[:1].assign(model_id="mOO"))
+    none, (note,) = measured_before(mistyped, asked(tmp_path), [])
+    assert not none
+    assert note == "Measurements of mOO don't count: the zoo starter has no such models."
 
 
 def test_images_with_nothing_to_test_on_are_a_note_and_the_answer_stays(tmp_path):

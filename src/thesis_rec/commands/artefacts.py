@@ -48,6 +48,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     import pandas as pd
     from kedro.io import AbstractDataset, DatasetError
 
+    from thesis_rec.catalog.validators import validate_performance_records
     from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
     from thesis_rec.truth.performance_records import clean_performance
@@ -68,9 +69,14 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     try:
         manifest, datasets, artefacts = (load(name) for name in ENTRIES)
         if OWN_RECORDS in ((loader.named.get("zoos") or {}).get(loader["globals"]["zoo"]) or {}):
-            artefacts[OWN_RECORDS] = clean_performance([load(OWN_RECORDS)])
+            records = load(OWN_RECORDS)
+            validate_performance_records(records)
+            artefacts[OWN_RECORDS] = clean_performance([records])
     except DatasetError as error:
         raise explained(error) from error
+    except ValueError as error:
+        hint = "Correct the file; docs/how-to/bring-truth.md has an example."
+        raise ConfigurationError(f"Your own {OWN_RECORDS} can't be used: {error}. {hint}") from error
     own_models = [table for table in _own_models(loader, folder) if len(table)]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
     bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))

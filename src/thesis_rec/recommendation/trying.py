@@ -391,17 +391,22 @@ def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tupl
     # Weights that are listed under another name.
     names = {name: twin for name, twin in bundle.knowledge.twins.items() if name not in there}
     rows = bundle.performance.assign(model_id=bundle.performance["model_id"].replace(names))
-    rows = rows[rows["model_id"].isin(there)].drop_duplicates(["model_id", "dataset_id"])
+    rows = rows.drop_duplicates(["model_id", "dataset_id"])
     listed_as = bundle.datasets.reindex(columns=["dataset_id", "source"]).astype(str)
     same = [str(Path(source).expanduser().resolve()) == asked.row.source for source in listed_as["source"]]
     these = set(listed_as.loc[same, "dataset_id"]) or {asked.row.dataset_id} - set(listed_as["dataset_id"])
+    strange = rows.loc[rows["dataset_id"].isin(these) & ~rows["model_id"].isin(there), "model_id"].tolist()
+    rows = rows[rows["model_id"].isin(there)]
     here = rows["dataset_id"].isin(these)
     found = rows[here & ~rows["model_id"].isin([cell.model_id for cell in tried])]
     cells = repeated_cells(found)
-    notes = [f"Your own measurements of {len(cells)} models on these images count as tries."] if cells else []
+    what = "1 model" if len(cells) == 1 else f"{len(cells)} models"
+    notes = [f"Your own measurements of {what} on these images count as tries."] if cells else []
     if len(rows) and not here.any():
         others = listed(sorted(set(rows["dataset_id"])), 3)
         notes = [f"Your own measurements are of other images ({others}): they don't count here."]
+    if strange:
+        notes.append(f"Measurements of {listed(strange, 3)} don't count: the zoo {bundle.zoo} has no such models.")
     return cells, notes
 
 
