@@ -80,6 +80,18 @@ def test_counts_alone_are_the_fallback():
     assert found["latency_ms_safe"] / found["latency_ms"] > 1.5
 
 
+@pytest.mark.parametrize("device", ["cpu_a", "cpu_other"])
+def test_no_time_is_told_by_weights_alone_where_none_as_many_were_measured(device):
+    """A ResNet-18 beside toys of a hundredth its size was said to take a third of their time."""
+    profiles, models = fabricate()
+    new = pd.DataFrame({"model_id": ["huge"], "family": ["f9"], "n_parameters": [100 * models["n_parameters"].max()]})
+    found = figures(profiles, pd.concat([models, new], ignore_index=True), device).iloc[-1]
+    assert found["basis"] == "unknown"
+    assert np.isnan(found["latency_ms"])
+    # Memory is largely the weights.
+    assert found["memory_mb"] >= found["n_parameters"] * 4 / 2**20
+
+
 def test_a_model_of_which_nothing_is_known_stays_unknown():
     profiles, models = fabricate()
     new = pd.DataFrame({"model_id": ["new"], "family": ["f9"], "n_parameters": [np.nan]})

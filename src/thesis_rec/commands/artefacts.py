@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_ZOO = "hub"
 
 #: Artefacts of runs that are of use whichever zoo the runs were about: rows of models that the zoo lacks don't matter.
-OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles", "model_spectra")
+OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles", "model_metadata", "model_spectra")
 
 #: What an answer loads, and the files of base in which these entries and its parameters are.
 ENTRIES = ("model_manifest", "dataset_manifest", "recommendation_artefacts")

@@ -73,7 +73,7 @@ def figures(
 
     def estimated(column: str, unknown_factor: float, rate: float | None = None) -> _Estimate:
         others = {key: table[column].reindex(ids).to_numpy(float) for key, table in contexts.items() if key != target}
-        estimate = _Estimate(features, families, others)
+        estimate = _Estimate(features, families, others, of_weights=column == "peak_memory_mb")
         if target in contexts:
             estimate.measure(contexts[target].reindex(ids), column)
         estimate.predict(target, unknown_factor, rate)
@@ -100,10 +100,19 @@ class _Estimate:
         features: (M, F) log counts.
         families: (M,) architecture families.
         others: (M,) figures in other contexts.
+        of_weights: Whether the figure is largely that of the weights, so that their number tells it beyond what was
+            measured, too.
     """
 
-    def __init__(self, features: Floats, families: NDArray[np.object_], others: Mapping[Context, Floats]) -> None:
-        self.features, self.families, self.others = features, families, others
+    def __init__(
+        self,
+        features: Floats,
+        families: NDArray[np.object_],
+        others: Mapping[Context, Floats],
+        *,
+        of_weights: bool = True,
+    ) -> None:
+        self.features, self.families, self.others, self.of_weights = features, families, others, of_weights
         self.value, self.low, self.safe = (np.full(len(features), np.nan) for _ in range(3))
         self.basis = np.full(len(features), "unknown", dtype=object)
 
@@ -160,10 +169,14 @@ class _Estimate:
             train, new = known & complete, left & complete
             if train.sum() < ENOUGH or not new.any():
                 continue
-            fit = fit_log_figure(self.features[train], log_value[train], offset[train], self.families[train], columns)
             # Beyond what was measured nobody checked the regression: the interval grows with the distance.
             seen = self.features[train][:, columns]
-            beyond = outside(self.features[new][:, columns], seen.min(axis=0), seen.max(axis=0))
+            beyond = outside(self.features[:, columns], seen.min(axis=0), seen.max(axis=0))
+            if columns == (0,) and not self.of_weights:
+                # Weights alone hardly tell a time: of a network a hundred times as large, less than nothing.
+                new &= beyond == 0
+            beyond = beyond[new]
+            fit = fit_log_figure(self.features[train], log_value[train], offset[train], self.families[train], columns)
             margin = fit.margin + max(fit.margin, fit.spread) * beyond
             self.fill(new, fit.predict(self.features[new], offset[new]), margin)
             left = left & ~new
@@ -172,7 +185,7 @@ class _Estimate:
         """Fill from the context that is most like the target, shifted by the few models measured there, if any."""
         known, left = self.value > 0, np.isnan(self.value)
         for key in sorted(self.others, key=lambda key: (-_likeness(key, target), key)):
-            there = _Estimate(self.features, self.families, {})
+            there = _Estimate(self.features, self.families, {}, of_weights=self.of_weights)
             there.value = self.others[key].copy()
             if (there.value > 0).sum() >= ENOUGH:
                 there.predict_from_context(left)

@@ -376,17 +376,19 @@ def add_models(
     return with_spectra(joined, described), list(found), notes
 
 
-def with_listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
+def with_listed(models: ModelTable, manifest: pd.DataFrame, counted: Mapping[str, float]) -> ModelTable:
     """The models and, behind them, those that only the manifest lists: nothing was measured of their weights.
 
     Args:
         models: M models.
         manifest: The model manifest; its ``parameters`` are taken where given.
+        counted: Number of weights by model, of those whose weights were read.
     """
     rows = manifest.drop_duplicates("model_id")
     rows = rows[~rows["model_id"].astype(str).isin(set(models.model_ids))]
     given = rows["parameters"] if "parameters" in rows else pd.Series(0.0, rows.index)
-    counts = pd.to_numeric(given, errors="coerce").fillna(0.0).to_numpy(dtype=float)
+    read = rows["model_id"].astype(str).map(counted).fillna(0.0)
+    counts = pd.to_numeric(given, errors="coerce").fillna(read).to_numpy(dtype=float)
     return _appended(models, rows, np.full((len(rows), models.embedding.shape[1]), np.nan, np.float32), counts)
 
 
@@ -644,7 +646,7 @@ def assemble(
         if new:
             sources["models added without training"] = listed(new, 3)
             notes.append(f"models added without training: {listed(new, 3)}")
-    models = with_responses(with_listed(models, manifest), artefacts.get("model_responses"))
+    models = with_responses(with_listed(models, manifest, _counted(artefacts)), artefacts.get("model_responses"))
     for name in ("published_model_spectra", "model_spectra"):
         models = with_spectra(models, artefacts.get(name))
     tables = {zoo: artefacts.get("published_hardware_profiles"), "own": artefacts.get("hardware_profiles")}
@@ -703,13 +705,18 @@ def _joined(tables: Mapping[str, pd.DataFrame | None], key: list[str], none: pd.
 
 
 def _own_models(manifest: pd.DataFrame, artefacts: Mapping[str, Any]) -> ModelTable:
+    return model_table(artefacts["model_embeddings"], manifest, _counted(artefacts))
+
+
+def _counted(artefacts: Mapping[str, Any]) -> dict[str, float]:
+    """Number of weights by model, of those that were read or profiled."""
     counts: dict[str, float] = {}
     for name in ("published_hardware_profiles", "hardware_profiles", "model_metadata"):
         table = artefacts.get(name)
         if table is not None and len(table):
             known = table.dropna(subset=["n_parameters"])
             counts |= dict(zip(known["model_id"].astype(str), known["n_parameters"].astype(float), strict=True))
-    return model_table(artefacts["model_embeddings"], manifest, counts)
+    return counts
 
 
 def _own_tokens(datasets: pd.DataFrame, shards: Mapping[str, Any], notes: list[str]) -> dict[str, TaskTokens]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from thesis_rec.base.errors import listed
 from thesis_rec.base.tables import ModelTable
 from thesis_rec.knowledge.posterior import Posterior
 from thesis_rec.knowledge.strangers import with_strangers
@@ -36,7 +37,9 @@ def _untrained(found: Mapping[str, Verdict]) -> list[str]:
 def told_by_weights(models: ModelTable, measured: set[str]) -> tuple[dict[str, list[str]], list[str]]:
     """What is to be said of models that were never measured: sentences on each, and what the user must know."""
     found = verdicts(models, set(models.model_ids) - measured)
-    notes = [f"Looks untrained by its weights alone, and is placed as such: {model}." for model in _untrained(found)]
+    notes = []
+    if untrained := _untrained(found):
+        notes.append(f"By its weights alone this looks untrained, and is placed as such: {listed(untrained, 3)}.")
     told = {model: [verdict.reason, *_relative(models, measured, model, verdict)] for model, verdict in found.items()}
     return told, notes
 
