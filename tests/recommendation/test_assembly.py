@@ -124,8 +124,10 @@ def hub(project_dir):
     manifest = pd.read_csv(folder / "model_manifest.csv", dtype=str, keep_default_na=False)
     mine = manifest[manifest["model_id"] == "google/siglip-base-patch16-512"].assign(model_id="mine", input_size="224")
     datasets = pd.read_csv(folder / "dataset_manifest.csv", dtype=str, keep_default_na=False)
-    artefacts = {"stored": read_bundle(folder / "bundle")}
-    return assemble(pd.concat([manifest, mine], ignore_index=True), datasets, artefacts, zoo="hub")
+    bare = mine.assign(model_id="bare", loader="local", source="mine.pt", parameters="")
+    read = pd.DataFrame({"model_id": ["bare", "mine"], "n_parameters": [1.5e6, 1.0]})
+    artefacts = {"stored": read_bundle(folder / "bundle"), "model_metadata": read}
+    return assemble(pd.concat([manifest, mine, bare], ignore_index=True), datasets, artefacts, zoo="hub")
 
 
 def of_seven_classes(hub):
@@ -145,6 +147,13 @@ def test_what_is_known_of_weights_counts_whatever_they_are_called(hub):
     assert known in mean
     assert "google/siglip-base-patch16-512" not in mean
     assert hub.sources["listed under another name"].endswith(" more")
+
+
+def test_weights_that_were_read_are_counted_where_the_manifest_doesn_t_say(hub):
+    """A limit on weights excluded one's own small models, whose weights had been read."""
+    counts = dict(zip(hub.models.model_ids, hub.models.n_parameters, strict=True))
+    assert counts["bare"] == 1.5e6
+    assert counts["mine"] > 9e7
 
 
 def test_a_checkpoint_of_the_hub_that_no_library_builds_is_no_candidate(hub):
