@@ -10,7 +10,7 @@ import pytest
 
 from tests.fabricated import N_MODELS, fabricated_bundle
 from thesis_rec.models.auto_encoder import AutoEncoder, embed_vectors
-from thesis_rec.recommendation.bundle import add_models, model_table, with_spectra
+from thesis_rec.recommendation.bundle import add_models, model_table, with_listed, with_spectra
 
 
 def test_models_need_a_row_and_an_embedding():
@@ -48,9 +48,11 @@ def autoencoder():
     return {"config": config, "network": AutoEncoder(**config).state_dict(), "input": "both"}
 
 
-def listed(bundle, *names):
+def listed(bundle, *names, models=None):
+    """The models, and further ones that only the manifest lists."""
     last = bundle.manifest.tail(1)
-    return pd.concat([bundle.manifest, *(last.assign(model_id=name) for name in names)], ignore_index=True)
+    manifest = pd.concat([bundle.manifest, *(last.assign(model_id=name) for name in names)], ignore_index=True)
+    return with_listed(models or bundle.models, manifest, {})
 
 
 def vector(value=1.0):
@@ -60,15 +62,15 @@ def vector(value=1.0):
 def test_a_new_model_needs_only_its_vector(autoencoder):
     bundle = fabricated_bundle()
     vectors = {"new": vector, "m00": None}
-    models, new, notes = add_models(bundle.models, listed(bundle, "new"), vectors, autoencoder)
+    models, new, notes = add_models(listed(bundle, "new"), vectors, autoencoder)
     assert (new, notes) == (["new"], [])
     assert len(models) == N_MODELS + 1
     expected = embed_vectors(autoencoder, np.float32([[1, 1, 1, 1, 0, 2]]))
     np.testing.assert_array_equal(models.embedding[-1:], expected)
     assert models.n_parameters[-1] == 7
-    assert add_models(bundle.models, bundle.manifest, {}, autoencoder) == (bundle.models, [], [])
+    assert add_models(bundle.models, {}, autoencoder) == (bundle.models, [], [])
     answered = replace(bundle.models, responses=np.zeros((N_MODELS, 3), dtype=np.float32))
-    assert np.isnan(add_models(answered, listed(bundle, "new"), vectors, autoencoder)[0].responses[-1]).all()
+    assert np.isnan(add_models(listed(bundle, "new", models=answered), vectors, autoencoder)[0].responses[-1]).all()
 
 
 def test_a_vector_that_can_t_be_read_is_a_note_and_the_others_are_embedded(autoencoder):
@@ -79,14 +81,15 @@ def test_a_vector_that_can_t_be_read_is_a_note_and_the_others_are_embedded(autoe
 
     bare = {"parameters": np.ones(4), "n_parameters": np.int64(7)}
     vectors = {"a": damaged, "b": lambda: bare, "c": lambda: vector(3.0), "d": dict}
-    models, new, notes = add_models(bundle.models, listed(bundle, "a", "b", "c", "d"), vectors, autoencoder)
+    models, new, notes = add_models(listed(bundle, "a", "b", "c", "d"), vectors, autoencoder)
     assert new == ["c"]
-    assert models.model_ids[-1] == "c"
+    assert np.isfinite(models.embedding).all(axis=1)[-4:].tolist() == [False, False, True, False]
     assert notes[0] == "The vector of your model a was left out: new_b.npz is cut off"
     assert notes[1].startswith("The vector of your model b was left out: Its vector comes without spectra. Extract it")
     assert "model d was left out: " in notes[2]
-    alone, none, told = add_models(bundle.models, listed(bundle, "a"), {"a": damaged}, autoencoder)
-    assert (alone, none, len(told)) == (bundle.models, [], 1)
+    before = listed(bundle, "a")
+    alone, none, told = add_models(before, {"a": damaged}, autoencoder)
+    assert (alone, none, len(told)) == (before, [], 1)
 
 
 def test_spectra_go_to_their_models_and_missing_numbers_count_as_random(autoencoder):
@@ -102,6 +105,6 @@ def test_spectra_go_to_their_models_and_missing_numbers_count_as_random(autoenco
     assert again.spectra[row].tolist() == [1.0, 0.0]
     assert again.spectra[again.model_ids.index("m00")].tolist() == [5.0, 6.0]
     assert with_spectra(models, {}) is models
-    joined = add_models(models, listed(bundle, "new"), {"new": vector}, autoencoder)[0]
+    joined = add_models(listed(bundle, "new", models=models), {"new": vector}, autoencoder)[0]
     assert joined.spectra[-1].tolist() == [0.0, 2.0]
     assert joined.spectra[row].tolist() == [1.0, 0.0]

@@ -48,6 +48,9 @@ KNOWLEDGE = "knowledge.npz"
 DOMAINS, ALIASES = "domains.npz", "model_aliases.csv"
 PERFORMANCE, DESCRIPTION = "performance.parquet", "bundle.json"
 
+#: What is known of models beside names and families.
+KNOWN = ("embedding", "n_parameters", *MEASURED)
+
 #: What is stored of models, and how precisely.
 STORED = (
     ("embedding", np.float16), ("n_parameters", np.float64), ("responses", np.float32), ("reference", np.float32),
@@ -272,15 +275,17 @@ def model_table(
 
 def _listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
     """Those of the models that the manifest lists, in its order and with their families there."""
-    place = {model: row for row, model in enumerate(models.model_ids)}
-    rows = manifest.drop_duplicates("model_id")
-    rows = rows[rows["model_id"].astype(str).isin(place)]
-    found = models.select([place[model] for model in rows["model_id"].astype(str)])
-    return replace(found, families=_families(rows))
+    return _of_rows(models, manifest[manifest["model_id"].astype(str).isin(models.model_ids)])
 
 
-def _families(rows: pd.DataFrame) -> list[str]:
-    return rows["family"].astype(str).tolist() if "family" in rows else [""] * len(rows)
+def _of_rows(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
+    """The models of all rows of a manifest, with their families there; of one that isn't there nothing is known."""
+    rows = manifest.drop_duplicates("model_id").reindex(columns=["model_id", "family"], fill_value="").astype(str)
+    ids = rows["model_id"].tolist()
+    columns = {name: table for name in KNOWN if (table := getattr(models, name)) is not None}
+    laid = {name: pd.DataFrame(table, models.model_ids).reindex(ids).to_numpy() for name, table in columns.items()}
+    laid["n_parameters"] = np.nan_to_num(laid["n_parameters"][:, 0])
+    return ModelTable(ids, families=rows["family"].tolist(), **laid)
 
 
 def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | None) -> ModelTable:
@@ -316,48 +321,39 @@ def with_spectra(models: ModelTable, spectra: Mapping[str, NDArray[Any]] | None)
 
 def _with_rows(models: ModelTable, ids: Iterable[Any], tables: Mapping[str, Floats]) -> ModelTable:
     """The models with rows of some measured fields, (K, F) each, laid over what they have."""
-    place = {str(model): row for row, model in enumerate(ids)}
-    rows = [row for row, model in enumerate(models.model_ids) if model in place]
-    source = [place[models.model_ids[row]] for row in rows]
+    names = list(map(str, ids))
+    given = np.isin(models.model_ids, names)[:, None]
     laid: dict[str, Any] = {}
-    for name, given in tables.items():
-        before = getattr(models, name)
-        if not given.shape[1]:
-            continue
-        if before is None or before.shape[1] != given.shape[1]:
-            before = np.full((len(models), given.shape[1]), np.nan, dtype=np.float32)
-        laid[name] = np.array(before)
-        laid[name][rows] = given[source]
+    for name, table in tables.items():
+        if table.shape[1]:
+            before = getattr(models, name)
+            kept = np.nan if before is None or before.shape[1] != table.shape[1] else before
+            laid[name] = np.where(given, pd.DataFrame(table, names).reindex(models.model_ids), kept)
     return replace(models, **laid)
 
 
 def add_models(
-    models: ModelTable,
-    manifest: pd.DataFrame,
-    vectors: Mapping[str, Callable[[], Mapping[str, Any]]],
-    autoencoder: Mapping[str, Any],
+    models: ModelTable, vectors: Mapping[str, Callable[[], Mapping[str, Any]]], autoencoder: Mapping[str, Any]
 ) -> tuple[ModelTable, list[str], list[str]]:
-    """Embed manifest models that have a parameter vector but no embedding yet: no training is needed for them.
+    """Embed models that have a parameter vector but no embedding yet: no training is needed for them.
 
     Args:
-        models: The models that have an embedding.
-        manifest: The model manifest.
+        models: All models.
         vectors: Partitions of ``model_vectors``; of those that can't be read there is a note.
         autoencoder: Checkpoint, whole or its encoder half.
 
     Returns:
         All models, the ids of the new ones, and notes.
     """
-    known = set(models.model_ids)
-    rows = manifest.drop_duplicates("model_id")
-    rows = rows[[model in vectors and model not in known for model in rows["model_id"].astype(str)]]
-    if rows.empty:
+    codes = zip(models.model_ids, models.embedding, strict=True)
+    new = [model for model, code in codes if model in vectors and np.isnan(code).any()]
+    if not new:
         return models, [], []
     from thesis_rec.models.auto_encoder import autoencoder_input, embed_vectors
 
     kind, notes = str(autoencoder.get("input", "kmeans")), list[str]()
     found, spectra = dict[str, tuple[Floats, float]](), dict[str, Any]()
-    for model in rows["model_id"].astype(str):
+    for model in new:
         try:
             vector = vectors[model]()
             found[model] = autoencoder_input(vector, kind, model), float(vector["n_parameters"])
@@ -370,38 +366,25 @@ def add_models(
     if not found:
         return models, [], notes
     inputs, counts = zip(*found.values(), strict=True)
-    rows = rows[rows["model_id"].astype(str).isin(found)]
-    joined = _appended(models, rows, embed_vectors(autoencoder, np.stack(inputs)), np.array(counts))
+    models = _with_rows(models, found, {"embedding": embed_vectors(autoencoder, np.stack(inputs))})
+    counted = dict(zip(models.model_ids, models.n_parameters, strict=True)) | dict(zip(found, counts, strict=True))
     described = {"model_ids": np.array(list(spectra)), "spectra": np.array([*spectra.values()])}
-    return with_spectra(joined, described), list(found), notes
+    return with_spectra(replace(models, n_parameters=np.array([*counted.values()])), described), list(found), notes
 
 
 def with_listed(models: ModelTable, manifest: pd.DataFrame, counted: Mapping[str, float]) -> ModelTable:
-    """The models and, behind them, those that only the manifest lists: nothing was measured of their weights.
+    """All models that the manifest lists; of those beyond ``models`` nothing was measured of their weights.
 
     Args:
         models: M models.
-        manifest: The model manifest; its ``parameters`` are taken where given.
+        manifest: The model manifest; the ``parameters`` of further models are taken where given.
         counted: Number of weights by model, of those whose weights were read.
     """
-    rows = manifest.drop_duplicates("model_id")
-    rows = rows[~rows["model_id"].astype(str).isin(set(models.model_ids))]
-    given = rows["parameters"] if "parameters" in rows else pd.Series(0.0, rows.index)
+    rows = manifest.drop_duplicates("model_id").reindex(columns=["model_id", "parameters"])
     read = rows["model_id"].astype(str).map(counted).fillna(0.0)
-    counts = pd.to_numeric(given, errors="coerce").fillna(read).to_numpy(dtype=float)
-    return _appended(models, rows, np.full((len(rows), models.embedding.shape[1]), np.nan, np.float32), counts)
-
-
-def _appended(models: ModelTable, rows: pd.DataFrame, embedding: Floats, n_parameters: NDArray[Any]) -> ModelTable:
-    """The models and, behind them, those of some rows of the manifest, of which nothing was measured."""
-    tables = {name: table for name in MEASURED if (table := getattr(models, name)) is not None}
-    return ModelTable(
-        [*models.model_ids, *rows["model_id"].astype(str)],
-        np.concatenate([models.embedding, embedding]),
-        [*models.families, *_families(rows)],
-        np.concatenate([models.n_parameters, n_parameters]),
-        **{name: np.pad(t, ((0, len(rows)), (0, 0)), constant_values=np.nan) for name, t in tables.items()},
-    )
+    given = pd.to_numeric(rows["parameters"], errors="coerce").fillna(read).to_numpy(dtype=float)
+    found, known = _of_rows(models, manifest), rows["model_id"].astype(str).isin(models.model_ids)
+    return replace(found, n_parameters=np.where(known, found.n_parameters, given))
 
 
 # --- a folder ------------------------------------------------------------------------------------------------------
@@ -640,13 +623,14 @@ def assemble(
                 manifest = manifest[~bare]
         half = stored.autoencoder if artefacts.get("model_vectors") else None
         notes += left_out
+    models = with_listed(models, manifest, _counted(artefacts))
     if half is not None and artefacts.get("model_vectors"):
-        models, new, unread = add_models(models, manifest, artefacts["model_vectors"], half)
+        models, new, unread = add_models(models, artefacts["model_vectors"], half)
         notes += unread
         if new:
             sources["models added without training"] = listed(new, 3)
             notes.append(f"models added without training: {listed(new, 3)}")
-    models = with_responses(with_listed(models, manifest, _counted(artefacts)), artefacts.get("model_responses"))
+    models = with_responses(models, artefacts.get("model_responses"))
     for name in ("published_model_spectra", "model_spectra"):
         models = with_spectra(models, artefacts.get(name))
     tables = {zoo: artefacts.get("published_hardware_profiles"), "own": artefacts.get("hardware_profiles")}
