@@ -300,10 +300,11 @@ def test_models_of_the_hub_are_measured_without_their_weights_where_that_is_aske
     assert measured["n_parameters"].iloc[0] == sum(weight.numel() for weight in network.parameters())
     assert measured["latency_ms_p50"].iloc[0] > 0
     assert not fetched
-    # What the library doesn't make from a name needs its files.
+    # What the library doesn't make from a name needs its files, which nobody asked to download; that is no failure.
     assert measure("timm/no_such_net.in1k") is None
     assert measure("somebody/net") is None
-    assert fetched == ["timm/no_such_net.in1k", "somebody/net"]
+    assert not fetched
+    assert "can't be measured" not in caplog.text
 
 
 def test_the_present_device_has_a_name():

@@ -142,31 +142,36 @@ def measured_here(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Measure candidates here, best first, until enough of them keep the limits; and what to tell the user.
 
-    Candidates that break a rule, or whose most favourable prediction breaks a limit, aren't measured. When nothing
-    fits, the cheapest are measured, so that the advice what to relax rests on measurements. The time for measuring
-    begins after the first, which imports the libraries.
+    Candidates that break a rule, or whose most favourable prediction breaks a limit, aren't measured; every measurement
+    tells more of the others. When nothing fits, the cheapest are measured, so that the advice what to relax rests on
+    measurements. The time for measuring begins after the first, which imports the libraries.
     """
-    fitting, tried, until = 0, 0, float("inf")
+    fitting, until, tried = 0, float("inf"), dict[str, bool]()
     rules = request.model_copy(update=dict.fromkeys(("max_latency_ms", "min_throughput", "max_memory_mb")))
-    before = with_costs(table, profiles, device, request, rate)
-    allowed = before[feasible(before, rules)[0]]
-    hopeful = allowed[~_hopeless(allowed, request)]
-    cheapest = allowed.nsmallest(3, "latency_ms")
-    for queue in (hopeful, cheapest):
-        for model_id in queue["model_id"]:
-            if fitting >= request.top or time.monotonic() >= until:
-                break
-            rows = measure(str(model_id))
-            until = min(until, time.monotonic() + request.measure_seconds)
-            if rows is None:
-                continue
-            tried += 1
-            profiles = pd.concat([profiles, rows], ignore_index=True)
-            one = table[table["model_id"] == model_id]
-            fitting += int(feasible(with_costs(one, rows, device, request), request)[0].sum())
-        if fitting:
-            break
-    notes = [f"{tried} candidates were measured on this machine."]
+
+    def allowed() -> pd.DataFrame:
+        costs = with_costs(table, profiles, device, request, rate)
+        return costs[feasible(costs, rules)[0]]
+
+    def next_of(candidates: pd.DataFrame) -> str | None:
+        left = candidates.loc[~candidates["model_id"].isin(tried), "model_id"]
+        return None if left.empty or fitting >= request.top or time.monotonic() >= until else str(left.iloc[0])
+
+    now = allowed()
+    hopeful, cheapest = now[~_hopeless(now, request)], now.nsmallest(3, "latency_ms")
+    while (model_id := next_of(hopeful)) or (not fitting and (model_id := next_of(cheapest))):
+        rows = measure(model_id)
+        tried[model_id] = rows is not None
+        until = min(until, time.monotonic() + request.measure_seconds)
+        if rows is None:
+            continue
+        profiles = pd.concat([profiles, rows], ignore_index=True)
+        one = table[table["model_id"] == model_id]
+        fitting += int(feasible(with_costs(one, rows, device, request), request)[0].sum())
+        now = allowed()
+        hopeful = now[~_hopeless(now, request)]
+    measured = sum(tried.values())
+    notes = [f"{measured} candidates were measured on this machine."] if measured else []
     if fitting < request.top and time.monotonic() >= until:
         notes.append("The time for measuring was up: further figures are predictions, on their safe side.")
     return profiles, notes

@@ -98,8 +98,8 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
     """A function that measures a model here, at the request's precision and batch size; None where it can't be.
 
     It measures longer than a campaign over a zoo does: its answer decides. Unless the request says otherwise only
-    models that need no download are measured; if it does, those that timm and open_clip make from a name are measured
-    with random weights, which is as fast, and others are downloaded.
+    models that need no download are measured; if it does, those that timm and open_clip make from a name as well, with
+    random weights, which are as fast. Nothing is downloaded for it.
     """
     if request.measure is False:
         return None
@@ -107,17 +107,17 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
     if request.measure is None and remote.issuperset(bundle.models.model_ids):
         return None
 
-    load = model_loader(bundle, device, request.offline)
+    load, there = model_loader(bundle, device, offline=True), on_this_machine(bundle)
 
-    def network(model_id: str) -> Backbone:
+    def network(model_id: str) -> Backbone | None:
         from thesis_rec.models.loaders import build_untrained
 
         if model_id in remote and model_id in bundle.rows:
             try:
                 return build_untrained(bundle.rows[model_id], device)
             except ItemError as error:
-                logger.debug("measured with its files: %s", error)
-        return load(model_id)
+                logger.debug("measured with its files, if they are here: %s", error)
+        return None if model_id in remote and model_id not in there else load(model_id)
 
     @cache
     def measure(model_id: str) -> pd.DataFrame | None:
@@ -128,7 +128,9 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
 
         settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
         try:
-            return profile_backbone(network(model_id), device, (request.precision,), (request.batch_size,), settings)
+            if (backbone := network(model_id)) is None:
+                return None
+            return profile_backbone(backbone, device, (request.precision,), (request.batch_size,), settings)
         except Exception as error:
             # A candidate that can't be loaded (not downloaded, damaged) is judged by prediction, like all others.
             logger.warning("%s can't be measured here: %s", model_id, error)
