@@ -80,6 +80,20 @@ def test_counts_alone_are_the_fallback():
     assert found["latency_ms_safe"] / found["latency_ms"] > 1.5
 
 
+@pytest.mark.parametrize(("device", "precision", "each"), [("cpu_a", "fp32", 4), ("cuda_b", "fp16", 2)])
+def test_memory_is_of_the_checkpoint_s_own_weights_whatever_its_architecture_was_measured_with(device, precision, each):
+    """45 real models were measured with a classifier of another size: up to 163 MiB too much, or 102 too little."""
+    profiles, models = fabricate()
+    profiles = profiles.assign(precision=precision)
+    before = figures(profiles, models, device, precision)
+    larger = models.assign(n_parameters=models["n_parameters"].where(models["model_id"] != "f0_0", lambda n: n + 2**20))
+    found = figures(profiles, larger, device, precision)
+    np.testing.assert_allclose((found["memory_mb"] - before["memory_mb"])[1:], 0)
+    assert found["memory_mb"][0] - before["memory_mb"][0] == pytest.approx(each)
+    assert found["memory_mb_safe"][0] - before["memory_mb_safe"][0] == pytest.approx(each)
+    np.testing.assert_allclose(found["latency_ms"], before["latency_ms"])
+
+
 @pytest.mark.parametrize("device", ["cpu_a", "cpu_other"])
 def test_no_time_is_told_by_weights_alone_where_none_as_many_were_measured(device):
     """A ResNet-18 beside toys of a hundredth its size was said to take a third of their time."""
