@@ -3,14 +3,33 @@
 # submits it, with the partition, account, GPUs, memory and time of conf/ENV/parameters/cluster.yml:
 #   sbatch --partition=... --account=... slurm/stage.sh ENV PIPELINE [further options of kedro run]
 # In a job array (--array=0-15) each task takes its share of the manifest; a job with --tags=join follows the array
-# (--dependency=afterany:<its id>) and names every item that is missing.
+# (--dependency=afterany:<its id>) and names every item that is missing. Some tasks of an array run again by
+#   sbatch --array=3,7 ... slurm/stage.sh ENV PIPELINE --params=shard.count=16
 #SBATCH --requeue
 #SBATCH --signal=USR1@90
 #SBATCH --open-mode=append
 set -euo pipefail
 export DO_NOT_TRACK=1
-options=(--env="$1" --pipelines="$2" "${@:3}")
+options=(--env="$1" --pipelines="$2")
+shift 2
+# `kedro run` heeds the last --params alone: the shard's are added to those that were given.
+params=
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --params=*) params+=",${1#--params=}" ;;
+        --params) params+=",$2"; shift ;;
+        *) options+=("$1") ;;
+    esac
+    shift
+done
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
-    options+=(--params="shard.index=$SLURM_ARRAY_TASK_ID,shard.count=$SLURM_ARRAY_TASK_COUNT")
+    if [[ ",$params," != *,shard.count=* ]]; then
+        if [ "$SLURM_ARRAY_TASK_COUNT" -ne $((SLURM_ARRAY_TASK_MAX + 1)) ]; then
+            echo "This array isn't 0 to N-1: say how many tasks the whole has, --params=shard.count=N." >&2
+            exit 2
+        fi
+        params+=",shard.count=$SLURM_ARRAY_TASK_COUNT"
+    fi
+    params+=",shard.index=$SLURM_ARRAY_TASK_ID"
 fi
-srun .venv/bin/kedro run "${options[@]}"
+srun .venv/bin/kedro run "${options[@]}" ${params:+--params="${params#,}"}

@@ -1,11 +1,13 @@
 import json
+import os
 from types import SimpleNamespace
 
 from thesis_rec.hooks import ConfigureProcessHooks, RunReportHooks, git_state, peak_memory_mb
 
 
 def context(tmp_path):
-    return SimpleNamespace(config_loader={"globals": {"data_root": "data", "seed": 3}}, project_path=tmp_path)
+    settings = {"data_root": "data", "seed": 3, "hub_cache": "cache"}
+    return SimpleNamespace(config_loader={"globals": settings}, project_path=tmp_path)
 
 
 def report(tmp_path, name="run_report"):
@@ -67,14 +69,27 @@ def test_a_run_of_some_nodes_keeps_what_earlier_ones_told_of_the_others(tmp_path
     assert len(report(tmp_path, "run_reports/__default__")["nodes"]) == 1
 
 
-def test_process_is_quiet(monkeypatch):
+def test_process_is_quiet(monkeypatch, tmp_path):
     monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
     hooks = ConfigureProcessHooks()
-    hooks.after_context_created()
+    hooks.after_context_created(context(tmp_path))
     hooks.after_node_run()
-    import os
-
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
+
+
+def test_what_libraries_download_goes_where_the_globals_say(monkeypatch, tmp_path):
+    """Image encoders and datasets are loaded from the libraries' own cache, which would be in the home folder."""
+    monkeypatch.delenv("HF_HOME", raising=False)
+    hooks = ConfigureProcessHooks()
+    hooks.after_context_created(context(tmp_path))
+    hooks.before_pipeline_run()
+    assert os.environ["HF_HOME"] == str(tmp_path / "cache")
+    hooks.after_pipeline_run()
+    assert "HF_HOME" not in os.environ
+    monkeypatch.setenv("HF_HOME", "mine")
+    hooks.before_pipeline_run()
+    hooks.on_pipeline_error()
+    assert os.environ["HF_HOME"] == "mine"
 
 
 def test_figures_of_the_process(tmp_path, monkeypatch):

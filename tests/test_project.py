@@ -102,9 +102,18 @@ def test_the_hub_zoo_starts_without_measurements(project_dir, monkeypatch):
     assert catalog.load("zoo_sides") == {}
 
 
-def test_a_cluster_job_takes_its_zoo_from_the_environment(monkeypatch):
+@pytest.mark.parametrize("environment", ["gautschi", "anvil"])
+def test_a_cluster_job_takes_its_zoo_from_the_environment(environment, monkeypatch):
+    embedded = loader(environment)["globals"]
     monkeypatch.setenv("THESIS_REC_ZOO", "hub")
-    assert loader("gautschi")["globals"]["active"]["models_root"] == "/scratch/someone/huggingface"
+    config, hub = loader(environment), loader("hub")
+    assert config["globals"]["active"]["models_root"] == "/scratch/someone/huggingface"
+    # What was learned of one zoo isn't mixed with another's, and hundreds of gigabytes don't come unasked.
+    assert config["globals"]["data_root"] != embedded["data_root"]
+    assert config["globals"]["hub"] == hub["globals"]["hub"] == {"fetch": {"max_gb": 0, "datasets": False}}
+    for one in (config, hub):
+        assert one["parameters"]["similarity_training"]["published"] is True
+        assert one["parameters"]["model_extraction"]["fetch_gb"] == 0
 
 
 def test_an_environment_that_cannot_be_read_says_why(monkeypatch):

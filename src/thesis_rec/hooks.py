@@ -31,16 +31,25 @@ class ConfigureProcessHooks:
 
     def __init__(self) -> None:
         self._run = ExitStack()
+        self._hub_cache = ""
 
     @hook_impl
-    def after_context_created(self) -> None:
+    def after_context_created(self, context: Any) -> None:
         """Quieten libraries that talk to terminals or to the network without being asked."""
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        self._hub_cache = str(context.project_path / Path(context.config_loader["globals"]["hub_cache"]).expanduser())
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def before_pipeline_run(self) -> None:
-        """Let a SLURM job whose time is up put itself back into the queue, whatever node is running."""
+        """Let a SLURM job whose time is up put itself back into the queue, whatever node is running.
+
+        What libraries download by themselves, image encoders and datasets, goes where the globals say: they read
+        ``HF_HOME`` when they are imported.
+        """
+        if "HF_HOME" not in os.environ:
+            os.environ["HF_HOME"] = self._hub_cache
+            self._run.callback(os.environ.pop, "HF_HOME", None)
         self._run.enter_context(requeue_on_signal())
 
     @hook_impl

@@ -17,6 +17,7 @@ from thesis_rec.cluster.submission import (
     expected_time,
     read_reports,
     sbatch_line,
+    submit_jobs,
     submitit_options,
 )
 
@@ -137,6 +138,21 @@ def test_a_command_survives_the_warning_and_passes_its_failure_on(tmp_path):
         RequeuedRun([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)()
 
 
+def test_a_job_that_slurm_refuses_is_named_and_so_are_those_in_the_queue(tmp_path, monkeypatch):
+    """``sbatch`` takes the first job and refuses the second; what it says last is the reason."""
+    (tmp_path / "sbatch").write_text(
+        f"#!/bin/sh\nif [ -e {tmp_path}/one ]; then\n"
+        "  echo 'sbatch: error: invalid account or partition' >&2\n  echo 'sbatch: error: Batch job refused' >&2\n"
+        f"  exit 1\nfi\ntouch {tmp_path}/one\necho Submitted batch job 41\n"
+    )
+    (tmp_path / "sbatch").chmod(0o755)
+    (tmp_path / "srun").symlink_to(tmp_path / "sbatch")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    jobs = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER, shards=2)
+    with pytest.raises(ConfigurationError, match=r"take model_extraction-join .*Batch job refused.*scancel 41.*-array"):
+        submit_jobs(jobs, tmp_path, tmp_path / "logs")
+
+
 def test_the_line_for_sbatch_says_all_that_a_job_asks_for(tmp_path):
     jobs = plan_jobs(PIPELINES, ["model_extraction", "autoencoder"], "gautschi", CLUSTER, shards=16)
     array, join, single = (shlex.split(sbatch_line(job, tmp_path)) for job in jobs)
@@ -149,7 +165,12 @@ def test_the_line_for_sbatch_says_all_that_a_job_asks_for(tmp_path):
     assert join[-1] == "--tags=join"
     assert "--mem=2G" in join
     assert "--gpus-per-node=1" in single
+    assert "--ntasks-per-node=1" in single
     assert f"--output={tmp_path}/%j/%j_0_log.out" in single
+    # What was given is in the line too, but not a task's shard, which the script adds.
+    given = {"seed": "1", "model_extraction.max_models": "6"}
+    for job in plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER, shards=16, params=given):
+        assert shlex.split(sbatch_line(job, tmp_path))[-1] == "--params=seed=1,model_extraction.max_models=6"
 
 
 @pytest.mark.parametrize("cluster", ["gautschi", "anvil"])
@@ -168,8 +189,16 @@ def test_the_script_runs_any_stage(cluster, tmp_path):
         return done.stdout.split()
 
     assert said("--tags=join") == ["run", f"--env={cluster}", "--pipelines=model_extraction", "--tags=join"]
-    task = said(SLURM_ARRAY_TASK_ID="3", SLURM_ARRAY_TASK_COUNT="16")
-    assert task[-1] == "--params=shard.index=3,shard.count=16"
+    task = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "16", "SLURM_ARRAY_TASK_MAX": "15"}
+    assert said(**task)[-1] == "--params=shard.count=16,shard.index=3"
+    # One's own parameters stay beside the shard's, and some tasks of an array can run again.
+    assert said("--params=a.b=1", "--params", "c=2", **task)[-1] == "--params=a.b=1,c=2,shard.count=16,shard.index=3"
+    some = task | {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MAX": "7"}
+    assert said("--params=shard.count=16", **some)[-1] == "--params=shard.count=16,shard.index=3"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        said(**some)
+    assert "--params=shard.count=N" in refused.value.stderr
+    assert not refused.value.stdout
 
 
 def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):

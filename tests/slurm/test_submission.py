@@ -65,7 +65,7 @@ def whole(slurm, tmp_path_factory):
     """Outputs of one process that nobody disturbs."""
     scratch = tmp_path_factory.mktemp("whole")
     kedro(scratch, "run", *PIPELINE, PARAMETERS)
-    return outputs(scratch / "thesis_rec")
+    return outputs(scratch / "thesis_rec" / "starter")
 
 
 def disturb(array: str, vectors: Path) -> None:
@@ -92,7 +92,7 @@ def disturb(array: str, vectors: Path) -> None:
 
 
 def test_requeued_killed_and_doubled_tasks_end_as_one_process(slurm, whole, tmp_path):
-    root = tmp_path / "thesis_rec"
+    root = tmp_path / "thesis_rec" / "starter"
     vectors = root / "02_intermediate" / "model_vectors"
     first = gate()
     array, join = submit(tmp_path, first)

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import submitit
+from submitit.core.utils import FailedJobError
 from submitit.helpers import Checkpointable
 
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.cluster.plan import Job
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ def sbatch_options(job: Job) -> dict[str, Any]:
         "partition": resources.partition,
         "account": resources.account,
         "nodes": resources.nodes,
+        # On one node Lightning starts a process for each GPU itself; on several it needs SLURM to do so.
+        "ntasks_per_node": max(resources.gpus, 1) if resources.nodes > 1 else 1,
         "cpus_per_task": resources.cpus,
         "mem": f"{resources.memory_gb}G",
         "time": resources.minutes,
@@ -79,10 +83,7 @@ def submitit_options(job: Job, after: Sequence[str]) -> dict[str, Any]:
         more["dependency"] = ("afterany:" if job.joins else "afterok:") + ":".join(after)
         # Otherwise a job whose predecessor failed would wait for ever.
         more["kill-on-invalid-dep"] = "yes"
-    # On one node Lightning starts a process for each GPU itself; on several it needs SLURM to do so.
-    tasks = max(job.resources.gpus, 1) if job.resources.nodes > 1 else 1
-    options = sbatch_options(job) | {"ntasks_per_node": tasks, "stderr_to_stdout": True}
-    return options | {"additional_parameters": more}
+    return sbatch_options(job) | {"stderr_to_stdout": True, "additional_parameters": more}
 
 
 def sbatch_line(job: Job, log_folder: Path) -> str:
@@ -94,9 +95,11 @@ def sbatch_line(job: Job, log_folder: Path) -> str:
         task = "%A_%a"
         options["array"] = f"0-{len(job.commands) - 1}"
     options["output"] = log_folder / task / f"{task}_0_log.out"
-    # The environment stands in every job's command; a joining job runs only the nodes that join.
-    environment = next(word.partition("=")[2] for word in job.commands[0] if word.startswith("--env="))
-    script = ["slurm/stage.sh", environment, job.pipeline, *(["--tags=join"] if job.joins else [])]
+    # The environment and parameters stand in every job's command; the script adds a task's shard itself.
+    given = dict(word.split("=", 1) for word in job.commands[0] if word.startswith("--"))
+    params = ",".join(one for one in given.get("--params", "").split(",") if one and not one.startswith("shard."))
+    more = [*(["--tags=join"] if job.joins else []), *([f"--params={params}"] if params else [])]
+    script = ["slurm/stage.sh", given["--env"], job.pipeline, *more]
     return shlex.join(["sbatch", *(f"--{name.replace('_', '-')}={options[name]}" for name in options), *script])
 
 
@@ -154,6 +157,9 @@ def submit_jobs(jobs: Sequence[Job], project: Path, log_folder: Path, after: Seq
 
     Returns:
         SLURM job identifier by job name.
+
+    Raises:
+        ConfigurationError: If SLURM refuses a job; says which ones are in the queue already.
     """
     log_folder.mkdir(parents=True, exist_ok=True)
     identifiers: dict[str, str] = {}
@@ -162,12 +168,21 @@ def submit_jobs(jobs: Sequence[Job], project: Path, log_folder: Path, after: Seq
         waits = [identifiers[name] for name in job.after] or list(after)
         executor.update_parameters(**submitit_options(job, waits))
         runs = [RequeuedRun(command, project) for command in job.commands]
-        if len(runs) == 1:
-            submitted = executor.submit(runs[0])
-        else:
-            with executor.batch():
-                tasks = [executor.submit(run) for run in runs]
-            submitted = tasks[0]
+        try:
+            if len(runs) == 1:
+                submitted = executor.submit(runs[0])
+            else:
+                with executor.batch():
+                    tasks = [executor.submit(run) for run in runs]
+                submitted = tasks[0]
+        except FailedJobError as error:
+            reason = " ".join(str(error).strip().splitlines()[-1:])
+            queued = " ".join(identifiers.values())
+            already = f" In the queue already, `scancel {queued}` takes it back: {', '.join(identifiers)}."
+            raise ConfigurationError(
+                f"SLURM doesn't take {job.name} ({reason}). Correct cluster in the environment's parameters, "
+                f"or what the message names.{already if identifiers else ''}"
+            ) from error
         identifiers[job.name] = submitted.job_id.split("_")[0]
         logger.info("submitted %s as %s (%d tasks)", job.name, identifiers[job.name], len(runs))
     return identifiers
