@@ -52,20 +52,20 @@ def test_size_and_imagenet_accuracy_tell() -> None:
 def test_the_less_is_known_the_wider_the_interval() -> None:
     measured = _measured()
     widths = [
-        _of(row, measured).mean_variance[0]
+        _of(row, measured).open[0]
         for row in ({**FULL, "imagenet": 0.8}, {**FULL, "n_parameters": np.nan}, {"kind": "unheard of"}, {})
     ]
     assert widths[0] < widths[1] < widths[2]
     # Nothing at all: the mean of the measured models with their whole variance.
     nothing = _of({}, measured)
     assert nothing.mean[0] == pytest.approx(measured[1].mean.mean(), abs=1e-9)
-    assert nothing.mean_variance[0] >= widths[2] - 1e-9
+    assert nothing.open[0] >= widths[2] - 1e-9
 
 
 def test_far_outside_the_measured_sizes_the_interval_widens() -> None:
     measured = _measured()
-    inside = _of({**FULL, "imagenet": 0.5}, measured).mean_variance[0]
-    outside = _of({**FULL, "n_parameters": np.exp(28.0), "imagenet": 0.5}, measured).mean_variance[0]
+    inside = _of({**FULL, "imagenet": 0.5}, measured).open[0]
+    outside = _of({**FULL, "n_parameters": np.exp(28.0), "imagenet": 0.5}, measured).open[0]
     assert outside > inside * 1.2
 
 
@@ -82,13 +82,13 @@ def test_models_alike_share_what_is_open_about_them() -> None:
     kinds = {"a": "unheard of", "b": "unheard of", "c": "something else"}
     new = pd.DataFrame({"kind": kinds}).reindex(columns=COLUMNS)
     found = extend(names, known, np.full(40, 20), list(kinds), pd.concat([models, new]))
-    joined = found.joined(known)
+    joined = known.joined(found)
     last = joined.factor[-3:]
     covariance = last @ last.T
     assert covariance[0, 1] > 0.1 * covariance[0, 0]
     assert abs(covariance[0, 2]) < 0.3 * covariance[0, 1]
     total = np.diag(covariance) + joined.own[-3:]
-    np.testing.assert_allclose(total, np.square(found.factor).sum(1) + found.own + found.mean_variance)
+    np.testing.assert_allclose(total, np.square(found.factor[:, :2]).sum(1) + 0.2 + found.open)
 
 
 def test_imagenet_figures_are_compared_within_a_kind() -> None:
@@ -107,4 +107,4 @@ def test_imagenet_figures_are_compared_within_a_kind() -> None:
 def test_no_new_models_is_no_work() -> None:
     names, known, models = _measured()
     none = extend(names, known, np.full(40, 20), [], models)
-    assert none.joined(known).mean.tolist() == known.mean.tolist()
+    assert known.joined(none).mean.tolist() == known.mean.tolist()

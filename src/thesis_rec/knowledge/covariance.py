@@ -51,6 +51,15 @@ class Covariance:
     factor: Floats
     own: Floats
 
+    def joined(self, others: Covariance) -> Covariance:
+        """These models and others, whose last factors, if they have more of them, none of these has."""
+        further = others.factor.shape[1] - self.factor.shape[1]
+        return Covariance(
+            np.concatenate([self.mean, others.mean]),
+            np.vstack([np.pad(self.factor, ((0, 0), (0, further))), others.factor]),
+            np.concatenate([self.own, others.own]),
+        )
+
     def scores(self, values: Floats, errors: Floats) -> Floats:
         """(T, R) expected ``w`` of each task, given its observed cells in ``values`` (T, K) and their ``errors``."""
         seen = np.isfinite(values)

@@ -122,7 +122,6 @@ def fit_knowledge(
         sides,
         _fit_models(known, filled),
         noise,
-        next((task.encoder_id for task in tasks), ""),
     )
 
 

@@ -37,7 +37,7 @@ from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
 _CHUNK = 1024
 FORMAT = 1
 #: Fields that are stored as they are, and as arrays.
-_PLAIN = ("model_ids", "families", "dataset_ids", "noise", "encoder_id")
+_PLAIN = ("model_ids", "families", "dataset_ids", "noise")
 _TABLES = ("shape", "levels", "total", "factor", "own")
 #: Power of a dataset's spread with which errors of the shape grow. Mean log likelihood of cells of the starter zoo's
 #: left-out families of datasets: .179 with 1, .186 with 3/4, .189 with 1/2 and with 1/4, .185 with 0.
@@ -156,7 +156,6 @@ class Knowledge:
         datasets: Regressions on views, the one that is preferred first.
         models: Regressions on descriptions, the one that is preferred first.
         noise: Standard deviation of one measurement, in units of accuracy.
-        encoder_id: Image encoder of the tokens and landmarks.
     """
 
     model_ids: list[str]
@@ -170,7 +169,6 @@ class Knowledge:
     datasets: Sequence[DatasetSide] = ()
     models: Sequence[ModelSide] = ()
     noise: float = 0.01
-    encoder_id: str = ""
 
     def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
         """What is believed of some models on a dataset, without its own cells and given ``cells``.

@@ -36,34 +36,16 @@ OWN = 0.05
 
 
 @dataclass(frozen=True)
-class Extension:
-    """What is expected of N models that were never measured.
+class Extension(Covariance):
+    """What is expected of N models that were never measured: their own variances hold what stays open of each.
+
+    Behind the factors of the measured models are those that models that are alike share of what stays open.
 
     Attributes:
-        mean: (N,).
-        factor: (N, R) on the factors of the measured models.
-        own: (N,) variance of one model on one task beyond the factors.
-        mean_variance: (N,) uncertainty of ``mean`` and ``factor``.
-        shared: (N, S) root of its part that models that are alike have in common; the rest is ``apart`` (N,).
-        apart: (N,).
+        open: (N,) uncertainty of ``mean`` and ``factor``, shared or not.
     """
 
-    mean: Floats
-    factor: Floats
-    own: Floats
-    mean_variance: Floats
-    shared: Floats
-    apart: Floats
-
-    def joined(self, measured: Covariance) -> Covariance:
-        """Measured models and these in one covariance."""
-        width = self.shared.shape[1]
-        top = np.hstack([measured.factor, np.zeros((len(measured.mean), width))])
-        return Covariance(
-            np.concatenate([measured.mean, self.mean]),
-            np.vstack([top, np.hstack([self.factor, self.shared])]),
-            np.concatenate([measured.own, self.own + self.apart]),
-        )
+    open: Floats
 
 
 def extend(
@@ -99,14 +81,8 @@ def extend(
     full = np.clip(np.diag(open_), 0.0, None) * scale
     alone = (OWN + _unknown(new_table)) * scale
     apart = np.clip(full - np.square(shared).sum(1), 0.0, None) + alone
-    return Extension(
-        centre + expected[:, 0],
-        expected[:, 1:],
-        np.full(len(new_table), float(np.mean(known.own))),
-        full + alone,
-        shared,
-        apart,
-    )
+    factor = np.hstack([expected[:, 1:], shared])
+    return Extension(centre + expected[:, 0], factor, known.own.mean() + apart, full + alone)
 
 
 def _parts(left: pd.DataFrame, right: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Floats]:

@@ -202,18 +202,13 @@ class ProtocolKnowledge:
             },
             "provenance": dict(self.provenance),
         }
-        arrays: dict[str, NDArray[Any]] = {
+        values = vars(self.covariance) | {f"offset/{name}": one.offset for name, one in self.protocols.items()}
+        return {
             "head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
-            "mean": self.covariance.mean.astype(np.float32),
-            "factor": self.covariance.factor.astype(np.float32),
-            "own": self.covariance.own.astype(np.float32),
             "described": self.described,
+            **{name: value.astype(np.float32) for name, value in values.items()},
+            **{f"counts/{name}": counts for name, counts in self.counts.items()},
         }
-        for name, one in self.protocols.items():
-            arrays[f"offset/{name}"] = one.offset.astype(np.float32)
-        for name, counts in self.counts.items():
-            arrays[f"counts/{name}"] = counts
-        return arrays
 
     def domain_arrays(self) -> dict[str, NDArray[Any]]:
         """The D domains as plain arrays: (K,) models, (D, 2) protocols and domains, (D,) datasets, (D, K) offsets.
@@ -254,21 +249,14 @@ class ProtocolKnowledge:
         """
         head = json.loads(arrays["head"].tobytes().decode())
         doubles = {name: values.astype(np.float64) for name, values in arrays.items() if name != "head"}
+        covariance = Covariance(*(doubles[name] for name in ("mean", "factor", "own")))
         protocols = {
             name: Protocol(tuple(one["level"]), tuple(one["spread"]), doubles[f"offset/{name}"], one["n_tasks"])
             for name, one in head["protocols"].items()
         }
         counts = {name.split("/", 1)[1]: arrays[name] for name in arrays if name.startswith("counts/")}
-        covariance = Covariance(doubles["mean"], doubles["factor"], doubles["own"])
-        return cls(
-            head["model_ids"],
-            covariance,
-            protocols,
-            head["kept"],
-            counts,
-            arrays["described"].astype(bool),
-            head["provenance"],
-        )
+        described = arrays["described"].astype(bool)
+        return cls(head["model_ids"], covariance, protocols, head["kept"], counts, described, head["provenance"])
 
 
 def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> tuple[pd.DataFrame, list[str], Floats, Floats]:
@@ -344,19 +332,15 @@ def fit_protocols(
         z = (others - level[rest, None]) / spread[rest, None]
         used = np.isfinite(z).any(axis=0)
         shown, seen = np.nanmean(z[:, used], axis=0), np.isfinite(z[:, used]).sum(0)
-        mean, own, open_ = (part[used] for part in (guess.mean, guess.own, guess.mean_variance))
-        trust = seen / (seen + known.own.mean() / np.maximum(open_, 1e-6))
-        known = Covariance(
-            np.concatenate([known.mean, mean + trust * (shown - mean)]),
-            np.vstack([known.factor, guess.factor[used]]),
-            np.concatenate([known.own, own + open_ * (1 - trust)]),
-        )
+        mean, factor, open_ = guess.mean[used], guess.factor[used, : known.factor.shape[1]], guess.open[used]
+        own = known.own.mean()
+        trust = seen / (seen + own / np.maximum(open_, 1e-6))
+        known = known.joined(Covariance(mean + trust * (shown - mean), factor, own + open_ * (1 - trust)))
         counts = np.concatenate([counts, seen])
         names += [measured[column] for column in columns[used]]
     learned_of = set(names)
     new = [model for model in models.index if model not in learned_of]
-    guess = extend(names, known, counts, new, models)
-    total = guess.joined(known)
+    total = known.joined(extend(names, known, counts, new, models))
     everything = [*names, *new]
     described = np.arange(len(everything)) >= len(names)
 
