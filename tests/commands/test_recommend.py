@@ -46,6 +46,7 @@ def test_a_table_for_people(folder):
     assert lines[0] == "mine: 4 classes, 40 images"
     assert lines[1].startswith("best: m")
     assert lines[2].startswith("  accuracy  0.")
+    assert lines[2].endswith(", of a linear classifier on some 16 images of a class")
     assert "with 90 % between" in lines[2]
     assert any(line.startswith("  load      timm.create_model(") for line in lines)
     assert "nearest known datasets: d0" in result.stdout

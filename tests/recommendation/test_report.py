@@ -51,7 +51,7 @@ def test_the_answer_comes_before_the_figure_and_the_figure_before_the_table(foun
     body = body_of(render_report(found))
     marks = [
         body.index(mark)
-        for mark in ('class="best', "expected;", "kedro recommend", "<svg", "<table", "first component")
+        for mark in ('class="best', "expected\n", "kedro recommend", "<svg", "<table", "first component")
     ]
     assert marks == sorted(marks)
 
@@ -65,7 +65,9 @@ def test_it_says_how_many_models_cannot_be_told_from_the_first(found):
 
 
 def test_the_page_says_what_the_accuracy_is_of(found):
-    assert "<dt>accuracy</dt><dd>of a linear classifier on the features</dd>" in render_report(found)
+    page = render_report(found)
+    assert "<dt>accuracy</dt><dd>of a linear classifier on some 16 images of a class</dd>" in page
+    assert re.search(r"</strong> expected\s+of a linear classifier on some 16 images of a class; with", page)
     asked = found.options.model_copy(update={"domain": "medical", "protocol": "zero_shot"})
     page = render_report(replace(found, options=asked))
     assert "<dd>without a classifier, from the classes&#39; names, of the domain medical</dd>" in page

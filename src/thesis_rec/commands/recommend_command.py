@@ -158,7 +158,7 @@ def as_table(found: Recommendation) -> str:
     """The answer for people: the first choice, how sure, its cost, why, what to do next; then the others."""
     from thesis_rec.base.text import printable
     from thesis_rec.hardware.budget import option_name
-    from thesis_rec.recommendation.report import next_command
+    from thesis_rec.recommendation.report import PROTOCOLS, next_command
     from thesis_rec.recommendation.report import shown_number as number
 
     percent = f"{100 * found.options.level:.0f} %"
@@ -176,7 +176,7 @@ def as_table(found: Recommendation) -> str:
         reached = "" if math.isnan(first["probed_value"]) else f"; {first['probed_value']:.2f} when tried"
         lines.append(
             f"  accuracy  {first['predicted_value']:.2f}, with {percent} between {first['value_low']:.2f} and "
-            f"{first['value_high']:.2f}{reached}"
+            f"{first['value_high']:.2f}, {PROTOCOLS[found.options.protocol]}{reached}"
         )
         lines.append(
             f"  cost      {number(first['latency_ms'])} ms and {number(first['memory_mb'])} MiB a call "

@@ -39,7 +39,7 @@ class Request(Budget):
 
     protocol: Literal["linear_probe", "zero_shot", "fine_tune"] = Field(
         default="linear_probe",
-        description="What the accuracy is of: a linear classifier, none, or the whole network tuned.",
+        description="What the accuracy is of: a linear classifier on few images, none, or the whole network tuned.",
     )
     domain: Domain | None = Field(
         default=None, description="What the images are of: published figures on such images weigh more."
