@@ -187,6 +187,8 @@ def test_devices_are_named_by_a_part():
     profiles = pd.DataFrame({"device": ["cpu_x", "cuda_nvidia-h200_sm90", "cuda_nvidia-h100_sm90"]})
     assert resolve_device("h200", profiles) == "cuda_nvidia-h200_sm90"
     assert resolve_device("here", profiles, "cpu_y") == "cpu_y"
+    assert resolve_device("RTX 4090", profiles) == "cuda_rtx4090"
+    assert resolve_device("NVIDIA H200", profiles) == "cuda_nvidia-h200_sm90"
     with pytest.raises(ConfigurationError, match="fits several devices"):
         resolve_device("cuda", profiles)
     with pytest.raises(ConfigurationError, match=r"no device that was measured.*cpu_x"):
@@ -334,6 +336,22 @@ def test_a_model_of_another_resolution_could_be_any_and_says_so():
     np.testing.assert_array_equal(belief.mean[known], before.mean[known])
 
 
+@pytest.mark.parametrize(
+    ("wishes", "hint"),
+    [
+        # Published of it are large batches in half precision alone; the rest was an H200's, without a word.
+        ({"device": "RTX 4090"}, "Known of it is fp16 with 64 images per call or more."),
+        ({"device": "RTX 4090", "precision": "fp16", "batch_size": 64}, None),
+        ({"device": DEVICE}, None),
+        ({"device": DEVICE, "precision": "bf16"}, "most like it, and up to 4 times as long has to keep a limit."),
+    ],
+)
+def test_whose_figures_are_another_device_s_is_told(wishes, hint):
+    told = [note for note in ask(Request(**wishes)).notes if note.startswith("Hardly anything is known of ")]
+    assert len(told) == (hint is not None)
+    assert all(note.endswith(hint) for note in told)
+
+
 def test_a_processor_that_nobody_measured_is_told_by_its_rate(monkeypatch):
     monkeypatch.setattr("thesis_rec.recommendation.candidates.processor_rate", lambda device: 1000.0)
     measured = next(iter(MEASURED_RATES))
@@ -348,6 +366,9 @@ def test_a_processor_that_nobody_measured_is_told_by_its_rate(monkeypatch):
     # Nothing is held against a clock, or what was measured is.
     assert not ask(Request(), known, here="cpu_mine_4c4t_torch2.11").notes
     assert not ask(limits, known, here=measured).notes
+    # Rates are of fp32.
+    halves = ask(Request(max_latency_ms=4.0, precision="bf16"), known, here="cpu_mine_4c4t_torch2.11").notes
+    assert not any("GFLOP/s" in note for note in halves)
     # Another machine's rate isn't this one's.
     assert not ask(Request(max_latency_ms=4.0, device=measured), known, here="cpu_mine_4c4t_torch2.11").notes
 

@@ -110,9 +110,13 @@ def device_model(device: str, precision: str, batch_size: int) -> DeviceModel | 
         precision: Precision of the call.
         batch_size: Images in the call.
     """
-    names = device, _chip(device)
-    published = (model for model in device_models() if model.device in names and model.precision == precision)
+    published = (model for model in published_of(device) if model.precision == precision)
     return next((model for model in published if model.holds_for(batch_size)), None)
+
+
+def published_of(device: str) -> list[DeviceModel]:
+    """The models of a device, named as for :func:`device_model`."""
+    return [model for model in device_models() if model.device in (device, _chip(device))]
 
 
 def _chip(device: str) -> str:

@@ -32,6 +32,7 @@ from thesis_rec.recommendation.candidates import (
     ranked_candidates,
     rate_here,
     resolve_device,
+    told_by_another,
     too_large,
     with_costs,
     with_text_encoder,
@@ -124,7 +125,7 @@ def recommend_for(
     able = np.ones(len(table), dtype=bool)
     if request.protocol == "zero_shot":
         able = with_text_encoder(table, bundle.manifest)
-    rate = rate_here(device, profiles) if device == here else None
+    rate = rate_here(device, profiles, request.precision) if device == here else None
     if measure is not None and request.needs_clock and device == here:
         profiles, notes = measured_here(table[able], profiles, device, request=request, measure=measure, rate=rate)
     # Of all models: a prediction learns from the cost of those that the protocol leaves out, too.
@@ -136,6 +137,8 @@ def recommend_for(
             f"their safe side, up to {FACTOR:g} times as long, has to keep the limit. `--measure` "
             "measures the best candidates."
         )
+    if not rate:
+        notes += told_by_another(device, profiles, request)
     notes += [*unknown_values(table, request), *unknown_figures(table, request)]
     if len(unable):
         notes.append(f"{len(unable)} models have no text encoder, which zero-shot needs: they were left out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ from thesis_rec.base.devices import memory_mb
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import ModelTable
 from thesis_rec.hardware.budget import Budget, feasible
-from thesis_rec.hardware.device_models import device_models
-from thesis_rec.hardware.prediction import ENOUGH, figures
+from thesis_rec.hardware.device_models import device_model, device_models, published_of
+from thesis_rec.hardware.prediction import ENOUGH, UNKNOWN_CONTEXT_FACTOR, figures
 from thesis_rec.hardware.processor_speed import MEASURED_RATES, processor_rate
 from thesis_rec.knowledge.posterior import Posterior
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from thesis_rec.recommendation.request import Request
 
 Measure = Callable[[str], "pd.DataFrame | None"]
+
+_NOT_SPELLING = re.compile(r"[^a-z0-9]")
 
 
 def resolve_device(name: str, profiles: pd.DataFrame, here: str = "") -> str:
@@ -41,12 +44,15 @@ def resolve_device(name: str, profiles: pd.DataFrame, here: str = "") -> str:
         return here
     if name in known:
         return name
-    fitting = [device for device in known if name.lower() in device.lower()]
+    # However it is spaced: `RTX 4090`, `i9-10940X`.
+    part = _NOT_SPELLING.sub("", name.lower())
+    fitting = [device for device in known if part and part in _NOT_SPELLING.sub("", device.lower())]
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(["here", *(fitting or known)])
     problem = "fits several devices" if fitting else "is no device that was measured"
-    raise ConfigurationError(f"The device {name!r} {problem}. Choose one of: {listed}.")
+    elsewhere = "" if fitting else " Of any other machine, ask there."
+    raise ConfigurationError(f"The device {name!r} {problem}. Choose one of: {listed}.{elsewhere}")
 
 
 def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: ModelTable, level: float) -> pd.DataFrame:
@@ -112,11 +118,26 @@ def with_costs(
     return table.drop(columns="macs").merge(found.drop(columns="n_parameters"), on="model_id", how="left")
 
 
-def rate_here(device: str, profiles: pd.DataFrame) -> float | None:
+def rate_here(device: str, profiles: pd.DataFrame, precision: str) -> float | None:
     """This machine's rate of matrix products, where it tells more than was measured of the device, its processor."""
     devices = profiles["device"]
-    told = device.startswith("cpu_") and devices.isin(MEASURED_RATES).any() and (devices == device).sum() < ENOUGH
+    others = devices.isin(MEASURED_RATES) & (profiles["precision"] == precision)
+    told = device.startswith("cpu_") and others.any() and (devices == device).sum() < ENOUGH
     return processor_rate(device) if told else None
+
+
+def told_by_another(device: str, profiles: pd.DataFrame, budget: Budget) -> list[str]:
+    """A note where nothing was measured or published of a device for calls as they are asked for."""
+    measured = (profiles["device"] == device) & (profiles["precision"] == budget.precision)
+    known = profiles.loc[measured, "model_id"].nunique() >= ENOUGH
+    if known or profiles.empty or device_model(device, budget.precision, budget.batch_size):
+        return []
+    ways = [f"{way.precision} with {way.min_batch} images per call or more" for way in published_of(device)]
+    there = f" Known of it is {' or '.join(ways)}." if ways else ""
+    return [
+        f"Hardly anything is known of {device} in {budget.precision}, {budget.batch_size} per call: its times are those "
+        f"of the device most like it, and up to {UNKNOWN_CONTEXT_FACTOR:g} times as long has to keep a limit.{there}"
+    ]
 
 
 def too_large(table: pd.DataFrame, here: str) -> list[str]:
