@@ -15,7 +15,7 @@ from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.processor_speed import MEASURED_RATES
 from thesis_rec.recommendation.answer import COLUMNS, load_line
 from thesis_rec.recommendation.asking import believed, recommend_for
-from thesis_rec.recommendation.candidates import resolve_device
+from thesis_rec.recommendation.candidates import IMAGE_TEXT_TYPES, resolve_device
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets
 from thesis_rec.recommendation.request import Request
 
@@ -129,6 +129,12 @@ def test_zero_shot_ranks_only_models_with_a_text_encoder():
     assert nobody.table.empty
     assert nobody.relaxations == []
     assert len(nobody.excluded) == N_MODELS
+
+
+def test_the_types_with_a_text_encoder_are_those_that_transformers_lists():
+    from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES as LISTED
+
+    assert set(LISTED) == IMAGE_TEXT_TYPES
 
 
 def test_a_predicted_cost_is_the_same_whatever_is_asked_of_the_model():

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 Measure = Callable[[str], "pd.DataFrame | None"]
 
+#: Model types that transformers lists for zero-shot image classification. Importing its list imports torch, which takes
+#: longer than all else of an answer.
+IMAGE_TEXT_TYPES = frozenset({
+    "align", "altclip", "blip", "blip-2", "chinese_clip", "clip", "clipseg", "metaclip_2", "siglip", "siglip2",
+    "tipsv2", "videoprism",
+})  # fmt: skip
+
 _NOT_SPELLING = re.compile(r"[^a-z0-9]")
 
 
@@ -86,9 +93,7 @@ def with_text_encoder(table: pd.DataFrame, manifest: pd.DataFrame) -> NDArray[np
 
 
 def _hold_text(facts: pd.DataFrame) -> NDArray[np.bool_]:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES as LISTED
-
-    listed = facts["loader"].eq("transformers") & facts["family"].isin([*LISTED])
+    listed = facts["loader"].eq("transformers") & facts["family"].isin(IMAGE_TEXT_TYPES)
     return np.asarray(facts["loader"].eq("open_clip") | listed)
 
 
@@ -135,8 +140,8 @@ def told_by_another(device: str, profiles: pd.DataFrame, budget: Budget) -> list
     ways = [f"{way.precision} with {way.min_batch} images per call or more" for way in published_of(device)]
     there = f" Known of it is {' or '.join(ways)}." if ways else ""
     return [
-        f"Hardly anything is known of {device} in {budget.precision}, {budget.batch_size} per call: its times are those "
-        f"of the device most like it, and up to {UNKNOWN_CONTEXT_FACTOR:g} times as long has to keep a limit.{there}"
+        f"Hardly anything is known of {device} in {budget.precision}, {budget.batch_size} per call: its times are "
+        f"those of the device most like it, and up to {UNKNOWN_CONTEXT_FACTOR:g} times as long has to keep a limit.{there}"
     ]
 
 

@@ -29,8 +29,8 @@ POINTS = 1000
 #: Width and height of a figure's two drawings: letters keep their size on a narrow screen, so that it needs its own.
 SIZES = {"wide": (720, 440), "narrow": (360, 380)}
 
-#: What the accuracy is of, by protocol. Published linear probes are of 10 to 25 images of a class, mostly of 16, tries and
-#: measurements of 16: more images reach more.
+#: What the accuracy is of, by protocol. Published linear probes are of 10 to 25 images of a class, mostly of 16, tries
+#: and measurements of 16: more images reach more.
 PROTOCOLS = {
     "linear_probe": "of a linear classifier on some 16 images of a class",
     "zero_shot": "without a classifier, from the classes' names",
