@@ -141,7 +141,8 @@ def told_by_another(device: str, profiles: pd.DataFrame, budget: Budget) -> list
     there = f" Known of it is {' or '.join(ways)}." if ways else ""
     return [
         f"Hardly anything is known of {device} in {budget.precision}, {budget.batch_size} per call: its times are "
-        f"those of the device most like it, and up to {UNKNOWN_CONTEXT_FACTOR:g} times as long has to keep a limit.{there}"
+        f"those of the device most like it, and up to {UNKNOWN_CONTEXT_FACTOR:g} times as long has to keep a limit."
+        f"{there}"
     ]
 
 
