@@ -318,6 +318,17 @@ def test_every_real_image_text_model_is_loaded_by_open_clip_s_own_names(project_
     assert len(rows) > 100
 
 
+def test_every_real_model_of_timm_is_loaded_by_a_name_that_timm_lists(project_dir):
+    """``jienengchen/ViTamin-S`` holds an image-text model, of which timm's own name takes the image half."""
+    import timm
+
+    manifest = pd.read_csv(project_dir / "data/01_raw/hub/model_manifest.csv", dtype=str, keep_default_na=False)
+    rows = manifest[(manifest["loader"] == "timm") & manifest["model_id"].str.startswith("timm/")].to_dict("records")
+    named = [re.fullmatch(r'timm.create_model\("(.+)", pretrained=True\)', load_line(row, Path()))[1] for row in rows]
+    assert {name.removeprefix("hf-hub:timm/") for name in named} <= set(timm.list_models(pretrained=True))
+    assert len(rows) > 500
+
+
 def test_every_column_is_documented(project_dir):
     page = (project_dir / "docs" / "data-contracts.md").read_text(encoding="utf-8")
     for name, meaning in COLUMNS.items():

@@ -24,6 +24,8 @@ def test_classes_splits_and_unread_files_come_first(tmp_path):
                 write(tmp_path / "d" / split / name / f"{i}.png", 40 + 10 * i + 3 * count + (name == "dog"))
     (tmp_path / "d/Training/cat/0.png").write_bytes((tmp_path / "d/Training/cat/0.png").read_bytes()[:100])
     (tmp_path / "d/Training/dog/phone.heic").write_bytes(b"x")
+    # Left out, and no class of the answer's.
+    (tmp_path / "d/Training/bird").mkdir()
     asked = read_images(tmp_path / "d", None, Request())
     assert asked.n_images == 14
     assert asked.read_as[0] == "read as 2 classes (cat, dog); images: Testing 4, Training 8, val 2."
@@ -31,6 +33,7 @@ def test_classes_splits_and_unread_files_come_first(tmp_path):
     assert "14 of 15 files can be images; not read: 1 .heic files" in told
     assert "1 images couldn't be read" in told
     assert "cut off" in told
+    assert "class 'bird' has no image" in " ".join(asked.notes)
     assert set(asked.read_as) < set(asked.notes)
     assert any("few images" in note for note in asked.notes)
 

@@ -155,7 +155,7 @@ class Relaxation:
         changed = " and ".join(
             option_text(name, value) or f"no {option_name(name)}" for name, value in self.changes.items()
         )
-        return f"{changed} (then {', '.join(self.model_ids[:3])} fits)"
+        return f"{changed} (then {listed(self.model_ids, 3)} {'fit' if len(self.model_ids) > 1 else 'fits'})"
 
 
 def closest_relaxations(figures: pd.DataFrame, budget: Budget) -> list[Relaxation]:

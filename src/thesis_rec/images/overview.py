@@ -26,7 +26,8 @@ _SKIPPED = re.compile(r"skipped (?P<item>.*?): (?P<reason>.*)", re.DOTALL)
 
 def split_line(dataset: OpenedDataset) -> str:
     """Classes, and images of each split, so that a folder that was misread is seen."""
-    names = dataset.vocabulary.names
+    codes = np.unique(np.concatenate([*dataset.vocabulary.codes.values()]))
+    names = [dataset.vocabulary.names[code] for code in codes[codes >= 0]]
     counts = [f"{name} {count}" for name, count in dataset.counts.items()]
     return f"read as {len(names)} classes ({listed(names, 6)}); images: {', '.join(counts)}."
 
@@ -72,7 +73,9 @@ def thin_notes(images: LabelledImages) -> list[str]:
     largest = int(counts.argmax())
     if len(present) > 1 and (share := counts[largest] / counts.sum()) > _DOMINATES:
         name = images.class_names[largest]
-        notes.append(f"{name} makes up {share:.0%} of the images: always answering it would be right that often.")
+        # 299 of 300 aren't all.
+        percent = min(round(100 * share), 99)
+        notes.append(f"{name} makes up {percent}% of the images: always answering it would be right that often.")
     if len(present) > _MANY_CLASSES:
         notes.append(f"{len(present)} classes are many: accuracies are lower than on most known datasets.")
     return notes

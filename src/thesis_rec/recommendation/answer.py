@@ -143,6 +143,10 @@ def load_line(model: dict[str, Any], root: Path) -> str:
         source = str((root / source).absolute())
         name = f"local-dir:{source}"
     if loader == "timm":
+        listed = str(model.get("model_id", ""))
+        if source.startswith("hf-hub:") and listed.startswith("timm/") and source != f"hf-hub:{listed}":
+            # Of repositories of others timm knows how to read the weights; not all have a configuration of its own.
+            name = listed.removeprefix("timm/")
         return f'timm.create_model("{name}", pretrained=True)'
     if loader == "open_clip":
         listed = str(model.get("model_id", ""))
