@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Thread
 
 import fsspec
 import pytest
@@ -138,6 +140,45 @@ def test_files_of_models_and_tasks_that_dont_exist_are_left_out(
     assert [path.relative_to(tmp_path).as_posix() for path in files] == ["mieb/1234567/results/org__net/r1/DTD.json"]
     with pytest.raises(ItemError, match="none of the files"):
         table_files("mieb", source, None, tmp_path, ["MNIST"])
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Address of a web server that has ``there.json``, lacks ``absent.json``, and is too busy for all else."""
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status = {"there.json": 200, "absent.json": 404}.get(self.path.rpartition("/")[2], 429)
+            self.send_response(status)
+            self.send_header("Content-Length", "2" if status == 200 else "0")
+            self.end_headers()
+            if status == 200 and self.command == "GET":
+                self.wfile.write(b"{}")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as answers:
+        Thread(target=answers.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{answers.server_port}"
+        answers.shutdown()
+
+
+def test_only_what_the_server_says_it_lacks_is_absent(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fsspec calls every failed request a missing file: figures that couldn't be fetched would be left out unseen."""
+    monkeypatch.setattr(_Remote, "address", server)
+    source = _remote(format="mieb", revisions={"org/a": "r1"})
+    files, _ = table_files("mieb", source, None, tmp_path / "one", ["there", "absent"])
+    assert [path.name for path in files] == ["there.json"]
+    with pytest.raises(ItemError, match=r"busy\.json can't be fetched \(429"):
+        table_files("mieb", source, None, tmp_path / "two", ["there", "busy"])
+    monkeypatch.setattr(_Remote, "address", "http://127.0.0.1:1")
+    with pytest.raises(ItemError, match=r"there\.json can't be fetched .*THESIS_REC_BENCHMARKS"):
+        table_files("mieb", source, None, tmp_path / "three", ["there"])
 
 
 def test_a_folder_of_tables_is_checked_too(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -141,7 +142,10 @@ def _fetch(name: str, address: str, path: Path, one: TableFile, may_lack: bool) 
                 with temporary.open("wb") as file:
                     shutil.copyfileobj(remote, file)
                 _check(name, one, temporary)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            # fsspec says so of whatever befalls a request: no network and too many requests don't make a file absent.
+            if (cause := error.__cause__) is not None and getattr(cause, "status", None) != HTTPStatus.NOT_FOUND:
+                raise cause from None
             if may_lack:
                 return False
             raise ItemError(name, f"{address} doesn't exist any more.", _REMEDY) from None

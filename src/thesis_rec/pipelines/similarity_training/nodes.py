@@ -70,8 +70,8 @@ def assign_splits(
         measured = measured[here]
     if measured.empty:
         figures = (
-            " Published figures count: `kedro run --pipelines=published` fetches them, THESIS_REC_BENCHMARKS names a "
-            "folder of them."
+            " Published figures count: `kedro run --pipelines=published --to-outputs=published_cells` fetches them, "
+            "THESIS_REC_BENCHMARKS names a folder of them."
             if parameters.published
             else ""
         )
