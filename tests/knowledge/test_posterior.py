@@ -212,8 +212,8 @@ def test_scores_update_as_the_dense_gaussian_does() -> None:
     inner = slope**2 * covariance[np.ix_(rows, rows)] + error + 100.0
     gain = np.linalg.solve(inner, slope * covariance[rows]).T
     found = belief.scored(scores, "score")
-    np.testing.assert_allclose(found.mean, belief.mean + gain @ (observed - slope * mean[rows]), atol=1e-4)
-    np.testing.assert_allclose(covariance_of(found), covariance - gain @ (slope * covariance[rows]), atol=1e-4)
+    np.testing.assert_allclose(found.mean, belief.mean + gain @ (observed - slope * mean[rows]), atol=1e-9)
+    np.testing.assert_allclose(covariance_of(found), covariance - gain @ (slope * covariance[rows]), atol=1e-9)
     again = belief.scored({name: 1e3 * value - 7 for name, value in scores.items()} | {"stranger": 1.0}, "score")
     np.testing.assert_allclose(again.mean, found.mean)
     assert {cell.protocol for cell in found.cells} == {"score"}

@@ -209,11 +209,12 @@ class Posterior:
         seen = slope * wide.factor
         seen[:, width + count] = 10.0
         seen[:, width + count + 1 :] = np.sqrt(SHARED * rest / max(shared, _TINY)) * self.factor
-        view = View(slope * mean, seen, np.full(len(mean), (1 - SHARED) * rest))
+        view = View(slope * mean, seen, np.zeros(len(mean)))
         # Scores have a long tail upwards that values don't have.
         drawn_in = np.arcsinh((given - given.mean()) / given.std())
         standard = (drawn_in - drawn_in.mean()) / drawn_in.std()
-        cells = [Cell(self.model_ids[row], float(z), protocol=name) for row, z in zip(rows, standard, strict=True)]
+        noise = float(np.sqrt((1 - SHARED) * rest))
+        cells = [Cell(self.model_ids[row], float(z), noise, name) for row, z in zip(rows, standard, strict=True)]
         belief = replace(wide, views={**wide.views, name: view}).given(cells)
         return replace(belief, views={key: belief.views[key] for key in self.views})
 
