@@ -13,7 +13,9 @@ transferability scores are tables of the pipeline ``ground_truth``:
         --params "ground_truth.models=MODELS,ground_truth.datasets=DATASETS,ground_truth.reference=none"
 
 References in the same run: the static prior (mean z-score on the datasets that are known), the scores, and the mean of
-their ranks and ours. Intervals are bootstraps over domains. The last line is JSON.
+their ranks and ours. Tries are simulated: one gives the mean of ten linear probes, and is chosen as `--probe` chooses
+where all cost the same; beside it the best of as many that were expected to be best. Intervals are bootstraps over
+domains. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -32,10 +34,13 @@ from results_page import interval_text
 from thesis_rec.commands.artefacts import load_bundle
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap
 from thesis_rec.evaluation.metrics import regret, weighted_tau
+from thesis_rec.evaluation.probing_simulation import Candidates, simulate
 from thesis_rec.recommendation.asking import believed
 from thesis_rec.recommendation.request import Request, read_images
+from thesis_rec.recommendation.trying import PROBE_DRAWS, noise_of_try
 
 REAL = PROJECT / "data/01_raw/real"
+TRIES = (3, 5, 13, 26)
 
 
 def belief_of(bundle: Any, tokens: Any, truth: pd.Series) -> Any:
@@ -55,6 +60,20 @@ def judged(belief: Any, truth: pd.Series) -> dict[str, Any]:
         "bias": float(belief.value()[first] - y[first]),
         "first": belief.model_ids[first],
     }
+
+
+def tried(belief: Any, truth: pd.Series, spread: pd.Series, n_test: int, seed: int) -> dict[str, float]:
+    """Regret after some tries, and of the best of as many that were expected to be best."""
+    y, rng = truth.reindex(belief.model_ids).to_numpy(float), np.random.default_rng(seed)
+    noise = spread.reindex(belief.model_ids).fillna(0.0).to_numpy() / np.sqrt(PROBE_DRAWS)
+    observed, nothing = np.clip(y + noise * rng.normal(size=len(y)), 0.0, 1.0), np.full(len(y), np.nan)
+    doubt = float(np.mean([noise_of_try(value, n_test) for value in y]))
+    candidates = Candidates(belief, y, observed, doubt, np.ones(len(y)), nothing, nothing)
+    found = {}
+    for name, policy in (("tried", "active"), ("top", "own_top")):
+        for count, outcome in zip(TRIES, simulate(candidates, policy, TRIES, rng), strict=True):
+            found[f"{name} {count}"] = outcome.regret
+    return found
 
 
 def ordered(score: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -87,7 +106,11 @@ def main() -> None:
     }
     records = pd.read_parquet(arguments.truth)
     records = records[records["protocol"] == "linear_probe"]
-    truth = records.pivot_table(index="model_id", columns="dataset_id", values="value")
+    truth, spread = (
+        records.pivot_table(index="model_id", columns="dataset_id", values="value", aggfunc=how)
+        for how in ("mean", "std")
+    )
+    n_test = records.groupby("dataset_id")["n_test"].first() if "n_test" in records else pd.Series(dtype=float)
     ranked = truth[names].dropna().index.intersection(next(iter(bundles.values())).models.model_ids)
     arguments.models = len(ranked)
     scores = pd.read_parquet(arguments.scores) if arguments.scores else pd.DataFrame(columns=["dataset_id", "method"])
@@ -102,7 +125,11 @@ def main() -> None:
             tokens = replace(asked.tokens, dataset_id=name)
             row = {"dataset": name, "domain": domain[name], "seed": seed, "cpu_seconds": seconds}
             beliefs = {project: belief_of(bundle, tokens, truth[name]) for project, bundle in bundles.items()}
-            rows += [row | {"project": project} | judged(belief, truth[name]) for project, belief in beliefs.items()]
+            of_tries = truth[name], spread[name], int(n_test.get(name, 0)), seed
+            rows += [
+                row | {"project": project} | judged(belief, truth[name]) | tried(belief, *of_tries)
+                for project, belief in beliefs.items()
+            ]
             rows += references(row, *next(zip(beliefs.values(), bundles.values(), strict=True)), truth[name], scores)
             print(name, seed, {project: belief.best() for project, belief in beliefs.items()}, flush=True)
     report(pd.DataFrame(rows), list(bundles), arguments)
@@ -132,7 +159,8 @@ def references(
 def report(table: pd.DataFrame, projects: list[str], arguments: argparse.Namespace) -> None:
     """Print what was found, and save it: every dataset's figures are means over seeds."""
     figures = ["tau", "regret@1", "regret@5", "coverage", "width", "bias"]
-    means = table.groupby(["project", "dataset"], sort=False)[figures].mean()
+    gaps = {f"{count} tries less own top": table[f"tried {count}"] - table[f"top {count}"] for count in TRIES}
+    means = table.assign(**gaps).groupby(["project", "dataset"], sort=False)[[*figures, *gaps]].mean()
     summary, result = [], {"benchmark": "real_images", "device": "CPU", "seeds": arguments.seeds}
     domains = table.drop_duplicates("dataset").set_index("dataset")["domain"]
     ours = means.loc[projects[0]]
@@ -140,10 +168,11 @@ def report(table: pd.DataFrame, projects: list[str], arguments: argparse.Namespa
         part = means.loc[name]
         of = [domains[dataset] for dataset in part.index]
         line = {"by": name} | {key: told(part[key], of) if part[key].notna().all() else "–" for key in figures}
-        difference = cluster_bootstrap(part["tau"] - ours.loc[part.index, "tau"], of)
-        line["tau less ours"] = (
-            "–" if name == projects[0] else "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**difference)
-        )
+        differences = {"tau less ours": part["tau"] - ours.loc[part.index, "tau"]} | {key: part[key] for key in gaps}
+        for key, values in differences.items():
+            same = name == projects[0] and key == "tau less ours"
+            told_so = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+            line[key] = "–" if same or values.isna().any() else told_so.format(**cluster_bootstrap(values, of))
         summary.append(line)
     of_ours = table[table["project"] == projects[0]]
     same = of_ours.groupby("dataset", sort=False)["first"].agg(lambda firsts: firsts.value_counts().iloc[0])
@@ -152,7 +181,10 @@ def report(table: pd.DataFrame, projects: list[str], arguments: argparse.Namespa
     for shown in (by_set, pd.DataFrame(summary)):
         print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     each_set = [
-        {"by": row["dataset"]} | {key: f"{row[key]:.3f}" for key in figures} | {"tau less ours": "–"}
+        {"by": row["dataset"]}
+        | {key: f"{row[key]:.3f}" for key in figures}
+        | {"tau less ours": "–"}
+        | {key: f"{row[key]:+.3f}" for key in gaps}
         for row in by_set.to_dict("records")
     ]
     result |= {"lowest_coverage_of_a_set": float(ours["coverage"].min()), "same_first_choice": same.to_dict()}
@@ -166,7 +198,8 @@ def report(table: pd.DataFrame, projects: list[str], arguments: argparse.Namespa
         f"Lowest coverage of a dataset {result['lowest_coverage_of_a_set']:.2f}; the first choice is the same at two "
         f"thirds of the seeds on {int((same >= arguments.seeds * 2 / 3).sum())} of them. Coverage and width are of "
         "90 % intervals, bias is predicted less measured value of the first choice; intervals over domains. "
-        f"The last rows are each dataset's, by {projects[0]}.",
+        "*n tries less own top*: regret after so many simulated tries minus that of the best of as many that were "
+        f"expected to be best. The last rows are each dataset's, by {projects[0]}.",
         rows=[*summary, *each_set],
     )
 

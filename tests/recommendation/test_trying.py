@@ -22,10 +22,10 @@ from thesis_rec.recommendation.trying import (
     MB_PER_SECOND,
     REPEATED_NOISE,
     SCORE_IMAGES,
-    _noise,
     costs_of,
     measured_before,
     measurer,
+    noise_of_try,
     on_this_machine,
     read_tries,
     score_models,
@@ -60,10 +60,10 @@ def asked(tmp_path):
 
 def test_a_try_is_as_exact_as_its_test_images_are_many():
     """The binomial's standard deviation; near 0 and 1 that of a value of which a twentieth isn't sure."""
-    assert _noise(0.5, 100) == pytest.approx(0.05)
-    assert _noise(0.8, 400) == pytest.approx(0.02)
-    assert _noise(1.0, 500) == _noise(0.0, 500) == pytest.approx(0.01)
-    assert _noise(0.5, 0) == REPEATED_NOISE < 0.05
+    assert noise_of_try(0.5, 100) == pytest.approx(0.05)
+    assert noise_of_try(0.8, 400) == pytest.approx(0.02)
+    assert noise_of_try(1.0, 500) == noise_of_try(0.0, 500) == pytest.approx(0.01)
+    assert noise_of_try(0.5, 0) == REPEATED_NOISE < 0.05
 
 
 def test_own_measurements_of_the_images_count_where_published_figures_are_all_that_is_known(tmp_path):

@@ -208,7 +208,7 @@ def try_models(
                 value = float("nan")
                 failed.add(model_id)
             else:
-                posterior = posterior.given([Cell(model_id, value, _noise(value, n_test), protocol)])
+                posterior = posterior.given([Cell(model_id, value, noise_of_try(value, n_test), protocol)])
                 seconds = time.monotonic() - began
                 notes += store_try(bundle, content, posterior.cells[-1], n_test, seconds)
             if on_probe is not None:
@@ -220,8 +220,8 @@ def try_models(
     return posterior, [*notes, f"Trying took {time.monotonic() - started:.1f} s."]
 
 
-def _noise(value: float, n_test: int) -> float:
-    """Standard deviation of an accuracy that was measured on ``n_test`` images, 0 where their number is unknown."""
+def noise_of_try(value: float, n_test: int) -> float:
+    """Standard deviation of an accuracy measured on ``n_test`` images; 0 of them: that of repeated measurements."""
     return float(np.sqrt(max(value * (1 - value), 0.05) / n_test)) if n_test else REPEATED_NOISE
 
 
