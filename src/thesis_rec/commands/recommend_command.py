@@ -161,7 +161,7 @@ def as_table(found: Recommendation) -> str:
     from thesis_rec.recommendation.report import PROTOCOLS, next_command
     from thesis_rec.recommendation.report import shown_number as number
 
-    percent = f"{100 * found.options.level:.0f} %"
+    percent = f"{100 * found.options.level:.3g} %"
     size = f"{found.dataset.get('classes')} classes, {found.dataset.get('images')} images"
     # How the images were read comes first, so that a misreading is seen.
     read_as = found.dataset.get("read_as") or [size]

@@ -131,13 +131,14 @@ def recommend_for(
     # Of all models: a prediction learns from the cost of those that the protocol leaves out, too.
     table = with_costs(table, profiles, device, request, rate)
     table, unable = table[able].reset_index(drop=True), table[~able]
-    if rate and (request.max_latency_ms or request.min_throughput) and not (profiles["device"] == device).any():
+    of_time = request.max_latency_ms is not None or request.min_throughput is not None
+    if rate and of_time and not (profiles["device"] == device).any():
         notes.append(
             f"This processor wasn't measured: times are told by its rate of matrix products ({rate:g} GFLOP/s), and "
             f"their safe side, up to {FACTOR:g} times as long, has to keep the limit. `--measure` "
             "measures the best candidates."
         )
-    if not rate:
+    if not rate and (of_time or device != here):
         notes += told_by_another(device, profiles, request)
     notes += [*unknown_values(table, request), *unknown_figures(table, request)]
     if len(unable):
