@@ -319,7 +319,7 @@ def test_every_real_image_text_model_is_loaded_by_open_clip_s_own_names(project_
 
 
 def test_every_real_model_of_timm_is_loaded_by_a_name_that_timm_lists(project_dir):
-    """Of repositories of others, such as ``jienengchen/ViTamin-S``, timm knows by its own names how to read the weights."""
+    """Of others' repositories, such as ``jienengchen/ViTamin-S``, timm knows by its own names how to read weights."""
     import timm
 
     manifest = pd.read_csv(project_dir / "data/01_raw/hub/model_manifest.csv", dtype=str, keep_default_na=False)
