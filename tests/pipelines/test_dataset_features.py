@@ -207,6 +207,12 @@ def test_a_missing_shard_is_found_at_the_join(root):
     run(root, table, shard={"index": 0, "count": 2})
     with pytest.raises(Unreached, match="no job has come to 1 datasets: b"):
         run(root, table, tags=["join"])
+    run(root, table, shard={"index": 1, "count": 2})
+    run(root, table, tags=["join"])
+    # With other settings, tokens of the earlier array don't stand for a task that is missing.
+    run(root, table, shard={"index": 0, "count": 2}, batches=2)
+    with pytest.raises(Unreached, match="no job has come to 1 datasets: b"):
+        run(root, table, tags=["join"], batches=2)
 
 
 def test_nothing_succeeded_or_strict(root):

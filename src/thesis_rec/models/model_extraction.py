@@ -113,8 +113,7 @@ def extract_models(
         try:
             files = files_signature(locate(row, root, cache, verify=False))
             before = (readable(outcomes[name]) if name in existing and name in outcomes else None) or {}
-            unchanged = (before.get("files"), before.get("settings")) == (files, settings_hash(row))
-            if unchanged and not before["error"] and _is_current(existing[name], before):
+            if is_of(before, row, files) and not before["error"] and _is_current(existing[name], before):
                 continue
             vector, outcome = extract_model(row, root, cache, existing.get(name), threads)
             outcome["files"] = files
@@ -131,6 +130,21 @@ def extract_models(
         yield vectors, {name: outcome}
     kept = len(rows) - made - failed
     logger.info("Vectors of %d models: %d made, %d kept, %d failed", len(rows), made, kept, failed)
+
+
+def is_of(outcome: Outcome, row: ManifestRow, files: str) -> bool:
+    """Whether an outcome is of these files of a model (:func:`~.model_sources.files_signature`) and these settings."""
+    return (outcome.get("files"), outcome.get("settings")) == (files, settings_hash(row))
+
+
+def is_outdated(outcome: Outcome, row: ManifestRow, root: Path) -> bool:
+    """Whether a model was extracted from other files than its present ones; those of the hub aren't looked for."""
+    if outcome["error"] or row.hub_id is not None:
+        return False
+    try:
+        return not is_of(outcome, row, files_signature(locate(row, root, verify=False)))
+    except (ItemError, OSError):
+        return False  # the files are gone, what was made of them is here
 
 
 def outcome_failures(outcomes: Iterable[tuple[str, Outcome]]) -> list[Failure]:

@@ -93,7 +93,7 @@ def extract_tokens(
         keys: dict[str, list[str]] = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
         try:
             # Before the files are read: what changes while they are is read again by the next run.
-            signature = settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
+            signature = signature_of(row, root, settings, encoder_id)
             known = (row.dataset_id in outcomes and readable(outcomes[row.dataset_id])) or {}
             if known.get("signature") == signature and all(
                 keys[split][:count] == [shard_key(row.dataset_id, split, number) for number in range(count)]
@@ -107,6 +107,21 @@ def extract_tokens(
                 raise  # without an encoder no dataset can be encoded
             logger.debug("%s failed", row.dataset_id, exc_info=error)
             yield {}, {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."), [])}
+
+
+def signature_of(row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> str:
+    """What tells, without reading a dataset's files, that its tokens would be the same as before."""
+    return settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
+
+
+def is_outdated(known: Outcome, row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> bool:
+    """Whether a dataset was encoded from other files or with other settings than the present ones."""
+    if "signature" not in known:
+        return False  # it failed
+    try:
+        return bool(known["signature"] != signature_of(row, root, settings, encoder_id))
+    except Exception:  # as of any loader; its files are gone, what was made of them is here
+        return False
 
 
 def outcome(failure: Failure | None, notes: Sequence[Failure]) -> Outcome:

@@ -12,7 +12,7 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from thesis_rec.base.errors import ConfigurationError, NothingSucceeded
+from thesis_rec.base.errors import ConfigurationError, NothingSucceeded, Unreached
 from thesis_rec.catalog import KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_performance_records, validate_transferability_scores
 from thesis_rec.pipelines.ground_truth.nodes import check_ground_truth
@@ -138,6 +138,24 @@ def test_models_and_data_of_ones_own_are_measured_and_failures_told(world: Path,
     SequentialRunner().run(create_pipeline(), again)
     assert (tmp_path / "m0" / "linear_probe.parquet").stat().st_mtime_ns == stamp
     pd.testing.assert_frame_equal(again.load("measured_performance"), records)
+
+
+def test_a_shard_that_is_missing_is_found_although_an_earlier_array_measured_other_datasets(
+    world: Path, tmp_path: Path
+) -> None:
+    knobs = {"linear_probe": {"shots": 4, "draws": 1}, "scores": []}
+    SequentialRunner().run(create_pipeline(), catalog_of(world, tmp_path, GOOD, SETS, datasets="red", **knobs))
+    shard = {"index": 0, "count": 2}
+    task = catalog_of(world, tmp_path, GOOD, SETS, datasets="red green", shard=shard, **knobs)
+    SequentialRunner().run(create_pipeline(), task)
+    joining = catalog_of(world, tmp_path, GOOD, SETS, datasets="red green", **knobs)
+    joining["ground_truth_dataset_failures"] = task.load("ground_truth_dataset_failures")
+    with pytest.raises(Unreached, match="no job has come to 1 models: m1"):
+        SequentialRunner().run(create_pipeline().only_nodes_with_tags("join"), joining)
+    # One that was asked for alone lacks nothing that it was asked for.
+    alone = catalog_of(world, tmp_path, GOOD, SETS, models="m1", datasets="green", **knobs)
+    SequentialRunner().run(create_pipeline(), alone)
+    assert len(alone.load("measured_performance")) == 4
 
 
 def test_a_choice_of_models_and_datasets(world: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -89,7 +90,7 @@ def test_the_pipeline_profiles_what_it_can_and_reports_the_rest(tmp_path, manife
 
 
 def test_nothing_profiled_is_an_error_and_strict_stops_at_the_first_failure(tmp_path, manifest):
-    chosen = parameters(tmp_path)
+    chosen = parameters(tmp_path, shard={"index": 0, "count": 2})
     broken = {"rows": [], "error": "broken", "hint": ""}
     outcomes = {f"{model}/cpu": lambda: broken for model in ("tiny", "absent")}
     table, failures = join_hardware_profiles(manifest, outcomes, chosen)
@@ -120,10 +121,18 @@ def test_with_every_model_failing_the_run_reports_the_models_errors(tmp_path, ma
 
 
 def test_a_missing_shard_is_found_at_the_join(tmp_path, manifest):
-    profile = {"rows": [{"model_id": "tiny"}], "error": "", "hint": ""}
-    table, failures = join_hardware_profiles(manifest, {"tiny/cpu": lambda: profile}, parameters(tmp_path))
+    chosen = parameters(tmp_path, shard={"index": 0, "count": 2})
+    outcomes = {name: dict(made) for one in profile_models(manifest, {}, chosen) for name, made in one.items()}
+    assert [name.partition("/")[0] for name in outcomes] == ["tiny"]
+    kept = {name: partial(dict, made) for name, made in outcomes.items()}
+    table, failures = join_hardware_profiles(manifest, kept, parameters(tmp_path))
     with pytest.raises(Unreached, match="no job has come to 1 models: absent"):
         check_hardware_profiles(table, failures, parameters(tmp_path))
+    # What an earlier array measured in another way doesn't stand for a task of this one.
+    other = parameters(tmp_path, batch_sizes=(1, 64))
+    table, failures = join_hardware_profiles(manifest, kept, other)
+    with pytest.raises(Unreached, match="no job has come to 2 models: tiny, absent"):
+        check_hardware_profiles(table, failures, other)
 
 
 def test_models_are_thinned_evenly(tmp_path):

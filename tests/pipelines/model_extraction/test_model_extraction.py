@@ -145,6 +145,21 @@ def test_a_missing_shard_is_found_at_the_join(project, stored):
     assert project.failures.index.tolist() == ["org/b"]
 
 
+def test_a_shard_that_is_missing_after_files_changed_is_found_although_an_earlier_one_was_there(project, stored):
+    project.run(stored)
+    joining = ("join_extraction_failures_node", "describe_models_node", "check_extraction_node")
+    project.run(stored, nodes=joining)
+    row = stored[stored["model_id"] == "org/b"].iloc[0]
+    place = project.zoo / row["source"]
+    for file in [place] if place.is_file() else place.iterdir():
+        file.write_bytes(file.read_bytes())
+    with pytest.raises(Unreached, match="no job has come to 1 models: org/b"):
+        project.run(stored, nodes=joining)
+    project.run(stored, nodes=("extract_vectors_node",), shard={"index": 1, "count": 2})
+    project.run(stored, nodes=joining)
+    assert project.failures.empty
+
+
 def test_nothing_succeeded_is_one_message_after_the_table_is_saved(project):
     with pytest.raises(NothingSucceeded, match=r"(?s)2 of 2 models failed; none succeeded.*gone"):
         project.run(manifest(("gone", "local", "gone.pth"), ("lost", "timm", "lost")))

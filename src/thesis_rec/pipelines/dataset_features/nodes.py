@@ -15,7 +15,7 @@ from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens, mean_
 from thesis_rec.images.hub import in_cache
 from thesis_rec.images.manifest import base_rows, read_dataset_manifest
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
-from thesis_rec.views.extraction import extract_tokens, outcome, outcome_failures
+from thesis_rec.views.extraction import extract_tokens, is_outdated, outcome, outcome_failures
 from thesis_rec.views.shards import keys_by_split
 from thesis_rec.views.tokens import load_task_tokens
 
@@ -63,16 +63,19 @@ def join_dataset_failures(
 ) -> pd.DataFrame:
     """The failures table: unusable rows of the manifest, failed datasets, skipped images.
 
-    A job that isn't a shard also reports the datasets that no shard has come to.
+    A job that isn't a shard also reports the datasets that no shard has come to since their files or the settings
+    changed.
     """
     rows, failures = read_dataset_manifest(dataset_manifest)
     known = {row.dataset_id for row in rows}
-    for dataset_id, read in dataset_outcomes.items():
-        if dataset_id in known:
-            failures += outcome_failures(dataset_id, read())
+    found = {name: read() for name, read in dataset_outcomes.items() if name in known}
+    for name, document in found.items():
+        failures += outcome_failures(name, document)
     if parameters.shard.count == 1:
-        asked = [row.dataset_id for row in _selected_rows(dataset_manifest, parameters)]
-        failures += unreached_failures(asked, dataset_outcomes)
+        asked = {row.dataset_id: row for row in _selected_rows(dataset_manifest, parameters)}
+        of_now = Path(parameters.images_root).expanduser(), parameters, encoder_id(parameters.encoder)
+        reached = {name for name in found.keys() & asked.keys() if not is_outdated(found[name], asked[name], *of_now)}
+        failures += unreached_failures(asked, reached)
     return failures_frame(failures, key="dataset_id")
 
 

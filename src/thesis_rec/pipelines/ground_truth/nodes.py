@@ -95,22 +95,29 @@ def measure_models(
 
 
 def join_measurements(
-    ground_truth_cells: Tables, model_manifest: pd.DataFrame, parameters: GroundTruthParameters
+    ground_truth_cells: Tables,
+    model_manifest: pd.DataFrame,
+    dataset_manifest: pd.DataFrame,
+    ground_truth_dataset_failures: pd.DataFrame,
+    parameters: GroundTruthParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """Join the tables of all models, those measured by other shards and earlier runs included.
 
-    A job that isn't a shard also reports the models that no shard has come to.
+    A job that isn't a shard also reports the models that no shard has come to, or only an earlier one that was asked
+    for other datasets.
 
     Args:
         ground_truth_cells: Tables by ``<model id>/<part>``.
         model_manifest: Models that count; tables of others are left out.
-        parameters: Which models were asked for.
+        dataset_manifest: Rows of datasets and sub-tasks.
+        ground_truth_dataset_failures: Datasets of which something couldn't be used.
+        parameters: Which models and datasets were asked for.
 
     Returns:
         Performance records, transferability scores, responses and failures.
     """
     from thesis_rec.models.model_manifest import read_manifest
-    from thesis_rec.truth.measuring import join_part, join_responses
+    from thesis_rec.truth.measuring import incomplete_models, join_part, join_responses
 
     rows, unusable = read_manifest(model_manifest)
     models = [row.model_id for row in rows]
@@ -127,8 +134,18 @@ def join_measurements(
     scores = scores.astype({"value": float, "seconds": float})
     failed = join_part(ground_truth_cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
     if parameters.shard.count == 1:
+        asked = [row.model_id for row in _selected_models(rows, parameters)]
         reached = {key.removesuffix("/outcome") for key in ground_truth_cells if key.endswith("/outcome")}
-        unusable += unreached_failures([row.model_id for row in _selected_models(rows, parameters)], reached)
+        broken = set(ground_truth_dataset_failures["dataset_id"])
+        datasets = [
+            row.dataset_id
+            for row in _selected_datasets(dataset_manifest, parameters)[0]
+            if not broken & {row.dataset_id, *row.parent}
+        ]
+        tried = [name for name in asked if name in reached - set(failed["model_id"])]
+        for protocol in parameters.protocols:
+            reached -= incomplete_models(records[records["protocol"] == protocol], tried, datasets)
+        unusable += unreached_failures(asked, reached)
     failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
     return records, scores, join_responses(ground_truth_cells, models), failures
 

@@ -1,6 +1,7 @@
 """Nodes of the pipeline hardware_profiling."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, check_failures, failures_frame, unreached_failures
 from thesis_rec.base.sharding import thinned_evenly
+from thesis_rec.hardware.timing import ProfileSettings
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 
 Partitions = dict[str, Callable[[], Any]]
@@ -25,22 +27,18 @@ def profile_models(
 
     from thesis_rec.base.devices import torch_device
     from thesis_rec.hardware.campaign import profile_zoo
-    from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_sources import hub_cache_folder
 
     if parameters.threads is not None:
         torch.set_num_threads(parameters.threads)
     device = torch_device(parameters.device)
-    settings = ProfileSettings(**parameters.model_dump(include=set(ProfileSettings.model_fields)))
     root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)
     rows = parameters.shard.select(_rows(model_manifest, parameters))
     # An empty chunk first: the folder exists even when no model is usable.
     yield {}
-    cells = (device, parameters.precisions, parameters.batch_sizes, settings)
-    for key, outcome in profile_zoo(
-        rows, lambda row: load_backbone(row, root, device, cache), existing_hardware_outcomes, *cells
-    ):
+    load = partial(load_backbone, root=root, device=device, cache=cache)
+    for key, outcome in profile_zoo(rows, load, existing_hardware_outcomes, device, *_calls(parameters)):
         yield {key: outcome}
 
 
@@ -49,17 +47,19 @@ def join_hardware_profiles(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The profiles of all shards, earlier runs and devices, and the failures.
 
-    A job that isn't a shard also reports the models that no shard has come to.
+    A job that isn't a shard also reports the models that no shard has come to, or only an earlier one that measured
+    them in another way.
     """
-    from thesis_rec.hardware.campaign import join_outcomes
+    from thesis_rec.hardware.campaign import join_outcomes, reached_models
     from thesis_rec.models.model_manifest import read_manifest
 
     rows, unusable = read_manifest(model_manifest)
-    asked = [row.model_id for row in _rows(model_manifest, parameters)]
+    asked = _rows(model_manifest, parameters)
     # What earlier runs measured of other models stays.
     table, failures = join_outcomes(hardware_outcomes, {row.model_id for row in rows})
     if parameters.shard.count == 1:
-        failures += unreached_failures(asked, {key.rpartition("/")[0] for key in hardware_outcomes})
+        reached = reached_models(hardware_outcomes, asked, *_calls(parameters))
+        failures += unreached_failures([row.model_id for row in asked], reached)
     return table, failures_frame([*unusable, *failures])
 
 
@@ -73,6 +73,12 @@ def check_hardware_profiles(
         NothingSucceeded: With the first failures.
     """
     check_failures(hardware_failures, hardware_profiles["model_id"].nunique(), parameters.strict, "models")
+
+
+def _calls(parameters: HardwareProfilingParameters) -> tuple[Sequence[str], Sequence[int], ProfileSettings]:
+    """Precisions, batch sizes and how long each is measured."""
+    settings = ProfileSettings(**parameters.model_dump(include=set(ProfileSettings.model_fields)))
+    return parameters.precisions, parameters.batch_sizes, settings
 
 
 def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters) -> list[Any]:

@@ -78,16 +78,20 @@ def join_extraction_failures(
     """The failures table of all shards: unusable rows of the manifest, and models whose weights can't be read.
 
     A model from whose file something was left out is there too, with the share, though it has a vector.
-    A job that isn't a shard also reports the models that no shard has come to.
+    A job that isn't a shard also reports the models that no shard has come to since their files changed.
     """
-    from thesis_rec.models.model_extraction import outcome_failures
+    from thesis_rec.models.model_extraction import is_outdated, outcome_failures
     from thesis_rec.models.model_manifest import read_manifest
 
     _, unusable = read_manifest(model_manifest)
-    asked = [row.model_id for row in _rows(model_manifest, parameters)]
-    failed = outcome_failures((name, extraction_outcomes[name]()) for name in asked if name in extraction_outcomes)
-    unreached = unreached_failures(asked, extraction_outcomes) if parameters.shard.count == 1 else []
-    return failures_frame([*unusable, *failed, *unreached])
+    asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
+    found = {name: extraction_outcomes[name]() for name in asked if name in extraction_outcomes}
+    unreached = []
+    if parameters.shard.count == 1:
+        root = Path(parameters.models_root).expanduser()
+        reached = {name for name, outcome in found.items() if not is_outdated(outcome, asked[name], root)}
+        unreached = unreached_failures(asked, reached)
+    return failures_frame([*unusable, *outcome_failures(found.items()), *unreached])
 
 
 def describe_models(
