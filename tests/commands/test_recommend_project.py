@@ -208,6 +208,9 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     assert again.loc["my_model", "probed_value"] == pytest.approx(
         tried.table.set_index("model_id").loc["my_model", "probed_value"], abs=1e-5
     )
+    # Something is known of it now, and trying it tells no more.
+    assert again.loc["my_model", "reason"].startswith("A linear probe on these images reached ")
+    assert "Nothing like it is known" not in again.loc["my_model", "reason"]
     other = thesis_rec.recommend(images, project=project, measure=False, protocol="zero_shot")
     assert other.rests_on.endswith("1 candidate was tried, by linear probes.")
     # Whoever has no text encoder, one's own model among them, can't do zero-shot.

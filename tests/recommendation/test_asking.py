@@ -263,7 +263,7 @@ def test_measuring_stops_when_time_is_up():
         return fabricated_bundle().profiles.query(f"model_id == '{model_id}'").assign(device="here_id")
 
     found = ask(Request(max_latency_ms=5.0, measure_seconds=0.0), measure=measure, here="here_id")
-    assert "1 candidates were measured" in found.notes[0]
+    assert "1 candidate was measured" in found.notes[0]
     assert "time for measuring was up" in found.notes[1]
 
 

@@ -174,6 +174,7 @@ def as_table(found: Recommendation) -> str:
         first = found.top.iloc[0]
         lines.append(f"best: {first['model_id']}")
         reached = "" if math.isnan(first["probed_value"]) else f"; {first['probed_value']:.2f} when tried"
+        reached += " by a linear probe" if reached and found.options.protocol != "linear_probe" else ""
         lines.append(
             f"  accuracy  {first['predicted_value']:.2f}, with {percent} between {first['value_low']:.2f} and "
             f"{first['value_high']:.2f}, {PROTOCOLS[found.options.protocol]}{reached}"

@@ -238,6 +238,11 @@ def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, poste
     scored = {cell.model_id for cell in posterior.cells if cell.protocol == SCORE}
     table = found.table.copy()
     table["probed_value"] = table["model_id"].map(tried).astype(float)
+    # Of a model that was tried something is known, and trying it tells no more.
+    strange, of_tried = bundle.from_afar, table["model_id"].isin(tried)
+    for row, model, reason in table.loc[of_tried, ["model_id", "reason"]].itertuples():
+        others = reason.removeprefix(strange.get(model, "")).strip()
+        table.loc[row, "reason"] = f"A linear probe on these images reached {tried[model]:.2f}. {others}".strip()
     rests_on = bundle.rests_on(looked_at=asked is None or bool(len(asked.tokens.features)))
     verb = "candidate was" if len(tried) == 1 else "candidates were"
     rests_on += f" {len(tried)} {verb} {'measured on this dataset' if asked is None else 'tried'}"

@@ -198,7 +198,8 @@ def measured_here(
         now = allowed()
         hopeful = now[~_hopeless(now, request)]
     measured = sum(tried.values())
-    notes = [f"{measured} candidates were measured on this machine."] if measured else []
+    counted = "1 candidate was" if measured == 1 else f"{measured} candidates were"
+    notes = [f"{counted} measured on this machine."] if measured else []
     if fitting < request.top and time.monotonic() >= until:
         notes.append("The time for measuring was up: further figures are predictions, on their safe side.")
     return profiles, notes
