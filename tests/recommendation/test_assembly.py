@@ -125,9 +125,14 @@ def hub(project_dir):
     mine = manifest[manifest["model_id"] == "google/siglip-base-patch16-512"].assign(model_id="mine", input_size="224")
     datasets = pd.read_csv(folder / "dataset_manifest.csv", dtype=str, keep_default_na=False)
     bare = mine.assign(model_id="bare", loader="local", source="mine.pt", parameters="")
+    # A row of a manifest without further columns, of weights that the zoo lists.
+    columns = ["model_id", "loader", "source", "revision", "family", "pretraining", "licence", "extractor"]
+    listed = manifest.loc[manifest["model_id"] == "timm/resnet18.a1_in1k", columns].assign(model_id="again")
     read = pd.DataFrame({"model_id": ["bare", "mine"], "n_parameters": [1.5e6, 1.0]})
     artefacts = {"stored": read_bundle(folder / "bundle"), "model_metadata": read}
-    return assemble(pd.concat([manifest, mine, bare], ignore_index=True), datasets, artefacts, zoo="hub")
+    # Text as the catalog reads it, which has NA for what a row lacks.
+    rows = pd.concat([manifest, mine, bare, listed], ignore_index=True).astype("string")
+    return assemble(rows, datasets, artefacts, zoo="hub")
 
 
 def of_seven_classes(hub):
@@ -143,6 +148,7 @@ def test_what_is_known_of_weights_counts_whatever_they_are_called(hub):
     (reason,) = reasons(["mine"], pd.DataFrame(columns=["dataset_id"]), hub)
     assert reason.startswith(f"21 published linear probes of its weights as {known}, against")
     assert "mine" not in hub.from_afar
+    assert mean["again"] == pytest.approx(mean["timm/resnet18.a1_in1k"])
     # Under another name and for images of the same size they would be listed twice.
     assert known in mean
     assert "google/siglip-base-patch16-512" not in mean

@@ -666,8 +666,9 @@ def _laid_over(
 
 def _listed_twice(manifest: pd.DataFrame, twins: Mapping[str, str]) -> list[str]:
     """Models whose weights the manifest lists under the published name as well, for images of the same size."""
-    # Of sizes that aren't known none equals another.
-    sizes = dict(zip(manifest["model_id"], manifest.reindex(columns=["input_size"])["input_size"], strict=True))
+    # Of sizes that aren't known none equals another; a manifest of one's own may lack the column.
+    given = pd.to_numeric(manifest.reindex(columns=["input_size"])["input_size"], errors="coerce").astype(float)
+    sizes = dict(zip(manifest["model_id"], given, strict=True))
     return [model for model, twin in twins.items() if sizes[model] == sizes.get(twin)]
 
 
