@@ -135,7 +135,8 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     shutil.copytree(project_dir / "data" / "01_raw" / "hub", project / "data" / "01_raw" / "hub")
     listed = pd.read_csv(project / "starter" / "model_manifest.csv", dtype=str, keep_default_na=False)
     own = listed.head(1).assign(model_id="my_model", source=str(project / "starter" / "models" / "m00"))
-    pd.concat([listed, own]).to_csv(project / "mine.csv", index=False)
+    gone = own.assign(model_id="gone", source="my_modle")
+    pd.concat([listed, own, gone]).to_csv(project / "mine.csv", index=False)
     local = project / "conf" / "local" / "globals.yml"
     local.parent.mkdir(exist_ok=True)
     local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": str(project / "mine.csv")}}}))
@@ -144,6 +145,9 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     table = found.table.set_index("model_id")
     assert found.zoo == "hub"
     assert "m00" not in table.index
+    # With a mistyped path it would be as good as any other, and stood on the second place.
+    assert "gone" not in table.index
+    assert any(note.startswith("Left out of your own models: gone (") for note in found.notes)
     # Figures of another protocol, or of a network's own head, aren't passed off as linear probes.
     published = ProtocolKnowledge.from_arrays(
         load_arrays(project / "data" / "01_raw" / "hub" / "bundle" / "knowledge.npz")

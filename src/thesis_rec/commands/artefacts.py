@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from os.path import expandvars
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thesis_rec.base.errors import ConfigurationError, ThesisRecError
+from thesis_rec.base.errors import ConfigurationError, ThesisRecError, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,12 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
         raise ConfigurationError(f"Your own {OWN_RECORDS} can't be used: {error}. {hint}") from error
     own_models = [table for table in _own_models(loader, folder) if len(table)]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
+    read = set(artefacts["model_metadata"]["model_id"]) if "model_metadata" in artefacts else set()
+    if absent := [model for table in own_models for model in _absent(table) if model not in read]:
+        # Nothing is known of them, so that they would stand among the first.
+        manifest = manifest[~manifest["model_id"].isin(absent)].reset_index(drop=True)
+        why = "nothing is where the column source of the manifest says"
+        artefacts["notes"] = [*artefacts.get("notes", ()), f"Left out of your own models: {listed(absent, 3)} ({why})."]
     bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
     tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
     return replace(bundle, tries=tries)
@@ -134,7 +141,15 @@ def _tables(paths: str | list[str], folder: Path, whose: str = "") -> Iterator[p
 
 
 def _from_root(source: str, root: Path) -> str:
-    return source if source.startswith(("hf-hub:", "$")) else str(root / source)
+    if source.startswith(("hf-hub:", "$")):
+        return source
+    return str(root / Path(source.removeprefix("local-dir:")).expanduser())
+
+
+def _absent(models: pd.DataFrame) -> list[str]:
+    """Models of one's own that are neither on the hub nor where their rows say."""
+    rows = zip(models["model_id"], models["source"].map(expandvars), strict=True)
+    return [name for name, source in rows if not source.startswith("hf-hub:") and not Path(source).exists()]
 
 
 def _absolute(entry: Any, folder: Path, key: str = "") -> Any:
