@@ -15,6 +15,7 @@ from tests.models.states import KEPT, parameter_vector, save_sharded, small_stat
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models import checkpoint_reader as module
 from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
+from thesis_rec.models.plain_network import left_out
 from thesis_rec.models.weight_files import find_weights
 from thesis_rec.models.weight_vector import weights_hash
 
@@ -169,6 +170,23 @@ def test_a_missing_shard_is_named(tmp_path):
     (folder / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(ItemError, match="model-00002-of-00003"):
         open_checkpoint(folder, "m")
+
+
+@pytest.mark.parametrize("torch_format", [False, True])
+def test_tensors_that_an_index_lists_and_no_shard_holds_are_told(tmp_path, torch_format):
+    """Vectors of a part of a model were made without a word."""
+    tied = torch.rand(5, 5)
+    state = small_state() | {"tied_a": tied, "tied_b": tied if torch_format else torch.rand(5, 5)}
+    folder = save_sharded(state, tmp_path / "m", torch_format=torch_format, shards=1)
+    assert not open_checkpoint(folder, "m").absent
+    (index,) = folder.glob("*.index.json")
+    content = json.loads(index.read_text())
+    content["weight_map"] |= dict.fromkeys(("head.weight", "head.bias"), next(iter(content["weight_map"].values())))
+    index.write_text(json.dumps(content))
+    reader = open_checkpoint(folder, "m")
+    told = "The index lists 2 tensors that no shard holds (head.bias, head.weight): tied, or lost."
+    assert left_out(reader).endswith(told)
+    assert not reader.select(lambda name: name.startswith("tied")).absent
 
 
 def test_a_tensor_that_claims_more_than_it_holds_is_refused(tmp_path):

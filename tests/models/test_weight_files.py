@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import zipfile
@@ -85,6 +86,30 @@ def test_pickled_code_never_runs(kind, tmp_path):
         open_checkpoint(path, "m")
     assert not mark.exists()
     assert "state_dict" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("m.pt", "safetensors", r"m\.pt is a safetensors file\. Let its name end in \.safetensors"),
+        ("m.safetensors", "torch", r"m\.safetensors is an archive as torch\.save writes it\. Let its name end in \.pt"),
+        ("m.pt", "gzip", r"m\.pt is compressed by gzip"),
+        ("m.bin", "bytes", r"m\.bin is no PyTorch checkpoint"),
+    ],
+)
+def test_files_under_another_kind_s_name_are_refused_for_what_they_are(name, content, reason, tmp_path):
+    """They were said to be damaged, or to hold pickled code."""
+    state, path = {"w": torch.rand(3, 3)}, tmp_path / name
+    if content == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+    if content == "gzip":
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    elif content == "bytes":
+        path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(range(256)))
+    with pytest.raises(ItemError, match=reason):
+        open_checkpoint(path, "m")
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path):

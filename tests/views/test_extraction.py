@@ -100,7 +100,9 @@ def test_a_class_without_readable_images_fails_its_dataset_only(folder):
     for file in (folder / "d/red").iterdir():
         file.write_bytes(b"broken")
     shards, outcomes = run([row(), row("absent"), row("good")], folder)
-    assert "'red' has no image that can be read" in outcomes["d"]["error"]
+    error = outcomes["d"]["error"]
+    assert error.startswith("class 'red' has no image that can be read; skipped red/")
+    assert error.endswith("not an image of a known format.")
     assert "doesn't exist" in outcomes["absent"]["error"]
     assert all(outcomes[name]["hint"] for name in ("d", "absent"))
     assert outcomes["good"]["error"] == ""

@@ -118,13 +118,15 @@ def decode_id(name: str) -> str:
 
 
 def placeholder(path: str | Path) -> str:
-    """What stands in a file's place, as the end of a sentence: nothing, a Git LFS pointer or a web page; else ""."""
+    """What stands in a file's place, as the end of a sentence: nothing, a Git LFS pointer, a page, gzip; else ""."""
     with open(path, "rb") as file:
         head = file.read(64).lstrip().lower()
     if not head:
         return "is empty (0 bytes)"
     if head.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS, not the file (git lfs pull fetches it)"
+    if head.startswith(b"\x1f\x8b"):
+        return "is compressed by gzip (gunzip unpacks it)"
     return "is a web page, saved under this name" if head.startswith((b"<!doctype", b"<html")) else ""
 
 

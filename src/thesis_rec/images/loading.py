@@ -203,15 +203,16 @@ def load_task_images(
     # Both splits tell what is true of the whole source.
     notes.extend(dict.fromkeys(note for images in opened for note in images.warnings))
     size = size or _common_size(opened)
-    arrays, labels = [], []
+    arrays, labels, skipped = [], [], list[Failure]()
     for images in opened:
-        array, kept = read_images(images, np.arange(len(images)), size, limits.fit, notes)
+        array, kept = read_images(images, np.arange(len(images)), size, limits.fit, skipped)
         arrays.append(array)
         labels.append(images.labels[kept])
+    notes.extend(skipped)
     classes, train_labels = np.unique(labels[0], return_inverse=True)
     if len(classes) < 2:
-        hint = "Give at least two classes with readable images."
-        raise ItemError(row.dataset_id, f"only {len(classes)} class has readable images for training.", hint)
+        error = f"{'only one' if len(classes) else 'no'} class has readable images for training; {skipped[0].error}"
+        raise ItemError(row.dataset_id, error, "Give at least two classes with readable images.")
     tested = np.isin(labels[1], classes)
     if not tested.any():
         error = "there are no images for testing" + (", or none of a class to train on." if len(tested) else ".")

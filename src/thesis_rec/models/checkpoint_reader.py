@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import placeholder
 from thesis_rec.models.layer_order import layer_key
 from thesis_rec.models.weight_files import (
+    ARCHIVE,
     DOWNLOAD_AGAIN,
     INDEX_ENDING,
     TORCH_ENDINGS,
@@ -36,7 +37,7 @@ from thesis_rec.models.weight_files import (
     find_state,
     find_weights,
     load_torch,
-    shard_names,
+    shard_of_tensors,
 )
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class StateReader:
         n_bytes: Size of its files.
         left_out: Tensors that it holds but that aren't read.
         passed_over: Of several networks in the file the one that is read, and the others; empty where there is one.
+        absent: Names of tensors that an index lists and no shard holds.
+
+    Attributes:
+        keys: Names in the file of all tensors that it holds, read or not.
 
     Raises:
         ItemError: If there are no tensors, or two of one name.
@@ -101,13 +106,16 @@ class StateReader:
         n_bytes: int,
         left_out: Iterable[TensorInfo],
         passed_over: tuple[str, ...] = (),
+        absent: Iterable[str] = (),
     ) -> None:
-        found = [tensor for tensor in tensors if tensor.size > 0]
+        held = list(tensors)
+        found = [tensor for tensor in held if tensor.size > 0]
         for prefix in _PREFIXES:
             if found and all(tensor.name.startswith(prefix) for tensor in found):
                 found = [replace(tensor, name=tensor.name[len(prefix) :]) for tensor in found]
         self.item, self.stored, self.n_bytes = item, stored, n_bytes
-        self.left_out, self.passed_over = tuple(left_out), passed_over
+        self.left_out, self.passed_over, self.absent = tuple(left_out), passed_over, tuple(absent)
+        self.keys = {tensor.key for tensor in (*held, *self.left_out)}
         self.tensors: tuple[TensorInfo, ...] = tuple(sorted(found, key=lambda tensor: layer_key(tensor.name)))
         if not self.tensors:
             others = ", ".join(f"{tensor.name} ({tensor.dtype})" for tensor in self.left_out[:3])
@@ -143,7 +151,7 @@ class StateReader:
         Raises:
             ItemError: If it accepts none.
         """
-        return self._of([tensor for tensor in self.tensors if keep(tensor.name)])
+        return self._of([tensor for tensor in self.tensors if keep(tensor.name)], filter(keep, self.absent))
 
     def member(self, name: str) -> StateReader:
         """One network of several: the tensors below ``name``, without it in their names.
@@ -161,19 +169,19 @@ class StateReader:
             heads = ", ".join(dict.fromkeys(tensor.name.split(".")[0] for tensor in self.tensors[:1000]))[:200]
             text = f"The checkpoint has no network {name!r}."
             raise ItemError(self.item, text, f"Correct the manifest's column member; names begin with {heads}.")
-        return self._of(found)
+        return self._of(found, filter(below.search, self.absent))
 
-    def _of(self, tensors: Iterable[TensorInfo]) -> StateReader:
-        return StateReader(self.item, tensors, self.stored, self.n_bytes, self.left_out, self.passed_over)
+    def _of(self, tensors: Iterable[TensorInfo], absent: Iterable[str]) -> StateReader:
+        return StateReader(self.item, tensors, self.stored, self.n_bytes, self.left_out, self.passed_over, absent)
 
 
-def _joined(item: str, shards: list[StateReader]) -> StateReader:
+def _joined(item: str, shards: Collection[StateReader], absent: Iterable[str]) -> StateReader:
     """Several shards as one checkpoint."""
     of = {tensor.key: shard for shard in shards for tensor in shard.tensors}
     tensors = [replace(tensor, name=tensor.key) for shard in shards for tensor in shard.tensors]
     left_out = [tensor for shard in shards for tensor in shard.left_out]
     n_bytes = sum(shard.n_bytes for shard in shards)
-    return StateReader(item, tensors, lambda tensor: of[tensor.key].stored(tensor), n_bytes, left_out)
+    return StateReader(item, tensors, lambda tensor: of[tensor.key].stored(tensor), n_bytes, left_out, absent=absent)
 
 
 def read_safetensors(path: Path, item: str) -> StateReader:
@@ -190,6 +198,9 @@ def read_safetensors(path: Path, item: str) -> StateReader:
 
     if instead := placeholder(path):
         raise ItemError(item, f"{path.name} {instead}.", DOWNLOAD_AGAIN)
+    with path.open("rb") as file:
+        if file.read(len(ARCHIVE)) == ARCHIVE:
+            raise ItemError(item, f"{path.name} is an archive as torch.save writes it.", "Let its name end in .pt.")
     text = f"{path.name} is truncated or unreadable, or its safetensors header doesn't fit the file ({{reason}})."
     # The library checks the header against the file: its length, every offset, shape and type.
     with explained(item, text, DOWNLOAD_AGAIN), safe_open(path, framework="numpy"), path.open("rb") as file:
@@ -263,7 +274,10 @@ def read_state(state: Mapping[str, Any], item: str, n_bytes: int = 0, passed_ove
     def stored(tensor: TensorInfo) -> NDArray[np.uint8]:
         return kept[tensor.key].cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
-    return StateReader(item, tensors, stored, n_bytes, left_out, passed_over)
+    reader = StateReader(item, tensors, stored, n_bytes, left_out, passed_over)
+    # Shared tensors are read once.
+    reader.keys |= {name for name, value in state.items() if isinstance(value, torch.Tensor)}
+    return reader
 
 
 def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -> StateReader:
@@ -280,8 +294,13 @@ def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -
     """
     file = find_weights(path, item, prefer)
     if file.name.endswith(INDEX_ENDING):
-        opened = [_open_file(checked_file(file.parent / name, item), item, "") for name in shard_names(file, item)]
-        whole = _joined(item, [reader for reader, _ in opened])
+        shard_of = shard_of_tensors(file, item)
+        opened = {
+            name: _open_file(checked_file(file.parent / name, item), item, "")[0]
+            for name in sorted(set(shard_of.values()))
+        }
+        absent = sorted(key for key, name in shard_of.items() if key not in opened[name].keys)
+        whole = _joined(item, opened.values(), absent)
     else:
         whole, member = _open_file(file, item, member)
     return whole.member(member) if member else whole

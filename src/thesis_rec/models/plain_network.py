@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, listed
 from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo, open_checkpoint
 from thesis_rec.models.weight_files import find_weights
 
@@ -70,6 +70,10 @@ def left_out(reader: StateReader) -> str:
         largest = sorted(reader.left_out, key=lambda tensor: -tensor.size)[:3]
         names = ", ".join(f"{tensor.name} ({'mask' if tensor in masks else tensor.dtype})" for tensor in largest)
         notes.append(f"{share:.2%} of the values were left out, as they are no weights: {names}.")
+    if reader.absent:
+        # Of tied tensors some converters keep one and list both.
+        told = listed(reader.absent, 3)
+        notes.append(f"The index lists {len(reader.absent)} tensors that no shard holds ({told}): tied, or lost.")
     return " ".join(notes)
 
 

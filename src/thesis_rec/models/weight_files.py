@@ -37,6 +37,8 @@ WEIGHT_FILES = (
 MOST_JSON_BYTES = 64 << 20
 #: Endings of files that PyTorch wrote.
 TORCH_ENDINGS = (".pth", ".th", ".pt", ".pkl", ".bin", ".ckpt", ".tar")
+#: How an archive begins; torch.save writes one.
+ARCHIVE = b"PK\x03\x04"
 #: What to do about a damaged file.
 DOWNLOAD_AGAIN = "Download or save it again."
 
@@ -72,15 +74,25 @@ def shard_names(index: Path, item: str) -> list[str]:
     Raises:
         ItemError: If the index is damaged or names a file outside its folder.
     """
+    return sorted(set(shard_of_tensors(index, item).values()))
+
+
+def shard_of_tensors(index: Path, item: str) -> dict[str, str]:
+    """The shard in which each tensor is, as an index file says.
+
+    Raises:
+        ItemError: As of :func:`shard_names`.
+    """
     with explained(item, f"{index.name} is no index of shards ({{reason}}).", DOWNLOAD_AGAIN):
-        names = sorted(set(json.loads(read_bounded(index))["weight_map"].values()))
+        listed_in: dict[str, str] = {**json.loads(read_bounded(index))["weight_map"]}
+        names = set(listed_in.values())
     if not names:
         raise ItemError(item, f"{index.name} lists no shards.", DOWNLOAD_AGAIN)
     for name in names:
         if not isinstance(name, str) or name != Path(name).name or name in ("", ".", ".."):
             text = f"{index.name} names {name!r}, which isn't a file beside it."
             raise ItemError(item, text, "Don't use this model.")
-    return names
+    return listed_in
 
 
 def inside(path: Path, folder: Path) -> bool:
@@ -162,8 +174,10 @@ def load_torch(file: Path, item: str) -> Any:
         if instead := placeholder(file):
             raise ItemError(item, f"{file.name} {instead}.", DOWNLOAD_AGAIN)
         with file.open("rb") as opened:
-            archive = opened.read(4) == b"PK\x03\x04"
-        if archive:
+            head = opened.read(9)
+        if head[8:] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
+            raise ItemError(item, f"{file.name} is a safetensors file.", "Let its name end in .safetensors.")
+        if archive := head.startswith(ARCHIVE):
             _check_archive(file, item)
         try:
             # Files older than PyTorch 1.6 are no archives and can't be mapped.
@@ -174,6 +188,9 @@ def load_torch(file: Path, item: str) -> Any:
                 raise
             reason = next((line for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line), "")
             reason = textwrap.shorten(reason, 160, placeholder=" ...")
+            if not archive and not head.startswith(pickle.PROTO):
+                text = f"{file.name} is no PyTorch checkpoint: neither an archive nor a pickle."
+                raise ItemError(item, text, "Save model.state_dict() with torch.save, or as safetensors.") from error
             text = f"{file.name} holds pickled code besides weights, and was refused. {reason}".strip()
             hint = "If you trust its origin, load it where it was made and save model.state_dict() alone."
             raise ItemError(item, text, hint) from error

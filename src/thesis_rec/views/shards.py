@@ -128,17 +128,22 @@ def encode_batches(
     for block, failed in encode_images(encoder, images, pieces, workers=settings.workers, fit=fit, see=see):
         features[len(problems) : len(problems) + len(block)] = block
         problems += failed
-    for place in (place for place, problem in enumerate(problems) if problem is not None):
-        row, class_index = divmod(place, index.shape[1])
-        others = sampler.substitutes(numbers[row], class_index)
-        features[place] = _substitute(encoder, images, others, class_index, fit)
+    for place, problem in enumerate(problems):
+        if problem is not None:
+            row, class_index = divmod(place, index.shape[1])
+            others = sampler.substitutes(numbers[row], class_index)
+            found = _substitute(encoder, images, others, fit)
+            if found is None:
+                error = f"class {images.class_names[class_index]!r} has no image that can be read; {problem.error}"
+                raise ItemError(images.dataset_id, error, "Replace its images, or remove the class.")
+            features[place] = found
     return features.reshape(*index.shape, encoder.dim), [problem for problem in problems if problem is not None]
 
 
 def _substitute(
-    encoder: ImageEncoder, images: LabelledImages, others: Iterable[int], class_index: int, fit: str
-) -> NDArray[np.float32]:
-    """Feature of the first readable one of other images of a class."""
+    encoder: ImageEncoder, images: LabelledImages, others: Iterable[int], fit: str
+) -> NDArray[np.float32] | None:
+    """Feature of the first readable one of other images of a class, if there is any."""
     from thesis_rec.images.decoding import resize_image
 
     for other in others:
@@ -147,8 +152,7 @@ def _substitute(
         except ItemError:
             continue
         return encoder.encode(pixels[None])[0]
-    error = f"class {images.class_names[class_index]!r} has no image that can be read."
-    raise ItemError(images.dataset_id, error, "Replace its images, or remove the class.")
+    return None
 
 
 def measure_landmarks(
