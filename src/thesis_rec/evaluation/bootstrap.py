@@ -69,6 +69,21 @@ def intervals(
     return found
 
 
+def beyond(table: pd.DataFrame, one: str, of: str, on: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of all others, and in their columns by how much those of one exceed them.
+
+    Args:
+        table: One row per dataset and method.
+        one: The method that is compared with all others.
+        of: The column that says the method.
+        on: The columns that say the dataset.
+        columns: What is compared; undefined where either hasn't it.
+    """
+    own, rest = table[table[of] == one].set_index([*on])[[*columns]], table[table[of] != one].copy()
+    rest[[*columns]] = own.reindex(pd.MultiIndex.from_frame(rest[[*on]])).to_numpy() - rest[[*columns]]
+    return rest
+
+
 @lru_cache(maxsize=64)
 def _times_drawn(clusters: int, draws: int, seed: int) -> NDArray[np.float64]:
     """(draws, clusters) how often each cluster is in each resample; the same for every figure of the same datasets."""

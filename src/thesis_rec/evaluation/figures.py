@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.evaluation.bootstrap import Interval, cluster_bootstrap, intervals
+from thesis_rec.evaluation.bootstrap import Interval, beyond, intervals
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
 from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Scores, Study
 from thesis_rec.knowledge.fitting import LEVEL
@@ -74,19 +74,14 @@ def compare(
     ``better`` says whether the interval excludes zero on the side of the method (for regret that is the lower one).
     A baseline that ranks only some models is compared where both figures exist; its coverage is in the summary.
     """
-    found: dict[str, dict[str, dict[str, Interval]]] = {}
-    for quadrant, part in figures.set_index("dataset_id").groupby("quadrant", sort=False):
-        by_method = dict(list(part.groupby("method")))
-        own = by_method[method]
-        clusters = [study.clusters(quadrant)[dataset] for dataset in own.index]
-        for name in baselines:
-            other = by_method[name].reindex(own.index)
-            entry = found.setdefault(str(quadrant), {}).setdefault(name, {})
-            for metric in METRICS:
-                gap = cluster_bootstrap(own[metric] - other[metric], clusters, draws=bootstrap, seed=study.seed)
-                end, sign = ("high", -1) if metric in LOWER_IS_BETTER else ("low", 1)
-                better = gap[end] is not None and sign * gap[end] > 0
-                entry[metric] = {"method": method, "baseline": name, **gap, "better": better}
+    both = figures[figures["method"].isin([method, *baselines])]
+    gaps = beyond(both, method, "method", ("quadrant", "dataset_id"), METRICS)
+    found = _intervals(study, gaps, METRICS, bootstrap)
+    for name, entry in (pair for methods in found.values() for pair in methods.items()):
+        for metric, gap in entry.items():
+            end, sign = ("high", -1) if metric in LOWER_IS_BETTER else ("low", 1)
+            better = gap[end] is not None and sign * gap[end] > 0
+            entry[metric] = {"method": method, "baseline": name, **gap, "better": better}
     return found
 
 

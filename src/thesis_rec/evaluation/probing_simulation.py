@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy.stats import rankdata
 
 from thesis_rec.base.settings import Settings
-from thesis_rec.evaluation.bootstrap import intervals
+from thesis_rec.evaluation.bootstrap import beyond, intervals
 from thesis_rec.evaluation.metrics import regret, weighted_tau
 from thesis_rec.evaluation.study import LEAST_MODELS, Study, cell_matrix
 from thesis_rec.knowledge.knowledge import Knowledge
@@ -211,9 +211,7 @@ def probing(
     how = {"draws": bootstrap, "seed": study.seed}
     frontier = intervals(table, ("policy", "budget"), measured, "family", **how)
     # What active probing does better than the others on the same datasets.
-    active = table[table["policy"] == "active"].set_index(["budget", "dataset_id"])
-    rest = table[table["policy"] != "active"].join(active, ["budget", "dataset_id"], rsuffix="_active")
-    rest[measured[:2]] = rest[[f"{name}_active" for name in measured[:2]]].to_numpy() - rest[measured[:2]]
-    paired = intervals(rest, ("policy", "budget"), measured[:2], "family", **how)
+    gaps = beyond(table, "active", "policy", ("budget", "dataset_id"), measured[:2])
+    paired = intervals(gaps, ("policy", "budget"), measured[:2], "family", **how)
     counts = {"n_datasets": int(table["dataset_id"].nunique()), "n_candidates": size}
     return {"frontier": frontier, "shares": shares, "paired": paired, **counts}
