@@ -142,26 +142,20 @@ def dataset_tokens(name: str, datasets: Sequence[str], distances: Floats | None)
 
 def model_features(metadata: pd.DataFrame) -> Floats:
     """(M, F) float32 metadata as numbers: standardised quantities and indicators of categories."""
-    numbers, categories = [], []
     # What a model was trained on enters through distances where they are published.
-    for _, column in metadata.drop(columns="labels", errors="ignore").items():
-        if pd.api.types.is_numeric_dtype(column):
-            values = column.to_numpy(dtype=np.float64)
-            if np.isfinite(values).any() and np.nanstd(values) > 0:
-                # Sizes and numbers of classes span orders of magnitude.
-                if np.nanmin(values) > 0 and np.nanmax(values) > 100 * np.nanmin(values):
-                    values = np.log(values)
-                values = np.where(np.isfinite(values), values, np.nanmedian(values))
-                numbers.append((values - values.mean()) / values.std())
-        else:
-            text = column.fillna("").astype(str).to_numpy()
-            found, counts = np.unique(text, return_counts=True)
-            for value in found[(counts > 1) & (counts < len(text))]:
-                indicator = (text == value).astype(np.float64)
-                # A rare category must not stand as far apart as its standard deviation would put it.
-                categories.append(0.5 * indicator / max(float(indicator.std()), 0.15))
-    parts = [*numbers, *categories, *([] if numbers or categories else [np.zeros(len(metadata))])]
-    return np.stack(parts, axis=1).astype(np.float32)
+    known = metadata.drop(columns="labels", errors="ignore")
+    numbers = known.select_dtypes("number").astype(float)
+    numbers = numbers.loc[:, numbers.std(ddof=0) > 0]
+    # Sizes and numbers of classes span orders of magnitude.
+    numbers = numbers.apply(lambda size: np.log(size) if 0 < 100 * size.min() < size.max() else size)
+    numbers = numbers.fillna(numbers.median())
+    words = known.select_dtypes(exclude="number").fillna("").astype(str)
+    kinds = pd.get_dummies(words, dtype=float) if len(words.columns) else words
+    kinds = kinds.loc[:, kinds.sum().between(1, len(kinds), inclusive="neither")]
+    # A rare category must not stand as far apart as its standard deviation would put it.
+    kinds = 0.5 * kinds / kinds.std(ddof=0).clip(lower=0.15)
+    found = pd.concat([(numbers - numbers.mean()) / numbers.std(ddof=0), kinds], axis=1)
+    return found.to_numpy(np.float32) if found.shape[1] else np.zeros((len(metadata), 1), np.float32)
 
 
 def _read(path: Path) -> pd.DataFrame:

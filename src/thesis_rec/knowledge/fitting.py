@@ -181,16 +181,12 @@ def _choose(
     scales: Values, points: Values, target: Values, names: NDArray[np.str_], weight: Values
 ) -> tuple[Regression, Values]:
     """The regression with the smallest weighted error on families left out, and what it says of these."""
-    best, chosen = np.inf, None
-    for width in WIDTHS:
-        kernel = Kernel.fit(points, width, scales)
-        for ridge in RIDGES:
-            found = leave_groups_out(kernel.gram, target, names, ridge, centre=True)
-            error = float(np.square((target - found) * weight).sum())
-            if error < best:
-                best, chosen = error, (Regression(kernel, ridge), found)
-    assert chosen is not None
-    return chosen
+    tried = (
+        (Regression(kernel, ridge), leave_groups_out(kernel.gram, target, names, ridge, centre=True))
+        for kernel in (Kernel.fit(points, width, scales) for width in WIDTHS)
+        for ridge in RIDGES
+    )
+    return min(tried, key=lambda one: float(np.square((target - one[1]) * weight).sum()))
 
 
 def _fit_models(models: ModelTable, shape: Values) -> list[ModelSide]:

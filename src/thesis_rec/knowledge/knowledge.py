@@ -206,8 +206,6 @@ class Knowledge:
                 continue
             use = others[side.rows]
             rows = side.rows[use]
-            if len(rows) < 2:
-                break
             shape, apart = side.shape.at(described[0], use, self.shape[rows])
             levels, far = side.level.at(described[1], use, self.levels[rows])
             errors = side.errors(np.array([far, far, apart]), self.total)

@@ -49,7 +49,7 @@ __all__ = ["Recommendation", "Request", "believed", "recommend_for", "recommend_
 def recommend_images(
     source: str | Path,
     bundle: Bundle,
-    request: Request | None = None,
+    request: Request,
     *,
     on_probe: Callable[[ProbeStep], None] | None = None,
 ) -> Recommendation:
@@ -68,7 +68,6 @@ def recommend_images(
         ItemError: If the images can't be used.
         ConfigurationError: If the limits or the artefacts are unusable.
     """
-    request = request or Request()
     if request.score is not None and request.protocol == "zero_shot":
         raise ConfigurationError("LogME says nothing of zero-shot accuracy: leave out --score or --protocol zero_shot.")
     bundle = under_protocol(bundle, request.protocol, request.domain)
@@ -93,7 +92,7 @@ def recommend_images(
 def recommend_for(
     bundle: Bundle,
     tokens: TaskTokens,
-    request: Request | None = None,
+    request: Request,
     *,
     posterior: Posterior | None = None,
     measure: Measure | None = None,
@@ -116,7 +115,6 @@ def recommend_for(
     Raises:
         ConfigurationError: If the device is unknown, or :func:`believed` raises it.
     """
-    request = request or Request()
     device = resolve_device(request.device, bundle.profiles, here)
     table = ranked_candidates(posterior or believed(bundle, tokens), bundle.manifest, bundle.models, request.level)
     nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
@@ -172,7 +170,7 @@ def recommend_for(
     )
 
 
-def recommend_known(dataset_id: str | None, bundle: Bundle, request: Request | None = None) -> Recommendation:
+def recommend_known(dataset_id: str | None, bundle: Bundle, request: Request) -> Recommendation:
     """Recommend for a dataset whose tokens are known: what is believed of it without its cells, given its cells.
 
     Its measurements neither give reasons nor appear on the map.
@@ -185,7 +183,6 @@ def recommend_known(dataset_id: str | None, bundle: Bundle, request: Request | N
     Raises:
         ConfigurationError: If there is no such dataset.
     """
-    request = request or Request()
     bundle = under_protocol(bundle, request.protocol, request.domain)
     name = dataset_id or next(reversed(bundle.tokens), "")
     if name not in bundle.tokens:

@@ -482,10 +482,8 @@ def read_bundle(folder: Path) -> StoredBundle:
             f"Nothing is known to recommend from: {folder} lacks {', '.join(lacking)}. "
             f"Run `kedro run --pipelines={made_by}` first, which learns it."
         )
-    models, tokens = (
-        _read(folder / MODELS, _models),
-        _read(folder / TOKENS, lambda path: unpack_tokens(load_arrays(path))),
-    )
+    models = _read(folder / MODELS, _models)
+    tokens = _read(folder / TOKENS, lambda path: unpack_tokens(load_arrays(path)))
     return StoredBundle(folder, models, tokens, _read(folder / PERFORMANCE, pd.read_parquet), beliefs)
 
 

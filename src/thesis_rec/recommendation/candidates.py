@@ -80,8 +80,8 @@ def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: Mode
     # 0 is no number of weights: whoever's nobody counted keeps no limit on them.
     table["n_parameters"] = table["model_id"].map(counts).replace(0.0, np.nan)
     facts = manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
-    for name, missing in (("licence", "unknown"), ("family", "unknown"), ("pretraining", "unknown")):
-        table[name] = facts[name].fillna(missing).replace("", missing).to_numpy() if name in facts else missing
+    for name in ("licence", "family", "pretraining"):
+        table[name] = facts[name].fillna("unknown").replace("", "unknown").to_numpy() if name in facts else "unknown"
     table["macs"] = pd.to_numeric(facts["macs"], errors="coerce").to_numpy(float) if "macs" in facts else np.nan
     table["download_mb"] = _download_mb(facts, table["n_parameters"])
     return table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
@@ -213,6 +213,5 @@ def _hopeless(table: pd.DataFrame, budget: Budget) -> NDArray[np.bool_]:
         throughput_safe=1000.0 * budget.batch_size / table["latency_ms_low"],
     )
     # Unknown figures are no reason to give up.
-    best[["latency_ms_safe", "memory_mb_safe"]] = best[["latency_ms_safe", "memory_mb_safe"]].fillna(0.0)
-    best["throughput_safe"] = best["throughput_safe"].fillna(np.inf)
+    best = best.fillna({"latency_ms_safe": 0.0, "memory_mb_safe": 0.0, "throughput_safe": np.inf})
     return ~feasible(best, budget)[0]

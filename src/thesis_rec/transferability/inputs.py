@@ -50,14 +50,10 @@ class ScoreInput:
             raise ValueError("every task needs images of at least two classes")
 
     @cached_property
-    def mean(self) -> Tensor:
-        """(T, D) mean feature of each task."""
-        return self.features.sum(1) / self.count.unsqueeze(-1)
-
-    @cached_property
     def centred(self) -> Tensor:
         """(T, N, D) features less their mean, padded rows zero."""
-        return (self.features - self.mean.unsqueeze(1)).masked_fill(~self.valid.unsqueeze(-1), 0.0)
+        mean = self.features.sum(1, keepdim=True) / self.count.view(-1, 1, 1)
+        return (self.features - mean).masked_fill(~self.valid.unsqueeze(-1), 0.0)
 
     @cached_property
     def class_means(self) -> Tensor:
