@@ -110,6 +110,11 @@ def test_a_slip_of_the_pen_is_told_with_the_known_values():
         "no model has the family 'resnett'. Did you mean resnet? Known are resnet, vit.",
     ]
     assert unknown_values(table, Budget(families=("RESNET",))) == []
+    # A part of names, or more than a name, is nearer than what is spelled alike.
+    table = pd.DataFrame({"family": ["clip_vit", "clip_vit", "clip_resnet", "blip", "vit"], "licence": "mit"})
+    part, more = unknown_values(table, Budget(families=("clip", "ViT-B")))
+    assert "Did you mean clip_vit or clip_resnet? Known" in part
+    assert "Did you mean vit? Known" in more
 
 
 def test_a_limit_that_nothing_can_be_held_against_is_a_note():

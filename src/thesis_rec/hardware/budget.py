@@ -99,9 +99,16 @@ def unknown_values(figures: pd.DataFrame, budget: Budget) -> list[str]:
         for value in budget.limits.get(name, ()):
             if value.lower() in known:
                 continue
-            meant = did_you_mean(value.lower(), known)
+            meant = _meant(value.lower(), known)
             notes.append(f"no model has the {column} {value!r}.{meant} Known are {listed(known, 10)}.")
     return notes
+
+
+def _meant(value: str, known: list[str]) -> str:
+    """Of what it is a part, as ``clip`` of ``clip_vit``; else what it holds, as ``vit-b``; else what is spelled alike."""
+    parts = [name for name in known if value and value in name][:3]
+    parts = parts or sorted((name for name in known if name in value), key=len)[-1:]
+    return f" Did you mean {' or '.join(parts)}?" if parts else did_you_mean(value, known)
 
 
 def unknown_figures(figures: pd.DataFrame, budget: Budget) -> list[str]:
