@@ -105,7 +105,7 @@ def unknown_values(figures: pd.DataFrame, budget: Budget) -> list[str]:
 
 
 def _meant(value: str, known: list[str]) -> str:
-    """Of what it is a part, as ``clip`` of ``clip_vit``; else what it holds, as ``vit-b``; else what is spelled alike."""
+    """Names that hold it (``clip_vit``: ``clip``), else the longest that it holds (``vit-b``), else one like it."""
     parts = [name for name in known if value and value in name][:3]
     parts = parts or sorted((name for name in known if name in value), key=len)[-1:]
     return f" Did you mean {' or '.join(parts)}?" if parts else did_you_mean(value, known)
