@@ -95,6 +95,7 @@ BAD = [
     (v.validate_performance_records, records(value=np.nan), "no value"),
     (v.validate_performance_records, records(value="0.5"), "numeric"),
     (v.validate_performance_records, records(protocol="guess"), "unknown values"),
+    (v.validate_performance_records, records(metric="error"), "unknown values .*error.*; known: accuracy, top1, proxy"),
     (v.validate_performance_records, records(model_id=" "), "empty in 1 rows"),
     (v.validate_performance_records, pd.concat([records(), records()]), "repeat"),
     (v.validate_model_vector, {"parameters": VECTOR[:5]}, "8192"),

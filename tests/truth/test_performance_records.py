@@ -53,6 +53,14 @@ def test_metrics_and_protocols_are_not_mixed():
     assert table[["protocol", "value"]].values.tolist() == [["fine_tune", 0.3], ["linear_probe", 0.9]]
 
 
+def test_records_that_dont_say_who_measured_them_count_too():
+    """Grouping by a column leaves out rows that have nothing in it, without a word."""
+    table = clean_performance(
+        [records(("a", "x", 0.9, {"source": None}), ("a", "x", 0.7, {"source": None, "seed": 1}))]
+    )
+    assert table[["value", "n_repeats"]].values.tolist() == [[pytest.approx(0.8), 2]]
+
+
 def test_values_that_are_no_fractions_are_left_out(caplog):
     table = clean_performance([records(("a", "x", 90.0, {}), ("a", "y", np.nan, {}), ("a", "z", 0.5, {}))])
     assert table["dataset_id"].tolist() == ["z"]

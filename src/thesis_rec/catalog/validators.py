@@ -28,6 +28,8 @@ DATASET_MANIFEST_COLUMNS = (
 _MEASURED = ("latency_ms_p50", "latency_ms_p95", "throughput", "peak_memory_mb", "n_parameters", "macs")
 HARDWARE_COLUMNS = ("model_id", "device", "precision", "batch_size", *_MEASURED, "source")
 _PROTOCOL = {"protocol": ("linear_probe", "fine_tune", "proxy", "imported:<source>")}
+# Of errors and losses the lowest would be best, and other scores have other scales.
+_METRIC = {"metric": ("accuracy", "top1", "proxy")}
 
 
 class Numbers(NamedTuple):
@@ -141,7 +143,7 @@ validate_performance_records = Table(
     RECORD_COLUMNS,
     key=("model_id", "dataset_id", "protocol", "metric", "seed", "source"),
     filled=("model_id", "dataset_id", "metric"),
-    words=_PROTOCOL,
+    words={**_PROTOCOL, **_METRIC},
     numbers={"value": Numbers(0, 1), "seed": Numbers(), "n_train": Numbers(0, missing=True)},
 )
 

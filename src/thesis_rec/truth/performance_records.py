@@ -55,7 +55,8 @@ def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     records = records.reindex(columns=[*dict.fromkeys([*records, *revisions])])
     text = [*KEY, "metric", "source", *revisions]
     records[text] = records[text].astype("string")
-    records[revisions] = records[revisions].fillna("")
+    # Grouping leaves out rows in which one of these is missing.
+    records[["source", *revisions]] = records[["source", *revisions]].fillna("")
     valid = records["value"].between(0.0, 1.0)
     if not valid.all():
         logger.warning("%d records without a fraction as their value are left out", int((~valid).sum()))
