@@ -45,6 +45,11 @@ def test_the_page_needs_nothing_else_and_has_every_part(found):
     assert "mine &lt;b&gt;" in body
     assert "mine <b>" not in page
     assert "a &amp; b" in body
+    # A shipped dataset that the manifest doesn't list has no domain, and is of none that is called so.
+    unlisted = render_report(
+        replace(found, nearest=found.nearest.assign(domain=[np.nan, *found.nearest["domain"][1:]]))
+    )
+    assert "nan" not in re.findall(r"<td>(\w*)</td>", unlisted)
 
 
 def test_the_answer_comes_before_the_figure_and_the_figure_before_the_table(found):

@@ -61,7 +61,7 @@ def render_report(found: Recommendation) -> str:
         protocol=PROTOCOLS[found.options.protocol],
         tried=int(found.table["probed_value"].notna().sum()),
         span=_span(rows),
-        nearest=found.nearest.to_dict("records"),
+        nearest=found.nearest.fillna({"domain": ""}).to_dict("records"),
         pareto={name: pareto_figure(found, *size) for name, size in SIZES.items()} if rows else {},
         map={name: map_figure(found, *size) for name, size in SIZES.items()} if len(found.places) else {},
         images=[(_data_uri(image), name) for image, name in found.sample],
