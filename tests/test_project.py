@@ -119,6 +119,10 @@ def test_a_cluster_job_takes_its_zoo_from_the_environment(environment, monkeypat
 def test_an_environment_that_cannot_be_read_says_why(monkeypatch):
     with pytest.raises(ConfigurationError, match="There is no environment nowhere"):
         loader("nowhere")
+    monkeypatch.setenv("THESIS_REC_ZOO", "hubb")
+    with pytest.raises(ConfigurationError, match="There is no zoo 'hubb'; there are starter, hub, real, shipped"):
+        loader("gautschi")
+    monkeypatch.delenv("THESIS_REC_ZOO")
     monkeypatch.delenv("SCRATCH")
     with pytest.raises(ConfigurationError, match="gautschi can't be read: Environment variable 'SCRATCH' not found"):
         loader("gautschi")

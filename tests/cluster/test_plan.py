@@ -1,4 +1,5 @@
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -96,6 +97,16 @@ def test_preflight_finds_every_problem(tmp_path):
         "GB free",
     ):
         assert part in text
+
+
+def test_preflight_finds_a_disk_that_cannot_be_written_to(monkeypatch, tmp_path):
+    """Also one that is only below the folders that would be made; whoever is root may write wherever the disk can."""
+    jobs = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))
+    rest = [], lambda name: True, [], lambda name: True, False
+    (problem,) = find_problems(jobs, CLUSTER, tmp_path / "thesis_rec" / "hub", *rest)
+    assert problem.startswith(f"{tmp_path} can't be written to")
 
 
 def test_preflight_passes_when_all_is_well(tmp_path):

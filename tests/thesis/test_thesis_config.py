@@ -85,7 +85,7 @@ def test_settings_become_parameters(ini):
 
 def _base(project_dir, name):
     text = (project_dir / f"conf/base/parameters/{name}.yml").read_text()
-    return yaml.safe_load(text.replace("${globals:active.published}", "false"))[name]
+    return yaml.safe_load(text.replace("${globals:active.published,false}", "false"))[name]
 
 
 def test_the_pipelines_accept_them(ini, project_dir):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -46,15 +47,12 @@ def find_problems(
     for name in sorted(free_inputs):
         if is_persistent(name) and not is_there(name):
             problems.append(f"{name} does not exist: run the pipeline that makes it first, or provide the file.")
-    free_gb = _free_gb(data_root)
+    present = next(folder for folder in (data_root, *data_root.absolute().parents) if folder.exists())
+    if not os.access(present, os.W_OK | os.X_OK):
+        problems.append(f"{present} can't be written to: set SCRATCH, or data_root in the environment's globals.")
+    free_gb = shutil.disk_usage(present).free / 1e9
     if free_gb < cluster.min_free_gb:
         problems.append(
             f"{data_root} has {free_gb:.1f} GB free, below cluster.min_free_gb ({cluster.min_free_gb:g}): make room."
         )
     return sorted(set(problems), key=problems.index)
-
-
-def _free_gb(path: Path) -> float:
-    """Free space of the disk on which ``path`` lies or will lie, in GB."""
-    present = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(present).free / 1e9

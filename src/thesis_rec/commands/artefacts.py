@@ -102,10 +102,7 @@ def read_configuration(
     from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 
     def chosen(loader: MergedGlobalsConfigLoader) -> str:
-        name = str(zoo or loader.named.get("zoo") or DEFAULT_ZOO)
-        if name not in loader.zoos:
-            raise ConfigurationError(f"There is no zoo {name!r}; there are {', '.join(loader.zoos)}.")
-        return name
+        return str(zoo or loader.named.get("zoo") or DEFAULT_ZOO)
 
     arguments: dict[str, Any] = {"conf_source": str(folder / "conf"), "env": environment, **ARGUMENTS}
     return MergedGlobalsConfigLoader(**arguments, zoo=chosen, **only)

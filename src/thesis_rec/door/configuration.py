@@ -67,6 +67,8 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             self.zoos = [str(name) for name in OmegaConf.select(merged, "zoos")]
             if zoo:
                 merged.zoo = zoo(self)
+            if str(merged.zoo) not in self.zoos:
+                raise ConfigurationError(f"There is no zoo {str(merged.zoo)!r}; there are {', '.join(self.zoos)}.")
             self["globals"] = OmegaConf.to_container(merged, resolve=True)
         except InterpolationResolutionError as error:
             # An environment variable that a cluster's globals need and that isn't set.

@@ -187,11 +187,13 @@ def test_strict_forgives_nothing() -> None:
     none = pd.DataFrame(columns=["model_id", "error", "hint"])
     one = pd.DataFrame([("m2", "is broken.", "")], columns=["model_id", "error", "hint"])
     knobs = {"models_root": "", "images_root": ""}
-    summary = check_ground_truth(records, one, none, GroundTruthParameters(**knobs))
+    manifests = pd.DataFrame(GOOD[:0], columns=MODELS), pd.DataFrame(SETS[:0], columns=DATASETS)
+    none_of_data = none.rename(columns={"model_id": "dataset_id"})
+    summary = check_ground_truth(records, one, none_of_data, *manifests, GroundTruthParameters(**knobs))
     assert summary["noise_ceiling"] == {"linear_probe": None}
     assert summary["records"] == 1
     with pytest.raises(NothingSucceeded, match="m2"):
-        check_ground_truth(records, one, none, GroundTruthParameters(**knobs, strict=True))
+        check_ground_truth(records, one, none_of_data, *manifests, GroundTruthParameters(**knobs, strict=True))
 
 
 def test_reference_tasks_describe_models_and_are_never_evaluated(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

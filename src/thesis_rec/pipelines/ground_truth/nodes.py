@@ -95,29 +95,22 @@ def measure_models(
 
 
 def join_measurements(
-    ground_truth_cells: Tables,
-    model_manifest: pd.DataFrame,
-    dataset_manifest: pd.DataFrame,
-    ground_truth_dataset_failures: pd.DataFrame,
-    parameters: GroundTruthParameters,
+    ground_truth_cells: Tables, model_manifest: pd.DataFrame, parameters: GroundTruthParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """Join the tables of all models, those measured by other shards and earlier runs included.
 
-    A job that isn't a shard also reports the models that no shard has come to, or only an earlier one that was asked
-    for other datasets.
+    A job that isn't a shard also reports the models that no shard has come to.
 
     Args:
         ground_truth_cells: Tables by ``<model id>/<part>``.
         model_manifest: Models that count; tables of others are left out.
-        dataset_manifest: Rows of datasets and sub-tasks.
-        ground_truth_dataset_failures: Datasets of which something couldn't be used.
-        parameters: Which models and datasets were asked for.
+        parameters: Which models were asked for.
 
     Returns:
         Performance records, transferability scores, responses and failures.
     """
     from thesis_rec.models.model_manifest import read_manifest
-    from thesis_rec.truth.measuring import incomplete_models, join_part, join_responses
+    from thesis_rec.truth.measuring import join_part, join_responses
 
     rows, unusable = read_manifest(model_manifest)
     models = [row.model_id for row in rows]
@@ -134,18 +127,8 @@ def join_measurements(
     scores = scores.astype({"value": float, "seconds": float})
     failed = join_part(ground_truth_cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
     if parameters.shard.count == 1:
-        asked = [row.model_id for row in _selected_models(rows, parameters)]
         reached = {key.removesuffix("/outcome") for key in ground_truth_cells if key.endswith("/outcome")}
-        broken = set(ground_truth_dataset_failures["dataset_id"])
-        datasets = [
-            row.dataset_id
-            for row in _selected_datasets(dataset_manifest, parameters)[0]
-            if not broken & {row.dataset_id, *row.parent}
-        ]
-        tried = [name for name in asked if name in reached - set(failed["model_id"])]
-        for protocol in parameters.protocols:
-            reached -= incomplete_models(records[records["protocol"] == protocol], tried, datasets)
-        unusable += unreached_failures(asked, reached)
+        unusable += unreached_failures([row.model_id for row in _selected_models(rows, parameters)], reached)
     failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
     return records, scores, join_responses(ground_truth_cells, models), failures
 
@@ -154,6 +137,8 @@ def check_ground_truth(
     measured_performance: pd.DataFrame,
     ground_truth_failures: pd.DataFrame,
     ground_truth_dataset_failures: pd.DataFrame,
+    model_manifest: pd.DataFrame,
+    dataset_manifest: pd.DataFrame,
     parameters: GroundTruthParameters,
 ) -> dict[str, Any]:
     """Raise when nothing was measured (or anything failed, with ``strict``); else summarise the tables.
@@ -162,20 +147,35 @@ def check_ground_truth(
         measured_performance: Records of all models.
         ground_truth_failures: Models that failed.
         ground_truth_dataset_failures: Datasets that failed, and single images that were skipped.
-        parameters: Whether a single failure is an error.
+        model_manifest: Rows of models.
+        dataset_manifest: Rows of datasets and sub-tasks.
+        parameters: Whether a single failure is an error, and what was asked for.
 
     Returns:
         Counts, and for each protocol its noise ceiling and variance components where there are repeats.
 
     Raises:
-        Unreached: If jobs of an array are missing; names the models.
+        Unreached: If jobs of an array are missing; names the models, also those that only an earlier array, which was
+            asked for other datasets, has come to.
         NothingSucceeded: If no cell was measured, or something failed and ``strict`` is set.
     """
+    from thesis_rec.models.model_manifest import read_manifest
+    from thesis_rec.truth.measuring import incomplete_models
     from thesis_rec.truth.performance_records import noise_ceiling, variance_components
 
     models, datasets = (int(measured_performance[key].nunique()) for key in ("model_id", "dataset_id"))
     check_failures(ground_truth_dataset_failures, datasets, parameters.strict, "datasets")
     check_failures(ground_truth_failures, models, parameters.strict, "models")
+    if parameters.shard.count == 1:
+        failed, broken = set(ground_truth_failures["model_id"]), set(ground_truth_dataset_failures["dataset_id"])
+        asked = [row.model_id for row in _selected_models(read_manifest(model_manifest)[0], parameters)]
+        rows = _selected_datasets(dataset_manifest, parameters)[0]
+        whole = [row.dataset_id for row in rows if not broken & {row.dataset_id, *row.parent}]
+        tried = [name for name in asked if name not in failed]
+        for protocol in parameters.protocols:
+            of_protocol = measured_performance[measured_performance["protocol"] == protocol]
+            lacking = unreached_failures(tried, set(tried) - incomplete_models(of_protocol, tried, whole))
+            check_failures(failures_frame(lacking), models, parameters.strict, "models")
     summary: dict[str, Any] = {
         "models": models,
         "datasets": datasets,
