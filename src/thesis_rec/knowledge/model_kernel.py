@@ -66,9 +66,9 @@ def extend(
     noise = known.own / np.maximum(counts, 1)
     targets = np.column_stack([known.mean - centre, known.factor])
     variance = float(np.average((known.mean - centre) ** 2))
-    among = _sum(_parts(old_table, old_table, old_table))
-    across = _sum(_parts(new_table, old_table, old_table))
-    within = _sum(_parts(new_table, new_table, old_table))
+    among = _covariance(old_table, old_table, old_table)
+    across = _covariance(new_table, old_table, old_table)
+    within = _covariance(new_table, new_table, old_table)
     solve = np.linalg.inv(among + np.diag(OWN + _unknown(old_table) + noise / variance))
     expected = across @ solve @ targets
     # What stays open, in units of the prior variance; the mean and every loading share the kernel.
@@ -85,8 +85,8 @@ def extend(
     return Extension(centre + expected[:, 0], factor, known.own.mean() + apart, full + alone)
 
 
-def _parts(left: pd.DataFrame, right: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Floats]:
-    """(N, M) likenesses of models by each part of their description; numbers are relative to ``reference``."""
+def _covariance(left: pd.DataFrame, right: pd.DataFrame, reference: pd.DataFrame) -> Floats:
+    """(N, M) of models, over the parts of their description; numbers are relative to ``reference``."""
     parts = {}
     for column in ("kind", "family", "corpus"):
         a, b = left[column].astype("object").to_numpy(), right[column].astype("object").to_numpy()
@@ -96,11 +96,6 @@ def _parts(left: pd.DataFrame, right: pd.DataFrame, reference: pd.DataFrame) -> 
     a, b = _relative_imagenet(left, reference), _relative_imagenet(right, reference)
     # Half of the line's slope is common to all kinds, half is a kind's own.
     parts["imagenet"] = a[:, None] * b[None, :] * (0.5 + 0.5 * parts["kind"])
-    return parts
-
-
-def _sum(parts: dict[str, Floats]) -> Floats:
-    """(N, M) covariances of models."""
     return np.asarray(sum(STRENGTHS[name] * part for name, part in parts.items()))
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
+from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import Budget
 
@@ -204,8 +205,7 @@ def _sample(images: LabelledImages, seed: int, warnings: list[Failure]) -> tuple
     from thesis_rec.images.loading import unreadable
 
     rng = np.random.default_rng(seed)
-    present = np.unique(images.labels)
-    classes = present[np.linspace(0, len(present) - 1, min(SAMPLE, len(present))).round().astype(int)]
+    classes = evenly(np.unique(images.labels).tolist(), SAMPLE)
     found = []
     for c in classes:
         members = rng.permutation(np.flatnonzero(images.labels == c))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
 
@@ -76,9 +77,7 @@ def _described(models: ModelTable) -> Floats:
 
 def _class_means(task: TaskTokens, most: int) -> Floats:
     rows = np.asarray(task.features, dtype=np.float32).mean(0)
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+    return rows[evenly(range(len(rows)), most)]
 
 
 def _moments(rows: Floats) -> Floats:
@@ -160,10 +159,7 @@ class Ranker:
             for start in range(0, len(tasks), _TASKS_AT_ONCE):
                 some = [self.inputs.of_task(task) for task in tasks[start : start + _TASKS_AT_ONCE]]
                 tokens, mask = pad_tokens(some)
-                parts = [
-                    self.network(described[first : first + step], tokens, mask)
-                    for first in range(0, len(described), step)
-                ]
+                parts = [self.network(rows, tokens, mask) for rows in described.split(step)]
                 found.append({name: torch.cat([part[name] for part in parts], 1) for name in parts[0]})  # (B, M) each
         score, value, log_std = (
             torch.cat([part[name] for part in found]).double().numpy().T for name in ("score", "value", "log_std")

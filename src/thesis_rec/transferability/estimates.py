@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -178,16 +179,9 @@ def log_me(data: ScoreInput, iterations: int = 100, tolerance: float = 1e-6) -> 
     _, weight, residual = _moments(target, alpha, beta)
     log_det = (alpha.unsqueeze(1) + beta.unsqueeze(1) * spectrum).log().sum(1)
     log_det = log_det + (width - values.shape[-1]) * alpha.log()
-    evidence = (
-        0.5 * n * beta.log()
-        + 0.5 * width * alpha.log()
-        - 0.5 * n * torch.log(torch.tensor(2 * torch.pi, dtype=n.dtype, device=n.device))
-        - 0.5 * beta * residual
-        - 0.5 * alpha * weight
-        - 0.5 * log_det
-    )
+    evidence = n * (beta / (2 * math.pi)).log() + width * alpha.log() - beta * residual - alpha * weight - log_det
     present = data.class_count > 0
-    return (evidence / n).masked_fill(~present, 0.0).sum(1) / present.sum(1)
+    return (evidence / (2 * n)).masked_fill(~present, 0.0).sum(1) / present.sum(1)
 
 
 def _moments(target: tuple[Tensor, Tensor, Tensor, Tensor], alpha: Tensor, beta: Tensor) -> tuple[Tensor, ...]:

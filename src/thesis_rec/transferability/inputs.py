@@ -126,7 +126,5 @@ def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
 def _pooled_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     # NumPy's eigh releases the interpreter, and small matrices gain nothing from threads inside one.
     with threadpool_limits(1), ThreadPoolExecutor(processors()) as pool:
-        parts = list(pool.map(np.linalg.eigh, matrices.numpy()))
-    values = torch.from_numpy(np.stack([part[0] for part in parts]))
-    vectors = torch.from_numpy(np.stack([part[1] for part in parts]))
-    return values, vectors
+        values, vectors = zip(*pool.map(np.linalg.eigh, matrices.numpy()), strict=True)
+    return torch.from_numpy(np.stack(values)), torch.from_numpy(np.stack(vectors))
