@@ -282,7 +282,8 @@ def _check_classes(row: DatasetRow, images: LabelledImages, split: str) -> None:
     why = " ".join(note.error for note in images.warnings)  # what was collected is the reason
     if len(images) == 0:
         error = f"there are no images{'' if split == 'train' else f' in the split {split!r}'}. {why}".strip()
-        raise ItemError(row.dataset_id, error, "" if why else "Check source, label_column and splits.")
+        hint = "Give the folder that holds one folder of images per class, or check label_column and splits of its row."
+        raise ItemError(row.dataset_id, error, "" if why else hint)
     error = f"it has one class only, {images.class_names[int(images.labels[0])]!r}. {why}".strip()
     raise ItemError(row.dataset_id, error, "Give at least two classes: one folder (or label) for each.")
 
