@@ -14,6 +14,9 @@ def test_tables_are_put_below_each_other(tmp_path):
     (tmp_path / "b.csv").write_text("id,note\nb,two\n")
     joined = JoinedFilesDataset(filepath=[str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]).load()
     assert joined.to_dict("records") == [{"id": "a", "x": "1", "note": ""}, {"id": "b", "x": "", "note": "two"}]
+    # A comma at the end of each row moves nothing.
+    (tmp_path / "b.csv").write_text("id,note\nb,two,\n")
+    assert JoinedFilesDataset(filepath=tmp_path / "b.csv").load().to_dict("records") == [{"id": "b", "note": "two"}]
     one = JoinedFilesDataset(filepath=str(tmp_path / "a.csv"))
     assert one.load().to_dict("records") == [{"id": "a", "x": "1"}]
     for name in ("c", "d"):

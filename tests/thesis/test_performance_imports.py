@@ -30,6 +30,9 @@ def test_wide_table(tmp_path):
     assert cells(records) == {("a", "d1"): 0.915, ("b", "d1"): 0.5, ("b", "d2"): 0.6}
     assert set(records["protocol"]) == {"imported:mine"}
     assert performance_imports.import_wide_csv(put(path, "m,d\na,0.9\n"), "fraction")["source"].tolist() == ["mine"]
+    # Were a comma at the end of each row to move columns, models would be called like accuracies.
+    records = performance_imports.import_wide_csv(put(path, "m,d1,d2\na,0.9,0.8,\n"), "fraction")
+    assert cells(records) == {("a", "d1"): 0.9, ("a", "d2"): 0.8}
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.floating]
 
@@ -15,6 +21,20 @@ Floats = NDArray[np.floating]
 VECTOR_LENGTH = 8192
 #: Fields of a table of models that some or all of them may lack.
 MEASURED = ("responses", "reference", "subtasks", "spectra")
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """A CSV table of a user, by pandas and its options; fields beyond those that the header names are left out.
+
+    Where every row has one more, such as an empty one behind a last comma, pandas would take the first column for names
+    of rows, and each other one for the column before it.
+    """
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        table: pd.DataFrame = pd.read_csv(path, index_col=False, **options)
+    return table
 
 
 def unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -13,6 +13,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
+from thesis_rec.base.tables import read_csv
 from thesis_rec.catalog.tables import table_preview
 
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -51,7 +52,7 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
             return self._objects()
         read: Any = pd.read_parquet
         if self._kind == ".csv":
-            read = partial(pd.read_csv, dtype="string", keep_default_na=False)
+            read = partial(read_csv, dtype="string", keep_default_na=False)
         tables = [read(path) for path in self._paths]
         if len(tables) == 1:
             return tables[0]

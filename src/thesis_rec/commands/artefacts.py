@@ -128,11 +128,11 @@ def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.
 
 
 def _tables(paths: str | list[str], folder: Path, whose: str = "") -> Iterator[pd.DataFrame]:
-    import pandas as pd
+    from thesis_rec.base.tables import read_csv
 
     for path in [paths] if isinstance(paths, str) else paths:
         if (folder / path).is_file():
-            yield pd.read_csv(folder / path, dtype=str, keep_default_na=False)
+            yield read_csv(folder / path, dtype=str, keep_default_na=False)
         elif whose:
             raise ConfigurationError(f"{folder / path} doesn't exist. Correct {whose}, or make the file.")
 

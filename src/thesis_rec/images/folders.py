@@ -18,6 +18,7 @@ from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.sharding import evenly
+from thesis_rec.base.tables import read_csv
 from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
 from thesis_rec.images.decoding import SUFFIXES, decode_image, open_image
@@ -310,8 +311,6 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
     Raises:
         ItemError: If it can't be read.
     """
-    import pandas as pd
-
     with explained(item, f"{path.name} can't be read as a table ({{reason}}).", "Store it as UTF-8 CSV."):
         if path.stat().st_size > _MAX_TABLE:
             error = f"{path.name} is larger than {_MAX_TABLE >> 20} MiB."
@@ -319,7 +318,7 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig") as file:
             head = file.readline()
         separator = max(",;\t|", key=head.count)
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
+        table = read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
     table.columns = [str(column).strip() for column in table.columns]
     # Columns without a name are numbers of rows that other programs wrote.
     return table.loc[:, [column != "" and not column.startswith("Unnamed: ") for column in table.columns]]

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import ItemError, explained
+from thesis_rec.base.tables import read_csv
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
 
 Unit = Literal["auto", "fraction", "percent"]
@@ -113,7 +114,7 @@ def import_timm_results(path: Path) -> pd.DataFrame:
 
 def _csv(path: Path) -> pd.DataFrame:
     with explained(str(path), "can't be read as CSV ({reason}).", "Check the path and the file."):
-        return pd.read_csv(path)
+        return read_csv(path)
 
 
 def _first(table: pd.DataFrame, names: Iterable[str]) -> str | None:
