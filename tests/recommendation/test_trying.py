@@ -181,6 +181,10 @@ def test_offline_only_what_is_here_is_tried(tmp_path):
     bundle = replace(bundle, manifest=manifest, hub_cache=str(tmp_path))
     assert on_this_machine(bundle) == {"m07"}
     found, belief = recommendation(bundle, probe=3, offline=True)
+    # Nor is anything of it left to download.
+    sizes = found.table.set_index("model_id")["download_mb"]
+    assert sizes["m07"] == 0
+    assert (sizes.drop("m07") > 0).all()
     belief, notes = try_models(found, bundle, asked(tmp_path), belief, probe=lambda model: 0.5)
     assert [cell.model_id for cell in belief.cells] == ["m07"]
     assert any(note.startswith("Offline: 23 models") for note in notes)
