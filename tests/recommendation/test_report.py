@@ -96,6 +96,9 @@ def test_the_next_command_keeps_the_limits_and_is_refused_nothing_it_names(found
     # Without images, or with everything tried, there is nothing to run.
     asked = found.options.model_copy(update={"domain": "medical", "protocol": "zero_shot"})
     assert next_command(replace(found, options=asked)).endswith("--protocol zero_shot --domain medical")
+    # Whoever wants no download isn't led to one.
+    assert "--offline" in next_command(replace(found, options=Request(offline=True))).split()
+    assert "--offline" not in command
     assert next_command(replace(found, sample=())) == ""
     assert next_command(replace(found, table=found.table.assign(probed_value=0.5))) == ""
 

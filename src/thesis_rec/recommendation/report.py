@@ -187,6 +187,7 @@ def next_command(found: Recommendation) -> str:
         shlex.quote(str(found.dataset.get("source", found.dataset_id))),
         f"--probe {min(5, len(found.table) - tried)}",
         *([] if found.zoo == "hub" else [f"--zoo {shlex.quote(found.zoo)}"]),
+        *(["--offline"] if found.options.offline else []),
     ]
     wishes = found.options.model_dump(
         include={*Budget.model_fields, "labels", "protocol", "domain"}, exclude_defaults=True
