@@ -42,7 +42,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        error.filename = error.filename or str(target)  # a full disk names no file
+        if error.errno and error.strerror and not error.filename:
+            error.filename = str(target)  # a full disk names no file
         raise
     finally:
         temporary.unlink(missing_ok=True)
