@@ -66,3 +66,16 @@ def test_a_folder_s_name_changes_nothing_and_landmarks_go_from_train_to_test(tmp
         for i in range(20):
             write(tmp_path / "s" / split / "ab"[(i + turned) % 2] / f"{i}.png", 20 + 150 * (i % 2) + i)
     assert np.nanmean(read_images(tmp_path / "s", encoder, Request()).tokens.landmarks) < -0.5
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [(("0", "17"), True), (("class_1", "class_2"), True), (("n01440764", "7"), True), (("cat", "7"), False)],
+)
+def test_numbered_classes_tell_zero_shot_nothing(tmp_path, names, told):
+    for name in names:
+        for i in range(4):
+            write(tmp_path / "d" / name / f"{i}.png", 20 * i + len(name))
+    notes = read_images(tmp_path / "d", None, Request(protocol="zero_shot")).notes
+    assert any("give them names" in note for note in notes) == told
+    assert not any("give them names" in note for note in read_images(tmp_path / "d", None, Request()).notes)

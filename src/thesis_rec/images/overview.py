@@ -21,6 +21,8 @@ _MANY_CLASSES = 100
 #: Mean level, of 255, below which all images looked at are nearly black, and above which they are nearly white.
 _BLACK, _WHITE = 16, 245
 
+_NUMBERED = re.compile(r"(?:class|label)?[ _-]?\d+|n\d{8}", re.IGNORECASE)
+
 _SKIPPED = re.compile(r"skipped (?P<item>.*?): (?P<reason>.*)", re.DOTALL)
 
 
@@ -79,6 +81,16 @@ def thin_notes(images: LabelledImages) -> list[str]:
     if len(present) > _MANY_CLASSES:
         notes.append(f"{len(present)} classes are many: accuracies are lower than on most known datasets.")
     return notes
+
+
+def nameless_notes(names: Sequence[str]) -> list[str]:
+    """Whether classes are only numbered, by themselves or by WordNet: no text encoder knows what ``17`` looks like."""
+    if not all(_NUMBERED.fullmatch(name) for name in names):
+        return []
+    return [
+        f"The classes are called {listed(names, 3)}: unless the images show that, give them names, which are all that "
+        "zero-shot is told."
+    ]
 
 
 def brightness_notes(pixels: Sequence[NDArray[np.uint8]]) -> list[str]:

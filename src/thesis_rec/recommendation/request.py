@@ -173,7 +173,14 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
         ItemError: If the images or the encoder can't be used.
     """
     from thesis_rec.images.loading import open_dataset
-    from thesis_rec.images.overview import brightness_notes, counted, is_about_files, split_line, thin_notes
+    from thesis_rec.images.overview import (
+        brightness_notes,
+        counted,
+        is_about_files,
+        nameless_notes,
+        split_line,
+        thin_notes,
+    )
 
     row = image_row(source, request.labels)
     dataset = open_dataset(row, Path())
@@ -196,6 +203,7 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
     told = counted(warnings)
     read_as = (split_line(dataset), *(note for note in told if is_about_files(note)))
     thin = [*thin_notes(images), *brightness_notes([image for image, _ in sample])]
+    thin += nameless_notes(present) if request.protocol == "zero_shot" else []
     notes = dict.fromkeys([*read_as, *told, *thin])
     return Asked(row, tokens, sum(dataset.counts.values()), sample, tuple(notes), read_as)
 
