@@ -19,11 +19,7 @@ Interval = dict[str, Any]
 
 
 def cluster_bootstrap(
-    values: ArrayLike,
-    clusters: Sequence[str] | None = None,
-    *,
-    draws: int = 2000,
-    seed: int = 0,
+    values: ArrayLike, clusters: Sequence[str] | None = None, *, draws: int = 2000, seed: int = 0
 ) -> Interval:
     """Mean over datasets and its 95 % percentile interval; no bounds where one cluster is all there is.
 

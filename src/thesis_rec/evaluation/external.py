@@ -505,10 +505,7 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
 
 
 def run_benchmark(
-    table: PublishedTable,
-    settings: BenchmarkSettings,
-    networks: Mapping[str, Method],
-    folder: Path,
+    table: PublishedTable, settings: BenchmarkSettings, networks: Mapping[str, Method], folder: Path
 ) -> dict[str, Any]:
     """Everything that one table allows, as one document.
 

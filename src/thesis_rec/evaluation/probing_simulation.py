@@ -152,11 +152,7 @@ def _outcome(candidates: Candidates, score: Floats, probes: int, seconds: float)
 
 
 def probing(
-    study: Study,
-    knowledge: Knowledge,
-    transferability: pd.DataFrame,
-    settings: ProbingSettings,
-    bootstrap: int = 2000,
+    study: Study, knowledge: Knowledge, transferability: pd.DataFrame, settings: ProbingSettings, bootstrap: int = 2000
 ) -> dict[str, Any]:
     """Simulate all policies on the unknown datasets, with all models (known and unknown) as candidates.
 

@@ -47,11 +47,7 @@ __all__ = ["Recommendation", "Request", "believed", "recommend_for", "recommend_
 
 
 def recommend_images(
-    source: str | Path,
-    bundle: Bundle,
-    request: Request,
-    *,
-    on_probe: Callable[[ProbeStep], None] | None = None,
+    source: str | Path, bundle: Bundle, request: Request, *, on_probe: Callable[[ProbeStep], None] | None = None
 ) -> Recommendation:
     """Recommend a model for a folder of labelled images or an NPZ file.
 

@@ -54,11 +54,7 @@ class RankingHeads(nn.Module):
         score = interaction + bilinear
         level, spread, task_log_std = self.per_task(task).unsqueeze(1).unbind(-1)  # each (B, 1)
         value = level + nn.functional.softplus(spread) * (score + correction)
-        return {
-            "score": score,
-            "value": value,
-            "log_std": (log_std + task_log_std).clamp(MIN_LOG_STD, MAX_LOG_STD),
-        }
+        return {"score": score, "value": value, "log_std": (log_std + task_log_std).clamp(MIN_LOG_STD, MAX_LOG_STD)}
 
 
 class SimilarityTransformer(nn.Module):

@@ -11,14 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from thesis_rec.base.tables import TaskTokens, z_scores
-from thesis_rec.evaluation.baselines.base import (
-    Floats,
-    Scorer,
-    dataset_space,
-    fill_by_family,
-    recognise,
-    row_means,
-)
+from thesis_rec.evaluation.baselines.base import Floats, Scorer, dataset_space, fill_by_family, recognise, row_means
 from thesis_rec.evaluation.study import Study
 from thesis_rec.knowledge.covariance import weighted_ridge
 
