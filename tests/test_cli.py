@@ -62,6 +62,27 @@ def test_jobs_are_submitted_by_the_same_names():
     assert result.stderr.startswith("Error: There is no pipeline 'nope'.")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("ground_truth.dataset=x", "ground_truth.dataset"),
+        ("grund_truth.models=x", "nothing takes 'grund_truth'"),
+        ("ground_truth.linear_probe.shots=many", "ground_truth.linear_probe.shots"),
+    ],
+)
+def test_parameters_that_no_job_would_take_are_refused_before_one_is_submitted(given, said, monkeypatch, tmp_path):
+    """A job that waited a night failed on a typo."""
+    from thesis_rec.cli import friendly
+
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    monkeypatch.setenv("THESIS_REC_ACCOUNT", "mine")
+    options = ["--env=anvil", "--pipelines=ground_truth", "--dry-run", f"--params={given}"]
+    result = CliRunner().invoke(friendly(load_command("submit")), options)
+    assert result.exit_code == 1
+    assert said in result.output
+    assert "Traceback" not in result.output
+
+
 @pytest.mark.parametrize("option", ["--pipeline=modelautoencoder", "--pipelines=autoencoder", "-p=autoencoder"])
 def test_either_option_runs_the_pipeline_without_a_warning(option, monkeypatch):
     asked = {}

@@ -29,6 +29,7 @@ def submit(
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
     from kedro.io import MemoryDataset
+    from omegaconf import OmegaConf
 
     from thesis_rec.cluster.plan import JOIN_TAG, crossing_datasets, plan_jobs
     from thesis_rec.cluster.preflight import find_problems
@@ -39,14 +40,17 @@ def submit(
     asked = [pipeline_name(name.strip()) for name in pipelines.split(",") if name.strip()]
     project = Path(metadata.project_path) if metadata else Path.cwd()
     bootstrap_project(project)
-    with KedroSession.create(project_path=project, env=environment) as session:
+    given = _parse(params)
+    # As `kedro run` reads them: a name that nothing takes, or a value that can't be, is found now and not in a job.
+    runtime: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"{name}={value}" for name, value in given.items()]))
+    with KedroSession.create(project_path=project, env=environment, runtime_params=runtime) as session:
         context: Any = session.load_context()  # type: ignore[attr-defined]
         catalog = context.catalog
         cluster = Cluster(**context.params.get("cluster", {}))
         data_root = project / context.config_loader["globals"]["data_root"]
     names = list(FIVE) if asked == ["__default__"] else asked
     available = {name: registered[name] for name in registered}
-    jobs = plan_jobs(available, names, environment, cluster, shards, _parse(params))
+    jobs = plan_jobs(available, names, environment, cluster, shards, given)
     crossing = crossing_datasets(available, names, shards)
     made = {output for name in names for output in available[name].all_outputs()}
 
