@@ -26,7 +26,6 @@ from thesis_rec.recommendation.trying import (
     measured_before,
     measurer,
     noise_of_try,
-    on_this_machine,
     read_tries,
     score_models,
     try_models,
@@ -179,7 +178,7 @@ def test_offline_only_what_is_here_is_tried(tmp_path):
     manifest = bundle.manifest.assign(source=[f"hf-hub:org/{m}" for m in bundle.manifest["model_id"]])
     tiny_models.fill_hub_cache(tmp_path / "hub", "org/m07", save_sharded(small_state(), tmp_path / "m07"))
     bundle = replace(bundle, manifest=manifest, hub_cache=str(tmp_path))
-    assert on_this_machine(bundle) == {"m07"}
+    assert bundle.on_this_machine() == {"m07"}
     found, belief = recommendation(bundle, probe=3, offline=True)
     # Nor is anything of it left to download.
     sizes = found.table.set_index("model_id")["download_mb"]

@@ -113,7 +113,7 @@ def recommend_for(
     """
     device = resolve_device(request.device, bundle.profiles, here)
     table = ranked_candidates(posterior or believed(bundle, tokens), bundle.manifest, bundle.models, request.level)
-    table.loc[table["model_id"].isin(trying.on_this_machine(bundle)), "download_mb"] = 0.0
+    table.loc[table["model_id"].isin(bundle.on_this_machine()), "download_mb"] = 0.0
     nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
     profiles = bundle.profiles
     notes: list[str] = []

@@ -187,6 +187,13 @@ class Bundle:
         """Usable rows of the manifest, by model."""
         return {row.model_id: row for row in read_manifest(self.manifest)[0]}
 
+    def on_this_machine(self) -> set[str]:
+        """Models whose files are here now: those with a path as source, and those in the hub library's cache."""
+        from thesis_rec.models.fetch_plan import models_here
+        from thesis_rec.models.model_sources import hub_cache_folder
+
+        return models_here([*self.rows.values()], hub_cache_folder(self.hub_cache))
+
     @cached_property
     def unlike_measured(self) -> tuple[dict[str, str], dict[str, str]]:
         """Models that nothing measured is like: see :func:`~thesis_rec.knowledge.strangers.strangers`."""

@@ -107,7 +107,7 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
     if request.measure is None and remote.issuperset(bundle.models.model_ids):
         return None
 
-    load, there = model_loader(bundle, device, offline=True), on_this_machine(bundle)
+    load, there = model_loader(bundle, device, offline=True), bundle.on_this_machine()
 
     def network(model_id: str) -> Backbone | None:
         from thesis_rec.models.loaders import build_untrained
@@ -174,7 +174,7 @@ def try_models(
     rows = [row_of[model] for model in allowed]
     protocol = protocol_of_tries(request.protocol)
     n_test = n_images = 0
-    there, strange = on_this_machine(bundle), bundle.from_afar
+    there, strange = bundle.on_this_machine(), bundle.from_afar
     if request.offline and (absent := [model for model in allowed if model not in there]):
         notes.append(f"Offline: {len(absent)} models that aren't on this machine were not tried.")
         failed.update(absent)
@@ -240,14 +240,6 @@ def costs_of(table: pd.DataFrame, there: Collection[str], n_images: int) -> dict
     fetch = fetch.where(~table["model_id"].isin(there), 0.0)
     each = table["latency_ms"].fillna(table["latency_ms"].max()).fillna(0.0) / 1000
     return dict(zip(table["model_id"], (fetch + n_images * each + 0.1).tolist(), strict=True))
-
-
-def on_this_machine(bundle: Bundle) -> set[str]:
-    """Models whose files are here: those with a path as source, and those in the hub library's cache."""
-    from thesis_rec.models.fetch_plan import models_here
-    from thesis_rec.models.model_sources import hub_cache_folder
-
-    return models_here([*bundle.rows.values()], hub_cache_folder(bundle.hub_cache))
 
 
 def _probe_images(row: DatasetRow) -> tuple[Any, list[str]]:
