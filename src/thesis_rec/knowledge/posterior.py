@@ -219,6 +219,11 @@ class Posterior:
         return replace(belief, views={key: belief.views[key] for key in self.views})
 
     @property
+    def tried(self) -> dict[str, float]:
+        """What models reached on the dataset itself, by model; cheap scores are no tries."""
+        return {cell.model_id: cell.value for cell in self.cells if cell.protocol != SCORE}
+
+    @property
     def std(self) -> Floats:
         """(M,) standard deviations on the scale."""
         return np.sqrt(np.maximum(np.square(self.factor).sum(1) + self.own, 0.0))

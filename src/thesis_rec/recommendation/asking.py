@@ -112,7 +112,8 @@ def recommend_for(
         ConfigurationError: If the device is unknown, or :func:`believed` raises it.
     """
     device = resolve_device(request.device, bundle.profiles, here)
-    table = ranked_candidates(posterior or believed(bundle, tokens), bundle.manifest, bundle.models, request.level)
+    posterior = posterior or believed(bundle, tokens)
+    table = ranked_candidates(posterior, bundle.manifest, bundle.models, request.level)
     table.loc[table["model_id"].isin(bundle.on_this_machine()), "download_mb"] = 0.0
     nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
     profiles = bundle.profiles
@@ -149,8 +150,13 @@ def recommend_for(
         notes += too_large(chosen, here)
     ids = chosen["model_id"].tolist()
     told, strange = told_by_weights(bundle.models, set(bundle.knowledge.model_ids))
-    why = zip(ids, reasons(ids, nearest.head(request.neighbours), bundle), strict=True)
-    chosen["reason"] = [" ".join([reason, *told.get(model, ())]) for model, reason in why]
+    why = dict(zip(ids, reasons(ids, nearest.head(request.neighbours), bundle), strict=True))
+    for model, value in posterior.tried.items():
+        if model in why:
+            # Of a model that was tried something is known, and trying it tells no more.
+            others = [] if why[model] == bundle.from_afar.get(model) else [why[model]]
+            why[model] = " ".join([f"A linear probe on these images reached {value:.2f}.", *others])
+    chosen["reason"] = [" ".join([reason, *told.get(model, ())]) for model, reason in why.items()]
     return Recommendation(
         dataset_id=tokens.dataset_id,
         table=chosen.reindex(columns=list(COLUMNS)),
@@ -228,15 +234,10 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
 
 def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, posterior: Posterior) -> Recommendation:
     """The answer with what it rests on, what was tried, and how its first model is loaded."""
-    tried = {cell.model_id: cell.value for cell in posterior.cells if cell.protocol != SCORE}
+    tried = posterior.tried
     scored = {cell.model_id for cell in posterior.cells if cell.protocol == SCORE}
     table = found.table.copy()
     table["probed_value"] = table["model_id"].map(tried).astype(float)
-    # Of a model that was tried something is known, and trying it tells no more.
-    strange, of_tried = bundle.from_afar, table["model_id"].isin(tried)
-    for row, model, reason in table.loc[of_tried, ["model_id", "reason"]].itertuples():
-        others = reason.removeprefix(strange.get(model, "")).strip()
-        table.loc[row, "reason"] = f"A linear probe on these images reached {tried[model]:.2f}. {others}".strip()
     rests_on = bundle.rests_on(looked_at=asked is None or bool(len(asked.tokens.features)))
     verb = "candidate was" if len(tried) == 1 else "candidates were"
     rests_on += f" {len(tried)} {verb} {'measured on this dataset' if asked is None else 'tried'}"

@@ -1,7 +1,7 @@
 """Nodes of the pipeline hardware_profiling."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,11 @@ def join_hardware_profiles(
 
     rows, unusable = read_manifest(model_manifest)
     asked = _rows(model_manifest, parameters)
+    outcomes: Partitions = {key: cache(read) for key, read in hardware_outcomes.items()}  # each file is read once
     # What earlier runs measured of other models stays.
-    table, failures = join_outcomes(hardware_outcomes, {row.model_id for row in rows})
+    table, failures = join_outcomes(outcomes, {row.model_id for row in rows})
     if parameters.shard.count == 1:
-        reached = reached_models(hardware_outcomes, asked, *_calls(parameters))
+        reached = reached_models(outcomes, asked, *_calls(parameters))
         failures += unreached_failures([row.model_id for row in asked], reached)
     return table, failures_frame([*unusable, *failures])
 
