@@ -5,9 +5,9 @@
 For each dataset of each table, all cells of the same images under any protocol are taken away, knowledge is learned
 from the rest by `thesis_rec.knowledge.protocols`, candidates are tried by `thesis_rec.knowledge.probing`, and the
 table's own cells are the truth. Printed: weighted tau and regret before any try, regret after 3, 5 and 10 tries beside
-the prior's own top 3, 5 and 10, static priors on the same cells, and the same under limits on the number of parameters;
-then what changes where the dataset's domain is told. Kinds of pre-training are left out in turn, and with images at
-hand a kind of which nothing was published is measured.
+the prior's own top 3, 5 and 10, static priors on the same cells, and the same under limits on the number of parameters
+and on latency; then what changes where the dataset's domain is told. Kinds of pre-training are left out in turn, and
+with images at hand a kind of which nothing was published is measured.
 """
 
 from __future__ import annotations
@@ -129,7 +129,10 @@ def leave_datasets_out(
         wide[name] = frame
     measured = _measured(manifest, cells)
     spreads = cells.set_index(["source", "protocol", "dataset_id", "model_id"])["spread"].sort_index()
-    sizes = manifest.drop_duplicates("model_id").set_index("model_id")["parameters"]
+    costs = {
+        "smallest": manifest.drop_duplicates("model_id").set_index("model_id")["parameters"],
+        "fastest": latencies(),
+    }
     rows = []
     for out in dict.fromkeys(images[name] for table in wide.values() for name in table.index):
         rest = cells[group != out]
@@ -144,7 +147,7 @@ def leave_datasets_out(
                 asked = list(truth.index), protocol, datasets[dataset].classes
                 prior, told = (knowledge.posterior(*asked, domain) for domain in (None, datasets[dataset].domain))
                 truth = truth[[model for model in truth.index if model in set(prior.model_ids)]]
-                for limit, allowed in _limits(name, truth, sizes).items():
+                for limit, allowed in _limits(name, truth, costs).items():
                     inside = truth[truth.index.isin(allowed)]
                     if len(inside) < 4:
                         continue
@@ -160,16 +163,23 @@ def _complete(part: pd.DataFrame) -> int:
     return int(part["dataset_id"].nunique() * 0.6)
 
 
-def _limits(table: str, truth: pd.Series, sizes: pd.Series) -> dict[str, list[str]]:
-    """Which models keep each limit; whoever's size isn't known keeps none."""
+def latencies() -> pd.Series:
+    """Milliseconds of an image on two CPU cores (fp32, alone in its batch), where we measured the network."""
+    profiles = pd.read_parquet(PROJECT / "data/01_raw/hub/hardware_profiles.parquet")
+    here = profiles["device"].str.startswith("cpu") & (profiles["batch_size"] == 1)
+    return profiles[here].drop_duplicates("model_id").set_index("model_id")["latency_ms_p50"]
+
+
+def _limits(table: str, truth: pd.Series, costs: Mapping[str, pd.Series]) -> dict[str, list[str]]:
+    """Which models keep each limit; whoever's cost isn't known keeps none."""
     limits = {"none": list(truth.index)}
     if table == "MIEB linear probe":
         for limit in LIMITS:
             limits[f"{limit}M"] = [m for m in truth.index if MIEB_SIZES.get(m, np.inf) <= limit]
-    else:
-        known = sizes.reindex(truth.index).dropna()
+    for name, cost in costs.items():
+        known = cost.reindex(truth.index).dropna()
         for share in (0.25, 0.5, 0.75) if len(known) >= 16 else ():
-            limits[f"{share:.0%} smallest"] = list(known.index[known <= known.quantile(share)])
+            limits[f"{share:.0%} {name}"] = list(known.index[known <= known.quantile(share)])
     return limits
 
 
@@ -336,6 +346,23 @@ def told_of_kinds(kinds: Mapping[str, Mapping[str, float]], own: Mapping[str, Ma
     return text
 
 
+def told_of_losses(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Where tries are behind one's own top, or the order behind the static mean rank, by more than is meant."""
+    gaps = [(line, k, line[f"tried {k}"] - line[f"top {k}"]) for line in lines for k in TRIES]
+    behind = [f"{_place(line)} after {k} ({gap:+.4f})" for line, k, gap in gaps if gap > 0.002]
+    orders = [(line, line["tau"] - line["mean rank tau"]) for line in lines]
+    lower = [f"{_place(line)} ({gap:+.3f})" for line, gap in orders if gap < -0.01]
+    return (
+        f"Tries lose more than .002 to one's own top in {len(behind)} of {len(gaps)} comparisons"
+        f"{': ' + ', '.join(behind) if behind else ''}. The order untried is more than .01 behind the mean rank in "
+        f"{len(lower)} of {len(orders)}{': ' + ', '.join(lower) if lower else ''}. "
+    )
+
+
+def _place(line: Mapping[str, Any]) -> str:
+    return str(line["table"]) + ("" if line["limit"] == "none" else f", {line['limit']},")
+
+
 def summary(rows: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
     """Means over datasets, and paired differences with their 95 % bootstrap intervals."""
     lines = []
@@ -408,9 +435,10 @@ def main() -> None:
         f"open_clip's models of families never seen are ranked at weighted tau {families:.2f} and those of corpora "
         f"never seen at {corpora:.2f}, by their descriptions and one ImageNet accuracy; intervals of 90 % hold "
         f"{unseen['family']['covered']:.2f} and {unseen['corpus']['covered']:.2f} of their figures. "
-        f"{told_of_kinds(kinds, own)} "
+        f"{told_of_kinds(kinds, own)} {told_of_losses(lines)}"
         "*Domain told*: what changes where `--domain` says what the images are of, so that published figures on such "
-        "images weigh more."
+        "images weigh more. *Smallest* and *fastest* are the models of at most the named quantile of parameters and of "
+        "latency (one image, fp32, two CPU cores), where that is known of 16 models or more."
     )
     finish(result, arguments.save, "Choosing among real models (published tables)", 35, text, lines)
 
