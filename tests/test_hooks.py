@@ -24,7 +24,7 @@ def run(hooks, tmp_path, made=None, shards=1, **finish):
         hooks.after_node_run(node, outputs)
     pipeline = SimpleNamespace(outputs=lambda: {"b", "a"})
     if finish:
-        hooks.on_pipeline_error(finish["error"], {"env": "test"}, pipeline)
+        hooks.on_pipeline_error(finish.pop("error"), {"env": "test", **finish}, pipeline)
     else:
         parameters = {"env": "test", "runtime_params": {"seed": 7, "shard": {"count": shards}}}
         hooks.after_pipeline_run(parameters, pipeline, None)
@@ -43,10 +43,12 @@ def test_report_of_a_run(tmp_path, caplog):
 
 
 def test_report_of_a_failed_run(tmp_path, monkeypatch):
+    """Of a task of an array, which no task of another pipeline's array replaces."""
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
-    run(RunReportHooks(), tmp_path, error=ValueError("broken"))
-    made = report(tmp_path, "run_report_4")
-    assert made["error"] == "ValueError: broken"
+    for name in ("ground_truth", "autoencoder"):
+        run(RunReportHooks(), tmp_path, error=ValueError(f"broken {name}"), pipeline_names=[name])
+    made = report(tmp_path, "run_report_ground_truth_4")
+    assert made["error"] == "ValueError: broken ground_truth"
     assert made["seed"] == 3
 
 

@@ -140,15 +140,15 @@ class RunReportHooks:
             "slurm_task": os.environ.get("SLURM_ARRAY_TASK_ID"),
         }
         if self._path is not None:
-            # One report a task in an array: tasks that end at once must not replace each other's.
-            task = report["slurm_task"]
-            path = self._path if task is None else self._path.with_stem(f"run_report_{task}")
             plain = json.loads(json.dumps(report, default=str))
+            # One report a task of a pipeline's array: arrays and tasks that end at once must not replace each other's.
+            task, name = report["slurm_task"], encode_id(plain["pipeline"])
+            path = self._path if task is None else self._path.with_stem(f"run_report_{name}_{task}")
             try:
                 write_json(path, plain)
                 if error is None:
                     # The newest of each pipeline stays, so that `kedro submit` can tell how long a job takes.
-                    kept = self._path.parent / "run_reports" / f"{encode_id(plain['pipeline'])}.json"
+                    kept = self._path.parent / "run_reports" / f"{name}.json"
                     write_json(kept, with_earlier(plain, kept))
             except OSError as reason:
                 # A full or read-only disk must not hide why the run itself failed.

@@ -25,7 +25,7 @@ def step(
     """
     own = f"params:{work.__module__.split('.')[-2]}"
     read = inputs or [own if name == "parameters" else name for name in signature(work).parameters]
-    return Node(work, read, outputs, name=f"{work.__name__}_node", tags=tags)
+    return BoxedNode(work, read, outputs, name=f"{work.__name__}_node", tags=tags)
 
 
 class BoxedNode(Node):
@@ -40,24 +40,12 @@ class BoxedNode(Node):
         """The name without the namespace."""
         return self.short_name
 
-    def _copy(self, **overwrite_params: Any) -> BoxedNode:
-        return in_box(super()._copy(**overwrite_params))
-
-
-def in_box(node: Node, box: str | None = None) -> BoxedNode:
-    """The same node in a box, or in that of its namespace."""
-    return BoxedNode(
-        node.func,
-        node._inputs,
-        node._outputs,
-        name=node._name,
-        namespace=box or node.namespace,
-        tags=node.tags,
-        confirms=node.confirms,
-        preview_fn=node._preview_fn,
-    )
+    def _copy(self, **overwrite_params: Any) -> Node:
+        copied = super()._copy(**overwrite_params)
+        copied.__class__ = BoxedNode
+        return copied
 
 
 def boxed(pipeline: Pipeline, box: str) -> Pipeline:
     """The same pipeline in a box, whose name is a tag of its nodes as well."""
-    return Pipeline([in_box(node, box) for node in pipeline.nodes], tags=box)
+    return Pipeline([node._copy(namespace=box) for node in pipeline.nodes], tags=box)
