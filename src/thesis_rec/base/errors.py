@@ -6,11 +6,14 @@ turns that into a :class:`Failure`, and only a check behind the whole step raise
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pandas as pd
+
+Row = TypeVar("Row")
 
 
 class ThesisRecError(Exception):
@@ -89,8 +92,28 @@ class Failure:
 UNREACHED = "No job has come to it."
 
 
-def unreached_failures(asked: Iterable[str], reached: Container[str]) -> list[Failure]:
-    """The items of which no job has said what became of them."""
+def unreached_failures(
+    asked: Mapping[str, Row],
+    told: Iterable[tuple[str, str | None]],
+    made_from: Callable[[Row], str | None] = lambda row: None,
+) -> list[Failure]:
+    """The items of which no job has said what became of them as they are now.
+
+    Args:
+        asked: Rows by item.
+        told: Items that jobs have told of, and what tells the files and settings that the outcome was made from; None
+            where that doesn't matter, as of one that failed.
+        made_from: What an outcome would be made from now; None, or any error, where that can't be told. Of files that
+            are gone, what was made of them counts.
+    """
+
+    def of_now(row: Row) -> str | None:
+        try:
+            return made_from(row)
+        except Exception:  # as any loader may raise
+            return None
+
+    reached = {name for name, before in told if name in asked and before in (None, of_now(asked[name]) or before)}
     hint = "Run that job, or the whole pipeline, again: what is done isn't repeated."
     return [Failure(name, UNREACHED, hint) for name in asked if name not in reached]
 

@@ -77,19 +77,6 @@ def profile_zoo(
         yield key, outcome
 
 
-def reached_models(
-    outcomes: Partitions,
-    rows: Sequence[ManifestRow],
-    precisions: Sequence[str],
-    batch_sizes: Sequence[int],
-    settings: ProfileSettings,
-) -> set[str]:
-    """The models that a job has tried to measure in this way, on any device; arguments as of :func:`profile_zoo`."""
-    wanted = {row.model_id: cell_settings(row, precisions, batch_sizes, settings) for row in rows}
-    tried = ((key.rpartition("/")[0], read) for key, read in outcomes.items())
-    return {name for name, read in tried if name in wanted and read().get("settings_hash") == wanted[name]}
-
-
 def join_outcomes(outcomes: Partitions, models: Collection[str]) -> tuple[pd.DataFrame, list[Failure]]:
     """All rows of the models on all devices, and the failures of those that have none.
 

@@ -43,6 +43,11 @@ def settings_hash(row: ManifestRow) -> str:
     return sha256_json({"version": METHOD_VERSION, "length": VECTOR_LENGTH, "extractor": extractor_name(row)})
 
 
+def made_from(row: ManifestRow, root: Path, cache: Path | None = None) -> str:
+    """What tells, without reading a model's files, that its vector would be the same as before."""
+    return sha256_json([files_signature(locate(row, root, cache, verify=False)), settings_hash(row)])
+
+
 def extract_model(
     row: ManifestRow,
     root: Path,
@@ -91,7 +96,7 @@ def extract_models(
 ) -> Iterator[tuple[dict[str, Vector], dict[str, Outcome]]]:
     """Extract models one by one; a model that fails stops no other.
 
-    A model whose files are those of its last outcome (:func:`~.model_sources.files_signature`) isn't read again.
+    A model whose last outcome was made from the same files (:func:`made_from`) isn't read again.
 
     Args:
         rows: The models.
@@ -103,20 +108,20 @@ def extract_models(
 
     Yields:
         New vectors by model (none where the existing one is up to date), and outcomes by model: ``error`` and ``hint``,
-        empty after a success, ``left_out`` in words, and what tells that it is up to date (``files``, ``settings``,
-        ``sha256``). Nothing for a model that wasn't read again.
+        empty after a success, ``left_out`` in words, and what tells that it is up to date (``made_from``,
+        ``settings``, ``sha256``). Nothing for a model that wasn't read again.
     """
     made = failed = 0
     for row in track(rows, "model extraction"):
         name = row.model_id
         vectors: dict[str, Vector] = {}
         try:
-            files = files_signature(locate(row, root, cache, verify=False))
+            now = made_from(row, root, cache)
             before = (readable(outcomes[name]) if name in existing and name in outcomes else None) or {}
-            if is_of(before, row, files) and not before["error"] and _is_current(existing[name], before):
+            if before.get("made_from") == now and not before["error"] and _is_current(existing[name], before):
                 continue
             vector, outcome = extract_model(row, root, cache, existing.get(name), threads)
-            outcome["files"] = files
+            outcome["made_from"] = now
             if vector is not None:
                 vectors[name] = vector
                 made += 1
@@ -130,21 +135,6 @@ def extract_models(
         yield vectors, {name: outcome}
     kept = len(rows) - made - failed
     logger.info("Vectors of %d models: %d made, %d kept, %d failed", len(rows), made, kept, failed)
-
-
-def is_of(outcome: Outcome, row: ManifestRow, files: str) -> bool:
-    """Whether an outcome is of these files of a model (:func:`~.model_sources.files_signature`) and these settings."""
-    return (outcome.get("files"), outcome.get("settings")) == (files, settings_hash(row))
-
-
-def is_outdated(outcome: Outcome, row: ManifestRow, root: Path) -> bool:
-    """Whether a model was extracted from other files than its present ones; those of the hub aren't looked for."""
-    if outcome["error"] or row.hub_id is not None:
-        return False
-    try:
-        return not is_of(outcome, row, files_signature(locate(row, root, verify=False)))
-    except (ItemError, OSError):
-        return False  # the files are gone, what was made of them is here
 
 
 def outcome_failures(outcomes: Iterable[tuple[str, Outcome]]) -> list[Failure]:

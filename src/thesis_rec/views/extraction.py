@@ -62,12 +62,12 @@ def extract_tokens(
 
     Yields:
         New shards by key, and outcomes by dataset: ``error`` and ``hint``, empty after success, ``notes``, a list
-        of errors and hints for what was skipped, and what tells that it is finished: ``signature``, of files and
+        of errors and hints for what was skipped, and what tells that it is finished: ``made_from``, of files and
         settings, and ``shards``, how many each split has.
     """
     get_encoder, by_split = functools.cache(encoder), keys_by_split(existing)
 
-    def encoded(row: DatasetRow, keys: Mapping[str, list[str]], signature: str) -> Iterator[Chunk]:
+    def encoded(row: DatasetRow, keys: Mapping[str, list[str]], now: str) -> Iterator[Chunk]:
         notes: list[Failure] = []
         counts: dict[str, int] = {}
         for split in settings.splits:
@@ -87,21 +87,21 @@ def extract_tokens(
                 yield {key: shard}, {}
         # Both splits tell what is true of the whole source.
         told = list(dict.fromkeys(notes))
-        yield {}, {row.dataset_id: outcome(None, told) | {"signature": signature, "shards": counts}}
+        yield {}, {row.dataset_id: outcome(None, told) | {"made_from": now, "shards": counts}}
 
     for row in track(rows, "encoding datasets"):
         keys: dict[str, list[str]] = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
         try:
             # Before the files are read: what changes while they are is read again by the next run.
-            signature = signature_of(row, root, settings, encoder_id)
+            now = made_from(row, root, settings, encoder_id)
             known = (row.dataset_id in outcomes and readable(outcomes[row.dataset_id])) or {}
-            if known.get("signature") == signature and all(
+            if known.get("made_from") == now and all(
                 keys[split][:count] == [shard_key(row.dataset_id, split, number) for number in range(count)]
                 and all(untouched(key, row.dataset_id) for key in keys[split][:count])
                 for split, count in known["shards"].items()
             ):
                 continue
-            yield from encoded(row, keys, signature)
+            yield from encoded(row, keys, now)
         except Exception as error:  # a loader of any library may raise anything; the other datasets go on
             if get_encoder.cache_info().misses and not get_encoder.cache_info().currsize:
                 raise  # without an encoder no dataset can be encoded
@@ -109,19 +109,9 @@ def extract_tokens(
             yield {}, {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."), [])}
 
 
-def signature_of(row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> str:
+def made_from(row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> str:
     """What tells, without reading a dataset's files, that its tokens would be the same as before."""
     return settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
-
-
-def is_outdated(known: Outcome, row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> bool:
-    """Whether a dataset was encoded from other files or with other settings than the present ones."""
-    if "signature" not in known:
-        return False  # it failed
-    try:
-        return bool(known["signature"] != signature_of(row, root, settings, encoder_id))
-    except Exception:  # as of any loader; its files are gone, what was made of them is here
-        return False
 
 
 def outcome(failure: Failure | None, notes: Sequence[Failure]) -> Outcome:

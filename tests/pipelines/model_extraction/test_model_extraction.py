@@ -23,7 +23,8 @@ from thesis_rec.base.errors import NothingSucceeded, Unreached
 from thesis_rec.base.files import load_arrays
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset, NPZDataset
 from thesis_rec.catalog.validators import validate_model_spectra
-from thesis_rec.models.model_sources import files_signature
+from thesis_rec.models.model_extraction import made_from
+from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.spectra import NAMES
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 from thesis_rec.pipelines.model_extraction.pipeline import create_pipeline
@@ -247,9 +248,10 @@ def test_20000_models_that_are_done_take_less_than_a_minute(tmp_path):
     content, known = vector.read_bytes(), json.loads(outcome.read_text())
     count = 2000
     for i in range(1, count):
-        copied = Path(shutil.copy(project.zoo / "0.safetensors", project.zoo / f"{i}.safetensors"))
+        shutil.copy(project.zoo / "0.safetensors", project.zoo / f"{i}.safetensors")
+        row = ManifestRow(model_id=str(i), loader="local", source=f"{i}.safetensors")
         vector.with_name(f"{i}.npz").write_bytes(content)
-        outcome.with_name(f"{i}.json").write_text(json.dumps(known | {"files": files_signature(copied)}))
+        outcome.with_name(f"{i}.json").write_text(json.dumps(known | {"made_from": made_from(row, project.zoo)}))
     table = manifest(*((str(i), "local", f"{i}.safetensors") for i in range(count)))
     # Processor time: what else the machine does isn't ours.
     began = time.process_time()

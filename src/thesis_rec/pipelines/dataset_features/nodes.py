@@ -15,7 +15,7 @@ from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens, mean_
 from thesis_rec.images.hub import in_cache
 from thesis_rec.images.manifest import base_rows, read_dataset_manifest
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
-from thesis_rec.views.extraction import extract_tokens, is_outdated, outcome, outcome_failures
+from thesis_rec.views.extraction import extract_tokens, made_from, outcome, outcome_failures
 from thesis_rec.views.shards import keys_by_split
 from thesis_rec.views.tokens import load_task_tokens
 
@@ -74,8 +74,8 @@ def join_dataset_failures(
     if parameters.shard.count == 1:
         asked = {row.dataset_id: row for row in _selected_rows(dataset_manifest, parameters)}
         of_now = Path(parameters.images_root).expanduser(), parameters, encoder_id(parameters.encoder)
-        reached = {name for name in found.keys() & asked.keys() if not is_outdated(found[name], asked[name], *of_now)}
-        failures += unreached_failures(asked, reached)
+        told = ((name, document.get("made_from")) for name, document in found.items())
+        failures += unreached_failures(asked, told, lambda row: made_from(row, *of_now))
     return failures_frame(failures, key="dataset_id")
 
 

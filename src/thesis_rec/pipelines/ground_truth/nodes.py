@@ -127,8 +127,9 @@ def join_measurements(
     scores = scores.astype({"value": float, "seconds": float})
     failed = join_part(ground_truth_cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
     if parameters.shard.count == 1:
-        reached = {key.removesuffix("/outcome") for key in ground_truth_cells if key.endswith("/outcome")}
-        unusable += unreached_failures([row.model_id for row in _selected_models(rows, parameters)], reached)
+        asked = {row.model_id: row for row in _selected_models(rows, parameters)}
+        told = ((key.removesuffix("/outcome"), None) for key in ground_truth_cells if key.endswith("/outcome"))
+        unusable += unreached_failures(asked, told)
     failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
     return records, scores, join_responses(ground_truth_cells, models), failures
 
@@ -168,13 +169,14 @@ def check_ground_truth(
     check_failures(ground_truth_failures, models, parameters.strict, "models")
     if parameters.shard.count == 1:
         failed, broken = set(ground_truth_failures["model_id"]), set(ground_truth_dataset_failures["dataset_id"])
-        asked = [row.model_id for row in _selected_models(read_manifest(model_manifest)[0], parameters)]
+        asked = {row.model_id: row for row in _selected_models(read_manifest(model_manifest)[0], parameters)}
         rows = _selected_datasets(dataset_manifest, parameters)[0]
         whole = [row.dataset_id for row in rows if not broken & {row.dataset_id, *row.parent}]
-        tried = [name for name in asked if name not in failed]
+        tried = {name: row for name, row in asked.items() if name not in failed}
         for protocol in parameters.protocols:
             of_protocol = measured_performance[measured_performance["protocol"] == protocol]
-            lacking = unreached_failures(tried, set(tried) - incomplete_models(of_protocol, tried, whole))
+            incomplete = incomplete_models(of_protocol, list(tried), whole)
+            lacking = unreached_failures(tried, ((name, None) for name in tried if name not in incomplete))
             check_failures(failures_frame(lacking), models, parameters.strict, "models")
     summary: dict[str, Any] = {
         "models": models,

@@ -50,17 +50,17 @@ def join_hardware_profiles(
     A job that isn't a shard also reports the models that no shard has come to, or only an earlier one that measured
     them in another way.
     """
-    from thesis_rec.hardware.campaign import join_outcomes, reached_models
+    from thesis_rec.hardware.campaign import cell_settings, join_outcomes
     from thesis_rec.models.model_manifest import read_manifest
 
     rows, unusable = read_manifest(model_manifest)
-    asked = _rows(model_manifest, parameters)
     outcomes: Partitions = {key: cache(read) for key, read in hardware_outcomes.items()}  # each file is read once
     # What earlier runs measured of other models stays.
     table, failures = join_outcomes(outcomes, {row.model_id for row in rows})
     if parameters.shard.count == 1:
-        reached = reached_models(outcomes, asked, *_calls(parameters))
-        failures += unreached_failures([row.model_id for row in asked], reached)
+        asked, calls = {row.model_id: row for row in _rows(model_manifest, parameters)}, _calls(parameters)
+        told = ((key.rpartition("/")[0], read().get("settings_hash", "")) for key, read in outcomes.items())
+        failures += unreached_failures(asked, told, lambda row: cell_settings(row, *calls))
     return table, failures_frame([*unusable, *failures])
 
 

@@ -80,18 +80,19 @@ def join_extraction_failures(
     A model from whose file something was left out is there too, with the share, though it has a vector.
     A job that isn't a shard also reports the models that no shard has come to since their files changed.
     """
-    from thesis_rec.models.model_extraction import is_outdated, outcome_failures
+    from thesis_rec.models.model_extraction import made_from, outcome_failures
     from thesis_rec.models.model_manifest import read_manifest
 
     _, unusable = read_manifest(model_manifest)
     asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
     found = {name: extraction_outcomes[name]() for name in asked if name in extraction_outcomes}
-    unreached = []
+    failures = [*unusable, *outcome_failures(found.items())]
     if parameters.shard.count == 1:
         root = Path(parameters.models_root).expanduser()
-        reached = {name for name, outcome in found.items() if not is_outdated(outcome, asked[name], root)}
-        unreached = unreached_failures(asked, reached)
-    return failures_frame([*unusable, *outcome_failures(found.items()), *unreached])
+        told = ((name, outcome.get("made_from")) for name, outcome in found.items())
+        # Files of the hub aren't looked for.
+        failures += unreached_failures(asked, told, lambda row: None if row.hub_id else made_from(row, root))
+    return failures_frame(failures)
 
 
 def describe_models(
