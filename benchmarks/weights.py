@@ -382,7 +382,6 @@ def quadrants(codes: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     from thesis_rec.evaluation.figures import figures_per_dataset, summarise
     from thesis_rec.evaluation.quadrant_evaluation import network_scores, posterior_scores
     from thesis_rec.evaluation.study import assemble_study
-    from thesis_rec.knowledge.quadrants import quadrant_masks
     from thesis_rec.recommendation.bundle import with_spectra
 
     world = ranking.read_world(STARTER, 0)
@@ -404,7 +403,7 @@ def quadrants(codes: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         found[f"thesis's network, code of {kind}"] = network_scores(
             replace(study, models=table), ranking.train(replace(world, models=table), 0)
         )
-    masks = quadrant_masks(study.split, models.model_ids, study.dataset_ids)
+    masks = study.split.quadrants()
     masks = {quadrant: masks[quadrant] for quadrant in ("Q2", "Q4")}
     figures = figures_per_dataset(study, {name: scores.score for name, scores in found.items()}, masks)
     means = summarise(study, figures)

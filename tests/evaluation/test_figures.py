@@ -7,11 +7,10 @@ from thesis_rec.evaluation.figures import calibration, compare, figures_per_data
 from thesis_rec.evaluation.metrics import METRICS, metric_table
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER
 from thesis_rec.evaluation.study import Scores
-from thesis_rec.knowledge.quadrants import quadrant_masks
 
 
 def test_figures_are_those_of_the_cells(whole, study):
-    masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
+    masks = study.split.quadrants()
     row = whole.figures[(whole.figures["method"] == "nearest_dataset") & (whole.figures["quadrant"] == "Q3")].iloc[0]
     j = study.dataset_ids.index(row["dataset_id"])
     rows = masks["Q3"][:, j]
@@ -69,7 +68,7 @@ def test_groups_are_disjoint_parts_of_the_whole(study, whole):
 
 
 def test_constant_scores_share_their_random_orders(study):
-    masks = {"Q3": quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)["Q3"]}
+    masks = {"Q3": study.split.quadrants()["Q3"]}
     flat = np.ones_like(study.values)
     figures = figures_per_dataset(study, {"a": flat, "b": 2 * flat}, masks, draws=30)
     a, b = (figures[figures["method"] == name].reset_index(drop=True) for name in "ab")

@@ -167,7 +167,7 @@ def test_a_zoo_without_unknowns_has_no_figures_to_invent(tables):
 
 def test_static_bounds_of_unknown_models_are_wider(study):
     scores = baseline_scores(study, ["static_mean_accuracy"])["static_mean_accuracy"]
-    known = study.split.known_models(study.models.model_ids)
+    known = study.known
     width = (scores.high - scores.low).mean(axis=1)
     assert width[~known].mean() > width[known].mean()
 
@@ -175,7 +175,7 @@ def test_static_bounds_of_unknown_models_are_wider(study):
 def test_one_family_of_datasets_still_has_bounds():
     models = ModelTable(["a", "b"], np.zeros((2, 3), np.float32), ["x", "x"], np.ones(2))
     task = TaskTokens("d", np.ones((1, 2, 4), np.float32) / 2, ["0", "1"], 4)
-    split = Split({"a": True, "b": True}, {"d": "train"}, {})
+    split = Split(np.ones(2, bool), np.array(["train"]), np.full((2, 1), ""))
     study = Study(models, [task], np.array([[0.4], [0.6]]), split, ["f"], ["g"])
     scores = baseline_scores(study, ["static_mean_accuracy"])["static_mean_accuracy"]
     assert np.isfinite(scores.low).all()

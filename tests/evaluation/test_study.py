@@ -1,12 +1,13 @@
 """The cells and datasets that an evaluation is about."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.evaluation.study import assemble_study, cell_matrix
-from thesis_rec.knowledge.quadrants import training_mask
 
 
 def test_study_holds_base_tasks_only(study, tables):
@@ -32,11 +33,14 @@ def test_nothing_to_evaluate_is_said(tables):
         assemble_study(cells, splits, world.models, world.tokens, info, protocol="fine_tune")
 
 
-def test_baselines_see_training_cells_only(study):
+def test_baselines_see_training_cells_only(study, tables):
     training = study.training()
-    mask = training_mask(study.split, study.models.model_ids, training.dataset_ids)
-    assert (np.isfinite(training.values) == mask).all()
-    assert [training.split.datasets[name] for name in training.dataset_ids] == ["train"] * len(training.tasks)
+    listed = tables[3].set_index(["id", "id2"])
+    for (i, model), (j, dataset) in product(enumerate(study.models.model_ids), enumerate(training.dataset_ids)):
+        withheld = (model, dataset) in listed.index
+        assert np.isfinite(training.values[i, j]) == (listed.loc[(model, ""), "known"] and not withheld)
+        assert listed.loc[(dataset, ""), "role"] == "train"
+    assert list(training.split.roles) == ["train"] * len(training.tasks)
 
 
 def test_the_network_sees_what_may_be_learned_from(study):
@@ -44,14 +48,14 @@ def test_the_network_sees_what_may_be_learned_from(study):
         tasks, values = study.lists(role)
         names = [task.dataset_id for task in tasks]
         assert names == sorted(names)
-        assert {study.split.datasets[name] for name in names} == {role}
+        assert {study.split.roles[study.dataset_ids.index(name)] for name in names} == {role}
         columns = [study.dataset_ids.index(name) for name in names]
         expected = np.where(study.allowed(), study.values, np.nan)[np.ix_(study.known, columns)].T
         np.testing.assert_array_equal(values, expected)
         assert (np.isfinite(values).sum(1) >= 3).all()
-    withheld = [d for (_, d), role in study.split.cells.items() if d in study.dataset_ids]
-    assert len(withheld) > 10
-    assert np.isnan(study.lists("train")[1]).sum() == len(withheld)
+    withheld = int((study.split.withheld != "").sum())
+    assert withheld > 10
+    assert np.isnan(study.lists("train")[1]).sum() == withheld
 
 
 def test_cells_become_a_matrix():

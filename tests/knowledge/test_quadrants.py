@@ -11,8 +11,6 @@ from thesis_rec.knowledge.quadrants import (
     SplitSettings,
     assign_splits,
     parents_of,
-    quadrant_masks,
-    training_mask,
 )
 
 SIDES = {"dataset_families": ["f5"], "dataset_ids": ["f0_1"], "model_families": ["vit"], "model_ids": ["cnn_3"]}
@@ -36,6 +34,12 @@ def split_of(sides=SIDES, seed=0, **settings):
     return table, performance, families, info
 
 
+def listed(table, kind="dataset", column="role"):
+    part = table[table["kind"] == kind]
+    ids = zip(part["id"], part["id2"], strict=True) if kind == "cell" else part["id"]
+    return dict(zip(ids, part[column], strict=True))
+
+
 def test_table_satisfies_its_contract():
     table, *_ = split_of()
     validate_splits(table)
@@ -43,40 +47,39 @@ def test_table_satisfies_its_contract():
 
 
 def test_named_sides_are_unknown():
-    split = Split.of(split_of()[0])
-    assert not split.models["vit_0"]
-    assert not split.models["cnn_3"]
-    assert split.models["cnn_0"]
-    assert split.datasets["f5_1"] == "test"
-    assert split.datasets["f0_1"] == "test"
-    assert split.datasets["f5_0-half"] == "test"
-    assert split.datasets["mix_55"] == "test"
+    known, roles = listed(split_of()[0], "model", "known"), listed(split_of()[0])
+    assert not known["vit_0"]
+    assert not known["cnn_3"]
+    assert known["cnn_0"]
+    assert roles["f5_1"] == "test"
+    assert roles["f0_1"] == "test"
+    assert roles["f5_0-half"] == "test"
+    assert roles["mix_55"] == "test"
 
 
 def test_whole_groups_are_unknown_beside_the_named_sides():
     performance, families, info = zoo()
     info["group"] = ["real" if name.startswith("f2") else "structured" for name in info["dataset_id"]]
     table = assign_splits(performance, families, info, SIDES, SplitSettings(unknown_groups=("real",)))
-    roles = Split.of(table).datasets
+    roles = listed(table)
     assert {roles[f"f2_{i}"] for i in range(3)} | {roles["f2_0-half"]} == {"test"}
     assert roles["f5_1"] == "test"
-    before = Split.of(assign_splits(performance, families, info, SIDES)).datasets
+    before = listed(assign_splits(performance, families, info, SIDES))
     assert "test" not in {before[f"f2_{i}"] for i in range(3)}
 
 
 def test_mixtures_never_cross_a_border():
     table, _, _, info = split_of(validation_share=0.3)
-    split = Split.of(table)
+    roles = listed(table)
     parents = parents_of(info)
-    assert "mix_05" not in split.datasets
-    for dataset, role in split.datasets.items():
-        assert {split.datasets[base] for base in parents[dataset]} == {role}
+    assert "mix_05" not in roles
+    for dataset, role in roles.items():
+        assert {roles[base] for base in parents[dataset]} == {role}
 
 
 def test_validation_takes_whole_families():
-    split = Split.of(split_of(validation_share=0.2)[0])
     roles = {}
-    for dataset, role in split.datasets.items():
+    for dataset, role in listed(split_of(validation_share=0.2)[0]).items():
         if dataset.count("_") == 1 and "-" not in dataset and dataset != "f0_1" and not dataset.startswith("mix"):
             roles.setdefault(dataset.split("_")[0], set()).add(role)
     assert all(len(found) == 1 for found in roles.values())
@@ -85,65 +88,62 @@ def test_validation_takes_whole_families():
 
 def test_withheld_cells_take_their_sub_tasks_with_them():
     table, _, families, info = split_of(test_cells=0.25, validation_cells=0.1)
-    split = Split.of(table)
-    mask = training_mask(Split.of(table), sorted(families), info["dataset_id"].tolist())
+    cells = listed(table, "cell")
+    mask = Split.of(table, sorted(families), info["dataset_id"].tolist()).allowed()
     column = {d: j for j, d in enumerate(info["dataset_id"])}
     row = {m: i for i, m in enumerate(sorted(families))}
     parents = parents_of(info)
-    base_cells = [(m, d) for (m, d) in split.cells if parents[d] == (d,)]
+    base_cells = [(m, d) for (m, d) in cells if parents[d] == (d,)]
     assert base_cells
     for model, base in base_cells:
         for dataset, bases in parents.items():
             if base in bases:
                 assert not mask[row[model], column[dataset]]
     # The same number of models is withheld on every training task.
-    counts = pd.Series([d for _, d in base_cells if split.cells[_, d] == "test"]).value_counts()
+    counts = pd.Series([d for _, d in base_cells if cells[_, d] == "test"]).value_counts()
     assert len(set(counts)) == 1
 
 
 def test_quadrants_are_disjoint_from_training_and_from_each_other():
     table, _, families, info = split_of(test_cells=0.2, validation_cells=0.1)
     models, datasets = sorted(families), info["dataset_id"].tolist()
-    parts = [
-        training_mask(Split.of(table), models, datasets),
-        *quadrant_masks(Split.of(table), models, datasets).values(),
-    ]
+    split = Split.of(table, models, datasets)
+    parts = [split.allowed(), *split.quadrants().values()]
     assert np.sum(parts, axis=0).max() == 1
     assert all(part.any() for part in parts)
-    split = Split.of(table)
+    is_known, roles = listed(table, "model", "known"), listed(table)
     quadrants = {(True, True): "Q1", (False, True): "Q2", (True, False): "Q3", (False, False): "Q4"}
-    for quadrant, mask in quadrant_masks(Split.of(table), models, datasets).items():
+    for quadrant, mask in split.quadrants().items():
         for i, j in zip(*np.nonzero(mask), strict=True):
-            known = (split.models[models[i]], split.datasets[datasets[j]] != "test")
+            known = (is_known[models[i]], roles[datasets[j]] != "test")
             assert quadrants[known] == quadrant
 
 
 def test_without_sides_whole_families_are_held_out():
     table, _, families, _ = split_of(sides=None, unknown_share=0.2)
-    split = Split.of(table)
+    known_models = listed(table, "model", "known")
     by_family = {}
-    for model, known in split.models.items():
+    for model, known in known_models.items():
         by_family.setdefault(families[model], set()).add(known)
     assert all(len(found) == 1 for found in by_family.values())
-    assert sum(not known for known in split.models.values()) == 4
-    assert "test" in split.datasets.values()
+    assert sum(not known for known in known_models.values()) == 4
+    assert "test" in listed(table).values()
 
 
 def test_few_families_fall_back_to_single_items():
     cells = [(f"m{i}", f"d{j}") for i in range(5) for j in range(4)]
     performance = pd.DataFrame(cells, columns=["model_id", "dataset_id"])
     info = pd.DataFrame({"dataset_id": [f"d{j}" for j in range(4)], "domain": "one", "parent": ""})
-    split = Split.of(assign_splits(performance, dict.fromkeys(performance["model_id"], "one"), info))
-    assert sorted(split.datasets.values()).count("test") == 1
-    assert "train" in split.datasets.values()
-    assert 0 < sum(split.models.values()) < 5
+    table = assign_splits(performance, dict.fromkeys(performance["model_id"], "one"), info)
+    assert sorted(listed(table).values()).count("test") == 1
+    assert "train" in listed(table).values()
+    assert 0 < sum(listed(table, "model", "known").values()) < 5
 
 
 def test_one_dataset_stays_for_training():
     performance = pd.DataFrame({"model_id": ["a", "b"], "dataset_id": ["d", "d"]})
     info = pd.DataFrame({"dataset_id": ["d"], "domain": [None], "parent": [None]})
-    split = Split.of(assign_splits(performance, {}, info))
-    assert split.datasets == {"d": "train"}
+    assert listed(assign_splits(performance, {}, info)) == {"d": "train"}
 
 
 def test_same_seed_same_table_other_seed_other():
@@ -153,8 +153,10 @@ def test_same_seed_same_table_other_seed_other():
 
 
 def test_known_models_and_roles_in_order():
-    split = Split.of(split_of()[0])
-    assert split.known_models(["vit_0", "cnn_0", "nobody"]).tolist() == [False, True, False]
+    split = Split.of(split_of()[0], ["vit_0", "cnn_0", "nobody"], ["f5_1", "nothing", "f1_0"])
+    assert split.known.tolist() == [False, True, False]
+    assert split.roles.tolist() == ["test", "", "train"]
+    assert not split.allowed()[:, :2].any()
 
 
 @settings(max_examples=20)
@@ -165,8 +167,8 @@ def test_no_split_leaks(seed, validation, cells):
     table = assign_splits(performance, families, info, None, SplitSettings(**shares), seed)
     validate_splits(table)
     models, datasets = sorted(families), info["dataset_id"].tolist()
-    mask = training_mask(Split.of(table), models, datasets)
-    held = np.sum(list(quadrant_masks(Split.of(table), models, datasets).values()), axis=0)
+    split = Split.of(table, models, datasets)
+    mask, held = split.allowed(), np.sum(list(split.quadrants().values()), axis=0)
     assert mask.any()
     assert not (mask & (held > 0)).any()
     parents = parents_of(info)

@@ -31,7 +31,7 @@ from thesis_rec.evaluation.metrics import METRICS, regret, weighted_tau
 from thesis_rec.evaluation.probing_simulation import Candidates, simulate
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, network_scores, posterior_scores
 from thesis_rec.evaluation.study import Study
-from thesis_rec.knowledge.quadrants import Split, quadrant_masks
+from thesis_rec.knowledge.quadrants import Split
 
 Floats = NDArray[np.floating]
 
@@ -104,13 +104,13 @@ def published_table(
         **more: Further attributes; all datasets are targets where none are named.
     """
     models, datasets = [str(model) for model in values.index], [str(dataset) for dataset in values.columns]
-    features = model_features(metadata)
+    features, everyone = model_features(metadata), np.ones(len(models), dtype=bool)
     sizes = np.full(len(models), np.nan) if n_parameters is None else n_parameters
     return PublishedTable(
         ModelTable(models, features, list(families), sizes, reference=features),
         dataset_tokens(name, datasets, distances),
         values.to_numpy(dtype=np.float64),
-        Split(dict.fromkeys(models, True), dict.fromkeys(datasets, "train"), {}),
+        Split(everyone, np.full(len(datasets), "train"), np.full(values.shape, "")),
         datasets,
         ["natural" if dataset.lower() in NATURAL else "specialised" for dataset in datasets],
         name=name,
@@ -262,7 +262,6 @@ def without(
     hidden: NDArray[np.bool_] | None = None,
     *,
     strict: bool = False,
-    seed: int = 0,
 ) -> PublishedTable:
     """A table of which some things are left out.
 
@@ -272,14 +271,15 @@ def without(
         known: (M,) models that may be learned from; all by default.
         hidden: (M, N) further cells that must not be looked at; none by default.
         strict: Whether datasets that share images with an unknown one are left out too.
-        seed: Seed of random methods.
     """
-    models, datasets = table.models.model_ids, table.dataset_ids
-    listed = [True] * len(models) if known is None else known.tolist()
-    shared = {other for name in unknown for other in SHARED_IMAGES.get(name, ())} if strict else set()
-    roles = {name: "test" if name in unknown else "train" for name in datasets if name in unknown or name not in shared}
-    cells = {} if hidden is None else {(models[i], datasets[j]): "test" for i, j in np.argwhere(hidden)}
-    return replace(table, split=Split(dict(zip(models, listed, strict=True)), roles, cells), seed=seed)
+    shared = [other for name in unknown for other in SHARED_IMAGES.get(name, ())] if strict else []
+    role = dict.fromkeys(shared, "") | dict.fromkeys(unknown, "test")
+    split = Split(
+        table.known if known is None else known,
+        np.array([role.get(name, "train") for name in table.dataset_ids]),
+        table.split.withheld if hidden is None else np.where(hidden, "test", ""),
+    )
+    return replace(table, split=split)
 
 
 def posterior(table: PublishedTable) -> Floats:
@@ -350,7 +350,6 @@ def leave_one_out(
     *,
     strict: bool = False,
     families_too: bool = False,
-    seed: int = 0,
 ) -> dict[str, Floats]:
     """(M, N) scores of each method on the targets, each target's column being left out; NaN on other datasets.
 
@@ -359,7 +358,6 @@ def leave_one_out(
         found: Methods.
         strict: Whether datasets that share images with the target are left out too.
         families_too: Whether each model is scored while its whole family is unknown.
-        seed: Seed of random methods.
     """
     scores = {name: np.full(table.values.shape, np.nan) for name in found}
     families = np.asarray(table.models.families)
@@ -369,7 +367,7 @@ def leave_one_out(
     for target in table.targets:
         j = table.dataset_ids.index(target)
         for rows, known in parts:
-            part = without(table, [target], known, strict=strict, seed=seed)
+            part = without(table, [target], known, strict=strict)
             for name, method in found.items():
                 scores[name][rows, j] = method(part)[rows, j]
     return scores
@@ -381,19 +379,18 @@ def quadrants(table: PublishedTable, found: Mapping[str, Method], settings: Benc
     For each seed and fold a part of the models is unknown. Each target in turn is the unknown dataset (Q3, Q4). With
     all datasets known, Q1 is measured on hidden cells of known models and Q2 on the unknown models.
     """
-    ids = table.models.model_ids, table.dataset_ids
     targets = np.isin(table.dataset_ids, table.targets)
     parts = []
     for seed in range(settings.seeds):
-        rng = np.random.default_rng(seed)
+        rng, seeded = np.random.default_rng(seed), replace(table, seed=seed)
         fold_of = rng.permutation(len(table.models)) % settings.folds
         hidden = rng.random(table.values.shape) < settings.hidden_cells
         for fold in range(settings.folds):
             known = fold_of != fold
-            rests = [(without(table, (), known, hidden & known[:, None], seed=seed), ("Q1", "Q2"))]
-            rests += [(without(table, [target], known, seed=seed), ("Q3", "Q4")) for target in table.targets]
+            rests = [(without(seeded, (), known, hidden & known[:, None]), ("Q1", "Q2"))]
+            rests += [(without(seeded, [target], known), ("Q3", "Q4")) for target in table.targets]
             for rest, shown in rests:
-                masks = quadrant_masks(rest.split, *ids)
+                masks = rest.split.quadrants()
                 scores = {name: method(rest) for name, method in found.items()}
                 chosen = {name: masks[name] & targets for name in shown}
                 parts.append(figures_per_dataset(rest, scores, chosen, settings.draws))

@@ -12,7 +12,6 @@ from thesis_rec.evaluation.bootstrap import Interval, beyond, intervals
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
 from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Scores, Study
 from thesis_rec.knowledge.fitting import LEVEL
-from thesis_rec.knowledge.quadrants import quadrant_masks
 
 
 def figures_per_dataset(
@@ -99,7 +98,7 @@ def calibration(
     # No interval of ours ends below chance: what is measured there by chance counts as chance, for all.
     truth = np.maximum(study.values, [1.0 / max(len(task.class_names), 2) for task in study.tasks])
     parts = []
-    for quadrant, mask in quadrant_masks(study.split, study.models.model_ids, study.dataset_ids).items():
+    for quadrant, mask in study.split.quadrants().items():
         cells = mask & np.isfinite(study.values)
         shown = np.flatnonzero(cells.any(axis=0))
         for name, scores in methods.items():

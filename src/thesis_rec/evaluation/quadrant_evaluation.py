@@ -25,7 +25,6 @@ from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix
 from thesis_rec.knowledge.fitting import LEVEL, Z
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
-from thesis_rec.knowledge.quadrants import quadrant_masks
 
 if TYPE_CHECKING:
     from thesis_rec.thesis.ranker import Ranker
@@ -132,7 +131,7 @@ def _static_bounds(training: Study, score: Floats) -> tuple[Floats, Floats]:
 def rankings_table(study: Study, methods: Mapping[str, Scores]) -> pd.DataFrame:
     """One row per evaluated cell and method, as in the contract of ``rankings``; rank 1 is best within its cell set."""
     models, datasets = np.array(study.models.model_ids), np.array(study.dataset_ids)
-    masks = quadrant_masks(study.split, study.models.model_ids, study.dataset_ids)
+    masks = study.split.quadrants()
     nothing = np.full(study.values.shape, np.nan)
     parts = []
     for name, scores in methods.items():
@@ -206,7 +205,7 @@ def evaluate(
     networks = {} if ranker is None else {NETWORK: network_scores(study, ranker)}
     methods = {RECOMMENDER: answers[RECOMMENDER], **networks, **baseline_scores(study, settings.baselines)}
     methods |= scored | answers
-    masks = quadrant_masks(study.split, *ids)
+    masks = study.split.quadrants()
     figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
     how = settings.bootstrap
     others = [name for name in methods if name not in (RECOMMENDER, SCORED)]

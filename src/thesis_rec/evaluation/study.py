@@ -14,7 +14,7 @@ from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.fitting import DEFAULT_NOISE, fit_knowledge
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.quadrants import Split, training_mask
+from thesis_rec.knowledge.quadrants import Split
 
 Floats = NDArray[np.floating]
 
@@ -72,19 +72,20 @@ class Study:
 
     def columns(self, role: str) -> NDArray[np.intp]:
         """Positions of the datasets of one role."""
-        return np.flatnonzero([self.split.datasets.get(dataset) == role for dataset in self.dataset_ids])
+        return np.flatnonzero(self.split.roles == role)
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """(M,) whether a model may be learned from; of unknown ones the weights may be looked at, never a value."""
-        return self.split.known_models(self.models.model_ids)
+        return self.split.known
 
     def training(self) -> Study:
         """What baselines may learn from: all models, the training datasets, NaN where withheld or unknown."""
         columns = self.columns("train")
         tasks, families, groups = ([part[j] for j in columns] for part in (self.tasks, self.families, self.groups))
         values = np.where(self.allowed(), self.values, np.nan)[:, columns]
-        return Study(self.models, tasks, values, self.split, families, groups, seed=self.seed)
+        split = Split(self.known, self.split.roles[columns], self.split.withheld[:, columns])
+        return Study(self.models, tasks, values, split, families, groups, seed=self.seed)
 
     def lists(self, role: str) -> tuple[list[TaskTokens], Floats]:
         """What the network may learn from: tasks of a role by name, and (n, K) values of the K known models."""
@@ -94,14 +95,12 @@ class Study:
         return [self.tasks[j] for j in enough], values[enough]
 
     def allowed(self) -> NDArray[np.bool_]:
-        """(M, N) which cells may be learned from: known models on training datasets, but for the withheld ones.
+        """(M, N) which cells may be learned from: known models on known datasets, but for the withheld ones.
 
         Validation datasets are for choices of the networks and baselines; knowledge makes its own by leaving out
         families, and learns from them as well.
         """
-        mask = training_mask(self.split, self.models.model_ids, self.dataset_ids)
-        mask[:, self.columns("validation")] |= self.known[:, None]
-        return mask & np.isfinite(self.values)
+        return self.split.allowed() & np.isfinite(self.values)
 
     def knowledge(self, *, everything: bool = False) -> Knowledge:
         """What is learned from the cells that may be learned from.
@@ -153,14 +152,15 @@ def assemble_study(
     Raises:
         ItemError: If no base task has a role, tokens and measurements.
     """
-    split = Split.of(splits)
+    listed = splits[splits["kind"] == "dataset"]
+    role = dict(zip(listed["id"].astype(str), listed["role"].astype(str), strict=True))
     info = dataset_info.assign(dataset_id=dataset_info["dataset_id"].astype(str)).drop_duplicates("dataset_id")
     parent = info["parent"].fillna("").astype(str).str.strip()
     measured = performance[performance["protocol"] == protocol]
     found = set(measured["dataset_id"].astype(str).unique())
-    bases = [d for d in info.loc[parent == "", "dataset_id"] if d in split.datasets and d in tokens and d in found]
+    bases = [d for d in info.loc[parent == "", "dataset_id"] if d in role and d in tokens and d in found]
     # A share of each role, so that no quadrant is left without datasets.
-    kept = set(evenly(sorted(bases, key=lambda dataset: split.datasets[dataset]), max_tasks))
+    kept = set(evenly(sorted(bases, key=role.__getitem__), max_tasks))
     bases = [dataset for dataset in bases if dataset in kept]
     if not bases:
         raise ItemError(
@@ -174,6 +174,7 @@ def assemble_study(
     groups = rows["group"].tolist()
     values = cell_matrix(measured, "value", models.model_ids, bases)
     spread = cell_matrix(measured, "std", models.model_ids, bases)
+    split = Split.of(splits, models.model_ids, bases)
     return Study(models, [tokens[d] for d in bases], values, split, families, groups, spread, seed)
 
 

@@ -138,59 +138,38 @@ def assign_splits(
 
 @dataclass(frozen=True)
 class Split:
-    """A table of splits, ready to be asked.
+    """Who of M models and N datasets is known, and what is withheld of those that are.
 
     Attributes:
-        models: Whether each listed model is known.
-        datasets: Role of each listed dataset: train, validation (both known) or test (unknown).
-        cells: Role of each withheld cell (model, dataset).
+        known: (M,) which models may be trained on; one that isn't listed was never seen either.
+        roles: (N,) train, validation (both known), test (unknown), or nothing where a dataset isn't listed.
+        withheld: (M, N) role of each withheld cell, nothing for the others.
     """
 
-    models: Mapping[str, bool]
-    datasets: Mapping[str, str]
-    cells: Mapping[tuple[str, str], str]
+    known: NDArray[np.bool_]
+    roles: NDArray[np.str_]
+    withheld: NDArray[np.str_]
 
     @staticmethod
-    def of(splits: pd.DataFrame) -> Split:
-        """Read the table that :func:`assign_splits` made."""
-        model, dataset, cell = (splits[splits["kind"] == kind] for kind in ("model", "dataset", "cell"))
+    def of(splits: pd.DataFrame, model_ids: Sequence[str], dataset_ids: Sequence[str]) -> Split:
+        """Read the table that :func:`assign_splits` made, for some models and datasets."""
+        models, datasets, cells = (splits[splits["kind"] == kind] for kind in ("model", "dataset", "cell"))
+        ids, names = list(model_ids), list(dataset_ids)
+        wide = cells.pivot_table(index="id", columns="id2", values="role", aggfunc="first")
         return Split(
-            dict(zip(model["id"].astype(str), model["known"].astype(bool), strict=True)),
-            dict(zip(dataset["id"].astype(str), dataset["role"].astype(str), strict=True)),
-            {(str(m), str(d)): str(r) for m, d, r in zip(cell["id"], cell["id2"], cell["role"], strict=True)},
+            models.set_index("id")["known"].reindex(ids, fill_value=False).to_numpy(dtype=bool),
+            datasets.set_index("id")["role"].reindex(names, fill_value="").to_numpy(dtype=str),
+            wide.reindex(index=ids, columns=names).astype(object).fillna("").to_numpy(dtype=str),
         )
 
-    def known_models(self, model_ids: Sequence[str]) -> NDArray[np.bool_]:
-        """(M,) whether each model may be trained on."""
-        return np.array([self.models.get(model, False) for model in model_ids], dtype=bool)
+    def allowed(self) -> NDArray[np.bool_]:
+        """(M, N) which cells may be learned from: those of known models on known datasets that aren't withheld."""
+        return self.known[:, None] & np.isin(self.roles, ("train", "validation")) & (self.withheld == "")
 
-
-def training_mask(split: Split, model_ids: Sequence[str], dataset_ids: Sequence[str]) -> NDArray[np.bool_]:
-    """(M, N) which cells may be trained on: known model, training dataset, not withheld."""
-    training = np.array([split.datasets.get(dataset) == "train" for dataset in dataset_ids], dtype=bool)
-    return split.known_models(model_ids)[:, None] & training & ~_withheld(split, model_ids, dataset_ids)
-
-
-def quadrant_masks(split: Split, model_ids: Sequence[str], dataset_ids: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    """Which of the (M, N) cells each quadrant is measured on."""
-    known = split.known_models(model_ids)[:, None]
-    unknown = np.array([model in split.models for model in model_ids], dtype=bool)[:, None] & ~known
-    roles = np.array([split.datasets.get(dataset, "") for dataset in dataset_ids])
-    return {
-        "Q1": _withheld(split, model_ids, dataset_ids, "test"),
-        "Q2": unknown & (roles == "train"),
-        "Q3": known & (roles == "test"),
-        "Q4": unknown & (roles == "test"),
-    }
-
-
-def _withheld(
-    split: Split, model_ids: Sequence[str], dataset_ids: Sequence[str], role: str | None = None
-) -> NDArray[np.bool_]:
-    """(M, N) which cells are withheld, for a role or any."""
-    cells = {cell for cell, its in split.cells.items() if role in (None, its)}
-    found = [[(model, dataset) in cells for dataset in dataset_ids] for model in model_ids]
-    return np.array(found, dtype=bool).reshape(len(model_ids), len(dataset_ids))
+    def quadrants(self) -> dict[str, NDArray[np.bool_]]:
+        """Which of the (M, N) cells each quadrant is measured on."""
+        known, train, test = self.known[:, None], self.roles == "train", self.roles == "test"
+        return {"Q1": self.withheld == "test", "Q2": ~known & train, "Q3": known & test, "Q4": ~known & test}
 
 
 _SIDES = ("dataset_families", "dataset_ids", "model_families", "model_ids")
