@@ -6,7 +6,6 @@ import pytest
 
 from thesis_rec.hardware.contexts import REPEATABILITY, context_tables
 from thesis_rec.hardware.prediction import UNKNOWN_CONTEXT_FACTOR, UNKNOWN_MEMORY_FACTOR, figures
-from thesis_rec.hardware.regression import fit_log_figure, fold_groups, safe_margin
 
 
 def fabricate(n_families: int = 8, each: int = 10, noise: float = 0.05, seed: int = 0):
@@ -174,72 +173,6 @@ def test_batch_sizes_between_and_beyond_measured_ones():
         assert found.loc["m", "peak_memory_mb"] == found.loc["m", "peak_memory_mb_safe"] == memory
     models = pd.DataFrame({"model_id": ["m"], "family": ["f"]})
     assert figures(rows, models, "d", batch_size=16)["basis"].tolist() == ["interpolated"]
-
-
-def test_the_regression_is_ridge_in_closed_form():
-    from sklearn.linear_model import Ridge
-
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(40, 3))
-    y = 2 * x[:, 0] - x[:, 2] + 0.1 * rng.normal(size=40)
-    families = np.repeat(list("abcd"), 10).astype(object)
-    fit = fit_log_figure(x, y, np.zeros(40), families, columns=(0, 2))
-    assert fit.columns == (0, 2)
-    z = (x[:, [0, 2]] - x[:, [0, 2]].mean(0)) / x[:, [0, 2]].std(0)
-    references = [Ridge(alpha=penalty * 40).fit(z, y).predict(z) for penalty in (1e-3, 1e-2, 1e-1, 1.0)]
-    assert any(np.allclose(fit.predict(x, np.zeros(40)), reference) for reference in references)
-    assert fit.spread < 0.2
-
-
-def test_features_that_mislead_between_families_are_left_out():
-    rng = np.random.default_rng(1)
-    families = np.repeat([f"f{i}" for i in range(8)], 6).astype(object)
-    x = rng.normal(size=(48, 2))
-    # The second feature follows the figure within each family, at another level in each.
-    y = x[:, 0] + 0.05 * rng.normal(size=48)
-    x[:, 1] = y + np.repeat(rng.normal(0, 30, 8), 6)
-    assert fit_log_figure(x, y, np.zeros(48), families, columns=(0, 1)).columns == (0,)
-
-
-def test_another_device_s_figure_may_have_a_slope():
-    rng = np.random.default_rng(2)
-    families = np.repeat([f"f{i}" for i in range(6)], 6).astype(object)
-    other = rng.normal(size=36)
-    y = 0.5 * other + 1.0 + 0.01 * rng.normal(size=36)
-    fit = fit_log_figure(rng.normal(size=(36, 1)), y, other, families, columns=(0,))
-    np.testing.assert_allclose(fit.predict(np.zeros((2, 1)), np.array([0.0, 2.0])), [1.0, 2.0], atol=0.05)
-
-
-def test_margins_hold_after_choosing():
-    """Choosing on plain predictions breaks budgets; with the margin the share stays below alpha on new models."""
-    rng = np.random.default_rng(1)
-    plain = broken = chosen = 0
-    for _ in range(60):
-        actual = rng.normal(0, 1, 300)
-        predicted = actual + rng.normal(0, 0.3, 300)
-        margin = safe_margin(predicted[:150], actual[:150])
-        for budget in (-0.5, 0.0, 0.5):
-            for added in (0.0, margin):
-                admitted = np.flatnonzero(predicted[150:] + added <= budget) + 150
-                closest = admitted[np.argsort(-predicted[admitted])[:5]]
-                count = int((actual[closest] > budget).sum())
-                if added:
-                    broken, chosen = broken + count, chosen + len(closest)
-                else:
-                    plain += count
-    assert plain / chosen > 0.2
-    assert broken / chosen < 0.06
-
-
-def test_margin_is_never_negative_and_covers_the_conformal_quantile():
-    errors = np.linspace(-1, 0.5, 99)
-    assert safe_margin(np.zeros(99), errors) >= np.sort(errors)[94]
-    assert safe_margin(np.zeros(20), -np.ones(20)) == 0.0
-
-
-def test_folds_take_the_place_of_too_few_families():
-    assert fold_groups(np.array(["a", "b", "c", "a"], dtype=object)).tolist() == [0, 1, 2, 0]
-    assert fold_groups(np.array(["a"] * 25, dtype=object)).max() == 9
 
 
 def test_beyond_the_largest_measured_batch_time_grows_even_where_the_line_falls():

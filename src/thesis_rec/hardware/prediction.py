@@ -181,20 +181,20 @@ class _Estimate:
         plans: list[tuple[Floats | None, tuple[int, ...]]] = [(other, usable) for other in by_overlap]
         for other, columns in [*plans, (None, usable), (None, (0, 1)), (None, (0,))]:
             offset = np.zeros(len(left)) if other is None else np.log(np.where(other > 0, other, np.nan))
-            complete = np.isfinite(self.features[:, columns]).all(axis=1) & np.isfinite(offset)
+            used = self.features[:, columns]
+            complete = np.isfinite(used).all(axis=1) & np.isfinite(offset)
             train, new = known & complete, left & complete
             if train.sum() < ENOUGH or not new.any():
                 continue
             # Beyond what was measured nobody checked the regression: the interval grows with the distance.
-            seen = self.features[train][:, columns]
-            beyond = outside(self.features[:, columns], seen.min(axis=0), seen.max(axis=0))
+            beyond = outside(used, used[train].min(axis=0), used[train].max(axis=0))
             if columns == (0,) and not self.of_weights:
                 # Weights alone hardly tell a time: of a network a hundred times as large, less than nothing.
                 new &= beyond == 0
             beyond = beyond[new]
-            fit = fit_log_figure(self.features[train], log_value[train], offset[train], self.families[train], columns)
+            fit = fit_log_figure(used[train], log_value[train], offset[train], self.families[train])
             margin = fit.margin + max(fit.margin, fit.spread) * beyond
-            self.fill(new, fit.predict(self.features[new], offset[new]), margin)
+            self.fill(new, fit.predict(used[new], offset[new]), margin)
             left = left & ~new
 
     def predict_from_closest(self, target: Context, factor: float, rate: float | None) -> None:
