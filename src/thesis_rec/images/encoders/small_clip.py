@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import local
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,18 +37,6 @@ _BLOCK = 8
 _THREADS = 2
 
 
-class _Room(local):
-    """Arrays that each thread uses again: fresh memory costs as much as what is computed in it."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, Floats] = {}
-
-    def __call__(self, name: str, *shape: int) -> Floats:
-        if name not in self._arrays or self._arrays[name].shape != shape:
-            self._arrays[name] = np.empty(shape, np.float32)
-        return self._arrays[name]
-
-
 class _Transformer:
     """Blocks of attention and perceptrons, normalised before each, and what else open_clip's towers have."""
 
@@ -59,7 +46,7 @@ class _Transformer:
             for name, value in weights.items()
             if name.startswith(prefix)
         }
-        self.layers, self._heads, self._room = layers, heads, _Room()
+        self.layers, self._heads = layers, heads
 
     def depths(self, x: Floats, mask: Floats | None = None) -> Iterator[Floats]:
         """``x`` (B, T, W), itself changed, after each layer; a mask (T, T) is added to the scores of attention."""
@@ -72,8 +59,8 @@ class _Transformer:
             yield x
 
     def normed(self, x: Floats, name: str) -> Floats:
-        """Layer normalisation of (B, T, W) by the weights of that name, until the next call."""
-        out = np.subtract(x, x.mean(axis=-1, keepdims=True), out=self._room("normed", *x.shape))
+        """Layer normalisation of (B, T, W) by the weights of that name."""
+        out = x - x.mean(axis=-1, keepdims=True)
         variance = np.einsum("btw,btw->bt", out, out)[..., None] / x.shape[-1]
         out *= 1 / np.sqrt(variance + 1e-5)
         out *= self.weights[f"{name}.weight"]
@@ -81,10 +68,9 @@ class _Transformer:
         return out
 
     def _linear(self, x: Floats, name: str) -> Floats:
-        """(B T, out) of (..., in), until the next call for as many outputs."""
+        """(B T, out) of (..., in)."""
         # As one matrix: numpy multiplies a stack of them one by one.
-        x, weight = x.reshape(-1, x.shape[-1]), self.weights[f"{name}.weight"]
-        out = np.matmul(x, weight.T, out=self._room(f"linear to {len(weight)}", len(x), len(weight)))
+        out = x.reshape(-1, x.shape[-1]) @ self.weights[f"{name}.weight"].T
         out += self.weights[f"{name}.bias"]
         return out
 
@@ -95,12 +81,12 @@ class _Transformer:
         flat[:, :width] *= np.float32(1 / np.sqrt(depth))
         q, k, v = flat.reshape(batch, tokens, 3, self._heads, depth).transpose(2, 0, 3, 1, 4)  # (B, H, T, W / H) each
         # Keys along the rows: sums over them run along the columns, which is faster.
-        scores = np.matmul(k, q.swapaxes(-1, -2), out=self._room("scores", batch, self._heads, tokens, tokens))
+        scores = k @ q.swapaxes(-1, -2)
         if mask is not None:
             scores += mask.T
         scores -= scores.max(axis=-2, keepdims=True)
         np.exp(scores, out=scores)
-        found = self._room("attended", batch, tokens, self._heads, depth)
+        found = np.empty((batch, tokens, self._heads, depth), np.float32)
         np.matmul(scores.swapaxes(-1, -2), v, out=found.transpose(0, 2, 1, 3))
         found /= scores.sum(axis=-2).swapaxes(-1, -2)[..., None]
         return self._linear(found.reshape(batch, tokens, width), f"{name}.out_proj")
@@ -110,11 +96,11 @@ class _Transformer:
 
         The error function is formula 7.1.26 of Abramowitz and Stegun, whose error is below 1.5e-7.
         """
-        size = np.abs(x, out=self._room("size", *x.shape))
-        t = np.multiply(size, np.float32(0.3275911 * np.sqrt(0.5)), out=self._room("t", *x.shape))
+        size = np.abs(x)
+        t = size * np.float32(0.3275911 * np.sqrt(0.5))
         t += 1
         np.divide(1, t, out=t)
-        tail = np.multiply(t, np.float32(_TAIL[0]), out=self._room("tail", *x.shape))
+        tail = t * np.float32(_TAIL[0])
         for coefficient in _TAIL[1:]:
             tail += np.float32(coefficient)
             tail *= t
@@ -225,7 +211,7 @@ class SmallClip:
         first = np.broadcast_to(w["class_embedding"], (len(pixels), 1, len(kernel)))
         x = np.concatenate([first, patches @ kernel.T], axis=1) + w["positional_embedding"]  # (B, 1 + T, W)
         layers = []
-        for after in self._image.depths(self._image.normed(x, "ln_pre").copy()):
+        for after in self._image.depths(self._image.normed(x, "ln_pre")):
             layers.append(after.mean(axis=1))
         x = self._image.normed(after, "ln_post")
         return (x[:, 1:].mean(axis=1) if self._mean_pool else x[:, 0]) @ w["proj"], layers
