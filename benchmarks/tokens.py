@@ -116,16 +116,19 @@ def main() -> None:
     add_save_option(parser)
     options = parser.parse_args()
 
+    import open_clip
     import torch
 
-    from thesis_rec.images.encoders import EncoderConfig, load_encoder
     from thesis_rec.images.encoders.streaming import DecodedImages, encode_images, image_loader
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
+    from thesis_rec.models.preparation import open_clip_preparation
     from thesis_rec.views.shards import TokenSettings, make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
-    encoder = load_encoder(EncoderConfig(source=options.encoder, pretrained=False), options.device, options.precision)
-    if options.compile:
-        encoder.compile()
+    model = open_clip.create_model(options.encoder)
+    image = torch.compile(model.encode_image, dynamic=True) if options.compile else model.encode_image
+    tower = Tower(model, image, None, open_clip_preparation(open_clip.get_model_preprocess_cfg(model), options.encoder))
+    encoder = TorchEncoder(tower, f"open_clip:{options.encoder}", (), options.device, options.precision)
     if options.device == "cpu":
         # The encoder and the workers share the cores.
         torch.set_num_threads(max(1, (os.cpu_count() or 1)))

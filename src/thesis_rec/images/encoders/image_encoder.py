@@ -27,13 +27,11 @@ class EncoderConfig(Settings):
             ``architecture/tag`` for open_clip, ``org/name`` for transformers, a model name for timm.
         layers: Names of modules (as in ``named_modules``) whose mean activations are appended to the features; empty
             for the encoder's output alone.
-        pretrained: False gives random weights, for timing only.
     """
 
     kind: Literal["open_clip", "transformers", "timm"] = "open_clip"
     source: str = Field(min_length=1)
     layers: tuple[str, ...] = ()
-    pretrained: bool = True
 
 
 @runtime_checkable
@@ -114,7 +112,7 @@ def encoder_id(config: EncoderConfig) -> str:
         name = f"{config.kind}:{config.source.removeprefix('hf-hub:')}"
     if config.layers:
         name += ":" + hashlib.sha256("|".join(config.layers).encode()).hexdigest()[:8]
-    return name if config.pretrained else f"{name}:random"
+    return name
 
 
 def local_folder(config: EncoderConfig) -> Path | None:

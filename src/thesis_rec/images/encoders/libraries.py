@@ -69,15 +69,10 @@ def _open_clip(config: EncoderConfig) -> Tower:
         architecture = f"local-dir:{folder}"
     elif not config.source.startswith("hf-hub:"):
         architecture, _, tag = config.source.partition("/")
-        if config.pretrained and not tag:
+        if not tag:
             hint = f"Give architecture/tag; tags: {', '.join(open_clip.list_pretrained_tags_by_model(architecture))}."
             raise ItemError(config.source, "no pretrained weights were named.", hint)
-    model = open_clip.create_model(
-        architecture,
-        pretrained=tag if config.pretrained else None,
-        load_weights=config.pretrained,
-        require_pretrained=config.pretrained,
-    )
+    model = open_clip.create_model(architecture, pretrained=tag, load_weights=True, require_pretrained=True)
     tokenizer = open_clip.get_tokenizer(architecture)
     settings = open_clip.get_model_preprocess_cfg(model)
 
@@ -91,15 +86,12 @@ def _open_clip(config: EncoderConfig) -> Tower:
 
 
 def _transformers(config: EncoderConfig) -> Tower:
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     source = str(local_folder(config) or config.source)
-    if config.pretrained:
-        model = AutoModel.from_pretrained(source, trust_remote_code=False)
-    else:
-        model = AutoModel.from_config(AutoConfig.from_pretrained(source, trust_remote_code=False))
+    model = AutoModel.from_pretrained(source, trust_remote_code=False)
     # An image-text model has this beside its text half.
     features = getattr(model, "get_image_features", model)
 
@@ -164,5 +156,5 @@ def _timm(config: EncoderConfig) -> Tower:
 
     folder = local_folder(config)
     name = f"local-dir:{folder}" if folder else config.source
-    model = timm.create_model(name, pretrained=config.pretrained, num_classes=0)
+    model = timm.create_model(name, pretrained=True, num_classes=0)
     return Tower(model, model, None, timm_preparation(resolve_model_data_config(model), config.source))

@@ -93,10 +93,6 @@ class TorchEncoder:
             for hook in hooks:
                 hook.remove()
 
-    def compile(self) -> None:
-        """Compile the image tower: pays on a GPU from some ten thousand images, the first batches take a minute."""
-        self._tower.image = torch.compile(self._tower.image, dynamic=True)
-
     @torch.inference_mode()
     def encode_tensor(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
