@@ -71,11 +71,11 @@ def _measure(count: int, max_gmacs: float) -> dict[str, object]:
     rows = {key: row for key, (row, _) in architectures().items() if key in counts.index}
     keys = sorted((key for key in rows if counts["macs"][key] <= 1e9 * max_gmacs), key=counts["macs"].get)
     chosen = [keys[place] for place in np.linspace(0, len(keys) - 1, count).round().astype(int)]
-    settings = ProfileSettings(warmup=2, min_repeats=5, max_repeats=50, max_seconds=0.3)
+    settings = ProfileSettings(batch_sizes=(1,), warmup=2, min_repeats=5, max_repeats=50, max_seconds=0.3)
     took: dict[str, float] = {}
     for key in chosen:
         network = random_network(rows[key], "cpu")
-        table = profile_backbone(network, "cpu", ["fp32"], [1], settings, described(counts.loc[key]))
+        table = profile_backbone(network, "cpu", settings, described(counts.loc[key]))
         took[rows[key].model_id] = float(table["latency_ms_p50"].iloc[0])
     models = pd.DataFrame({"model_id": list(took), "family": ""})
     # By another name, so that it counts as not measured where the shipped figures are its own.

@@ -134,7 +134,8 @@ def _time(row: Any, key: str, device: str, counts: dict[str, Any] | None, is_pub
     for precision in dict.fromkeys(precision for precision, _ in cells):
         batches = [batch for found, batch in cells if found == precision]
         try:
-            table = profile_backbone(backbone, device, [precision], batches, settings, description)
+            calls = settings.model_copy(update={"precisions": (precision,), "batch_sizes": tuple(batches)})
+            table = profile_backbone(backbone, device, calls, description)
         except Exception as error:
             # One precision that a network can't run in leaves the others.
             rows.append({"error": f"{precision}: {' '.join(str(error).split())[:150]}"})

@@ -59,9 +59,9 @@ from thesis_rec.models.model_manifest import read_manifest
 root, names = Path(sys.argv[1]), sys.argv[2:]
 rows, _ = read_manifest(pd.read_csv(root / "model_manifest.csv", dtype=str, keep_default_na=False))
 found = {row.model_id: load_backbone(row, root, "cpu") for row in rows if row.model_id in names}
-settings = ProfileSettings(max_seconds=0.5)
+settings = ProfileSettings(batch_sizes=(1,), max_seconds=0.5)
 def once(name):
-    return profile_backbone(found[name], "cpu", ("fp32",), (1,), settings)["latency_ms_p50"].iloc[0]
+    return profile_backbone(found[name], "cpu", settings)["latency_ms_p50"].iloc[0]
 json.dump([min(once(name) for _ in range(5)) for name in names], sys.stdout)
 """
 

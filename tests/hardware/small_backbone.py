@@ -9,7 +9,7 @@ from torch import nn
 
 from thesis_rec.hardware.timing import ProfileSettings
 
-FAST = ProfileSettings(warmup=1, min_repeats=2, max_repeats=4, max_seconds=0.01)
+FAST = ProfileSettings(batch_sizes=(1,), warmup=1, min_repeats=2, max_repeats=4, max_seconds=0.01)
 
 
 def backbone(width: int = 4, size: int = 8, model_id: str = "m"):

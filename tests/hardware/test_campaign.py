@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.hardware.small_backbone import FAST, backbone
-from thesis_rec.hardware.campaign import cell_settings, join_outcomes, profile_zoo
+from thesis_rec.hardware.campaign import join_outcomes, made_from, profile_zoo
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.models.model_manifest import ManifestRow
 
@@ -21,7 +21,9 @@ def load(row):
 
 
 def run(existing=None, names=("org/a", "broken", "b"), batch_sizes=(1,)):
-    return dict(profile_zoo(rows(*names), load, existing or {}, "cpu", ("fp32",), batch_sizes, FAST))
+    return dict(
+        profile_zoo(rows(*names), load, existing or {}, "cpu", FAST.model_copy(update={"batch_sizes": batch_sizes}))
+    )
 
 
 def test_one_broken_model_is_a_row_of_the_failures():
@@ -57,5 +59,5 @@ def test_an_unreadable_partition_is_made_again(caplog):
 @pytest.mark.parametrize("change", [{"source": "other"}, {"revision": "1"}, {"loader": "transformers"}])
 def test_another_network_is_another_measurement(change):
     row = rows("a")[0]
-    first, second = (cell_settings(r, ("fp32",), (1,), FAST) for r in (row, row.model_copy(update=change)))
+    first, second = (made_from(r, FAST) for r in (row, row.model_copy(update=change)))
     assert first != second

@@ -15,12 +15,13 @@ from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.profiling import COLUMNS, cast_weights, profile_backbone
 
 HUB = Path(__file__).parents[2] / "data/01_raw/hub"
+BOTH = FAST.model_copy(update={"precisions": ("fp32", "bf16")})
 
 
 def test_profile_has_one_row_per_cell_in_the_contract():
     model = backbone()
     before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-    table = profile_backbone(model, "cpu", ("fp32", "bf16"), (1, 3), FAST)
+    table = profile_backbone(model, "cpu", BOTH.model_copy(update={"batch_sizes": (1, 3)}))
     assert list(table.columns) == COLUMNS
     assert sorted(zip(table["precision"], table["batch_size"], strict=True)) == [
         ("bf16", 1), ("bf16", 3), ("fp32", 1), ("fp32", 3),
@@ -45,17 +46,17 @@ def test_one_failing_precision_leaves_the_others(caplog):
         return model.network(x)
 
     broken = SimpleNamespace(model_id="m", network=model.network, features=features, input_size=8)
-    table = profile_backbone(broken, "cpu", ("fp32", "bf16"), (1,), FAST)
+    table = profile_backbone(broken, "cpu", BOTH)
     assert table["precision"].tolist() == ["fp32"]
     assert "bf16, batch 1" in caplog.text
     with pytest.raises(ItemError, match="nothing could be profiled"):
-        profile_backbone(broken, "cpu", ("bf16",), (1,), FAST)
+        profile_backbone(broken, "cpu", FAST.model_copy(update={"precisions": ("bf16",)}))
 
 
 def test_unusable_models_are_named():
     wrong = SimpleNamespace(model_id="m", network=nn.Linear(2, 2), features=nn.Linear(2, 2), input_size=8)
     with pytest.raises(ItemError, match="a forward pass failed"):
-        profile_backbone(wrong, "cpu", ("fp32",), (1,), FAST)
+        profile_backbone(wrong, "cpu", FAST)
 
 
 def test_cast_restores_weights_when_the_block_fails():

@@ -17,9 +17,9 @@ from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.profiling import COLUMNS, profile_backbone
+from thesis_rec.hardware.timing import ProfileSettings
 
 if TYPE_CHECKING:
-    from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.model_manifest import ManifestRow
 
@@ -27,13 +27,12 @@ Outcome = dict[str, Any]
 Partitions = Mapping[str, Callable[[], Outcome]]
 
 
-def cell_settings(
-    row: ManifestRow, precisions: Sequence[str], batch_sizes: Sequence[int], settings: ProfileSettings
-) -> str:
+def made_from(row: ManifestRow, settings: ProfileSettings) -> str:
     """Hash that changes when a model would have to be measured again: another network, or other calls."""
     network = {"loader": row.loader, "source": row.source, "revision": row.revision}
-    calls = {"precisions": sorted(precisions), "batch_sizes": sorted(batch_sizes)}
-    return sha256_json({**network, **calls, "settings": settings.model_dump()})
+    clock = {name: getattr(settings, name) for name in ProfileSettings.model_fields}
+    calls = {name: sorted(clock.pop(name)) for name in ("precisions", "batch_sizes")}
+    return sha256_json({**network, **calls, "settings": clock})
 
 
 def profile_zoo(
@@ -41,8 +40,6 @@ def profile_zoo(
     load: Callable[[ManifestRow], Backbone],
     existing: Partitions,
     device: str,
-    precisions: Sequence[str],
-    batch_sizes: Sequence[int],
     settings: ProfileSettings,
 ) -> Iterator[tuple[str, Outcome]]:
     """Measure models one after another; those measured before in the same way are left out.
@@ -51,23 +48,21 @@ def profile_zoo(
         rows: The models.
         load: Builds a model.
         existing: Partitions of earlier runs.
-        device: As of :func:`~thesis_rec.hardware.profiling.profile_backbone`, and so are the others.
-        precisions: Precisions of the calls.
-        batch_sizes: Numbers of images in a call.
-        settings: How long to measure.
+        device: As of :func:`~thesis_rec.hardware.profiling.profile_backbone`.
+        settings: Precisions, batch sizes and how long to measure.
 
     Yields:
         Key and content of a partition for each model that was tried.
     """
     present = device_id(device)
     for row in track(rows, "profiling"):
-        key, wanted = f"{row.model_id}/{present}", cell_settings(row, precisions, batch_sizes, settings)
+        key, wanted = f"{row.model_id}/{present}", made_from(row, settings)
         before = readable(existing[key]) if key in existing else None
         if before is not None and not before["error"] and before.get("settings_hash") == wanted:
             continue
         outcome: Outcome = {"rows": [], "settings_hash": wanted, "error": "", "hint": ""}
         try:
-            table = profile_backbone(load(row), device, precisions, batch_sizes, settings)
+            table = profile_backbone(load(row), device, settings)
             # Through JSON, which knows no numpy numbers.
             outcome["rows"] = json.loads(table.to_json(orient="records", double_precision=12))
         except Exception as error:

@@ -8,7 +8,7 @@ until the interval of the median is tight or the time is up.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,21 +36,14 @@ COLUMNS = [
 
 
 def profile_backbone(
-    backbone: Backbone,
-    device: str,
-    precisions: Sequence[str],
-    batch_sizes: Sequence[int],
-    settings: ProfileSettings,
-    description: Description | None = None,
+    backbone: Backbone, device: str, settings: ProfileSettings, description: Description | None = None
 ) -> pd.DataFrame:
     """Measure one model at every precision and batch size.
 
     Args:
         backbone: The model; moved to ``device``, its weights unchanged afterwards.
         device: Torch device, such as ``cpu`` or ``cuda``.
-        precisions: Some of ``fp32``, ``fp16`` and ``bf16``.
-        batch_sizes: Numbers of images in a call.
-        settings: How long to measure.
+        settings: Precisions, batch sizes and how long to measure.
         description: Its counts, where they were made before; None makes them here.
 
     Returns:
@@ -71,9 +64,9 @@ def profile_backbone(
             description = description or describe_backbone(backbone, device)
         except RuntimeError as error:
             raise ItemError(model_id, f"a forward pass failed: {error}", "Check the model's input size.") from error
-        for precision in precisions:
+        for precision in settings.precisions:
             with cast_weights(network, precision):
-                for batch_size in batch_sizes:
+                for batch_size in settings.batch_sizes:
                     images = random_images(backbone, batch_size, device, precision)
                     try:
                         times, memory = measure_calls(partial(backbone.features, images), device, settings)

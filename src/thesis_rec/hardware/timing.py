@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,21 @@ Clock = Callable[[Callable[[], Any]], float]
 
 
 class ProfileSettings(Settings):
-    """How long a cell (model, precision, batch size) is measured.
+    """Which calls of a model are measured, and how long each is.
 
     Attributes:
+        precisions: Precisions of the calls.
+        batch_sizes: Numbers of images in a call.
         warmup: Calls that aren't counted: they allocate memory and choose kernels.
         min_repeats: Calls that are counted at least.
         max_repeats: Calls that are counted at most.
         tolerance: Measuring stops when the median's 95 % interval reaches no further than this share of the median.
-        max_seconds: Time limit of a cell, warm-up included. ``min_repeats`` are done beyond it, unless even one call
+        max_seconds: Time limit of a call, warm-up included. ``min_repeats`` are done beyond it, unless even one call
             takes longer than the limit: then three have to do.
     """
 
+    precisions: tuple[Literal["fp32", "fp16", "bf16"], ...] = ("fp32",)
+    batch_sizes: tuple[int, ...] = (1, 32)
     warmup: int = Field(default=3, ge=0)
     min_repeats: int = Field(default=7, ge=1)
     max_repeats: int = Field(default=200, ge=1)

@@ -126,11 +126,12 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
         from thesis_rec.hardware.profiling import profile_backbone
         from thesis_rec.hardware.timing import ProfileSettings
 
-        settings = ProfileSettings(warmup=5, min_repeats=25, tolerance=0.01, max_seconds=0.3)
+        once = ProfileSettings(precisions=(request.precision,), batch_sizes=(request.batch_size,))
+        settings = once.model_copy(update={"warmup": 5, "min_repeats": 25, "tolerance": 0.01, "max_seconds": 0.3})
         try:
             if (backbone := network(model_id)) is None:
                 return None
-            return profile_backbone(backbone, device, (request.precision,), (request.batch_size,), settings)
+            return profile_backbone(backbone, device, settings)
         except Exception as error:
             # A candidate that can't be loaded (not downloaded, damaged) is judged by prediction, like all others.
             logger.warning("%s can't be measured here: %s", model_id, error)

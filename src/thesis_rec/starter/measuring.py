@@ -131,10 +131,10 @@ def profile_models(
     from thesis_rec.hardware.timing import ProfileSettings
     from thesis_rec.models.loaders import load_backbone
 
-    settings = ProfileSettings(max_seconds=seconds_per_cell)
-    wanted = {"settings": settings.model_dump(), "precisions": list(precisions), "batch_sizes": list(batch_sizes)}
+    calls = {"precisions": precisions, "batch_sizes": batch_sizes, "max_seconds": seconds_per_cell}
+    settings = ProfileSettings.model_validate(calls)
     device = device_id(shop.device)
-    folder = shop.folder / f"hardware-{encode_id(device)}-{sha256_json(wanted)[:8]}"
+    folder = shop.folder / f"hardware-{encode_id(device)}-{sha256_json(settings.model_dump())[:8]}"
     failures: list[Failure] = []
     for recipe in track(unfinished(plan, shop, folder), "profiling models"):
         if shop.late():
@@ -142,7 +142,7 @@ def profile_models(
         begun = time.perf_counter()
         try:
             backbone = load_backbone(recipe_row(recipe), shop.folder, shop.device)
-            profile = profile_backbone(backbone, shop.device, precisions, batch_sizes, settings)
+            profile = profile_backbone(backbone, shop.device, settings)
         except Exception as error:
             failures.append(Failure.of(recipe.model_id, error, "Choose other precisions or batch sizes."))
             continue

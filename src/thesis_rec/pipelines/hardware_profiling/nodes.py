@@ -1,6 +1,6 @@
 """Nodes of the pipeline hardware_profiling."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, check_failures, failures_frame, unreached_failures
 from thesis_rec.base.sharding import thinned_evenly
-from thesis_rec.hardware.timing import ProfileSettings
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 
 Partitions = dict[str, Callable[[], Any]]
@@ -38,7 +37,7 @@ def profile_models(
     # An empty chunk first: the folder exists even when no model is usable.
     yield {}
     load = partial(load_backbone, root=root, device=device, cache=cache)
-    for key, outcome in profile_zoo(rows, load, existing_hardware_outcomes, device, *_calls(parameters)):
+    for key, outcome in profile_zoo(rows, load, existing_hardware_outcomes, device, parameters):
         yield {key: outcome}
 
 
@@ -50,7 +49,7 @@ def join_hardware_profiles(
     A job that isn't a shard also reports the models that no shard has come to, or only an earlier one that measured
     them in another way.
     """
-    from thesis_rec.hardware.campaign import cell_settings, join_outcomes
+    from thesis_rec.hardware.campaign import join_outcomes, made_from
     from thesis_rec.models.model_manifest import read_manifest
 
     rows, unusable = read_manifest(model_manifest)
@@ -58,9 +57,9 @@ def join_hardware_profiles(
     # What earlier runs measured of other models stays.
     table, failures = join_outcomes(outcomes, {row.model_id for row in rows})
     if parameters.shard.count == 1:
-        asked, calls = {row.model_id: row for row in _rows(model_manifest, parameters)}, _calls(parameters)
+        asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
         told = ((key.rpartition("/")[0], read().get("settings_hash", "")) for key, read in outcomes.items())
-        failures += unreached_failures(asked, told, lambda row: cell_settings(row, *calls))
+        failures += unreached_failures(asked, told, lambda row: made_from(row, parameters))
     return table, failures_frame([*unusable, *failures])
 
 
@@ -74,12 +73,6 @@ def check_hardware_profiles(
         NothingSucceeded: With the first failures.
     """
     check_failures(hardware_failures, hardware_profiles["model_id"].nunique(), parameters.strict, "models")
-
-
-def _calls(parameters: HardwareProfilingParameters) -> tuple[Sequence[str], Sequence[int], ProfileSettings]:
-    """Precisions, batch sizes and how long each is measured."""
-    settings = ProfileSettings(**parameters.model_dump(include=set(ProfileSettings.model_fields)))
-    return parameters.precisions, parameters.batch_sizes, settings
 
 
 def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters) -> list[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from thesis_rec.base.settings import Words
@@ -18,8 +16,6 @@ class HardwareProfilingParameters(ProfileSettings):
     hub_cache: str = Field(min_length=1)
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
-    precisions: tuple[Literal["fp32", "fp16", "bf16"], ...] = ("fp32",)
-    batch_sizes: tuple[int, ...] = (1, 32)
     models: Words = ()
     max_models: int | None = Field(default=None, ge=1)
     strict: bool = False
