@@ -39,6 +39,7 @@ class LabelledImages:
         reader: Reads an image by its position in the source.
         positions: (N,) position of each image in the source.
         warnings: What is wrong with single images or classes; the rest is usable.
+        fit: What :meth:`square` does to images that aren't: ``crop``, ``pad`` or ``stretch``.
     """
 
     dataset_id: str
@@ -47,6 +48,7 @@ class LabelledImages:
     reader: Reader
     positions: NDArray[np.int64]
     warnings: tuple[Failure, ...] = field(default=())
+    fit: str = "crop"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,6 +62,14 @@ class LabelledImages:
         with explained(f"image {index}", "it can't be read ({reason}).", "Replace or remove it."):
             image = self.reader(int(self.positions[index]))
             return np.asarray(image) if isinstance(image, Image.Image) else image
+
+    def square(self, index: int, size: int) -> NDArray[np.uint8]:
+        """Image ``index`` as uint8 (size, size, 3).
+
+        Raises:
+            ItemError: If it can't be decoded.
+        """
+        return resize_image(self.image(index), size, self.fit)
 
     def names_of(self, index: NDArray[np.int64]) -> list[str]:
         """Class names of some images."""
@@ -135,7 +145,8 @@ class OpenedDataset:
         chosen = take_share(chosen, codes, part, self.limits.seed)
         chosen = cap_classes(chosen, codes, len(class_names), part.cap, self.limits)
         notes += [*raw.warnings(), *_absent_classes(self.row, split, codes[chosen], class_names)]
-        images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, raw.read, chosen, tuple(notes))
+        told, fit = tuple(notes), self.limits.fit
+        images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, raw.read, chosen, told, fit)
         _check_classes(self.row, images, split)
         return images
 
@@ -196,7 +207,6 @@ def load_task_images(
     Raises:
         ItemError: If fewer than two classes are left, or there is nothing to test on.
     """
-    limits = limits or ImageLimits()
     notes = [] if warnings is None else warnings
     dataset = open_dataset(row, root, limits)
     opened = [dataset.split(split) for split in ("train", "test")]
@@ -205,7 +215,7 @@ def load_task_images(
     size = size or _common_size(opened)
     arrays, labels, skipped = [], [], list[Failure]()
     for images in opened:
-        array, kept = read_images(images, np.arange(len(images)), size, limits.fit, skipped)
+        array, kept = read_images(images, np.arange(len(images)), size, skipped)
         arrays.append(array)
         labels.append(images.labels[kept])
     notes.extend(skipped)
@@ -230,7 +240,6 @@ def read_images(
     images: LabelledImages,
     index: NDArray[np.integer],
     size: int,
-    fit: str = "crop",
     warnings: list[Failure] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Decode and resize images; those that can't be read are skipped and noted.
@@ -239,7 +248,6 @@ def read_images(
         images: Where they come from.
         index: (N,) which ones.
         size: Side, in pixels.
-        fit: ``crop``, ``pad`` or ``stretch``.
         warnings: List to which a failure for each unreadable image is added.
 
     Returns:
@@ -249,7 +257,7 @@ def read_images(
     kept: list[int] = []
     for i in index:
         try:
-            out[len(kept)] = resize_image(images.image(int(i)), size, fit)
+            out[len(kept)] = images.square(int(i), size)
         except ItemError as error:
             if warnings is not None:
                 warnings.append(unreadable(images.dataset_id, error))

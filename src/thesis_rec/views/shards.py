@@ -113,7 +113,7 @@ def encode_batches(
     """
     from thesis_rec.images.encoders.streaming import encode_images
 
-    sampler, fit = ClassBalancedSampler(images.labels, settings.seed), settings.fit
+    sampler = ClassBalancedSampler(images.labels, settings.seed)
     index = np.stack([sampler.batch(number) for number in numbers])  # (B, C)
     pieces = np.array_split(index.ravel(), -(-index.size // settings.batch_size))
 
@@ -125,14 +125,14 @@ def encode_batches(
     # next piece's pixels then don't fit into, and memory would grow with the number of images.
     features = np.empty((index.size, encoder.dim), dtype=np.float32)
     problems: list[Failure | None] = []
-    for block, failed in encode_images(encoder, images, pieces, workers=settings.workers, fit=fit, see=see):
+    for block, failed in encode_images(encoder, images, pieces, workers=settings.workers, see=see):
         features[len(problems) : len(problems) + len(block)] = block
         problems += failed
     for place, problem in enumerate(problems):
         if problem is not None:
             row, class_index = divmod(place, index.shape[1])
             others = sampler.substitutes(numbers[row], class_index)
-            found = _substitute(encoder, images, others, fit)
+            found = _substitute(encoder, images, others)
             if found is None:
                 error = f"class {images.class_names[class_index]!r} has no image that can be read; {problem.error}"
                 raise ItemError(images.dataset_id, error, "Replace its images, or remove the class.")
@@ -140,15 +140,11 @@ def encode_batches(
     return features.reshape(*index.shape, encoder.dim), [problem for problem in problems if problem is not None]
 
 
-def _substitute(
-    encoder: ImageEncoder, images: LabelledImages, others: Iterable[int], fit: str
-) -> NDArray[np.float32] | None:
+def _substitute(encoder: ImageEncoder, images: LabelledImages, others: Iterable[int]) -> NDArray[np.float32] | None:
     """Feature of the first readable one of other images of a class, if there is any."""
-    from thesis_rec.images.decoding import resize_image
-
     for other in others:
         try:
-            pixels = resize_image(images.image(other), encoder.image_size, fit)
+            pixels = images.square(other, encoder.image_size)
         except ItemError:
             continue
         return encoder.encode(pixels[None])[0]
@@ -185,7 +181,7 @@ def measure_landmarks(
         members = [
             np.random.default_rng([settings.seed, c]).permutation(np.flatnonzero(split.labels == c)) for c in classes
         ]
-        read, kept = read_images(split, np.concatenate([m[:count] for m in members]), encoder.image_size, settings.fit)
+        read, kept = read_images(split, np.concatenate([m[:count] for m in members]), encoder.image_size)
         if glimpses is not None:
             glimpses.add(part, split.positions[kept], split.names_of(kept), read)
         pixels.append(read)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.encoders.image_encoder import ImageEncoder, check_features
 from thesis_rec.images.loading import LabelledImages, unreadable
 
@@ -29,15 +28,14 @@ class DecodedImages:
     Args:
         images: Where they come from.
         size: Side, in pixels.
-        fit: ``crop``, ``pad`` or ``stretch``.
     """
 
-    def __init__(self, images: LabelledImages, size: int, fit: str = "crop") -> None:
-        self._images, self._size, self._fit = images, size, fit
+    def __init__(self, images: LabelledImages, size: int) -> None:
+        self._images, self._size = images, size
 
     def __getitem__(self, index: int) -> Sample:
         try:
-            return resize_image(self._images.image(index), self._size, self._fit), None
+            return self._images.square(index, self._size), None
         except ItemError as error:
             blank = np.zeros((self._size, self._size, 3), dtype=np.uint8)
             return blank, unreadable(self._images.dataset_id, error)
@@ -78,7 +76,6 @@ def encode_images(
     batches: Sequence[NDArray[np.integer]],
     *,
     workers: int = 0,
-    fit: str = "crop",
     see: Callable[[NDArray[np.int64], NDArray[np.uint8]], None],
 ) -> Iterator[tuple[NDArray[np.float32], list[Failure | None]]]:
     """Encode images, batch by batch, in order.
@@ -92,7 +89,6 @@ def encode_images(
         images: Where they come from.
         batches: Which images, (B,) each.
         workers: Processes that decode; 0 for none.
-        fit: ``crop``, ``pad`` or ``stretch``.
         see: Gets those images of each batch that could be read, (B,) which and (B, S, S, 3) pixels.
 
     Yields:
@@ -100,7 +96,7 @@ def encode_images(
         image mean nothing.
     """
     pin = str(encoder.device).startswith("cuda")
-    decoded = DecodedImages(images, encoder.image_size, fit)
+    decoded = DecodedImages(images, encoder.image_size)
     if not workers and not pin:
         for batch in batches:
             pixels, failures = _stacked([decoded[index] for index in batch.tolist()])
