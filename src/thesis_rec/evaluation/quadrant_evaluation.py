@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
 from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix
 from thesis_rec.knowledge.fitting import LEVEL, Z
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
+from thesis_rec.knowledge.posterior import SCORE, Cell
 
 if TYPE_CHECKING:
     from thesis_rec.thesis.ranker import Ranker
@@ -55,46 +54,26 @@ def baseline_scores(study: Study, names: Iterable[str]) -> dict[str, Scores]:
     return found
 
 
-def posterior_scores(study: Study, knowledge: Knowledge) -> Scores:
-    """What a request is answered: the posterior of each dataset, given what was measured there and may be used."""
-    return recommender_scores(study, knowledge)[RECOMMENDER]
-
-
-def recommender_scores(study: Study, knowledge: Knowledge, cheap: Scores | None = None) -> dict[str, Scores]:
-    """What requests are answered: :func:`posterior_scores`, and the same given a cheap score of all candidates.
+def posterior_scores(study: Study, knowledge: Knowledge, cheap: Scores | None = None) -> Scores:
+    """What a request is answered: the posterior of each dataset, given what was measured there and may be used.
 
     Args:
         study: What it is about.
         knowledge: What is believed before.
-        cheap: The cheap score; None for none.
-
-    Returns:
-        By method; the cost of the second includes that of the first and of the cheap score.
+        cheap: A cheap score of all candidates that is given as well, and whose cost counts; None for none.
     """
-    ids, allowed = study.models.model_ids, study.allowed()
-    rows: dict[str, list[Any]] = {RECOMMENDER: []} | ({} if cheap is None else {SCORED: []})
-    seconds = dict.fromkeys(rows, 0.0)
-
-    def answer(name: str, belief: Posterior, started: float) -> None:
-        rows[name].append((belief.mean, belief.value(), *belief.interval(LEVEL)))
-        seconds[name] += (time.perf_counter() - started) / len(study.tasks)
-
+    ids, allowed, started = study.models.model_ids, study.allowed(), time.perf_counter()
+    found = []
     for column, task in enumerate(study.tasks):
-        started, known = time.perf_counter(), np.flatnonzero(allowed[:, column])
+        known = np.flatnonzero(allowed[:, column])
         cells = [Cell(ids[row], float(study.values[row, column]), knowledge.noise) for row in known]
         belief = knowledge.posterior(study.models, task, cells)
-        answer(RECOMMENDER, belief, started)
         if cheap is not None:
-            started, there = time.perf_counter(), np.flatnonzero(np.isfinite(cheap.score[:, column]))
-            scores = {ids[row]: float(cheap.score[row, column]) for row in there}
-            answer(SCORED, belief.scored(scores, SCORE), started)
-    found = {}
-    for name, parts in rows.items():
-        score, value, low, high = np.stack(parts, axis=2)
-        found[name] = Scores(score, value, low, high, seconds[name])
-    if cheap is not None:
-        found[SCORED] = replace(found[SCORED], seconds=sum(seconds.values()) + cheap.seconds)
-    return found
+            there = np.flatnonzero(np.isfinite(cheap.score[:, column]))
+            belief = belief.scored({ids[row]: float(cheap.score[row, column]) for row in there}, SCORE)
+        found.append(np.stack([belief.mean, belief.value(), *belief.interval(LEVEL)]))
+    seconds = (time.perf_counter() - started) / len(study.tasks)
+    return Scores(*np.stack(found, axis=2), seconds if cheap is None else seconds + cheap.seconds)
 
 
 def network_scores(study: Study, ranker: Ranker) -> Scores:
@@ -201,10 +180,11 @@ def evaluate(
             # Of all candidates, a mean over datasets; NaN where no cost was recorded.
             seconds = pd.DataFrame(cell_matrix(cells, "seconds", *ids)).sum(min_count=1).mean()
             scored[name] = Scores(cell_matrix(cells, "value", *ids), seconds=float(seconds))
-    answers = recommender_scores(study, knowledge, scored.get(SCORE))
     networks = {} if ranker is None else {NETWORK: network_scores(study, ranker)}
-    methods = {RECOMMENDER: answers[RECOMMENDER], **networks, **baseline_scores(study, settings.baselines)}
-    methods |= scored | answers
+    methods = {RECOMMENDER: posterior_scores(study, knowledge), **networks}
+    methods |= baseline_scores(study, settings.baselines) | scored
+    if SCORE in scored:
+        methods[SCORED] = posterior_scores(study, knowledge, scored[SCORE])
     masks = study.split.quadrants()
     figures = figures_per_dataset(study, {n: s.score for n, s in methods.items()}, masks, settings.draws)
     how = settings.bootstrap
