@@ -13,14 +13,15 @@ from tests.knowledge.test_posterior import covariance_of
 from tests.world import World, make_world
 from thesis_rec.base.files import load_arrays
 from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.knowledge.covariance import fit_covariance
 from thesis_rec.knowledge.descriptors import N_SCALARS, scales_of
 from thesis_rec.knowledge.fitting import (
     RIDGES,
+    SHRINKAGE,
     WIDTHS,
     _by_distance,
     _choose,
     _fit_models,
-    error_covariance,
     fit_knowledge,
 )
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
@@ -339,7 +340,7 @@ def test_missing_cells_do_not_change_what_the_others_say() -> None:
     rng = np.random.default_rng(2)
     errors = np.repeat(rng.normal(size=(400, 1)), 6, axis=1) + 0.3 * rng.normal(size=(400, 6))
     errors[::2, :3] = np.nan
-    factor, _ = error_covariance(errors, np.array([f"f{i // 4}" for i in range(400)]))
+    factor = fit_covariance(errors, shrinkage=SHRINKAGE).factor
     covariance = factor @ factor.T
     assert covariance[0, 1] == pytest.approx(covariance[4, 5], rel=0.15)
     assert covariance[0, 1] > 0.5
@@ -348,13 +349,12 @@ def test_missing_cells_do_not_change_what_the_others_say() -> None:
 def test_models_that_err_together_keep_doing_so() -> None:
     """Two groups whose members have the same errors stay apart from each other; without groups there is none."""
     rng = np.random.default_rng(3)
-    families = np.repeat([f"f{i}" for i in range(40)], 3)
     together = np.repeat(rng.normal(size=(120, 2)), 6, axis=1)
-    factor, own = error_covariance(together + 0.1 * rng.normal(size=together.shape), families)
-    assert (own < 0.05).all()
-    covariance = factor @ factor.T
+    known = fit_covariance(together + 0.1 * rng.normal(size=together.shape), shrinkage=SHRINKAGE)
+    assert (known.own < 0.05).all()
+    covariance = known.factor @ known.factor.T
     assert covariance[:6, :6].mean() > 5 * abs(covariance[:6, 6:].mean())
-    alone, _ = error_covariance(rng.normal(size=(120, 12)), families)
+    alone = fit_covariance(rng.normal(size=(120, 12)), shrinkage=SHRINKAGE).factor
     assert abs((alone @ alone.T)[:6, 6:]).mean() < 0.15
 
 
@@ -374,9 +374,9 @@ def test_what_errs_alike_on_every_left_out_dataset_is_an_error() -> None:
     """Errors whose mean isn't zero are no offset that may be subtracted: the next dataset has them too."""
     rng = np.random.default_rng(0)
     errors = 0.5 * rng.normal(size=(120, 12)) + np.array([1.0, -1.0] * 6)
-    factor, own = error_covariance(errors, np.array([f"f{i // 4}" for i in range(120)]))
+    known = fit_covariance(errors, shrinkage=SHRINKAGE)
     # Loadings are shrunk; without the mean a quarter of this would be left.
-    assert (np.square(factor).sum(1) + own > 0.5 * np.square(errors).mean(0)).all()
+    assert (np.square(known.factor).sum(1) + known.own > 0.5 * np.square(errors).mean(0)).all()
 
 
 def test_the_regression_that_errs_least_on_left_out_families_is_chosen() -> None:
