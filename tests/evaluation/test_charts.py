@@ -63,7 +63,7 @@ def test_bars_are_the_means_and_whiskers_the_intervals():
 def test_the_frontier_is_in_the_order_of_the_budget():
     chart = evaluation_charts(METRICS)["probing"]
     assert chart.panels[0].points[["x", "mean"]].values.tolist() == [[3, 0.03], [12, 0.01]]
-    assert chart.panels[1].log_x
+    assert chart.panels[1].x_scale == "log"
 
 
 def test_costs_without_a_figure_are_left_out():

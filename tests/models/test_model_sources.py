@@ -144,7 +144,7 @@ def test_bandwidth_is_that_of_real_downloads(tmp_path, monkeypatch):
     locate(hub_row(), tmp_path)
     assert measured_bandwidth() == first
     table = pd.DataFrame({"model_id": ["a", "b"], "download_mb": [100.0, 0.0], "latency_ms": [1.0, 1.0]})
-    costs = costs_of(table, {"b"}, 10)
+    costs = costs_of(table, 10)
     assert costs["a"] - costs["b"] == pytest.approx(100 / first)
 
 

@@ -74,7 +74,7 @@ def test_the_nearest_dataset_is_the_one_it_was_drawn_from():
     assert nearest["similarity"].is_monotonic_decreasing
     assert nearest["domain"].eq("shapes").all()
     subset = TaskTokens.selection([(source, 0), (source, 2)], "subset")
-    assert nearest_datasets(subset, bundle.tokens)["dataset_id"].iloc[0] == "d3"
+    assert nearest_datasets(subset, bundle.tokens, bundle.datasets)["dataset_id"].iloc[0] == "d3"
     places = dataset_map(new, bundle.tokens, bundle.datasets).set_index("dataset_id")
     distance = np.hypot(*(places[["x", "y"]] - places.loc["mine", ["x", "y"]]).astype(float).to_numpy().T)
     assert places.index[np.argsort(distance)[1]] == "d3"
@@ -87,7 +87,10 @@ def test_similarity_is_the_mean_of_best_matches():
         return TaskTokens(name, features, [str(i) for i in range(len(rows))], 1, "e")
 
     known = {"a": one("a", [[1, 0], [-1, 0]]), "b": one("b", [[0, 1], [0, -1]])}
-    found = nearest_datasets(one("n", [[0, 1], [1, 0], [-1, 0]]), known).set_index("dataset_id")["similarity"]
+    about = pd.DataFrame({"dataset_id": ["a"], "domain": ["shapes"]})
+    nearest = nearest_datasets(one("n", [[0, 1], [1, 0], [-1, 0]]), known, about).set_index("dataset_id")
+    assert nearest["domain"].fillna("").to_dict() == {"a": "shapes", "b": ""}
+    found = nearest["similarity"]
     # Centred on the mean of all known classes, which is zero here: forward (0 + 1 + 1) / 3, backward (1 + 1) / 2.
     assert found["a"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["b"] == pytest.approx((1 / 3 + (1 + 0) / 2) / 2)
@@ -96,7 +99,7 @@ def test_similarity_is_the_mean_of_best_matches():
 def test_reasons_name_measurements_or_the_most_similar_model():
     found = ask().table.set_index("model_id")["reason"]
     bundle = fabricated_bundle()
-    nearest = nearest_datasets(tokens_of("mine", 3), bundle.tokens)["dataset_id"].iloc[0]
+    nearest = nearest_datasets(tokens_of("mine", 3), bundle.tokens, bundle.datasets)["dataset_id"].iloc[0]
     value = bundle.performance.query(f"model_id == 'm00' and dataset_id == '{nearest}'")["value"].iloc[0]
     assert f"it reached {value:.2f} (place " in found["m00"]
     assert f"of 20) on {nearest}" in found["m00"]

@@ -57,8 +57,8 @@ def ini(tmp_path):
 
 
 def test_settings_become_parameters(ini):
-    found = translate(ini)
-    assert found.parameters["autoencoder"] == {
+    found, left_out = translate(ini)
+    assert found["autoencoder"] == {
         "network": {
             "hidden": [2048, 1024], "n_code": 512, "activation": "leaky_relu", "dropout": 0.1, "loss": "smooth_l1",
             "l1": 1e-5,
@@ -68,18 +68,18 @@ def test_settings_become_parameters(ini):
             "patience": 20,
         },
     }  # fmt: skip
-    training = found.parameters["similarity_training"]
+    training = found["similarity_training"]
     assert training["similarity_transformer"]["network"] == {"width": 64, "n_layers": 3, "n_heads": 4}
     assert training["similarity_transformer"]["fit"] == {"epochs": 7, "schedule": "plateau", "plateau_patience": 5}
     assert "cross_attention" not in training
-    assert found.parameters["import_artefacts"] == {"arrays": "/scratch/models"}
-    assert found.left_out == [
+    assert found["import_artefacts"] == {"arrays": "/scratch/models"}
+    assert left_out == [
         "extractor.output_stack_size = 8192",
         "autoencoder.encoder_input_size = 8192",
         "transformer_trainer.nhead = 8",
     ]
-    written = as_yaml(found, "config.ini")
-    assert yaml.safe_load(written) == found.parameters
+    written = as_yaml(found, left_out, "config.ini")
+    assert yaml.safe_load(written) == found
     assert "#   extractor.output_stack_size = 8192" in written
 
 
@@ -89,7 +89,7 @@ def _base(project_dir, name):
 
 
 def test_the_pipelines_accept_them(ini, project_dir):
-    found = translate(ini).parameters
+    found = translate(ini)[0]
     for name, model in (("autoencoder", AutoencoderParameters), ("similarity_training", SimilarityTrainingParameters)):
         base = _base(project_dir, name) | {"runs_folder": "runs", "seed": 0}
         model.model_validate(merged(base, found[name]))

@@ -23,9 +23,9 @@ def import_config(config: Path, output: Path) -> None:
 
     if output.exists():
         raise ConfigurationError(f"{output} exists already: move it away, or name another file with --output.")
-    found = translate(config)
+    parameters, left_out = translate(config)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(as_yaml(found, config.name), encoding="utf-8")
-    click.echo(f"Parameters of {', '.join(found.parameters)} are in {output}.")
-    if found.left_out:
-        click.echo(f"{len(found.left_out)} settings have no counterpart; they are listed there.")
+    output.write_text(as_yaml(parameters, left_out, config.name), encoding="utf-8")
+    click.echo(f"Parameters of {', '.join(parameters)} are in {output}.")
+    if left_out:
+        click.echo(f"{len(left_out)} settings have no counterpart; they are listed there.")

@@ -32,8 +32,8 @@ class Panel:
         points: What is drawn, as :func:`points` gives it.
         x_label: Quantity and unit.
         y_label: Quantity and unit.
-        log_x: Whether x is logarithmic.
-        log_y: Whether y is.
+        x_scale: ``linear`` or ``log``.
+        y_scale: Likewise.
         marks: Horizontal lines by name, such as a noise ceiling.
     """
 
@@ -42,8 +42,8 @@ class Panel:
     points: pd.DataFrame
     x_label: str = ""
     y_label: str = ""
-    log_x: bool = False
-    log_y: bool = False
+    x_scale: str = "linear"
+    y_scale: str = "linear"
     marks: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -108,15 +108,10 @@ def _draw(ax: Axes, panel: Panel, looks: dict[str, tuple[str, str]]) -> None:
     for name, height in panel.marks.items():
         ax.axhline(height, color="#444444", linestyle="--", linewidth=0.9)
         ax.annotate(name, (0.01, height), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
+    ax.set(xlabel=panel.x_label, ylabel=panel.y_label, xscale=panel.x_scale, yscale=panel.y_scale)
     if panel.kind == "bars":
         ax.set_xticks(range(len(ticks)), ticks)
-    if panel.log_x:
-        ax.set_xscale("log")
-    if panel.log_y:
-        ax.set_yscale("log")
     ax.set_title(panel.title, fontsize="medium")
-    ax.set_xlabel(panel.x_label)
-    ax.set_ylabel(panel.y_label)
     ax.grid(axis="y", linewidth=0.4, alpha=0.5)
     ax.set_axisbelow(True)
 
@@ -132,10 +127,10 @@ def loss_chart(history: list[dict[str, Any]], title: str, window: int = 10) -> C
     table = pd.DataFrame(history).set_index("epoch")
     curves = {stage: table[f"{stage}_loss"].dropna() for stage in ("train", "val") if f"{stage}_loss" in table}
 
-    def panel(name: str, smooth: int = 1, log_y: bool = False) -> Panel:
+    def panel(name: str, smooth: int = 1, y_scale: str = "linear") -> Panel:
         means = {stage: curve.rolling(smooth, min_periods=1).mean() for stage, curve in curves.items()}
         found = {stage: {epoch: {"mean": value} for epoch, value in mean.items()} for stage, mean in means.items()}
-        return Panel(name, "lines", points(found), "epoch", "loss", log_y=log_y)
+        return Panel(name, "lines", points(found), "epoch", "loss", y_scale=y_scale)
 
-    positive = all((curve > 0).all() for curve in curves.values())
-    return Chart(title, [panel("linear"), panel("logarithmic", log_y=positive), panel("rolling mean", window)])
+    scale = "log" if all((curve > 0).all() for curve in curves.values()) else "linear"
+    return Chart(title, [panel("linear"), panel("logarithmic", y_scale=scale), panel("rolling mean", window)])

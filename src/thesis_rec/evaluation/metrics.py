@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import kendalltau, weightedtau
 
 Floats = NDArray[np.float64]
 
@@ -40,15 +41,11 @@ def defined(truth: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
 
 def weighted_tau(truth: ArrayLike, score: ArrayLike) -> float:
     """Weighted Kendall tau with additive hyperbolic weights, the mean of both rankings' (Vigna 2015)."""
-    from scipy.stats import weightedtau
-
     return _correlation(weightedtau, truth, score)
 
 
 def kendall_tau_b(truth: ArrayLike, score: ArrayLike) -> float:
     """Kendall's tau-b, which corrects for ties (Kendall 1945)."""
-    from scipy.stats import kendalltau
-
     return _correlation(kendalltau, truth, score)
 
 

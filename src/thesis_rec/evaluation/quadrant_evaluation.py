@@ -72,8 +72,9 @@ def posterior_scores(study: Study, knowledge: Knowledge, cheap: Scores | None = 
             there = np.flatnonzero(np.isfinite(cheap.score[:, column]))
             belief = belief.scored({ids[row]: float(cheap.score[row, column]) for row in there}, SCORE)
         found.append(np.stack([belief.mean, belief.value(), *belief.interval(LEVEL)]))
+    score, value, low, high = np.stack(found, axis=2)
     seconds = (time.perf_counter() - started) / len(study.tasks)
-    return Scores(*np.stack(found, axis=2), seconds if cheap is None else seconds + cheap.seconds)
+    return Scores(score, value, low, high, seconds if cheap is None else seconds + cheap.seconds)
 
 
 def network_scores(study: Study, ranker: Ranker) -> Scores:

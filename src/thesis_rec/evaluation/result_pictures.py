@@ -83,7 +83,7 @@ def cost_chart(metrics: Metrics) -> Chart:
         methods = metrics.get("quadrants", {}).get(quadrant, {})
         table = points({name: {cost[name]: methods[name].get("weighted_tau")} for name in methods if name in cost})
         panels.append(
-            Panel(quadrant, "points", table.dropna(subset="mean"), "seconds per dataset", "weighted tau", log_x=True)
+            Panel(quadrant, "points", table.dropna(subset="mean"), "seconds per dataset", "weighted tau", x_scale="log")
         )
     return Chart("What accuracy costs", panels)
 
@@ -103,7 +103,7 @@ def probing_chart(metrics: Metrics) -> Chart:
     label = "regret@1 (fraction of accuracy)"
     panels = [Panel("candidates probed", "lines", regret, "probes", label)]
     if len(timed):
-        panels.append(Panel("time spent", "lines", timed, "seconds", label, log_x=True))
+        panels.append(Panel("time spent", "lines", timed, "seconds", label, x_scale="log"))
     return Chart("What a few probes are worth on a new dataset", panels)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -130,7 +131,7 @@ class Recommendation:
         }
 
 
-def load_line(model: dict[str, Any], root: Path) -> str:
+def load_line(model: Mapping[Any, Any], root: Path) -> str:
     """The line of code that loads a model of the manifest.
 
     Args:

@@ -35,10 +35,9 @@ from thesis_rec.recommendation.candidates import (
     told_by_another,
     too_large,
     with_costs,
-    with_text_encoder,
 )
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets, reasons
-from thesis_rec.recommendation.request import Asked, Request, read_images
+from thesis_rec.recommendation.request import Request, read_images
 
 if TYPE_CHECKING:
     from thesis_rec.recommendation.trying import ProbeStep
@@ -74,15 +73,15 @@ def recommend_images(
     device, here = present_device()
     measure = trying.measurer(bundle, request, device)
     found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
+    told: list[str] = []
     if request.runs_models and len(found.table):
         posterior, told = trying.try_models(found, bundle, asked, posterior, device=device, on_probe=on_probe)
         # Tries change the order: what is on top then is measured as well.
         found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
-        found = replace(found, notes=(*found.notes, *told))
-    found = _explained(found, bundle, asked, posterior)
-    # As it was given: from here the next command finds the images again.
-    notes = (*found.notes, *told_of_own, *unread)
-    return replace(found, dataset=found.dataset | {"source": str(source)}, notes=notes)
+    # The source as it was given: from here the next command finds the images again.
+    facts = {"images": asked.n_images, "read_as": list(asked.read_as), "source": str(source)}
+    notes = (*found.notes, *told, *asked.notes, *told_of_own, *unread)
+    return replace(found, dataset=found.dataset | facts, sample=asked.sample, notes=notes)
 
 
 def recommend_for(
@@ -93,6 +92,7 @@ def recommend_for(
     posterior: Posterior | None = None,
     measure: Measure | None = None,
     here: str = "",
+    tried_is: str = "tried",
 ) -> Recommendation:
     """Rank the models that fit a budget by what is believed of them on a dataset.
 
@@ -104,6 +104,7 @@ def recommend_for(
         measure: Measures a model on the present device and gives its profile rows, None if it can't. Used for the best
             candidates when a limit needs a clock and the device is the present one.
         here: Identifier of the present device.
+        tried_is: What was done with the models of which a cell is given.
 
     Returns:
         The answer; its table is empty when nothing fits.
@@ -118,9 +119,7 @@ def recommend_for(
     nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
     profiles = bundle.profiles
     notes: list[str] = []
-    able = np.ones(len(table), dtype=bool)
-    if request.protocol == "zero_shot":
-        able = with_text_encoder(table, bundle.manifest)
+    able = table["holds_text"] | (request.protocol != "zero_shot")
     rate = rate_here(device, profiles, request.precision) if device == here else None
     if measure is not None and request.needs_clock and device == here:
         profiles, notes = measured_here(table[able], profiles, device, request=request, measure=measure, rate=rate)
@@ -157,6 +156,8 @@ def recommend_for(
             others = [] if why[model] == bundle.from_afar.get(model) else [why[model]]
             why[model] = " ".join([f"A linear probe on these images reached {value:.2f}.", *others])
     chosen["reason"] = [" ".join([reason, *told.get(model, ())]) for model, reason in why.items()]
+    chosen["probed_value"] = chosen["model_id"].map(posterior.tried).astype(float)
+    first = bundle.manifest[bundle.manifest["model_id"].isin(ids[:1])]
     return Recommendation(
         dataset_id=tokens.dataset_id,
         table=chosen.reindex(columns=list(COLUMNS)),
@@ -167,6 +168,8 @@ def recommend_for(
         device=device,
         options=request,
         dataset={"classes": len(tokens.class_names), "images": tokens.n_images, "class_names": tokens.class_names},
+        rests_on=_rests_on(bundle, bool(len(tokens.features)), request, posterior, tried_is),
+        load=load_line(first.iloc[0].to_dict(), bundle.models_root) if len(first) else "",
         zoo=bundle.zoo,
         sources=dict(bundle.sources),
         notes=(*bundle.notes, *notes, *strange),
@@ -199,8 +202,8 @@ def recommend_known(dataset_id: str | None, bundle: Bundle, request: Request) ->
     posterior = believed(known, tokens, cells)
     device, here = present_device()
     measure = trying.measurer(bundle, request, device)
-    found = recommend_for(known, tokens, request, posterior=posterior, measure=measure, here=here)
-    return _explained(found, known, None, posterior)
+    done = "measured on this dataset"
+    return recommend_for(known, tokens, request, posterior=posterior, measure=measure, here=here, tried_is=done)
 
 
 def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
@@ -232,23 +235,11 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
     return with_untrained(known.posterior(bundle.models, tokens, cells), bundle.models, measured)
 
 
-def _explained(found: Recommendation, bundle: Bundle, asked: Asked | None, posterior: Posterior) -> Recommendation:
-    """The answer with what it rests on, what was tried, and how its first model is loaded."""
-    tried = posterior.tried
-    scored = {cell.model_id for cell in posterior.cells if cell.protocol == SCORE}
-    table = found.table.copy()
-    table["probed_value"] = table["model_id"].map(tried).astype(float)
-    rests_on = bundle.rests_on(looked_at=asked is None or bool(len(asked.tokens.features)))
-    verb = "candidate was" if len(tried) == 1 else "candidates were"
-    rests_on += f" {len(tried)} {verb} {'measured on this dataset' if asked is None else 'tried'}"
-    rests_on += ", by linear probes." if tried and found.options.protocol != PROTOCOL else "."
-    rests_on += f" {len(scored)} were scored by LogME." if scored else ""
-    first = ""
-    if len(table):
-        rows = bundle.manifest[bundle.manifest["model_id"] == table["model_id"].iloc[0]]
-        first = load_line(rows.iloc[0].to_dict(), bundle.models_root) if len(rows) else ""
-    dataset, sample, notes = found.dataset, found.sample, found.notes
-    if asked is not None:
-        dataset = dataset | {"images": asked.n_images, "read_as": list(asked.read_as)}
-        sample, notes = asked.sample, (*notes, *asked.notes)
-    return replace(found, table=table, rests_on=rests_on, load=first, dataset=dataset, sample=sample, notes=notes)
+def _rests_on(bundle: Bundle, looked_at: bool, request: Request, posterior: Posterior, tried_is: str) -> str:
+    """What the predictions rest on, and what was tried."""
+    tried, scored = len(posterior.tried), sum(cell.protocol == SCORE for cell in posterior.cells)
+    how = ", by linear probes" if tried and request.protocol != PROTOCOL else ""
+    text = (
+        f"{bundle.rests_on(looked_at)} {tried} {'candidate was' if tried == 1 else 'candidates were'} {tried_is}{how}."
+    )
+    return f"{text} {scored} were scored by LogME." if scored else text

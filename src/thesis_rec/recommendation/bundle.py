@@ -594,14 +594,14 @@ def assemble(
                 f"was made of: it answers, and your {len(own_tokens)} datasets are laid over it."
             )
     if own:
-        models, tokens = _own_models(manifest, artefacts), own_tokens
+        models, tokens = model_table(artefacts["model_embeddings"], manifest, _counted(artefacts)), own_tokens
         performance = mean_performance(artefacts["performance"])
         sources = dict.fromkeys(("knowledge", "model embeddings", "dataset tokens", "performance"), "own")
         half = artefacts.get("autoencoder_checkpoint")
         knowledge: Knowledge | PublishedBeliefs = Knowledge.from_arrays(artefacts["knowledge"])
     else:
         assert stored is not None
-        models = stored.model_table(manifest)
+        models = stored.models
         tokens, left_out = _laid_over(stored.tokens, own_tokens)
         measured = {zoo: mean_performance(stored.performance), "own": _own_cells(artefacts.get("performance"), tokens)}
         if isinstance(stored.knowledge, PublishedBeliefs):
@@ -692,10 +692,6 @@ def _joined(tables: Mapping[str, pd.DataFrame | None], key: list[str], none: pd.
         return none, ""
     joined = pd.concat(present.values(), ignore_index=True).drop_duplicates(key, keep="last", ignore_index=True)
     return joined, " and ".join(sorted(present))
-
-
-def _own_models(manifest: pd.DataFrame, artefacts: Mapping[str, Any]) -> ModelTable:
-    return model_table(artefacts["model_embeddings"], manifest, _counted(artefacts))
 
 
 def _counted(artefacts: Mapping[str, Any]) -> dict[str, float]:

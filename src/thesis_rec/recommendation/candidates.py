@@ -63,7 +63,10 @@ def resolve_device(name: str, profiles: pd.DataFrame, here: str = "") -> str:
 
 
 def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: ModelTable, level: float) -> pd.DataFrame:
-    """All models by falling expectation, with the interval of their predicted value and the manifest's facts."""
+    """All models by falling expectation, with the interval of their predicted value and the manifest's facts.
+
+    ``holds_text`` says which can tell classes by their names: open_clip's, and those that transformers lists.
+    """
     low, high = posterior.interval(level)
     one = posterior.interval(0.6827)
     table = pd.DataFrame(
@@ -79,38 +82,20 @@ def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: Mode
     counts = dict(zip(models.model_ids, np.asarray(models.n_parameters, dtype=float), strict=True))
     # 0 is no number of weights: whoever's nobody counted keeps no limit on them.
     table["n_parameters"] = table["model_id"].map(counts).replace(0.0, np.nan)
-    facts = manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"])
+    columns = ["licence", "family", "pretraining", "macs", "bytes", "loader", "source"]
+    rows = manifest.drop_duplicates("model_id").set_index("model_id")
+    facts = rows.reindex(index=table["model_id"], columns=columns).reset_index(drop=True)
     for name in ("licence", "family", "pretraining"):
-        table[name] = facts[name].fillna("unknown").replace("", "unknown").to_numpy() if name in facts else "unknown"
-    table["macs"] = pd.to_numeric(facts["macs"], errors="coerce").to_numpy(float) if "macs" in facts else np.nan
-    table["download_mb"] = _download_mb(facts, table["n_parameters"])
-    return table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
-
-
-def with_text_encoder(table: pd.DataFrame, manifest: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which models of a table can tell classes by their names: open_clip's, and those that transformers lists."""
-    return _hold_text(manifest.drop_duplicates("model_id").set_index("model_id").reindex(table["model_id"]))
-
-
-def _hold_text(facts: pd.DataFrame) -> NDArray[np.bool_]:
+        table[name] = facts[name].fillna("unknown").replace("", "unknown")
+    table["macs"] = pd.to_numeric(facts["macs"], errors="coerce").astype(float)
     listed = facts["loader"].eq("transformers") & facts["family"].isin(IMAGE_TEXT_TYPES)
-    return np.asarray(facts["loader"].eq("open_clip") | listed)
-
-
-def _download_mb(facts: pd.DataFrame, n_parameters: pd.Series) -> NDArray[np.float64]:
-    """MiB of a model's weights: 0 for one on this machine, from the number of weights where nobody counted bytes.
-
-    That number is an image-text model's image half: its file is larger by who knows how much.
-    """
-    remote = facts["source"].astype(str).str.startswith("hf-hub:").to_numpy()
-    found = np.full(len(facts), np.nan)
-    if "bytes" in facts:
-        found = pd.to_numeric(facts["bytes"], errors="coerce").to_numpy(dtype=float, copy=True)
-    left = np.flatnonzero(remote & np.isnan(found) & n_parameters.notna().to_numpy())
-    if len(left):
-        counted = 4 * n_parameters.to_numpy(dtype=float)[left]
-        found[left] = np.where(_hold_text(facts.iloc[left]), np.nan, counted)
-    return np.asarray(np.where(remote, found / 2**20, 0.0))
+    table["holds_text"] = facts["loader"].eq("open_clip") | listed
+    # Where nobody counted bytes the number of weights tells; an image-text model's is that of its image half: its file
+    # is larger by who knows how much.
+    counted = (4 * table["n_parameters"]).mask(table["holds_text"])
+    size = pd.to_numeric(facts["bytes"], errors="coerce").fillna(counted) / 2**20
+    table["download_mb"] = size.where(facts["source"].astype(str).str.startswith("hf-hub:"), 0.0)
+    return table.sort_values(["score", "model_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
 
 
 def with_costs(

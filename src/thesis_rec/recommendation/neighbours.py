@@ -14,9 +14,7 @@ from thesis_rec.recommendation.bundle import IN_WORDS, Bundle, PublishedBeliefs
 Floats = NDArray[np.float64]
 
 
-def nearest_datasets(
-    tokens: TaskTokens, known: Mapping[str, TaskTokens], datasets: pd.DataFrame | None = None
-) -> pd.DataFrame:
+def nearest_datasets(tokens: TaskTokens, known: Mapping[str, TaskTokens], datasets: pd.DataFrame) -> pd.DataFrame:
     """Known datasets by falling similarity of their classes.
 
     Each class is the mean of its tokens, centred on the mean of all known classes (features of one encoder share a
@@ -43,14 +41,11 @@ def nearest_datasets(
     forward = np.maximum.reduceat(cosine, starts, axis=1).mean(axis=0)
     backward = np.add.reduceat(cosine.max(axis=0), starts) / [len(part) for part in means]
     found = pd.DataFrame({"dataset_id": names, "similarity": (forward + backward) / 2})
-    about = _about(datasets).reindex(names)
-    found["domain"], found["group"] = about["domain"].to_numpy(), about["group"].to_numpy()
+    found = found.merge(_about(datasets), on="dataset_id", how="left")
     return found.sort_values("similarity", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def dataset_map(
-    tokens: TaskTokens, known: Mapping[str, TaskTokens], datasets: pd.DataFrame | None = None
-) -> pd.DataFrame:
+def dataset_map(tokens: TaskTokens, known: Mapping[str, TaskTokens], datasets: pd.DataFrame) -> pd.DataFrame:
     """All datasets in two dimensions: the first principal components of their mean tokens.
 
     Returns:
@@ -67,16 +62,12 @@ def dataset_map(
     axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     placed = (points - reference.mean(axis=0)) @ axes.T
     placed = np.pad(placed, ((0, 0), (0, 2 - placed.shape[1])))
-    domains = _about(datasets)["domain"].reindex([item.dataset_id for item in items]).fillna("").tolist()
-    return pd.DataFrame(
-        {
-            "dataset_id": [item.dataset_id for item in [*items, tokens]],
-            "x": placed[:, 0],
-            "y": placed[:, 1],
-            "domain": [*domains, ""],
-            "kind": ["known"] * len(items) + ["new"],
-        }
-    )
+    names = [item.dataset_id for item in [*items, tokens]]
+    kinds = ["known"] * len(items) + ["new"]
+    found = pd.DataFrame({"dataset_id": names, "x": placed[:, 0], "y": placed[:, 1], "kind": kinds})
+    domain = found[["dataset_id"]].merge(_about(datasets), on="dataset_id", how="left")["domain"].fillna("")
+    found.insert(3, "domain", domain.where(found["kind"] == "known", ""))
+    return found
 
 
 def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> list[str]:
@@ -152,8 +143,6 @@ def _class_means(tokens: TaskTokens) -> Floats:
     return tokens.features.astype(np.float64).mean(axis=0)  # (C, D)
 
 
-def _about(datasets: pd.DataFrame | None) -> pd.DataFrame:
-    """``domain`` and ``group`` by dataset."""
-    if datasets is None or datasets.empty:
-        return pd.DataFrame(columns=["domain", "group"])
-    return datasets.drop_duplicates("dataset_id").set_index("dataset_id").reindex(columns=["domain", "group"])
+def _about(datasets: pd.DataFrame) -> pd.DataFrame:
+    """``domain`` and ``group`` by dataset, once each."""
+    return datasets.reindex(columns=["dataset_id", "domain", "group"]).drop_duplicates("dataset_id")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
@@ -197,7 +197,7 @@ def try_models(
             spent = time.monotonic() - started
             if request.probe_seconds is not None and spent > request.probe_seconds:
                 break
-            costs = costs_of(found.table, there, n_images)
+            costs = costs_of(found.table, n_images)
             model_id = next_probe(posterior.only(rows), costs, skip=failed, unlike=strange, protocol=protocol)
             if model_id is None:
                 break
@@ -226,19 +226,17 @@ def noise_of_try(value: float, n_test: int) -> float:
     return float(np.sqrt(max(value * (1 - value), 0.05) / n_test)) if n_test else REPEATED_NOISE
 
 
-def costs_of(table: pd.DataFrame, there: Collection[str], n_images: int) -> dict[str, float]:
+def costs_of(table: pd.DataFrame, n_images: int) -> dict[str, float]:
     """Seconds that a try of each model will take: a download as fast as those before, and passes over the images.
 
     Args:
-        table: The answer's table.
-        there: Models whose files are on this machine.
+        table: The answer's table; a model whose files are on this machine has nothing to download.
         n_images: Images of a try.
     """
     from thesis_rec.models.model_sources import measured_bandwidth
 
     fetch = table["download_mb"].fillna(table["download_mb"].max()).fillna(0.0)
     fetch /= measured_bandwidth() or MB_PER_SECOND
-    fetch = fetch.where(~table["model_id"].isin(there), 0.0)
     each = table["latency_ms"].fillna(table["latency_ms"].max()).fillna(0.0) / 1000
     return dict(zip(table["model_id"], (fetch + n_images * each + 0.1).tolist(), strict=True))
 

@@ -5,25 +5,10 @@ from __future__ import annotations
 import ast
 import configparser
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from thesis_rec.base.errors import ItemError, explained
-
-
-@dataclass
-class Translation:
-    """What became of a ``config.ini``.
-
-    Attributes:
-        parameters: Nested parameters, as a parameters file holds them.
-        left_out: Settings that have no counterpart, as ``section.key = value``.
-    """
-
-    parameters: dict[str, Any] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
-
 
 #: Settings of every trainer, below the parameters ``<pipeline>.fit``.
 _FIT = {
@@ -77,7 +62,7 @@ _CHANGES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def translate(path: Path) -> Translation:
+def translate(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Read a ``config.ini`` of the thesis code.
 
     Its trainers lower the learning rate when the loss stands still, so ``schedule`` becomes ``plateau`` wherever a
@@ -86,28 +71,32 @@ def translate(path: Path) -> Translation:
     Args:
         path: The file.
 
+    Returns:
+        Nested parameters, as a parameters file holds them; and what has no counterpart, as ``section.key = value``.
+
     Raises:
         ItemError: If it can't be read, or has none of the known settings.
     """
     parser = configparser.ConfigParser(interpolation=None)
     with explained(str(path), "can't be read as an INI file ({reason}).", "Check the path and the file."):
         parser.read_string(path.read_text(encoding="utf-8"), path.name)
-    found = Translation()
+    parameters: dict[str, Any] = {}
+    left_out: list[str] = []
     for section in parser.sections():
         rules = RULES.get(section, {})
         for key, text in parser.items(section):
             if key not in rules:
-                found.left_out.append(f"{section}.{key} = {text}")
+                left_out.append(f"{section}.{key} = {text}")
                 continue
             name, value = rules[key], parse_value(text)
             change = _CHANGES.get(name.rpartition(".")[2])
-            _put(found.parameters, name, change(value) if change else value)
+            _put(parameters, name, change(value) if change else value)
             if ".fit." in name:
-                _put(found.parameters, f"{name.partition('.fit.')[0]}.fit.schedule", "plateau")
-    if not found.parameters:
+                _put(parameters, f"{name.partition('.fit.')[0]}.fit.schedule", "plateau")
+    if not parameters:
         known = ", ".join(RULES)
         raise ItemError(str(path), "has no setting that is known here.", f"Its sections should be among {known}.")
-    return found
+    return parameters, left_out
 
 
 def parse_value(text: str) -> Any:
@@ -123,21 +112,22 @@ def parse_value(text: str) -> Any:
         return [parse_value(part) for part in stripped.split(",")] if "," in stripped else stripped
 
 
-def as_yaml(translation: Translation, source: str) -> str:
+def as_yaml(parameters: dict[str, Any], left_out: list[str], source: str) -> str:
     """A parameters file with what was taken over, and the rest in comments.
 
     Args:
-        translation: What became of the settings.
+        parameters: What became of the settings.
+        left_out: Those that have no counterpart.
         source: Name of the file that they are from.
     """
     import yaml
 
     lines = [f"# From {source} of the thesis code; what isn't named here keeps its value of conf/base."]
-    lines.append(yaml.safe_dump(translation.parameters, sort_keys=False, default_flow_style=None).rstrip())
-    if translation.left_out:
+    lines.append(yaml.safe_dump(parameters, sort_keys=False, default_flow_style=None).rstrip())
+    if left_out:
         lines.append("")
         lines.append("# Without a counterpart here:")
-        lines += [f"#   {' '.join(setting.split())}" for setting in translation.left_out]
+        lines += [f"#   {' '.join(setting.split())}" for setting in left_out]
     return "\n".join(lines) + "\n"
 
 
