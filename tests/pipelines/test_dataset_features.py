@@ -144,7 +144,7 @@ def test_a_finished_dataset_is_passed_over_without_opening_anything_of_it(root, 
     def refuse(*arguments):
         raise AssertionError(f"{arguments} was read")
 
-    for name in ("thesis_rec.images.copies.sha256_file", "thesis_rec.catalog.npz.load_arrays"):
+    for name in ("thesis_rec.images.copies.sha256_file", "thesis_rec.catalog.files.load_arrays"):
         monkeypatch.setattr(name, refuse)
     monkeypatch.setattr("thesis_rec.images.copies._digest", refuse)
     again = run(root, table, batches=4)

@@ -18,10 +18,8 @@ from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.base.files import atomic_path, decode_id, encode_id, file_state
-from thesis_rec.catalog.base import FileDataset, outline
+from thesis_rec.catalog.files import AtomicJSONDataset, AtomicParquetDataset, FileDataset, NPZDataset, outline
 from thesis_rec.catalog.joined import JoinedFilesDataset
-from thesis_rec.catalog.npz import NPZDataset
-from thesis_rec.catalog.tables import AtomicJSONDataset, AtomicParquetDataset
 
 logger = logging.getLogger(__name__)
 

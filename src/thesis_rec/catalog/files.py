@@ -1,0 +1,205 @@
+"""Single files in four formats: arrays, checkpoints, tables and JSON documents, each whole or absent."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import JSONPreview, TablePreview
+
+from thesis_rec.base.errors import first_line
+from thesis_rec.base.files import atomic_path, load_arrays
+
+
+class FileDataset(AbstractDataset[Any, Any]):
+    """One local file that is replaced as a whole, never changed in place.
+
+    A run that is killed while it saves leaves the former file, so ``--only-missing-outputs`` and requeued jobs can
+    trust what exists.
+
+    Args:
+        filepath: Path of the file; its folder is made when needed.
+        metadata: Ignored by Kedro; read by kedro-viz.
+    """
+
+    def __init__(self, *, filepath: str | PathLike[str], metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    @abstractmethod
+    def read(self, path: Path, *names: str) -> Any:
+        """Read ``path``; NPZ files by arrays."""
+
+    @abstractmethod
+    def write(self, path: Path, data: Any) -> None:
+        """Write ``data`` to ``path``, which is a temporary file."""
+
+    def load(self) -> Any:
+        """Read the file.
+
+        Raises:
+            DatasetError: If there is none, or it is damaged; only that has a cause.
+        """
+        if not self._filepath.is_file():
+            raise DatasetError(f"{self._filepath} doesn't exist: run the pipeline that makes it first.")
+        return self.read_file(self._filepath)
+
+    def read_file(self, path: Path, *names: str) -> Any:
+        """Read ``path``, of NPZ files only the arrays that have these names, if there are any names.
+
+        Raises:
+            DatasetError: If it is damaged; whatever is wrong with it, the remedy is the same.
+        """
+        try:
+            return self.read(path, *names)
+        except Exception as error:
+            reason = first_line(error).removesuffix(".")
+            raise DatasetError(f"{path} is damaged ({reason}): restore it, or delete it and run again.") from error
+
+    def save(self, data: Any) -> None:
+        """Write the file beside its place, then move it there."""
+        with atomic_path(self._filepath) as temporary:
+            self.write(temporary, data)
+
+    def preview(self) -> JSONPreview:
+        """The outline of the content, for kedro-viz."""
+        return JSONPreview(json.dumps(outline(self.read(self._filepath))))
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+
+def outline(value: Any, depth: int = 2) -> Any:
+    """What nested values are, in JSON's own types: keys and items counted below ``depth``, arrays by type and shape."""
+    if isinstance(value, dict):
+        if depth == 0:
+            return f"{len(value)} keys: {', '.join(map(str, list(value)[:5]))}"
+        return {str(key): outline(item, depth - 1) for key, item in value.items()}
+    if hasattr(value, "shape"):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    if isinstance(value, list | tuple):
+        return f"{len(value)} items"
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+class NPZDataset(FileDataset):
+    """A dictionary of arrays as one NPZ file.
+
+    Strings and numbers are stored as arrays without a dimension and come back as such (``str(payload["x"])``). Arrays
+    of objects are refused: they would need pickle, which can execute code when it is read.
+
+    Args:
+        filepath: Path of the file.
+        metadata: Read by kedro-viz.
+    """
+
+    def read(self, path: Path, *names: str) -> dict[str, np.ndarray]:
+        """Read the arrays that have these names, all without any; pickled objects are refused."""
+        return load_arrays(path, *names)
+
+    def write(self, path: Path, data: dict[str, Any]) -> None:
+        """Write all arrays; Python objects are refused."""
+        with open(path, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **data)
+
+
+class CheckpointDataset(FileDataset):
+    """A dictionary of tensors and plain values, written by ``torch.save``, read with ``weights_only=True``.
+
+    The file lies at a fixed path; what training writes beside it (``runs/``) is left alone. What couldn't be read back
+    is refused at saving, when it can still be repaired.
+    """
+
+    def read(self, path: Path, *names: str) -> dict[str, Any]:
+        """Read a checkpoint, its tensors on the CPU."""
+        import torch
+
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+    def write(self, path: Path, data: dict[str, Any]) -> None:
+        """Write a checkpoint and check that it can be read.
+
+        Raises:
+            TypeError: If ``data`` holds anything but tensors and plain values.
+        """
+        import pickle
+
+        import torch
+
+        torch.save(data, path)
+        try:
+            # Memory-mapped: the structure is read, not the tensors.
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except pickle.UnpicklingError as error:
+            message = str(error).splitlines()[0]
+            raise TypeError(f"the checkpoint holds more than tensors and plain values: {message}") from error
+
+
+def table_preview(table: pd.DataFrame, nrows: int) -> TablePreview:
+    """The first rows, for kedro-viz."""
+    # Through JSON, because kedro-viz serialises strictly and knows neither numpy's numbers nor NaN.
+    return TablePreview(json.loads(table.head(nrows).to_json(orient="split")))
+
+
+class AtomicParquetDataset(FileDataset):
+    """A pandas table as one Parquet file; its index isn't kept.
+
+    Example:
+        >>> table = AtomicParquetDataset(filepath="scores.parquet")  # doctest: +SKIP
+        >>> table.save(pd.DataFrame({"model_id": ["a"], "value": [0.5]}))  # doctest: +SKIP
+    """
+
+    def read(self, path: Path, *names: str) -> pd.DataFrame:
+        """Read a table."""
+        return pd.read_parquet(path)
+
+    def write(self, path: Path, data: pd.DataFrame) -> None:
+        """Write a table."""
+        data.to_parquet(path, index=False)
+
+    def preview(self, nrows: int = 10) -> TablePreview:  # type: ignore[override]  # its type tells kedro-viz what it is
+        """The first rows, for kedro-viz."""
+        return table_preview(self.read(self._filepath), nrows)
+
+
+class AtomicJSONDataset(FileDataset):
+    """A JSON document; numpy's scalars and arrays are written as numbers and lists, NaN as null."""
+
+    def read(self, path: Path, *names: str) -> Any:
+        """Read a document."""
+        return json.loads(path.read_bytes())
+
+    def write(self, path: Path, data: Any) -> None:
+        """Write a document that any JSON parser reads, not only Python's (which also takes NaN)."""
+        path.write_text(json.dumps(_plain(data), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+    def preview(self) -> JSONPreview:
+        """The document, for kedro-viz; of a long one the outline."""
+        text = json.dumps(self.read(self._filepath))
+        return JSONPreview(text) if len(text) <= 4000 else super().preview()
+
+
+def _plain(value: Any) -> Any:
+    """``value`` in JSON's own types."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist") and not isinstance(value, str | bytes):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if value is pd.NA or value is pd.NaT:
+        return None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
