@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -342,13 +343,18 @@ class TestHub:
     def test_offline_missing_and_gated(self, tmp_path, monkeypatch):
         import datasets
         from datasets.exceptions import DatasetNotFoundError
+        from huggingface_hub import errors
 
         for error, message in (
             (ConnectionError("Couldn't reach"), "offline"),
-            (DatasetNotFoundError("Dataset 'x' is a gated dataset on the Hub."), "gated"),
-            (DatasetNotFoundError("Dataset 'x' doesn't exist"), "not found"),
+            (DatasetNotFoundError("Dataset 'x' is gated"), "gated"),
+            (DatasetNotFoundError("Dataset 'x' doesn't exist"), "has no dataset org/name, or it is private"),
             (ValueError("Unknown config"), "can't be loaded"),
         ):
+            if isinstance(error, DatasetNotFoundError):  # as the library raises it
+                gated = "gated" in str(error)
+                kind = errors.GatedRepoError if gated else errors.RepositoryNotFoundError
+                error.__cause__ = kind("no", response=SimpleNamespace(status_code=401, headers={}, request=None))
             monkeypatch.setattr(datasets, "load_dataset", lambda *a, e=error, **k: (_ for _ in ()).throw(e))
             with pytest.raises(ItemError, match=message) as caught:
                 open_split(row("huggingface", "org/name"), "train", tmp_path)

@@ -17,7 +17,6 @@ from thesis_rec.models import model_sources
 from thesis_rec.models.checkpoint_reader import open_checkpoint
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import (
-    explain_download,
     hub_answers,
     hub_cache_folder,
     locate,
@@ -193,23 +192,26 @@ class ConnectTimeout(Exception):
     ("error", "message", "remedy"),
     [
         (errors.GatedRepoError("no", response=response(403)), "gated", "HF_TOKEN"),
-        (errors.RepositoryNotFoundError("no", response=response(404)), "no model", "source column"),
-        (errors.RevisionNotFoundError("no", response=response(404)), "at revision v9", "revision column"),
+        (errors.RepositoryNotFoundError("no", response=response(404)), "no model", "source"),
+        (errors.RevisionNotFoundError("no", response=response(404)), "at revision v9", "revision"),
         (errors.RemoteEntryNotFoundError("no", response=response(404)), "no weights", "another"),
         (errors.LocalEntryNotFoundError("no"), "offline", "cache"),
         (errors.OfflineModeIsEnabled("no"), "offline", "cache"),
-        (errors.HfHubHTTPError("server", response=response(500)), "failed", "internet"),
-        (errors.HFValidationError("no"), "no name of a hub model", "owner/name"),
+        (errors.HfHubHTTPError("server", response=response(500)), "failed", "later"),
+        (errors.HFValidationError("no"), "no name of the hub's", "owner/name"),
         (ConnectTimeout("refused"), "offline", "internet"),
-        (OSError("disk full"), "disk full", "internet"),
+        (OSError("disk full"), "disk full", "later"),
         (RuntimeError("odd"), "odd", "later"),
     ],
 )
-def test_every_failure_of_a_download_is_explained(error, message, remedy):
-    explained = explain_download(hub_row("v9"), error)
-    assert explained.item == "x"
-    assert message in explained.error
-    assert remedy in explained.hint
+def test_every_failure_of_a_download_is_explained(error, message, remedy, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_sources, "hub_is_reachable", lambda: True)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: (_ for _ in ()).throw(error))
+    with pytest.raises(ItemError) as caught:
+        locate(hub_row("v9"), tmp_path)
+    assert caught.value.item == "x"
+    assert message in caught.value.error
+    assert remedy in caught.value.hint
 
 
 def test_the_cache_lies_where_the_hub_library_keeps_it(monkeypatch, tmp_path):

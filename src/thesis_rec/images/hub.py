@@ -15,6 +15,7 @@ from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, Tell
 from thesis_rec.images.decoding import decode_image
 from thesis_rec.images.folders import hash_files
 from thesis_rec.images.manifest import DatasetRow
+from thesis_rec.models.model_sources import hub_error
 
 
 def _fingerprint_hub(row: DatasetRow, root: Path, tell: Tell) -> str:
@@ -76,7 +77,7 @@ def _is_saved(path: Path) -> bool:
 
 def _load_hub(row: DatasetRow, local: Path | None, streaming: bool) -> Any:
     import datasets
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from datasets.exceptions import DatasetsError
 
     if not streaming:
         datasets.disable_progress_bars()
@@ -89,17 +90,9 @@ def _load_hub(row: DatasetRow, local: Path | None, streaming: bool) -> Any:
             revision=row.revision or None,
             streaming=streaming,
         )
-    except DatasetNotFoundError as error:
-        gated = "gated" in str(error).lower()
-        reason = "is gated: its terms must be accepted." if gated else "was not found on the hub."
-        hint = "Accept the terms on its page and run `hf auth login`." if gated else "Check source; log in if private."
-        raise ItemError(row.dataset_id, f"{row.source!r} {reason}", hint) from error
-    except ConnectionError as error:
-        hint = "Download it once on a machine with network, or give a local folder as source."
-        raise ItemError(
-            row.dataset_id, f"offline: the hub dataset {row.source!r} is not in the cache.", hint
-        ) from error
     except (DatasetsError, ValueError, OSError, RuntimeError) as error:
+        if known := hub_error(row.dataset_id, f"dataset {row.source}", error):
+            raise known from error
         first = first_line(error)
         hint = "Check source, config and revision."
         if "scripts are no longer supported" in first:

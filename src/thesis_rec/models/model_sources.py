@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from thesis_rec.base.errors import ItemError, explained
+from thesis_rec.base.errors import ItemError, explained, first_line
 from thesis_rec.base.files import file_state, sha256_file, sha256_json
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.weight_files import (
@@ -187,7 +187,13 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
     except ItemError:
         raise
     except Exception as error:
-        raise explain_download(row, error) from error
+        what = f"model {hub_id}" + (f" at revision {row.revision}" if row.revision else "")
+        known = hub_error(row.model_id, what, error)
+        if known is None and isinstance(error, EntryNotFoundError):
+            text = f"The hub has no weights of the {what} in a known file: {', '.join(WEIGHT_FILES)}."
+            known = ItemError(row.model_id, text, "Choose another extractor, or another model.")
+        text = f"Downloading the {what} failed ({type(error).__name__}: {first_line(error)})."
+        raise known or ItemError(row.model_id, text, "Try again later.") from error
     return weights.parent
 
 
@@ -256,35 +262,40 @@ def hub_answers() -> bool:
     return True
 
 
-def explain_download(row: ManifestRow, error: Exception) -> ItemError:
-    """The hub library's many exceptions as one sentence and a remedy."""
+def hub_error(item: str, what: str, error: Exception) -> ItemError | None:
+    """What befell a request to the hub, as one sentence and a remedy; None of an error of another kind.
+
+    Libraries wrap the hub library's many exceptions in their own, so what they come from counts as well.
+
+    Args:
+        item: Name of the model, dataset or encoder for the message.
+        what: What was asked for, such as ``model openai/clip-vit-base-patch32``.
+        error: What was raised.
+    """
     from huggingface_hub import constants, errors
 
-    where = f"{row.hub_id}" + (f" at revision {row.revision}" if row.revision else "")
-    offline = "Connect to the internet once, or fill the hub cache (HF_HOME) on another machine and copy it here."
-    if isinstance(error, errors.GatedRepoError):
-        text = f"The model {where} is gated."
-        page = f"https://huggingface.co/{row.hub_id}"
-        hint = f"Accept its terms at {page}, then log in with `hf auth login` or set HF_TOKEN."
-    elif isinstance(error, errors.RevisionNotFoundError):
-        text, hint = f"The hub has no {where}.", "Correct the revision column of the manifest, or leave it empty."
-    elif isinstance(error, errors.RepositoryNotFoundError):
-        text = f"The hub has no model {where}, or it is private."
-        hint = "Correct the source column of the manifest; for a private model set HF_TOKEN."
-    elif isinstance(error, errors.HFValidationError):
-        text, hint = f"{row.hub_id} is no name of a hub model.", "Write hf-hub:owner/name in the source column."
-    elif isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+
+    def befell(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(one, kinds) for one in chain)
+
+    if befell(errors.GatedRepoError):
+        hint = "Accept its terms on its page, then log in with `hf auth login` or set HF_TOKEN."
+        return ItemError(item, f"The {what} is gated.", hint)
+    if befell(errors.RevisionNotFoundError):
+        return ItemError(item, f"The hub has no {what}.", "Correct the revision, or leave it empty.")
+    if befell(errors.RepositoryNotFoundError):
+        return ItemError(item, f"The hub has no {what}, or it is private.", "Correct the source, or set HF_TOKEN.")
+    if befell(errors.HFValidationError):
+        return ItemError(item, f"The {what} has no name of the hub's.", "Write owner/name as its source.")
+    # What it is that can't connect changes with the HTTP library.
+    if befell(errors.LocalEntryNotFoundError, ConnectionError) or "connect" in f"{chain!r}".lower():
         mode = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
-        text, hint = f"The model {where} isn't in the hub cache and this machine is offline{mode}.", offline
-    elif isinstance(error, errors.EntryNotFoundError):
-        text = f"The hub has no weights of {where} in a known file: {', '.join(WEIGHT_FILES)}."
-        hint = "Choose another extractor, or another model."
-    elif isinstance(error, OSError | errors.HfHubHTTPError) or "connect" in f"{type(error).__name__}{error}".lower():
-        first_line = str(error).strip().split("\n", 1)[0][:200]
-        text, hint = f"Downloading {where} failed ({type(error).__name__}: {first_line}); is it offline?", offline
-    else:
-        text, hint = f"Downloading {where} failed ({type(error).__name__}: {error}).", "Try again later."
-    return ItemError(row.model_id, text, hint)
+        hint = "Connect to the internet once, or fill the hub cache (HF_HOME) on another machine and copy it here."
+        return ItemError(item, f"The {what} isn't in the hub cache and this machine is offline{mode}.", hint)
+    return None
 
 
 def hub_cache_folder(home: str | os.PathLike[str] | None) -> Path | None:

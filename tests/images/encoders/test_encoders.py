@@ -1,7 +1,10 @@
 """Encoders of the three libraries: unit features, identity, layers, text, refusals."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from huggingface_hub.errors import GatedRepoError
 from pydantic import ValidationError
 
 from tests.images.encoders.tiny import colour_encoder, save_open_clip
@@ -193,7 +196,7 @@ class TestRefusals:
         ("error", "message"),
         [
             (ConnectionError("max retries"), "offline"),
-            (OSError("401 Client Error"), "gated or private"),
+            (GatedRepoError("401", response=SimpleNamespace(status_code=401, headers={}, request=None)), "gated"),
             (RuntimeError("odd\nsecond line"), r"\(odd\)"),
         ],
     )

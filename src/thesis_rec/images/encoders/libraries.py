@@ -14,7 +14,7 @@ from thesis_rec.base.errors import ItemError, first_line
 from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, local_folder
 from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
 from thesis_rec.models.loaders import image_processor
-from thesis_rec.models.model_sources import no_network
+from thesis_rec.models.model_sources import hub_error, no_network
 from thesis_rec.models.preparation import (
     Preparation,
     open_clip_preparation,
@@ -37,24 +37,10 @@ def load(config: EncoderConfig, name: str, device: str, precision: str) -> Torch
     except ItemError:
         raise
     except Exception as error:  # the libraries raise nearly everything
-        raise _explained(config, error) from error
+        known = hub_error(config.source, f"encoder {config.source}", error)
+        reason = f"the encoder can't be loaded ({first_line(error)})."
+        raise known or ItemError(config.source, reason, "Check active.encoder in globals.yml.") from error
     return TorchEncoder(tower, name, config.layers, device, precision)
-
-
-def _explained(config: EncoderConfig, error: Exception) -> ItemError:
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)  # type: ignore[arg-type]
-    words = " ".join(f"{type(one).__name__} {one}" for one in chain).lower()
-    if any(word in words for word in ("offline", "connecterror", "connectionerror", "couldn't connect", "max retries")):
-        hint = "Download it once on a machine with network, or give a local folder as source."
-        return ItemError(config.source, "offline: the encoder is not in the local cache.", hint)
-    # Only what is on the hub can be; a folder's path may hold these characters.
-    if local_folder(config) is None and ("gated" in words or "401" in words):
-        hint = "Accept the terms on its page and run `hf auth login`."
-        return ItemError(config.source, "the encoder is gated or private.", hint)
-    reason = f"the encoder can't be loaded ({first_line(error)})."
-    return ItemError(config.source, reason, "Check active.encoder in globals.yml.")
 
 
 # --- open_clip ---------------------------------------------------------------------------------------------------
