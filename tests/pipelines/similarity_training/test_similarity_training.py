@@ -124,9 +124,7 @@ def test_knowledge_is_learned_for_use_and_for_figures(run):
 
 def test_history_and_pictures_are_kept(run):
     catalog, _, root, _ = run
-    history = catalog.load("similarity_history")
-    assert {name: list(runs) for name, runs in history.items()} == {"similarity_transformer": ["0"]}
-    assert len(history["similarity_transformer"]["0"]) == 2
+    assert [row["epoch"] for row in catalog.load("similarity_history")] == [0, 1]
     assert (root / "08_reporting" / "similarity_loss.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -107,11 +107,11 @@ def fit_knowledge(training_study: Any) -> tuple[dict[str, np.ndarray], dict[str,
 
 def train_ranker(
     training_study: Any, parameters: SimilarityTrainingParameters
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train the thesis's network on codes of weights and dataset tokens.
 
     Returns:
-        Its checkpoint, and its history by network and seed.
+        Its checkpoint and the history, one row per epoch.
     """
     from thesis_rec.thesis import similarity_training
 
@@ -123,14 +123,11 @@ def train_ranker(
         Path(parameters.runs_folder),
         parameters.seed,
     )
-    return ranker.to_checkpoint(), {"similarity_transformer": {str(parameters.seed): history}}
+    return ranker.to_checkpoint(), history
 
 
-def draw_similarity_losses(
-    similarity_history: dict[str, dict[str, list[dict[str, Any]]]], parameters: SimilarityTrainingParameters
-) -> Any:
+def draw_similarity_losses(similarity_history: list[dict[str, Any]], parameters: SimilarityTrainingParameters) -> Any:
     """Loss curves of the thesis's network."""
     from thesis_rec.evaluation.charts import draw, loss_chart
 
-    history = next(iter(similarity_history["similarity_transformer"].values()))
-    return draw(loss_chart(history, "Similarity transformer: ranking loss", parameters.rolling_window))
+    return draw(loss_chart(similarity_history, "Similarity transformer: ranking loss", parameters.rolling_window))
