@@ -23,7 +23,7 @@ from result import add_save_option, finish
 
 from thesis_rec.hardware.contexts import context_tables
 from thesis_rec.knowledge.fitting import fit_knowledge
-from thesis_rec.recommendation.bundle import read_bundle
+from thesis_rec.recommendation.bundle import read_bundle, with_listed
 
 BUDGETS = (0.25, 0.5, 0.75, 0.9)
 FIGURES = {"measured": "measured", "predicted_point": "predicted", "predicted_safe": "predicted, on the safe side"}
@@ -31,7 +31,7 @@ FIGURES = {"measured": "measured", "predicted_point": "predicted", "predicted_sa
 
 def scores_of(bundle, manifest: pd.DataFrame, datasets: pd.DataFrame, records: pd.DataFrame, sides: dict) -> dict:
     """Truth and scores of both rankers on the tasks of unknown families."""
-    models = bundle.model_table(manifest)
+    models = with_listed(bundle.models, manifest, {})
     unknown = [name for name in bundle.tokens if name in set(sides["dataset_ids"])]
     known = [name for name in bundle.tokens if name not in set(sides["dataset_ids"])]
     truth = performance_matrix(records, unknown, models.model_ids)

@@ -12,14 +12,14 @@ import torch
 from tests.fabricated import fabricated_bundle
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.recommendation.bundle import pack_tokens, read_bundle, unpack_tokens, write_bundle
+from thesis_rec.recommendation.bundle import pack_tokens, read_bundle, unpack_tokens, with_listed, write_bundle
 
 
 def test_a_bundle_survives_its_folder(tmp_path):
     bundle = fabricated_bundle()
     write_bundle(bundle, tmp_path / "bundle", autoencoder={"encoder": torch.ones(2)})
     stored = read_bundle(tmp_path / "bundle")
-    models = stored.model_table(bundle.manifest)
+    models = with_listed(stored.models, bundle.manifest, {})
     assert models.model_ids == bundle.models.model_ids
     assert models.families == bundle.models.families
     np.testing.assert_allclose(models.embedding, bundle.models.embedding, atol=2e-3)
@@ -41,7 +41,7 @@ def test_what_was_measured_of_models_survives(tmp_path):
     measured["subtasks"] = rng.random((len(bundle.models), 6)).astype(np.float32)
     write_bundle(replace(bundle, models=replace(bundle.models, **measured)), tmp_path)
     listed = bundle.manifest.iloc[::-1]
-    models = read_bundle(tmp_path).model_table(listed)
+    models = with_listed(read_bundle(tmp_path).models, listed, {})
     for name, values in measured.items():
         np.testing.assert_allclose(getattr(models, name), values[::-1], atol=1e-3)
 

@@ -129,9 +129,8 @@ class ProtocolKnowledge:
         Raises:
             KeyError: If no cell of ``protocol`` was published.
         """
-        row_of = {model: row for row, model in enumerate(self.model_ids)}
-        names = [model for model in model_ids if model in row_of]
-        rows = np.array([row_of[name] for name in names], dtype=int)
+        names = [model for model in model_ids if model in self.row_of]
+        rows = np.array([self.row_of[name] for name in names], dtype=int)
         # Columns: level and spread of the target, its factors, the doubts that models of each new kind share; then the
         # same of each other protocol in turn.
         others = [name for name in self.protocols if name != protocol]
@@ -178,14 +177,13 @@ class ProtocolKnowledge:
 
     def figures(self, model_id: str, protocol: str | None = None) -> int:
         """Number of published figures of a model, under one protocol or any; 0 where it isn't known."""
-        found = self._figures.get(model_id, {})
-        return found.get(protocol, 0) if protocol else sum(found.values())
+        row = self.row_of.get(model_id)
+        return 0 if row is None else sum(int(of[row]) for name, of in self.counts.items() if protocol in (None, name))
 
     @cached_property
-    def _figures(self) -> dict[str, dict[str, int]]:
-        """Published figures by model and protocol."""
-        rows = enumerate(self.model_ids)
-        return {model: {name: int(counts[row]) for name, counts in self.counts.items()} for row, model in rows}
+    def row_of(self) -> dict[str, int]:
+        """Place of each model."""
+        return {model: row for row, model in enumerate(self.model_ids)}
 
     def n_datasets(self, protocol: str) -> int:
         """Number of datasets of different images under a protocol; 0 where domains, which count them, aren't there."""
@@ -386,7 +384,6 @@ def learn_domains(
     any_images = _of_any_images(known, tasks, models, values, errors, shrinkage)
     known = replace(known, domains=any_images)
     rank = known.covariance.factor.shape[1]
-    place = {model: row for row, model in enumerate(known.model_ids)}
     along, left = (np.full((len(tasks), len(known.model_ids)), np.nan) for _ in range(2))
     names = list(zip(tasks["protocol"].astype(str), tasks["dataset_id"].astype(str), strict=True))
     for row, (protocol, dataset) in enumerate(names):
@@ -395,7 +392,7 @@ def learn_domains(
         design, rest = belief.factor[:, : 2 + rank], values[row, seen] - belief.mean
         weights, _ = regression(design, rest, belief.own + np.square(np.nan_to_num(errors[row, seen])))
         along[row] = known.covariance.factor @ weights[2:]
-        columns = [place[models[column]] for column in seen]
+        columns = [known.row_of[models[column]] for column in seen]
         left[row, columns] = (rest - design @ weights) / known.protocols[protocol].spread[0]
     keys = [tasks["protocol"], *(tasks["dataset_id"].map(datasets[column]) for column in ("domain", "images"))]
     by_images = [pd.DataFrame(part).groupby(keys).mean().groupby(level=[0, 1]) for part in (along, left)]

@@ -277,22 +277,8 @@ def model_table(
     ids = embeddings["model_id"].astype(str).tolist()
     counts = np.array([float(n_parameters.get(model, 0.0)) for model in ids])
     code = embeddings.drop(columns="model_id").to_numpy(dtype=np.float32)
-    return with_responses(_listed(ModelTable(ids, code, [""] * len(ids), counts), manifest), responses)
-
-
-def _listed(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
-    """Those of the models that the manifest lists, in its order and with their families there."""
-    return _of_rows(models, manifest[manifest["model_id"].astype(str).isin(models.model_ids)])
-
-
-def _of_rows(models: ModelTable, manifest: pd.DataFrame) -> ModelTable:
-    """The models of all rows of a manifest, with their families there; of one that isn't there nothing is known."""
-    rows = manifest.drop_duplicates("model_id").reindex(columns=["model_id", "family"], fill_value="").astype(str)
-    ids = rows["model_id"].tolist()
-    columns = {name: table for name in KNOWN if (table := getattr(models, name)) is not None}
-    laid = {name: pd.DataFrame(table, models.model_ids).reindex(ids).to_numpy() for name, table in columns.items()}
-    laid["n_parameters"] = np.nan_to_num(laid["n_parameters"][:, 0])
-    return ModelTable(ids, families=rows["family"].tolist(), **laid)
+    table, rows = ModelTable(ids, code, [""] * len(ids), counts), manifest[manifest["model_id"].astype(str).isin(ids)]
+    return with_responses(with_listed(table, rows, n_parameters), responses)
 
 
 def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | None) -> ModelTable:
@@ -380,18 +366,21 @@ def add_models(
 
 
 def with_listed(models: ModelTable, manifest: pd.DataFrame, counted: Mapping[str, float]) -> ModelTable:
-    """All models that the manifest lists; of those beyond ``models`` nothing was measured of their weights.
+    """All models that the manifest lists, with their families there; nothing was measured of those beyond ``models``.
 
     Args:
         models: M models.
         manifest: The model manifest; the ``parameters`` of further models are taken where given.
         counted: Number of weights by model, of those whose weights were read.
     """
-    rows = manifest.drop_duplicates("model_id").reindex(columns=["model_id", "parameters"])
-    read = rows["model_id"].astype(str).map(counted).fillna(0.0)
-    given = pd.to_numeric(rows["parameters"], errors="coerce").fillna(read).to_numpy(dtype=float)
-    found, known = _of_rows(models, manifest), rows["model_id"].astype(str).isin(models.model_ids)
-    return replace(found, n_parameters=np.where(known, found.n_parameters, given))
+    rows = manifest.drop_duplicates("model_id").reindex(columns=["model_id", "family", "parameters"], fill_value="")
+    ids = rows["model_id"].astype(str)
+    columns = {name: table for name in KNOWN if (table := getattr(models, name)) is not None}
+    laid = {name: pd.DataFrame(table, models.model_ids).reindex(ids).to_numpy() for name, table in columns.items()}
+    given = pd.to_numeric(rows["parameters"], errors="coerce").fillna(ids.map(counted).fillna(0.0))
+    known = ids.isin(models.model_ids)
+    laid["n_parameters"] = np.where(known, np.nan_to_num(laid["n_parameters"][:, 0]), given.to_numpy(dtype=float))
+    return ModelTable(ids.tolist(), families=rows["family"].astype(str).tolist(), **laid)
 
 
 # --- a folder ------------------------------------------------------------------------------------------------------
@@ -461,10 +450,6 @@ class StoredBundle:
         path = self.folder / ENCODER
         load = partial(torch.load, weights_only=True, map_location="cpu")
         return dict(_read(path, load)) if path.is_file() else None
-
-    def model_table(self, manifest: pd.DataFrame) -> ModelTable:
-        """The stored models that the manifest lists."""
-        return _listed(self.models, manifest)
 
 
 def read_bundle(folder: Path) -> StoredBundle:
