@@ -88,7 +88,6 @@ def published_table(
     values: pd.DataFrame,
     metadata: pd.DataFrame,
     families: Iterable[str],
-    n_parameters: Floats | None = None,
     distances: Floats | None = None,
     **more: Any,
 ) -> PublishedTable:
@@ -97,15 +96,15 @@ def published_table(
     Args:
         name: Which table.
         values: (M, N) accuracies, fractions, models by datasets; NaN where none was published.
-        metadata: What is known of the M models, in place of weights and of responses to the reference bank.
+        metadata: What is known of the M models, in place of weights and of responses to the reference bank; their
+            ``number_of_parameters`` where that is known.
         families: M families.
-        n_parameters: (M,) NaN where unknown; None where none is known.
         distances: (N, N) distances between datasets, if they are published.
         **more: Further attributes; all datasets are targets where none are named.
     """
     models, datasets = [str(model) for model in values.index], [str(dataset) for dataset in values.columns]
     features, everyone = model_features(metadata), np.ones(len(models), dtype=bool)
-    sizes = np.full(len(models), np.nan) if n_parameters is None else n_parameters
+    sizes = metadata.reindex(columns=["number_of_parameters"]).to_numpy(dtype=np.float64)[:, 0]
     return PublishedTable(
         ModelTable(models, features, list(families), sizes, reference=features),
         dataset_tokens(name, datasets, distances),
@@ -195,7 +194,6 @@ def _transfergraph(folder: Path) -> PublishedTable:
         values,
         metadata,
         [family or model for family, model in zip(kind, models, strict=True)],
-        metadata["number_of_parameters"].to_numpy(dtype=np.float64),
         pairs.reindex(index=datasets, columns=datasets).to_numpy(dtype=np.float64),
         targets=[name for name in TRANSFERGRAPH_TARGETS if name in datasets],
         published={name: table.to_numpy(dtype=np.float64) for name, table in tables.items()},

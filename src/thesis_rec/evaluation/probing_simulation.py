@@ -181,7 +181,7 @@ def probing(
         if len(present) < LEAST_MODELS:
             continue
         belief = knowledge.posterior(study.models.select(present), study.tasks[j])
-        noise = np.nan_to_num(study.spread[present, j]) if study.spread is not None else np.zeros(len(present))
+        noise = np.nan_to_num(np.broadcast_to(study.spread, study.values.shape)[present, j])
         seconds = np.nan_to_num(cheap_seconds[present, j])
         for repeat in range(settings.repeats):
             rng = np.random.default_rng([study.seed, int(j), repeat])

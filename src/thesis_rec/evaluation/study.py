@@ -52,7 +52,7 @@ class Study:
         split: Who is known.
         families: N dataset families, the clusters of Q3 and Q4.
         groups: N groups (natural, structured, real), reported apart.
-        spread: (M, N) standard deviation between repeats, NaN or 0 where unknown.
+        spread: (M, N) standard deviation between repeats, NaN or 0 where unknown; one number for all.
         seed: Seed of everything random.
     """
 
@@ -62,7 +62,7 @@ class Study:
     split: Split
     families: list[str]
     groups: list[str]
-    spread: Floats | None = None
+    spread: Floats | float = np.nan
     seed: int = 0
 
     @property
@@ -110,8 +110,8 @@ class Study:
         """
         use = np.isfinite(self.values) if everything else self.allowed()
         columns = np.flatnonzero(use.any(axis=0))
-        spread = np.where(use, np.nan if self.spread is None else self.spread, np.nan)
-        positive = spread[np.isfinite(spread) & (spread > 0)]
+        spread = np.where(use, self.spread, np.nan)
+        positive = spread[spread > 0]
         return fit_knowledge(
             self.models,
             [self.tasks[j] for j in columns],

@@ -138,28 +138,21 @@ def load_line(model: Mapping[Any, Any], root: Path) -> str:
         model: ``model_id``, ``loader``, ``source`` and ``pretraining`` of its row.
         root: Folder that local sources are relative to.
     """
-    loader, source = str(model.get("loader", "")), str(model.get("source", ""))
-    name = source
-    if not source.startswith("hf-hub:"):
-        source = str((root / source).absolute())
-        name = f"local-dir:{source}"
+    loader, source, listed = (str(model.get(key, "")) for key in ("loader", "source", "model_id"))
+    remote = source.startswith("hf-hub:")
+    place = source.removeprefix("hf-hub:") if remote else str((root / source).absolute())
+    name = source if remote else f"local-dir:{place}"
     if loader == "timm":
-        listed = str(model.get("model_id", ""))
-        if source.startswith("hf-hub:") and listed.startswith("timm/") and source != f"hf-hub:{listed}":
-            # Of repositories of others timm knows how to read the weights; not all have a configuration of its own.
-            name = listed.removeprefix("timm/")
-        return f'timm.create_model("{name}", pretrained=True)'
+        # Of repositories of others timm knows how to read the weights; not all have a configuration of its own.
+        named = remote and listed.startswith("timm/") and place != listed
+        return f'timm.create_model("{listed.removeprefix("timm/") if named else name}", pretrained=True)'
     if loader == "open_clip":
-        listed = str(model.get("model_id", ""))
         architecture, weights = open_clip_name(listed)
-        own_name = listed.startswith("open_clip/") and weights == str(model.get("pretraining", ""))
-        if source.startswith("hf-hub:") and weights and own_name:
+        if remote and weights and listed.startswith("open_clip/") and weights == str(model.get("pretraining", "")):
             # By open_clip's own names: not every repository of its weights has a configuration.
             return f'open_clip.create_model_and_transforms("{architecture}", pretrained="{weights}")'
         return f'open_clip.create_model_and_transforms("{name}")'
-    if loader == "transformers":
-        return f'transformers.AutoModel.from_pretrained("{source.removeprefix("hf-hub:")}")'
-    return ""
+    return f'transformers.AutoModel.from_pretrained("{place}")' if loader == "transformers" else ""
 
 
 def _records(table: pd.DataFrame) -> list[Any]:
