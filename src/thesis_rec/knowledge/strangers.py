@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.knowledge.posterior import Posterior, any_of
+from thesis_rec.knowledge.posterior import Posterior, View, any_of
 
 #: How far a model from afar lies above the mean of the measured ones, on the scale of
 #: :class:`~thesis_rec.knowledge.posterior.Scale`: its mean, the standard deviation that all such models share on a
@@ -71,12 +71,16 @@ def with_strangers(belief: Posterior, strange: NDArray[np.bool_], like: NDArray[
     others = ~strange if like is None else like
     if not strange.any() or not others.any():
         return belief
-    mean, factor, own = belief.mean.copy(), belief.factor.copy(), belief.own.copy()
-    middle, common, apart = any_of(mean[others], factor[others], own[others])
-    if like is None:
-        advantage, together, alone = ADVANTAGE
-        middle, apart = middle + advantage, alone**2
-        # A column of their own: a try of one says what the others may do.
-        factor, common = np.column_stack([factor, np.zeros(len(mean))]), np.append(common, together)
-    mean[strange], factor[strange], own[strange] = middle, common, apart
-    return replace(belief, mean=mean, factor=factor, own=own)
+
+    def changed(view: View) -> View:
+        mean, factor, own = view.mean.copy(), view.factor.copy(), view.own.copy()
+        middle, common, apart = any_of(mean[others], factor[others], own[others])
+        if like is None:
+            advantage, together, alone = ADVANTAGE
+            middle, apart = middle + advantage, alone**2
+            # A column of their own: a try of one says what the others may do.
+            factor, common = np.column_stack([factor, np.zeros(len(mean))]), np.append(common, together)
+        mean[strange], factor[strange], own[strange] = middle, common, apart
+        return replace(view, mean=mean, factor=factor, own=own)
+
+    return belief.changed(changed)

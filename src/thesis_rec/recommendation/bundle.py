@@ -23,9 +23,9 @@ from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_
 from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens, unit
 from thesis_rec.hardware.profiling import COLUMNS
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, View, any_of
+from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
-from thesis_rec.knowledge.strangers import strangers
+from thesis_rec.knowledge.strangers import strangers, with_strangers
 from thesis_rec.models.aliases import read_aliases, same_weights
 from thesis_rec.models.model_manifest import ManifestRow, read_manifest
 from thesis_rec.truth.responses import ON_SUBTASK
@@ -103,26 +103,16 @@ class PublishedBeliefs:
         belief = self.published.posterior([*known.values()], self.protocol, n_classes, self.domain)
         found = replace(belief, model_ids=[*known])
         others = [model for model in weights if model not in known]
-        return _as_any(found, others).given(replace(cell, protocol=protocol_of_tries(self.protocol)) for cell in cells)
+        count, rows = len(known), np.arange(len(weights))
+        # Of the others nothing is known: whatever row stands for them at first, each could be any known one.
+        wider = replace(found.only(np.where(rows < count, rows, 0)), model_ids=[*found.model_ids, *others])
+        belief = with_strangers(wider, rows >= count, rows < count)
+        return belief.given(replace(cell, protocol=protocol_of_tries(self.protocol)) for cell in cells)
 
 
 def protocol_of_tries(asked: str) -> str:
     """Under which protocol a posterior that predicts ``asked`` takes tries, which are linear probes."""
     return TARGET if asked == PROTOCOL else PROTOCOL
-
-
-def _as_any(found: Posterior, others: list[str]) -> Posterior:
-    """The belief with further models, each a random one of those that are there: mean and variance of the mixture."""
-    if not others:
-        return found
-    count = len(others)
-
-    def extended(view: View) -> View:
-        middle, common, apart = any_of(view.mean, view.factor, view.own)
-        mean, own = np.append(view.mean, np.full(count, middle)), np.append(view.own, np.full(count, apart))
-        return View(mean, np.vstack([view.factor, np.tile(common, (count, 1))]), own, view.scale)
-
-    return found.changed(extended, model_ids=[*found.model_ids, *others])
 
 
 @dataclass(frozen=True)
