@@ -11,7 +11,8 @@ import torch
 
 from tests.fabricated import fabricated_bundle
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.base.tables import TaskTokens
+from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.recommendation.bundle import pack_tokens, read_bundle, unpack_tokens, with_listed, write_bundle
 
 
@@ -78,3 +79,17 @@ def test_tokens_of_different_shapes_are_packed_together():
     assert found["b"].class_names == ["c1"]
     np.testing.assert_allclose(np.linalg.norm(found["a"].features, axis=-1), 1.0, rtol=1e-6)
     assert unpack_tokens(pack_tokens({})) == {}
+
+
+def test_in_a_zoo_of_which_nothing_was_published_a_model_could_be_any_published_one(project_dir):
+    """It was expected nowhere, and stood in the answer without a value; a try tells of it."""
+    knowledge = read_bundle(project_dir / "data" / "01_raw" / "hub" / "bundle").knowledge
+    task = TaskTokens("mine", np.zeros((0, 10, 0), np.float32), [str(c) for c in range(10)], 100)
+    models = ModelTable(["mine/a", "mine/b"], np.zeros((2, 0), np.float32), ["", ""], np.zeros(2))
+    everyone = knowledge.published.posterior(knowledge.published.model_ids, "linear_probe", 10)
+    belief = knowledge.posterior(models, task)
+    assert belief.model_ids == ["mine/a", "mine/b"]
+    np.testing.assert_allclose(belief.mean, everyone.mean.mean())
+    assert (belief.std > everyone.std.mean()).all()
+    tried = knowledge.posterior(models, task, [Cell("mine/a", 0.9, 0.01)])
+    assert tried.value()[0] == pytest.approx(0.9, abs=0.02)

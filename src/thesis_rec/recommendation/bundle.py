@@ -100,14 +100,16 @@ class PublishedBeliefs:
         n_classes, listed = max(len(task.class_names), 2), set(self.published.model_ids)
         weights = {model: self.twins.get(model, model) for model in models.model_ids}
         known = {model: name for model, name in weights.items() if name in listed}
-        belief = self.published.posterior([*known.values()], self.protocol, n_classes, self.domain)
-        found = replace(belief, model_ids=[*known])
         others = [model for model in weights if model not in known]
-        count, rows = len(known), np.arange(len(weights))
-        # Of the others nothing is known: whatever row stands for them at first, each could be any known one.
-        wider = replace(found.only(np.where(rows < count, rows, 0)), model_ids=[*found.model_ids, *others])
-        belief = with_strangers(wider, rows >= count, rows < count)
-        return belief.given(replace(cell, protocol=protocol_of_tries(self.protocol)) for cell in cells)
+        # In a zoo of which nothing was published they could be any published model.
+        like = [*known.values()] or self.published.model_ids
+        belief = self.published.posterior(like, self.protocol, n_classes, self.domain)
+        rows = np.arange(len(like) + len(others))
+        strange = rows >= len(like)
+        wider = replace(belief.only(np.where(strange, 0, rows)), model_ids=[*(known or like), *others])
+        found = with_strangers(wider, strange, ~strange)
+        found = found if known else found.only(rows[strange])
+        return found.given(replace(cell, protocol=protocol_of_tries(self.protocol)) for cell in cells)
 
 
 def protocol_of_tries(asked: str) -> str:
