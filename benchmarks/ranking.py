@@ -126,9 +126,8 @@ measured value below chance counts as chance. A probe is the mean of ten linear 
 #: What is taken away from the table of models, or from the datasets' tokens.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "without landmarks": {"landmarks": None},
-    "without reference probes": {"reference": None, "subtasks": None},
     "without probes on sub-tasks of the reference tasks": {"subtasks": None},
-    "without responses": {"responses": None, "reference": None, "subtasks": None},
+    "without responses": {"reference": None, "subtasks": None},
 }
 
 
@@ -285,7 +284,13 @@ def write_results(
     if ablation:
         columns = list(ablation[0])
         rows = [[row[c] if isinstance(row[c], str) else f"{row[c]:.3f}" for c in columns] for row in ablation]
-        title, text = "What each part adds", "Weighted tau of the recommender with one part taken away, one seed."
+        title = "What each part adds"
+        text = (
+            "Weighted tau of the recommender with one part taken away, one seed. Responses other than linear probes "
+            "(nearest class means, kernel alignment, projected geometry, statistics of features) went on 2026-11-30: "
+            "with them Q2 and Q4 were 0.802 and 0.714 (regret@1 0.061 and 0.065), without them 0.801 and 0.714 (0.064 "
+            "and 0.068), and by themselves 0.224 and 0.199, as without any."
+        )
         table = {"columns": columns, "rows": rows}
         about = {"title": title, "order": 3, "kind": "table", "text": text}
         write_json(folder / "ranking_ablation.json", about | common | {"data": table})

@@ -387,7 +387,7 @@ def quadrants(codes: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     world = ranking.read_world(STARTER, 0)
     models = with_spectra(world.models, load_arrays(STARTER / "model_spectra.npz"))
     study = assemble_study(world.performance, world.splits, models, world.tokens, world.datasets, seed=0)
-    unrun = {"responses": None, "reference": None, "subtasks": None}
+    unrun = {"reference": None, "subtasks": None}
     known = {
         "posterior, families alone": replace(models, **unrun, spectra=None),
         "posterior, weights alone": replace(models, **unrun),

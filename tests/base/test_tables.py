@@ -30,6 +30,6 @@ def test_model_table_selects_rows():
     chosen = table.select([2, 0])
     assert chosen.model_ids == ["z", "x"]
     assert chosen.families == ["f", "f"]
-    assert chosen.responses is not None
+    assert chosen.reference is not None
     assert len(chosen) == 2
     assert table.select([1]).embedding[0, 1] == 1

@@ -190,10 +190,11 @@ def test_what_a_network_was_trained_on_tells_its_kind_whatever_the_tag_calls_it(
 
 
 def test_models_without_responses_have_none(bundle):
-    responses = {"responses": np.ones((2, 3)), "model_ids": np.array(["m00", "m01"])}
+    names = np.array([f"{task}/linear_probe" for task in "abc"])
+    responses = {"responses": np.ones((2, 3)), "model_ids": np.array(["m00", "m01"]), "names": names}
     models = joined(bundle, own_artefacts(bundle, model_responses=responses)).models
-    assert models.responses[:2].tolist() == [[1, 1, 1], [1, 1, 1]]
-    assert np.isnan(models.responses[2:]).all()
+    assert models.reference[:2].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert np.isnan(models.reference[2:]).all()
 
 
 def test_one_s_own_profiles_replace_the_published_ones(bundle):

@@ -16,13 +16,14 @@ from thesis_rec.recommendation.bundle import add_models, model_table, with_liste
 def test_models_need_a_row_and_an_embedding():
     manifest = pd.DataFrame({"model_id": ["b", "a", "x"], "family": ["f", "g", "h"]})
     embeddings = pd.DataFrame({"model_id": ["a", "b", "c"], "e0": np.float32([1, 2, 3])})
-    responses = {"responses": np.ones((1, 2)), "model_ids": np.array(["a"])}
+    names = np.array(["s/linear_probe", "t/linear_probe"])
+    responses = {"responses": np.ones((1, 2)), "model_ids": np.array(["a"]), "names": names}
     table = model_table(embeddings, manifest, {"a": 5.0}, responses)
     assert table.model_ids == ["b", "a"]
     assert table.embedding[:, 0].tolist() == [2, 1]
     assert table.n_parameters.tolist() == [0, 5]
-    assert np.isnan(table.responses[0]).all()
-    assert table.responses[1].tolist() == [1, 1]
+    assert np.isnan(table.reference[0]).all()
+    assert table.reference[1].tolist() == [1, 1]
 
 
 def test_probes_on_subtasks_are_kept_apart():
@@ -34,7 +35,6 @@ def test_probes_on_subtasks_are_kept_apart():
         "names": np.array(["t/linear_probe", "geometry/000", "reference_0000/subtask_probe", "features/sparsity"]),
     }
     table = model_table(embeddings, manifest, {}, responses)
-    np.testing.assert_allclose(table.responses[1], [0.1, 0.2, 0.4], rtol=1e-6)
     np.testing.assert_allclose(table.reference[1], [0.1], rtol=1e-6)
     np.testing.assert_allclose(table.subtasks[1], [0.3], rtol=1e-6)
     assert np.isnan(table.subtasks[0]).all()
@@ -69,8 +69,8 @@ def test_a_new_model_needs_only_its_vector(autoencoder):
     np.testing.assert_array_equal(models.embedding[-1:], expected)
     assert models.n_parameters[-1] == 7
     assert add_models(bundle.models, {}, autoencoder) == (bundle.models, [], [])
-    answered = replace(bundle.models, responses=np.zeros((N_MODELS, 3), dtype=np.float32))
-    assert np.isnan(add_models(listed(bundle, "new", models=answered), vectors, autoencoder)[0].responses[-1]).all()
+    answered = replace(bundle.models, reference=np.zeros((N_MODELS, 3), dtype=np.float32))
+    assert np.isnan(add_models(listed(bundle, "new", models=answered), vectors, autoencoder)[0].reference[-1]).all()
 
 
 def test_a_vector_that_can_t_be_read_is_a_note_and_the_others_are_embedded(autoencoder):

@@ -25,7 +25,7 @@ def test_a_bundle_survives_its_folder(tmp_path):
     assert models.families == bundle.models.families
     np.testing.assert_allclose(models.embedding, bundle.models.embedding, atol=2e-3)
     np.testing.assert_array_equal(models.n_parameters, bundle.models.n_parameters)
-    assert models.responses is None
+    assert models.reference is None
     assert torch.equal(stored.autoencoder["encoder"], torch.ones(2))
     mine, again = (k.posterior(models, bundle.tokens["d0"]) for k in (bundle.knowledge, stored.knowledge))
     np.testing.assert_allclose(again.value(), mine.value(), atol=1e-6)
@@ -38,8 +38,8 @@ def test_a_bundle_survives_its_folder(tmp_path):
 def test_what_was_measured_of_models_survives(tmp_path):
     bundle = fabricated_bundle()
     rng = np.random.default_rng(0)
-    measured = {name: rng.random((len(bundle.models), 4)).astype(np.float32) for name in ("responses", "reference")}
-    measured["subtasks"] = rng.random((len(bundle.models), 6)).astype(np.float32)
+    widths = {"reference": 4, "subtasks": 6}
+    measured = {name: rng.random((len(bundle.models), n)).astype(np.float32) for name, n in widths.items()}
     write_bundle(replace(bundle, models=replace(bundle.models, **measured)), tmp_path)
     listed = bundle.manifest.iloc[::-1]
     models = with_listed(read_bundle(tmp_path).models, listed, {})

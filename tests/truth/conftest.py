@@ -14,7 +14,7 @@ from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSett
 
 SETTINGS = TruthSettings(
     probe=ProbeSettings(shots=6, draws=2),
-    response=ResponseSettings(landmarks=12, projections=5, subtasks=3),
+    response=ResponseSettings(subtasks=3),
     batch_size=17,
 )
 TASKS = [

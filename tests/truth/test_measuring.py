@@ -32,7 +32,7 @@ from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSett
 ROWS = [ManifestRow(model_id=name, loader="timm", source=name) for name in ("one", "org/two")]
 SETTINGS = TruthSettings(
     probe=ProbeSettings(shots=4, draws=2),
-    response=ResponseSettings(landmarks=8, projections=4, subtasks=3),
+    response=ResponseSettings(subtasks=3),
     scores=("logme",),
 )
 
@@ -188,7 +188,7 @@ def test_responses_of_one_bank_are_joined(zoo: Zoo) -> None:
     joined = join_responses(zoo.tables, ["one", "org/two", "absent"])
     assert joined["model_ids"].tolist() == ["one", "org/two"]
     assert joined["responses"].shape == (2, len(joined["names"]))
-    assert joined["names"][0] == "ref/nearest_mean"
+    assert joined["names"][0] == "ref/linear_probe"
     other = zoo.tables["org/two/responses"]().assign(name="x")
     zoo.tables["org/two/responses"] = lambda: other
     assert join_responses(zoo.tables, ["one", "org/two"])["model_ids"].tolist() == ["one"]

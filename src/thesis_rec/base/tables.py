@@ -20,7 +20,7 @@ Floats = NDArray[np.floating]
 #: Length of a model's vector, which the autoencoder is made for.
 VECTOR_LENGTH = 8192
 #: Fields of a table of models that some or all of them may lack.
-MEASURED = ("responses", "reference", "subtasks", "spectra")
+MEASURED = ("reference", "subtasks", "spectra")
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
@@ -65,9 +65,8 @@ class ModelTable:
         embedding: (M, E) float32, the autoencoder's code of each model's weights.
         families: M architecture families.
         n_parameters: (M,) number of weights.
-        responses: (M, R) float32 responses on the reference bank of images, or None where none were measured.
-        reference: (M, Q) float32 linear-probe accuracy on each reference task, a part of the responses; NaN in the rows
-            of models that were not run on them, None where none was.
+        reference: (M, Q) float32 linear-probe accuracy on each reference task (:mod:`thesis_rec.truth.responses`); NaN
+            in the rows of models that were not run on them, None where none was.
         subtasks: (M, S) float32 linear-probe accuracy on sub-tasks of the reference tasks, likewise.
         spectra: (M, P) float32 what the weights show against random ones (:mod:`thesis_rec.models.spectra`); NaN in the
             rows of models whose weights weren't read, None where none were.
@@ -77,7 +76,6 @@ class ModelTable:
     embedding: Floats
     families: list[str]
     n_parameters: NDArray[np.floating | np.integer]
-    responses: Floats | None = None
     reference: Floats | None = None
     subtasks: Floats | None = None
     spectra: Floats | None = None

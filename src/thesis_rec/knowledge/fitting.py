@@ -18,9 +18,8 @@ from thesis_rec.models.spectra import comparison_scales
 
 WIDTHS = (1.0, 3.0, 10.0, 30.0)
 RIDGES = (0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
-#: Widths between models, and weights of all responses beside the linear probes on the reference tasks.
+#: Widths between models.
 MODEL_WIDTHS = (3.0, 10.0, 30.0)
-RESPONSE_WEIGHTS = (0.0, 0.1, 0.3)
 #: Fewer datasets with a view, or families of them, can't be regressed on; nor can fewer models.
 LEAST, LEAST_FAMILIES = 8, 3
 #: Smallest spread of a dataset on the scale that counts: below it, differences between models are noise.
@@ -199,33 +198,24 @@ def _fit_models(models: ModelTable, shape: Values) -> list[ModelSide]:
     target = (shape - shape.mean(1, keepdims=True)).T  # (K, N)
     names = np.asarray(models.families)
     found = []
-    for fields in _descriptions(models):
-        rows = np.flatnonzero(np.all([_finite(models, name) for name in fields], axis=0))
+    # The field that says most comes first.
+    for field in ("subtasks" if _finite(models, "subtasks").all() else "reference", "spectra"):
+        rows = np.flatnonzero(_finite(models, field))
         if len(rows) < LEAST or len(set(names[rows])) < 2:
             continue
         # What the family says by itself must be beaten.
         best = float(np.square(means_of_others(target[rows], names[rows]) - target[rows]).sum())
         chosen: ModelSide | None = None
         for width in MODEL_WIDTHS:
-            kernels = {name: Kernel.fit(getattr(models, name)[rows], width, _scales(name)) for name in fields}
-            for weight in RESPONSE_WEIGHTS if "responses" in fields[1:] else (1.0,):
-                weights = {name: 1.0 if place == 0 else weight for place, name in enumerate(fields)}
-                parts = {name: (kernel, weights[name]) for name, kernel in kernels.items() if weights[name] > 0}
-                gram = np.sum([w * kernel.gram for kernel, w in parts.values()], axis=0)
-                for ridge in RIDGES:
-                    rest = leave_groups_out(gram, target[rows], names[rows], ridge) - target[rows]
-                    error = float(np.square(rest).sum())
-                    if error < best:
-                        best, chosen = error, ModelSide(parts, rows, ridge, error / target[rows].size)
+            kernel = Kernel.fit(getattr(models, field)[rows], width, _scales(field))
+            for ridge in RIDGES:
+                rest = leave_groups_out(kernel.gram, target[rows], names[rows], ridge) - target[rows]
+                error = float(np.square(rest).sum())
+                if error < best:
+                    best, chosen = error, ModelSide(field, kernel, rows, ridge, error / target[rows].size)
         if chosen is not None:
             found.append(chosen)
     return found
-
-
-def _descriptions(models: ModelTable) -> list[tuple[str, ...]]:
-    """Groups of fields, the one that says most first."""
-    probed = "subtasks" if _finite(models, "subtasks").all() else "reference"
-    return [(probed, "responses"), (probed,), ("spectra",)]
 
 
 def _scales(field: str) -> Values | float:

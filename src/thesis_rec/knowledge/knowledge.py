@@ -108,36 +108,29 @@ class ModelSide:
     """What one description of models says of those that were never measured.
 
     Attributes:
-        parts: Kernel and weight by field of :class:`~thesis_rec.base.tables.ModelTable`.
-        rows: (n,) the measured models that have all fields.
+        field: What it reads of :class:`~thesis_rec.base.tables.ModelTable`.
+        kernel: Similarity with the measured models.
+        rows: (n,) the measured models that have it.
         ridge: Penalty.
         own: Mean squared error of the shape of models whose family was left out, given all others.
     """
 
-    parts: Mapping[str, tuple[Kernel, float]]
+    field: str
+    kernel: Kernel
     rows: NDArray[np.intp]
     ridge: float
     own: float
 
-    @property
-    def gram(self) -> Values:
-        """(n, n) similarity of the measured models."""
-        return np.asarray(np.sum([weight * kernel.gram for kernel, weight in self.parts.values()], axis=0))
-
     def has(self, models: ModelTable) -> NDArray[np.bool_]:
-        """(M,) which models have all that is read."""
-        found = np.ones(len(models), dtype=bool)
-        for name, (kernel, _) in self.parts.items():
-            rows = getattr(models, name, None)
-            if rows is None or rows.shape[1] != len(kernel.mean):
-                return np.zeros(len(models), dtype=bool)
-            found &= np.isfinite(rows).all(axis=1)
-        return found
+        """(M,) which models have what is read."""
+        table = getattr(models, self.field, None)
+        if table is None or table.shape[1] != len(self.kernel.mean):
+            return np.zeros(len(models), dtype=bool)
+        return np.isfinite(table).all(axis=1)
 
     def similarity(self, models: ModelTable, rows: NDArray[np.integer]) -> Values:
         """(len(rows), n) similarity of some models with the measured ones."""
-        parts = [weight * kernel(getattr(models, name)[rows]) for name, (kernel, weight) in self.parts.items()]
-        return np.asarray(np.sum(parts, axis=0))
+        return self.kernel(getattr(models, self.field)[rows])
 
 
 @dataclass(frozen=True)
@@ -231,7 +224,7 @@ class Knowledge:
             rows = np.flatnonzero(open_ & side.has(models)) if open_.any() else np.zeros(0, dtype=int)
             if not len(rows):
                 continue
-            dual = np.linalg.solve(side.gram + side.ridge * np.eye(len(side.rows)), table[side.rows] - centre)
+            dual = np.linalg.solve(side.kernel.gram + side.ridge * np.eye(len(side.rows)), table[side.rows] - centre)
             for start in range(0, len(rows), _CHUNK):
                 part = rows[start : start + _CHUNK]
                 found[part] = centre + side.similarity(models, part) @ dual
@@ -258,11 +251,9 @@ class Knowledge:
             arrays |= _packed(f"datasets/{i}/shape", side.shape.kernel)
             arrays |= _packed(f"datasets/{i}/level", side.level.kernel)
         for i, model_side in enumerate(self.models):
-            parts = {name: weight for name, (_, weight) in model_side.parts.items()}
-            plain["models"].append({"parts": parts, "ridge": model_side.ridge, "own": model_side.own})
-            arrays[f"models/{i}/rows"] = model_side.rows
-            for name, (kernel, _) in model_side.parts.items():
-                arrays |= _packed(f"models/{i}/{name}", kernel)
+            field, item = model_side.field, {"ridge": model_side.ridge, "own": model_side.own}
+            plain["models"].append({"parts": {field: 1.0}, **item})
+            arrays |= {f"models/{i}/rows": model_side.rows} | _packed(f"models/{i}/{field}", model_side.kernel)
         return arrays | {"plain": np.array(json.dumps(plain))}
 
     @classmethod
@@ -290,12 +281,16 @@ class Knowledge:
         ]
         models = [
             ModelSide(
-                {name: (_unpacked(f"models/{i}/{name}", arrays), weight) for name, weight in item["parts"].items()},
+                field,
+                _unpacked(f"models/{i}/{field}", arrays),
                 np.asarray(arrays[f"models/{i}/rows"], dtype=np.intp),
                 item["ridge"],
                 item["own"],
             )
             for i, item in enumerate(plain["models"])
+            # Earlier knowledge may also read several fields at once, which a model no longer has; of each first field
+            # alone it has a side of its own.
+            for field in ([*item["parts"]] if len(item["parts"]) == 1 else [])
         ]
         tables: dict[str, Any] = {name: np.asarray(arrays[name], dtype=np.float64) for name in _TABLES}
         return cls(**{name: plain[name] for name in _PLAIN}, **tables, datasets=datasets, models=models)

@@ -28,7 +28,7 @@ from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.knowledge.strangers import strangers, with_strangers
 from thesis_rec.models.aliases import read_aliases, same_weights
 from thesis_rec.models.model_manifest import ManifestRow, read_manifest
-from thesis_rec.truth.responses import ON_SUBTASK
+from thesis_rec.truth.responses import ON_SUBTASK, ON_TASK
 
 Floats = NDArray[np.float32]
 PROTOCOL = "linear_probe"
@@ -53,8 +53,7 @@ KNOWN = ("embedding", "n_parameters", *MEASURED)
 
 #: What is stored of models, and how precisely.
 STORED = (
-    ("embedding", np.float16), ("n_parameters", np.float64), ("responses", np.float32), ("reference", np.float32),
-    ("subtasks", np.float16),
+    ("embedding", np.float16), ("n_parameters", np.float64), ("reference", np.float32), ("subtasks", np.float16),
 )  # fmt: skip
 
 
@@ -283,10 +282,10 @@ def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | N
     if not responses or not len(responses["responses"]):
         return models
     given = np.asarray(responses["responses"], dtype=np.float32)
-    names = np.asarray(responses.get("names", [""] * given.shape[1]), dtype=str)
-    mixed = np.char.endswith(names, ON_SUBTASK)
-    parts = {"responses": ~mixed, "reference": np.char.endswith(names, "/linear_probe"), "subtasks": mixed}
-    return _with_rows(models, responses["model_ids"], {name: given[:, part] for name, part in parts.items()})
+    names = np.asarray(responses["names"], dtype=str)
+    endings = {"reference": ON_TASK, "subtasks": ON_SUBTASK}
+    parts = {field: given[:, np.char.endswith(names, ending)] for field, ending in endings.items()}
+    return _with_rows(models, responses["model_ids"], parts)
 
 
 def with_spectra(models: ModelTable, spectra: Mapping[str, NDArray[Any]] | None) -> ModelTable:
@@ -489,7 +488,9 @@ def _beliefs(path: Path) -> Knowledge | ProtocolKnowledge:
 def _models(path: Path) -> ModelTable:
     stored = load_arrays(path)
     ids = stored.pop("model_ids").astype(str).tolist()
-    tables = {name: stored[name] if name == "n_parameters" else stored[name].astype(np.float32) for name in stored}
+    # Earlier bundles hold further responses.
+    known = [name for name, _ in STORED if name in stored]
+    tables = {name: stored[name] if name == "n_parameters" else stored[name].astype(np.float32) for name in known}
     return ModelTable(model_ids=ids, families=[""] * len(ids), **tables)
 
 

@@ -15,6 +15,7 @@ from thesis_rec.starter.measuring import fine_tune_folder, truth_folder, write_r
 from thesis_rec.starter.provenance import Provenance, verify_files
 from thesis_rec.starter.sides import GENERATIONS
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, fresh_folder, read_json, write_parquet
+from thesis_rec.truth.responses import overlay_responses
 
 if TYPE_CHECKING:
     from thesis_rec.starter.plan import ZooPlan
@@ -132,8 +133,9 @@ def _adopt_items(
 
 
 def _adopt_responses(root: Path, folder: Path, names: set[str]) -> None:
-    arrays = load_arrays(root / RESPONSES)
-    for model_id, responses in zip(map(str, arrays["model_ids"]), arrays["responses"], strict=True):
+    # Only what is measured now: earlier zoos had more.
+    arrays = overlay_responses([load_arrays(root / RESPONSES)])
+    for model_id, responses in zip(arrays.get("model_ids", ()), arrays.get("responses", ()), strict=True):
         if model_id in names and not (folder / f"{encode_id(model_id)}.responses.npz").is_file():
             write_responses(responses, folder, model_id)
 

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
-from thesis_rec.truth import responses as response_parts
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import (
     ProbeChunk,
@@ -34,6 +33,7 @@ from thesis_rec.truth.linear_probe import (
     probe_chunks,
 )
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.truth.responses import reference_subtasks
 from thesis_rec.truth.settings import TruthSettings
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class ModelTruth:
         records: Linear-probe accuracies, columns of ``performance_records``, ``seconds`` and ``n_test``.
         transferability: Scores of the tasks with ``draws``, columns of ``transferability_scores``.
         responses: (R,) float32, in the order of ``response_names``; empty without reference tasks.
-        seconds: Time of each part: ``forward``, ``probes``, ``scores``, ``responses`` and ``total``.
+        seconds: Time of each part: ``forward``, ``probes``, ``scores`` and ``total``.
     """
 
     records: pd.DataFrame
@@ -159,18 +159,12 @@ class Bench:
         self.tasks = sorted(tasks, key=lambda task: not task.draws)
         n_classes = {name: len(bank.classes[name]) for name in reference}
         own = tuple(MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference)
-        mixed = response_parts.reference_subtasks(n_classes, settings.response)
+        mixed = reference_subtasks(n_classes, settings.response)
         self.probes = plan_probes([*self.tasks, *own, *mixed], bank.classes, settings.probe)
         # What is worked on at once; models of similar widths share it.
         self._batches = cache(self._batches_for)
         self._scored = [task for task in self.tasks if task.draws] if settings.scores else []
         self._score_rows = [self._rows_of(task, settings.score_images) for task in self._scored]
-        self._reference_rows = [self._rows_of(task, None) for task in own]
-        if reference:
-            landmarks = response_parts.landmark_rows(reference, bank.classes, settings.response)
-            self._landmarks = torch.from_numpy(landmarks).to(bank.device)
-            projection = response_parts.projection_matrix(len(landmarks), settings.response)
-            self._projection = torch.from_numpy(projection).to(bank.device)
 
     def _rows_of(self, task: MeasuredTask, limit: int | None) -> tuple[Rows, Rows]:
         return by_class([self.bank.classes[dataset_id][c].train[:limit] for dataset_id, c in task.members])
@@ -193,10 +187,11 @@ class Bench:
         with torch.inference_mode():
             accuracies, probes = clocked(lambda: probe_accuracies(features, self.settings.probe, chunks).cpu().numpy())
             scores, scoring = clocked(lambda: self._score(backbone.model_id, features, probabilities, batches, forward))
-            vector, responding = clocked(lambda: self._respond(features, accuracies))
         records = self._records(backbone.model_id, accuracies, forward + probes)
-        seconds = {"forward": forward, "probes": probes, "scores": scoring, "responses": responding}
-        return ModelTruth(records, scores, vector, seconds | {"total": time.perf_counter() - started})
+        draws = self.settings.probe.draws
+        responses = accuracies[len(self.tasks) * draws :].reshape(-1, draws).mean(1).astype(np.float32)
+        seconds = {"forward": forward, "probes": probes, "scores": scoring, "total": time.perf_counter() - started}
+        return ModelTruth(records, scores, responses, seconds)
 
     def _batches_for(self, width: int) -> tuple[list[ProbeChunk], list[ScoreBatch]]:
         """What fits into memory at once with so many features, or fewer."""
@@ -242,30 +237,6 @@ class Bench:
                     rows.append((model_id, task, method, float(values[place]), share, self.settings.source))
         frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
         return frame.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)
-
-    def _respond(self, features: Tensor, accuracies: NDArray[np.float64]) -> NDArray[np.float32]:
-        if not self.reference:
-            return np.zeros(0, dtype=np.float32)
-        every = torch.from_numpy(np.concatenate([rows for rows, _ in self._reference_rows])).to(self.bank.device)
-        raw = features.double()
-        chosen = raw[every]
-        x = torch.zeros_like(raw)
-        x[every] = response_parts.standardise(chosen)
-        per_task = np.zeros((len(self.reference), len(response_parts.PER_TASK)))
-        for batch in padded_batches(self._reference_rows, x.shape[1], self.bank.device):
-            data = ScoreInput(x[batch.rows], batch.labels)
-            per_task[batch.positions, 0] = nearest_class_mean(data).cpu().numpy()
-            per_task[batch.positions, 1] = response_parts.kernel_alignment(data.features, data.one_hot).cpu().numpy()
-        draws = self.settings.probe.draws
-        probed = accuracies[len(self.tasks) * draws :].reshape(-1, draws).mean(1)
-        per_task[:, 2] = probed[: len(self.reference)]
-        parts = [
-            per_task.ravel(),
-            response_parts.geometry(x[self._landmarks], self._projection).cpu().numpy(),
-            response_parts.statistics(chosen).cpu().numpy(),
-            probed[len(self.reference) :],
-        ]
-        return np.concatenate(parts).astype(np.float32)
 
 
 def measure_model(

@@ -39,17 +39,13 @@ class ProbeSettings(ProbeRecipe):
 
 
 class ResponseSettings(Settings):
-    """Size of the geometric part, and of the part on sub-tasks.
+    """What models are probed on beside the reference tasks.
 
     Attributes:
-        landmarks: Number of landmark images L, spread evenly over the reference tasks and their classes.
-        projections: Number of random projections of the L x L Gram matrix.
         subtasks: Number of sub-tasks of the reference tasks, fewer where there aren't so many different ones.
-        seed: Seed of the projection and the sub-tasks; responses with different seeds don't compare.
+        seed: Seed of the sub-tasks; responses with different seeds don't compare.
     """
 
-    landmarks: int = 96
-    projections: int = 160
     subtasks: int = 1000
     seed: int = 20240
 
@@ -77,7 +73,7 @@ class TruthSettings(MeasuringSettings):
 
     Attributes:
         probe: The linear probe's recipe.
-        response: Size of the responses.
+        response: What the responses are to.
     """
 
     probe: ProbeSettings = ProbeSettings()

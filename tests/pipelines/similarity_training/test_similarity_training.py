@@ -75,7 +75,8 @@ def run(tmp_path_factory, project_dir):
         "model_spectra": {},
         "model_responses": {
             "model_ids": np.array(world.models.model_ids),
-            "responses": world.models.responses.astype(np.float16),
+            "responses": world.models.reference.astype(np.float16),
+            "names": np.array([f"r{i}/linear_probe" for i in range(world.models.reference.shape[1])]),
         },
         "dataset_tokens": shards,
         "params:similarity_training": SimilarityTrainingParameters.model_validate(parameters),

@@ -75,7 +75,7 @@ def recognise(scores: Floats, tasks: Sequence[TaskTokens], fitted: Floats, train
 
 
 def model_coordinates(models: ModelTable, known: NDArray[np.bool_], components: int = 24) -> Floats:
-    """(M, F) description of all models: principal components of embedding, responses and probes, and size.
+    """(M, F) description of all models: principal components of embedding and responses, and size.
 
     Directions and scales are fitted on known models only. Components keep their relative variance and blocks count
     alike, as in :func:`dataset_space`.
@@ -86,7 +86,7 @@ def model_coordinates(models: ModelTable, known: NDArray[np.bool_], components: 
         components: Largest number of principal components per block.
     """
     # Baselines are given all that the recommender is given.
-    blocks = [block for block in (models.embedding, models.responses, models.subtasks) if block is not None]
+    blocks = [block for block in (models.embedding, models.reference, models.subtasks) if block is not None]
     parts = [_principal(np.asarray(block, dtype=np.float64), known, components) for block in blocks]
     size = np.log1p(np.asarray(models.n_parameters, dtype=np.float64))[:, None]
     spread = max(float(size[known].std()), 1e-9)
