@@ -120,15 +120,17 @@ def main() -> None:
     import torch
 
     from thesis_rec.images.encoders.streaming import DecodedImages, encode_images, image_loader
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
+    from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.preparation import open_clip_preparation
     from thesis_rec.views.shards import TokenSettings, make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
     model = open_clip.create_model(options.encoder)
     image = torch.compile(model.encode_image, dynamic=True) if options.compile else model.encode_image
-    tower = Tower(model, image, None, open_clip_preparation(open_clip.get_model_preprocess_cfg(model), options.encoder))
-    encoder = TorchEncoder(tower, f"open_clip:{options.encoder}", (), options.device, options.precision)
+    preparation = open_clip_preparation(open_clip.get_model_preprocess_cfg(model), options.encoder)
+    backbone = Backbone(f"open_clip:{options.encoder}", model, image, None, preparation)
+    encoder = TorchEncoder(backbone, None, (), options.device, options.precision)
     if options.device == "cpu":
         # The encoder and the workers share the cores.
         torch.set_num_threads(max(1, (os.cpu_count() or 1)))
@@ -208,7 +210,8 @@ def _light_encoder(size: int):
     """Mean colours of a grid: nothing to compute, so that only the pipeline's own memory is seen."""
     from torch import nn
 
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
+    from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.preparation import Preparation
 
     class MeanColours(nn.Module):
@@ -216,7 +219,7 @@ def _light_encoder(size: int):
             return nn.functional.adaptive_avg_pool2d(pixels, 8).flatten(1)
 
     network = MeanColours()
-    return TorchEncoder(Tower(network, network, None, Preparation(size)), "light")
+    return TorchEncoder(Backbone("light", network, network, None, Preparation(size)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tests.images.encoders.tiny import colour_encoder, save_open_clip
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders import EncoderConfig, ImageEncoder, encoder_id, load_encoder
+from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS
 
 torch = pytest.importorskip("torch")
 
@@ -133,7 +134,7 @@ class TestTransformers:
         assert encoder.dim == 12
         assert encoder.encode_text(["a"]) is None  # no tokenizer was saved
         square = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
-        mean, std = np.array(encoder._tower.preparation.mean), np.array(encoder._tower.preparation.std)
+        mean, std = (np.array(CLIP_COLOURS[name]) for name in ("mean", "std"))
         pixels = torch.from_numpy(((square / 255 - mean) / std).transpose(0, 3, 1, 2)).float()
         model = CLIPModel.from_pretrained(transformers_folder).eval()
         with torch.no_grad():
@@ -203,7 +204,7 @@ class TestRefusals:
     def test_errors_of_the_libraries_are_explained(self, monkeypatch, error, message):
         from thesis_rec.images.encoders import libraries
 
-        monkeypatch.setattr(libraries, "_timm", lambda config: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(libraries, "_timm", lambda *_: (_ for _ in ()).throw(error))
         with pytest.raises(ItemError, match=message) as caught:
             load_encoder(EncoderConfig(kind="timm", source="resnet18"))
         assert caught.value.hint

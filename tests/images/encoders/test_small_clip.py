@@ -15,9 +15,8 @@ import torch
 
 from tests.images.encoders.tiny import save_open_clip
 from thesis_rec.images.encoders import EncoderConfig, encoder_id, load_encoder
-from thesis_rec.images.encoders.libraries import _open_clip
+from thesis_rec.images.encoders.libraries import load
 from thesis_rec.images.encoders.small_clip import SmallClip, is_plain
-from thesis_rec.images.encoders.torch_encoder import TorchEncoder
 
 CLIP = Path(__file__).parents[3] / "data" / "01_raw" / "starter" / "clip"
 CONFIG = EncoderConfig(source=str(CLIP))
@@ -25,7 +24,7 @@ CONFIG = EncoderConfig(source=str(CLIP))
 
 @pytest.fixture(scope="module")
 def reference():
-    return TorchEncoder(_open_clip(CONFIG), encoder_id(CONFIG))
+    return load(CONFIG, encoder_id(CONFIG), "cpu", "fp32")
 
 
 def test_features_and_depths_are_those_of_open_clip(reference):
@@ -47,7 +46,7 @@ def test_a_class_token_may_stand_for_the_image(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
     ours = load_encoder(config)
     assert isinstance(ours, SmallClip)
-    expected = TorchEncoder(_open_clip(config), "reference").encode(images)
+    expected = load(config, "reference", "cpu", "fp32").encode(images)
     np.testing.assert_allclose(ours.encode(images), expected, atol=2e-6)
     assert ours.encode(images[:0]).shape == (0, 24)
 

@@ -19,11 +19,12 @@ def test_pooling():
 def test_depths_of_a_network_that_is_a_stack_itself():
     from torch import nn
 
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
+    from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.preparation import Preparation
 
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Conv2d(2, 5, 3), nn.Flatten(), nn.Linear(80, 7))
-    encoder = TorchEncoder(Tower(network, network, None, Preparation(8)), "stack")
+    encoder = TorchEncoder(Backbone("stack", network, network, None, Preparation(8)))
     features, layers = encoder.encode_depths(np.zeros((3, 3, 8, 8), np.float32), 4)
     assert features.shape == (3, 7)
     assert [layer.shape[1] for layer in layers] == [2, 5, 80, 7]

@@ -31,7 +31,8 @@ def colour_encoder(size=8, name="colour"):
     import torch
     from torch import nn
 
-    from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
+    from thesis_rec.images.encoders.torch_encoder import TorchEncoder
+    from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.preparation import Preparation
 
     class Colour(nn.Module):
@@ -53,7 +54,7 @@ def colour_encoder(size=8, name="colour"):
         return torch.tensor([[*row, sum(row) / 3 + 1.0] for row in rows], dtype=torch.float32)
 
     preparation = Preparation(size, interpolation="bicubic", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return TorchEncoder(Tower(network, network, text, preparation), name)
+    return TorchEncoder(Backbone(name, network, network, None, preparation), text)
 
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}

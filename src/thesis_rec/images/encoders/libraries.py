@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from thesis_rec.base.errors import ItemError, first_line
 from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, local_folder
-from thesis_rec.images.encoders.torch_encoder import TorchEncoder, Tower
+from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
+from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.loaders import image_processor
 from thesis_rec.models.model_sources import hub_error, no_network
 from thesis_rec.models.preparation import (
@@ -25,6 +25,8 @@ from thesis_rec.models.preparation import (
 
 logger = logging.getLogger(__name__)
 
+Towers = tuple[Backbone, TextTower | None]
+
 
 def load(config: EncoderConfig, name: str, device: str, precision: str) -> TorchEncoder:
     """Load the encoder of a configuration; see :func:`thesis_rec.images.encoders.load_encoder`."""
@@ -33,20 +35,20 @@ def load(config: EncoderConfig, name: str, device: str, precision: str) -> Torch
     try:
         # A folder may name other models, such as a text tower's; nothing is fetched for what it names.
         with nullcontext() if folder is None else no_network():
-            tower = build(config)
+            backbone, text = build(config, name)
     except ItemError:
         raise
     except Exception as error:  # the libraries raise nearly everything
         known = hub_error(config.source, f"encoder {config.source}", error)
         reason = f"the encoder can't be loaded ({first_line(error)})."
         raise known or ItemError(config.source, reason, "Check active.encoder in globals.yml.") from error
-    return TorchEncoder(tower, name, config.layers, device, precision)
+    return TorchEncoder(backbone, text, config.layers, device, precision)
 
 
 # --- open_clip ---------------------------------------------------------------------------------------------------
 
 
-def _open_clip(config: EncoderConfig) -> Tower:
+def _open_clip(config: EncoderConfig, name: str) -> Towers:
     import open_clip
 
     folder = local_folder(config)
@@ -65,13 +67,13 @@ def _open_clip(config: EncoderConfig) -> Tower:
     def text(texts: list[str], device: torch.device) -> Tensor:
         return model.encode_text(tokenizer(texts).to(device))
 
-    return Tower(model, model.encode_image, text, open_clip_preparation(settings, config.source))
+    return Backbone(name, model, model.encode_image, None, open_clip_preparation(settings, config.source)), text
 
 
 # --- transformers ------------------------------------------------------------------------------------------------
 
 
-def _transformers(config: EncoderConfig) -> Tower:
+def _transformers(config: EncoderConfig, name: str) -> Towers:
     from transformers import AutoModel
     from transformers.utils.logging import disable_progress_bar
 
@@ -85,7 +87,7 @@ def _transformers(config: EncoderConfig) -> Tower:
         return _tensor(features(pixel_values=pixels))
 
     text = _transformers_text(model, source) if hasattr(model, "get_text_features") else None
-    return Tower(model, image, text, _preparation(config, model.config))
+    return Backbone(name, model, image, None, _preparation(config, model.config)), text
 
 
 def _preparation(config: EncoderConfig, settings: Any) -> Preparation:
@@ -99,7 +101,7 @@ def _preparation(config: EncoderConfig, settings: Any) -> Preparation:
         return Preparation(square(side, config.source), mean=CLIP_COLOURS["mean"], std=CLIP_COLOURS["std"])
 
 
-def _transformers_text(model: Any, source: str) -> Callable[[list[str], torch.device], Tensor] | None:
+def _transformers_text(model: Any, source: str) -> TextTower | None:
     from transformers import AutoTokenizer
 
     try:
@@ -136,11 +138,10 @@ def _tensor(output: Any) -> Tensor:
 # --- timm --------------------------------------------------------------------------------------------------------
 
 
-def _timm(config: EncoderConfig) -> Tower:
+def _timm(config: EncoderConfig, name: str) -> Towers:
     import timm
     from timm.data import resolve_model_data_config
 
     folder = local_folder(config)
-    name = f"local-dir:{folder}" if folder else config.source
-    model = timm.create_model(name, pretrained=True, num_classes=0)
-    return Tower(model, model, None, timm_preparation(resolve_model_data_config(model), config.source))
+    model = timm.create_model(f"local-dir:{folder}" if folder else config.source, pretrained=True, num_classes=0)
+    return Backbone(name, model, model, None, timm_preparation(resolve_model_data_config(model), config.source)), None

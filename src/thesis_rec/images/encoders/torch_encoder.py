@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,32 +17,18 @@ from torch.nn import functional
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import check_features
-from thesis_rec.models.preparation import Preparation
+from thesis_rec.models.backbone import Backbone
 
-
-@dataclass
-class Tower:
-    """What the libraries differ in.
-
-    Attributes:
-        module: The whole network.
-        image: (B, 3, S, S) normalised to (B, D).
-        text: Texts to (K, D), or None.
-        preparation: Size and normalisation of (B, 3, S, S).
-    """
-
-    module: nn.Module
-    image: Callable[[Tensor], Tensor]
-    text: Callable[[list[str], torch.device], Tensor] | None
-    preparation: Preparation
+#: Texts to (K, D) on a device.
+TextTower = Callable[[list[str], torch.device], Tensor]
 
 
 class TorchEncoder:
     """An :class:`~thesis_rec.images.encoders.image_encoder.ImageEncoder` around a network of any library.
 
     Args:
-        tower: The network and its preprocessing.
-        name: Identifier of its features; those of different encoders don't mix.
+        backbone: The network and its preprocessing; its name identifies features, which don't mix with those of others.
+        text: Its text tower, if it has one.
         layers: Modules whose mean activations are appended, each normalised to length 1 first.
         device: Where it runs.
         precision: ``fp32`` or ``bf16``.
@@ -57,24 +43,29 @@ class TorchEncoder:
     """
 
     def __init__(
-        self, tower: Tower, name: str, layers: tuple[str, ...] = (), device: str = "cpu", precision: str = "fp32"
+        self,
+        backbone: Backbone,
+        text: TextTower | None = None,
+        layers: tuple[str, ...] = (),
+        device: str = "cpu",
+        precision: str = "fp32",
     ) -> None:
-        self.encoder_id = name
-        self.image_size = tower.preparation.size
+        self.encoder_id = backbone.model_id
+        self.image_size = backbone.input_size
         self.device = torch.device(torch_device(device))
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self._tower = tower
-        self._module = tower.module.eval().requires_grad_(False).to(self.device, self.dtype)
+        self._image, self._text = backbone.features, text
+        module = backbone.network.eval().requires_grad_(False).to(self.device, self.dtype)
         # Images come in this size; views of other sizes are brought to it in one way for all libraries.
         size = self.image_size
-        one_way = replace(tower.preparation, resize_to=size, fit="crop", interpolation="bicubic", floor=True)
+        one_way = replace(backbone.preparation, resize_to=size, fit="crop", interpolation="bicubic", floor=True)
         self._prepare = one_way.on(self.device)
         self._layers = layers
-        self._modules = dict(self._module.named_modules())
+        self._modules = dict(module.named_modules())
         if absent := [layer for layer in layers if layer not in self._modules]:
             near = [found for found in self._modules if found and absent[0].split(".")[-1] in found][:5]
             hint = f"Use a name of named_modules(){', such as ' + ', '.join(near) if near else ''}."
-            raise ItemError(name, f"the encoder has no layer {absent[0]!r}.", hint)
+            raise ItemError(self.encoder_id, f"the encoder has no layer {absent[0]!r}.", hint)
         blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
         self.dim = int(self.encode_tensor(blank).shape[1])
 
@@ -98,7 +89,7 @@ class TorchEncoder:
         """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
         pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
         with self._captured(self._layers) as layers:
-            features = self._tower.image(self._prepare(pixels).to(self.dtype)).float()  # (B, D)
+            features = self._image(self._prepare(pixels).to(self.dtype)).float()  # (B, D)
         if self._layers:
             parts = [features] + [pooled(layers[name], len(images)) for name in self._layers]
             features = torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)
@@ -133,7 +124,7 @@ class TorchEncoder:
         layers: dict[str, list[Tensor]] = {name: [] for name in dict.fromkeys(depths)}
         with self._captured(layers) as captured:
             for block in torch.split(torch.from_numpy(np.ascontiguousarray(pixels)), 256):
-                encoded = self._tower.image(self._prepare(block.to(self.device)).to(self.dtype)).float()
+                encoded = self._image(self._prepare(block.to(self.device)).to(self.dtype)).float()
                 final.append(functional.normalize(encoded, dim=1).cpu())
                 for name, parts in layers.items():
                     parts.append(pooled(captured[name], len(block)).cpu())
@@ -149,7 +140,7 @@ class TorchEncoder:
         ]
         blank = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device, dtype=self.dtype)
         with self._captured(name for name in self._modules if name and name.rpartition(".")[0] in stacks) as fired:
-            self._tower.image(blank)
+            self._image(blank)
         by_stack: dict[str, list[str]] = {}
         for name in fired:
             by_stack.setdefault(name.rpartition(".")[0], []).append(name)
@@ -161,9 +152,9 @@ class TorchEncoder:
     @torch.inference_mode()
     def encode_text(self, texts: list[str]) -> NDArray[np.float32] | None:
         """(K, D) float32 features of K texts, each of length 1; None without a text tower or with extra layers."""
-        if self._tower.text is None or self._layers:
+        if self._text is None or self._layers:
             return None
-        features = self._tower.text(texts, self.device).float()
+        features = self._text(texts, self.device).float()
         return functional.normalize(features, dim=1).cpu().numpy()
 
 
