@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from thesis_rec.base.sharding import Shard, thinned_evenly
+from thesis_rec.base.sharding import Shard, evenly
 
 
 @given(st.lists(st.integers(), unique=True), st.integers(1, 9))
@@ -19,5 +19,5 @@ def test_index_must_be_below_count():
 
 
 def test_thinned_items_are_evenly_spaced():
-    assert thinned_evenly(range(10), 3) == [0, 3, 6]
-    assert thinned_evenly("ab", 2) == thinned_evenly("ab", None) == ["a", "b"]
+    assert evenly(range(10), 3) == [0, 4, 9]
+    assert evenly("ab", 2) == evenly("ab", None) == ["a", "b"]

@@ -13,13 +13,6 @@ from thesis_rec.base.settings import Settings
 Item = TypeVar("Item")
 
 
-def thinned_evenly(items: Sequence[Item], most: int | None) -> list[Item]:
-    """At most ``most`` of the items at even distances, from the first on; all where it is None."""
-    if most is None or len(items) <= most:
-        return list(items)
-    return [items[i * len(items) // most] for i in range(most)]
-
-
 def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
     """At most ``count`` of the items at even distances, from the first to the last; all where it is None."""
     if count is None or len(items) <= count:

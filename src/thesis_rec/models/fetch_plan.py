@@ -79,7 +79,7 @@ def models_here(rows: Sequence[ManifestRow], cache: Path | None) -> set[str]:
         rows: The models.
         cache: Folder of hub downloads; None for the hub library's own.
     """
-    return {row.model_id for row in rows if row.hub_id is None or in_cache(row, cache)}
+    return {row.model_id for row in rows if row.hub_id is None or in_cache(row.hub_id, row.revision, cache)}
 
 
 def left_out_failure(model_id: str, online: bool) -> Failure:

@@ -203,24 +203,25 @@ def measured_bandwidth() -> float | None:
     return size / seconds if size >= _ENOUGH_MB and seconds > 0 else None
 
 
-def in_cache(row: ManifestRow, cache: Path | None = None) -> bool:
+def in_cache(hub_id: str, revision: str = "", cache: Path | None = None) -> bool:
     """Whether the weights of a hub model, all shards included, are in the hub cache.
 
     Args:
-        row: The model; its source must be of the hub.
+        hub_id: Its name on the hub.
+        revision: Branch, tag or commit; empty for the default branch.
         cache: Folder of hub downloads; None for the library's own.
     """
     from huggingface_hub import try_to_load_from_cache
 
     def here(name: str) -> Path | None:
-        found = try_to_load_from_cache(row.hub_id or "", name, cache, row.revision or None)
+        found = try_to_load_from_cache(hub_id, name, cache, revision or None)
         return Path(found) if isinstance(found, str) else None
 
     try:
         weights = next(filter(None, map(here, WEIGHT_FILES)), None)
         if weights is None or not weights.name.endswith(INDEX_ENDING):
             return weights is not None
-        return all(map(here, shard_names(weights, row.model_id)))
+        return all(map(here, shard_names(weights, hub_id)))
     except (ValueError, ItemError):  # no name of a hub model, or a damaged index
         return False
 

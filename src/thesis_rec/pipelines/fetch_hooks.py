@@ -66,12 +66,10 @@ class FetchHooks:
 
 def _missing_encoder(features: Any, cache: str | None) -> str:
     """The image encoder's source if it is of the hub and not in the cache, else nothing."""
-    from thesis_rec.models.model_manifest import ManifestRow
     from thesis_rec.models.model_sources import hub_cache_folder, in_cache
 
-    source = features.encoder.source
-    if not source.startswith("hf-hub:"):
-        return ""
-    row = ManifestRow(model_id="encoder", loader=features.encoder.kind, source=source)
+    source = str(features.encoder.source)
     # Encoders are loaded from the library's own cache.
-    return "" if in_cache(row) or in_cache(row, hub_cache_folder(cache)) else str(source)
+    folders = (None, hub_cache_folder(cache)) if source.startswith("hf-hub:") else ()
+    here = any(in_cache(source.removeprefix("hf-hub:"), cache=folder) for folder in folders)
+    return source if folders and not here else ""

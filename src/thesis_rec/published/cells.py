@@ -84,7 +84,7 @@ def read_cells(
     Returns:
         Rows with :data:`COLUMNS`, and by source: ``sources``, where they are from (commit, licence, checksum);
         ``dropped``, numbers of rows by rule; ``unknown_models``, those that the manifest doesn't have; and ``missing``,
-        the :class:`~thesis_rec.base.errors.ItemError` of a source that can't be had.
+        why a source can't be had.
     """
     names = _names(datasets)
     tasks = [alias + end for one in datasets.values() for alias in one.aliases for end in ("", "ZeroShot")]
@@ -96,7 +96,7 @@ def read_cells(
             with explained(name, "it isn't the table it was ({reason}).", "Pin a commit that is."):
                 rows = READERS[source.format](files)
         except ItemError as error:
-            report["missing"][name] = error
+            report["missing"][name] = str(error)
             continue
         rows["source"] = name
         kept, dropped = usable(rows, names, {key: one.classes for key, one in datasets.items()})

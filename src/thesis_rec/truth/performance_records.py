@@ -161,6 +161,12 @@ def noise_ceiling(records: pd.DataFrame, protocol: str, seed: int = 0) -> dict[s
     return {"mean": float(array.mean()), "low": float(low), "high": float(high), "n": len(array)}
 
 
+def noise_ceilings(records: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, float]]:
+    """The :func:`noise_ceiling` of each protocol that has repeats."""
+    found = {name: noise_ceiling(records, name, seed) for name in sorted(records["protocol"].astype(str).unique())}
+    return {name: ceiling for name, ceiling in found.items() if ceiling["n"]}
+
+
 def variance_components(records: pd.DataFrame, protocol: str = "linear_probe") -> dict[str, float]:
     """Two-way random effects by the method of moments.
 

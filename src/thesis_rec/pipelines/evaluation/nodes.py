@@ -10,14 +10,9 @@ from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
 
 def measure_noise(performance_records: pd.DataFrame, parameters: EvaluationParameters) -> dict[str, dict[str, float]]:
     """Weighted tau between repeats of the same measurement, by protocol; protocols without repeats have none."""
-    from thesis_rec.truth.performance_records import noise_ceiling
+    from thesis_rec.truth.performance_records import noise_ceilings
 
-    found = {}
-    for protocol in sorted(performance_records["protocol"].astype(str).unique()):
-        ceiling = noise_ceiling(performance_records, protocol, seed=parameters.seed)
-        if ceiling["n"]:
-            found[protocol] = ceiling
-    return found
+    return noise_ceilings(performance_records, parameters.seed)
 
 
 def evaluate_rankings(

@@ -153,7 +153,7 @@ def check_ground_truth(
         parameters: Whether a single failure is an error, and what was asked for.
 
     Returns:
-        Counts, and for each protocol its noise ceiling and variance components where there are repeats.
+        Counts, and the noise ceilings and variance components of protocols with repeats.
 
     Raises:
         Unreached: If jobs of an array are missing; names the models, also those that only an earlier array, which was
@@ -162,7 +162,7 @@ def check_ground_truth(
     """
     from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.truth.measuring import incomplete_models
-    from thesis_rec.truth.performance_records import noise_ceiling, variance_components
+    from thesis_rec.truth.performance_records import noise_ceilings, variance_components
 
     models, datasets = (int(measured_performance[key].nunique()) for key in ("model_id", "dataset_id"))
     check_failures(ground_truth_dataset_failures, datasets, parameters.strict, "datasets")
@@ -183,18 +183,14 @@ def check_ground_truth(
         "datasets": datasets,
         "records": len(measured_performance),
         "failed_models": len(ground_truth_failures),
-        "noise_ceiling": {},
+        "noise_ceiling": noise_ceilings(measured_performance, parameters.seed),
         "variance_components": {},
     }
     for protocol in sorted(measured_performance["protocol"].unique()):
-        ceiling = noise_ceiling(measured_performance, protocol, seed=parameters.seed)
-        summary["noise_ceiling"][protocol] = ceiling if ceiling["n"] else None
         try:
-            components = variance_components(measured_performance, protocol)
+            summary["variance_components"][protocol] = variance_components(measured_performance, protocol)
         except ValueError as error:
             logger.info("no variance components: %s", error)
-            components = None
-        summary["variance_components"][protocol] = components
     return summary
 
 

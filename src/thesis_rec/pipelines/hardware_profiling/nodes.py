@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, check_failures, failures_frame, unreached_failures
-from thesis_rec.base.sharding import thinned_evenly
+from thesis_rec.base.sharding import evenly
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 
 Partitions = dict[str, Callable[[], Any]]
@@ -89,4 +89,4 @@ def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters)
             f"hardware_profiling.models: the manifest has no usable model {', '.join(unknown)}. "
             "Correct the name or the manifest."
         )
-    return thinned_evenly([rows[name] for name in parameters.models or rows], parameters.max_models)
+    return evenly([rows[name] for name in parameters.models or rows], parameters.max_models)

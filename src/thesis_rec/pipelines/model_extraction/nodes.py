@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
-from thesis_rec.base.sharding import thinned_evenly
+from thesis_rec.base.sharding import evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 
@@ -124,4 +124,4 @@ def _rows(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -
     """The usable rows, thinned evenly where only some are asked for."""
     from thesis_rec.models.model_manifest import read_manifest
 
-    return thinned_evenly(read_manifest(model_manifest)[0], parameters.max_models)
+    return evenly(read_manifest(model_manifest)[0], parameters.max_models)

@@ -28,7 +28,6 @@ def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame,
     cells, report = read_cells(
         sources.read_sources(), read_datasets(), aliases, tables, Path(parameters.cache).expanduser()
     )
-    report["missing"] = {name: str(error) for name, error in report["missing"].items()}
     report["unknown_models"] = {name: len(models) for name, models in report["unknown_models"].items()}
     for error in report["missing"].values():
         logger.warning("%s", error)
