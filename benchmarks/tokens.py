@@ -123,7 +123,7 @@ def main() -> None:
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.preparation import open_clip_preparation
-    from thesis_rec.views.shards import TokenSettings, make_shards
+    from thesis_rec.views.shards import SplitTokens, TokenSettings, make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
     model = open_clip.create_model(options.encoder)
@@ -176,7 +176,7 @@ def main() -> None:
             with PeakMemory() as memory:
                 batches = count // options.classes
                 settings = TokenSettings(batches=batches, batch_size=batch, workers=options.workers)
-                for _, shard in make_shards(light, many, "train", settings, ""):
+                for _, shard in make_shards(SplitTokens(light, many, settings), "train", ""):
                     made += shard["features"].shape[0] * shard["features"].shape[1]
             peaks.append(memory.peak)
             print(f"peak memory over {made} images: {memory.peak:.0f} MB")

@@ -11,7 +11,7 @@ from thesis_rec.images.loading import LabelledImages
 from thesis_rec.truth.linear_probe import probe_weights
 from thesis_rec.views import landmarks
 from thesis_rec.views.landmarks import LANDMARKS, landmark_values
-from thesis_rec.views.shards import TokenSettings, measure_landmarks
+from thesis_rec.views.shards import SplitTokens, TokenSettings
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_few_classes_get_more_images(encoder, monkeypatch, classes, each, apart,
     monkeypatch.setattr(landmarks, "landmark_values", lambda _, pixels, labels, tested: looked.append(labels))
     train = split(np.zeros((classes * each, 8, 8, 3), np.uint8), np.repeat(np.arange(classes), each))
     test = split(np.zeros((classes * apart, 8, 8, 3), np.uint8), np.repeat(np.arange(classes), apart))
-    measure_landmarks(encoder, train, TokenSettings(), test if apart else None, None)
+    SplitTokens(encoder, train, TokenSettings(), test if apart else None).landmarks()
     assert len(looked[0]) == seen
     assert len(set(np.bincount(looked[0])[np.unique(looked[0])])) == 1
 
@@ -115,7 +115,7 @@ def test_another_choice_of_images_hardly_matters(encoder):
     # Three of four images show the cue.
     pixels = np.stack([coloured(rng, label if rng.random() < 0.75 else 1 - label) for label in labels])
     found = np.stack(
-        [measure_landmarks(encoder, split(pixels, labels), TokenSettings(seed=seed), None, None) for seed in range(3)]
+        [SplitTokens(encoder, split(pixels, labels), TokenSettings(seed=seed)).landmarks() for seed in range(3)]
     )
     of_few = np.stack([landmark_values(encoder, pixels[i::25], labels[i::25]) for i in range(3)])
     assert found.std(0).mean() < 0.6 * of_few.std(0).mean()

@@ -3,7 +3,7 @@
 from tests.images.encoders.tiny import colour_encoder
 from tests.images.opening import open_split
 from tests.views.small_tokens import row
-from thesis_rec.views.shards import TokenSettings, batch_ranges, make_shards
+from thesis_rec.views.shards import SplitTokens, TokenSettings, batch_ranges, make_shards
 
 
 def test_ranges_of_shards():
@@ -13,5 +13,5 @@ def test_ranges_of_shards():
 
 def test_make_shards_needs_every_class(folder):
     images = open_split(row(), "train", folder)
-    shards = list(make_shards(colour_encoder(), images, "train", TokenSettings(batches=1), "h"))
+    shards = list(make_shards(SplitTokens(colour_encoder(), images, TokenSettings(batches=1)), "train", "h"))
     assert [key for key, _ in shards] == ["d/train/00000"]

@@ -18,6 +18,7 @@ from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views.shards import (
     Partitions,
     Shard,
+    SplitTokens,
     TokenSettings,
     finished_shards,
     keys_by_split,
@@ -81,7 +82,8 @@ def extract_tokens(
                     continue
             dataset = open_dataset(row, root, settings)
             images, test = dataset.split(split), dataset.apart() if split == "train" else None
-            for key, shard in make_shards(get_encoder(), images, split, settings, settings_hash, test=test, done=done):
+            made = SplitTokens(get_encoder(), images, settings, test)
+            for key, shard in make_shards(made, split, settings_hash, done):
                 notes += shard_notes(row.dataset_id, shard)
                 counts[split] = int(shard["n_shards"])
                 yield {key: shard}, {}

@@ -86,129 +86,117 @@ def batch_ranges(n_batches: int, n_classes: int, images_per_shard: int) -> list[
     return [range(start, min(start + step, n_batches)) for start in range(0, n_batches, step)]
 
 
-def encode_batches(
-    encoder: ImageEncoder,
-    images: LabelledImages,
-    settings: TokenSettings,
-    numbers: Sequence[int],
-    glimpses: Glimpses | None = None,
-) -> tuple[NDArray[np.float32], list[Failure]]:
-    """Encode some class-balanced batches.
-
-    An image that can't be read is replaced by another one of its class, and noted. The features have the same bits
-    whatever else is encoded in the same run, so that a resumed run ends like an undisturbed one.
+class SplitTokens:
+    """What one encoder makes of a split: class-balanced batches of features, and landmarks.
 
     Args:
         encoder: The image encoder.
-        images: A split, every class of which has an image.
-        settings: How tokens are made.
-        numbers: Numbers of the B batches.
-        glimpses: What looks at the images as training images.
-
-    Returns:
-        (B, C, D) float32, L2-normalised, and the images that were replaced.
-
-    Raises:
-        ItemError: If a class has no image that can be read.
+        images: The split; classes without an image are left out.
+        settings: How images are chosen and tokens are made.
+        test: The split that landmarks are tested on, its classes numbered alike; None for other images of ``images``.
     """
-    from thesis_rec.images.encoders.streaming import encode_images
 
-    sampler = ClassBalancedSampler(images.labels, settings.seed)
-    index = np.stack([sampler.batch(number) for number in numbers])  # (B, C)
-    pieces = np.array_split(index.ravel(), -(-index.size // settings.batch_size))
+    def __init__(
+        self, encoder: ImageEncoder, images: LabelledImages, settings: TokenSettings, test: LabelledImages | None = None
+    ) -> None:
+        self.encoder, self.settings = encoder, settings
+        self.images = images.without_empty_classes()
+        self._whole, self._test = images, test
+        self.class_ids = np.unique(images.labels)
+        self._glimpses = Glimpses()
 
-    def see(index: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
-        if glimpses is not None:
-            glimpses.add("train", images.positions[index], images.names_of(index), pixels)
+    def features(self, numbers: Sequence[int]) -> tuple[NDArray[np.float32], list[Failure]]:
+        """Encode some class-balanced batches.
 
-    # Reserved at once and filled: small arrays kept from every piece would each pin down a part of the heap that the
-    # next piece's pixels then don't fit into, and memory would grow with the number of images.
-    features = np.empty((index.size, encoder.dim), dtype=np.float32)
-    problems: list[Failure | None] = []
-    for block, failed in encode_images(encoder, images, pieces, workers=settings.workers, see=see):
-        features[len(problems) : len(problems) + len(block)] = block
-        problems += failed
-    for place, problem in enumerate(problems):
-        if problem is not None:
-            row, class_index = divmod(place, index.shape[1])
-            others = sampler.substitutes(numbers[row], class_index)
-            found = _substitute(encoder, images, others)
-            if found is None:
-                error = f"class {images.class_names[class_index]!r} has no image that can be read; {problem.error}"
-                raise ItemError(images.dataset_id, error, "Replace its images, or remove the class.")
-            features[place] = found
-    return features.reshape(*index.shape, encoder.dim), [problem for problem in problems if problem is not None]
+        An image that can't be read is replaced by another one of its class, and noted. The features have the same bits
+        whatever else is encoded in the same run, so that a resumed run ends like an undisturbed one.
 
+        Args:
+            numbers: Numbers of the B batches.
 
-def _substitute(encoder: ImageEncoder, images: LabelledImages, others: Iterable[int]) -> NDArray[np.float32] | None:
-    """Feature of the first readable one of other images of a class, if there is any."""
-    for other in others:
-        try:
-            pixels = images.square(other, encoder.image_size)
-        except ItemError:
-            continue
-        return encoder.encode(pixels[None])[0]
-    return None
+        Returns:
+            (B, C, D) float32, L2-normalised, and the images that were replaced.
 
+        Raises:
+            ItemError: If a class has no image that can be read.
+        """
+        from thesis_rec.images.encoders.streaming import encode_images
 
-def measure_landmarks(
-    encoder: ImageEncoder,
-    images: LabelledImages,
-    settings: TokenSettings,
-    test: LabelledImages | None,
-    glimpses: Glimpses | None,
-) -> NDArray[np.float32]:
-    """Landmarks of a split, from some images of each class; those that can't be read are left out.
+        encoder, images, settings = self.encoder, self.images, self.settings
+        sampler = ClassBalancedSampler(images.labels, settings.seed)
+        index = np.stack([sampler.batch(number) for number in numbers])  # (B, C)
+        pieces = np.array_split(index.ravel(), -(-index.size // settings.batch_size))
 
-    Args:
-        encoder: The image encoder.
-        images: The split.
-        settings: How images are chosen and made square.
-        test: The split that probes are tested on, its classes numbered alike; None for other images of ``images``.
-        glimpses: What looks at the images.
+        def see(index: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
+            self._glimpses.add("train", images.positions[index], images.names_of(index), pixels)
 
-    Returns:
-        (L,) in the order of :data:`thesis_rec.views.landmarks.LANDMARKS`.
-    """
-    from thesis_rec.images.loading import read_images
-    from thesis_rec.views.landmarks import IMAGES, MAX_CLASSES, PER_CLASS, landmark_values
+        # Reserved at once and filled: small arrays kept from every piece would each pin down a part of the heap that
+        # the next piece's pixels then don't fit into, and memory would grow with the number of images.
+        features = np.empty((index.size, encoder.dim), dtype=np.float32)
+        problems: list[Failure | None] = []
+        for block, failed in encode_images(encoder, images, pieces, workers=settings.workers, see=see):
+            features[len(problems) : len(problems) + len(block)] = block
+            problems += failed
+        for place, problem in enumerate(problems):
+            if problem is not None:
+                row, class_index = divmod(place, index.shape[1])
+                found = self._substitute(sampler.substitutes(numbers[row], class_index))
+                if found is None:
+                    error = f"class {images.class_names[class_index]!r} has no image that can be read; {problem.error}"
+                    raise ItemError(images.dataset_id, error, "Replace its images, or remove the class.")
+                features[place] = found
+        return features.reshape(*index.shape, encoder.dim), [problem for problem in problems if problem is not None]
 
-    classes = evenly(np.unique(images.labels).tolist(), MAX_CLASSES)
-    splits = [images] if test is None else [images, test]
-    count = max(IMAGES // len(classes), PER_CLASS) // len(splits)
-    pixels, labels = [], []
-    for split, part in zip(splits, ("train", "test"), strict=False):
-        members = [
-            np.random.default_rng([settings.seed, c]).permutation(np.flatnonzero(split.labels == c)) for c in classes
-        ]
-        read, kept = read_images(split, np.concatenate([m[:count] for m in members]), encoder.image_size)
-        if glimpses is not None:
-            glimpses.add(part, split.positions[kept], split.names_of(kept), read)
-        pixels.append(read)
-        labels.append(split.labels[kept])
-    tested = None if test is None else np.repeat([False, True], [len(part) for part in labels])
-    return landmark_values(encoder, np.concatenate(pixels), np.concatenate(labels), tested)
+    def _substitute(self, others: Iterable[int]) -> NDArray[np.float32] | None:
+        """Feature of the first readable one of other images of a class, if there is any."""
+        for other in others:
+            try:
+                pixels = self.images.square(other, self.encoder.image_size)
+            except ItemError:
+                continue
+            return self.encoder.encode(pixels[None])[0]
+        return None
+
+    def landmarks(self) -> NDArray[np.float32]:
+        """Landmarks of the split, from some images of each class; those that can't be read are left out.
+
+        Returns:
+            (L,) in the order of :data:`thesis_rec.views.landmarks.LANDMARKS`.
+        """
+        from thesis_rec.images.loading import read_images
+        from thesis_rec.views.landmarks import IMAGES, MAX_CLASSES, PER_CLASS, landmark_values
+
+        classes = evenly(np.unique(self._whole.labels).tolist(), MAX_CLASSES)
+        splits = [self._whole] if self._test is None else [self._whole, self._test]
+        count = max(IMAGES // len(classes), PER_CLASS) // len(splits)
+        pixels, labels = [], []
+        for split, part in zip(splits, ("train", "test"), strict=False):
+            members = [
+                np.random.default_rng([self.settings.seed, c]).permutation(np.flatnonzero(split.labels == c))
+                for c in classes
+            ]
+            index = np.concatenate([m[:count] for m in members])
+            read, kept = read_images(split, index, self.encoder.image_size)
+            self._glimpses.add(part, split.positions[kept], split.names_of(kept), read)
+            pixels.append(read)
+            labels.append(split.labels[kept])
+        tested = None if self._test is None else np.repeat([False, True], [len(part) for part in labels])
+        return landmark_values(self.encoder, np.concatenate(pixels), np.concatenate(labels), tested)
+
+    def notes(self) -> list[Failure]:
+        """What near copies and nearest neighbours say of a training split, of the images that were looked at so far."""
+        return [Failure(self.images.dataset_id, note) for note in self._glimpses.notes()]
 
 
 def make_shards(
-    encoder: ImageEncoder,
-    images: LabelledImages,
-    split: str,
-    settings: TokenSettings,
-    settings_hash: str,
-    *,
-    test: LabelledImages | None = None,
-    done: Iterable[int] = (),
+    made: SplitTokens, split: str, settings_hash: str, done: Iterable[int] = ()
 ) -> Iterator[tuple[str, Shard]]:
     """Encode a split shard by shard; shards that are done already are left out.
 
     Args:
-        encoder: The image encoder.
-        images: The split.
+        made: Makes its tokens.
         split: Its name.
-        settings: How tokens are made.
         settings_hash: Kept in every shard: tokens made otherwise are made again.
-        test: The split that landmarks are tested on, if not on other images of the same.
         done: Numbers of finished shards.
 
     Yields:
@@ -217,23 +205,19 @@ def make_shards(
     Raises:
         ItemError: If a class has no readable image.
     """
-    class_ids, whole = np.unique(images.labels), images
-    images = images.without_empty_classes()
+    images, settings, finished = made.images, made.settings, set(done)
     ranges = batch_ranges(settings.batches, len(images.class_names), settings.images_per_shard)
-    finished = set(done)
-    glimpses = Glimpses() if split == "train" else None
     for number in (number for number in range(len(ranges)) if number not in finished):
-        landmarks = None if number else measure_landmarks(encoder, whole, settings, test, glimpses)
-        features, failures = encode_batches(encoder, images, settings, ranges[number], glimpses)
+        landmarks = None if number else made.landmarks()
+        features, failures = made.features(ranges[number])
         notes = [*(images.warnings if number == 0 else ()), *failures]
-        if number == 0 and glimpses is not None:
-            notes += [Failure(images.dataset_id, note) for note in glimpses.notes()]
+        notes += made.notes() if number == 0 and split == "train" else []
         shard = {
             "features": features.astype(np.float16),
-            "class_ids": class_ids.astype(np.int64),
+            "class_ids": made.class_ids,
             "class_names": np.array(images.class_names),
             "n_images": np.int64(len(images)),
-            "encoder_id": np.array(encoder.encoder_id),
+            "encoder_id": np.array(made.encoder.encoder_id),
             "settings_hash": np.array(settings_hash),
             "shard": np.int64(number),
             "n_shards": np.int64(len(ranges)),

@@ -9,18 +9,10 @@ import numpy as np
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.images.copies import Glimpses
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.manifest import DatasetRow, base_rows
-from thesis_rec.views.shards import (
-    Partitions,
-    TokenSettings,
-    encode_batches,
-    keys_by_split,
-    measure_landmarks,
-    read_shard,
-)
+from thesis_rec.views.shards import Partitions, SplitTokens, TokenSettings, keys_by_split, read_shard
 
 logger = logging.getLogger(__name__)
 
@@ -117,10 +109,9 @@ def tokens_of_images(
     Raises:
         ItemError: If a class has no readable image.
     """
-    glimpses = Glimpses()
-    landmarks = measure_landmarks(encoder, images, settings, test, glimpses)
-    images = images.without_empty_classes()
-    features, failures = encode_batches(encoder, images, settings, range(settings.batches), glimpses)
-    names, count = images.class_names, len(images)
+    made = SplitTokens(encoder, images, settings, test)
+    landmarks = made.landmarks()
+    features, failures = made.features(range(settings.batches))
+    names, count = made.images.class_names, len(images)
     tokens = TaskTokens(images.dataset_id, features, names, count, encoder.encoder_id, landmarks)
-    return tokens, failures + [Failure(images.dataset_id, note) for note in glimpses.notes()]
+    return tokens, failures + made.notes()
