@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.commands.artefacts import ENTRIES, FILES, read_configuration
+from thesis_rec.commands.artefacts import ENTRIES, FEW, read_configuration
 from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 
-ONLY = {"of_base": FILES, "entries": ENTRIES}
+ONLY = FEW | {"entries": ENTRIES}
 PROJECT = Path(__file__).parents[2]
 
 
@@ -44,7 +44,7 @@ def test_an_entry_that_only_an_environment_has_is_found(tmp_path):
     shutil.copytree(PROJECT / "conf" / "base", conf / "base")
     (conf / "local").mkdir()
     (conf / "local" / "catalog.yml").write_text("of_mine:\n  type: pandas.CSVDataset\n  filepath: a.csv\n")
-    loader = read_configuration(tmp_path, None, "starter", of_base=FILES, entries=("of_mine", "model_manifest"))
+    loader = read_configuration(tmp_path, None, "starter", entries=("of_mine", "model_manifest"))
     assert loader["catalog"]["of_mine"]["filepath"] == "a.csv"
     assert set(loader["catalog"]) == {"of_mine", "model_manifest"}
 

@@ -22,17 +22,12 @@ DEFAULT_ZOO = "hub"
 #: Artefacts of runs that are of use whichever zoo the runs were about: rows of models that the zoo lacks don't matter.
 OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles", "model_metadata", "model_spectra")
 
-#: What an answer loads, and the files of base in which these entries and its parameters are.
+#: What an answer loads.
 ENTRIES = ("model_manifest", "dataset_manifest", "recommendation_artefacts")
 #: What it loads only where one's own configuration names it: the zoo's own records are in its knowledge.
 OWN_RECORDS = "performance_records"
-FILES = {
-    "catalog": (
-        "raw", "recommendation", "similarity_training", "autoencoder", "model_extraction", "dataset_features",
-        "ground_truth", "hardware_profiling",
-    ),
-    "parameters": ("recommendation",),
-}  # fmt: skip
+#: The configuration that is read for that.
+FEW: dict[str, Any] = {"entries": (*ENTRIES, OWN_RECORDS), "parameters": ("recommendation",)}
 
 
 def load_bundle(project: str | Path | None = None, environment: str | None = None, zoo: str | None = None) -> Bundle:
@@ -55,7 +50,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     from thesis_rec.truth.performance_records import clean_performance
 
     folder = find_project(project)
-    loader = read_configuration(folder, environment, zoo, of_base=FILES, entries=(*ENTRIES, OWN_RECORDS))
+    loader = read_configuration(folder, environment, zoo, **FEW)
     parameters = RecommendationParameters.model_validate(loader["parameters"]["recommendation"])
     entries = _absolute(loader["catalog"], folder)
     if loader["globals"]["zoo"] != loader.zoo_of_runs:

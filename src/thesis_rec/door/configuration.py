@@ -35,10 +35,10 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
 
     Args:
         args: Kedro's loader's own.
-        of_base: By kind of configuration, the names of base's files that are read where not all are needed: reading
-            YAML takes longer than answering. An environment's files are read in any case.
-        entries: The catalog's entries that are resolved where not all are needed, for the same reason; they may
-            refer to entries, which don't refer to others.
+        entries: The catalog's entries that are resolved where not all are needed: all of them take longer than
+            answering. They may refer to entries, which don't refer to others.
+        parameters: Names of base's files of parameters that are read where not all are needed, for the same reason. An
+            environment's files are read in any case.
         zoo: Gives the zoo that is read about, of this loader; by default the one that the globals name.
         kwargs: Kedro's loader's own.
 
@@ -50,12 +50,12 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
     def __init__(
         self,
         *args: Any,
-        of_base: Mapping[str, Sequence[str]] | None = None,
         entries: Sequence[str] = (),
+        parameters: Sequence[str] = (),
         zoo: Callable[[MergedGlobalsConfigLoader], str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._of_base, self._entries = of_base or {}, entries
+        self._entries, self._parameters = entries, parameters
         # The globals are read below, once.
         super().__init__(*args, **{**kwargs, "config_patterns": {"globals": []}})
         if self.env and not self._fs.isdir(self._get_conf_env_path(self.env)):
@@ -91,19 +91,19 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
         return found
 
     def _read_dir_configs(self, conf_path: str, patterns: Iterable[str], key: str, *others: Any) -> Any:
-        if key in self._of_base and conf_path == self._get_conf_env_path(self.base_env):
-            if key == "catalog":
-                others[0].add(Path(conf_path))  # something was read
-                return {Path(conf_path): self._few_entries(conf_path)}
-            patterns = [f"{key}/{name}.yml" for name in self._of_base[key]]
+        of_base = conf_path == self._get_conf_env_path(self.base_env)
+        if key == "catalog" and self._entries and of_base:
+            others[0].add(Path(conf_path))  # something was read
+            return {Path(conf_path): self._few_entries(conf_path)}
+        if key == "parameters" and self._parameters and of_base:
+            patterns = [f"{key}/{name}.yml" for name in self._parameters]
         return super()._read_dir_configs(conf_path, patterns, key, *others)
 
     def _few_entries(self, conf_path: str) -> Any:
         """The entries asked for and those they refer to: all of them take OmegaConf longer than answering."""
         whole: dict[str, Any] = {}
-        for name in self._of_base["catalog"]:
-            text = self._fs.cat_file(f"{conf_path}/catalog/{name}.yml")
-            whole |= yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        for path in self._fs.glob(f"{conf_path}/catalog/*.yml"):
+            whole |= yaml.load(self._fs.cat_file(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         # As below, one that base lacks may be an environment's.
         entries = {name: whole[name] for name in self._entries if name in whole}
         return OmegaConf.create(entries | {name: whole[name] for name in re.findall(r"\$\{(\w+)\}", str(entries))})
