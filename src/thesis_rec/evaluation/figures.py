@@ -102,7 +102,7 @@ def calibration(
         cells = mask & np.isfinite(study.values)
         shown = np.flatnonzero(cells.any(axis=0))
         for name, scores in methods.items():
-            if scores.value is None or scores.low is None or scores.high is None:
+            if np.isnan(scores.low).all():
                 continue
             each = {
                 "coverage": (truth >= scores.low) & (truth <= scores.high),

@@ -112,16 +112,14 @@ def rankings_table(study: Study, methods: Mapping[str, Scores]) -> pd.DataFrame:
     """One row per evaluated cell and method, as in the contract of ``rankings``; rank 1 is best within its cell set."""
     models, datasets = np.array(study.models.model_ids), np.array(study.dataset_ids)
     masks = study.split.quadrants()
-    nothing = np.full(study.values.shape, np.nan)
     parts = []
     for name, scores in methods.items():
-        value, spread = nothing if scores.value is None else scores.value, nothing
-        if scores.low is not None and scores.high is not None:
-            spread = (scores.high - scores.low) / (2 * Z)
+        columns = {"score": scores.score, "predicted_value": scores.value}
+        columns["predicted_std"] = (scores.high - scores.low) / (2 * Z)
+        shown = {key: np.broadcast_to(table, study.values.shape) for key, table in columns.items()}
         for quadrant, mask in masks.items():
             dataset, model = np.nonzero((mask & np.isfinite(study.values)).T)
             part = {"dataset_id": datasets[dataset], "model_id": models[model], "quadrant": quadrant, "method": name}
-            shown = {"score": scores.score, "predicted_value": value, "predicted_std": spread}
             parts.append(pd.DataFrame(part | {key: table[model, dataset] for key, table in shown.items()}))
     keys = ["dataset_id", "model_id", "quadrant", "method"]
     table = pd.concat(parts, ignore_index=True).astype(dict.fromkeys(keys, "string")).assign(seed=study.seed)

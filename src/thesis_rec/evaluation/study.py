@@ -28,16 +28,16 @@ class Scores:
 
     Attributes:
         score: (M, N), NaN where it can't say anything.
-        value: (M, N) predicted performance, if it predicts any.
-        low: (M, N) lower bound of its 90 % interval.
+        value: (M, N) predicted performance, NaN if it predicts none.
+        low: (M, N) lower bound of its 90 % interval, NaN if it has none.
         high: (M, N) upper bound.
         seconds: Cost of ranking all models for one dataset, training not included.
     """
 
     score: Floats
-    value: Floats | None = None
-    low: Floats | None = None
-    high: Floats | None = None
+    value: Floats | float = np.nan
+    low: Floats | float = np.nan
+    high: Floats | float = np.nan
     seconds: float = float("nan")
 
 

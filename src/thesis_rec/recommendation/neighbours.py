@@ -81,33 +81,30 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     near = bundle.performance[bundle.performance["dataset_id"].isin(nearest["dataset_id"])]
     if near.empty:
         return _reasons_at_large(model_ids, bundle)
-    places = near.groupby("dataset_id")["value"].rank(ascending=False, method="min").astype(int)
-    counts = near.groupby("dataset_id")["value"].transform("count")
-    told: dict[str, dict[str, str]] = {}
-    columns = near["model_id"], near["dataset_id"], near["value"], places, counts
-    for model_id, dataset_id, value, place, count in zip(*columns, strict=True):
-        told.setdefault(str(model_id), {})[str(dataset_id)] = f"{value:.2f} (place {place} of {count}) on {dataset_id}"
-    order = nearest["dataset_id"].astype(str).tolist()
+    values, order = near.groupby("dataset_id")["value"], nearest["dataset_id"].tolist()
+    near = near.assign(place=values.rank(ascending=False, method="min").astype(int), of=values.transform("count"))
+    told: dict[str, list[str]] = {}
+    for row in near.sort_values("dataset_id", key=lambda ids: ids.map(order.index), kind="stable").itertuples():
+        text = f"{row.value:.2f} (place {row.place} of {row.of}) on {row.dataset_id}"
+        told.setdefault(str(row.model_id), []).append(text)
     row_of = {model: i for i, model in enumerate(bundle.models.model_ids)}
     embedding = bundle.models.embedding.astype(np.float64)
-    described = np.full(len(embedding), embedding.shape[1] > 0)
-    described &= np.isfinite(embedding).all(axis=1)
+    described = np.isfinite(embedding).all(axis=1) & (embedding.shape[1] > 0)
     codes = unit(embedding - embedding[described].mean(axis=0)) if described.any() else embedding
     measured = [model for model in told if model in row_of and described[row_of[model]]]
     strange = bundle.from_afar
     found = []
     for model_id in model_ids:
-        known = [told[model_id][name] for name in order if name in told.get(model_id, {})]
-        if known:
-            found.append(f"On what looks most like your images it reached {', '.join(known)}.")
+        if model_id in told:
+            found.append(f"On what looks most like your images it reached {', '.join(told[model_id])}.")
         elif model_id in strange:
             found.append(strange[model_id])
-        elif not measured or model_id not in row_of or not described[row_of[model_id]]:
+        elif not measured or not described[row_of[model_id]]:
             found.append("It was never measured on anything like your images: its interval is wide.")
         else:
             cosine = codes[[row_of[model] for model in measured]] @ codes[row_of[model_id]]
             like = measured[int(cosine.argmax())]
-            text = next(told[like][name] for name in order if name in told[like])
+            text = told[like][0]
             found.append(f"It was never measured nearby; {like}, whose weights are most like it, reached {text}.")
     return found
 
