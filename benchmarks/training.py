@@ -26,21 +26,17 @@ def make_table(tasks: int, models: int):
     """Random tasks."""
     import torch
 
-    from thesis_rec.training.data import TensorTable
-
     generator = torch.Generator().manual_seed(0)
     standardised = torch.randn(tasks, models, generator=generator)
-    return TensorTable(
-        {
-            "tokens": torch.randn(tasks, TOKENS, TOKEN_FEATURES, generator=generator),
-            "token_mask": torch.ones(tasks, TOKENS, dtype=torch.bool),
-            "standardised": standardised,
-            "value": torch.sigmoid(standardised),
-            "measured": torch.rand(tasks, models, generator=generator) > 0.1,
-            "prior": torch.randn(tasks, models, generator=generator),
-            "family_prior": torch.randn(tasks, models, generator=generator),
-        }
-    )
+    return {
+        "tokens": torch.randn(tasks, TOKENS, TOKEN_FEATURES, generator=generator),
+        "token_mask": torch.ones(tasks, TOKENS, dtype=torch.bool),
+        "standardised": standardised,
+        "value": torch.sigmoid(standardised),
+        "measured": torch.rand(tasks, models, generator=generator) > 0.1,
+        "prior": torch.randn(tasks, models, generator=generator),
+        "family_prior": torch.randn(tasks, models, generator=generator),
+    }
 
 
 def make_module(models: int, epochs: int, arguments: argparse.Namespace, devices: int = 1):
@@ -121,10 +117,10 @@ def plain(table, models: int, arguments: argparse.Namespace) -> float:
     times = []
     for epoch in range(arguments.epochs + 1):
         started = time.perf_counter()
-        order = torch.randperm(len(table), generator=torch.Generator().manual_seed(epoch))
+        order = torch.randperm(len(table["value"]), generator=torch.Generator().manual_seed(epoch))
         total = torch.zeros((), device=arguments.device)
         for rows in order.split(arguments.batch_size):
-            batch = {name: column.to(arguments.device) for name, column in table.__getitems__(rows.tolist()).items()}
+            batch = {name: column[rows].to(arguments.device) for name, column in table.items()}
             with bf16:
                 loss = module.losses(batch, training=True)["loss"]
             optimiser.zero_grad()

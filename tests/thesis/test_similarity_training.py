@@ -94,7 +94,7 @@ class TestInputs:
 
 def test_tables_mask_what_is_not_there(known, training):
     inputs = Inputs.fit(known, training[0])
-    columns = tensor_table(inputs, training).columns
+    columns = tensor_table(inputs, training)
     assert torch.equal(columns["measured"], torch.from_numpy(np.isfinite(training[1])))
     assert columns["token_mask"].sum(1).tolist() == [len(task.class_names) for task in training[0]]
     assert all(column.float().isfinite().all() for column in columns.values())
@@ -159,7 +159,7 @@ def test_terms_without_weight_are_not_computed(known, training):
     network = SimilarityTransformer(features.shape[1], inputs.tokens.shape[1], width=16)
     options = RankerTraining(losses=RankerLosses(listwise=0, pairwise=0, value=0, regression=2))
     module = RankerModule(network.eval(), FitSettings(), options, features)
-    batch = table.__getitems__(list(range(8)))
+    batch = {name: column[:8] for name, column in table.items()}
     step = module.losses(batch, training=True)
     assert set(step) == {"loss", "regression"}
     assert step["loss"].item() == pytest.approx(2 * step["regression"].item())

@@ -15,7 +15,7 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.training import callbacks, requeue
 from thesis_rec.training import fit as fit_room
 from thesis_rec.training.callbacks import checkpoints
-from thesis_rec.training.data import EpochSampler, TensorTable
+from thesis_rec.training.data import EpochSampler, fingerprint, loader
 from thesis_rec.training.fit import fit
 from thesis_rec.training.module import FitModule
 from thesis_rec.training.optimiser import cosine_with_warmup
@@ -33,7 +33,7 @@ class Regression(FitModule):
 def data(seed=0, n=48):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(n, 4, generator=generator)
-    return TensorTable({"x": x, "y": x.sum(1, keepdim=True) + 0.1 * torch.randn(n, 1, generator=generator)})
+    return {"x": x, "y": x.sum(1, keepdim=True) + 0.1 * torch.randn(n, 1, generator=generator)}
 
 
 def module(**settings):
@@ -58,7 +58,7 @@ class TestARun:
         assert values[result.best_epoch] == min(values) < 0.5 * values[0]
         network = module().network
         network.load_state_dict(result.state)
-        check = data(1, 16).columns
+        check = data(1, 16)
         loss = (network.eval()(check["x"]) - check["y"]).square().mean()
         assert loss.item() == pytest.approx(min(values), rel=1e-5)
 
@@ -268,10 +268,11 @@ class TestSampler:
         assert set(seen) == set(range(20))
 
 
-def test_a_table_serves_whole_batches():
-    table = data()
-    assert torch.equal(table.__getitems__([3, 1])["x"], table.columns["x"][[3, 1]])
-    assert table.fingerprint() == data().fingerprint() != data(1).fingerprint()
+def test_batches_are_rows_of_the_data_in_the_samplers_order():
+    columns, order = data(), list(EpochSampler(48, seed=1))
+    first = next(iter(loader(columns, 5, EpochSampler(48, seed=1))))
+    assert all(torch.equal(first[name], columns[name][order[:5]]) for name in ("x", "y"))
+    assert fingerprint(columns) == fingerprint(data()) != fingerprint(data(1))
 
 
 def test_the_schedule_warms_up_and_ends_at_zero():

@@ -18,7 +18,7 @@ from thesis_rec.thesis import losses as ranking_losses
 from thesis_rec.thesis.ranker import Inputs, Ranker, pad_tokens
 from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
 from thesis_rec.training.callbacks import History
-from thesis_rec.training.data import Batch, TensorTable
+from thesis_rec.training.data import Batch
 from thesis_rec.training.fit import fit
 from thesis_rec.training.module import FitModule
 from thesis_rec.training.settings import FitSettings, RankerPlan, RankerTraining
@@ -75,7 +75,7 @@ FLOOR = 0.02
 Lists = tuple[list[TaskTokens], NDArray[np.floating]]
 
 
-def tensor_table(inputs: Inputs, lists: Lists) -> TensorTable:
+def tensor_table(inputs: Inputs, lists: Lists) -> Batch:
     """Tasks as the tensors that :class:`~thesis_rec.thesis.similarity_training.RankerModule` reads."""
     tasks, value = lists
     tokens, mask = pad_tokens([inputs.of_task(task) for task in tasks])
@@ -85,7 +85,7 @@ def tensor_table(inputs: Inputs, lists: Lists) -> TensorTable:
         "measured": np.isfinite(value),
     }
     given = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
-    return TensorTable({"tokens": tokens, "token_mask": mask, **given})
+    return {"tokens": tokens, "token_mask": mask, **given}
 
 
 def train_ranker(

@@ -16,7 +16,7 @@ from torch.nn import functional
 from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.base.tables import unit
 from thesis_rec.models.auto_encoder import AutoEncoder
-from thesis_rec.training.data import Batch, TensorTable
+from thesis_rec.training.data import Batch
 from thesis_rec.training.fit import fit
 from thesis_rec.training.module import FitModule
 from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
@@ -121,8 +121,8 @@ def train_autoencoder(
         network = AutoEncoder(**config)
     network.fit_normalisation(_stack(vectors, train_ids))
 
-    def table(ids: Sequence[str]) -> TensorTable:
-        return TensorTable({"vectors": network.normalise(_stack(vectors, ids))})
+    def table(ids: Sequence[str]) -> Batch:
+        return {"vectors": network.normalise(_stack(vectors, ids))}
 
     module = AutoEncoderModule(network, settings, options)
     held_out = table(validation_ids) if validation_ids else None

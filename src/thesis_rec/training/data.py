@@ -8,37 +8,20 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler, StackDataset
 
+#: Named tensors with a common first dimension: all data of a run, or a batch of them.
 Batch = dict[str, Tensor]
 
 
-class TensorTable(Dataset[Batch]):
-    """Named tensors with a common first dimension, indexed by whole batches.
-
-    Args:
-        columns: Tensors (N, ...), one at least.
-    """
-
-    def __init__(self, columns: Batch) -> None:
-        self.columns = columns
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        """A whole batch by one indexing operation a column, instead of one per item."""
-        rows = torch.as_tensor(indices)
-        return {name: column[rows] for name, column in self.columns.items()}
-
-    def fingerprint(self) -> str:
-        """Hash of all content; two runs on equal data have equal fingerprints."""
-        digest = hashlib.sha256()
-        for name in sorted(self.columns):
-            column = self.columns[name].detach().cpu().contiguous()
-            digest.update(f"{name}{tuple(column.shape)}{column.dtype}".encode())
-            digest.update(column.numpy().tobytes())
-        return digest.hexdigest()
+def fingerprint(columns: Batch) -> str:
+    """Hash of all content; two runs on equal data have equal fingerprints."""
+    digest = hashlib.sha256()
+    for name in sorted(columns):
+        column = columns[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(column.shape)}{column.dtype}".encode())
+        digest.update(column.numpy().tobytes())
+    return digest.hexdigest()
 
 
 class EpochSampler(Sampler[int]):
@@ -81,6 +64,7 @@ def _world() -> tuple[int, int]:
     return 0, 1
 
 
-def loader(table: TensorTable, batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Batch]:
-    """Batches in the sampler's order, or in the table's."""
-    return DataLoader(table, batch_size=batch_size, sampler=sampler, collate_fn=dict)
+def loader(columns: Batch, batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Batch]:
+    """Batches in the sampler's order, or in that of the data."""
+    # A tensor is indexed as a dataset is.
+    return DataLoader(StackDataset(**columns), batch_size=batch_size, sampler=sampler)  # type: ignore[arg-type]

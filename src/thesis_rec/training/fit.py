@@ -30,7 +30,7 @@ from thesis_rec.training.callbacks import (
     RunFiles,
     checkpoints,
 )
-from thesis_rec.training.data import EpochSampler, TensorTable, loader
+from thesis_rec.training.data import Batch, EpochSampler, fingerprint, loader
 from thesis_rec.training.module import FitModule
 from thesis_rec.training.requeue import requeue_on_signal
 from thesis_rec.training.settings import FitSettings
@@ -57,8 +57,8 @@ class FitResult:
 
 def fit(
     module: FitModule,
-    train: TensorTable,
-    validation: TensorTable | None,
+    train: Batch,
+    validation: Batch | None,
     folder: Path,
     *,
     seed: int,
@@ -95,7 +95,7 @@ def fit(
     if validation is None:
         # Without validation data there is nothing but the training loss to watch.
         module.monitor, module.mode = "train_loss", "min"
-    resume_from = _prepare(folder, settings, _fingerprint(module, train, validation, seed, per_epoch))
+    resume_from = _prepare(folder, settings, _identity(module, train, validation, seed, per_epoch))
     terminal = sys.stderr.isatty()
     callbacks: list[Any] = [ReseedEveryEpoch(seed), RunFiles(folder, None if terminal else description)]
     if settings.patience:
@@ -123,7 +123,7 @@ def fit(
             raise ConfigurationError(f"{description}: {error}") from error
         trainer.fit(
             module,
-            loader(train, settings.batch_size, EpochSampler(len(train), seed, per_epoch)),
+            loader(train, settings.batch_size, EpochSampler(len(next(iter(train.values()))), seed, per_epoch)),
             # Every process validates on everything, so that all agree without communication.
             None if validation is None else loader(validation, settings.batch_size),
             ckpt_path=resume_from,
@@ -148,18 +148,15 @@ def fit(
     return FitResult(best["network"], history, int(best["epoch"]))
 
 
-def _fingerprint(
-    module: FitModule, train: TensorTable, validation: TensorTable | None, seed: int, per_epoch: int | None
-) -> str:
+def _identity(module: FitModule, train: Batch, validation: Batch | None, seed: int, per_epoch: int | None) -> str:
     """Everything that the course of a run depends on, but the code."""
-    initial = TensorTable({f"{k}": v.reshape(1, -1) for k, v in module.network.state_dict().items()})
     keep = {"resume", "checkpoint_every", "keep_checkpoints"}
     return sha256_json(
         {
             "settings": module.settings.model_dump(exclude=keep),
-            "initial": initial.fingerprint(),
-            "train": train.fingerprint(),
-            "validation": None if validation is None else validation.fingerprint(),
+            "initial": fingerprint(module.network.state_dict()),
+            "train": fingerprint(train),
+            "validation": None if validation is None else fingerprint(validation),
             "seed": seed,
             "per_epoch": per_epoch,
         }
