@@ -24,6 +24,7 @@ from thesis_rec.base.errors import Failure, failures_frame
 from thesis_rec.base.files import sha256_file, sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.base.tables import MeasuredTask, TaskImages
+from thesis_rec.truth.responses import overlay_responses, response_names
 
 if TYPE_CHECKING:
     from thesis_rec.images.manifest import DatasetRow
@@ -240,7 +241,6 @@ class _Cells:
 
     def _probed(self, backbone: Backbone, bank: ImageBank) -> dict[str, pd.DataFrame]:
         from thesis_rec.truth.cells import measure_model
-        from thesis_rec.truth.responses import response_names
 
         campaign = self.campaign
         tasks = [task for task in campaign.tasks if task.dataset_id in self.to_probe]
@@ -312,8 +312,6 @@ def join_responses(tables: Tables, models: Sequence[str]) -> dict[str, NDArray[n
         ``responses`` (M, R) float32, ``model_ids`` (M,) and ``names`` (R,). Models whose responses have other names
         than the first model's are left out.
     """
-    from thesis_rec.truth.responses import overlay_responses
-
     parts = []
     for model_id in models:
         key = f"{model_id}/responses"

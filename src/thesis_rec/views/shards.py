@@ -23,9 +23,11 @@ from thesis_rec.base.sharding import evenly
 from thesis_rec.images.copies import Glimpses, content_digest
 from thesis_rec.images.dataset_source import ImageLimits, Tell
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
-from thesis_rec.images.loading import LabelledImages, split_fingerprint
+from thesis_rec.images.encoders.streaming import encode_images
+from thesis_rec.images.loading import LabelledImages, read_images, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.sampling import ClassBalancedSampler
+from thesis_rec.views.landmarks import IMAGES, MAX_CLASSES, PER_CLASS, landmark_values
 
 #: Shards with other landmarks are made again.
 LANDMARKS_VERSION = 2
@@ -120,8 +122,6 @@ class SplitTokens:
         Raises:
             ItemError: If a class has no image that can be read.
         """
-        from thesis_rec.images.encoders.streaming import encode_images
-
         encoder, images, settings = self.encoder, self.images, self.settings
         sampler = ClassBalancedSampler(images.labels, settings.seed)
         index = np.stack([sampler.batch(number) for number in numbers])  # (B, C)
@@ -163,9 +163,6 @@ class SplitTokens:
         Returns:
             (L,) in the order of :data:`thesis_rec.views.landmarks.LANDMARKS`.
         """
-        from thesis_rec.images.loading import read_images
-        from thesis_rec.views.landmarks import IMAGES, MAX_CLASSES, PER_CLASS, landmark_values
-
         classes = evenly(np.unique(self._whole.labels).tolist(), MAX_CLASSES)
         splits = [self._whole] if self._test is None else [self._whole, self._test]
         count = max(IMAGES // len(classes), PER_CLASS) // len(splits)

@@ -7,9 +7,17 @@ from typing import Any
 
 import pandas as pd
 
+from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
+from thesis_rec.images.dataset_source import ImageLimits
+from thesis_rec.images.loading import load_task_images
+from thesis_rec.images.manifest import read_dataset_manifest
+from thesis_rec.models.loaders import load_backbone
+from thesis_rec.models.model_manifest import read_manifest
+from thesis_rec.models.model_sources import hub_cache_folder, locate
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
-from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.truth import measuring, performance_records
+from thesis_rec.truth.settings import FineTuneSettings, MeasuringSettings, ProbeSettings, TruthSettings
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +36,7 @@ def load_ground_truth_images(
     Returns:
         ``TaskImages`` by dataset id, and the datasets that could not be used.
     """
-    from thesis_rec.images.dataset_source import ImageLimits
-    from thesis_rec.images.loading import load_task_images
     from thesis_rec.tasks import task_images
-    from thesis_rec.truth.measuring import impossible_subtasks
 
     rows, failures = _selected_datasets(dataset_manifest, parameters)
     limits, size = ImageLimits(**parameters.images.model_dump(exclude={"size"})), parameters.images.size
@@ -50,7 +55,7 @@ def load_ground_truth_images(
             failures.append(Failure.of(row.dataset_id, error, "Check its files and its row in the dataset manifest."))
     known = {row.dataset_id for row in rows}
     images |= {name: task_images(name) for name in _reference(parameters) if name not in known}
-    failures.extend(impossible_subtasks(rows, images))
+    failures.extend(measuring.impossible_subtasks(rows, images))
     return images, failures_frame(failures, "dataset_id")
 
 
@@ -73,22 +78,16 @@ def measure_models(
     Yields:
         Tables by ``<model id>/<part>``, saved as they come.
     """
-    from thesis_rec.base.devices import torch_device
-    from thesis_rec.models.loaders import load_backbone
-    from thesis_rec.models.model_manifest import read_manifest
-    from thesis_rec.models.model_sources import hub_cache_folder, locate
-    from thesis_rec.truth.measuring import measure_zoo, measured_tasks, weights_fingerprint
-
     models, _ = read_manifest(model_manifest)
     with_network = _selected_models(models, parameters)
     rows, _ = _selected_datasets(dataset_manifest, parameters)
-    tasks = measured_tasks(rows, ground_truth_images)
+    tasks = measuring.measured_tasks(rows, ground_truth_images)
     root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
     device = torch_device(parameters.device)
-    yield from measure_zoo(
+    yield from measuring.measure_zoo(
         parameters.shard.select(with_network),
         load=lambda row: load_backbone(row, root, "cpu", cache),
-        fingerprint=lambda row: weights_fingerprint(locate(row, root, cache, build=True)),
+        fingerprint=lambda row: measuring.weights_fingerprint(locate(row, root, cache, build=True)),
         campaign=_campaign(parameters, ground_truth_images, tasks, device),
         existing=existing_ground_truth_cells,
     )
@@ -109,29 +108,29 @@ def join_measurements(
     Returns:
         Performance records, transferability scores, responses and failures.
     """
-    from thesis_rec.models.model_manifest import read_manifest
-    from thesis_rec.truth.measuring import join_part, join_responses
-
     rows, unusable = read_manifest(model_manifest)
     models = [row.model_id for row in rows]
     hint = "Correct the parameter ground_truth.models or the manifest."
     known = {row.model_id for row in rows if row.loader != "local"} | {failure.item for failure in unusable}
     for name in sorted(set(parameters.models) - known):
         unusable.append(Failure(name, "is no model of the manifest that has a network.", hint))
-    columns = [*RECORD_COLUMNS, *PROVENANCE_COLUMNS]
+    columns = [*performance_records.RECORD_COLUMNS, *performance_records.PROVENANCE_COLUMNS]
     records = pd.concat(
-        [join_part(ground_truth_cells, models, protocol, columns) for protocol in ("linear_probe", "fine_tune")],
+        [
+            measuring.join_part(ground_truth_cells, models, protocol, columns)
+            for protocol in ("linear_probe", "fine_tune")
+        ],
         ignore_index=True,
     ).astype({"value": float, "seed": int, "n_train": int, "seconds": float, "n_test": "Int64"})
-    scores = join_part(ground_truth_cells, models, "transferability", SCORE_COLUMNS)
+    scores = measuring.join_part(ground_truth_cells, models, "transferability", performance_records.SCORE_COLUMNS)
     scores = scores.astype({"value": float, "seconds": float})
-    failed = join_part(ground_truth_cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
+    failed = measuring.join_part(ground_truth_cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
     if parameters.shard.count == 1:
         asked = {row.model_id: row for row in _selected_models(rows, parameters)}
         told = ((key.removesuffix("/outcome"), None) for key in ground_truth_cells if key.endswith("/outcome"))
         unusable += unreached_failures(asked, told)
     failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
-    return records, scores, join_responses(ground_truth_cells, models), failures
+    return records, scores, measuring.join_responses(ground_truth_cells, models), failures
 
 
 def check_ground_truth(
@@ -160,10 +159,6 @@ def check_ground_truth(
             asked for other datasets, has come to.
         NothingSucceeded: If no cell was measured, or something failed and ``strict`` is set.
     """
-    from thesis_rec.models.model_manifest import read_manifest
-    from thesis_rec.truth.measuring import incomplete_models
-    from thesis_rec.truth.performance_records import noise_ceilings, variance_components
-
     models, datasets = (int(measured_performance[key].nunique()) for key in ("model_id", "dataset_id"))
     check_failures(ground_truth_dataset_failures, datasets, parameters.strict, "datasets")
     check_failures(ground_truth_failures, models, parameters.strict, "models")
@@ -175,7 +170,7 @@ def check_ground_truth(
         tried = {name: row for name, row in asked.items() if name not in failed}
         for protocol in parameters.protocols:
             of_protocol = measured_performance[measured_performance["protocol"] == protocol]
-            incomplete = incomplete_models(of_protocol, list(tried), whole)
+            incomplete = measuring.incomplete_models(of_protocol, list(tried), whole)
             lacking = unreached_failures(tried, ((name, None) for name in tried if name not in incomplete))
             check_failures(failures_frame(lacking), models, parameters.strict, "models")
     summary: dict[str, Any] = {
@@ -183,12 +178,14 @@ def check_ground_truth(
         "datasets": datasets,
         "records": len(measured_performance),
         "failed_models": len(ground_truth_failures),
-        "noise_ceiling": noise_ceilings(measured_performance, parameters.seed),
+        "noise_ceiling": performance_records.noise_ceilings(measured_performance, parameters.seed),
         "variance_components": {},
     }
     for protocol in sorted(measured_performance["protocol"].unique()):
         try:
-            summary["variance_components"][protocol] = variance_components(measured_performance, protocol)
+            summary["variance_components"][protocol] = performance_records.variance_components(
+                measured_performance, protocol
+            )
         except ValueError as error:
             logger.info("no variance components: %s", error)
     return summary
@@ -202,8 +199,6 @@ def _selected_models(rows: list[Any], parameters: GroundTruthParameters) -> list
 
 def _selected_datasets(manifest: pd.DataFrame, parameters: GroundTruthParameters) -> tuple[list[Any], list[Failure]]:
     """Rows to measure and the bases that their sub-tasks need, without reference tasks; and unusable rows."""
-    from thesis_rec.images.manifest import read_dataset_manifest
-
     rows, failures = read_dataset_manifest(manifest)
     wanted = set(parameters.datasets)
     if wanted:
@@ -227,8 +222,6 @@ def _reference(parameters: GroundTruthParameters) -> list[str]:
 
 
 def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: list[Any], device: str) -> Any:
-    from thesis_rec.truth.measuring import Campaign
-    from thesis_rec.truth.settings import FineTuneSettings, MeasuringSettings, ProbeSettings, TruthSettings
 
     reference = _reference(parameters)
     probe = ProbeSettings(seed=parameters.seed, **parameters.linear_probe.model_dump())
@@ -243,7 +236,7 @@ def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: 
                 f"fine_tune needs images of one size, but there are {sorted(sizes)}: "
                 "set ground_truth.images.size, or choose datasets of one size."
             )
-    return Campaign(
+    return measuring.Campaign(
         images=images,
         # Reference tasks describe models; a model is never evaluated on them.
         tasks=[task for task in tasks if not {base for base, _ in task.members} & set(reference)],

@@ -7,8 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ConfigurationError, check_failures, failures_frame, unreached_failures
 from thesis_rec.base.sharding import evenly
+from thesis_rec.hardware.campaign import join_outcomes, made_from, profile_zoo
+from thesis_rec.models.loaders import load_backbone
+from thesis_rec.models.model_manifest import read_manifest
+from thesis_rec.models.model_sources import hub_cache_folder
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 
 Partitions = dict[str, Callable[[], Any]]
@@ -23,11 +28,6 @@ def profile_models(
         Outcomes by ``<model id>/<device id>``, saved as they come.
     """
     import torch
-
-    from thesis_rec.base.devices import torch_device
-    from thesis_rec.hardware.campaign import profile_zoo
-    from thesis_rec.models.loaders import load_backbone
-    from thesis_rec.models.model_sources import hub_cache_folder
 
     if parameters.threads is not None:
         torch.set_num_threads(parameters.threads)
@@ -49,9 +49,6 @@ def join_hardware_profiles(
     A job that isn't a shard also reports the models that no shard has come to, or only an earlier one that measured
     them in another way.
     """
-    from thesis_rec.hardware.campaign import join_outcomes, made_from
-    from thesis_rec.models.model_manifest import read_manifest
-
     rows, unusable = read_manifest(model_manifest)
     outcomes: Partitions = {key: cache(read) for key, read in hardware_outcomes.items()}  # each file is read once
     # What earlier runs measured of other models stays.
@@ -81,8 +78,6 @@ def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters)
     Raises:
         ConfigurationError: If a named one isn't among them.
     """
-    from thesis_rec.models.model_manifest import read_manifest
-
     rows = {row.model_id: row for row in read_manifest(model_manifest)[0] if row.loader != "local"}
     if unknown := [name for name in parameters.models if name not in rows]:
         raise ConfigurationError(

@@ -7,8 +7,13 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.files import load_arrays
 from thesis_rec.base.sharding import evenly
 from thesis_rec.catalog.partitions import Partitions
+from thesis_rec.knowledge.protocols import ProtocolKnowledge
+from thesis_rec.models import model_sources
+from thesis_rec.models.fetch_plan import FetchPlan, left_out_failure, models_here, plan_fetch
+from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 
 
@@ -24,37 +29,32 @@ def extract_vectors(
         New vectors and outcomes by model, as they come: both are saved at once, so a killed run loses one
         model at most.
     """
-    from thesis_rec.models.fetch_plan import left_out_failure
     from thesis_rec.models.model_extraction import extract_models
-    from thesis_rec.models.model_sources import hub_cache_folder, hub_is_reachable
 
     # An empty chunk first: the folders exist even when no model is usable.
     yield {}, {}
     plan = fetch_plan(model_manifest, parameters)
-    without = [left_out_failure(model, hub_is_reachable()) for model in plan.left_out]
+    without = [left_out_failure(model, model_sources.hub_is_reachable()) for model in plan.left_out]
     yield {}, {failure.item: {"error": failure.error, "hint": failure.hint} for failure in without}
     left_out = set(plan.left_out)
     yield from extract_models(
         [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out],
         Path(parameters.models_root).expanduser(),
-        hub_cache_folder(parameters.hub_cache),
+        model_sources.hub_cache_folder(parameters.hub_cache),
         existing_model_vectors,
         existing_extraction_outcomes,
         parameters.threads,
     )
 
 
-def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> Any:
+def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> FetchPlan:
     """Which of this shard's models are here, which will be downloaded and which are left out.
 
     Each shard may download its part of the limit.
     """
-    from thesis_rec.models.fetch_plan import models_here, plan_fetch
-    from thesis_rec.models.model_sources import hub_cache_folder, hub_is_reachable
-
     rows = parameters.shard.select(_rows(model_manifest, parameters))
-    here = models_here(rows, hub_cache_folder(parameters.hub_cache))
-    online = len(here) == len(rows) or hub_is_reachable()
+    here = models_here(rows, model_sources.hub_cache_folder(parameters.hub_cache))
+    online = len(here) == len(rows) or model_sources.hub_is_reachable()
     limit = parameters.fetch_gb / parameters.shard.count
     weights = _published_figures(parameters.bundle) if online and 0 < limit < float("inf") else {}
     return plan_fetch(rows, here, weights, limit, online)
@@ -62,9 +62,6 @@ def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParamete
 
 def _published_figures(bundle: str) -> dict[str, float]:
     """Number of published figures of each model; nothing where the zoo's knowledge isn't of such."""
-    from thesis_rec.base.files import load_arrays
-    from thesis_rec.knowledge.protocols import ProtocolKnowledge
-
     try:
         known = ProtocolKnowledge.from_arrays(load_arrays(Path(bundle) / "knowledge.npz"))
     except (OSError, ValueError, KeyError):
@@ -81,7 +78,6 @@ def join_extraction_failures(
     A job that isn't a shard also reports the models that no shard has come to since their files changed.
     """
     from thesis_rec.models.model_extraction import made_from, outcome_failures
-    from thesis_rec.models.model_manifest import read_manifest
 
     _, unusable = read_manifest(model_manifest)
     asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
@@ -122,6 +118,4 @@ def check_extraction(
 
 def _rows(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> list[Any]:
     """The usable rows, thinned evenly where only some are asked for."""
-    from thesis_rec.models.model_manifest import read_manifest
-
     return evenly(read_manifest(model_manifest)[0], parameters.max_models)

@@ -8,6 +8,9 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
+from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.recommendation.bundle import NEEDED, read_bundle
+
 
 class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
     """The artefacts that a recommendation reads, as a dictionary by name.
@@ -36,9 +39,6 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         Raises:
             ConfigurationError: If there is none and one's own aren't complete.
         """
-        from thesis_rec.base.errors import ConfigurationError
-        from thesis_rec.recommendation.bundle import NEEDED, read_bundle
-
         found, notes = self._own_ones()
         try:
             stored = read_bundle(self._starter)
@@ -79,6 +79,4 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
         return {"own": {name: str(dataset) for name, dataset in self._own.items()}, "starter": str(self._starter)}
 
     def _exists(self) -> bool:
-        from thesis_rec.recommendation.bundle import NEEDED
-
         return self._starter.is_dir() or set(NEEDED) <= set(self._own_ones()[0])

@@ -7,6 +7,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import check_failures, failures_frame
 from thesis_rec.pipelines.starter_zoo.parameters import StarterZooParameters
+from thesis_rec.starter.building import STAGES, begin_build, run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +21,6 @@ def plan_zoo(parameters: StarterZooParameters) -> tuple[Any, dict[str, Any]]:
     Returns:
         The build, which lives in memory for one run, and a summary of its plan.
     """
-    from thesis_rec.starter.building import begin_build
-
     build = begin_build(parameters)
     return build, build.plan.summary()
 
@@ -32,8 +31,6 @@ def build_zoo(starter_zoo_build: Any, parameters: StarterZooParameters) -> pd.Da
     Returns:
         The table of what failed.
     """
-    from thesis_rec.starter.building import STAGES, run_stage
-
     stages = [stage for stage in STAGES if stage in parameters.stages]
     return failures_frame([failure for stage in stages for failure in run_stage(stage, *starter_zoo_build)])
 
