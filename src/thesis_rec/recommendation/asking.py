@@ -22,20 +22,10 @@ from thesis_rec.hardware.processor_speed import FACTOR
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
 from thesis_rec.knowledge.strangers import with_strangers
-from thesis_rec.recommendation import trying
+from thesis_rec.recommendation import candidates, trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, under_protocol
 from thesis_rec.recommendation.by_weights import told_by_weights, with_untrained
-from thesis_rec.recommendation.candidates import (
-    Measure,
-    measured_here,
-    ranked_candidates,
-    rate_here,
-    resolve_device,
-    told_by_another,
-    too_large,
-    with_costs,
-)
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets, reasons
 from thesis_rec.recommendation.request import Request, read_images
 
@@ -90,7 +80,7 @@ def recommend_for(
     request: Request,
     *,
     posterior: Posterior | None = None,
-    measure: Measure | None = None,
+    measure: candidates.Measure | None = None,
     here: str = "",
     tried_is: str = "tried",
 ) -> Recommendation:
@@ -112,19 +102,19 @@ def recommend_for(
     Raises:
         ConfigurationError: If the device is unknown, or :func:`believed` raises it.
     """
-    device = resolve_device(request.device, bundle.profiles, here)
+    device = candidates.resolve_device(request.device, bundle.profiles, here)
     posterior = posterior or believed(bundle, tokens)
-    table = ranked_candidates(posterior, bundle.manifest, bundle.models, request.level)
+    table = candidates.ranked_candidates(posterior, bundle.manifest, bundle.models, request.level)
     table.loc[table["model_id"].isin(bundle.on_this_machine()), "download_mb"] = 0.0
     nearest = nearest_datasets(tokens, bundle.tokens, bundle.datasets)
     profiles = bundle.profiles
     notes: list[str] = []
     able = table["holds_text"] | (request.protocol != "zero_shot")
-    rate = rate_here(device, profiles, request.precision) if device == here else None
+    rate = candidates.rate_here(device, profiles, request.precision) if device == here else None
     if measure is not None and request.needs_clock and device == here:
-        profiles, notes = measured_here(table[able], profiles, device, request=request, measure=measure, rate=rate)
+        profiles, notes = candidates.measured_here(table[able], profiles, device, request, measure, rate)
     # Of all models: a prediction learns from the cost of those that the protocol leaves out, too.
-    table = with_costs(table, profiles, device, request, rate)
+    table = candidates.with_costs(table, profiles, device, request, rate)
     table, unable = table[able].reset_index(drop=True), table[~able]
     of_time = request.max_latency_ms is not None or request.min_throughput is not None
     if rate and of_time and not (profiles["device"] == device).any():
@@ -134,7 +124,7 @@ def recommend_for(
             "measures the best candidates."
         )
     if not rate and (of_time or device != here):
-        notes += told_by_another(device, profiles, request)
+        notes += candidates.told_by_another(device, profiles, request)
     notes += [*unknown_values(table, request), *unknown_figures(table, request)]
     if len(unable):
         notes.append(f"{len(unable)} models have no text encoder, which zero-shot needs: they were left out.")
@@ -146,7 +136,7 @@ def recommend_for(
     chosen["rank"] = np.arange(1, len(chosen) + 1)
     chosen["on_pareto_front"] = pareto_front(chosen["latency_ms"], chosen["predicted_value"])
     if device == here and request.max_memory_mb is None:
-        notes += too_large(chosen, here)
+        notes += candidates.too_large(chosen, here)
     ids = chosen["model_id"].tolist()
     told, strange = told_by_weights(bundle.models, set(bundle.knowledge.model_ids))
     why = dict(zip(ids, reasons(ids, nearest.head(request.neighbours), bundle), strict=True))

@@ -144,13 +144,7 @@ def too_large(table: pd.DataFrame, here: str) -> list[str]:
 
 
 def measured_here(
-    table: pd.DataFrame,
-    profiles: pd.DataFrame,
-    device: str,
-    *,
-    request: Request,
-    measure: Measure,
-    rate: float | None = None,
+    table: pd.DataFrame, profiles: pd.DataFrame, device: str, request: Request, measure: Measure, rate: float | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Measure candidates here, best first, until enough of them keep the limits; and what to tell the user.
 

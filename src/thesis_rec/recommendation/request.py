@@ -172,15 +172,8 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
     Raises:
         ItemError: If the images or the encoder can't be used.
     """
+    from thesis_rec.images import overview
     from thesis_rec.images.loading import open_dataset
-    from thesis_rec.images.overview import (
-        brightness_notes,
-        counted,
-        is_about_files,
-        nameless_notes,
-        split_line,
-        thin_notes,
-    )
 
     row = image_row(source, request.labels)
     dataset = open_dataset(row, Path())
@@ -198,12 +191,12 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
         warnings += more
     sample = _sample(images, request.seed, warnings)
     if not sample:
-        why = counted(warnings)[0]
+        why = overview.counted(warnings)[0]
         raise ItemError(row.dataset_id, f"none of the images looked at can be read. {why}", "Replace or convert them.")
-    told = counted(warnings)
-    read_as = (split_line(dataset), *(note for note in told if is_about_files(note)))
-    thin = [*thin_notes(images), *brightness_notes([image for image, _ in sample])]
-    thin += nameless_notes(present) if request.protocol == "zero_shot" else []
+    told = overview.counted(warnings)
+    read_as = (overview.split_line(dataset), *(note for note in told if overview.is_about_files(note)))
+    thin = [*overview.thin_notes(images), *overview.brightness_notes([image for image, _ in sample])]
+    thin += overview.nameless_notes(present) if request.protocol == "zero_shot" else []
     notes = dict.fromkeys([*read_as, *told, *thin])
     return Asked(row, tokens, sum(dataset.counts.values()), sample, tuple(notes), read_as)
 

@@ -21,15 +21,8 @@ from torch import Tensor
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import sha256_json, write_json
-from thesis_rec.training.callbacks import (
-    BEST_FILE,
-    HISTORY_FILE,
-    ExactEarlyStopping,
-    History,
-    ReseedEveryEpoch,
-    RunFiles,
-    checkpoints,
-)
+from thesis_rec.training import callbacks
+from thesis_rec.training.callbacks import History
 from thesis_rec.training.data import Batch, EpochSampler, fingerprint, loader
 from thesis_rec.training.module import FitModule
 from thesis_rec.training.requeue import requeue_on_signal
@@ -97,9 +90,9 @@ def fit(
         module.monitor, module.mode = "train_loss", "min"
     resume_from = _prepare(folder, settings, _identity(module, train, validation, seed, per_epoch))
     terminal = sys.stderr.isatty()
-    callbacks: list[Any] = [ReseedEveryEpoch(seed), RunFiles(folder, None if terminal else description)]
+    hooks: list[Any] = [callbacks.ReseedEveryEpoch(seed), callbacks.RunFiles(folder, None if terminal else description)]
     if settings.patience:
-        callbacks.append(ExactEarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
+        hooks.append(callbacks.ExactEarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
     with _quiet_lightning(), torch.random.fork_rng(), requeue_on_signal():
         try:
             trainer = Trainer(
@@ -110,7 +103,7 @@ def fit(
                 precision=settings.precision,  # type: ignore[arg-type]
                 max_epochs=settings.epochs,
                 gradient_clip_val=settings.gradient_clip or None,
-                callbacks=callbacks,
+                callbacks=hooks,
                 plugins=_environment(settings),
                 use_distributed_sampler=False,  # the sampler knows about processes itself
                 num_sanity_val_steps=0,
@@ -130,8 +123,8 @@ def fit(
             weights_only=True,
         )
     # From the files, because with several processes the trained weights live in another one.
-    history: History = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8"))
-    best = torch.load(folder / BEST_FILE, map_location="cpu", weights_only=True)
+    history: History = json.loads((folder / callbacks.HISTORY_FILE).read_text(encoding="utf-8"))
+    best = torch.load(folder / callbacks.BEST_FILE, map_location="cpu", weights_only=True)
     module.network.load_state_dict(best["network"])
     module.network.to("cpu").eval()
     if _leads(settings):
@@ -169,13 +162,13 @@ def _prepare(folder: Path, settings: FitSettings, fingerprint: str) -> Path | No
     path = folder / RUN_FILE
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     same = before.get("fingerprint") == fingerprint and not before.get("finished")
-    found = checkpoints(folder)
+    found = callbacks.checkpoints(folder)
     if settings.resume and same and found:
         logger.info("resuming from %s", found[0].name)
         return found[0]
     if not _leads(settings):
         return None
-    for old in [*found, *folder.glob(".*.tmp"), folder / BEST_FILE, folder / HISTORY_FILE]:
+    for old in [*found, *folder.glob(".*.tmp"), folder / callbacks.BEST_FILE, folder / callbacks.HISTORY_FILE]:
         old.unlink(missing_ok=True)
     write_json(path, {"fingerprint": fingerprint, "finished": False})
     return None

@@ -14,15 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import TaskTokens, z_scores
-from thesis_rec.evaluation.baselines.base import (
-    Floats,
-    Scorer,
-    dataset_space,
-    model_coordinates,
-    recognise,
-    row_means,
-    row_means_of_others,
-)
+from thesis_rec.evaluation.baselines import base
+from thesis_rec.evaluation.baselines.base import Floats, Scorer
 from thesis_rec.evaluation.baselines.collaborative import mean_correlation
 from thesis_rec.evaluation.study import Study
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
@@ -61,10 +54,10 @@ def two_step_ridge(training: Study, widths: Sequence[float | None], ridges: Sequ
     """
     is_known = training.known
     z = z_scores(training.values)[is_known]
-    space = dataset_space(training.tasks)
+    space = base.dataset_space(training.tasks)
     points, families = space(training.tasks), np.asarray(training.families)
-    prior = np.nan_to_num(row_means(z))[:, None]
-    without = np.nan_to_num(row_means_of_others(z, families))
+    prior = np.nan_to_num(base.row_means(z))[:, None]
+    without = np.nan_to_num(base.row_means_of_others(z, families))
     present = np.isfinite(z)
 
     def choose(
@@ -92,7 +85,7 @@ def two_step_ridge(training: Study, widths: Sequence[float | None], ridges: Sequ
     dual = np.linalg.solve(regular, rest.T).T
     fitted = prior + rest
 
-    coordinates = model_coordinates(training.models, is_known)
+    coordinates = base.model_coordinates(training.models, is_known)
     own, target = coordinates[is_known], fitted - fitted.mean(axis=0)
     names = np.asarray(training.models.families)[is_known]
     kernel, strength = choose(own, target, names, lambda found: mean_correlation(found, target))
@@ -101,7 +94,7 @@ def two_step_ridge(training: Study, widths: Sequence[float | None], ridges: Sequ
 
     def score(tasks: Sequence[TaskTokens]) -> Floats:
         # (known, N) @ (N, n)
-        known = recognise(prior + dual @ dataset_kernel(space(tasks)).T, tasks, fitted, training)
+        known = base.recognise(prior + dual @ dataset_kernel(space(tasks)).T, tasks, fitted, training)
         scores = np.empty((len(is_known), len(tasks)))
         scores[is_known], scores[~is_known] = known, weights @ known
         return scores

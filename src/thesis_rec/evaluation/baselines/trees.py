@@ -10,8 +10,8 @@ from thesis_rec.base.tables import TaskTokens, z_scores
 from thesis_rec.evaluation.baselines.base import Floats, Scorer, dataset_space, model_coordinates, row_means
 from thesis_rec.evaluation.study import Study
 
-#: Principal coordinates on either side, and training pairs at most: more are drawn at random.
-_COMPONENTS, _MOST_PAIRS = 8, 60_000
+#: Principal coordinates on either side.
+_COMPONENTS = 8
 
 
 def boosted_trees(training: Study) -> Scorer:
@@ -33,9 +33,6 @@ def boosted_trees(training: Study) -> Scorer:
     models = model_coordinates(training.models, training.known, _COMPONENTS)
     prior = row_means(z)
     rows, columns = np.nonzero(np.isfinite(z))
-    if len(rows) > _MOST_PAIRS:
-        keep = rng.choice(len(rows), _MOST_PAIRS, replace=False)
-        rows, columns = rows[keep], columns[keep]
     # The pair's own value must not be in its prior.
     measured = np.isfinite(z).sum(axis=1)[rows]
     others = (prior[rows] * measured - z[rows, columns]) / np.maximum(measured - 1, 1)
