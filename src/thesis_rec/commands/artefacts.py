@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError, listed
+from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from thesis_rec.door.configuration import MergedGlobalsConfigLoader
     from thesis_rec.recommendation.bundle import Bundle
 
 #: The zoo that answers where nobody names one.
@@ -94,7 +94,6 @@ def read_configuration(
     Raises:
         ConfigurationError: If there is no such environment or zoo.
     """
-    from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 
     def chosen(loader: MergedGlobalsConfigLoader) -> str:
         return str(zoo or loader.named.get("zoo") or DEFAULT_ZOO)

@@ -16,6 +16,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.files import atomic_path
+from thesis_rec.base.text import printable, without_formulas
+from thesis_rec.hardware.budget import option_name
+from thesis_rec.recommendation.report import PROTOCOLS, next_command, render_report, shown_number
 from thesis_rec.recommendation.request import Request, asked
 
 if TYPE_CHECKING:
@@ -127,9 +131,6 @@ def _keep_apart(project: Path, shape: str) -> None:
 
 def write_answer(found: Recommendation, folder: Path) -> None:
     """The answer as ``recommendation.html``, ``.parquet`` and ``.json`` in a folder: all of them or none."""
-    from thesis_rec.base.files import atomic_path
-    from thesis_rec.recommendation.report import render_report
-
     page, document = render_report(found), as_json(found)
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -149,18 +150,11 @@ def as_json(found: Recommendation) -> str:
 
 def as_csv(found: Recommendation) -> str:
     """The first models as comma-separated values, with the columns of the answer's table."""
-    from thesis_rec.base.text import without_formulas
-
     return without_formulas(found.top).to_csv(index=False).rstrip()
 
 
 def as_table(found: Recommendation) -> str:
     """The answer for people: the first choice, how sure, its cost, why, what to do next; then the others."""
-    from thesis_rec.base.text import printable
-    from thesis_rec.hardware.budget import option_name
-    from thesis_rec.recommendation.report import PROTOCOLS, next_command
-    from thesis_rec.recommendation.report import shown_number as number
-
     percent = f"{100 * found.options.level:.3g} %"
     size = f"{found.dataset.get('classes')} classes, {found.dataset.get('images')} images"
     # How the images were read comes first, so that a misreading is seen.
@@ -180,14 +174,14 @@ def as_table(found: Recommendation) -> str:
             f"{first['value_high']:.2f}, {PROTOCOLS[found.options.protocol]}{reached}"
         )
         lines.append(
-            f"  cost      {number(first['latency_ms'])} ms and {number(first['memory_mb'])} MiB a call "
+            f"  cost      {shown_number(first['latency_ms'])} ms and {shown_number(first['memory_mb'])} MiB a call "
             f"({first['basis']}), {_download(first['download_mb'])}; licence {first['licence']}"
         )
         if cheaper := found.nearly_as_good:
             loss = first["predicted_value"] - cheaper["predicted_value"]
             lines.append(
                 f"  cheaper   {cheaper['model_id']}: {loss:.3f} less is expected of it, in "
-                f"{number(cheaper['latency_ms'])} ms and {number(cheaper['memory_mb'])} MiB"
+                f"{shown_number(cheaper['latency_ms'])} ms and {shown_number(cheaper['memory_mb'])} MiB"
             )
         lines.append(f"  why       {first['reason']}")
         if found.load:
@@ -202,12 +196,12 @@ def as_table(found: Recommendation) -> str:
                 row["model_id"],
                 f"{row['predicted_value']:.2f}",
                 f"{row['value_low']:.2f}-{row['value_high']:.2f}",
-                number(row["latency_ms"]),
+                shown_number(row["latency_ms"]),
                 row["basis"],
-                number(row["memory_mb"]),
+                shown_number(row["memory_mb"]),
                 _download(row["download_mb"]).removesuffix(" to download"),
                 row["licence"],
-                *([number(row["probed_value"])] if tried else []),
+                *([shown_number(row["probed_value"])] if tried else []),
             ]
             for row in found.top.to_dict("records")
         ]
