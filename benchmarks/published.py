@@ -346,21 +346,28 @@ def told_of_kinds(kinds: Mapping[str, Mapping[str, float]], own: Mapping[str, Ma
     return text
 
 
-def told_of_losses(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Where tries are behind one's own top, or the order behind the static mean rank, by more than is meant."""
+def told_of_losses(rows: pd.DataFrame, lines: Sequence[Mapping[str, Any]]) -> str:
+    """Where tries are behind one's own top, the order behind the static mean rank or the first choice behind mean z."""
     gaps = [(line, k, line[f"tried {k}"] - line[f"top {k}"]) for line in lines for k in TRIES]
     behind = [f"{_place(line)} after {k} ({gap:+.4f})" for line, k, gap in gaps if gap > 0.002]
     orders = [(line, line["tau"] - line["mean rank tau"]) for line in lines]
     lower = [f"{_place(line)} ({gap:+.3f})" for line, gap in orders if gap < -0.01]
-    return (
-        f"Tries lose more than .002 to one's own top in {len(behind)} of {len(gaps)} comparisons"
-        f"{': ' + ', '.join(behind) if behind else ''}. The order untried is more than .01 behind the mean rank in "
-        f"{len(lower)} of {len(orders)}{': ' + ', '.join(lower) if lower else ''}. "
-    )
+    worse = []
+    for line in lines:
+        part = rows[(rows["table"] == line["table"]) & (rows["limit"] == line["limit"])]
+        gap = cluster_bootstrap(part["regret"] - part["mean z regret"])
+        if gap["low"] > 0:
+            worse.append(_place(line) + " ({mean:+.3f} [{low:.3f}, {high:.3f}])".format(**gap))
+    told = {
+        f"Tries lose more than .002 to one's own top in {len(behind)} of {len(gaps)} comparisons": behind,
+        f"The order untried is more than .01 behind the mean rank in {len(lower)} of {len(lines)}": lower,
+        f"The first choice untried loses more than mean z's, with an interval above 0, in {len(worse)}": worse,
+    }
+    return " ".join(f"{text}{': ' if places else ''}{'; '.join(places)}." for text, places in told.items()) + " "
 
 
 def _place(line: Mapping[str, Any]) -> str:
-    return str(line["table"]) + ("" if line["limit"] == "none" else f", {line['limit']},")
+    return str(line["table"]) + ("" if line["limit"] == "none" else f", {line['limit']}")
 
 
 def summary(rows: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
@@ -435,7 +442,7 @@ def main() -> None:
         f"open_clip's models of families never seen are ranked at weighted tau {families:.2f} and those of corpora "
         f"never seen at {corpora:.2f}, by their descriptions and one ImageNet accuracy; intervals of 90 % hold "
         f"{unseen['family']['covered']:.2f} and {unseen['corpus']['covered']:.2f} of their figures. "
-        f"{told_of_kinds(kinds, own)} {told_of_losses(lines)}"
+        f"{told_of_kinds(kinds, own)} {told_of_losses(rows, lines)}"
         "*Domain told*: what changes where `--domain` says what the images are of, so that published figures on such "
         "images weigh more. *Smallest* and *fastest* are the models of at most the named quantile of parameters and of "
         "latency (one image, fp32, two CPU cores), where that is known of 16 models or more."
