@@ -128,10 +128,6 @@ class ModelSide:
             return np.zeros(len(models), dtype=bool)
         return np.isfinite(table).all(axis=1)
 
-    def similarity(self, models: ModelTable, rows: NDArray[np.integer]) -> Values:
-        """(len(rows), n) similarity of some models with the measured ones."""
-        return self.kernel(getattr(models, self.field)[rows])
-
 
 @dataclass(frozen=True)
 class Knowledge:
@@ -221,13 +217,13 @@ class Knowledge:
         centre = np.zeros(table.shape[1])
         centre[0] = table[:, 0].mean() if len(table) else 0.0
         for side in self.models:
-            rows = np.flatnonzero(open_ & side.has(models)) if open_.any() else np.zeros(0, dtype=int)
+            rows = np.flatnonzero(open_ & side.has(models))
             if not len(rows):
                 continue
             dual = np.linalg.solve(side.kernel.gram + side.ridge * np.eye(len(side.rows)), table[side.rows] - centre)
             for start in range(0, len(rows), _CHUNK):
                 part = rows[start : start + _CHUNK]
-                found[part] = centre + side.similarity(models, part) @ dual
+                found[part] = centre + side.kernel(getattr(models, side.field)[part]) @ dual
             own[rows] = side.own + float(self.own.mean())
             open_[rows] = False
         rest = np.flatnonzero(open_)

@@ -102,7 +102,6 @@ class ProtocolKnowledge:
         kept: Correlation of a dataset's factors between two protocols.
         counts: (K,) published figures by protocol.
         described: (K,) whether a model is known by its description alone.
-        provenance: What it was learned from.
         domains: By protocol and domain (or :data:`ANY`), those of which datasets are known; see :func:`learn_domains`.
     """
 
@@ -112,7 +111,6 @@ class ProtocolKnowledge:
     kept: float
     counts: Mapping[str, NDArray[np.integer]]
     described: NDArray[np.bool_]
-    provenance: Mapping[str, Any] = field(default_factory=dict)
     domains: Mapping[tuple[str, str], Domain] = field(default_factory=dict)
 
     def posterior(
@@ -198,7 +196,6 @@ class ProtocolKnowledge:
                 name: {"level": one.level, "spread": one.spread, "n_tasks": one.n_tasks}
                 for name, one in self.protocols.items()
             },
-            "provenance": dict(self.provenance),
         }
         values = vars(self.covariance) | {f"offset/{name}": one.offset for name, one in self.protocols.items()}
         return {
@@ -254,7 +251,7 @@ class ProtocolKnowledge:
         }
         counts = {name.split("/", 1)[1]: arrays[name] for name in arrays if name.startswith("counts/")}
         described = arrays["described"].astype(bool)
-        return cls(head["model_ids"], covariance, protocols, head["kept"], counts, described, head["provenance"])
+        return cls(head["model_ids"], covariance, protocols, head["kept"], counts, described)
 
 
 def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> tuple[pd.DataFrame, list[str], Floats, Floats]:
@@ -287,7 +284,6 @@ def fit_protocols(
     models: pd.DataFrame,
     protocols: Sequence[str] | None = None,
     shrinkage: Shrinkage | None = None,
-    provenance: Mapping[str, Any] | None = None,
 ) -> ProtocolKnowledge:
     """Learn from published or own cells.
 
@@ -303,7 +299,6 @@ def fit_protocols(
         protocols: Protocols to learn; cells of others (such as the accuracy of a network's own head, which belongs to
             its description) are counted as figures only. All where None.
         shrinkage: Strengths of the covariance.
-        provenance: Kept with the result.
 
     Raises:
         ValueError: If no task has enough models.
@@ -355,7 +350,7 @@ def fit_protocols(
         str(protocol): group.value_counts().reindex(everything, fill_value=0).to_numpy(dtype=np.int64)
         for protocol, group in cells.groupby("protocol")["model_id"]
     }
-    return ProtocolKnowledge(everything, total, found, kept, figures, described, provenance or {})
+    return ProtocolKnowledge(everything, total, found, kept, figures, described)
 
 
 def learn_domains(

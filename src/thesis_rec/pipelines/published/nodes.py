@@ -48,7 +48,7 @@ def learn_published_knowledge(
     published_report: dict[str, Any],
     parameters: PublishedParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the cells say of every model of the manifest, as plain arrays with their provenance."""
+    """What the cells say of every model of the manifest, as plain arrays; and their provenance."""
     classes = {name: one.classes for name, one in read_datasets().items()}
     provenance = {
         **published_report,
@@ -58,7 +58,7 @@ def learn_published_knowledge(
         "cells": len(published_cells),
     }
     descriptions = describe(hub_model_manifest, published_cells)
-    knowledge = fit_protocols(published_cells, classes, descriptions, parameters.protocols, parameters, provenance)
+    knowledge = fit_protocols(published_cells, classes, descriptions, parameters.protocols, parameters)
     return knowledge.arrays(), provenance
 
 
