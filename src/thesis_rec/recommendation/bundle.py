@@ -429,11 +429,6 @@ class StoredBundle:
     knowledge: Knowledge | PublishedBeliefs
 
     @property
-    def dataset_ids(self) -> list[str]:
-        """Names of the datasets that it knows."""
-        return list(getattr(self.knowledge, "dataset_ids", None) or self.tokens)
-
-    @property
     def autoencoder(self) -> dict[str, Any] | None:
         """Checkpoint that embeds new models."""
         import torch
@@ -560,11 +555,13 @@ def assemble(
     own_tokens = _own_tokens(datasets, artefacts["dataset_tokens"], notes) if artefacts.get("dataset_tokens") else {}
     own = stored is None
     if stored is not None and all(name in artefacts for name in NEEDED):
-        missing, needed = len(set(stored.dataset_ids) - set(own_tokens)), len(stored.dataset_ids)
         if isinstance(stored.knowledge, PublishedBeliefs):
             published = stored.knowledge.published
             needed = published.n_datasets(PROTOCOL) or published.protocols[PROTOCOL].n_tasks
             missing = max(needed - len(own_tokens), 0)
+        else:
+            needed = len(stored.knowledge.dataset_ids)
+            missing = len(set(stored.knowledge.dataset_ids) - set(own_tokens))
         own = not missing
         if missing:
             notes.append(

@@ -55,8 +55,6 @@ MB_PER_SECOND = 10.0
 #: usual size stays below 3 GB on a CPU; small images go in larger batches.
 BATCH_PIXELS = 8 * 224 * 224
 
-_COLUMNS = ["images", "model_id", "protocol", "value", "noise", "n_test", "seconds", "revision", "measured_at"]
-
 
 @dataclass(frozen=True)
 class ProbeStep:
@@ -416,7 +414,7 @@ def store_try(bundle: Bundle, content: str, cell: Cell, n_test: int, seconds: fl
     }  # fmt: skip
     try:
         before = [_stored_tries(bundle.tries)] if bundle.tries.is_file() else []
-        table = pd.concat([*before, pd.DataFrame([row], columns=_COLUMNS)], ignore_index=True)
+        table = pd.concat([*before, pd.DataFrame([row])], ignore_index=True)
         with atomic_path(bundle.tries) as temporary:
             table.to_csv(temporary, index=False)
     except (ValueError, OSError) as error:
