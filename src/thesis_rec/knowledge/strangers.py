@@ -41,22 +41,21 @@ def strangers(about: pd.DataFrame, measured: Collection[str]) -> tuple[dict[str,
     """
     known = about.index.isin(list(measured))
     usual, others = about[known], about[~known]
-    found: dict[str, dict[str, str]] = {"n_parameters": {}, "resolution": {}, "corpus": {}}
-    for column, text in (
-        ("n_parameters", "it has {:,.0f} weights, the measured models have {:,.0f} to {:,.0f}"),
-        ("resolution", "it sees images of {:.0f} pixels, the measured models of {:.0f} to {:.0f}"),
-    ):
+
+    def outside(column: str, text: str) -> dict[str, str]:
         values = usual[column][usual[column] > 0]
         low, high = values.min(), values.max()
         # With nothing known both ends are missing, and nothing lies outside.
-        for model, value in others[column][(others[column] < low) | (others[column] > high)].items():
-            why = text.format(value, low, high) if value > 0 else "its weights were never counted"
-            found[column][str(model)] = why
-    corpora = set(usual["corpus"].dropna())
-    for model, corpus in others["corpus"].dropna().items():
-        if corpora and corpus not in corpora:
-            found["corpus"][str(model)] = f"it learned from {corpus}, which no measured model did"
-    return found["n_parameters"], found["corpus"] | found["resolution"]
+        apart = others[column][(others[column] < low) | (others[column] > high)]
+        uncounted = "its weights were never counted"
+        return {str(one): text.format(value, low, high) if value > 0 else uncounted for one, value in apart.items()}
+
+    of_another_size = outside("n_parameters", "it has {:,.0f} weights, the measured models have {:,.0f} to {:,.0f}")
+    corpora, told = set(usual["corpus"].dropna()), others["corpus"].dropna()
+    unheard = told[~told.isin(corpora)] if corpora else told[:0]
+    learned = {str(one): f"it learned from {corpus}, which no measured model did" for one, corpus in unheard.items()}
+    sees = "it sees images of {:.0f} pixels, the measured models of {:.0f} to {:.0f}"
+    return of_another_size, learned | outside("resolution", sees)
 
 
 def with_strangers(belief: Posterior, strange: NDArray[np.bool_], like: NDArray[np.bool_] | None = None) -> Posterior:
