@@ -481,15 +481,11 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
         return summarise(table, part, bootstrap=settings.bootstrap)["targets"]
 
     group = figures["dataset_id"].map(dict(zip(table.dataset_ids, table.groups, strict=True)))
+    each = figures.set_index("dataset_id")[["method", *METRICS]]
+    methods = each.astype(object).where(each.notna(), None).groupby("method", sort=False)
     return {
         "methods": means(figures),
-        "per_dataset": {
-            name: {
-                metric: {key: None if np.isnan(value) else value for key, value in part[metric].items()}
-                for metric in METRICS
-            }
-            for name, part in figures.set_index("dataset_id").groupby("method", sort=False)
-        },
+        "per_dataset": {name: part.drop(columns="method").to_dict() for name, part in methods},
         "paired": {
             name: compare(table, figures, name, [PRIOR], settings.bootstrap)["targets"][PRIOR]
             for name in scores
