@@ -292,7 +292,8 @@ def hub_error(item: str, what: str, error: Exception) -> ItemError | None:
     if befell(errors.HFValidationError):
         return ItemError(item, f"The {what} has no name of the hub's.", "Write owner/name as its source.")
     # What it is that can't connect changes with the HTTP library.
-    if befell(errors.LocalEntryNotFoundError, ConnectionError) or "connect" in f"{chain!r}".lower():
+    unconnected = any(type(one).__name__.startswith("Connect") or "couldn't connect" in str(one) for one in chain)
+    if unconnected or befell(errors.LocalEntryNotFoundError, ConnectionError):
         mode = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
         hint = "Connect to the internet once, or fill the hub cache (HF_HOME) on another machine and copy it here."
         return ItemError(item, f"The {what} isn't in the hub cache and this machine is offline{mode}.", hint)

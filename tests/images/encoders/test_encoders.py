@@ -198,7 +198,9 @@ class TestRefusals:
         [
             (ConnectionError("max retries"), "offline"),
             (GatedRepoError("401", response=SimpleNamespace(status_code=401, headers={}, request=None)), "gated"),
+            (OSError("We couldn't connect to 'https://huggingface.co'"), "offline"),
             (RuntimeError("odd\nsecond line"), r"\(odd\)"),
+            (RuntimeError("size mismatch for connector.weight"), "can't be loaded"),
         ],
     )
     def test_errors_of_the_libraries_are_explained(self, monkeypatch, error, message):
