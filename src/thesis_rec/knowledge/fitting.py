@@ -12,7 +12,7 @@ from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.covariance import Shrinkage, fit_covariance
 from thesis_rec.knowledge.descriptors import LEVEL_SHARE, SHAPE_SHARE, VIEWS, scales_of
 from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
-from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide, Regression, error_unit
+from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide, Regression, error_unit, has_field
 from thesis_rec.knowledge.posterior import Scale
 from thesis_rec.models.spectra import comparison_scales
 
@@ -199,8 +199,8 @@ def _fit_models(models: ModelTable, shape: Values) -> list[ModelSide]:
     names = np.asarray(models.families)
     found = []
     # The field that says most comes first.
-    for field in ("subtasks" if _finite(models, "subtasks").all() else "reference", "spectra"):
-        rows = np.flatnonzero(_finite(models, field))
+    for field in ("subtasks" if has_field(models, "subtasks").all() else "reference", "spectra"):
+        rows = np.flatnonzero(has_field(models, field))
         if len(rows) < LEAST or len(set(names[rows])) < 2:
             continue
         # What the family says by itself must be beaten.
@@ -220,8 +220,3 @@ def _fit_models(models: ModelTable, shape: Values) -> list[ModelSide]:
 
 def _scales(field: str) -> Values | float:
     return comparison_scales() if field == "spectra" else 1.0
-
-
-def _finite(models: ModelTable, name: str) -> NDArray[np.bool_]:
-    rows = getattr(models, name, None)
-    return np.zeros(len(models), dtype=bool) if rows is None else np.isfinite(rows).all(axis=1)

@@ -121,12 +121,13 @@ class ModelSide:
     ridge: float
     own: float
 
-    def has(self, models: ModelTable) -> NDArray[np.bool_]:
-        """(M,) which models have what is read."""
-        table = getattr(models, self.field, None)
-        if table is None or table.shape[1] != len(self.kernel.mean):
-            return np.zeros(len(models), dtype=bool)
-        return np.isfinite(table).all(axis=1)
+
+def has_field(models: ModelTable, field: str, width: int | None = None) -> NDArray[np.bool_]:
+    """(M,) which models have a field of their table, of so many numbers if that is said."""
+    table = getattr(models, field, None)
+    if table is None or width not in (None, table.shape[1]):
+        return np.zeros(len(models), dtype=bool)
+    return np.isfinite(table).all(axis=1)
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Knowledge:
         centre = np.zeros(table.shape[1])
         centre[0] = table[:, 0].mean() if len(table) else 0.0
         for side in self.models:
-            rows = np.flatnonzero(open_ & side.has(models))
+            rows = np.flatnonzero(open_ & has_field(models, side.field, len(side.kernel.mean)))
             if not len(rows):
                 continue
             dual = np.linalg.solve(side.kernel.gram + side.ridge * np.eye(len(side.rows)), table[side.rows] - centre)

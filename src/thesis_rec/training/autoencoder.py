@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,19 +173,15 @@ def evaluate_autoencoder(
     error = ((reconstruction - normalised).square().mean(1) / normalised.square().mean(1).clamp(min=1e-12)).numpy()
     roles = dict.fromkeys(checkpoint["train_ids"], "train") | dict.fromkeys(checkpoint["validation_ids"], "validation")
     family = [families.get(model, "") for model in ids]
-    table = pd.DataFrame(
-        {"role": [roles.get(m, "unknown") for m in ids], "family": family, "error": error.astype(float)}
-    )
+    role = pd.Categorical([roles.get(m, "unknown") for m in ids], ["train", "validation", "unknown"])
+    table = pd.DataFrame({"role": role, "family": family, "error": error.astype(float)})
     nearest = nearest_codes(code.numpy(), neighbours)
     agreement = [family[row] == family[places[0]] for row, places in enumerate(nearest) if len(places)]
     share = np.array([family.count(name) - 1 for name in family]) / max(len(ids) - 1, 1)
     held_out = table[table["role"] != "train"]
     return {
-        "roles": {
-            role: _error_summary(table.loc[table["role"] == role, "error"])
-            for role in ("train", "validation", "unknown")
-        },
-        "families": {str(name): _error_summary(part) for name, part in held_out.groupby("family")["error"]},
+        "roles": _errors_by(table, "role"),
+        "families": _errors_by(held_out, "family"),
         "neighbour_agreement": {
             "own_family": float(np.mean(agreement)) if agreement else None,
             "chance": float(share.mean()),
@@ -206,10 +202,10 @@ def nearest_codes(codes: NDArray[np.float32], count: int) -> list[list[int]]:
     return [np.argsort(-row, kind="stable")[:count].tolist() for row in similarity]
 
 
-def _error_summary(error: pd.Series) -> dict[str, float | int | None]:
-    if error.empty:
-        return {"mean": None, "median": None, "n": 0}
-    return {"mean": float(error.mean()), "median": float(error.median()), "n": len(error)}
+def _errors_by(table: pd.DataFrame, column: str) -> dict[Hashable, Any]:
+    found = table.groupby(column, observed=False)["error"].agg(["mean", "median", "count"])
+    found = found.rename(columns={"count": "n"})
+    return found.astype(object).where(found.notna(), None).to_dict("index")
 
 
 def map_positions(codes: NDArray[np.float32], method: str, seed: int) -> NDArray[np.float64]:
