@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
 from thesis_rec.base.sharding import evenly
@@ -67,14 +67,6 @@ class Request(Budget):
     labels: str | None = Field(
         default=None, description="CSV file with the columns file_name and label, for images without class folders."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_level(cls, given: Any) -> Any:
-        """Limits may stand under ``budget``, as they do in the parameters of older configurations."""
-        if isinstance(given, dict) and isinstance(given.get("budget"), dict):
-            return {**{name: value for name, value in given.items() if name != "budget"}, **given["budget"]}
-        return given
 
     @property
     def tries(self) -> bool:

@@ -27,7 +27,7 @@ def bundle():
 def parameters(**changes):
     arguments = {
         "encoder": {"kind": "timm", "source": "nowhere"}, "models_root": ".", "hub_cache": ".", "dataset": "d1",
-        "budget": {"device": DEVICE, "max_latency_ms": 4.0}, "measure": False,
+        "device": DEVICE, "max_latency_ms": 4.0, "measure": False,
     }  # fmt: skip
     return RecommendationParameters(**{**arguments, **changes})
 
