@@ -66,7 +66,7 @@ def parameters(tmp_path, **changes) -> HardwareProfilingParameters:
     return HardwareProfilingParameters(**{**arguments, **changes})
 
 
-def test_the_pipeline_profiles_what_it_can_and_reports_the_rest(tmp_path, manifest):
+def run(tmp_path, manifest):
     folder = str(tmp_path / "outcomes")
     catalog = DataCatalog(
         {
@@ -79,6 +79,17 @@ def test_the_pipeline_profiles_what_it_can_and_reports_the_rest(tmp_path, manife
     catalog["model_manifest"] = manifest
     catalog["params:hardware_profiling"] = parameters(tmp_path)
     SequentialRunner().run(create_pipeline(), catalog)
+    return catalog
+
+
+def test_without_a_usable_model_the_tables_are_empty(tmp_path, manifest):
+    catalog = run(tmp_path, manifest[manifest["loader"] == "local"])
+    assert catalog.load("hardware_profiles").empty
+    assert catalog.load("hardware_failures").empty
+
+
+def test_the_pipeline_profiles_what_it_can_and_reports_the_rest(tmp_path, manifest):
+    catalog = run(tmp_path, manifest)
     table = catalog.load("hardware_profiles")
     validate_hardware_profiles(table)
     assert table[["model_id", "batch_size"]].to_numpy().tolist() == [["tiny", 1], ["tiny", 2]]

@@ -31,8 +31,6 @@ def encode_datasets(
     Yields:
         New token shards by key, and outcomes by dataset, as they come: both are saved at once.
     """
-    # An empty chunk first: the folders exist even when no dataset is usable.
-    yield {}, {}
     without = set() if parameters.fetch else set(outside_the_cache(dataset_manifest, parameters))
     without -= {key.rsplit("/", 2)[0] for key in existing_dataset_tokens}
     hint = "Set hub.fetch.datasets, or fill the cache (HF_HOME) on another machine and copy it here."

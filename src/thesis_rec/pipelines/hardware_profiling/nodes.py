@@ -34,8 +34,6 @@ def profile_models(
     device = torch_device(parameters.device)
     root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)
     rows = parameters.shard.select(_rows(model_manifest, parameters))
-    # An empty chunk first: the folder exists even when no model is usable.
-    yield {}
     load = partial(load_backbone, root=root, device=device, cache=cache)
     for key, outcome in profile_zoo(rows, load, existing_hardware_outcomes, device, parameters):
         yield {key: outcome}

@@ -31,8 +31,6 @@ def extract_vectors(
     """
     from thesis_rec.models.model_extraction import extract_models
 
-    # An empty chunk first: the folders exist even when no model is usable.
-    yield {}, {}
     plan = fetch_plan(model_manifest, parameters)
     without = [left_out_failure(model, model_sources.hub_is_reachable()) for model in plan.left_out]
     yield {}, {failure.item: {"error": failure.error, "hint": failure.hint} for failure in without}
