@@ -167,14 +167,9 @@ def submit_jobs(jobs: Sequence[Job], project: Path, log_folder: Path, after: Seq
         executor = submitit.SlurmExecutor(log_folder / "%j", MAX_TIMEOUTS)
         waits = [identifiers[name] for name in job.after] or list(after)
         executor.update_parameters(**submitit_options(job, waits))
-        runs = [RequeuedRun(command, project) for command in job.commands]
         try:
-            if len(runs) == 1:
-                submitted = executor.submit(runs[0])
-            else:
-                with executor.batch():
-                    tasks = [executor.submit(run) for run in runs]
-                submitted = tasks[0]
+            with executor.batch():  # an array, or of a single command an ordinary job
+                tasks = [executor.submit(RequeuedRun(command, project)) for command in job.commands]
         except FailedJobError as error:
             reason = " ".join(str(error).strip().splitlines()[-1:])
             queued = " ".join(identifiers.values())
@@ -183,6 +178,6 @@ def submit_jobs(jobs: Sequence[Job], project: Path, log_folder: Path, after: Seq
                 f"SLURM doesn't take {job.name} ({reason}). Correct cluster in the environment's parameters, "
                 f"or what the message names.{already if identifiers else ''}"
             ) from error
-        identifiers[job.name] = submitted.job_id.split("_")[0]
-        logger.info("submitted %s as %s (%d tasks)", job.name, identifiers[job.name], len(runs))
+        identifiers[job.name] = tasks[0].job_id.split("_")[0]
+        logger.info("submitted %s as %s (%d tasks)", job.name, identifiers[job.name], len(tasks))
     return identifiers
