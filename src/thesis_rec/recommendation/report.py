@@ -9,7 +9,6 @@ import re
 import shlex
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,13 +46,13 @@ def render_report(found: Recommendation) -> str:
     Args:
         found: The answer.
     """
-    from jinja2 import Environment, select_autoescape
+    from jinja2 import Environment, PackageLoader
 
-    source = resources.files("thesis_rec.recommendation") / "templates" / "recommendation.html"
-    environment = Environment(autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True)
+    loader = PackageLoader("thesis_rec.recommendation")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"figure": shown_number, "breakable": _breakable}
     rows = found.top.to_dict("records")
-    return environment.from_string(source.read_text(encoding="utf-8")).render(
+    return environment.get_template("recommendation.html").render(
         found=found,
         rows=rows,
         alike=_alike(found.table),

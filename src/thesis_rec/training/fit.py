@@ -96,11 +96,8 @@ def fit(
     with _quiet_lightning(), torch.random.fork_rng(), requeue_on_signal():
         try:
             trainer = Trainer(
-                accelerator=settings.accelerator,
-                devices=settings.devices,
-                num_nodes=settings.num_nodes,
+                **settings.model_dump(include={"accelerator", "devices", "num_nodes", "precision"}),
                 strategy=_strategy(settings),
-                precision=settings.precision,  # type: ignore[arg-type]
                 max_epochs=settings.epochs,
                 gradient_clip_val=settings.gradient_clip or None,
                 callbacks=hooks,
