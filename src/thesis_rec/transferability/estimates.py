@@ -77,8 +77,9 @@ def h_score(data: ScoreInput, shrunk: bool = False) -> Tensor:
     """
     values, vectors = data.centred_eigen  # of the scatter, n times the covariance
     width = data.features.shape[-1]
-    spread = (data.class_means @ vectors).square()  # (T, C, R), R = min(N, D)
-    between = (data.class_count.unsqueeze(-1) * spread).sum(1)  # (T, R): diagonal of the between scatter
+    count = data.class_count.unsqueeze(-1)  # (T, C, 1)
+    spread = (data.one_hot.mT @ data.centred / count.clamp(min=1.0) @ vectors).square()  # (T, C, R), R = min(N, D)
+    between = (count * spread).sum(1)  # (T, R): diagonal of the between scatter
     if not shrunk:
         return torch.where(values > 0, between / values, 0.0).sum(-1)
     n = data.count.unsqueeze(-1)

@@ -56,11 +56,6 @@ class ScoreInput:
         return (self.features - mean).masked_fill(~self.valid.unsqueeze(-1), 0.0)
 
     @cached_property
-    def class_means(self) -> Tensor:
-        """(T, C, D) mean of each class less the task's mean; zero for absent classes."""
-        return self.one_hot.mT @ self.centred / self.class_count.clamp(min=1.0).unsqueeze(-1)
-
-    @cached_property
     def raw_eigen(self) -> tuple[Tensor, Tensor]:
         """As :func:`scatter_eigen`, of the uncentred scatter ``F^T F``."""
         return scatter_eigen(self.features)
