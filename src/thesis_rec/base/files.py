@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,6 @@ def write_json(path: str | Path, content: Any) -> None:
 
 def save_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays as a compressed NPZ file, atomically."""
-    import numpy as np
-
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -71,8 +69,6 @@ def load_arrays(path: str | Path, *names: str) -> dict[str, NDArray[Any]]:
         OSError: If it can't be opened.
     """
     from zipfile import is_zipfile
-
-    import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as content:

@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Floats = NDArray[np.floating]
 
@@ -29,8 +27,6 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     Where every row has one more, such as an empty one behind a last comma, pandas would take the first column for names
     of rows, and each other one for the column before it.
     """
-    import pandas as pd
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
         table: pd.DataFrame = pd.read_csv(path, index_col=False, **options)
@@ -49,8 +45,6 @@ def z_scores(values: Floats, least: float = 0.0) -> Floats:
         values: (M, N) values.
         least: Smallest standard deviation to divide by: differences of a column with a smaller one are noise.
     """
-    import pandas as pd
-
     table = pd.DataFrame(values)
     spread = table.std(ddof=0)
     return ((table - table.mean()) / spread.where(spread > 1e-12, 1.0).clip(lower=least)).to_numpy()

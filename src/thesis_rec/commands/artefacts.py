@@ -8,12 +8,12 @@ from os.path import expandvars
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError, listed
 from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from thesis_rec.recommendation.bundle import Bundle
 
 #: The zoo that answers where nobody names one.
@@ -41,7 +41,6 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     Raises:
         ConfigurationError: If there is no project, no such zoo, or nothing is known in it.
     """
-    import pandas as pd
     from kedro.io import AbstractDataset, DatasetError
 
     from thesis_rec.catalog.validators import validate_performance_records

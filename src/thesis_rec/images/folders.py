@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError, explained, listed
@@ -26,9 +26,6 @@ from thesis_rec.images.deep import DeepScale
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.layout import read_layout, read_splits, split_role
 from thesis_rec.images.manifest import DatasetRow
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: A file and its label.
 Labelled = tuple[Path, str]
@@ -269,8 +266,6 @@ def _labels_from_table(
 
 def _table_labels(row: DatasetRow, table: pd.DataFrame, file_column: str, name: str) -> list[str]:
     """The labels of a table: a column's cells, or the names of the columns that hold a single 1 among zeros."""
-    import pandas as pd
-
     others = table.drop(columns=file_column)
     if not row.label_column and not any(str(column).lower() in _LABEL_COLUMNS for column in others):
         classes = one_hot_classes(others.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64))

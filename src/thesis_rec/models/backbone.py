@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
+
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.preparation import Preparation
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor, nn
 
 #: Mean difference, in standard deviations of the input, above which two preparations differ by more than rounding.
@@ -72,7 +74,7 @@ def check_repeatable(backbone: Backbone) -> None:
         raise ItemError(backbone.model_id, text, hint)
 
 
-def check_preparation(backbone: Backbone, library: Callable[[Image], Tensor]) -> None:
+def check_preparation(backbone: Backbone, library: Callable[[Image.Image], Tensor]) -> None:
     """Feed a picture both ways.
 
     Args:
@@ -82,9 +84,7 @@ def check_preparation(backbone: Backbone, library: Callable[[Image], Tensor]) ->
     Raises:
         ItemError: If the two differ by more than rounding does.
     """
-    import numpy as np
     import torch
-    from PIL import Image as Pillow
 
     side = backbone.input_size + backbone.input_size // 4 + 3
     ramp = np.linspace(30, 220, side)
@@ -92,7 +92,7 @@ def check_preparation(backbone: Backbone, library: Callable[[Image], Tensor]) ->
     colours = [np.add.outer(ramp, 0 * ramp), np.add.outer(0 * ramp, ramp) / 2, np.add.outer(ramp, ramp[::-1]) / 3]
     picture = np.stack(colours, axis=-1).round().astype(np.uint8)  # (side, side, 3)
     ours = backbone.preparation.on("cpu")(torch.from_numpy(picture).permute(2, 0, 1)[None].float())[0]
-    theirs = library(Pillow.fromarray(picture))
+    theirs = library(Image.fromarray(picture))
     theirs = theirs[0] if theirs.ndim == 4 else theirs
     difference = float("inf") if theirs.shape != ours.shape else float((ours - theirs).abs().mean() / ours.std())
     if not difference <= _DISAGREE:
