@@ -237,9 +237,7 @@ def under_protocol(bundle: Bundle, protocol: str, domain: str | None = None) -> 
 
 
 def thinned(bundle: Bundle, batches: int | None) -> Bundle:
-    """The bundle with at most ``batches`` tokens of each class."""
-    if batches is None:
-        return bundle
+    """The bundle with at most ``batches`` tokens of each class, all of them where that is None."""
     tokens = {name: replace(item, features=item.features[:batches]) for name, item in bundle.tokens.items()}
     return replace(bundle, tokens=tokens)
 
