@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from kedro.pipeline import Pipeline
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.cluster.resources import Cluster, Resources
-
-if TYPE_CHECKING:
-    from kedro.pipeline import Pipeline
 
 #: Pipelines whose items are independent, so that many jobs can share them.
 SHARDED = ("model_extraction", "dataset_features", "ground_truth", "hardware_profiling")

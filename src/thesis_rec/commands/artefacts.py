@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from os.path import expandvars
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError, listed
 from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
-
-if TYPE_CHECKING:
-    from thesis_rec.recommendation.bundle import Bundle
+from thesis_rec.recommendation.bundle import Bundle
 
 #: The zoo that answers where nobody names one.
 DEFAULT_ZOO = "hub"

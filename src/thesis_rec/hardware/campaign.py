@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -18,10 +18,8 @@ from thesis_rec.base.progress import track
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.profiling import COLUMNS, profile_backbone
 from thesis_rec.hardware.timing import ProfileSettings
-
-if TYPE_CHECKING:
-    from thesis_rec.models.backbone import Backbone
-    from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.backbone import Backbone
+from thesis_rec.models.model_manifest import ManifestRow
 
 Outcome = dict[str, Any]
 Partitions = Mapping[str, Callable[[], Outcome]]

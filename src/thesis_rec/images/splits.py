@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
+from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.layout import split_role
 from thesis_rec.images.manifest import DatasetRow, SplitRule
-
-if TYPE_CHECKING:
-    from thesis_rec.images.dataset_source import ImageLimits
 
 #: Which roles of a source's splits serve as ours, best first.
 _SERVES = {"pretrain": ("pretrain", "train"), "train": ("train",), "test": ("test", "validation")}

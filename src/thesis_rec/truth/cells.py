@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.base.tables import MeasuredTask
+from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import (
@@ -35,9 +36,6 @@ from thesis_rec.truth.linear_probe import (
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import reference_subtasks
 from thesis_rec.truth.settings import TruthSettings
-
-if TYPE_CHECKING:
-    from thesis_rec.models.backbone import Backbone
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
@@ -25,15 +24,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from thesis_rec.base.tables import MeasuredTask
+from thesis_rec.models.backbone import Backbone
 from thesis_rec.training.step_runner import Optimisation, StepRunner, prepare_device
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import by_class
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
 from thesis_rec.truth.settings import FineTuneSettings
-
-if TYPE_CHECKING:
-    from thesis_rec.base.tables import MeasuredTask
-    from thesis_rec.models.backbone import Backbone
 
 #: Columns of the result: those of ``performance_records``, the cost, and how many images it was tested on.
 COLUMNS = [*RECORD_COLUMNS, "seconds", "n_test"]

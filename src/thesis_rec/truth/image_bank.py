@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +14,8 @@ from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.tables import TaskImages
+from thesis_rec.models.backbone import Backbone
 from thesis_rec.truth.linear_probe import ClassRows
-
-if TYPE_CHECKING:
-    from thesis_rec.models.backbone import Backbone
 
 logger = logging.getLogger(__name__)
 
