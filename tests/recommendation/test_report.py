@@ -97,7 +97,15 @@ def test_the_next_command_keeps_the_limits_and_is_refused_nothing_it_names(found
     asked = found.options.model_copy(update={"domain": "medical", "protocol": "zero_shot"})
     assert next_command(replace(found, options=asked)).endswith("--protocol zero_shot --domain medical")
     # Whoever wants no download isn't led to one.
-    assert "--offline" in next_command(replace(found, options=Request(offline=True))).split()
+    offline = replace(
+        found,
+        options=Request(offline=True),
+        table=found.table.assign(download_mb=[0.0, 0.0, *[9.0] * (len(found.table) - 2)]),
+    )
+    words = next_command(offline).split()
+    assert "--offline" in words
+    assert words[words.index("--probe") + 1] == "2"
+    assert next_command(replace(offline, table=found.table.assign(download_mb=9.0))) == ""
     assert "--offline" not in command
     assert next_command(replace(found, sample=())) == ""
     assert next_command(replace(found, table=found.table.assign(probed_value=0.5))) == ""

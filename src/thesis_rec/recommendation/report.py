@@ -178,13 +178,15 @@ def map_figure(found: Recommendation, width: int, height: int) -> dict[str, Any]
 
 def next_command(found: Recommendation) -> str:
     """The command that really tries more candidates under the same limits; empty where that isn't possible."""
-    tried = int(found.table["probed_value"].notna().sum())
-    if not found.sample or tried >= len(found.table):
+    open_ = found.table["probed_value"].isna()
+    # Whoever wants no download isn't led to one.
+    open_ &= (found.table["download_mb"] == 0) | (not found.options.offline)
+    if not found.sample or not open_.any():
         return ""
     words = [
         "kedro recommend",
         shlex.quote(str(found.dataset.get("source", found.dataset_id))),
-        f"--probe {min(5, len(found.table) - tried)}",
+        f"--probe {min(5, int(open_.sum()))}",
         *([] if found.zoo == "hub" else [f"--zoo {shlex.quote(found.zoo)}"]),
         *(["--offline"] if found.options.offline else []),
     ]
