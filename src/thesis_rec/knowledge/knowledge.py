@@ -285,9 +285,10 @@ class Knowledge:
                 item["own"],
             )
             for i, item in enumerate(plain["models"])
-            # Earlier knowledge may also read several fields at once, which a model no longer has; of each first field
-            # alone it has a side of its own.
-            for field in ([*item["parts"]] if len(item["parts"]) == 1 else [])
+            # Earlier knowledge may also read several fields at once, of which models have one by now; of each first
+            # field alone it has a side of its own.
+            if len(item["parts"]) == 1
+            for field in item["parts"]
         ]
         tables: dict[str, Any] = {name: np.asarray(arrays[name], dtype=np.float64) for name in _TABLES}
         return cls(**{name: plain[name] for name in _PLAIN}, **tables, datasets=datasets, models=models)

@@ -211,7 +211,11 @@ def in_cache(hub_id: str, revision: str = "", cache: Path | None = None) -> bool
         revision: Branch, tag or commit; empty for the default branch.
         cache: Folder of hub downloads; None for the library's own.
     """
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    # An answer asks this of hundreds of models, few of which have a folder there.
+    if not (Path(cache or constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}").is_dir():
+        return False
 
     def here(name: str) -> Path | None:
         found = try_to_load_from_cache(hub_id, name, cache, revision or None)
