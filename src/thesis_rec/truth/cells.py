@@ -162,10 +162,11 @@ class Bench:
         # What is worked on at once; models of similar widths share it.
         self._batches = cache(self._batches_for)
         self._scored = [task for task in self.tasks if task.draws] if settings.scores else []
-        self._score_rows = [self._rows_of(task, settings.score_images) for task in self._scored]
+        self._score_rows = [self._rows_of(task) for task in self._scored]
 
-    def _rows_of(self, task: MeasuredTask, limit: int | None) -> tuple[Rows, Rows]:
-        return by_class([self.bank.classes[dataset_id][c].train[:limit] for dataset_id, c in task.members])
+    def _rows_of(self, task: MeasuredTask) -> tuple[Rows, Rows]:
+        most = self.settings.score_images
+        return by_class([self.bank.classes[dataset_id][c].train[:most] for dataset_id, c in task.members])
 
     def measure(self, backbone: Backbone) -> ModelTruth:
         """Measure one model on all tasks.
