@@ -1,19 +1,18 @@
 """One-dimensional k-means that finds the optimum, at the speed of reading the values once.
 
 In one dimension clusters are intervals of the sorted values, so the best ones can be computed (Wang & Song 2011,
-"Ckmeans.1d.dp") instead of searched for from random starts. Three steps:
+"Ckmeans.1d.dp") instead of searched for from random starts. Two steps:
 
 1. *Support.* Up to 1024 distinct values are used as they are, and the result is exact. More are first gathered into
-   a histogram whose bins are the upper 16 bits of a float32 (128 bins per power of two, so no range has to be known
-   and no outlier spoils it); every bin keeps its count and its exact mean. Bins, or sorted values where there are few
-   of them, are then merged into a dozen support points per cluster whose density follows the cube root of the data's
+   a histogram whose bins are the upper bits of a float32 (128 bins per power of two, more for very many clusters, so no
+   range has to be known and no outlier spoils it); every bin keeps its count and its exact mean. Where the bins are too
+   coarse for a tensor (values crowded around a number other than zero), its values are sorted instead. Bins, or sorted
+   values, are then merged into a dozen support points per cluster whose density follows the cube root of the data's
    (Panter & Dite 1951), which adds about ``1 / 12^2`` to the squared error.
 2. *Clusters.* The best division of the support for a price per cluster is a shortest path whose edge costs have the
    Monge property, found in ``O(m log m)`` with a queue of candidates (Wilber 1988). The number of clusters falls with
    the price, so the price that gives ``k`` is searched, and where no price does, two neighbouring solutions are spliced
    into one with ``k`` clusters (Aggarwal, Schieber & Tokuyama 1994, "Finding a minimum-weight k-link path").
-3. *Check.* If the bins were too coarse for this tensor (values crowded around a number other than zero, or very many
-   clusters), they are divided by further bits in a second pass, and steps 1 and 2 are done again.
 
 Everything is deterministic, and the long loops release the interpreter's lock, so threads work on several tensors at
 once.
@@ -23,8 +22,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -33,26 +31,20 @@ from numpy.typing import NDArray
 logger = logging.getLogger(__name__)
 Function = TypeVar("Function", bound=Callable[..., object])
 Floats = NDArray[np.float64]
-# Running sums (m + 1,) of mass and moment about the mean. For points in several segments, the sums of squares as well,
-# moments and squares about the mean of each point's segment; then each point's segment (m + 1,), the first entry
-# meaning none, and the n segments' borders (n + 1,) and means.
-Plain = tuple[Floats, Floats]
-Sums = tuple[Floats, Floats, Floats, NDArray[np.int64], NDArray[np.int64], Floats]
+# (m,) points; running sums (m + 1,) of their mass, and of moment and square within a segment; the first point of each
+# point's segment (m + 1,), the first entry meaning none.
+Sums = tuple[Floats, Floats, Floats, Floats, NDArray[np.int64]]
 
 #: Tensors with at most this many distinct values are clustered exactly.
 EXACT_UP_TO = 1024
 #: Tensors up to this size are sorted rather than counted into bins.
 SORT_UP_TO = 16384
-# Share of the squared error that the bins' width may add before they are divided.
+# Share of the squared error that the bins' width may add before the values are sorted.
 _COARSE = 0.02
 #: Support points per cluster: the squared error grows by about 1/12^2.
 SUPPORT_PER_CLUSTER = 12
-# All upper halves of a float32, in ascending order of its values: negative ones grow in magnitude with their bits.
-_HALVES = np.concatenate([np.arange(0xFFFF, 0x7FFF, -1), np.arange(0x8000)]).astype(np.uint32)
-# A segment's squared error is at most this many times that of the best clusters: its sums then leave half the digits.
-_MOST = 1e7
-# Logarithm of the largest number of bins: their table should stay in a processor's cache.
-_MOST_BINS = 20
+# Clusters that the upper 16 bits resolve; more need more bits, up to as many as this.
+_RESOLVED, _MOST_BITS = 64, 20
 
 
 class NotFiniteError(ValueError):
@@ -80,32 +72,16 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         raise ValueError(f"k is {k} but must be at least 1")
     if values.size <= max(k, SORT_UP_TO):
         return _sorted_path(values, k)
-    bits = values.view(np.uint32)
-    halves, finer = _HALVES, 0
-    while True:
-        prefixes, counts, lower = count_bins(bits, halves, finer)
-        if ((prefixes & 0x7FFFFFFF) >= 0x7F800000).any():
-            raise NotFiniteError("NaN or infinite value")
-        support, weights, width = bins_as_support(prefixes, counts, lower, 16 - finer)
-        if not lower.any():
-            # Every bin is one number, as in bfloat16.
-            return _finish(support, weights, k)
-        # Few numbers, often repeated (quantised weights): sorting finds them, and the result is exact. Mostly the
-        # first values tell.
-        limit = _exact_up_to(k)
-        few = not finer and support.size <= limit
-        if few and all(np.unique(some).size <= limit for some in (bits[: 4 * limit], bits)):
-            return _sorted_path(values, k)
+    n_bits = min(16 + int(np.ceil(np.log2(max(k / _RESOLVED, 1)))), _MOST_BITS)
+    support, weights, width = count_bins(values, n_bits)
+    if not np.isfinite(support[[0, -1]]).all():
+        raise NotFiniteError("NaN or infinite value")
+    # Few bins hold few numbers, often repeated (quantised weights), or a crowd: sorting tells them apart.
+    if support.size > EXACT_UP_TO:
         centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
-        excess = bin_error(weights, width)
-        if excess <= _COARSE * error:
+        if bin_error(weights, width) <= _COARSE * error:
             return centres[::-1].astype(np.float32)
-        if finer:
-            return _sorted_path(values, k)
-        # Halving a bin's width takes its error down to a quarter.
-        wanted = np.log2(excess / (_COARSE * error)) / 2 + 1 if error > 0 else 16.0
-        finer = int(max(1, min(np.ceil(wanted), 16, _MOST_BINS - np.ceil(np.log2(prefixes.size)))))
-        halves = prefixes >> np.uint32(16)
+    return _sorted_path(values, k)
 
 
 def _sorted_path(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
@@ -113,21 +89,14 @@ def _sorted_path(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         raise NotFiniteError("NaN or infinite value")
     if values.size <= k:
         return np.sort(values)[::-1].copy()
-    support, counts = np.unique(values, return_counts=True)
-    return _finish(support.astype(np.float64), counts.astype(np.float64), k)
-
-
-def _finish(support: Floats, weights: Floats, k: int) -> NDArray[np.float32]:
+    found, counts = np.unique(values, return_counts=True)
+    support, weights = found.astype(np.float64), counts.astype(np.float64)
     if support.size <= k:
         return repeat(support, weights, k)[::-1].astype(np.float32)
-    if support.size > _exact_up_to(k):
+    if support.size > EXACT_UP_TO:
         support, weights = merge(support, weights, SUPPORT_PER_CLUSTER * k)
     centres, _ = cluster(support, weights, k)
     return centres[::-1].astype(np.float32)
-
-
-def _exact_up_to(k: int) -> int:
-    return max(EXACT_UP_TO, SUPPORT_PER_CLUSTER * k)
 
 
 def compiled(function: Function) -> Function:
@@ -147,67 +116,45 @@ def compiled(function: Function) -> Function:
 
 # Coverage can't see into compiled functions, hence their pragma; the tests compare their results with a plain solution.
 @compiled  # pragma: no cover
-def _counted(bits: NDArray[np.uint32], first: NDArray[np.int64], n_bins: int, finer: int) -> NDArray[np.int64]:
-    """(n_bins, 2) counts and sums of the last bits; ``first`` (65536,) is the first bin of each upper half."""
-    n_lower, last = np.uint32(16 - finer), (1 << finer) - 1
-    mask = np.uint32((1 << (16 - finer)) - 1)
-    found = np.zeros((n_bins, 2), np.int64)
+def _counted(bits: NDArray[np.uint32], n_lower: np.uint32) -> NDArray[np.int64]:
+    """(2 ** (32 - n_lower), 2) counts of the leading bits and sums of the last ones, of keys that sort as floats do."""
+    found = np.zeros((1 << (32 - n_lower), 2), np.int64)
+    mask = (np.uint32(1) << n_lower) - np.uint32(1)
     for word in bits:
-        part = np.int64((word & np.uint32(0xFFFF)) >> n_lower)
-        # Negative numbers fall as their bits rise.
-        if word >> np.uint32(31):
-            part = last - part
-        b = np.uint64(first[word >> np.uint32(16)] + part)  # without a sign it needn't be looked at
+        # Negative numbers fall as their bits rise, and come before the others.
+        key = word ^ (np.uint32(0xFFFFFFFF) if word >> np.uint32(31) else np.uint32(0x80000000))
+        b = np.uint64(key >> n_lower)  # without a sign it needn't be looked at
         found[b, 0] += 1
-        found[b, 1] += word & mask
+        found[b, 1] += key & mask
     return found
 
 
-def count_bins(
-    bits: NDArray[np.uint32], halves: NDArray[np.uint32] = _HALVES, finer: int = 0
-) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
-    """The histogram whose bins are upper halves of the values' bits, each divided into ``2 ** finer``.
+def count_bins(values: NDArray[np.float32], n_bits: int = 16) -> tuple[Floats, Floats, Floats]:
+    """The histogram whose bins are the numbers that share their leading bits.
 
     Args:
-        bits: (n,) float32 values as words.
-        halves: (B,) the upper halves that occur, ascending by value; all of them unless they are known.
-        finer: Further bits, 0 to 16.
+        values: (n,)
+        n_bits: How many bits these are.
 
     Returns:
-        The F occupied bins, ascending, by the bits that their numbers share (the others being zero), their counts, and
-        the sums of the last bits in them, each (F,).
+        Exact mean, count and width of the B occupied bins, ascending, each (B,); those of NaN and infinite values
+        aren't finite.
     """
-    parts = 1 << finer
-    first = np.zeros(1 << 16, np.int64)
-    first[halves] = np.arange(halves.size) * parts
-    found = _counted(bits, first, halves.size * parts, finer)
+    n_lower = np.uint32(32 - n_bits)
+    found = _counted(values.view(np.uint32), n_lower)
     occupied = np.flatnonzero(found[:, 0])
-    upper, part = halves[occupied // parts], (occupied % parts).astype(np.uint32)
-    part = np.where(upper >> np.uint32(15), np.uint32(parts - 1) - part, part)
-    prefixes = upper << np.uint32(16) | part << np.uint32(16 - finer)
-    return prefixes, found[occupied, 0], found[occupied, 1]
-
-
-def bins_as_support(
-    prefixes: NDArray[np.uint32], counts: NDArray[np.int64], lower: NDArray[np.int64], n_lower: int
-) -> tuple[Floats, Floats, Floats]:
-    """Exact mean, count and width of bins whose numbers share all but their ``n_lower`` last bits.
-
-    Args:
-        prefixes: (B,) words of the bits that a bin's numbers share, the others being zero.
-        counts: (B,) numbers in each bin.
-        lower: (B,) sums of the last bits in each bin.
-        n_lower: How many bits are the last ones.
-
-    Returns:
-        Means, counts and widths, each (B,) and in the unit of the values; a count has none.
-    """
-    # Within a bin a number grows linearly with its last bits, so the mean of these gives the mean of the values.
-    last = np.uint32((1 << n_lower) - 1)
-    start = prefixes.view(np.float32).astype(np.float64)
-    end = (prefixes | last).view(np.float32).astype(np.float64)
-    slope = (end - start) / max(int(last), 1)
-    return start + slope * (lower / counts), counts.astype(np.float64), np.abs(end - start)
+    counts, lower = found[occupied].T.astype(np.float64)
+    first = occupied.astype(np.uint32) << n_lower
+    last = (np.uint32(1) << n_lower) - np.uint32(1)
+    with np.errstate(invalid="ignore"):
+        start, end = (
+            (key ^ np.where(key >> np.uint32(31), np.uint32(0x80000000), np.uint32(0xFFFFFFFF)))
+            .view(np.float32)
+            .astype(np.float64)
+            for key in (first, first | last)
+        )
+        # Within a bin a number grows linearly with its last bits, so the mean of these gives the mean of the values.
+        return start + (end - start) / float(last) * (lower / counts), counts, end - start
 
 
 def bin_error(weights: Floats, width: Floats) -> float:
@@ -271,35 +218,56 @@ def merge(support: Floats, weights: Floats, m: int) -> tuple[Floats, Floats]:
 
 
 @compiled  # pragma: no cover
-def _cost(sums: Any, i: int, j: int) -> float:
-    """Squared error of the points ``j+1..i`` as one cluster; less the sum of their squares where sums are plain."""
-    # The compiler leaves out what doesn't fit the type of the sums.
-    if len(sums) == 2:
-        moment = sums[1][i] - sums[1][j]
-        return float(-(moment * moment / (sums[0][i] - sums[0][j])))
-    masses, moments, squares, segments, borders, means = sums
+def _running(support: Floats, weights: Floats) -> Sums:
+    """Running sums of (m,) points, by segments of one sign and within a factor of two.
+
+    Differences of sums over all points would lose the digits of those that lie close together beside far ones, so
+    moments and squares are about the first point of each segment.
+    """
+    m = support.size
+    masses, moments, squares = np.zeros(m + 1), np.zeros(m + 1), np.zeros(m + 1)
+    segments = np.zeros(m + 1, np.int64)
+    begin = 0
+    for i in range(m):
+        ratio = support[i] / support[begin] if support[begin] != 0.0 else 0.0
+        if not 0.5 <= ratio <= 2.0:
+            begin = i
+        x = support[i] - support[begin]
+        # A segment's sums begin with its first point, whose own are zero.
+        segments[i + 1] = begin
+        masses[i + 1] = masses[i] + weights[i]
+        moments[i + 1] = moments[i] + x * weights[i] if i > begin else 0.0
+        squares[i + 1] = squares[i] + x * x * weights[i] if i > begin else 0.0
+    return support, masses, moments, squares, segments
+
+
+@compiled  # pragma: no cover
+def _cost(sums: Sums, i: int, j: int) -> float:
+    """Squared error of the points ``j+1..i`` as one cluster."""
+    support, masses, moments, squares, segments = sums
     mass = mean = error = 0.0
-    end, segment = j, segments[j + 1]
-    while end < i:
-        start, end = end, min(i, borders[segment + 1])
+    end = i
+    while end > j:
+        begin = segments[end]
+        start = max(j, begin)
         own = masses[end] - masses[start]
         moment, square = moments[end], squares[end]
-        if start > borders[segment]:
+        if start > begin:
             moment -= moments[start]
             square -= squares[start]
         # Two sets of points together (Chan, Golub and LeVeque 1979).
-        step = means[segment] + moment / own - mean
+        step = support[begin] + moment / own - mean
         error += max(square - moment * moment / own, 0.0) + mass * own / (mass + own) * step * step
         mass += own
         mean += step * own / mass
-        segment += 1
+        end = start
     return error
 
 
 @compiled  # pragma: no cover
-def _best_for_price(sums: Plain | Sums, price: float) -> NDArray[np.int64]:
+def _best_for_price(sums: Sums, price: float) -> NDArray[np.int64]:
     """Borders of the best division when every cluster costs ``price``."""
-    m = sums[0].size - 1
+    m = sums[0].size
     value = np.zeros(m + 1, np.float64)
     before = np.zeros(m + 1, np.int64)
     links = np.zeros(m + 1, np.int64)
@@ -357,25 +325,23 @@ def _splice(fewer: NDArray[np.int64], more: NDArray[np.int64], k: int) -> NDArra
     return np.concatenate([more[: i + shift + 1], fewer[i + 1 :]])
 
 
-def _divide(sums: Plain | Sums, power: float, largest: float, price: float, k: int) -> NDArray[np.int64]:
+def _divide(sums: Sums, price: float, k: int) -> NDArray[np.int64]:
     """Borders of the best ``k`` clusters.
 
     Args:
         sums: Running sums.
-        power: Squared error of all points as one cluster.
-        largest: Largest squared error of a segment, below whose last digit prices can't be told apart.
         price: First guess of the price of a cluster.
         k: Number of clusters.
 
     Returns:
         (k + 1,) borders.
     """
-    m = sums[0].size - 1
-    low, more = 1e-16 * largest, np.arange(m + 1)  # gives more than k clusters: m of them
-    high, fewer = 2.0 * power, np.array([0, m])  # gives one
+    m = sums[0].size
+    low, more = float(np.finfo(float).tiny), np.arange(m + 1)  # gives more than k clusters: m of them
+    high, fewer = 2.0 * _cost(sums, m, 0), np.array([0, m])  # gives one
     for step in range(200):
         if not low < price < high:
-            price = np.sqrt(low * high)
+            price = np.sqrt(low) * np.sqrt(high)
         borders = _best_for_price(sums, price)
         found = borders.size - 1
         if found == k:
@@ -384,10 +350,10 @@ def _divide(sums: Plain | Sums, power: float, largest: float, price: float, k: i
             low, more = price, borders
         else:
             high, fewer = price, borders
-        if high - low <= 1e-14 * high or high <= 1e-15 * largest:
+        if high - low <= 1e-14 * high:
             break
         # The number of clusters goes with the price to the power -1/3; where that doesn't lead on, halve.
-        price = price * (found / k) ** 3 if step < 6 else np.sqrt(low * high)
+        price = price * (found / k) ** 3 if step < 6 else np.sqrt(low) * np.sqrt(high)
     return fewer if k == 1 else _splice(fewer, more, k)
 
 
@@ -396,36 +362,8 @@ def _totals(which: NDArray[np.int64], values: Floats) -> Floats:
     return cast(Floats, np.bincount(which, values))
 
 
-def _of_each(support: Floats, weights: Floats, borders: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
-    """Mass, mean and squared error of each of the K clusters between ``borders``, each (K,)."""
-    which = np.repeat(np.arange(borders.size - 1), np.diff(borders))
-    first = support[borders[:-1]]
-    masses = _totals(which, weights)
-    means = first + _totals(which, (support - first[which]) * weights) / masses
-    return masses, means, _totals(which, (support - means[which]) ** 2 * weights)
-
-
-def _joined(borders: NDArray[np.int64], of_each: tuple[Floats, Floats, Floats], most: float) -> NDArray[np.int64]:
-    """Borders of neighbouring clusters taken together as long as their squared error stays within ``most``."""
-    out = [0]
-    mass = mean = error = 0.0
-    for border, own, centre, around in zip(borders, *of_each, strict=False):
-        step = centre - mean
-        error += around + mass * own / (mass + own) * step * step
-        mass += own
-        mean += step * own / mass
-        if error > most and border:
-            mass, mean, error = own, centre, around
-            out.append(border)
-    return np.array([*out, borders[-1]])
-
-
 def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     """The best ``k`` clusters of weighted points.
-
-    Differences of sums over all points lose the digits of those that lie close together beside far ones. Where that
-    may have mattered, the points are divided again with sums over segments of the division found, each about its own
-    mean, until the segments' errors are near that of the clusters.
 
     Args:
         support: (m,) points in ascending order.
@@ -435,35 +373,12 @@ def cluster(support: Floats, weights: Floats, k: int) -> tuple[Floats, float]:
     Returns:
         Centres in ascending order, (k,), or the points themselves if they are fewer, and the squared error.
     """
-    m = support.size
-    if m <= k:
+    if support.size <= k:
         return support.copy(), 0.0
-    masses, moments, squares = np.concatenate([[0.0], np.cumsum(weights)]), np.zeros(m + 1), np.zeros(m + 1)
     # With the error of the best k clusters near spread^3 / (12 k^2), its derivative is a first guess of the price.
     spread = float(np.cbrt(0.5 * (weights[:-1] + weights[1:]) * np.diff(support) ** 2).sum())
-    price = spread**3 / (6.0 * k**3)
-    borders = np.array([0, m])
-    of_each = _of_each(support, weights, borders)
-    power = largest = float(of_each[2][0])
-    centres, error = support, np.inf
-    while True:
-        means = of_each[1]
-        segments = np.concatenate([[-1], np.repeat(np.arange(means.size), np.diff(borders))])
-        x = support - means[segments[1:]]
-        for start, end in pairwise(borders):
-            moments[start + 1 : end + 1] = np.cumsum((x * weights)[start:end])
-            squares[start + 1 : end + 1] = np.cumsum((x * x * weights)[start:end])
-        whole = means.size == 1
-        sums = (masses, moments) if whole else (masses, moments, squares, segments, borders, means)
-        found = _divide(sums, power, largest, price, k)
-        found_each = _of_each(support, weights, found)
-        found_error = float(found_each[2].sum())
-        if not found_error < error:
-            return centres, error
-        centres, error = found_each[1], found_error
-        if largest <= _MOST * error:
-            return centres, error
-        borders = _joined(found, found_each, 0.1 * _MOST * error)
-        of_each = _of_each(support, weights, borders)
-        largest = float(of_each[2].max())
-        price = 2.0 * error / k
+    borders = _divide(_running(support, weights), spread**3 / (6.0 * k**3), k)
+    which = np.repeat(np.arange(k), np.diff(borders))
+    first = support[borders[:-1]]
+    means = first + _totals(which, (support - first[which]) * weights) / _totals(which, weights)
+    return means, float((np.square(support - means[which]) * weights).sum())

@@ -25,7 +25,7 @@ from thesis_rec.models.weight_vector import vector_and_spectra, weights_hash
 logger = logging.getLogger(__name__)
 
 #: To be raised when the same weights give another vector or other spectra than before.
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 
 _SHOWN = 10
 
