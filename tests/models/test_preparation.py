@@ -18,10 +18,10 @@ from timm.data import create_transform, resolve_model_data_config
 
 from tests.models import tiny_models as models
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.backbone import Backbone, check_preparation, check_repeatable
+from thesis_rec.models.backbone import Backbone, check_repeatable
 from thesis_rec.models.loaders import load_backbone
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.preparation import Preparation, square
+from thesis_rec.models.preparation import Preparation, preparation_of
 
 STAGES = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 16, 24], "num_labels": 5}
 
@@ -231,11 +231,6 @@ def test_inputs_that_are_not_square_are_refused(tmp_path: Path) -> None:
     timm.models.save_for_hf(network, tmp_path / "m", safe_serialization=True)
     with pytest.raises(ItemError, match=r"not square \(64 x 32 pixels\)"):
         load("timm", tmp_path)
-    assert [square(size, "m") for size in (32, [3, 32, 32], {"height": 32, "width": 32}, {"shortest_edge": 32})] == [
-        32
-    ] * 4
-    with pytest.raises(ItemError, match="not square"):
-        square({"height": 32, "width": 48}, "m")
 
 
 def test_patches_with_places_are_refused_for_what_they_are(tmp_path: Path) -> None:
@@ -248,16 +243,41 @@ def test_patches_with_places_are_refused_for_what_they_are(tmp_path: Path) -> No
 
 
 def test_another_way_of_preparing_is_refused() -> None:
-    network = torch.nn.Identity()
-    backbone = Backbone("the model", network, network, None, Preparation(32, 32))
+    def library(picture: Image.Image) -> torch.Tensor:
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
+        return Preparation(32, 32).on("cpu")(pixels[None].roll(pixels.shape[1] // 3, dims=2))
 
-    def library(order: list[int]) -> Callable[[Image.Image], torch.Tensor]:
-        def prepare(picture: Image.Image) -> torch.Tensor:
-            pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
-            return Preparation(32, 32).on("cpu")(pixels[:, order])
-
-        return prepare
-
-    check_preparation(backbone, library([0, 1, 2]))
     with pytest.raises(ItemError, match="isn't supported"):
-        check_preparation(backbone, library([2, 1, 0]))
+        preparation_of(library, "the model")
+
+
+def test_what_keeps_the_size_of_pictures_is_refused() -> None:
+    def library(picture: Image.Image) -> torch.Tensor:
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
+
+    with pytest.raises(ItemError, match="isn't supported"):
+        preparation_of(library, "the model")
+
+
+@pytest.mark.parametrize(
+    "preparation",
+    [
+        Preparation(32, 37, "crop", "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), bgr=True, floor=True),
+        Preparation(32, 36, "stretch", "nearest", (0.0, 0.0, 0.0), (1 / 255,) * 3),
+        Preparation(48, 48, "pad", "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        Preparation(24, None, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        Preparation(32, 35, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), floor=False),
+    ],
+    ids=str,
+)
+def test_a_preparation_is_told_by_what_it_makes_of_pictures(preparation: Preparation) -> None:
+    def library(picture: Image.Image) -> torch.Tensor:
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
+        return preparation.on("cpu")(pixels)
+
+    found = preparation_of(library, "the model")
+    assert found.mean == pytest.approx(preparation.mean, abs=1e-6)
+    assert found.std == pytest.approx(preparation.std, rel=1e-6)
+    same = {name: getattr(preparation, name) for name in ("size", "resize_to", "fit", "interpolation", "bgr")}
+    assert {name: getattr(found, name) for name in same} == same
+    assert found.floor == preparation.floor or (preparation.resize_to or 0) <= 32

@@ -7,17 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.preparation import Preparation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-#: Mean difference, in standard deviations of the input, above which two preparations differ by more than rounding.
-_DISAGREE = 0.1
 
 
 @dataclass
@@ -72,31 +66,3 @@ def check_repeatable(backbone: Backbone) -> None:
         text = f"Two passes of one image differ by up to {float((first - second).abs().max()):.2g}: it draws at random."
         hint = "Switch that off in its configuration (masking, drop-out, noise), or leave the model out."
         raise ItemError(backbone.model_id, text, hint)
-
-
-def check_preparation(backbone: Backbone, library: Callable[[Image.Image], Tensor]) -> None:
-    """Feed a picture both ways.
-
-    Args:
-        backbone: The model, its preparation ours.
-        library: The library's own way: a picture to the network's input, (C, H, W) or (1, C, H, W).
-
-    Raises:
-        ItemError: If the two differ by more than rounding does.
-    """
-    import torch
-
-    side = backbone.input_size + backbone.input_size // 4 + 3
-    ramp = np.linspace(30, 220, side)
-    # Smooth, so that filters hardly matter; colours and directions all different.
-    colours = [np.add.outer(ramp, 0 * ramp), np.add.outer(0 * ramp, ramp) / 2, np.add.outer(ramp, ramp[::-1]) / 3]
-    picture = np.stack(colours, axis=-1).round().astype(np.uint8)  # (side, side, 3)
-    ours = backbone.preparation.on("cpu")(torch.from_numpy(picture).permute(2, 0, 1)[None].float())[0]
-    theirs = library(Image.fromarray(picture))
-    theirs = theirs[0] if theirs.ndim == 4 else theirs
-    difference = float("inf") if theirs.shape != ours.shape else float((ours - theirs).abs().mean() / ours.std())
-    if not difference <= _DISAGREE:
-        shape = " x ".join(map(str, theirs.shape))
-        how = f"input {shape}, off by {difference:.2g} deviations"
-        text = f"Its library prepares images in a way that isn't supported ({how})."
-        raise ItemError(backbone.model_id, text, "Choose another model.")

@@ -15,17 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.errors import ItemError, ThesisRecError, explained
-from thesis_rec.models.backbone import Backbone, check_preparation, check_repeatable
+from thesis_rec.models.backbone import Backbone, check_repeatable
 from thesis_rec.models.model_manifest import ManifestRow, open_clip_name
 from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network, read_configuration
 from thesis_rec.models.plain_network import open_network
-from thesis_rec.models.preparation import (
-    LUMA,
-    Preparation,
-    open_clip_preparation,
-    timm_preparation,
-    transformers_preparation,
-)
+from thesis_rec.models.preparation import LUMA, Preparation, preparation_of
 from thesis_rec.models.weight_files import check_folder, find_state, find_weights, load_torch
 
 if TYPE_CHECKING:
@@ -114,15 +108,10 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
 def load_timm(row: ManifestRow, folder: Path) -> Backbone:
     """A timm model from a folder with ``config.json``, as ``timm`` saves and the hub keeps them."""
     import timm
-    from timm.data import create_transform, resolve_model_data_config
 
     with no_network():
         network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).float()
-    backbone = timm_backbone(row.model_id, network)
-    settings = resolve_model_data_config(network)
-    # A grey network's pictures are made grey by the network's side here.
-    check_preparation(backbone, create_transform(**settings | {"input_size": (3, *settings["input_size"][1:])}))
-    return backbone
+    return timm_backbone(row.model_id, network)
 
 
 def timm_backbone(model_id: str, network: Any) -> Backbone:
@@ -135,12 +124,16 @@ def timm_backbone(model_id: str, network: Any) -> Backbone:
     Raises:
         ItemError: If its input isn't square, or has neither one nor three channels.
     """
-    from timm.data import resolve_model_data_config
+    import torch
+    from timm.data import create_transform, resolve_model_data_config
 
     network.eval()
     settings = resolve_model_data_config(network)
-    colours = _colours(int(settings["input_size"][0]), model_id)
-    preparation = timm_preparation(settings, model_id)
+    channels, *sides = settings["input_size"]
+    colours = _colours(channels, model_id)
+    # A grey network's pictures are made grey by the network's side here.
+    with torch.device("cpu"):
+        preparation = preparation_of(create_transform(**settings | {"input_size": (3, *sides)}), model_id)
 
     def features(images: Tensor) -> Tensor:
         found: Tensor = network.forward_head(network.forward_features(colours(images)), pre_logits=True)
@@ -233,10 +226,10 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     has_pooler = not any("pooler" in key for key in found["missing_keys"])
     _image_inputs(network if classifies else getattr(network, "vision_model", network), row.model_id)
     processor = image_processor(folder, config, row.trust_remote_code)
-    preparation = transformers_preparation(processor, row.model_id)
-    backbone = transformers_backbone(row.model_id, network, preparation, classifies=classifies, has_pooler=has_pooler)
-    check_preparation(backbone, lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"])
-    return backbone
+    preparation = preparation_of(
+        lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"], row.model_id
+    )
+    return transformers_backbone(row.model_id, network, preparation, classifies=classifies, has_pooler=has_pooler)
 
 
 def image_processor(source: Path | str, config: Any, trusted: bool = False) -> Any:
@@ -361,11 +354,9 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
         text = f"Another model of the hub, {text_tower}, describes its text tower, and can't be had from the cache."
         hint = f"Fetch that once (hf download {text_tower} config.json): nothing is fetched for what a folder names."
         raise ItemError(row.model_id, text, hint) from error
-    settings = open_clip.get_model_preprocess_cfg(network)
+    transform = image_transform_v2(PreprocessCfg(**open_clip.get_model_preprocess_cfg(network)), is_train=False)
     # The text half, often the larger one, is let go.
-    backbone = open_clip_backbone(row.model_id, network.visual, open_clip_preparation(settings, row.model_id))
-    check_preparation(backbone, image_transform_v2(PreprocessCfg(**settings), is_train=False))
-    return backbone
+    return open_clip_backbone(row.model_id, network.visual, preparation_of(transform, row.model_id))
 
 
 def _listed_by_open_clip(row: ManifestRow, folder: Path) -> tuple[str, dict[str, Any], Mapping[str, Any]]:

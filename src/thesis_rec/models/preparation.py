@@ -1,24 +1,30 @@
 """From pictures to what a network was trained on: resized, cropped, scaled and normalised as its own library does it.
 
 A network that is fed otherwise (other colours' order, other mean, another resize) still gives features, and worse ones.
-So the libraries' settings become a few numbers, which are applied to whole batches on any device, and a picture that
-goes both ways must come out alike before a model is used.
+Libraries have dozens of settings for it, and architectures with ways of their own. So nothing is translated: what a
+library makes of a few pictures tells a few numbers, which are applied to whole batches on any device, and a picture
+that goes both ways must come out alike before a model is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from PIL import Image
 
 from thesis_rec.base.errors import ItemError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
-
 
 Triple = tuple[float, float, float]
 Fit = Literal["crop", "stretch", "pad"]
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 #: Mean and standard deviation of ImageNet's colours, for models whose files name none.
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -26,8 +32,8 @@ IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 #: Weights of red, green and blue in a grey picture (ITU-R 601), which Pillow's mode ``L`` uses.
 LUMA: Triple = (0.299, 0.587, 0.114)
 
-# Pillow's numbers of filters. Lanczos is the one that torch lacks; bicubic is next to it.
-_PILLOW = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic", 4: "nearest", 5: "bilinear"}
+# Mean difference, in standard deviations of the input, above which two preparations differ by more than rounding.
+_DISAGREE = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Preparation:
         size: Height and width of the input, in pixels.
         resize_to: Side that a picture is resized to before ``size`` is cut out of its middle; None for no resizing.
         fit: Which side that is: the shorter one (``crop``), both (``stretch``) or the longer one (``pad``, black).
-        interpolation: ``nearest``, ``bilinear`` or ``bicubic``, the last two with antialiasing.
+        interpolation: All but ``nearest`` with antialiasing.
         mean: Mean of each colour channel, on a scale of 0 to 1, that is taken from an image.
         std: What each channel is divided by after that.
         bgr: Whether the network sees blue, green, red. Mean and std are in the network's order.
@@ -48,7 +54,7 @@ class Preparation:
     size: int
     resize_to: int | None = None
     fit: Fit = "crop"
-    interpolation: str = "bilinear"
+    interpolation: Interpolation = "bilinear"
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     bgr: bool = False
@@ -93,114 +99,71 @@ class Preparation:
         return pixels[..., top : top + self.size, left : left + self.size]
 
 
-def square(size: Any, item: str) -> int:
-    """The side of an input of ``size``: a number, or height and width in any of the ways that libraries write them.
+def preparation_of(library: Callable[[Image.Image], Tensor], item: str) -> Preparation:
+    """What a library does, told by what it makes of pictures.
+
+    Plain ones tell the colours, a ramp the size before cropping. Of what remains that is taken which comes nearest.
+
+    Args:
+        library: A picture to the network's input, (3, H, W) or (1, 3, H, W).
+        item: Name of the model for error messages.
 
     Raises:
-        ItemError: If it isn't square.
+        ItemError: If the input isn't square, or no preparation makes nearly the same of a smooth picture.
     """
-    given = _sides(size)
-    one: Any = given.get("shortest_edge", given.get("longest_edge"))
-    height, width = int(given.get("height", one)), int(given.get("width", one))
+    import torch
+
+    def given(pixels: NDArray[Any]) -> Tensor:
+        found = library(Image.fromarray(pixels.round().astype(np.uint8)))
+        return found.reshape(found.shape[-3:])
+
+    def off(preparation: Preparation, pixels: NDArray[Any], expected: Tensor) -> float:
+        """Mean difference in standard deviations."""
+        ours = preparation.on("cpu")(torch.from_numpy(pixels.round()).permute(2, 0, 1)[None].float())[0]
+        return float((ours - expected).abs().mean() / ours.std()) if ours.shape == expected.shape else np.inf
+
+    def nearest(start: Preparation, pictures: list[NDArray[Any]], **options: Sequence[Any]) -> Preparation:
+        # Where nothing is cropped a library may keep proportions, which square pictures don't show.
+        pairs = [(one, expected) for one in pictures if (expected := given(one)).shape[1:] == (size, size)]
+        tried = [replace(start, **dict(zip(options, values, strict=True))) for values in product(*options.values())]
+        return min(tried, key=lambda one: sum(off(one, *pair) for pair in pairs))
+
+    plain = [given(np.full((64, 64, 3), colour)) for colour in ((0, 0, 0), (255, 255, 255), (255, 0, 0))]
+    height, width = plain[0].shape[1:]
     if height != width:
         text = f"Its input is not square ({height} x {width} pixels), and only square ones are supported."
         raise ItemError(item, text, "Choose another model, or save it with a square input size.")
-    return height
+    size = int(width)
+    black, white, red = (image[:, size // 2, size // 2].double() for image in plain)
+    std = 1 / (white - black)
+    side = size * 3 // 2 + 5
+    ramp = np.broadcast_to(np.linspace(0, 255, side)[:, None], (side, side, 3))
+    slope = np.polyfit(np.arange(size), (given(ramp)[0, size // 2, :size] * std[0]).numpy(), 1)[0]
+    resized = round(side / (side - 1) / slope)
+    found = Preparation(size, resized, mean=triple(-black * std), std=triple(std), bgr=bool(red[0] != white[0]))
+    found = nearest(found, [_smooth(side, 2 * side)], fit=get_args(Fit))
+    # An odd margin, and a half of it that isn't next to an even number, tell how it is rounded.
+    wide = resized + 4 + (3 - (resized - size)) % 4
+    shapes, draw = ((side, side), (resized, wide), (64, 64)), np.random.default_rng(0)
+    noise = [draw.uniform(0, 255, (*shape, 3)) for shape in shapes]
+    sizes = (resized, resized - 1, resized + 1, None)
+    found = nearest(found, noise, interpolation=get_args(Interpolation), resize_to=sizes, floor=(False, True))
+    smooth = _smooth(size + size // 4 + 3, size + size // 4 + 3)
+    expected = given(smooth)
+    if not (difference := off(found, smooth, expected)) <= _DISAGREE:
+        how = f"input {' x '.join(map(str, expected.shape))}, off by {difference:.2g} deviations"
+        text = f"Its library prepares images in a way that isn't supported ({how})."
+        raise ItemError(item, text, "Choose another model.")
+    return found
 
 
-def triple(values: Any, default: Triple) -> Triple:
-    """Three numbers out of three, one or none."""
-    if values is None:
-        return default
-    numbers = [float(value) for value in values] if isinstance(values, list | tuple) else [float(values)]
-    numbers = numbers * 3 if len(numbers) == 1 else numbers
-    return numbers[0], numbers[1], numbers[2]
+def _smooth(height: int, width: int) -> NDArray[Any]:
+    """A picture (height, width, 3) of which filters change hardly anything; colours and directions all differ."""
+    down, across = np.linspace(30, 220, height)[:, None], np.linspace(30, 220, width)
+    return np.stack([down + 0 * across, (across + 0 * down) / 2, (down + across[::-1]) / 3], axis=-1)
 
 
-def timm_preparation(settings: dict[str, Any], item: str) -> Preparation:
-    """What ``timm.data.create_transform`` does with a model's data configuration.
-
-    Args:
-        settings: What ``timm.data.resolve_model_data_config`` gives.
-        item: Name of the model for error messages.
-
-    Raises:
-        ItemError: If the input isn't square.
-    """
-    size, interpolation = square(settings["input_size"], item), str(settings.get("interpolation"))
-    fit: dict[str, Fit] = {"squash": "stretch", "border": "pad", "longest": "pad"}
-    return Preparation(
-        size=size,
-        resize_to=int(size / (settings.get("crop_pct") or 0.875)),
-        fit=fit.get(str(settings.get("crop_mode")), "crop"),
-        interpolation=interpolation if interpolation in ("nearest", "bilinear", "bicubic") else "bicubic",
-        mean=triple(settings.get("mean"), IMAGENET_MEAN),
-        std=triple(settings.get("std"), IMAGENET_STD),
-    )
-
-
-def open_clip_preparation(settings: dict[str, Any], item: str) -> Preparation:
-    """What open_clip's ``image_transform`` does; ``settings`` as ``get_model_preprocess_cfg`` gives them.
-
-    Raises:
-        ItemError: If the input isn't square.
-    """
-    named = {"input_size": settings["size"], "crop_pct": 1.0, "crop_mode": settings.get("resize_mode")}
-    return timm_preparation(settings | named, item)
-
-
-def transformers_preparation(processor: Any, item: str) -> Preparation:
-    """What an image processor of transformers does.
-
-    Args:
-        processor: The processor.
-        item: Name of the model for error messages.
-
-    Raises:
-        ItemError: If the input isn't square.
-    """
-    size = _sides(getattr(processor, "size", None))
-    crops = bool(getattr(processor, "do_center_crop", False))
-    crop = getattr(processor, "crop_size", None)
-    side = square(size, item)
-    resize_to: int | None = side
-    if share := getattr(processor, "crop_pct", None):
-        # ConvNeXt crops small pictures only; PoolFormer says itself whether it does.
-        cut = crops or ("shortest_edge" in size and side < 384)
-        resize_to = int(side / share) if cut else side
-    elif type(processor).__name__.startswith("Levit"):
-        resize_to = int(side * 256 / 224)
-    if not getattr(processor, "do_resize", True):
-        resize_to = None
-    stretches = "shortest_edge" not in size
-    # (image * factor - offset - mean) / std, the image on a scale of 0 to 1.
-    rescales = getattr(processor, "do_rescale", True)
-    factor = 255.0 * (float(getattr(processor, "rescale_factor", 1 / 255)) if rescales else 1.0)
-    offset = 1.0 if getattr(processor, "rescale_offset", False) else 0.0
-    mean: Triple = (0.0, 0.0, 0.0)
-    std: Triple = (1.0, 1.0, 1.0)
-    if getattr(processor, "do_normalize", True):
-        mean = triple(getattr(processor, "image_mean", None), IMAGENET_MEAN)
-        std = triple(getattr(processor, "image_std", None), IMAGENET_STD)
-    if getattr(processor, "include_top", False):  # EfficientNet's divides by the deviation a second time
-        std = (std[0] ** 2, std[1] ** 2, std[2] ** 2)
-    return Preparation(
-        size=square(crop, item) if crops and crop else side,
-        resize_to=resize_to,
-        fit="stretch" if stretches else "crop",
-        interpolation=_PILLOW.get(int(getattr(processor, "resample", None) or 0), "bilinear"),
-        mean=((mean[0] + offset) / factor, (mean[1] + offset) / factor, (mean[2] + offset) / factor),
-        std=(std[0] / factor, std[1] / factor, std[2] / factor),
-        bgr=bool(getattr(processor, "do_flip_channel_order", False)),
-        floor=True,
-    )
-
-
-def _sides(size: Any) -> dict[str, Any]:
-    """Those sides that are given, by transformers' names; a number is both, and a list ends with height and width."""
-    if isinstance(size, int | list | tuple):
-        height, width = (size, size) if isinstance(size, int) else (size[-2:][0], size[-1])
-        return {"height": height, "width": width}
-    names = ("height", "width", "shortest_edge", "longest_edge")
-    given = {name: size.get(name) if isinstance(size, dict) else getattr(size, name, None) for name in names}
-    return {name: side for name, side in given.items() if side is not None}
+def triple(values: Tensor) -> Triple:
+    """Three numbers."""
+    first, second, third = values.tolist()
+    return first, second, third

@@ -15,13 +15,7 @@ from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.loaders import image_processor
 from thesis_rec.models.model_sources import hub_error, no_network
-from thesis_rec.models.preparation import (
-    Preparation,
-    open_clip_preparation,
-    square,
-    timm_preparation,
-    transformers_preparation,
-)
+from thesis_rec.models.preparation import Preparation, preparation_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +44,7 @@ def load(config: EncoderConfig, name: str, device: str, precision: str) -> Torch
 
 def _open_clip(config: EncoderConfig, name: str) -> Towers:
     import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
 
     folder = local_folder(config)
     architecture, tag = config.source, None
@@ -62,12 +57,12 @@ def _open_clip(config: EncoderConfig, name: str) -> Towers:
             raise ItemError(config.source, "no pretrained weights were named.", hint)
     model = open_clip.create_model(architecture, pretrained=tag, load_weights=True, require_pretrained=True)
     tokenizer = open_clip.get_tokenizer(architecture)
-    settings = open_clip.get_model_preprocess_cfg(model)
+    transform = image_transform_v2(PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False)
 
     def text(texts: list[str], device: torch.device) -> Tensor:
         return model.encode_text(tokenizer(texts).to(device))
 
-    return Backbone(name, model, model.encode_image, None, open_clip_preparation(settings, config.source)), text
+    return Backbone(name, model, model.encode_image, None, preparation_of(transform, config.source)), text
 
 
 # --- transformers ------------------------------------------------------------------------------------------------
@@ -94,11 +89,14 @@ def _preparation(config: EncoderConfig, settings: Any) -> Preparation:
     """How the model's own image processor prepares images; CLIP's way where none can be read."""
     source = local_folder(config) or config.source
     try:
-        return transformers_preparation(image_processor(source, settings), config.source)
+        processor = image_processor(source, settings)
+        return preparation_of(
+            lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"], config.source
+        )
     except (OSError, ValueError, ImportError) as error:
         logger.warning("%s has no readable image processor (%s); CLIP's normalisation is used", source, error)
-        side = getattr(settings, "vision_config", settings).image_size
-        return Preparation(square(side, config.source), mean=CLIP_COLOURS["mean"], std=CLIP_COLOURS["std"])
+        side = int(getattr(settings, "vision_config", settings).image_size)
+        return Preparation(side, mean=CLIP_COLOURS["mean"], std=CLIP_COLOURS["std"])
 
 
 def _transformers_text(model: Any, source: str) -> TextTower | None:
@@ -140,8 +138,9 @@ def _tensor(output: Any) -> Tensor:
 
 def _timm(config: EncoderConfig, name: str) -> Towers:
     import timm
-    from timm.data import resolve_model_data_config
+    from timm.data import create_transform, resolve_model_data_config
 
     folder = local_folder(config)
     model = timm.create_model(f"local-dir:{folder}" if folder else config.source, pretrained=True, num_classes=0)
-    return Backbone(name, model, model, None, timm_preparation(resolve_model_data_config(model), config.source)), None
+    transform = create_transform(**resolve_model_data_config(model))
+    return Backbone(name, model, model, None, preparation_of(transform, config.source)), None
