@@ -120,8 +120,9 @@ def main() -> None:
     import torch
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    from thesis_rec.images.encoders.streaming import DecodedImages, encode_images, image_loader
+    from thesis_rec.images.encoders.streaming import BatchImages, decoded
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder
+    from thesis_rec.images.sampling import ClassBalancedSampler
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.preparation import preparation_of
     from thesis_rec.views.shards import SplitTokens, TokenSettings, make_shards
@@ -140,13 +141,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(Path(folder), options.files, options.side)
         images = labelled(paths, options.images, options.classes)
-        batches = pieces(options.images, batch)
+        numbers = range(options.images // options.classes)
+        settings = TokenSettings(batch_size=batch, workers=options.workers)
+        batches = pieces(len(numbers) * options.classes, batch)
         size = encoder.image_size
+        chosen = BatchImages(images, ClassBalancedSampler(images.labels), numbers, size)
         host = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
         host = host.pin_memory() if cuda else host
 
         def decode_only():
-            for _ in image_loader(DecodedImages(images, size), batches, workers=options.workers, pin=cuda):
+            for _ in decoded(chosen, batches, options.workers):
                 pass
 
         def encode_only():
@@ -155,8 +159,7 @@ def main() -> None:
             features.cpu()
 
         def both():
-            for _ in encode_images(encoder, images, batches, workers=options.workers, see=lambda *_: None):
-                pass
+            SplitTokens(encoder, images, settings).features(numbers)
 
         for loop in (encode_only, both):  # kernels are chosen and caches filled
             loop()

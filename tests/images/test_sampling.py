@@ -11,14 +11,15 @@ labels = st.integers(1, 5).flatmap(
 )
 
 
-def batches(sampler, count):
-    return np.stack([sampler.batch(number) for number in range(count)])
+def batches(sampler, n_classes, count):
+    """(count, C) the first choices."""
+    return np.array([[sampler.candidates(number, c)[0] for c in range(n_classes)] for number in range(count)])
 
 
 @given(labels, st.integers(1, 12), st.integers(0, 3))
 def test_every_batch_has_each_class_once_and_repeats_only_when_exhausted(case, n_batches, seed):
     n_classes, y = case
-    found = batches(ClassBalancedSampler(y, seed), n_batches)
+    found = batches(ClassBalancedSampler(y, seed), n_classes, n_batches)
     assert found.shape == (n_batches, n_classes)
     assert (y[found] == np.arange(n_classes)).all()
     for c in range(n_classes):
@@ -29,16 +30,15 @@ def test_every_batch_has_each_class_once_and_repeats_only_when_exhausted(case, n
 
 @given(labels, st.integers(0, 9))
 def test_a_batch_does_not_depend_on_those_before_it(case, number):
-    _, y = case
-    alone = ClassBalancedSampler(y, 1).batch(number)
-    assert np.array_equal(alone, batches(ClassBalancedSampler(y, 1), number + 1)[number])
+    n_classes, y = case
+    alone = [ClassBalancedSampler(y, 1).candidates(number, c)[0] for c in range(n_classes)]
+    assert np.array_equal(alone, batches(ClassBalancedSampler(y, 1), n_classes, number + 1)[number])
 
 
-def test_seed_matters_and_substitutes_are_the_other_images():
+def test_seed_matters_and_the_other_candidates_are_the_other_images():
     y = np.zeros(50, np.int64)
-    first, second = (batches(ClassBalancedSampler(y, seed), 50) for seed in (0, 1))
+    first, second = (batches(ClassBalancedSampler(y, seed), 1, 50) for seed in (0, 1))
     assert not np.array_equal(first, second)
     sampler = ClassBalancedSampler(np.array([0, 0, 0, 1]))
-    others = sampler.substitutes(4, 0)
-    assert sorted([*others, int(sampler.batch(4)[0])]) == [0, 1, 2]
-    assert sampler.substitutes(0, 1) == []
+    assert sorted(sampler.candidates(4, 0)) == [0, 1, 2]
+    assert sampler.candidates(0, 1).tolist() == [3]

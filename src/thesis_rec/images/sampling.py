@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,17 +21,9 @@ class ClassBalancedSampler:
         order = np.argsort(labels, kind="stable")
         self._members = np.split(order, np.cumsum(np.bincount(labels))[:-1])
         self._seed = seed
-        self._cycle = cache(self._shuffled)
 
-    def batch(self, number: int) -> NDArray[np.int64]:
-        """(C,) one image of each class."""
-        places = [divmod(number, len(members)) for members in self._members]
-        return np.array([self._cycle(c, cycle)[place] for c, (cycle, place) in enumerate(places)], dtype=np.int64)
-
-    def substitutes(self, number: int, class_index: int) -> list[int]:
-        """Other images of a class for one place of a batch, each once, for when the image there can't be read."""
-        cycle, place = divmod(number, len(self._members[class_index]))
-        return np.roll(self._cycle(class_index, cycle), -place)[1:].tolist()
-
-    def _shuffled(self, class_index: int, cycle: int) -> NDArray[np.int64]:
-        return np.random.default_rng([self._seed, class_index, cycle]).permutation(self._members[class_index])
+    def candidates(self, number: int, class_index: int) -> NDArray[np.int64]:
+        """The image of a class in a batch, and then its others, each once, for when that can't be read."""
+        members = self._members[class_index]
+        cycle, place = divmod(number, len(members))
+        return np.roll(np.random.default_rng([self._seed, class_index, cycle]).permutation(members), -place)

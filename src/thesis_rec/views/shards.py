@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.base.sharding import evenly
 from thesis_rec.images.copies import Glimpses, content_digest
 from thesis_rec.images.dataset_source import ImageLimits, Tell
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
-from thesis_rec.images.encoders.streaming import encode_images
+from thesis_rec.images.encoders.streaming import BatchImages, decoded
 from thesis_rec.images.loading import LabelledImages, read_images, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.sampling import ClassBalancedSampler
@@ -122,40 +122,17 @@ class SplitTokens:
         Raises:
             ItemError: If a class has no image that can be read.
         """
-        encoder, images, settings = self.encoder, self.images, self.settings
+        images, settings = self.images, self.settings
         sampler = ClassBalancedSampler(images.labels, settings.seed)
-        index = np.stack([sampler.batch(number) for number in numbers])  # (B, C)
-        pieces = np.array_split(index.ravel(), -(-index.size // settings.batch_size))
-
-        def see(index: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
-            self._glimpses.add("train", images.positions[index], images.names_of(index), pixels)
-
-        # Reserved at once and filled: small arrays kept from every piece would each pin down a part of the heap that
-        # the next piece's pixels then don't fit into, and memory would grow with the number of images.
-        features = np.empty((index.size, encoder.dim), dtype=np.float32)
-        problems: list[Failure | None] = []
-        for block, failed in encode_images(encoder, images, pieces, workers=settings.workers, see=see):
-            features[len(problems) : len(problems) + len(block)] = block
-            problems += failed
-        for place, problem in enumerate(problems):
-            if problem is not None:
-                row, class_index = divmod(place, index.shape[1])
-                found = self._substitute(sampler.substitutes(numbers[row], class_index))
-                if found is None:
-                    error = f"class {images.class_names[class_index]!r} has no image that can be read; {problem.error}"
-                    raise ItemError(images.dataset_id, error, "Replace its images, or remove the class.")
-                features[place] = found
-        return features.reshape(*index.shape, encoder.dim), [problem for problem in problems if problem is not None]
-
-    def _substitute(self, others: Iterable[int]) -> NDArray[np.float32] | None:
-        """Feature of the first readable one of other images of a class, if there is any."""
-        for other in others:
-            try:
-                pixels = self.images.square(other, self.encoder.image_size)
-            except ItemError:
-                continue
-            return self.encoder.encode(pixels[None])[0]
-        return None
+        chosen = BatchImages(images, sampler, numbers, self.encoder.image_size)
+        count = len(numbers) * len(images.class_names)
+        pieces = np.array_split(np.arange(count), -(-count // settings.batch_size))
+        features, problems = [], []
+        for which, pixels, failures in decoded(chosen, pieces, settings.workers):
+            self._glimpses.add("train", images.positions[which], images.names_of(which), pixels)
+            features.append(self.encoder.encode(pixels, len(pixels)))
+            problems += failures
+        return np.concatenate(features).reshape(len(numbers), -1, self.encoder.dim), problems
 
     def landmarks(self) -> NDArray[np.float32]:
         """Landmarks of the split, from some images of each class; those that can't be read are left out.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,6 @@ from pydantic import Field
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import sha256_file
 from thesis_rec.base.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class EncoderConfig(Settings):
@@ -42,20 +39,14 @@ class ImageEncoder(Protocol):
         encoder_id: Names the weights; features of different encoders don't mix.
         dim: D, length of a feature.
         image_size: Side of the encoder's input, in pixels.
-        device: Torch device that it runs on.
     """
 
     encoder_id: str
     dim: int
     image_size: int
-    device: Any
 
     def encode(self, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 to (N, D) float32, each of length 1."""
-        ...
-
-    def encode_tensor(self, images: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
         ...
 
     def encode_depths(self, pixels: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], list[Any]]:

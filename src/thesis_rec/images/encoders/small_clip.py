@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,6 @@ from numpy.typing import NDArray
 from thesis_rec.base.tables import unit
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, check_features
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CONFIG, WEIGHTS, TOKENIZER = "open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"
 _IMAGE_KEYS = {"image_size", "patch_size", "width", "head_width", "layers", "mlp_ratio", "pool_type"}
@@ -126,8 +122,6 @@ class SmallClip:
         name: Identifier of its features.
     """
 
-    device = "cpu"
-
     def __init__(self, folder: Path, name: str) -> None:
         from safetensors.numpy import load_file
 
@@ -162,12 +156,6 @@ class SmallClip:
             return np.zeros((0, self.dim), np.float32)
         pixels = images.transpose(0, 3, 1, 2).astype(np.float32)
         return check_features(self.encode_depths(pixels, 0)[0], self.encoder_id)
-
-    def encode_tensor(self, images: Tensor) -> Tensor:
-        """:meth:`encode` for batches of a loader of torch's."""
-        import torch
-
-        return torch.from_numpy(self.encode(images.numpy()))
 
     def encode_depths(self, pixels: Floats, count: int) -> tuple[Floats, list[Floats]]:
         """See :class:`ImageEncoder`."""

@@ -87,7 +87,7 @@ class TorchEncoder:
     @torch.inference_mode()
     def encode_tensor(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
-        pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        pixels = images.to(self.device).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
         with self._captured(self._layers) as layers:
             features = self._image(self._prepare(pixels).to(self.dtype)).float()  # (B, D)
         if self._layers:
