@@ -173,6 +173,7 @@ def test_known_errors_are_one_message_without_traceback(folder):
     assert "Traceback" not in result.output
     assert call(folder, "--device", "tpu").exit_code == 1
     assert call(folder, "--max-latency-ms", -1).exit_code == 2
+    assert call(folder, "--seed", -1).exit_code == 2
     result = call(folder, "--max-latency-ms", "nan")
     assert result.stderr == "Error: max_latency_ms is nan: input should be greater than 0.\n"
 

@@ -6,6 +6,7 @@ import configuration_reference
 import pipeline_diagrams
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from tests.conftest import PROJECT
 from thesis_rec.pipeline_registry import AROUND, FIVE
@@ -36,6 +37,16 @@ def test_every_knob_is_in_the_reference_with_an_explanation(name):
     assert f"## {name}\n" in text
     for knob in found:
         assert f"| `{knob.path}` |" in text
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_seed_that_no_generator_takes_is_refused_before_anything_is_computed(name, seed):
+    model = configuration_reference.parameter_model(name)
+    if model is None or "seed" not in model.model_fields:
+        pytest.skip("has no seed")
+    with pytest.raises(ValidationError, match=r"seed\n  Input should be (greater|less) than"):
+        model.model_validate({"seed": seed})
 
 
 def test_values_are_those_of_the_files_through_anchors_and_merges(tmp_path):

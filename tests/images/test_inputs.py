@@ -197,12 +197,13 @@ class TestLayout:
         assert split_role(names) == role
 
     def test_training_and_testing_with_validation(self, tmp_path):
-        for split in ("Training", "Testing", "Validation"):
+        for split in ("Training", "Testing", "Validation", "extra"):
             classes(tmp_path / "d" / split, ["a", "b"])
         opened = open_dataset(row(tmp_path / "d"), tmp_path)
         assert opened.counts == {"Testing": 8, "Training": 8, "Validation": 8}
         assert "read as 2 classes (a, b); images: Testing 8, Training 8, Validation 8" in overview.split_line(opened)
         assert len(opened.split("train")) == len(opened.split("test")) == 8
+        assert "the folder 'extra' has no name of a split and is left out." in notes(opened.split("train"))
 
     def test_folders_within_folders_of_the_same_name(self, tmp_path):
         for split in ("seg_train", "seg_test"):
@@ -478,6 +479,13 @@ class TestFiles:
         assert read(",file_name,breed", int, lambda i: f"images\\{i}.png", kind) == (two, {"all": 8})
         parts = read("image,label,Split", name, kind, lambda i: "train" if i < 6 else "val")
         assert parts == (two, {"train": 6, "val": 2})
+        # One that isn't used is told of; a row that stands there twice is one image.
+        assert read("image,label,Split", lambda i: name(i // 2), lambda i: kind(i // 2), lambda i: "") == (
+            two,
+            {"all": 4},
+        )
+        told = notes(open_split(row(tmp_path / "d", labels="t.csv"), "train", tmp_path))
+        assert "the column 'Split' holds '', which names no split, and isn't used." in told
         # Columns of zeros and a one.
         hot = read("image,cat,dog,emu", name, lambda i: float(i % 2), lambda i: float(not i % 2), lambda i: 0.0)
         assert hot == (two, {"all": 8})

@@ -15,6 +15,7 @@ from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.model_sources import weights_fingerprint
 from thesis_rec.truth.measuring import (
     Campaign,
     images_fingerprint,
@@ -24,7 +25,6 @@ from thesis_rec.truth.measuring import (
     measure_zoo,
     measured_tasks,
     validate_task_images,
-    weights_fingerprint,
 )
 from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
 from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSettings

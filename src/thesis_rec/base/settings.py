@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Settings(BaseModel):
@@ -30,3 +30,6 @@ Paths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
 
 #: Names; on the command line in one string: ``--params ground_truth.models="a b"``.
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+#: A seed that all generators of random numbers take: scikit-learn's are the narrowest.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]

@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import Field
 
 from thesis_rec.base.errors import Failure
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Seed, Settings
 from thesis_rec.images.decoding import MAX_PIXELS
 from thesis_rec.images.manifest import DatasetRow
 
@@ -45,7 +45,7 @@ class ImageLimits(Settings):
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     streaming: bool = False
     max_streamed: int = Field(default=1_000_000, ge=1)
-    seed: int = 0
+    seed: Seed = 0
 
 
 Reader = Callable[[int], "NDArray[np.uint8] | Image.Image"]

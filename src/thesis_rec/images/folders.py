@@ -135,7 +135,7 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             found[split] = _labels_from_names(row, place, folder, pattern, skipped)
     elif row.label_column or row.labels:
         for split, place in read_splits(folder).items():
-            for image, part in _labels_from_table(row, place, folder, skipped):
+            for image, part in _labels_from_table(row, place, folder, skipped, notes):
                 found.setdefault(part if part and split == "all" else split, []).append(image)
     else:
         layout = read_layout(folder, row.dataset_id)
@@ -235,7 +235,7 @@ def _compile(row: DatasetRow) -> re.Pattern[str]:
 
 
 def _labels_from_table(
-    row: DatasetRow, folder: Path, base: Path, skipped: Counter[str]
+    row: DatasetRow, folder: Path, base: Path, skipped: Counter[str], notes: list[str]
 ) -> Iterator[tuple[Labelled, str]]:
     """Files with their labels, and the splits that a column of the table gives, if one does."""
     places = (base / row.labels,) if row.labels else (folder / _METADATA, base / _METADATA)
@@ -252,7 +252,8 @@ def _labels_from_table(
     bare = {os.path.splitext(name)[0]: path for name, path in known.items()}
     named = set()
     labels = _table_labels(row, table, file_column, table_path.name)
-    for cell, text, part in zip(table[file_column], labels, _table_splits(table), strict=True):
+    # An image that is listed twice alike is one image: a copy to test on would be one to train on.
+    for cell, text, part in dict.fromkeys(zip(table[file_column], labels, _table_splits(table, notes), strict=True)):
         name = os.path.relpath(os.path.join(base, cell.strip().replace("\\", "/")), base)
         if image := known.get(name) or bare.get(name):
             named.add(image)
@@ -274,13 +275,15 @@ def _table_labels(row: DatasetRow, table: pd.DataFrame, file_column: str, name: 
     return list(table[_column(row, table, row.label_column, _LABEL_COLUMNS, name, "label_column", file_column)])
 
 
-def _table_splits(table: pd.DataFrame) -> list[str]:
-    """What a column of splits says of each file; empty texts where there is none."""
+def _table_splits(table: pd.DataFrame, notes: list[str]) -> list[str]:
+    """What a column of splits says of each file; empty texts where there is none, with a note where it isn't used."""
     for column in table:
         if str(column).lower() in _SPLIT_COLUMNS:
             cells = [str(cell).strip() for cell in table[column]]
-            if all(split_role(cell, exact=True) for cell in set(cells)):
+            strange = next((cell for cell in cells if not split_role(cell, exact=True)), None)
+            if strange is None:
                 return cells
+            notes.append(f"the column {column!r} holds {strange!r}, which names no split, and isn't used.")
     return [""] * len(table)
 
 

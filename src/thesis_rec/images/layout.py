@@ -101,7 +101,8 @@ def read_layout(folder: Path, item: str) -> Layout:
         if apart := [child for child in splits if taught and not taught & set(inner[child])]:
             rest += apart
             splits = [child for child in splits if child not in apart]
-        notes = tuple(f"the folder {child.name!r} holds no folders of the classes and is left out." for child in rest)
+        why = ("has no name of a split", "holds no folders of the classes")
+        notes = tuple(f"the folder {child.name!r} {why[child not in strangers]} and is left out." for child in rest)
         return Layout({path_name(child): inner[child] for child in splits}, base, notes)
     if nested and len(nested) == len(children) and (parts := _splits_within(nested, inner)):
         return Layout(parts, base)

@@ -81,6 +81,17 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
     return located
 
 
+def weights_fingerprint(source: Path) -> str:
+    """Hash of a model's files: of names and contents, so that a moved or copied model keeps it.
+
+    Args:
+        source: File, or folder of a checkpoint with its configuration.
+    """
+    files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    kept = [path for path in files if not path.name.startswith(".")]
+    return sha256_json([(path.relative_to(source).as_posix(), sha256_file(path)) for path in kept])
+
+
 def check_file(root: Path, name: str, expected: str) -> None:
     """Compare a file with its recorded hash.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
+from thesis_rec.base.settings import Seed
 from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import Budget
@@ -63,7 +64,7 @@ class Request(Budget):
     probe: int | None = Field(default=None, ge=1, description="Really try this many candidates on the images.")
     probe_seconds: float | None = Field(default=None, gt=0, description="Try candidates for so long.")
     offline: bool = Field(default=False, description="Try and measure only what is on this machine: download nothing.")
-    seed: int = Field(default=0, description="Seed of the choice of images.")
+    seed: Seed = Field(default=0, description="Seed of the choice of images.")
     labels: str | None = Field(
         default=None, description="CSV file with the columns file_name and label, for images without class folders."
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import ItemError, listed
-from thesis_rec.base.files import atomic_path
+from thesis_rec.base.files import atomic_path, one_at_a_time
 from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, PublishedBeliefs, protocol_of_tries
@@ -338,13 +338,15 @@ def _stored_tries(path: Path) -> pd.DataFrame:
         OSError: If it can't be opened.
     """
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if lacking := [name for name in ("images", "model_id", "protocol", "value", "noise") if name not in table]:
+    needed = ("images", "model_id", "protocol", "value", "noise", "revision")
+    if lacking := [name for name in needed if name not in table]:
         raise ValueError(f"it lacks the columns {', '.join(lacking)}")
     return table
 
 
-def read_tries(path: Path | None, asked: Asked) -> tuple[list[Cell], list[str]]:
-    """What was tried before on images of the same content, and notes on what of it can't be read."""
+def read_tries(bundle: Bundle, asked: Asked) -> tuple[list[Cell], list[str]]:
+    """What was tried before on images of the same content, and notes on what of it doesn't count."""
+    path = bundle.tries
     if path is None or not path.is_file():
         return [], []
     try:
@@ -360,8 +362,25 @@ def read_tries(path: Path | None, asked: Asked) -> tuple[list[Cell], list[str]]:
     notes = []
     if wrong := rows.loc[~usable, "model_id"].tolist():
         notes.append(f"{path}: earlier tries of {listed(wrong, 3)} have no usable value and aren't used. Correct it.")
-    rows = rows[usable].drop_duplicates("model_id", keep="last")
+    # What an earlier version kept doesn't tell its weights.
+    # Those of earlier versions don't tell the weights of models here.
+    changed = rows["revision"].ne("") & (rows["revision"] != [_weights_of(bundle, model) for model in rows["model_id"]])
+    if others := rows.loc[usable & changed, "model_id"].unique().tolist():
+        notes.append(f"Earlier tries of {listed(others, 3)} were of other weights than the present ones: not used.")
+    rows = rows[usable & ~changed].drop_duplicates("model_id", keep="last")
     return [Cell(*row) for row in rows[["model_id", "value", "noise"]].itertuples(index=False)], notes
+
+
+def _weights_of(bundle: Bundle, model_id: str) -> str:
+    """What tells a model's weights from others of its name: its revision on the hub, or a hash of its files here."""
+    from thesis_rec.models.model_sources import locate, weights_fingerprint
+
+    row = bundle.rows.get(model_id)
+    if row is None or row.hub_id is not None:
+        return row.revision if row else ""
+    with suppress(ItemError):
+        return weights_fingerprint(locate(row, bundle.models_root, verify=False))[:16]
+    return ""
 
 
 def repeated_cells(rows: pd.DataFrame) -> list[Cell]:
@@ -405,18 +424,16 @@ def store_try(bundle: Bundle, content: str, cell: Cell, n_test: int, seconds: fl
     """Add a try to the file of tries, all or nothing; a note where it can't be written."""
     if bundle.tries is None:
         return []
-    rows = bundle.manifest[bundle.manifest["model_id"] == cell.model_id]
-    revision = str(rows["revision"].iloc[0]) if len(rows) and "revision" in rows else ""
     row: Mapping[str, Any] = {
         "images": content, "model_id": cell.model_id, "protocol": PROTOCOL, "value": round(cell.value, 6),
-        "noise": round(cell.noise, 6), "n_test": n_test, "seconds": round(seconds, 2), "revision": revision,
+        "noise": round(cell.noise, 6), "n_test": n_test, "seconds": round(seconds, 2),
+        "revision": _weights_of(bundle, cell.model_id),
         "measured_at": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
     }  # fmt: skip
     try:
-        before = [_stored_tries(bundle.tries)] if bundle.tries.is_file() else []
-        table = pd.concat([*before, pd.DataFrame([row])], ignore_index=True)
-        with atomic_path(bundle.tries) as temporary:
-            table.to_csv(temporary, index=False)
+        with one_at_a_time(bundle.tries), atomic_path(bundle.tries) as temporary:
+            before = [_stored_tries(bundle.tries)] if bundle.tries.is_file() else []
+            pd.concat([*before, pd.DataFrame([row])], ignore_index=True).to_csv(temporary, index=False)
     except (ValueError, OSError) as error:
         return [f"The try of {cell.model_id} couldn't be kept for later requests: {error}"]
     return []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Seed, Settings
 from thesis_rec.starter.plan import Sizes
 from thesis_rec.truth.settings import FineTuneRecipe, FineTuneSettings, ProbeRecipe, ProbeSettings, TruthSettings
 
@@ -79,7 +79,7 @@ class ZooSettings(Settings):
     truth: TruthRecipe = TruthRecipe()
     fine_tune: FineTuneRecipe = FineTuneRecipe()
     hardware: ProfileRecipe = ProfileRecipe()
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def build(self) -> BuildSettings:

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, failures_frame
-from thesis_rec.base.files import sha256_file, sha256_json
+from thesis_rec.base.files import sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.truth.responses import overlay_responses, response_names
@@ -116,17 +115,6 @@ def validate_task_images(data: object) -> None:
             raise ValueError(f"{name}: expected a base task's images, got {type(task).__name__}")
         if len(task.train_images) != len(task.train_labels) or len(task.test_images) != len(task.test_labels):
             raise ValueError(f"{name}: the numbers of images and labels differ")
-
-
-def weights_fingerprint(source: Path) -> str:
-    """Hash of a model's files: of names and contents, so that a moved or copied model keeps it.
-
-    Args:
-        source: File, or folder of a checkpoint with its configuration.
-    """
-    files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
-    kept = [path for path in files if not path.name.startswith(".")]
-    return sha256_json([(path.relative_to(source).as_posix(), sha256_file(path)) for path in kept])
 
 
 def images_fingerprint(task: TaskImages) -> str:

@@ -6,7 +6,7 @@ from typing import get_args
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Seed, Settings
 from thesis_rec.truth.performance_records import Score
 
 SCORES: tuple[Score, ...] = get_args(Score)
@@ -35,7 +35,7 @@ class ProbeSettings(ProbeRecipe):
     """
 
     max_share: float = 0.75
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ResponseSettings(Settings):
@@ -47,7 +47,7 @@ class ResponseSettings(Settings):
     """
 
     subtasks: int = 1000
-    seed: int = 20240
+    seed: Seed = 20240
 
 
 class MeasuringSettings(Settings):
@@ -65,7 +65,7 @@ class MeasuringSettings(Settings):
     score_images: int = Field(default=48, ge=2)
     batch_size: int = Field(default=4096, ge=1)
     source: str = "measured"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class TruthSettings(MeasuringSettings):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Seed, Settings
 from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
 
 
@@ -21,4 +21,4 @@ class AutoencoderParameters(Settings):
     map: Literal["pca", "tsne"] = "tsne"
     rolling_window: int = Field(default=10, ge=1)
     runs_folder: str = Field(min_length=1)
-    seed: int = 0
+    seed: Seed = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from thesis_rec.base.settings import Seed
 from thesis_rec.evaluation.quadrant_evaluation import EvaluationSettings
 
 
@@ -12,4 +13,4 @@ class EvaluationParameters(EvaluationSettings):
 
     protocol: str = "linear_probe"
     max_tasks: int | None = Field(default=None, ge=1)
-    seed: int = 0
+    seed: Seed = 0

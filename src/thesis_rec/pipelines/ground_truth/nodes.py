@@ -14,7 +14,7 @@ from thesis_rec.images.loading import load_task_images
 from thesis_rec.images.manifest import read_dataset_manifest
 from thesis_rec.models.loaders import load_backbone
 from thesis_rec.models.model_manifest import read_manifest
-from thesis_rec.models.model_sources import hub_cache_folder, locate
+from thesis_rec.models.model_sources import hub_cache_folder, locate, weights_fingerprint
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
 from thesis_rec.truth import measuring, performance_records
 from thesis_rec.truth.settings import FineTuneSettings, MeasuringSettings, ProbeSettings, TruthSettings
@@ -87,7 +87,7 @@ def measure_models(
     yield from measuring.measure_zoo(
         parameters.shard.select(with_network),
         load=lambda row: load_backbone(row, root, "cpu", cache),
-        fingerprint=lambda row: measuring.weights_fingerprint(locate(row, root, cache, build=True)),
+        fingerprint=lambda row: weights_fingerprint(locate(row, root, cache, build=True)),
         campaign=_campaign(parameters, ground_truth_images, tasks, device),
         existing=existing_ground_truth_cells,
     )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Settings, Words
+from thesis_rec.base.settings import Seed, Settings, Words
 from thesis_rec.base.sharding import Shard
 from thesis_rec.truth.performance_records import Score
 from thesis_rec.truth.settings import FineTuneRecipe, MeasuringSettings, ProbeRecipe
@@ -15,7 +15,7 @@ class ImageParameters(Settings):
 
     n_per_class: int = Field(default=60, ge=1)
     size: int | None = Field(default=None, ge=8)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class FineTuneParameters(FineTuneRecipe):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Seed, Settings
 from thesis_rec.knowledge.quadrants import SplitSettings
 from thesis_rec.training.settings import RankerPlan
 
@@ -18,4 +18,4 @@ class SimilarityTrainingParameters(Settings):
     similarity_transformer: RankerPlan = Field(default_factory=RankerPlan)
     rolling_window: int = Field(default=5, ge=1)
     runs_folder: str = Field(min_length=1)
-    seed: int = 0
+    seed: Seed = 0
