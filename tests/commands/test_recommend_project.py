@@ -183,7 +183,8 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     names = ["facebook/dinov2-base", "facebook/dinov2-small", "open_clip/ViT-B-32.openai"]
     records = pd.DataFrame({"model_id": names, "value": [0.97, 0.96, 0.7], "dataset_id": images.name, "seed": 0})
     records = records.assign(protocol="linear_probe", metric="accuracy", n_train=100, source="my lab")
-    records.to_parquet(project / "mine.parquet")
+    tuned = records.assign(protocol="fine_tune", value=0.5)
+    pd.concat([records, tuned]).to_parquet(project / "mine.parquet")
     before = local.read_text()
     local.write_text(yaml.safe_dump({"zoos": {"hub": {"performance_records": str(project / "mine.parquet")}}}))
     moved = thesis_rec.recommend(images, project=project, measure=False)
@@ -196,6 +197,7 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     assert measured == dict(zip(names, records["value"], strict=True))
     assert "dinov" in moved.table["model_id"].iloc[0]
     assert any("own measurements of 3 models on these images count" in note for note in moved.notes)
+    assert "Your own performance_records of fine_tune don't count: tries are of linear_probe." in moved.notes
     with pytest.raises(ConfigurationError, match="looks at the images"):
         thesis_rec.recommend(images, project=project, zoo="starter", domain="medical")
     with pytest.raises(ConfigurationError, match=r"'medcal'.*'medical'.*'textures'"):

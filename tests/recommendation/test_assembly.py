@@ -229,6 +229,19 @@ def test_one_s_own_items_are_laid_over_the_shipped_ones(bundle, tmp_path):
     assert any("lack 4 of the 6 datasets" in note for note in found.notes)
 
 
+def test_own_records_count_beside_published_figures_whether_their_images_were_encoded_or_not(bundle, project_dir):
+    """They were left out, in silence, once any other dataset had been encoded."""
+    stored = read_bundle(project_dir / "data" / "01_raw" / "hub" / "bundle")
+    records = pd.DataFrame(
+        [("m00", "mine", "linear_probe", 0.9)], columns=["model_id", "dataset_id", "protocol", "value"]
+    )
+    artefacts = {"stored": stored, "dataset_tokens": own_artefacts(bundle)["dataset_tokens"]}
+    found = joined(bundle, {**artefacts, "performance_records": records, "performance": records.assign(model_id="m01")})
+    assert found.tokens
+    cells = found.performance[found.performance["dataset_id"] == "mine"]
+    assert sorted(cells["model_id"]) == ["m00", "m01"]
+
+
 def test_own_datasets_of_another_encoder_are_left_out_with_a_note(bundle, tmp_path):
     write_bundle(bundle, tmp_path)
     shards = own_artefacts(bundle)["dataset_tokens"]

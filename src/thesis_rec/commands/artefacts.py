@@ -12,7 +12,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError, listed
 from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
-from thesis_rec.recommendation.bundle import Bundle
+from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
 
 #: The zoo that answers where nobody names one.
 DEFAULT_ZOO = "hub"
@@ -65,6 +65,9 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
             records = load(OWN_RECORDS)
             validate_performance_records(records)
             artefacts[OWN_RECORDS] = clean_performance([records])
+            if others := sorted({*records["protocol"]} - {PROTOCOL}):
+                note = f"Your own {OWN_RECORDS} of {listed(others, 3)} don't count: tries are of {PROTOCOL}."
+                artefacts["notes"] = [*artefacts.get("notes", ()), note]
     except DatasetError as error:
         raise explained(error) from error
     except ValueError as error:

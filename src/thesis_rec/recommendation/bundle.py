@@ -576,10 +576,12 @@ def assemble(
         assert stored is not None
         models = stored.models
         tokens, left_out = _laid_over(stored.tokens, own_tokens)
-        measured = {zoo: mean_performance(stored.performance), "own": _own_cells(artefacts.get("performance"), tokens)}
+        # What was published doesn't ask how images look: one's own cells of any images count beside it.
+        seen = {} if isinstance(stored.knowledge, PublishedBeliefs) else tokens
+        measured = {zoo: mean_performance(stored.performance), "own": _own_cells(artefacts.get("performance"), seen)}
         if isinstance(stored.knowledge, PublishedBeliefs):
             # Runs learn from records, which this knowledge is not made by: they count as they are.
-            measured["own records"] = _own_cells(artefacts.get("performance_records"), tokens)
+            measured["own records"] = _own_cells(artefacts.get("performance_records"), seen)
         performance, cells_from = _joined(measured, ["model_id", "dataset_id"], NOTHING_MEASURED)
         own_fit = any(tokens.get(name) is mine for name, mine in own_tokens.items())
         tokens_from = " and ".join(sorted([zoo] * bool(stored.tokens) + ["own"] * own_fit))
