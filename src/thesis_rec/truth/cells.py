@@ -1,8 +1,7 @@
 """Everything that is measured about one model without training it: probes, transferability scores, responses.
 
-The images of all base tasks go through the model once, in big batches; what follows works on the feature matrix and
-is batched over tasks. The bank that holds the images on the device is shared by all models, as are the index tensors of
-a set of tasks (:class:`Bench`).
+The images of all base tasks go through the model once, in big batches; what follows works on the feature matrix. The
+bank that holds the images on the device is shared by all models.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,21 +17,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.truth.image_bank import ImageBank
-from thesis_rec.truth.linear_probe import (
-    ProbeChunk,
-    Rows,
-    by_class,
-    grouped,
-    padded,
-    plan_probes,
-    probe_accuracies,
-    probe_chunks,
-)
+from thesis_rec.truth.linear_probe import Probe, Rows, by_class, plan_probes, probe_accuracies
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import reference_subtasks
 from thesis_rec.truth.settings import TruthSettings
@@ -60,11 +51,24 @@ def padded_batches(items: list[tuple[Rows, Rows]], width: int, device: str) -> l
     def cost(n: int, classes: int) -> float:
         return 8 * (4 * n * width + 3 * width * min(n, width) + 25 * n * classes + 25 * classes * width)
 
+    budget = (4 << 30) if device.startswith("cuda") else (64 << 20)
     sizes = [(len(rows), int(labels.max()) + 1) for rows, labels in items]
+    groups: list[list[int]] = []
+    largest = (0, 0)
+    for index in sorted(range(len(sizes)), key=sizes.__getitem__):
+        n, classes = max(largest[0], sizes[index][0]), max(largest[1], sizes[index][1])
+        if not groups or (len(groups[-1]) + 1) * cost(n, classes) > budget:
+            groups.append([])
+            n, classes = sizes[index]
+        groups[-1].append(index)
+        largest = n, classes
     batches = []
-    for group in grouped(sizes, cost, (4 << 30) if device.startswith("cuda") else (64 << 20)):
-        rows, labels = (padded([items[index][part] for index in group], device) for part in (0, 1))
-        batches.append(ScoreBatch(group, rows.clamp(min=0), labels, [len(items[index][0]) for index in group]))
+    for group in groups:
+        rows, labels = (
+            pad_sequence([torch.from_numpy(items[index][part]) for index in group], True, -1.0).to(device)
+            for part in (0, 1)
+        )
+        batches.append(ScoreBatch(group, rows.clamp(min=0), labels, [sizes[index][0] for index in group]))
     return batches
 
 
@@ -136,108 +140,6 @@ class ModelTruth:
     seconds: dict[str, float]
 
 
-class Bench:
-    """Index tensors for measuring any model on a set of tasks.
-
-    Args:
-        bank: Images of the base tasks.
-        tasks: What is probed; transferability scores are computed for those with ``draws``.
-        reference: Base tasks of the reference bank, for the responses.
-        settings: What is measured, and how.
-
-    Raises:
-        ValueError: If a task has fewer than two classes or a class without images.
-    """
-
-    def __init__(
-        self, bank: ImageBank, tasks: tuple[MeasuredTask, ...], reference: tuple[str, ...], settings: TruthSettings
-    ) -> None:
-        self.bank, self.reference, self.settings = bank, reference, settings
-        # Tasks whose repeats count singly come first.
-        self.tasks = sorted(tasks, key=lambda task: not task.draws)
-        n_classes = {name: len(bank.classes[name]) for name in reference}
-        own = tuple(MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference)
-        mixed = reference_subtasks(n_classes, settings.response)
-        self.probes = plan_probes([*self.tasks, *own, *mixed], bank.classes, settings.probe)
-        # What is worked on at once; models of similar widths share it.
-        self._batches = cache(self._batches_for)
-        self._scored = [task for task in self.tasks if task.draws] if settings.scores else []
-        self._score_rows = [self._rows_of(task) for task in self._scored]
-
-    def _rows_of(self, task: MeasuredTask) -> tuple[Rows, Rows]:
-        most = self.settings.score_images
-        return by_class([self.bank.classes[dataset_id][c].train[:most] for dataset_id, c in task.members])
-
-    def measure(self, backbone: Backbone) -> ModelTruth:
-        """Measure one model on all tasks.
-
-        Args:
-            backbone: The model.
-
-        Returns:
-            Records, scores and responses.
-
-        Raises:
-            ItemError: If the features aren't vectors of finite numbers.
-        """
-        started, clocked = time.perf_counter(), partial(timed, device=self.bank.device)
-        (features, probabilities), forward = clocked(lambda: self.bank.features(backbone, self.settings.batch_size))
-        chunks, batches = self._batches(1 << (features.shape[1] - 1).bit_length())
-        with torch.inference_mode():
-            accuracies, probes = clocked(lambda: probe_accuracies(features, self.settings.probe, chunks).cpu().numpy())
-            scores, scoring = clocked(lambda: self._score(backbone.model_id, features, probabilities, batches, forward))
-        records = self._records(backbone.model_id, accuracies, forward + probes)
-        draws = self.settings.probe.draws
-        responses = accuracies[len(self.tasks) * draws :].reshape(-1, draws).mean(1).astype(np.float32)
-        seconds = {"forward": forward, "probes": probes, "scores": scoring, "total": time.perf_counter() - started}
-        return ModelTruth(records, scores, responses, seconds)
-
-    def _batches_for(self, width: int) -> tuple[list[ProbeChunk], list[ScoreBatch]]:
-        """What fits into memory at once with so many features, or fewer."""
-        device = self.bank.device
-        return probe_chunks(self.probes, width, device), padded_batches(self._score_rows, width, device)
-
-    def _records(self, model_id: str, accuracies: NDArray[np.float64], seconds: float) -> pd.DataFrame:
-        draws = self.settings.probe.draws
-        rows = []
-        for index, task in enumerate(self.tasks):
-            values, probe = accuracies[index * draws : (index + 1) * draws], self.probes[index * draws]
-            sizes = len(probe.train_rows), len(probe.test_rows)
-            repeats = list(enumerate(values)) if task.draws else [(AVERAGED, values.mean())]
-            rows += [(task.dataset_id, float(value), seed, *sizes) for seed, value in repeats]
-        records = pd.DataFrame(rows, columns=["dataset_id", "value", "seed", "n_train", "n_test"])
-        records = records.assign(
-            model_id=model_id,
-            protocol="linear_probe",
-            metric="accuracy",
-            source=self.settings.source,
-            # All cells of a model share its forward passes and are solved together.
-            seconds=seconds / max(1, len(records)),
-        )
-        return records[[*RECORD_COLUMNS, "seconds", "n_test"]]
-
-    def _score(
-        self,
-        model_id: str,
-        features: Tensor,
-        probabilities: Tensor | None,
-        batches: Sequence[ScoreBatch],
-        forward_seconds: float,
-    ) -> pd.DataFrame:
-        rows = []
-        for batch in batches:
-            found = score_batch(features, probabilities, batch, self.settings.scores, self.settings.seed)
-            for method, (values, seconds) in found.items():
-                for place, position in enumerate(batch.positions):
-                    n = batch.counts[place]
-                    # The batch's time in proportion to images, and the share of the forward passes of its images.
-                    share = seconds * n / sum(batch.counts) + forward_seconds * n / self.bank.n_images
-                    task = self._scored[position].dataset_id
-                    rows.append((model_id, task, method, float(values[place]), share, self.settings.source))
-        frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
-        return frame.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)
-
-
 def measure_model(
     backbone: Backbone,
     bank: ImageBank,
@@ -250,7 +152,7 @@ def measure_model(
     Args:
         backbone: The model.
         bank: Images of all base tasks, reference tasks included; one serves many models.
-        tasks: What is measured.
+        tasks: What is measured; transferability scores are computed for those with ``draws``.
         reference: Identifiers of the reference tasks, for the responses.
         settings: What is measured, and how.
 
@@ -261,8 +163,57 @@ def measure_model(
         ItemError: If the features aren't vectors of finite numbers.
         ValueError: If a task can't be measured (fewer than two classes, a class without images).
     """
-    key = (tuple(tasks), tuple(reference), settings)
-    # The plan of a set of tasks is made at the first call and kept as long as the bank.
-    if key not in bank.plans:
-        bank.plans[key] = Bench(bank, *key)
-    return bank.plans[key].measure(backbone)
+    started, clocked = time.perf_counter(), partial(timed, device=bank.device)
+    # Tasks whose repeats count singly come first.
+    tasks = sorted(tasks, key=lambda task: not task.draws)
+    n_classes = {name: len(bank.classes[name]) for name in reference}
+    own = [MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference]
+    probed = [*tasks, *own, *reference_subtasks(n_classes, settings.response)]
+    probes = plan_probes(probed, bank.classes, settings.probe, bank.device)
+    (features, probabilities), forward = clocked(lambda: bank.features(backbone, settings.batch_size))
+    with torch.inference_mode():
+        accuracies, probing = clocked(lambda: probe_accuracies(features, settings.probe, probes).cpu().numpy())
+        scores, scoring = clocked(
+            lambda: _scores(backbone.model_id, features, probabilities, bank, tasks, settings, forward)
+        )
+    records = _records(tasks, probes, accuracies, settings.source)
+    # All cells of a model share its forward passes.
+    records = records.assign(model_id=backbone.model_id, seconds=(forward + probing) / max(1, len(records)))
+    responses = accuracies[len(tasks) :].mean(1).astype(np.float32)
+    seconds = {"forward": forward, "probes": probing, "scores": scoring, "total": time.perf_counter() - started}
+    return ModelTruth(records[[*RECORD_COLUMNS, "seconds", "n_test"]], scores, responses, seconds)
+
+
+def _records(
+    tasks: Sequence[MeasuredTask], probes: Sequence[Probe], accuracies: NDArray[np.float64], source: str
+) -> pd.DataFrame:
+    rows = []
+    for task, probe, values in zip(tasks, probes, accuracies, strict=False):
+        sizes = len(probe.train_class), len(probe.test_class)
+        repeats = list(enumerate(values)) if task.draws else [(AVERAGED, values.mean())]
+        rows += [(task.dataset_id, float(value), seed, *sizes) for seed, value in repeats]
+    records = pd.DataFrame(rows, columns=["dataset_id", "value", "seed", "n_train", "n_test"])
+    return records.assign(protocol="linear_probe", metric="accuracy", source=source)
+
+
+def _scores(
+    model_id: str,
+    features: Tensor,
+    probabilities: Tensor | None,
+    bank: ImageBank,
+    tasks: Sequence[MeasuredTask],
+    settings: TruthSettings,
+    forward_seconds: float,
+) -> pd.DataFrame:
+    scored = [task for task in tasks if task.draws] if settings.scores else []
+    members = [[bank.classes[base][c].train[: settings.score_images] for base, c in task.members] for task in scored]
+    rows = []
+    for batch in padded_batches(list(map(by_class, members)), features.shape[1], bank.device):
+        found = score_batch(features, probabilities, batch, settings.scores, settings.seed)
+        for method, (values, seconds) in found.items():
+            for position, n, value in zip(batch.positions, batch.counts, values, strict=True):
+                # The batch's time in proportion to images, and the share of the forward passes of its images.
+                share = seconds * n / sum(batch.counts) + forward_seconds * n / bank.n_images
+                rows.append((model_id, scored[position].dataset_id, method, float(value), share, settings.source))
+    frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
+    return frame.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,12 +30,10 @@ class ImageBank:
     Attributes:
         classes: For each base task, the rows of each class's images in the feature matrix.
         n_images: Number of all images, N.
-        plans: What was prepared for measuring on these images, kept as long as they are.
     """
 
     def __init__(self, images: Mapping[str, TaskImages], device: str = "cpu") -> None:
         self.device = device
-        self.plans: dict[Any, Any] = {}
         self.classes: dict[str, list[ClassRows]] = {}
         parts: dict[tuple[int, ...], list[tuple[NDArray[np.uint8], int]]] = {}
         self.n_images = 0

@@ -1,4 +1,4 @@
-"""Few-shot linear probes in closed form, thousands of tasks at once.
+"""Few-shot linear probes in closed form, many tasks at once.
 
 The recipe, the same for every model and task:
 
@@ -13,16 +13,17 @@ The recipe, the same for every model and task:
    dual (images), whichever is smaller; both give the same weights.
 4. **Measure.** Accuracy of the argmax on all test images of the task's classes.
 
-A task's classes are gathered by index from the features of the base tasks, padded with zero rows (which change
-neither system), so any class-subset or mixture costs a small matrix and no forward pass.
+A task's classes are gathered by index from the features of the base tasks, so any class-subset or mixture costs a small
+matrix and no forward pass.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.int64]
 
-#: Memory of one chunk's largest arrays, in bytes: big enough to fill a GPU, small enough for a CPU's cache levels.
+#: Memory of the largest arrays at one time, in bytes: big enough to fill a GPU, small enough for a CPU's cache levels.
 CHUNK_BYTES = {"cuda": 2 << 30, "cpu": 64 << 20}
 
 
@@ -72,85 +73,22 @@ def draw_rows(rows: ClassRows, dataset_id: str, class_index: int, draw: int, set
     return rows.train[np.random.default_rng(key).permutation(count)[:k]]
 
 
-@dataclass(frozen=True)
-class ProbeChunk:
-    """Probes that are solved together; -1 marks padding.
+class Probe(NamedTuple):
+    """The probes of a task: rows of the feature matrix and their classes, for training and testing.
 
     Attributes:
-        probes: (B,) positions among all probes.
-        n_classes: (B,) number of classes.
-        train_rows: (B, n) rows of the feature matrix.
-        train_class: (B, n) class of each, or -1.
-        test_rows: (B, m) rows of the feature matrix.
-        test_class: (B, m) class of each, or -1.
+        train_rows: (R, n) rows in each of R repeats.
+        train_class: (n,) class of each, the same in all repeats.
+        test_rows: (m,) rows.
+        test_class: (m,) class of each.
+        n_classes: Number of classes.
     """
 
-    probes: Tensor
-    n_classes: Tensor
     train_rows: Tensor
     train_class: Tensor
     test_rows: Tensor
     test_class: Tensor
-
-
-class Probe(NamedTuple):
-    """One probe of a task: rows of the feature matrix and their classes, for training and testing."""
-
-    train_rows: Rows
-    train_class: Rows
-    test_rows: Rows
-    test_class: Rows
     n_classes: int
-
-
-def probe_chunks(probes: Sequence[Probe], width: int, device: str) -> list[ProbeChunk]:
-    """Probes as padded chunks on a device, similar sizes together.
-
-    Args:
-        probes: What is solved.
-        width: Number of features, which decides how many probes fit in a chunk.
-        device: Torch device.
-    """
-    import torch
-
-    def cost(n: int, m: int, classes: int) -> float:
-        # float64 arrays of one probe: gathered train (three copies at worst), gathered test, scores, system.
-        return 8 * (3 * n * width + m * (width + 2 * classes) + 3 * min(n, width) ** 2)
-
-    sizes = [(len(probe.train_rows), len(probe.test_rows), probe.n_classes) for probe in probes]
-    chunks = []
-    for group in grouped(sizes, cost, CHUNK_BYTES["cuda" if device.startswith("cuda") else "cpu"]):
-        *arrays, counts = zip(*(probes[index] for index in group), strict=True)
-        rows = [padded(array, device) for array in arrays]
-        chunks.append(ProbeChunk(torch.tensor(group, device=device), torch.tensor(counts, device=device), *rows))
-    return chunks
-
-
-def grouped(sizes: Sequence[tuple[int, ...]], cost: Callable[..., float], budget: float) -> list[list[int]]:
-    """Items of similar sizes together, as many as fit into a budget when they are padded to the largest among them.
-
-    Args:
-        sizes: Sizes of each item.
-        cost: Bytes of an item of some sizes.
-        budget: Bytes of a group.
-    """
-    groups: list[list[int]] = []
-    largest: tuple[int, ...] = ()
-    for index in sorted(range(len(sizes)), key=sizes.__getitem__):
-        joined = tuple(map(max, largest, sizes[index]))
-        if not groups or (len(groups[-1]) + 1) * cost(*joined) > budget:
-            groups.append([])
-            joined = sizes[index]
-        groups[-1].append(index)
-        largest = joined
-    return groups
-
-
-def padded(rows: Sequence[Rows], device: str) -> Tensor:
-    """(B, longest) rows one below the other, -1 where they have ended."""
-    import torch
-
-    return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(row) for row in rows], True, -1.0).to(device)
 
 
 def by_class(rows: Sequence[Rows]) -> tuple[Rows, Rows]:
@@ -159,7 +97,10 @@ def by_class(rows: Sequence[Rows]) -> tuple[Rows, Rows]:
 
 
 def plan_probes(
-    tasks: Sequence[MeasuredTask], classes: Mapping[str, Sequence[ClassRows]], settings: ProbeSettings
+    tasks: Sequence[MeasuredTask],
+    classes: Mapping[str, Sequence[ClassRows]],
+    settings: ProbeSettings,
+    device: str = "cpu",
 ) -> list[Probe]:
     """Draw the training images of every task and repeat.
 
@@ -167,107 +108,105 @@ def plan_probes(
         tasks: What is measured.
         classes: For each base dataset, the rows of its classes in order.
         settings: Recipe.
+        device: Torch device of the rows.
 
     Returns:
-        The probes, task by task and draw by draw.
+        The probes of each task.
 
     Raises:
         KeyError: If a task has a class of a dataset that isn't in ``classes``.
         ValueError: If a task has fewer than two classes, a class without a training image, or no test image.
     """
-    probes = []
+    import torch
 
     @cache  # a class is a part of many tasks
-    def drawn(dataset_id: str, c: int, draw: int) -> Rows:
+    def drawn(dataset_id: str, c: int) -> Rows:
         rows = classes[dataset_id][c]
         if not len(rows.train):
             raise ValueError(f"class {c} of {dataset_id} has no training image")
-        return draw_rows(rows, dataset_id, c, draw, settings)
+        return np.stack([draw_rows(rows, dataset_id, c, draw, settings) for draw in range(settings.draws)], axis=1)
 
+    probes = []
     for task in tasks:
         if len(task.members) < 2:
             raise ValueError(f"{task.dataset_id}: a task needs at least two classes")
         tests = [classes[dataset_id][c].test for dataset_id, c in task.members]
         if not any(len(rows) for rows in tests):
             raise ValueError(f"{task.dataset_id}: there is no test image")
-        tested = by_class(tests)
-        for draw in range(settings.draws):
-            trains = [drawn(dataset_id, c, draw) for dataset_id, c in task.members]
-            probes.append(Probe(*by_class(trains), *tested, len(tests)))
+        train_rows, train_class = by_class([drawn(*member) for member in task.members])
+        arrays = (train_rows.T, train_class, *by_class(tests))
+        rows, labels, tested, expected = (torch.from_numpy(array).to(device) for array in arrays)
+        probes.append(Probe(rows, labels, tested, expected, len(tests)))
     return probes
 
 
 def probe_weights(x: Tensor, labels: Tensor, n_classes: int, ridge: float) -> tuple[Tensor, Tensor]:
-    """Linear classifiers of a batch of tasks, acting on unstandardised features.
+    """Linear classifiers of probes of one size, acting on unstandardised features.
 
     Args:
-        x: (B, n, D) float64 training features; padded rows hold anything finite.
-        labels: (B, n) classes, -1 for padding.
-        n_classes: C, the largest number of classes in the batch.
+        x: (B, n, D) float64 training features.
+        labels: (B, n) classes.
+        n_classes: C.
         ridge: Relative ridge penalty.
 
     Returns:
-        Weights (B, D, C) and biases (B, C), so that ``x @ weights + biases`` are the class scores.
+        Weights (B, D, C) and biases (B, 1, C), so that ``x @ weights + biases`` are the class scores.
     """
     import torch
 
-    valid = (labels >= 0).unsqueeze(-1)
-    count = valid.sum(1).to(x.dtype)  # (B, 1)
-    x = x.masked_fill(~valid, 0.0)
-    mean = x.sum(1) / count  # (B, D)
-    centred = (x - mean.unsqueeze(1)).masked_fill(~valid, 0.0)
-    variance = centred.square().sum(1) / count
+    _, count, width = x.shape
+    mean = x.mean(1, keepdim=True)  # (B, 1, D)
+    centred = x - mean
+    variance = centred.square().mean(1, keepdim=True)
     # The rule by which StandardScaler decides that a feature is constant.
     eps = torch.finfo(x.dtype).eps
     constant = variance <= count * eps * variance + (count * mean * eps).square()
-    scale = torch.where(constant, torch.ones_like(variance), variance.sqrt())  # (B, D)
-    z = centred / scale.unsqueeze(1)
-    y = torch.nn.functional.one_hot(labels.clamp(min=0), n_classes).to(x.dtype).masked_fill(~valid, 0.0)
-    y_mean = y.sum(1) / count  # (B, C)
-    y = (y - y_mean.unsqueeze(1)).masked_fill(~valid, 0.0)
-    penalty = (ridge * count).unsqueeze(-1)  # (B, 1, 1)
-    rows, width = z.shape[1], z.shape[2]
-    if width <= rows:
-        gram = z.mT @ z
-        weights = _solve(gram, penalty, z.mT @ y)
-    else:
-        weights = z.mT @ _solve(z @ z.mT, penalty, y)
-    weights = weights / scale.unsqueeze(-1)
-    biases = y_mean - (mean.unsqueeze(1) @ weights).squeeze(1)
-    return weights, biases
-
-
-def _solve(gram: Tensor, penalty: Tensor, right: Tensor) -> Tensor:
-    import torch
-
-    system = gram + penalty * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    scale = torch.where(constant, 1.0, variance.sqrt())
+    z = centred / scale
+    y = torch.nn.functional.one_hot(labels, n_classes).to(x.dtype)
+    y_mean = y.mean(1, keepdim=True)  # (B, 1, C)
+    primal, y = width <= count, y - y_mean
+    system, right = (z.mT @ z, z.mT @ y) if primal else (z @ z.mT, y)
+    system.diagonal(dim1=1, dim2=2).add_(ridge * count)
     factor, _ = torch.linalg.cholesky_ex(system)
     half = torch.linalg.solve_triangular(factor, right, upper=False)
-    return torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    solved = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    weights = (solved if primal else z.mT @ solved) / scale.mT
+    return weights, y_mean - mean @ weights
 
 
-def probe_accuracies(features: Tensor, settings: ProbeSettings, chunks: Sequence[ProbeChunk]) -> Tensor:
+def probe_accuracies(features: Tensor, settings: ProbeSettings, probes: Sequence[Probe]) -> Tensor:
     """Test accuracy of every probe for one model.
 
     Args:
         features: (N, D) features of all images of the bank.
         settings: Recipe.
-        chunks: :func:`probe_chunks` for D features, on the features' device.
+        probes: Of P tasks, :func:`plan_probes`, on the features' device.
 
     Returns:
-        (P,) float64 accuracies, a fraction 0..1, on the features' device.
+        (P, R) float64 accuracies, a fraction 0..1, on the features' device.
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    x = features.double()
-    accuracies = torch.empty(sum(len(chunk.probes) for chunk in chunks), dtype=torch.float64, device=x.device)
-    for chunk in chunks:
-        classes = int(chunk.n_classes.max())
-        weights, biases = probe_weights(x[chunk.train_rows.clamp(min=0)], chunk.train_class, classes, settings.ridge)
-        scores = x[chunk.test_rows.clamp(min=0)] @ weights + biases.unsqueeze(1)  # (B, m, C)
-        absent = torch.arange(classes, device=x.device) >= chunk.n_classes.unsqueeze(-1)  # (B, C)
-        predicted = scores.masked_fill(absent.unsqueeze(1), -torch.inf).argmax(-1)
-        valid = chunk.test_class >= 0
-        hits = ((predicted == chunk.test_class) & valid).sum(1)
-        accuracies[chunk.probes] = hits.double() / valid.sum(1).double()
+    x, width = features.double(), features.shape[1]
+    accuracies = x.new_empty(len(probes), settings.draws)
+    # Of one size, and with tests of similar length.
+    sizes = [(*probe.train_rows.shape, probe.n_classes) for probe in probes]
+    order = sorted(range(len(probes)), key=lambda index: (sizes[index], len(probes[index].test_rows)))
+    for (draws, n, classes), group in groupby(order, key=sizes.__getitem__):
+        left = list(group)
+        longest = len(probes[left[-1]].test_rows)
+        cost = 8 * (draws * (3 * n * width + 2 * longest * classes + 3 * min(n, width) ** 2) + longest * width)
+        at_once = max(1, CHUNK_BYTES["cuda" if x.is_cuda else "cpu"] // cost)
+        for some in (left[start : start + at_once] for start in range(0, len(left), at_once)):
+            train_rows, train_class, test_rows, test_class, _ = zip(*(probes[index] for index in some), strict=True)
+            labels = torch.stack(train_class).repeat_interleave(draws, 0)
+            weights, biases = probe_weights(x[torch.cat(train_rows)], labels, classes, settings.ridge)
+            rows, expected = (pad_sequence(list(part), True, -1) for part in (test_rows, test_class))  # (B, m)
+            scores = x[rows.clamp(min=0)].unsqueeze(1) @ weights.unflatten(0, (-1, draws))  # (B, R, m, C)
+            hits = (scores + biases.unflatten(0, (-1, draws))).argmax(-1) == expected.unsqueeze(1)
+            accuracies[torch.tensor(some, device=x.device)] = (
+                hits.sum(-1) / (expected >= 0).sum(-1, keepdim=True).double()
+            )
     return accuracies
