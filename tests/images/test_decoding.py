@@ -69,6 +69,29 @@ class TestModes:
         exif[0x0112] = 6
         assert decode_image(png(image, "JPEG", exif=exif)).size == (2, 4)
 
+    @pytest.mark.parametrize(
+        ("orientation", "turned"),
+        enumerate(
+            [
+                lambda a: a,  # 0 means nothing
+                lambda a: a,
+                lambda a: a[:, ::-1],
+                lambda a: a[::-1, ::-1],
+                lambda a: a[::-1],
+                lambda a: a.T,
+                lambda a: np.rot90(a, -1),
+                lambda a: np.rot90(a, 2).T,
+                np.rot90,
+                lambda a: a,  # 9 means nothing either
+            ]
+        ),
+    )
+    def test_every_orientation(self, orientation, turned):
+        stored = np.arange(0, 240, 40, dtype=np.uint8).reshape(2, 3)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        np.testing.assert_array_equal(decoded(Image.fromarray(stored), exif=exif)[..., 0], turned(stored))
+
 
 class TestRefusals:
     def bomb(self, side):

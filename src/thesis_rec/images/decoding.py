@@ -34,16 +34,6 @@ SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 )
 
-#: What turns a picture as its EXIF orientation says.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _ORIENTATION = 0x0112
 _REPLACE = "Replace or remove the file."
 
@@ -138,11 +128,15 @@ def _rgb(image: Image.Image, scale: Callable[[str], Scale] | None) -> Image.Imag
 def _turned(image: Image.Image, opened: Image.Image) -> Image.Image:
     """The image as its EXIF orientation says; a fault in the metadata leaves it as it is stored."""
     try:
-        turn = _TURNS.get(opened.getexif().get(_ORIENTATION, 1))
+        orientation = opened.getexif().get(_ORIENTATION, 1)
     except Exception:  # metadata may hold anything, and the pixels are fine
-        turn = None
-    # A copy in any case: the opened image is closed by the caller.
-    return image.copy() if turn is None else image.transpose(turn)
+        orientation = 1
+    # A copy, as the opened image is closed by the caller, without metadata that could be at fault.
+    image = image.copy()
+    image.info = {}
+    image.getexif()[_ORIENTATION] = orientation
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _on_white(image: Image.Image) -> Image.Image:
