@@ -57,11 +57,8 @@ class _Transformer:
     def normed(self, x: Floats, name: str) -> Floats:
         """Layer normalisation of (B, T, W) by the weights of that name."""
         out = x - x.mean(axis=-1, keepdims=True)
-        variance = np.einsum("btw,btw->bt", out, out)[..., None] / x.shape[-1]
-        out *= 1 / np.sqrt(variance + 1e-5)
-        out *= self.weights[f"{name}.weight"]
-        out += self.weights[f"{name}.bias"]
-        return out
+        out /= np.sqrt(np.square(out).mean(axis=-1, keepdims=True) + 1e-5)
+        return out * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
     def _linear(self, x: Floats, name: str) -> Floats:
         """(B T, out) of (..., in)."""
@@ -74,18 +71,15 @@ class _Transformer:
         batch, tokens, width = x.shape
         depth = width // self._heads
         flat = self._linear(x, f"{name}.in_proj")
-        flat[:, :width] *= np.float32(1 / np.sqrt(depth))
         q, k, v = flat.reshape(batch, tokens, 3, self._heads, depth).transpose(2, 0, 3, 1, 4)  # (B, H, T, W / H) each
         # Keys along the rows: sums over them run along the columns, which is faster.
-        scores = k @ q.swapaxes(-1, -2)
+        scores = k @ q.swapaxes(-1, -2) * np.float32(1 / np.sqrt(depth))
         if mask is not None:
             scores += mask.T
-        scores -= scores.max(axis=-2, keepdims=True)
-        np.exp(scores, out=scores)
-        found = np.empty((batch, tokens, self._heads, depth), np.float32)
-        np.matmul(scores.swapaxes(-1, -2), v, out=found.transpose(0, 2, 1, 3))
-        found /= scores.sum(axis=-2).swapaxes(-1, -2)[..., None]
-        return self._linear(found.reshape(batch, tokens, width), f"{name}.out_proj")
+        scores = np.exp(scores - scores.max(axis=-2, keepdims=True))
+        scores /= scores.sum(axis=-2, keepdims=True)
+        found = scores.swapaxes(-1, -2) @ v
+        return self._linear(found.swapaxes(1, 2).reshape(batch, tokens, width), f"{name}.out_proj")
 
     def _gelu(self, x: Floats) -> Floats:
         """``x``, itself changed, times the normal distribution function of it (Hendrycks and Gimpel 2016).
