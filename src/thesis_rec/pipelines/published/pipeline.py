@@ -1,19 +1,16 @@
 """Wiring of the pipeline published."""
 
-from typing import Any
-
 from kedro.pipeline import Pipeline
 
 from thesis_rec.pipelines.boxes import step
 from thesis_rec.pipelines.published import nodes
 
 
-def create_pipeline(**kwargs: Any) -> Pipeline:
+def create_pipeline() -> Pipeline:
     """From published tables to what the hub zoo knows of models before anything is tried."""
-    return Pipeline(
-        [
-            step(nodes.read_published_cells, ["published_cells", "published_report"]),
-            step(nodes.learn_published_knowledge, ["hub_knowledge", "hub_provenance"]),
-            step(nodes.tell_domains_apart, "hub_domains"),
-        ]
-    )
+    steps = [
+        step(nodes.read_published_cells, ["published_cells", "published_report"]),
+        step(nodes.learn_published_knowledge, ["hub_knowledge", "hub_provenance"]),
+        step(nodes.tell_domains_apart, "hub_domains"),
+    ]
+    return Pipeline(steps)

@@ -1,7 +1,5 @@
 """Wiring of the pipeline recommendation."""
 
-from typing import Any
-
 from kedro.pipeline import Pipeline
 
 from thesis_rec.pipelines.boxes import step
@@ -20,13 +18,12 @@ OWN = (
 )
 
 
-def create_pipeline(own: bool = False, **kwargs: Any) -> Pipeline:
+def create_pipeline(own: bool = False) -> Pipeline:
     """From artefacts to the answer to one request.
 
     Args:
         own: Whether the artefacts are those that other pipelines of the same run make; otherwise they are one's own of
             earlier runs, or those that came with the project.
-        kwargs: Ignored.
     """
     artefacts = "artefacts_of_this_run" if own else "recommendation_artefacts"
     steps = [
