@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from kedro.io import DatasetError
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.cli import COMMANDS, known_error, load_command, run
+from thesis_rec.cli import COMMANDS, cli, known_error, run
 from thesis_rec.pipeline_registry import ALIASES, NAMES, pipeline_name, register_pipelines
 
 
@@ -55,9 +55,8 @@ def test_an_unknown_node_or_tag_is_one_line_with_the_nearest_name(options, told)
 
 
 def test_jobs_are_submitted_by_the_same_names():
-    from thesis_rec.cli import friendly
 
-    result = CliRunner().invoke(friendly(load_command("submit")), ["--env=anvil", "--pipelines=modelautoencoder,nope"])
+    result = CliRunner().invoke(cli.get_command(None, "submit"), ["--env=anvil", "--pipelines=modelautoencoder,nope"])
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: There is no pipeline 'nope'.")
 
@@ -72,12 +71,11 @@ def test_jobs_are_submitted_by_the_same_names():
 )
 def test_parameters_that_no_job_would_take_are_refused_before_one_is_submitted(given, said, monkeypatch, tmp_path):
     """A job that waited a night failed on a typo."""
-    from thesis_rec.cli import friendly
 
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     monkeypatch.setenv("THESIS_REC_ACCOUNT", "mine")
     options = ["--env=anvil", "--pipelines=ground_truth", "--dry-run", f"--params={given}"]
-    result = CliRunner().invoke(friendly(load_command("submit")), options)
+    result = CliRunner().invoke(cli.get_command(None, "submit"), options)
     assert result.exit_code == 1
     assert said in result.output
     assert "Traceback" not in result.output
@@ -127,7 +125,7 @@ fit.epochs
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_found_by_its_name(name):
-    assert load_command(name).name == name
+    assert cli.get_command(None, name).name == name
 
 
 @pytest.mark.parametrize(
