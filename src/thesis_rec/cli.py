@@ -55,8 +55,8 @@ def known_error(error: BaseException) -> str | None:
     return " ".join(str(error).split()) if known else None
 
 
-#: What Kedro says of filters that leave no node.
-_NOTHING_TO_RUN = ("Pipeline contains no nodes", "Pipeline does not contain")
+#: What Kedro says of filters that leave no node, or none that makes what isn't kept in files.
+_NOTHING_TO_RUN = ("Pipeline contains no nodes", "Pipeline does not contain", "Pipeline input(s)")
 
 
 def _check_filters(given: dict[str, Any]) -> None:

@@ -7,6 +7,14 @@ from pathlib import Path
 import pytest
 
 from thesis_rec.base import devices
+from thesis_rec.base.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "GPU"])
+def test_a_device_that_is_not_there_is_one_error_before_any_model_is_loaded(name: str) -> None:
+    """Each of hundreds of models failed, and was said to have a wrong loader or source."""
+    with pytest.raises(ConfigurationError, match=f"The device '{name}' can't be used: .*Take auto, or cpu"):
+        devices.torch_device(name)
 
 
 def test_the_memory_is_the_machine_s_or_what_a_container_may_use(

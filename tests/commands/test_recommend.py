@@ -197,6 +197,16 @@ def test_errors_behind_other_errors_are_known():
     assert isinstance(artefacts.explained(ValueError("x")), ConfigurationError)
 
 
+def test_a_part_of_a_pipeline_whose_inputs_no_file_keeps_is_one_message():
+    from kedro.io import DataCatalog
+    from kedro.pipeline import Pipeline, node
+    from kedro.runner import SequentialRunner
+
+    with pytest.raises(ValueError, match="Pipeline input") as caught:
+        SequentialRunner().run(Pipeline([node(len, "made_by_a_node_left_out", "b")]), DataCatalog())
+    assert "made_by_a_node_left_out" in known_error(caught.value)
+
+
 def test_run_prints_known_errors_too(monkeypatch):
     from thesis_rec.cli import run
 

@@ -5,18 +5,32 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from thesis_rec.base.errors import ConfigurationError, first_line
+
 #: Where a container's limit stands.
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def torch_device(name: str) -> str:
-    """The torch device that a setting names: ``auto`` is a GPU where there is one, else the processor."""
-    if name != "auto":
+    """The torch device that a setting names: ``auto`` is a GPU where there is one, else the processor.
+
+    Raises:
+        ConfigurationError: If there is no such device here.
+    """
+    if name == "cpu":
         return name
     # Torch takes seconds to import: only who asks for what is there waits for it.
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except Exception as error:  # torch has many for what isn't there
+        raise ConfigurationError(
+            f"The device {name!r} can't be used: {first_line(error)}. Take auto, or cpu."
+        ) from error
+    return name
 
 
 def processors() -> int:
