@@ -145,6 +145,22 @@ def test_an_unknown_device_takes_the_closest_with_a_wide_margin():
     assert found.loc["f0_0", "basis"] == "measured"
 
 
+def test_the_same_device_tells_most_then_its_kind_then_the_same_precision():
+    profiles, models = fabricate()
+    profiles = profiles[profiles["device"] == "cpu_a"]
+    # In no order that anything else could sort them by; each as many times as slow as its place.
+    order = [("cuda_b", "fp16"), ("cuda_a", "fp32"), ("cuda_c", "bf16"), ("cpu_z", "fp32"), ("cpu_y", "bf16")]
+    slower = [
+        profiles.assign(device=device, precision=precision, latency_ms_p50=place * profiles["latency_ms_p50"])
+        for place, (device, precision) in enumerate(order, start=1)
+    ]
+    reference = profiles[profiles["batch_size"] == 1].set_index("model_id")["latency_ms_p50"]
+    for place in range(1, 6):
+        left = pd.concat(slower[place - 1 :][::-1])
+        found = figures(left, models, "cuda_b", "fp32").set_index("model_id")["latency_ms"]
+        np.testing.assert_allclose(found, place * reference[found.index])
+
+
 def test_nothing_profiled_at_all():
     profiles, models = fabricate()
     found = figures(profiles.iloc[:0], models, "cpu_a")
