@@ -58,6 +58,16 @@ def test_relaxing_one_limit_is_enough():
     assert str(found[0]) == "--max-latency-ms 1 (then small fits)"
 
 
+@pytest.mark.parametrize(
+    ("limit", "asked", "advised"), [("max_latency_ms", 0.5, 1.24), ("min_throughput", 2000.0, 987.0)]
+)
+def test_advice_has_three_digits_and_the_model_keeps_it(limit, asked, advised):
+    models = table().head(1).assign(latency_ms_safe=1.23123, throughput_safe=987.654)
+    (only,) = closest_relaxations(models, Budget(**{limit: asked}))
+    assert only.changes == {limit: advised}
+    assert feasible(models, Budget(**only.changes))[0].all()
+
+
 def test_a_rule_is_relaxed_to_what_the_fitting_models_have():
     found = closest_relaxations(table(), Budget(max_latency_ms=5, licences=("bsd-3",)))
     assert found[-1].changes == {"licences": ("MIT", "apache-2.0")}
