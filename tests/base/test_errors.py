@@ -84,6 +84,7 @@ def test_long_lists_of_names_are_cut_and_counted() -> None:
         (OSError("image file is truncated"), "it is cut off"),
         (EOFError(), "it is cut off"),
         (KeyError(), "KeyError"),
+        (KeyError("num_classes"), "there is no 'num_classes'"),
     ],
 )
 def test_what_a_library_raises_is_explained(raised, reason):

@@ -57,6 +57,8 @@ def explained(item: str, error: str, hint: str) -> Iterator[None]:
         reason = " ".join(str(raised).split())[:200] or type(raised).__name__
         if "truncated" in reason.lower() or isinstance(raised, EOFError):
             reason = "it is cut off"
+        elif isinstance(raised, KeyError) and raised.args:
+            reason = f"there is no {reason}"
         raise ItemError(item, error.replace("{reason}", reason), hint) from raised
 
 

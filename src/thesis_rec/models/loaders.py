@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thesis_rec.base.errors import ItemError, ThesisRecError, explained
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.models.backbone import Backbone, check_repeatable
 from thesis_rec.models.model_manifest import ManifestRow, open_clip_name
 from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network, read_configuration
@@ -59,17 +59,11 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
     open_network(folder, row.model_id, prefer=row.loader, member=row.member)
     if folder.is_dir():
         check_folder(folder, row.model_id)
-    try:
+    # Three libraries raise anything at all for a configuration that they can't use.
+    hint = "Check that the configuration belongs to the weights and that the loader column is right."
+    with explained(row.model_id, f"{row.loader} can't build the network ({{reason}}).", hint):
         backbone = loader(row, folder)
         check_repeatable(backbone)
-    except ThesisRecError:
-        raise
-    except Exception as error:
-        # Three libraries raise anything at all for a configuration that they can't use.
-        reason = " ".join(str(error).split())[:300]
-        text = f"{row.loader} can't build the network ({type(error).__name__}: {reason})."
-        hint = "Check that the configuration belongs to the weights and that the loader column is right."
-        raise ItemError(row.model_id, text, hint) from error
     backbone.network.to(device)
     return backbone
 
@@ -445,19 +439,12 @@ def build_untrained(
     """
     import torch
 
+    hint = "Profile it with its weights."
     if row.loader not in builders:
-        text = f"The loader {row.loader} builds no network without its files."
-        raise ItemError(row.model_id, text, "Profile it with its weights.")
-    try:
-        with torch.device(device):
-            return builders[row.loader](row)
-    except ItemError:
-        raise
-    except Exception as error:
-        # Libraries raise anything at all for an architecture that they don't know.
-        reason = " ".join(str(error).split())[:200]
-        text = f"{row.loader} can't build the network without weights ({type(error).__name__}: {reason})."
-        raise ItemError(row.model_id, text, "Profile it with its weights.") from error
+        raise ItemError(row.model_id, f"The loader {row.loader} builds no network without its files.", hint)
+    text = f"{row.loader} can't build the network without weights ({{reason}})."
+    with explained(row.model_id, text, hint), torch.device(device):
+        return builders[row.loader](row)
 
 
 def _image_inputs(network: Any, model_id: str) -> Collection[str]:
