@@ -48,6 +48,11 @@ class Inputs:
         rows = np.concatenate([_class_means(task, max_tokens) for task in tasks])
         return cls(_moments(_described(known)), _moments(rows), max_tokens, tasks[0].encoder_id)
 
+    def fits(self, known: ModelTable) -> bool:
+        """Whether these are the models that it was made from, with the codes that they had then."""
+        moments = _moments(_described(known))
+        return moments.shape == self.models.shape and np.allclose(moments, self.models, rtol=1e-4, equal_nan=True)
+
     def of_models(self, models: ModelTable) -> Floats:
         """(M, E + 1); what isn't known of a model is as it is on average."""
         return np.nan_to_num(np.clip((_described(models) - self.models[0]) / self.models[1], -_CLIP, _CLIP))

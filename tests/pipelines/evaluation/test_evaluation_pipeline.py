@@ -7,6 +7,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from tests.world import make_world
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.quadrants import assign_splits
@@ -98,3 +99,23 @@ def test_figures_are_drawn(outputs):
     plots = outputs.load("evaluation_plots")
     assert set(plots) >= {"quadrants", "regret", "calibration", "probing"}
     assert outputs.load("evaluation_overview") is plots["quadrants"]
+
+
+@pytest.mark.parametrize("changed", ["embeddings", "width", "splits"])
+def test_what_was_learned_of_something_else_is_not_judged(outputs, changed):
+    """A network was fed with codes made anew after its training, and judged on models that it had learned from."""
+    table, splits = outputs.load("model_embeddings"), outputs.load("splits")
+    codes = table.drop(columns="model_id")
+    other = {
+        "embeddings": {"model_embeddings": table.assign(**(codes * 2 + 1))},
+        "width": {"model_embeddings": table.iloc[:, :-1]},
+        "splits": {
+            "splits": splits.assign(known=np.where(splits["kind"] == "model", ~splits["known"], splits["known"]))
+        },
+    }[changed]
+    catalog = DataCatalog({name: MemoryDataset(data, copy_mode="assign") for name, data in other.items()})
+    needed = create_pipeline().inputs() - set(other)
+    for name in needed:
+        catalog[name] = outputs[name]
+    with pytest.raises(ConfigurationError, match="pipelines=similarity_training` again"):
+        SequentialRunner().run(create_pipeline(), catalog)
