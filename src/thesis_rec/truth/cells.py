@@ -23,65 +23,22 @@ from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.truth.image_bank import ImageBank
-from thesis_rec.truth.linear_probe import Probe, Rows, by_class, plan_probes, probe_accuracies
+from thesis_rec.truth.linear_probe import Probe, by_class, plan_probes, probe_accuracies
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import reference_subtasks
 from thesis_rec.truth.settings import TruthSettings
 
 
-@dataclass(frozen=True)
-class ScoreBatch:
-    """Tasks whose scores are computed together: positions, rows (T, N) of the feature matrix, labels (T, N)."""
-
-    positions: list[int]
-    rows: Tensor
-    labels: Tensor
-    counts: list[int]
-
-
-def padded_batches(items: list[tuple[Rows, Rows]], width: int, device: str) -> list[ScoreBatch]:
-    """Items of similar length padded and joined, as many as fit into memory.
-
-    Args:
-        items: For each task the rows of its images in the feature matrix and their labels, both (N,).
-        width: Number of features, or more.
-        device: Torch device of the batches.
-    """
-
-    def cost(n: int, classes: int) -> float:
-        return 8 * (4 * n * width + 3 * width * min(n, width) + 25 * n * classes + 25 * classes * width)
-
-    budget = (4 << 30) if device.startswith("cuda") else (64 << 20)
-    sizes = [(len(rows), int(labels.max()) + 1) for rows, labels in items]
-    groups: list[list[int]] = []
-    largest = (0, 0)
-    for index in sorted(range(len(sizes)), key=sizes.__getitem__):
-        n, classes = max(largest[0], sizes[index][0]), max(largest[1], sizes[index][1])
-        if not groups or (len(groups[-1]) + 1) * cost(n, classes) > budget:
-            groups.append([])
-            n, classes = sizes[index]
-        groups[-1].append(index)
-        largest = n, classes
-    batches = []
-    for group in groups:
-        rows, labels = (
-            pad_sequence([torch.from_numpy(items[index][part]) for index in group], True, -1.0).to(device)
-            for part in (0, 1)
-        )
-        batches.append(ScoreBatch(group, rows.clamp(min=0), labels, [sizes[index][0] for index in group]))
-    return batches
-
-
 def score_batch(
-    features: Tensor, probabilities: Tensor | None, batch: ScoreBatch, wanted: Sequence[str], seed: int
+    features: Tensor, probabilities: Tensor | None, labels: Tensor, wanted: Sequence[str], seed: int
 ) -> dict[str, tuple[NDArray[np.float64], float]]:
-    """Scores of a batch of T tasks.
+    """Scores of T tasks.
 
     Args:
-        features: (N, D) float32 features of all images.
-        probabilities: (N, Z) probabilities of the source classes, or None for a model without a head, which has no
+        features: (T, n, D) float32 features.
+        probabilities: (T, n, Z) probabilities of the source classes, or None for a model without a head, which has no
             LEEP.
-        batch: Tasks.
+        labels: (T, n) classes, -1 for padding.
         wanted: Names of scores, of :data:`~thesis_rec.truth.settings.SCORES`.
         seed: Seed of N-LEEP's mixtures.
 
@@ -89,15 +46,15 @@ def score_batch(
         Values (T,) and seconds of each score; what scores share is counted fully in each.
     """
     clocked = partial(timed, device=str(features.device))
-    data, shared = clocked(lambda: ScoreInput(features[batch.rows], batch.labels))
+    data, shared = clocked(lambda: ScoreInput(features, labels))
     raw = clocked(lambda: data.raw_eigen)[1] if "logme" in wanted else 0.0
     centred = clocked(lambda: data.centred_eigen)[1] if set(wanted) - {"logme", "leep", "nearest_class_mean"} else 0.0
-    absent = torch.full((len(batch.rows),), torch.nan)
+    absent = torch.full((len(labels),), torch.nan)
     methods: dict[str, tuple[Callable[[], Tensor], float]] = {
         "logme": (lambda: log_me(data), raw),
         "h_score": (lambda: h_score(data), centred),
         "h_score_shrunk": (lambda: h_score(data, shrunk=True), centred),
-        "leep": (lambda: absent if probabilities is None else leep(probabilities[batch.rows], data.one_hot), 0.0),
+        "leep": (lambda: absent if probabilities is None else leep(probabilities, data.one_hot), 0.0),
         "n_leep": (lambda: n_leep(data, seed=seed), centred),
         "gbc": (lambda: gbc(data), centred),
         "nearest_class_mean": (lambda: nearest_class_mean(data), 0.0),
@@ -205,15 +162,35 @@ def _scores(
     settings: TruthSettings,
     forward_seconds: float,
 ) -> pd.DataFrame:
-    scored = [task for task in tasks if task.draws] if settings.scores else []
-    members = [[bank.classes[base][c].train[: settings.score_images] for base, c in task.members] for task in scored]
-    rows = []
-    for batch in padded_batches(list(map(by_class, members)), features.shape[1], bank.device):
-        found = score_batch(features, probabilities, batch, settings.scores, settings.seed)
+    most, width, rows = settings.score_images, features.shape[1], []
+    scored = {
+        task.dataset_id: by_class([bank.classes[base][c].train[:most] for base, c in task.members])
+        for task in (tasks if settings.scores else ())
+        if task.draws
+    }
+    counts = {name: len(images) for name, (images, _) in scored.items()}
+    classes = max((int(labels[-1]) + 1 for _, labels in scored.values()), default=0)
+    budget = (4 << 30) if features.is_cuda else (64 << 20)
+    # Tasks of similar size are padded and joined, as many as fit into memory.
+    groups: list[list[str]] = []
+    for name in sorted(scored, key=counts.__getitem__):
+        n = counts[name]
+        cost = 8 * (4 * n * width + 3 * width * min(n, width) + 25 * (n + width) * classes)
+        if not groups or (len(groups[-1]) + 1) * cost > budget:
+            groups.append([])
+        groups[-1].append(name)
+    for names in groups:
+        images, labels = (
+            pad_sequence([torch.from_numpy(scored[name][part]) for name in names], True, -1.0).to(features.device)
+            for part in (0, 1)
+        )
+        images, total = images.clamp(min=0), sum(counts[name] for name in names)
+        source = None if probabilities is None else probabilities[images]
+        found = score_batch(features[images], source, labels, settings.scores, settings.seed)
         for method, (values, seconds) in found.items():
-            for position, n, value in zip(batch.positions, batch.counts, values, strict=True):
+            for name, value in zip(names, values.tolist(), strict=True):
                 # The batch's time in proportion to images, and the share of the forward passes of its images.
-                share = seconds * n / sum(batch.counts) + forward_seconds * n / bank.n_images
-                rows.append((model_id, scored[position].dataset_id, method, float(value), share, settings.source))
+                share = counts[name] * (seconds / total + forward_seconds / bank.n_images)
+                rows.append((model_id, name, method, value, share, settings.source))
     frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
     return frame.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)
