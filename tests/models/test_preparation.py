@@ -263,7 +263,7 @@ def test_what_keeps_the_size_of_pictures_is_refused() -> None:
     "preparation",
     [
         Preparation(32, 37, "crop", "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), bgr=True, floor=True),
-        Preparation(32, 36, "stretch", "nearest", (0.0, 0.0, 0.0), (1 / 255,) * 3),
+        Preparation(32, 36, "stretch", "nearest-exact", (0.0, 0.0, 0.0), (1 / 255,) * 3),
         Preparation(48, 48, "pad", "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         Preparation(24, None, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         Preparation(32, 35, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), floor=False),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Triple = tuple[float, float, float]
 Fit = Literal["crop", "stretch", "pad"]
-Interpolation = Literal["bilinear", "bicubic", "nearest"]
+Interpolation = Literal["bilinear", "bicubic", "nearest-exact"]
 
 #: Mean and standard deviation of ImageNet's colours, for models whose files name none.
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -44,7 +44,7 @@ class Preparation:
         size: Height and width of the input, in pixels.
         resize_to: Side that a picture is resized to before ``size`` is cut out of its middle; None for no resizing.
         fit: Which side that is: the shorter one (``crop``), both (``stretch``) or the longer one (``pad``, black).
-        interpolation: All but ``nearest`` with antialiasing.
+        interpolation: All but ``nearest-exact`` with antialiasing.
         mean: Mean of each colour channel, on a scale of 0 to 1, that is taken from an image.
         std: What each channel is divided by after that.
         bgr: Whether the network sees blue, green, red. Mean and std are in the network's order.
@@ -74,29 +74,22 @@ class Preparation:
         return prepare
 
     def _shaped(self, pixels: Tensor) -> Tensor:
-        from torch.nn.functional import interpolate, pad
+        from torchvision.transforms.v2 import InterpolationMode
+        from torchvision.transforms.v2 import functional as pictures
 
         height, width = pixels.shape[-2:]
         if self.resize_to is not None:
-            near, far = min(height, width), max(height, width)
-            scale = self.resize_to / (far if self.fit == "pad" else near)
-            target = (self.resize_to, self.resize_to)
-            if self.fit == "crop":
-                target = (int(height * scale + 1e-6), int(width * scale + 1e-6))
-            elif self.fit == "pad":
-                target = (max(1, round(height * scale)), max(1, round(width * scale)))
-            if target != (height, width) and self.interpolation == "nearest":
-                pixels = interpolate(pixels, target, mode="nearest-exact")
-            elif target != (height, width):
-                pixels = interpolate(pixels, target, mode=self.interpolation, antialias=True, align_corners=False)
-                pixels = pixels.clamp(0, 255)  # bicubic overshoots
-        missing = [max(self.size - side, 0) for side in pixels.shape[-2:]]
-        if any(missing):
-            down, across = missing
-            pixels = pad(pixels, (across // 2, across - across // 2, down // 2, down - down // 2))
-        margins = [side - self.size for side in pixels.shape[-2:]]
-        top, left = (margin // 2 if self.floor else round(margin / 2.0) for margin in margins)
-        return pixels[..., top : top + self.size, left : left + self.size]
+            scale = self.resize_to / (max if self.fit == "pad" else min)(height, width)
+            target = [self.resize_to, self.resize_to]
+            if self.fit != "stretch":
+                rounded = round if self.fit == "pad" else lambda side: int(side + 1e-6)
+                target = [max(1, rounded(side * scale)) for side in (height, width)]
+            # Bicubic overshoots.
+            pixels = pictures.resize(pixels, target, InterpolationMode(self.interpolation)).clamp(0, 255)
+        if self.floor:
+            height, width = (side - max(side - self.size, 0) % 2 for side in pixels.shape[-2:])
+            pixels = pixels[..., :height, :width]
+        return pictures.center_crop(pixels, [self.size, self.size])
 
 
 def preparation_of(library: Callable[[Image.Image], Tensor], item: str) -> Preparation:
