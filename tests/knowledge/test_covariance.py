@@ -31,13 +31,28 @@ def test_gaps_cost_accuracy_but_no_bias() -> None:
 
 
 def test_errors_of_measurement_are_no_variance_of_the_models() -> None:
-    values, _ = _simulated(1500, rank=1)
+    values, truth = _simulated(1500, rank=1)
     noisy = values + np.random.default_rng(2).normal(size=values.shape)
     strengths = Shrinkage(rank=1, loadings=0.1, own=0.1, mean=0.0)
     told = fit_covariance(noisy, np.ones_like(noisy), strengths, steps=300)
     untold = fit_covariance(noisy, shrinkage=strengths, steps=300)
     assert np.median(told.own) == pytest.approx(0.25, abs=0.1)
     assert np.median(untold.own) == pytest.approx(1.25, abs=0.2)
+    np.testing.assert_allclose(told.factor @ told.factor.T, truth - 0.25 * np.eye(12), atol=0.45)
+
+
+def test_cells_of_which_no_error_is_known_count_as_exact_and_inexact_ones_less() -> None:
+    values, _ = _simulated(40)
+    exact, unknown = fit_covariance(values, np.zeros_like(values)), fit_covariance(values, np.full_like(values, np.nan))
+    np.testing.assert_array_equal(unknown.factor @ unknown.factor.T, exact.factor @ exact.factor.T)
+    np.testing.assert_array_equal(unknown.own, exact.own)
+    # One model's values say nothing: what the others have in common is as it is without it.
+    errors = np.zeros_like(values)
+    errors[:, 0] = 1e4
+    values[:, 0] = np.random.default_rng(9).normal(size=40)
+    blind, without = fit_covariance(values, errors, steps=300), fit_covariance(values[:, 1:], steps=300)
+    common = blind.factor[1:] @ blind.factor[1:].T
+    np.testing.assert_allclose(common, without.factor @ without.factor.T, atol=0.05)
 
 
 def test_scores_are_the_regression_of_dense_algebra() -> None:

@@ -135,6 +135,12 @@ def test_another_protocol_on_the_same_images_informs() -> None:
     assert after < 0.7 * before
 
 
+def test_a_protocol_that_tells_nothing_of_another_is_not_taken_for_it() -> None:
+    cells, descriptions, _ = _world(tasks=60)
+    knowledge = fit_protocols(cells, {f"d{task}": 10 for task in range(60)}, descriptions)
+    assert knowledge.kept < 0.3
+
+
 def test_a_model_without_cells_follows_its_description_with_a_wider_interval() -> None:
     cells, descriptions, _ = _world()
     weak, strong = descriptions.loc[["m00"]].copy(), descriptions.loc[["m00"]].copy()

@@ -15,6 +15,7 @@ from tests.truth.small_tasks import backbone, task_images
 from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.knowledge.posterior import Cell, View
+from thesis_rec.recommendation import trying
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.bundle import PublishedBeliefs
 from thesis_rec.recommendation.request import Asked, Request, image_row
@@ -64,6 +65,26 @@ def test_a_try_is_as_exact_as_its_test_images_are_many():
     assert noise_of_try(0.8, 400) == pytest.approx(0.02)
     assert noise_of_try(1.0, 500) == noise_of_try(0.0, 500) == pytest.approx(0.01)
     assert noise_of_try(0.5, 0) == REPEATED_NOISE < 0.05
+
+
+def test_time_that_is_left_is_used(tmp_path):
+    bundle = fabricated_bundle()
+    found, belief = recommendation(bundle, probe_seconds=3600)
+    after, _ = try_models(found, bundle, asked(tmp_path), belief, probe=lambda model: 0.5)
+    assert sorted(after.tried) == sorted(found.table["model_id"])
+
+
+def test_offline_what_is_on_this_machine_is_scored(tmp_path, monkeypatch):
+    bundle = fabricated_bundle()
+    found, belief = recommendation(bundle, score=3, offline=True)
+    ranked = found.table["model_id"].tolist()
+    there, seen = {*ranked[1:4], ranked[6]}, []
+    monkeypatch.setattr(type(bundle), "on_this_machine", lambda self: there)
+    monkeypatch.setattr(trying, "_probe_images", lambda row: (task_images("mine", 2), []))
+    monkeypatch.setattr(trying, "score_models", lambda models, *_: dict.fromkeys(seen.extend(models) or ()))
+    _, notes = try_models(found, bundle, asked(tmp_path), belief)
+    assert seen == ranked[1:4]
+    assert f"Offline: {len(ranked) - 4} models that aren't on this machine were not tried." in notes
 
 
 def test_own_measurements_of_the_images_count_where_published_figures_are_all_that_is_known(tmp_path):
