@@ -130,7 +130,7 @@ class SplitTokens:
         features, problems = [], []
         for which, pixels, failures in decoded(chosen, pieces, settings.workers):
             self._glimpses.add("train", images.positions[which], images.names_of(which), pixels)
-            features.append(self.encoder.encode(pixels, len(pixels)))
+            features.append(self.encoder.encode(pixels))
             problems += failures
         return np.concatenate(features).reshape(len(numbers), -1, self.encoder.dim), problems
 

@@ -45,7 +45,6 @@ def test_a_class_token_may_stand_for_the_image(tmp_path):
     assert isinstance(ours, SmallClip)
     expected = load(config, "reference", "cpu", "fp32").encode(images)
     np.testing.assert_allclose(ours.encode(images), expected, atol=2e-6)
-    assert ours.encode(images[:0]).shape == (0, 24)
 
 
 def test_texts_are_those_of_open_clip(reference):

@@ -45,8 +45,8 @@ class ImageEncoder(Protocol):
     dim: int
     image_size: int
 
-    def encode(self, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
-        """(N, H, W, 3) uint8 to (N, D) float32, each of length 1."""
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, H, W, 3) uint8 to (N, D) float32, each of length 1; as many at once as memory holds."""
         ...
 
     def encode_depths(self, pixels: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], list[Any]]:

@@ -58,8 +58,8 @@ class SmallClip:
         self._mean, self._std = 255 * mean[:, None, None], 255 * std[:, None, None]
         self.encode(np.zeros((1, self.image_size, self.image_size, 3), np.uint8))  # what lacks tensors fails here
 
-    def encode(self, images: NDArray[np.uint8], batch_size: int = 256) -> Floats:
-        """See :class:`ImageEncoder`; an image's features don't depend on its company, and so not on ``batch_size``.
+    def encode(self, images: NDArray[np.uint8]) -> Floats:
+        """See :class:`ImageEncoder`; an image's features don't depend on its company.
 
         Raises:
             ItemError: If a feature isn't finite.
@@ -67,8 +67,6 @@ class SmallClip:
         side = self.image_size
         if images.shape[1:3] != (side, side):
             images = np.array([resize_image(image, side) for image in images])
-        if not len(images):
-            return np.zeros((0, self.dim), np.float32)
         pixels = images.transpose(0, 3, 1, 2).astype(np.float32)
         return check_features(self.encode_depths(pixels, 0)[0], self.encoder_id)
 

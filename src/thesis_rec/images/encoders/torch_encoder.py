@@ -95,24 +95,14 @@ class TorchEncoder:
             features = torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)
         return functional.normalize(features, dim=1)
 
-    def encode(self, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
-        """Features of images.
-
-        Args:
-            images: (N, H, W, 3) uint8 RGB.
-            batch_size: Images at a time.
-
-        Returns:
-            (N, D) float32, each of length 1.
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See :class:`ImageEncoder`.
 
         Raises:
             ItemError: If a feature isn't finite.
         """
-        out = np.empty((len(images), self.dim), dtype=np.float32)
-        for start in range(0, len(images), batch_size):
-            block = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
-            out[start : start + batch_size] = self.encode_tensor(block).cpu().numpy()
-        return check_features(out, self.encoder_id)
+        features = self.encode_tensor(torch.from_numpy(np.ascontiguousarray(images)))
+        return check_features(features.cpu().numpy(), self.encoder_id)
 
     @torch.inference_mode()
     def encode_depths(
