@@ -29,6 +29,9 @@ def test_max_tasks_keeps_every_role(tables):
 
 def test_nothing_to_evaluate_is_said(tables):
     world, info, cells, splits = tables
+    apart = splits.assign(role=splits["role"].replace("train", "test"))
+    with pytest.raises(ItemError, match="no dataset to learn from"):
+        assemble_study(cells, apart, world.models, world.tokens, info)
     with pytest.raises(ItemError, match="fine_tune"):
         assemble_study(cells, splits, world.models, world.tokens, info, protocol="fine_tune")
 

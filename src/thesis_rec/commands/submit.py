@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ def submit(
     asked = [pipeline_name(name.strip()) for name in pipelines.split(",") if name.strip()]
     project = Path(metadata.project_path) if metadata else Path.cwd()
     bootstrap_project(project)
-    given = _parse(params)
+    given, before = _parse(params), after.replace(",", " ").split()
+    if bad := [item for item in before if not re.fullmatch(r"\d+(_\d+)?", item)]:
+        raise ConfigurationError(f"--after takes ids of jobs as squeue lists them; {bad[0]!r} is none.")
     # As `kedro run` reads them: a name that nothing takes, or a value that can't be, is found now and not in a job.
     runtime: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"{name}={value}" for name, value in given.items()]))
     with KedroSession.create(project_path=project, env=environment, runtime_params=runtime) as session:
@@ -65,7 +68,7 @@ def submit(
     )
     logs, reports = data_root / "logs", read_reports(data_root)
     for job in jobs:
-        waits = f" after {', '.join(job.after)}" if job.after else ""
+        waits = f" after {', '.join(job.after or before)}" if job.after or before else ""
         part = available[job.pipeline].only_nodes_with_tags(JOIN_TAG) if job.joins else available[job.pipeline]
         time = expected_time(job, [node.name for node in part.nodes], reports)
         click.echo(f"{job.name}: {len(job.commands)} task(s){waits}; {time}")
@@ -76,7 +79,7 @@ def submit(
     if dry_run:
         click.echo("Dry run: every check passed, nothing was submitted.")
         return
-    identifiers = submit_jobs(jobs, project, logs, [item for item in after.split(",") if item])
+    identifiers = submit_jobs(jobs, project, logs, before)
     for name, identifier in identifiers.items():
         click.echo(f"submitted {name} as {identifier}")
 

@@ -150,7 +150,7 @@ def assemble_study(
         seed: Seed of everything random.
 
     Raises:
-        ItemError: If no base task has a role, tokens and measurements.
+        ItemError: If no base task to learn from has tokens and measurements.
     """
     listed = splits[splits["kind"] == "dataset"]
     role = dict(zip(listed["id"].astype(str), listed["role"].astype(str), strict=True))
@@ -162,11 +162,11 @@ def assemble_study(
     # A share of each role, so that no quadrant is left without datasets.
     kept = set(evenly(sorted(bases, key=role.__getitem__), max_tasks))
     bases = [dataset for dataset in bases if dataset in kept]
-    if not bases:
+    if "train" not in {role[dataset] for dataset in bases}:
         raise ItemError(
             "performance",
-            f"no dataset has measurements by {protocol!r}, tokens and a role.",
-            "Run dataset_features and similarity_training with the same manifests first.",
+            f"no dataset to learn from has measurements by {protocol!r}, tokens and the role train.",
+            "Run dataset_features and similarity_training with the same manifests first, on more datasets.",
         )
 
     rows = info.set_index("dataset_id").reindex(bases)[["domain", "group"]].fillna("").astype(str)
