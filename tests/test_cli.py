@@ -63,12 +63,10 @@ def test_jobs_are_submitted_by_the_same_names():
 
 def test_the_jobs_to_wait_for_are_checked_and_shown(monkeypatch, tmp_path):
     """A blank in the list was part of an id, and the dry run passed with any text."""
-    from thesis_rec.cli import friendly
-
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     monkeypatch.setenv("THESIS_REC_ACCOUNT", "mine")
     options = ["--env=anvil", "--pipelines=model_extraction", "--dry-run"]
-    submit = friendly(load_command("submit"))
+    submit = cli.get_command(None, "submit")
     result = CliRunner().invoke(submit, [*options, "--after=12, 7_3"])
     assert "model_extraction: 1 task(s) after 12, 7_3;" in result.output
     result = CliRunner().invoke(submit, [*options, "--after=12:13"])

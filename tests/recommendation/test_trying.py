@@ -276,6 +276,9 @@ def test_a_try_of_weights_that_were_replaced_since_does_not_count(tmp_path):
     (cell,), (note,) = read_tries(bundle, asked(images))
     assert cell.model_id == same
     assert note.startswith(f"Earlier tries of {changed} were of other weights")
+    # Nothing is said of models that the zoo no longer lists.
+    fewer = replace(bundle, manifest=bundle.manifest[bundle.manifest["model_id"] != changed])
+    assert read_tries(fewer, asked(images)) == ([cell], [])
     # A model of the hub is told by its revision.
     hub = bundle.manifest.assign(source="hf-hub:a/b")
     at = [replace(bundle, manifest=hub.assign(revision=name), tries=tmp_path / "hub.csv") for name in ("v1", "v2")]

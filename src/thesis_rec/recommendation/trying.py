@@ -357,6 +357,8 @@ def read_tries(bundle: Bundle, asked: Asked) -> tuple[list[Cell], list[str]]:
             f"{path} can't be read ({reason}): earlier tries aren't used, and none is added. Correct or delete it."
         ]
     rows = table[(table["images"] == asked.content) & (table["protocol"] == PROTOCOL)]
+    # Of models that the zoo doesn't list nothing is asked.
+    rows = rows[rows["model_id"].isin(bundle.rows)]
     rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce") for name in ("value", "noise")})
     usable = rows["value"].between(0, 1) & rows["noise"].between(0, 1)
     notes = []
