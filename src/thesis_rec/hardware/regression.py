@@ -12,7 +12,7 @@ and among penalties gave median errors of .21 to .27 where all of them and this 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,30 +26,27 @@ PENALTY = 1e-2
 ALPHA = 0.05
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A fitted regression of log figures; K counts F features and the figure in another context.
+class Fit(NamedTuple):
+    """A fitted regression of log figures.
 
     Attributes:
-        mean: (K,) of the features.
-        scale: (K,) of the features.
-        weights: (K,) of the standardised features.
-        intercept: Of the target.
+        coefficients: (F + 2,) of the features, of the figure in another context, and the constant.
         margin: Logarithm that is added for the safe side.
         spread: Root mean square of the held-out errors.
     """
 
-    mean: Floats
-    scale: Floats
-    weights: Floats
-    intercept: float
-    margin: float = 0.0
-    spread: float = 0.0
+    coefficients: Floats
+    margin: float
+    spread: float
 
     def predict(self, features: Floats, offset: Floats) -> Floats:
         """Log figures of (M, F) features and (M,) log figures in another context, or zeros."""
-        z = (np.column_stack([features, offset]) - self.mean) / self.scale
-        return offset + self.intercept + z @ self.weights
+        return offset + _columns(features, offset) @ self.coefficients
+
+
+def _columns(features: Floats, offset: Floats) -> Floats:
+    # The figure elsewhere is a feature as well: its slope is 1 plus a weight that is shrunk to 0.
+    return np.column_stack([features, offset, np.ones(len(offset))])
 
 
 def fit_log_figure(features: Floats, log_value: Floats, offset: Floats, families: NDArray[np.object_]) -> Fit:
@@ -61,24 +58,22 @@ def fit_log_figure(features: Floats, log_value: Floats, offset: Floats, families
         offset: (n,) log figures in another context, or 0.
         families: (n,) architecture families; with fewer than three, folds of models take their place.
     """
-    groups, errors = fold_groups(families), np.empty(len(log_value))
+    x, target, groups = _columns(features, offset), log_value - offset, fold_groups(families)
+    errors = np.empty(len(target))
     for group in np.unique(groups):
         out = groups == group
-        rest = _ridge(features[~out], log_value[~out], offset[~out])
-        errors[out] = log_value[out] - rest.predict(features[out], offset[out])
-    spread = float(np.sqrt(np.mean(np.square(errors))))
-    found = _ridge(features, log_value, offset)
-    return Fit(found.mean, found.scale, found.weights, found.intercept, safe_margin(errors), spread)
+        errors[out] = target[out] - x[out] @ _ridge(x[~out], target[~out])
+    return Fit(_ridge(x, target), safe_margin(errors), float(np.sqrt(np.mean(np.square(errors)))))
 
 
-def _ridge(features: Floats, log_value: Floats, offset: Floats) -> Fit:
-    # The figure elsewhere is a feature as well: its slope is 1 plus a weight that is shrunk to 0.
-    x, target = np.column_stack([features, offset]), log_value - offset
-    mean, scale = x.mean(axis=0), x.std(axis=0)
+def _ridge(x: Floats, target: Floats) -> Floats:
+    """Coefficients of standardised columns, but for the last one, which is the constant."""
+    mean, scale = x[:, :-1].mean(axis=0), x[:, :-1].std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    z, intercept = (x - mean) / scale, float(target.mean())
+    z = (x[:, :-1] - mean) / scale
     system = z.T @ z + PENALTY * len(z) * np.eye(z.shape[1])
-    return Fit(mean, scale, np.linalg.solve(system, z.T @ (target - intercept)), intercept)
+    weights = np.linalg.solve(system, z.T @ (target - target.mean())) / scale
+    return np.append(weights, target.mean() - mean @ weights)
 
 
 def fold_groups(families: NDArray[np.object_]) -> NDArray[np.int64]:
