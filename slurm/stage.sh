@@ -6,7 +6,7 @@
 # (--dependency=afterany:<its id>) and names every item that is missing. Some tasks of an array run again by
 #   sbatch --array=3,7 ... slurm/stage.sh ENV PIPELINE --params=shard.count=16
 #SBATCH --requeue
-#SBATCH --signal=USR1@90
+#SBATCH --signal=B:USR1@90
 #SBATCH --open-mode=append
 set -euo pipefail
 export DO_NOT_TRACK=1
@@ -32,4 +32,11 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     fi
     params+=",shard.index=$SLURM_ARRAY_TASK_ID"
 fi
-srun .venv/bin/kedro run "${options[@]}" ${params:+--params="${params#,}"}
+# A job that is told its time is up puts itself back into the queue. Nothing is saved then: a training run resumes from
+# its latest epoch, which lies on disk already, and every other result is a file that is whole or absent.
+job=${SLURM_ARRAY_TASK_ID:+${SLURM_ARRAY_JOB_ID:-}_$SLURM_ARRAY_TASK_ID}
+trap 'scontrol requeue "${job:-$SLURM_JOB_ID}" || echo "This job could not be requeued: submit it again." >&2' USR1
+srun .venv/bin/kedro run "${options[@]}" ${params:+--params="${params#,}"} &
+# The signal interrupts the waiting, not the run.
+while status=0; wait $! || status=$?; kill -0 $! 2>/dev/null; do :; done
+exit "$status"

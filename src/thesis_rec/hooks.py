@@ -19,7 +19,6 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from thesis_rec.base.files import encode_id, write_json
-from thesis_rec.training.requeue import requeue_on_signal
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ _VERSIONED = ("kedro", "torch", "timm", "transformers", "open_clip_torch", "nump
 
 
 class ConfigureProcessHooks:
-    """Sets what must be set before the first heavy import, frees memory between nodes, answers SLURM's warnings."""
+    """Sets what must be set before the first heavy import, frees memory between nodes."""
 
     def __init__(self) -> None:
         self._run = ExitStack()
@@ -42,19 +41,17 @@ class ConfigureProcessHooks:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self) -> None:
-        """Let a SLURM job whose time is up put itself back into the queue, whatever node is running.
+        """What libraries download by themselves, image encoders and datasets, goes where the globals say.
 
-        What libraries download by themselves, image encoders and datasets, goes where the globals say: they read
-        ``HF_HOME`` when they are imported.
+        They read ``HF_HOME`` when they are imported.
         """
         if "HF_HOME" not in os.environ:
             os.environ["HF_HOME"] = self._hub_cache
             self._run.callback(os.environ.pop, "HF_HOME", None)
-        self._run.enter_context(requeue_on_signal())
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """The run is over: leave signals as they were."""
+        """The run is over: leave the environment as it was."""
         self._run.close()
 
     @hook_impl

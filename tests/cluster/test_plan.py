@@ -1,8 +1,10 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -210,6 +212,46 @@ def test_the_script_runs_any_stage(cluster, tmp_path):
         said(**some)
     assert "--params=shard.count=N" in refused.value.stderr
     assert not refused.value.stdout
+
+
+@pytest.mark.parametrize(
+    ("task", "refused"), [({}, False), ({"SLURM_ARRAY_JOB_ID": "16", "SLURM_ARRAY_TASK_ID": "4"}, False), ({}, True)]
+)
+def test_the_script_requeues_a_job_whose_time_is_up(task, refused, tmp_path):
+    """The signal reaches the script alone; the run goes on until SLURM ends it."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    stand_ins = {
+        "srun": f"touch {tmp_path}/begun\nwhile test ! -e {tmp_path}/end; do sleep 0.05; done\nexit 5",
+        "scontrol": f'echo "$@" >> {tmp_path}/calls\ntest {"1 = 2" if refused else "1 = 1"}',
+    }
+    for name, content in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    sizes = {"SLURM_ARRAY_TASK_COUNT": "16", "SLURM_ARRAY_TASK_MAX": "15"} if task else {}
+    job = subprocess.Popen(
+        ["bash", str(PROJECT / "slurm" / "stage.sh"), "gautschi", "model_extraction"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "17", **task, **sizes},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until((tmp_path / "begun").exists)
+    for signals in (1, 2):
+        job.send_signal(signal.SIGUSR1)
+        until(lambda n=signals: (tmp_path / "calls").exists() and (tmp_path / "calls").read_text().count("\n") == n)
+        assert job.poll() is None
+    (tmp_path / "end").touch()
+    said = job.communicate(timeout=20)[1]
+    assert job.returncode == 5
+    assert (tmp_path / "calls").read_text().splitlines() == [f"requeue {'16_4' if task else '17'}"] * 2
+    assert ("submit it again" in said) == refused
+
+
+def until(holds, seconds=20.0):
+    """Wait for something to hold."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):

@@ -2,17 +2,14 @@
 
 import json
 import logging
-import os
 import re
-import signal
-import stat
 
 import pytest
 import torch
 from torch import nn
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.training import callbacks, requeue
+from thesis_rec.training import callbacks
 from thesis_rec.training import fit as fit_room
 from thesis_rec.training.callbacks import checkpoints
 from thesis_rec.training.data import EpochSampler, fingerprint, loader
@@ -282,42 +279,6 @@ def test_the_schedule_warms_up_and_ends_at_zero():
     assert factors[55] == pytest.approx(0.5)
     assert factors[100] == pytest.approx(0.0)
     assert cosine_with_warmup(0, total=5, warmup=0) == 1.0
-
-
-class TestRequeue:
-    @pytest.fixture
-    def scontrol(self, tmp_path, monkeypatch):
-        """A stand-in that writes down how it was called."""
-        script = tmp_path / "bin" / "scontrol"
-        script.parent.mkdir()
-        script.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\ntest ! -e {tmp_path}/refuse\n')
-        script.chmod(script.stat().st_mode | stat.S_IEXEC)
-        monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-        return tmp_path
-
-    def test_a_signal_requeues_the_job_or_its_task_of_an_array(self, scontrol, monkeypatch):
-        monkeypatch.setenv("SLURM_JOB_ID", "17")
-        with requeue.requeue_on_signal():
-            os.kill(os.getpid(), signal.SIGUSR1)
-            monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "16")
-            monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
-            os.kill(os.getpid(), signal.SIGUSR1)
-            monkeypatch.setenv("SLURM_PROCID", "1")
-            os.kill(os.getpid(), signal.SIGUSR1)
-        assert (scontrol / "calls").read_text().splitlines() == ["requeue 17", "requeue 16_4"]
-
-    def test_a_refusal_is_reported(self, scontrol, monkeypatch, caplog):
-        monkeypatch.setenv("SLURM_JOB_ID", "17")
-        (scontrol / "refuse").touch()
-        with requeue.requeue_on_signal():
-            os.kill(os.getpid(), signal.SIGUSR1)
-        assert "job 17 couldn't be requeued" in caplog.text
-
-    def test_outside_slurm_nothing_is_installed(self, monkeypatch):
-        monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-        before = signal.getsignal(signal.SIGUSR1)
-        with requeue.requeue_on_signal():
-            assert signal.getsignal(signal.SIGUSR1) == before
 
 
 def test_processes_started_by_slurm_are_used_as_they_are(monkeypatch):

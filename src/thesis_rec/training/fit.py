@@ -25,7 +25,6 @@ from thesis_rec.training import callbacks
 from thesis_rec.training.callbacks import History
 from thesis_rec.training.data import Batch, EpochSampler, fingerprint, loader
 from thesis_rec.training.module import FitModule
-from thesis_rec.training.requeue import requeue_on_signal
 from thesis_rec.training.settings import FitSettings
 
 logger = logging.getLogger(__name__)
@@ -93,7 +92,7 @@ def fit(
     hooks: list[Any] = [callbacks.ReseedEveryEpoch(seed), callbacks.RunFiles(folder, None if terminal else description)]
     if settings.patience:
         hooks.append(callbacks.ExactEarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
-    with _quiet_lightning(), torch.random.fork_rng(), requeue_on_signal():
+    with _quiet_lightning(), torch.random.fork_rng():
         try:
             trainer = Trainer(
                 **settings.model_dump(include={"accelerator", "devices", "num_nodes", "precision"}),
