@@ -148,6 +148,33 @@ def test_numbers_of_a_python_file_are_read_and_not_run(tmp_path: Path) -> None:
     assert set(cells["protocol"]) == {"fine_tune"}
 
 
+def test_of_clip_benchmark_zero_shot_rows_of_single_labels_are_read(tmp_path: Path) -> None:
+    header = "model,pretrained,dataset,task,acc1\n"
+    rows = ("ViT,openai,dtd,zeroshot_classification,0.4", "ViT,openai,dtd,zeroshot_retrieval,0.9",
+            "ViT,openai,voc2007_multilabel,zeroshot_classification,0.8")  # fmt: skip
+    (tmp_path / "b.csv").write_text(header + "\n".join(rows))
+    found = READERS["clip_benchmark"]([tmp_path / "b.csv"])
+    assert found[["dataset", "protocol", "value"]].to_numpy().tolist() == [["dtd", "zero_shot", 0.4]]
+
+
+def test_of_probes_the_best_of_each_number_of_shots_is_read_and_none_of_all_images(tmp_path: Path) -> None:
+    row = {"model": "ViT", "pretrained": "openai", "dataset": "dtd-unverified"}
+    probes = [(10, 0.5), (10, 0.6), (25, 0.7), (-1, 0.9)]
+    rows = [{**row, "fewshot_k": shots, "lp_acc1": value} for shots, value in probes]
+    (tmp_path / "p.json").write_text(json.dumps(rows))
+    found = READERS["clip_probes"]([tmp_path / "p.json"])
+    assert found["value"].tolist() == [0.6, 0.7]
+    assert set(found["dataset"]) == {"dtd"}
+    assert set(found["protocol"]) == {"linear_probe"}
+
+
+def test_of_model_spider_s_table_accuracies_of_fine_tuning_are_read_as_fractions(tmp_path: Path) -> None:
+    rows = ("resnet50,dtd,finetune_accuracy,70", "resnet50,dtd,logme,-0.3")
+    (tmp_path / "m.csv").write_text("model_id,dataset_id,metric,value\n" + "\n".join(rows))
+    found = READERS["model_spider"]([tmp_path / "m.csv"])
+    assert found[["dataset", "protocol", "value"]].to_numpy().tolist() == [["dtd", "fine_tune", 0.7]]
+
+
 def test_a_source_of_another_shape_stops_no_other(tmp_path: Path) -> None:
     (tmp_path / "good.csv").write_text("name,pretrained,DTD\nViT,openai,.4\n")
     (tmp_path / "bad.csv").write_text("something,else\n1,2\n")

@@ -252,3 +252,9 @@ def test_nearest_class_mean_is_the_nearest_centroid_left_one_out() -> None:
     assert 0.2 < expected < 1
     found = nearest_class_mean(ScoreInput(torch.from_numpy(features), torch.from_numpy(labels)))
     assert found.item() == pytest.approx(expected)
+
+
+def test_an_image_that_is_alone_in_its_class_is_an_error() -> None:
+    features = torch.tensor([[0.0], [0.1], [5.0]], dtype=torch.float64)
+    found = nearest_class_mean(ScoreInput(features, torch.tensor([0, 0, 1])))
+    assert found.item() == pytest.approx(2 / 3)
