@@ -136,7 +136,11 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     listed = pd.read_csv(project / "starter" / "model_manifest.csv", dtype=str, keep_default_na=False)
     own = listed.head(1).assign(model_id="my_model", source=str(project / "starter" / "models" / "m00"))
     gone = own.assign(model_id="gone", source="my_modle")
-    pd.concat([listed, own, gone]).to_csv(project / "mine.csv", index=False)
+    broken = own.assign(model_id="broken")
+    failures = project / "data" / "08_reporting" / "extraction_failures.parquet"
+    failures.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({"model_id": ["broken"], "error": "It is cut off.", "hint": "Save it again."}).to_parquet(failures)
+    pd.concat([listed, own, gone, broken]).to_csv(project / "mine.csv", index=False)
     local = project / "conf" / "local" / "globals.yml"
     local.parent.mkdir(exist_ok=True)
     local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": str(project / "mine.csv")}}}))
@@ -145,9 +149,9 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     table = found.table.set_index("model_id")
     assert found.zoo == "hub"
     assert "m00" not in table.index
-    # With a mistyped path it would be as good as any other, and stood on the second place.
-    assert "gone" not in table.index
-    assert any(note.startswith("Left out of your own models: gone (") for note in found.notes)
+    # With a mistyped path, or weights that can't be read, it would be as good as any other, and stood among the first.
+    assert not table.index.isin(["gone", "broken"]).any()
+    assert any(note.startswith("Left out of your own models: gone, broken (") for note in found.notes)
     # Figures of another protocol, or of a network's own head, aren't passed off as linear probes.
     published = ProtocolKnowledge.from_arrays(
         load_arrays(project / "data" / "01_raw" / "hub" / "bundle" / "knowledge.npz")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from os.path import expandvars
 from pathlib import Path
@@ -18,7 +18,10 @@ from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
 DEFAULT_ZOO = "hub"
 
 #: Artefacts of runs that are of use whichever zoo the runs were about: rows of models that the zoo lacks don't matter.
-OF_ANY_ZOO = ("performance", "hardware_profiles", "published_hardware_profiles", "model_metadata", "model_spectra")
+OF_ANY_ZOO = (
+    "performance", "hardware_profiles", "published_hardware_profiles", "model_metadata", "model_spectra",
+    "extraction_failures",
+)  # fmt: skip
 
 #: What an answer loads.
 ENTRIES = ("model_manifest", "dataset_manifest", "recommendation_artefacts")
@@ -76,10 +79,11 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     own_models = [table for table in _own_models(loader, folder) if len(table)]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
     read = set(artefacts["model_metadata"]["model_id"]) if "model_metadata" in artefacts else set()
-    if absent := [model for table in own_models for model in _absent(table) if model not in read]:
+    failed = set(artefacts["extraction_failures"]["model_id"]) if "extraction_failures" in artefacts else set()
+    if absent := [model for table in own_models for model in _absent(table, failed) if model not in read]:
         # Nothing is known of them, so that they would stand among the first.
         manifest = manifest[~manifest["model_id"].isin(absent)].reset_index(drop=True)
-        why = "nothing is where the column source of the manifest says"
+        why = "nothing that model_extraction could read is where the column source of the manifest says"
         artefacts["notes"] = [*artefacts.get("notes", ()), f"Left out of your own models: {listed(absent, 3)} ({why})."]
     bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
     tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
@@ -137,10 +141,11 @@ def _from_root(source: str, root: Path) -> str:
     return str(root / Path(source.removeprefix("local-dir:")).expanduser())
 
 
-def _absent(models: pd.DataFrame) -> list[str]:
-    """Models of one's own that are neither on the hub nor where their rows say."""
+def _absent(models: pd.DataFrame, failed: Collection[str]) -> list[str]:
+    """Models of one's own that are neither on the hub nor where their rows say, or ``failed`` to be read there."""
     rows = zip(models["model_id"], models["source"].map(expandvars), strict=True)
-    return [name for name, source in rows if not source.startswith("hf-hub:") and not Path(source).exists()]
+    here = [(name, source) for name, source in rows if not source.startswith("hf-hub:")]
+    return [name for name, source in here if name in failed or not Path(source).exists()]
 
 
 def _absolute(entry: Any, folder: Path, key: str = "") -> Any:
