@@ -241,11 +241,11 @@ def test_a_model_that_can_t_be_run_is_passed_over(tmp_path):
 def test_a_try_is_kept_for_later_requests_on_the_same_images(tmp_path):
     bundle = replace(fabricated_bundle(), tries=tmp_path / "deep" / "tries.csv")
     _, belief = _tries(tmp_path, 2, 0.7, bundle)
-    kept, _ = read_tries(bundle, asked(tmp_path))
+    kept, _ = read_tries(bundle.tries, asked(tmp_path), bundle.weights_of)
     assert [(cell.model_id, cell.value) for cell in kept] == [(cell.model_id, cell.value) for cell in belief.cells]
     assert kept[0].noise == pytest.approx(belief.cells[0].noise, abs=1e-6)
     (tmp_path / "added.png").write_bytes(b"another image")
-    assert read_tries(bundle, asked(tmp_path)) == ([], [])
+    assert read_tries(bundle.tries, asked(tmp_path), bundle.weights_of) == ([], [])
 
     # Whatever happens to them in the meantime, tries are of the images that were asked about.
     def probe(model_id):
@@ -254,7 +254,7 @@ def test_a_try_is_kept_for_later_requests_on_the_same_images(tmp_path):
 
     bundle = replace(bundle, tries=tmp_path / "changed.csv")
     _tries(tmp_path, 2, probe, bundle)
-    assert read_tries(bundle, asked(tmp_path)) == ([], [])
+    assert read_tries(bundle.tries, asked(tmp_path), bundle.weights_of) == ([], [])
     # A file that can't be written is a note; the try counts all the same.
     (tmp_path / "file").write_text("")
     found, belief = _tries(tmp_path, 1, 0.7, replace(bundle, tries=tmp_path / "file" / "tries.csv"))
@@ -271,19 +271,19 @@ def test_a_try_of_weights_that_were_replaced_since_does_not_count(tmp_path):
         (root / "models" / model / "model.safetensors").write_bytes(b"first")
     _, belief = _tries(images, 2, 0.7, bundle)
     changed, same = (cell.model_id for cell in belief.cells)
-    assert len(read_tries(bundle, asked(images))[0]) == 2
+    assert len(read_tries(bundle.tries, asked(images), bundle.weights_of)[0]) == 2
     (root / "models" / changed / "model.safetensors").write_bytes(b"trained again")
-    (cell,), (note,) = read_tries(bundle, asked(images))
+    (cell,), (note,) = read_tries(bundle.tries, asked(images), bundle.weights_of)
     assert cell.model_id == same
     assert note.startswith(f"Earlier tries of {changed} were of other weights")
     # Nothing is said of models that the zoo no longer lists.
     fewer = replace(bundle, manifest=bundle.manifest[bundle.manifest["model_id"] != changed])
-    assert read_tries(fewer, asked(images)) == ([cell], [])
+    assert read_tries(fewer.tries, asked(images), fewer.weights_of) == ([cell], [])
     # A model of the hub is told by its revision.
     hub = bundle.manifest.assign(source="hf-hub:a/b")
     at = [replace(bundle, manifest=hub.assign(revision=name), tries=tmp_path / "hub.csv") for name in ("v1", "v2")]
     _tries(images, 1, 0.7, at[0])
-    assert [len(read_tries(one, asked(images))[0]) for one in at] == [1, 0]
+    assert [len(read_tries(one.tries, asked(images), one.weights_of)[0]) for one in at] == [1, 0]
 
 
 def test_requests_that_try_at_the_same_time_keep_all_tries(tmp_path):
@@ -302,7 +302,7 @@ def test_requests_that_try_at_the_same_time_keep_all_tries(tmp_path):
 def test_a_damaged_file_of_tries_is_a_note_and_stays_as_it_is(tmp_path, content):
     bundle = replace(fabricated_bundle(), tries=tmp_path / "tries.csv")
     bundle.tries.write_bytes(content.encode("latin-1"))
-    cells, (note,) = read_tries(bundle, asked(tmp_path))
+    cells, (note,) = read_tries(bundle.tries, asked(tmp_path), bundle.weights_of)
     assert cells == []
     assert note.startswith(f"{bundle.tries} can't be read (")
     found, belief = _tries(tmp_path, 1, 0.7, bundle)
@@ -319,7 +319,7 @@ def test_a_try_without_a_usable_value_is_named_and_the_others_count(tmp_path):
     table.loc[1, "noise"] = "nan"
     table.to_csv(bundle.tries, index=False)
     before = bundle.tries.read_text()
-    (cell,), (note,) = read_tries(bundle, asked(tmp_path))
+    (cell,), (note,) = read_tries(bundle.tries, asked(tmp_path), bundle.weights_of)
     assert cell.model_id == table["model_id"][2]
     assert f"{table['model_id'][0]}, {table['model_id'][1]}" in note
     # What is added changes nothing of what is there.

@@ -57,7 +57,7 @@ def recommend_images(
         raise ConfigurationError("LogME says nothing of zero-shot accuracy: leave out --score or --protocol zero_shot.")
     bundle = under_protocol(bundle, request.protocol, request.domain)
     asked = read_images(Path(source), bundle.encoder if bundle.tokens else None, request)
-    earlier, unread = trying.read_tries(bundle, asked)
+    earlier, unread = trying.read_tries(bundle.tries, asked, bundle.weights_of)
     own, told_of_own = trying.measured_before(bundle, asked, earlier)
     posterior = believed(bundle, asked.tokens, [*own, *earlier])
     device, here = present_device()

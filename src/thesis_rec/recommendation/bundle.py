@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ConfigurationError, Failure, first_line, listed
+from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, first_line, listed
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
 from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens, unit
 from thesis_rec.hardware.profiling import COLUMNS
@@ -177,6 +178,17 @@ class Bundle:
     def rows(self) -> dict[str, ManifestRow]:
         """Usable rows of the manifest, by model."""
         return {row.model_id: row for row in read_manifest(self.manifest)[0]}
+
+    def weights_of(self, model_id: str) -> str | None:
+        """What tells a model's weights from others of its name: its revision on the hub, or a hash of its files."""
+        from thesis_rec.models.model_sources import locate, weights_fingerprint
+
+        row = self.rows.get(model_id)
+        if row is None or row.hub_id is not None:
+            return row.revision if row else None
+        with suppress(ItemError):
+            return weights_fingerprint(locate(row, self.models_root, verify=False))[:16]
+        return ""
 
     def on_this_machine(self) -> set[str]:
         """Models whose files are here now: those with a path as source, and those in the hub library's cache."""

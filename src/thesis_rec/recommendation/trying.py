@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -344,9 +344,16 @@ def _stored_tries(path: Path) -> pd.DataFrame:
     return table
 
 
-def read_tries(bundle: Bundle, asked: Asked) -> tuple[list[Cell], list[str]]:
-    """What was tried before on images of the same content, and notes on what of it doesn't count."""
-    path = bundle.tries
+def read_tries(
+    path: Path | None, asked: Asked, weights_of: Callable[[str], str | None]
+) -> tuple[list[Cell], list[str]]:
+    """What was tried before on images of the same content, and notes on what of it doesn't count.
+
+    Args:
+        path: File of tries.
+        asked: The images.
+        weights_of: What tells a model's present weights; None of a model that isn't listed.
+    """
     if path is None or not path.is_file():
         return [], []
     try:
@@ -358,31 +365,18 @@ def read_tries(bundle: Bundle, asked: Asked) -> tuple[list[Cell], list[str]]:
         ]
     rows = table[(table["images"] == asked.content) & (table["protocol"] == PROTOCOL)]
     # Of models that the zoo doesn't list nothing is asked.
-    rows = rows[rows["model_id"].isin(bundle.rows)]
+    rows = rows.assign(now=rows["model_id"].map(weights_of)).dropna(subset="now")
     rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce") for name in ("value", "noise")})
     usable = rows["value"].between(0, 1) & rows["noise"].between(0, 1)
     notes = []
     if wrong := rows.loc[~usable, "model_id"].tolist():
         notes.append(f"{path}: earlier tries of {listed(wrong, 3)} have no usable value and aren't used. Correct it.")
-    # What an earlier version kept doesn't tell its weights.
     # Those of earlier versions don't tell the weights of models here.
-    changed = rows["revision"].ne("") & (rows["revision"] != [_weights_of(bundle, model) for model in rows["model_id"]])
+    changed = rows["revision"].ne("") & rows["revision"].ne(rows["now"])
     if others := rows.loc[usable & changed, "model_id"].unique().tolist():
         notes.append(f"Earlier tries of {listed(others, 3)} were of other weights than the present ones: not used.")
     rows = rows[usable & ~changed].drop_duplicates("model_id", keep="last")
     return [Cell(*row) for row in rows[["model_id", "value", "noise"]].itertuples(index=False)], notes
-
-
-def _weights_of(bundle: Bundle, model_id: str) -> str:
-    """What tells a model's weights from others of its name: its revision on the hub, or a hash of its files here."""
-    from thesis_rec.models.model_sources import locate, weights_fingerprint
-
-    row = bundle.rows.get(model_id)
-    if row is None or row.hub_id is not None:
-        return row.revision if row else ""
-    with suppress(ItemError):
-        return weights_fingerprint(locate(row, bundle.models_root, verify=False))[:16]
-    return ""
 
 
 def repeated_cells(rows: pd.DataFrame) -> list[Cell]:
@@ -429,7 +423,7 @@ def store_try(bundle: Bundle, content: str, cell: Cell, n_test: int, seconds: fl
     row: Mapping[str, Any] = {
         "images": content, "model_id": cell.model_id, "protocol": PROTOCOL, "value": round(cell.value, 6),
         "noise": round(cell.noise, 6), "n_test": n_test, "seconds": round(seconds, 2),
-        "revision": _weights_of(bundle, cell.model_id),
+        "revision": bundle.weights_of(cell.model_id),
         "measured_at": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
     }  # fmt: skip
     try:
