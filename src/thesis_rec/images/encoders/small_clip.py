@@ -131,10 +131,10 @@ class SmallClip:
         flat = self._linear(x, f"{name}.in_proj")
         q, k, v = flat.reshape(batch, tokens, 3, self._heads, depth).transpose(2, 0, 3, 1, 4)  # (B, H, T, W / H) each
         # Keys along the rows: sums over them run along the columns, which is faster.
-        scores = k @ q.swapaxes(-1, -2) * np.float32(1 / np.sqrt(depth))
-        scores = np.exp(scores - scores.max(axis=-2, keepdims=True))
-        scores /= scores.sum(axis=-2, keepdims=True)
-        found = scores.swapaxes(-1, -2) @ v
+        scores = k @ (q * np.float32(1 / np.sqrt(depth))).swapaxes(-1, -2)
+        scores -= scores.max(axis=-2, keepdims=True)
+        np.exp(scores, out=scores)
+        found = scores.swapaxes(-1, -2) @ v / scores.sum(axis=-2)[..., None]
         return self._linear(found.swapaxes(1, 2).reshape(batch, tokens, width), f"{name}.out_proj")
 
 
