@@ -158,7 +158,7 @@ def recommend_for(
         device=device,
         options=request,
         dataset={"classes": len(tokens.class_names), "images": tokens.n_images, "class_names": tokens.class_names},
-        rests_on=_rests_on(bundle, bool(len(tokens.features)), request, posterior, tried_is),
+        rests_on=_rests_on(bundle.rests_on(bool(len(tokens.features))), request, posterior, tried_is),
         load=load_line(first.iloc[0].to_dict(), bundle.models_root) if len(first) else "",
         zoo=bundle.zoo,
         sources=dict(bundle.sources),
@@ -225,11 +225,9 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
     return with_untrained(known.posterior(bundle.models, tokens, cells), bundle.models, measured)
 
 
-def _rests_on(bundle: Bundle, looked_at: bool, request: Request, posterior: Posterior, tried_is: str) -> str:
-    """What the predictions rest on, and what was tried."""
+def _rests_on(known: str, request: Request, posterior: Posterior, tried_is: str) -> str:
+    """What the predictions rest on, a sentence on what is known before, and what was tried."""
     tried, scored = len(posterior.tried), sum(cell.protocol == SCORE for cell in posterior.cells)
     how = ", by linear probes" if tried and request.protocol != PROTOCOL else ""
-    text = (
-        f"{bundle.rests_on(looked_at)} {tried} {'candidate was' if tried == 1 else 'candidates were'} {tried_is}{how}."
-    )
+    text = f"{known} {tried} {'candidate was' if tried == 1 else 'candidates were'} {tried_is}{how}."
     return f"{text} {scored} were scored by LogME." if scored else text
