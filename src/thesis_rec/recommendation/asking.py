@@ -6,7 +6,7 @@ notebooks all call these; :func:`thesis_rec.recommend` is the door for Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -158,7 +158,7 @@ def recommend_for(
         device=device,
         options=request,
         dataset={"classes": len(tokens.class_names), "images": tokens.n_images, "class_names": tokens.class_names},
-        rests_on=_rests_on(bundle.rests_on(bool(len(tokens.features))), request, posterior, tried_is),
+        rests_on=_rests_on(bundle.rests_on(bool(len(tokens.features))), request, posterior.cells, tried_is),
         load=load_line(first.iloc[0].to_dict(), bundle.models_root) if len(first) else "",
         zoo=bundle.zoo,
         sources=dict(bundle.sources),
@@ -225,9 +225,10 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
     return with_untrained(known.posterior(bundle.models, tokens, cells), bundle.models, measured)
 
 
-def _rests_on(known: str, request: Request, posterior: Posterior, tried_is: str) -> str:
-    """What the predictions rest on, a sentence on what is known before, and what was tried."""
-    tried, scored = len(posterior.tried), sum(cell.protocol == SCORE for cell in posterior.cells)
+def _rests_on(known: str, request: Request, cells: Sequence[Cell], tried_is: str) -> str:
+    """What the predictions rest on: a sentence on what is known before, and what was tried and scored."""
+    scored = sum(cell.protocol == SCORE for cell in cells)
+    tried = len({cell.model_id for cell in cells if cell.protocol != SCORE})
     how = ", by linear probes" if tried and request.protocol != PROTOCOL else ""
     text = f"{known} {tried} {'candidate was' if tried == 1 else 'candidates were'} {tried_is}{how}."
     return f"{text} {scored} were scored by LogME." if scored else text
