@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from kedro.io import DatasetError
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.cli import COMMANDS, cli, known_error, run
+from thesis_rec.cli import COMMANDS, friendly, known_error, load_command, run
 from thesis_rec.pipeline_registry import ALIASES, NAMES, pipeline_name, register_pipelines
 
 
@@ -55,8 +55,7 @@ def test_an_unknown_node_or_tag_is_one_line_with_the_nearest_name(options, told)
 
 
 def test_jobs_are_submitted_by_the_same_names():
-
-    result = CliRunner().invoke(cli.get_command(None, "submit"), ["--env=anvil", "--pipelines=modelautoencoder,nope"])
+    result = CliRunner().invoke(friendly(load_command("submit")), ["--env=anvil", "--pipelines=modelautoencoder,nope"])
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: There is no pipeline 'nope'.")
 
@@ -66,7 +65,7 @@ def test_the_jobs_to_wait_for_are_checked_and_shown(monkeypatch, tmp_path):
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     monkeypatch.setenv("THESIS_REC_ACCOUNT", "mine")
     options = ["--env=anvil", "--pipelines=model_extraction", "--dry-run"]
-    submit = cli.get_command(None, "submit")
+    submit = friendly(load_command("submit"))
     result = CliRunner().invoke(submit, [*options, "--after=12, 7_3"])
     assert "model_extraction: 1 task(s) after 12, 7_3;" in result.output
     result = CliRunner().invoke(submit, [*options, "--after=12:13"])
@@ -84,11 +83,10 @@ def test_the_jobs_to_wait_for_are_checked_and_shown(monkeypatch, tmp_path):
 )
 def test_parameters_that_no_job_would_take_are_refused_before_one_is_submitted(given, said, monkeypatch, tmp_path):
     """A job that waited a night failed on a typo."""
-
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     monkeypatch.setenv("THESIS_REC_ACCOUNT", "mine")
     options = ["--env=anvil", "--pipelines=ground_truth", "--dry-run", f"--params={given}"]
-    result = CliRunner().invoke(cli.get_command(None, "submit"), options)
+    result = CliRunner().invoke(friendly(load_command("submit")), options)
     assert result.exit_code == 1
     assert said in result.output
     assert "Traceback" not in result.output
@@ -138,7 +136,7 @@ fit.epochs
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_found_by_its_name(name):
-    assert cli.get_command(None, name).name == name
+    assert load_command(name).name == name
 
 
 @pytest.mark.parametrize(

@@ -8,24 +8,29 @@ from __future__ import annotations
 import errno
 import re
 import sys
-from copy import copy
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
-from kedro.utils import load_obj
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError
 from thesis_rec.base.text import did_you_mean, printable
 from thesis_rec.pipeline_registry import pipeline_name
 
-#: Where each command is; only the module of the one that is asked for is imported.
-COMMANDS = {
-    "bundle": "thesis_rec.commands.bundle.bundle",
-    "import-config": "thesis_rec.commands.import_config.import_config",
-    "recommend": "thesis_rec.commands.recommend_command.recommend",
-    "submit": "thesis_rec.commands.submit.submit",
-}
+COMMANDS = ("bundle", "import-config", "recommend", "submit")
+
+
+def load_command(name: str) -> click.Command:
+    """One of :data:`COMMANDS`; only its own module is imported."""
+    if name == "bundle":
+        from thesis_rec.commands.bundle import bundle as command
+    elif name == "import-config":
+        from thesis_rec.commands.import_config import import_config as command
+    elif name == "recommend":
+        from thesis_rec.commands.recommend_command import recommend as command
+    else:
+        from thesis_rec.commands.submit import submit as command
+    return command
 
 
 #: A full, read-only or forbidden place says all that there is to say.
@@ -110,11 +115,16 @@ class FriendlyCommand(click.Command):
             sys.exit(1)
 
 
-def friendly(command: click.Command) -> click.Command:
+def friendly(command: click.Command) -> FriendlyCommand:
     """The same command, friendly."""
-    made = copy(command)
-    made.__class__ = FriendlyCommand
-    return made
+    return FriendlyCommand(
+        name=command.name,
+        callback=command.callback,
+        params=command.params,
+        help=command.help,
+        short_help=command.short_help,
+        context_settings=command.context_settings,
+    )
 
 
 class ProjectGroup(click.Group):
@@ -127,7 +137,7 @@ class ProjectGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by its name."""
         if cmd_name in COMMANDS:
-            return friendly(load_obj(COMMANDS[cmd_name]))
+            return friendly(load_command(cmd_name))
         return super().get_command(ctx, cmd_name)
 
 
