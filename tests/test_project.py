@@ -158,6 +158,7 @@ def test_every_pipeline_is_documented_tested_and_typed(name):
     assert import_module(f"thesis_rec.pipelines.{name}").__doc__
     assert inspect.getdoc(import_module(f"thesis_rec.pipelines.{name}.pipeline").create_pipeline)
     assert list((PROJECT / "tests" / "pipelines").rglob(f"*{name}*")), f"no test of the pipeline {name}"
+    assert any(node.func.__module__ == f"thesis_rec.pipelines.{name}.nodes" for node in pipelines()[name].nodes)
     for node in pipelines()[name].nodes:
         assert name in node.tags
         assert "__" not in node.name, f"{node.name} has no name of its own"
