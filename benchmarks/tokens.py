@@ -118,20 +118,18 @@ def main() -> None:
 
     import open_clip
     import torch
-    from open_clip.transform import PreprocessCfg, image_transform_v2
 
     from thesis_rec.images.encoders.streaming import BatchImages, decoded
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder
     from thesis_rec.images.sampling import ClassBalancedSampler
     from thesis_rec.models.backbone import Backbone
-    from thesis_rec.models.preparation import preparation_of
+    from thesis_rec.models.preparation import open_clip_preparation
     from thesis_rec.views.shards import SplitTokens, TokenSettings, make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
     model = open_clip.create_model(options.encoder)
     image = torch.compile(model.encode_image, dynamic=True) if options.compile else model.encode_image
-    transform = image_transform_v2(PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False)
-    preparation = preparation_of(transform, options.encoder)
+    preparation = open_clip_preparation(model, options.encoder)
     backbone = Backbone(f"open_clip:{options.encoder}", model, image, None, preparation)
     encoder = TorchEncoder(backbone, None, (), options.device, options.precision)
     if options.device == "cpu":

@@ -19,7 +19,13 @@ from thesis_rec.models.backbone import Backbone, check_repeatable
 from thesis_rec.models.model_manifest import ManifestRow, open_clip_name
 from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network, read_configuration
 from thesis_rec.models.plain_network import open_network
-from thesis_rec.models.preparation import LUMA, Preparation, preparation_of
+from thesis_rec.models.preparation import (
+    LUMA,
+    Preparation,
+    open_clip_preparation,
+    preparation_of,
+    transformers_preparation,
+)
 from thesis_rec.models.weight_files import check_folder, find_state, find_weights, load_torch
 
 if TYPE_CHECKING:
@@ -220,9 +226,7 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     has_pooler = not any("pooler" in key for key in found["missing_keys"])
     _image_inputs(network if classifies else getattr(network, "vision_model", network), row.model_id)
     processor = image_processor(folder, config, row.trust_remote_code)
-    preparation = preparation_of(
-        lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"], row.model_id
-    )
+    preparation = transformers_preparation(processor, row.model_id)
     return transformers_backbone(row.model_id, network, preparation, classifies=classifies, has_pooler=has_pooler)
 
 
@@ -325,7 +329,6 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     Some repositories of the hub hold weights alone: then the library's own configuration of these counts.
     """
     import open_clip
-    from open_clip.transform import PreprocessCfg, image_transform_v2
 
     name, options, config = _listed_by_open_clip(row, folder)
     if not name:
@@ -348,9 +351,8 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
         text = f"Another model of the hub, {text_tower}, describes its text tower, and can't be had from the cache."
         hint = f"Fetch that once (hf download {text_tower} config.json): nothing is fetched for what a folder names."
         raise ItemError(row.model_id, text, hint) from error
-    transform = image_transform_v2(PreprocessCfg(**open_clip.get_model_preprocess_cfg(network)), is_train=False)
     # The text half, often the larger one, is let go.
-    return open_clip_backbone(row.model_id, network.visual, preparation_of(transform, row.model_id))
+    return open_clip_backbone(row.model_id, network.visual, open_clip_preparation(network, row.model_id))
 
 
 def _listed_by_open_clip(row: ManifestRow, folder: Path) -> tuple[str, dict[str, Any], Mapping[str, Any]]:

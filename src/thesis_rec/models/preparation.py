@@ -150,6 +150,19 @@ def preparation_of(library: Callable[[Image.Image], Tensor], item: str) -> Prepa
     return found
 
 
+def open_clip_preparation(network: Any, item: str) -> Preparation:
+    """:func:`preparation_of` a model of open_clip, as its configuration has it."""
+    from open_clip import get_model_preprocess_cfg
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    return preparation_of(image_transform_v2(PreprocessCfg(**get_model_preprocess_cfg(network)), is_train=False), item)
+
+
+def transformers_preparation(processor: Any, item: str) -> Preparation:
+    """:func:`preparation_of` an image processor of transformers."""
+    return preparation_of(lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"], item)
+
+
 def _smooth(height: int, width: int) -> NDArray[Any]:
     """A picture (height, width, 3) of which filters change hardly anything; colours and directions all differ."""
     down, across = np.linspace(30, 220, height)[:, None], np.linspace(30, 220, width)

@@ -365,7 +365,8 @@ def read_tries(
         ]
     rows = table[(table["images"] == asked.content) & (table["protocol"] == PROTOCOL)]
     # Of models that the zoo doesn't list nothing is asked.
-    rows = rows.assign(now=rows["model_id"].map(weights_of)).dropna(subset="now")
+    present = {model: weights_of(model) for model in rows["model_id"].unique()}
+    rows = rows.assign(now=rows["model_id"].map(present)).dropna(subset="now")
     rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce") for name in ("value", "noise")})
     usable = rows["value"].between(0, 1) & rows["noise"].between(0, 1)
     notes = []

@@ -15,7 +15,12 @@ from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.loaders import image_processor
 from thesis_rec.models.model_sources import hub_error, no_network
-from thesis_rec.models.preparation import Preparation, preparation_of
+from thesis_rec.models.preparation import (
+    Preparation,
+    open_clip_preparation,
+    preparation_of,
+    transformers_preparation,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +49,6 @@ def load(config: EncoderConfig, name: str, device: str, precision: str) -> Torch
 
 def _open_clip(config: EncoderConfig, name: str) -> Towers:
     import open_clip
-    from open_clip.transform import PreprocessCfg, image_transform_v2
 
     folder = local_folder(config)
     architecture, tag = config.source, None
@@ -57,12 +61,11 @@ def _open_clip(config: EncoderConfig, name: str) -> Towers:
             raise ItemError(config.source, "no pretrained weights were named.", hint)
     model = open_clip.create_model(architecture, pretrained=tag, load_weights=True, require_pretrained=True)
     tokenizer = open_clip.get_tokenizer(architecture)
-    transform = image_transform_v2(PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False)
 
     def text(texts: list[str], device: torch.device) -> Tensor:
         return model.encode_text(tokenizer(texts).to(device))
 
-    return Backbone(name, model, model.encode_image, None, preparation_of(transform, config.source)), text
+    return Backbone(name, model, model.encode_image, None, open_clip_preparation(model, config.source)), text
 
 
 # --- transformers ------------------------------------------------------------------------------------------------
@@ -90,9 +93,7 @@ def _preparation(config: EncoderConfig, settings: Any) -> Preparation:
     source = local_folder(config) or config.source
     try:
         processor = image_processor(source, settings)
-        return preparation_of(
-            lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"], config.source
-        )
+        return transformers_preparation(processor, config.source)
     except (OSError, ValueError, ImportError) as error:
         logger.warning("%s has no readable image processor (%s); CLIP's normalisation is used", source, error)
         side = int(getattr(settings, "vision_config", settings).image_size)
