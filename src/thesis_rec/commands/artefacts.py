@@ -70,7 +70,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
             artefacts[OWN_RECORDS] = clean_performance([records])
             if others := sorted({*records["protocol"]} - {PROTOCOL}):
                 note = f"Your own {OWN_RECORDS} of {listed(others, 3)} don't count: tries are of {PROTOCOL}."
-                artefacts["notes"] = [*artefacts.get("notes", ()), note]
+                artefacts["notes"].append(note)
     except DatasetError as error:
         raise explained(error) from error
     except ValueError as error:
@@ -78,13 +78,15 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
         raise ConfigurationError(f"Your own {OWN_RECORDS} can't be used: {error}. {hint}") from error
     own_models = [table for table in _own_models(loader, folder) if len(table)]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
-    read = set(artefacts["model_metadata"]["model_id"]) if "model_metadata" in artefacts else set()
-    failed = set(artefacts["extraction_failures"]["model_id"]) if "extraction_failures" in artefacts else set()
+    read, failed = (
+        set(artefacts[name]["model_id"]) if name in artefacts else set()
+        for name in ("model_metadata", "extraction_failures")
+    )
     if absent := [model for table in own_models for model in _absent(table, failed) if model not in read]:
         # Nothing is known of them, so that they would stand among the first.
         manifest = manifest[~manifest["model_id"].isin(absent)].reset_index(drop=True)
         why = "nothing that model_extraction could read is where the column source of the manifest says"
-        artefacts["notes"] = [*artefacts.get("notes", ()), f"Left out of your own models: {listed(absent, 3)} ({why})."]
+        artefacts["notes"].append(f"Left out of your own models: {listed(absent, 3)} ({why}).")
     bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
     tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
     return replace(bundle, tries=tries)
