@@ -1,6 +1,10 @@
 import numpy as np
+import pytest
+from kedro.io import DatasetError
 
-from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.base.errors import ItemError
+from thesis_rec.base.tables import ModelTable, TaskTokens, read_csv
+from thesis_rec.catalog.joined import JoinedFilesDataset
 
 
 def tokens(dataset_id, batches, classes):
@@ -33,3 +37,15 @@ def test_model_table_selects_rows():
     assert chosen.reference is not None
     assert len(chosen) == 2
     assert table.select([1]).embedding[0, 1] == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_table_in_another_encoding_is_named_with_what_to_do(tmp_path, encoding):
+    path = tmp_path / "models.csv"
+    path.write_bytes("model_id,source\nbébé,here\n".encode(encoding))
+    with pytest.raises(ItemError, match=r"models\.csv: can't be read as a table .* CSV in UTF-8"):
+        read_csv(path, dtype=str)
+    # A catalog entry keeps it as the cause, which the commands show.
+    with pytest.raises(DatasetError) as raised:
+        JoinedFilesDataset(filepath=path).load()
+    assert isinstance(raised.value.__cause__, ItemError)

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from thesis_rec.base.errors import explained
+
 Floats = NDArray[np.floating]
 
 #: Length of a model's vector, which the autoencoder is made for.
@@ -26,8 +28,12 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
 
     Where every row has one more, such as an empty one behind a last comma, pandas would take the first column for names
     of rows, and each other one for the column before it.
+
+    Raises:
+        ItemError: If it can't be read, such as in another encoding.
     """
-    with warnings.catch_warnings():
+    hint = "Check the path, and that it is CSV in UTF-8."
+    with explained(str(path), "can't be read as a table ({reason}).", hint), warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
         table: pd.DataFrame = pd.read_csv(path, index_col=False, **options)
     return table

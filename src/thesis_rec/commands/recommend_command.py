@@ -155,7 +155,7 @@ def as_csv(found: Recommendation) -> str:
 
 def as_table(found: Recommendation) -> str:
     """The answer for people: the first choice, how sure, its cost, why, what to do next; then the others."""
-    percent = f"{100 * found.options.level:.3g} %"
+    percent = f"{100 * found.options.level:.6g} %"
     size = f"{found.dataset.get('classes')} classes, {found.dataset.get('images')} images"
     # How the images were read comes first, so that a misreading is seen.
     read_as = found.dataset.get("read_as") or [size]

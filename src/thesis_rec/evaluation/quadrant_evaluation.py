@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings
 from thesis_rec.evaluation.baselines import baseline
 from thesis_rec.evaluation.baselines.base import row_means, row_means_of_others
@@ -136,6 +137,22 @@ class EvaluationSettings(Settings):
     draws: int = Field(default=20, ge=1)
     bootstrap: int = Field(default=2000, ge=10)
     probing: ProbingSettings = Field(default_factory=ProbingSettings)
+
+
+def check_learned(study: Study, ranker: Ranker, knowledge: Knowledge) -> None:
+    """Refuse what was learned by other splits or codes: after a run that ended in between it would go unnoticed.
+
+    Raises:
+        ConfigurationError: If the network was trained on other known models or codes, or what the posterior knows
+            includes models or datasets that count as unknown.
+    """
+    known = study.models.select(np.flatnonzero(study.known))
+    unknown = {*study.models.model_ids} - {*known.model_ids} | {study.dataset_ids[j] for j in study.columns("test")}
+    if not ranker.inputs.fits(known) or unknown & {*knowledge.model_ids, *knowledge.dataset_ids}:
+        raise ConfigurationError(
+            "What was learned is of other models, datasets or embeddings than those that count as known now. "
+            "Run `kedro run --pipelines=similarity_training` again."
+        )
 
 
 class Evaluation(NamedTuple):

@@ -255,9 +255,16 @@ def thinned(bundle: Bundle, batches: int | None) -> Bundle:
 
 
 def mean_performance(records: pd.DataFrame) -> pd.DataFrame:
-    """One value of a linear probe per model and dataset: the mean over repeats."""
+    """One value of a linear probe per model and dataset, the mean over repeats, and its standard error as ``noise``.
+
+    Args:
+        records: ``model_id, dataset_id, value``; ``protocol`` where there are several; ``noise``, or ``std`` (between
+            repeats) and ``n_repeats``, where they are known. Without them the noise is NaN.
+    """
     chosen = records[records["protocol"] == PROTOCOL] if "protocol" in records else records
-    means: pd.Series = chosen.groupby(["model_id", "dataset_id"], sort=False)["value"].mean()
+    known = chosen.reindex(columns=[*NOTHING_MEASURED, "noise", "std", "n_repeats"])
+    known["noise"] = known["noise"].fillna(known["std"] / np.sqrt(known["n_repeats"]))
+    means: pd.DataFrame = known.groupby(["model_id", "dataset_id"], sort=False)[["value", "noise"]].mean()
     return means.reset_index()
 
 

@@ -64,7 +64,7 @@ def render_report(found: Recommendation) -> str:
         pareto={name: pareto_figure(found, *size) for name, size in SIZES.items()} if rows else {},
         map={name: map_figure(found, *size) for name, size in SIZES.items()} if len(found.places) else {},
         images=[(_data_uri(image), name) for image, name in found.sample],
-        percent=f"{100 * found.options.level:.3g}",
+        percent=f"{100 * found.options.level:.6g}",
         n_points=POINTS,
     )
 

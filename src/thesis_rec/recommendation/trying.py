@@ -45,7 +45,7 @@ SCORE_IMAGES = 48
 #: Linear probes whose mean is a try's result: features are extracted once, and a draw more costs next to nothing.
 PROBE_DRAWS = 10
 
-#: Standard deviation of a value that is the mean of repeats, where nothing else is known of it.
+#: Standard deviation of a value that is the mean of repeats, unless these lie further apart.
 REPEATED_NOISE = 0.01
 
 #: MiB per second that a download is expected to reach before any was measured.
@@ -381,9 +381,10 @@ def read_tries(
 
 
 def repeated_cells(rows: pd.DataFrame) -> list[Cell]:
-    """Means over repeats, with columns ``model_id`` and ``value``, as cells."""
-    columns = rows["model_id"].astype(str), rows["value"].astype(float)
-    return [Cell(model, value, REPEATED_NOISE) for model, value in zip(*columns, strict=True)]
+    """Means over repeats as cells: ``model_id``, ``value`` and, where repeats tell it, ``noise``."""
+    noise = np.fmax(rows.reindex(columns=["noise"])["noise"].astype(float), REPEATED_NOISE)
+    columns = rows["model_id"].astype(str), rows["value"].astype(float), noise
+    return [Cell(*row) for row in zip(*columns, strict=True)]
 
 
 def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tuple[list[Cell], list[str]]:

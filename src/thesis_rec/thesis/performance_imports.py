@@ -65,7 +65,7 @@ def import_wide_csv(path: Path, unit: Unit = "auto") -> pd.DataFrame:
         path: CSV file.
         unit: See :func:`scale_of`.
     """
-    table = _csv(path)
+    table = read_csv(path)
     if table.shape[1] < 2:
         raise ItemError(str(path), "has fewer than two columns.", "Give models as rows and datasets as columns.")
     ids = table.iloc[:, 0].astype(str)
@@ -79,7 +79,7 @@ def import_wide_csv(path: Path, unit: Unit = "auto") -> pd.DataFrame:
 
 def import_transfergraph(path: Path) -> pd.DataFrame:
     """TransferGraph's records: ``records.csv`` of the repository, or a long table ``model_id, dataset_id, value``."""
-    table = _csv(path)
+    table = read_csv(path)
     # The repository's own names first, then this project's.
     columns = {
         "model_id": _first(table, ("model", "model_id", "model_identifier")),
@@ -103,18 +103,13 @@ def import_timm_results(path: Path) -> pd.DataFrame:
 
     What the models were tested on is what the file's name says.
     """
-    table = _csv(path)
+    table = read_csv(path)
     if not {"model", "top1"} <= set(table.columns):
         raise ItemError(str(path), "has no columns 'model' and 'top1'.", "Take a results-*.csv file of timm.")
     dataset = path.stem.removeprefix("results-")
     table = table.drop_duplicates("model").dropna(subset=["top1"])
     cells = pd.DataFrame({"model_id": table["model"].astype(str), "dataset_id": dataset, "value": table["top1"] / 100})
     return records_frame(cells, "imported:timm", "top1", "timm")
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    with explained(str(path), "can't be read as CSV ({reason}).", "Check the path and the file."):
-        return read_csv(path)
 
 
 def _first(table: pd.DataFrame, names: Iterable[str]) -> str | None:

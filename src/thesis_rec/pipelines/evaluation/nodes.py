@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
 
 
@@ -41,14 +40,7 @@ def evaluate_rankings(
     tables = performance, splits, candidate_models, task_tokens, dataset_manifest
     study = assemble_study(*tables, protocol=parameters.protocol, max_tasks=parameters.max_tasks, seed=parameters.seed)
     ranker, knowledge = Ranker.from_checkpoint(similarity_checkpoint), Knowledge.from_arrays(knowledge_of_known)
-    # A run that ended between the splits and what is learned by them, or codes made anew, would go unnoticed.
-    known = study.models.select(np.flatnonzero(study.known))
-    unknown = {*study.models.model_ids} - {*known.model_ids} | {study.dataset_ids[j] for j in study.columns("test")}
-    if not ranker.inputs.fits(known) or unknown & {*knowledge.model_ids, *knowledge.dataset_ids}:
-        raise ConfigurationError(
-            "What was learned is of other models, datasets or embeddings than those that count as known now. "
-            "Run `kedro run --pipelines=similarity_training` again."
-        )
+    quadrant_evaluation.check_learned(study, ranker, knowledge)
     return quadrant_evaluation.evaluate(
         study, ranker, transferability_scores, parameters, ceiling=noise_ceiling, knowledge=knowledge
     )
