@@ -23,17 +23,17 @@ VECTOR_LENGTH = 8192
 MEASURED = ("reference", "subtasks", "spectra")
 
 
-def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+def read_csv(path: Path, item: str = "", **options: Any) -> pd.DataFrame:
     """A CSV table of a user, by pandas and its options; fields beyond those that the header names are left out.
 
     Where every row has one more, such as an empty one behind a last comma, pandas would take the first column for names
     of rows, and each other one for the column before it.
 
     Raises:
-        ItemError: If it can't be read, such as in another encoding.
+        ItemError: If it can't be read, such as in another encoding; of ``item``, or of the path.
     """
-    hint = "Check the path, and that it is CSV in UTF-8."
-    with explained(str(path), "can't be read as a table ({reason}).", hint), warnings.catch_warnings():
+    error, hint = "can't be read as a table ({reason}).", "Check the path, and that it is CSV in UTF-8."
+    with explained(item or str(path), f"{path.name} {error}" if item else error, hint), warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
         table: pd.DataFrame = pd.read_csv(path, index_col=False, **options)
     return table

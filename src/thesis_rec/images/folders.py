@@ -316,7 +316,7 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig") as file:
             head = file.readline()
         separator = max(",;\t|", key=head.count)
-        table = read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
+        table = read_csv(path, item, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
     table.columns = [str(column).strip() for column in table.columns]
     # Columns without a name are numbers of rows that other programs wrote.
     return table.loc[:, [column != "" and not column.startswith("Unnamed: ") for column in table.columns]]
