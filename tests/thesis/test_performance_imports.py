@@ -41,6 +41,7 @@ def test_wide_table(tmp_path):
         ("model\na\n", "fewer than two"),
         ("m,d\na,1\na,2\n", "twice"),
         ("m,d\na,x\n", "no performance"),
+        ("m,d\na,1.2\n", "outside"),
         ("", "can't be read"),
     ],
 )
@@ -68,7 +69,7 @@ def test_transfergraph_in_both_layouts(tmp_path):
 
 
 def test_timm_results(tmp_path):
-    path = put(tmp_path / "results-imagenet-a.csv", "model,top1,top5\nvit,85.1,97\nresnet18,,\n")
+    path = put(tmp_path / "results-imagenet-a.csv", "model,top1,top5\nvit,85.1,\nresnet18,,\nswin,-,1\nvit,3,9\n")
     assert cells(performance_imports.import_timm_results(path)) == {("vit", "imagenet-a"): 0.851}
     with pytest.raises(ItemError, match="no columns"):
         performance_imports.import_timm_results(put(tmp_path / "x.csv", "a,b\n1,2\n"))
@@ -134,6 +135,7 @@ def test_proxy_orders_as_the_original_formula(accuracy, near, far):
         ({"a": 3}, "int under"),
         ({"a": {"b": "x"}}, "no number"),
         ({"a": [3]}, "without model_name"),
+        ({"a": [{"model": "m", "accuracy": 0.5}, {"accuracy": 0.6}]}, "without model_name"),
         ("{", "can't be read"),
         ({}, "no perf"),
     ],
@@ -141,6 +143,11 @@ def test_proxy_orders_as_the_original_formula(accuracy, near, far):
 def test_bad_thesis_files(tmp_path, content, message):
     with pytest.raises(ItemError, match=message):
         performance_imports.import_thesis_performance(put(tmp_path / "p.json", content))
+
+
+@pytest.mark.parametrize(("values", "scale"), [((0.2, 1.0, 1.5), 1.0), ((0.2, 1.0, 1.6), 100.0)])
+def test_one_value_above_any_fraction_makes_all_percent(values, scale):
+    assert performance_imports.scale_of(values) == scale
 
 
 def test_similarity_out_of_range(tmp_path):

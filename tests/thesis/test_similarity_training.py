@@ -74,6 +74,20 @@ class TestInputs:
         lacking = replace(known, embedding=np.full_like(known.embedding, np.nan))
         assert (inputs.of_models(lacking)[:, :-1] == 0).all()
 
+    def test_a_model_of_unknown_size_hides_no_other_ones(self, known, training):
+        sizes = np.where(np.arange(len(known)) == 3, np.nan, known.n_parameters)
+        found = Inputs.fit(replace(known, n_parameters=sizes), training[0])
+        logs = np.log10(sizes[np.isfinite(sizes)])
+        np.testing.assert_allclose(found.models[:, -1], [logs.mean(), logs.std()], rtol=1e-5)
+
+    def test_they_fit_the_models_of_which_they_were_made(self, known, training):
+        lacking = replace(known, embedding=known.embedding.copy())
+        lacking.embedding[:, 0] = np.nan
+        inputs = Inputs.fit(lacking, training[0])
+        assert inputs.fits(lacking)
+        assert not inputs.fits(known)
+        assert not inputs.fits(replace(lacking, embedding=1.01 * lacking.embedding))
+
     def test_what_is_not_known_of_any_model_says_nothing_later_and_warns_of_nothing(self, known, training):
         lacking = replace(known, embedding=known.embedding.copy())
         lacking.embedding[:, 0] = np.nan
@@ -137,6 +151,21 @@ class TestRanker:
         one, other = (ranker.predict(world.models, [task]) for ranker in (trained[0], again))
         for part in ("score", "value", "std"):
             np.testing.assert_allclose(one[part], other[part], rtol=1e-4, atol=1e-5)
+
+    def test_all_candidates_are_seen_at_once_only_where_they_interact(self, known, training, monkeypatch):
+        inputs, task = Inputs.fit(known, training[0]), training[0][0]
+        monkeypatch.setattr("thesis_rec.thesis.ranker._MODELS_AT_ONCE", 3)
+        rows, tokens = torch.from_numpy(inputs.of_models(known)), inputs.of_task(task)[None]
+        for interact in (False, True):
+            config = {"model_dim": rows.shape[1], "token_dim": tokens.shape[2], "width": 16}
+            network = SimilarityTransformer(**config, candidates_interact=interact).eval()
+            # As they start, heads say the same of all.
+            for parameter in network.heads.parameters():
+                torch.nn.init.normal_(parameter, std=0.3)
+            with torch.inference_mode():
+                whole = network(rows, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))["score"][0]
+            found = Ranker(network, config, inputs).predict(known, [task])["score"][:, 0]
+            np.testing.assert_allclose(found, whole, atol=1e-5)
 
     def test_tokens_of_another_encoder_are_refused(self, world, trained):
         task = next(iter(world.tokens.values()))

@@ -27,7 +27,7 @@ def truth_ranks(truth: Tensor, mask: Tensor) -> Tensor:
         (B, M) int64.
     """
     order = truth.masked_fill(~mask, -math.inf).argsort(dim=1, descending=True, stable=True)
-    return order.argsort(dim=1, stable=True)
+    return order.argsort(dim=1)
 
 
 def _mean_over_lists(per_list: Tensor, mask: Tensor, least: int = 2) -> Tensor:

@@ -37,14 +37,14 @@ def records_frame(
     table = pd.DataFrame(rows, columns=["model_id", "dataset_id", "value"])
     if table.empty:
         raise ItemError(source, "holds no performance.", "Check that the file is the one meant and isn't empty.")
-    table["value"] = pd.to_numeric(table["value"], errors="coerce").astype("float64")
     bad = table[~table["value"].between(0.0, 1.0)]
     if len(bad):
         raise ItemError(
             source, f"has values outside 0..1, e.g. {bad.iloc[0].to_dict()}.", "Name the unit: fraction or percent."
         )
     table = table.assign(protocol=protocol, metric=metric, seed=0, n_train=np.nan, source=source)[RECORD_COLUMNS]
-    return table.astype(dict.fromkeys(("model_id", "dataset_id", "protocol", "metric", "source"), "string"))
+    words = dict.fromkeys(("model_id", "dataset_id", "protocol", "metric", "source"), "string")
+    return table.astype(words | {"value": "float64"})
 
 
 def scale_of(values: Iterable[float], unit: Unit = "auto") -> float:
@@ -107,9 +107,9 @@ def import_timm_results(path: Path) -> pd.DataFrame:
     if not {"model", "top1"} <= set(table.columns):
         raise ItemError(str(path), "has no columns 'model' and 'top1'.", "Take a results-*.csv file of timm.")
     dataset = path.stem.removeprefix("results-")
-    table = table.drop_duplicates("model").dropna(subset=["top1"])
-    cells = pd.DataFrame({"model_id": table["model"].astype(str), "dataset_id": dataset, "value": table["top1"] / 100})
-    return records_frame(cells, "imported:timm", "top1", "timm")
+    value = pd.to_numeric(table["top1"], errors="coerce") / 100
+    cells = pd.DataFrame({"model_id": table["model"].astype(str), "dataset_id": dataset, "value": value})
+    return records_frame(cells.drop_duplicates("model_id").dropna(), "imported:timm", "top1", "timm")
 
 
 def _first(table: pd.DataFrame, names: Iterable[str]) -> str | None:
@@ -176,9 +176,7 @@ def proxy_performance(performance: pd.DataFrame, similarity: Mapping[str, Mappin
     trained = performance["dataset_id"].astype(str)
     listed = {*similarity, *(name for row in similarity.values() for name in row)}
     # A dataset bears the name by which performance was measured, where it was.
-    names = {
-        _normalised(name): name for name in [*sorted(listed, reverse=True), *sorted(trained.unique(), reverse=True)]
-    }
+    names = {_normalised(name): name for name in [*sorted(listed), *sorted(trained.unique())]}
     both = {(other, target): value for (target, other), value in given.items()} | given
     factors = {pair: (value, 0.0) for pair, value in both.items()} | {(name, name): (1.0, 1.0) for name in names}
     rows = [(names[target], own, *factor) for (target, own), factor in factors.items()]
