@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.images.opening import open_split
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.base.files import check_id
+from thesis_rec.base.files import check_id, nearest_id
 from thesis_rec.images import overview
 from thesis_rec.images.copies import pixel_notes
 from thesis_rec.images.decoding import decode_image
@@ -265,6 +265,23 @@ class TestLayout:
         opened = open_dataset(row(tmp_path / "d"), tmp_path)
         assert opened.counts == {"all": 2}
         assert "folders within 'cat' are read as one class" in notes(opened.split("train"))
+
+    @pytest.mark.parametrize("place", ["", "train"])
+    def test_the_same_folders_within_several_are_two_readings_wherever_they_lie(self, tmp_path, place):
+        for site in ("north", "south"):
+            classes(tmp_path / "d" / place / site, ["cat", "dog"])
+        classes(tmp_path / "d" / place, ["fox"] * bool(place))
+        error = refused(tmp_path / "d")
+        assert "can be read in two ways" in error.error
+        assert "'north', 'south' holding the classes 'cat', 'dog'" in error.error
+
+    @pytest.mark.parametrize("place", ["", "train"])
+    def test_one_name_within_all_folders_is_no_reading_of_its_own(self, tmp_path, place):
+        for name in ("cat", "dog"):
+            classes(tmp_path / "d" / place / name, ["images"])
+        layout = read_layout(tmp_path / "d", "d")
+        assert layout.class_names == ["cat", "dog"]
+        assert layout.notes[0] == "the folders within 'cat' are read as one class."
 
 
 class TestValues:
@@ -578,6 +595,14 @@ class TestCopies:
         found = pixel_notes(np.clip(frames, 0, 255).astype(np.uint8), np.repeat(labels[:6], 10), other, labels)
         assert any("much easier than the test part" in note for note in found)
         assert any("54 of 60 training images are copies" in note for note in found)
+
+
+@pytest.mark.parametrize("name", ["a" * 240, "é" * 60, "a\x1b[2J\nb", "torn \udce9", "."])
+def test_any_name_has_an_identifier_near_it(name):
+    found = check_id(nearest_id(name))
+    assert found
+    assert nearest_id(found) == found
+    assert nearest_id("my photos") == "my photos"
 
 
 def test_identifiers_that_make_too_long_file_names_are_refused():

@@ -38,6 +38,43 @@ def test_classes_splits_and_unread_files_come_first(tmp_path):
     assert any("few images" in note for note in asked.notes)
 
 
+def test_all_files_that_are_cut_off_or_no_images_are_counted_not_only_those_looked_at(tmp_path):
+    for i in range(80):
+        write(tmp_path / "d" / "ab"[i % 2] / f"{i:02}.png", 2 * i)
+    for name in ("a/00", "a/40", "b/41", "b/79"):
+        path = tmp_path / "d" / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:100])
+    photo = Image.open(tmp_path / "d/a/02.png")
+    photo.save(tmp_path / "d/a/cut.jpg")
+    (tmp_path / "d/a/cut.jpg").write_bytes((tmp_path / "d/a/cut.jpg").read_bytes()[:-100])
+    # What follows a picture's end doesn't harm it.
+    photo.save(tmp_path / "d/a/long.jpg")
+    (tmp_path / "d/a/long.jpg").write_bytes((tmp_path / "d/a/long.jpg").read_bytes() + b"x" * 9000)
+    (tmp_path / "d/b/drawing.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
+    told = " ".join(read_images(tmp_path / "d", None, Request()).read_as)
+    assert "6 images couldn't be read; 5: the image can't be read (it is cut off) (a/00.png); 1: the" in told
+
+
+def test_classes_that_nothing_tests_are_told_although_nothing_is_tried(tmp_path):
+    for name, count in (("a", 3), ("b", 3), ("c", 0)):
+        for i in range(12):
+            write(tmp_path / "d" / "train" / name / f"{i}.png", 9 * i + count)
+        for i in range(count):
+            write(tmp_path / "d" / "test" / name / f"{i}.png", 100 + i + count)
+    told = read_images(tmp_path / "d", None, Request()).notes
+    assert sum("class 'c' has no image in the split 'test' and is not tested." in note for note in told) == 1
+    shutil.rmtree(tmp_path / "d/test/b")
+    told = " ".join(read_images(tmp_path / "d", None, Request()).notes)
+    assert "2 classes, 'b', 'c', have no image in the split 'test'" in told
+
+
+@pytest.mark.parametrize("name", ["é" * 60, "two\nlines"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    for i in range(8):
+        write(tmp_path / name / "ab"[i % 2] / f"{i}.png", 20 * i)
+    assert read_images(tmp_path / name, None, Request()).n_images == 8
+
+
 def test_a_flat_folder_with_a_table_of_labels(tmp_path):
     for i in range(8):
         write(tmp_path / "d" / f"{i}.png", 20 * i)

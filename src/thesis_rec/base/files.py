@@ -125,6 +125,14 @@ def check_id(identifier: str) -> str:
     return identifier
 
 
+def nearest_id(name: str) -> str:
+    """A name as an identifier: what can't be printed becomes ``_``, and the end is cut off where it is too long."""
+    name = "".join(character if character.isprintable() else "_" for character in name)
+    while len(encode_id(name)) > MAX_ENCODED_ID:
+        name = name[:-1]
+    return name
+
+
 def decode_id(name: str) -> str:
     """The identifier that :func:`encode_id` made ``name`` of."""
     return unquote(name)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from thesis_rec.base.errors import Failure
+from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.settings import Seed, Settings
 from thesis_rec.images.decoding import MAX_PIXELS
 from thesis_rec.images.manifest import DatasetRow
@@ -104,3 +104,8 @@ def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callab
         return loader
 
     return register
+
+
+def unreadable(dataset_id: str, error: ItemError) -> Failure:
+    """The failures row of one image of a dataset that is skipped."""
+    return Failure(dataset_id, f"skipped {error.item}: {error.error}", error.hint)

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,15 @@ from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import read_csv
 from thesis_rec.images.copies import file_copies
-from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
+from thesis_rec.images.dataset_source import (
+    READING_VERSION,
+    ImageLimits,
+    RawSplit,
+    Source,
+    Tell,
+    register_loader,
+    unreadable,
+)
 from thesis_rec.images.decoding import SUFFIXES, decode_image, open_image
 from thesis_rec.images.deep import DeepScale
 from thesis_rec.images.labels import one_hot_classes
@@ -38,6 +46,13 @@ _BESIDE = frozenset({".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", "
 
 #: Endings of files that may have several frames or pages (those of a JPEG are thumbnails), and how many are opened.
 _MAY_HAVE_FRAMES, _LOOKED_AT = frozenset({".gif", ".png", ".webp", ".tif", ".tiff", ".avif"}), 2048
+
+#: How files of the usual formats begin, and what stands near their end, if that is always so.
+_ENDS = {b"\x89PNG": b"IEND", b"\xff\xd8": b"\xff\xd9"}
+_STARTS = (*_ENDS, b"GIF8", b"BM", b"RIFF", b"II", b"MM", b"P")
+
+#: Bytes at the end of a file that are looked at.
+_TAIL = 4096
 
 #: Names of the columns of a table that are tried when none is given.
 _FILE_COLUMNS = ("file_name", "filename", "file", "path", "image_path", "image", "image_id", "id")
@@ -160,7 +175,8 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     splits = {}
     for split, images in found.items():
         labels = np.array([text for _, text in images], dtype=np.str_)
-        splits[split] = RawSplit(labels, names, partial(_read_file, files[split], folder, limits.max_pixels, deep))
+        read = partial(_read_file, files[split], folder, limits.max_pixels, deep)
+        splits[split] = RawSplit(labels, names, read, partial(_damaged, row.dataset_id, files[split], read))
     return Source(splits, tuple(Failure(row.dataset_id, note) for note in notes))
 
 
@@ -186,6 +202,31 @@ def _frames_note(split: str, paths: Sequence[Path]) -> str:
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     which = "" if split == "all" else f"{split}: "
     return f"{which}files with more than one frame{among}: {found}; the first frame is read."
+
+
+def _damaged(dataset_id: str, paths: Sequence[Path], read: Callable[[int], Image.Image]) -> list[Failure]:
+    """Files that can't be read; of many some are looked at, and only those that begin or end oddly are decoded."""
+    failures = []
+    for index in evenly(range(len(paths)), _LOOKED_AT):
+        if not _begins_and_ends(paths[index]):
+            try:
+                read(index)
+            except ItemError as error:
+                failures.append(unreadable(dataset_id, error))
+    return failures
+
+
+def _begins_and_ends(path: Path) -> bool:
+    """Whether a file begins and ends as images do: neither cut off nor something else under an image's name."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+            file.seek(max(path.stat().st_size - _TAIL, 0))
+            tail = file.read()
+    except OSError:
+        return False
+    end = next((end for start, end in _ENDS.items() if head.startswith(start)), b"")
+    return end in tail and (head.startswith(_STARTS) or head[4:8] == b"ftyp")
 
 
 def _labels_from_folders(

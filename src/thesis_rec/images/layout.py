@@ -102,19 +102,18 @@ def read_layout(folder: Path, item: str) -> Layout:
             rest += apart
             splits = [child for child in splits if child not in apart]
         why = ("has no name of a split", "holds no folders of the classes")
-        notes = tuple(f"the folder {child.name!r} {why[child not in strangers]} and is left out." for child in rest)
-        return Layout({path_name(child): inner[child] for child in splits}, base, notes)
+        notes = [f"the folder {child.name!r} {why[child not in strangers]} and is left out." for child in rest]
+        for child in splits:
+            notes += _one_class_each(item, list(inner[child].values()))
+        return Layout({path_name(child): inner[child] for child in splits}, base, tuple(dict.fromkeys(notes)))
     if nested and len(nested) == len(children) and (parts := _splits_within(nested, inner)):
         return Layout(parts, base)
-    occurring = [name for child in nested for name in inner[child]]
-    if len(set(occurring)) < len(occurring):
-        raise _two_readings(item, children, nested, inner)
+    notes = _one_class_each(item, children)
     roles = {child: role for child in children if (role := split_role(child.name, exact=True))}
     if any(role != "train" and _has_files(child) for child, role in roles.items()):
         # A train may be a class among others; test, val or unlabelled hardly are, and nothing would tell.
         raise _two_readings(item, children, list(roles), inner)
-    notes = tuple(f"the folders within {child.name!r} are read as one class." for child in nested[:3])
-    return Layout({"all": {path_name(child): child for child in children}}, base, notes)
+    return Layout({"all": {path_name(child): child for child in children}}, base, tuple(notes))
 
 
 def read_splits(folder: Path) -> dict[str, Path]:
@@ -166,6 +165,20 @@ def _splits_within(nested: list[Path], inner: dict[Path, dict[str, Path]]) -> di
     if not all(split_role(name, exact=True) for name in names):
         return {}
     return {name: {path_name(child): inner[child][name] for child in nested if name in inner[child]} for name in names}
+
+
+def _one_class_each(item: str, folders: list[Path]) -> list[str]:
+    """Notes on folders that hold folders and are read as one class.
+
+    Raises:
+        ItemError: If what they hold are classes as well: several that occur in more than one of them.
+    """
+    inner = {folder: _classes_in(folder) for folder in folders}
+    nested = [folder for folder in folders if inner[folder]]
+    occurring = [name for folder in nested for name in inner[folder]]
+    if 1 < len(set(occurring)) < len(occurring):
+        raise _two_readings(item, folders, nested, inner)
+    return [f"the folders within {folder.name!r} are read as one class." for folder in nested[:3]]
 
 
 def _two_readings(item: str, children: list[Path], groups: list[Path], inner: dict[Path, dict[str, Path]]) -> ItemError:

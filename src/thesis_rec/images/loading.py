@@ -18,7 +18,7 @@ from PIL import Image
 from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.copies import content_digest, pixel_notes
-from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, Reader, Source, Tell
+from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, Reader, Source, Tell, unreadable
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
@@ -157,6 +157,15 @@ class OpenedDataset:
         except ItemError:
             return None
 
+    def untested(self) -> list[Failure]:
+        """Classes that have no image for testing, where the source keeps these apart from those for training."""
+        try:
+            train, test = (self._part(split).source for split in ("train", "test"))
+        except ItemError:
+            return []
+        codes, names = map_labels(self.vocabulary.codes[test], self.vocabulary.names, self.row.label_map)
+        return [] if train == test else _absent_classes(self.row, "test", codes[codes >= 0], names)
+
     def _part(self, split: str) -> SplitPart:
         labelled = tuple(name for name, count in self.counts.items() if count) or tuple(self.source.splits)
         return split_part(self.row, split, labelled)
@@ -211,14 +220,15 @@ def load_task_images(
     dataset = open_dataset(row, root, limits)
     opened = [dataset.split(split) for split in ("train", "test")]
     # Both splits tell what is true of the whole source.
-    notes.extend(dict.fromkeys(note for images in opened for note in images.warnings))
+    told = dict.fromkeys(note for images in opened for note in images.warnings)
+    notes.extend(told)
     size = size or _common_size(opened)
     arrays, labels, skipped = [], [], list[Failure]()
     for images in opened:
         array, kept = read_images(images, np.arange(len(images)), size, skipped)
         arrays.append(array)
         labels.append(images.labels[kept])
-    notes.extend(skipped)
+    notes.extend(note for note in skipped if note not in told)
     classes, train_labels = np.unique(labels[0], return_inverse=True)
     if len(classes) < 2:
         error = f"{'only one' if len(classes) else 'no'} class has readable images for training; {skipped[0].error}"
@@ -264,11 +274,6 @@ def read_images(
         else:
             kept.append(int(i))
     return out[: len(kept)], np.asarray(kept, dtype=np.int64)
-
-
-def unreadable(dataset_id: str, error: ItemError) -> Failure:
-    """The failures row of one image of a dataset that is skipped."""
-    return Failure(dataset_id, f"skipped {error.item}: {error.error}", error.hint)
 
 
 def _absent_classes(row: DatasetRow, split: str, labels: NDArray[np.int64], class_names: list[str]) -> list[Failure]:

@@ -44,7 +44,8 @@ def counted(failures: Iterable[Failure]) -> list[str]:
     notes: list[str] = []
     reasons: Counter[str] = Counter()
     example: dict[str, str] = {}
-    for failure in failures:
+    # A file may be met more than once.
+    for failure in dict.fromkeys(failures):
         match = _SKIPPED.fullmatch(failure.error)
         if match is None:
             notes.append(f"{failure.error} {failure.hint}".strip())

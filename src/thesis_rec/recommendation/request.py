@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
+from thesis_rec.base.files import nearest_id
 from thesis_rec.base.settings import Seed
 from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import TaskTokens
@@ -146,11 +147,11 @@ def image_row(source: Path, labels: str | None = None) -> DatasetRow:
             raise ItemError(str(source), "is neither a folder nor an NPZ file.", hint)
         if labels is not None:
             raise ItemError(str(source), "an NPZ file has labels of its own.", "Leave out --labels.")
-        return DatasetRow(dataset_id=path.stem or "images", loader="npz", source=str(path))
+        return DatasetRow(dataset_id=nearest_id(path.stem) or "images", loader="npz", source=str(path))
     # Here, or else in the folder of images.
     places = [] if labels is None else [Path(labels).expanduser().resolve(), path / labels]
     table = str(next((place for place in places if place.is_file()), places[0])) if places else ""
-    return DatasetRow(dataset_id=path.name or "images", loader="folder", source=str(path), labels=table)
+    return DatasetRow(dataset_id=nearest_id(path.name) or "images", loader="folder", source=str(path), labels=table)
 
 
 def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Request) -> Asked:
@@ -171,7 +172,7 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
     row = image_row(source, request.labels)
     dataset = open_dataset(row, Path())
     images = dataset.split("train")
-    warnings = list(images.warnings)
+    warnings = [*images.warnings, *dataset.untested()]
     present = [images.class_names[c] for c in np.unique(images.labels)]
     tokens = TaskTokens(row.dataset_id, np.zeros((0, len(present), 0), dtype=np.float32), present, len(images))
     if encoder is not None:
@@ -196,7 +197,7 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
 
 def _sample(images: LabelledImages, seed: int, warnings: list[Failure]) -> tuple[tuple[NDArray[np.uint8], str], ...]:
     """One image each of up to ``SAMPLE`` classes, evenly chosen; further images where there are fewer classes."""
-    from thesis_rec.images.loading import unreadable
+    from thesis_rec.images.dataset_source import unreadable
 
     rng = np.random.default_rng(seed)
     classes = evenly(np.unique(images.labels).tolist(), SAMPLE)

@@ -195,7 +195,7 @@ def make_shards(
             "settings_hash": np.array(settings_hash),
             "shard": np.int64(number),
             "n_shards": np.int64(len(ranges)),
-            "notes": np.array([f"{note.error}\t{note.hint}" for note in notes], dtype=np.str_),
+            "notes": np.array([f"{note.error}\t{note.hint}" for note in dict.fromkeys(notes)], dtype=np.str_),
         }
         if landmarks is not None:
             shard["landmarks"] = landmarks

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.images.loading import LabelledImages, unreadable
+from thesis_rec.images.dataset_source import unreadable
+from thesis_rec.images.loading import LabelledImages
 from thesis_rec.images.sampling import ClassBalancedSampler
 
 #: An image: which one, its pixels, and what is wrong with the one that it stands for.
