@@ -45,9 +45,10 @@ def test_an_unknown_pipeline_is_one_line_with_the_nearest_name(option):
             "__default__ has no node 'fit_knowledge_nod'. Did you mean fit_knowledge_node?",
         ),
         (["--pipelines=autoencoder", "--tags=nope"], "autoencoder has no tag 'nope'."),
+        (["--runner=NoRunner"], "module 'kedro.runner' has no attribute 'NoRunner'"),
     ],
 )
-def test_an_unknown_node_or_tag_is_one_line_with_the_nearest_name(options, told):
+def test_an_unknown_node_tag_or_runner_is_one_line_with_the_nearest_name(options, told):
     result = CliRunner().invoke(run, options)
     assert result.exit_code == 1
     assert len(result.stderr.strip().splitlines()) == 1

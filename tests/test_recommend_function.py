@@ -40,6 +40,8 @@ def test_a_wish_that_isn_t_there_or_is_impossible_is_refused(tmp_path):
         thesis_rec.recommend(tmp_path, colour="blue")
     with pytest.raises(ConfigurationError, match="max_latency_ms is -1: input should be greater than 0"):
         thesis_rec.recommend(tmp_path, max_latency_ms=-1)
+    with pytest.raises(ConfigurationError, match="max_memory_mb is inf: input should be a finite number"):
+        thesis_rec.recommend(tmp_path, max_memory_mb=float("inf"))
 
 
 def test_importing_the_package_imports_no_library():

@@ -60,8 +60,13 @@ def known_error(error: BaseException) -> str | None:
     return " ".join(str(error).split()) if known else None
 
 
-#: What Kedro says of filters that leave no node, or none that makes what isn't kept in files.
-_NOTHING_TO_RUN = ("Pipeline contains no nodes", "Pipeline does not contain", "Pipeline input(s)")
+#: What Kedro says of filters that leave no node, or none that makes what isn't kept in files, and of unknown runners.
+_NOTHING_TO_RUN = (
+    "Pipeline contains no nodes",
+    "Pipeline does not contain",
+    "Pipeline input(s)",
+    "module 'kedro.runner' has no",
+)
 
 
 def _check_filters(given: dict[str, Any]) -> None:

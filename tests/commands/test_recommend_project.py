@@ -151,7 +151,8 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     assert "m00" not in table.index
     # With a mistyped path, or weights that can't be read, it would be as good as any other, and stood among the first.
     assert not table.index.isin(["gone", "broken"]).any()
-    assert any(note.startswith("Left out of your own models: gone, broken (") for note in found.notes)
+    (told,) = (note for note in found.notes if note.startswith("Left out of your own models: gone ("))
+    assert told.endswith(" isn't there), broken (It is cut off).")
     # Figures of another protocol, or of a network's own head, aren't passed off as linear probes.
     published = ProtocolKnowledge.from_arrays(
         load_arrays(project / "data" / "01_raw" / "hub" / "bundle" / "knowledge.npz")

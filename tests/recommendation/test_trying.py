@@ -238,6 +238,16 @@ def test_a_model_that_can_t_be_run_is_passed_over(tmp_path):
     assert f"{best} couldn't be tried: is damaged." in sharper.notes
 
 
+def test_bare_weights_cost_no_try(tmp_path):
+    bundle = fabricated_bundle()
+    best = recommendation(bundle)[0].table["model_id"].iloc[0]
+    loaders = np.where(bundle.manifest["model_id"] == best, "local", bundle.manifest["loader"])
+    sharper, belief = _tries(tmp_path, 3, 0.6, replace(bundle, manifest=bundle.manifest.assign(loader=loaders)))
+    assert len(belief.cells) == 3
+    assert best not in [cell.model_id for cell in belief.cells]
+    assert any(note.startswith(f"{best} can't be tried: ") for note in sharper.notes)
+
+
 def test_a_try_is_kept_for_later_requests_on_the_same_images(tmp_path):
     bundle = replace(fabricated_bundle(), tries=tmp_path / "deep" / "tries.csv")
     _, belief = _tries(tmp_path, 2, 0.7, bundle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from os.path import expandvars
 from pathlib import Path
@@ -78,15 +78,16 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
         raise ConfigurationError(f"Your own {OWN_RECORDS} can't be used: {error}. {hint}") from error
     own_models = [table for table in _own_models(loader, folder) if len(table)]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
-    read, failed = (
-        set(artefacts[name]["model_id"]) if name in artefacts else set()
-        for name in ("model_metadata", "extraction_failures")
-    )
-    if absent := [model for table in own_models for model in _absent(table, failed) if model not in read]:
+    read = set(artefacts["model_metadata"]["model_id"]) if "model_metadata" in artefacts else set()
+    failed: dict[str, str] = {}
+    if (failures := artefacts.get("extraction_failures")) is not None:
+        failed = dict(zip(failures["model_id"], failures["error"], strict=True))
+    lost = [(model, why) for table in own_models for model, why in _absent(table, failed) if model not in read]
+    if lost:
         # Nothing is known of them, so that they would stand among the first.
-        manifest = manifest[~manifest["model_id"].isin(absent)].reset_index(drop=True)
-        why = "nothing that model_extraction could read is where the column source of the manifest says"
-        artefacts["notes"].append(f"Left out of your own models: {listed(absent, 3)} ({why}).")
+        manifest = manifest[~manifest["model_id"].isin([model for model, _ in lost])].reset_index(drop=True)
+        few = listed([f"{model} ({why.rstrip('.')})" for model, why in lost], 3)
+        artefacts["notes"].append(f"Left out of your own models: {few}.")
     bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
     tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
     return replace(bundle, tries=tries)
@@ -143,11 +144,15 @@ def _from_root(source: str, root: Path) -> str:
     return str(root / Path(source.removeprefix("local-dir:")).expanduser())
 
 
-def _absent(models: pd.DataFrame, failed: Collection[str]) -> list[str]:
-    """Models of one's own that are neither on the hub nor where their rows say, or ``failed`` to be read there."""
+def _absent(models: pd.DataFrame, failed: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Models of one's own that are neither on the hub nor where their rows say, or ``failed`` to be read, and why."""
     rows = zip(models["model_id"], models["source"].map(expandvars), strict=True)
     here = [(name, source) for name, source in rows if not source.startswith("hf-hub:")]
-    return [name for name, source in here if name in failed or not Path(source).exists()]
+    return [
+        (name, failed.get(name, f"{source} isn't there"))
+        for name, source in here
+        if name in failed or not Path(source).exists()
+    ]
 
 
 def _absolute(entry: Any, folder: Path, key: str = "") -> Any:

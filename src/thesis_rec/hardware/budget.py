@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from thesis_rec.base.errors import listed
 from thesis_rec.base.settings import Settings
@@ -19,6 +19,9 @@ from thesis_rec.base.text import did_you_mean
 
 class Budget(Settings):
     """Limits on a model, None and empty for none; each field's description is its help on the command line."""
+
+    # No limit is written as none: infinity fits no JSON document.
+    model_config = ConfigDict(allow_inf_nan=False)
 
     device: str = Field(default="here", description="This machine, or part of a device's name.")
     max_latency_ms: float | None = Field(default=None, gt=0, description="Milliseconds of one call.")

@@ -177,6 +177,10 @@ def try_models(
     if request.offline and (absent := [model for model in allowed if model not in there]):
         notes.append(f"Offline: {len(absent)} models that aren't on this machine were not tried.")
         failed.update(absent)
+    bare = [model for model in allowed if model in bundle.rows and bundle.rows[model].loader == "local"]
+    if bare:
+        notes.append(f"{listed(bare, 3)} can't be tried: the loader local reads weights, and runs no network.")
+        failed.update(bare)
     try:
         if probe is None:
             try:
