@@ -1,5 +1,7 @@
 """Figures, their summaries and comparisons, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,10 @@ def test_calibration_by_hand(study):
     assert found["Q4"]["certain"]["coverage"]["mean"] == 1.0
     assert found["Q4"]["certain"]["interval_score"]["mean"] == pytest.approx(0.2)
     assert found["Q4"]["wrong"]["interval_score"]["mean"] == pytest.approx(0.2 + 20 * 0.4)
+    assert found["Q4"]["wrong"]["coverage"]["mean"] == 0.0
+    assert found["Q4"]["wrong"]["width"]["mean"] == pytest.approx(0.2)
+    exact = calibration(study, {"off": replace(wrong, value=study.values - 0.3)}, bootstrap=50)
+    assert exact["Q4"]["off"]["absolute_error"]["mean"] == pytest.approx(0.3)
 
 
 def test_paired_difference_is_of_the_same_datasets(study, whole):

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.stats import weightedtau
 
 from thesis_rec.evaluation.probing_simulation import POLICIES, Candidates, simulate
-from thesis_rec.knowledge.posterior import Posterior, Scale
+from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
+from thesis_rec.knowledge.probing import next_probe
 
 
 def world(seed: int = 0, size: int = 60) -> Candidates:
@@ -54,6 +56,21 @@ def test_halving_spends_the_seconds_of_the_own_top_on_scores_and_on_tries_of_the
     assert simulate(free, "halving", [9], np.random.default_rng(0))[0].regret == all_scored.regret
     # One second is enough for one score; one is tried whatever it takes.
     assert simulate(even, "halving", [1], np.random.default_rng(0))[0].probes == 1
+
+
+def test_what_was_not_tried_is_ranked_by_what_its_policy_knows_of_it() -> None:
+    """A cheap score that is the truth, in other units, leaves nothing out of order; beliefs do, and learn."""
+    whole = world()
+    told = Candidates(**{**whole.__dict__, "cheap": 5 * whole.truth - 9, "observed": whole.truth})
+    tau = {policy: simulate(told, policy, [6], np.random.default_rng(0))[0].tau for policy in POLICIES}
+    assert tau["successive_halving"] == tau["cheap_score_all"] == pytest.approx(1.0)
+    assert tau["own_top"] < tau["active"] < 0.99
+    belief, tried = told.belief, list[int]()
+    for _ in range(6):
+        tried.append(belief.model_ids.index(next_probe(belief, dict.fromkeys(belief.model_ids, 1.0))))
+        belief = belief.given([Cell(belief.model_ids[tried[-1]], float(told.truth[tried[-1]]), told.noise)])
+    order = sorted(range(60), key=lambda row: (row in tried, told.truth[row] if row in tried else belief.mean[row]))
+    assert tau["best_observed"] == pytest.approx(weightedtau(told.truth, np.argsort(order)).statistic)
 
 
 def test_trying_everything_leaves_no_regret_but_noise() -> None:

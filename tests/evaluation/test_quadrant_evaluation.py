@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 from tests.evaluation.conftest import FAST, NO_SCORES, SETTINGS
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
+from thesis_rec.evaluation import quadrant_evaluation
 from thesis_rec.evaluation.metrics import METRICS
 from thesis_rec.evaluation.probing_simulation import ProbingSettings
 from thesis_rec.evaluation.quadrant_evaluation import (
@@ -18,9 +21,10 @@ from thesis_rec.evaluation.quadrant_evaluation import (
     EvaluationSettings,
     baseline_scores,
     evaluate,
+    network_scores,
     posterior_scores,
 )
-from thesis_rec.evaluation.study import Study, assemble_study
+from thesis_rec.evaluation.study import Scores, Study, assemble_study
 from thesis_rec.knowledge.posterior import Cell
 from thesis_rec.knowledge.quadrants import Split, assign_splits
 
@@ -78,6 +82,8 @@ def test_intervals_of_an_honest_recommender_are_calibrated(whole):
         assert 0.8 < found[RECOMMENDER]["coverage"]["mean"] < 0.98
         assert found[RECOMMENDER]["interval_score"]["mean"] < found["static_mean_accuracy"]["interval_score"]["mean"]
         assert found[RECOMMENDER]["absolute_error"]["mean"] < 0.06
+        # Of a normal error nine in ten lie within 1.645 standard deviations.
+        assert found["similarity_transformer"]["width"]["mean"] == pytest.approx(2 * 1.645 * 0.03, rel=1e-3)
     assert 0.8 < whole.metrics["calibration"]["Q3"]["static_mean_accuracy"]["coverage"]["mean"] <= 1.0
 
 
@@ -121,6 +127,34 @@ def test_what_is_measured_is_what_a_request_gets(study):
     hidden = np.where(study.allowed(), study.values, 0.5)
     again = replace(study, values=np.where(np.isfinite(study.values), hidden, np.nan))
     np.testing.assert_allclose(posterior_scores(again, again.knowledge()).score, scores.score)
+
+
+def test_costs_are_seconds_of_one_dataset(study, oracle, monkeypatch):
+    """A clock that only moves where a method works: two seconds a dataset, and what a cheap score of all takes."""
+    clock = [0.0]
+
+    def works(found, datasets):
+        clock[0] += 2.0 * datasets
+        return found
+
+    def predict(models, tasks):
+        return works(dict.fromkeys(("score", "value", "std"), zeros), len(tasks))
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    zeros = np.zeros_like(study.values)
+    knowledge = SimpleNamespace(noise=0.01, posterior=lambda *given: works(oracle.posterior(*given), 1))
+    ranker = SimpleNamespace(predict=predict)
+    monkeypatch.setattr(
+        quadrant_evaluation, "baseline", lambda name: lambda training: lambda tasks: works(zeros, len(tasks))
+    )
+    cheap = Scores(study.values, seconds=18.0)
+    found = [
+        posterior_scores(study, knowledge),
+        posterior_scores(study, knowledge, cheap),
+        network_scores(study, ranker),
+        baseline_scores(study, ["random"])["random"],
+    ]
+    assert [scores.seconds for scores in found] == pytest.approx([2, 20, 2, 2])
 
 
 def test_a_probe_of_many_draws_is_less_noisy(study, oracle):
@@ -170,6 +204,29 @@ def test_static_bounds_of_unknown_models_are_wider(study):
     known = study.known
     width = (scores.high - scores.low).mean(axis=1)
     assert width[~known].mean() > width[known].mean()
+
+
+def test_static_bounds_by_loops():
+    """Of a known model by what its mean over other families misses, of an unknown one by what its relatives' does."""
+    families, names, domains = list("xxxyy"), list("abcde"), ["f", "f", "g", "h"]
+    values = np.random.default_rng(0).uniform(0.3, 0.7, size=(5, 4))
+    known = np.array([True, True, True, True, False])
+    tasks = [TaskTokens(f"d{j}", np.ones((1, 2, 4), np.float32) / 2, ["0", "1"], 4) for j in range(4)]
+    split = Split(known, np.array(["train"] * 3 + ["test"]), np.full((5, 4), ""))
+    study = Study(
+        ModelTable(names, np.zeros((5, 3), np.float32), families, np.ones(5)), tasks, values, split, domains, domains
+    )
+    found = baseline_scores(study, ["static_mean_accuracy"])["static_mean_accuracy"]
+    of_known, of_unknown = [], []
+    for i, j in product(range(4), range(3)):
+        of_known.append(values[i, j] - np.mean([values[i, k] for k in range(3) if domains[k] != domains[j]]))
+        # The only known one of its family is stood in for by all others.
+        relatives = [k for k in range(4) if k != i and families[k] == families[i]] or [k for k in range(4) if k != i]
+        of_unknown.append(values[i, j] - values[relatives, :3].mean())
+    for rows, errors in ((known, of_known), (~known, of_unknown)):
+        low, high = np.quantile(errors, [0.05, 0.95])
+        np.testing.assert_allclose(found.low[rows], found.score[rows] + low)
+        np.testing.assert_allclose(found.high[rows], found.score[rows] + high)
 
 
 def test_one_family_of_datasets_still_has_bounds():

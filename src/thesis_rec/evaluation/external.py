@@ -424,7 +424,7 @@ def budgets(table: PublishedTable, scores: Mapping[str, Floats], settings: Bench
                 if not usable.any():
                     # Nothing is surely fast enough: the surest model is taken.
                     usable = measured & (safe == safe[measured].max())
-                choice = np.flatnonzero(usable)[int(np.argmax(np.nan_to_num(matrix[usable, j], nan=-np.inf)))]
+                choice = np.flatnonzero(usable)[int(np.argmax(matrix[usable, j]))]
                 loss = max(float(value[feasible].max() - value[choice]), 0.0)
                 rows.append((f"{quantile:g}", name, loss, float(truth[choice] < demand)))
     figures = pd.DataFrame(rows, columns=["quantile", "method", "regret", "violations"])

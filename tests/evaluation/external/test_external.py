@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import pdist, squareform
 
 from tests.evaluation.external.conftest import QUICK
 from thesis_rec.base.errors import ConfigurationError
@@ -129,6 +130,14 @@ def test_datasets_and_models_have_finite_descriptions(table):
     assert [np.linalg.norm(t.features) for t in table.tasks] == pytest.approx([1.0] * len(table.tasks))
     assert len({t.features.tobytes() for t in dataset_tokens("t", table.dataset_ids, None)}) == 1
     assert np.isfinite(table.models.embedding).all()
+
+
+def test_datasets_lie_as_far_apart_as_was_published():
+    """Up to one factor, once each token is brought to the same height."""
+    distances = pdist(np.random.default_rng(0).normal(size=(9, 4)))
+    rows = np.stack([task.features[0, 0] for task in dataset_tokens("t", list("abcdefghi"), squareform(distances))])
+    found = pdist(rows[:, :-1] / rows[:, -1:]) / distances
+    assert found == pytest.approx(np.full(36, found[0]), rel=1e-4)
 
 
 def test_the_projects_ranker_runs_on_a_published_table(table):
