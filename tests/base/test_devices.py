@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,54 @@ def test_the_memory_is_the_machine_s_or_what_a_container_may_use(
         assert devices.memory_mb("cpu") == expected
     monkeypatch.delattr("os.sysconf")
     assert devices.memory_mb("cpu") is None
+
+
+H200 = "NVIDIA H200, 9.0, 143771, Disabled"
+CARD = "NVIDIA GeForce RTX 4090, 8.9, 24564, [N/A]"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine with the GPUs that nvidia-smi lists, and a torch built for CUDA or not."""
+
+    def made(listed: list[str], cuda: str = "'13.0'", visible: str | None = None) -> devices.Gpu | None:
+        smi, torch = tmp_path / "nvidia-smi", tmp_path / "torch"
+        torch.mkdir(exist_ok=True)
+        (torch / "__init__.py").write_text("")
+        (torch / "version.py").write_text(f"__version__ = '2.11.0'\ncuda: Optional[str] = {cuda}\nhip = '6.2'\n")
+        smi.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in listed))
+        smi.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        monkeypatch.setattr(devices, "find_spec", lambda name: spec_from_file_location(name, torch / "__init__.py"))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        devices.told_gpu.cache_clear()
+        return devices.told_gpu()
+
+    yield made
+    devices.told_gpu.cache_clear()
+
+
+@pytest.mark.parametrize("visible", [None, "0", "1", "1,0"])
+def test_a_gpu_is_told_without_torch(machine, visible):
+    assert machine([H200, H200], visible=visible) == ("NVIDIA H200", "9.0", 143771)
+    assert devices.memory_mb("cuda") == 143771
+    assert machine([CARD]) == ("NVIDIA GeForce RTX 4090", "8.9", 24564)
+
+
+@pytest.mark.parametrize(
+    ("listed", "cuda", "visible"),
+    [
+        ([], "'13.0'", None),
+        ([H200, CARD], "'13.0'", None),  # torch takes the fastest first, whatever its number
+        ([H200.replace("Disabled", "Enabled")], "'13.0'", None),
+        ([H200], "None", None),
+        ([H200], "'13.0'", ""),
+        ([H200], "'13.0'", "-1"),
+        ([H200], "'13.0'", "1"),
+        ([H200], "'13.0'", "GPU-5d1b1e0f"),
+    ],
+)
+def test_torch_is_asked_where_nvidia_smi_doesn_t_say_which_gpu_it_would_take(machine, listed, cuda, visible):
+    assert machine(listed, cuda, visible) is None

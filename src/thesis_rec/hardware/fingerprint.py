@@ -10,7 +10,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from thesis_rec.base.devices import processors, torch_device
+from thesis_rec.base.devices import processors, told_gpu, torch_device
 
 
 def slug(text: str) -> str:
@@ -44,11 +44,16 @@ def _named(kind: str, name: str, size: str) -> str:
     return f"{kind}_{slug(name)}_{size}_torch{version}"
 
 
-def present_device() -> tuple[str, str]:
+def present_device(runs: bool = True) -> tuple[str, str]:
     """The torch device to work on, and its identifier.
 
-    Torch, whose import takes seconds, is asked only where there is a GPU.
+    Torch, whose import takes seconds, is asked only where there is a GPU, and not of one that nothing is to run on.
+
+    Args:
+        runs: Whether models will run on it.
     """
+    if not runs and "torch" not in sys.modules and (gpu := told_gpu()):
+        return "cuda", _named("cuda", gpu.name, f"sm{gpu.capability.replace('.', '')}")
     if Path("/dev/nvidia0").exists() or (os.name == "nt" and shutil.which("nvidia-smi")) or "torch" in sys.modules:
         device = torch_device("auto")
         return device, device_id(device)

@@ -60,7 +60,7 @@ def recommend_images(
     earlier, unread = trying.read_tries(bundle.tries, asked, bundle.weights_of)
     own, told_of_own = trying.measured_before(bundle, asked, earlier)
     posterior = believed(bundle, asked.tokens, [*own, *earlier])
-    device, here = present_device()
+    device, here = present_device(request.runs_models)
     measure = trying.measurer(bundle, request, device)
     found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
     told: list[str] = []
@@ -190,7 +190,7 @@ def recommend_known(dataset_id: str | None, bundle: Bundle, request: Request) ->
     known = replace(bundle, tokens=others, performance=bundle.performance[~measured])
     tokens = bundle.tokens[name]
     posterior = believed(known, tokens, cells)
-    device, here = present_device()
+    device, here = present_device(request.runs_models)
     measure = trying.measurer(bundle, request, device)
     done = "measured on this dataset"
     return recommend_for(known, tokens, request, posterior=posterior, measure=measure, here=here, tried_is=done)
