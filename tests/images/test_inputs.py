@@ -506,6 +506,16 @@ class TestFiles:
         # Columns of zeros and a one.
         hot = read("image,cat,dog,emu", name, lambda i: float(i % 2), lambda i: float(not i % 2), lambda i: 0.0)
         assert hot == (two, {"all": 8})
+        # A column of splits beside them is none of the labels.
+        splits = {"train": 6, "val": 2}
+        assert read(
+            "image,cat,dog,split",
+            name,
+            lambda i: i % 2,
+            lambda i: (i + 1) % 2,
+            lambda i: "train" if i < 6 else "val",
+        ) == (two, splits)
+        assert read("id,breed,split", name, kind, lambda i: "train" if i < 6 else "val") == (two, splits)
         assert read("image,label", lambda i: f"other/{i}.png", kind) == ([], {"all": 0})
         with pytest.raises(ItemError, match="8 files of the table that don't exist"):
             open_split(row(tmp_path / "d", labels="t.csv"), "train", tmp_path)

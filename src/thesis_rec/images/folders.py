@@ -292,9 +292,10 @@ def _labels_from_table(
     # Tables of identifiers name no ending.
     bare = {os.path.splitext(name)[0]: path for name, path in known.items()}
     named = set()
-    labels = _table_labels(row, table, file_column, table_path.name)
+    splits, split_columns = _table_splits(table, notes)
+    labels = _table_labels(row, table.drop(columns=split_columns), file_column, table_path.name)
     # An image that is listed twice alike is one image: a copy to test on would be one to train on.
-    for cell, text, part in dict.fromkeys(zip(table[file_column], labels, _table_splits(table, notes), strict=True)):
+    for cell, text, part in dict.fromkeys(zip(table[file_column], labels, splits, strict=True)):
         name = os.path.relpath(os.path.join(base, cell.strip().replace("\\", "/")), base)
         if image := known.get(name) or bare.get(name):
             named.add(image)
@@ -316,16 +317,16 @@ def _table_labels(row: DatasetRow, table: pd.DataFrame, file_column: str, name: 
     return list(table[_column(row, table, row.label_column, _LABEL_COLUMNS, name, "label_column", file_column)])
 
 
-def _table_splits(table: pd.DataFrame, notes: list[str]) -> list[str]:
-    """What a column of splits says of each file; empty texts where there is none, with a note where it isn't used."""
+def _table_splits(table: pd.DataFrame, notes: list[str]) -> tuple[list[str], list[str]]:
+    """What a column of splits says of each file, and that column; empty texts without one, noted if it isn't used."""
     for column in table:
         if str(column).lower() in _SPLIT_COLUMNS:
             cells = [str(cell).strip() for cell in table[column]]
             strange = next((cell for cell in cells if not split_role(cell, exact=True)), None)
             if strange is None:
-                return cells
+                return cells, [str(column)]
             notes.append(f"the column {column!r} holds {strange!r}, which names no split, and isn't used.")
-    return [""] * len(table)
+    return [""] * len(table), []
 
 
 def _column(
