@@ -225,9 +225,12 @@ def test_nothing_succeeded_or_strict(root):
         run(root, manifest(bad, good), strict=True)
 
 
-def test_cap_on_datasets(root):
-    table = manifest(*({"dataset_id": f"d{i}", "source": "a"} for i in range(5)))
-    assert sorted(run(root, table, max_datasets=2).load("dataset_tokens")) == ["d0/train/00000", "d4/train/00000"]
+def test_the_cap_on_drawn_tasks_leaves_out_none_of_one_s_own_datasets(root):
+    drawn = ({"dataset_id": f"d{i}", "loader": "generated", "source": f"d{i}"} for i in range(5))
+    own = ({"dataset_id": f"mine{i}", "source": "a"} for i in range(3))
+    table, capped = manifest(*drawn, *own), parameters(root, max_datasets=2)
+    chosen = [row.dataset_id for row in nodes._selected_rows(table, capped)]
+    assert chosen == ["d0", "d4", "mine0", "mine1", "mine2"]
 
 
 def test_parameters_are_strict():

@@ -218,8 +218,14 @@ def test_one_s_own_items_are_laid_over_the_shipped_ones(bundle, tmp_path):
         columns=["model_id", "dataset_id", "protocol", "value"],
     )
     artefacts = own_artefacts(own, stored=read_bundle(tmp_path), performance=performance)
+    # What the knowledge rests on decides: the own one of all shipped datasets answers, encoded here or not.
     found = assemble(bundle.manifest, datasets(own), artefacts)
-    # The own knowledge rests on 2 of the 6 shipped datasets: the shipped one answers, nothing shipped is lost.
+    assert found.sources["knowledge"] == "own"
+    assert set(found.tokens) == {*bundle.tokens, "mine"}
+    assert found.notes == ()
+    # Here it rests on 2 of the 6: the shipped one answers, nothing shipped is lost.
+    of_few = replace(bundle.knowledge, dataset_ids=["d0", "d1", "mine", "x", "y", "z"])
+    found = assemble(bundle.manifest, datasets(own), {**artefacts, "knowledge": of_few.to_arrays()})
     assert found.sources["knowledge"] == "starter"
     assert set(found.tokens) == {*bundle.tokens, "mine"}
     cells = found.performance.set_index(["model_id", "dataset_id"])["value"]

@@ -87,7 +87,7 @@ def test_offline_what_is_on_this_machine_is_scored(tmp_path, monkeypatch):
     assert f"Offline: {len(ranked) - 4} models that aren't on this machine were not tried." in notes
 
 
-def test_own_measurements_of_the_images_count_where_published_figures_are_all_that_is_known(tmp_path):
+def test_own_measurements_of_the_images_count_as_tries(tmp_path):
     cells = pd.DataFrame(
         [("m00", "mine", 0.9), ("m01", "mine", 0.8), ("m02", "other", 0.7), ("elsewhere", "mine", 0.6)],
         columns=["model_id", "dataset_id", "value"],
@@ -98,8 +98,13 @@ def test_own_measurements_of_the_images_count_where_published_figures_are_all_th
     found, notes = measured_before(published, asked(tmp_path), [Cell("m01", 0.5, 0.1)])
     assert found == [Cell("m00", 0.9, REPEATED_NOISE), Cell("m05", 0.6, REPEATED_NOISE)]
     assert notes == ["Your own measurements of 2 models on these images count as tries."]
-    # Knowledge that was learned from them has them already.
-    assert measured_before(learned, asked(tmp_path), []) == ([], [])
+    # So they do where images are looked at, but never those of a task that is drawn, whatever its name.
+    found, notes = measured_before(learned, asked(tmp_path), [])
+    assert [cell.model_id for cell in found] == ["m00", "m01"]
+    assert "Your own measurements of 2 models on these images count as tries." in notes
+    drawn = pd.DataFrame({"dataset_id": [tmp_path.name], "source": [str(tmp_path)], "loader": ["generated"]})
+    shipped = replace(learned, datasets=drawn, performance=cells.assign(dataset_id=tmp_path.name))
+    assert measured_before(shipped, asked(tmp_path), []) == ([], [])
     # By their name where no dataset is listed with these images, but not where another one has the name.
     named = replace(published, datasets=rows.iloc[1:], performance=cells.assign(dataset_id=tmp_path.name))
     assert [cell.model_id for cell in measured_before(named, asked(tmp_path), [])[0]] == ["m00", "m01", "m02", "m05"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -118,6 +118,38 @@ class Study:
             np.where(use, self.values, np.nan)[:, columns].T,
             [self.families[j] for j in columns],
             noise=float(np.sqrt(np.square(positive).mean())) if len(positive) else DEFAULT_NOISE,
+        )
+
+    def with_tasks(self, tokens: Mapping[str, TaskTokens], cells: pd.DataFrame, families: Mapping[str, str]) -> Study:
+        """The study and the datasets that it lacks of some, of the same encoder, to learn from.
+
+        Args:
+            tokens: Tokens by dataset.
+            cells: ``model_id, dataset_id, value, std``.
+            families: Families of datasets; one that isn't among them is its own.
+        """
+        encoders, here = {task.encoder_id for task in self.tasks}, set(self.dataset_ids)
+        tasks = [task for name, task in tokens.items() if name not in here and {task.encoder_id} == encoders]
+        names = [task.dataset_id for task in tasks]
+
+        def joined(held: Floats | float, column: str) -> Floats:
+            more = cell_matrix(cells, column, self.models.model_ids, names)
+            return np.hstack([np.broadcast_to(held, self.values.shape), more])
+
+        roles, withheld = self.split.roles.tolist(), self.split.withheld
+        split = Split(
+            self.known,
+            np.array(roles + ["train"] * len(names)),
+            np.hstack([withheld, np.full((len(withheld), len(names)), "")]),
+        )
+        return replace(
+            self,
+            tasks=self.tasks + tasks,
+            values=joined(self.values, "value"),
+            spread=joined(self.spread, "std"),
+            split=split,
+            families=self.families + [families.get(name, "") or name for name in names],
+            groups=self.groups + [""] * len(names),
         )
 
     def clusters(self, quadrant: object) -> dict[str, str]:

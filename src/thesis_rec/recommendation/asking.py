@@ -59,7 +59,9 @@ def recommend_images(
     asked = read_images(Path(source), bundle.encoder if bundle.tokens else None, request)
     earlier, unread = trying.read_tries(bundle.tries, asked, bundle.weights_of)
     own, told_of_own = trying.measured_before(bundle, asked, earlier)
-    posterior = believed(bundle, asked.tokens, [*own, *earlier])
+    # What was learned from the images' own cells is left out, as these count by themselves.
+    name = min(trying.known_as(bundle, asked), default=asked.tokens.dataset_id)
+    posterior = believed(bundle, replace(asked.tokens, dataset_id=name), [*own, *earlier])
     device, here = present_device(request.runs_models)
     measure = trying.measurer(bundle, request, device)
     found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)

@@ -571,43 +571,45 @@ def assemble(
     notes: list[str] = list(artefacts.get("notes", ()))
     own_tokens = _own_tokens(datasets, artefacts["dataset_tokens"], notes) if artefacts.get("dataset_tokens") else {}
     own = stored is None
-    if stored is not None and all(name in artefacts for name in NEEDED):
+    mine = Knowledge.from_arrays(artefacts["knowledge"]) if all(name in artefacts for name in NEEDED) else None
+    if stored is not None and mine is not None:
         if isinstance(stored.knowledge, PublishedBeliefs):
             published = stored.knowledge.published
             needed = published.n_datasets(PROTOCOL) or published.protocols[PROTOCOL].n_tasks
             missing = max(needed - len(own_tokens), 0)
         else:
             needed = len(stored.knowledge.dataset_ids)
-            missing = len(set(stored.knowledge.dataset_ids) - set(own_tokens))
+            missing = len(set(stored.knowledge.dataset_ids) - set(mine.dataset_ids))
         own = not missing
         if missing:
             notes.append(
                 f"Your own runs lack {missing} of the {needed} datasets that the shipped knowledge "
                 f"was made of: it answers, and your {len(own_tokens)} datasets are laid over it."
             )
+    tokens, left_out = _laid_over(stored.tokens if stored else {}, own_tokens, own)
+    # What was published doesn't ask how images look: one's own cells of any images count beside it.
+    published_zoo = stored is not None and isinstance(stored.knowledge, PublishedBeliefs)
+    seen = {} if published_zoo else tokens
+    measured = {
+        zoo: mean_performance(stored.performance) if stored else None,
+        "own": _own_cells(artefacts.get("performance"), seen),
+        # Runs learn from records, which published knowledge is not made by: they count as they are.
+        "own records": _own_cells(artefacts.get("performance_records"), seen) if published_zoo and not own else None,
+    }
+    performance, cells_from = _joined(measured, ["model_id", "dataset_id"], NOTHING_MEASURED)
+    own_fit = any(tokens.get(name) is task for name, task in own_tokens.items())
+    tokens_from = " and ".join(sorted([zoo] * bool(stored and stored.tokens) + ["own"] * own_fit))
+    sources = {"knowledge": zoo, "model embeddings": zoo, "dataset tokens": tokens_from, "performance": cells_from}
     if own:
-        models, tokens = model_table(artefacts["model_embeddings"], manifest, _counted(artefacts)), own_tokens
-        performance = mean_performance(artefacts["performance"])
-        sources = dict.fromkeys(("knowledge", "model embeddings", "dataset tokens", "performance"), "own")
+        assert mine is not None
+        sources |= {"knowledge": "own", "model embeddings": "own"}
+        models = model_table(artefacts["model_embeddings"], manifest, _counted(artefacts))
         half = artefacts.get("autoencoder_checkpoint")
-        knowledge: Knowledge | PublishedBeliefs = Knowledge.from_arrays(artefacts["knowledge"])
+        knowledge: Knowledge | PublishedBeliefs = mine
     else:
         assert stored is not None
         models = stored.models
-        tokens, left_out = _laid_over(stored.tokens, own_tokens)
-        # What was published doesn't ask how images look: one's own cells of any images count beside it.
-        seen = {} if isinstance(stored.knowledge, PublishedBeliefs) else tokens
-        measured = {zoo: mean_performance(stored.performance), "own": _own_cells(artefacts.get("performance"), seen)}
-        if isinstance(stored.knowledge, PublishedBeliefs):
-            # Runs learn from records, which this knowledge is not made by: they count as they are.
-            measured["own records"] = _own_cells(artefacts.get("performance_records"), seen)
-        performance, cells_from = _joined(measured, ["model_id", "dataset_id"], NOTHING_MEASURED)
-        own_fit = any(tokens.get(name) is mine for name, mine in own_tokens.items())
-        tokens_from = " and ".join(sorted([zoo] * bool(stored.tokens) + ["own"] * own_fit))
-        embedded_by = zoo if len(stored.models) else ""
-        sources = {
-            "knowledge": zoo, "model embeddings": embedded_by, "dataset tokens": tokens_from, "performance": cells_from,
-        }  # fmt: skip
+        sources["model embeddings"] = zoo if len(stored.models) else ""
         knowledge = stored.knowledge
         if isinstance(knowledge, PublishedBeliefs):
             if (names := stored.folder.parent / ALIASES).is_file():
@@ -621,7 +623,7 @@ def assemble(
                 sources["built by no library"] = listed(manifest.loc[bare, "model_id"].tolist(), 3)
                 manifest = manifest[~bare]
         half = stored.autoencoder if artefacts.get("model_vectors") else None
-        notes += left_out
+    notes += left_out
     models = with_listed(models, manifest, _counted(artefacts))
     if half is not None and artefacts.get("model_vectors"):
         models, new, unread = add_models(models, artefacts["model_vectors"], half)
@@ -650,11 +652,13 @@ def assemble(
 
 
 def _laid_over(
-    shipped: Mapping[str, TaskTokens], own: Mapping[str, TaskTokens]
+    shipped: Mapping[str, TaskTokens], own: Mapping[str, TaskTokens], own_answers: bool
 ) -> tuple[dict[str, TaskTokens], list[str]]:
     """Datasets of both, one's own in front of the shipped ones of the same name; and a note on what was left out."""
-    # Where nothing was shipped, one's own encoder is the one.
-    encoder = next((tokens.encoder_id for tokens in [*shipped.values(), *own.values()]), "")
+    # The encoder of the knowledge that answers is the one; where nothing was shipped, one's own.
+    in_order = (*own.values(), *shipped.values()) if own_answers else (*shipped.values(), *own.values())
+    encoder = next((tokens.encoder_id for tokens in in_order), "")
+    shipped = {name: tokens for name, tokens in shipped.items() if tokens.encoder_id == encoder}
     fitting = {name: tokens for name, tokens in own.items() if tokens.encoder_id == encoder}
     strange = [name for name in own if name not in fitting]
     if not strange:

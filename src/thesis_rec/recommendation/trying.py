@@ -391,22 +391,24 @@ def repeated_cells(rows: pd.DataFrame) -> list[Cell]:
     return [Cell(*row) for row in zip(*columns, strict=True)]
 
 
-def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tuple[list[Cell], list[str]]:
-    """One's own measurements of the images, of models that weren't tried on them, and a note on what counts.
+def known_as(bundle: Bundle, asked: Asked) -> set[str]:
+    """Datasets that are the images: rows of the manifest with their source, else what has their name and no row."""
+    rows = bundle.datasets.reindex(columns=["dataset_id", "source", "loader"]).fillna("").astype(str)
+    pictures = rows[(rows["loader"] != "generated") & (rows["source"] != "")]
+    same = [str(Path(source).expanduser().resolve()) == asked.row.source for source in pictures["source"]]
+    return set(pictures.loc[same, "dataset_id"]) or {asked.row.dataset_id} - {*rows["dataset_id"], *bundle.tokens}
 
-    Knowledge that was learned in runs holds them already. The images are those of the row of the dataset manifest that
-    has their source, or those of their name where no row has it.
-    """
-    if not isinstance(bundle.knowledge, PublishedBeliefs):
-        return [], []
+
+def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tuple[list[Cell], list[str]]:
+    """One's own measurements of the images, of models that weren't tried on them, and a note on what counts."""
+    published = bundle.knowledge if isinstance(bundle.knowledge, PublishedBeliefs) else None
     there = set(bundle.models.model_ids)
     # Weights that are listed under another name.
-    names = {name: twin for name, twin in bundle.knowledge.twins.items() if name not in there}
+    twins = published.twins if published else {}
+    names = {name: twin for name, twin in twins.items() if name not in there}
     rows = bundle.performance.assign(model_id=bundle.performance["model_id"].replace(names))
     rows = rows.drop_duplicates(["model_id", "dataset_id"])
-    listed_as = bundle.datasets.reindex(columns=["dataset_id", "source"]).astype(str)
-    same = [str(Path(source).expanduser().resolve()) == asked.row.source for source in listed_as["source"]]
-    these = set(listed_as.loc[same, "dataset_id"]) or {asked.row.dataset_id} - set(listed_as["dataset_id"])
+    these = known_as(bundle, asked)
     strange = rows.loc[rows["dataset_id"].isin(these) & ~rows["model_id"].isin(there), "model_id"].tolist()
     rows = rows[rows["model_id"].isin(there)]
     here = rows["dataset_id"].isin(these)
@@ -414,7 +416,7 @@ def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tupl
     cells = repeated_cells(found)
     what = "1 model" if len(cells) == 1 else f"{len(cells)} models"
     notes = [f"Your own measurements of {what} on these images count as tries."] if cells else []
-    if len(rows) and not here.any():
+    if published and len(rows) and not here.any():
         others = listed(sorted(set(rows["dataset_id"])), 3)
         notes = [f"Your own measurements are of other images ({others}): they don't count here."]
     if strange:

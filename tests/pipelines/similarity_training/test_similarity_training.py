@@ -1,5 +1,7 @@
 """The pipeline similarity_training on a fabricated world, with the catalog's own entries."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,10 +12,13 @@ from pydantic import ValidationError
 
 from tests.world import make_world
 from thesis_rec import settings
+from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.pipelines.published.parameters import PublishedParameters
+from thesis_rec.pipelines.similarity_training import nodes
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
 from thesis_rec.pipelines.similarity_training.pipeline import create_pipeline
+from thesis_rec.recommendation.bundle import Bundle, write_bundle
 from thesis_rec.thesis.ranker import Ranker
 
 SMALL = {
@@ -110,6 +115,25 @@ def test_the_checkpoint_ranks_any_dataset(run):
     score = ranker.predict(world.models, [world.tokens["subtask0"]])["score"]
     assert score.shape == (len(world.models), 1)
     assert np.isfinite(score).all()
+
+
+def test_what_came_with_the_zoo_is_learned_from_though_it_was_not_encoded_here(run, tmp_path):
+    """Knowledge of one's own never answered, as no run encodes the real images behind the shipped one."""
+    catalog, world, _, _ = run
+    performance, splits = catalog.load("performance"), catalog.load("splits")
+    manifest, parameters = catalog.load("dataset_manifest"), catalog.load("params:similarity_training")
+    study = assemble_study(performance, splits, world.models, world.tokens, manifest)
+    base = study.tasks[0]
+    away = {"shipped": replace(base, dataset_id="shipped"), "strange": replace(base, dataset_id="b", encoder_id="x")}
+    few = world.models.model_ids[:5]
+    cells = pd.DataFrame({"model_id": few, "dataset_id": "shipped", "value": [0.3, 0.4, 0.5, 0.6, 0.7]})
+    known = Knowledge.from_arrays(catalog.load("knowledge"))
+    none = pd.DataFrame({name: [] for name in ("model_id", "licence")})
+    write_bundle(Bundle(none, world.models, away, cells, none, none, known), tmp_path / "bundle")
+    parameters = parameters.model_copy(update={"shipped": str(tmp_path / "bundle")})
+    use, figures = map(Knowledge.from_arrays, nodes.fit_knowledge(study, performance, manifest, parameters))
+    assert set(use.dataset_ids) == {*known.dataset_ids, "shipped"}
+    assert "shipped" not in figures.dataset_ids
 
 
 def test_knowledge_is_learned_for_use_and_for_figures(run):

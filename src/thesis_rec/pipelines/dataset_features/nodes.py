@@ -126,6 +126,7 @@ def check_dataset_features(
 
 def _selected_rows(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesParameters) -> list[Any]:
     """The rows with images of their own that this job encodes."""
-    rows, _ = read_dataset_manifest(dataset_manifest)
-    # The manifest lists families one after another.
-    return parameters.shard.select(evenly(base_rows(rows), parameters.max_datasets))
+    rows = base_rows(read_dataset_manifest(dataset_manifest)[0])
+    # The manifest lists families one after another. What users add is no sample of anything.
+    drawn = evenly([row for row in rows if row.loader == "generated"], parameters.max_datasets)
+    return parameters.shard.select([row for row in rows if row.loader != "generated" or row in drawn])

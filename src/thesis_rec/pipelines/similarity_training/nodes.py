@@ -96,13 +96,28 @@ def assemble_training_study(
     return assemble_study(*tables, protocol=parameters.protocol, seed=parameters.seed)
 
 
-def fit_knowledge(training_study: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def fit_knowledge(
+    training_study: Any,
+    performance: pd.DataFrame,
+    dataset_manifest: pd.DataFrame,
+    parameters: SimilarityTrainingParameters,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What measured cells say of new datasets and models.
 
     Returns:
-        Knowledge from everything that was measured, for use; and from known models and datasets alone, for figures.
+        Knowledge from everything that was measured, for use, the datasets that came with the zoo among it; and from
+        known models and datasets alone, for figures.
     """
-    return training_study.knowledge(everything=True).to_arrays(), training_study.knowledge().to_arrays()
+    from thesis_rec.recommendation.bundle import PROTOCOL, read_bundle
+
+    study = training_study
+    if parameters.shipped and Path(parameters.shipped).is_dir() and parameters.protocol == PROTOCOL:
+        shipped = read_bundle(Path(parameters.shipped))
+        measured = performance[performance["protocol"] == PROTOCOL]
+        cells = pd.concat([shipped.performance, measured]).drop_duplicates(["model_id", "dataset_id"], keep="last")
+        families = dict(zip(dataset_manifest["dataset_id"], dataset_manifest["domain"].fillna(""), strict=True))
+        study = study.with_tasks(shipped.tokens, cells, families)
+    return study.knowledge(everything=True).to_arrays(), training_study.knowledge().to_arrays()
 
 
 def train_ranker(

@@ -14,6 +14,7 @@ class SimilarityTrainingParameters(Settings):
 
     protocol: str = "linear_probe"
     published: bool = False
+    shipped: str | None = None
     splits: SplitSettings = SplitSettings()
     similarity_transformer: RankerPlan = Field(default_factory=RankerPlan)
     rolling_window: int = Field(default=5, ge=1)
