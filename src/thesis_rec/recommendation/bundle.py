@@ -155,7 +155,7 @@ class Bundle:
 
     def rests_on(self, looked_at: bool) -> str:
         """A sentence on what predictions for images rest on."""
-        figures = f"own measurements of {self.performance['dataset_id'].nunique()} datasets"
+        figures = f"measurements on {self.performance['dataset_id'].nunique()} datasets"
         if isinstance(self.knowledge, PublishedBeliefs):
             published, protocol, known = self.knowledge.published, self.knowledge.protocol, self.knowledge.model_ids
             count = sum(published.figures(model, protocol) > 0 for model in known)
