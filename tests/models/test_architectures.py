@@ -11,6 +11,7 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.loaders import BARE, load_backbone
 from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.preparation import IMAGENET_MEAN, IMAGENET_STD
 
 NETWORKS = {
     "cifar_resnet": (lambda: CifarResNet((1, 2, 1), 4), "", 32, 64),
@@ -59,6 +60,25 @@ def test_a_saved_network_is_rebuilt_from_its_weights_alone(loader, tmp_path):
         assert torch.equal(backbone.features(images), network.features(images))
     assert (backbone.head is None) == (loader != "cifar_resnet")
     assert not backbone.network.training
+    # Few-shot networks learned from Omniglot's white pictures, all others from ImageNet's colours.
+    colours = ((0.92206,) * 3, (0.08426,) * 3) if loader == "conv4" else (IMAGENET_MEAN, IMAGENET_STD)
+    assert (backbone.preparation.mean, backbone.preparation.std) == colours
+
+
+def test_of_two_networks_in_a_file_the_chosen_one_is_built(tmp_path):
+    states = {}
+    for name in ("model", "model_ema"):
+        network = saved("conv4", tmp_path / "m.pth")
+        if name == "model_ema":
+            torch.nn.init.ones_(next(network.parameters()))
+        states[name] = {key: value.clone() for key, value in network.state_dict().items()}
+    torch.save(states, tmp_path / "m.pth")
+    images = torch.randn(2, 3, 28, 28)
+    for member, expected in (("", "model"), ("model", "model"), ("model_ema", "model_ema")):
+        network.load_state_dict(states[expected])
+        backbone = load_backbone(row("conv4", "m.pth").model_copy(update={"member": member}), tmp_path)
+        with torch.inference_mode():
+            assert torch.equal(backbone.features(images), network.features(images))
 
 
 @pytest.mark.parametrize("loader", BARE)

@@ -87,10 +87,18 @@ def test_eight_bit_floats_without_scales_are_plain(tmp_path: Path) -> None:
 def test_adapters_are_refused_alone_and_unmerged(tmp_path: Path) -> None:
     lora = {f"base_model.model.fc.lora_{half}.weight": torch.randn(4, 4) for half in "AB"}
     save_file(lora, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "prompt").mkdir()
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "somebody/model"}))
     torch.save(lora, tmp_path / "alone.pth")
     torch.save(floats() | lora, tmp_path / "unmerged.pth")
-    for path in (tmp_path / "adapter_model.safetensors", tmp_path / "alone.pth", tmp_path / "unmerged.pth"):
+    # A tuned prompt bears no name of an adapter, but its file does.
+    save_file({"prompt_embeddings": torch.randn(20, 64)}, tmp_path / "prompt" / "adapter_model.safetensors")
+    for path in (
+        tmp_path / "adapter_model.safetensors",
+        tmp_path / "alone.pth",
+        tmp_path / "unmerged.pth",
+        tmp_path / "prompt",
+    ):
         with pytest.raises(ItemError, match="are an adapter") as caught:
             open_network(path, "m")
         assert "Merge it into its base model" in caught.value.hint
@@ -119,6 +127,12 @@ class TestSeveralNetworksInOneFile:
         np.testing.assert_array_equal(chosen, self.expected)
         with pytest.raises(ItemError, match="no network 'encoder_x'"):
             open_network(file, "m", member="encoder_x")
+
+    def test_a_copy_may_lack_the_head_of_the_one_that_learns(self, tmp_path: Path) -> None:
+        head = {"module.encoder_q.predictor.weight": torch.randn(40, 40)}
+        torch.save({"state_dict": self.moco() | head}, tmp_path / "m.pth")
+        with pytest.raises(ItemError, match=r"a network twice, as encoder_q and encoder_k"):
+            open_network(tmp_path, "m")
 
     def test_networks_under_their_own_keys(self, tmp_path: Path) -> None:
         content = {

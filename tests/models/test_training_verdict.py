@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file
 from weights import fit_verdict
 
+from thesis_rec.base.files import load_arrays
 from thesis_rec.models.checkpoint_reader import read_state
 from thesis_rec.models.spectra import NAMES
 from thesis_rec.models.training_verdict import READ, looks_untrained
@@ -37,6 +39,16 @@ def test_the_embedded_zoo(project_dir, model, untrained):
     verdict = looks_untrained(spectra(load_file(zoo / "models" / model / "model.safetensors")))
     assert verdict.untrained is untrained
     assert ("look untrained" in verdict.reason) is untrained
+
+
+def test_of_the_whole_zoo_nearly_all_are_told_by_their_weights(project_dir):
+    zoo = project_dir / "data" / "01_raw" / "starter"
+    arrays = load_arrays(zoo / "model_spectra.npz")
+    manifest = pd.read_csv(zoo / "model_manifest.csv", dtype=str, keep_default_na=False).set_index("model_id")
+    untrained = (manifest.loc[arrays["model_ids"], "pretraining"] == "random").to_numpy()
+    found = np.array([looks_untrained(one).untrained for one in arrays["spectra"]])
+    assert (found == untrained).mean() > 0.95
+    assert found[untrained].mean() > 0.9
 
 
 def test_a_checkpoint_without_a_body_says_nothing():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.external.conftest import QUICK
-from thesis_rec.evaluation.external import _safe_speed, budgets, probes
+from thesis_rec.evaluation.external import _safe_speed, budgets, posterior, probes, quadrants, without
 
 
 def test_budgets_by_a_case_without_doubt(table):
@@ -52,7 +52,33 @@ def test_safe_speeds_are_below_the_mean_by_a_quantile_of_what_other_datasets_mis
     np.testing.assert_allclose(_safe_speed(speed, 0.1), np.nanmean(centred, axis=1) + np.quantile(errors, 0.1))
 
 
-def test_probes_help(table):
+def test_quadrants_are_of_known_and_unknown_models_and_datasets(table):
+    """By one who is right about known models alone, and one who is right about the datasets that are trained on."""
+
+    def judged(right):
+        return lambda part: np.where(right(part), part.values, -part.values)
+
+    methods = {
+        "models": judged(lambda part: np.broadcast_to(part.known[:, None], part.values.shape)),
+        "datasets": judged(lambda part: np.broadcast_to(part.split.roles == "train", part.values.shape)),
+    }
+    found = quadrants(table, methods, QUICK)
+    signs = {q: [entry[name]["mean"] for name in methods] for q, entry in found.items()}
+    expected = {"Q1": [1, 1], "Q2": [-1, 1], "Q3": [1, -1], "Q4": [-1, -1]}
+    assert signs == {q: pytest.approx(pair) for q, pair in expected.items()}
+
+
+def test_probes_are_of_models_that_were_measured_on_datasets_that_are_unknown(table):
     found = probes(table, QUICK)
-    assert found["policies"]["own_top"]["3"]["mean"] <= found["without"]["mean"]
+    first, third = [], []
+    for j, target in enumerate(table.dataset_ids):
+        rows = np.isfinite(table.values[:, j])
+        truth, score = table.values[rows, j], posterior(without(table, [target]))[rows, j]
+        best = truth[np.argsort(-score)]
+        first.append(truth.max() - best[0])
+        third.append(truth.max() - best[:3].max())
+    assert found["without"]["mean"] == pytest.approx(np.mean(first))
+    assert found["policies"]["own_top"]["1"]["mean"] == pytest.approx(np.mean(first))
+    assert found["policies"]["own_top"]["3"]["mean"] == pytest.approx(np.mean(third))
+    assert found["policies"]["active"]["3"]["mean"] <= found["without"]["mean"]
     assert set(found["policies"]) == {"active", "own_top"}

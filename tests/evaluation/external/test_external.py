@@ -123,6 +123,11 @@ def test_whole_documents_are_json_without_nan(folder, name):
     assert ("strict" in found) == ("budgets" in found) == (name == "transfergraph")
     assert ("sub_zoos" in found) == (name != "transfergraph")
     assert ("own_convention" in found) == (name == "model_spider")
+    if name == "transfergraph":
+        # All are compared on the cells of the one that doesn't rank all.
+        there = found["where_logme_exists"]
+        assert there["logme"]["weighted_tau"]["mean"] == found["methods"]["logme"]["weighted_tau"]["mean"]
+        assert there["static_mean_rank"]["coverage"] == there["logme"]["coverage"]
 
 
 def test_datasets_and_models_have_finite_descriptions(table):
