@@ -8,6 +8,7 @@ import pytest
 
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle
 from thesis_rec.base.tables import TaskTokens
+from thesis_rec.models.auto_encoder import AutoEncoder
 from thesis_rec.recommendation.asking import believed, recommend_known
 from thesis_rec.recommendation.bundle import assemble, read_bundle, write_bundle
 from thesis_rec.recommendation.neighbours import reasons
@@ -101,6 +102,27 @@ def test_a_new_model_is_embedded_by_the_encoder_half(bundle, tmp_path):
     assert answer.loc["new", "n_parameters"] == 12345
     # Its latency was never measured on that device.
     assert answer.loc["new", "basis"] in ("predicted", "unknown")
+
+
+@pytest.mark.parametrize(("made_by", "embedded"), [("this", True), ("", True), ("other", False)])
+def test_codes_of_two_autoencoders_are_not_mixed(bundle, tmp_path, made_by, embedded):
+    """One trained after the embeddings were made: what it makes of a new model can't be compared with them."""
+    embeddings = own_artefacts(bundle)["model_embeddings"].iloc[1:].rename(columns=str)
+    embeddings.attrs["autoencoder_id"] = made_by
+    embeddings.to_parquet(tmp_path / "embeddings.parquet")
+    config = {"n_inputs": 40, "n_code": bundle.models.embedding.shape[1]}
+    own = {
+        "model_embeddings": pd.read_parquet(tmp_path / "embeddings.parquet"),
+        "model_vectors": {"m00": lambda: {"parameters": np.ones(40, np.float32), "n_parameters": np.array(9)}},
+        "autoencoder_checkpoint": {
+            "config": config, "network": AutoEncoder(**config).state_dict(), "autoencoder_id": "this",
+        },
+    }  # fmt: skip
+    found = joined(bundle, own_artefacts(bundle, **own))
+    codes = dict(zip(found.models.model_ids, np.isfinite(found.models.embedding).all(1), strict=True))
+    assert codes["m01"]
+    assert codes["m00"] == embedded
+    assert any("isn't the one that made your embeddings (other)" in note for note in found.notes) != embedded
 
 
 def test_own_files_that_can_t_be_read_are_notes_in_the_answer(bundle, tmp_path):

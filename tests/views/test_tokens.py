@@ -6,10 +6,11 @@ from PIL import Image
 
 from tests.images.encoders.tiny import colour_encoder, write_colour_folder
 from tests.views.small_tokens import row, run
+from thesis_rec.base.errors import ItemError
 from thesis_rec.images.loading import open_dataset
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views.extraction import TokenSettings
-from thesis_rec.views.tokens import load_task_tokens, tokens_of_images
+from thesis_rec.views.tokens import check_one_encoder, load_task_tokens, tokens_of_images
 
 
 def test_subtasks_select_and_mix(folder):
@@ -35,6 +36,19 @@ def test_incomplete_or_mixed_shards_are_left_out_and_old_ones_ignored(folder):
     assert load_task_tokens(shards | {"d/train/00001": other["d/train/00001"]}, [row()]) == {}
     assert len(load_task_tokens(shards | {"d/train/00003": other["d/train/00002"]}, [row()])["d"].features) == 5
     assert load_task_tokens(shards, [row()], split="test") == {}
+
+
+def test_tokens_of_two_encoders_are_refused_with_the_odd_one_named(folder):
+    for name in ("e", "f"):
+        write_colour_folder(folder / name)
+    rows = [row(), row("e"), row("f")]
+    shards, _ = run(rows, folder)
+    check_one_encoder(load_task_tokens(shards, rows))
+    check_one_encoder({})
+    for key in (key for key in shards if key.startswith("e/")):
+        shards[key] = {**shards[key], "encoder_id": np.array("another")}
+    with pytest.raises(ItemError, match=r"e: its tokens were made by another, those of 2 others by \w+"):
+        check_one_encoder(load_task_tokens(shards, rows))
 
 
 def test_a_damaged_shard_leaves_out_its_dataset_alone(folder):

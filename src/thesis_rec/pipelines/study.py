@@ -28,9 +28,11 @@ def join_candidates(
 def join_tokens(dataset_tokens: Partitions, dataset_manifest: pd.DataFrame) -> dict[str, Any]:
     """Tokens of the training images by dataset, of those that have images of their own."""
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
-    from thesis_rec.views.tokens import load_task_tokens
+    from thesis_rec.views.tokens import check_one_encoder, load_task_tokens
 
-    return load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train")
+    tokens = load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train")
+    check_one_encoder(tokens)
+    return tokens
 
 
 #: Both pipelines have these two, so that each runs alone; a run of both has them once.

@@ -605,6 +605,13 @@ def assemble(
         sources |= {"knowledge": "own", "model embeddings": "own"}
         models = model_table(artefacts["model_embeddings"], manifest, _counted(artefacts))
         half = artefacts.get("autoencoder_checkpoint")
+        made_by = artefacts["model_embeddings"].attrs.get("autoencoder_id")
+        if half is not None and made_by and made_by != half.get("autoencoder_id"):
+            half = None
+            notes.append(
+                f"Your autoencoder isn't the one that made your embeddings ({made_by}): models added since have none. "
+                "Run `kedro run --pipelines=autoencoder` again."
+            )
         knowledge: Knowledge | PublishedBeliefs = mine
     else:
         assert stored is not None

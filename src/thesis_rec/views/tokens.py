@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from thesis_rec.base.errors import Failure
+from thesis_rec.base.errors import Failure, ItemError, listed
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import LabelledImages
@@ -87,6 +88,22 @@ def _base_tokens(partitions: Partitions, keys: list[str], dataset_id: str) -> tu
     landmarks = np.asarray(first["landmarks"], dtype=np.float32) if "landmarks" in first else None
     tokens = TaskTokens(dataset_id, features, names, int(first["n_images"]), str(first["encoder_id"]), landmarks)
     return tokens, {int(class_id): place for place, class_id in enumerate(first["class_ids"])}
+
+
+def check_one_encoder(tokens: Mapping[str, TaskTokens]) -> None:
+    """Refuse tokens that can't be compared.
+
+    Raises:
+        ItemError: If a dataset was encoded by another encoder than most.
+    """
+    encoders = Counter(task.encoder_id for task in tokens.values())
+    usual = next(iter(encoders.most_common(1)), ("", 0))[0]
+    if strange := [name for name, task in tokens.items() if task.encoder_id != usual]:
+        error = (
+            f"its tokens were made by {tokens[strange[0]].encoder_id}, those of {encoders[usual]} others by {usual}."
+        )
+        hint = "Run `kedro run --pipelines=dataset_features`, or take it out of the dataset manifest."
+        raise ItemError(listed(strange, 3), error, hint)
 
 
 def tokens_of_images(

@@ -23,6 +23,7 @@ def train_autoencoder(
     Returns:
         The checkpoint and the history, one row per epoch.
     """
+    from thesis_rec.models.auto_encoder import network_id
     from thesis_rec.training import autoencoder
 
     vectors = _inputs(model_vectors, model_manifest, parameters.input)
@@ -36,7 +37,8 @@ def train_autoencoder(
         validation_share=parameters.validation_share,
         seed=parameters.seed,
     )
-    return {**checkpoint, "input": parameters.input}, checkpoint["history"]
+    told = {"input": parameters.input, "autoencoder_id": network_id(checkpoint["network"])}
+    return {**checkpoint, **told}, checkpoint["history"]
 
 
 def draw_autoencoder_losses(autoencoder_history: list[dict[str, Any]], parameters: AutoencoderParameters) -> Any:
@@ -49,14 +51,16 @@ def draw_autoencoder_losses(autoencoder_history: list[dict[str, Any]], parameter
 def embed_models(
     model_vectors: Partitions, model_manifest: pd.DataFrame, autoencoder_checkpoint: dict[str, Any]
 ) -> pd.DataFrame:
-    """The code of every model, known or not: ``model_id`` and ``e000``, ``e001``, ..."""
+    """The code of every model, known or not: ``model_id`` and ``e000``, ``e001``, ...; and what made it."""
     from thesis_rec.models.auto_encoder import embed_vectors
     from thesis_rec.thesis.thesis_arrays import embeddings_table
 
     vectors = _inputs(model_vectors, model_manifest, autoencoder_checkpoint.get("input", "kmeans"))
     ids = sorted(vectors)
     codes = embed_vectors(autoencoder_checkpoint, np.stack([vectors[model] for model in ids]))
-    return embeddings_table(dict(zip(ids, codes, strict=True)), "model_vectors")
+    table = embeddings_table(dict(zip(ids, codes, strict=True)), "model_vectors")
+    table.attrs["autoencoder_id"] = str(autoencoder_checkpoint.get("autoencoder_id", ""))
+    return table
 
 
 def evaluate_autoencoder(
