@@ -2,6 +2,7 @@
 
 import shutil
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -116,3 +117,38 @@ def test_numbered_classes_tell_zero_shot_nothing(tmp_path, names, told):
     notes = read_images(tmp_path / "d", None, Request(protocol="zero_shot")).notes
     assert any("give them names" in note for note in notes) == told
     assert not any("give them names" in note for note in read_images(tmp_path / "d", None, Request()).notes)
+
+
+@pytest.mark.parametrize("saved", ["whole", "one split", "hub", "parquet"])
+def test_a_folder_of_the_library_datasets_is_read_by_it(tmp_path, monkeypatch, saved):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["cat", "dog"])})
+    pictures = [Image.fromarray(np.full((9, 9, 3), 10 * i, np.uint8)) for i in range(12)]
+    train = datasets.Dataset.from_dict({"picture": pictures, "kind": [i % 2 for i in range(12)]}, features=features)
+    folder = tmp_path / "pets"
+    if saved == "whole":
+        datasets.DatasetDict({"train": train, "test": train.select(range(4))}).save_to_disk(folder)
+    elif saved == "one split":
+        train.save_to_disk(folder)
+    else:
+        inside = folder / "data" if saved == "hub" else folder
+        inside.mkdir(parents=True)
+        (folder / ".git").mkdir()
+        train.to_parquet(inside / "train-00000-of-00001.parquet")
+        train.select(range(4)).to_parquet(inside / "test-00000-of-00001.parquet")
+    asked = read_images(folder, None, Request())
+    counts = "train 12." if saved == "one split" else "train 12, test 4."
+    assert sorted(asked.read_as[0].split(": ")[-1].rstrip(".").split(", ")) == sorted(counts.rstrip(".").split(", "))
+    assert asked.tokens.class_names == ["cat", "dog"]
+    assert asked.row.dataset_id == "pets"
+    assert len(asked.content) == 64
+    with pytest.raises(ItemError, match=r"a saved dataset has labels of its own\. Leave out --labels"):
+        read_images(folder, None, Request(labels="labels.csv"))
+
+
+def test_parquet_files_beside_folders_of_images_are_not_what_is_read(tmp_path):
+    for name in ("cat", "dog"):
+        for i in range(3):
+            write(tmp_path / "d" / name / f"{i}.png", 40 * i + (name == "dog"))
+    (tmp_path / "d/metadata.parquet").write_bytes(b"PAR1")
+    assert read_images(tmp_path / "d", None, Request()).read_as[0].startswith("read as 2 classes (cat, dog)")

@@ -25,7 +25,7 @@ def recommend(
     """Recommend a model for images.
 
     Args:
-        images: Folder ``class_name/*.png`` or NPZ file.
+        images: Folder ``class_name/*.png``, NPZ file, or folder of the library ``datasets``.
         zoo: ``hub`` for real models, ``starter`` for the laboratory's tiny ones; by default the one that the
             environment or conf/local names, else hub.
         environment: Kedro environment, by default the usual one.

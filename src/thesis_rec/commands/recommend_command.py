@@ -79,9 +79,10 @@ def recommend(
 ) -> None:
     """Rank the models that fit your hardware by their predicted accuracy on your IMAGES.
 
-    IMAGES is a folder with one folder of images per class, or an NPZ file with images and labels. Nothing is trained,
-    and no model is run on the images unless --probe or --probe-seconds asks for it; Ctrl-C ends trying early and
-    keeps what was learned. Exit status 2 says that no model keeps the limits; the smallest changes are named.
+    IMAGES is a folder with one folder of images per class, an NPZ file with images and labels, or a folder of the
+    library datasets (saved by it, or with Parquet files). Nothing is trained, and no model is run on the images unless
+    --probe or --probe-seconds asks for it; Ctrl-C ends trying early and keeps what was learned. Exit status 2 says that
+    no model keeps the limits; the smallest changes are named.
     """
     from thesis_rec.commands.artefacts import load_bundle
     from thesis_rec.recommendation.asking import recommend_images

@@ -71,6 +71,17 @@ def in_cache(row: DatasetRow, root: Path) -> bool:
     return any(folder.glob(f"{row.config or '*'}/*/*/dataset_info.json"))
 
 
+def holds_tables(folder: Path) -> bool:
+    """Whether a folder is one for the library ``datasets``: what it saved, or Parquet files as the hub has them.
+
+    Parquet files beside folders of images are not what the images are in.
+    """
+    if _is_saved(folder):
+        return True
+    others = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")} - {"data"}
+    return not others and any(any(folder.glob(pattern)) for pattern in ("*.parquet", "data/*.parquet"))
+
+
 def _is_saved(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
 

@@ -132,22 +132,27 @@ class Asked:
 def image_row(source: Path, labels: str | None = None) -> DatasetRow:
     """A folder or NPZ file as a row of a dataset manifest, with a table of labels if one is given.
 
+    A folder of the library ``datasets`` is read by it.
+
     Raises:
         ItemError: If it is neither.
     """
+    from thesis_rec.images.hub import holds_tables
     from thesis_rec.images.manifest import DatasetRow
 
     path = source.expanduser().resolve()
     if not path.exists():
         hint = "Give a folder class_name/*.png or an NPZ file."
         raise ItemError(str(source), "there is no such folder or file.", hint)
-    if not path.is_dir():
-        if not path.is_file() or path.suffix.lower() != ".npz":
-            hint = "Give a folder with one folder of images per class, or an NPZ file with images and labels."
-            raise ItemError(str(source), "is neither a folder nor an NPZ file.", hint)
+    if not path.is_dir() and (not path.is_file() or path.suffix.lower() != ".npz"):
+        hint = "Give a folder with one folder of images per class, or an NPZ file with images and labels."
+        raise ItemError(str(source), "is neither a folder nor an NPZ file.", hint)
+    if path.is_file() or holds_tables(path):
+        loader, what = ("npz", "an NPZ file") if path.is_file() else ("huggingface", "a saved dataset")
         if labels is not None:
-            raise ItemError(str(source), "an NPZ file has labels of its own.", "Leave out --labels.")
-        return DatasetRow(dataset_id=nearest_id(path.stem) or "images", loader="npz", source=str(path))
+            raise ItemError(str(source), f"{what} has labels of its own.", "Leave out --labels.")
+        name = nearest_id(path.stem if path.is_file() else path.name)
+        return DatasetRow(dataset_id=name or "images", loader=loader, source=str(path))
     # Here, or else in the folder of images.
     places = [] if labels is None else [Path(labels).expanduser().resolve(), path / labels]
     table = str(next((place for place in places if place.is_file()), places[0])) if places else ""
