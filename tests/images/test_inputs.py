@@ -12,13 +12,13 @@ from tests.images.opening import open_split
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import check_id, nearest_id
 from thesis_rec.images import overview
-from thesis_rec.images.copies import pixel_notes
+from thesis_rec.images.copies import _neighbour_accuracy, pixel_notes
 from thesis_rec.images.decoding import decode_image
 from thesis_rec.images.labels import make_vocabulary
 from thesis_rec.images.layout import read_layout, split_role
 from thesis_rec.images.loading import load_task_images, open_dataset, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.values import Scale, decide_scale
+from thesis_rec.images.values import Scale, decide_scale, value_range
 
 
 def row(source, **fields):
@@ -108,6 +108,7 @@ class TestVocabulary:
             ([b"a", b"b"] * 6, None, ["a", "b"], 12),
             (["caf\u00e9", "cafe\u0301", "bar"] * 4, None, ["bar", "caf\u00e9"], 12),
             ([2, 10, 1] * 4, None, ["1", "2", "10"], 12),
+            (["2", "10", "x"] * 4, None, ["10", "2", "x"], 12),
         ],
     )
     def test_what_is_no_label_is_left_out(self, labels, names, expected, count):
@@ -226,6 +227,10 @@ class TestLayout:
         classes(tmp_path / "d", ["bus", "car", "train"])
         opened = open_dataset(row(tmp_path / "d"), tmp_path)
         assert opened.vocabulary.names == ["bus", "car", "train"]
+        # Names that end like splits, of folders that hold nothing in common.
+        for name in ("steam_train/day1", "toy_train/day2"):
+            picture(tmp_path / "f" / name / "1.png", (9, 9, 9))
+        assert read_layout(tmp_path / "f", "f").class_names == ["steam_train", "toy_train"]
         for split in ("train", "test"):
             classes(tmp_path / "e" / split, ["bus", "car", "train"])
         assert open_dataset(row(tmp_path / "e"), tmp_path).counts == {"test": 12, "train": 12}
@@ -297,6 +302,26 @@ class TestValues:
         scale = decide_scale(kind, low, high)
         assert scale.high == white
         assert bool(scale.note) == (white in (1023, 4095, 65535) or low == -1 or (kind, high) == ("f", 100.0))
+
+    @pytest.mark.parametrize(
+        ("scale", "values"),
+        [
+            (Scale(0, 255), np.array([[7, -1, 255]], np.int16)),
+            (Scale(0, 1023), np.array([[1024, 3, 4]], np.uint16)),
+            (Scale(0, 1), np.array([-0.01, 0.5])),
+            (Scale(0, 255), np.array([0.0, 0.5, 1.0])),
+            (Scale(0, 1), np.array([0.5, np.inf])),
+        ],
+    )
+    def test_nothing_is_clipped(self, scale, values):
+        with pytest.raises(ValueError, match=r"lie outside|are fractions|not finite"):
+            scale.apply(values)
+
+    def test_a_range_is_of_all_finite_values_wherever_they_stand(self):
+        values = np.random.default_rng(0).normal(size=(3, 5))
+        for place in (0, 7, 14):
+            values.flat[place] = 9.0 - place
+            assert value_range([values[:1], values[1:], np.array([np.nan, np.inf])]) == (values.min(), values.max())
 
     @pytest.mark.parametrize(
         ("kind", "low", "high"),
@@ -587,8 +612,18 @@ class TestCopies:
             content = (tmp_path / "d" / name).read_bytes()
             (tmp_path / "d/test/a" / f"copy_of_{name[-6:]}").write_bytes(content)
         told = notes(open_split(row(tmp_path / "d"), "train", tmp_path))
-        assert "copies in another split" in told
-        assert "copy under another label" in told
+        # Both splits hold the same eight images, and three of them once more.
+        assert "19 images have copies in another split" in told
+        assert "3 images have a copy under another label" in told
+        assert "11 of 19 images are copies of others" in told
+
+    def test_copies_of_one_class_in_one_split_are_only_counted(self, tmp_path):
+        classes(tmp_path / "d/train", ["a", "b"])
+        classes(tmp_path / "d/test", ["b", "a"])
+        (tmp_path / "d/train/a/again.png").write_bytes((tmp_path / "d/train/a/a0.png").read_bytes())
+        told = notes(open_split(row(tmp_path / "d"), "train", tmp_path))
+        assert "1 of 17 images are copies of others" in told
+        assert "another" not in told
 
     def test_near_copies_and_an_easier_training_part(self):
         rng = np.random.default_rng(0)
@@ -605,6 +640,42 @@ class TestCopies:
         found = pixel_notes(np.clip(frames, 0, 255).astype(np.uint8), np.repeat(labels[:6], 10), other, labels)
         assert any("much easier than the test part" in note for note in found)
         assert any("54 of 60 training images are copies" in note for note in found)
+        assert not any("another label" in note for note in found)
+        # A few test images tell no difference.
+        few = pixel_notes(np.clip(frames, 0, 255).astype(np.uint8), np.repeat(labels[:6], 10), other[:5], labels[:5])
+        assert not any("much easier" in note for note in few)
+        torn = pixel_notes(train[[*range(60), 7]], np.r_[labels, 0], other, labels)
+        assert torn == [
+            "2 of 61 training images have a near copy under another label.",
+            "1 of 61 training images are copies or near copies of others.",
+        ]
+
+    def test_what_is_only_alike_is_no_copy(self):
+        """Of equal shapes: brighter by some levels, or with other details; only what differs in noise is a copy."""
+        rng = np.random.default_rng(0)
+        base = rng.integers(60, 190, (30, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2)
+        # A chequered pattern and its negative, which no mean of an area tells apart.
+        chequered = 12 * (-1) ** np.indices((32, 32)).sum(0)[..., None]
+        labels = np.arange(30) % 2
+        whole = base + chequered
+        same, brighter, finer = whole + rng.integers(-2, 3, base.shape), whole + 6, base - chequered
+        test = np.concatenate([same[:5], brighter[5:15], finer[15:]])
+        train, test = (np.clip(images, 0, 255).astype(np.uint8) for images in (whole, test))
+        (note,) = pixel_notes(train, labels, test, labels)
+        assert note.startswith("5 of 30 test images are copies or near copies")
+
+    def test_nearest_neighbours_by_loops(self):
+        rng = np.random.default_rng(0)
+        known, asked = (rng.random((count, 9, 9, 3)).astype(np.float32) for count in (40, 30))
+        labels, truth = (rng.choice(["a", "b", "c"], count) for count in (40, 30))
+        for images, names in ((asked, truth), (known, labels)):
+            hits = 0
+            for image, name in zip(images, names, strict=True):
+                distance = [np.inf if other is image else np.square(other - image).sum() for other in known]
+                distance = [np.inf if images is known and d == 0 else d for d in distance]
+                hits += labels[int(np.argmin(distance))] == name
+            found = _neighbour_accuracy(known, labels, images, names, same=images is known)
+            assert found == pytest.approx(hits / len(images))
 
 
 @pytest.mark.parametrize("name", ["a" * 240, "é" * 60, "a\x1b[2J\nb", "torn \udce9", "."])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.external.conftest import QUICK
-from thesis_rec.evaluation.external import _safe_speed, budgets, posterior, probes, quadrants, without
+from thesis_rec.evaluation.external import PublishedTable, _safe_speed, budgets, posterior, probes, quadrants, without
 
 
 def test_budgets_by_a_case_without_doubt(table):
@@ -68,8 +68,13 @@ def test_quadrants_are_of_known_and_unknown_models_and_datasets(table):
     assert signs == {q: pytest.approx(pair) for q, pair in expected.items()}
 
 
-def test_probes_are_of_models_that_were_measured_on_datasets_that_are_unknown(table):
+def test_probes_are_of_models_that_were_measured_on_datasets_that_are_unknown(table, monkeypatch):
+    gaps = np.random.default_rng(0).random(table.values.shape) < 0.3
+    table = replace(table, values=np.where(gaps, np.nan, table.values))
+    learn, learned = PublishedTable.knowledge, []
+    monkeypatch.setattr(PublishedTable, "knowledge", lambda part: learned.append(part.training()) or learn(part))
     found = probes(table, QUICK)
+    assert [{*table.dataset_ids} - {*part.dataset_ids} for part in learned] == [{name} for name in table.dataset_ids]
     first, third = [], []
     for j, target in enumerate(table.dataset_ids):
         rows = np.isfinite(table.values[:, j])
