@@ -39,7 +39,7 @@ def test_report_of_a_run(tmp_path, caplog):
     assert made["seed"] == 7
     assert made["outputs"] == ["a", "b"]
     assert made["error"] is None
-    assert "FAILED ITEMS: 2 in extraction_failures" in caplog.text
+    assert "FAILURES AND NOTES: 2 in extraction_failures" in caplog.text
 
 
 def test_report_of_a_failed_run(tmp_path, monkeypatch):

@@ -157,7 +157,7 @@ class RunReportHooks:
             len(self._nodes),
             seconds,
             report["peak_memory_mb"],
-            f"FAILED ITEMS: {failed}" if failed else "no item failed",
+            f"FAILURES AND NOTES: {failed}" if failed else "no item failed",
         )
 
 

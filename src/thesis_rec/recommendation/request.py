@@ -60,10 +60,10 @@ class Request(Budget):
     score: int | None = Field(
         default=None,
         ge=1,
-        description="Score this many candidates by LogME on some of your images: a hint in half a try's time.",
+        description="Score this many candidates by LogME on some of your images: a hint, sooner than a try.",
     )
     probe: int | None = Field(default=None, ge=1, description="Really try this many candidates on the images.")
-    probe_seconds: float | None = Field(default=None, gt=0, description="Try candidates for so long.")
+    probe_seconds: float | None = Field(default=None, gt=0, description="Begin tries for so long.")
     offline: bool = Field(default=False, description="Try and measure only what is on this machine: download nothing.")
     seed: Seed = Field(default=0, description="Seed of the choice of images.")
     labels: str | None = Field(

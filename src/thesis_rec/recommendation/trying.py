@@ -220,7 +220,8 @@ def try_models(
                 on_probe(ProbeStep(model_id, value, now.best(), value_of_best, spent, attempts))
     except KeyboardInterrupt:
         notes.append("The trying was interrupted; what was learned until then is used.")
-    return posterior, [*notes, f"Trying took {time.monotonic() - started:.1f} s."]
+    what = "Trying" if request.tries else "Scoring"
+    return posterior, [*notes, f"{what} took {time.monotonic() - started:.1f} s."]
 
 
 def noise_of_try(value: float, n_test: int) -> float:
