@@ -104,12 +104,12 @@ class FriendlyCommand(click.Command):
     """A command that prints a known error as one message and exits with status 1."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, but wrong usage has the status of other errors: 2 is that of an answer in which nothing fits."""
+        """As of click, but wrong usage has the status of other errors: 2 is of an answer in which nothing fits."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            error.exit_code = 1
-            raise
+            error.show()
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; ``--pipeline`` is taken as ``--pipelines`` with one name, as Kedro wants it."""
