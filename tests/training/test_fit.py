@@ -2,7 +2,9 @@
 
 import json
 import logging
+import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.training import callbacks
 from thesis_rec.training import fit as fit_room
-from thesis_rec.training.callbacks import checkpoints
+from thesis_rec.training.callbacks import checkpoint_loss, checkpoints
 from thesis_rec.training.data import EpochSampler, fingerprint, loader
 from thesis_rec.training.fit import fit
 from thesis_rec.training.module import FitModule
@@ -65,12 +67,20 @@ class TestARun:
         assert [row["epoch"] for row in result.history] == list(range(6))
 
     def test_checkpoints_carry_epoch_loss_and_time_and_load_without_pickle(self, tmp_path):
-        train(tmp_path, keep_checkpoints=2)
+        # So fast that losses fall and rise.
+        history = train(tmp_path, keep_checkpoints=2, learning_rate=0.3, schedule="constant").history
         names = [path.name for path in checkpoints(tmp_path)]
-        assert len(names) == 3  # the latest and the two best others
+        best = sorted(history[:-1], key=lambda row: row["val_loss"])[:2]
+        assert {row["epoch"] for row in best} != {3, 4}
+        # The latest and the two best others.
+        assert [int(name[6:9]) for name in names] == [5, *sorted((row["epoch"] for row in best), reverse=True)]
         assert all(re.fullmatch(r"epoch=\d{3}-loss=\d+\.\d{4}-time=\d{8}T\d{6}\.ckpt", name) for name in names)
         for path in checkpoints(tmp_path):
             assert torch.load(path, weights_only=True)["state_dict"]
+
+    def test_a_loss_that_is_no_number_is_worse_than_any(self):
+        losses = [checkpoint_loss(Path(f"epoch=001-loss={loss}-time=1.ckpt")) for loss in (-0.5, 0.25, "nan")]
+        assert losses == [-0.5, 0.25, math.inf]
 
     def test_it_leaves_no_logs_and_no_temporary_files(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
