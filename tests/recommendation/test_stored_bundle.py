@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +58,20 @@ def test_missing_published_knowledge_says_what_makes_it(tmp_path):
     (tmp_path / "domains.npz").write_bytes(b"")
     with pytest.raises(ConfigurationError, match=r"lacks knowledge\.npz\. .*--pipelines=published"):
         read_bundle(tmp_path / "bundle")
+
+
+def test_tables_that_were_missing_when_it_was_learned_are_told(tmp_path, project_dir):
+    """One failing source left a bundle that knows a fraction of the models, and nothing said so."""
+    shutil.copytree(project_dir / "data" / "01_raw" / "hub" / "bundle", tmp_path / "bundle")
+    assert read_bundle(tmp_path / "bundle").notes == ()
+    provenance = tmp_path / "bundle" / "PROVENANCE.json"
+    provenance.write_text(
+        json.dumps({**json.loads(provenance.read_text()), "missing": {"timm": "a.csv doesn't exist"}})
+    )
+    (note,) = read_bundle(tmp_path / "bundle").notes
+    assert note.startswith("The published figures of timm couldn't be read when this was learned")
+    (tmp_path / "bundle" / "PROVENANCE.json").unlink()
+    assert read_bundle(tmp_path / "bundle").notes == ()
 
 
 @pytest.mark.parametrize("name", ["knowledge.npz", "models.npz", "dataset_tokens.npz", "performance.parquet"])

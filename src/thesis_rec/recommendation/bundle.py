@@ -49,6 +49,9 @@ KNOWLEDGE = "knowledge.npz"
 DOMAINS, ALIASES = "domains.npz", "model_aliases.csv"
 PERFORMANCE, DESCRIPTION = "performance.parquet", "bundle.json"
 
+#: What published knowledge was learned from.
+PROVENANCE = "PROVENANCE.json"
+
 #: What is known of models beside names and families.
 KNOWN = ("embedding", "n_parameters", *MEASURED)
 
@@ -444,6 +447,7 @@ class StoredBundle:
     tokens: dict[str, TaskTokens]
     performance: pd.DataFrame
     knowledge: Knowledge | PublishedBeliefs
+    notes: tuple[str, ...] = ()
 
     @property
     def autoencoder(self) -> dict[str, Any] | None:
@@ -471,7 +475,7 @@ def read_bundle(folder: Path) -> StoredBundle:
             if domains.is_file():
                 beliefs = _read(domains, lambda path: beliefs.with_domains(load_arrays(path)))
             none = ModelTable([], np.zeros((0, 0), np.float32), [], np.zeros(0))
-            return StoredBundle(folder, none, {}, NOTHING_MEASURED, PublishedBeliefs(beliefs))
+            return StoredBundle(folder, none, {}, NOTHING_MEASURED, PublishedBeliefs(beliefs), _unread(folder))
     if lacking:
         raise ConfigurationError(
             f"Nothing is known to recommend from: {folder} lacks {', '.join(lacking)}. "
@@ -490,6 +494,18 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
         raise ConfigurationError(
             f"{path} is damaged ({first_line(error)}). Restore it, as by `git checkout {path}`."
         ) from error
+
+
+def _unread(folder: Path) -> tuple[str, ...]:
+    """A note on published tables that couldn't be read when a folder's knowledge was learned from the others."""
+    path = folder / PROVENANCE
+    missing = _read(path, lambda path: json.loads(path.read_text()).get("missing")) if path.is_file() else None
+    if not missing:
+        return ()
+    return (
+        f"The published figures of {listed(list(missing), 5)} couldn't be read when this was learned: it rests on the "
+        f"others. Run `kedro run --pipelines=published` with all of them, or `git checkout {folder}`.",
+    )
 
 
 def _beliefs(path: Path) -> Knowledge | ProtocolKnowledge:
@@ -568,7 +584,7 @@ def assemble(
         zoo: Name of the zoo.
     """
     stored: StoredBundle | None = artefacts["stored"]
-    notes: list[str] = list(artefacts.get("notes", ()))
+    notes: list[str] = [*artefacts.get("notes", ()), *(stored.notes if stored is not None else ())]
     own_tokens = _own_tokens(datasets, artefacts["dataset_tokens"], notes) if artefacts.get("dataset_tokens") else {}
     own = stored is None
     mine = Knowledge.from_arrays(artefacts["knowledge"]) if all(name in artefacts for name in NEEDED) else None

@@ -108,7 +108,8 @@ def train_autoencoder(
     if len(known) < 2:
         raise NothingSucceeded(
             f"the autoencoder needs vectors of at least two known models, there are {len(known)}. Run "
-            "`kedro run --pipelines=model_extraction` first, or list fewer models as unknown."
+            "`kedro run --pipelines=model_extraction` first (extraction_failures says why a model has none), or list "
+            "fewer models as unknown."
         )
     order = np.random.default_rng(seed).permutation(len(known))
     held = min(max(1, round(validation_share * len(known))), len(known) - 1) if validation_share else 0
