@@ -99,7 +99,9 @@ def written(file: Path) -> dict[str, tuple[str, str]]:
 def _source(node: yaml.Node, text: str) -> str:
     if isinstance(node, yaml.MappingNode) and node.flow_style is False:
         return ""
-    return " ".join(text[node.start_mark.index : node.end_mark.index].split())
+    # The end of a list in lines is where the next key begins: comments stand between.
+    lines = text[node.start_mark.index : node.end_mark.index].splitlines()
+    return " ".join(" ".join(line for line in lines if not line.lstrip().startswith("#")).split())
 
 
 def _comment_above(lines: list[str], line: int) -> str:
@@ -132,7 +134,8 @@ def knobs(model: type[BaseModel], texts: dict[str, tuple[str, str]], path: str, 
             yield from knobs(inner, texts, here, f"{prefix}{name}.")
             continue
         value, comment = texts.get(here, (_default(field), ""))
-        comment = comment or texts.get(path, ("", ""))[1]
+        # Of a knob of a group that needs no explanation of its own; never the heading of the file.
+        comment = comment or (texts.get(path, ("", ""))[1] if prefix else "")
         yield Knob(f"{prefix}{name}", _kind(field.annotation), _limits(field), value or _default(field), comment)
 
 

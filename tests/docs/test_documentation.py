@@ -51,7 +51,9 @@ def test_values_are_those_of_the_files_through_anchors_and_merges(tmp_path):
         "_common: &common\n  # Steps\n  steps: 3\n"
         "p:\n  # Both\n  a:\n    # Rate,\n    # as a share\n    rate: 0.5\n    <<: *common\n  b: ${x}\n"
     )
+    file.write_text(file.read_text() + "  c:\n    - x\n    # Next\n  d: 1\n")
     found = configuration_reference.written(file)
+    assert found["p.c"] == ("- x", "")
     assert found["p.a.steps"] == ("3", "Steps")
     assert found["p.a.rate"] == ("0.5", "Rate, as a share")
     assert found["p.a"] == ("", "Both")
