@@ -1,5 +1,7 @@
 """Landmarks: which views tell tasks apart whose cue is known."""
 
+import math
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +159,36 @@ def test_the_probe_is_that_of_the_measured_truth(width):
     expected = (scores.argmax(1).numpy() == classes[~fitted]).mean()
     assert 0.25 < expected < 1
     assert landmarks._probe_accuracy(view, classes, *map(np.flatnonzero, (fitted, ~fitted))) == pytest.approx(expected)
+
+
+def test_formulas_by_loops():
+    """Each pixel in turn, as the formulas' papers have it."""
+    x = np.random.default_rng(0).random((2, 3, 32, 32), dtype=np.float32)
+    found, grey = landmarks._formulas(x), x.mean(axis=1, dtype=np.float64)
+    for n in range(2):
+        colours, greys, texture, oriented, sizes = np.zeros((4, 4, 4)), np.zeros(16), np.zeros(12), np.zeros(8), []
+        for i, j in np.ndindex(32, 32):
+            colours[tuple((4 * x[n, :, i, j]).astype(int))] += 1
+            greys[int(16 * grey[n, i, j])] += 1
+        for i, j in product(range(1, 31), repeat=2):
+            down, across = grey[n, i + 1, j] - grey[n, i - 1, j], grey[n, i, j + 1] - grey[n, i, j - 1]
+            sizes.append(np.hypot(down, across))
+            oriented[int(math.atan2(down, across) % math.pi / math.pi * 8)] += sizes[-1] / 900
+            ring = [(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]
+            bits = [grey[n, i + dy, j + dx] > grey[n, i, j] + 0.01 for dy, dx in ring]
+            changes = sum(one != other for one, other in zip(bits, bits[1:] + bits[:1], strict=True))
+            # Uniform patterns are told by how many bits they have, others by how often these change.
+            texture[sum(bits) if changes <= 2 else 7 + changes // 2] += 1
+        whole = np.array([*oriented, np.mean(sizes), np.std(sizes, ddof=1)])
+        amplitude, rings = np.abs(np.fft.fft2(grey[n] - grey[n].mean())), np.zeros(17)
+        for i, j in np.ndindex(32, 32):
+            rings[min(round(math.hypot(min(i, 32 - i), min(j, 32 - j))), 16)] += amplitude[i, j]
+        expected = {
+            "colours": np.sqrt(colours.ravel() / 1024),
+            "greys": np.sqrt(greys / 1024),
+            "texture": np.sqrt(texture / 900),
+            "orientations": whole / np.linalg.norm(whole),
+            "spectrum": np.log(rings[1:] + 1e-3),
+        }
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name][n], values, atol=2e-5, err_msg=name)
