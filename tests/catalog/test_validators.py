@@ -44,6 +44,11 @@ def shard(**changes):
     return {**payload, **changes}
 
 
+def spectra(**changes):
+    numbers = np.array([[0.5, np.nan, 1.0], [0.1, 0.2, 0.3]], np.float32)
+    return {"spectra": numbers, "model_ids": np.array(["m", "n"]), "names": np.array(["a", "b", "c"]), **changes}
+
+
 def embeddings(**changes):
     frame = pd.DataFrame({"model_id": ["a", "b"], "e000": np.float32([1, 2])})
     return frame.assign(**changes)
@@ -62,6 +67,7 @@ GOOD = [
     (v.validate_performance_records, records(protocol="imported:transfergraph", n_train=np.nan)),
     (v.validate_performance_records, records(seed=-1)),
     (v.validate_model_vector, {"parameters": VECTOR}),
+    (v.validate_model_spectra, spectra()),
     (v.validate_token_shard, shard()),
     (v.validate_model_embeddings, embeddings()),
     (v.validate_performance, records().assign(std=0.1)),
@@ -98,6 +104,15 @@ BAD = [
     (v.validate_performance_records, records(metric="error"), "unknown values .*error.*; known: accuracy, top1, proxy"),
     (v.validate_performance_records, records(model_id=" "), "empty in 1 rows"),
     (v.validate_performance_records, pd.concat([records(), records()]), "repeat"),
+    # One row among good ones is enough.
+    (v.validate_performance_records, pd.concat([records(model_id="n"), records(value=np.nan)]), "no value in 1 rows"),
+    (v.validate_performance_records, pd.concat([records(model_id="n"), records(value=1.5)]), "1 rows don't"),
+    (v.validate_performance_records, pd.concat([records(), records(model_id="")]), "empty in 1 rows"),
+    (v.validate_performance_records, pd.concat([records(model_id="n"), records(metric="error")]), "unknown values"),
+    (v.validate_splits, pd.concat([splits(id="n"), splits(known=False)]), "used for training"),
+    (v.validate_model_spectra, spectra(names=np.array(["a"])), r"\(2, 3\) for 2 models and 1 names"),
+    (v.validate_model_spectra, spectra(model_ids=np.array(["m", "m"])), "repeat a model"),
+    (v.validate_model_spectra, spectra(spectra=np.array([[1, 2, 3], [4, np.inf, 6]])), "infinite"),
     (v.validate_model_vector, {"parameters": VECTOR[:5]}, "8192"),
     (v.validate_model_vector, {"parameters": VECTOR.astype(np.float64)}, "float32"),
     (v.validate_model_vector, {"parameters": VECTOR * np.nan}, "finite"),
