@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
 
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
@@ -15,6 +16,7 @@ from tests.truth.small_tasks import backbone, task_images
 from thesis_rec.base.errors import ItemError
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.knowledge.posterior import Cell, View
+from thesis_rec.models import model_sources
 from thesis_rec.recommendation import trying
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.bundle import PublishedBeliefs
@@ -198,18 +200,24 @@ def test_a_try_costs_its_download_and_its_passes():
     assert costs["c"] - costs["a"] == pytest.approx(9.0)
 
 
-def test_offline_only_what_is_here_is_tried(tmp_path):
+@pytest.mark.parametrize("told", ["asked", "variable", "unreachable"])
+def test_offline_only_what_is_here_is_tried(tmp_path, monkeypatch, told):
+    """Tries went to models that couldn't be fetched where nobody asked for --offline."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", told == "variable")
+    monkeypatch.setattr(model_sources, "hub_answers", lambda: told == "asked")
+    monkeypatch.setattr(trying, "_probe_images", lambda row: (task_images("mine", 3), []))
+    monkeypatch.setattr(trying, "linear_prober", lambda *_: lambda model: 0.5)
     bundle = fabricated_bundle()
     manifest = bundle.manifest.assign(source=[f"hf-hub:org/{m}" for m in bundle.manifest["model_id"]])
     tiny_models.fill_hub_cache(tmp_path / "hub", "org/m07", save_sharded(small_state(), tmp_path / "m07"))
     bundle = replace(bundle, manifest=manifest, hub_cache=str(tmp_path))
     assert bundle.on_this_machine() == {"m07"}
-    found, belief = recommendation(bundle, probe=3, offline=True)
+    found, belief = recommendation(bundle, probe=3, offline=told == "asked")
     # Nor is anything of it left to download.
     sizes = found.table.set_index("model_id")["download_mb"]
     assert sizes["m07"] == 0
     assert (sizes.drop("m07") > 0).all()
-    belief, notes = try_models(found, bundle, asked(tmp_path), belief, probe=lambda model: 0.5)
+    belief, notes = try_models(found, bundle, asked(tmp_path), belief)
     assert [cell.model_id for cell in belief.cells] == ["m07"]
     assert any(note.startswith("Offline: 23 models") for note in notes)
 

@@ -165,6 +165,8 @@ def try_models(
     Returns:
         What is believed of all models now, and notes on the trying.
     """
+    from thesis_rec.models.model_sources import hub_is_reachable
+
     # Before the first try: the images may change while models are tried.
     request, content = found.options, asked.content
     started, notes, failed, attempts = time.monotonic(), list[str](), set[str](), 0
@@ -174,7 +176,8 @@ def try_models(
     protocol = protocol_of_tries(request.protocol)
     n_test = n_images = 0
     there, strange = bundle.on_this_machine(), bundle.from_afar
-    if request.offline and (absent := [model for model in allowed if model not in there]):
+    absent = [model for model in allowed if model not in there]
+    if absent and (request.offline or (probe is None and not hub_is_reachable())):
         notes.append(f"Offline: {len(absent)} models that aren't on this machine were not tried.")
         failed.update(absent)
     bare = [model for model in allowed if model in bundle.rows and bundle.rows[model].loader == "local"]
