@@ -54,6 +54,13 @@ def test_limits_change_the_list_and_are_named():
     assert set(both.table["licence"]) == {"MIT"}
 
 
+def test_every_interval_holds_what_is_expected():
+    for level in (0.01, 0.3, 0.9):
+        table = ask(Request(level=level, device=DEVICE)).table
+        assert (table["value_low"] <= table["predicted_value"]).all()
+        assert (table["predicted_value"] <= table["value_high"]).all()
+
+
 def test_an_impossible_limit_tells_what_to_relax():
     found = ask(Request(max_latency_ms=0.001, device=DEVICE))
     assert found.table.empty

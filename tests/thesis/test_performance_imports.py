@@ -145,11 +145,19 @@ def test_bad_thesis_files(tmp_path, content, message):
         performance_imports.import_thesis_performance(put(tmp_path / "p.json", content))
 
 
-@pytest.mark.parametrize(("values", "scale"), [((0.2, 1.0, 1.5), 1.0), ((0.2, 1.0, 1.6), 100.0)])
+@pytest.mark.parametrize(("values", "scale"), [((0.2, 1.0, 1.5), 1.0), ((1.2, 1.5, 1.6), 100.0)])
 def test_one_value_above_any_fraction_makes_all_percent(values, scale):
-    assert performance_imports.scale_of(values) == scale
+    assert performance_imports.scale_of(values, "t.csv") == scale
 
 
 def test_similarity_out_of_range(tmp_path):
     with pytest.raises(ItemError, match=r"0\.\.1"):
         performance_imports.read_similarity(put(tmp_path / "s.json", {"a": {"b": 3}}))
+
+
+def test_fractions_among_percentages_are_refused_until_the_unit_is_named():
+    """0.8 beside 90 became 0.008."""
+    with pytest.raises(ItemError, match=r"t.csv: mixes fractions and percentages, e.g. 0.8 and 90"):
+        performance_imports.scale_of([0.8, 90.0, 0.7, float("nan")], "t.csv")
+    assert performance_imports.scale_of([0.8, 90.0], "t.csv", "percent") == 100
+    assert performance_imports.scale_of([0.8, *range(20, 40)], "t.csv") == 100

@@ -69,14 +69,16 @@ def ranked_candidates(posterior: Posterior, manifest: pd.DataFrame, models: Mode
     """
     low, high = posterior.interval(level)
     one = posterior.interval(0.6827)
+    expected = posterior.value()
     table = pd.DataFrame(
         {
             "model_id": posterior.model_ids,
             "score": posterior.mean,
-            "predicted_value": posterior.value(),
+            "predicted_value": expected,
             "predicted_std": (one[1] - one[0]) / 2,
-            "value_low": low,
-            "value_high": high,
+            # An improbable interval may lie beside the expectation of a skewed distribution.
+            "value_low": np.minimum(low, expected),
+            "value_high": np.maximum(high, expected),
         }
     )
     counts = dict(zip(models.model_ids, np.asarray(models.n_parameters, dtype=float), strict=True))

@@ -47,14 +47,25 @@ def records_frame(
     return table.astype(words | {"value": "float64"})
 
 
-def scale_of(values: Iterable[float], unit: Unit = "auto") -> float:
+def scale_of(values: Iterable[float], source: str, unit: Unit = "auto") -> float:
     """What a value of 1 means: 1 for fractions, 100 for percent.
 
     Args:
         values: Accuracies.
+        source: Where they are from, for an error.
         unit: ``fraction``, ``percent``, or ``auto``: percent if any value is above 1.5.
+
+    Raises:
+        ItemError: If the unit isn't named, and more than a tenth of percentages look like fractions.
     """
-    percent = any(value > 1.5 for value in values) if unit == "auto" else unit == "percent"
+    if unit != "auto":
+        return 100.0 if unit == "percent" else 1.0
+    above = [value for value in values if value > 0]
+    percent = any(value > 1.5 for value in above)
+    small = [value for value in above if value <= 1]
+    if percent and len(small) > 0.1 * len(above):
+        error = f"mixes fractions and percentages, e.g. {small[0]:g} and {max(above):g}."
+        raise ItemError(source, error, "Write all values in one unit, or name it: import_artefacts.unit=percent.")
     return 100.0 if percent else 1.0
 
 
@@ -72,7 +83,7 @@ def import_wide_csv(path: Path, unit: Unit = "auto") -> pd.DataFrame:
     if ids.duplicated().any():
         raise ItemError(str(path), f"names {ids[ids.duplicated()].iloc[0]!r} twice.", "Keep one row per model.")
     numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce").set_index(ids.rename("model_id"))
-    numbers = numbers / scale_of(numbers.to_numpy(dtype=float).ravel(), unit)
+    numbers = numbers / scale_of(numbers.to_numpy(dtype=float).ravel(), str(path), unit)
     cells = numbers.melt(ignore_index=False, var_name="dataset_id").dropna().reset_index()
     return records_frame(cells, f"imported:{path.stem}", "accuracy", path.stem)
 
@@ -130,7 +141,7 @@ def import_thesis_performance(path: Path) -> pd.DataFrame:
         ItemError: If the file can't be read or holds something else.
     """
     rows = list(_pairs(_json(path), str(path)))
-    scale = scale_of([value for *_, value in rows])
+    scale = scale_of([value for *_, value in rows], str(path))
     scaled = [(model, dataset, value / scale) for dataset, model, value in rows]
     return records_frame(scaled, "imported:thesis", "accuracy", "thesis")
 
