@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +140,35 @@ def test_several_nodes_get_a_process_for_each_gpu():
     assert submitit_options(job, [])["ntasks_per_node"] == 1
     several = replace(job, resources=Resources(partition="ai", gpus=4, nodes=2))
     assert submitit_options(several, [])["ntasks_per_node"] == 4
+    alone = replace(job, resources=Resources(partition="ai", gpus=4))
+    assert submitit_options(alone, [])["ntasks_per_node"] == 1
+
+
+def test_jobs_wait_for_what_they_read_and_the_first_for_what_was_asked(monkeypatch, tmp_path):
+    given = []
+    executor = SimpleNamespace(
+        update_parameters=lambda **options: given.append(options),
+        batch=nullcontext,
+        submit=lambda run: SimpleNamespace(job_id=f"{len(given)}_0"),
+    )
+    monkeypatch.setattr("submitit.SlurmExecutor", lambda *_: executor)
+    jobs = plan_jobs(PIPELINES, list(PIPELINES), "anvil", CLUSTER, shards=2)
+    identifiers = submit_jobs(jobs, tmp_path, tmp_path / "logs", ["99"])
+    assert [*identifiers.values()] == [str(number + 1) for number in range(len(jobs))]
+    for job, options in zip(jobs, given, strict=True):
+        waits = [identifiers[name] for name in job.after] or ["99"]
+        how = "afterany" if job.joins else "afterok"
+        assert options["additional_parameters"]["dependency"] == ":".join([how, *waits])
+
+
+@pytest.mark.parametrize(
+    ("where", "needed", "count"), [(None, True, 1), (None, False, 0), ("/usr/bin/sbatch", True, 0)]
+)
+def test_sbatch_is_needed_where_jobs_are_submitted(monkeypatch, tmp_path, where, needed, count):
+    monkeypatch.setattr("shutil.which", lambda name: where)
+    jobs = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
+    found = find_problems(jobs, CLUSTER, tmp_path, [], lambda _: True, [], lambda _: True, needed)
+    assert [problem.startswith("sbatch is not on PATH") for problem in found] == [True] * count
 
 
 def test_a_command_survives_the_warning_and_passes_its_failure_on(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from thesis_rec.evaluation.bootstrap import cluster_bootstrap
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.metrics import METRICS, metric_table
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER
@@ -63,6 +64,16 @@ def test_paired_difference_is_of_the_same_datasets(study, whole):
         index="dataset_id", columns="method", values="weighted_tau"
     )
     assert found["mean"] == pytest.approx((part[RECOMMENDER] - part["leep"]).mean())
+
+
+@pytest.mark.parametrize("quadrant", ["Q1", "Q3"])
+def test_intervals_resample_families_where_datasets_are_unknown(study, whole, quadrant):
+    found = whole.metrics["quadrants"][quadrant]["nearest_dataset"]["weighted_tau"]
+    part = whole.figures[(whole.figures["method"] == "nearest_dataset") & (whole.figures["quadrant"] == quadrant)]
+    families = [study.families[study.dataset_ids.index(name)] for name in part["dataset_id"]]
+    assert len(set(families)) < len(families)
+    names = families if quadrant == "Q3" else part["dataset_id"].tolist()
+    assert found == cluster_bootstrap(part["weighted_tau"], names, draws=200, seed=0)
 
 
 def test_groups_are_disjoint_parts_of_the_whole(study, whole):

@@ -117,6 +117,9 @@ def test_without_scores_and_ranker_the_rest_still_works(study):
 def test_what_is_measured_is_what_a_request_gets(study):
     """The recommender's column is the posterior given the cells that may be used: withheld ones change nothing."""
     knowledge = study.knowledge()
+    # A measurement's noise is the root mean square of what its repeats differ by.
+    repeats = study.spread[study.allowed() & (study.spread > 0)]
+    assert knowledge.noise == pytest.approx(np.sqrt((repeats**2).mean()))
     scores = posterior_scores(study, knowledge)
     column = int(study.columns("train")[0])
     usable = np.flatnonzero(study.allowed()[:, column])
@@ -183,9 +186,11 @@ def test_a_judge_of_its_own_gives_nothing_to_those_who_saw_the_measured_values(s
 
 
 def test_probing_without_cheap_scores(study, oracle):
-    settings = probing_of(ProbingSettings(counts=(1,), shares=(), repeats=1))
-    found = evaluate(study, None, NO_SCORES, settings, knowledge=oracle)
-    assert set(found.metrics["probing"]["frontier"]) == {"active", "best_observed", "own_top", "random_probes"}
+    settings = probing_of(ProbingSettings(counts=(1, 3), shares=(), repeats=1, probe_cost=2.5))
+    frontier = evaluate(study, None, NO_SCORES, settings, knowledge=oracle).metrics["probing"]["frontier"]
+    assert set(frontier) == {"active", "best_observed", "own_top", "random_probes"}
+    assert frontier["active"]["1"]["seconds"]["mean"] == 2.5
+    assert frontier["random_probes"]["3"]["seconds"]["mean"] == 7.5
 
 
 def test_a_zoo_without_unknowns_has_no_figures_to_invent(tables):

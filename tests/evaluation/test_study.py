@@ -1,5 +1,6 @@
 """The cells and datasets that an evaluation is about."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -59,6 +60,17 @@ def test_the_network_sees_what_may_be_learned_from(study):
     withheld = int((study.split.withheld != "").sum())
     assert withheld > 10
     assert np.isnan(study.lists("train")[1]).sum() == withheld
+
+
+def test_a_dataset_counts_from_three_measured_models_on(study):
+    columns, known = study.columns("train")[:2], np.flatnonzero(study.known)
+    values = study.values.copy()
+    values[:, columns] = np.nan
+    for count, column in zip((2, 3), columns, strict=True):
+        there = known[study.split.withheld[known, column] == ""][:count]
+        values[there, column] = 0.5
+    named = {task.dataset_id for task in replace(study, values=values).lists("train")[0]}
+    assert [study.dataset_ids[column] in named for column in columns] == [False, True]
 
 
 def test_cells_become_a_matrix():
