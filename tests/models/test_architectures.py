@@ -11,7 +11,6 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.loaders import BARE, load_backbone
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.preparation import IMAGENET_MEAN, IMAGENET_STD
 
 NETWORKS = {
     "cifar_resnet": (lambda: CifarResNet((1, 2, 1), 4), "", 32, 64),
@@ -61,8 +60,9 @@ def test_a_saved_network_is_rebuilt_from_its_weights_alone(loader, tmp_path):
     assert (backbone.head is None) == (loader != "cifar_resnet")
     assert not backbone.network.training
     # Few-shot networks learned from Omniglot's white pictures, all others from ImageNet's colours.
-    colours = ((0.92206,) * 3, (0.08426,) * 3) if loader == "conv4" else (IMAGENET_MEAN, IMAGENET_STD)
-    assert (backbone.preparation.mean, backbone.preparation.std) == colours
+    colours = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    expected = ((0.92206,) * 3, (0.08426,) * 3) if loader == "conv4" else colours
+    assert (backbone.preparation.mean, backbone.preparation.std) == expected
 
 
 def test_of_two_networks_in_a_file_the_chosen_one_is_built(tmp_path):

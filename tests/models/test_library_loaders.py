@@ -14,7 +14,6 @@ from tests.models import tiny_models
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.loaders import load_backbone
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.preparation import LUMA
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +56,8 @@ def test_grey_networks_take_the_luma_of_colours(tmp_path):
     backbone = load_backbone(row("timm"), tmp_path)
     x = images(32)
     with torch.inference_mode():
-        grey = (x * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        # ITU-R 601, as Pillow's grey has it.
+        grey = (x * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
         torch.testing.assert_close(backbone.head(backbone.features(x)), network(grey))
 
 

@@ -135,6 +135,9 @@ def test_bandwidth_is_that_of_real_downloads(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: SimpleNamespace(head=lambda url, timeout: None))
     monkeypatch.setattr(model_sources, "_downloaded", [])
     assert measured_bandwidth() is None
+    model_sources._downloaded.append((1.0, 0.5))
+    assert measured_bandwidth() is None  # so little says more of waiting
+    model_sources._downloaded.clear()
     locate(hub_row(), tmp_path)
     first = measured_bandwidth()
     assert 8 < first <= 40

@@ -128,6 +128,11 @@ class TestSeveralNetworksInOneFile:
         with pytest.raises(ItemError, match="no network 'encoder_x'"):
             open_network(file, "m", member="encoder_x")
 
+    def test_equal_halves_are_copies_whatever_they_are_called(self, tmp_path: Path) -> None:
+        torch.save(under("left.", floats(0)) | under("right.", floats(1)), tmp_path / "m.pth")
+        with pytest.raises(ItemError, match="a network twice, as left and right"):
+            open_network(tmp_path, "m")
+
     def test_a_copy_may_lack_the_head_of_the_one_that_learns(self, tmp_path: Path) -> None:
         head = {"module.encoder_q.predictor.weight": torch.randn(40, 40)}
         torch.save({"state_dict": self.moco() | head}, tmp_path / "m.pth")
