@@ -197,6 +197,11 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     records.assign(value=100 * records["value"]).to_parquet(project / "mine.parquet")
     with pytest.raises(ConfigurationError, match=r"performance_records.*'value' must lie within \[0, 1\].*97"):
         thesis_rec.recommend(images, project=project, measure=False)
+    # Runs learn from another zoo's records, whatever their protocol: nothing is said of them.
+    tuned.to_parquet(project / "mine.parquet")
+    local.write_text(yaml.safe_dump({"zoos": {"starter": {"performance_records": str(project / "mine.parquet")}}}))
+    toys = thesis_rec.recommend(images, project=project, zoo="starter", measure=False)
+    assert not [note for note in toys.notes if "performance_records" in note]
     local.write_text(before)
     measured = moved.table.set_index("model_id")["probed_value"].dropna().to_dict()
     assert measured == dict(zip(names, records["value"], strict=True))

@@ -68,7 +68,9 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
             records = load(OWN_RECORDS)
             validate_performance_records(records)
             artefacts[OWN_RECORDS] = clean_performance([records])
-            if others := sorted({*records["protocol"]} - {PROTOCOL}):
+            # Another zoo's records are learned from by runs, whatever their protocol.
+            published = loader["globals"]["active"].get("published")
+            if published and (others := sorted({*records["protocol"]} - {PROTOCOL})):
                 note = f"Your own {OWN_RECORDS} of {listed(others, 3)} don't count: tries are of {PROTOCOL}."
                 artefacts["notes"].append(note)
     except DatasetError as error:
