@@ -54,6 +54,21 @@ def test_limits_change_the_list_and_are_named():
     assert set(both.table["licence"]) == {"MIT"}
 
 
+def test_images_that_nothing_known_is_like_are_told():
+    bundle = fabricated_bundle()
+    like, unlike = bundle.tokens["d0"], tokens_of("mine", 99)
+
+    def told(tokens):
+        found = recommend_for(bundle, tokens, Request(device=DEVICE))
+        return [note for note in found.notes if note.startswith("nothing similar is known: ")]
+
+    nearest = nearest_datasets(unlike, bundle.tokens, bundle.datasets).iloc[0]
+    (note,) = told(unlike)
+    assert f"{nearest['dataset_id']}, the nearest known dataset, is" in note
+    assert f"less like your images ({nearest['similarity']:.2f})" in note
+    assert told(replace(like, dataset_id="mine")) == []
+
+
 def test_every_interval_holds_what_is_expected():
     for level in (0.01, 0.3, 0.9):
         table = ask(Request(level=level, device=DEVICE)).table

@@ -26,7 +26,7 @@ from thesis_rec.recommendation import candidates, trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, under_protocol
 from thesis_rec.recommendation.by_weights import told_by_weights, with_untrained
-from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets, reasons
+from thesis_rec.recommendation.neighbours import dataset_map, far_notes, nearest_datasets, reasons
 from thesis_rec.recommendation.request import Request, read_images
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def recommend_for(
     if not rate and (of_time or device != here):
         notes += candidates.told_by_another(device, profiles, request)
     notes += [*unknown_values(table, request), *unknown_figures(table, request)]
+    if isinstance(bundle.knowledge, Knowledge):  # what was published is the same for any images
+        notes += far_notes(nearest)
     if len(unable):
         notes.append(f"{len(unable)} models have no text encoder, which zero-shot needs: they were left out.")
     keeps, limits = feasible(table, request)
