@@ -158,3 +158,9 @@ def test_a_rule_goes_away_where_too_many_values_would_have_to_be_named(count):
     (only,) = closest_relaxations(models.assign(licence="mit"), Budget(families=("typo",)))
     assert only.changes == {"families": tuple(sorted(models["family"])) if count <= MOST_VALUES else ()}
     assert str(only).startswith("--family f0 --family f1" if count <= MOST_VALUES else "no --family (then m0")
+
+
+@pytest.mark.parametrize("given", ["mit bsd-3", "mit, bsd-3", ["mit", "bsd-3"], ("mit", "bsd-3")])
+def test_words_are_given_as_a_text_or_one_by_one(given):
+    assert Budget(licences=given).licences == ("mit", "bsd-3")
+    assert Budget(families=given).families == ("mit", "bsd-3")

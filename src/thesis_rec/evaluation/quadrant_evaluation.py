@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Settings, Words
 from thesis_rec.evaluation.baselines import baseline
 from thesis_rec.evaluation.baselines.base import row_means, row_means_of_others
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
@@ -132,8 +132,8 @@ def rankings_table(study: Study, methods: Mapping[str, Scores]) -> pd.DataFrame:
 class EvaluationSettings(Settings):
     """What is evaluated, and how; every field is explained in ``conf/base/parameters/evaluation.yml``."""
 
-    baselines: tuple[str, ...]
-    transferability: tuple[str, ...]
+    baselines: Words
+    transferability: Words
     draws: int = Field(default=20, ge=1)
     bootstrap: int = Field(default=2000, ge=10)
     probing: ProbingSettings = Field(default_factory=ProbingSettings)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 
 from thesis_rec.base.errors import listed
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Settings, Words
 from thesis_rec.base.text import did_you_mean
 
 
@@ -30,10 +30,10 @@ class Budget(Settings):
     max_parameters: float | None = Field(default=None, gt=0, description="Number of weights, such as 5e6.")
     batch_size: int = Field(default=1, ge=1, description="Images in a call.")
     precision: Literal["fp32", "fp16", "bf16"] = Field(default="fp32", description="Precision of a call.")
-    licences: tuple[str, ...] = Field(
+    licences: Words = Field(
         default=(), description="Allowed licence; several times for several.", json_schema_extra={"option": "--licence"}
     )
-    families: tuple[str, ...] = Field(
+    families: Words = Field(
         default=(),
         description="Allowed architecture family; several times for several.",
         json_schema_extra={"option": "--family"},
