@@ -78,8 +78,9 @@ def holds_tables(folder: Path) -> bool:
     """
     if _is_saved(folder):
         return True
-    others = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")} - {"data"}
-    return not others and any(any(folder.glob(pattern)) for pattern in ("*.parquet", "data/*.parquet"))
+    if not any(any(folder.glob(pattern)) for pattern in ("*.parquet", "data/*.parquet")):
+        return False  # at once, of a folder of a million pictures
+    return not {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")} - {"data"}
 
 
 def _is_saved(path: Path) -> bool:
