@@ -94,6 +94,13 @@ def test_performance_as_the_thesis_code_writes_it(tmp_path):
         performance_imports.import_thesis_performance(put(tmp_path / "p.json", {"mnist": [{"accuracy": 1.0}]}))
 
 
+def test_the_thesis_s_performance_has_the_unit_that_is_named(tmp_path):
+    path = put(tmp_path / "p.json", {"mnist": {"org/a": 0.8, "org/b": 90.0}})
+    with pytest.raises(ItemError, match="mixes fractions and percentages"):
+        performance_imports.import_thesis_performance(path)
+    assert performance_imports.import_thesis_performance(path, "percent")["value"].tolist() == [0.008, 0.9]
+
+
 def test_thesis_files_and_the_proxy(tmp_path):
     performance = performance_imports.import_thesis_performance(
         put(tmp_path / "p.json", {"mnist": {"m1": 99.0, "m2": {"accuracy": 80.0}}, "svhn": {"m2": 90.0}})

@@ -132,16 +132,20 @@ _MODEL_KEYS = ("model_name", "model", "model_id")
 _VALUE_KEYS = ("accuracy", "value", "performance", "similarity")
 
 
-def import_thesis_performance(path: Path) -> pd.DataFrame:
+def import_thesis_performance(path: Path, unit: Unit = "auto") -> pd.DataFrame:
     """``dataset_model_performance.json``: dataset -> list of ``{"model_name": ..., "accuracy": ...}``.
 
-    A dataset may also hold an object, model -> accuracy (or object with ``accuracy``); values above 1.5 are percent.
+    A dataset may also hold an object, model -> accuracy (or object with ``accuracy``).
+
+    Args:
+        path: The file.
+        unit: Of its values; by default percent if any is above 1.5.
 
     Raises:
         ItemError: If the file can't be read or holds something else.
     """
     rows = list(_pairs(_json(path), str(path)))
-    scale = scale_of([value for *_, value in rows], str(path))
+    scale = scale_of([value for *_, value in rows], str(path), unit)
     scaled = [(model, dataset, value / scale) for dataset, model, value in rows]
     return records_frame(scaled, "imported:thesis", "accuracy", "thesis")
 

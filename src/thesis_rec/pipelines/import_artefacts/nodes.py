@@ -28,16 +28,19 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
     Raises:
         ConfigurationError: If no file or folder is named at all.
     """
-    read_wide = partial(performance_imports.import_wide_csv, unit=parameters.unit)
+    read_wide, read_thesis = (
+        partial(read, unit=parameters.unit)
+        for read in (performance_imports.import_wide_csv, performance_imports.import_thesis_performance)
+    )
     readers: list[tuple[tuple[str, ...], Callable[[Path], pd.DataFrame]]] = [
-        (parameters.thesis_performance, performance_imports.import_thesis_performance),
+        (parameters.thesis_performance, read_thesis),
         (parameters.transfergraph, performance_imports.import_transfergraph),
         (parameters.timm_results, performance_imports.import_timm_results),
         (parameters.wide_tables, read_wide),
     ]
     jobs = [(name, partial(read, Path(name))) for names, read in readers for name in names]
     similar = zip(parameters.thesis_performance, parameters.thesis_similarity, strict=False)
-    jobs += [(similarity, partial(_proxy, Path(name), Path(similarity))) for name, similarity in similar]
+    jobs += [(similarity, partial(_proxy, read_thesis, Path(name), Path(similarity))) for name, similarity in similar]
     if not jobs and not parameters.arrays:
         raise ConfigurationError(
             "nothing to import: name a file or folder, e.g. --params=import_artefacts.transfergraph=records.csv"
@@ -52,10 +55,8 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
     return pd.concat(tables, ignore_index=True) if tables else empty, failures_frame(failures, key="item")
 
 
-def _proxy(performance: Path, similarity: Path) -> pd.DataFrame:
-    return performance_imports.proxy_performance(
-        performance_imports.import_thesis_performance(performance), performance_imports.read_similarity(similarity)
-    )
+def _proxy(read: Callable[[Path], pd.DataFrame], performance: Path, similarity: Path) -> pd.DataFrame:
+    return performance_imports.proxy_performance(read(performance), performance_imports.read_similarity(similarity))
 
 
 def import_feature_arrays(
