@@ -104,11 +104,11 @@ def read_layout(folder: Path, item: str) -> Layout:
         why = ("has no name of a split", "holds no folders of the classes")
         notes = [f"the folder {child.name!r} {why[child not in strangers]} and is left out." for child in rest]
         for child in splits:
-            notes += _one_class_each(item, list(inner[child].values()))
+            notes += _one_class_each(item, {path: _classes_in(path) for path in inner[child].values()})
         return Layout({path_name(child): inner[child] for child in splits}, base, tuple(dict.fromkeys(notes)))
     if nested and len(nested) == len(children) and (parts := _splits_within(nested, inner)):
         return Layout(parts, base)
-    notes = _one_class_each(item, children)
+    notes = _one_class_each(item, inner)
     roles = {child: role for child in children if (role := split_role(child.name, exact=True))}
     if any(role != "train" and _has_files(child) for child, role in roles.items()):
         # A train may be a class among others; test, val or unlabelled hardly are, and nothing would tell.
@@ -167,17 +167,20 @@ def _splits_within(nested: list[Path], inner: dict[Path, dict[str, Path]]) -> di
     return {name: {path_name(child): inner[child][name] for child in nested if name in inner[child]} for name in names}
 
 
-def _one_class_each(item: str, folders: list[Path]) -> list[str]:
+def _one_class_each(item: str, inner: dict[Path, dict[str, Path]]) -> list[str]:
     """Notes on folders that hold folders and are read as one class.
+
+    Args:
+        item: The dataset.
+        inner: What each folder holds, by name.
 
     Raises:
         ItemError: If what they hold are classes as well: several that occur in more than one of them.
     """
-    inner = {folder: _classes_in(folder) for folder in folders}
-    nested = [folder for folder in folders if inner[folder]]
+    nested = [folder for folder, held in inner.items() if held]
     occurring = [name for folder in nested for name in inner[folder]]
     if 1 < len(set(occurring)) < len(occurring):
-        raise _two_readings(item, folders, nested, inner)
+        raise _two_readings(item, list(inner), nested, inner)
     return [f"the folders within {folder.name!r} are read as one class." for folder in nested[:3]]
 
 

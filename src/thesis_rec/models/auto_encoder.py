@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -105,14 +104,6 @@ def autoencoder_input(vector: Mapping[str, Any], kind: str, item: str) -> NDArra
         raise ItemError(item, "Its vector comes without spectra.", hint)
     # A number that a model lacks is 0, as for random weights.
     return np.concatenate([np.nan_to_num(np.asarray(vector[name], dtype=np.float32)) for name in READ[kind]])
-
-
-def network_id(network: Mapping[str, Tensor]) -> str:
-    """What tells an autoencoder's weights from others': codes of different ones can't be compared."""
-    digest = hashlib.sha256()
-    for name in sorted(network):
-        digest.update(name.encode() + network[name].detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def encoder_half(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,8 @@ def train_autoencoder(
     Returns:
         The checkpoint and the history, one row per epoch.
     """
-    from thesis_rec.models.auto_encoder import network_id
     from thesis_rec.training import autoencoder
+    from thesis_rec.training.data import fingerprint
 
     vectors = _inputs(model_vectors, model_manifest, parameters.input)
     known = autoencoder.split_known(sorted(vectors), zoo_sides, _families(model_manifest))
@@ -37,7 +37,8 @@ def train_autoencoder(
         validation_share=parameters.validation_share,
         seed=parameters.seed,
     )
-    told = {"input": parameters.input, "autoencoder_id": network_id(checkpoint["network"])}
+    # Codes of different weights can't be compared.
+    told = {"input": parameters.input, "autoencoder_id": fingerprint(checkpoint["network"])[:16]}
     return {**checkpoint, **told}, checkpoint["history"]
 
 

@@ -128,5 +128,5 @@ def _selected_rows(dataset_manifest: pd.DataFrame, parameters: DatasetFeaturesPa
     """The rows with images of their own that this job encodes."""
     rows = base_rows(read_dataset_manifest(dataset_manifest)[0])
     # The manifest lists families one after another. What users add is no sample of anything.
-    drawn = evenly([row for row in rows if row.loader == "generated"], parameters.max_datasets)
-    return parameters.shard.select([row for row in rows if row.loader != "generated" or row in drawn])
+    drawn = set(evenly([row.dataset_id for row in rows if row.loader == "generated"], parameters.max_datasets))
+    return parameters.shard.select([row for row in rows if row.loader != "generated" or row.dataset_id in drawn])
