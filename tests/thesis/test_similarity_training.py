@@ -132,6 +132,22 @@ def test_training_orders_models_better_than_chance_where_nothing_was_seen(study,
     assert tau.nanmean() > 0.25
 
 
+@pytest.mark.parametrize(
+    "fit", [{"precision": "bf16-mixed"}, {"schedule": "plateau", "plateau_patience": 0}, {"schedule": "constant"}]
+)
+@pytest.mark.parametrize("interact", [False, True])
+def test_it_trains_with_every_choice(study, known, training, tmp_path, fit, interact):
+    plan = RankerPlan(
+        network={"width": 16, "n_layers": 1, "n_heads": 2, "rank": 4, "candidates_interact": interact},
+        training=RankerTraining(models_per_step=8, tasks_per_epoch=16),
+        fit=FitSettings(epochs=2, batch_size=8, accelerator="cpu", **fit),
+    )
+    ranker, history = train_ranker(known, training, study.lists("validation"), plan, tmp_path)
+    assert len(history) == 2
+    assert np.isfinite([value for row in history for name, value in row.items() if name != "epoch"]).all()
+    assert np.isfinite(ranker.predict(known, training[0][:2])["value"]).all()
+
+
 class TestRanker:
     def test_predictions_are_what_they_promise(self, world, trained):
         tasks = list(world.tokens.values())[:20]
