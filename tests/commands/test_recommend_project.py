@@ -19,7 +19,10 @@ from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import 
 from tests.recommendation.test_trying import save_images
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import load_arrays
+from thesis_rec.commands.artefacts import load_bundle
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
+from thesis_rec.models.model_extraction import extract_model, made_from
+from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.recommendation.bundle import write_bundle
 
 
@@ -129,6 +132,41 @@ def test_the_catalog_keeps_the_answer(project, monkeypatch):
     assert document["dataset"]["dataset_id"] == "d2"
     assert "Which model for" in (project / "data" / "08_reporting" / "recommendation.html").read_text()
     assert len(pd.read_parquet(project / "data" / "07_model_output" / "recommendation.parquet")) == 24
+
+
+def test_weights_that_changed_since_they_were_read_are_told(project):
+    listed = pd.read_csv(project / "starter" / "model_manifest.csv", dtype=str, keep_default_na=False)
+    kept, trained, moved, gone = (project / "own" / name for name in ("kept", "trained", "moved", "gone"))
+    rows = []
+    for seed, folder in enumerate((kept, trained, moved, gone)):
+        save_tiny_model(folder, seed=seed)
+        rows.append(listed.head(1).assign(model_id=folder.name, source=str(folder)))
+    pd.concat([listed, *rows]).to_csv(project / "changing.csv", index=False)
+    local = project / "conf" / "local" / "globals.yml"
+    local.parent.mkdir(exist_ok=True)
+    before = local.read_text() if local.is_file() else ""
+    local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": str(project / "changing.csv")}}}))
+    outcomes = project / "data" / "08_reporting" / "extraction_outcomes"
+    outcomes.mkdir(parents=True, exist_ok=True)
+    for row in read_manifest(pd.concat(rows))[0]:
+        outcome = extract_model(row, project)[1] | {"made_from": made_from(row, project)}
+        (outcomes / f"{row.model_id}.json").write_text(json.dumps(outcome))
+    try:
+        assert not [note for note in load_bundle(project, zoo="starter").notes if "weights of" in note]
+        shutil.rmtree(trained)
+        save_tiny_model(trained, seed=9)
+        shutil.copytree(moved, project / "copy")
+        shutil.rmtree(moved)
+        (project / "copy").rename(moved)
+        shutil.rmtree(gone)
+        bundle = load_bundle(project, zoo="starter")
+        (told,) = (note for note in bundle.notes if "weights of" in note)
+        assert told.startswith("The weights of trained changed since they were read: ")
+        assert any(note.startswith("Left out of your own models: gone (") for note in bundle.notes)
+        assert bundle.manifest["model_id"].isin(["kept", "trained", "moved", "gone"]).sum() == 3
+    finally:
+        shutil.rmtree(outcomes)
+        local.write_text(before)
 
 
 def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_dir):

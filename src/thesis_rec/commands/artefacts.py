@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError, listed
+from thesis_rec.base.files import readable
 from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
+from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
 
 #: The zoo that answers where nobody names one.
@@ -20,7 +22,7 @@ DEFAULT_ZOO = "hub"
 #: Artefacts of runs that are of use whichever zoo the runs were about: rows of models that the zoo lacks don't matter.
 OF_ANY_ZOO = (
     "performance", "hardware_profiles", "published_hardware_profiles", "model_metadata", "model_spectra",
-    "extraction_failures",
+    "extraction_failures", "extraction_outcomes",
 )  # fmt: skip
 
 #: What an answer loads.
@@ -45,6 +47,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     from kedro.io import AbstractDataset, DatasetError
 
     from thesis_rec.catalog.validators import validate_performance_records
+    from thesis_rec.models.model_extraction import outdated, real_failures
     from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
     from thesis_rec.truth.performance_records import clean_performance
@@ -80,16 +83,23 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
         raise ConfigurationError(f"Your own {OWN_RECORDS} can't be used: {error}. {hint}") from error
     own_models = [table for table in _own_models(loader, folder) if len(table)]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
-    read = set(artefacts["model_metadata"]["model_id"]) if "model_metadata" in artefacts else set()
     failed: dict[str, str] = {}
     if (failures := artefacts.get("extraction_failures")) is not None:
+        failures = real_failures(failures)
         failed = dict(zip(failures["model_id"], failures["error"], strict=True))
-    lost = [(model, why) for table in own_models for model, why in _absent(table, failed) if model not in read]
-    if lost:
+    if lost := [one for table in own_models for one in _absent(table, failed)]:
         # Nothing is known of them, so that they would stand among the first.
         manifest = manifest[~manifest["model_id"].isin([model for model, _ in lost])].reset_index(drop=True)
         few = listed([f"{model} ({why.rstrip('.')})" for model, why in lost], 3)
         artefacts["notes"].append(f"Left out of your own models: {few}.")
+    outcomes = artefacts.get("extraction_outcomes", {})
+    here = {row.model_id: row for table in own_models for row in read_manifest(table)[0] if row.hub_id is None}
+    read = [name for name in here if name in outcomes and name not in dict(lost)]
+    if changed := [name for name in read if outdated(here[name], readable(outcomes[name]) or {})]:
+        artefacts["notes"].append(
+            f"The weights of {listed(changed, 3)} changed since they were read: what is said of them is of those "
+            "before. Run `kedro run --pipelines=model_extraction` again."
+        )
     bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
     tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
     return replace(bundle, tries=tries)

@@ -48,6 +48,25 @@ def made_from(row: ManifestRow, root: Path, cache: Path | None = None) -> str:
     return sha256_json([files_signature(locate(row, root, cache, verify=False)), settings_hash(row)])
 
 
+def outdated(row: ManifestRow, outcome: Outcome) -> bool:
+    """Whether a model on this machine has other weights than those that its vector was made of.
+
+    Its weights are read only if its files aren't the very ones of then.
+
+    Args:
+        row: The model, whose source is absolute.
+        outcome: The last one, as of :func:`extract_models`.
+    """
+    root = Path(row.source)
+    try:
+        return outcome.get("made_from") != made_from(row, root) and (
+            weights_hash(open_model(row, root)) != outcome.get("sha256")
+        )
+    except Exception:
+        # Its next extraction says what is wrong with it.
+        return True
+
+
 def extract_model(
     row: ManifestRow,
     root: Path,

@@ -20,12 +20,12 @@ from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfiling
 from thesis_rec.pipelines.hardware_profiling.pipeline import create_pipeline
 
 
-def save_tiny_model(folder, width: int = 8):
+def save_tiny_model(folder, width: int = 8, seed: int = 0):
     import timm
     import torch
     from safetensors.torch import save_file
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     # A real timm network, small enough to be made in milliseconds.
     arguments = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, width], "stem_width": 4}
     network = timm.create_model("resnet18", num_classes=3, **arguments)
