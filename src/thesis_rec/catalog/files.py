@@ -194,12 +194,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item) for item in value]
-    if hasattr(value, "tolist") and not isinstance(value, str | bytes):
+    if hasattr(value, "tolist"):
         return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if value is pd.NA or value is pd.NaT:
+    if pd.isna(value) or value in (np.inf, -np.inf):
         return None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return str(value)
+    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -184,10 +184,5 @@ def resize_image(image: Image.Image | RGB, size: int, fit: str = "crop") -> RGB:
     picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     if picture.size == (size, size):
         return np.array(picture)
-    if fit == "crop":
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-    elif fit == "pad":
-        picture = ImageOps.pad(picture, (size, size), Image.Resampling.BICUBIC)
-    else:
-        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-    return np.array(picture)
+    resize = {"crop": ImageOps.fit, "pad": ImageOps.pad, "stretch": Image.Image.resize}[fit]
+    return np.array(resize(picture, (size, size), Image.Resampling.BICUBIC))

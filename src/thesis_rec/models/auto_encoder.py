@@ -80,12 +80,9 @@ class AutoEncoder(nn.Module):
 def _layers(widths: Sequence[int], activation: str, dropout: float) -> nn.Sequential:
     """Linear layers with activation and dropout between them, none after the last."""
     parts: list[nn.Module] = []
-    last = len(widths) - 2
-    for index, (inputs, outputs) in enumerate(pairwise(widths)):
-        parts.append(nn.Linear(inputs, outputs))
-        if index < last:
-            parts += [ACTIVATIONS[activation](), nn.Dropout(dropout)]
-    return nn.Sequential(*parts)
+    for inputs, outputs in pairwise(widths):
+        parts += [nn.Linear(inputs, outputs), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+    return nn.Sequential(*parts[:-2])
 
 
 def autoencoder_input(vector: Mapping[str, Any], kind: str, item: str) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -121,17 +122,14 @@ def _check_copies(reader: StateReader) -> None:
         # Numbered siblings are the blocks of one network.
         named = {name: _shapes(tensors, parent, name) for name, tensors in children.items() if not name[-1:].isdigit()}
         names = sorted(named, key=lambda name: -sum(named[name].values()))[:4]
-        for at, first in enumerate(names):
-            for second in names[at + 1 :]:
-                shared = sum(size for key, size in named[first].items() if key in named[second])
-                halves = sum(named[first].values()) + sum(named[second].values())
-                copies = shared * 2 == halves or (
-                    _COPY.search(first) and _COPY.search(second) and shared * 2 > 0.8 * halves
-                )
-                if len(named[first]) > 3 and copies and 2 * shared > 0.5 * total:
-                    text = f"The file holds a network twice, as {first} and {second}."
-                    hint = f"Write which one is meant in the manifest's column member: {first} or {second}."
-                    raise ItemError(reader.item, text, hint)
+        for first, second in combinations(names, 2):
+            shared = 2 * sum(size for key, size in named[first].items() if key in named[second])
+            halves = sum(named[first].values()) + sum(named[second].values())
+            alike = 0.8 if _COPY.search(first) and _COPY.search(second) else 1.0
+            if len(named[first]) > 3 and shared >= alike * halves and shared > 0.5 * total:
+                text = f"The file holds a network twice, as {first} and {second}."
+                hint = f"Write which one is meant in the manifest's column member: {first} or {second}."
+                raise ItemError(reader.item, text, hint)
 
 
 def _shapes(tensors: Sequence[TensorInfo], parent: str, name: str) -> dict[tuple[object, ...], int]:

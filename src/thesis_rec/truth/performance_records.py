@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -123,13 +122,9 @@ def dataset_agreement(values: Floats) -> float:
     """
     from scipy.stats import weightedtau
 
-    taus = []
-    for first, second in combinations(range(values.shape[1]), 2):
-        both = np.isfinite(values[:, first]) & np.isfinite(values[:, second])
-        if both.sum() >= 2:
-            taus.append(weightedtau(values[both, first], values[both, second]).statistic)
-    finite = [tau for tau in taus if np.isfinite(tau)]
-    return float(np.mean(finite)) if finite else float("nan")
+    taus = pd.DataFrame(values).corr(lambda first, second: weightedtau(first, second).statistic, min_periods=2)
+    pairs = taus.to_numpy()[np.triu_indices(len(taus), 1)]
+    return float(np.nanmean(pairs)) if np.isfinite(pairs).any() else float("nan")
 
 
 def noise_ceiling(records: pd.DataFrame, protocol: str, seed: int = 0) -> dict[str, float]:

@@ -182,7 +182,7 @@ def make_shards(
     images, settings, finished = made.images, made.settings, set(done)
     ranges = batch_ranges(settings.batches, len(images.class_names), settings.images_per_shard)
     for number in (number for number in range(len(ranges)) if number not in finished):
-        landmarks = None if number else made.landmarks()
+        landmarks = {} if number else {"landmarks": made.landmarks()}
         features, failures = made.features(ranges[number])
         notes = [*(images.warnings if number == 0 else ()), *failures]
         notes += made.notes() if number == 0 and split == "train" else []
@@ -196,9 +196,8 @@ def make_shards(
             "shard": np.int64(number),
             "n_shards": np.int64(len(ranges)),
             "notes": np.array([f"{note.error}\t{note.hint}" for note in dict.fromkeys(notes)], dtype=np.str_),
+            **landmarks,
         }
-        if landmarks is not None:
-            shard["landmarks"] = landmarks
         yield shard_key(images.dataset_id, split, number), shard
 
 
