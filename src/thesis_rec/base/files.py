@@ -151,6 +151,11 @@ def placeholder(path: str | Path) -> str:
     return "is a web page, saved under this name" if head.startswith((b"<!doctype", b"<html")) else ""
 
 
+def inside(path: Path, folder: Path) -> bool:
+    """Whether ``path``, all links followed, lies in ``folder``."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def file_state(path: str | Path) -> bytes:
     """What tells without reading a file that it is the same as before, as long as it is equal.
 

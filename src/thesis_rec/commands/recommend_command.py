@@ -6,6 +6,7 @@ import json
 import logging.config
 import math
 import sys
+from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -187,26 +188,23 @@ def as_table(found: Recommendation) -> str:
         lines.append(f"  why       {first['reason']}")
         if found.load:
             lines.append(f"  load      {found.load}")
-        tried = found.top["probed_value"].notna().any()
         if command := next_command(found):
             lines.append(f"  next      {command}")
-        header = ["#", "model", "accuracy", percent, "ms", "basis", "MiB", "download", "licence"]
-        rows = [
-            [
-                str(row["rank"]),
-                row["model_id"],
-                f"{row['predicted_value']:.2f}",
-                f"{row['value_low']:.2f}-{row['value_high']:.2f}",
-                shown_number(row["latency_ms"]),
-                row["basis"],
-                shown_number(row["memory_mb"]),
-                _download(row["download_mb"]).removesuffix(" to download"),
-                row["licence"],
-                *([shown_number(row["probed_value"])] if tried else []),
-            ]
-            for row in found.top.to_dict("records")
-        ]
-        lines += ["", *_aligned([[*header, *(["tried"] if tried else [])], *rows]), ""]
+        top = found.top
+        columns = {
+            "#": top["rank"].map(str),
+            "model": top["model_id"],
+            "accuracy": top["predicted_value"].map("{:.2f}".format),
+            percent: top["value_low"].map("{:.2f}-".format) + top["value_high"].map("{:.2f}".format),
+            "ms": top["latency_ms"].map(shown_number),
+            "basis": top["basis"],
+            "MiB": top["memory_mb"].map(shown_number),
+            "download": top["download_mb"].map(_download).str.removesuffix(" to download"),
+            "licence": top["licence"],
+        }
+        if top["probed_value"].notna().any():
+            columns["tried"] = top["probed_value"].map(shown_number)
+        lines += ["", *_aligned(columns), ""]
     lines.append(found.rests_on)
     if len(found.nearest):
         pairs = zip(found.nearest["dataset_id"], found.nearest["similarity"], strict=True)
@@ -225,17 +223,14 @@ def _download(mebibytes: float) -> str:
     return "nothing to download" if mebibytes == 0 else f"{mebibytes:.0f} MiB to download"
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    # Numbers to the right; names to the left.
-    left = {1, 5, 8}
-    return [
-        "  ".join(
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+def _aligned(columns: Mapping[str, Iterable[str]]) -> list[str]:
+    """A table's lines: numbers to the right, names to the left."""
+    padded = []
+    for name, cells in columns.items():
+        lines = [name, *cells]
+        width, align = max(map(len, lines)), str.ljust if name in ("model", "basis", "licence") else str.rjust
+        padded.append([align(line, width) for line in lines])
+    return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
 
 
 def _say(text: str) -> None:

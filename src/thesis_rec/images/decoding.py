@@ -14,6 +14,7 @@ import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,5 +185,5 @@ def resize_image(image: Image.Image | RGB, size: int, fit: str = "crop") -> RGB:
     picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     if picture.size == (size, size):
         return np.array(picture)
-    resize = {"crop": ImageOps.fit, "pad": ImageOps.pad, "stretch": Image.Image.resize}[fit]
+    resize: Any = {"crop": ImageOps.fit, "pad": ImageOps.pad, "stretch": Image.Image.resize}[fit]
     return np.array(resize(picture, (size, size), Image.Resampling.BICUBIC))

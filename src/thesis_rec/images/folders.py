@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError, explained, listed
+from thesis_rec.base.files import inside
 from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import read_csv
 from thesis_rec.images.copies import file_copies
@@ -117,18 +118,13 @@ def _unusable(path: Path, base: Path) -> str:
         return f"{suffix} files" if usual else "files of no known kind"
     try:
         found = path.stat()
-        if path.is_symlink() and leads_out(path, base):
+        if path.is_symlink() and not inside(path, base):
             return "links that lead outside"
     except OSError:
         return "links that lead nowhere"
     if not stat.S_ISREG(found.st_mode):
         return "pipes or devices"
     return "" if found.st_size else "empty files (0 bytes)"
-
-
-def leads_out(path: Path, base: Path) -> bool:
-    """Whether a path, all links followed, lies outside of a folder."""
-    return not path.resolve().is_relative_to(base.resolve())
 
 
 @register_loader("folder", _fingerprint_folder)
@@ -236,7 +232,7 @@ def _labels_from_folders(
     linked: list[str] = []
     for name, folder in classes.items():
         # A link to a folder above would make the classes a class.
-        if leads_out(folder, base) or not leads_out(base, folder):
+        if not inside(folder, base) or inside(base, folder):
             linked.append(name)
             continue
         images += [(path, name) for path in _images_below(folder, base, skipped)]
@@ -367,6 +363,6 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
 def _read_file(paths: list[Path], base: Path, max_pixels: int, deep: DeepScale, index: int) -> Image.Image:
     path = paths[index]
     name = os.fsencode(os.path.relpath(path, base)).decode("utf-8", "backslashreplace")
-    if leads_out(path, base):
+    if not inside(path, base):
         raise ItemError(name, "the file leads out of the dataset's folder.", "Copy the image into the folder.")
     return decode_image(path, name, max_pixels, deep.scale)

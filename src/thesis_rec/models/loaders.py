@@ -312,15 +312,19 @@ def transformers_backbone(
         return found if found.ndim == 2 else found.flatten(1, -2).mean(1)
 
     def pooled(images: Tensor) -> Tensor:
-        output = forward(images)
-        pooler: Tensor | None = getattr(output, "pooler_output", None)
-        if pooler is not None and has_pooler:
-            return pooler.flatten(1)
-        last: Tensor = output.last_hidden_state  # (B, N, D) tokens or (B, D, H, W) positions
-        return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(2)
+        return pooled_output(forward(images), has_pooler)
 
     features = penultimate if linear is not None else pooled
     return Backbone(model_id, network, features, linear, preparation)
+
+
+def pooled_output(output: Any, has_pooler: bool = True) -> Tensor:
+    """(B, D) of what a network of transformers returns: pooled if it pools, else the mean over tokens or positions."""
+    pooler: Tensor | None = getattr(output, "pooler_output", None)
+    if pooler is not None and has_pooler:
+        return pooler.flatten(1)
+    last: Tensor = output.last_hidden_state  # (B, N, D) tokens or (B, D, H, W) positions
+    return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(2)
 
 
 def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:

@@ -17,15 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from thesis_rec.base.errors import ItemError, explained, first_line
-from thesis_rec.base.files import file_state, sha256_file, sha256_json
+from thesis_rec.base.files import file_state, inside, sha256_file, sha256_json
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.weight_files import (
     DOWNLOAD_AGAIN,
     INDEX_ENDING,
     WEIGHT_FILES,
-    inside,
     read_bounded,
-    shard_names,
+    shard_of_tensors,
 )
 
 logger = logging.getLogger(__name__)
@@ -186,7 +185,7 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
     try:
         weights = first(tuple(sorted(WEIGHT_FILES, key=lambda name: not name.startswith(row.loader))))
         if weights.name.endswith(INDEX_ENDING):
-            for name in shard_names(weights, row.model_id):
+            for name in sorted(set(shard_of_tensors(weights, row.model_id).values())):
                 fetch(name)
         for name in CONFIGURATION_FILES.get(row.loader, ()) if build else ():
             try:
@@ -236,7 +235,7 @@ def in_cache(hub_id: str, revision: str = "", cache: Path | None = None) -> bool
         weights = next(filter(None, map(here, WEIGHT_FILES)), None)
         if weights is None or not weights.name.endswith(INDEX_ENDING):
             return weights is not None
-        return all(map(here, shard_names(weights, hub_id)))
+        return all(map(here, set(shard_of_tensors(weights, hub_id).values())))
     except (ValueError, ItemError):  # no name of a hub model, or a damaged index
         return False
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from thesis_rec.base.errors import ItemError, explained
-from thesis_rec.base.files import placeholder
+from thesis_rec.base.files import inside, placeholder
 
 #: Ending of files that list the shards of a checkpoint.
 INDEX_ENDING = ".index.json"
@@ -68,20 +68,11 @@ def find_weights(path: Path, item: str, prefer: str = "") -> Path:
     raise ItemError(item, f"{path} holds no weight file.", f"Add one of {', '.join(WEIGHT_FILES)}.")
 
 
-def shard_names(index: Path, item: str) -> list[str]:
-    """Names of the shards that an index file lists.
-
-    Raises:
-        ItemError: If the index is damaged or names a file outside its folder.
-    """
-    return sorted(set(shard_of_tensors(index, item).values()))
-
-
 def shard_of_tensors(index: Path, item: str) -> dict[str, str]:
     """The shard in which each tensor is, as an index file says.
 
     Raises:
-        ItemError: As of :func:`shard_names`.
+        ItemError: If the index is damaged or names a file outside its folder.
     """
     with explained(item, f"{index.name} is no index of shards ({{reason}}).", DOWNLOAD_AGAIN):
         listed_in: dict[str, str] = {**json.loads(read_bounded(index))["weight_map"]}
@@ -93,11 +84,6 @@ def shard_of_tensors(index: Path, item: str) -> dict[str, str]:
             text = f"{index.name} names {name!r}, which isn't a file beside it."
             raise ItemError(item, text, "Don't use this model.")
     return listed_in
-
-
-def inside(path: Path, folder: Path) -> bool:
-    """Whether ``path``, all links followed, lies in ``folder``."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def checked_file(file: Path, item: str) -> Path:

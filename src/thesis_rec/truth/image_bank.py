@@ -38,21 +38,15 @@ class ImageBank:
         parts: dict[tuple[int, ...], list[tuple[NDArray[np.uint8], int]]] = {}
         self.n_images = 0
         for dataset_id, task in images.items():
-            starts = []
-            for pixels in (task.train_images, task.test_images):
+            parted = []
+            for pixels, labels in ((task.train_images, task.train_labels), (task.test_images, task.test_labels)):
                 if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
                     text = f"has images of shape {pixels.shape} and type {pixels.dtype},"
                     raise ItemError(dataset_id, text, "but uint8 (N, H, W, 3) is needed.")
                 parts.setdefault(pixels.shape[1:3], []).append((pixels, self.n_images))
-                starts.append(self.n_images)
+                parted.append([np.flatnonzero(labels == c) + self.n_images for c in range(len(task.class_names))])
                 self.n_images += len(pixels)
-            self.classes[dataset_id] = [
-                ClassRows(
-                    train=np.flatnonzero(task.train_labels == c).astype(np.int64) + starts[0],
-                    test=np.flatnonzero(task.test_labels == c).astype(np.int64) + starts[1],
-                )
-                for c in range(len(task.class_names))
-            ]
+            self.classes[dataset_id] = [ClassRows(*rows) for rows in zip(*parted, strict=True)]
         size = sum(pixels.nbytes for group in parts.values() for pixels, _ in group)
         cuda = device.startswith("cuda")
         resident = not cuda or size < 0.5 * torch.cuda.mem_get_info(device)[0]

@@ -13,7 +13,7 @@ from thesis_rec.base.errors import ItemError, first_line
 from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, local_folder
 from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.models.loaders import image_processor
+from thesis_rec.models.loaders import image_processor, pooled_output
 from thesis_rec.models.model_sources import hub_error, no_network
 from thesis_rec.models.preparation import (
     Preparation,
@@ -124,14 +124,8 @@ def _transformers_text(model: Any, source: str) -> TextTower | None:
 
 
 def _tensor(output: Any) -> Tensor:
-    """(B, D) of what a transformers model returns: pooled if it pools, else the mean over tokens."""
-    if isinstance(output, Tensor):
-        return output
-    features: Tensor | None = getattr(output, "pooler_output", None)
-    if features is None:
-        features = output.last_hidden_state
-        return features.mean(1) if features.ndim == 3 else features.mean((2, 3))
-    return features.flatten(1)
+    """(B, D) of what a model or one of its towers returns."""
+    return output if isinstance(output, Tensor) else pooled_output(output)
 
 
 # --- timm --------------------------------------------------------------------------------------------------------
