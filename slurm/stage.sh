@@ -36,7 +36,8 @@ fi
 # its latest epoch, which lies on disk already, and every other result is a file that is whole or absent.
 job=${SLURM_ARRAY_TASK_ID:+${SLURM_ARRAY_JOB_ID:-}_$SLURM_ARRAY_TASK_ID}
 trap 'scontrol requeue "${job:-$SLURM_JOB_ID}" || echo "This job could not be requeued: submit it again." >&2' USR1
-srun .venv/bin/kedro run "${options[@]}" ${params:+--params="${params#,}"} &
+# From SLURM 22.05 to 23.02 srun doesn't take over the cores of a job's task: the run would be bound to one.
+srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} .venv/bin/kedro run "${options[@]}" ${params:+--params="${params#,}"} &
 # The signal interrupts the waiting, not the run.
 while status=0; wait $! || status=$?; kill -0 $! 2>/dev/null; do :; done
 exit "$status"

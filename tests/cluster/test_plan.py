@@ -220,7 +220,7 @@ def test_the_line_for_sbatch_says_all_that_a_job_asks_for(tmp_path):
 def test_the_script_runs_any_stage(cluster, tmp_path):
     """What the script hands to ``kedro run``, in an array and out of one."""
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / "srun").write_text('#!/bin/sh\nshift\necho "$@"\n')
+    (tmp_path / "srun").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "srun").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     script = ["bash", str(PROJECT / "slurm" / "stage.sh"), cluster, "model_extraction"]
@@ -231,7 +231,10 @@ def test_the_script_runs_any_stage(cluster, tmp_path):
         )
         return done.stdout.split()
 
-    assert said("--tags=join") == ["run", f"--env={cluster}", "--pipelines=model_extraction", "--tags=join"]
+    run = [".venv/bin/kedro", "run", f"--env={cluster}", "--pipelines=model_extraction", "--tags=join"]
+    assert said("--tags=join") == run
+    # Some versions of srun bind a run to one core unless they are told.
+    assert said("--tags=join", SLURM_CPUS_PER_TASK="14") == ["--cpus-per-task=14", *run]
     task = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "16", "SLURM_ARRAY_TASK_MAX": "15"}
     assert said(**task)[-1] == "--params=shard.count=16,shard.index=3"
     # One's own parameters stay beside the shard's, and some tasks of an array can run again.
@@ -326,4 +329,5 @@ def test_sbatch_options_carry_dependencies_and_gpus():
     assert options["additional_parameters"]["dependency"] == "afterok:12:13"
     assert options["account"] == "mine"
     assert options["gpus_per_node"] == 1
+    assert options["srun_args"] == [f"--cpus-per-task={options['cpus_per_task']}"]
     assert "dependency" not in submitit_options(job, [])["additional_parameters"]

@@ -83,7 +83,9 @@ def submitit_options(job: Job, after: Sequence[str]) -> dict[str, Any]:
         more["dependency"] = ("afterany:" if job.joins else "afterok:") + ":".join(after)
         # Otherwise a job whose predecessor failed would wait for ever.
         more["kill-on-invalid-dep"] = "yes"
-    return sbatch_options(job) | {"stderr_to_stdout": True, "additional_parameters": more}
+    # From SLURM 22.05 to 23.02 srun doesn't take over the cores of a job's task: the run would be bound to one.
+    cores = [f"--cpus-per-task={job.resources.cpus}"]
+    return sbatch_options(job) | {"stderr_to_stdout": True, "srun_args": cores, "additional_parameters": more}
 
 
 def sbatch_line(job: Job, log_folder: Path) -> str:
