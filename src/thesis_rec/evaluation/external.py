@@ -24,13 +24,13 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings
 from thesis_rec.base.tables import ModelTable, TaskTokens, unit, z_scores
 from thesis_rec.evaluation.baselines import baseline
-from thesis_rec.evaluation.baselines.base import fill_by_family, row_means
+from thesis_rec.evaluation.baselines.base import fill_by_family, row_means, row_means_of_others
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, intervals
 from thesis_rec.evaluation.figures import compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.metrics import METRICS, regret, weighted_tau
 from thesis_rec.evaluation.probing_simulation import Candidates, simulate
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, network_scores, posterior_scores
-from thesis_rec.evaluation.study import Study
+from thesis_rec.evaluation.study import Study, cell_matrix
 from thesis_rec.knowledge.quadrants import Split
 
 Floats = NDArray[np.floating]
@@ -166,26 +166,25 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def _wide(table: pd.DataFrame, column: str = "value", like: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Models by datasets, in alphabetical order or in that of another table."""
-    wide = table.pivot_table(index="model_id", columns="dataset_id", values=column, aggfunc="mean")
-    return wide if like is None else wide.reindex_like(like)
+def _wide(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean values, models by datasets in alphabetical order."""
+    return table.pivot_table(index="model_id", columns="dataset_id", values="value")
 
 
 def _transfergraph(folder: Path) -> PublishedTable:
     root = folder / "transfergraph"
     accuracy = _read(root / "finetune_accuracy.csv")
     values = _wide(accuracy[~accuracy["dataset_id"].isin(FAILED_DATASETS)])
-    models, datasets = values.index, values.columns
+    models, datasets = values.index.tolist(), values.columns.tolist()
     metadata = _read(root / "models.csv").drop_duplicates("model_id").set_index("model_id").reindex(models)
     pairs = _read(root / "dataset_distance.csv").pivot_table(index="dataset_a", columns="dataset_b", values="distance")
     scores = _read(root / "transferability_scores.csv")
     predictions = _read(root / "published_predictions_wide.csv")
-    tables = {
-        name: _wide(scores[scores["metric"] == metric], like=values)
+    published = {
+        name: cell_matrix(scores[scores["metric"] == metric], "value", models, datasets)
         for name, metric in (("logme", "log_me"), ("h_score", "reg_h_score"))
     } | {
-        f"published/{name}": _wide(predictions, name, values)
+        f"published/{name}": cell_matrix(predictions, name, models, datasets)
         for name in predictions.columns.drop(["model_id", "dataset_id"])
     }
     kind = metadata["model_type"].fillna("").astype(str)
@@ -196,8 +195,8 @@ def _transfergraph(folder: Path) -> PublishedTable:
         [family or model for family, model in zip(kind, models, strict=True)],
         pairs.reindex(index=datasets, columns=datasets).to_numpy(dtype=np.float64),
         targets=[name for name in TRANSFERGRAPH_TARGETS if name in datasets],
-        published={name: table.to_numpy(dtype=np.float64) for name, table in tables.items()},
-        seconds=_wide(_read(root / "finetune_runtime.csv"), "train_runtime_s", values).to_numpy(dtype=np.float64),
+        published=published,
+        seconds=cell_matrix(_read(root / "finetune_runtime.csv"), "train_runtime_s", models, datasets),
     )
 
 
@@ -434,11 +433,8 @@ def budgets(table: PublishedTable, scores: Mapping[str, Floats], settings: Bench
 def _safe_speed(speed: Floats, violations: float) -> Floats:
     """(M,) speeds relative to a dataset's mean that are missed with probability ``violations`` at most."""
     centred = speed - np.nanmean(speed, axis=0)
-    mean = np.nanmean(centred, axis=1)
-    count = np.isfinite(centred).sum(axis=1, keepdims=True)
-    # Each cell's error of the mean over the other datasets.
-    errors = (centred - mean[:, None]) * count / np.maximum(count - 1, 1)
-    return mean + np.nanquantile(errors, violations)
+    errors = centred - row_means_of_others(centred, np.arange(speed.shape[1]).astype(str))
+    return row_means(centred) + np.nanquantile(errors, violations)
 
 
 def probes(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]:
@@ -557,7 +553,7 @@ def model_spider_convention(folder: Path) -> dict[str, float]:
     wide = _wide(accuracy[accuracy["metric"] == "finetune_accuracy"])
     tables = {"static_mean_accuracy": pd.DataFrame({d: wide.drop(columns=d).mean(axis=1) for d in wide})}
     scores = _read(folder / "model_spider" / "single_source_scores.csv")
-    tables |= {str(metric): _wide(part, like=wide) for metric, part in scores.groupby("metric")}
+    tables |= {str(metric): _wide(part).reindex_like(wide) for metric, part in scores.groupby("metric")}
     taus = {
         name: [weightedtau(wide[d], table[d], rank=None).statistic for d in wide if table[d].notna().all()]
         for name, table in tables.items()

@@ -137,7 +137,7 @@ def fit_covariance(
     factor = right[:rank].T * (singular[:rank] / np.sqrt(n_tasks))
     for _ in range(steps):
         precision = seen / (own + noise)
-        spread = np.asarray(np.linalg.inv(_gram(precision, factor) + np.eye(rank)), dtype=np.float64)  # (T, R, R)
+        spread = np.linalg.inv(np.tensordot(precision, _products(factor), axes=1) + np.eye(rank))  # (T, R, R)
         scores = np.einsum("trs,ts->tr", spread, (precision * rest) @ factor)
         moments = (spread + scores[:, :, None] * scores[:, None, :]).reshape(n_tasks, -1)
         # The share of what is left over that is the model's own and not the measurement's.
@@ -145,7 +145,7 @@ def fit_covariance(
         used = seen * kept
         squares = (used.T @ moments).reshape(n_models, rank, rank) + chosen.loadings * np.eye(rank)
         factor = np.linalg.solve(squares, ((used * rest).T @ scores)[:, :, None])[:, :, 0]
-        left = (rest - scores @ factor.T) ** 2 + _quadratic(spread, factor)
+        left = (rest - scores @ factor.T) ** 2 + np.tensordot(spread, _products(factor), axes=((1, 2), (1, 2)))
         sums = (seen * (kept**2 * left + kept * noise)).sum(0)
         own = np.maximum((sums + chosen.own * sums.sum() / counts.sum()) / (counts + chosen.own), _FLOOR)
         # With gaps the plain mean is that of whichever tasks a model has; what they have in common is taken out.
@@ -156,20 +156,10 @@ def fit_covariance(
 
 def weighted_ridge(weights: Floats, rest: Floats, factor: Floats, ridge: float) -> Floats:
     """(T, R) ridge regression of each row of ``rest`` (T, K) on ``factor`` (K, R), with weights (T, K) of its cells."""
-    inner = _gram(weights, factor) + ridge * np.eye(factor.shape[1])
+    inner = np.tensordot(weights, _products(factor), axes=1) + ridge * np.eye(factor.shape[1])  # (T, R, R)
     return np.asarray(np.linalg.solve(inner, ((weights * rest) @ factor)[:, :, None])[:, :, 0])
 
 
-def _gram(weights: Floats, factor: Floats) -> Floats:
-    """(T, R, R) sums over models of weight times the outer product of the loadings."""
-    return np.asarray((weights @ _outer(factor)).reshape(len(weights), factor.shape[1], factor.shape[1]))
-
-
-def _quadratic(spread: Floats, factor: Floats) -> Floats:
-    """(T, K) variances of the common part of each cell."""
-    return np.asarray(spread.reshape(len(spread), -1) @ _outer(factor).T)
-
-
-def _outer(factor: Floats) -> Floats:
-    """(K, R * R) products of each model's loadings."""
-    return (factor[:, :, None] * factor[:, None, :]).reshape(len(factor), -1)
+def _products(factor: Floats) -> Floats:
+    """(K, R, R) products of each model's loadings."""
+    return factor[:, :, None] * factor[:, None, :]

@@ -36,8 +36,9 @@ PROTOCOL = "linear_probe"
 #: What published figures under each protocol are.
 IN_WORDS = {"linear_probe": "linear probes", "zero_shot": "zero-shot accuracies", "fine_tune": "fine-tuned accuracies"}
 
-#: Performance of a bundle that keeps no cells.
+#: Performance of a bundle that keeps no cells, and models of one that keeps none.
 NOTHING_MEASURED = pd.DataFrame(columns=["model_id", "dataset_id", "value"])
+NO_MODELS = ModelTable([], np.zeros((0, 0), np.float32), [], np.zeros(0))
 
 #: What an answer can't do without: knowledge, and embeddings and tokens of the spaces that it was learned in.
 NEEDED = ("knowledge", "model_embeddings", "dataset_tokens", "performance")
@@ -474,8 +475,7 @@ def read_bundle(folder: Path) -> StoredBundle:
         if isinstance(beliefs, ProtocolKnowledge):
             if domains.is_file():
                 beliefs = _read(domains, lambda path: beliefs.with_domains(load_arrays(path)))
-            none = ModelTable([], np.zeros((0, 0), np.float32), [], np.zeros(0))
-            return StoredBundle(folder, none, {}, NOTHING_MEASURED, PublishedBeliefs(beliefs), _unread(folder))
+            return StoredBundle(folder, NO_MODELS, {}, NOTHING_MEASURED, PublishedBeliefs(beliefs), _unread(folder))
     if lacking:
         raise ConfigurationError(
             f"Nothing is known to recommend from: {folder} lacks {', '.join(lacking)}. "
@@ -583,41 +583,40 @@ def assemble(
             knowledge and performance are among the others.
         zoo: Name of the zoo.
     """
-    stored: StoredBundle | None = artefacts["stored"]
-    notes: list[str] = [*artefacts.get("notes", ()), *(stored.notes if stored is not None else ())]
+    mine: Any = Knowledge.from_arrays(artefacts["knowledge"]) if all(name in artefacts for name in NEEDED) else None
+    # Where nothing was shipped, one's own knowledge is all there is.
+    stored = artefacts["stored"] or StoredBundle(Path(), NO_MODELS, {}, NOTHING_MEASURED, mine)
+    knowledge: Knowledge | PublishedBeliefs = stored.knowledge
+    of_published, own = isinstance(knowledge, PublishedBeliefs), False
+    notes: list[str] = [*artefacts.get("notes", ()), *stored.notes]
     own_tokens = _own_tokens(datasets, artefacts["dataset_tokens"], notes) if artefacts.get("dataset_tokens") else {}
-    own = stored is None
-    mine = Knowledge.from_arrays(artefacts["knowledge"]) if all(name in artefacts for name in NEEDED) else None
-    if stored is not None and mine is not None:
-        if isinstance(stored.knowledge, PublishedBeliefs):
-            published = stored.knowledge.published
+    if mine is not None:
+        if isinstance(knowledge, PublishedBeliefs):
+            published = knowledge.published
             needed = published.n_datasets(PROTOCOL) or published.protocols[PROTOCOL].n_tasks
             missing = max(needed - len(own_tokens), 0)
         else:
-            needed = len(stored.knowledge.dataset_ids)
-            missing = len(set(stored.knowledge.dataset_ids) - set(mine.dataset_ids))
+            needed = len(knowledge.dataset_ids)
+            missing = len(set(knowledge.dataset_ids) - set(mine.dataset_ids))
         own = not missing
         if missing:
             notes.append(
                 f"Your own runs lack {missing} of the {needed} datasets that the shipped knowledge "
                 f"was made of: it answers, and your {len(own_tokens)} datasets are laid over it."
             )
-    tokens, left_out = _laid_over(stored.tokens if stored else {}, own_tokens, own)
+    tokens, left_out = _laid_over(stored.tokens, own_tokens, own)
     # What was published doesn't ask how images look: one's own cells of any images count beside it.
-    published_zoo = stored is not None and isinstance(stored.knowledge, PublishedBeliefs)
-    seen = {} if published_zoo else tokens
-    measured = {
-        zoo: mean_performance(stored.performance) if stored else None,
-        "own": _own_cells(artefacts.get("performance"), seen),
+    seen = {} if of_published else tokens
+    measured = {zoo: mean_performance(stored.performance), "own": _own_cells(artefacts.get("performance"), seen)}
+    if of_published and not own:
         # Runs learn from records, which published knowledge is not made by: they count as they are.
-        "own records": _own_cells(artefacts.get("performance_records"), seen) if published_zoo and not own else None,
-    }
+        measured["own records"] = _own_cells(artefacts.get("performance_records"), seen)
     performance, cells_from = _joined(measured, ["model_id", "dataset_id"], NOTHING_MEASURED)
     own_fit = any(tokens.get(name) is task for name, task in own_tokens.items())
-    tokens_from = " and ".join(sorted([zoo] * bool(stored and stored.tokens) + ["own"] * own_fit))
+    tokens_from = " and ".join(sorted([zoo] * bool(stored.tokens) + ["own"] * own_fit))
     sources = {"knowledge": zoo, "model embeddings": zoo, "dataset tokens": tokens_from, "performance": cells_from}
     if own:
-        assert mine is not None
+        knowledge = mine
         sources |= {"knowledge": "own", "model embeddings": "own"}
         models = model_table(artefacts["model_embeddings"], manifest, _counted(artefacts))
         half = artefacts.get("autoencoder_checkpoint")
@@ -628,12 +627,9 @@ def assemble(
                 f"Your autoencoder isn't the one that made your embeddings ({made_by}): models added since have none. "
                 "Run `kedro run --pipelines=autoencoder` again."
             )
-        knowledge: Knowledge | PublishedBeliefs = mine
     else:
-        assert stored is not None
         models = stored.models
-        sources["model embeddings"] = zoo if len(stored.models) else ""
-        knowledge = stored.knowledge
+        sources["model embeddings"] = zoo if len(models) else ""
         if isinstance(knowledge, PublishedBeliefs):
             if (names := stored.folder.parent / ALIASES).is_file():
                 knowledge = knowledge.with_twins(same_weights(manifest, read_aliases(names)))
