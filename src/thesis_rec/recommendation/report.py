@@ -155,12 +155,10 @@ def map_figure(found: Recommendation, width: int, height: int) -> dict[str, Any]
         height: Pixels.
     """
     near, places = set(found.nearest["dataset_id"]), found.places.tail(POINTS)
-    ranges = []
-    for name in ("x", "y"):
-        low, high = float(places[name].min()), float(places[name].max())
-        pad = 0.05 * (high - low) + 1e-3
-        ranges.append((low - pad, high + pad))
-    chart = _chart(width, height, ranges[0], ranges[1], False)
+    low, high = places[["x", "y"]].min(), places[["x", "y"]].max()
+    pad = 0.05 * (high - low) + 1e-3
+    x, y = zip(low - pad, high + pad, strict=True)
+    chart = _chart(width, height, x, y, False)
     points = []
     for row in places.to_dict("records"):
         new = row["kind"] == "new"
@@ -196,15 +194,15 @@ def next_command(found: Recommendation) -> str:
     return " ".join([*words, *(option_text(name, value) for name, value in wishes.items())])
 
 
-def shown_number(value: Any, digits: int = 3) -> str:
+def shown_number(value: Any) -> str:
     """A number with three significant digits and units of thousands, or a dash."""
     if value is None or pd.isna(value):
         return "–"
     number = float(value)
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
         if abs(number) >= limit:
-            return f"{number / (1e3 if limit == 1e4 else limit):.{digits}g}{unit}"
-    return f"{number:.{digits}g}" if abs(number) < 100 else f"{number:.0f}"
+            return f"{number / (1e3 if limit == 1e4 else limit):.3g}{unit}"
+    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"
 
 
 def _chart(width: int, height: int, x: tuple[float, float], y: tuple[float, float], log: bool) -> dict[str, Any]:
@@ -219,9 +217,6 @@ def _chart(width: int, height: int, x: tuple[float, float], y: tuple[float, floa
         "y": y_axis,
         "x_ticks": [(x_axis.place(value), f"{value:g}") for value in x_axis.ticks(width // 70)],
         "y_ticks": [(y_axis.place(value), f"{value:g}") for value in y_axis.ticks(7)],
-        "path": "",
-        "bars": [],
-        "limits": [],
     }
 
 

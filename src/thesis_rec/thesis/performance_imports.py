@@ -93,15 +93,15 @@ def import_transfergraph(path: Path) -> pd.DataFrame:
     table = read_csv(path)
     # The repository's own names first, then this project's.
     columns = {
-        "model_id": _first(table, ("model", "model_id", "model_identifier")),
-        "dataset_id": _first(table, ("finetuned_dataset", "dataset_id", "dataset")),
-        "value": _first(table, ("eval_accuracy", "test_accuracy", "value", "accuracy")),
+        "model_id": _first_of(table, ("model", "model_id", "model_identifier")),
+        "dataset_id": _first_of(table, ("finetuned_dataset", "dataset_id", "dataset")),
+        "value": _first_of(table, ("eval_accuracy", "test_accuracy", "value", "accuracy")),
     }
     if missing := [name for name, found in columns.items() if found is None]:
         raise ItemError(
             str(path), f"has no column for {', '.join(missing)}.", f"Its columns: {', '.join(table.columns)}."
         )
-    chosen = pd.DataFrame({name: table[found] for name, found in columns.items()})
+    chosen = pd.DataFrame(columns)
     chosen["value"] = pd.to_numeric(chosen["value"], errors="coerce")
     # The last of several runs of a cell is the one that its authors kept.
     chosen = chosen.dropna().drop_duplicates(["model_id", "dataset_id"], keep="last")
@@ -121,10 +121,6 @@ def import_timm_results(path: Path) -> pd.DataFrame:
     value = pd.to_numeric(table["top1"], errors="coerce") / 100
     cells = pd.DataFrame({"model_id": table["model"].astype(str), "dataset_id": dataset, "value": value})
     return records_frame(cells.drop_duplicates("model_id").dropna(), "imported:timm", "top1", "timm")
-
-
-def _first(table: pd.DataFrame, names: Iterable[str]) -> str | None:
-    return next((name for name in names if name in table.columns), None)
 
 
 #: Keys under which an entry of the performance file may hold its model and its number.
@@ -228,7 +224,8 @@ def _pairs(content: Any, where: str) -> Iterable[tuple[str, str, float]]:
 
 
 def _first_of(entry: Any, keys: Iterable[str]) -> Any:
-    return next((entry[key] for key in keys if key in entry), None) if isinstance(entry, dict) else None
+    """What an object or table has under the first of the keys that it has; None without any."""
+    return next((entry[key] for key in keys if key in entry), None) if hasattr(entry, "keys") else None
 
 
 def _json(path: Path) -> Any:

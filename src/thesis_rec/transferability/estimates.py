@@ -37,22 +37,20 @@ def gbc(data: ScoreInput, components: int = 64) -> Tensor:
         (T,) scores, at most 0, higher is better.
     """
     x, whole = data.principal(components)  # (T, N, P), (T, P)
-    used = whole > 0
-    axes = used.sum(-1).clamp(min=1).view(-1, 1, 1)
+    axes = (whole > 0).sum(-1).clamp(min=1).view(-1, 1, 1)
     floor = MIN_VARIANCE * whole.sum(-1).view(-1, 1, 1) / axes
+    floor = floor.masked_fill(floor == 0, 1.0)  # where nothing varies any variance does
     count = data.class_count.clamp(min=1.0).unsqueeze(-1)  # (T, C, 1)
     mean = data.one_hot.mT @ x / count  # (T, C, P)
     # Deviations from the class's own mean first: differences of large squares would lose small variances.
     deviation = (x - data.one_hot @ mean).square()
-    variance = data.one_hot.mT @ deviation / count  # (T, C, P)
-    variance = (variance.sum(-1, keepdim=True) / axes).expand_as(variance)
-    # An axis that isn't used has the same variance in all classes, so that it adds nothing.
-    variance = torch.maximum(variance, floor).masked_fill(~used.unsqueeze(1), 1.0)
-    first, second = variance.unsqueeze(2), variance.unsqueeze(1)  # (T, C, 1, P), (T, 1, C, P)
-    middle = (first + second) / 2
-    distance = (mean.unsqueeze(2) - mean.unsqueeze(1)).square() / middle
-    log_ratio = middle.log() - 0.5 * (first.log() + second.log())
-    overlap = torch.exp(-(distance.sum(-1) / 8 + log_ratio.sum(-1) / 2))  # (T, C, C)
+    # Axes that aren't used add nothing to sums: nothing varies along them.
+    variance = (data.one_hot.mT @ deviation / count).sum(-1, keepdim=True) / axes
+    variance = torch.maximum(variance, floor)  # (T, C, 1), the same along each axis that is used
+    middle = (variance + variance.mT) / 2  # (T, C, C)
+    distance = (mean.unsqueeze(2) - mean.unsqueeze(1)).square().sum(-1) / middle
+    log_ratio = axes * (middle.log() - 0.5 * (variance.log() + variance.mT.log()))
+    overlap = torch.exp(-(distance / 8 + log_ratio / 2))
     present = data.class_count > 0
     itself = torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
     pairs = present.unsqueeze(2) & present.unsqueeze(1) & ~itself
