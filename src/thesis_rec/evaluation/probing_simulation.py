@@ -122,16 +122,13 @@ def simulate(candidates: Candidates, policy: str, budgets: Sequence[int], rng: n
                 belief = belief.given([cell])
         score = belief.mean
         if policy in ("own_top", "successive_halving", "best_observed"):
-            # Those that were tried come first, in the order of what they gave.
-            score = rankdata(belief.mean if policy == "best_observed" else start, "ordinal")
-            score[tried] = size + rankdata(candidates.observed[tried], "ordinal")
+            score = _led_by(tried, candidates.observed, belief.mean if policy == "best_observed" else start)
         outcomes.append(_outcome(candidates, score, len(tried), spent))
     return outcomes
 
 
 def _halving(candidates: Candidates, cheap: Floats, budget: int) -> Outcome:
     """Successive halving in the seconds that tries of the ``budget`` best predicted would take."""
-    size = len(cheap)
 
     def within(rows: NDArray[np.intp], costs: Floats, seconds: float) -> NDArray[np.intp]:
         return rows[: max(1, int((np.cumsum(costs[rows]) <= seconds + 1e-9).sum()))]
@@ -141,10 +138,15 @@ def _halving(candidates: Candidates, cheap: Floats, budget: int) -> Outcome:
     scored = within(order, candidates.cheap_seconds, 2 * seconds / 3)
     spent = float(candidates.cheap_seconds[scored].sum())
     tried = within(scored[np.argsort(-cheap[scored], kind="stable")], candidates.probe_seconds, seconds - spent)
-    score = rankdata(candidates.belief.mean, "ordinal")
-    score[scored] = size + rankdata(cheap[scored], "ordinal")
-    score[tried] = 2 * size + rankdata(candidates.observed[tried], "ordinal")
+    score = _led_by(tried, candidates.observed, _led_by(scored, cheap, candidates.belief.mean))
     return _outcome(candidates, score, len(tried), spent + float(candidates.probe_seconds[tried].sum()))
+
+
+def _led_by(rows: Sequence[int] | NDArray[np.intp], values: Floats, score: Floats) -> Floats:
+    """(M,) ranks, higher is better: first some candidates in the order of their values, then the others by score."""
+    ranks = rankdata(score, "ordinal")
+    ranks[rows] = len(score) + rankdata(values[rows], "ordinal")
+    return ranks
 
 
 def _outcome(candidates: Candidates, score: Floats, probes: int, seconds: float) -> Outcome:

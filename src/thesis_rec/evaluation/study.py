@@ -136,18 +136,14 @@ class Study:
             more = cell_matrix(cells, column, self.models.model_ids, names)
             return np.hstack([np.broadcast_to(held, self.values.shape), more])
 
-        roles, withheld = self.split.roles.tolist(), self.split.withheld
-        split = Split(
-            self.known,
-            np.array(roles + ["train"] * len(names)),
-            np.hstack([withheld, np.full((len(withheld), len(names)), "")]),
-        )
+        roles = np.array([*self.split.roles, *["train"] * len(names)])
+        withheld = np.pad(self.split.withheld, ((0, 0), (0, len(names))), constant_values="")
         return replace(
             self,
             tasks=self.tasks + tasks,
             values=joined(self.values, "value"),
             spread=joined(self.spread, "std"),
-            split=split,
+            split=Split(self.known, roles, withheld),
             families=self.families + [families.get(name, "") or name for name in names],
             groups=self.groups + [""] * len(names),
         )

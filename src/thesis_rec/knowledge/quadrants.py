@@ -103,9 +103,8 @@ def assign_splits(
     unknown_bases = _unknown(dataset_family, named["dataset_families"], named["dataset_ids"], chosen.unknown_share, rng)
     known_bases = {base: family for base, family in dataset_family.items() if base not in unknown_bases}
     validation = _draw_families(known_bases, chosen.validation_share, rng)
-    base_role = {
-        base: "test" if base in unknown_bases else "validation" if base in validation else "train" for base in bases
-    }
+    base_role = dict.fromkeys(bases, "train")
+    base_role |= dict.fromkeys(validation, "validation") | dict.fromkeys(unknown_bases, "test")
 
     rows: list[tuple[str, str, str, bool, str]] = [
         ("model", model, "", model not in unknown_models, "test" if model in unknown_models else "train")

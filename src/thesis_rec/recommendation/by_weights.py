@@ -22,12 +22,11 @@ def verdicts(models: ModelTable, judged: Collection[str]) -> dict[str, Verdict]:
     """Whether some of the models were trained, of those whose weights were read."""
     if models.spectra is None:
         return {}
-    found = {
-        model: looks_untrained(numbers)
+    return {
+        model: verdict
         for model, numbers in zip(models.model_ids, models.spectra, strict=True)
-        if model in judged and np.isfinite(numbers).all()
+        if model in judged and np.isfinite(numbers).all() and (verdict := looks_untrained(numbers)) is not None
     }
-    return {model: verdict for model, verdict in found.items() if verdict is not None}
 
 
 def _untrained(found: Mapping[str, Verdict]) -> list[str]:

@@ -80,9 +80,9 @@ def dataset_map(tokens: TaskTokens, known: Mapping[str, TaskTokens], datasets: p
     names = [item.dataset_id for item in [*items, tokens]]
     kinds = ["known"] * len(items) + ["new"]
     found = pd.DataFrame({"dataset_id": names, "x": placed[:, 0], "y": placed[:, 1], "kind": kinds})
-    domain = found[["dataset_id"]].merge(_about(datasets), on="dataset_id", how="left")["domain"].fillna("")
-    found.insert(3, "domain", domain.where(found["kind"] == "known", ""))
-    return found
+    found = found.merge(_about(datasets), on="dataset_id", how="left")
+    found["domain"] = found["domain"].fillna("").where(found["kind"] == "known", "")
+    return found[["dataset_id", "x", "y", "domain", "kind"]]
 
 
 def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> list[str]:
