@@ -40,7 +40,11 @@ def test_wide_table(tmp_path):
     [
         ("model\na\n", "fewer than two"),
         ("m,d\na,1\na,2\n", "twice"),
-        ("m,d\na,x\n", "no performance"),
+        ("m,d\na,-\n", "no performance"),
+        # Some of a column's cells would be lost, and nobody told.
+        ("m,d,e\na,91.2,70\nb,83.1%,80\n", r"has '83\.1%' under 'd', which is no number"),
+        ('m,d,e\na,91.2,70\nb,"83,1",80\n', "has '83,1' under 'd'"),
+        ("m,family,d\na,resnet,0.5\n", "has 'resnet' under 'family'"),
         ("m,d\na,1.2\n", "outside"),
         ("", "can't be read"),
     ],
@@ -60,6 +64,8 @@ def test_values_outside_the_unit_are_refused(tmp_path):
 def test_transfergraph_in_both_layouts(tmp_path):
     own = put(tmp_path / "a.csv", "model,finetuned_dataset,eval_accuracy\nx/y,pets,0.8\nx/y,pets,0.9\nz,pets,\n")
     assert cells(performance_imports.import_transfergraph(own)) == {("x/y", "pets"): 0.9}
+    with pytest.raises(ItemError, match="has '80 %' under 'eval_accuracy'"):
+        performance_imports.import_transfergraph(put(own, "model,finetuned_dataset,eval_accuracy\nx,pets,80 %\n"))
     long = put(tmp_path / "b.csv", "model_id,dataset_id,metric,value\nx,cars,eval_accuracy,0.5\n")
     records = performance_imports.import_transfergraph(long)
     validate_performance_records(records)

@@ -82,7 +82,7 @@ def import_wide_csv(path: Path, unit: Unit = "auto") -> pd.DataFrame:
     ids = table.iloc[:, 0].astype(str)
     if ids.duplicated().any():
         raise ItemError(str(path), f"names {ids[ids.duplicated()].iloc[0]!r} twice.", "Keep one row per model.")
-    numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce").set_index(ids.rename("model_id"))
+    numbers = table.iloc[:, 1:].apply(_numbers, path=path).set_index(ids.rename("model_id"))
     numbers = numbers / scale_of(numbers.to_numpy(dtype=float).ravel(), str(path), unit)
     cells = numbers.melt(ignore_index=False, var_name="dataset_id").dropna().reset_index()
     return records_frame(cells, f"imported:{path.stem}", "accuracy", path.stem)
@@ -102,7 +102,7 @@ def import_transfergraph(path: Path) -> pd.DataFrame:
             str(path), f"has no column for {', '.join(missing)}.", f"Its columns: {', '.join(table.columns)}."
         )
     chosen = pd.DataFrame(columns)
-    chosen["value"] = pd.to_numeric(chosen["value"], errors="coerce")
+    chosen["value"] = _numbers(columns["value"], path)
     # The last of several runs of a cell is the one that its authors kept.
     chosen = chosen.dropna().drop_duplicates(["model_id", "dataset_id"], keep="last")
     chosen = chosen.astype({"model_id": str, "dataset_id": str})
@@ -118,9 +118,24 @@ def import_timm_results(path: Path) -> pd.DataFrame:
     if not {"model", "top1"} <= set(table.columns):
         raise ItemError(str(path), "has no columns 'model' and 'top1'.", "Take a results-*.csv file of timm.")
     dataset = path.stem.removeprefix("results-")
-    value = pd.to_numeric(table["top1"], errors="coerce") / 100
+    value = _numbers(table["top1"], path) / 100
     cells = pd.DataFrame({"model_id": table["model"].astype(str), "dataset_id": dataset, "value": value})
     return records_frame(cells.drop_duplicates("model_id").dropna(), "imported:timm", "top1", "timm")
+
+
+def _numbers(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
+    """A column of accuracies; NaN where nothing, or a dash, stands.
+
+    Raises:
+        ItemError: If a cell holds something else, such as ``83,4`` or ``83 %``.
+    """
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    texts = column[numbers.isna() & column.notna()].astype(str).str.strip(" -–—")
+    if len(texts := texts[texts != ""]):
+        error = f"has {texts.iloc[0]!r} under {column.name!r}, which is no number."
+        hint = "Write numbers such as 83.4, nothing where none is known, and leave out columns of other things."
+        raise ItemError(str(path), error, hint)
+    return numbers
 
 
 #: Keys under which an entry of the performance file may hold its model and its number.
