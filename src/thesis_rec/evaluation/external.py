@@ -22,7 +22,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings
-from thesis_rec.base.tables import ModelTable, TaskTokens, unit, z_scores
+from thesis_rec.base.tables import Floats, ModelTable, TaskTokens, unit, z_scores
 from thesis_rec.evaluation.baselines import baseline
 from thesis_rec.evaluation.baselines.base import fill_by_family, row_means, row_means_of_others
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, intervals
@@ -32,8 +32,6 @@ from thesis_rec.evaluation.probing_simulation import Candidates, simulate
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, network_scores, posterior_scores
 from thesis_rec.evaluation.study import Study, cell_matrix
 from thesis_rec.knowledge.quadrants import Split
-
-Floats = NDArray[np.floating]
 
 #: The baseline that published systems fail to beat.
 PRIOR = "static_mean_rank"

@@ -18,12 +18,10 @@ from scipy.stats import rankdata
 from thesis_rec.base.settings import Settings
 from thesis_rec.evaluation.bootstrap import beyond, intervals
 from thesis_rec.evaluation.metrics import regret, weighted_tau
-from thesis_rec.evaluation.study import LEAST_MODELS, Study, cell_matrix
+from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Study, cell_matrix
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
-
-Floats = NDArray[np.float64]
 
 #: Policies of :func:`simulate`; the last three need a cheap score.
 POLICIES = ("active", "best_observed", "own_top", "random_probes", "halving", "cheap_score_all", "successive_halving")
@@ -120,7 +118,7 @@ def simulate(candidates: Candidates, policy: str, budgets: Sequence[int], rng: n
             if active or policy == "random_probes":
                 cell = Cell(belief.model_ids[row], float(candidates.observed[row]), candidates.noise)
                 belief = belief.given([cell])
-        score = belief.mean
+        score: Floats = belief.mean
         if policy in ("own_top", "successive_halving", "best_observed"):
             score = _led_by(tried, candidates.observed, belief.mean if policy == "best_observed" else start)
         outcomes.append(_outcome(candidates, score, len(tried), spent))

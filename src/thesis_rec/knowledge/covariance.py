@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pydantic import Field
 
 from thesis_rec.base.settings import Settings
-
-Floats = NDArray[np.float64]
+from thesis_rec.knowledge.kernels import Floats
 
 #: Own variance below which a model would count as known without any measurement.
 _FLOOR = 1e-3

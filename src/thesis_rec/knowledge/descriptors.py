@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thesis_rec.base.tables import TaskTokens, unit
-
-Floats = NDArray[np.floating]
-Values = NDArray[np.float64]
+from thesis_rec.knowledge.kernels import Floats
 
 #: What a view says of which models do well, and of how hard the dataset is; None where a dataset lacks the view.
-Descriptor = Callable[[TaskTokens], tuple[Values, Values] | None]
+Descriptor = Callable[[TaskTokens], tuple[Floats, Floats] | None]
 
 #: Length of the scalar part of :func:`pool_tokens`.
 N_SCALARS = 12
@@ -61,7 +58,7 @@ def pool_tokens(task: TaskTokens) -> tuple[Floats, Floats, Floats, Floats]:
     return centre, between, within, scalars
 
 
-def by_landmarks(task: TaskTokens) -> tuple[Values, Values] | None:
+def by_landmarks(task: TaskTokens) -> tuple[Floats, Floats] | None:
     """(L,) landmarks relative to each other: how hard a dataset is says little about which models are good at it.
 
     And (L + 1,) landmarks as they are, with the logarithm of the number of classes, for how hard it is.
@@ -72,7 +69,7 @@ def by_landmarks(task: TaskTokens) -> tuple[Values, Values] | None:
     return landmarks - landmarks.mean(), np.append(landmarks, np.log2(max(len(task.class_names), 1)))
 
 
-def by_tokens(task: TaskTokens) -> tuple[Values, Values] | None:
+def by_tokens(task: TaskTokens) -> tuple[Floats, Floats] | None:
     """Pooled tokens, for both."""
     if task.features.shape[0] == 0 or task.features.shape[1] < 2:
         return None
@@ -80,7 +77,7 @@ def by_tokens(task: TaskTokens) -> tuple[Values, Values] | None:
     return pooled, pooled
 
 
-def by_both(task: TaskTokens) -> tuple[Values, Values] | None:
+def by_both(task: TaskTokens) -> tuple[Floats, Floats] | None:
     """Landmarks and pooled tokens: how well cues tell the classes apart, and what the images are of."""
     landmarks, tokens = by_landmarks(task), by_tokens(task)
     if landmarks is None or tokens is None:
@@ -95,7 +92,7 @@ def by_both(task: TaskTokens) -> tuple[Values, Values] | None:
 SHAPE_SHARE, LEVEL_SHARE = 0.3, 1.0
 
 
-def scales_of(view: str, length: int, dim: int, share: float) -> Values:
+def scales_of(view: str, length: int, dim: int, share: float) -> Floats:
     """(length,) by which a description's columns are divided, so that its blocks count alike however long.
 
     Args:

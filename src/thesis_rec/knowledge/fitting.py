@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.covariance import Shrinkage, fit_covariance
 from thesis_rec.knowledge.descriptors import LEVEL_SHARE, SHAPE_SHARE, VIEWS, scales_of
-from thesis_rec.knowledge.kernels import Kernel, Values, leave_groups_out, means_of_others
+from thesis_rec.knowledge.kernels import Floats, Kernel, leave_groups_out, means_of_others
 from thesis_rec.knowledge.knowledge import DatasetSide, Knowledge, ModelSide, Regression, error_unit, has_field
 from thesis_rec.knowledge.posterior import Scale
 from thesis_rec.models.spectra import comparison_scales
@@ -44,7 +44,7 @@ _ROUNDS = 3
 def fit_knowledge(
     models: ModelTable,
     tasks: Sequence[TaskTokens],
-    values: Values,
+    values: Floats,
     families: Sequence[str],
     *,
     noise: float = DEFAULT_NOISE,
@@ -130,8 +130,8 @@ def fit_knowledge(
 
 
 def _fit_view(
-    view: str, tasks: Sequence[TaskTokens], shape: Values, filled: Values, levels: Values, names: NDArray[np.str_]
-) -> tuple[DatasetSide, Values, Values, Values] | None:
+    view: str, tasks: Sequence[TaskTokens], shape: Floats, filled: Floats, levels: Floats, names: NDArray[np.str_]
+) -> tuple[DatasetSide, Floats, Floats, Floats] | None:
     """Both regressions on one view, and of datasets without their families expected shapes and levels, and distances.
 
     None where too few datasets have the view, or it says nothing. The side's error of the shape is a mean square.
@@ -163,13 +163,13 @@ def _fit_view(
     return DatasetSide(view, rows, by_shape, by_level, error), expected, said, far
 
 
-def _distances(regression: Regression, names: NDArray[np.str_]) -> Values:
+def _distances(regression: Regression, names: NDArray[np.str_]) -> Floats:
     """(n,) how far each row is from those of other families: 0 on top of one, 1 far from all."""
     gram = regression.kernel.gram
     return np.clip(1.0 - np.diagonal(leave_groups_out(gram, gram, names, regression.ridge)), 0.0, 1.0)
 
 
-def _by_distance(squares: Values, far: Values) -> Values:
+def _by_distance(squares: Floats, far: Floats) -> Floats:
     """(2,) what squared errors (n,) are at no distance, and what is added at distance 1: of maximum likelihood.
 
     The variance of a Gaussian process is so: its noise, and its prior variance times the distance.
@@ -182,8 +182,8 @@ def _by_distance(squares: Values, far: Values) -> Values:
 
 
 def _choose(
-    scales: Values, points: Values, target: Values, names: NDArray[np.str_], weight: Values
-) -> tuple[Regression, Values]:
+    scales: Floats, points: Floats, target: Floats, names: NDArray[np.str_], weight: Floats
+) -> tuple[Regression, Floats]:
     """The regression with the smallest weighted error on families left out, and what it says of these."""
     tried = (
         (Regression(kernel, ridge), leave_groups_out(kernel.gram, target, names, ridge, centre=True))
@@ -193,7 +193,7 @@ def _choose(
     return min(tried, key=lambda one: float(np.square((target - one[1]) * weight).sum()))
 
 
-def _fit_models(models: ModelTable, shape: Values) -> list[ModelSide]:
+def _fit_models(models: ModelTable, shape: Floats) -> list[ModelSide]:
     """Regressions on what is known of models: responses, else a description of the weights; those that help."""
     target = (shape - shape.mean(1, keepdims=True)).T  # (K, N)
     names = np.asarray(models.families)
@@ -218,5 +218,5 @@ def _fit_models(models: ModelTable, shape: Values) -> list[ModelSide]:
     return found
 
 
-def _scales(field: str) -> Values | float:
+def _scales(field: str) -> Floats | float:
     return comparison_scales() if field == "spectra" else 1.0

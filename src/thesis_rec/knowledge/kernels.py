@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Kernel:
         width: Squared distance at which similarity falls to 1/e.
     """
 
-    mean: Values
-    scale: Values
-    points: Values
+    mean: Floats
+    scale: Floats
+    points: Floats
     width: float
 
     @classmethod
@@ -50,24 +50,24 @@ class Kernel:
         width = relative_width * (float(np.median(positive)) if len(positive) else 1.0)
         return cls(np.zeros(exact.shape[1]), np.ones(exact.shape[1]), exact, width)
 
-    def __call__(self, rows: NDArray[np.floating]) -> Values:
+    def __call__(self, rows: NDArray[np.floating]) -> Floats:
         """(n, F) rows to their (n, N) similarity with the reference."""
         return self._similarity((rows - self.mean) / self.scale, self.points)
 
     @property
-    def gram(self) -> Values:
+    def gram(self) -> Floats:
         """(N, N) similarity of the reference points."""
         return self._similarity(self.points, self.points)
 
-    def _similarity(self, rows: Values, points: Values) -> Values:
+    def _similarity(self, rows: Floats, points: Floats) -> Floats:
         similarity = _squared_distances(rows, points)
         similarity /= -self.width
         return np.exp(similarity, out=similarity)
 
 
 def leave_groups_out(
-    gram: Values, target: Values, groups: NDArray[np.str_], ridge: float, *, centre: bool = False
-) -> Values:
+    gram: Floats, target: Floats, groups: NDArray[np.str_], ridge: float, *, centre: bool = False
+) -> Floats:
     """Kernel ridge predictions of every row without its group.
 
     Args:
@@ -95,7 +95,7 @@ def leave_groups_out(
     return out
 
 
-def means_of_others(values: Values, groups: NDArray[np.str_]) -> Values:
+def means_of_others(values: Floats, groups: NDArray[np.str_]) -> Floats:
     """(N, K) mean over all rows of other groups; zeros for a group that is all there is."""
     out = np.zeros(values.shape)
     for group in np.unique(groups):
@@ -105,9 +105,9 @@ def means_of_others(values: Values, groups: NDArray[np.str_]) -> Values:
     return out
 
 
-def _squared_distances(rows: Values, points: Values) -> Values:
+def _squared_distances(rows: Floats, points: Floats) -> Floats:
     # In place: a hundred thousand candidates are as fast as memory is.
-    squared: Values = rows @ (-2.0 * points.T)
+    squared: Floats = rows @ (-2.0 * points.T)
     squared += np.square(rows).sum(1)[:, None]
     squared += np.square(points).sum(1)
     return np.maximum(squared, 0.0, out=squared)

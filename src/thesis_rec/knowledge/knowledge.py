@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.descriptors import VIEWS
-from thesis_rec.knowledge.kernels import Kernel, Values
+from thesis_rec.knowledge.kernels import Floats, Kernel
 from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
 
 #: Candidates that are looked at at once.
@@ -44,7 +44,7 @@ _TABLES = ("shape", "levels", "total", "factor", "own")
 SPREAD_POWER = 0.25
 
 
-def error_unit(spread: Values | float, levels: Values) -> Values:
+def error_unit(spread: Floats | float, levels: Floats) -> Floats:
     """What an error of 1 of the shape is on the scale: a typical spread, and little more where models differ more.
 
     Args:
@@ -67,7 +67,7 @@ class Regression:
     kernel: Kernel
     ridge: float
 
-    def at(self, point: Values, use: NDArray[np.bool_], values: Values) -> tuple[Values, float]:
+    def at(self, point: Floats, use: NDArray[np.bool_], values: Floats) -> tuple[Floats, float]:
         """What ``values`` of the points in use say at one point, and how far it is from all: 0 on top of one, to 1."""
         similarity = self.kernel(point[None])[0, use]
         gram = self.kernel.gram[np.ix_(use, use)]
@@ -95,9 +95,9 @@ class DatasetSide:
     rows: NDArray[np.intp]
     shape: Regression
     level: Regression
-    error: Values
+    error: Floats
 
-    def errors(self, far: Values, total: Values) -> Values:
+    def errors(self, far: Floats, total: Floats) -> Floats:
         """(..., 3) errors at distances (..., 3): far away from all what they are where nothing is known, (3,)."""
         near, slope = self.error[0], np.maximum(self.error[1], total - self.error[0])
         return np.minimum(near + far * slope, np.maximum(total, near))
@@ -151,11 +151,11 @@ class Knowledge:
     model_ids: list[str]
     families: list[str]
     dataset_ids: list[str]
-    shape: Values
-    levels: Values
-    total: Values
-    factor: Values
-    own: Values
+    shape: Floats
+    levels: Floats
+    total: Floats
+    factor: Floats
+    own: Floats
     datasets: Sequence[DatasetSide] = ()
     models: Sequence[ModelSide] = ()
     noise: float = 0.01
@@ -187,7 +187,7 @@ class Knowledge:
         belief = Posterior(list(models.model_ids), mean, factor, unit**2 * own, Scale(min(chance, 0.5)))
         return belief.given(cells)
 
-    def expected(self, task: TaskTokens) -> tuple[Values, float, float, Values]:
+    def expected(self, task: TaskTokens) -> tuple[Floats, float, float, Floats]:
         """Expected shape (K,), level and spread of a dataset, and (3,) their mean squared errors."""
         others = np.array([name != task.dataset_id for name in self.dataset_ids], dtype=bool)
         for side in self.datasets:
@@ -205,8 +205,8 @@ class Knowledge:
         mean, levels = self.shape[others].mean(0), self.levels[others].mean(0)
         return mean, float(levels[0]), float(np.exp(levels[1])), self.total
 
-    def carried_over(self, models: ModelTable, table: Values) -> tuple[Values, Values]:
-        """Values (K, C) of the measured models to (M, C) of any models, and (M,) what each has for itself."""
+    def carried_over(self, models: ModelTable, table: Floats) -> tuple[Floats, Floats]:
+        """Floats (K, C) of the measured models to (M, C) of any models, and (M,) what each has for itself."""
         column = {model: i for i, model in enumerate(self.model_ids)}
         places = np.array([column.get(model, -1) for model in models.model_ids], dtype=int)
         found = np.zeros((len(models), table.shape[1]))

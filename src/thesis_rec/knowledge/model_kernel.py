@@ -16,8 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.knowledge.covariance import Covariance
-
-Floats = NDArray[np.float64]
+from thesis_rec.knowledge.kernels import Floats
 
 #: Columns of a description; the first three are names, the others numbers, and any may be missing.
 COLUMNS = ["kind", "family", "corpus", "n_parameters", "resolution", "imagenet"]

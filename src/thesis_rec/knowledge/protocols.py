@@ -25,10 +25,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.knowledge.covariance import Covariance, Shrinkage, fit_covariance, standardised
+from thesis_rec.knowledge.kernels import Floats
 from thesis_rec.knowledge.model_kernel import extend
 from thesis_rec.knowledge.posterior import Posterior, Scale, View, regression
-
-Floats = NDArray[np.float64]
 
 #: Fewest models of a task: with fewer its level and spread say nothing.
 _FEWEST = 5

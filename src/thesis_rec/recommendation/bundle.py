@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, first_line, listed
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
-from thesis_rec.base.tables import MEASURED, ModelTable, TaskTokens, unit
+from thesis_rec.base.tables import MEASURED, Floats, ModelTable, TaskTokens, unit
 from thesis_rec.hardware.profiling import COLUMNS
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior
@@ -31,7 +31,6 @@ from thesis_rec.models.aliases import read_aliases, same_weights
 from thesis_rec.models.model_manifest import ManifestRow, read_manifest
 from thesis_rec.truth.responses import ON_SUBTASK, ON_TASK
 
-Floats = NDArray[np.float32]
 PROTOCOL = "linear_probe"
 #: What published figures under each protocol are.
 IN_WORDS = {"linear_probe": "linear probes", "zero_shot": "zero-shot accuracies", "fine_tune": "fine-tuned accuracies"}

@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from thesis_rec.base.tables import TaskTokens, unit
+from thesis_rec.base.tables import Floats, TaskTokens, unit
 from thesis_rec.recommendation.bundle import IN_WORDS, Bundle, PublishedBeliefs
-
-Floats = NDArray[np.float64]
 
 #: Similarity below which nothing similar is known: of the embedded zoo's 267 datasets one in twenty has none above it
 #: (0.571) outside of its own domain, by the embedded encoder.

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.sharding import evenly
-from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.base.tables import Floats, ModelTable, TaskTokens
 from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
-
-Floats = NDArray[np.float32]
 
 FORMAT = 5
 _TASKS_AT_ONCE = 16

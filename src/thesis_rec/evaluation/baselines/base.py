@@ -8,12 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.tables import ModelTable, TaskTokens
+from thesis_rec.base.tables import Floats, ModelTable, TaskTokens
 from thesis_rec.evaluation.study import Study
 from thesis_rec.knowledge.descriptors import pool_tokens, scales_of
-
-Floats = NDArray[np.floating]
-
 
 #: (M, n) scores of all candidates for n tasks, NaN where the method can't say anything. A task whose ``dataset_id`` is
 #: one of the training datasets is recognised as that dataset.
