@@ -27,8 +27,8 @@ from thesis_rec.evaluation.baselines import baseline
 from thesis_rec.evaluation.baselines.base import fill_by_family, row_means, row_means_of_others
 from thesis_rec.evaluation.bootstrap import cluster_bootstrap, intervals
 from thesis_rec.evaluation.figures import compare, figures_per_dataset, summarise
-from thesis_rec.evaluation.metrics import METRICS, regret, weighted_tau
-from thesis_rec.evaluation.probing_simulation import Candidates, simulate
+from thesis_rec.evaluation.metrics import METRICS, weighted_tau
+from thesis_rec.evaluation.probing_simulation import ProbingSettings, trials
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, network_scores, posterior_scores
 from thesis_rec.evaluation.study import Study, cell_matrix
 from thesis_rec.knowledge.quadrants import Split
@@ -441,24 +441,17 @@ def probes(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]
     Returns:
         Policy -> number of runs -> ``regret``, and ``without``: that of the first choice without any.
     """
-    rows, first = [], []
-    for j, target in enumerate(table.dataset_ids):
-        present = np.flatnonzero(np.isfinite(table.values[:, j]))
-        belief = without(table, [target]).knowledge().posterior(table.models.select(present), table.tasks[j])
-        truth, alike = table.values[present, j], np.ones(len(present))
-        # Of what was really tried the best is taken; the truth has no repeats, so no belief can correct it.
-        candidates = Candidates(belief, truth, truth, 0.005, alike, np.nan * alike, alike)
-        first.append(regret(truth, belief.mean, 1))
-        for policy in ("active", "own_top"):
-            outcomes = simulate(candidates, policy, settings.probes, np.random.default_rng(0))
-            numbers = zip(sorted(settings.probes), outcomes, strict=False)
-            rows += [(policy, number, outcome.regret) for number, outcome in numbers]
-    tried = pd.DataFrame(rows, columns=["policy", "number", "regret"])
-    found = intervals(tried, ("policy", "number"), ["regret"], draws=settings.bootstrap)
-    return {
-        "without": cluster_bootstrap(first, draws=settings.bootstrap),
-        "policies": {policy: {n: entry["regret"] for n, entry in one.items()} for policy, one in found.items()},
-    }
+    unscored = pd.DataFrame(columns=["method", "model_id", "dataset_id", "value", "seconds"])
+    # The truth has no repeats: a try gives just that, and is believed as the mean of four measurements is.
+    how, budgets, parts = ProbingSettings(repeats=1, draws=4), [0, *settings.probes], []
+    for target in table.dataset_ids:
+        rest = without(table, [target])
+        parts.append(trials(rest, rest.knowledge(), unscored, how, budgets))
+    found = intervals(pd.concat(parts), ("policy", "budget"), ["regret@1"], draws=settings.bootstrap)
+    regrets = {p: {number: entry["regret@1"] for number, entry in found[p].items()} for p in ("active", "own_top")}
+    # Without any try all policies choose alike.
+    without_any = [of_policy.pop("0") for of_policy in regrets.values()]
+    return {"without": without_any[0], "policies": regrets}
 
 
 def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: BenchmarkSettings) -> dict[str, Any]:

@@ -171,6 +171,24 @@ def probing(
     size = len(study.models)
     shares = {f"{share:g}": max(1, round(share * size)) for share in settings.shares}
     budgets = sorted({min(count, size) for count in (*settings.counts, *shares.values())})
+    table = trials(study, knowledge, transferability, settings, budgets)
+    measured, how = ["regret@1", "weighted_tau", "seconds"], {"draws": bootstrap, "seed": study.seed}
+    frontier = intervals(table, ("policy", "budget"), measured, "family", **how)
+    # What active probing does better than the others on the same datasets.
+    gaps = beyond(table, "active", "policy", ("budget", "dataset_id"), measured[:2])
+    paired = intervals(gaps, ("policy", "budget"), measured[:2], "family", **how)
+    counts = {"n_datasets": int(table["dataset_id"].nunique()), "n_candidates": size}
+    return {"frontier": frontier, "shares": shares, "paired": paired, **counts}
+
+
+def trials(
+    study: Study, knowledge: Knowledge, transferability: pd.DataFrame, settings: ProbingSettings, budgets: Sequence[int]
+) -> pd.DataFrame:
+    """What each policy reaches on each unknown dataset after each number of tries in ``budgets``.
+
+    Returns:
+        ``policy, budget, dataset_id, family, regret@1, weighted_tau, seconds``, the means over repeats.
+    """
     scores = transferability[transferability["method"] == settings.cheap]
     cheap, cheap_seconds = (
         cell_matrix(scores, column, study.models.model_ids, study.dataset_ids) for column in ("value", "seconds")
@@ -203,11 +221,4 @@ def probing(
                     key = (policy, str(number), study.dataset_ids[j], study.families[j])
                     rows.append((*key, found.regret, found.tau, found.seconds))
     keys, measured = ["policy", "budget", "dataset_id", "family"], ["regret@1", "weighted_tau", "seconds"]
-    table = pd.DataFrame(rows, columns=[*keys, *measured]).groupby(keys, sort=False)[measured].mean().reset_index()
-    how = {"draws": bootstrap, "seed": study.seed}
-    frontier = intervals(table, ("policy", "budget"), measured, "family", **how)
-    # What active probing does better than the others on the same datasets.
-    gaps = beyond(table, "active", "policy", ("budget", "dataset_id"), measured[:2])
-    paired = intervals(gaps, ("policy", "budget"), measured[:2], "family", **how)
-    counts = {"n_datasets": int(table["dataset_id"].nunique()), "n_candidates": size}
-    return {"frontier": frontier, "shares": shares, "paired": paired, **counts}
+    return pd.DataFrame(rows, columns=[*keys, *measured]).groupby(keys, sort=False)[measured].mean().reset_index()
