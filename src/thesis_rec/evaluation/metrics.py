@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import kendalltau, pearsonr, weightedtau
+from scipy.stats import kendalltau, weightedtau
 
 Floats = NDArray[np.float64]
 
@@ -51,8 +51,11 @@ def kendall_tau_b(truth: ArrayLike, score: ArrayLike) -> float:
 
 def pearson(truth: ArrayLike, score: ArrayLike) -> float:
     """Pearson's linear correlation; infinite scores make it undefined."""
-    with np.errstate(invalid="ignore"):
-        return _correlation(pearsonr, truth, score)
+    value, rating = defined(truth, score)
+    if len(value) < 2 or np.isinf(rating).any() or _constant(value) or _constant(rating):
+        return float("nan")
+    # Scaled first: the squares of very large or small scores would leave the range of doubles.
+    return float(np.corrcoef(value, rating / np.abs(rating).max())[0, 1])
 
 
 def ndcg_at_5(truth: ArrayLike, score: ArrayLike) -> float:
