@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -84,16 +84,20 @@ class TorchEncoder:
             for hook in hooks:
                 hook.remove()
 
+    def _passed(self, pixels: Tensor, layers: Sequence[str]) -> list[Tensor]:
+        """(B, 3, H, W) floats 0..255 to (B, D) features of length 1, then the (B, C) mean activation of each layer."""
+        with self._captured(layers) as captured:
+            features = self._image(self._prepare(pixels.to(self.device)).to(self.dtype)).float()
+        return [functional.normalize(features, dim=1), *(pooled(captured[name], len(pixels)) for name in layers)]
+
     @torch.inference_mode()
     def encode_tensor(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
-        pixels = images.to(self.device).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        with self._captured(self._layers) as layers:
-            features = self._image(self._prepare(pixels).to(self.dtype)).float()  # (B, D)
-        if self._layers:
-            parts = [features] + [pooled(layers[name], len(images)) for name in self._layers]
-            features = torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)
-        return functional.normalize(features, dim=1)
+        features, *layers = self._passed(images.to(self.device).permute(0, 3, 1, 2).float(), self._layers)
+        if not layers:
+            return features
+        parts = [features, *(functional.normalize(layer, dim=1) for layer in layers)]
+        return functional.normalize(torch.cat(parts, dim=1), dim=1)
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See :class:`ImageEncoder`.
@@ -110,16 +114,10 @@ class TorchEncoder:
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """See :class:`ImageEncoder`."""
         depths = self._depths(count)
-        final: list[Tensor] = []
-        layers: dict[str, list[Tensor]] = {name: [] for name in dict.fromkeys(depths)}
-        with self._captured(layers) as captured:
-            for block in torch.split(torch.from_numpy(np.ascontiguousarray(pixels)), 256):
-                encoded = self._image(self._prepare(block.to(self.device)).to(self.dtype)).float()
-                final.append(functional.normalize(encoded, dim=1).cpu())
-                for name, parts in layers.items():
-                    parts.append(pooled(captured[name], len(block)).cpu())
-        features = torch.cat(final).numpy()
-        return features, [torch.cat(layers[name]).numpy() for name in depths] or [features] * count
+        blocks = torch.split(torch.from_numpy(np.ascontiguousarray(pixels)), 256)
+        passed = [self._passed(block, depths) for block in blocks]
+        features, *layers = (torch.cat(parts).cpu().numpy() for parts in zip(*passed, strict=True))
+        return features, layers or [features] * count
 
     def _depths(self, count: int) -> list[str]:
         """Names of ``count`` layers of the longest stack of modules that images pass through; none without a stack."""
