@@ -93,7 +93,9 @@ def recommend(
     if project:
         _keep_apart(project, shape)
     bundle = load_bundle(project, environment, zoo)
-    _say("reading your images" if not bundle.tokens else f"looking at your images with {bundle.encoder_id}")
+    if sys.stderr.isatty():  # standard output belongs to the answer
+        doing = f"looking at your images with {bundle.encoder_id}" if bundle.tokens else "reading your images"
+        click.echo(f"{doing} ...", err=True)
     found = recommend_images(images.expanduser(), bundle, request, on_probe=_show_probe)
     # The answer first: what fails after it is a note, and never destroys it.
     click.echo({"table": as_table, "json": as_json, "csv": as_csv}[shape](found))
@@ -231,12 +233,6 @@ def _aligned(columns: Mapping[str, Iterable[str]]) -> list[str]:
         width, align = max(map(len, lines)), str.ljust if name in ("model", "basis", "licence") else str.rjust
         padded.append([align(line, width) for line in lines])
     return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
-
-
-def _say(text: str) -> None:
-    """Progress for people at a terminal; standard output belongs to the answer."""
-    if sys.stderr.isatty():
-        click.echo(f"{text} ...", err=True)
 
 
 def _show_probe(step: ProbeStep) -> None:

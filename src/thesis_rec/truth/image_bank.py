@@ -48,13 +48,12 @@ class ImageBank:
                 self.n_images += len(pixels)
             self.classes[dataset_id] = [ClassRows(*rows) for rows in zip(*parted, strict=True)]
         size = sum(pixels.nbytes for group in parts.values() for pixels, _ in group)
-        cuda = device.startswith("cuda")
-        resident = not cuda or size < 0.5 * torch.cuda.mem_get_info(device)[0]
+        resident = not device.startswith("cuda") or size < 0.5 * torch.cuda.mem_get_info(device)[0]
         self._groups: list[tuple[Tensor, Tensor]] = []
         for group in parts.values():
             joined = torch.from_numpy(np.concatenate([part for part, _ in group]))
             rows = np.concatenate([np.arange(start, start + len(part)) for part, start in group])
-            stored = joined.to(device) if resident else joined.pin_memory() if cuda else joined
+            stored = joined.to(device) if resident else joined.pin_memory()
             self._groups.append((stored, torch.from_numpy(rows).to(device)))
 
     @property

@@ -43,8 +43,6 @@ def response_names(n_classes: Mapping[str, int], settings: ResponseSettings) -> 
         n_classes: Number of classes of each reference task, in order.
         settings: Number of sub-tasks.
     """
-    if not n_classes:
-        return []
     return [
         *(f"{dataset_id}{ON_TASK}" for dataset_id in n_classes),
         *(f"{task.dataset_id}{ON_SUBTASK}" for task in reference_subtasks(n_classes, settings)),

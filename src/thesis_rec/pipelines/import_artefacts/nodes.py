@@ -28,10 +28,8 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
     Raises:
         ConfigurationError: If no file or folder is named at all.
     """
-    read_wide, read_thesis = (
-        partial(read, unit=parameters.unit)
-        for read in (performance_imports.import_wide_csv, performance_imports.import_thesis_performance)
-    )
+    read_wide = partial(performance_imports.import_wide_csv, unit=parameters.unit)
+    read_thesis = partial(performance_imports.import_thesis_performance, unit=parameters.unit)
     readers: list[tuple[tuple[str, ...], Callable[[Path], pd.DataFrame]]] = [
         (parameters.thesis_performance, read_thesis),
         (parameters.transfergraph, performance_imports.import_transfergraph),
