@@ -79,18 +79,18 @@ def plan_jobs(
         after = tuple(last_of[p] for p in makers)
         resources = cluster.resources(name)
         if is_sharded(name, shards):
-            array, join = f"{name}-array", f"{name}-join"
+            array = f"{name}-array"
             commands = tuple(
                 kedro_run(name, environment, {**extra, "shard.index": index, "shard.count": shards})
                 for index in range(shards)
             )
             jobs.append(Job(array, name, commands, resources, after))
             command = kedro_run(name, environment, extra, JOIN_TAG)
-            jobs.append(Job(join, name, (command,), cluster.resources(name, joining=True), (array,), joins=True))
-            last_of[name] = join
+            joining = cluster.resources(name, joining=True)
+            jobs.append(Job(f"{name}-join", name, (command,), joining, (array,), joins=True))
         else:
             jobs.append(Job(name, name, (kedro_run(name, environment, extra),), resources, after))
-            last_of[name] = name
+        last_of[name] = jobs[-1].name
     return jobs
 
 

@@ -46,21 +46,14 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
         For each (device, precision): a table by ``model_id`` with ``latency_ms_p50``, ``peak_memory_mb``, their safe
         sides ``…_safe`` and ``exact``.
     """
+    columns = ["latency_ms_p50", "peak_memory_mb"]
     found: dict[tuple[str, str], pd.DataFrame] = {}
     for (device, precision), rows in profiles.groupby(["device", "precision"], sort=True):
         exact = rows[rows["batch_size"] == batch_size].drop_duplicates("model_id", keep="last").set_index("model_id")
         upper = exact.get("latency_ms_p50_high", exact["latency_ms_p50"]).fillna(exact["latency_ms_p50"])
         upper = upper.clip(lower=REPEATABILITY * exact["latency_ms_p50"])
-        table = pd.DataFrame(
-            {
-                "latency_ms_p50": exact["latency_ms_p50"],
-                "latency_ms_p50_safe": upper,
-                "peak_memory_mb": exact["peak_memory_mb"],
-                "peak_memory_mb_safe": exact["peak_memory_mb"],
-                "exact": True,
-            }
-        )
-        columns = ["latency_ms_p50", "peak_memory_mb"]
+        safe = {"latency_ms_p50_safe": upper, "peak_memory_mb_safe": exact["peak_memory_mb"]}
+        table = exact[columns].assign(**safe, exact=True)
         by_size = rows.pivot_table(columns, "model_id", "batch_size", aggfunc="last", dropna=False)
         by_size = by_size[~by_size.index.isin(exact.index)]
         if len(by_size):

@@ -282,9 +282,8 @@ def _labels_from_table(
         raise ItemError(row.dataset_id, error, "Add it, with the columns file_name and label.")
     table = read_table(row.dataset_id, table_path)
     file_column = _column(row, table, row.image_column, _FILE_COLUMNS, table_path.name, "image_column")
-    known: dict[str, Path] = {}
-    for path in _images_below(folder, base, skipped):
-        known |= {os.path.relpath(path, place): path for place in (folder, base)}
+    below = _images_below(folder, base, skipped)
+    known = {os.path.relpath(path, place): path for path in below for place in (folder, base)}
     # Tables of identifiers name no ending.
     bare = {os.path.splitext(name)[0]: path for name, path in known.items()}
     named = set()

@@ -8,6 +8,7 @@ image first, then the body in natural order (``layer2`` before ``layer10``), the
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 _STEM = re.compile(r"(embed|stem|token|patch|^conv_?1$|^bn_?1$|^conv0$|^norm0$|^pre_?norm|ln_pre|pre_layrnorm|pos_)")
 _FINAL = re.compile(r"^(norm|bn2|bn|ln_post|ln_f|layer_?norm|post_layernorm|final\w*|conv_head|conv_1x1|norm5|proj)$")
@@ -22,11 +23,7 @@ _WRAPPERS = 3
 def layer_rank(name: str) -> int:
     """0 for the stem, 1 for the body, 2 for final norms and projections, 3 for heads."""
     # A number within the name means a repeated block; only what stands before the first one tells where it belongs.
-    parts = []
-    for part in name.split(".")[:-1] or [name]:
-        if part.isdigit():
-            break
-        parts.append(part)
+    parts = list(takewhile(lambda part: not part.isdigit(), name.split(".")[:-1] or [name]))
     for part in parts[:_WRAPPERS]:
         if _HEAD.match(part):
             # The normalisation before a head is often kept under the head's name.

@@ -229,9 +229,7 @@ def _complete_cube(table: pd.DataFrame) -> Floats:
     tasks = sorted(counts.index[counts == repeated])
     cube = np.stack([table[task].to_numpy(dtype=float) for task in tasks], axis=1)
     while cube.size and (missing := ~np.isfinite(cube).all(2)).any():
-        by_model, by_task = missing.mean(1), missing.mean(0)
-        if by_model.max() >= by_task.max():
-            cube = np.delete(cube, by_model.argmax(), axis=0)
-        else:
-            cube = np.delete(cube, by_task.argmax(), axis=1)
+        shares = missing.mean(1), missing.mean(0)  # of each model, of each task
+        axis = int(shares[1].max() > shares[0].max())
+        cube = np.delete(cube, shares[axis].argmax(), axis=axis)
     return cube

@@ -80,7 +80,7 @@ def extract_tokens(
                 yield {key: shard}, {}
         # Both splits tell what is true of the whole source.
         told = list(dict.fromkeys(notes))
-        yield {}, {row.dataset_id: outcome(None, told) | {"made_from": now, "shards": counts}}
+        yield {}, {row.dataset_id: outcome(Failure(row.dataset_id, ""), told) | {"made_from": now, "shards": counts}}
 
     for row in track(rows, "encoding datasets"):
         keys: dict[str, list[str]] = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
@@ -99,7 +99,7 @@ def extract_tokens(
             if get_encoder.cache_info().misses and not get_encoder.cache_info().currsize:
                 raise  # without an encoder no dataset can be encoded
             logger.debug("%s failed", row.dataset_id, exc_info=error)
-            yield {}, {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."), [])}
+            yield {}, {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."))}
 
 
 def made_from(row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> str:
@@ -107,13 +107,9 @@ def made_from(row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: 
     return settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
 
 
-def outcome(failure: Failure | None, notes: Sequence[Failure]) -> Outcome:
-    """What became of one dataset, as a JSON document."""
-    return {
-        "error": failure.error if failure else "",
-        "hint": failure.hint if failure else "",
-        "notes": [[note.error, note.hint] for note in notes],
-    }
+def outcome(failure: Failure, notes: Sequence[Failure] = ()) -> Outcome:
+    """What became of one dataset, as a JSON document; a failure without an error is none."""
+    return {"error": failure.error, "hint": failure.hint, "notes": [[note.error, note.hint] for note in notes]}
 
 
 def outcome_failures(dataset_id: str, document: Outcome) -> list[Failure]:

@@ -35,7 +35,7 @@ def encode_datasets(
     without -= {key.rsplit("/", 2)[0] for key in existing_dataset_tokens}
     hint = "Set hub.fetch.datasets, or fill the cache (HF_HOME) on another machine and copy it here."
     absent = Failure("", "It isn't in the cache, and no dataset may be fetched.", hint)
-    yield {}, {name: outcome(absent, []) for name in without}
+    yield {}, {name: outcome(absent) for name in without}
     yield from extract_tokens(
         [row for row in _selected_rows(dataset_manifest, parameters) if row.dataset_id not in without],
         Path(parameters.images_root).expanduser(),
