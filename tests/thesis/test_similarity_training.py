@@ -213,3 +213,27 @@ def test_terms_without_weight_are_not_computed(known, training):
     errors = [(t[m] ** 2).mean() for t, m in zip(batch["standardised"], batch["measured"], strict=True)]
     assert found["regression"].item() == pytest.approx(torch.stack(errors).mean().item(), rel=1e-4)
     assert found["tau"].item() == 0.0
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_losses_of_half_precision_scores_are_those_of_the_rounded_ones(known, training, kind):
+    class Rounded(torch.nn.Module):
+        def __init__(self, into):
+            super().__init__()
+            self.into, self.whole = into, network
+
+        def forward(self, *inputs):
+            return {name: part.to(kind).to(self.into) for name, part in self.whole(*inputs).items()}
+
+    inputs = Inputs.fit(known, training[0])
+    features = torch.from_numpy(inputs.of_models(known))
+    network = SimilarityTransformer(features.shape[1], inputs.tokens.shape[1], width=16).eval()
+    for parameter in network.heads.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    batch = {name: column[:8] for name, column in tensor_table(inputs, training).items()}
+    half, single = (
+        RankerModule(Rounded(into), FitSettings(), RankerTraining(), features).losses(batch, training=False)
+        for into in (kind, torch.float32)
+    )
+    for name, value in single.items():
+        assert half[name].item() == pytest.approx(value.item(), rel=1e-5)

@@ -300,4 +300,4 @@ def test_processes_started_by_slurm_are_used_as_they_are(monkeypatch):
     assert fit_room._strategy(settings) == "ddp"
     assert type(fit_room._environment(settings)[0]).__name__ == "SLURMEnvironment"
     assert not fit_room._leads(settings)
-    assert fit_room._strategy(FitSettings(strategy="fsdp")) == "fsdp"
+    assert fit_room._strategy(FitSettings()) == "auto"

@@ -134,7 +134,6 @@ def weighted_tau(score: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """
     from scipy.stats import weightedtau
 
-    # Scores may have half precision, which numpy may not know.
-    lists = zip(*(part.detach().cpu().numpy() for part in (score.double(), truth, mask)), strict=True)
+    lists = zip(*(part.detach().cpu().numpy() for part in (score, truth, mask)), strict=True)
     taus = [np.nan_to_num(weightedtau(s[m], t[m]).statistic) if m.sum() > 1 else math.nan for s, t, m in lists]
-    return torch.tensor(taus, dtype=truth.dtype, device=score.device)
+    return torch.tensor(taus, dtype=score.dtype, device=score.device)

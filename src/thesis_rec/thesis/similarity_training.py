@@ -51,7 +51,9 @@ class RankerModule(FitModule):
         rows = torch.arange(len(self.models), device=self.models.device)
         if training:
             rows = torch.randperm(len(rows), device=rows.device)[: self.options.models_per_step]
-        out: dict[str, Tensor] = self.network(self.models[rows], batch["tokens"], batch["token_mask"])
+        out = self.network(self.models[rows], batch["tokens"], batch["token_mask"])
+        # Losses mask and sum in single precision, whatever the network computes in.
+        out = {name: part.float() for name, part in out.items()}
         weights, score = self.options.losses, out["score"]
         truth, value, mask = (batch[name][:, rows] for name in ("standardised", "value", "measured"))
         terms = {

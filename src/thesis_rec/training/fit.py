@@ -92,7 +92,7 @@ def fit(
     hooks: list[Any] = [callbacks.ReseedEveryEpoch(seed), callbacks.RunFiles(folder, None if terminal else description)]
     if settings.patience:
         hooks.append(callbacks.ExactEarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
-    with _quiet_lightning(), torch.random.fork_rng():
+    with _quiet_lightning(), torch.random.fork_rng(devices=[]):
         try:
             trainer = Trainer(
                 **settings.model_dump(include={"accelerator", "devices", "num_nodes", "precision"}),
@@ -172,9 +172,8 @@ def _prepare(folder: Path, settings: FitSettings, fingerprint: str) -> Path | No
 
 def _strategy(settings: FitSettings) -> str:
     """Lightning's default launches the whole command once per device; processes of this one are what is meant here."""
-    several = settings.devices not in (1, "1", "auto") or settings.num_nodes > 1
-    if settings.strategy != "auto" or not several:
-        return settings.strategy
+    if settings.devices in (1, "1", "auto") and settings.num_nodes == 1:
+        return "auto"
     return "ddp" if _slurm_launched(settings) else "ddp_spawn"
 
 

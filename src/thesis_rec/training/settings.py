@@ -27,7 +27,6 @@ class FitSettings(Settings):
     accelerator: str = "auto"
     devices: int | str = 1
     num_nodes: int = Field(default=1, ge=1)
-    strategy: str = "auto"
     precision: str = "32-true"
 
 
