@@ -31,3 +31,18 @@ def test_the_noise_of_a_mean_is_told_by_its_repeats():
     close = found.assign(noise=[1e-4, np.nan])
     assert [cell.noise for cell in repeated_cells(found)] == pytest.approx([sem(repeats), REPEATED_NOISE])
     assert [cell.noise for cell in repeated_cells(close)] == [REPEATED_NOISE] * 2
+
+
+def test_repeats_that_share_few_test_images_agree_better_than_they_are_right():
+    rng = np.random.default_rng(0)
+    right, n_test, n_repeats = 0.8, 48, 3
+    # Each measurement: how hard the few test images happen to be, and what each draw of training images adds.
+    images = rng.binomial(n_test, right, 4000) / n_test
+    values = images[:, None] + rng.normal(0, 0.01, (4000, n_repeats))
+    told = mean_performance(
+        pd.DataFrame({
+            "model_id": np.arange(4000).astype(str), "dataset_id": "d", "value": values.mean(axis=1),
+            "std": values.std(axis=1, ddof=1), "n_repeats": n_repeats, "n_test": n_test,
+        })
+    )  # fmt: skip
+    assert told["noise"].mean() == pytest.approx((values.mean(axis=1) - right).std(), rel=0.05)

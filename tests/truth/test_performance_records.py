@@ -32,6 +32,8 @@ def test_repeats_are_averaged_and_their_spread_kept():
     assert a["std"] == pytest.approx(np.std([0.2, 0.4], ddof=1))
     assert (a["n_repeats"], b["n_repeats"]) == (2, 1)
     assert np.isnan(b["std"])
+    counted = records(*rows).assign(n_test=[48, 48, None])
+    assert clean_performance([counted])["n_test"].tolist() == pytest.approx([48, np.nan], nan_ok=True)
 
 
 def test_ones_own_measurements_replace_published_ones():

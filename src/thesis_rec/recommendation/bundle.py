@@ -29,6 +29,7 @@ from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.knowledge.strangers import strangers, with_strangers
 from thesis_rec.models.aliases import read_aliases, same_weights
 from thesis_rec.models.model_manifest import ManifestRow, read_manifest
+from thesis_rec.truth.performance_records import error_of_accuracy
 from thesis_rec.truth.responses import ON_SUBTASK, ON_TASK
 
 PROTOCOL = "linear_probe"
@@ -262,11 +263,13 @@ def mean_performance(records: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         records: ``model_id, dataset_id, value``; ``protocol`` where there are several; ``noise``, or ``std`` (between
-            repeats) and ``n_repeats``, where they are known. Without them the noise is NaN.
+            repeats, which share their test images), ``n_repeats`` and ``n_test``, where they are known. Without them
+            the noise is NaN.
     """
     chosen = records[records["protocol"] == PROTOCOL] if "protocol" in records else records
-    known = chosen.reindex(columns=[*NOTHING_MEASURED, "noise", "std", "n_repeats"])
-    known["noise"] = known["noise"].fillna(known["std"] / np.sqrt(known["n_repeats"]))
+    known = chosen.reindex(columns=[*NOTHING_MEASURED, "noise", "std", "n_repeats", "n_test"])
+    draws, images = known["std"] ** 2 / known["n_repeats"], error_of_accuracy(known["value"], known["n_test"]) ** 2
+    known["noise"] = known["noise"].fillna(pd.concat([draws, images], axis=1).sum(axis=1, min_count=1) ** 0.5)
     means: pd.DataFrame = known.groupby(["model_id", "dataset_id"], sort=False)[["value", "noise"]].mean()
     return means.reset_index()
 

@@ -25,6 +25,7 @@ from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, PublishedBeliefs, protocol_of_tries
 from thesis_rec.recommendation.candidates import Measure
+from thesis_rec.truth.performance_records import error_of_accuracy
 
 if TYPE_CHECKING:
     from thesis_rec.base.errors import Failure
@@ -229,7 +230,7 @@ def try_models(
 
 def noise_of_try(value: float, n_test: int) -> float:
     """Standard deviation of an accuracy measured on ``n_test`` images; 0 of them: that of repeated measurements."""
-    return float(np.sqrt(max(value * (1 - value), 0.05) / n_test)) if n_test else REPEATED_NOISE
+    return float(error_of_accuracy(value, n_test)) if n_test else REPEATED_NOISE
 
 
 def costs_of(table: pd.DataFrame, n_images: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ SCORE_COLUMNS = ["model_id", "dataset_id", "method", "value", "seconds", "source
 #: Names of the transferability scores, as they stand in the tables.
 Score = Literal["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc", "nearest_class_mean"]
 #: Columns of ``performance``.
-COLUMNS = [*KEY, "value", "std", "n_repeats", "n_train", "metric", "source"]
+COLUMNS = [*KEY, "value", "std", "n_repeats", "n_train", "n_test", "metric", "source"]
 
 
 def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -42,16 +42,16 @@ def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
     Returns:
         One row per ``model_id, dataset_id, protocol``, sorted: ``value`` (mean over repeats), ``std`` between repeats
-        (NaN for a single one), ``n_repeats``, ``n_train``, ``metric``, ``source``. A repeat with seed -1 is a mean
-        already.
+        (NaN for a single one), ``n_repeats``, ``n_train``, ``n_test`` (NaN where unknown), ``metric``, ``source``. A
+        repeat with seed -1 is a mean already.
     """
     joined = [table.assign(_order=place) for place, table in enumerate(tables) if len(table)]
     if not joined:
-        types = dict.fromkeys(("value", "std", "n_train"), "float64") | {"n_repeats": "int64"}
+        types = dict.fromkeys(("value", "std", "n_train", "n_test"), "float64") | {"n_repeats": "int64"}
         return pd.DataFrame(columns=COLUMNS).astype(types)
     records = pd.concat(joined, ignore_index=True)
     revisions = ["model_revision", "dataset_revision"]
-    records = records.reindex(columns=[*dict.fromkeys([*records, *revisions])])
+    records = records.reindex(columns=[*dict.fromkeys([*records, *revisions, "n_test"])])
     text = [*KEY, "metric", "source", *revisions]
     records[text] = records[text].astype("string")
     # Grouping leaves out rows in which one of these is missing.
@@ -62,10 +62,19 @@ def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
         records = records[valid]
     grouped = records.groupby([*KEY, "_order", "metric", "source", *revisions], sort=True)
     means = grouped.agg(
-        value=("value", "mean"), std=("value", "std"), n_repeats=("value", "size"), n_train=("n_train", "mean")
-    )
+        value=("value", "mean"), std=("value", "std"), n_repeats=("value", "size"), n_train=("n_train", "mean"),
+        n_test=("n_test", "mean"),
+    )  # fmt: skip
     cleaned = means.reset_index().drop_duplicates(KEY, ignore_index=True)
-    return cleaned[COLUMNS].astype({"value": "float64", "std": "float64", "n_train": "float64"})
+    return cleaned[COLUMNS].astype(dict.fromkeys(("value", "std", "n_train", "n_test"), "float64"))
+
+
+def error_of_accuracy(value: Any, n_test: Any) -> Any:
+    """Standard deviation of accuracies, a number or an array, by their numbers of test images; NaN where unknown.
+
+    That of a share of independent images; near 0 and 1, where few images say little, as if it were some 0.95.
+    """
+    return np.sqrt(np.maximum(value * (1 - value), 0.05) / n_test)
 
 
 def records_of_cells(cells: pd.DataFrame) -> pd.DataFrame:
