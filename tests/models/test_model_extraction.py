@@ -135,10 +135,12 @@ def test_what_was_left_out_of_a_model_is_in_the_table_and_no_failure(zoo):
     assert real_failures(table).empty
 
 
-def test_changed_weights_methods_or_extractors_are_made_again(zoo, monkeypatch):
-    first, _ = run([row("a")], zoo)
+def test_changed_weights_methods_or_extractors_are_made_again(zoo, monkeypatch, caplog):
+    first, _ = run([row("a"), row("b")], zoo)
     torch.save(small_state(9), zoo / "a.pth")
-    changed, _ = run([row("a")], zoo, first)
+    changed, _ = run([row("a"), row("c"), row("b", extractor="huggingface")], zoo, first)
+    # What was measured of a model says nothing of other weights of its name.
+    assert [line for line in caplog.messages if line.startswith("The weights of a changed: ")]
     assert not np.array_equal(changed["a"]["parameters"], first["a"]["parameters"])
     assert run([row("a")], zoo, changed)[0] == {}
     assert set(run([row("a", extractor="huggingface")], zoo, changed)[0]) == {"a"}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import Failure, ItemError
+from thesis_rec.base.errors import Failure, ItemError, listed
 from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.base.tables import VECTOR_LENGTH
@@ -131,6 +131,7 @@ def extract_models(
         ``settings``, ``sha256``). Nothing for a model that wasn't read again.
     """
     made = failed = 0
+    changed = []
     for row in track(rows, "model extraction"):
         name = row.model_id
         vectors: dict[str, Vector] = {}
@@ -144,6 +145,9 @@ def extract_models(
             if vector is not None:
                 vectors[name] = vector
                 made += 1
+                former = readable(existing[name], "sha256") if name in existing else None
+                if former and str(former["sha256"]) != outcome["sha256"]:
+                    changed.append(name)
         except Exception as error:
             failure = Failure.of(name, error, "This is unexpected: check the file, and report it if it is good.")
             # Without network a whole zoo fails alike; the table has them all.
@@ -152,6 +156,9 @@ def extract_models(
             outcome = {"error": failure.error, "hint": failure.hint}
             failed += 1
         yield vectors, {name: outcome}
+    if changed:
+        told = "The weights of %s changed: what was measured of them counts until the pipeline ground_truth runs again."
+        logger.warning(told, listed(changed, 3))
     kept = len(rows) - made - failed
     logger.info("Vectors of %d models: %d made, %d kept, %d failed", len(rows), made, kept, failed)
 

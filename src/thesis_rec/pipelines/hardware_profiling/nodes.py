@@ -79,7 +79,7 @@ def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters)
     rows = {row.model_id: row for row in read_manifest(model_manifest)[0] if row.loader != "local"}
     if unknown := [name for name in parameters.models if name not in rows]:
         raise ConfigurationError(
-            f"hardware_profiling.models: the manifest has no usable model {', '.join(unknown)}. "
-            "Correct the name or the manifest."
+            f"hardware_profiling.models: {', '.join(unknown)}: no model of the manifest that has a network; those of "
+            "the loader local have none. Correct the name or the manifest."
         )
     return evenly([rows[name] for name in parameters.models or rows], parameters.max_models)
