@@ -115,13 +115,9 @@ def join_measurements(
     for name in sorted(set(parameters.models) - known):
         unusable.append(Failure(name, "is no model of the manifest that has a network.", hint))
     columns = [*performance_records.RECORD_COLUMNS, *performance_records.PROVENANCE_COLUMNS]
-    records = pd.concat(
-        [
-            measuring.join_part(ground_truth_cells, models, protocol, columns)
-            for protocol in ("linear_probe", "fine_tune")
-        ],
-        ignore_index=True,
-    ).astype({"value": float, "seed": int, "n_train": int, "seconds": float, "n_test": "Int64"})
+    parts = [measuring.join_part(ground_truth_cells, models, name, columns) for name in ("linear_probe", "fine_tune")]
+    records = pd.concat(parts, ignore_index=True)
+    records = records.astype({"value": float, "seed": int, "n_train": int, "seconds": float, "n_test": "Int64"})
     scores = measuring.join_part(ground_truth_cells, models, "transferability", performance_records.SCORE_COLUMNS)
     scores = scores.astype({"value": float, "seconds": float})
     failed = measuring.join_part(ground_truth_cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
@@ -173,22 +169,20 @@ def check_ground_truth(
             incomplete = measuring.incomplete_models(of_protocol, list(tried), whole)
             lacking = unreached_failures(tried, ((name, None) for name in tried if name not in incomplete))
             check_failures(failures_frame(lacking), models, parameters.strict, "models")
-    summary: dict[str, Any] = {
+    components = {}
+    for protocol in sorted(measured_performance["protocol"].unique()):
+        try:
+            components[protocol] = performance_records.variance_components(measured_performance, protocol)
+        except ValueError as error:
+            logger.info("no variance components: %s", error)
+    return {
         "models": models,
         "datasets": datasets,
         "records": len(measured_performance),
         "failed_models": len(ground_truth_failures),
         "noise_ceiling": performance_records.noise_ceilings(measured_performance, parameters.seed),
-        "variance_components": {},
+        "variance_components": components,
     }
-    for protocol in sorted(measured_performance["protocol"].unique()):
-        try:
-            summary["variance_components"][protocol] = performance_records.variance_components(
-                measured_performance, protocol
-            )
-        except ValueError as error:
-            logger.info("no variance components: %s", error)
-    return summary
 
 
 def _selected_models(rows: list[Any], parameters: GroundTruthParameters) -> list[Any]:
