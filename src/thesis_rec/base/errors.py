@@ -126,6 +126,14 @@ def failures_frame(failures: Iterable[Failure], key: str = "model_id") -> pd.Dat
     return pd.DataFrame(rows, columns=[key, "error", "hint"]).astype("string")
 
 
+def causes(error: BaseException) -> list[BaseException]:
+    """An error and what befell before it: what each was raised from, or while handling which."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    return chain
+
+
 def first_line(error: Exception) -> str:
     """What an error says first, or its kind where it says nothing."""
     return str(error).partition("\n")[0] or type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.base.errors import ConfigurationError, ThesisRecError, listed
+from thesis_rec.base.errors import ConfigurationError, ThesisRecError, causes, listed
 from thesis_rec.base.files import readable
 from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 from thesis_rec.models.model_manifest import read_manifest
@@ -67,7 +67,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
 
     try:
         manifest, datasets, artefacts = (load(name) for name in ENTRIES)
-        if OWN_RECORDS in ((loader.named.get("zoos") or {}).get(loader["globals"]["zoo"]) or {}):
+        if OWN_RECORDS in loader.named.get("zoos", {}).get(loader["globals"]["zoo"], {}):
             records = load(OWN_RECORDS)
             validate_performance_records(records)
             artefacts[OWN_RECORDS] = clean_performance([records])
@@ -127,8 +127,8 @@ def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.
     Raises:
         ConfigurationError: If it names a file that doesn't exist.
     """
-    for name, settings in (loader.named.get("zoos") or {}).items():
-        if "model_manifest" not in (settings or {}):
+    for name, settings in loader.named.get("zoos", {}).items():
+        if "model_manifest" not in settings:
             continue
         zoo, shipped = loader["globals"]["zoos"][name], loader.base["zoos"].get(name, {})
         known = {model for table in _tables(shipped.get("model_manifest", []), folder) for model in table["model_id"]}
@@ -158,12 +158,10 @@ def _from_root(source: str, root: Path) -> str:
 
 def _absent(models: pd.DataFrame, failed: Mapping[str, str]) -> list[tuple[str, str]]:
     """Models of one's own that are neither on the hub nor where their rows say, or ``failed`` to be read, and why."""
-    rows = zip(models["model_id"], models["source"].map(expandvars), strict=True)
-    here = [(name, source) for name, source in rows if not source.startswith("hf-hub:")]
     return [
         (name, failed.get(name, f"{source} isn't there"))
-        for name, source in here
-        if name in failed or not Path(source).exists()
+        for name, source in zip(models["model_id"], models["source"].map(expandvars), strict=True)
+        if not source.startswith("hf-hub:") and (name in failed or not Path(source).exists())
     ]
 
 
@@ -227,9 +225,5 @@ def absolute(parameters: Any, folder: Path) -> Any:
 
 def explained(error: Exception) -> ThesisRecError:
     """The project's own error behind one of Kedro's, or its message as one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ThesisRecError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return ConfigurationError(str(error).strip())
+    own = (cause for cause in causes(error) if isinstance(cause, ThesisRecError))
+    return next(own, ConfigurationError(str(error).strip()))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from thesis_rec.base.errors import ItemError, explained, first_line
+from thesis_rec.base.errors import ItemError, causes, explained, first_line
 from thesis_rec.base.files import file_state, inside, sha256_file, sha256_json
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.weight_files import (
@@ -289,9 +289,7 @@ def hub_error(item: str, what: str, error: Exception) -> ItemError | None:
     """
     from huggingface_hub import constants, errors
 
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
-        chain.append(cause)
+    chain = causes(error)
 
     def befell(*kinds: type[BaseException]) -> bool:
         return any(isinstance(one, kinds) for one in chain)
