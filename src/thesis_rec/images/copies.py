@@ -108,12 +108,9 @@ class Glimpses:
         parts = [list(self._seen[part].values()) for part in ("train", "test")]
         if not parts[0]:
             return []
-        fine, few = [], []
-        for seen in parts:
-            fine.append(np.array([image for _, image in seen], np.float32).reshape(-1, _SIDE, _SIDE, 3))
-            few.append(_means(fine[-1]))
+        fine = [np.array([image for _, image in seen], np.float32).reshape(-1, _SIDE, _SIDE, 3) for seen in parts]
         labels, test_labels = (np.array([label for label, _ in seen], dtype=np.str_) for seen in parts)
-        a, b = few
+        a, b = map(_means, fine)
         across = _near(a, b, *fine)
         within = _near(a, a, fine[0], fine[0])
         np.fill_diagonal(within, False)
@@ -123,8 +120,7 @@ class Glimpses:
             notes.append(f"{share} are copies or near copies of training images: measured accuracies are too high.")
         if conflicts := int((within & (labels[:, None] != labels)).any(axis=1).sum()):
             notes.append(f"{conflicts} of {len(a)} training images{which} have a near copy under another label.")
-        repeated = int(np.triu(within).any(axis=0).sum())
-        if repeated > 0.01 * len(a):
+        if (repeated := int(np.triu(within).any(axis=0).sum())) > 0.01 * len(a):
             notes.append(f"{repeated} of {len(a)} training images{which} are copies or near copies of others.")
         if len(b):
             inside = _neighbour_accuracy(a, labels, a, labels, same=True)

@@ -163,9 +163,8 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             raise ItemError(row.dataset_id, error, hint)
     found = found or {"all": []}
     files = {split: [path for path, _ in images] for split, images in found.items()}
-    if some := skipped_note(skipped, sum(map(len, files.values()))):
-        notes.append(some)
-    notes += [note for split, paths in files.items() if (note := _frames_note(split, paths))]
+    told = [skipped_note(skipped, sum(map(len, files.values()))), *(_frames_note(*part) for part in files.items())]
+    notes += [note for note in told if note]
     deep = DeepScale([path for paths in files.values() for path in paths], limits.max_pixels)
     notes += deep.notes() + file_copies(found)
     splits = {}

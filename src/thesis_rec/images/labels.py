@@ -117,10 +117,8 @@ def _values(item: str, labels: NDArray[np.generic], names: Sequence[str]) -> NDA
     if kind == "f":
         finite = labels[np.isfinite(labels)].astype(np.float64)
         if not np.array_equal(finite, np.rint(finite)):
-            few = ", ".join(f"{value:g}" for value in finite[:3])
-            error = (
-                f"its {len(np.unique(finite))} different labels are fractions ({few}, ...): a quantity, not classes."
-            )
+            count, few = len(np.unique(finite)), ", ".join(f"{value:g}" for value in finite[:3])
+            error = f"its {count} different labels are fractions ({few}, ...): a quantity, not classes."
             raise ItemError(item, error, "Give classes, for instance ranges of it; whole numbers or names.")
         return _mapped(labels, lambda text: str(int(float(text))) if np.isfinite(float(text)) else "")
     if kind not in "biu":
@@ -142,9 +140,8 @@ def _named(item: str, split: str, labels: NDArray[np.str_], names: list[str], no
     if set(present) <= set(names):
         return labels
     if strangers := [text for text in present if text not in names and not _is_number(text)]:
-        raise ItemError(
-            item, f"the label {strangers[0]!r} in {split!r} is not among the class names.", "Add it to them."
-        )
+        error = f"the label {strangers[0]!r} in {split!r} is not among the class names."
+        raise ItemError(item, error, "Add it to them.")
     real = [int(text) for text in present if text not in _MARKS]
     first = 0
     if real and min(real) == 1 and max(real) == len(names):
@@ -170,10 +167,9 @@ def _check_shared(item: str, texts: NDArray[np.str_]) -> None:
     alone = int((counts == 1).sum())
     if len(texts) >= _MANY and alone > _OWN_LABEL * len(texts):
         few = ", ".join(repr(str(text)) for text in distinct[:2])
-        error = (
-            f"{alone} of {len(texts)} images have a label of their own ({few}, ...): a quantity or an identifier, not"
-        )
-        raise ItemError(item, f"{error} classes.", "Give labels that several images share.")
+        alike = f"{alone} of {len(texts)} images have a label of their own ({few}, ...)"
+        error = f"{alike}: a quantity or an identifier, not classes."
+        raise ItemError(item, error, "Give labels that several images share.")
 
 
 def _alike(names: list[str]) -> list[str]:

@@ -55,7 +55,7 @@ class SplitRule(Settings):
 
 
 class DatasetRow(Settings):
-    """One row of the dataset manifest."""
+    """What is read of a row of the dataset manifest; domains and groups are read off the table itself."""
 
     dataset_id: Identifier
     loader: str = ""
@@ -63,8 +63,6 @@ class DatasetRow(Settings):
     image_column: str = ""
     label_column: str = ""
     splits: tuple[SplitRule, ...] = ()
-    domain: str = ""
-    group: str = ""
     parent: tuple[str, ...] = ()
     class_subset: tuple[tuple[str, int], ...] = ()
     config: str = ""
@@ -73,7 +71,6 @@ class DatasetRow(Settings):
     labels: str = ""
     licence: str = ""
     reference: str = ""
-    note: str = ""
 
     @property
     def is_subtask(self) -> bool:

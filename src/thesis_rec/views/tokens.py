@@ -99,9 +99,8 @@ def check_one_encoder(tokens: Mapping[str, TaskTokens]) -> None:
     encoders = Counter(task.encoder_id for task in tokens.values())
     usual = next(iter(encoders.most_common(1)), ("", 0))[0]
     if strange := [name for name, task in tokens.items() if task.encoder_id != usual]:
-        error = (
-            f"its tokens were made by {tokens[strange[0]].encoder_id}, those of {encoders[usual]} others by {usual}."
-        )
+        other = tokens[strange[0]].encoder_id
+        error = f"its tokens were made by {other}, those of {encoders[usual]} others by {usual}."
         hint = "Run `kedro run --pipelines=dataset_features`, or take it out of the dataset manifest."
         raise ItemError(listed(strange, 3), error, hint)
 

@@ -50,9 +50,8 @@ class BatchImages:
                 return index, self.images.square(index, self.size), first
             except ItemError as error:
                 first = first or unreadable(self.images.dataset_id, error)
-        reason = (
-            f"class {self.images.class_names[class_index]!r} has no image that can be read; {first and first.error}"
-        )
+        name = self.images.class_names[class_index]
+        reason = f"class {name!r} has no image that can be read; {first and first.error}"
         none = Failure(self.images.dataset_id, reason, "Replace its images, or remove the class.")
         return -1, np.zeros((self.size, self.size, 3), dtype=np.uint8), none
 
