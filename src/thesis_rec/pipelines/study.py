@@ -1,14 +1,12 @@
 """What training and evaluation begin with: the candidates and the datasets' tokens, each as one object."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.pipelines.boxes import step
-
-Partitions = dict[str, Callable[[], Any]]
 
 
 def join_candidates(

@@ -1,15 +1,13 @@
 """Nodes of the pipeline autoencoder."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.pipelines.autoencoder.parameters import AutoencoderParameters
-
-Partitions = dict[str, Callable[[], dict[str, Any]]]
 
 
 def train_autoencoder(

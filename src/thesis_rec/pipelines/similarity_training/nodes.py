@@ -1,6 +1,5 @@
 """Nodes of the pipeline similarity_training."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +7,13 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.base.errors import NothingSucceeded
+from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge import quadrants
 from thesis_rec.pipelines.published.nodes import read_published_cells
 from thesis_rec.pipelines.published.parameters import PublishedParameters
 from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
 from thesis_rec.truth import performance_records as known
-
-Partitions = dict[str, Callable[[], Any]]
 
 
 def clean_performance(
