@@ -13,9 +13,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from thesis_rec.base.tables import Floats
 
 #: A processor's time per image at larger batches than were published is the same within this factor: on a Xeon, of 119
 #: models an image in eight took 0.61 to 1.11 of one alone in nine of ten cases.

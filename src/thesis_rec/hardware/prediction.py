@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from thesis_rec.hardware.contexts import COUNTS, WEIGHT_BYTES, context_tables, count_table
 from thesis_rec.hardware.counts import MIB
-from thesis_rec.hardware.device_models import FEATURES, DeviceModel, device_model, outside
+from thesis_rec.hardware.device_models import FEATURES, DeviceModel, Floats, device_model, outside
 from thesis_rec.hardware.processor_speed import FACTOR, MEASURED_RATES, POWER
 from thesis_rec.hardware.regression import fit_log_figure
 
-Floats = NDArray[np.float64]
 #: Device and precision.
 Context = tuple[str, str]
 

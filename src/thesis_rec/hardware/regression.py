@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from thesis_rec.base.tables import Floats
 
 #: Ridge penalty, relative to the number of models.
 PENALTY = 1e-2

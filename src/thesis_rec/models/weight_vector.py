@@ -6,16 +6,13 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thesis_rec.base.devices import processors
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.tables import VECTOR_LENGTH
 from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo
 from thesis_rec.models.kmeans import NotFiniteError, kmeans_1d
-from thesis_rec.models.spectra import describe, tensor_numbers
-
-Floats = NDArray[np.float32]
+from thesis_rec.models.spectra import Floats, describe, tensor_numbers
 
 
 def vector_and_spectra(

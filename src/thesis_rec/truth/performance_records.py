@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+
+from thesis_rec.base.tables import Floats
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +101,6 @@ def overlay_scores(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         return pd.DataFrame(columns=SCORE_COLUMNS).astype(types)
     joined = pd.concat(tables, ignore_index=True)
     return joined.drop_duplicates(["model_id", "dataset_id", "method"], keep="last", ignore_index=True)
-
-
-Floats = NDArray[np.float64]
 
 
 def repeats(records: pd.DataFrame, protocol: str) -> pd.DataFrame:

@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from thesis_rec.base.tables import TaskTokens, unit
+from thesis_rec.base.tables import Floats, TaskTokens, unit
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
-
-Floats = NDArray[np.floating]
 
 
 def nearest_class_mean_accuracy(features: Floats, tested: Floats | None = None) -> float:
