@@ -54,10 +54,7 @@ class ConfigureProcessHooks:
         """The run is over: leave the environment as it was."""
         self._run.close()
 
-    @hook_impl
-    def on_pipeline_error(self) -> None:
-        """Likewise."""
-        self._run.close()
+    on_pipeline_error = after_pipeline_run
 
     @hook_impl
     def after_node_run(self) -> None:
