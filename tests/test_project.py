@@ -1,5 +1,6 @@
 """The house rules, held by machine: catalog, parameters, pipelines, start-up."""
 
+import ast
 import inspect
 import subprocess
 import sys
@@ -218,3 +219,16 @@ def test_no_file_imports_itself_in_a_circle():
     edges = [(name, other) for name in modules for other in graph.find_modules_directly_imported_by(name)]
     circles = [circle for circle in networkx.strongly_connected_components(networkx.DiGraph(edges)) if len(circle) > 1]
     assert circles == []
+
+
+def test_nothing_is_imported_by_string():
+    """Contracts and circles are read from import statements. The catalog alone names functions, as Kedro has it."""
+    found = set()
+    for path in (PROJECT / "src" / "thesis_rec").rglob("*.py"):
+        used = {
+            getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "name", None)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        }
+        if used & {"import_module", "load_obj", "__import__"}:
+            found.add(path.relative_to(PROJECT / "src" / "thesis_rec").as_posix())
+    assert found == {"catalog/joined.py", "catalog/partitions.py"}

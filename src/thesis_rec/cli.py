@@ -12,19 +12,24 @@ from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
-from kedro.utils import load_obj
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError
 from thesis_rec.base.text import did_you_mean, printable
 from thesis_rec.pipeline_registry import pipeline_name
 
-#: Modules of the commands, in each of which the command has its own name.
-COMMANDS = {"bundle": "bundle", "import-config": "import_config", "recommend": "recommend_command", "submit": "submit"}
+COMMANDS = ("bundle", "import-config", "recommend", "submit")
 
 
 def load_command(name: str) -> click.Command:
     """One of :data:`COMMANDS`; only its own module is imported."""
-    command: click.Command = load_obj(f"thesis_rec.commands.{COMMANDS[name]}.{name.replace('-', '_')}")
+    if name == "bundle":
+        from thesis_rec.commands.bundle import bundle as command
+    elif name == "import-config":
+        from thesis_rec.commands.import_config import import_config as command
+    elif name == "recommend":
+        from thesis_rec.commands.recommend_command import recommend as command
+    else:
+        from thesis_rec.commands.submit import submit as command
     return command
 
 

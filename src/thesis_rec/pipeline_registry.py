@@ -1,7 +1,5 @@
 """The registered pipelines, by name."""
 
-from importlib import import_module
-
 from kedro.pipeline import Pipeline
 
 from thesis_rec.base.errors import ConfigurationError
@@ -49,13 +47,29 @@ def pipeline_name(name: str) -> str:
 def register_pipelines() -> dict[str, Pipeline]:
     """All pipelines; ``__default__`` joins the five, ``full`` adds hardware profiling and the recommendation."""
     # Who asks for a name alone doesn't wait for what pipelines import.
+    from thesis_rec.pipelines.autoencoder import pipeline as autoencoder
     from thesis_rec.pipelines.boxes import boxed
+    from thesis_rec.pipelines.dataset_features import pipeline as dataset_features
+    from thesis_rec.pipelines.evaluation import pipeline as evaluation
+    from thesis_rec.pipelines.external_benchmark import pipeline as external_benchmark
+    from thesis_rec.pipelines.ground_truth import pipeline as ground_truth
+    from thesis_rec.pipelines.hardware_profiling import pipeline as hardware_profiling
+    from thesis_rec.pipelines.import_artefacts import pipeline as import_artefacts
+    from thesis_rec.pipelines.model_extraction import pipeline as model_extraction
+    from thesis_rec.pipelines.published import pipeline as published
+    from thesis_rec.pipelines.recommendation import pipeline as recommendation
+    from thesis_rec.pipelines.similarity_training import pipeline as similarity_training
+    from thesis_rec.pipelines.starter_zoo import pipeline as starter_zoo
 
     # Named rather than found in a folder, so that sums of pipelines can be run by name as well.
-    modules = {name: import_module(f"thesis_rec.pipelines.{name}.pipeline") for name in (*FIVE, *AROUND)}
-    pipelines = {name: boxed(module.create_pipeline(), name) for name, module in modules.items()}
+    modules = (
+        model_extraction, autoencoder, dataset_features, similarity_training, evaluation, starter_zoo, ground_truth,
+        hardware_profiling, recommendation, external_benchmark, published, import_artefacts,
+    )  # fmt: skip
+    made = {module.__name__.split(".")[-2]: module.create_pipeline() for module in modules}
+    pipelines = {name: boxed(pipeline, name) for name, pipeline in made.items()}
     five: Pipeline = sum((pipelines[name] for name in FIVE), Pipeline([]))
-    answer = boxed(modules["recommendation"].create_pipeline(own=True), "recommendation")
+    answer = boxed(recommendation.create_pipeline(own=True), "recommendation")
     pipelines["full"] = five + pipelines["hardware_profiling"] + answer
     pipelines["__default__"] = five
     return pipelines
