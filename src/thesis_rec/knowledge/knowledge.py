@@ -239,18 +239,17 @@ class Knowledge:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Plain arrays for an NPZ file that is read without pickle."""
-        plain: dict[str, Any] = {"format": FORMAT, "datasets": [], "models": []}
-        plain |= {name: getattr(self, name) for name in _PLAIN}
+        plain: dict[str, Any] = {"format": FORMAT, **{name: getattr(self, name) for name in _PLAIN}}
+        plain["datasets"] = [{"view": one.view, "ridges": [one.shape.ridge, one.level.ridge]} for one in self.datasets]
+        plain["models"] = [{"parts": {one.field: 1.0}, "ridge": one.ridge, "own": one.own} for one in self.models]
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name).astype(np.float32) for name in _TABLES}
         for i, side in enumerate(self.datasets):
-            plain["datasets"].append({"view": side.view, "ridges": [side.shape.ridge, side.level.ridge]})
             arrays |= {f"datasets/{i}/rows": side.rows, f"datasets/{i}/error": side.error}
             arrays |= _packed(f"datasets/{i}/shape", side.shape.kernel)
             arrays |= _packed(f"datasets/{i}/level", side.level.kernel)
         for i, model_side in enumerate(self.models):
-            field, item = model_side.field, {"ridge": model_side.ridge, "own": model_side.own}
-            plain["models"].append({"parts": {field: 1.0}, **item})
-            arrays |= {f"models/{i}/rows": model_side.rows} | _packed(f"models/{i}/{field}", model_side.kernel)
+            arrays |= {f"models/{i}/rows": model_side.rows}
+            arrays |= _packed(f"models/{i}/{model_side.field}", model_side.kernel)
         return arrays | {"plain": np.array(json.dumps(plain))}
 
     @classmethod
