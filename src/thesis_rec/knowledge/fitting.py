@@ -206,8 +206,9 @@ def _fit_models(models: ModelTable, shape: Floats) -> list[ModelSide]:
         # What the family says by itself must be beaten.
         best = float(np.square(means_of_others(target[rows], names[rows]) - target[rows]).sum())
         chosen: ModelSide | None = None
+        scales = comparison_scales() if field == "spectra" else 1.0
         for width in MODEL_WIDTHS:
-            kernel = Kernel.fit(getattr(models, field)[rows], width, _scales(field))
+            kernel = Kernel.fit(getattr(models, field)[rows], width, scales)
             for ridge in RIDGES:
                 rest = leave_groups_out(kernel.gram, target[rows], names[rows], ridge) - target[rows]
                 error = float(np.square(rest).sum())
@@ -216,7 +217,3 @@ def _fit_models(models: ModelTable, shape: Floats) -> list[ModelSide]:
         if chosen is not None:
             found.append(chosen)
     return found
-
-
-def _scales(field: str) -> Floats | float:
-    return comparison_scales() if field == "spectra" else 1.0

@@ -90,13 +90,13 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
         nearest: The nearest known datasets, nearest first; empty where the images were not looked at.
         bundle: What is known.
     """
-    near = bundle.performance[bundle.performance["dataset_id"].isin(nearest["dataset_id"])]
+    near = nearest[["dataset_id"]].merge(bundle.performance, on="dataset_id")
     if near.empty:
         return _reasons_at_large(model_ids, bundle)
-    values, order = near.groupby("dataset_id")["value"], nearest["dataset_id"].tolist()
+    values = near.groupby("dataset_id")["value"]
     near = near.assign(place=values.rank(ascending=False, method="min").astype(int), of=values.transform("count"))
     told: dict[str, list[str]] = {}
-    for row in near.sort_values("dataset_id", key=lambda ids: ids.map(order.index), kind="stable").itertuples():
+    for row in near.itertuples():
         text = f"{row.value:.2f} (place {row.place} of {row.of}) on {row.dataset_id}"
         told.setdefault(str(row.model_id), []).append(text)
     row_of = {model: i for i, model in enumerate(bundle.models.model_ids)}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
 from thesis_rec.base.files import nearest_id
@@ -88,8 +88,6 @@ def asked(**wishes: Any) -> Request:
         TypeError: If there is no such wish.
         ConfigurationError: If a value is impossible.
     """
-    from pydantic import ValidationError
-
     for name in wishes:
         if name not in Request.model_fields:
             raise TypeError(f"recommend() got an unexpected argument {name!r}")
