@@ -72,13 +72,12 @@ def fit_knowledge(
     latent = Scale(np.array(chance)[:, None]).latent(values)
     level, spread = np.nanmean(latent, axis=1), np.maximum(np.nanstd(latent, axis=1), FLOOR)
     levels = np.column_stack([level, np.log(spread)])
-    shape = np.where(measured, (latent - level[:, None]) / spread[:, None], np.nan)
-    count = np.maximum(measured.sum(0), 1)
-    filled = np.where(measured, shape, np.nansum(shape, axis=0) / count)
-    # What is expected of a dataset without its family when no view says anything.
-    unknown = means_of_others(filled, names)
+    shape = (latent - level[:, None]) / spread[:, None]
+    filled = np.where(measured, shape, np.nanmean(shape, axis=0))
+    # What is expected of a dataset without its family when no view says anything, and how wrong that is.
+    left_out, said = means_of_others(filled, names), means_of_others(levels, names)
+    total = np.append(np.square(levels - said).mean(0), np.nanmean(np.square(shape - left_out)))
     sides: list[DatasetSide] = []
-    left_out, said = unknown, means_of_others(levels, names)
     for view in VIEWS:
         found = _fit_view(view, tasks, shape, filled, levels, names)
         if found is None:
@@ -86,20 +85,15 @@ def fit_knowledge(
         side, expected, hardness, far = found
         if not sides:
             # Gaps are what the best view says of them, so that they don't pull towards the mean.
-            left_out = unknown.copy()
             left_out[side.rows], said[side.rows] = expected, hardness
             filled = np.where(measured, shape, left_out)
             distances = far
         sides.append(side)
-    errors = np.where(measured, shape - left_out, np.nan)
+    errors = shape - left_out
     # Factor analysis knows what the tasks it was fitted to have in common.
     together = fit_covariance(errors, shrinkage=SHRINKAGE)
     factor, own = together.factor, together.own + OWN_VARIANCE
     base = max(float(np.nanmean(np.square(errors))), 1e-9)
-    total = np.append(
-        np.square(levels - means_of_others(levels, names)).mean(0),
-        np.nanmean(np.square(np.where(measured, shape - unknown, np.nan))),
-    )
     # Errors have heavier tails than a Gaussian: its variances are such that central 90 % intervals of cells of families
     # that were left out hold 90 %.
     deviations = np.exp(said[:, 1:]) * left_out
@@ -146,7 +140,7 @@ def _fit_view(
     dim = tasks[rows[0]].features.shape[-1]
     scales = scales_of(view, shapes.shape[1], dim, SHAPE_SHARE)
     by_shape, expected = _choose(scales, shapes, filled, names, np.where(measured, 1.0, 0.0))
-    without, with_view = (np.square(np.where(measured, shape - said, 0.0)).sum() for said in (baseline, expected))
+    without, with_view = (np.nansum(np.square(shape - said)) for said in (baseline, expected))
     if without <= with_view:
         return None
     gram = by_shape.kernel.gram
@@ -156,7 +150,7 @@ def _fit_view(
     spreads = np.maximum(levels[rows].std(0), 1e-6)
     scales = scales_of(view, hardness.shape[1], dim, LEVEL_SHARE)
     by_level, said = _choose(scales, hardness, levels[rows], names, 1.0 / spreads)
-    rest = np.nanmean(np.square(np.where(measured, shape - expected, np.nan)), axis=1)
+    rest = np.nanmean(np.square(shape - expected), axis=1)
     squares = np.column_stack([np.square(levels[rows] - said), rest])  # (n, 3)
     far = np.column_stack([_distances(by_level, names)] * 2 + [_distances(by_shape, names)])
     error = np.stack([_by_distance(*pair) for pair in zip(squares.T, far.T, strict=True)], axis=1)

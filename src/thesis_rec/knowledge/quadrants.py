@@ -106,10 +106,7 @@ def assign_splits(
     base_role = dict.fromkeys(bases, "train")
     base_role |= dict.fromkeys(validation, "validation") | dict.fromkeys(unknown_bases, "test")
 
-    rows: list[tuple[str, str, str, bool, str]] = [
-        ("model", model, "", model not in unknown_models, "test" if model in unknown_models else "train")
-        for model in models
-    ]
+    rows = [("model", model, "", "test" if model in unknown_models else "train") for model in models]
     role: dict[str, str] = {}
     for dataset in sorted(parents):
         roles = {base_role[base] for base in parents[dataset]}
@@ -117,7 +114,7 @@ def assign_splits(
             roles = {"test"}
         if len(roles) == 1:
             role[dataset] = roles.pop()
-            rows.append(("dataset", dataset, "", role[dataset] != "test", role[dataset]))
+            rows.append(("dataset", dataset, "", role[dataset]))
 
     known_models = [model for model in models if model not in unknown_models]
     training_bases = [base for base in bases if base_role[base] == "train"]
@@ -129,10 +126,10 @@ def assign_splits(
         # A sub-task of a withheld cell is withheld as well; test wins where its parents differ.
         cells = {withheld.get((model, base)) for base in parents[dataset]} - {None}
         if cells:
-            rows.append(("cell", model, dataset, True, "test" if "test" in cells else "validation"))
-    table = pd.DataFrame(rows, columns=SPLIT_COLUMNS[:5])
-    table["fold"], table["seed"] = 0, seed
-    return table.astype({"kind": "string", "id": "string", "id2": "string", "role": "string"})
+            rows.append(("cell", model, dataset, "test" if "test" in cells else "validation"))
+    table = pd.DataFrame(rows, columns=["kind", "id", "id2", "role"], dtype="string")
+    known = (table["role"] != "test") | (table["kind"] == "cell")
+    return table.assign(known=known.astype(bool), fold=0, seed=seed)[SPLIT_COLUMNS]
 
 
 @dataclass(frozen=True)

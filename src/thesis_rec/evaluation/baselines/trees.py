@@ -42,15 +42,7 @@ def boosted_trees(training: Study) -> Scorer:
         # Every model was measured on one dataset only; the library can't bin a column of nothing.
         others[:] = 0.0
     features = np.column_stack([models[rows], others, pca.transform(points)[columns]])
-    trees = HistGradientBoostingRegressor(
-        max_iter=100,
-        learning_rate=0.1,
-        max_leaf_nodes=31,
-        min_samples_leaf=20,
-        l2_regularization=1.0,
-        early_stopping=False,
-        random_state=training.seed,
-    )
+    trees = HistGradientBoostingRegressor(l2_regularization=1.0, early_stopping=False, random_state=training.seed)
     # On a busy machine OpenMP's waiting threads cost more than a second thread gains on data of this size.
     with threadpool_limits(1, user_api="openmp"):
         trees.fit(features, z[rows, columns])
