@@ -86,12 +86,10 @@ def standardised(values: ArrayLike, steps: int = 5) -> tuple[Floats, Floats, Flo
     table = np.asarray(values, dtype=np.float64)
     seen = np.isfinite(table)
     count = seen.sum(1)
-    filled = np.where(seen, table, 0.0)
-    level = filled.sum(1) / np.maximum(count, 1)
-    raw = np.sqrt((seen * (filled - level[:, None]) ** 2).sum(1) / np.maximum(count, 1))
-    if np.any(raw <= 0):
-        raise ValueError(f"rows {np.flatnonzero(raw <= 0).tolist()} have fewer than two different values")
-    spread = raw.copy()
+    average, raw = np.nanmean(table, axis=1), np.nanstd(table, axis=1)
+    if not (raw > 0).all():
+        raise ValueError(f"rows {np.flatnonzero(~(raw > 0)).tolist()} have fewer than two different values")
+    level, spread = average, raw
     for _ in range(steps):
         scaled = np.where(seen, (table - level[:, None]) / spread[:, None], 0.0)
         mean = scaled.sum(0) / (seen.sum(0) + 1.0)
@@ -100,7 +98,7 @@ def standardised(values: ArrayLike, steps: int = 5) -> tuple[Floats, Floats, Flo
         centre = (seen * mean).sum(1) / count
         between = (seen * (mean - centre[:, None]) ** 2).sum(1) / count
         spread = raw / np.sqrt(np.maximum(between + rest, 1e-12))
-        level = filled.sum(1) / count - spread * centre
+        level = average - spread * centre
     return np.where(seen, (table - level[:, None]) / spread[:, None], np.nan), level, spread
 
 

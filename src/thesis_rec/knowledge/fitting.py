@@ -130,11 +130,11 @@ def _fit_view(
 
     None where too few datasets have the view, or it says nothing. The side's error of the shape is a mean square.
     """
-    described = [VIEWS[view](task) for task in tasks]
-    rows = np.array([row for row, found in enumerate(described) if found is not None], dtype=np.intp)
+    described = {row: found for row, task in enumerate(tasks) if (found := VIEWS[view](task)) is not None}
+    rows = np.array([*described], dtype=np.intp)
     if len(rows) < LEAST or len(set(names[rows])) < LEAST_FAMILIES:
         return None
-    shapes, hardness = (np.stack([found[part] for found in described if found is not None]) for part in range(2))
+    shapes, hardness = (np.stack(part) for part in zip(*described.values(), strict=True))
     names, measured, shape, filled = names[rows], np.isfinite(shape[rows]), shape[rows], filled[rows]
     baseline = means_of_others(filled, names)
     dim = tasks[rows[0]].features.shape[-1]

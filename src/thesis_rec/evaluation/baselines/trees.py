@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from thesis_rec.base.tables import TaskTokens, z_scores
-from thesis_rec.evaluation.baselines.base import Floats, Scorer, dataset_space, model_coordinates, row_means
+from thesis_rec.evaluation.baselines import base
+from thesis_rec.evaluation.baselines.base import Floats, Scorer
 from thesis_rec.evaluation.study import Study
 
 #: Principal coordinates on either side.
@@ -27,16 +28,14 @@ def boosted_trees(training: Study) -> Scorer:
 
     rng = np.random.default_rng(training.seed)
     z = z_scores(training.values)
-    space = dataset_space(training.tasks)
+    space = base.dataset_space(training.tasks)
     points = space(training.tasks)
     pca = PCA(min(_COMPONENTS, *points.shape), random_state=training.seed).fit(points)
-    models = model_coordinates(training.models, training.known, _COMPONENTS)
-    prior = row_means(z)
+    models = base.model_coordinates(training.models, training.known, _COMPONENTS)
+    prior = base.row_means(z)
     rows, columns = np.nonzero(np.isfinite(z))
     # The pair's own value must not be in its prior.
-    measured = np.isfinite(z).sum(axis=1)[rows]
-    others = (prior[rows] * measured - z[rows, columns]) / np.maximum(measured - 1, 1)
-    others = np.where(measured > 1, others, np.nan)
+    others = base.row_means_of_others(z, np.array(training.dataset_ids))[rows, columns]
     others[rng.random(len(rows)) < 0.2] = np.nan
     if not np.isfinite(others).any():
         # Every model was measured on one dataset only; the library can't bin a column of nothing.
