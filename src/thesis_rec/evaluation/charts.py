@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -73,10 +74,7 @@ def draw(chart: Chart) -> Figure:
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(1, len(chart.panels)))
     names = dict.fromkeys(name for panel in chart.panels for name in panel.points["series"])
-    looks = {
-        name: (_COLOURS[i % len(_COLOURS)], _MARKERS[i // len(_COLOURS) % len(_MARKERS)])
-        for i, name in enumerate(names)
-    }
+    looks = dict(zip(names, cycle(product(_MARKERS, _COLOURS)), strict=False))
     handles: dict[str, Artist] = {}
     for ax, panel in zip(axes, chart.panels, strict=True):
         _draw(ax, panel, looks)
@@ -95,14 +93,13 @@ def _draw(ax: Axes, panel: Panel, looks: dict[str, tuple[str, str]]) -> None:
     groups = [(str(name), part) for name, part in panel.points.groupby("series", sort=False)]
     ticks, width = panel.points["x"].unique().tolist(), 0.85 / max(len(groups), 1)
     for place, (name, part) in enumerate(groups):
-        y, (colour, marker) = part["mean"], looks[name]
+        y, (marker, colour) = part["mean"], looks[name]
         down, up = ((part[end] - y).abs().fillna(0.0) for end in ("low", "high"))
         if panel.kind == "bars":
             left = part["x"].map(ticks.index) + (place + 0.5) * width - 0.425
             ax.bar(left, y, width, yerr=[down, up], color=colour, label=name, error_kw={"lw": 0.8})
             continue
-        line = "-" if panel.kind == "lines" else "none"
-        size = 4 if panel.kind == "lines" else 6
+        line, size = ("-", 4) if panel.kind == "lines" else ("none", 6)
         ax.plot(part["x"], y, marker, linestyle=line, color=colour, label=name, markersize=size, linewidth=1.2)
         ax.vlines(part["x"], y - down, y + up, color=colour, linewidth=0.8, alpha=0.6)
     for name, height in panel.marks.items():

@@ -124,13 +124,13 @@ def pareto_figure(found: Recommendation, width: int, height: int) -> dict[str, A
     x, y = chart["x"], chart["y"]
     bends = [(x.place(row.latency_ms), y.place(row.predicted_value)) for row in front.itertuples()]
     steps = [f"{'M' if i == 0 else 'H'}{cx}{',' if i == 0 else 'V'}{cy}" for i, (cx, cy) in enumerate(bends)]
-    bars = [(row.latency_ms, row.value_low, row.value_high) for row in front.itertuples()]
+    bars = [(x.place(row.latency_ms), y.place(row.value_low), y.place(row.value_high)) for row in front.itertuples()]
     return chart | {
         "title": "expected accuracy (up is better) against milliseconds per call (left is better)",
         "x_name": "ms per call",
         "y_name": "expected accuracy",
         "path": "".join(steps) + (f"H{x.end}" if steps else ""),
-        "bars": [(x.place(at), y.place(low), y.place(high)) for at, low, high in bars],
+        "bars": bars,
         "limits": [(x.place(value), name) for name, value in limits.items()],
         "points": [
             {
