@@ -206,7 +206,7 @@ class Knowledge:
         return mean, float(levels[0]), float(np.exp(levels[1])), self.total
 
     def carried_over(self, models: ModelTable, table: Floats) -> tuple[Floats, Floats]:
-        """Floats (K, C) of the measured models to (M, C) of any models, and (M,) what each has for itself."""
+        """Values (K, C) of the measured models to (M, C) of any models, and (M,) what each has for itself."""
         column = {model: i for i, model in enumerate(self.model_ids)}
         places = np.array([column.get(model, -1) for model in models.model_ids], dtype=int)
         found = np.zeros((len(models), table.shape[1]))

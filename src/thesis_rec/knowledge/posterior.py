@@ -1,6 +1,6 @@
 """What is believed of every candidate on one dataset: a Gaussian that measured cells sharpen.
 
-Floats live between chance and 1. The Gaussian lives on a scale whose ends these are (:class:`Scale`), so that no
+Values live between chance and 1. The Gaussian lives on a scale whose ends these are (:class:`Scale`), so that no
 predicted value and no end of an interval can lie beyond them. On that scale the values of M candidates are
 
     u = mean + factor @ w + sqrt(own) * e,        w ~ N(0, I), e ~ N(0, I)
