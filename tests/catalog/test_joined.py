@@ -7,6 +7,7 @@ import pytest
 from kedro.io import DatasetError
 
 from thesis_rec.catalog import JoinedFilesDataset, KeyedPartitionDataset
+from thesis_rec.catalog.validators import validate_performance_records
 
 
 def test_tables_are_put_below_each_other(tmp_path):
@@ -26,6 +27,23 @@ def test_tables_are_put_below_each_other(tmp_path):
     assert tables.exists()
     assert tables.preview()
     assert one.preview()
+
+
+def test_records_may_be_csv(tmp_path):
+    text = "model_id,dataset_id,protocol,metric,value,seed,n_train,source\n"
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    paths[0].write_text(text + "007,d,linear_probe,accuracy,0.5,0,,lab\n")
+    paths[1].write_text(text.replace(",source", ",seconds") + "b,d,linear_probe,accuracy,0.7,1,16,2.5\n")
+    numbers = ["value", "seed", "n_train", "seconds", "n_test"]
+    joined = JoinedFilesDataset(filepath=paths, numbers=numbers).load()
+    validate_performance_records(joined)
+    assert joined["model_id"].tolist() == ["007", "b"]
+    assert joined["value"].tolist() == [0.5, 0.7]
+    assert joined["n_train"].isna().tolist() == [True, False]
+    assert joined["source"].tolist() == ["lab", ""]
+    paths[0].write_text(text + "a,d,linear_probe,accuracy,83 %,0,,lab\n")
+    with pytest.raises(DatasetError, match=r"value isn't all numbers .*83 %"):
+        JoinedFilesDataset(filepath=paths[0], numbers=numbers).load()
 
 
 def test_lists_of_objects_are_joined(tmp_path):

@@ -14,6 +14,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
 from kedro_datasets._typing import TablePreview
 
+from thesis_rec.base.errors import explained
 from thesis_rec.base.tables import read_csv
 from thesis_rec.catalog.files import table_preview
 
@@ -28,14 +29,18 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
 
     Args:
         filepath: Path, or list of paths.
+        numbers: Columns of CSV tables that are numbers, where they are there.
         metadata: Ignored by Kedro; read by kedro-viz.
 
     Raises:
         DatasetError: If the files aren't of one of these kinds.
     """
 
-    def __init__(self, *, filepath: PathOrPaths, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, filepath: PathOrPaths, numbers: Sequence[str] = (), metadata: dict[str, Any] | None = None
+    ) -> None:
         self._paths = [*map(Path, [filepath] if isinstance(filepath, str | PathLike) else filepath)]
+        self._numbers = numbers
         self.metadata = metadata
         self._kind = next(iter({path.suffix for path in self._paths}), "")
         if {path.suffix for path in self._paths} not in ({".csv"}, {".parquet"}, {".json"}):
@@ -45,7 +50,8 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
         """Read and join the files.
 
         Raises:
-            DatasetError: If one of them doesn't exist or, of JSON, isn't an object of lists.
+            DatasetError: If one of them doesn't exist, a cell of CSV is no number where one should be, or JSON isn't an
+                object of lists.
         """
         if absent := [path for path in self._paths if not path.is_file()]:
             raise DatasetError(f"{absent[0]} doesn't exist.")
@@ -55,11 +61,16 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
         if self._kind == ".csv":
             read = partial(read_csv, dtype="string", keep_default_na=False)
         tables = [read(path) for path in self._paths]
+        for path, table in zip(self._paths, tables, strict=True):
+            for name in {*self._numbers} & {*table} if self._kind == ".csv" else ():
+                with explained(str(path), f"The column {name} isn't all numbers ({{reason}}).", "Write numbers there."):
+                    table[name] = pd.to_numeric(table[name].replace("", None))
         if len(tables) == 1:
             return tables[0]
         joined = pd.concat(tables, ignore_index=True)
         # A column that only one of the files has is empty for the rows of the others.
-        return joined.fillna("") if self._kind == ".csv" else joined
+        texts = joined.columns.difference(self._numbers)
+        return joined.fillna(dict.fromkeys(texts, "")) if self._kind == ".csv" else joined
 
     def save(self, data: Any) -> None:
         """Refuse: these files are what others have made.
