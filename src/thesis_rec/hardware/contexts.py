@@ -85,9 +85,8 @@ def _at_batch(by_size: pd.DataFrame, batch_size: int, fixed: Floats) -> tuple[Fl
     upper, lower, last = (
         (known & (place == at[:, None])).argmax(axis=1) for at in (right, right - 1, np.maximum(count - 1, 0))
     )
-    slope = (values[models, upper] - values[models, lower]) / np.where(
-        upper > lower, sizes[upper] - sizes[lower], np.nan
-    )
+    apart = np.where(upper > lower, sizes[upper] - sizes[lower], np.nan)
+    slope = (values[models, upper] - values[models, lower]) / apart
     line = values[models, lower] + slope * (batch_size - sizes[lower])
     growing = np.maximum(values[models, last] - fixed, 0.0)
     proportional = values[models, last] + growing * np.maximum(batch_size / sizes[last] - 1.0, 0.0)

@@ -37,6 +37,7 @@ SUFFIXES = frozenset(
 
 _ORIENTATION = 0x0112
 _REPLACE = "Replace or remove the file."
+_SHRINK = "Scale it down, or remove it: such files are used to exhaust memory."
 
 RGB = NDArray[np.uint8]
 
@@ -90,8 +91,7 @@ def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) ->
     try:
         opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except Image.DecompressionBombError as error:
-        hint = "Scale it down, or remove it: such files are used to exhaust memory."
-        raise ItemError(name, "the image claims far more pixels than allowed.", hint) from error
+        raise ItemError(name, "the image claims far more pixels than allowed.", _SHRINK) from error
     except UnidentifiedImageError as error:
         instead = placeholder(source) if isinstance(source, Path) else ""
         what = instead or "is not an image of a known format"
@@ -99,11 +99,8 @@ def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) ->
     width, height = opened.size
     if width * height > max_pixels:
         opened.close()
-        raise ItemError(
-            name,
-            f"the image claims {width} x {height} pixels, more than the {max_pixels} allowed.",
-            "Scale it down, or remove it: such files are used to exhaust memory.",
-        )
+        claim = f"the image claims {width} x {height} pixels, more than the {max_pixels} allowed."
+        raise ItemError(name, claim, _SHRINK)
     return opened
 
 

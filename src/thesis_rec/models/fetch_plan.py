@@ -10,7 +10,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.model_sources import in_cache
+from thesis_rec.models.model_sources import CONNECT, in_cache
 
 GB = 1e9
 #: Speed of a common connection, for the hours that are announced.
@@ -87,8 +87,7 @@ def left_out_failure(model_id: str, online: bool) -> Failure:
     if online:
         hint = "Raise hub.fetch.max_gb, or fill the hub cache (HF_HOME)."
         return Failure(model_id, "It isn't in the hub cache, and what may be fetched leaves it out.", hint)
-    hint = "Connect to the internet once, or fill the hub cache (HF_HOME) on another machine and copy it here."
-    return Failure(model_id, "It isn't in the hub cache and this machine is offline.", hint)
+    return Failure(model_id, "It isn't in the hub cache and this machine is offline.", CONNECT)
 
 
 def announcement(plan: FetchPlan, datasets: Sequence[str], encoder: str, online: bool) -> str:

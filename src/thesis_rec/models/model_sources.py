@@ -48,6 +48,8 @@ CONFIGURATION_FILES = {
 
 #: Name of the record in the zoo's folder; its ``files`` are SHA-256 by relative path.
 PROVENANCE_FILE = "PROVENANCE.json"
+#: What to do about files of the hub that aren't here.
+CONNECT = "Connect to the internet once, or fill the hub cache (HF_HOME) on another machine and copy it here."
 _RESTORE = "Restore it from the repository (git checkout), or rebuild the zoo."
 
 
@@ -307,8 +309,7 @@ def hub_error(item: str, what: str, error: Exception) -> ItemError | None:
     unconnected = any(type(one).__name__.startswith("Connect") or "couldn't connect" in str(one) for one in chain)
     if unconnected or befell(errors.LocalEntryNotFoundError, ConnectionError):
         mode = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
-        hint = "Connect to the internet once, or fill the hub cache (HF_HOME) on another machine and copy it here."
-        return ItemError(item, f"The {what} isn't in the hub cache and this machine is offline{mode}.", hint)
+        return ItemError(item, f"The {what} isn't in the hub cache and this machine is offline{mode}.", CONNECT)
     return None
 
 

@@ -200,19 +200,15 @@ def _check_archive(file: Path, item: str) -> None:
     size = file.stat().st_size
     damaged = explained(item, f"{file.name} is truncated or damaged ({{reason}}).", DOWNLOAD_AGAIN)
     with damaged, zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-    unpacked = sum(entry.file_size for entry in entries)
+        names, unpacked = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
     if unpacked > _MAX_UNPACKED_RATIO * size + _UNPACKED_ALLOWANCE:
         text = f"{file.name} has {size:,} bytes but would unpack to {unpacked:,}: a decompression bomb, refused."
         raise ItemError(item, text, "Don't use this file.")
-    if any(
-        entry.filename.split("/", 1)[-1] in ("constants.pkl", "code/") or "/code/" in entry.filename
-        for entry in entries
-    ):
+    if any(name.split("/", 1)[-1] in ("constants.pkl", "code/") or "/code/" in name for name in names):
         text = f"{file.name} is a TorchScript archive: a program with weights, which isn't run."
         hint = "Load it with torch.jit.load where you trust it, and save its state_dict() with torch.save."
         raise ItemError(item, text, hint)
-    if not any(entry.filename.endswith("data.pkl") for entry in entries):
+    if not any(name.endswith("data.pkl") for name in names):
         text = f"{file.name} is an archive, but none that torch.save wrote (it has no data.pkl)."
         raise ItemError(item, text, "Save model.state_dict() with torch.save, or as safetensors.")
 

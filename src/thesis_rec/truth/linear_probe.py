@@ -206,7 +206,6 @@ def probe_accuracies(features: Tensor, settings: ProbeSettings, probes: Sequence
             rows, expected = (pad_sequence(list(part), True, -1) for part in (test_rows, test_class))  # (B, m)
             scores = x[rows.clamp(min=0)].unsqueeze(1) @ weights.unflatten(0, (-1, draws))  # (B, R, m, C)
             hits = (scores + biases.unflatten(0, (-1, draws))).argmax(-1) == expected.unsqueeze(1)
-            accuracies[torch.tensor(some, device=x.device)] = (
-                hits.sum(-1) / (expected >= 0).sum(-1, keepdim=True).double()
-            )
+            tested = (expected >= 0).sum(-1, keepdim=True)
+            accuracies[torch.tensor(some, device=x.device)] = hits.sum(-1) / tested.double()
     return accuracies

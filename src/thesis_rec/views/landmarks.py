@@ -154,9 +154,8 @@ def _altered(pixels: Floats) -> Mapping[str, Floats]:
 
 def _uniform(count: int) -> Floats:
     """Numbers 0..1 as torch draws them with seed 0: shipped landmarks were made with these."""
-    return (np.random.RandomState(0).randint(0, 2**32, count, np.uint32) & 0xFFFFFF).astype(np.float32) / np.float32(
-        2**24
-    )
+    bits = np.random.RandomState(0).randint(0, 2**32, count, np.uint32) & 0xFFFFFF
+    return bits.astype(np.float32) / np.float32(2**24)
 
 
 def _normal(count: int) -> Floats:
