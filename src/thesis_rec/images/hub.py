@@ -65,9 +65,8 @@ def in_cache(row: DatasetRow, root: Path) -> bool:
     from datasets.naming import camelcase_to_snakecase
 
     owner, _, name = row.source.rpartition("/")
-    folder = Path(config.HF_DATASETS_CACHE).expanduser() / "___".join(
-        [*([owner] if owner else []), camelcase_to_snakecase(name)]
-    )
+    called = "___".join(filter(None, (owner, camelcase_to_snakecase(name))))
+    folder = Path(config.HF_DATASETS_CACHE).expanduser() / called
     return any(folder.glob(f"{row.config or '*'}/*/*/dataset_info.json"))
 
 

@@ -110,12 +110,9 @@ def encoder_half(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         checkpoint: An autoencoder checkpoint with ``config`` and ``network``.
     """
     kept = {name: tensor for name, tensor in checkpoint["network"].items() if not name.startswith("decoder")}
+    half = {name: tensor.half() for name, tensor in kept.items()}
     # A scale below half precision's smallest number would become zero; the network divides by it.
-    smallest = torch.finfo(torch.float16).tiny
-    half = {
-        name: (tensor.clamp(min=smallest) if name == "scale" else tensor).to(torch.float16)
-        for name, tensor in kept.items()
-    }
+    half["scale"] = kept["scale"].clamp(min=torch.finfo(torch.float16).tiny).half()
     return {"config": dict(checkpoint["config"]), "network": half, "input": checkpoint.get("input", "kmeans")}
 
 
