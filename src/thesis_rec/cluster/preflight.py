@@ -55,4 +55,4 @@ def find_problems(
         problems.append(
             f"{data_root} has {free_gb:.1f} GB free, below cluster.min_free_gb ({cluster.min_free_gb:g}): make room."
         )
-    return sorted(set(problems), key=problems.index)
+    return list(dict.fromkeys(problems))

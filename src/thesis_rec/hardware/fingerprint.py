@@ -76,13 +76,9 @@ def _default_threads() -> int:
 
 def cpu_name() -> str:
     """Model name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        # A virtual machine may hide the name.
-        if key.strip().lower() == "model name" and value.strip().lower() not in ("", "unknown"):
-            return value.strip()
-    return platform.processor() or platform.machine() or "unknown"
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
+    told = re.findall(r"(?mi)^model name[ \t]*:[ \t]*(\S.*?)[ \t]*$", text)
+    # A virtual machine may hide the name.
+    known = next((name for name in told if name.lower() != "unknown"), "")
+    return known or platform.processor() or platform.machine() or "unknown"

@@ -91,8 +91,7 @@ def read_layout(folder: Path, item: str) -> Layout:
     children = subfolders(base)
     inner = {child: _classes_in(child) for child in children}
     nested = [child for child in children if inner[child]]
-    splits = _splits_among(nested, inner)
-    if splits:
+    if splits := _splits_among(nested, inner):
         rest = [child for child in children if child not in splits and _has_files(child)]
         strangers = [child for child in rest if not split_role(child.name)]
         if len(splits) == 1 and strangers:

@@ -53,8 +53,7 @@ def counted(failures: Iterable[Failure]) -> list[str]:
             reason = match["reason"].rstrip(".")
             reasons[reason] += 1
             example.setdefault(reason, match["item"])
-    skipped = [f"{count}: {reason} ({example[reason]})" for reason, count in reasons.most_common(5)]
-    if skipped:
+    if skipped := [f"{count}: {reason} ({example[reason]})" for reason, count in reasons.most_common(5)]:
         rest = sum(reasons.values()) - sum(count for _, count in reasons.most_common(5))
         skipped += [f"{rest} for other reasons"] if rest else []
         notes.insert(0, f"{sum(reasons.values())} images couldn't be read; {'; '.join(skipped)}.")
@@ -66,8 +65,7 @@ def thin_notes(images: LabelledImages) -> list[str]:
     counts = np.bincount(images.labels, minlength=len(images.class_names))
     present = np.flatnonzero(counts)
     notes = []
-    few = [images.class_names[c] for c in present if counts[c] < _FEW]
-    if few:
+    if few := [images.class_names[c] for c in present if counts[c] < _FEW]:
         least = int(counts[present].min())
         notes.append(
             f"few images: {listed(few, 3)} have less than {_FEW} for training, the fewest {least}; "

@@ -95,8 +95,7 @@ def impossible_subtasks(rows: Sequence[DatasetRow], images: Mapping[str, TaskIma
     failures = []
     for row in rows:
         known = [(base, c) for base, c in row.class_subset if base in images]
-        absent = [f"{base}:{c}" for base, c in known if c >= len(images[base].class_names)]
-        if absent:
+        if absent := [f"{base}:{c}" for base, c in known if c >= len(images[base].class_names)]:
             message = f"its parent has no class {', '.join(absent)}."
             failures.append(Failure(row.dataset_id, message, "Correct class_subset in the dataset manifest."))
     return failures

@@ -117,7 +117,6 @@ def outcome_failures(dataset_id: str, document: Outcome) -> list[Failure]:
     rows = [Failure(dataset_id, document["error"], document["hint"])] if document["error"] else []
     notes = [Failure(dataset_id, error, hint) for error, hint in document.get("notes", [])]
     rows += notes[:MAX_NOTES]
-    if len(notes) > MAX_NOTES:
-        more = len(notes) - MAX_NOTES
+    if (more := len(notes) - MAX_NOTES) > 0:
         rows.append(Failure(dataset_id, f"{more} more images or classes were skipped.", "See the rows above."))
     return rows

@@ -194,8 +194,7 @@ def _selected_models(rows: list[Any], parameters: GroundTruthParameters) -> list
 def _selected_datasets(manifest: pd.DataFrame, parameters: GroundTruthParameters) -> tuple[list[Any], list[Failure]]:
     """Rows to measure and the bases that their sub-tasks need, without reference tasks; and unusable rows."""
     rows, failures = read_dataset_manifest(manifest)
-    wanted = set(parameters.datasets)
-    if wanted:
+    if wanted := set(parameters.datasets):
         failures = [failure for failure in failures if failure.item in wanted]
         hint = "Correct the parameter ground_truth.datasets or the manifest."
         known = {row.dataset_id for row in rows} | {failure.item for failure in failures}
