@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from thesis_rec.base.errors import ItemError
+from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.hardware.counts import MIB, PRECISIONS, Description, describe_backbone, peak_activations, random_images
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.timing import ProfileSettings, measure_calls, summarise_times
@@ -60,10 +60,8 @@ def profile_backbone(
     rows: list[dict[str, Any]] = []
     errors: list[str] = []
     with torch.inference_mode():
-        try:
+        with explained(model_id, "a forward pass failed: {reason}", "Check the model's input size."):
             description = description or describe_backbone(backbone, device)
-        except RuntimeError as error:
-            raise ItemError(model_id, f"a forward pass failed: {error}", "Check the model's input size.") from error
         for precision in settings.precisions:
             with cast_weights(network, precision):
                 for batch_size in settings.batch_sizes:

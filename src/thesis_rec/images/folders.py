@@ -260,10 +260,8 @@ def _labels_from_names(
 
 def _compile(row: DatasetRow) -> re.Pattern[str]:
     text = row.label_column.removeprefix(_FILENAME)
-    try:
+    with explained(row.dataset_id, f"{text!r} is no regular expression ({{reason}}).", "Correct it."):
         pattern = re.compile(text)
-    except re.error as error:
-        raise ItemError(row.dataset_id, f"{text!r} is no regular expression ({error}).", "Correct it.") from error
     if pattern.groups < 1:
         hint = r"Put the label into parentheses, as in filename:^(\d+)_."
         raise ItemError(row.dataset_id, f"{text!r} has no group.", hint)

@@ -89,10 +89,8 @@ class _ImageFile:
 
     def _image(self, key: str, n_labels: int, index: int) -> NDArray[np.uint8]:
         images, scale, _ = self._opened(key, n_labels)
-        try:
+        with explained(f"{key}[{index}]", "{reason}.", "Correct or remove the image."):
             return to_rgb(images[index], scale)
-        except ValueError as error:
-            raise ItemError(f"{key}[{index}]", f"{error}.", "Correct or remove the image.") from error
 
     def _opened(self, key: str, n_labels: int) -> tuple[NDArray[Any], Scale, list[Failure]]:
         """A split's images in memory, their scale, and what is assumed of them."""
@@ -120,12 +118,10 @@ class _ImageFile:
             return Scale(0, 255)
         if dtype not in self._scales:
             arrays = (self._read(name)[name] for name in self._images if dtype.kind in "buif")
-            try:
+            hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
+            with explained(self._item, "its images can't be read: {reason}.", hint):
                 low, high = value_range(array for array in arrays if array.dtype == dtype)
                 self._scales[dtype] = decide_scale(dtype.kind, low, high)
-            except ValueError as error:
-                hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
-                raise ItemError(self._item, f"its images can't be read: {error}.", hint) from error
         return self._scales[dtype]
 
     def _read(self, *names: str) -> dict[str, NDArray[Any]]:
