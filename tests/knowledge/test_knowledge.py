@@ -11,6 +11,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from tests.knowledge.test_posterior import covariance_of
 from tests.world import World, make_world
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import load_arrays
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.covariance import fit_covariance
@@ -432,5 +433,5 @@ def test_without_any_order_nothing_is_learned(world: World) -> None:
     models, tasks, values, families = tables(world)
     values = values.copy()
     values[:, 2:] = np.nan
-    with pytest.raises(ValueError, match="three measured models"):
+    with pytest.raises(ConfigurationError, match="three measured models"):
         fit_knowledge(models, tasks, values, families)

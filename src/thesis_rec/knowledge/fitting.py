@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.covariance import Shrinkage, fit_covariance
 from thesis_rec.knowledge.descriptors import LEVEL_SHARE, SHAPE_SHARE, VIEWS, scales_of
@@ -59,11 +60,14 @@ def fit_knowledge(
         noise: Standard deviation of one of the values.
 
     Raises:
-        ValueError: If no dataset has three measured models.
+        ConfigurationError: If no dataset has three measured models.
     """
     enough = np.flatnonzero(np.isfinite(values).sum(1) >= 3)
     if not len(enough):
-        raise ValueError("no dataset has three measured models: there is no order to learn from")
+        raise ConfigurationError(
+            "None of the datasets that may be learned from has three measured models: there is no order to learn. "
+            "Measure more (kedro run --pipelines=ground_truth), or choose another similarity_training.protocol."
+        )
     columns = np.flatnonzero(np.isfinite(values[enough]).any(0))
     tasks, names = [tasks[int(row)] for row in enough], np.asarray(families)[enough]
     known, values = models.select(columns), np.asarray(values, dtype=np.float64)[np.ix_(enough, columns)]
