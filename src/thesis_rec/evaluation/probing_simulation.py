@@ -101,8 +101,7 @@ def simulate(candidates: Candidates, policy: str, budgets: Sequence[int], rng: n
         return [_outcome(candidates, cheap, 0, cheap_cost) for _ in wanted]
     if policy == "halving":
         return [_halving(candidates, cheap, budget) for budget in wanted]
-    start = cheap if policy == "successive_halving" else candidates.belief.mean
-    spent = cheap_cost if policy == "successive_halving" else 0.0
+    start, scoring = (cheap, cheap_cost) if policy == "successive_halving" else (candidates.belief.mean, 0.0)
     order = rng.permutation(size) if policy == "random_probes" else np.argsort(-start, kind="stable")
     belief, tried = candidates.belief, list[int]()
     names = belief.model_ids
@@ -114,14 +113,14 @@ def simulate(candidates: Candidates, policy: str, budgets: Sequence[int], rng: n
             active = policy in ("active", "best_observed")
             row = row_of[next_probe(belief, costs)] if active else int(order[len(tried)])
             tried.append(row)
-            spent += float(candidates.probe_seconds[row])
             if active or policy == "random_probes":
                 cell = Cell(belief.model_ids[row], float(candidates.observed[row]), candidates.noise)
                 belief = belief.given([cell])
         score: Floats = belief.mean
         if policy in ("own_top", "successive_halving", "best_observed"):
             score = _led_by(tried, candidates.observed, belief.mean if policy == "best_observed" else start)
-        outcomes.append(_outcome(candidates, score, len(tried), spent))
+        seconds = scoring + float(candidates.probe_seconds[tried].sum())
+        outcomes.append(_outcome(candidates, score, len(tried), seconds))
     return outcomes
 
 

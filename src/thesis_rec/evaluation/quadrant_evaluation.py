@@ -213,7 +213,7 @@ def evaluate(
         "quadrants": summarise(study, figures, bootstrap=how),
         "paired": {q: found[max(found, key=dict(means[q]).__getitem__)] for q, found in every.items()},
         "groups": {name: summarise(study, figures[group == name], bootstrap=how) for name in named},
-        "noise_ceiling": {protocol: dict(values) for protocol, values in (ceiling or {}).items()},
+        "noise_ceiling": dict(ceiling or {}),
         "cost_seconds": {name: s.seconds if np.isfinite(s.seconds) else None for name, s in methods.items()},
         "paired_all": every,
         "paired_with_scores": compare(study, figures, SCORED, [SCORE, RECOMMENDER], how) if SCORED in methods else {},

@@ -136,7 +136,7 @@ def fit_covariance(
         precision = seen / (own + noise)
         spread = np.linalg.inv(np.tensordot(precision, _products(factor), axes=1) + np.eye(rank))  # (T, R, R)
         scores = np.einsum("trs,ts->tr", spread, (precision * rest) @ factor)
-        moments = (spread + scores[:, :, None] * scores[:, None, :]).reshape(n_tasks, -1)
+        moments = (spread + _products(scores)).reshape(n_tasks, -1)
         # The share of what is left over that is the model's own and not the measurement's.
         kept = own / (own + noise)
         used = seen * kept
@@ -158,5 +158,5 @@ def weighted_ridge(weights: Floats, rest: Floats, factor: Floats, ridge: float) 
 
 
 def _products(factor: Floats) -> Floats:
-    """(K, R, R) products of each model's loadings."""
+    """(K, R, R) products of each model's loadings, or each task's scores."""
     return factor[:, :, None] * factor[:, None, :]

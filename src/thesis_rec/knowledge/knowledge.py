@@ -209,14 +209,11 @@ class Knowledge:
         """Values (K, C) of the measured models to (M, C) of any models, and (M,) what each has for itself."""
         column = {model: i for i, model in enumerate(self.model_ids)}
         places = np.array([column.get(model, -1) for model in models.model_ids], dtype=int)
-        found = np.zeros((len(models), table.shape[1]))
-        own = np.zeros(len(models))
-        measured = places >= 0
-        found[measured], own[measured] = table[places[measured]], self.own[places[measured]]
-        open_ = ~measured
+        # What stands in the rows of the others is replaced below.
+        found, own, open_ = table[places], self.own[places], places < 0
         # Only deviations from the mean of all models are regressed: what resembles none is an average model.
         centre = np.zeros(table.shape[1])
-        centre[0] = table[:, 0].mean() if len(table) else 0.0
+        centre[0] = table[:, 0].mean()
         for side in self.models:
             rows = np.flatnonzero(open_ & has_field(models, side.field, len(side.kernel.mean)))
             if not len(rows):

@@ -300,9 +300,6 @@ def expected_improvement(mean: ArrayLike, std: ArrayLike, best: float) -> Floats
     from scipy.special import ndtr
 
     mu, sigma = np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64)
-    gain = mu - best
-    safe = np.maximum(sigma, _TINY)
+    gain, safe = mu - best, np.maximum(sigma, _TINY)
     z = gain / safe
-    return np.maximum(
-        np.where(sigma > _TINY, gain * ndtr(z) + safe * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi), gain), 0.0
-    )
+    return np.maximum(gain * ndtr(z) + safe * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi), 0.0)

@@ -342,8 +342,7 @@ def fit_protocols(
         if not len(mine):
             continue
         offset = np.zeros(len(everything))
-        if protocol in block.offsets:
-            offset[: len(block.columns)] = block.offsets[protocol]
+        offset[: len(block.columns)] = block.offsets.get(protocol, 0.0)
         found[protocol] = Protocol(_moments(level[mine]), _moments(spread[mine]), offset, len(mine))
     figures = {
         str(protocol): group.value_counts().reindex(everything, fill_value=0).to_numpy(dtype=np.int64)

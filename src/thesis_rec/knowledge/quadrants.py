@@ -193,9 +193,8 @@ def _draw_families(family: Mapping[str, str], share: float, rng: np.random.Gener
         groups = {item: [item] for item in sorted(family)}
     wanted = max(1, round(share * len(family)))
     drawn: set[str] = set()
-    names = sorted(groups)
-    for index in rng.permutation(len(names)):
-        members = groups[names[index]]
+    for name in rng.permutation(sorted(groups)):
+        members = groups[name]
         if len(drawn) >= wanted:
             break
         if len(drawn) + len(members) <= max(1, len(family) // 2):
@@ -214,9 +213,7 @@ def _withhold(
         for share in (settings.test_cells, settings.validation_cells)
     )
     for base in bases:
-        order = rng.permutation(len(models))
-        for index in order[:n_test]:
-            withheld[models[index], base] = "test"
-        for index in order[n_test : n_test + n_validation]:
-            withheld[models[index], base] = "validation"
+        order = rng.permutation(models).tolist()
+        withheld |= {(model, base): "test" for model in order[:n_test]}
+        withheld |= {(model, base): "validation" for model in order[n_test : n_test + n_validation]}
     return withheld

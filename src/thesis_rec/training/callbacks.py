@@ -111,8 +111,7 @@ class RunFiles(Checkpoint):
         if trainer.is_global_zero:
             unfinished.replace(self.folder / name)
             _, *others = checkpoints(self.folder)
-            others.sort(key=checkpoint_loss)
-            for old in others[keep:]:
+            for old in sorted(others, key=checkpoint_loss)[keep:]:
                 old.unlink()
 
 
