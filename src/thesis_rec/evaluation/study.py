@@ -107,16 +107,10 @@ class Study:
             everything: Whether cells that are withheld for figures count as well: for use, not for figures.
         """
         use = np.isfinite(self.values) if everything else self.allowed()
-        columns = np.flatnonzero(use.any(axis=0))
         spread = np.where(use, self.spread, np.nan)
         positive = spread[spread > 0]
-        return fit_knowledge(
-            self.models,
-            [self.tasks[j] for j in columns],
-            np.where(use, self.values, np.nan)[:, columns].T,
-            [self.families[j] for j in columns],
-            noise=float(np.sqrt(np.square(positive).mean())) if len(positive) else DEFAULT_NOISE,
-        )
+        noise = float(np.sqrt(np.square(positive).mean())) if len(positive) else DEFAULT_NOISE
+        return fit_knowledge(self.models, self.tasks, np.where(use, self.values, np.nan).T, self.families, noise=noise)
 
     def with_tasks(self, tokens: Mapping[str, TaskTokens], cells: pd.DataFrame, families: Mapping[str, str]) -> Study:
         """The study and the datasets that it lacks of some, of the same encoder, to learn from.

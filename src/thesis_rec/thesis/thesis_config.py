@@ -125,8 +125,7 @@ def as_yaml(parameters: dict[str, Any], left_out: list[str], source: str) -> str
     lines = [f"# From {source} of the thesis code; what isn't named here keeps its value of conf/base."]
     lines.append(yaml.safe_dump(parameters, sort_keys=False, default_flow_style=None).rstrip())
     if left_out:
-        lines.append("")
-        lines.append("# Without a counterpart here:")
+        lines += ["", "# Without a counterpart here:"]
         lines += [f"#   {' '.join(setting.split())}" for setting in left_out]
     return "\n".join(lines) + "\n"
 

@@ -19,7 +19,6 @@ class ScoreInput:
     Args:
         features: (N, D) features of one task, or (T, N, D) of several.
         labels: (N,) or (T, N) integer classes 0..C-1; -1 marks padded rows.
-        dtype: Precision of the computation.
 
     Attributes:
         features: (T, N, D), padded rows zero.
@@ -33,17 +32,17 @@ class ScoreInput:
         ValueError: If the shapes don't fit each other or a task has fewer than two classes.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, features: Tensor, labels: Tensor) -> None:
         if features.ndim == 2:
             features, labels = features.unsqueeze(0), labels.unsqueeze(0)
         if features.ndim != 3 or labels.shape != features.shape[:2]:
             raise ValueError(f"features {tuple(features.shape)} and labels {tuple(labels.shape)} don't fit")
         self.labels = labels
         self.valid = labels >= 0
-        self.features = features.to(dtype).masked_fill(~self.valid.unsqueeze(-1), 0.0)
-        self.count = self.valid.sum(1).to(dtype)
+        self.features = features.double().masked_fill(~self.valid.unsqueeze(-1), 0.0)
+        self.count = self.valid.sum(1).double()
         classes = int(labels.max()) + 1
-        one_hot = torch.nn.functional.one_hot(labels.clamp(min=0), classes).to(dtype)
+        one_hot = torch.nn.functional.one_hot(labels.clamp(min=0), classes).double()
         self.one_hot = one_hot.masked_fill(~self.valid.unsqueeze(-1), 0.0)
         self.class_count = self.one_hot.sum(1)
         if bool(((self.class_count > 0).sum(1) < 2).any()):
