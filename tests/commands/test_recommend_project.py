@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,16 @@ import yaml
 import thesis_rec
 from tests.fabricated import fabricated_bundle, learned
 from tests.pipelines.hardware_profiling.test_hardware_profiling_pipeline import save_tiny_model
+from tests.recommendation.test_assembly import own_artefacts
 from tests.recommendation.test_trying import save_images
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import load_arrays
-from thesis_rec.commands.artefacts import load_bundle
+from thesis_rec.commands.artefacts import load_bundle, load_context
+from thesis_rec.commands.bundle import bundle
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.models.model_extraction import extract_model, made_from
 from thesis_rec.models.model_manifest import read_manifest
-from thesis_rec.recommendation.bundle import write_bundle
+from thesis_rec.recommendation.bundle import NEEDED, read_bundle, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,6 @@ def test_the_catalog_keeps_the_answer(project, monkeypatch):
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
-    from thesis_rec.commands.artefacts import load_bundle
     from thesis_rec.pipelines.recommendation.nodes import recommend_models
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
 
@@ -132,6 +134,28 @@ def test_the_catalog_keeps_the_answer(project, monkeypatch):
     assert document["dataset"]["dataset_id"] == "d2"
     assert "Which model for" in (project / "data" / "08_reporting" / "recommendation.html").read_text()
     assert len(pd.read_parquet(project / "data" / "07_model_output" / "recommendation.parquet")) == 24
+
+
+def test_what_runs_learned_is_bundled_whatever_zoo_answers_by_default(project, tmp_path, monkeypatch):
+    monkeypatch.setattr("thesis_rec.commands.artefacts.load_autoencoder", lambda *_: None)
+    with pytest.raises(ConfigurationError, match="Run `kedro run` first"):
+        bundle.main([str(tmp_path / "small")], obj=SimpleNamespace(project_path=project), standalone_mode=False)
+    shipped = load_bundle(project, zoo="starter")
+    artefacts = own_artefacts(shipped, performance=shipped.performance.assign(protocol="linear_probe"))
+    catalog = load_context(project, None).catalog
+    try:
+        for name in NEEDED:
+            data = artefacts[name]
+            if isinstance(data, pd.DataFrame):
+                data.columns = data.columns.map(lambda name: f"e{name:03d}" if isinstance(name, int) else name)
+            catalog.save(name, data)
+        bundle.main([str(tmp_path / "small")], obj=SimpleNamespace(project_path=project), standalone_mode=False)
+    finally:
+        for layer in ("03_primary", "04_feature", "06_models"):
+            shutil.rmtree(project / "data" / layer, ignore_errors=True)
+    made = read_bundle(tmp_path / "small")
+    assert made.models.model_ids == shipped.models.model_ids
+    assert made.knowledge.dataset_ids == shipped.knowledge.dataset_ids
 
 
 def test_weights_that_changed_since_they_were_read_are_told(project):
