@@ -8,6 +8,7 @@ and registered is :mod:`thesis_rec.images.dataset_source`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -306,9 +307,7 @@ def _common_size(opened: Sequence[LabelledImages]) -> int:
     sizes = set()
     for images in opened:
         for i in np.linspace(0, len(images) - 1, num=min(len(images), 8)).astype(int):
-            try:
+            with suppress(ItemError):
                 sizes.add(images.image(int(i)).shape[:2])
-            except ItemError:
-                continue
     height, width = next(iter(sizes), (DEFAULT_SIZE, DEFAULT_SIZE))
     return int(height) if len(sizes) == 1 and height == width else DEFAULT_SIZE
