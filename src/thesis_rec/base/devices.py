@@ -32,9 +32,8 @@ def torch_device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except Exception as error:  # torch has many for what isn't there
-        raise ConfigurationError(
-            f"The device {name!r} can't be used: {first_line(error)}. Take auto, or cpu."
-        ) from error
+        text = f"The device {name!r} can't be used: {first_line(error)}."
+        raise ConfigurationError(f"{text} Take auto, or cpu.") from error
     return name
 
 

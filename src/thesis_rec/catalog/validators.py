@@ -109,10 +109,8 @@ def _check_numbers(column: pd.Series, numbers: Numbers) -> None:
         raise ValueError(f"column {name!r} has no value in {int(absent.sum())} rows")
     bad = ~absent & ~(np.isfinite(values) & (values >= numbers.low) & (values <= numbers.high))
     if bad.any():
-        raise ValueError(
-            f"column {name!r} must lie within [{numbers.low:g}, {numbers.high:g}]: {int(bad.sum())} rows don't, "
-            f"e.g. {values[bad][0]:g}"
-        )
+        rows = f"{int(bad.sum())} rows don't, e.g. {values[bad][0]:g}"
+        raise ValueError(f"column {name!r} must lie within [{numbers.low:g}, {numbers.high:g}]: {rows}")
 
 
 def named_array(payload: Any, name: str, ndim: int | None = None) -> np.ndarray:

@@ -67,10 +67,8 @@ def plan_jobs(
         ConfigurationError: If the array would be longer than the cluster allows.
     """
     if shards > cluster.max_array_size:
-        raise ConfigurationError(
-            f"{shards} shards are more than the cluster's longest job array ({cluster.max_array_size}); "
-            "use fewer shards, each takes several items."
-        )
+        text = f"{shards} shards are more than the cluster's longest job array ({cluster.max_array_size});"
+        raise ConfigurationError(f"{text} use fewer shards, each takes several items.")
     extra = dict(params or {})
     jobs: list[Job] = []
     last_of: dict[str, str] = {}

@@ -52,7 +52,6 @@ def find_problems(
         problems.append(f"{present} can't be written to: set SCRATCH, or data_root in the environment's globals.")
     free_gb = shutil.disk_usage(present).free / 1e9
     if free_gb < cluster.min_free_gb:
-        problems.append(
-            f"{data_root} has {free_gb:.1f} GB free, below cluster.min_free_gb ({cluster.min_free_gb:g}): make room."
-        )
+        least = f"cluster.min_free_gb ({cluster.min_free_gb:g})"
+        problems.append(f"{data_root} has {free_gb:.1f} GB free, below {least}: make room.")
     return list(dict.fromkeys(problems))

@@ -208,9 +208,8 @@ def find_project(start: str | Path | None = None) -> Path:
 
     folder = find_kedro_project(Path(start or Path.cwd()).expanduser().resolve())
     if folder is None:
-        raise ConfigurationError(
-            f"{start or Path.cwd()} is not within a project; give its folder as `project=` or change to it."
-        )
+        hint = "give its folder as `project=` or change to it."
+        raise ConfigurationError(f"{start or Path.cwd()} is not within a project; {hint}")
     return Path(folder)
 
 

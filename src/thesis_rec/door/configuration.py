@@ -140,9 +140,8 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             if first in pipelines or name in asked:
                 continue
             wrong, known = (name, asked) if first in first_names else (first, first_names)
-            raise ConfigurationError(
-                f"--params: nothing takes {wrong!r}.{did_you_mean(wrong, known)} Known are {', '.join(sorted(known))}."
-            )
+            meant = f"{did_you_mean(wrong, known)} Known are {', '.join(sorted(known))}."
+            raise ConfigurationError(f"--params: nothing takes {wrong!r}.{meant}")
 
 
 def _dotted(values: Mapping[str, Any]) -> Iterator[str]:
@@ -164,8 +163,6 @@ def _check_zoos(path: str, found: Any, keys: set[str]) -> set[str]:
         )
     for name, zoo in zoos.items():
         if keys and (strange := sorted({*map(str, zoo)} - keys)):
-            raise ConfigurationError(
-                f"{path}: the zoo {name} takes no {strange[0]!r}.{did_you_mean(strange[0], keys)} "
-                f"Known are {', '.join(sorted(keys))}."
-            )
+            meant = f"{did_you_mean(strange[0], keys)} Known are {', '.join(sorted(keys))}."
+            raise ConfigurationError(f"{path}: the zoo {name} takes no {strange[0]!r}.{meant}")
     return {str(key) for zoo in zoos.values() for key in zoo}

@@ -38,9 +38,8 @@ class TrackingHooks:
         try:
             from kedro_mlflow.framework.hooks.mlflow_hook import mlflow_hook
         except ImportError as error:
-            raise ConfigurationError(
-                "The global 'tracking: mlflow' needs kedro-mlflow: run `pip install -e '.[mlflow]'`."
-            ) from error
+            hint = "run `pip install -e '.[mlflow]'`."
+            raise ConfigurationError(f"The global 'tracking: mlflow' needs kedro-mlflow: {hint}") from error
         # The database of the local store is written there, perhaps before anything else.
         root = context.config_loader["globals"]["data_root"]
         (Path(context.project_path) / root / "08_reporting").mkdir(parents=True, exist_ok=True)

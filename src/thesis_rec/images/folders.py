@@ -237,9 +237,8 @@ def _labels_from_folders(
         images += [(path, name) for path in _images_below(folder, base, skipped)]
     if linked:
         which = listed([repr(name) for name in linked], 5)
-        notes.append(
-            f"class folders that are links and lead out of the dataset's folder, or back to it, are left out: {which}."
-        )
+        what = "class folders that are links and lead out of the dataset's folder, or back to it,"
+        notes.append(f"{what} are left out: {which}.")
     return images
 
 

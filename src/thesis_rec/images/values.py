@@ -69,10 +69,8 @@ class Scale:
             if not (np.isfinite(least) and np.isfinite(largest)):
                 raise ValueError("it holds values that are not finite (NaN or infinite)")
             if least < self.low - slack or largest > self.high + slack:
-                raise ValueError(
-                    f"its values from {least:.4g} to {largest:.4g} lie outside of the dataset's scale, "
-                    f"{self.low:g} to {self.high:g}"
-                )
+                found, scale = f"{least:.4g} to {largest:.4g}", f"{self.low:g} to {self.high:g}"
+                raise ValueError(f"its values from {found} lie outside of the dataset's scale, {scale}")
             values -= self.low
             values *= 255.0 / (self.high - self.low)
             out[start : start + _CHUNK] = np.clip(np.rint(values), 0, 255)

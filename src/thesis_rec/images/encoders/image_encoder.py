@@ -117,9 +117,6 @@ def local_folder(config: EncoderConfig) -> Path | None:
         return path
     names_a_path = config.source.startswith(("/", ".", "~")) or len(path.parts) > 2
     if names_a_path and not config.source.startswith("hf-hub:"):
-        raise ItemError(
-            config.source,
-            "there is no such folder of an image encoder.",
-            "Check active.encoder.source in globals.yml, or make the starter zoo with --pipelines=starter_zoo.",
-        )
+        hint = "Check active.encoder.source in globals.yml, or make the starter zoo with --pipelines=starter_zoo."
+        raise ItemError(config.source, "there is no such folder of an image encoder.", hint)
     return None

@@ -225,10 +225,8 @@ def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: 
         fine_tune = FineTuneSettings(source=parameters.source, **recipe)
         sizes = {task.train_images.shape[1:3] for task in images.values()}
         if len(sizes) > 1:
-            raise ConfigurationError(
-                f"fine_tune needs images of one size, but there are {sorted(sizes)}: "
-                "set ground_truth.images.size, or choose datasets of one size."
-            )
+            hint = "set ground_truth.images.size, or choose datasets of one size."
+            raise ConfigurationError(f"fine_tune needs images of one size, but there are {sorted(sizes)}: {hint}")
     return measuring.Campaign(
         images=images,
         # Reference tasks describe models; a model is never evaluated on them.

@@ -40,9 +40,8 @@ def import_records(parameters: ImportArtefactsParameters) -> tuple[pd.DataFrame,
     similar = zip(parameters.thesis_performance, parameters.thesis_similarity, strict=False)
     jobs += [(similarity, partial(_proxy, read_thesis, Path(name), Path(similarity))) for name, similarity in similar]
     if not jobs and not parameters.arrays:
-        raise ConfigurationError(
-            "nothing to import: name a file or folder, e.g. --params=import_artefacts.transfergraph=records.csv"
-        )
+        example = "--params=import_artefacts.transfergraph=records.csv"
+        raise ConfigurationError(f"nothing to import: name a file or folder, e.g. {example}")
     tables: list[pd.DataFrame] = []
     failures: list[Failure] = []
     for name, job in jobs:
