@@ -173,20 +173,14 @@ def as_table(found: Recommendation) -> str:
         lines.append(f"best: {first['model_id']}")
         reached = "" if math.isnan(first["probed_value"]) else f"; {first['probed_value']:.2f} when tried"
         reached += " by a linear probe" if reached and found.options.protocol != "linear_probe" else ""
-        lines.append(
-            f"  accuracy  {first['predicted_value']:.2f}, with {percent} between {first['value_low']:.2f} and "
-            f"{first['value_high']:.2f}, {PROTOCOLS[found.options.protocol]}{reached}"
-        )
-        lines.append(
-            f"  cost      {shown_number(first['latency_ms'])} ms and {shown_number(first['memory_mb'])} MiB a call "
-            f"({first['basis']}), {_download(first['download_mb'])}; licence {first['licence']}"
-        )
+        interval = f"with {percent} between {first['value_low']:.2f} and {first['value_high']:.2f}"
+        value, protocol = f"{first['predicted_value']:.2f}", PROTOCOLS[found.options.protocol]
+        lines.append(f"  accuracy  {value}, {interval}, {protocol}{reached}")
+        call = f"{_cost(first)} a call ({first['basis']})"
+        lines.append(f"  cost      {call}, {_download(first['download_mb'])}; licence {first['licence']}")
         if cheaper := found.nearly_as_good:
             loss = first["predicted_value"] - cheaper["predicted_value"]
-            lines.append(
-                f"  cheaper   {cheaper['model_id']}: {loss:.3f} less is expected of it, in "
-                f"{shown_number(cheaper['latency_ms'])} ms and {shown_number(cheaper['memory_mb'])} MiB"
-            )
+            lines.append(f"  cheaper   {cheaper['model_id']}: {loss:.3f} less is expected of it, in {_cost(cheaper)}")
         lines.append(f"  why       {first['reason']}")
         if found.load:
             lines.append(f"  load      {found.load}")
@@ -217,6 +211,10 @@ def as_table(found: Recommendation) -> str:
     lines.append(f"figures for {found.device}, {found.options.precision}, {found.options.batch_size} per call")
     lines += [f"note: {note}" for note in found.notes if note not in read_as]
     return "\n".join(printable(line) for line in lines)
+
+
+def _cost(model: Any) -> str:
+    return f"{shown_number(model['latency_ms'])} ms and {shown_number(model['memory_mb'])} MiB"
 
 
 def _download(mebibytes: float) -> str:

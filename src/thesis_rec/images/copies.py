@@ -127,10 +127,9 @@ class Glimpses:
             outside = _neighbour_accuracy(a, labels, b, test_labels)
             error = np.sqrt(inside * (1 - inside) / len(a) + outside * (1 - outside) / len(b))
             if inside - outside > max(_GAP, _ERRORS * error):
-                notes.append(
-                    "the training part is much easier than the test part: nearest neighbours find the class of "
-                    f"{inside:.0%} of its own images and of {outside:.0%} of the test images."
-                )
+                found = f"{inside:.0%} of its own images and of {outside:.0%} of the test images"
+                text = "the training part is much easier than the test part: nearest neighbours find the class of"
+                notes.append(f"{text} {found}.")
         return notes
 
 

@@ -67,10 +67,8 @@ def thin_notes(images: LabelledImages) -> list[str]:
     notes = []
     if few := [images.class_names[c] for c in present if counts[c] < _FEW]:
         least = int(counts[present].min())
-        notes.append(
-            f"few images: {listed(few, 3)} have less than {_FEW} for training, the fewest {least}; "
-            "models are hardly told apart."
-        )
+        text = f"few images: {listed(few, 3)} have less than {_FEW} for training, the fewest {least};"
+        notes.append(f"{text} models are hardly told apart.")
     largest = int(counts.argmax())
     if len(present) > 1 and (share := counts[largest] / counts.sum()) > _DOMINATES:
         name = images.class_names[largest]

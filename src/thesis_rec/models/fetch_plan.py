@@ -106,10 +106,8 @@ def announcement(plan: FetchPlan, datasets: Sequence[str], encoder: str, online:
         return ", ".join(parts) + "."
     size = plan.gigabytes(plan.fetched)
     hours = size * 8e3 / MEGABIT_PER_SECOND / 3600
-    text = (
-        f"To be fetched: {len(plan.fetched)} models ({size:.1f} GB, {hours:.1f} hours at {MEGABIT_PER_SECOND:.0f} "
-        f"Mbit/s)"
-    )
+    told = f"{size:.1f} GB, {hours:.1f} hours at {MEGABIT_PER_SECOND:.0f} Mbit/s"
+    text = f"To be fetched: {len(plan.fetched)} models ({told})"
     unknown = sum(model not in plan.sizes for model in plan.fetched)
     text += f", {unknown} of them of unknown size" if unknown else ""
     text += f", {len(datasets)} datasets (sizes aren't known beforehand)" if datasets else ", no dataset"

@@ -67,16 +67,12 @@ def assign_splits(
         here = measured["model_id"].isin(model_embeddings["model_id"]) & measured["dataset_id"].isin(datasets)
         measured = measured[here]
     if measured.empty:
-        figures = (
-            " Published figures count: `kedro run --pipelines=published --to-outputs=published_cells` fetches them, "
-            "THESIS_REC_BENCHMARKS names a folder of them."
-            if parameters.published
-            else ""
-        )
+        fetch = "`kedro run --pipelines=published --to-outputs=published_cells` fetches them"
+        figures = f" Published figures count: {fetch}, THESIS_REC_BENCHMARKS names a folder of them."
         raise NothingSucceeded(
             f"No performance by the protocol {parameters.protocol} is known: run the pipeline ground_truth on the "
             "models and datasets at hand, or point performance_records of the zoo at measurements that you have; what "
-            f"other steps have made is kept.{figures}"
+            f"other steps have made is kept.{figures if parameters.published else ''}"
         )
     return quadrants.assign_splits(measured, families, dataset_manifest, zoo_sides, parameters.splits, parameters.seed)
 
