@@ -78,10 +78,8 @@ def plan_jobs(
         resources = cluster.resources(name)
         if is_sharded(name, shards):
             array = f"{name}-array"
-            commands = tuple(
-                kedro_run(name, environment, {**extra, "shard.index": index, "shard.count": shards})
-                for index in range(shards)
-            )
+            parts = ({**extra, "shard.index": index, "shard.count": shards} for index in range(shards))
+            commands = tuple(kedro_run(name, environment, part) for part in parts)
             jobs.append(Job(array, name, commands, resources, after))
             command = kedro_run(name, environment, extra, JOIN_TAG)
             joining = cluster.resources(name, joining=True)

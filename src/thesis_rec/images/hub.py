@@ -95,12 +95,8 @@ def _load_hub(row: DatasetRow, local: Path | None, streaming: bool) -> Any:
     try:
         if local is not None and _is_saved(local):
             return datasets.load_from_disk(str(local))
-        return datasets.load_dataset(
-            str(local) if local else row.source,
-            name=row.config or None,
-            revision=row.revision or None,
-            streaming=streaming,
-        )
+        source, name, revision = str(local or row.source), row.config or None, row.revision or None
+        return datasets.load_dataset(source, name=name, revision=revision, streaming=streaming)
     except (DatasetsError, ValueError, OSError, RuntimeError) as error:
         if known := hub_error(row.dataset_id, f"dataset {row.source}", error):
             raise known from error

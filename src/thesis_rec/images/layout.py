@@ -150,12 +150,11 @@ def _classes_in(child: Path) -> dict[str, Path]:
 def _splits_among(nested: list[Path], inner: dict[Path, dict[str, Path]]) -> list[Path]:
     """The folders that are splits: called so and nothing else, or called so and sharing classes with another one."""
     named = [child for child in nested if split_role(child.name)]
-    return [
-        child
-        for child in named
-        if split_role(child.name, exact=True)
-        or any(other is not child and set(inner[other]) & set(inner[child]) for other in named)
-    ]
+
+    def shares(child: Path) -> bool:
+        return any(other is not child and set(inner[other]) & set(inner[child]) for other in named)
+
+    return [child for child in named if split_role(child.name, exact=True) or shares(child)]
 
 
 def _splits_within(nested: list[Path], inner: dict[Path, dict[str, Path]]) -> dict[str, dict[str, Path]]:

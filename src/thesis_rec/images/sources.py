@@ -214,9 +214,8 @@ def open_generated(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     sizes = {"pretrain": tasks.PRETRAIN_PER_CLASS, "train": tasks.TRAIN_PER_CLASS, "test": tasks.TEST_PER_CLASS}
 
     classes = np.arange(len(task.class_names), dtype=np.int64)
-    return Source(
-        {
-            split: RawSplit(np.repeat(classes, n), list(task.class_names), partial(_read_drawn, row.source, split, n))
-            for split, n in sizes.items()
-        }
-    )
+
+    def drawn(split: str, n: int) -> RawSplit:
+        return RawSplit(np.repeat(classes, n), list(task.class_names), partial(_read_drawn, row.source, split, n))
+
+    return Source({split: drawn(split, n) for split, n in sizes.items()})

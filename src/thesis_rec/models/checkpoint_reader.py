@@ -295,10 +295,8 @@ def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -
     file = find_weights(path, item, prefer)
     if file.name.endswith(INDEX_ENDING):
         shard_of = shard_of_tensors(file, item)
-        opened = {
-            name: _open_file(checked_file(file.parent / name, item), item, "")[0]
-            for name in sorted(set(shard_of.values()))
-        }
+        shards = sorted(set(shard_of.values()))
+        opened = {name: _open_file(checked_file(file.parent / name, item), item, "")[0] for name in shards}
         absent = sorted(key for key, name in shard_of.items() if key not in opened[name].keys)
         whole = _joined(item, opened.values(), absent)
     else:

@@ -249,8 +249,9 @@ def image_processor(source: Path | str, config: Any, trusted: bool = False) -> A
     if any((source / name).is_file() for name in PROCESSOR_FILES):
         with no_network():
             return AutoImageProcessor.from_pretrained(source, local_files_only=True, trust_remote_code=trusted)
+    files = ", ".join(PROCESSOR_FILES)
     if type(config) not in IMAGE_PROCESSOR_MAPPING:
-        raise ValueError(f"there is none of {', '.join(PROCESSOR_FILES)}, and {config.model_type} has no usual one")
+        raise ValueError(f"there is none of {files}, and {config.model_type} has no usual one")
     kinds: Any = IMAGE_PROCESSOR_MAPPING[type(config)]
     kind = kinds.get("torchvision") or next(iter(kinds.values()))
     processor = kind()
@@ -259,9 +260,7 @@ def image_processor(source: Path | str, config: Any, trusted: bool = False) -> A
         sides = dict(zip(("height", "width"), own if isinstance(own, list | tuple) else (own, own), strict=True))
         shortest = getattr(processor.size, "shortest_edge", None) is not None
         processor = kind(size={"shortest_edge": min(sides.values())} if shortest else sides, crop_size=sides)
-    logger.warning(
-        "%s has none of %s: prepared as usual for a %s", source, ", ".join(PROCESSOR_FILES), config.model_type
-    )
+    logger.warning("%s has none of %s: prepared as usual for a %s", source, files, config.model_type)
     return processor
 
 

@@ -84,11 +84,8 @@ def _adapter(item: str, name: str) -> ItemError:
 
 
 def _check_quantised(reader: StateReader) -> None:
-    packed = [
-        tensor
-        for tensor in reader.left_out
-        if tensor.dtype in _PACKED and len(tensor.shape) > 1 and not _INDEX.search(tensor.name)
-    ]
+    matrices = [tensor for tensor in reader.left_out if tensor.dtype in _PACKED and len(tensor.shape) > 1]
+    packed = [tensor for tensor in matrices if not _INDEX.search(tensor.name)]
     n_packed, n_all = sum(t.size for t in packed), sum(t.size for t in (*reader.tensors, *reader.left_out))
     # Weights of eight bits are plain floats, unless a scale lies beside them.
     eight = {tensor.name.rpartition(".")[0] for tensor in reader.tensors if tensor.dtype.startswith("F8")}

@@ -111,10 +111,8 @@ class FineTuner:
         predicted = [copy.predict(plan) for copy, plan in pairs]
         if self.pixels.is_cuda:
             torch.cuda.synchronize()
-        return [
-            float((found.cpu().numpy() == plan.test_labels).mean())
-            for found, plan in zip(predicted, plans, strict=True)
-        ]
+        right = [found.cpu().numpy() == plan.test_labels for found, plan in zip(predicted, plans, strict=True)]
+        return [float(one.mean()) for one in right]
 
 
 class _Copy:

@@ -140,16 +140,13 @@ class SplitTokens:
         Returns:
             (L,) in the order of :data:`thesis_rec.views.landmarks.LANDMARKS`.
         """
-        classes = evenly(np.unique(self._whole.labels).tolist(), MAX_CLASSES)
+        classes, seed = evenly(np.unique(self._whole.labels).tolist(), MAX_CLASSES), self.settings.seed
         splits = [self._whole] if self._test is None else [self._whole, self._test]
         count = max(IMAGES // len(classes), PER_CLASS) // len(splits)
         pixels, labels = [], []
         for split, part in zip(splits, ("train", "test"), strict=False):
-            members = [
-                np.random.default_rng([self.settings.seed, c]).permutation(np.flatnonzero(split.labels == c))
-                for c in classes
-            ]
-            index = np.concatenate([m[:count] for m in members])
+            drawn = [np.random.default_rng([seed, c]).permutation(np.flatnonzero(split.labels == c)) for c in classes]
+            index = np.concatenate([members[:count] for members in drawn])
             read, kept = read_images(split, index, self.encoder.image_size)
             self._glimpses.add(part, split.positions[kept], split.names_of(kept), read)
             pixels.append(read)
