@@ -64,12 +64,9 @@ def plan_fetch(
         if size <= free:
             chosen.add(model)
             free -= size
-    return FetchPlan(
-        [row.model_id for row in rows if row.model_id in here],
-        [model for model in missing if model in chosen],
-        [model for model in missing if model not in chosen],
-        sizes,
-    )
+    there = [row.model_id for row in rows if row.model_id in here]
+    left_out = [model for model in missing if model not in chosen]
+    return FetchPlan(there, [model for model in missing if model in chosen], left_out, sizes)
 
 
 def models_here(rows: Sequence[ManifestRow], cache: Path | None) -> set[str]:

@@ -337,17 +337,11 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     if not name:
         settled: Any = read_configuration(folder, "open_clip_config.json", row.model_id)
         name, config = f"local-dir:{folder}", settled.get("model_cfg") or {}
+    options |= {"precision": "fp32", "require_pretrained": True, "pretrained_image": False, "pretrained_text": False}
     text_tower = config.get("text_cfg", {}).get("hf_model_name")
     try:
         with no_network():
-            network: Any = open_clip.create_model(
-                name,
-                precision="fp32",
-                pretrained_image=False,
-                pretrained_text=False,
-                require_pretrained=True,
-                **options,
-            ).eval()
+            network: Any = open_clip.create_model(name, **options).eval()
     except Exception as error:
         if not text_tower:
             raise

@@ -29,16 +29,14 @@ def describe(manifest: pd.DataFrame, cells: pd.DataFrame, imagenet: str = "image
     found = cells[(cells["dataset_id"] == imagenet) & cells["protocol"].isin(_IMAGENET_ORDER)]
     found = found.assign(order=[_IMAGENET_ORDER.index(one) for one in found["protocol"]])
     accuracy = found.sort_values("order", kind="stable").drop_duplicates("model_id").set_index("model_id")["value"]
-    frame = pd.DataFrame(
-        {
-            "kind": told_by_tags("kinds", tags),
-            "family": manifest["family"].to_numpy(),
-            "corpus": told_by_tags("corpora", tags),
-            "n_parameters": pd.to_numeric(manifest["parameters"]).to_numpy(),
-            "resolution": pd.to_numeric(manifest["input_size"]).to_numpy(),
-        },
-        index=manifest["model_id"].astype(str),
-    )
+    columns = {
+        "kind": told_by_tags("kinds", tags),
+        "family": manifest["family"].to_numpy(),
+        "corpus": told_by_tags("corpora", tags),
+        "n_parameters": pd.to_numeric(manifest["parameters"]).to_numpy(),
+        "resolution": pd.to_numeric(manifest["input_size"]).to_numpy(),
+    }
+    frame = pd.DataFrame(columns, index=manifest["model_id"].astype(str))
     frame["imagenet"] = accuracy.reindex(frame.index).to_numpy()
     return frame[~frame.index.duplicated()]
 

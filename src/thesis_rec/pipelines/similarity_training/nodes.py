@@ -124,14 +124,10 @@ def train_ranker(
     """
     from thesis_rec.thesis import similarity_training
 
-    ranker, history = similarity_training.train_ranker(
-        training_study.models.select(np.flatnonzero(training_study.known)),
-        training_study.lists("train"),
-        training_study.lists("validation"),
-        parameters.similarity_transformer,
-        Path(parameters.runs_folder),
-        parameters.seed,
-    )
+    models = training_study.models.select(np.flatnonzero(training_study.known))
+    lists = training_study.lists("train"), training_study.lists("validation")
+    plan, runs = parameters.similarity_transformer, Path(parameters.runs_folder)
+    ranker, history = similarity_training.train_ranker(models, *lists, plan, runs, parameters.seed)
     return ranker.to_checkpoint(), history
 
 
