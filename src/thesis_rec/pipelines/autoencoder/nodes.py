@@ -26,14 +26,10 @@ def train_autoencoder(
 
     vectors = _inputs(model_vectors, model_manifest, parameters.input)
     known = autoencoder.split_known(sorted(vectors), zoo_sides, _families(model_manifest))
+    network, fit, share = parameters.network, parameters.fit, parameters.validation_share
+    runs = Path(parameters.runs_folder) / "autoencoder"
     checkpoint = autoencoder.train_autoencoder(
-        vectors,
-        known,
-        parameters.network,
-        parameters.fit,
-        Path(parameters.runs_folder) / "autoencoder",
-        validation_share=parameters.validation_share,
-        seed=parameters.seed,
+        vectors, known, network, fit, runs, validation_share=share, seed=parameters.seed
     )
     # Codes of different weights can't be compared.
     told = {"input": parameters.input, "autoencoder_id": fingerprint(checkpoint["network"])[:16]}
@@ -72,9 +68,8 @@ def evaluate_autoencoder(
     from thesis_rec.training import autoencoder
 
     vectors = _inputs(model_vectors, model_manifest, autoencoder_checkpoint.get("input", "kmeans"))
-    return autoencoder.evaluate_autoencoder(
-        autoencoder_checkpoint, vectors, _families(model_manifest), parameters.neighbours
-    )
+    families = _families(model_manifest)
+    return autoencoder.evaluate_autoencoder(autoencoder_checkpoint, vectors, families, parameters.neighbours)
 
 
 def draw_embedding_map(

@@ -101,16 +101,14 @@ def import_networks(
     if parameters.thesis_autoencoder:
         with _noted(failures, parameters.thesis_autoencoder):
             raw = {name: read() if callable(read) else read for name, read in imported_vectors.items()}
-            checkpoint = thesis_networks.import_autoencoder(
-                Path(parameters.thesis_autoencoder), raw, parameters.thesis_activation, parameters.thesis_normalised
-            )
+            file, activation = Path(parameters.thesis_autoencoder), parameters.thesis_activation
+            checkpoint = thesis_networks.import_autoencoder(file, raw, activation, parameters.thesis_normalised)
             array_embeddings = thesis_networks.with_embedded(array_embeddings, raw, checkpoint)
     if parameters.thesis_transformer:
         with _noted(failures, parameters.thesis_transformer):
             shards = {key: read() if callable(read) else read for key, read in imported_tokens.items()}
-            scores = thesis_networks.import_transformer(
-                Path(parameters.thesis_transformer), array_embeddings, shards, parameters.thesis_heads
-            )
+            file = Path(parameters.thesis_transformer)
+            scores = thesis_networks.import_transformer(file, array_embeddings, shards, parameters.thesis_heads)
     return checkpoint or {"config": {}}, array_embeddings, scores, failures_frame(failures, key="item")
 
 

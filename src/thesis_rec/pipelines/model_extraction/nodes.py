@@ -35,13 +35,10 @@ def extract_vectors(
     without = [left_out_failure(model, model_sources.hub_is_reachable()) for model in plan.left_out]
     yield {}, {failure.item: {"error": failure.error, "hint": failure.hint} for failure in without}
     left_out = set(plan.left_out)
+    rows = [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out]
+    root, cache = Path(parameters.models_root).expanduser(), model_sources.hub_cache_folder(parameters.hub_cache)
     yield from extract_models(
-        [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out],
-        Path(parameters.models_root).expanduser(),
-        model_sources.hub_cache_folder(parameters.hub_cache),
-        existing_model_vectors,
-        existing_extraction_outcomes,
-        parameters.threads,
+        rows, root, cache, existing_model_vectors, existing_extraction_outcomes, parameters.threads
     )
 
 

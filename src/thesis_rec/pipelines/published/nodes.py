@@ -25,9 +25,8 @@ def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame,
     """All sources as cells, and what was read, dropped and missing."""
     tables = Path(parameters.tables).expanduser() if parameters.tables else None
     aliases = read_aliases(parameters.aliases)
-    cells, report = read_cells(
-        sources.read_sources(), read_datasets(), aliases, tables, Path(parameters.cache).expanduser()
-    )
+    cache = Path(parameters.cache).expanduser()
+    cells, report = read_cells(sources.read_sources(), read_datasets(), aliases, tables, cache)
     report["unknown_models"] = {name: len(models) for name, models in report["unknown_models"].items()}
     for error in report["missing"].values():
         logger.warning("%s", error)

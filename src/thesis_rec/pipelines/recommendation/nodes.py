@@ -23,12 +23,9 @@ def assemble_bundle(
     """Join manifests and artefacts to the bundle that a recommendation reads."""
     from thesis_rec.recommendation.bundle import assemble
 
-    return replace(
-        assemble(model_manifest, dataset_manifest, artefacts, parameters.zoo),
-        encoder=parameters.encoder.model_dump(),
-        models_root=Path(parameters.models_root).expanduser(),
-        hub_cache=parameters.hub_cache,
-    )
+    bundle = assemble(model_manifest, dataset_manifest, artefacts, parameters.zoo)
+    encoder, root = parameters.encoder.model_dump(), Path(parameters.models_root).expanduser()
+    return replace(bundle, encoder=encoder, models_root=root, hub_cache=parameters.hub_cache)
 
 
 def recommend_models(

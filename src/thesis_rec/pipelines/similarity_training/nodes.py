@@ -125,9 +125,9 @@ def train_ranker(
     from thesis_rec.thesis import similarity_training
 
     models = training_study.models.select(np.flatnonzero(training_study.known))
-    lists = training_study.lists("train"), training_study.lists("validation")
+    train, validation = training_study.lists("train"), training_study.lists("validation")
     plan, runs = parameters.similarity_transformer, Path(parameters.runs_folder)
-    ranker, history = similarity_training.train_ranker(models, *lists, plan, runs, parameters.seed)
+    ranker, history = similarity_training.train_ranker(models, train, validation, plan, runs, parameters.seed)
     return ranker.to_checkpoint(), history
 
 
