@@ -106,14 +106,11 @@ def _unknown(table: pd.DataFrame) -> Floats:
 
 def _sizes(table: pd.DataFrame, reference: pd.DataFrame) -> Floats:
     """(N, 2) logarithms of parameters and resolution in standard deviations of ``reference``; 0 if unknown."""
-    columns = []
-    for name in ("n_parameters", "resolution"):
-        own = np.log(pd.to_numeric(table[name]).to_numpy(dtype=np.float64))
-        usual = np.log(pd.to_numeric(reference[name]).to_numpy(dtype=np.float64))
-        usual = usual[np.isfinite(usual)]
-        centre, spread = (usual.mean(), max(usual.std(), 0.1)) if len(usual) else (0.0, 1.0)
-        columns.append(np.nan_to_num((own - centre) / spread))
-    return np.column_stack(columns)
+    columns = ["n_parameters", "resolution"]
+    counted = (part[columns].astype(float) for part in (table, reference))
+    own, usual = (np.log(sizes.where(sizes > 0)) for sizes in counted)
+    relative = (own - usual.mean()) / usual.std(ddof=0).clip(lower=0.1)
+    return relative.fillna(0.0).to_numpy()
 
 
 def _relative_imagenet(table: pd.DataFrame, reference: pd.DataFrame) -> Floats:
@@ -121,8 +118,6 @@ def _relative_imagenet(table: pd.DataFrame, reference: pd.DataFrame) -> Floats:
     both = pd.concat([reference, table[~table.index.isin(reference.index)]])
     accuracy = pd.to_numeric(both["imagenet"]).clip(0.001, 0.999)
     logit = pd.Series(np.log(accuracy / (1 - accuracy)), index=both.index)
-    kind = both["kind"].astype("object").where(both["kind"].notna(), "unknown")
-    relative = logit - logit.groupby(kind.to_numpy()).transform("mean")
+    relative = logit - logit.groupby(both["kind"].to_numpy(), dropna=False).transform("mean")
     relative = relative / max(float(relative.std()) if relative.notna().sum() > 1 else 1.0, 1e-6)
-    relative = relative[~relative.index.duplicated()]
     return relative.reindex(table.index).fillna(0.0).to_numpy(dtype=np.float64)
