@@ -105,13 +105,12 @@ def simulate(candidates: Candidates, policy: str, budgets: Sequence[int], rng: n
     order = rng.permutation(size) if policy == "random_probes" else np.argsort(-start, kind="stable")
     belief, tried = candidates.belief, list[int]()
     names = belief.model_ids
-    row_of: dict[str | None, int] = {name: row for row, name in enumerate(names)}
     costs = dict(zip(names, candidates.probe_seconds.tolist(), strict=True))
     outcomes = []
     for budget in wanted:
         while len(tried) < budget:
             active = policy in ("active", "best_observed")
-            row = row_of[next_probe(belief, costs)] if active else int(order[len(tried)])
+            row = names.index(str(next_probe(belief, costs))) if active else int(order[len(tried)])
             tried.append(row)
             if active or policy == "random_probes":
                 cell = Cell(belief.model_ids[row], float(candidates.observed[row]), candidates.noise)

@@ -57,19 +57,17 @@ def next_probe(
         ValueError: If a cost isn't above 0.
     """
     names = posterior.model_ids
-    row_of = {name: row for row, name in enumerate(names)}
-    tried = sorted({row_of[cell.model_id] for cell in posterior.cells if cell.protocol in (TARGET, protocol)})
-    closed = {*tried, *(row_of[name] for name in skip if name in row_of)}
-    free = np.array([row for row in range(len(names)) if row not in closed], dtype=int)
+    was_tried = np.isin(names, [cell.model_id for cell in posterior.cells if cell.protocol in (TARGET, protocol)])
+    tried, free = np.flatnonzero(was_tried), np.flatnonzero(~was_tried & ~np.isin(names, list(skip)))
     if not len(free):
         return None
     strange = np.isin(names, list(unlike))
-    if tried and not strange[tried].any() and strange[free].any():
+    if len(tried) and not strange[tried].any() and strange[free].any():
         free = free[strange[free]]
     mean, factor = posterior.mean, posterior.factor
     # Variance of what sets each candidate apart from the best tried, as far as it is shared with others.
     common = np.zeros(len(free))
-    if tried:
+    if len(tried):
         best = tried[int(np.argmax(mean[tried]))]
         common = np.square(factor[free] - factor[best]).sum(1)
     if len(tried) < FIRST:

@@ -532,9 +532,8 @@ def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
         names as JSON; ``encoder_id``; ``landmarks`` (N, L) float16, NaN where a dataset has none.
     """
     items = list(tokens.values())
-    n_landmarks = max((len(item.landmarks) for item in items if item.landmarks is not None), default=0)
-    none = np.full(n_landmarks, np.nan)
-    landmarks = np.array([none if item.landmarks is None else item.landmarks for item in items], dtype=np.float16)
+    # Rows that are shorter than others are filled up with NaN.
+    landmarks = pd.DataFrame([() if item.landmarks is None else item.landmarks for item in items])
     parts = [item.features.reshape(-1, item.features.shape[-1]) for item in items]
     rows = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     scale = np.abs(rows).max(axis=1, initial=1e-12, keepdims=True) / 127
@@ -544,7 +543,7 @@ def pack_tokens(tokens: Mapping[str, TaskTokens]) -> dict[str, NDArray[Any]]:
         "shape": np.array([item.features.shape[:2] for item in items], dtype=np.int64).reshape(-1, 2),
         "names": np.array(json.dumps(names)),
         "encoder_id": np.array(items[0].encoder_id if items else ""),
-        "landmarks": landmarks.reshape(len(items), n_landmarks),
+        "landmarks": landmarks.to_numpy(dtype=np.float16),
     }
 
 
