@@ -113,12 +113,8 @@ def symmetric_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     if matrices.is_cuda and matrices.shape[-1] not in ON_CPU:
         values, vectors = torch.linalg.eigh(matrices)
     else:
-        values, vectors = (part.to(matrices.device) for part in _pooled_eigen(matrices.cpu()))
+        # NumPy's eigh releases the interpreter, and small matrices gain nothing from threads inside one.
+        with threadpool_limits(1), ThreadPoolExecutor(processors()) as pool:
+            parts = zip(*pool.map(np.linalg.eigh, matrices.cpu().numpy()), strict=True)
+        values, vectors = (torch.from_numpy(np.stack(part)).to(matrices.device) for part in parts)
     return values.clamp(min=0.0), vectors
-
-
-def _pooled_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    # NumPy's eigh releases the interpreter, and small matrices gain nothing from threads inside one.
-    with threadpool_limits(1), ThreadPoolExecutor(processors()) as pool:
-        values, vectors = zip(*pool.map(np.linalg.eigh, matrices.numpy()), strict=True)
-    return torch.from_numpy(np.stack(values)), torch.from_numpy(np.stack(vectors))
