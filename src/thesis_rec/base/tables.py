@@ -35,8 +35,7 @@ def read_csv(path: Path, item: str = "", **options: Any) -> pd.DataFrame:
     error, hint = "can't be read as a table ({reason}).", "Check the path, and that it is CSV in UTF-8."
     with explained(item or str(path), f"{path.name} {error}" if item else error, hint), warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
-        table: pd.DataFrame = pd.read_csv(path, index_col=False, **options)
-    return table
+        return pd.read_csv(path, index_col=False, **options)
 
 
 def unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -64,8 +64,7 @@ class StateNetwork(nn.Module):
         if name not in self.names:
             raise ValueError(f"there is no {name}")
         self.used.add(name)
-        found: Tensor = getattr(self, name.replace(".", "/"))
-        return found
+        return getattr(self, name.replace(".", "/"))
 
     def count(self, name: str) -> int:
         """Number of numbered parts below a name."""

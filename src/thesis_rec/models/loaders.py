@@ -136,8 +136,7 @@ def timm_backbone(model_id: str, network: Any) -> Backbone:
         preparation = preparation_of(create_transform(**settings | {"input_size": (3, *sides)}), model_id)
 
     def features(images: Tensor) -> Tensor:
-        found: Tensor = network.forward_head(network.forward_features(colours(images)), pre_logits=True)
-        return found.flatten(1)
+        return network.forward_head(network.forward_features(colours(images)), pre_logits=True).flatten(1)
 
     classifier = network.get_classifier()
     has_head = getattr(network, "num_classes", 0) > 0 and not isinstance(classifier, tuple)

@@ -129,10 +129,9 @@ def check_source(root: Path, source: Path) -> None:
 def _hashes(record: Path, _changed: int) -> dict[str, str]:
     """The hashes of a record, read again when it was changed; none if it can't be read."""
     try:
-        files: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))["files"]
+        return json.loads(record.read_text(encoding="utf-8"))["files"]
     except (ValueError, KeyError):
         return {}
-    return files
 
 
 def files_signature(path: Path) -> str:
