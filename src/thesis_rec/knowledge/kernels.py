@@ -52,15 +52,15 @@ class Kernel:
 
     def __call__(self, rows: NDArray[np.floating]) -> Floats:
         """(n, F) rows to their (n, N) similarity with the reference."""
-        return self._similarity((rows - self.mean) / self.scale, self.points)
+        return self._similarity((rows - self.mean) / self.scale)
 
     @property
     def gram(self) -> Floats:
         """(N, N) similarity of the reference points."""
-        return self._similarity(self.points, self.points)
+        return self._similarity(self.points)
 
-    def _similarity(self, rows: Floats, points: Floats) -> Floats:
-        similarity = _squared_distances(rows, points)
+    def _similarity(self, standardised: Floats) -> Floats:
+        similarity = _squared_distances(standardised, self.points)
         similarity /= -self.width
         return np.exp(similarity, out=similarity)
 

@@ -155,7 +155,7 @@ def import_thesis_performance(path: Path, unit: Unit = "auto") -> pd.DataFrame:
     Raises:
         ItemError: If the file can't be read or holds something else.
     """
-    rows = list(_pairs(_json(path), str(path)))
+    rows = list(_pairs(path))
     scale = scale_of([value for *_, value in rows], str(path), unit)
     scaled = [(model, dataset, value / scale) for dataset, model, value in rows]
     return records_frame(scaled, "imported:thesis", "accuracy", "thesis")
@@ -168,7 +168,7 @@ def read_similarity(path: Path) -> dict[str, dict[str, float]]:
         ItemError: If a similarity is outside 0..1.
     """
     found: dict[str, dict[str, float]] = {}
-    for first, second, value in _pairs(_json(path), str(path)):
+    for first, second, value in _pairs(path):
         if not 0.0 <= value <= 1.0:
             raise ItemError(str(path), f"similarity of {first} and {second} is {value}.", "Similarities are 0..1.")
         found.setdefault(first, {})[second] = value
@@ -217,9 +217,11 @@ def _normalised(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 
-def _pairs(content: Any, where: str) -> Iterable[tuple[str, str, float]]:
-    """(outer key, inner key or model, number) of an object of objects, or of an object of lists of entries."""
-    shape = "Give an object of objects of numbers, or of lists of {model_name, accuracy}."
+def _pairs(path: Path) -> Iterable[tuple[str, str, float]]:
+    """(outer key, inner key or model, number) of a JSON object of objects, or of an object of lists of entries."""
+    where, shape = str(path), "Give an object of objects of numbers, or of lists of {model_name, accuracy}."
+    with explained(where, "can't be read as JSON ({reason}).", "Check the path and the file."):
+        content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ItemError(where, "is no JSON object.", shape)
     for outer, row in content.items():
@@ -241,8 +243,3 @@ def _pairs(content: Any, where: str) -> Iterable[tuple[str, str, float]]:
 def _first_of(entry: Any, keys: Iterable[str]) -> Any:
     """What an object or table has under the first of the keys that it has; None without any."""
     return next((entry[key] for key in keys if key in entry), None) if hasattr(entry, "keys") else None
-
-
-def _json(path: Path) -> Any:
-    with explained(str(path), "can't be read as JSON ({reason}).", "Check the path and the file."):
-        return json.loads(path.read_text(encoding="utf-8"))
