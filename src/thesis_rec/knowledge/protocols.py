@@ -330,8 +330,7 @@ def fit_protocols(
         known = known.joined(Covariance(mean + trust * (shown - mean), factor, own + open_ * (1 - trust)))
         counts = np.concatenate([counts, seen])
         names += [measured[column] for column in columns[used]]
-    learned_of = set(names)
-    new = [model for model in models.index if model not in learned_of]
+    new = models.index.difference(names, sort=False).tolist()
     total = known.joined(extend(names, known, counts, new, models))
     everything = [*names, *new]
     described = np.arange(len(everything)) >= len(names)
@@ -378,8 +377,7 @@ def learn_domains(
     known = replace(known, domains=any_images)
     rank = known.covariance.factor.shape[1]
     along, left = (np.full((len(tasks), len(known.model_ids)), np.nan) for _ in range(2))
-    names = list(zip(tasks["protocol"].astype(str), tasks["dataset_id"].astype(str), strict=True))
-    for row, (protocol, dataset) in enumerate(names):
+    for row, protocol, dataset in tasks[["protocol", "dataset_id"]].itertuples():
         seen = np.flatnonzero(np.isfinite(values[row]))
         belief = known.posterior([models[column] for column in seen], protocol, classes[dataset])
         design, rest = belief.factor[:, : 2 + rank], values[row, seen] - belief.mean
