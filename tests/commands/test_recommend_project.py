@@ -175,6 +175,9 @@ def test_weights_that_changed_since_they_were_read_are_told(project):
     for row in read_manifest(pd.concat(rows))[0]:
         outcome = extract_model(row, project)[1] | {"made_from": made_from(row, project)}
         (outcomes / f"{row.model_id}.json").write_text(json.dumps(outcome))
+    # A second row of its name is no reason to leave a model out that was read.
+    failures = outcomes.parent / "extraction_failures.parquet"
+    pd.DataFrame({"model_id": ["kept"], "error": "Line 9 repeats it.", "hint": ""}).to_parquet(failures)
     try:
         assert not [note for note in load_bundle(project, zoo="starter").notes if "weights of" in note]
         shutil.rmtree(trained)
@@ -189,8 +192,23 @@ def test_weights_that_changed_since_they_were_read_are_told(project):
         assert any(note.startswith("Left out of your own models: gone (") for note in bundle.notes)
         assert bundle.manifest["model_id"].isin(["kept", "trained", "moved", "gone"]).sum() == 3
     finally:
+        failures.unlink()
         shutil.rmtree(outcomes)
         local.write_text(before)
+
+
+@pytest.mark.parametrize("table", ["model_manifest", "dataset_manifest"])
+def test_a_manifest_without_its_columns_is_refused_in_a_line(project, table, tmp_path):
+    text = (project / "starter" / f"{table}.csv").read_text()
+    (tmp_path / "saved.csv").write_text(text.replace(",", ";"))
+    local = project / "conf" / "local" / "globals.yml"
+    local.parent.mkdir(exist_ok=True)
+    local.write_text(yaml.safe_dump({"zoos": {"starter": {table: str(tmp_path / "saved.csv")}}}))
+    try:
+        with pytest.raises(ConfigurationError, match=f"Your own {table} can't be used: missing columns: "):
+            load_bundle(project, zoo="starter")
+    finally:
+        local.unlink()
 
 
 def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_dir):

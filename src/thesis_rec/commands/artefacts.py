@@ -46,8 +46,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     """
     from kedro.io import AbstractDataset, DatasetError
 
-    from thesis_rec.catalog.validators import validate_performance_records
-    from thesis_rec.models.model_extraction import outdated, real_failures
+    from thesis_rec.models.model_extraction import outdated
     from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
     from thesis_rec.truth.performance_records import clean_performance
@@ -63,13 +62,14 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
 
     def load(name: str) -> Any:
         entry = {key: value for key, value in entries[name].items() if key not in ("validator", "metadata")}
-        return AbstractDataset.from_config(name, entry).load()
+        data = AbstractDataset.from_config(name, entry).load()
+        _check(name, entries[name]["validator"], data)
+        return data
 
     try:
         manifest, datasets, artefacts = (load(name) for name in ENTRIES)
         if OWN_RECORDS in loader.named.get("zoos", {}).get(loader["globals"]["zoo"], {}):
             records = load(OWN_RECORDS)
-            validate_performance_records(records)
             artefacts[OWN_RECORDS] = clean_performance([records])
             # Another zoo's records are learned from by runs, whatever their protocol.
             published = loader["globals"]["active"].get("published")
@@ -78,24 +78,22 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
                 artefacts["notes"].append(note)
     except DatasetError as error:
         raise explained(error) from error
-    except ValueError as error:
-        hint = "Correct the file; docs/how-to/bring-truth.md has an example."
-        raise ConfigurationError(f"Your own {OWN_RECORDS} can't be used: {error}. {hint}") from error
     own_models = [table for table in _own_models(loader, folder) if len(table)]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
+    outcomes = artefacts.get("extraction_outcomes", {})
     failed: dict[str, str] = {}
     if (failures := artefacts.get("extraction_failures")) is not None:
-        failures = real_failures(failures)
-        failed = dict(zip(failures["model_id"], failures["error"], strict=True))
+        rows = zip(failures["model_id"], failures["error"], strict=True)
+        # What is told of a model that was read is of a part of its file, or of another row of its name.
+        failed = {model: why for model, why in rows if (_outcome(outcomes, model) or {"error": why})["error"]}
     if lost := [one for table in own_models for one in _absent(table, failed)]:
         # Nothing is known of them, so that they would stand among the first.
         manifest = manifest[~manifest["model_id"].isin([model for model, _ in lost])].reset_index(drop=True)
         few = listed([f"{model} ({why.rstrip('.')})" for model, why in lost], 3)
         artefacts["notes"].append(f"Left out of your own models: {few}.")
-    outcomes = artefacts.get("extraction_outcomes", {})
     here = {row.model_id: row for table in own_models for row in read_manifest(table)[0] if row.hub_id is None}
     read = [name for name in here if name in outcomes and name not in dict(lost)]
-    if changed := [name for name in read if outdated(here[name], readable(outcomes[name]) or {})]:
+    if changed := [name for name in read if outdated(here[name], _outcome(outcomes, name) or {})]:
         artefacts["notes"].append(
             f"The weights of {listed(changed, 3)} changed since they were read: what is said of them is of those "
             "before. Run `kedro run --pipelines=model_extraction` again."
@@ -121,6 +119,26 @@ def read_configuration(
     return MergedGlobalsConfigLoader(**arguments, zoo=chosen, **only)
 
 
+def _check(name: str, validator: str, data: Any) -> None:
+    """Refuse what a run would refuse of a table.
+
+    Raises:
+        ConfigurationError: With the reason.
+    """
+    from kedro.utils import load_obj
+
+    try:
+        load_obj(validator)(data)
+    except ValueError as error:
+        hint = "Correct the file; docs/data-contracts.md says what is in it."
+        raise ConfigurationError(f"Your own {name} can't be used: {error}. {hint}") from error
+
+
+def _outcome(outcomes: Mapping[str, Any], model: str) -> dict[str, Any] | None:
+    """What became of a model when it was read last; None where that isn't known."""
+    return readable(outcomes[model]) if model in outcomes else None
+
+
 def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.DataFrame]:
     """Models that the user's own configuration adds to any zoo's manifest; they are candidates in every zoo.
 
@@ -135,7 +153,8 @@ def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.
         root = str(zoo.get("models_root", ""))
         whose = f"zoos.{name}.model_manifest in conf/{loader.env or loader.default_run_env}/globals.yml"
         for table in _tables(zoo["model_manifest"], folder, whose):
-            own = table[~table["model_id"].isin(known)].copy()
+            _check("model_manifest", "thesis_rec.catalog.validators.validate_model_manifest", table)
+            own = table[~table["model_id"].isin(known)].drop_duplicates("model_id")
             own["source"] = [_from_root(str(source), folder / root) for source in own["source"]]
             yield own
 
