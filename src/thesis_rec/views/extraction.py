@@ -67,10 +67,9 @@ def extract_tokens(
             done = shards.finished_shards(existing, keys[split], settings_hash)
             for shard in done.values():
                 notes += shards.shard_notes(row.dataset_id, shard)
-            if done:
-                counts[split] = int(next(iter(done.values()))["n_shards"])
-                if len(done) == counts[split]:
-                    continue
+                counts[split] = int(shard["n_shards"])
+            if len(done) == counts.get(split):
+                continue
             dataset = open_dataset(row, root, settings)
             images, test = dataset.split(split), dataset.apart() if split == "train" else None
             made = SplitTokens(get_encoder(), images, settings, test)
