@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 #: A mean with its bootstrap bounds over ``n`` datasets, as JSON holds it: ``mean, low, high, n``, None where undefined.
 Interval = dict[str, Any]
+#: Intervals by two levels of groups and by figure.
+Intervals = dict[str, dict[str, dict[str, Interval]]]
 
 
 def cluster_bootstrap(
@@ -47,7 +49,7 @@ def cluster_bootstrap(
 
 def intervals(
     table: pd.DataFrame, by: tuple[str, str], columns: Iterable[str], clusters: str | None = None, **how: Any
-) -> dict[str, dict[str, dict[str, Interval]]]:
+) -> Intervals:
     """Two levels of groups -> column -> interval, as :func:`cluster_bootstrap` has it.
 
     Args:
@@ -57,7 +59,7 @@ def intervals(
         clusters: Column of clusters; each row its own by default.
         **how: Draws and seed.
     """
-    found: dict[str, dict[str, dict[str, Interval]]] = {}
+    found: Intervals = {}
     for (first, second), part in table.groupby(list(by), sort=False):
         names = None if clusters is None else part[clusters].tolist()
         figures = {column: cluster_bootstrap(part[column], names, **how) for column in columns}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.evaluation.bootstrap import Interval, beyond, intervals
+from thesis_rec.evaluation.bootstrap import Intervals, beyond, intervals
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
 from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Scores, Study
 from thesis_rec.knowledge.fitting import LEVEL
@@ -43,9 +43,7 @@ def figures_per_dataset(
     return pd.DataFrame(rows, columns=["quadrant", "method", "dataset_id", "n_models", "coverage", *METRICS])
 
 
-def summarise(
-    study: Study, figures: pd.DataFrame, *, bootstrap: int = 2000
-) -> dict[str, dict[str, dict[str, Interval]]]:
+def summarise(study: Study, figures: pd.DataFrame, *, bootstrap: int = 2000) -> Intervals:
     """Means with bootstrap intervals: quadrant -> method -> figure -> ``mean, low, high, n``.
 
     A method that doesn't rank every cell has its ``coverage`` beside its figures, which are then of fewer cells.
@@ -57,9 +55,7 @@ def summarise(
     return found
 
 
-def _intervals(
-    study: Study, table: pd.DataFrame, columns: Iterable[str], bootstrap: int
-) -> dict[str, dict[str, dict[str, Interval]]]:
+def _intervals(study: Study, table: pd.DataFrame, columns: Iterable[str], bootstrap: int) -> Intervals:
     clusters = [study.clusters(q)[d] for q, d in zip(table["quadrant"], table["dataset_id"], strict=True)]
     by = ("quadrant", "method")
     return intervals(table.assign(cluster=clusters), by, columns, "cluster", draws=bootstrap, seed=study.seed)
@@ -67,7 +63,7 @@ def _intervals(
 
 def compare(
     study: Study, figures: pd.DataFrame, method: str, baselines: Iterable[str], bootstrap: int = 2000
-) -> dict[str, dict[str, dict[str, Interval]]]:
+) -> Intervals:
     """Paired differences ``method - baseline`` on the same datasets: quadrant -> baseline -> figure -> interval.
 
     ``better`` says whether the interval excludes zero on the side of the method (for regret that is the lower one).
@@ -84,9 +80,7 @@ def compare(
     return found
 
 
-def calibration(
-    study: Study, methods: Mapping[str, Scores], bootstrap: int = 2000
-) -> dict[str, dict[str, dict[str, Interval]]]:
+def calibration(study: Study, methods: Mapping[str, Scores], bootstrap: int = 2000) -> Intervals:
     """Coverage, width and interval score of 90 % intervals, and the absolute error of the predicted values.
 
     For coverage and interval score a measured value below chance counts as chance; errors are of values as measured.
