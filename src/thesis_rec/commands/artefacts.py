@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from os.path import expandvars
 from pathlib import Path
@@ -63,7 +63,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     def load(name: str) -> Any:
         entry = {key: value for key, value in entries[name].items() if key not in ("validator", "metadata")}
         data = AbstractDataset.from_config(name, entry).load()
-        _check(name, entries[name]["validator"], data)
+        _check(name, data)
         return data
 
     try:
@@ -119,19 +119,25 @@ def read_configuration(
     return MergedGlobalsConfigLoader(**arguments, zoo=chosen, **only)
 
 
-def _check(name: str, validator: str, data: Any) -> None:
-    """Refuse what a run would refuse of a table.
+def _check(name: str, data: Any) -> None:
+    """Refuse what a run would refuse of a table that users write.
 
     Raises:
         ConfigurationError: With the reason.
     """
-    from kedro.utils import load_obj
+    from thesis_rec.catalog import validators
 
-    try:
-        load_obj(validator)(data)
-    except ValueError as error:
-        hint = "Correct the file; docs/data-contracts.md says what is in it."
-        raise ConfigurationError(f"Your own {name} can't be used: {error}. {hint}") from error
+    checks: dict[str, Callable[[Any], None]] = {
+        "model_manifest": validators.validate_model_manifest,
+        "dataset_manifest": validators.validate_dataset_manifest,
+        OWN_RECORDS: validators.validate_performance_records,
+    }
+    if name in checks:
+        try:
+            checks[name](data)
+        except ValueError as error:
+            hint = "Correct the file; docs/data-contracts.md says what is in it."
+            raise ConfigurationError(f"Your own {name} can't be used: {error}. {hint}") from error
 
 
 def _outcome(outcomes: Mapping[str, Any], model: str) -> dict[str, Any] | None:
@@ -153,7 +159,7 @@ def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.
         root = str(zoo.get("models_root", ""))
         whose = f"zoos.{name}.model_manifest in conf/{loader.env or loader.default_run_env}/globals.yml"
         for table in _tables(zoo["model_manifest"], folder, whose):
-            _check("model_manifest", "thesis_rec.catalog.validators.validate_model_manifest", table)
+            _check("model_manifest", table)
             own = table[~table["model_id"].isin(known)].drop_duplicates("model_id")
             own["source"] = [_from_root(str(source), folder / root) for source in own["source"]]
             yield own
