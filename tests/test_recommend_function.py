@@ -69,7 +69,8 @@ def trace(frame, event, argument):
 sys.setprofile(trace)
 found = thesis_rec.recommend(sys.argv[1], zoo="hub", top=3)
 sys.setprofile(None)
-heavy = sorted({"torch", "torchvision", "open_clip", "transformers", "timm", "sklearn"} & set(sys.modules))
+libraries = {"torch", "torchvision", "open_clip", "transformers", "timm", "sklearn", "scipy", "numba"}
+heavy = sorted(libraries & set(sys.modules))
 print(json.dumps({"heavy": heavy, "takers": sorted(bundle_takers), "rows": len(found.table) + len(found.excluded)}))
 """
 

@@ -46,7 +46,6 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     """
     from kedro.io import AbstractDataset, DatasetError
 
-    from thesis_rec.models.model_extraction import outdated
     from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
     from thesis_rec.truth.performance_records import clean_performance
@@ -92,12 +91,15 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
         few = listed([f"{model} ({why.rstrip('.')})" for model, why in lost], 3)
         artefacts["notes"].append(f"Left out of your own models: {few}.")
     here = {row.model_id: row for table in own_models for row in read_manifest(table)[0] if row.hub_id is None}
-    read = [name for name in here if name in outcomes and name not in dict(lost)]
-    if changed := [name for name in read if outdated(here[name], _outcome(outcomes, name) or {})]:
-        artefacts["notes"].append(
-            f"The weights of {listed(changed, 3)} changed since they were read: what is said of them is of those "
-            "before. Run `kedro run --pipelines=model_extraction` again."
-        )
+    if read := [name for name in here if name in outcomes and name not in dict(lost)]:
+        # What reads weights takes longer to import than the rest of an answer's code.
+        from thesis_rec.models.model_extraction import outdated
+
+        if changed := [name for name in read if outdated(here[name], _outcome(outcomes, name) or {})]:
+            artefacts["notes"].append(
+                f"The weights of {listed(changed, 3)} changed since they were read: what is said of them is of those "
+                "before. Run `kedro run --pipelines=model_extraction` again."
+            )
     bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
     tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
     return replace(bundle, tries=tries)
