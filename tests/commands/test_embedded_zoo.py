@@ -83,7 +83,8 @@ def test_models_that_fit_a_latency_still_fit_when_they_are_measured_again(ask, p
     for _ in range(4):
         # As the fastest of the first needs here and now: the slower ones are left out.
         limit = 1.1 * min(latencies_ms(project_dir, first))
-        status, answer = ask("--max-latency-ms", f"{limit:.3f}")
+        # On a busy machine the usual seconds measure fewer models than are shown.
+        status, answer = ask("--max-latency-ms", f"{limit:.3f}", "--measure-seconds", "150")
         assert status == 0
         assert {model["basis"] for model in answer["models"]} == {"measured"}
         names = [model["model_id"] for model in answer["models"]]
