@@ -85,13 +85,13 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
         rows = zip(failures["model_id"], failures["error"], strict=True)
         # What is told of a model that was read is of a part of its file, or of another row of its name.
         failed = {model: why for model, why in rows if (_outcome(outcomes, model) or {"error": why})["error"]}
-    if lost := [one for table in own_models for one in _absent(table, failed)]:
+    if lost := dict(one for table in own_models for one in _absent(table, failed)):
         # Nothing is known of them, so that they would stand among the first.
-        manifest = manifest[~manifest["model_id"].isin([model for model, _ in lost])].reset_index(drop=True)
-        few = listed([f"{model} ({why.rstrip('.')})" for model, why in lost], 3)
+        manifest = manifest[~manifest["model_id"].isin(list(lost))].reset_index(drop=True)
+        few = listed([f"{model} ({why.rstrip('.')})" for model, why in lost.items()], 3)
         artefacts["notes"].append(f"Left out of your own models: {few}.")
     here = {row.model_id: row for table in own_models for row in read_manifest(table)[0] if row.hub_id is None}
-    if read := [name for name in here if name in outcomes and name not in dict(lost)]:
+    if read := [name for name in here if name in outcomes and name not in lost]:
         # What reads weights takes longer to import than the rest of an answer's code.
         from thesis_rec.models.model_extraction import outdated
 
