@@ -1,4 +1,5 @@
 import json
+import os
 import stat
 
 import numpy as np
@@ -40,6 +41,11 @@ def test_atomic_path_lets_the_group_read(tmp_path):
     with atomic_path(tmp_path / "shared.bin") as temporary:
         temporary.write_bytes(b"x")
     assert (tmp_path / "shared.bin").stat().st_mode & stat.S_IRGRP
+
+
+def test_atomic_path_leaves_the_mask_alone_which_all_threads_share(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("another thread's files get a mask of 0 meanwhile"))
+    write_json(tmp_path / "a.json", 1)
 
 
 def test_write_json_round_trip(tmp_path):

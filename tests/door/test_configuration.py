@@ -1,6 +1,7 @@
 """What an answer reads of the configuration is what Kedro reads of it."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,21 @@ def test_an_answer_reads_few_files_and_finds_the_same(zoo):
     assert set(few["parameters"]) == {"recommendation"} < set(all_of_it["parameters"])
     for name in ENTRIES:
         assert few["catalog"][name] == all_of_it["catalog"][name]
+
+
+def test_loaders_of_several_zoos_dont_mix_in_turn_or_in_threads():
+    def zoo_of(loader):
+        return loader["parameters"]["recommendation"]["zoo"]
+
+    def bundles(zoo):
+        loader = read_configuration(PROJECT, None, zoo, **ONLY)
+        return {zoo_of(loader) for _ in range(3)}
+
+    first, second = (read_configuration(PROJECT, None, zoo, **ONLY) for zoo in ("starter", "hub"))
+    assert [zoo_of(first), zoo_of(second), zoo_of(first)] == ["starter", "hub", "starter"]
+    zoos = ["starter", "hub"] * 4
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(bundles, zoos)) == [{zoo} for zoo in zoos]
 
 
 def test_an_environments_own_files_are_read_whatever_their_name(tmp_path):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from tests.truth.conftest import SETTINGS, TASKS, make_backbone
 from thesis_rec.base.tables import TaskImages
+from thesis_rec.truth import image_bank
 from thesis_rec.truth.cells import measure_model
 from thesis_rec.truth.image_bank import ImageBank
 
@@ -40,3 +42,15 @@ def test_a_full_memory_halves_the_batch(images: dict[str, TaskImages]) -> None:
     np.testing.assert_allclose(found.records["value"], expected.records["value"])
     assert sizes[0] > 40
     assert max(sizes[2:]) <= 50
+
+
+def test_large_images_come_in_batches_of_as_many_pixels_whatever_the_network(
+    images: dict[str, TaskImages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, sizes = make_backbone(), list[int]()
+    side = next(iter(images.values())).train_images.shape[1]
+    monkeypatch.setattr(image_bank, "_FLOAT_PIXELS", 7 * side**2)
+    watched = dataclasses.replace(backbone, features=lambda x: sizes.append(len(x)) or backbone.network(x))
+    found, _ = ImageBank(images).features(watched, 100)
+    assert max(sizes) == 7
+    assert len(found) == sum(sizes)

@@ -6,10 +6,10 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -31,13 +31,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:80]}.", suffix=".tmp" + target.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    # mkstemp makes files that only their owner can read; on a cluster the group shares results.
-    mask = os.umask(0)
-    os.umask(mask)
-    temporary.chmod(0o666 & ~mask)
+    # Not by tempfile, whose files only their owner can read; on a cluster the group shares results.
+    temporary = target.with_name(f".{target.name[:80]}.{token_hex(8)}.tmp{target.suffix}")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
         os.replace(temporary, target)

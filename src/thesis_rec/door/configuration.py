@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import yaml
@@ -25,6 +26,9 @@ ARGUMENTS = {
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
     "custom_resolvers": {"oc.env": oc.env},
 }
+
+#: OmegaConf knows one meaning of ``${globals:...}`` in a process: while one loader resolves it, others wait.
+_RESOLVING = RLock()
 
 
 class MergedGlobalsConfigLoader(OmegaConfigLoader):
@@ -57,7 +61,8 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
     ) -> None:
         self._entries, self._parameters = entries, parameters
         # The globals are read below, once.
-        super().__init__(*args, **{**kwargs, "config_patterns": {"globals": []}})
+        with _RESOLVING:
+            super().__init__(*args, **{**kwargs, "config_patterns": {"globals": []}})
         if self.env and not self._fs.isdir(self._get_conf_env_path(self.env)):
             raise ConfigurationError(f"There is no environment {self.env} in {self.conf_source}.")
         try:
@@ -76,6 +81,12 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             raise ConfigurationError(f"The globals of the environment {self.env} can't be read: {reason}.") from error
         if self.runtime_params:
             self._check_runtime_params(self.runtime_params)
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """As of Kedro, with this loader's globals: another loader that was made since replaced them, or a thread's."""
+        with _RESOLVING:
+            self._register_globals_resolver()
+            return super().__getitem__(key)
 
     @property
     def named(self) -> dict[str, Any]:

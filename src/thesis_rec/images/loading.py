@@ -25,8 +25,11 @@ from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.images.splits import SplitPart, cap_classes, map_labels, split_part, take_share
 
-#: Side of a dataset's images in memory when they come in several sizes and none was asked for, in pixels.
-DEFAULT_SIZE = 64
+#: Largest side of a dataset's images in memory, in pixels, where none was asked for: hardly a model sees more.
+LARGEST_SIDE = 512
+
+#: Bytes that these may take before they are made smaller than the files' own, and the side below which they aren't.
+MOST_BYTES, LEAST_SIDE = 1 << 30, 64
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,8 @@ def load_task_images(
         row: Manifest row.
         root: Folder to which ``row.source`` is relative.
         limits: Caps and refusals.
-        size: Side to which images are resized, in pixels; None keeps a dataset's own size.
+        size: Side to which images are resized, in pixels; None keeps a dataset's own size, that of most images where
+            they have several, as far as models see that much and all fit into memory.
         warnings: List to which what was skipped is added.
 
     Returns:
@@ -223,7 +227,7 @@ def load_task_images(
     # Both splits tell what is true of the whole source.
     told = dict.fromkeys(note for images in opened for note in images.warnings)
     notes.extend(told)
-    size = size or _common_size(opened)
+    size = size or _common_size(opened, notes)
     arrays, labels, skipped = [], [], list[Failure]()
     for images in opened:
         array, kept = read_images(images, np.arange(len(images)), size, skipped)
@@ -302,12 +306,16 @@ def _check_classes(row: DatasetRow, images: LabelledImages, split: str) -> None:
     raise ItemError(row.dataset_id, error, "Give at least two classes: one folder (or label) for each.")
 
 
-def _common_size(opened: Sequence[LabelledImages]) -> int:
-    """The datasets' own size if a few images agree on one square size, else the default."""
-    sizes = set()
+def _common_size(opened: Sequence[LabelledImages], notes: list[Failure]) -> int:
+    """The median shorter side of a few images, as far as models see that much; less is noted if memory asks for it."""
+    sides = []
     for images in opened:
         for i in np.linspace(0, len(images) - 1, num=min(len(images), 8)).astype(int):
             with suppress(ItemError):
-                sizes.add(images.image(int(i)).shape[:2])
-    height, width = next(iter(sizes), (DEFAULT_SIZE, DEFAULT_SIZE))
-    return int(height) if len(sizes) == 1 and height == width else DEFAULT_SIZE
+                sides.append(min(images.image(int(i)).shape[:2]))
+    own = min(int(np.median(sides)), LARGEST_SIDE) if sides else LEAST_SIDE
+    fits = max(LEAST_SIDE, int((MOST_BYTES / (3 * sum(map(len, opened)))) ** 0.5))
+    if own > fits:
+        error = f"images of {own} pixels are reduced to {fits}, so that all {sum(map(len, opened))} fit into memory."
+        notes.append(Failure(opened[0].dataset_id, error, "With fewer of them models see more."))
+    return min(own, fits)

@@ -18,6 +18,9 @@ from thesis_rec.truth.linear_probe import ClassRows
 
 logger = logging.getLogger(__name__)
 
+#: Pixels that are prepared at once, 200 MB as float32: networks for small images take large batches.
+_FLOAT_PIXELS = 1 << 24
+
 
 class ImageBank:
     """The images of all base tasks on one device, as uint8.
@@ -87,8 +90,9 @@ class ImageBank:
         with torch.inference_mode(), _exact_float32():
             for pixels, rows in self._groups:
                 start = 0
+                most = max(1, _FLOAT_PIXELS // (pixels.shape[1] * pixels.shape[2]))
                 while start < len(pixels):
-                    batch = pixels[start : start + batch_size].to(self.device, non_blocking=True)
+                    batch = pixels[start : start + min(batch_size, most)].to(self.device, non_blocking=True)
                     try:
                         part, head = self._forward(backbone, prepare(batch.permute(0, 3, 1, 2).float()))
                     except torch.OutOfMemoryError:
