@@ -63,10 +63,21 @@ def run(installed, folder, *arguments):
 
 
 def test_the_wheel_holds_what_is_needed_at_run_time(installed):
-    assert (installed / "thesis_rec" / "recommendation" / "templates" / "recommendation.html").is_file()
+    package = PROJECT / "src" / "thesis_rec"
+    files = {path.relative_to(package) for path in package.rglob("*") if path.is_file()}
+    files = {file for file in files if "__pycache__" not in file.parts}
+    assert not [file for file in files if not (installed / "thesis_rec" / file).is_file()]
     (points,) = installed.glob("thesis_rec-*.dist-info/entry_points.txt")
     assert "thesis-rec = thesis_rec.__main__:main" in points.read_text()
     assert not (installed / "conf").exists()
+
+
+def test_a_folder_without_configuration_is_one_line(installed, tmp_path):
+    (tmp_path / "conf").mkdir()
+    done = run(installed, tmp_path, "--conf-source=conf")
+    assert done.returncode == 1
+    assert "conf holds no base/globals.yml" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -67,6 +67,9 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             raise ConfigurationError(f"There is no environment {self.env} in {self.conf_source}.")
         try:
             self._parts = list(self._globals_of_environments())
+            if not self._parts:
+                hint = "Change to the project's folder, or name another by --conf-source."
+                raise ConfigurationError(f"{self.conf_source} holds no {self.base_env}/globals.yml. {hint}")
             merged: Any = OmegaConf.merge(*self._parts)
             self.zoo_of_runs = str(OmegaConf.select(merged, "zoo"))
             self.zoos = [str(name) for name in OmegaConf.select(merged, "zoos")]
