@@ -114,7 +114,7 @@ def test_codes_of_two_autoencoders_are_not_mixed(bundle, tmp_path, made_by, embe
     own = {
         "model_embeddings": pd.read_parquet(tmp_path / "embeddings.parquet"),
         "model_vectors": {"m00": lambda: {"parameters": np.ones(40, np.float32), "n_parameters": np.array(9)}},
-        "autoencoder_checkpoint": {
+        "autoencoder_checkpoint": lambda: {
             "config": config, "network": AutoEncoder(**config).state_dict(), "autoencoder_id": "this",
         },
     }  # fmt: skip

@@ -62,15 +62,17 @@ def vector(value=1.0):
 def test_a_new_model_needs_only_its_vector(autoencoder):
     bundle = fabricated_bundle()
     vectors = {"new": vector, "m00": None}
-    models, new, notes = add_models(listed(bundle, "new"), vectors, autoencoder)
+    models, new, notes = add_models(listed(bundle, "new"), vectors, lambda: autoencoder)
     assert (new, notes) == (["new"], [])
     assert len(models) == N_MODELS + 1
     expected = embed_vectors(autoencoder, np.float32([[1, 1, 1, 1, 0, 2]]))
     np.testing.assert_array_equal(models.embedding[-1:], expected)
     assert models.n_parameters[-1] == 7
-    assert add_models(bundle.models, {}, autoencoder) == (bundle.models, [], [])
+    assert add_models(bundle.models, {}, lambda: autoencoder) == (bundle.models, [], [])
     answered = replace(bundle.models, reference=np.zeros((N_MODELS, 3), dtype=np.float32))
-    assert np.isnan(add_models(listed(bundle, "new", models=answered), vectors, autoencoder)[0].reference[-1]).all()
+    assert np.isnan(
+        add_models(listed(bundle, "new", models=answered), vectors, lambda: autoencoder)[0].reference[-1]
+    ).all()
 
 
 def test_a_vector_that_can_t_be_read_is_a_note_and_the_others_are_embedded(autoencoder):
@@ -81,15 +83,34 @@ def test_a_vector_that_can_t_be_read_is_a_note_and_the_others_are_embedded(autoe
 
     bare = {"parameters": np.ones(4), "n_parameters": np.int64(7)}
     vectors = {"a": damaged, "b": lambda: bare, "c": lambda: vector(3.0), "d": dict}
-    models, new, notes = add_models(listed(bundle, "a", "b", "c", "d"), vectors, autoencoder)
+    models, new, notes = add_models(listed(bundle, "a", "b", "c", "d"), vectors, lambda: autoencoder)
     assert new == ["c"]
     assert np.isfinite(models.embedding).all(axis=1)[-4:].tolist() == [False, False, True, False]
     assert notes[0] == "The vector of your model a was left out: new_b.npz is cut off"
     assert notes[1].startswith("The vector of your model b was left out: Its vector comes without spectra. Extract it")
     assert "model d was left out: " in notes[2]
     before = listed(bundle, "a")
-    alone, none, told = add_models(before, {"a": damaged}, autoencoder)
+    alone, none, told = add_models(before, {"a": damaged}, lambda: autoencoder)
     assert (alone, none, len(told)) == (before, [], 1)
+
+
+def test_the_autoencoder_is_read_only_where_a_model_is_new():
+    """Reading it takes torch, and seconds of an answer."""
+    bundle = fabricated_bundle()
+    asked = []
+
+    def damaged():
+        asked.append("autoencoder")
+        raise OSError("autoencoder.pt is damaged: restore it.")
+
+    known = {bundle.models.model_ids[0]: lambda: vector(1.0)}
+    assert add_models(bundle.models, known, damaged) == (bundle.models, [], [])
+    assert not asked
+    before = listed(bundle, "new")
+    models, new, notes = add_models(before, {"new": lambda: vector(1.0)}, damaged)
+    assert (models, new) == (before, [])
+    assert notes == ["autoencoder.pt is damaged: restore it. Until then models added have no embedding."]
+    assert add_models(before, {"new": lambda: vector(1.0)}, lambda: None) == (before, [], [])
 
 
 def test_spectra_go_to_their_models_and_missing_numbers_count_as_random(autoencoder):
@@ -105,6 +126,6 @@ def test_spectra_go_to_their_models_and_missing_numbers_count_as_random(autoenco
     assert again.spectra[row].tolist() == [1.0, 0.0]
     assert again.spectra[again.model_ids.index("m00")].tolist() == [5.0, 6.0]
     assert with_spectra(models, {}) is models
-    joined = add_models(listed(bundle, "new", models=models), {"new": vector}, autoencoder)[0]
+    joined = add_models(listed(bundle, "new", models=models), {"new": vector}, lambda: autoencoder)[0]
     assert joined.spectra[-1].tolist() == [0.0, 2.0]
     assert joined.spectra[row].tolist() == [1.0, 0.0]

@@ -28,7 +28,7 @@ def test_a_bundle_survives_its_folder(tmp_path):
     np.testing.assert_allclose(models.embedding, bundle.models.embedding, atol=2e-3)
     np.testing.assert_array_equal(models.n_parameters, bundle.models.n_parameters)
     assert models.reference is None
-    assert torch.equal(stored.autoencoder["encoder"], torch.ones(2))
+    assert torch.equal(stored.autoencoder()["encoder"], torch.ones(2))
     mine, again = (k.posterior(models, bundle.tokens["d0"]) for k in (bundle.knowledge, stored.knowledge))
     np.testing.assert_allclose(again.value(), mine.value(), atol=1e-6)
     pd.testing.assert_frame_equal(stored.performance, bundle.performance, check_dtype=False, rtol=1e-6)

@@ -99,11 +99,13 @@ def test_own_measurements_of_the_images_count_as_tries(tmp_path):
     published = replace(learned, knowledge=PublishedBeliefs(learned.knowledge, twins={"elsewhere": "m05"}))
     found, notes = measured_before(published, asked(tmp_path), [Cell("m01", 0.5, 0.1)])
     assert found == [Cell("m00", 0.9, REPEATED_NOISE), Cell("m05", 0.6, REPEATED_NOISE)]
-    assert notes == ["Your own measurements of 2 models on these images count as tries."]
+    assert notes == [
+        "Your own measurements of 2 models on these images count as tries (measure again if they changed)."
+    ]
     # So they do where images are looked at, but never those of a task that is drawn, whatever its name.
     found, notes = measured_before(learned, asked(tmp_path), [])
     assert [cell.model_id for cell in found] == ["m00", "m01"]
-    assert "Your own measurements of 2 models on these images count as tries." in notes
+    assert "Your own measurements of 2 models on these images count as tries (measure again if they changed)." in notes
     drawn = pd.DataFrame({"dataset_id": [tmp_path.name], "source": [str(tmp_path)], "loader": ["generated"]})
     shipped = replace(learned, datasets=drawn, performance=cells.assign(dataset_id=tmp_path.name))
     assert measured_before(shipped, asked(tmp_path), []) == ([], [])

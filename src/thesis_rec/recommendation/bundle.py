@@ -340,14 +340,19 @@ def _with_rows(models: ModelTable, ids: Iterable[Any], tables: Mapping[str, Floa
 
 
 def add_models(
-    models: ModelTable, vectors: Mapping[str, Callable[[], Mapping[str, Any]]], autoencoder: Mapping[str, Any]
+    models: ModelTable,
+    vectors: Mapping[str, Callable[[], Mapping[str, Any]]],
+    read_autoencoder: Callable[[], Mapping[str, Any] | None],
+    made_by: str = "",
 ) -> tuple[ModelTable, list[str], list[str]]:
     """Embed models that have a parameter vector but no embedding yet: no training is needed for them.
 
     Args:
         models: All models.
         vectors: Partitions of ``model_vectors``; of those that can't be read there is a note.
-        autoencoder: Checkpoint, whole or its encoder half.
+        read_autoencoder: Gives the checkpoint, whole or its encoder half, or None where there is none. It is asked only
+            where a model is new: reading it takes torch.
+        made_by: Id of the autoencoder that made the embeddings, where it is known; another one's don't compare.
 
     Returns:
         All models, the ids of the new ones, and notes.
@@ -356,6 +361,15 @@ def add_models(
     new = [model for model, code in codes if model in vectors and np.isnan(code).any()]
     if not new:
         return models, [], []
+    try:
+        autoencoder = read_autoencoder()
+    except Exception as error:  # readers of damaged files raise anything at all
+        return models, [], [f"{' '.join(str(error).split())} Until then models added have no embedding."]
+    if autoencoder is None:
+        return models, [], []
+    if made_by and made_by != autoencoder.get("autoencoder_id"):
+        note = f"Your autoencoder isn't the one that made your embeddings ({made_by}): models added since have none. "
+        return models, [], [note + "Run `kedro run --pipelines=autoencoder` again."]
     from thesis_rec.models.auto_encoder import autoencoder_input, embed_vectors
 
     kind, notes = str(autoencoder.get("input", "kmeans")), list[str]()
@@ -452,14 +466,14 @@ class StoredBundle:
     knowledge: Knowledge | PublishedBeliefs
     notes: tuple[str, ...] = ()
 
-    @property
     def autoencoder(self) -> dict[str, Any] | None:
-        """Checkpoint that embeds new models."""
+        """Checkpoint that embeds new models, or None where none came with it."""
+        path = self.folder / ENCODER
+        if not path.is_file():
+            return None
         import torch
 
-        path = self.folder / ENCODER
-        load = partial(torch.load, weights_only=True, map_location="cpu")
-        return dict(_read(path, load)) if path.is_file() else None
+        return dict(_read(path, partial(torch.load, weights_only=True, map_location="cpu")))
 
 
 def read_bundle(folder: Path) -> StoredBundle:
@@ -620,14 +634,8 @@ def assemble(
         knowledge = mine
         sources |= {"knowledge": "own", "model embeddings": "own"}
         models = model_table(artefacts["model_embeddings"], manifest, _counted(artefacts))
-        half = artefacts.get("autoencoder_checkpoint")
-        made_by = artefacts["model_embeddings"].attrs.get("autoencoder_id")
-        if half is not None and made_by and made_by != half.get("autoencoder_id"):
-            half = None
-            notes.append(
-                f"Your autoencoder isn't the one that made your embeddings ({made_by}): models added since have none. "
-                "Run `kedro run --pipelines=autoencoder` again."
-            )
+        autoencoder = artefacts.get("autoencoder_checkpoint", lambda: None)
+        made_by = artefacts["model_embeddings"].attrs.get("autoencoder_id", "")
     else:
         models = stored.models
         sources["model embeddings"] = zoo if len(models) else ""
@@ -642,15 +650,14 @@ def assemble(
             if bare.any():
                 sources["built by no library"] = listed(manifest.loc[bare, "model_id"].tolist(), 3)
                 manifest = manifest[~bare]
-        half = stored.autoencoder if artefacts.get("model_vectors") else None
+        autoencoder, made_by = stored.autoencoder, ""
     notes += left_out
     models = with_listed(models, manifest, _counted(artefacts))
-    if half is not None and artefacts.get("model_vectors"):
-        models, new, unread = add_models(models, artefacts["model_vectors"], half)
-        notes += unread
-        if new:
-            sources["models added without training"] = listed(new, 3)
-            notes.append(f"models added without training: {listed(new, 3)}")
+    models, new, unread = add_models(models, artefacts.get("model_vectors", {}), autoencoder, made_by)
+    notes += unread
+    if new:
+        sources["models added without training"] = listed(new, 3)
+        notes.append(f"models added without training: {listed(new, 3)}")
     models = with_responses(models, artefacts.get("model_responses"))
     for name in ("published_model_spectra", "model_spectra"):
         models = with_spectra(models, artefacts.get(name))

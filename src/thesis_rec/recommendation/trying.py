@@ -420,7 +420,8 @@ def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tupl
     found = rows[here & ~rows["model_id"].isin([cell.model_id for cell in tried])]
     cells = repeated_cells(found)
     what = "1 model" if len(cells) == 1 else f"{len(cells)} models"
-    notes = [f"Your own measurements of {what} on these images count as tries."] if cells else []
+    told = f"Your own measurements of {what} on these images count as tries (measure again if they changed)."
+    notes = [told] if cells else []
     if published and len(rows) and not here.any():
         others = listed(sorted(set(rows["dataset_id"])), 3)
         notes = [f"Your own measurements are of other images ({others}): they don't count here."]

@@ -132,6 +132,19 @@ def test_a_damaged_artefact_is_a_note_in_the_answer(bundle, tmp_path):
     assert any("knowledge.npz is damaged" in note and "your own runs" in note for note in found["notes"])
 
 
+def test_a_checkpoint_is_there_before_it_is_read(bundle, tmp_path):
+    path = tmp_path / "autoencoder.pt"
+    entry = {"type": "thesis_rec.catalog.CheckpointDataset", "filepath": str(path)}
+    write_bundle(bundle, tmp_path / "starter")
+    dataset = ArtefactsDataset(own={"autoencoder_checkpoint": entry}, starter={"path": str(tmp_path / "starter")})
+    assert "autoencoder_checkpoint" not in dataset.load()
+    path.write_bytes(b"PK")
+    found = dataset.load()
+    assert found["notes"] == []
+    with pytest.raises(DatasetError, match="is damaged"):
+        found["autoencoder_checkpoint"]()
+
+
 def test_entries_of_the_catalog_are_taken_as_they_stand(tmp_path):
     entry = {"type": "thesis_rec.catalog.AtomicParquetDataset", "filepath": str(tmp_path / "x"), "validator": "a.b"}
     dataset = ArtefactsDataset(own={"performance": entry}, starter={"path": str(tmp_path / "none")})

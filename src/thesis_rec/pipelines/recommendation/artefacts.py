@@ -9,6 +9,7 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.catalog import CheckpointDataset
 from thesis_rec.recommendation.bundle import NEEDED, read_bundle
 
 
@@ -54,8 +55,12 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
 
         Partitions may be there although some datasets failed, so that asking whether a dataset exists isn't enough.
         """
-        found, notes = {}, []
+        found, notes = dict[str, Any](), list[str]()
         for name, dataset in self._own.items():
+            # Like a partition: read only where it is needed, as it takes torch.
+            if isinstance(dataset, CheckpointDataset):
+                found |= {name: dataset.load} if dataset.exists() else {}
+                continue
             try:
                 data = dataset.load()
             except DatasetError as error:
