@@ -99,7 +99,7 @@ def mean_error(reader, centroids: dict) -> float:
 
     errors = []
     for tensor in reader.tensors:
-        values = reader.values(tensor)
+        values = tensor.values()
         spread = float(values.var(dtype="float64"))
         if spread > 0 and values.size > LENGTH // len(reader.tensors):
             ordered = np.sort(np.asarray(centroids[tensor.name], dtype=np.float64))
@@ -136,7 +136,7 @@ def parameter_vector(reader: StateReader, threads: int) -> NDArray[np.float32]:
 
     each, order = LENGTH // len(reader.tensors), sorted(reader.tensors, key=lambda tensor: -tensor.size)
     with ThreadPoolExecutor(threads) as pool:
-        found = dict(zip(order, pool.map(lambda tensor: kmeans_1d(reader.values(tensor), each), order), strict=True))
+        found = dict(zip(order, pool.map(lambda tensor: kmeans_1d(tensor.values(), each), order), strict=True))
     centres = np.concatenate([found[tensor] for tensor in reversed(reader.tensors)])
     return np.pad(centres, (0, LENGTH - centres.size))
 
@@ -162,11 +162,11 @@ def compare(name: str, architecture: str, folder: Path, arguments: argparse.Name
         return parameter_vector(open_checkpoint(file, name), arguments.threads)
 
     floor = histogram_floor()
-    arrays = [reader.values(tensor) for tensor in reader.tensors]
+    arrays = [tensor.values() for tensor in reader.tensors]
     result["ours_s"] = median_seconds(ours, arguments.repeats)
     result["floor_s"] = median_seconds(lambda: [floor(values) for values in arrays], arguments.repeats)
     result["ours_over_floor"] = result["ours_s"] / result["floor_s"]
-    result["ours_error"] = mean_error(reader, {t.name: kmeans_1d(reader.values(t), k) for t in reader.tensors})
+    result["ours_error"] = mean_error(reader, {t.name: kmeans_1d(t.values(), k) for t in reader.tensors})
     try:
         import faiss  # noqa: F401
     except ImportError:

@@ -17,31 +17,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import placeholder
+from thesis_rec.models import weight_files
 from thesis_rec.models.layer_order import layer_key
-from thesis_rec.models.weight_files import (
-    ARCHIVE,
-    DOWNLOAD_AGAIN,
-    INDEX_ENDING,
-    TORCH_ENDINGS,
-    checked_file,
-    find_state,
-    find_weights,
-    load_torch,
-    shard_of_tensors,
-)
-
-if TYPE_CHECKING:
-    import torch
+from thesis_rec.models.weight_files import DOWNLOAD_AGAIN
 
 _PREFIXES = ("module.", "_orig_mod.")
 
@@ -65,18 +55,33 @@ class TensorInfo:
         name: Its name, without wrappers' prefixes.
         shape: Its shape.
         dtype: How it is stored, in safetensors' words (``F32``, ``BF16`` ...).
-        key: Its name in the file.
+        stored: Gives its bytes in row-major order (little-endian), as they are stored.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    key: str
+    stored: Callable[[], NDArray[np.uint8]] = field(repr=False, compare=False)
 
     @property
     def size(self) -> int:
         """Number of values."""
         return int(np.prod(self.shape, dtype=np.int64))
+
+    def values(self) -> NDArray[np.float32]:
+        """Its values, flat: ``(size,)``. No copy is made of float32 that lies in a file."""
+        raw = self.stored()
+        if self.dtype == "BF16":
+            # bfloat16 is the upper half of a float32.
+            return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        if kind := {"F64": "<f8", "F32": "<f4", "F16": "<f2"}.get(self.dtype):
+            # Out of float32's range becomes infinite, which is reported like any other non-finite value.
+            with np.errstate(over="ignore"):
+                return np.require(raw.view(kind), dtype=np.float32, requirements="A")
+        import torch
+
+        eight = torch.float8_e4m3fn if self.dtype == "F8_E4M3" else torch.float8_e5m2
+        return torch.from_numpy(np.array(raw)).view(eight).to(torch.float32).numpy()
 
 
 class StateReader:
@@ -84,15 +89,11 @@ class StateReader:
 
     Args:
         item: Name of the model for error messages.
-        tensors: What the checkpoint holds.
-        stored: The bytes of a tensor in row-major order (little-endian), as they are stored.
-        n_bytes: Size of its files.
-        left_out: Tensors that it holds but that aren't read.
+        tensors: What the checkpoint holds, other types than floating-point ones included.
+        n_bytes: Size of its files; 0 when there are none.
         passed_over: Of several networks in the file the one that is read, and the others; empty where there is one.
         absent: Names of tensors that an index lists and no shard holds.
-
-    Attributes:
-        keys: Names in the file of all tensors that it holds, read or not.
+        left_out: Tensors that it holds but that aren't read, beside those of other types.
 
     Raises:
         ItemError: If there are no tensors, or two of one name.
@@ -102,20 +103,18 @@ class StateReader:
         self,
         item: str,
         tensors: Iterable[TensorInfo],
-        stored: Callable[[TensorInfo], NDArray[np.uint8]],
-        n_bytes: int,
-        left_out: Iterable[TensorInfo],
+        n_bytes: int = 0,
         passed_over: tuple[str, ...] = (),
         absent: Iterable[str] = (),
+        left_out: Iterable[TensorInfo] = (),
     ) -> None:
         held = list(tensors)
-        found = [tensor for tensor in held if tensor.size > 0]
+        found = [tensor for tensor in held if tensor.dtype in _FLOATS and tensor.size > 0]
         for prefix in _PREFIXES:
             if found and all(tensor.name.startswith(prefix) for tensor in found):
                 found = [replace(tensor, name=tensor.name[len(prefix) :]) for tensor in found]
-        self.item, self.stored, self.n_bytes = item, stored, n_bytes
-        self.left_out, self.passed_over, self.absent = tuple(left_out), passed_over, tuple(absent)
-        self.keys = {tensor.key for tensor in (*held, *self.left_out)}
+        self.item, self.n_bytes, self.passed_over, self.absent = item, n_bytes, passed_over, tuple(absent)
+        self.left_out = (*left_out, *(tensor for tensor in held if tensor.dtype not in _FLOATS))
         self.tensors: tuple[TensorInfo, ...] = tuple(sorted(found, key=lambda tensor: layer_key(tensor.name)))
         if not self.tensors:
             others = ", ".join(f"{tensor.name} ({tensor.dtype})" for tensor in self.left_out[:3])
@@ -123,21 +122,6 @@ class StateReader:
             raise ItemError(item, text, "Is it the right file?")
         if len({tensor.name for tensor in self.tensors}) < len(self.tensors):
             raise ItemError(item, "The checkpoint holds several tensors of one name.", DOWNLOAD_AGAIN)
-
-    def values(self, tensor: TensorInfo) -> NDArray[np.float32]:
-        """The values of a tensor, flat: ``(size,)``. No copy is made of float32 that lies in a file."""
-        raw = self.stored(tensor)
-        if tensor.dtype == "BF16":
-            # bfloat16 is the upper half of a float32.
-            return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
-        if kind := {"F64": "<f8", "F32": "<f4", "F16": "<f2"}.get(tensor.dtype):
-            # Out of float32's range becomes infinite, which is reported like any other non-finite value.
-            with np.errstate(over="ignore"):
-                return np.require(raw.view(kind), dtype=np.float32, requirements="A")
-        import torch
-
-        eight = torch.float8_e4m3fn if tensor.dtype == "F8_E4M3" else torch.float8_e5m2
-        return torch.from_numpy(np.array(raw)).view(eight).to(torch.float32).numpy()
 
     @property
     def n_parameters(self) -> int:
@@ -172,20 +156,11 @@ class StateReader:
         return self._of(found, filter(below.search, self.absent))
 
     def _of(self, tensors: Iterable[TensorInfo], absent: Iterable[str]) -> StateReader:
-        return StateReader(self.item, tensors, self.stored, self.n_bytes, self.left_out, self.passed_over, absent)
+        return StateReader(self.item, tensors, self.n_bytes, self.passed_over, absent, self.left_out)
 
 
-def _joined(item: str, shards: Collection[StateReader], absent: Iterable[str]) -> StateReader:
-    """Several shards as one checkpoint."""
-    of = {tensor.key: shard for shard in shards for tensor in shard.tensors}
-    tensors = [replace(tensor, name=tensor.key) for shard in shards for tensor in shard.tensors]
-    left_out = [tensor for shard in shards for tensor in shard.left_out]
-    n_bytes = sum(shard.n_bytes for shard in shards)
-    return StateReader(item, tensors, lambda tensor: of[tensor.key].stored(tensor), n_bytes, left_out, absent=absent)
-
-
-def read_safetensors(path: Path, item: str) -> StateReader:
-    """One safetensors file; each tensor is mapped when it is read and unmapped when its array is dropped.
+def safetensors_of(path: Path, item: str) -> list[TensorInfo]:
+    """What a safetensors file holds; each tensor is mapped when it is read and unmapped when its array is dropped.
 
     Args:
         path: The file.
@@ -199,7 +174,7 @@ def read_safetensors(path: Path, item: str) -> StateReader:
     if instead := placeholder(path):
         raise ItemError(item, f"{path.name} {instead}.", DOWNLOAD_AGAIN)
     with path.open("rb") as file:
-        if file.read(len(ARCHIVE)) == ARCHIVE:
+        if file.read(len(weight_files.ARCHIVE)) == weight_files.ARCHIVE:
             raise ItemError(item, f"{path.name} is an archive as torch.save writes it.", "Let its name end in .pt.")
     text = f"{path.name} is truncated or unreadable, or its safetensors header doesn't fit the file ({{reason}})."
     # The library checks the header against the file: its length, every offset, shape and type.
@@ -207,28 +182,31 @@ def read_safetensors(path: Path, item: str) -> StateReader:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
-    held = [TensorInfo(key, tuple(entry["shape"]), entry["dtype"], key) for key, entry in header.items()]
-    left_out = [tensor for tensor in held if tensor.dtype in _LEFT_OUT]
-    tensors = [tensor for tensor in held if tensor.dtype not in _LEFT_OUT]
-    if strange := next((tensor for tensor in tensors if tensor.dtype not in _FLOATS), None):
+    tensors = []
+    for name, entry in header.items():
+        stored = partial(_mapped, path, 8 + length, *entry["data_offsets"])
+        tensors.append(TensorInfo(name, tuple(entry["shape"]), entry["dtype"], stored))
+    if strange := next((tensor for tensor in tensors if tensor.dtype not in (*_FLOATS, *_LEFT_OUT)), None):
         text = f"{path.name}: tensor {strange.name} has the type {strange.dtype}, which can't be read."
         raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
-
-    def stored(tensor: TensorInfo) -> NDArray[np.uint8]:
-        begin, end = header[tensor.key]["data_offsets"]
-        return np.asarray(np.memmap(path, np.uint8, "r", 8 + length + begin, end - begin))
-
-    return StateReader(item, tensors, stored, path.stat().st_size, left_out)
+    return tensors
 
 
-def read_state(state: Mapping[str, Any], item: str, n_bytes: int = 0, passed_over: tuple[str, ...] = ()) -> StateReader:
+def _mapped(path: Path, start: int, begin: int, end: int) -> NDArray[np.uint8]:
+    return np.asarray(np.memmap(path, np.uint8, "r", start + begin, end - begin))
+
+
+def read_state(state: Mapping[str, Any], item: str) -> StateReader:
+    """Reader of a state dict in memory; arguments and errors as of :func:`tensors_of`."""
+    return StateReader(item, tensors_of(state, item))
+
+
+def tensors_of(state: Mapping[str, Any], item: str) -> list[TensorInfo]:
     """Tensors that are in memory or memory-mapped: a state dict, or what ``torch.load`` gave.
 
     Args:
         state: Tensors by name; other values are left out.
         item: Name of the model for error messages.
-        n_bytes: Size of the file; 0 when there is none.
-        passed_over: As of :class:`StateReader`.
 
     Raises:
         ItemError: If a tensor is of a kind that can't be read.
@@ -236,19 +214,19 @@ def read_state(state: Mapping[str, Any], item: str, n_bytes: int = 0, passed_ove
     import torch
 
     names = {getattr(torch, name): kind for kind, name in _FLOATS.items()}
-    kept: dict[str, torch.Tensor] = {}
     seen: set[tuple[object, ...]] = set()
     storages: dict[int, int] = {}
     claimed = 0
-    tensors, left_out = [], []
+    tensors = []
     # In alphabetical order, so that of shared tensors the same name is kept that safetensors keeps.
     for key in sorted(name for name in state if isinstance(name, str)):
         tensor = state[key]
         if not isinstance(tensor, torch.Tensor):
             continue
+        shape, stored = tuple(tensor.shape), partial(_stored, tensor.detach())
         if not (tensor.is_floating_point() or tensor.is_quantized):
             kind = _LEFT_OUT_TORCH.get(str(tensor.dtype).removeprefix("torch."), str(tensor.dtype))
-            left_out.append(TensorInfo(key, tuple(tensor.shape), kind, key))
+            tensors.append(TensorInfo(key, shape, kind, stored))
             continue
         if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in names:
             text = f"Tensor {key} is quantised, sparse, without data or of an unknown type ({tensor.dtype})."
@@ -257,27 +235,25 @@ def read_state(state: Mapping[str, Any], item: str, n_bytes: int = 0, passed_ove
         if tensor.numel() * tensor.element_size() > held:
             text = f"Tensor {key} claims {tensor.numel():,} values but the file holds {held:,} bytes of it."
             raise ItemError(item, text, "Don't use this file: it is damaged, or made to exhaust memory.")
-        if tensor.numel():
-            identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-            if identity in seen:
-                continue
+        identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and identity in seen:
+            shape = (0,)  # it is there, and its values are read under the other name
+        else:
             seen.add(identity)
-        storages[tensor.untyped_storage().data_ptr()] = held
-        claimed += tensor.numel() * tensor.element_size()
-        kept[key] = tensor.detach()
-        tensors.append(TensorInfo(key, tuple(tensor.shape), names[tensor.dtype], key))
+            storages[tensor.untyped_storage().data_ptr()] = held
+            claimed += tensor.numel() * tensor.element_size()
+        tensors.append(TensorInfo(key, shape, names[tensor.dtype], stored))
     if claimed > _MOST_OVERLAP * sum(storages.values()):
         held = sum(storages.values())
-        text = f"{len(tensors):,} tensors claim {claimed:,} bytes of the {held:,} that the file holds."
+        text = f"{len(seen):,} tensors claim {claimed:,} bytes of the {held:,} that the file holds."
         raise ItemError(item, text, "Don't use this file: it is made to exhaust time and memory.")
+    return tensors
 
-    def stored(tensor: TensorInfo) -> NDArray[np.uint8]:
-        return kept[tensor.key].cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
-    reader = StateReader(item, tensors, stored, n_bytes, left_out, passed_over)
-    # Shared tensors are read once.
-    reader.keys |= {name for name, value in state.items() if isinstance(value, torch.Tensor)}
-    return reader
+def _stored(tensor: Any) -> NDArray[np.uint8]:
+    import torch
+
+    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -> StateReader:
@@ -292,23 +268,28 @@ def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -
     Raises:
         ItemError: If there is no weight file, or it is damaged, unsafe or of an unknown format.
     """
-    file = find_weights(path, item, prefer)
-    if file.name.endswith(INDEX_ENDING):
-        shard_of = shard_of_tensors(file, item)
-        shards = sorted(set(shard_of.values()))
-        opened = {name: _open_file(checked_file(file.parent / name, item), item, "")[0] for name in shards}
-        absent = sorted(key for key, name in shard_of.items() if key not in opened[name].keys)
-        whole = _joined(item, opened.values(), absent)
+    file = weight_files.find_weights(path, item, prefer)
+    files, absent = [file], list[str]()
+    passed_over: tuple[str, ...] = ()
+    if file.name.endswith(weight_files.INDEX_ENDING):
+        shard_of = weight_files.shard_of_tensors(file, item)
+        files = [weight_files.checked_file(file.parent / name, item) for name in sorted(set(shard_of.values()))]
+        held = {shard.name: _open_file(shard, item)[0] for shard in files}
+        tensors = list(chain(*held.values()))
+        there = {(tensor.name, name) for name, some in held.items() for tensor in some}
+        absent = sorted(key for key, _ in shard_of.items() - there)
     else:
-        whole, member = _open_file(file, item, member)
+        tensors, member, passed_over = _open_file(file, item, member)
+    whole = StateReader(item, tensors, sum(one.stat().st_size for one in files), passed_over, absent)
     return whole.member(member) if member else whole
 
 
-def _open_file(file: Path, item: str, member: str) -> tuple[StateReader, str]:
-    """A reader, and what of ``member`` is left to be looked for in the tensors' names."""
+def _open_file(file: Path, item: str, member: str = "") -> tuple[list[TensorInfo], str, tuple[str, ...]]:
+    """What a file holds; what of ``member`` is left to be looked for in the tensors' names; what was passed over."""
     if file.name.endswith(".safetensors"):
-        return read_safetensors(file, item), member
-    if file.name.endswith(TORCH_ENDINGS):
-        state, member, passed_over = find_state(load_torch(file, item), item, member)
-        return read_state(state, item, file.stat().st_size, passed_over), member
-    raise ItemError(item, f"{file.name} has an unknown ending.", f"Known are .safetensors, {', '.join(TORCH_ENDINGS)}.")
+        return safetensors_of(file, item), member, ()
+    if file.name.endswith(weight_files.TORCH_ENDINGS):
+        state, member, passed_over = weight_files.find_state(weight_files.load_torch(file, item), item, member)
+        return tensors_of(state, item), member, passed_over
+    known = ", ".join((".safetensors", *weight_files.TORCH_ENDINGS))
+    raise ItemError(item, f"{file.name} has an unknown ending.", f"Known are {known}.")

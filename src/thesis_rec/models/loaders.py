@@ -87,7 +87,7 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
     architecture = ARCHITECTURES[row.loader]
     reader = open_network(path, row.model_id, member=row.member)
     state = {
-        tensor.name.removeprefix(architecture.prefix): torch.tensor(reader.values(tensor)).view(tensor.shape)
+        tensor.name.removeprefix(architecture.prefix): torch.tensor(tensor.values()).view(tensor.shape)
         for tensor in reader.tensors
         if tensor.name.startswith(architecture.prefix)
     }

@@ -140,7 +140,7 @@ def _without_masks(reader: StateReader) -> StateReader:
     for tensor in reader.tensors:
         # What may be one by its shape and name, so that little has to be read.
         if len(tensor.shape) > 1 and tensor.shape[-1] == tensor.shape[-2] and not tensor.name.endswith("weight"):
-            kinds = np.unique(reader.values(tensor))
+            kinds = np.unique(tensor.values())
             if kinds.size <= 2 and kinds[0] <= _MASKED and (kinds[1:] == 0).all():
                 masks.add(tensor.name)
     if not masks:

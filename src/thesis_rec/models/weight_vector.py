@@ -43,7 +43,7 @@ def vector_and_spectra(
     each = max(length // len(reader.tensors), 1)
 
     def both(tensor: TensorInfo) -> tuple[Floats, dict[str, float]]:
-        values = reader.values(tensor)
+        values = tensor.values()
         try:
             centres = kmeans_1d(values, each)
         except NotFiniteError as error:
@@ -80,7 +80,7 @@ def weights_hash(reader: StateReader, threads: int | None = None) -> str:
     """
 
     def fingerprint(tensor: TensorInfo) -> str:
-        content = hashlib.sha256(reader.stored(tensor).data).hexdigest()
+        content = hashlib.sha256(tensor.stored().data).hexdigest()
         return f"{tensor.name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0{content}\n"
 
     with ThreadPoolExecutor(threads or processors()) as pool:
