@@ -6,20 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thesis_rec.base.tables import ModelTable, TaskTokens, z_scores
-from thesis_rec.evaluation.baselines import BASELINES, baseline
-from thesis_rec.evaluation.baselines.base import (
+from thesis_rec.evaluation.baselines import (
+    BASELINES,
+    baseline,
     dataset_space,
-    fill_by_family,
-    model_coordinates,
-    row_means_of_others,
-)
-from thesis_rec.evaluation.baselines.collaborative import (
     factorise,
+    fill_by_family,
     mean_correlation,
+    model_coordinates,
     relative_ranks,
+    row_means_of_others,
     weighted_neighbours,
 )
-from thesis_rec.evaluation.baselines.learned_token import train
+from thesis_rec.evaluation.learned_token import train
 from thesis_rec.evaluation.metrics import metric_table
 from thesis_rec.evaluation.study import Study
 from thesis_rec.knowledge.descriptors import pool_tokens

@@ -17,8 +17,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings, Words
-from thesis_rec.evaluation.baselines import baseline
-from thesis_rec.evaluation.baselines.base import row_means, row_means_of_others
+from thesis_rec.evaluation.baselines import baseline, row_means, row_means_of_others
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
 from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix

@@ -7,14 +7,14 @@ unknown models can't be ranked at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from thesis_rec.base.tables import TaskTokens, z_scores
-from thesis_rec.evaluation.baselines.base import Floats, Scorer, row_means
+from thesis_rec.base.tables import Floats, TaskTokens, z_scores
 from thesis_rec.evaluation.study import Study
 from thesis_rec.thesis.losses import list_mle
 from thesis_rec.thesis.ranker import pad_tokens
@@ -23,7 +23,7 @@ from thesis_rec.thesis.ranker import pad_tokens
 _WIDTH, _BATCH = 32, 16
 
 
-def train(training: Study, epochs: int = 25, max_classes: int = 16) -> Scorer:
+def train(training: Study, epochs: int = 25, max_classes: int = 16) -> Callable[[Sequence[TaskTokens]], Floats]:
     """Train tokens and attention on the known models, by a listwise loss (ListMLE).
 
     Args:
@@ -36,7 +36,7 @@ def train(training: Study, epochs: int = 25, max_classes: int = 16) -> Scorer:
     present = torch.tensor(np.isfinite(z.T))
     classes = [_class_means(task) for task in training.tasks]
     generator = torch.Generator().manual_seed(training.seed)
-    prior = torch.tensor(np.nan_to_num(row_means(z)), dtype=torch.float32)
+    prior = torch.tensor(np.nan_to_num(pd.DataFrame(z).mean(axis=1)), dtype=torch.float32)
     network = Network(classes[0].shape[1], prior, generator)
     optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * -(-len(classes) // _BATCH))
