@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from result import PROJECT, add_save_option, finish
 from scipy.stats import weightedtau
 
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap
+from thesis_rec.evaluation.figures import cluster_bootstrap
 from thesis_rec.knowledge.posterior import Cell, Posterior
 from thesis_rec.knowledge.probing import next_probe
 from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains

@@ -32,7 +32,7 @@ from result import PROJECT, add_save_option, finish
 from results_page import interval_text
 
 from thesis_rec.commands.artefacts import load_bundle
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap
+from thesis_rec.evaluation.figures import cluster_bootstrap
 from thesis_rec.evaluation.metrics import regret, weighted_tau
 from thesis_rec.evaluation.probing_simulation import Candidates, simulate
 from thesis_rec.recommendation.asking import believed

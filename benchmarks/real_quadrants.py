@@ -24,7 +24,7 @@ from result import PROJECT, add_save_option, finish
 from results_page import interval_text
 
 from thesis_rec.commands.artefacts import load_context
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap
+from thesis_rec.evaluation.figures import cluster_bootstrap
 
 SHOWN = ("weighted_tau", "regret@1", "regret@5", "recall@5")
 

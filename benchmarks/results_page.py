@@ -24,8 +24,7 @@ from result import PROJECT
 
 from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import atomic_path
-from thesis_rec.evaluation.charts import draw
-from thesis_rec.evaluation.result_pictures import by_method, evaluation_charts, external_chart
+from thesis_rec.evaluation.charts import by_method, draw, evaluation_charts, external_chart
 
 #: What a section must say about itself.
 REQUIRED = ("title", "command", "device", "date", "kind", "data")

@@ -19,7 +19,7 @@ import pandas as pd
 from result import PROJECT, add_save_option, finish
 
 from thesis_rec import recommend
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap
+from thesis_rec.evaluation.figures import cluster_bootstrap
 from thesis_rec.evaluation.metrics import metric_table
 
 #: Of TransferGraph's accuracies here most are those of failed runs.

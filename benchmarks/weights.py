@@ -163,7 +163,7 @@ def group_kernels(spectra: np.ndarray, groups: Sequence[str] | None = None) -> K
 
 def order_figures(predicted: np.ndarray, truth: np.ndarray, families: np.ndarray) -> dict[str, Any]:
     """Weighted tau over all models and within architectures, with intervals, and the correlation of mean quality."""
-    from thesis_rec.evaluation.bootstrap import cluster_bootstrap
+    from thesis_rec.evaluation.figures import cluster_bootstrap
     from thesis_rec.evaluation.metrics import weighted_tau
 
     def mean_tau(rows: np.ndarray) -> float:
@@ -342,7 +342,7 @@ def pretraining_figures(table: pd.DataFrame, spectra: np.ndarray) -> dict[str, A
 
     The domain is told among models that were trained on one task; chance is the commonest domain's share.
     """
-    from thesis_rec.evaluation.bootstrap import cluster_bootstrap
+    from thesis_rec.evaluation.figures import cluster_bootstrap
 
     families = table["family"].to_numpy()
     steps = np.log(1 + table["model_id"].str.rsplit("__", n=1).str[1].astype(float).to_numpy())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap
+from thesis_rec.evaluation.figures import cluster_bootstrap
 
 
 def test_single_clusters_give_the_normal_interval():

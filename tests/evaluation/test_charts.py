@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thesis_rec.evaluation.charts import Chart, Panel, draw, loss_chart, points
-from thesis_rec.evaluation.result_pictures import evaluation_charts
+from thesis_rec.evaluation.charts import Chart, Panel, draw, evaluation_charts, loss_chart, points
 
 
 def interval(mean, half=0.05):

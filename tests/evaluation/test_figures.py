@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap
-from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
+from thesis_rec.evaluation.figures import calibration, cluster_bootstrap, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.metrics import METRICS, metric_table
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER
 from thesis_rec.evaluation.study import Scores

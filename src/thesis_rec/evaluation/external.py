@@ -24,8 +24,7 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings
 from thesis_rec.base.tables import Floats, ModelTable, TaskTokens, unit, z_scores
 from thesis_rec.evaluation.baselines import baseline, fill_by_family, row_means, row_means_of_others
-from thesis_rec.evaluation.bootstrap import cluster_bootstrap, intervals
-from thesis_rec.evaluation.figures import compare, figures_per_dataset, summarise
+from thesis_rec.evaluation.figures import cluster_bootstrap, compare, figures_per_dataset, intervals, summarise
 from thesis_rec.evaluation.metrics import METRICS, weighted_tau
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, trials
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, network_scores, posterior_scores

@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy.stats import rankdata
 
 from thesis_rec.base.settings import Settings
-from thesis_rec.evaluation.bootstrap import beyond, intervals
+from thesis_rec.evaluation.figures import beyond, intervals
 from thesis_rec.evaluation.metrics import regret, weighted_tau
 from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Study, cell_matrix
 from thesis_rec.knowledge.knowledge import Knowledge

@@ -48,8 +48,7 @@ def evaluate_rankings(
 
 def draw_evaluation(evaluation_metrics: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """The figures of the metrics by name, and the first one for itself."""
-    from thesis_rec.evaluation.charts import draw
-    from thesis_rec.evaluation.result_pictures import evaluation_charts
+    from thesis_rec.evaluation.charts import draw, evaluation_charts
 
     figures = {name: draw(chart) for name, chart in evaluation_charts(evaluation_metrics).items()}
     return figures, figures["quadrants"]

@@ -23,7 +23,6 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
 
 def draw_external_metrics(external_metrics: dict[str, Any]) -> Any:
     """Weighted tau of every method with its interval."""
-    from thesis_rec.evaluation.charts import draw
-    from thesis_rec.evaluation.result_pictures import external_chart
+    from thesis_rec.evaluation.charts import draw, external_chart
 
     return draw(external_chart(external_metrics))
