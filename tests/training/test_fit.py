@@ -11,14 +11,10 @@ import torch
 from torch import nn
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.training import callbacks
 from thesis_rec.training import fit as fit_room
-from thesis_rec.training.callbacks import checkpoint_loss, checkpoints
-from thesis_rec.training.data import EpochSampler, fingerprint, loader
-from thesis_rec.training.fit import fit
-from thesis_rec.training.module import FitModule
-from thesis_rec.training.optimiser import cosine_with_warmup
+from thesis_rec.training.fit import EpochSampler, FitModule, checkpoint_loss, checkpoints, fingerprint, fit, loader
 from thesis_rec.training.settings import FitSettings
+from thesis_rec.training.step_runner import cosine_with_warmup
 
 
 class Regression(FitModule):
@@ -157,7 +153,7 @@ def killed_after(epochs, monkeypatch):
         if trainer.current_epoch == epochs:
             raise Killed
 
-    monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_start", die)
+    monkeypatch.setattr(fit_room.RunFiles, "on_train_batch_start", die)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau", "constant"])
@@ -165,14 +161,14 @@ def killed_after(epochs, monkeypatch):
 def test_a_resumed_run_has_the_curve_of_an_undisturbed_one(tmp_path, monkeypatch, schedule, every):
     settings = {"schedule": schedule, "checkpoint_every": every, "patience": 4, "plateau_patience": 0}
     whole = train(tmp_path / "whole", **settings)
-    original = callbacks.RunFiles.on_train_batch_start
+    original = fit_room.RunFiles.on_train_batch_start
     killed_after(3, monkeypatch)
     with pytest.raises(Killed):
         train(tmp_path / "cut", **settings)
-    monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_start", original)
+    monkeypatch.setattr(fit_room.RunFiles, "on_train_batch_start", original)
     epochs = []
     monkeypatch.setattr(
-        callbacks.ReseedEveryEpoch,
+        fit_room.ReseedEveryEpoch,
         "on_train_epoch_end",
         lambda self, trainer, _: epochs.append(trainer.current_epoch),
         raising=False,
@@ -195,11 +191,11 @@ def test_a_finished_run_and_one_with_other_settings_start_anew(tmp_path, caplog)
 
 
 def test_resuming_can_be_switched_off(tmp_path, monkeypatch, caplog):
-    original = callbacks.RunFiles.on_train_batch_start
+    original = fit_room.RunFiles.on_train_batch_start
     killed_after(3, monkeypatch)
     with pytest.raises(Killed):
         train(tmp_path)
-    monkeypatch.setattr(callbacks.RunFiles, "on_train_batch_start", original)
+    monkeypatch.setattr(fit_room.RunFiles, "on_train_batch_start", original)
     with caplog.at_level(logging.INFO, logger="thesis_rec"):
         train(tmp_path, resume=False)
     assert "resuming" not in caplog.text
@@ -264,11 +260,9 @@ class TestSampler:
         assert len(list(sampler)) == len(sampler) == 7
 
     def test_processes_share_one_permutation(self, monkeypatch):
-        from thesis_rec.training import data as room
-
         seen = []
         for rank in range(3):
-            monkeypatch.setattr(room, "_world", lambda rank=rank: (rank, 3))
+            monkeypatch.setattr(fit_room, "_world", lambda rank=rank: (rank, 3))
             part = list(EpochSampler(20, seed=1))
             assert len(part) == len(EpochSampler(20, seed=1)) == 7
             seen += part

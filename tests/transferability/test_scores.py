@@ -16,8 +16,17 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import NearestCentroid
 
-from thesis_rec.transferability import ScoreInput, gbc, h_score, inputs, leep, log_me, n_leep, nearest_class_mean
-from thesis_rec.transferability.estimates import shrinkage
+from thesis_rec.transferability import estimates
+from thesis_rec.transferability.estimates import (
+    ScoreInput,
+    gbc,
+    h_score,
+    leep,
+    log_me,
+    n_leep,
+    nearest_class_mean,
+    shrinkage,
+)
 
 
 def make_task(seed: int, n: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -190,16 +199,16 @@ def test_fewer_images_than_features_give_what_the_wide_problem_gives(
     tasks = make_task(n, n, width, 3), make_task(n + 1, n - 4, width, 2)
     scores = (log_me, h_score, lambda d: h_score(d, shrunk=True), gbc, n_leep)
     found = [score(as_input(*tasks)) for score in scores]
-    solve = inputs.scatter_eigen
+    solve = estimates.scatter_eigen
     # Rows of zeros change nothing but make the problem tall.
-    monkeypatch.setattr(inputs, "scatter_eigen", lambda rows: solve(torch.nn.functional.pad(rows, (0, 0, 0, width))))
+    monkeypatch.setattr(estimates, "scatter_eigen", lambda rows: solve(torch.nn.functional.pad(rows, (0, 0, 0, width))))
     for score, value in zip(scores, found, strict=True):
         np.testing.assert_allclose(score(as_input(*tasks)), value, rtol=1e-6, atol=1e-9)
 
 
 def test_the_solver_never_sees_more_than_as_many_rows_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    solve, sizes = inputs.symmetric_eigen, []
-    monkeypatch.setattr(inputs, "symmetric_eigen", lambda m: sizes.append(m.shape[-1]) or solve(m))
+    solve, sizes = estimates.symmetric_eigen, []
+    monkeypatch.setattr(estimates, "symmetric_eigen", lambda m: sizes.append(m.shape[-1]) or solve(m))
     rng = np.random.default_rng(0)
     data = as_input((rng.normal(size=(50, 4096)), np.arange(50) % 5))
     assert all(score(data).isfinite().item() for score in (log_me, h_score, gbc, n_leep))
@@ -239,7 +248,7 @@ def test_eigenvectors_rebuild_the_matrix_without_negative_values() -> None:
     rng = np.random.default_rng(0)
     factor = torch.from_numpy(rng.normal(size=(3, 9, 4)))
     matrices = factor @ factor.mT
-    values, vectors = inputs.symmetric_eigen(matrices)
+    values, vectors = estimates.symmetric_eigen(matrices)
     assert bool((values >= 0).all())
     np.testing.assert_allclose(vectors @ torch.diag_embed(values) @ vectors.mT, matrices, atol=1e-12)
 

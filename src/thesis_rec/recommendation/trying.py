@@ -274,7 +274,7 @@ def score_models(
     import torch
 
     from thesis_rec.base.progress import track
-    from thesis_rec.transferability import ScoreInput, log_me
+    from thesis_rec.transferability.estimates import ScoreInput, log_me
     from thesis_rec.truth.image_bank import ImageBank
 
     labels = images.train_labels

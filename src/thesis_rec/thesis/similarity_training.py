@@ -17,10 +17,7 @@ from thesis_rec.base.tables import ModelTable, TaskTokens, z_scores
 from thesis_rec.thesis import losses as ranking_losses
 from thesis_rec.thesis.ranker import Inputs, Ranker, pad_tokens
 from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
-from thesis_rec.training.callbacks import History
-from thesis_rec.training.data import Batch
-from thesis_rec.training.fit import fit
-from thesis_rec.training.module import FitModule
+from thesis_rec.training.fit import Batch, FitModule, History, fit
 from thesis_rec.training.settings import FitSettings, RankerPlan, RankerTraining
 
 

@@ -16,9 +16,7 @@ from torch.nn import functional
 from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.base.tables import unit
 from thesis_rec.models.auto_encoder import AutoEncoder
-from thesis_rec.training.data import Batch
-from thesis_rec.training.fit import fit
-from thesis_rec.training.module import FitModule
+from thesis_rec.training.fit import Batch, FitModule, fit
 from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
 
 if TYPE_CHECKING:

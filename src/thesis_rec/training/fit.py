@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import math
 import os
 import random
 import socket
@@ -13,23 +15,254 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import lightning
 import torch
-from torch import Tensor
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler, StackDataset
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.base.files import sha256_json, write_json
-from thesis_rec.training import callbacks
-from thesis_rec.training.callbacks import History
-from thesis_rec.training.data import Batch, EpochSampler, fingerprint, loader
-from thesis_rec.training.module import FitModule
+from thesis_rec.base.files import atomic_path, sha256_json, write_json
 from thesis_rec.training.settings import FitSettings
+from thesis_rec.training.step_runner import cosine_with_warmup, parameter_groups
 
 logger = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"
+#: What a run keeps in its folder beside checkpoints: losses, the best weights, and whether it is finished.
+HISTORY_FILE, BEST_FILE, RUN_FILE = "history.json", "best.ckpt", "run.json"
+
+History = list[dict[str, Any]]
+
+#: Named tensors with a common first dimension: all data of a run, or a batch of them.
+Batch = dict[str, Tensor]
+
+
+def fingerprint(columns: Batch) -> str:
+    """Hash of all content; two runs on equal data have equal fingerprints."""
+    digest = hashlib.sha256()
+    for name in sorted(columns):
+        column = columns[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(column.shape)}{column.dtype}".encode())
+        digest.update(column.numpy().tobytes())
+    return digest.hexdigest()
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation that depends on seed and epoch alone, so that a resumed run sees what the first would have seen.
+
+    With several processes each gets its slice of the same permutation, filled up to equal length.
+
+    Args:
+        length: Number of items.
+        seed: Seed of the run.
+        per_epoch: Items of one epoch, a random part of all; None for all.
+    """
+
+    def __init__(self, length: int, seed: int, per_epoch: int | None = None) -> None:
+        self.length = length
+        self.seed = seed
+        self.per_epoch = min(per_epoch or length, length)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the training loop before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self.per_epoch / _world()[1])
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.length, generator=generator)[: self.per_epoch]
+        rank, world = _world()
+        missing = len(self) * world - len(order)
+        order = torch.cat([order, order[:missing]])
+        return iter(order[rank::world].tolist())
+
+
+def _world() -> tuple[int, int]:
+    """Rank and number of training processes."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def loader(columns: Batch, batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Batch]:
+    """Batches in the sampler's order, or in that of the data."""
+    # A tensor is indexed as a dataset is.
+    return DataLoader(StackDataset(**columns), batch_size=batch_size, sampler=sampler)  # type: ignore[arg-type]
+
+
+class FitModule(lightning.LightningModule):
+    """A network with its optimiser; subclasses say what the loss of a batch is.
+
+    Args:
+        network: The network to train; what a run returns is its state dict.
+        settings: Optimiser and schedule.
+
+    Attributes:
+        monitor: The logged metric that early stopping, the plateau schedule and the choice of the best epoch watch; the
+            training loss where there are no validation data.
+        mode: ``min`` or ``max``.
+    """
+
+    network: nn.Module
+    monitor: str = "val_loss"
+    mode: Literal["min", "max"] = "min"
+
+    def __init__(self, network: nn.Module, settings: FitSettings) -> None:
+        super().__init__()
+        self.network, self.settings = network, settings
+
+    def losses(self, batch: Batch, training: bool) -> dict[str, Tensor]:
+        """Scalars of a batch; ``loss`` is what is minimised, the others are logged beside it."""
+        raise TypeError(f"{type(self).__name__} doesn't say what its losses are")
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """One optimisation step."""
+        losses = self.losses(batch, training=True)
+        self._log(losses, "train", batch)
+        return losses["loss"]
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """One batch of validation data."""
+        self._log(self.losses(batch, training=False), "val", batch)
+
+    def _log(self, losses: dict[str, Tensor], stage: str, batch: Batch) -> None:
+        """Losses of a batch, whose means over the items of an epoch are its metrics."""
+        named = {f"{stage}_{name}": value.detach() for name, value in losses.items()}
+        size = len(next(iter(batch.values())))
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with the schedule of the settings."""
+        settings = self.settings
+        groups = parameter_groups(self.network, settings.weight_decay)
+        optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
+        if settings.schedule == "constant":
+            return optimiser
+        if settings.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimiser, mode=self.mode, factor=0.5, patience=settings.plateau_patience
+            )
+            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = partial(cosine_with_warmup, total=total, warmup=round(settings.warmup * total))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class ReseedEveryEpoch(Callback):
+    """Random numbers of an epoch depend on seed, epoch and process alone, which makes a resumed run exact.
+
+    Args:
+        seed: Seed of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed the epoch; at its first batch, because Lightning doesn't announce the epoch that a run resumes with."""
+        if batch_idx == 0:
+            torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 1_009 + trainer.global_rank)
+
+
+class ExactEarlyStopping(EarlyStopping):
+    """Early stopping that a resumed run remembers: Lightning restores its counter, but not that it had decided."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop again where the first run had stopped."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class RunFiles(Checkpoint):
+    """Keeps the files of a run: history after every epoch, checkpoints named by epoch, loss and time, the best weights.
+
+    A checkpoint is complete when it has its name; the state to resume from is the one with the highest epoch.
+
+    Args:
+        folder: Folder of the run.
+        description: What is trained, for a log line at every tenth of the run; None where a progress bar shows it.
+    """
+
+    def __init__(self, folder: Path, description: str | None = None) -> None:
+        self.folder = folder
+        self.description = description
+        self.history: History = []
+        self.best_epoch = -1
+        self.best_value = math.inf
+        self._epoch_started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """History and best epoch travel in each checkpoint."""
+        return {"history": self.history, "best_epoch": self.best_epoch, "best_value": self.best_value}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint was written."""
+        self.history = list(state_dict["history"])
+        self.best_epoch, self.best_value = state_dict["best_epoch"], state_dict["best_value"]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock."""
+        if batch_idx == 0:
+            self._epoch_started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Note the epoch's metrics; save what is due."""
+        epoch, settings = trainer.current_epoch, pl_module.settings
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        rate, seconds = float(trainer.optimizers[0].param_groups[0]["lr"]), time.perf_counter() - self._epoch_started
+        self.history.append({"epoch": epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 4)})
+        value = metrics[pl_module.monitor] if pl_module.mode == "min" else -metrics[pl_module.monitor]
+        better = self.best_epoch < 0 or value < self.best_value
+        if better:
+            self.best_epoch, self.best_value = epoch, value
+        # Before the checkpoint, where processes wait for each other: all of them read these files after the last epoch.
+        # A run that is killed in between repeats some epochs and finds the same best again.
+        if trainer.is_global_zero:
+            write_json(self.folder / HISTORY_FILE, self.history)
+        if trainer.is_global_zero and better:
+            weights = {name: tensor.detach().cpu() for name, tensor in pl_module.network.state_dict().items()}
+            with atomic_path(self.folder / BEST_FILE) as temporary:
+                torch.save({"network": weights, "epoch": epoch}, temporary)
+        done, total = epoch + 1, settings.epochs
+        if done % settings.checkpoint_every == 0 or done == total or trainer.should_stop:
+            self._save(trainer, metrics.get("val_loss", metrics["train_loss"]), epoch, settings.keep_checkpoints)
+        if trainer.is_global_zero and self.description and (10 * done) // total > (10 * epoch) // total:
+            monitor = pl_module.monitor
+            logger.info("%s: epoch %d of %d, %s %.4f", self.description, done, total, monitor, metrics[monitor])
+
+    def _save(self, trainer: Trainer, loss: float, epoch: int, keep: int) -> None:
+        name = f"epoch={epoch:03d}-loss={loss:.4f}-time={datetime.now():%Y%m%dT%H%M%S}.ckpt"
+        unfinished = self.folder / f".{name}.tmp"
+        trainer.save_checkpoint(unfinished)  # every process takes part, one writes
+        if trainer.is_global_zero:
+            unfinished.replace(self.folder / name)
+            _, *others = checkpoints(self.folder)
+            for old in sorted(others, key=checkpoint_loss)[keep:]:
+                old.unlink()
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a run, the latest epoch first."""
+    return sorted(folder.glob("epoch=*.ckpt"), key=_epoch, reverse=True)
+
+
+def checkpoint_loss(path: Path) -> float:
+    """The loss that a checkpoint's name carries; infinite when it isn't a number."""
+    loss = float(path.stem.split("loss=")[1].split("-time=")[0])
+    return math.inf if math.isnan(loss) else loss
+
+
+def _epoch(path: Path) -> int:
+    return int(path.stem.split("-")[0].removeprefix("epoch="))
 
 
 @dataclass(frozen=True)
@@ -80,7 +313,6 @@ def fit(
         ConfigurationError: If the devices asked for don't exist.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
-    from lightning.pytorch import Trainer
 
     started = time.perf_counter()
     settings = module.settings
@@ -89,9 +321,9 @@ def fit(
         module.monitor, module.mode = "train_loss", "min"
     resume_from = _prepare(folder, settings, _identity(module, train, validation, seed, per_epoch))
     terminal = sys.stderr.isatty()
-    hooks: list[Any] = [callbacks.ReseedEveryEpoch(seed), callbacks.RunFiles(folder, None if terminal else description)]
+    hooks: list[Any] = [ReseedEveryEpoch(seed), RunFiles(folder, None if terminal else description)]
     if settings.patience:
-        hooks.append(callbacks.ExactEarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
+        hooks.append(ExactEarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
     with _quiet_lightning(), torch.random.fork_rng(devices=[]):
         try:
             trainer = Trainer(
@@ -119,8 +351,8 @@ def fit(
             weights_only=True,
         )
     # From the files, because with several processes the trained weights live in another one.
-    history: History = json.loads((folder / callbacks.HISTORY_FILE).read_text(encoding="utf-8"))
-    best = torch.load(folder / callbacks.BEST_FILE, map_location="cpu", weights_only=True)
+    history: History = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8"))
+    best = torch.load(folder / BEST_FILE, map_location="cpu", weights_only=True)
     module.network.load_state_dict(best["network"])
     module.network.to("cpu").eval()
     if _leads(settings):
@@ -158,13 +390,13 @@ def _prepare(folder: Path, settings: FitSettings, fingerprint: str) -> Path | No
     path = folder / RUN_FILE
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     same = before.get("fingerprint") == fingerprint and not before.get("finished")
-    found = callbacks.checkpoints(folder)
+    found = checkpoints(folder)
     if settings.resume and same and found:
         logger.info("resuming from %s", found[0].name)
         return found[0]
     if not _leads(settings):
         return None
-    for old in [*found, *folder.glob(".*.tmp"), folder / callbacks.BEST_FILE, folder / callbacks.HISTORY_FILE]:
+    for old in [*found, *folder.glob(".*.tmp"), folder / BEST_FILE, folder / HISTORY_FILE]:
         old.unlink(missing_ok=True)
     write_json(path, {"fingerprint": fingerprint, "finished": False})
     return None

@@ -4,8 +4,3 @@ Every score takes a :class:`ScoreInput` (one task, or a padded batch of tasks) a
 being better; only their order within a task means anything. They are baselines: unlike a recommendation, they run
 every candidate on the target's images.
 """
-
-from thesis_rec.transferability.estimates import gbc, h_score, leep, log_me, n_leep, nearest_class_mean
-from thesis_rec.transferability.inputs import ScoreInput
-
-__all__ = ["ScoreInput", "gbc", "h_score", "leep", "log_me", "n_leep", "nearest_class_mean"]

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.transferability import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
+from thesis_rec.transferability.estimates import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import Probe, by_class, plan_probes, probe_accuracies
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS

@@ -11,7 +11,7 @@ from thesis_rec import settings
 from thesis_rec.catalog import validators
 from thesis_rec.pipelines.autoencoder.parameters import AutoencoderParameters
 from thesis_rec.pipelines.autoencoder.pipeline import create_pipeline
-from thesis_rec.training.data import fingerprint
+from thesis_rec.training.fit import fingerprint
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def train_autoencoder(
         The checkpoint and the history, one row per epoch.
     """
     from thesis_rec.training import autoencoder
-    from thesis_rec.training.data import fingerprint
+    from thesis_rec.training.fit import fingerprint
 
     vectors = _inputs(model_vectors, model_manifest, parameters.input)
     known = autoencoder.split_known(sorted(vectors), zoo_sides, _families(model_manifest))
