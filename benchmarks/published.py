@@ -3,7 +3,7 @@
     THESIS_REC_BENCHMARKS=<folder of tables> python benchmarks/published.py --images <folder of images>
 
 For each dataset of each table, all cells of the same images under any protocol are taken away, knowledge is learned
-from the rest by `thesis_rec.knowledge.protocols`, candidates are tried by `thesis_rec.knowledge.probing`, and the
+from the rest by `thesis_rec.knowledge.protocols`, candidates are tried by `thesis_rec.knowledge.posterior`, and the
 table's own cells are the truth. Printed: weighted tau and regret before any try, regret after 3, 5 and 10 tries beside
 the prior's own top 3, 5 and 10, static priors on the same cells, and the same under limits on the number of parameters
 and on latency; then what changes where the dataset's domain is told. Kinds of pre-training are left out in turn, and
@@ -30,8 +30,7 @@ from result import PROJECT, add_save_option, finish
 from scipy.stats import weightedtau
 
 from thesis_rec.evaluation.figures import cluster_bootstrap
-from thesis_rec.knowledge.posterior import Cell, Posterior
-from thesis_rec.knowledge.probing import next_probe
+from thesis_rec.knowledge.posterior import Cell, Posterior, next_probe
 from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains
 from thesis_rec.models.aliases import read_aliases
 from thesis_rec.published.cells import PublishedDataset, read_cells, read_datasets

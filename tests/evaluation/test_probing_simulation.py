@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import weightedtau
 
 from thesis_rec.evaluation.probing_simulation import POLICIES, Candidates, simulate
-from thesis_rec.knowledge.posterior import Cell, Posterior, Scale
-from thesis_rec.knowledge.probing import next_probe
+from thesis_rec.knowledge.posterior import Cell, Posterior, Scale, next_probe
 
 
 def world(seed: int = 0, size: int = 60) -> Candidates:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.knowledge.covariance import Covariance
-from thesis_rec.knowledge.model_kernel import COLUMNS, Extension, extend
+from thesis_rec.knowledge.protocols import COLUMNS, Extension, extend
 
 
 def _measured(count: int = 40, seed: int = 0) -> tuple[list[str], Covariance, pd.DataFrame]:

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from thesis_rec.knowledge import probing
-from thesis_rec.knowledge.posterior import Cell, Posterior, Scale, View
-from thesis_rec.knowledge.probing import FIRST, next_probe
+from thesis_rec.knowledge import posterior as probing
+from thesis_rec.knowledge.posterior import FIRST, Cell, Posterior, Scale, View, next_probe
 
 
 def _belief(mean: list[float], own: list[float], level: float = 1.0, factor: np.ndarray | None = None) -> Posterior:

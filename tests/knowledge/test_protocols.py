@@ -12,10 +12,10 @@ from scipy.stats import kendalltau
 
 from thesis_rec.base.files import load_arrays, save_arrays
 from thesis_rec.knowledge.covariance import Covariance, standardised
-from thesis_rec.knowledge.model_kernel import COLUMNS
 from thesis_rec.knowledge.posterior import Cell, Scale
 from thesis_rec.knowledge.protocols import (
     ANY,
+    COLUMNS,
     NEW_KINDS,
     Domain,
     Protocol,

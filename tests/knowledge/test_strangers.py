@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thesis_rec.knowledge.posterior import Cell, Posterior
-from thesis_rec.knowledge.strangers import ADVANTAGE, strangers, with_strangers
+from thesis_rec.knowledge.posterior import ADVANTAGE, Cell, Posterior, strangers, with_strangers
 
 
 def table(sizes, resolution=np.nan, corpus=None):

@@ -20,8 +20,7 @@ from thesis_rec.evaluation.figures import beyond, intervals
 from thesis_rec.evaluation.metrics import regret, weighted_tau
 from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Study, cell_matrix
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import Cell, Posterior
-from thesis_rec.knowledge.probing import next_probe
+from thesis_rec.knowledge.posterior import Cell, Posterior, next_probe
 
 #: Policies of :func:`simulate`; the last three need a cheap score.
 POLICIES = ("active", "best_observed", "own_top", "random_probes", "halving", "cheap_score_all", "successive_halving")

@@ -18,7 +18,7 @@ _IMAGENET_ORDER = [HEAD, "zero_shot", "linear_probe"]
 
 
 def describe(manifest: pd.DataFrame, cells: pd.DataFrame, imagenet: str = "imagenet_1k") -> pd.DataFrame:
-    """One row of :data:`thesis_rec.knowledge.model_kernel.COLUMNS` for each model of the manifest.
+    """One row of :data:`thesis_rec.knowledge.protocols.COLUMNS` for each model of the manifest.
 
     Args:
         manifest: Model manifest with model_id, family, pretraining, parameters and input_size.

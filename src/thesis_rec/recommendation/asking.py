@@ -20,8 +20,7 @@ from thesis_rec.hardware.budget import closest_relaxations, feasible, pareto_fro
 from thesis_rec.hardware.fingerprint import present_device
 from thesis_rec.hardware.processor_speed import FACTOR
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
-from thesis_rec.knowledge.strangers import with_strangers
+from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior, with_strangers
 from thesis_rec.recommendation import candidates, trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, under_protocol

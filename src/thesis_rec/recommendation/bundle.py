@@ -24,9 +24,8 @@ from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_
 from thesis_rec.base.tables import MEASURED, Floats, ModelTable, TaskTokens, unit
 from thesis_rec.hardware.profiling import COLUMNS
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior
+from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, strangers, with_strangers
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
-from thesis_rec.knowledge.strangers import strangers, with_strangers
 from thesis_rec.models.aliases import read_aliases, same_weights
 from thesis_rec.models.model_manifest import ManifestRow, read_manifest
 from thesis_rec.truth.performance_records import error_of_accuracy
@@ -203,7 +202,7 @@ class Bundle:
 
     @cached_property
     def unlike_measured(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Models that nothing measured is like: see :func:`~thesis_rec.knowledge.strangers.strangers`."""
+        """Models that nothing measured is like: see :func:`~thesis_rec.knowledge.posterior.strangers`."""
         from thesis_rec.published.descriptions import told_by_tags
 
         ids, columns = self.models.model_ids, ["input_size", "pretraining"]

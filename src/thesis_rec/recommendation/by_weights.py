@@ -9,8 +9,7 @@ import numpy as np
 
 from thesis_rec.base.errors import listed
 from thesis_rec.base.tables import ModelTable
-from thesis_rec.knowledge.posterior import Posterior
-from thesis_rec.knowledge.strangers import with_strangers
+from thesis_rec.knowledge.posterior import Posterior, with_strangers
 from thesis_rec.models.kinship import RELATED, SAME, weight_distances
 from thesis_rec.models.training_verdict import Verdict, looks_untrained
 

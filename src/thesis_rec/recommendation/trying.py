@@ -21,8 +21,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ItemError, listed
 from thesis_rec.base.files import atomic_path, one_at_a_time
-from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior
-from thesis_rec.knowledge.probing import next_probe
+from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior, next_probe
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, PublishedBeliefs, protocol_of_tries
 from thesis_rec.recommendation.candidates import Measure
 from thesis_rec.truth.performance_records import error_of_accuracy
