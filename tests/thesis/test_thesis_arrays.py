@@ -5,7 +5,7 @@ import pytest
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.catalog.validators import validate_model_embeddings, validate_model_vector, validate_token_shard
-from thesis_rec.thesis import thesis_arrays
+from thesis_rec.thesis import thesis_artefacts
 
 
 def test_shards_in_folders_of_datasets_and_splits(tmp_path):
@@ -16,7 +16,7 @@ def test_shards_in_folders_of_datasets_and_splits(tmp_path):
         # Class names were pickled objects there; they are never unpickled.
         np.savez(path, features=rng.normal(size=(3, 4, 8)), class_names=np.array(list("abcd"), dtype=object))
     np.savez(tmp_path / "org%2Fa_embedding.npz", embedding=np.ones(512))
-    _, embeddings, shards = thesis_arrays.import_arrays(tmp_path)
+    _, embeddings, shards = thesis_artefacts.import_arrays(tmp_path)
     for shard in shards.values():
         validate_token_shard(shard)
     assert set(shards) == {"mnist/validation/00000", "mnist/validation/00001"}
@@ -32,7 +32,7 @@ def test_arrays_of_all_three_kinds(tmp_path):
     np.savez(tmp_path / "b.npz", parameters=rng.normal(size=8192).astype(np.float32), embedding=rng.normal(size=512))
     np.savez(tmp_path / "mnist.npz", features=3 * rng.normal(size=(4, 10, 16)), class_names=np.arange(10).astype(str))
     np.savez(tmp_path / "flat.npz", features=rng.normal(size=(5, 16)))
-    vectors, embeddings, shards = thesis_arrays.import_arrays(tmp_path)
+    vectors, embeddings, shards = thesis_artefacts.import_arrays(tmp_path)
     for vector in vectors.values():
         validate_model_vector(vector)
     validate_model_embeddings(embeddings)
@@ -50,7 +50,7 @@ def test_imported_tokens_are_read_by_the_loader(tmp_path):
     from thesis_rec.views.tokens import load_task_tokens
 
     np.savez(tmp_path / "mnist.npz", features=np.random.default_rng(0).normal(size=(4, 10, 16)))
-    _, _, shards = thesis_arrays.import_arrays(tmp_path)
+    _, _, shards = thesis_artefacts.import_arrays(tmp_path)
     row = DatasetRow(dataset_id="mnist", loader="npz", source="x")
     tokens = load_task_tokens(shards, [row])
     assert tokens["mnist"].features.shape == (4, 10, 16)
@@ -70,17 +70,17 @@ def test_imported_tokens_are_read_by_the_loader(tmp_path):
 def test_bad_arrays(tmp_path, arrays, message):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ItemError, match=message):
-        thesis_arrays.import_arrays(tmp_path)
+        thesis_artefacts.import_arrays(tmp_path)
 
 
 def test_pickled_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", parameters=np.array([{"evil": 1}], dtype=object))
     with pytest.raises(ItemError, match="can't be read"):
-        thesis_arrays.import_arrays(tmp_path)
+        thesis_artefacts.import_arrays(tmp_path)
 
 
 def test_embeddings_of_different_lengths(tmp_path):
     np.savez(tmp_path / "a.npz", embedding=np.ones(4))
     np.savez(tmp_path / "b.npz", embedding=np.ones(5))
     with pytest.raises(ItemError, match="lengths"):
-        thesis_arrays.import_arrays(tmp_path)
+        thesis_artefacts.import_arrays(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.catalog.validators import validate_checkpoint
-from thesis_rec.thesis import thesis_arrays, thesis_networks
+from thesis_rec.thesis import thesis_artefacts
 
 
 class TestAutoencoder:
@@ -41,7 +41,7 @@ class TestAutoencoder:
         torch.save(network.state_dict(), tmp_path / "autoencoder_weights.loss_0.01.pt")
         raw = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
         vectors = {f"m{i}": {"parameters": vector} for i, vector in enumerate(raw)}
-        found = thesis_networks.import_autoencoder(tmp_path / "autoencoder_weights.loss_0.01.pt", vectors)
+        found = thesis_artefacts.import_autoencoder(tmp_path / "autoencoder_weights.loss_0.01.pt", vectors)
         validate_checkpoint(found)
         standardised = torch.from_numpy((raw - raw.mean(0)) / raw.std(0))
         with torch.inference_mode():
@@ -53,7 +53,7 @@ class TestAutoencoder:
         import torch
 
         torch.save(self.network(0.0, decoder=(8,)).state_dict(), tmp_path / "a.pt")
-        found = thesis_networks.import_autoencoder(tmp_path / "a.pt", {}, "gelu", normalise=False)
+        found = thesis_artefacts.import_autoencoder(tmp_path / "a.pt", {}, "gelu", normalise=False)
         assert not any(name.startswith("decoder") for name in found["network"])
         assert found["config"]["hidden"] == [6, 4]
 
@@ -70,9 +70,9 @@ class TestAutoencoder:
         }
         for name, (vectors, message) in cases.items():
             with pytest.raises(ItemError, match=message):
-                thesis_networks.import_autoencoder(tmp_path / name, vectors)
+                thesis_artefacts.import_autoencoder(tmp_path / name, vectors)
         with pytest.raises(ItemError, match="takes vectors of 8"):
-            thesis_networks.import_autoencoder(tmp_path / "a.pt", {"m": {"parameters": np.ones(5)}})
+            thesis_artefacts.import_autoencoder(tmp_path / "a.pt", {"m": {"parameters": np.ones(5)}})
 
 
 class TestTransformer:
@@ -112,18 +112,18 @@ class TestTransformer:
 
         torch.save(self.state(heads), tmp_path / "t.pt")
         rng = np.random.default_rng(0)
-        embeddings = thesis_arrays.embeddings_table(
+        embeddings = thesis_artefacts.embeddings_table(
             {name: rng.normal(size=6).astype(np.float32) for name in ("a", "b", "c")}, "here"
         )
         shards = {f"{name}/train/00000": {"features": rng.normal(size=(2, 4, 5))} for name in ("x", "y")}
-        found = thesis_networks.import_transformer(tmp_path / "t.pt", embeddings, shards, n_heads=2)
+        found = thesis_artefacts.import_transformer(tmp_path / "t.pt", embeddings, shards, n_heads=2)
         assert len(found) == 6
         assert set(found["source"]) == {"thesis"}
         for _, table in found.groupby("dataset_id"):
             assert table.sort_values("score", ascending=False)["rank"].tolist() == [1, 2, 3]
-        again = thesis_networks.import_transformer(tmp_path / "t.pt", embeddings, shards, n_heads=2)
+        again = thesis_artefacts.import_transformer(tmp_path / "t.pt", embeddings, shards, n_heads=2)
         pd.testing.assert_frame_equal(found, again)
-        other = thesis_networks.import_transformer(tmp_path / "t.pt", embeddings, shards, n_heads=4)
+        other = thesis_artefacts.import_transformer(tmp_path / "t.pt", embeddings, shards, n_heads=4)
         assert not np.allclose(other["score"], found["score"])
 
     def test_what_does_not_fit_is_refused(self, tmp_path):
@@ -131,8 +131,8 @@ class TestTransformer:
 
         torch.save(self.state("classifier"), tmp_path / "t.pt")
         torch.save({"w": torch.ones(2)}, tmp_path / "other.pt")
-        two = thesis_arrays.embeddings_table({n: np.ones(6, np.float32) for n in "ab"}, "here")
-        wide = thesis_arrays.embeddings_table({n: np.ones(7, np.float32) for n in "abc"}, "here")
+        two = thesis_artefacts.embeddings_table({n: np.ones(6, np.float32) for n in "ab"}, "here")
+        wide = thesis_artefacts.embeddings_table({n: np.ones(7, np.float32) for n in "abc"}, "here")
         shards = {"x/train/00000": {"features": np.ones((1, 4, 5))}}
         for name, table, tokens, message in (
             ("other.pt", two, shards, "no similarity transformer"),
@@ -141,4 +141,4 @@ class TestTransformer:
             ("t.pt", wide.iloc[:0], {}, "needs embeddings and tokens"),
         ):
             with pytest.raises(ItemError, match=message):
-                thesis_networks.import_transformer(tmp_path / name, table, tokens)
+                thesis_artefacts.import_transformer(tmp_path / name, table, tokens)

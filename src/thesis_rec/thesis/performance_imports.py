@@ -2,7 +2,7 @@
 
 Each importer gives rows of ``performance_records`` with the source they are from and a protocol ``imported:<source>``,
 so that they are never mixed with what was measured here. Arrays and networks of the earlier thesis code are read by
-:mod:`~thesis_rec.thesis.thesis_arrays` and :mod:`~thesis_rec.thesis.thesis_networks`.
+:mod:`~thesis_rec.thesis.thesis_artefacts`.
 
 The **proxy** of that code is no measurement: a model's accuracy on the dataset it was trained on, times a hand-entered
 similarity of that dataset to the target, plus one where both are the same. It is offered for those who have nothing

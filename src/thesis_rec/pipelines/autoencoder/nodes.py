@@ -48,7 +48,7 @@ def embed_models(
 ) -> pd.DataFrame:
     """The code of every model, known or not: ``model_id`` and ``e000``, ``e001``, ...; and what made it."""
     from thesis_rec.models.auto_encoder import embed_vectors
-    from thesis_rec.thesis.thesis_arrays import embeddings_table
+    from thesis_rec.thesis.thesis_artefacts import embeddings_table
 
     vectors = _inputs(model_vectors, model_manifest, autoencoder_checkpoint.get("input", "kmeans"))
     ids = sorted(vectors)

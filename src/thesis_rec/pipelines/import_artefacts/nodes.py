@@ -10,7 +10,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, check_failures, failures_frame
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
-from thesis_rec.thesis import performance_imports, thesis_arrays, thesis_networks
+from thesis_rec.thesis import performance_imports, thesis_artefacts
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def import_feature_arrays(
     failures: list[Failure] = []
     for folder in parameters.arrays:
         with _noted(failures, folder):
-            more, embeddings, tokens = thesis_arrays.import_arrays(Path(folder))
+            more, embeddings, tokens = thesis_artefacts.import_arrays(Path(folder))
             if tables and len(embeddings) and set(embeddings) != set(tables[0]):
                 text = f"its embeddings have {embeddings.shape[1] - 1} numbers, earlier ones {tables[0].shape[1] - 1}."
                 raise ItemError(folder, text, "Import embeddings of different spaces into folders of their own.")
@@ -102,13 +102,13 @@ def import_networks(
         with _noted(failures, parameters.thesis_autoencoder):
             raw = {name: read() if callable(read) else read for name, read in imported_vectors.items()}
             file, activation = Path(parameters.thesis_autoencoder), parameters.thesis_activation
-            checkpoint = thesis_networks.import_autoencoder(file, raw, activation, parameters.thesis_normalised)
-            array_embeddings = thesis_networks.with_embedded(array_embeddings, raw, checkpoint)
+            checkpoint = thesis_artefacts.import_autoencoder(file, raw, activation, parameters.thesis_normalised)
+            array_embeddings = thesis_artefacts.with_embedded(array_embeddings, raw, checkpoint)
     if parameters.thesis_transformer:
         with _noted(failures, parameters.thesis_transformer):
             shards = {key: read() if callable(read) else read for key, read in imported_tokens.items()}
             file = Path(parameters.thesis_transformer)
-            scores = thesis_networks.import_transformer(file, array_embeddings, shards, parameters.thesis_heads)
+            scores = thesis_artefacts.import_transformer(file, array_embeddings, shards, parameters.thesis_heads)
     return checkpoint or {"config": {}}, array_embeddings, scores, failures_frame(failures, key="item")
 
 
