@@ -1,7 +1,5 @@
 """Which pre-trained model should I use for my images and my hardware?"""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

@@ -3,8 +3,6 @@
 Kedro finds the group ``cli`` here, and the command ``run`` in it replaces its own.
 """
 
-from __future__ import annotations
-
 import errno
 import re
 import sys

@@ -1,7 +1,5 @@
 """Kedro hooks: a quiet, well-behaved process, and a report of every run."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

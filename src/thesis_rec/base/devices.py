@@ -1,7 +1,5 @@
 """Which torch device a setting names, what GPU there is, and how many processors."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

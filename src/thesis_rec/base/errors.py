@@ -4,12 +4,10 @@ One bad model or dataset must never stop the others, so processing code raises :
 turns that into a :class:`Failure`, and only a check behind the whole step raises :class:`NothingSucceeded`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import pandas as pd
 
@@ -35,7 +33,7 @@ class ItemError(ThesisRecError):
         self.error = error
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type[ItemError], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, str]]:
         # Exceptions with several arguments don't survive a process pool without this.
         return type(self), (self.item, self.error, self.hint)
 
@@ -83,7 +81,7 @@ class Failure:
     hint: str = ""
 
     @classmethod
-    def of(cls, item: str, error: Exception, hint: str = "") -> Failure:
+    def of(cls, item: str, error: Exception, hint: str = "") -> Self:
         """The failure of ``item`` by any exception; an :class:`ItemError` brings its own words."""
         if isinstance(error, ItemError):
             return cls(item, error.error, error.hint)

@@ -1,7 +1,5 @@
 """Files that are whole or absent: atomic writes, safe names and hashes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

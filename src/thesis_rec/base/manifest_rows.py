@@ -1,7 +1,5 @@
 """Reading a manifest: a table whose rows are records of one kind, of which a wrong one costs no other."""
 
-from __future__ import annotations
-
 from typing import Annotated, TypeVar
 
 import pandas as pd

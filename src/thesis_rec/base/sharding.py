@@ -1,9 +1,7 @@
 """A deterministic slice of a list of items, so that many jobs share one manifest."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -27,7 +25,7 @@ class Shard(Settings):
     count: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
-    def _index_within_count(self) -> Shard:
+    def _index_within_count(self) -> Self:
         if self.index >= self.count:
             raise ValueError(f"shard.index is {self.index} but must be below shard.count, {self.count}")
         return self

@@ -1,7 +1,5 @@
 """What several rooms read and give: a task's images and tokens, and models."""
 
-from __future__ import annotations
-
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -82,7 +80,7 @@ class ModelTable:
     def __len__(self) -> int:
         return len(self.model_ids)
 
-    def select(self, rows: Sequence[int] | NDArray[np.integer]) -> ModelTable:
+    def select(self, rows: Sequence[int] | NDArray[np.integer]) -> "ModelTable":
         """The models at ``rows``, in that order."""
         index = np.asarray(rows, dtype=int)
         return ModelTable(
@@ -116,7 +114,7 @@ class TaskTokens:
     landmarks: Floats | None = None
 
     @staticmethod
-    def selection(classes: Sequence[tuple[TaskTokens, int]], dataset_id: str) -> TaskTokens:
+    def selection(classes: "Sequence[tuple[TaskTokens, int]]", dataset_id: str) -> "TaskTokens":
         """The task of single classes of others: tokens are a selection of rows, as many batches as all of them have."""
         tasks = {task.dataset_id: task for task, _ in classes}
         taken = Counter(task.dataset_id for task, _ in classes)

@@ -1,7 +1,5 @@
 """Text at the project's borders: names that people type, a terminal, a spreadsheet."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable

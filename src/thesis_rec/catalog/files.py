@@ -1,7 +1,5 @@
 """Single files in four formats: arrays, checkpoints, tables and JSON documents, each whole or absent."""
 
-from __future__ import annotations
-
 import json
 from abc import abstractmethod
 from os import PathLike

@@ -1,7 +1,5 @@
 """Several files, or several datasets, that are read as one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial

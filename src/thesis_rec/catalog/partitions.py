@@ -1,7 +1,5 @@
 """A folder with one file per key, saved and resumed one by one."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -34,7 +32,7 @@ _FORMATS: dict[str, type[FileDataset]] = {
 class Partition:
     """One partition, read when it is called."""
 
-    dataset: KeyedPartitionDataset
+    dataset: "KeyedPartitionDataset"
     key: str
 
     def __call__(self, *names: str) -> Any:

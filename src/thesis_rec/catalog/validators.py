@@ -5,8 +5,6 @@ structure (columns, types, ranges, unique keys). What is wrong with a single row
 becomes a row of a failures table, and the rest of the run goes on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """From pipelines to jobs: arrays of ordinary ``kedro run`` calls, and the order in which they must end."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

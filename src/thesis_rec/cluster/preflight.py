@@ -1,7 +1,5 @@
 """What must hold before anything is submitted: a job that waited a night must not fail on a typo."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Collection, Sequence

@@ -1,7 +1,5 @@
 """What a job asks the cluster for."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from thesis_rec.base.settings import Settings

@@ -1,7 +1,5 @@
 """Handing planned jobs to SLURM through submitit."""
 
-from __future__ import annotations
-
 import json
 import logging
 import shlex

@@ -1,7 +1,5 @@
 """The bundle of the project: configuration as Kedro reads it, and of the files only those that an answer needs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from os.path import expandvars

@@ -1,7 +1,5 @@
 """``kedro bundle``: what one's own runs have learned, as a small folder that recommends elsewhere."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

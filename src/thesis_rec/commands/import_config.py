@@ -1,7 +1,5 @@
 """``kedro import-config``: the thesis code's ``config.ini`` as a parameters file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

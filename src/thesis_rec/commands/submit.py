@@ -1,7 +1,5 @@
 """``kedro submit``: pipelines as SLURM jobs, each an ordinary ``kedro run``."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from pathlib import Path

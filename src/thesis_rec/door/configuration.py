@@ -1,7 +1,5 @@
 """How configuration is read: globals are merged over environments before they are resolved."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +54,7 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
         *args: Any,
         entries: Sequence[str] = (),
         parameters: Sequence[str] = (),
-        zoo: Callable[[MergedGlobalsConfigLoader], str] | None = None,
+        zoo: "Callable[[MergedGlobalsConfigLoader], str] | None" = None,
         **kwargs: Any,
     ) -> None:
         self._entries, self._parameters = entries, parameters

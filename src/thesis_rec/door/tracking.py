@@ -1,7 +1,5 @@
 """Optional tracking of runs with MLflow, switched on by ``tracking: mlflow`` in the globals."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

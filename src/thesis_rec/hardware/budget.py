@@ -1,7 +1,5 @@
 """What a user's hardware and rules allow, which limit excludes a model, and what to relax; the Pareto front."""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import dataclass
 from itertools import compress

@@ -4,8 +4,6 @@ A partition's key is ``<model id>/<device id>`` and its content a dictionary: ``
 ``settings_hash`` (of how it was measured), ``error`` and ``hint`` (empty when it succeeded).
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any

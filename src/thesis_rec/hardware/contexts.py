@@ -1,7 +1,5 @@
 """Figures by device and precision, brought to one batch size, and what is known of a model without a clock."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

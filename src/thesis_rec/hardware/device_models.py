@@ -5,8 +5,6 @@ and their products. Only the fitted numbers are part of the project (``device_mo
 ``benchmarks/hub_hardware.py --fit`` makes them anew from the tables.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import cache

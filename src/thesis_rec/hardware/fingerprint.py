@@ -1,7 +1,5 @@
 """Names of devices: what a measurement is only comparable with."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -5,8 +5,6 @@ multiply-accumulates, activations, operations), on top of the model's figures in
 where it has some. Models of a new architecture family are the hard case: everything is judged leave-one-family-out.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

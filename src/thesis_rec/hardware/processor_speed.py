@@ -6,8 +6,6 @@ shipped measurements times (shipped rate / rate) to a power between 0.38 and 0.4
 within 1.5 to 2.2, by processor; without the rate 95 % lie within 1.5 to 4.0, all to one side on sixteen cores.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from functools import cache

@@ -9,8 +9,6 @@ raised until simulated choices kept the limits, and covered most models of every
 and among penalties gave median errors of .21 to .27 where all of them and this penalty give .20 to .26.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

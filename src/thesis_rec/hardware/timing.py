@@ -1,7 +1,5 @@
 """Times of a call, measured until the interval of their median is tight."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

@@ -5,8 +5,6 @@ by size, then by content; images by a difference hash whose matches are confirme
 of the first images of each part as they are read.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache

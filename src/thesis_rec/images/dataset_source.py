@@ -7,8 +7,6 @@ A new kind of source is a function registered under the name that the manifest's
         return Source({"train": RawSplit(labels, class_names, read), "test": RawSplit(others, class_names, read_other)})
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,8 +6,6 @@ is refused before anything is decompressed. Only formats that hold pixels are op
 EPS named ``.png`` would start an interpreter.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import stat

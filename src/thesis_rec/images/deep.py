@@ -1,7 +1,5 @@
 """One scale for all image files of a dataset whose values go beyond 8 bits."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass

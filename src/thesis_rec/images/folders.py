@@ -1,7 +1,5 @@
 """The loader ``folder``: class folders, or files labelled by a table or by their names."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """The loader ``huggingface``: datasets of the hub, or local folders in one of its formats."""
 
-from __future__ import annotations
-
 from collections import Counter
 from functools import partial
 from pathlib import Path

@@ -6,8 +6,6 @@ are the class of the one. Fractions, and labels of which nearly every image has 
 identifiers and are refused.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass

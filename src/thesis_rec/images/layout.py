@@ -4,8 +4,6 @@ Folders of folders are splits if they are called so and hold the same classes. A
 refused with both readings, because nothing in the answer would tell that the wrong one was taken.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass

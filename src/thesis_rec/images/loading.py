@@ -5,8 +5,6 @@ is the same for all of them (split rules, label maps, caps, empty classes) is do
 and registered is :mod:`thesis_rec.images.dataset_source`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -79,7 +77,7 @@ class LabelledImages:
         """Class names of some images."""
         return [self.class_names[c] for c in self.labels[index]]
 
-    def without_empty_classes(self) -> LabelledImages:
+    def without_empty_classes(self) -> "LabelledImages":
         """The same images, their classes numbered without those that have none."""
         present, labels = np.unique(self.labels, return_inverse=True)
         return replace(self, labels=labels, class_names=[self.class_names[c] for c in present])

@@ -18,8 +18,6 @@ labels).  **label_map**, an optional column, renames or joins labels (``cat=anim
 new name is empty (``unknown=``). **labels**, an optional column, names another table than ``metadata.csv``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 
@@ -42,7 +40,7 @@ class SplitRule(Settings):
     cap: int | None = Field(default=None, ge=1)
 
     @classmethod
-    def parse(cls, text: str) -> SplitRule:
+    def parse(cls, text: str) -> "SplitRule":
         """Read a rule.
 
         Raises:
@@ -93,7 +91,7 @@ class DatasetRow(Settings):
         return tuple(parts)
 
     @model_validator(mode="after")
-    def _is_complete(self) -> DatasetRow:
+    def _is_complete(self) -> "DatasetRow":
         if self.is_subtask:
             if strangers := {base for base, _ in self.class_subset} - set(self.parent):
                 raise ValueError(f"class_subset names {sorted(strangers)}, which are not in parent")

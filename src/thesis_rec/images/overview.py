@@ -1,7 +1,5 @@
 """What a reader of an answer must know of the images: how they were read, what was passed over, where they are thin."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Class-balanced batches: one image of every class in each."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """The loaders of arrays and of what is drawn: npz, generated."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from contextlib import AbstractContextManager

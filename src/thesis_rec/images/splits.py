@@ -1,7 +1,5 @@
 """Which images of a source make one of our splits: the same for every loader."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import takewhile
 

@@ -11,8 +11,6 @@ anything else       refused: negative integers, standardised or not finite value
 ==================  ====================================================================================
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast

@@ -5,8 +5,6 @@ library such as ``timm`` or a table such as ``mieb``), ``name`` there, and ``pre
 checkpoints of one name apart by it. A name that is absent is of no model of the manifest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -15,8 +15,6 @@ it. A new architecture is such a function and an entry in :data:`ARCHITECTURES`.
 The last two end after the fourth level, as in segmentation networks, whose decoder is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,7 +39,7 @@ class StateNetwork(nn.Module):
         used: Names of those that were looked up so far.
     """
 
-    def __init__(self, state: State, compute: Callable[[StateNetwork, Tensor], Tensor]) -> None:
+    def __init__(self, state: State, compute: "Callable[[StateNetwork, Tensor], Tensor]") -> None:
         super().__init__()
         self._compute, self.names, self.used = compute, frozenset(state), set[str]()
         for name, tensor in state.items():

@@ -1,7 +1,5 @@
 """An autoencoder of model vectors: 8192 summarised weights to a code of 512 numbers and back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any

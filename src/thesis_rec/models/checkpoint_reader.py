@@ -13,8 +13,6 @@ Files come from strangers, so they are checked before a library opens them: link
 archives that unpack to much more than they are, and headers that claim more than the file holds are refused.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -129,7 +127,7 @@ class StateReader:
         statistics = ("running_mean", "running_var")
         return sum(tensor.size for tensor in self.tensors if not tensor.name.endswith(statistics))
 
-    def select(self, keep: Callable[[str], bool]) -> StateReader:
+    def select(self, keep: Callable[[str], bool]) -> "StateReader":
         """The same checkpoint with only those tensors whose name ``keep`` accepts.
 
         Raises:
@@ -137,7 +135,7 @@ class StateReader:
         """
         return self._of([tensor for tensor in self.tensors if keep(tensor.name)], filter(keep, self.absent))
 
-    def member(self, name: str) -> StateReader:
+    def member(self, name: str) -> "StateReader":
         """One network of several: the tensors below ``name``, without it in their names.
 
         Raises:
@@ -155,7 +153,7 @@ class StateReader:
             raise ItemError(self.item, text, f"Correct the manifest's column member; names begin with {heads}.")
         return self._of(found, filter(below.search, self.absent))
 
-    def _of(self, tensors: Iterable[TensorInfo], absent: Iterable[str]) -> StateReader:
+    def _of(self, tensors: Iterable[TensorInfo], absent: Iterable[str]) -> "StateReader":
         return StateReader(self.item, tensors, self.n_bytes, self.passed_over, absent, self.left_out)
 
 

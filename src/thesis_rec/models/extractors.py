@@ -10,8 +10,6 @@ To add a kind, write a function of a row, the zoo's root folder and the folder o
 Nothing else is needed: readers stream, so memory stays bounded by the largest tensor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What must be downloaded before models can be read, and which of them where a limit doesn't allow all."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

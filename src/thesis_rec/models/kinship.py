@@ -4,8 +4,6 @@ Fine-tuning moves weights little, so that copies and fine-tunes have nearly the 
 of one architecture don't. Two *untrained* networks of an architecture are alike as well, without being related.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -18,8 +18,6 @@ Everything is deterministic, and the long loops release the interpreter's lock, 
 once.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import TypeVar, cast

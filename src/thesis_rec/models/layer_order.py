@@ -5,8 +5,6 @@ type, an index of shards by name. Names are all that every format has, so the or
 image first, then the body in natural order (``layer2`` before ``layer10``), then final norms, then heads.
 """
 
-from __future__ import annotations
-
 import re
 from itertools import takewhile
 

@@ -1,7 +1,5 @@
 """Vectors and spectra of many models: one at a time, each saved before the next is begun, none made twice."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path

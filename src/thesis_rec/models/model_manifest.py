@@ -1,7 +1,5 @@
 """The list of candidate models: one row says what a model is and where its weights lie."""
 
-from __future__ import annotations
-
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 

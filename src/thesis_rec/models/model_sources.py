@@ -4,8 +4,6 @@ Hub files are taken one by one, weights in the safest format that the repository
 is downloaded. The hub library's own settings hold: ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import logging

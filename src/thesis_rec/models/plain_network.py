@@ -4,8 +4,6 @@ Read number by number, a quantised matrix without its scale, an adapter without 
 one file would give a vector like any other, and a wrong one. They are refused with what they are.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Sequence

@@ -16,8 +16,6 @@ Matrices whose smaller side exceeds 512 have their leading 128 singular values c
 more than 2048 outputs or inputs a seeded sample is compared with a random matrix of the sample's shape.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache

@@ -5,8 +5,6 @@ embedded zoo's trained models and to random checkpoints of the same architecture
 mean of the last third are used: training changes late layers first, and one outlier of an initialiser moves a mean.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 Known names come first, links are followed within the folder only, and archives that are bombs are refused.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -1,7 +1,5 @@
 """A checkpoint as one vector: centroids of its tensors' values, last layers first; and its spectra, and its hash."""
 
-from __future__ import annotations
-
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 

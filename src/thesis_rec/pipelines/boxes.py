@@ -1,7 +1,5 @@
 """How nodes are named, and their boxes in kedro-viz: each pipeline is one that opens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from inspect import signature
 from typing import Any

@@ -1,7 +1,5 @@
 """Before a run: what it will download, in one paragraph, and a stop where nothing of it is allowed."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

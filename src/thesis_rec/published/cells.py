@@ -11,8 +11,6 @@ Models that the manifest doesn't have keep the source's name with the source bef
 common and are no candidates.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

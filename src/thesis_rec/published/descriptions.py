@@ -1,7 +1,5 @@
 """What is known of models without any cell: kind, family, corpus, size, resolution and ImageNet accuracy."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from functools import cache

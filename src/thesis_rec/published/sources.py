@@ -1,7 +1,5 @@
 """Where published tables come from, and having them here: whole, of the pinned commit, or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence

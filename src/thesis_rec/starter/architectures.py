@@ -4,8 +4,6 @@ Every family is one class of one library in two sizes (``a`` the smaller, ``b`` 
 20 to 200 thousand parameters.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A working folder as archives that are small enough to travel, so that slices of minutes continue each other."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path

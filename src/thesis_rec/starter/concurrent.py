@@ -7,8 +7,6 @@ microseconds each, and Python needs longer to launch them than the GPU to run th
 own.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

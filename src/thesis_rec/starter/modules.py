@@ -1,7 +1,5 @@
 """Thin modules around library networks, so that training sees one interface: images in, logits out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any

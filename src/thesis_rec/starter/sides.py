@@ -10,8 +10,6 @@ interaction of models and tasks fell short of what the zoo was asked for; the se
 colour carries the class. Models are measured on it, nothing is trained on it.
 """
 
-from __future__ import annotations
-
 from thesis_rec.tasks import BASE_TASKS
 
 UNKNOWN_TASK_FAMILIES: tuple[str, ...] = (

@@ -1,7 +1,5 @@
 """Sub-tasks: some classes of one base task, or mixtures of classes of several."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.base.tables import MeasuredTask

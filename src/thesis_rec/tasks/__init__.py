@@ -4,8 +4,6 @@
 on. Every (task, split, class) has its own random stream, so that nothing depends on what else is drawn.
 """
 
-from __future__ import annotations
-
 import zlib
 
 import numpy as np

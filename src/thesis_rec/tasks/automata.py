@@ -1,7 +1,5 @@
 """Cellular automata (Wolfram, A New Kind of Science, 2002): which rule made the pattern."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -5,8 +5,6 @@ A figure is a signed distance field (negative inside); `cover` turns it into ant
 supersampling is needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Microscopy-like pictures: cells, nuclei, colonies."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Charts: which kind, which trend, which share, which bar is highest."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Colours: hues, harmonies, the colour of the odd object, ramps."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

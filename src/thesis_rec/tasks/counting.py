@@ -1,7 +1,5 @@
 """How many things are there."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Inspection pictures: scratches, pits, cracks, stains on surfaces; faults of printed circuits."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Real pixels: the handwritten digits that scikit-learn ships (Alpaydin and Kaynak, UCI 1998), 8 x 8, enlarged."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

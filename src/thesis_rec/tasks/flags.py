@@ -1,7 +1,5 @@
 """Flags in the wind: which colours they have, and which lies where."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import permutations
 

@@ -1,7 +1,5 @@
 """Flow pictures: vector fields made visible by line integral convolution (Cabral and Leedom, SIGGRAPH 1993)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Leaves, crowns, lawns and blossoms: stains, seasons and kinds, told by colour and where it lies."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints

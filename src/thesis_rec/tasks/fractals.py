@@ -1,7 +1,5 @@
 """Fractals: Julia sets, iterated function systems, branching trees, coastlines."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Fruit among leaves: ripeness, kinds, flesh, and what spoils them, told by colour."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints

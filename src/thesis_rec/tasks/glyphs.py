@@ -1,7 +1,5 @@
 """Characters of several scripts, drawn with the DejaVu fonts that matplotlib ships."""
 
-from __future__ import annotations
-
 from functools import cache, lru_cache
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Stripes: direction, spacing, profile, geometry."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

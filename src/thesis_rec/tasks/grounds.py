@@ -1,7 +1,5 @@
 """Textured grounds of ten materials."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

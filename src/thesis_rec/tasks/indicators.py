@@ -1,7 +1,5 @@
 """Instruments that speak in colours: test strips, lamps, rings on resistors, flames."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints

@@ -1,7 +1,5 @@
 """Landscapes at different times of day and in different weather."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Crystals seen from above: lattices, species, faults, moire, diffraction."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

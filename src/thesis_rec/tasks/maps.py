@@ -1,7 +1,5 @@
 """Aerial pictures and mazes: land use, roads, rivers, contours, mazes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Rocks, soils and rusting metal: the colours of rough surfaces and how they are mixed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Random fields: exponents, directions, bands, distributions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Objects of a dozen kinds, painted part by part."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Where is it, and which way does it point."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

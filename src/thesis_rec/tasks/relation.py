@@ -1,7 +1,5 @@
 """How two things relate: above, inside, touching, bigger, same, aligned."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

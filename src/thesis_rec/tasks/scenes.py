@@ -1,7 +1,5 @@
 """Composed scenes: objects on textured grounds, landscapes, weather, times of day."""
 
-from __future__ import annotations
-
 from thesis_rec.tasks import canvas
 from thesis_rec.tasks.base import by_class, family
 from thesis_rec.tasks.canvas import Array, Rng

@@ -1,7 +1,5 @@
 """Visual search: where is the odd one out, by what is it odd, what is it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

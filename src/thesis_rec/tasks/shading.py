@@ -1,7 +1,5 @@
 """Solids under a lamp: ray-marched distance fields with Lambert and Phong shading."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Single figures: which one is it, how many corners, how stretched."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Traffic-sign-like plates with pictograms, on backgrounds, tilted and dirty."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

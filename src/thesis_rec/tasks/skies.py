@@ -1,7 +1,5 @@
 """Skies over land and water: the hour, the season and the light, told by colour."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints

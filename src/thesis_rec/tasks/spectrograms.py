@@ -1,7 +1,5 @@
 """Signals as pictures: time-frequency maps and waveforms."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -1,7 +1,5 @@
 """Hand-drawn digits, letters and doodles: skeletons, jittered, smoothed and drawn with a pen."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

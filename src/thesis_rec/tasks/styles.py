@@ -1,7 +1,5 @@
 """Nuisance styles: what disturbs the view of a task's content."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Symmetry: mirror axes, rotation orders, friezes, wallpapers, kaleidoscopes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

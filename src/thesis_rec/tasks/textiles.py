@@ -1,7 +1,5 @@
 """Cloth: dyes, stains, threads and prints, told by colour."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Named colours of real things, the light they are seen in, and surroundings that carry colours of their own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Curves and blobs: holes, parts, crossings, open or closed, inside or outside."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

@@ -5,8 +5,6 @@ space. r and g decide between stripes, hexagonal spots, holes and labyrinths, as
 reaction-diffusion model.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

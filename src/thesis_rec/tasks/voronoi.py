@@ -1,7 +1,5 @@
 """Cellular textures: which distance, how many seeds, which tiling (Worley, SIGGRAPH 1996)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from thesis_rec.tasks import canvas

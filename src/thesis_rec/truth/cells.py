@@ -4,8 +4,6 @@ The images of all base tasks go through the model once, in big batches; what fol
 bank that holds the images on the device is shared by all models.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ On a GPU each model's training step is captured once as a CUDA graph and replaye
 several copies of the model at a time; on a CPU one copy runs the same steps one by one on the same batches.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +36,26 @@ COLUMNS = [*RECORD_COLUMNS, "seconds", "n_test"]
 _EVALUATION = 256
 
 
-Cell = tuple["MeasuredTask", int]
+Cell = tuple[MeasuredTask, int]
+
+
+@dataclass
+class CellPlan:
+    """One cell's random choices and test images.
+
+    Attributes:
+        classes: Number of the task's classes.
+        inputs: What each update takes, by name, one row per update.
+        test_rows: (T,) rows of the test images.
+        test_labels: (T,) their classes.
+        n_train: Number of training images.
+    """
+
+    classes: int
+    inputs: dict[str, Tensor]
+    test_rows: NDArray[np.int64]
+    test_labels: NDArray[np.int64]
+    n_train: int
 
 
 class FineTuner:
@@ -180,25 +197,6 @@ class TunedNetwork(nn.Module):
 
 #: Added to the logits of outputs that a task doesn't use.
 _MASKED = -1e4
-
-
-@dataclass
-class CellPlan:
-    """One cell's random choices and test images.
-
-    Attributes:
-        classes: Number of the task's classes.
-        inputs: What each update takes, by name, one row per update.
-        test_rows: (T,) rows of the test images.
-        test_labels: (T,) their classes.
-        n_train: Number of training images.
-    """
-
-    classes: int
-    inputs: dict[str, Tensor]
-    test_rows: NDArray[np.int64]
-    test_labels: NDArray[np.int64]
-    n_train: int
 
 
 def plan_cell(task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTuneSettings, largest: int) -> CellPlan:

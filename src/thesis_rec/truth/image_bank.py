@@ -1,7 +1,5 @@
 """The images of all base tasks on one device, and any model's features of them."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -17,23 +17,21 @@ A task's classes are gathered by index from the features of the base tasks, so a
 matrix and no forward pass.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.truth.settings import ProbeSettings
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Rows = NDArray[np.int64]
 
@@ -117,7 +115,6 @@ def plan_probes(
         KeyError: If a task has a class of a dataset that isn't in ``classes``.
         ValueError: If a task has fewer than two classes, a class without a training image, or no test image.
     """
-    import torch
 
     @cache  # a class is a part of many tasks
     def drawn(dataset_id: str, c: int) -> Rows:
@@ -152,8 +149,6 @@ def probe_weights(x: Tensor, labels: Tensor, n_classes: int, ridge: float) -> tu
     Returns:
         Weights (B, D, C) and biases (B, 1, C), so that ``x @ weights + biases`` are the class scores.
     """
-    import torch
-
     _, count, width = x.shape
     mean = x.mean(1, keepdim=True)  # (B, 1, D)
     centred = x - mean
@@ -186,9 +181,6 @@ def probe_accuracies(features: Tensor, settings: ProbeSettings, probes: Sequence
     Returns:
         (P, R) float64 accuracies, a fraction 0..1, on the features' device.
     """
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-
     x, width = features.double(), features.shape[1]
     accuracies = x.new_empty(len(probes), settings.draws)
     # Of one size, and with tests of similar length.

@@ -3,8 +3,6 @@
 Repeats of a measurement agree only so far, and the variance of accuracy comes from models, tasks, both, or noise.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal

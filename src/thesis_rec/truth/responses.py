@@ -6,8 +6,6 @@ reference task, then on sub-tasks of them (subsets and mixtures of their classes
 far more finely which distinctions a model makes easy.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any

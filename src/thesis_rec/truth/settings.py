@@ -1,7 +1,5 @@
 """Recipes of what is measured about models: linear probes, transferability scores, responses, fine-tuning."""
 
-from __future__ import annotations
-
 from typing import get_args
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Drawing sub-tasks: some classes of one task, or a mixture of classes of several."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

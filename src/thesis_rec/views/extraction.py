@@ -1,7 +1,5 @@
 """Tokens of many datasets, resumable shard by shard; one bad dataset doesn't stop the others."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -7,8 +7,6 @@ or flat regions were taken away, and features from formulas (colour histograms, 
 separate the classes tells which cues carry them, and so which models will do well. No candidate model is run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 

@@ -6,8 +6,6 @@ A shard is a dictionary of arrays: ``features`` (batches, classes, D) float16, L
 key is ``<dataset>/<split>/<00000>``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path

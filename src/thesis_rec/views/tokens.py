@@ -1,7 +1,5 @@
 """A dataset as an image encoder sees it: tokens of tasks, read from shards or made in memory."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Image encoders behind one interface: open_clip, transformers, timm."""
 
-from __future__ import annotations
-
 import logging
 
 from thesis_rec.base.devices import torch_device

@@ -1,7 +1,5 @@
 """How good an image encoder is on a dataset, from its tokens alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

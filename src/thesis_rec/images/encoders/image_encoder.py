@@ -1,7 +1,5 @@
 """What an image encoder is, and how one is chosen by configuration. Imports no heavy library."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable

@@ -1,7 +1,5 @@
 """Encoders of the three libraries. Imports torch; nothing imports it before an encoder is loaded."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import nullcontext
 from typing import Any

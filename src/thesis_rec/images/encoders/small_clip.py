@@ -7,8 +7,6 @@ Texts are left to the library: a text tower here saved 8 of the 300 seconds that
 embedded zoo take.
 """
 
-from __future__ import annotations
-
 import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property

@@ -1,7 +1,5 @@
 """An image encoder around a network of any library. Imports torch; nothing imports it before an encoder is loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Parameters of the pipeline dataset_features."""
 
-from __future__ import annotations
-
 from pydantic import Field, field_validator
 
 from thesis_rec.base.sharding import Shard

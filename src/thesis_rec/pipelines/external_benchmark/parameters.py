@@ -1,7 +1,5 @@
 """Parameters of the pipeline external_benchmark."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,8 +1,6 @@
 """Parameters of the pipeline import_artefacts."""
 
-from __future__ import annotations
-
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,7 +25,7 @@ class ImportArtefactsParameters(Settings):
     strict: bool = Field(default=False)
 
     @model_validator(mode="after")
-    def _similarities_belong_to_performance(self) -> ImportArtefactsParameters:
+    def _similarities_belong_to_performance(self) -> Self:
         given, needed = len(self.thesis_similarity), len(self.thesis_performance)
         if given not in (0, needed):
             raise ValueError(f"thesis_similarity names {given} files, thesis_performance {needed}: give one for each")

@@ -1,7 +1,5 @@
 """Parameters of the pipeline model_extraction."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from thesis_rec.base.settings import Settings

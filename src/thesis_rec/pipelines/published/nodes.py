@@ -1,7 +1,5 @@
 """Nodes of the pipeline published."""
 
-from __future__ import annotations
-
 import logging
 import time
 from pathlib import Path

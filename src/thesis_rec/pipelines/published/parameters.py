@@ -1,7 +1,5 @@
 """Parameters of the pipeline published."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from thesis_rec.knowledge.covariance import Shrinkage

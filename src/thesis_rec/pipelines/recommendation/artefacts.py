@@ -1,7 +1,5 @@
 """One's own artefacts and those that came with the project."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

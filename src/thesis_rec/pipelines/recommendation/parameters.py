@@ -1,7 +1,5 @@
 """Parameters of the pipeline recommendation."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from thesis_rec.images.encoders.image_encoder import EncoderConfig
