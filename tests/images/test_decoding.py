@@ -167,6 +167,23 @@ class TestArrays:
             to_rgb(np.zeros(shape, np.uint8))
 
 
+def test_a_large_jpeg_is_decoded_as_small_as_its_square_allows():
+    """Photographs take most of an answer's time; what becomes of them is hardly another."""
+    coarse = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    stored = np.asarray(Image.fromarray(coarse).resize((900, 1200), Image.Resampling.BICUBIC))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    jpeg, plain = png(Image.fromarray(stored), "JPEG", quality=95, exif=exif), png(Image.fromarray(stored))
+    whole = decode_image(jpeg)
+    assert whole.size == (1200, 900)
+    sizes = {size: decode_image(jpeg, size=size).size for size in (32, 64, 128, 224, 512)}
+    assert sizes == {32: (150, 113), 64: (300, 225)} | {128: (600, 450)} | dict.fromkeys((224, 512), (1200, 900))
+    assert decode_image(plain, size=32).size == (900, 1200)
+    for size in (32, 64, 128):
+        pair = [resize_image(image, size).astype(float) for image in (whole, decode_image(jpeg, size=size))]
+        assert np.sqrt(np.square(pair[0] - pair[1]).mean()) < 0.06 * pair[0].std()
+
+
 @pytest.mark.parametrize(("fit", "edge", "middle"), [("crop", 255, 255), ("pad", 0, 255), ("stretch", 255, 255)])
 def test_resizing(fit, edge, middle):
     wide = np.full((10, 30, 3), 255, np.uint8)

@@ -13,6 +13,7 @@ from tests.images.opening import open_split
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images import loading
 from thesis_rec.images.dataset_source import LOADERS, ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.decoding import decode_image, resize_image
 from thesis_rec.images.loading import load_task_images
 from thesis_rec.images.loading import split_fingerprint as fingerprint
 from thesis_rec.images.manifest import DatasetRow
@@ -34,6 +35,17 @@ def write_npz(path, n=12, classes=3, **changes):
 
 
 class TestFolder:
+    def test_a_square_of_a_photograph_is_decoded_at_its_own_scale(self, tmp_path):
+        for place, name in enumerate(("a", "b")):
+            (tmp_path / "d" / name).mkdir(parents=True)
+            pixels = np.random.default_rng(place).integers(0, 256, (640, 640, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "d" / name / "1.jpg")
+        images = open_split(row(splits="train=all"), "train", tmp_path)
+        path = tmp_path / "d" / "a" / "1.jpg"
+        assert images.image(0).shape == (640, 640, 3)
+        np.testing.assert_array_equal(images.square(0, 20), resize_image(decode_image(path, size=20), 20))
+        assert (images.square(0, 20) != resize_image(decode_image(path), 20)).any()
+
     def test_class_folders_without_splits_are_divided_without_overlap(self, tmp_path):
         write_colour_folder(tmp_path / "d", per_class=8)
         train, test = (open_split(row(), split, tmp_path) for split in ("train", "test"))

@@ -46,7 +46,10 @@ class ImageLimits(Settings):
     seed: Seed = 0
 
 
-Reader = Callable[[int], "NDArray[np.uint8] | Image.Image"]
+#: Decodes an image for a square of that side; for None as it is.
+Decode = Callable[[int | None], Image.Image]
+#: Reads an image, or gives what decodes it, where a smaller square takes less time.
+Reader = Callable[[int], "NDArray[np.uint8] | Image.Image | Decode"]
 
 
 @dataclass(frozen=True)

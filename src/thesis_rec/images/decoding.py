@@ -33,6 +33,10 @@ SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 )
 
+#: Pixels that a JPEG keeps, in each direction, for each of the square that is made of it: beyond 3, Pillow's resizing
+#: in two steps hardly differs from that in one. Photographs are read several times as fast.
+_PER_PIXEL = 3
+
 _ORIENTATION = 0x0112
 _REPLACE = "Replace or remove the file."
 _SHRINK = "Scale it down, or remove it: such files are used to exhaust memory."
@@ -45,6 +49,7 @@ def decode_image(
     name: str = "",
     max_pixels: int = MAX_PIXELS,
     scale: Callable[[str], Scale] | None = None,
+    size: int | None = None,
 ) -> Image.Image:
     """Decode a file or its bytes.
 
@@ -54,6 +59,8 @@ def decode_image(
         max_pixels: Largest number of pixels accepted.
         scale: Gives the dataset's scale of values beyond 8 bits, integers ``u`` or floats ``f``; by default the
             image's own values decide.
+        size: Side of the square that is to be made of it: a JPEG much larger is decoded at a half, a quarter or an
+            eighth. By default it is decoded as it is.
 
     Returns:
         An image in mode RGB, turned as its EXIF orientation says; of an animation, the first frame.
@@ -66,6 +73,8 @@ def decode_image(
         # Libraries warn of odd metadata, which don't matter here; Pillow's limit of pixels is replaced by ours.
         warnings.simplefilter("ignore")
         with open_image(source, name, max_pixels) as opened:
+            if size:
+                opened.draft(None, (_PER_PIXEL * size, _PER_PIXEL * size))
             opened.load()
             return _turned(_rgb(opened, scale), opened)
 
@@ -127,7 +136,9 @@ def _turned(image: Image.Image, opened: Image.Image) -> Image.Image:
         orientation = opened.getexif().get(_ORIENTATION, 1)
     except Exception:  # metadata may hold anything, and the pixels are fine
         orientation = 1
-    # A copy, as the opened image is closed by the caller, without metadata that could be at fault.
+    if orientation == 1:
+        return image
+    # A copy without metadata that could be at fault.
     image = image.copy()
     image.info = {}
     image.getexif()[_ORIENTATION] = orientation

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.files import inside
@@ -21,6 +20,7 @@ from thesis_rec.base.tables import read_csv
 from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import (
     READING_VERSION,
+    Decode,
     ImageLimits,
     RawSplit,
     Source,
@@ -197,13 +197,13 @@ def _frames_note(split: str, paths: Sequence[Path]) -> str:
     return f"{which}files with more than one frame{among}: {found}; the first frame is read."
 
 
-def _damaged(dataset_id: str, paths: Sequence[Path], read: Callable[[int], Image.Image]) -> list[Failure]:
+def _damaged(dataset_id: str, paths: Sequence[Path], read: Callable[[int], Decode]) -> list[Failure]:
     """Files that can't be read; of many some are looked at, and only those that begin or end oddly are decoded."""
     failures = []
     for index in evenly(range(len(paths)), _LOOKED_AT):
         if not _begins_and_ends(paths[index]):
             try:
-                read(index)
+                read(index)(None)
             except ItemError as error:
                 failures.append(unreadable(dataset_id, error))
     return failures
@@ -353,9 +353,9 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
     return table.loc[:, [column != "" and not column.startswith("Unnamed: ") for column in table.columns]]
 
 
-def _read_file(paths: list[Path], base: Path, max_pixels: int, deep: DeepScale, index: int) -> Image.Image:
+def _read_file(paths: list[Path], base: Path, max_pixels: int, deep: DeepScale, index: int) -> Decode:
     path = paths[index]
     name = os.fsencode(os.path.relpath(path, base)).decode("utf-8", "backslashreplace")
     if not inside(path, base):
         raise ItemError(name, "the file leads out of the dataset's folder.", "Copy the image into the folder.")
-    return decode_image(path, name, max_pixels, deep.scale)
+    return partial(decode_image, path, name, max_pixels, deep.scale)

@@ -131,9 +131,9 @@ def _label_array(labels: Any) -> NDArray[Any]:
 def _read_hub(table: Any, column: str, split: str, max_pixels: int, index: int) -> Any:
     cell, name = table[index][column] or {}, f"{split}[{index}]"
     if cell.get("bytes") is not None:
-        return decode_image(cell["bytes"], name, max_pixels)
+        return partial(decode_image, cell["bytes"], name, max_pixels, None)
     if cell.get("path") and Path(cell["path"]).is_file():
-        return decode_image(Path(cell["path"]), name, max_pixels)
+        return partial(decode_image, Path(cell["path"]), name, max_pixels, None)
     raise ItemError(name, "the image has no content.", "Download the dataset again.")
 
 

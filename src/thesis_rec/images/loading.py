@@ -61,9 +61,7 @@ class LabelledImages:
         Raises:
             ItemError: If it can't be decoded.
         """
-        with explained(f"image {index}", "it can't be read ({reason}).", "Replace or remove it."):
-            image = self.reader(int(self.positions[index]))
-            return np.asarray(image) if isinstance(image, Image.Image) else image
+        return np.asarray(self._read(index))
 
     def square(self, index: int, size: int) -> NDArray[np.uint8]:
         """Image ``index`` as uint8 (size, size, 3).
@@ -71,7 +69,12 @@ class LabelledImages:
         Raises:
             ItemError: If it can't be decoded.
         """
-        return resize_image(self.image(index), size, self.fit)
+        return resize_image(self._read(index, size), size, self.fit)
+
+    def _read(self, index: int, size: int | None = None) -> NDArray[np.uint8] | Image.Image:
+        with explained(f"image {index}", "it can't be read ({reason}).", "Replace or remove it."):
+            image = self.reader(int(self.positions[index]))
+            return image(size) if callable(image) else image
 
     def names_of(self, index: NDArray[np.int64]) -> list[str]:
         """Class names of some images."""
