@@ -99,7 +99,7 @@ def architectures(published: Sequence[str] = (), timm_list: Path | None = None) 
 def _count(row: Any, size: int | None) -> dict[str, Any]:
     from untrained import build_untrained, checkpoint_bytes
 
-    from thesis_rec.hardware.counts import describe_backbone
+    from thesis_rec.hardware.profiling import describe_backbone
 
     backbone = build_untrained(row, "meta")
     backbone.preparation = replace(backbone.preparation, size=size or backbone.input_size)
@@ -149,7 +149,7 @@ def _time(row: Any, key: str, device: str, counts: dict[str, Any] | None, is_pub
 
 def described(counts: Any) -> Any:
     """Counts of an architecture, by name, as a profile takes them."""
-    from thesis_rec.hardware.counts import Description
+    from thesis_rec.hardware.profiling import Description
 
     return Description(**{field.name: counts[field.name] for field in fields(Description)})
 

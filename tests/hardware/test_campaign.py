@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.hardware.small_backbone import FAST, backbone
-from thesis_rec.hardware.campaign import join_outcomes, made_from, profile_zoo
 from thesis_rec.hardware.fingerprint import device_id
+from thesis_rec.hardware.profiling import join_outcomes, made_from, profile_zoo
 from thesis_rec.models.model_manifest import ManifestRow
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.hardware.small_backbone import backbone
-from thesis_rec.hardware.counts import MIB, describe_backbone, peak_activations, random_images
+from thesis_rec.hardware.contexts import MIB
+from thesis_rec.hardware.profiling import describe_backbone, peak_activations, random_images
 
 
 def test_counts_are_those_of_paper_and_pencil():

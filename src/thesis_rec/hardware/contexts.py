@@ -6,9 +6,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.hardware.counts import MIB
-
 Floats = NDArray[np.float64]
+
+#: Bytes of a MiB.
+MIB = float(1 << 20)
+
+#: Columns of ``hardware_profiles``, in order; the first row is the contract, the second says how sure it is.
+COLUMNS = [
+    "model_id", "device", "precision", "batch_size", "latency_ms_p50", "latency_ms_p95", "throughput",
+    "peak_memory_mb", "n_parameters", "macs", "source",
+    "latency_ms_p50_low", "latency_ms_p50_high", "repeats", "threads", "activation_mb", "n_operations",
+]  # fmt: skip
 
 #: What can be counted without a clock; ``n_operations`` and ``activation_mb`` are absent from published tables.
 COUNTS = ("n_parameters", "macs", "activation_mb", "n_operations")

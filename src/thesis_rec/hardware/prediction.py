@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.hardware.contexts import COUNTS, WEIGHT_BYTES, context_tables, count_table
-from thesis_rec.hardware.counts import MIB
+from thesis_rec.hardware.contexts import COUNTS, MIB, WEIGHT_BYTES, context_tables, count_table
 from thesis_rec.hardware.device_models import FEATURES, DeviceModel, Floats, device_model, outside
 from thesis_rec.hardware.processor_speed import FACTOR, MEASURED_RATES, POWER
 from thesis_rec.hardware.regression import fit_log_figure

@@ -1,38 +1,147 @@
-"""Measured cost of a model on the present device: latency, throughput, memory, and counts that need no clock.
+"""Measured cost of models on the present device: latency, throughput, memory, and counts that need no clock.
 
 What is timed is one forward pass of a batch to pooled features, the part of a model that stays whatever classifier is
 put on top. Every call is timed by itself (CUDA events on a GPU, the performance counter elsewhere) after a warm-up,
 until the interval of the median is tight or the time is up.
+
+A whole zoo has one file per model and device, resumable, one failing model never stopping the others: a partition's key
+is ``<model id>/<device id>`` and its content a dictionary: ``rows`` (of ``hardware_profiles``), ``settings_hash`` (of
+how it was measured), ``error`` and ``hint`` (empty when it succeeded).
 """
 
-from __future__ import annotations
-
+import json
 import logging
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode
 
-from thesis_rec.base.errors import ItemError, explained
-from thesis_rec.hardware.counts import MIB, PRECISIONS, Description, describe_backbone, peak_activations, random_images
+from thesis_rec.base.errors import Failure, ItemError, explained
+from thesis_rec.base.files import readable, sha256_json
+from thesis_rec.base.progress import track
+from thesis_rec.hardware.contexts import COLUMNS, MIB
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.timing import ProfileSettings, measure_calls, summarise_times
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from thesis_rec.models.backbone import Backbone
+from thesis_rec.models.backbone import Backbone
+from thesis_rec.models.model_manifest import ManifestRow
 
 logger = logging.getLogger(__name__)
 
-#: Columns of ``hardware_profiles``, in order; the first row is the contract, the second says how sure it is.
-COLUMNS = [
-    "model_id", "device", "precision", "batch_size", "latency_ms_p50", "latency_ms_p95", "throughput",
-    "peak_memory_mb", "n_parameters", "macs", "source",
-    "latency_ms_p50_low", "latency_ms_p50_high", "repeats", "threads", "activation_mb", "n_operations",
-]  # fmt: skip
+Outcome = dict[str, Any]
+Partitions = Mapping[str, Callable[[], Outcome]]
+
+#: Torch's types of the precisions.
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What can be counted without a clock, for one image.
+
+    Attributes:
+        n_parameters: Number of weights; shared ones count once.
+        macs: Multiply-accumulate operations of matrix products, convolutions and attention.
+        activation_mb: All intermediate results of the pass in MiB (fp32): the memory traffic that latency follows.
+        n_operations: Number of tensor operations, each of them a kernel launch on a GPU.
+        activations: Numbers that convolutions and matrix products with weights give.
+    """
+
+    n_parameters: int
+    macs: int
+    activation_mb: float
+    n_operations: int
+    activations: int
+
+
+def describe_backbone(backbone: Backbone, device: str = "cpu") -> Description:
+    """Count parameters, multiply-accumulates, activations and operations in one pass of one image.
+
+    Args:
+        backbone: The model, on ``device``; its weights want no gradients afterwards.
+        device: Torch device.
+    """
+    images = random_images(backbone, 1, device, "fp32")
+    counter = FlopCounterMode(display=False)
+    # The counter hooks itself into gradients where weights ask for them, and fails on views of weights without.
+    backbone.network.requires_grad_(False)
+    with torch.no_grad(), _MemoryTracker() as tracker, counter:
+        backbone.features(images)
+    return Description(
+        n_parameters=sum(weight.numel() for weight in backbone.network.parameters()),
+        macs=counter.get_total_flops() // 2,
+        activation_mb=tracker.total / MIB,
+        n_operations=tracker.operations,
+        activations=tracker.activations,
+    )
+
+
+def random_images(backbone: Backbone, batch_size: int, device: str, precision: str) -> Tensor:
+    """Normalised images of noise, the same at each call.
+
+    Args:
+        backbone: Decides height and width.
+        batch_size: Number of images, B.
+        device: Torch device.
+        precision: One of :data:`PRECISIONS`.
+
+    Returns:
+        (B, 3, H, W).
+    """
+    shape = (batch_size, 3, backbone.input_size, backbone.input_size)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=generator).to(device=device, dtype=PRECISIONS[precision])
+
+
+def peak_activations(backbone: Backbone, images: Tensor) -> float:
+    """Peak of intermediate results in MiB, by following every tensor of one pass."""
+    with _MemoryTracker() as tracker:
+        backbone.features(images)
+    return float(tracker.peak / MIB)
+
+
+class _MemoryTracker(TorchDispatchMode):
+    """Counts operations, bytes of new storage (in ``total``, and their ``peak`` at one time), and what layers give."""
+
+    total = peak = alive = operations = activations = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = weakref.WeakSet[torch.UntypedStorage]()
+
+    def released(self, size: int) -> None:
+        self.alive -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._schema.name in ("aten::convolution", "aten::addmm", "aten::mm"):
+            self.activations += result.numel()
+        new = False
+        given = {t.untyped_storage()._cdata for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)}
+        for tensor in tree_iter(result):
+            if not isinstance(tensor, Tensor):
+                continue
+            storage = tensor.untyped_storage()
+            # Views and in-place operations share their input's storage: no new memory, often no kernel.
+            size = storage.nbytes()
+            if not size or storage._cdata in given or storage in self.known:
+                continue
+            new = True
+            self.known.add(storage)
+            weakref.finalize(storage, self.released, size)
+            self.total += size
+            self.alive += size
+            self.peak = max(self.peak, self.alive)
+        self.operations += new
+        return result
 
 
 def profile_backbone(
@@ -54,8 +163,6 @@ def profile_backbone(
     Raises:
         ItemError: If no cell ran.
     """
-    import torch
-
     model_id, network = backbone.model_id, backbone.network.to(device).eval()
     rows: list[dict[str, Any]] = []
     errors: list[str] = []
@@ -94,15 +201,13 @@ def profile_backbone(
 @contextmanager
 def cast_weights(network: nn.Module, precision: str) -> Iterator[None]:
     """Weights in ``precision`` within the block, the very same fp32 weights after it."""
-    import torch
-
     if precision == "fp32":
         yield
         return
     # bf16 keeps eight bits of a weight, so the way back needs a copy.
     kept = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     try:
-        network.to(getattr(torch, PRECISIONS[precision]))
+        network.to(PRECISIONS[precision])
         yield
     finally:
         network.float()
@@ -114,3 +219,60 @@ def _held(backbone: Backbone, images: Tensor) -> float:
     """MiB of weights and images, which are there before a call."""
     held = [*backbone.network.parameters(), *backbone.network.buffers(), images]
     return sum(tensor.numel() * tensor.element_size() for tensor in held) / MIB
+
+
+def made_from(row: ManifestRow, settings: ProfileSettings) -> str:
+    """Hash that changes when a model would have to be measured again: another network, or other calls."""
+    network = {"loader": row.loader, "source": row.source, "revision": row.revision}
+    clock = {name: getattr(settings, name) for name in ProfileSettings.model_fields}
+    calls = {name: sorted(clock.pop(name)) for name in ("precisions", "batch_sizes")}
+    return sha256_json({**network, **calls, "settings": clock})
+
+
+def profile_zoo(
+    rows: Sequence[ManifestRow],
+    load: Callable[[ManifestRow], Backbone],
+    existing: Partitions,
+    device: str,
+    settings: ProfileSettings,
+) -> Iterator[tuple[str, Outcome]]:
+    """Measure models one after another; those measured before in the same way are left out.
+
+    Args:
+        rows: The models.
+        load: Builds a model.
+        existing: Partitions of earlier runs.
+        device: As of :func:`~thesis_rec.hardware.profiling.profile_backbone`.
+        settings: Precisions, batch sizes and how long to measure.
+
+    Yields:
+        Key and content of a partition for each model that was tried.
+    """
+    present = device_id(device)
+    for row in track(rows, "profiling"):
+        key, wanted = f"{row.model_id}/{present}", made_from(row, settings)
+        before = readable(existing[key]) if key in existing else None
+        if before is not None and not before["error"] and before.get("settings_hash") == wanted:
+            continue
+        outcome: Outcome = {"rows": [], "settings_hash": wanted, "error": "", "hint": ""}
+        try:
+            table = profile_backbone(load(row), device, settings)
+            # Through JSON, which knows no numpy numbers.
+            outcome["rows"] = json.loads(table.to_json(orient="records", double_precision=12))
+        except Exception as error:
+            # Networks of three libraries can raise anything; one must not stop the others.
+            failure = Failure.of(row.model_id, error, "Check the model's loader and source in the manifest.")
+            outcome |= {"error": failure.error, "hint": failure.hint}
+        yield key, outcome
+
+
+def join_outcomes(outcomes: Partitions, models: Collection[str]) -> tuple[pd.DataFrame, list[Failure]]:
+    """All rows of the models on all devices, and the failures of those that have none.
+
+    Args:
+        outcomes: Partitions of all jobs and earlier runs.
+        models: Models that count; profiles of others are left out.
+    """
+    found = [(name, outcomes[key]()) for key in sorted(outcomes) if (name := key.rpartition("/")[0]) in models]
+    failures = [Failure(name, outcome["error"], outcome["hint"]) for name, outcome in found if outcome["error"]]
+    return pd.DataFrame([row for _, outcome in found for row in outcome["rows"]], columns=COLUMNS), failures

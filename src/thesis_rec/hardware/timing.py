@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from thesis_rec.base.settings import Settings
-from thesis_rec.hardware.counts import MIB
+from thesis_rec.hardware.contexts import MIB
 
 #: Milliseconds of one call.
 Clock = Callable[[Callable[[], Any]], float]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, first_line, listed
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
 from thesis_rec.base.tables import MEASURED, Floats, ModelTable, TaskTokens, unit
-from thesis_rec.hardware.profiling import COLUMNS
+from thesis_rec.hardware.contexts import COLUMNS
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, strangers, with_strangers
 from thesis_rec.knowledge.protocols import ProtocolKnowledge

@@ -10,7 +10,6 @@ import pandas as pd
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ConfigurationError, check_failures, failures_frame, unreached_failures
 from thesis_rec.base.sharding import evenly
-from thesis_rec.hardware.campaign import join_outcomes, made_from, profile_zoo
 from thesis_rec.models.loaders import load_backbone
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder
@@ -28,6 +27,8 @@ def profile_models(
         Outcomes by ``<model id>/<device id>``, saved as they come.
     """
     import torch
+
+    from thesis_rec.hardware.profiling import profile_zoo
 
     if parameters.threads is not None:
         torch.set_num_threads(parameters.threads)
@@ -47,6 +48,8 @@ def join_hardware_profiles(
     A job that isn't a shard also reports the models that no shard has come to, or only an earlier one that measured
     them in another way.
     """
+    from thesis_rec.hardware.profiling import join_outcomes, made_from
+
     rows, unusable = read_manifest(model_manifest)
     outcomes: Partitions = {key: cache(read) for key, read in hardware_outcomes.items()}  # each file is read once
     # What earlier runs measured of other models stays.
