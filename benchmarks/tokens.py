@@ -123,7 +123,7 @@ def main() -> None:
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder
     from thesis_rec.images.sampling import ClassBalancedSampler
     from thesis_rec.models.backbone import Backbone
-    from thesis_rec.models.preparation import open_clip_preparation
+    from thesis_rec.models.loaders import open_clip_preparation
     from thesis_rec.views.shards import SplitTokens, TokenSettings, make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
@@ -214,8 +214,7 @@ def _light_encoder(size: int):
     from torch import nn
 
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder
-    from thesis_rec.models.backbone import Backbone
-    from thesis_rec.models.preparation import Preparation
+    from thesis_rec.models.backbone import Backbone, Preparation
 
     class MeanColours(nn.Module):
         def forward(self, pixels):

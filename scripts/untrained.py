@@ -10,10 +10,9 @@ from typing import Any
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models import loaders
-from thesis_rec.models.backbone import Backbone
+from thesis_rec.models.backbone import Backbone, Preparation
 from thesis_rec.models.loaders import UNTRAINED, library_name, make_stem_small, timm_backbone, transformers_backbone
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.preparation import Preparation
 
 #: Width, blocks, heads and hidden width of vision transformers by name (Dosovitskiy et al., ICLR 2021, table 1).
 VIT_SIZES = {

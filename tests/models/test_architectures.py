@@ -8,8 +8,9 @@ import torch
 
 from tests.models.built_networks import CifarResNet, Conv4, DiCENet, ESPNetv2
 from thesis_rec.base.errors import ItemError
+from thesis_rec.models.architectures import ARCHITECTURES
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.models.loaders import BARE, load_backbone
+from thesis_rec.models.loaders import load_backbone
 from thesis_rec.models.model_manifest import ManifestRow
 
 NETWORKS = {
@@ -48,7 +49,7 @@ def saved(loader: str, path) -> torch.nn.Module:
     return network.eval()
 
 
-@pytest.mark.parametrize("loader", BARE)
+@pytest.mark.parametrize("loader", ARCHITECTURES)
 def test_a_saved_network_is_rebuilt_from_its_weights_alone(loader, tmp_path):
     network = saved(loader, tmp_path / "m.pth")
     _, _, size, width = NETWORKS[loader]
@@ -81,7 +82,7 @@ def test_of_two_networks_in_a_file_the_chosen_one_is_built(tmp_path):
             assert torch.equal(backbone.features(images), network.features(images))
 
 
-@pytest.mark.parametrize("loader", BARE)
+@pytest.mark.parametrize("loader", ARCHITECTURES)
 def test_features_follow_the_image_and_carry_gradients(loader, tmp_path):
     saved(loader, tmp_path / "m.pth")
     backbone = load_backbone(row(loader, "m.pth"), tmp_path)
@@ -94,7 +95,7 @@ def test_features_follow_the_image_and_carry_gradients(loader, tmp_path):
     assert images.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("loader", BARE)
+@pytest.mark.parametrize("loader", ARCHITECTURES)
 def test_it_is_trained_like_a_network_of_modules(loader, tmp_path):
     built = saved(loader, tmp_path / "m.pth").train()
     backbone = load_backbone(row(loader, "m.pth"), tmp_path)
@@ -113,7 +114,7 @@ def test_it_is_trained_like_a_network_of_modules(loader, tmp_path):
         assert torch.equal(buffer, dict(built.named_buffers())[name])
 
 
-@pytest.mark.parametrize("loader", BARE)
+@pytest.mark.parametrize("loader", ARCHITECTURES)
 def test_other_weights_are_refused(loader, tmp_path):
     torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "other.pth")
     network = NETWORKS[loader][0]()

@@ -18,10 +18,9 @@ from timm.data import create_transform, resolve_model_data_config
 
 from tests.models import tiny_models as models
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.backbone import Backbone, check_repeatable
+from thesis_rec.models.backbone import Backbone, Preparation, check_repeatable, preparation_of
 from thesis_rec.models.loaders import load_backbone
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.preparation import Preparation, preparation_of
 
 STAGES = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 16, 24], "num_labels": 5}
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.images.manifest import read_dataset_manifest
-from thesis_rec.models.loaders import BARE
+from thesis_rec.models.architectures import ARCHITECTURES
 from thesis_rec.models.model_manifest import read_manifest
 
 SHIPPABLE = {"CC0-1.0", "MIT", "Apache-2.0", "CC-BY-SA-4.0"}
@@ -59,7 +59,7 @@ def test_every_real_checkpoint_is_a_model_that_can_be_run(real):
     assert failures == []
     assert len(rows) == 12
     for row in rows:
-        assert row.loader in BARE
+        assert row.loader in ARCHITECTURES
         assert row.source.startswith("$THESIS_REC_REAL_DATA/checkpoints/")
         assert row.licence in {"MIT", "BSD-2-Clause"}
     assert {row.model_id for row in rows} == set(json.loads((real / "sides.json").read_text())["model_ids"])

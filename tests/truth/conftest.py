@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from thesis_rec.base.tables import MeasuredTask, TaskImages
-from thesis_rec.models.backbone import Backbone
-from thesis_rec.models.preparation import Preparation
+from thesis_rec.models.backbone import Backbone, Preparation
 from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSettings
 
 SETTINGS = TruthSettings(

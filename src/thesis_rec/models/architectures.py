@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thesis_rec.models.preparation import IMAGENET_MEAN, IMAGENET_STD, Triple
+from thesis_rec.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Triple
 
 State = Mapping[str, Tensor]
 

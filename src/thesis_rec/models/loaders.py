@@ -5,31 +5,23 @@ Hub models and folders take one way: the files are located (and downloaded, at t
 precision become float32.
 """
 
-from __future__ import annotations
-
 import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from thesis_rec.base.errors import ItemError, explained
-from thesis_rec.models.backbone import Backbone, check_repeatable
+from thesis_rec.models.architectures import ARCHITECTURES, StateNetwork
+from thesis_rec.models.backbone import LUMA, Backbone, Preparation, check_repeatable, preparation_of
 from thesis_rec.models.model_manifest import ManifestRow, open_clip_name
 from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network, read_configuration
 from thesis_rec.models.plain_network import open_network
-from thesis_rec.models.preparation import (
-    LUMA,
-    Preparation,
-    open_clip_preparation,
-    preparation_of,
-    transformers_preparation,
-)
 from thesis_rec.models.weight_files import check_folder, find_state, find_weights, load_torch
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +50,7 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
         known = ", ".join(sorted([*LOADERS, "local"]))
         raise ItemError(row.model_id, f"The loader {row.loader!r} is unknown.", f"Choose one of {known}.")
     folder = locate(row, root, cache, build=True)
-    if not folder.is_dir() and row.loader not in BARE:
+    if not folder.is_dir() and row.loader not in ARCHITECTURES:
         text = f"{folder} is a file, but the loader {row.loader} builds a network from a folder with its configuration."
         raise ItemError(row.model_id, text, "Name the folder in the source column, or choose the loader local.")
     # Opening checks the weights before a library meets them; hardly more than headers is read.
@@ -80,10 +72,6 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
     Raises:
         ItemError: If the state dict is of another architecture.
     """
-    import torch
-
-    from thesis_rec.models.architectures import ARCHITECTURES, StateNetwork
-
     architecture = ARCHITECTURES[row.loader]
     reader = open_network(path, row.model_id, member=row.member)
     state = {
@@ -124,7 +112,6 @@ def timm_backbone(model_id: str, network: Any) -> Backbone:
     Raises:
         ItemError: If its input isn't square, or has neither one nor three channels.
     """
-    import torch
     from timm.data import create_transform, resolve_model_data_config
 
     network.eval()
@@ -153,7 +140,6 @@ def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
         ItemError: If the architecture isn't a ResNet.
     """
     import timm
-    import torch
 
     config: dict[str, Any] = read_configuration(folder, "config.json", row.model_id)
     settings = config.get("pretrained_cfg", config)
@@ -172,8 +158,6 @@ def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
 
 def make_stem_small(network: Any) -> None:
     """Give a ResNet of timm the stem of the networks for 32-pixel images."""
-    from torch import nn
-
     network.conv1 = nn.Conv2d(3, network.conv1.out_channels, kernel_size=3, padding=1, bias=False)
     network.maxpool = nn.Identity()
 
@@ -185,7 +169,6 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     without one they are the model's pooled output, else the mean over tokens or positions. Masked autoencoders see all
     patches.
     """
-    import torch
     from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
     from transformers.utils import logging as transformers_logging
 
@@ -278,8 +261,6 @@ def transformers_backbone(
     Raises:
         ItemError: If it takes patches instead of images, or neither one nor three channels.
     """
-    import torch
-
     config = network.config
     if not classifies:
         # Of an image-text model only the image half is of use.
@@ -323,6 +304,19 @@ def pooled_output(output: Any, has_pooler: bool = True) -> Tensor:
         return pooler.flatten(1)
     last: Tensor = output.last_hidden_state  # (B, N, D) tokens or (B, D, H, W) positions
     return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(2)
+
+
+def open_clip_preparation(network: Any, item: str) -> Preparation:
+    """:func:`preparation_of` a model of open_clip, as its configuration has it."""
+    from open_clip import get_model_preprocess_cfg
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    return preparation_of(image_transform_v2(PreprocessCfg(**get_model_preprocess_cfg(network)), is_train=False), item)
+
+
+def transformers_preparation(processor: Any, item: str) -> Preparation:
+    """:func:`preparation_of` an image processor of transformers."""
+    return preparation_of(lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"], item)
 
 
 def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
@@ -435,8 +429,6 @@ def build_untrained(
     Raises:
         ItemError: If the row doesn't tell the architecture, or the library doesn't know it.
     """
-    import torch
-
     hint = "Profile it with its weights."
     if row.loader not in builders:
         raise ItemError(row.model_id, f"The loader {row.loader} builds no network without its files.", hint)
@@ -466,14 +458,9 @@ def _colours(channels: int, model_id: str) -> Callable[[Tensor], Tensor]:
 
 def _last_linear(network: nn.Module, n_labels: int) -> nn.Linear | None:
     """The layer that gives the logits: the last linear one, or None for a model without labels."""
-    from torch import nn
-
     linear = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == n_labels]
     return linear[-1] if linear and n_labels > 0 else None
 
-
-#: Loaders whose source may be a weight file alone: they need no configuration.
-BARE = ("cifar_resnet", "conv4", "espnetv2", "dicenet")
 
 #: Loaders by the manifest's ``loader`` column. A new one is a function from a row and a checked folder to a backbone.
 LOADERS: dict[str, Loader] = {
@@ -481,5 +468,5 @@ LOADERS: dict[str, Loader] = {
     "transformers": load_transformers,
     "open_clip": load_open_clip,
     "detector_pack": load_detector_pack,
-    **dict.fromkeys(BARE, load_bare),
+    **dict.fromkeys(ARCHITECTURES, load_bare),
 }

@@ -20,8 +20,7 @@ def test_depths_of_a_network_that_is_a_stack_itself():
     from torch import nn
 
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder
-    from thesis_rec.models.backbone import Backbone
-    from thesis_rec.models.preparation import Preparation
+    from thesis_rec.models.backbone import Backbone, Preparation
 
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Conv2d(2, 5, 3), nn.Flatten(), nn.Linear(80, 7))
     encoder = TorchEncoder(Backbone("stack", network, network, None, Preparation(8)))

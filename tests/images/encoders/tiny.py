@@ -32,8 +32,7 @@ def colour_encoder(size=8, name="colour"):
     from torch import nn
 
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder
-    from thesis_rec.models.backbone import Backbone
-    from thesis_rec.models.preparation import Preparation
+    from thesis_rec.models.backbone import Backbone, Preparation
 
     class Colour(nn.Module):
         def __init__(self):

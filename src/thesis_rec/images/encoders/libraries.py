@@ -10,15 +10,9 @@ from torch import Tensor
 from thesis_rec.base.errors import ItemError, first_line
 from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, local_folder
 from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
-from thesis_rec.models.backbone import Backbone
-from thesis_rec.models.loaders import image_processor, pooled_output
+from thesis_rec.models.backbone import Backbone, Preparation, preparation_of
+from thesis_rec.models.loaders import image_processor, open_clip_preparation, pooled_output, transformers_preparation
 from thesis_rec.models.model_sources import hub_error, no_network
-from thesis_rec.models.preparation import (
-    Preparation,
-    open_clip_preparation,
-    preparation_of,
-    transformers_preparation,
-)
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, 
 from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.loading import load_task_images
 from thesis_rec.images.manifest import read_dataset_manifest
-from thesis_rec.models.loaders import load_backbone
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder, locate, weights_fingerprint
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
@@ -78,6 +77,8 @@ def measure_models(
     Yields:
         Tables by ``<model id>/<part>``, saved as they come.
     """
+    from thesis_rec.models.loaders import load_backbone
+
     models, _ = read_manifest(model_manifest)
     with_network = _selected_models(models, parameters)
     rows, _ = _selected_datasets(dataset_manifest, parameters)

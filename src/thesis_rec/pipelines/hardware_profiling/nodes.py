@@ -10,7 +10,6 @@ import pandas as pd
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ConfigurationError, check_failures, failures_frame, unreached_failures
 from thesis_rec.base.sharding import evenly
-from thesis_rec.models.loaders import load_backbone
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
@@ -29,6 +28,7 @@ def profile_models(
     import torch
 
     from thesis_rec.hardware.profiling import profile_zoo
+    from thesis_rec.models.loaders import load_backbone
 
     if parameters.threads is not None:
         torch.set_num_threads(parameters.threads)
