@@ -77,6 +77,8 @@ def test_an_entry_that_only_an_environment_has_is_found(tmp_path):
             "takes no 'model_manifset'. Did you mean model_manifest?",
         ),
         ("zoos: {hub: [\n", "can't be read: while parsing"),
+        ("sed: 3\n", "nothing takes 'sed'. Did you mean seed?"),
+        ("hub: {fetch: {max_gbs: 20}}\n", "nothing takes 'max_gbs'. Did you mean max_gb?"),
     ],
 )
 def test_odd_globals_are_one_line_that_names_the_file(tmp_path, content, told):
@@ -87,6 +89,34 @@ def test_odd_globals_are_one_line_that_names_the_file(tmp_path, content, told):
         read_configuration(tmp_path, None, None)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (
+            "parameters.yml",
+            "autoencodr: {fit: {epochs: 3}}\n",
+            "'autoencodr'. Did you mean autoencoder? Known are",
+        ),
+        ("parameters/mine.yaml", "recommend: {top: 3}\n", "nothing takes 'recommend'."),
+        ("recommendation.yml", "recommendation: {top: 3}\n", "Call it parameters_recommendation.yml"),
+        ("parameters.yml", "_mine: &mine {top: 3}\nrecommendation: *mine\n", ""),
+        ("globals.yaml", "seed: 3\nmy_root: /data\n", ""),
+    ],
+)
+@pytest.mark.parametrize("only", [ONLY, {}])
+def test_an_environments_file_is_read_or_refused(tmp_path, name, content, told, only):
+    (tmp_path / "conf" / "local" / "parameters").mkdir(parents=True)
+    (tmp_path / "conf" / "base").symlink_to(PROJECT / "conf" / "base")
+    (path := tmp_path / "conf" / "local" / name).write_text(content)
+    if told:
+        with pytest.raises(ConfigurationError, match=str(path)) as caught:
+            read_configuration(tmp_path, None, None, **only)["parameters"]
+        assert told in str(caught.value)
+    else:
+        loader = read_configuration(tmp_path, None, None, **only)
+        assert (loader["globals"]["seed"], loader["parameters"]["recommendation"]["top"]) in [(3, 10), (0, 3)]
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,20 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 
 class Settings(BaseModel):
     """Values that don't change; a name that none of them has is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def first_reason(error: ValidationError) -> str:
+    """What is wrong with the first value that was refused, as a sentence."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where} is {first['input']!r}: {first['msg'].lower()}."
 
 
 def _words(value: object) -> object:

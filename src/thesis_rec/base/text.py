@@ -18,9 +18,9 @@ def printable(text: str) -> str:
     return _STEERING.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that asks whether the nearest known name was meant, behind a space; "" if none is near."""
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+def did_you_mean(name: str, known: Iterable[str], alike: float = 0.6) -> str:
+    """A sentence that asks whether the nearest known name was meant, behind a space; "" if none is as near as asked."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=alike)
     return f" Did you mean {near[0]}?" if near else ""
 
 

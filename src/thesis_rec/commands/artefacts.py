@@ -10,6 +10,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError, causes, listed
 from thesis_rec.base.files import readable
+from thesis_rec.base.settings import first_reason
 from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle
@@ -43,6 +44,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
         ConfigurationError: If there is no project, no such zoo, or nothing is known in it.
     """
     from kedro.io import AbstractDataset, DatasetError
+    from pydantic import ValidationError
 
     from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
     from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
@@ -50,7 +52,10 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
 
     folder = find_project(project)
     loader = read_configuration(folder, environment, zoo, **FEW)
-    parameters = RecommendationParameters.model_validate(loader["parameters"]["recommendation"])
+    try:
+        parameters = RecommendationParameters.model_validate(loader["parameters"]["recommendation"])
+    except ValidationError as error:
+        raise ConfigurationError(f"The parameters of recommendation can't be used: {first_reason(error)}") from error
     entries = _absolute(loader["catalog"], folder)
     if loader["globals"]["zoo"] != loader.zoo_of_runs:
         # What this folder's runs made is about the models of another zoo.

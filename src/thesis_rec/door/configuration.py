@@ -25,6 +25,9 @@ ARGUMENTS = {
     "custom_resolvers": {"oc.env": oc.env},
 }
 
+#: What names of configuration files begin with, in the folder of an environment.
+_READ = ("catalog", "credentials", "globals", "logging", "mlflow", "parameters")
+
 #: OmegaConf knows one meaning of ``${globals:...}`` in a process: while one loader resolves it, others wait.
 _RESOLVING = RLock()
 
@@ -109,7 +112,14 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             return {Path(conf_path): self._few_entries(conf_path)}
         if key == "parameters" and self._parameters and of_base:
             patterns = [f"{key}/{name}.yml" for name in self._parameters]
-        return super()._read_dir_configs(conf_path, patterns, key, *others)
+        found = super()._read_dir_configs(conf_path, patterns, key, *others)
+        if key == "parameters" and not of_base:
+            known = {Path(path).stem for path in self._fs.glob(f"{self._get_conf_env_path(self.base_env)}/{key}/*.yml")}
+            for path, part in found.items():
+                for name in part:
+                    if not str(name).startswith("_") and name not in known:
+                        raise ConfigurationError(f"{path}: nothing takes {_unknown(str(name), known)}")
+        return found
 
     def _few_entries(self, conf_path: str) -> Any:
         """The entries asked for and those they refer to: all of them take OmegaConf longer than answering."""
@@ -129,16 +139,28 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
     def _globals_of_environments(self) -> Iterator[Any]:
         """The globals of base and of the environment, unresolved; from a folder or from a packaged archive."""
         keys: set[str] = set()
+        base: dict[str, Any] = {}
         for name in dict.fromkeys((self.base_env, self.env or self.default_run_env)):
-            path = f"{self._get_conf_env_path(name)}/globals.yml"
-            if self._fs.isfile(path):
+            for path in self._files_of_globals(name):
                 try:
                     part: Any = OmegaConf.load(io.StringIO(self._fs.cat_file(path).decode("utf-8")))
                 except (yaml.YAMLError, UnicodeDecodeError) as error:
                     reason = " ".join(str(error).replace('"<file>", ', "").split())
                     raise ConfigurationError(f"{path} can't be read: {reason}. Correct it.") from error
-                keys |= _check_zoos(path, OmegaConf.to_container(part), keys)
+                content: Any = OmegaConf.to_container(part)
+                keys |= _check_zoos(path, content, keys)
+                _check_spelling(path, content, base)
+                base = base or content
                 yield part
+
+    def _files_of_globals(self, environment: str) -> list[str]:
+        """The files of globals in an environment's folder, in which nothing may lie that isn't read."""
+        paths = sorted(map(str, self._fs.glob(f"{self._get_conf_env_path(environment)}/*.y*ml")))
+        for path in paths:
+            if not Path(path).name.startswith(_READ):
+                hint = f"Call it parameters_{Path(path).stem}.yml if it holds parameters."
+                raise ConfigurationError(f"{path} isn't read: names begin with {', '.join(_READ)}. {hint}")
+        return [path for path in paths if Path(path).stem == "globals"]
 
     def _check_runtime_params(self, given: Mapping[str, Any]) -> None:
         """Refuse what ``--params`` gives to nobody: neither to a pipeline nor where the configuration asks for it."""
@@ -152,8 +174,7 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             if first in pipelines or name in asked:
                 continue
             wrong, known = (name, asked) if first in first_names else (first, first_names)
-            meant = f"{did_you_mean(wrong, known)} Known are {', '.join(sorted(known))}."
-            raise ConfigurationError(f"--params: nothing takes {wrong!r}.{meant}")
+            raise ConfigurationError(f"--params: nothing takes {_unknown(wrong, known)}")
 
 
 def _dotted(values: Mapping[str, Any]) -> Iterator[str]:
@@ -163,6 +184,20 @@ def _dotted(values: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{name}.{rest}" for rest in _dotted(value))
         else:
             yield str(name)
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence on a name that isn't known: the name, the one that may be meant, and all that are known."""
+    return f"{name!r}.{did_you_mean(name, known)} Known are {', '.join(sorted(known))}."
+
+
+def _check_spelling(path: str, found: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse what is nearly the name of a global of base; other names may be a user's own."""
+    for name, value in found.items():
+        if name not in known and (meant := did_you_mean(str(name), map(str, known), alike=0.8)):
+            raise ConfigurationError(f"{path}: nothing takes {name!r}.{meant}")
+        if name != "zoos" and isinstance(value, dict) and isinstance(known.get(name), dict):
+            _check_spelling(path, value, known[name])
 
 
 def _check_zoos(path: str, found: Any, keys: set[str]) -> set[str]:
@@ -175,6 +210,5 @@ def _check_zoos(path: str, found: Any, keys: set[str]) -> set[str]:
         )
     for name, zoo in zoos.items():
         if keys and (strange := sorted({*map(str, zoo)} - keys)):
-            meant = f"{did_you_mean(strange[0], keys)} Known are {', '.join(sorted(keys))}."
-            raise ConfigurationError(f"{path}: the zoo {name} takes no {strange[0]!r}.{meant}")
+            raise ConfigurationError(f"{path}: the zoo {name} takes no {_unknown(strange[0], keys)}")
     return {str(key) for zoo in zoos.values() for key in zoo}

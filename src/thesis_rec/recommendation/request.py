@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
 from thesis_rec.base.files import nearest_id
-from thesis_rec.base.settings import Seed
+from thesis_rec.base.settings import Seed, first_reason
 from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import Budget
@@ -94,9 +94,7 @@ def asked(**wishes: Any) -> Request:
     try:
         return Request(**wishes)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{where} is {first['input']!r}: {first['msg'].lower()}.") from error
+        raise ConfigurationError(first_reason(error)) from error
 
 
 @dataclass(frozen=True)
