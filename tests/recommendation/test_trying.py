@@ -82,7 +82,7 @@ def test_offline_what_is_on_this_machine_is_scored(tmp_path, monkeypatch):
     ranked = found.table["model_id"].tolist()
     there, seen = {*ranked[1:4], ranked[6]}, []
     monkeypatch.setattr(type(bundle), "on_this_machine", lambda self: there)
-    monkeypatch.setattr(trying, "_probe_images", lambda row: (task_images("mine", 2), []))
+    monkeypatch.setattr(trying, "_probe_images", lambda row, n: (task_images("mine", 2), []))
     monkeypatch.setattr(trying, "score_models", lambda models, *_: dict.fromkeys(seen.extend(models) or ()))
     _, notes = try_models(found, bundle, asked(tmp_path), belief)
     assert seen == ranked[1:4]
@@ -207,7 +207,7 @@ def test_offline_only_what_is_here_is_tried(tmp_path, monkeypatch, told):
     """Tries went to models that couldn't be fetched where nobody asked for --offline."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", told == "variable")
     monkeypatch.setattr(model_sources, "hub_answers", lambda: told == "asked")
-    monkeypatch.setattr(trying, "_probe_images", lambda row: (task_images("mine", 3), []))
+    monkeypatch.setattr(trying, "_probe_images", lambda row, n: (task_images("mine", 3), []))
     monkeypatch.setattr(trying, "linear_prober", lambda *_: lambda model: 0.5)
     bundle = fabricated_bundle()
     manifest = bundle.manifest.assign(source=[f"hf-hub:org/{m}" for m in bundle.manifest["model_id"]])
@@ -420,7 +420,7 @@ def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
     save_tiny_model(tmp_path / "models" / "m00", width=48)
     bundle = replace(fabricated_bundle(), models_root=tmp_path, hub_cache=str(tmp_path))
     row = image_row(save_images(tmp_path / "images"))
-    images, told = _probe_images(row)
+    images, told = _probe_images(row, 3)
     assert not told
     solved = []
     monkeypatch.setattr(cells, "probe_accuracies", lambda *given: solved.append(probe_accuracies(*given)) or solved[-1])
@@ -440,6 +440,20 @@ def test_a_linear_probe_of_a_real_model_on_real_files(tmp_path, monkeypatch):
     sample = _sample(open_split(row, "train", Path()), 0, [])
     assert len(sample) == 12
     assert {name for _, name in sample} == {"class_0", "class_1", "class_2"}
+
+
+@pytest.mark.parametrize(("n_classes", "of_each"), [(3, 60), (50, 54), (110, 24), (200, 24)])
+def test_of_many_classes_a_try_sees_fewer_images_of_each(tmp_path, n_classes, of_each):
+    """Those of a hundred classes fit into memory only as thumbnails, which tell small networks' worth alone."""
+    from thesis_rec.recommendation.trying import _probe_images
+
+    labels = np.repeat(np.arange(n_classes), 64)
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 4, 4, 3), dtype=np.uint8)
+    arrays = {"train_images": pixels, "train_labels": labels, "test_images": pixels, "test_labels": labels}
+    np.savez(tmp_path / "d.npz", **arrays)
+    images, _ = _probe_images(image_row(tmp_path / "d.npz"), n_classes)
+    assert np.bincount(images.train_labels).tolist() == [of_each] * n_classes
+    assert np.bincount(images.test_labels).tolist() == [of_each] * n_classes
 
 
 def test_a_score_sees_some_training_images_and_tells_models_apart():

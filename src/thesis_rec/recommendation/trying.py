@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Images of a class that a try trains and tests on, at most.
-PROBE_IMAGES = 60
+#: Images of a class that a try trains and tests on, at most; of many classes fewer, so that some 256 pixels of each fit
+#: into memory, but more than a probe draws.
+PROBE_IMAGES, FEWEST_IMAGES, SIDE = 60, 24, 256
 
 #: Training images of a class that a score sees, at most: as many as the scores of the embedded zoo saw.
 SCORE_IMAGES = 48
@@ -187,7 +188,7 @@ def try_models(
     try:
         if probe is None:
             try:
-                images, told = _probe_images(asked.row)
+                images, told = _probe_images(asked.row, len(asked.tokens.class_names))
                 # Its bank holds all images once more: not where candidates are only scored.
                 load = model_loader(bundle, device, request.offline)
                 probe = linear_prober(images, device, load) if request.tries else None
@@ -198,6 +199,8 @@ def try_models(
             if request.score is not None:
                 chosen = [model for model in allowed if model not in failed][: request.score]
                 posterior = posterior.scored(score_models(chosen, images, device, load, notes), SCORE)
+            # Tries have a copy of their own, and need the memory.
+            del images
         while probe and (request.probe is None or attempts < request.probe):
             spent = time.monotonic() - started
             if request.probe_seconds is not None and spent > request.probe_seconds:
@@ -247,14 +250,16 @@ def costs_of(table: pd.DataFrame, n_images: int) -> dict[str, float]:
     return dict(zip(table["model_id"], (fetch + n_images * each + 0.1).tolist(), strict=True))
 
 
-def _probe_images(row: DatasetRow) -> tuple[Any, list[str]]:
+def _probe_images(row: DatasetRow, n_classes: int) -> tuple[Any, list[str]]:
     """Images to try models on, and what there is to say of them, near copies among it."""
     from thesis_rec.images.dataset_source import ImageLimits
-    from thesis_rec.images.loading import load_task_images
+    from thesis_rec.images.loading import MOST_BYTES, load_task_images
     from thesis_rec.images.overview import counted
 
     warnings: list[Failure] = []
-    images = load_task_images(row, Path(), ImageLimits(n_per_class=PROBE_IMAGES), warnings=warnings)
+    fit = MOST_BYTES // (2 * 3 * SIDE**2 * n_classes)
+    limits = ImageLimits(n_per_class=min(max(fit, FEWEST_IMAGES), PROBE_IMAGES))
+    images = load_task_images(row, Path(), limits, warnings=warnings)
     return images, counted(warnings)
 
 
