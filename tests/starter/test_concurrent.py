@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.small_jobs import job, loss, net, rows
+from tests.starter.small_jobs import job, loss, net, rows
 from thesis_rec.starter.concurrent import train_concurrently
-from thesis_rec.training.step_runner import Optimisation
+from thesis_rec.starter.step_runner import Optimisation
 
 
 def plain_loop(module, settings, batches):

@@ -13,8 +13,8 @@ from torch import nn
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.training import fit as fit_room
 from thesis_rec.training.fit import EpochSampler, FitModule, checkpoint_loss, checkpoints, fingerprint, fit, loader
+from thesis_rec.training.optimiser import cosine_with_warmup
 from thesis_rec.training.settings import FitSettings
-from thesis_rec.training.step_runner import cosine_with_warmup
 
 
 class Regression(FitModule):

@@ -7,21 +7,13 @@ import pytest
 import torch
 
 from tests.truth.small_tasks import FIVE, IMAGES, MIXED, SETTINGS, THREE, backbone, task_images
-from thesis_rec.truth.fine_tune import (
-    COLUMNS,
-    FineTuner,
-    plan_cell,
-)
+from thesis_rec.truth.fine_tune import COLUMNS, draw_batches, fine_tune
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.settings import FineTuneSettings
 
 
-def tuner_of(factory, tasks, images, settings, device="cpu"):
-    return FineTuner(factory, ImageBank(images, device), max(len(task.members) for task in tasks), settings)
-
-
-def tune(factory, cells, images, settings):
-    return tuner_of(factory, [task for task, _ in cells], images, settings).measure(cells)
+def tune(factory, cells, images, settings, device="cpu"):
+    return fine_tune(factory(), ImageBank(images, device), cells, settings)
 
 
 def test_separable_tasks_are_learned_and_the_table_is_in_form():
@@ -38,9 +30,12 @@ def test_each_cell_begins_from_the_pretrained_weights_and_repeats_exactly():
     short = FineTuneSettings(shots=4, steps=2, batch=4)
     together = tune(backbone, [(FIVE, 0), (THREE, 0), (FIVE, 0)], IMAGES, short)
     assert together["value"][0] == together["value"][2]
-    tuner = tuner_of(backbone, [THREE, FIVE], IMAGES, short)
+    one, bank = backbone(), ImageBank(IMAGES)
     for _ in range(2):
-        assert tuner.measure([(THREE, 0)])["value"][0] == together["value"][1]
+        assert fine_tune(one, bank, [(THREE, 0)], short)["value"][0] == together["value"][1]
+    assert all(
+        torch.equal(a, b) for a, b in zip(one.network.parameters(), backbone().network.parameters(), strict=True)
+    )
 
 
 def test_images_of_another_size_are_resized():
@@ -64,19 +59,15 @@ def test_at_most_three_quarters_of_the_images_are_trained_on():
 def test_a_gpu_measures_what_a_cpu_does():
     cells = [(THREE, 0), (FIVE, 0), (MIXED, 0), (FIVE, 1)]
     cpu = tune(backbone, cells, IMAGES, SETTINGS)
-    settings = FineTuneSettings(**{**vars(SETTINGS), "slots": 3})
-    tuner = tuner_of(backbone, [THREE, FIVE, MIXED], IMAGES, settings, "cuda")
-    for _ in range(2):
-        gpu = tuner.measure(cells)
-        np.testing.assert_allclose(gpu["value"], cpu["value"], atol=0.1)
+    gpu = tune(backbone, cells, IMAGES, SETTINGS, "cuda")
+    np.testing.assert_allclose(gpu["value"], cpu["value"], atol=0.1)
 
 
 def test_seeds_choose_other_images():
     bank = ImageBank(IMAGES)
-    plans = [plan_cell(THREE, seed, bank, SETTINGS, 5) for seed in (0, 0, 1)]
-    assert torch.equal(plans[0].inputs["rows"], plans[1].inputs["rows"])
-    assert not torch.equal(plans[0].inputs["rows"], plans[2].inputs["rows"])
-    assert plans[0].inputs["mask"][0].tolist() == [0, 0, 0, -1e4, -1e4]
-    rows, labels = plans[0].inputs["rows"].flatten(), plans[0].inputs["labels"].flatten()
+    (count, *first), (_, *again), (_, *others) = (draw_batches(THREE, seed, bank, SETTINGS) for seed in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], others[0])
+    rows, labels = first[0].flatten(), first[1].flatten()
     assert (labels.numpy() == IMAGES["three"].train_labels[rows]).all()
-    assert len(set(rows.tolist())) == 24
+    assert len(set(rows.tolist())) == count == 24

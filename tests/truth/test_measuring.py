@@ -198,19 +198,14 @@ def test_responses_of_one_bank_are_joined(zoo: Zoo) -> None:
 def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[tuple[str, int]]] = []
 
-    class FakeTuner:
-        def __init__(self, load, bank, largest, settings):
-            self.model_id = load().model_id
-
-        def measure(self, cells):
-            calls.append([(task.dataset_id, seed) for task, seed in cells])
-            rows = [
-                (self.model_id, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1, 4) for t, seed in cells
-            ]
-            return pd.DataFrame(rows, columns=module.COLUMNS)
+    def fake(backbone, bank, cells, settings):
+        calls.append([(task.dataset_id, seed) for task, seed in cells])
+        told = backbone.model_id
+        rows = [(told, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1, 4) for t, seed in cells]
+        return pd.DataFrame(rows, columns=module.COLUMNS)
 
     module = pytest.importorskip("thesis_rec.truth.fine_tune")
-    monkeypatch.setattr(module, "FineTuner", FakeTuner)
+    monkeypatch.setattr(module, "fine_tune", fake)
     changes = {
         "protocols": ("fine_tune",),
         "fine_tune": module.FineTuneSettings(),

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from thesis_rec.starter.architectures import IMAGE_SIZE, MEAN, STD
 from thesis_rec.starter.modules import caption_tokenizer, clip_configuration, new_clip, tokenize, tokenizer_files
 from thesis_rec.starter.pretraining import BRIGHTNESS, CONTRAST, SHIFT, Bank, normalise, shifted, toned
-from thesis_rec.training.step_runner import Optimisation, StepRunner, prepare_device
+from thesis_rec.starter.step_runner import Optimisation, StepRunner, prepare_device
 
 if TYPE_CHECKING:
     from thesis_rec.base.tables import TaskImages

@@ -3,7 +3,7 @@
 A network of thirty thousand parameters leaves a large GPU idle: a training step is a few hundred kernels of a few
 microseconds each, and Python needs longer to launch them than the GPU to run them. Here every job's whole training step
 (choosing the batch, forward, backward, optimiser, learning-rate schedule) is captured once as a CUDA graph
-(:mod:`thesis_rec.training.step_runner`), and the graphs of a dozen jobs are replayed round-robin on streams of their
+(:mod:`thesis_rec.starter.step_runner`), and the graphs of a dozen jobs are replayed round-robin on streams of their
 own.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from thesis_rec.training.step_runner import LossFunction, Optimisation, StepRunner, prepare_device
+from thesis_rec.starter.step_runner import LossFunction, Optimisation, StepRunner, prepare_device
 
 # Steps of each job between two looks at which jobs have ended.
 _ROUND = 25

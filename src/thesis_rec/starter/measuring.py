@@ -88,7 +88,7 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
         Models that could not be fine-tuned.
     """
     from thesis_rec.models.loaders import load_backbone
-    from thesis_rec.truth.fine_tune import FineTuner
+    from thesis_rec.starter.fine_tuning import FineTuner
     from thesis_rec.truth.image_bank import ImageBank
 
     names, cells = plan.fine_tuned()
@@ -99,15 +99,16 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
         return []
     tasks = {task.dataset_id: task for task in plan.measured()}
     used = list(dict.fromkeys(task for task, _ in cells))
-    bank = ImageBank(task_images(plan, shop, used), shop.device)
     largest = max(len(tasks[name].members) for name in used)
+    bank = ImageBank(task_images(plan, shop, used), shop.device)
     failures: list[Failure] = []
     for recipe in track(missing, "fine-tuning models"):
         if shop.late():
             break
         begun = time.perf_counter()
         try:
-            tuner = FineTuner(partial(load_backbone, recipe_row(recipe), shop.folder), bank, largest, settings)
+            load = partial(load_backbone, recipe_row(recipe), shop.folder)
+            tuner = FineTuner(load, bank, largest, settings, shop.slots)
             records = tuner.measure([(tasks[task], seed) for task, seed in cells])
         except Exception as error:
             logger.exception("%s can't be fine-tuned", recipe.model_id)

@@ -23,7 +23,7 @@ from thesis_rec.starter.architectures import ARCHITECTURES, MEAN, STD
 from thesis_rec.starter.concurrent import TrainingJob, train_concurrently
 from thesis_rec.starter.construction import build
 from thesis_rec.starter.recipes import BATCH, ModelRecipe, Source
-from thesis_rec.training.step_runner import LossFunction, Optimisation
+from thesis_rec.starter.step_runner import LossFunction, Optimisation
 
 if TYPE_CHECKING:
     from thesis_rec.starter.concurrent import TrainingOutcome

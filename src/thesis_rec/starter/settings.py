@@ -91,6 +91,6 @@ class ZooSettings(Settings):
         return BuildSettings(
             clip=ClipSettings(seed=self.seed, **self.encoder.model_dump()),
             truth=TruthSettings(probe=probe, source="starter", seed=self.seed, **measured),
-            fine_tune=FineTuneSettings(source="starter", slots=self.slots, **self.fine_tune.model_dump()),
+            fine_tune=FineTuneSettings(source="starter", **self.fine_tune.model_dump()),
             profiles=self.hardware,
         )

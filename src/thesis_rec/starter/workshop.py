@@ -54,7 +54,7 @@ class Workshop:
     images: dict[str, TaskImages] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from thesis_rec.training.step_runner import prepare_device
+        from thesis_rec.starter.step_runner import prepare_device
 
         # Before anything else touches the GPU.
         prepare_device(self.device)

@@ -29,8 +29,8 @@ from torch.utils.data import DataLoader, Sampler, StackDataset
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import atomic_path, sha256_json, write_json
+from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 from thesis_rec.training.settings import FitSettings
-from thesis_rec.training.step_runner import cosine_with_warmup, parameter_groups
 
 logger = logging.getLogger(__name__)
 

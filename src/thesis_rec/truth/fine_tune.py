@@ -3,28 +3,23 @@
 From 16 training images per class, a new linear head on the model's features and all layers below it are trained for 80
 updates of 64 images with AdamW (cosine schedule with warm-up), images shifted by up to two pixels; then accuracy on
 all test images of the task's classes is taken. Features are standardised by the batch and scaled before the head, which
-makes the head learn faster than what is below it. The head has as many outputs as the largest task has classes; logits
-of outputs that a task doesn't use are masked.
-
-On a GPU each model's training step is captured once as a CUDA graph and replayed for all its tasks and seeds, by
-several copies of the model at a time; on a CPU one copy runs the same steps one by one on the same batches.
+makes the head learn faster than what is below it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from functools import partial
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.training.step_runner import Optimisation, StepRunner, prepare_device
+from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import by_class
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
@@ -33,141 +28,65 @@ from thesis_rec.truth.settings import FineTuneSettings
 #: Columns of the result: those of ``performance_records``, the cost, and how many images it was tested on.
 COLUMNS = [*RECORD_COLUMNS, "seconds", "n_test"]
 #: Test images of one pass.
-_EVALUATION = 256
+EVALUATION = 256
+#: Share of the updates in which the learning rate rises, and the largest norm of the gradient.
+_WARMUP, _CLIP = 0.1, 1.0
 
 
-Cell = tuple[MeasuredTask, int]
-
-
-@dataclass
-class CellPlan:
-    """One cell's random choices and test images.
-
-    Attributes:
-        classes: Number of the task's classes.
-        inputs: What each update takes, by name, one row per update.
-        test_rows: (T,) rows of the test images.
-        test_labels: (T,) their classes.
-        n_train: Number of training images.
-    """
-
-    classes: int
-    inputs: dict[str, Tensor]
-    test_rows: NDArray[np.int64]
-    test_labels: NDArray[np.int64]
-    n_train: int
-
-
-class FineTuner:
-    """Fine-tunes one model on several tasks; copies of it and their captured steps are kept between calls.
+def fine_tune(
+    backbone: Backbone, bank: ImageBank, cells: Iterable[tuple[MeasuredTask, int]], settings: FineTuneSettings
+) -> pd.DataFrame:
+    """Fine-tune a model on several tasks and seeds, each time from its own weights, and measure each result.
 
     Args:
-        load: Makes the pre-trained model afresh, on the CPU.
+        backbone: The pre-trained model, which has its weights again afterwards.
         bank: Base tasks' images, all of one size, on the device that is used.
-        largest: Outputs of the head: classes of the largest task that will be asked for.
+        cells: Tasks and seeds; a seed decides images, batches and shifts.
         settings: The recipe.
+
+    Returns:
+        One row per cell with the columns :data:`COLUMNS`: accuracy on the test images, numbers of training and test
+        images, and seconds.
 
     Raises:
         ValueError: If images differ in size.
     """
+    # TF32's precision suffices for training; features of the linear probe are in float32 proper.
+    torch.backends.cuda.matmul.allow_tf32 = True
+    backbone.network.requires_grad_(True).to(bank.device)
+    images = partial(images_at, bank.pixels, backbone.preparation.on(bank.device))
+    initial = {name: value.clone() for name, value in backbone.network.state_dict().items()}
 
-    def __init__(self, load: Callable[[], Backbone], bank: ImageBank, largest: int, settings: FineTuneSettings) -> None:
-        prepare_device(bank.device)
-        self.load, self.bank, self.largest, self.settings = load, bank, largest, settings
-        self.pixels = bank.pixels
-        self._copies: list[_Copy] = []
-
-    def measure(self, cells: Sequence[Cell]) -> pd.DataFrame:
-        """Fine-tune the model on several tasks and seeds and measure each result.
-
-        Args:
-            cells: Tasks and seeds, one at least; a seed decides images, batches and shifts.
-
-        Returns:
-            One row per cell with the columns :data:`COLUMNS`: accuracy on the test images, numbers of training and test
-            images, and the cell's share of the wall time in seconds.
-        """
+    found = []
+    for task, seed in cells:
         begun = time.perf_counter()
-        plans = [plan_cell(task, seed, self.bank, self.settings, self.largest) for task, seed in cells]
-        if not self._copies:
-            self._make_copies(plans)
-        accuracies: list[float] = []
-        # Each of the copies trains another cell meanwhile.
-        for start in range(0, len(plans), len(self._copies)):
-            accuracies += self._accuracies(plans[start : start + len(self._copies)])
-        table = {
-            "model_id": self._copies[0].model_id,
-            "dataset_id": [task.dataset_id for task, _ in cells],
-            "protocol": "fine_tune",
-            "metric": "accuracy",
-            "value": accuracies,
-            "seed": [seed for _, seed in cells],
-            "n_train": [plan.n_train for plan in plans],
-            "source": self.settings.source,
-            "seconds": (time.perf_counter() - begun) / len(plans),
-            "n_test": [len(plan.test_labels) for plan in plans],
-        }
-        return pd.DataFrame(table, columns=COLUMNS)
-
-    def _make_copies(self, plans: Sequence[CellPlan]) -> None:
-        for plan in plans[: self.settings.slots]:
-            self._copies.append(_Copy(self, plan))
-            if not self._copies[-1].runner.capture():
-                # Without graphs Python is the bottleneck: more copies would only wait for it.
-                break
-
-    def _accuracies(self, plans: Sequence[CellPlan]) -> list[float]:
-        """Train and test one cell on each copy, all at once."""
-        pairs = list(zip(self._copies, plans, strict=False))
-        for copy, plan in pairs:
-            with copy.runner.on_stream():
-                copy.runner.restart(plan.inputs)
-        for _ in range(self.settings.steps):
-            for copy, _ in pairs:
-                copy.runner.advance()
-        predicted = [copy.predict(plan) for copy, plan in pairs]
-        if self.pixels.is_cuda:
-            torch.cuda.synchronize()
-        right = [found.cpu().numpy() == plan.test_labels for found, plan in zip(predicted, plans, strict=True)]
-        return [float(one.mean()) for one in right]
+        members = [bank.classes[base][index] for base, index in task.members]
+        module = TunedNetwork(backbone, len(members), settings.head_rate).to(bank.device).train()
+        n_train, *drawn = draw_batches(task, seed, bank, settings)
+        _train(module, ((images(rows, shifts), labels) for rows, labels, shifts in zip(*drawn, strict=True)), settings)
+        rows, labels = (torch.from_numpy(part).to(bank.device) for part in by_class([one.test for one in members]))
+        module.eval()
+        with torch.no_grad():
+            predicted = torch.cat([module(images(part)).argmax(1) for part in rows.split(EVALUATION)])
+        value = float((predicted == labels).double().mean())
+        found.append((task.dataset_id, value, seed, n_train, time.perf_counter() - begun, len(rows)))
+        backbone.network.load_state_dict(initial)
+    table = pd.DataFrame(found, columns=["dataset_id", "value", "seed", "n_train", "seconds", "n_test"])
+    told = {"model_id": backbone.model_id, "protocol": "fine_tune", "metric": "accuracy", "source": settings.source}
+    return table.assign(**told)[COLUMNS]
 
 
-class _Copy:
-    """One copy of a model with a new head: its training steps, and its predictions."""
-
-    def __init__(self, tuner: FineTuner, plan: CellPlan) -> None:
-        settings, device, backbone = tuner.settings, tuner.bank.device, tuner.load()
-        module = TunedNetwork(backbone, tuner.largest, settings.head_rate)
-        module.requires_grad_(True).to(device).train()
-        self.model_id = backbone.model_id
-        self._pixels, self._prepare = tuner.pixels, backbone.preparation.on(device)
-        optimisation = Optimisation(settings.steps, settings.learning_rate, settings.weight_decay)
-        self.runner = StepRunner(module, self._loss, plan.inputs, optimisation, device, self.model_id)
-
-    def _loss(self, tuned: nn.Module, row: Mapping[str, Tensor]) -> Tensor:
-        logits = tuned(self._images(row["rows"], row["shifts"])) + row["mask"]
-        return functional.cross_entropy(logits, row["labels"])
-
-    def _images(self, rows: Tensor, shifts: Tensor | None = None) -> Tensor:
-        """(B, 3, S, S) normalised images of the model's size: rows (B,) of all images, shifted by (B, 2) pixels."""
-        places: tuple[Tensor, ...] = (rows,)
-        if shifts is not None:
-            down, across = (
-                (torch.arange(side, device=rows.device) + shifts[:, axis, None]).clamp(0, side - 1)
-                for axis, side in enumerate(self._pixels.shape[1:3])
-            )
-            places = rows[:, None, None], down[:, :, None], across[:, None, :]
-        return self._prepare(self._pixels[places].permute(0, 3, 1, 2).float()).contiguous()
-
-    @torch.no_grad()
-    def predict(self, plan: CellPlan) -> Tensor:
-        """(T,) classes of a cell's test images, queued on the runner's stream."""
-        module = self.runner.module.eval()
-        with self.runner.on_stream():
-            chunks = torch.from_numpy(plan.test_rows).to(self.runner.step.device).split(_EVALUATION)
-            found = torch.cat([module(self._images(rows))[:, : plan.classes].argmax(1) for rows in chunks])
-        module.train()
-        return found
+def _train(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], settings: FineTuneSettings) -> None:
+    """One update for each batch of images and labels."""
+    groups, rise = parameter_groups(module, settings.weight_decay), max(1, round(_WARMUP * settings.steps))
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99), fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_with_warmup(step, settings.steps, rise))
+    for images, labels in batches:
+        optimiser.zero_grad()
+        functional.cross_entropy(module(images), labels).backward()
+        nn.utils.clip_grad_norm_(module.parameters(), _CLIP)
+        optimiser.step()
+        schedule.step()
 
 
 class TunedNetwork(nn.Module):
@@ -195,11 +114,23 @@ class TunedNetwork(nn.Module):
         return self.head(self.norm(self._features(images)) * self.scale)
 
 
-#: Added to the logits of outputs that a task doesn't use.
-_MASKED = -1e4
+def images_at(
+    pixels: Tensor, prepare: Callable[[Tensor], Tensor], rows: Tensor, shifts: Tensor | None = None
+) -> Tensor:
+    """(B, 3, S, S) normalised images of the model's size: rows (B,) of all pixels, shifted by (B, 2) pixels."""
+    places: tuple[Tensor, ...] = (rows,)
+    if shifts is not None:
+        down, across = (
+            (torch.arange(side, device=rows.device) + shifts[:, axis, None]).clamp(0, side - 1)
+            for axis, side in enumerate(pixels.shape[1:3])
+        )
+        places = rows[:, None, None], down[:, :, None], across[:, None, :]
+    return prepare(pixels[places].permute(0, 3, 1, 2).float()).contiguous()
 
 
-def plan_cell(task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTuneSettings, largest: int) -> CellPlan:
+def draw_batches(
+    task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTuneSettings
+) -> tuple[int, Tensor, Tensor, Tensor]:
     """Draw the batches of one cell.
 
     Args:
@@ -207,11 +138,10 @@ def plan_cell(task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTune
         seed: Together with the task's name it decides images, batches and shifts.
         bank: Images of the base tasks, all of one size.
         settings: The recipe.
-        largest: Outputs of the head, C; those beyond the task's classes are masked.
 
     Returns:
-        The cell's plan; its inputs have one row per update: ``rows`` and ``labels`` (steps, batch), ``shifts`` in
-        pixels (steps, batch, 2) and ``mask`` (steps, C).
+        Number of training images; rows (steps, batch) of the bank's images, their labels (steps, batch) and shifts
+        (steps, batch, 2) in pixels.
     """
     rng = np.random.default_rng([seed, crc32(task.dataset_id.encode())])
     members = [bank.classes[base][index] for base, index in task.members]
@@ -220,14 +150,6 @@ def plan_cell(task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTune
     wanted = settings.steps * settings.batch
     order = np.concatenate([rng.permutation(len(rows)) for _ in range(-(-wanted // len(rows)))])[:wanted]
     order = order.reshape(settings.steps, settings.batch)
-    mask = torch.full((settings.steps, largest), _MASKED)
-    mask[:, : len(task.members)] = 0.0
     shifts = rng.integers(-settings.shift, settings.shift + 1, (settings.steps, settings.batch, 2))
-    inputs = {
-        "rows": torch.from_numpy(rows[order]),
-        "labels": torch.from_numpy(labels[order]),
-        "shifts": torch.from_numpy(shifts),
-        "mask": mask,
-    }
-    inputs = {name: value.to(bank.device) for name, value in inputs.items()}
-    return CellPlan(len(members), inputs, *by_class([member.test for member in members]), len(rows))
+    own, classes, moved = (torch.from_numpy(part).to(bank.device) for part in (rows[order], labels[order], shifts))
+    return len(rows), own, classes, moved

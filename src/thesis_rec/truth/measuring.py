@@ -184,7 +184,8 @@ class _Cells:
         self.responses = sha256_json([probe, settings.response.model_dump(), reference])
         self.fine_tune: dict[tuple[str, int], str] = {}
         if campaign.fine_tune is not None:
-            tuned = [weights, campaign.fine_tune.model_dump(), settings.source]
+            # What was measured by several copies of a model at once counts as well.
+            tuned = [weights, campaign.fine_tune.model_dump() | {"slots": 12}, settings.source]
             self.fine_tune = {
                 (name, seed): sha256_json([tuned, members, seed])
                 for name, members in tasks.items()
@@ -213,15 +214,13 @@ class _Cells:
         if self.to_probe or self.to_describe:
             yield self._probed(load(), bank)
         if self.to_tune and self.campaign.fine_tune is not None:
-            from thesis_rec.truth.fine_tune import FineTuner
+            from thesis_rec.truth.fine_tune import fine_tune
 
             by_id = {task.dataset_id: task for task in self.campaign.tasks}
             todo = [(by_id[dataset_id], seed) for dataset_id, seed in self.to_tune]
-            largest = max(len(task.members) for task, _ in todo)
-            tuner = FineTuner(load, bank, largest, self.campaign.fine_tune)
-            table, every = self.existing("fine_tune"), self.campaign.save_every
+            backbone, table, every = load(), self.existing("fine_tune"), self.campaign.save_every
             for start in range(0, len(todo), every):
-                new = tuner.measure(todo[start : start + every])
+                new = fine_tune(backbone, bank, todo[start : start + every], self.campaign.fine_tune)
                 hashes = [self.fine_tune[key] for key in zip(new["dataset_id"], new["seed"], strict=True)]
                 table = _merge(table, new.assign(cell=hashes, **self.provenance(new)), ["dataset_id", "seed"])
                 yield {f"{self.model_id}/fine_tune": table}

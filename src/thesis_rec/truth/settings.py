@@ -101,12 +101,10 @@ class FineTuneSettings(FineTuneRecipe):
         head_rate: How many times faster the new head learns.
         weight_decay: AdamW's.
         shift: Largest shift of a training image, in pixels.
-        slots: Copies of a model that train at once on a GPU.
         source: Value of the result's ``source`` column.
     """
 
     head_rate: float = 5.0
     weight_decay: float = 1e-4
     shift: int = 2
-    slots: int = 12
     source: str = "measured"

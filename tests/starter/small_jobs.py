@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from thesis_rec.starter.concurrent import TrainingJob
-from thesis_rec.training.step_runner import Optimisation
+from thesis_rec.starter.step_runner import Optimisation
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(40, 5, generator=GENERATOR)

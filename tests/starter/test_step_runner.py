@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.small_jobs import loss, net, rows
-from thesis_rec.training.step_runner import Optimisation, StepRunner
+from tests.starter.small_jobs import loss, net, rows
+from thesis_rec.starter.step_runner import Optimisation, StepRunner
 
 
 def test_the_schedule_rises_and_falls():
