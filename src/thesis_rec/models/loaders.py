@@ -57,9 +57,9 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
     open_network(folder, row.model_id, prefer=row.loader, member=row.member)
     if folder.is_dir():
         check_folder(folder, row.model_id)
-    # Three libraries raise anything at all for a configuration that they can't use.
+    # Three libraries raise anything at all for a configuration that they can't use, and fetch what a folder names.
     hint = "Check that the configuration belongs to the weights and that the loader column is right."
-    with explained(row.model_id, f"{row.loader} can't build the network ({{reason}}).", hint):
+    with explained(row.model_id, f"{row.loader} can't build the network ({{reason}}).", hint), no_network():
         backbone = loader(row, folder)
         check_repeatable(backbone)
     backbone.network.to(device)
@@ -97,8 +97,7 @@ def load_timm(row: ManifestRow, folder: Path) -> Backbone:
     """A timm model from a folder with ``config.json``, as ``timm`` saves and the hub keeps them."""
     import timm
 
-    with no_network():
-        network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).float()
+    network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).float()
     return timm_backbone(row.model_id, network)
 
 
@@ -179,25 +178,24 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     if written.get("auto_map") and not row.trust_remote_code:
         logger.info("%s comes with Python code of its own, which isn't run", row.model_id)
     options = {"local_files_only": True, "trust_remote_code": row.trust_remote_code}
-    with no_network():
-        try:
-            config = AutoConfig.from_pretrained(folder, **options)
-        except ValueError as error:
-            if "trust_remote_code" not in str(error):
-                raise
-            text = "The model needs Python code that comes with it, which isn't run."
-            hint = "If you trust its origin, write true in the manifest's column trust_remote_code."
-            raise ItemError(row.model_id, text, hint) from error
-        # A masked autoencoder hides most of an image at random, in training and, unless told otherwise, always.
-        if hasattr(config, "mask_ratio"):
-            config.mask_ratio = 0.0
-        architectures: Sequence[str] = getattr(config, "architectures", None) or ()
-        classifies = any("ForImageClassification" in name for name in architectures)
-        auto = AutoModelForImageClassification if classifies else AutoModel
-        network: Any
-        network, found = auto.from_pretrained(
-            folder, config=config, dtype=torch.float32, output_loading_info=True, **options
-        )
+    try:
+        config = AutoConfig.from_pretrained(folder, **options)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        text = "The model needs Python code that comes with it, which isn't run."
+        hint = "If you trust its origin, write true in the manifest's column trust_remote_code."
+        raise ItemError(row.model_id, text, hint) from error
+    # A masked autoencoder hides most of an image at random, in training and, unless told otherwise, always.
+    if hasattr(config, "mask_ratio"):
+        config.mask_ratio = 0.0
+    architectures: Sequence[str] = getattr(config, "architectures", None) or ()
+    classifies = any("ForImageClassification" in name for name in architectures)
+    auto = AutoModelForImageClassification if classifies else AutoModel
+    network: Any
+    network, found = auto.from_pretrained(
+        folder, config=config, dtype=torch.float32, output_loading_info=True, **options
+    )
     # The library fills absent weights with random numbers and only warns. An absent pooler is common, and not needed.
     # Of an image-text model the image half must be whole; what another task's checkpoint lacks in its text is unused.
     half = "vision_model." if not classifies and hasattr(network, "vision_model") else ""
@@ -207,17 +205,17 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
         raise ItemError(row.model_id, text, "Correct the architecture in config.json, or choose another checkpoint.")
     has_pooler = not any("pooler" in key for key in found["missing_keys"])
     _image_inputs(network if classifies else getattr(network, "vision_model", network), row.model_id)
-    processor = image_processor(folder, config, row.trust_remote_code)
-    preparation = transformers_preparation(processor, row.model_id)
+    preparation = transformers_preparation(folder, config, row.model_id, row.trust_remote_code)
     return transformers_backbone(row.model_id, network, preparation, classifies=classifies, has_pooler=has_pooler)
 
 
-def image_processor(source: Path | str, config: Any, trusted: bool = False) -> Any:
-    """The image processor of a model of transformers; where its files say nothing, the usual one of its architecture.
+def transformers_preparation(source: Path | str, config: Any, item: str, trusted: bool = False) -> Preparation:
+    """:func:`preparation_of` a model's image processor; where its files say nothing, the usual one of its architecture.
 
     Args:
         source: The model's folder, or its name on the hub.
         config: Its configuration.
+        item: Name of the model for error messages.
         trusted: Whether Python code that comes with the model may run.
 
     Raises:
@@ -226,24 +224,22 @@ def image_processor(source: Path | str, config: Any, trusted: bool = False) -> A
     from transformers import AutoImageProcessor
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
 
-    if not isinstance(source, Path):
-        return AutoImageProcessor.from_pretrained(source, trust_remote_code=trusted)
-    if any((source / name).is_file() for name in PROCESSOR_FILES):
-        with no_network():
-            return AutoImageProcessor.from_pretrained(source, local_files_only=True, trust_remote_code=trusted)
-    files = ", ".join(PROCESSOR_FILES)
-    if type(config) not in IMAGE_PROCESSOR_MAPPING:
+    local, files = isinstance(source, Path), ", ".join(PROCESSOR_FILES)
+    if not local or any(Path(source, name).is_file() for name in PROCESSOR_FILES):
+        processor = AutoImageProcessor.from_pretrained(source, local_files_only=local, trust_remote_code=trusted)
+    elif type(config) not in IMAGE_PROCESSOR_MAPPING:
         raise ValueError(f"there is none of {files}, and {config.model_type} has no usual one")
-    kinds: Any = IMAGE_PROCESSOR_MAPPING[type(config)]
-    kind = kinds.get("torchvision") or next(iter(kinds.values()))
-    processor = kind()
-    own = getattr(getattr(config, "vision_config", config), "image_size", None)
-    if own:
-        sides = dict(zip(("height", "width"), own if isinstance(own, list | tuple) else (own, own), strict=True))
-        shortest = getattr(processor.size, "shortest_edge", None) is not None
-        processor = kind(size={"shortest_edge": min(sides.values())} if shortest else sides, crop_size=sides)
-    logger.warning("%s has none of %s: prepared as usual for a %s", source, files, config.model_type)
-    return processor
+    else:
+        kinds: Any = IMAGE_PROCESSOR_MAPPING[type(config)]
+        kind = kinds.get("torchvision") or next(iter(kinds.values()))
+        processor = kind()
+        own = getattr(getattr(config, "vision_config", config), "image_size", None)
+        if own:
+            sides = dict(zip(("height", "width"), own if isinstance(own, list | tuple) else (own, own), strict=True))
+            shortest = getattr(processor.size, "shortest_edge", None) is not None
+            processor = kind(size={"shortest_edge": min(sides.values())} if shortest else sides, crop_size=sides)
+        logger.warning("%s has none of %s: prepared as usual for a %s", source, files, config.model_type)
+    return preparation_of(lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"], item)
 
 
 def transformers_backbone(
@@ -314,11 +310,6 @@ def open_clip_preparation(network: Any, item: str) -> Preparation:
     return preparation_of(image_transform_v2(PreprocessCfg(**get_model_preprocess_cfg(network)), is_train=False), item)
 
 
-def transformers_preparation(processor: Any, item: str) -> Preparation:
-    """:func:`preparation_of` an image processor of transformers."""
-    return preparation_of(lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"], item)
-
-
 def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     """The image encoder of an open_clip model from a folder with ``open_clip_config.json``.
 
@@ -333,8 +324,7 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     options |= {"precision": "fp32", "require_pretrained": True, "pretrained_image": False, "pretrained_text": False}
     text_tower = config.get("text_cfg", {}).get("hf_model_name")
     try:
-        with no_network():
-            network: Any = open_clip.create_model(name, **options).eval()
+        network: Any = open_clip.create_model(name, **options).eval()
     except Exception as error:
         if not text_tower:
             raise

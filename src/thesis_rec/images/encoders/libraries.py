@@ -11,7 +11,7 @@ from thesis_rec.base.errors import ItemError, first_line
 from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, local_folder
 from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
 from thesis_rec.models.backbone import Backbone, Preparation, preparation_of
-from thesis_rec.models.loaders import image_processor, open_clip_preparation, pooled_output, transformers_preparation
+from thesis_rec.models.loaders import open_clip_preparation, pooled_output, transformers_preparation
 from thesis_rec.models.model_sources import hub_error, no_network
 
 logger = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ def _preparation(config: EncoderConfig, settings: Any) -> Preparation:
     """How the model's own image processor prepares images; CLIP's way where none can be read."""
     source = local_folder(config) or config.source
     try:
-        processor = image_processor(source, settings)
-        return transformers_preparation(processor, config.source)
+        return transformers_preparation(source, settings, config.source)
     except (OSError, ValueError, ImportError) as error:
         logger.warning("%s has no readable image processor (%s); CLIP's normalisation is used", source, error)
         side = int(getattr(settings, "vision_config", settings).image_size)
