@@ -129,7 +129,7 @@ def histogram_floor() -> Callable:
 
 
 def parameter_vector(reader: StateReader, threads: int) -> NDArray[np.float32]:
-    """The vector alone, as :func:`~thesis_rec.models.weight_vector.vector_and_spectra` makes it beside the spectra."""
+    """The vector alone, as :func:`~.models.model_extraction.vector_and_spectra` makes it beside the spectra."""
     import numpy as np
 
     from thesis_rec.models.kmeans import kmeans_1d

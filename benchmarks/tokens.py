@@ -121,10 +121,9 @@ def main() -> None:
 
     from thesis_rec.images.encoders.streaming import BatchImages, decoded
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder
-    from thesis_rec.images.sampling import ClassBalancedSampler
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.loaders import open_clip_preparation
-    from thesis_rec.views.shards import SplitTokens, TokenSettings, make_shards
+    from thesis_rec.views.tokens import SplitTokens, TokenSettings, make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
     model = open_clip.create_model(options.encoder)
@@ -143,7 +142,7 @@ def main() -> None:
         settings = TokenSettings(batch_size=batch, workers=options.workers)
         batches = pieces(len(numbers) * options.classes, batch)
         size = encoder.image_size
-        chosen = BatchImages(images, ClassBalancedSampler(images.labels), numbers, size)
+        chosen = BatchImages(images, numbers, size)
         host = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
         host = host.pin_memory() if cuda else host
 

@@ -60,8 +60,8 @@ Kernels = Callable[[np.ndarray], list[np.ndarray]]
 def read_zoo() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """The manifest, and vectors (M, 8192) and spectra (M, P) of its checkpoints."""
     from thesis_rec.models.extractors import open_model
+    from thesis_rec.models.model_extraction import vector_and_spectra
     from thesis_rec.models.model_manifest import read_manifest
-    from thesis_rec.models.weight_vector import vector_and_spectra
 
     table = pd.read_csv(STARTER / "model_manifest.csv", dtype=str, keep_default_na=False)
     made = [vector_and_spectra(open_model(row, STARTER, None)) for row in read_manifest(table)[0]]
@@ -319,9 +319,9 @@ def verdicts(folder: Path | None) -> dict[str, Any]:
     import torch
 
     from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
+    from thesis_rec.models.model_extraction import vector_and_spectra
     from thesis_rec.models.training_verdict import looks_untrained
     from thesis_rec.models.weight_files import TORCH_ENDINGS
-    from thesis_rec.models.weight_vector import vector_and_spectra
 
     torch.manual_seed(0)
     readers = {f"random {name}": read_state(timm.create_model(name).state_dict(), name) for name in REAL}
@@ -476,7 +476,7 @@ def fine_tunes() -> pd.DataFrame:
 def spectra_of(state: dict[str, Any], name: str, clip: bool) -> np.ndarray:
     """Spectra of a network of the zoo, stored in half precision as the zoo is."""
     from thesis_rec.models.checkpoint_reader import read_state
-    from thesis_rec.models.weight_vector import vector_and_spectra
+    from thesis_rec.models.model_extraction import vector_and_spectra
 
     half = {key: tensor.half() for key, tensor in state.items() if tensor.is_floating_point()}
     reader = read_state(half, name)
@@ -488,7 +488,7 @@ def relatives(table: pd.DataFrame, spectra: np.ndarray) -> dict[str, Any]:
     from scipy.sparse.csgraph import minimum_spanning_tree
     from sklearn.metrics import roc_auc_score
 
-    from thesis_rec.models.kinship import RELATED, weight_distances
+    from thesis_rec.models.training_verdict import RELATED, weight_distances
 
     made = fine_tunes()
     models = [*table["model_id"], *made["model"]]
@@ -532,7 +532,7 @@ def timings(threads: int, repeats: int) -> dict[str, Any]:
 
     from thesis_rec.base.tables import VECTOR_LENGTH
     from thesis_rec.models.checkpoint_reader import open_checkpoint
-    from thesis_rec.models.weight_vector import vector_and_spectra
+    from thesis_rec.models.model_extraction import vector_and_spectra
 
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -208,7 +208,7 @@ def reference() -> str:
             f"`conf/base/parameters/{name}.yml`, read as `{model.__module__}.{model.__name__}`.",
         ]
         parts += ["", table(list(knobs(model, written(file), name)))]
-    from thesis_rec.cluster.resources import Cluster, Resources
+    from thesis_rec.cluster.plan import Cluster, Resources
 
     texts = {**written(PROJECT / "conf" / "gautschi" / "parameters" / "cluster.yml")}
     texts |= written(CONF / "parameters" / "cluster.yml")

@@ -13,9 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.cluster.plan import crossing_datasets, plan_jobs
-from thesis_rec.cluster.preflight import find_problems
-from thesis_rec.cluster.resources import Cluster, Resources
+from thesis_rec.cluster.plan import Cluster, Resources, crossing_datasets, find_problems, plan_jobs
 from thesis_rec.cluster.submission import (
     RequeuedRun,
     expected_time,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from thesis_rec.hardware.regression import PENALTY, fit_log_figure, fold_groups, safe_margin
+from thesis_rec.hardware.prediction import PENALTY, fit_log_figure, fold_groups, safe_margin
 
 
 def test_the_regression_and_its_errors_on_families_left_out_are_those_of_scikit_learn():

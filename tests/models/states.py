@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from thesis_rec.models.checkpoint_reader import StateReader
-from thesis_rec.models.weight_vector import vector_and_spectra
+from thesis_rec.models.model_extraction import vector_and_spectra
 
 # The names of what is read of the small state.
 KEPT = ["conv1.weight", "bn1.weight", "bn1.running_mean", "fc.weight", "fc.bias"] + [

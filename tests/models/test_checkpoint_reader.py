@@ -15,9 +15,9 @@ from tests.models.states import KEPT, parameter_vector, save_sharded, small_stat
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models import checkpoint_reader as module
 from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
+from thesis_rec.models.model_extraction import weights_hash
 from thesis_rec.models.plain_network import left_out
 from thesis_rec.models.weight_files import find_weights
-from thesis_rec.models.weight_vector import weights_hash
 
 
 def stored(kind: str, folder: Path) -> Path:

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from thesis_rec.base.files import load_arrays
 from thesis_rec.models.checkpoint_reader import read_state
-from thesis_rec.models.kinship import RELATED, SAME, weight_distances
-from thesis_rec.models.weight_vector import vector_and_spectra
+from thesis_rec.models.model_extraction import vector_and_spectra
+from thesis_rec.models.training_verdict import RELATED, SAME, weight_distances
 
 MODEL = "resnet_a__all_known__1200"
 

@@ -7,7 +7,7 @@ import random
 import pytest
 import timm
 
-from thesis_rec.models.layer_order import layer_key, layer_rank
+from thesis_rec.models.checkpoint_reader import layer_key, layer_rank
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from scipy.stats import entropy, kurtosis
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.checkpoint_reader import TensorInfo, read_state
+from thesis_rec.models.model_extraction import vector_and_spectra
 from thesis_rec.models.spectra import (
     COLOUR,
     COMPARED,
@@ -24,7 +25,6 @@ from thesis_rec.models.spectra import (
     matrix_shape,
     tensor_numbers,
 )
-from thesis_rec.models.weight_vector import vector_and_spectra
 
 
 def info(name: str, *shape: int) -> TensorInfo:

@@ -12,9 +12,9 @@ from weights import fit_verdict
 
 from thesis_rec.base.files import load_arrays
 from thesis_rec.models.checkpoint_reader import read_state
+from thesis_rec.models.model_extraction import vector_and_spectra
 from thesis_rec.models.spectra import NAMES
 from thesis_rec.models.training_verdict import READ, looks_untrained
-from thesis_rec.models.weight_vector import vector_and_spectra
 
 
 def spectra(state):

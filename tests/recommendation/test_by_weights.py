@@ -9,9 +9,8 @@ import pytest
 
 from thesis_rec.base.files import load_arrays
 from thesis_rec.base.tables import ModelTable
-from thesis_rec.models.kinship import weight_distances
 from thesis_rec.models.spectra import NAMES
-from thesis_rec.models.training_verdict import READ
+from thesis_rec.models.training_verdict import READ, weight_distances
 from thesis_rec.recommendation.by_weights import told_by_weights
 
 ORIGINAL = 5

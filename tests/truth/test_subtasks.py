@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thesis_rec.truth.subtasks import MAX_CLASSES, MAX_PARENTS, draw_subtasks
+from thesis_rec.truth.responses import MAX_CLASSES, MAX_PARENTS, draw_subtasks
 
 TASKS = st.lists(st.integers(2, 12), min_size=1, max_size=6).map(
     lambda sizes: {f"t{i}": n for i, n in enumerate(sizes)}

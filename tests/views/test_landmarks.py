@@ -11,9 +11,9 @@ import torch
 from thesis_rec.images.encoders import EncoderConfig, load_encoder
 from thesis_rec.images.loading import LabelledImages
 from thesis_rec.truth.linear_probe import probe_weights
-from thesis_rec.views import landmarks, shards
+from thesis_rec.views import landmarks, tokens
 from thesis_rec.views.landmarks import LANDMARKS, landmark_values
-from thesis_rec.views.shards import SplitTokens, TokenSettings
+from thesis_rec.views.tokens import SplitTokens, TokenSettings
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def split(pixels, labels):
                                                                (2, 200, 30, 140)])  # fmt: skip
 def test_few_classes_get_more_images(encoder, monkeypatch, classes, each, apart, seen):
     looked = []
-    monkeypatch.setattr(shards, "landmark_values", lambda _, pixels, labels, tested: looked.append(labels))
+    monkeypatch.setattr(tokens, "landmark_values", lambda _, pixels, labels, tested: looked.append(labels))
     train = split(np.zeros((classes * each, 8, 8, 3), np.uint8), np.repeat(np.arange(classes), each))
     test = split(np.zeros((classes * apart, 8, 8, 3), np.uint8), np.repeat(np.arange(classes), apart))
     SplitTokens(encoder, train, TokenSettings(), test if apart else None).landmarks()

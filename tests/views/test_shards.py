@@ -3,7 +3,7 @@
 from tests.images.encoders.tiny import colour_encoder
 from tests.images.opening import open_split
 from tests.views.small_tokens import row
-from thesis_rec.views.shards import SplitTokens, TokenSettings, batch_ranges, make_shards
+from thesis_rec.views.tokens import SplitTokens, TokenSettings, batch_ranges, make_shards
 
 
 def test_ranges_of_shards():

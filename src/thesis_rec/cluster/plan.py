@@ -1,13 +1,58 @@
-"""From pipelines to jobs: arrays of ordinary ``kedro run`` calls, and the order in which they must end."""
+"""From pipelines to jobs: arrays of ordinary ``kedro run`` calls, and the order in which they must end.
 
+What must hold is checked before anything is submitted: a job that waited a night must not fail on a typo.
+"""
+
+import os
+import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kedro.pipeline import Pipeline
+from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.cluster.resources import Cluster, Resources
+from thesis_rec.base.settings import Settings
+
+
+class Resources(Settings):
+    """Resources of one job; every field maps to one option of ``sbatch``."""
+
+    partition: str = ""
+    account: str = ""
+    cpus: int = Field(default=4, ge=1)
+    memory_gb: int = Field(default=16, ge=1)
+    minutes: int = Field(default=60, ge=1)
+    gpus: int = Field(default=0, ge=0)
+    nodes: int = Field(default=1, ge=1)
+
+
+class Cluster(Settings):
+    """The ``cluster`` section of an environment.
+
+    Attributes:
+        needs_account: Whether jobs without an account are refused there.
+        min_free_gb: Free space on the disk of ``data_root`` below which nothing is submitted.
+        max_array_size: Longest job array the cluster accepts (``scontrol show config``, ``MaxArraySize``).
+        default: Resources of pipelines that have no entry of their own.
+        join: What jobs that join an array ask for; unset fields are those of ``default``. They read small tables.
+        pipelines: Resources by pipeline name; unset fields are those of ``default``.
+    """
+
+    needs_account: bool = True
+    min_free_gb: float = Field(default=10.0, ge=0)
+    max_array_size: int = Field(default=1000, ge=1)
+    default: Resources = Resources()
+    join: dict[str, str | int] = Field(default_factory=dict)
+    pipelines: dict[str, dict[str, str | int]] = Field(default_factory=dict)
+
+    def resources(self, pipeline: str, joining: bool = False) -> Resources:
+        """Resources of one pipeline's jobs, or of the job that joins its array."""
+        own = self.join if joining else self.pipelines.get(pipeline, {})
+        return Resources(**{**self.default.model_dump(), **own})
+
 
 #: Pipelines whose items are independent, so that many jobs can share them.
 SHARDED = ("model_extraction", "dataset_features", "ground_truth", "hardware_profiling")
@@ -101,3 +146,49 @@ def crossing_datasets(pipelines: Mapping[str, Pipeline], names: Iterable[str], s
     parts = [pipelines[name] for name in names]
     parts += [pipelines[name].only_nodes_with_tags(JOIN_TAG) for name in names if is_sharded(name, shards)]
     return {dataset for part in parts for dataset in part.inputs() if not dataset.startswith(("params:", "parameters"))}
+
+
+def find_problems(
+    jobs: Sequence[Job],
+    cluster: Cluster,
+    data_root: Path,
+    crossing: Collection[str],
+    is_persistent: Callable[[str], bool],
+    free_inputs: Collection[str],
+    is_there: Callable[[str], bool],
+    needs_sbatch: bool = True,
+) -> list[str]:
+    """All reasons not to submit, each with its remedy; empty when there is none.
+
+    Args:
+        jobs: What would be submitted.
+        cluster: The environment's ``cluster`` section.
+        data_root: Root of everything the jobs write.
+        crossing: Datasets that cross the border between jobs.
+        is_persistent: Whether a dataset lies in a file.
+        free_inputs: Datasets that no job of the plan makes.
+        is_there: Whether a dataset's file is there now, or needn't be.
+        needs_sbatch: False for a dry run, which may be made anywhere.
+    """
+    problems = []
+    if needs_sbatch and shutil.which("sbatch") is None:
+        problems.append("sbatch is not on PATH: run this on a login node of the cluster, or add --dry-run.")
+    for job in jobs:
+        if not job.resources.partition:
+            problems.append(f"{job.name}: no partition; set cluster.default.partition in the environment's parameters.")
+        if cluster.needs_account and not job.resources.account:
+            problems.append(f"{job.name}: no account; set THESIS_REC_ACCOUNT or cluster.default.account.")
+    for name in sorted(crossing):
+        if not is_persistent(name):
+            problems.append(f"{name} would be lost between jobs: give it an entry with a filepath in the catalog.")
+    for name in sorted(free_inputs):
+        if is_persistent(name) and not is_there(name):
+            problems.append(f"{name} does not exist: run the pipeline that makes it first, or provide the file.")
+    present = next(folder for folder in (data_root, *data_root.absolute().parents) if folder.exists())
+    if not os.access(present, os.W_OK | os.X_OK):
+        problems.append(f"{present} can't be written to: set SCRATCH, or data_root in the environment's globals.")
+    free_gb = shutil.disk_usage(present).free / 1e9
+    if free_gb < cluster.min_free_gb:
+        least = f"cluster.min_free_gb ({cluster.min_free_gb:g})"
+        problems.append(f"{data_root} has {free_gb:.1f} GB free, below {least}: make room.")
+    return list(dict.fromkeys(problems))

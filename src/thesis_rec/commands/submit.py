@@ -30,9 +30,7 @@ def submit(
     from kedro.io import MemoryDataset
     from omegaconf import OmegaConf
 
-    from thesis_rec.cluster.plan import JOIN_TAG, crossing_datasets, plan_jobs
-    from thesis_rec.cluster.preflight import find_problems
-    from thesis_rec.cluster.resources import Cluster
+    from thesis_rec.cluster.plan import JOIN_TAG, Cluster, crossing_datasets, find_problems, plan_jobs
     from thesis_rec.cluster.submission import expected_time, read_reports, sbatch_line, submit_jobs
     from thesis_rec.pipeline_registry import FIVE, pipeline_name
 

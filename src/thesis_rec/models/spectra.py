@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.models.checkpoint_reader import TensorInfo
-from thesis_rec.models.layer_order import layer_rank
+from thesis_rec.models.checkpoint_reader import TensorInfo, layer_rank
 
 Floats = NDArray[np.float32]
 Numbers = dict[str, float]

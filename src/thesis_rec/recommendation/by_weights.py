@@ -10,8 +10,7 @@ import numpy as np
 from thesis_rec.base.errors import listed
 from thesis_rec.base.tables import ModelTable
 from thesis_rec.knowledge.posterior import Posterior, with_strangers
-from thesis_rec.models.kinship import RELATED, SAME, weight_distances
-from thesis_rec.models.training_verdict import Verdict, looks_untrained
+from thesis_rec.models.training_verdict import RELATED, SAME, Verdict, looks_untrained, weight_distances
 
 #: Measured models whose weights must be known to say how far apart models are.
 _LEAST = 20

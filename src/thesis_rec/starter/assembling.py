@@ -207,9 +207,9 @@ def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], settings
 def _write_spectra(output: Path) -> None:
     """What each model's weights show against random ones."""
     from thesis_rec.models.extractors import open_model
+    from thesis_rec.models.model_extraction import vector_and_spectra
     from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.models.spectra import NAMES
-    from thesis_rec.models.weight_vector import vector_and_spectra
 
     rows, _ = read_manifest(pd.read_csv(output / "model_manifest.csv", dtype=str, keep_default_na=False))
     spectra = [vector_and_spectra(open_model(row, output))[1] for row in rows]

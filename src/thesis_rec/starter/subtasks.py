@@ -5,7 +5,7 @@ import numpy as np
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.starter.sides import known_tasks, unknown_tasks
 from thesis_rec.tasks import BASE_TASKS
-from thesis_rec.truth.subtasks import MIN_CLASSES, Members, mixture_of, subset_of
+from thesis_rec.truth.responses import MIN_CLASSES, Members, mixture_of, subset_of
 
 UNKNOWN_SHARE = 5 / 22
 KINDS = ("subset", "family_mixture", "mixture")

@@ -122,7 +122,7 @@ def _shard(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, Any]:
 
 def _numbered(shards: Mapping[tuple[str, str], list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """Shards by ``<dataset>/<split>/<number>``, each knowing how many there are and of how many images."""
-    from thesis_rec.views.shards import shard_key
+    from thesis_rec.views.tokens import shard_key
 
     found = {}
     for (dataset, split), parts in shards.items():

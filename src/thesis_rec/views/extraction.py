@@ -13,8 +13,8 @@ from thesis_rec.base.progress import track
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.loading import open_dataset
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.views import shards
-from thesis_rec.views.shards import Partitions, Shard, SplitTokens, TokenSettings
+from thesis_rec.views import tokens
+from thesis_rec.views.tokens import Partitions, Shard, SplitTokens, TokenSettings
 
 logger = logging.getLogger(__name__)
 
@@ -55,24 +55,24 @@ def extract_tokens(
         of errors and hints for what was skipped, and what tells that it is finished: ``made_from``, of files and
         settings, and ``shards``, how many each split has.
     """
-    get_encoder, by_split = functools.cache(encoder), shards.keys_by_split(existing)
+    get_encoder, by_split = functools.cache(encoder), tokens.keys_by_split(existing)
 
     def encoded(row: DatasetRow, keys: Mapping[str, list[str]], now: str) -> Iterator[Chunk]:
         notes: list[Failure] = []
         counts: dict[str, int] = {}
         for split in settings.splits:
             settings_hash = settings.hash_for(row, split, root, encoder_id)
-            done = shards.finished_shards(existing, keys[split], settings_hash)
+            done = tokens.finished_shards(existing, keys[split], settings_hash)
             for shard in done.values():
-                notes += shards.shard_notes(row.dataset_id, shard)
+                notes += tokens.shard_notes(row.dataset_id, shard)
                 counts[split] = int(shard["n_shards"])
             if len(done) == counts.get(split):
                 continue
             dataset = open_dataset(row, root, settings)
             images, test = dataset.split(split), dataset.apart() if split == "train" else None
             made = SplitTokens(get_encoder(), images, settings, test)
-            for key, shard in shards.make_shards(made, split, settings_hash, done):
-                notes += shards.shard_notes(row.dataset_id, shard)
+            for key, shard in tokens.make_shards(made, split, settings_hash, done):
+                notes += tokens.shard_notes(row.dataset_id, shard)
                 counts[split] = int(shard["n_shards"])
                 yield {key: shard}, {}
         # Both splits tell what is true of the whole source.
@@ -86,7 +86,7 @@ def extract_tokens(
             now = made_from(row, root, settings, encoder_id)
             known = (row.dataset_id in outcomes and readable(outcomes[row.dataset_id])) or {}
             if known.get("made_from") == now and all(
-                keys[split][:count] == [shards.shard_key(row.dataset_id, split, number) for number in range(count)]
+                keys[split][:count] == [tokens.shard_key(row.dataset_id, split, number) for number in range(count)]
                 and all(untouched(key, row.dataset_id) for key in keys[split][:count])
                 for split, count in known["shards"].items()
             ):

@@ -1,17 +1,227 @@
-"""A dataset as an image encoder sees it: tokens of tasks, read from shards or made in memory."""
+"""A dataset as an image encoder sees it: tokens of tasks, made in memory or in shards, which are read again.
+
+A shard has the features of class-balanced batches of a split: it is a dictionary of arrays: ``features`` (batches,
+classes, D) float16, L2-normalised; ``class_ids`` and ``class_names`` (classes,); ``n_images`` of the split;
+``encoder_id``; ``settings_hash``; ``shard`` and ``n_shards``; ``notes``, what was left out and why; in the first shard
+``landmarks``, accuracies of linear probes on fixed views. Its key is ``<dataset>/<split>/<00000>``.
+"""
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 
 from thesis_rec.base.errors import Failure, ItemError, listed
+from thesis_rec.base.files import readable, sha256_json
+from thesis_rec.base.sharding import evenly
 from thesis_rec.base.tables import TaskTokens
+from thesis_rec.images.copies import Glimpses, content_digest
+from thesis_rec.images.dataset_source import ImageLimits, Tell
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
-from thesis_rec.images.loading import LabelledImages
+from thesis_rec.images.encoders.streaming import BatchImages, decoded
+from thesis_rec.images.loading import LabelledImages, read_images, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow, base_rows
-from thesis_rec.views.shards import Partitions, SplitTokens, TokenSettings, keys_by_split, read_shard
+from thesis_rec.views.landmarks import IMAGES, MAX_CLASSES, PER_CLASS, landmark_values
+
+#: Shards with other landmarks are made again.
+LANDMARKS_VERSION = 2
+
+
+class TokenSettings(ImageLimits):
+    """How tokens are made, and of how much of each dataset.
+
+    Attributes:
+        splits: Splits that are encoded.
+        batches: Batches of one image per class, B.
+        images_per_shard: Largest number of images of a shard.
+        batch_size: Images that are encoded at a time.
+        workers: Processes that decode.
+        precision: Of the encoder.
+    """
+
+    splits: tuple[Literal["pretrain", "train", "test"], ...] = ("train",)
+    batches: int = Field(default=8, ge=1)
+    images_per_shard: int = Field(default=4096, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    workers: int = Field(default=0, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def hash_for(self, row: DatasetRow, split: str, root: Path, encoder_id: str, tell: Tell = content_digest) -> str:
+        """Hash of everything that a row's tokens depend on; batch size and workers aren't among it.
+
+        Args:
+            row: The dataset.
+            split: Which split, or which.
+            root: Folder to which sources are relative.
+            encoder_id: Which encoder.
+            tell: What tells a file.
+
+        Raises:
+            ItemError: If the row's source is absent.
+        """
+        made_by = self.model_dump(include={"batches", "images_per_shard", "precision", "seed"})
+        limits = self.model_dump(include=set(ImageLimits.model_fields))
+        source = row.model_dump(include={"loader", "source", "image_column", "label_column", "splits", "config"})
+        source |= row.model_dump(include={"revision", "label_map"} | ({"labels"} if row.labels else set()))
+        made_by["encoder_id"] = encoder_id
+        return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root, tell)])
+
+
+Shard = dict[str, Any]
+Partitions = Mapping[str, Callable[[], Shard] | Shard]
+
+
+def shard_key(dataset_id: str, split: str, number: int) -> str:
+    """Key of a shard: ``<dataset>/<split>/<00000>``."""
+    return f"{dataset_id}/{split}/{number:05d}"
+
+
+def batch_ranges(n_batches: int, n_classes: int, images_per_shard: int) -> list[range]:
+    """The batches of each shard: as many as ``images_per_shard`` allows, at least one."""
+    step = max(1, images_per_shard // max(n_classes, 1))
+    return [range(start, min(start + step, n_batches)) for start in range(0, n_batches, step)]
+
+
+class SplitTokens:
+    """What one encoder makes of a split: class-balanced batches of features, and landmarks.
+
+    Args:
+        encoder: The image encoder.
+        images: The split; classes without an image are left out.
+        settings: How images are chosen and tokens are made.
+        test: The split that landmarks are tested on, its classes numbered alike; None for other images of ``images``.
+    """
+
+    def __init__(
+        self, encoder: ImageEncoder, images: LabelledImages, settings: TokenSettings, test: LabelledImages | None = None
+    ) -> None:
+        self.encoder, self.settings = encoder, settings
+        self.images = images.without_empty_classes()
+        self._whole, self._test = images, test
+        self.class_ids = np.unique(images.labels)
+        self._glimpses = Glimpses()
+
+    def features(self, numbers: Sequence[int]) -> tuple[NDArray[np.float32], list[Failure]]:
+        """Encode some class-balanced batches.
+
+        An image that can't be read is replaced by another one of its class, and noted. The features have the same bits
+        whatever else is encoded in the same run, so that a resumed run ends like an undisturbed one.
+
+        Args:
+            numbers: Numbers of the B batches.
+
+        Returns:
+            (B, C, D) float32, L2-normalised, and the images that were replaced.
+
+        Raises:
+            ItemError: If a class has no image that can be read.
+        """
+        images, settings = self.images, self.settings
+        chosen = BatchImages(images, numbers, self.encoder.image_size, settings.seed)
+        count = len(numbers) * len(images.class_names)
+        pieces = np.array_split(np.arange(count), -(-count // settings.batch_size))
+        features, problems = [], []
+        for which, pixels, failures in decoded(chosen, pieces, settings.workers):
+            self._glimpses.add("train", images.positions[which], images.names_of(which), pixels)
+            features.append(self.encoder.encode(pixels))
+            problems += failures
+        return np.concatenate(features).reshape(len(numbers), -1, self.encoder.dim), problems
+
+    def landmarks(self) -> NDArray[np.float32]:
+        """Landmarks of the split, from some images of each class; those that can't be read are left out.
+
+        Returns:
+            (L,) in the order of :data:`thesis_rec.views.landmarks.LANDMARKS`.
+        """
+        classes, seed = evenly(np.unique(self._whole.labels).tolist(), MAX_CLASSES), self.settings.seed
+        splits = [self._whole] if self._test is None else [self._whole, self._test]
+        count = max(IMAGES // len(classes), PER_CLASS) // len(splits)
+        pixels, labels = [], []
+        for split, part in zip(splits, ("train", "test"), strict=False):
+            drawn = [np.random.default_rng([seed, c]).permutation(np.flatnonzero(split.labels == c)) for c in classes]
+            index = np.concatenate([members[:count] for members in drawn])
+            read, kept = read_images(split, index, self.encoder.image_size)
+            self._glimpses.add(part, split.positions[kept], split.names_of(kept), read)
+            pixels.append(read)
+            labels.append(split.labels[kept])
+        tested = None if self._test is None else np.repeat([False, True], [len(part) for part in labels])
+        return landmark_values(self.encoder, np.concatenate(pixels), np.concatenate(labels), tested)
+
+    def notes(self) -> list[Failure]:
+        """What near copies and nearest neighbours say of a training split, of the images that were looked at so far."""
+        return [Failure(self.images.dataset_id, note) for note in self._glimpses.notes()]
+
+
+def make_shards(
+    made: SplitTokens, split: str, settings_hash: str, done: Iterable[int] = ()
+) -> Iterator[tuple[str, Shard]]:
+    """Encode a split shard by shard; shards that are done already are left out.
+
+    Args:
+        made: Makes its tokens.
+        split: Its name.
+        settings_hash: Kept in every shard: tokens made otherwise are made again.
+        done: Numbers of finished shards.
+
+    Yields:
+        Key and content of each shard.
+
+    Raises:
+        ItemError: If a class has no readable image.
+    """
+    images, settings, finished = made.images, made.settings, set(done)
+    ranges = batch_ranges(settings.batches, len(images.class_names), settings.images_per_shard)
+    for number in (number for number in range(len(ranges)) if number not in finished):
+        landmarks = {} if number else {"landmarks": made.landmarks()}
+        features, failures = made.features(ranges[number])
+        notes = [*(images.warnings if number == 0 else ()), *failures]
+        notes += made.notes() if number == 0 and split == "train" else []
+        shard = {
+            "features": features.astype(np.float16),
+            "class_ids": made.class_ids,
+            "class_names": np.array(images.class_names),
+            "n_images": np.int64(len(images)),
+            "encoder_id": np.array(made.encoder.encoder_id),
+            "settings_hash": np.array(settings_hash),
+            "shard": np.int64(number),
+            "n_shards": np.int64(len(ranges)),
+            "notes": np.array([f"{note.error}\t{note.hint}" for note in dict.fromkeys(notes)], dtype=np.str_),
+            **landmarks,
+        }
+        yield shard_key(images.dataset_id, split, number), shard
+
+
+def shard_notes(dataset_id: str, shard: Shard) -> list[Failure]:
+    """What was left out of a shard, as rows of the failures table."""
+    return [Failure(dataset_id, *str(note).split("\t", 1)) for note in shard.get("notes", ())]
+
+
+def keys_by_split(partitions: Partitions) -> dict[tuple[str, str], list[str]]:
+    """Keys of the shards of each dataset and split, in order."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for key in sorted(partitions):
+        dataset_id, split, _ = key.rsplit("/", 2)
+        found.setdefault((dataset_id, split), []).append(key)
+    return found
+
+
+def finished_shards(partitions: Partitions, keys: Iterable[str], settings_hash: str) -> dict[int, Shard]:
+    """Those of some shards that were made with the same settings, by number."""
+    there = filter(None, (readable(partial(read_shard, partitions, key)) for key in keys))
+    return {int(shard["shard"]): shard for shard in there if str(shard.get("settings_hash", "")) == settings_hash}
+
+
+def read_shard(partitions: Partitions, key: str) -> Shard:
+    """One shard, read if it wasn't yet."""
+    value = partitions[key]
+    return value() if callable(value) else value
+
 
 logger = logging.getLogger(__name__)
 

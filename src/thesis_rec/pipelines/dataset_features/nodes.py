@@ -16,8 +16,7 @@ from thesis_rec.images.hub import in_cache
 from thesis_rec.images.manifest import base_rows, read_dataset_manifest
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 from thesis_rec.views.extraction import extract_tokens, made_from, outcome, outcome_failures
-from thesis_rec.views.shards import keys_by_split
-from thesis_rec.views.tokens import load_task_tokens
+from thesis_rec.views.tokens import keys_by_split, load_task_tokens
 
 
 def encode_datasets(
