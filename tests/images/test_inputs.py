@@ -12,7 +12,7 @@ from tests.images.opening import open_split
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import check_id, nearest_id
 from thesis_rec.images import overview
-from thesis_rec.images.copies import _neighbour_accuracy, pixel_notes
+from thesis_rec.images.copies import _neighbour_accuracy, content_digest, pixel_notes, sampled_digest
 from thesis_rec.images.decoding import decode_image
 from thesis_rec.images.labels import make_vocabulary
 from thesis_rec.images.layout import read_layout, split_role
@@ -725,3 +725,23 @@ class TestFrames:
         classes(tmp_path / "d", ("red", "green"))
         Image.new("RGB", (12, 12)).save(tmp_path / "d" / "red" / "still.gif")
         assert "frame" not in notes(open_split(row(tmp_path / "d"), "train", tmp_path))
+
+
+def test_large_files_are_told_apart_by_size_and_pieces_and_small_ones_by_all_that_they_hold(tmp_path):
+    """The key of images under which tries are kept: of a hundred gigabytes it can't read every byte in an answer."""
+    path, content = tmp_path / "photo.jpg", bytearray(1 << 18)
+    path.write_bytes(content)
+    first, other = sampled_digest(path), {}
+    for place in (0, 90_000, 1 << 17, len(content) - 1):
+        content[place] ^= 1
+        path.write_bytes(content)
+        other[place] = sampled_digest(path) != first
+        content[place] ^= 1
+    # What lies between the pieces isn't seen.
+    assert other == {0: True, 90_000: True, 1 << 17: False, len(content) - 1: True}
+    path.write_bytes(content + b"0")
+    assert sampled_digest(path) != first
+    path.write_bytes(content[: 1 << 17])
+    assert sampled_digest(path) == content_digest(path)
+    path.unlink()
+    assert sampled_digest(path) == content_digest(path)

@@ -120,9 +120,10 @@ class Asked:
     @cached_property
     def content(self) -> str:
         """Key of the images' content: the same for a copy of them, another one once a file is added or changed."""
+        from thesis_rec.images.copies import sampled_digest
         from thesis_rec.images.loading import split_fingerprint
 
-        return split_fingerprint(self.row, Path())
+        return split_fingerprint(self.row, Path(), sampled_digest)
 
 
 def image_row(source: Path, labels: str | None = None) -> DatasetRow:
