@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,8 @@ def _count(row: Any, size: int | None) -> dict[str, Any]:
 
     backbone = build_untrained(row, "meta")
     backbone.preparation = replace(backbone.preparation, size=size or backbone.input_size)
-    found = asdict(describe_backbone(backbone, "meta"))
     return {
-        **found,
+        **describe_backbone(backbone, "meta"),
         "input_size": backbone.input_size,
         "n_features": backbone.n_features,
         "file_bytes": checkpoint_bytes(row, backbone),
@@ -147,11 +146,9 @@ def _time(row: Any, key: str, device: str, counts: dict[str, Any] | None, is_pub
     return rows or [{"error": "too large to be timed"}]
 
 
-def described(counts: Any) -> Any:
+def described(counts: Any) -> dict[str, float]:
     """Counts of an architecture, by name, as a profile takes them."""
-    from thesis_rec.hardware.profiling import Description
-
-    return Description(**{field.name: counts[field.name] for field in fields(Description)})
+    return {name: counts[name] for name in ("n_parameters", "macs", "activation_mb", "n_operations", "activations")}
 
 
 def random_network(row: Any, device: str) -> Any:

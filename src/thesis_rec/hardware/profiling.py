@@ -14,7 +14,6 @@ import logging
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -43,31 +42,18 @@ Partitions = Mapping[str, Callable[[], Outcome]]
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-@dataclass(frozen=True)
-class Description:
-    """What can be counted without a clock, for one image.
-
-    Attributes:
-        n_parameters: Number of weights; shared ones count once.
-        macs: Multiply-accumulate operations of matrix products, convolutions and attention.
-        activation_mb: All intermediate results of the pass in MiB (fp32): the memory traffic that latency follows.
-        n_operations: Number of tensor operations, each of them a kernel launch on a GPU.
-        activations: Numbers that convolutions and matrix products with weights give.
-    """
-
-    n_parameters: int
-    macs: int
-    activation_mb: float
-    n_operations: int
-    activations: int
-
-
-def describe_backbone(backbone: Backbone, device: str = "cpu") -> Description:
-    """Count parameters, multiply-accumulates, activations and operations in one pass of one image.
+def describe_backbone(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
+    """What can be counted without a clock, in one pass of one image.
 
     Args:
         backbone: The model, on ``device``; its weights want no gradients afterwards.
         device: Torch device.
+
+    Returns:
+        ``n_parameters``, of which shared ones count once; ``macs``, multiply-accumulate operations of matrix products,
+        convolutions and attention; ``activation_mb``, all intermediate results in MiB (fp32): the memory traffic that
+        latency follows; ``n_operations`` on tensors, each of them a kernel launch on a GPU; and ``activations``, the
+        numbers that convolutions and matrix products with weights give.
     """
     images = random_images(backbone, 1, device, "fp32")
     counter = FlopCounterMode(display=False)
@@ -75,13 +61,13 @@ def describe_backbone(backbone: Backbone, device: str = "cpu") -> Description:
     backbone.network.requires_grad_(False)
     with torch.no_grad(), _MemoryTracker() as tracker, counter:
         backbone.features(images)
-    return Description(
-        n_parameters=sum(weight.numel() for weight in backbone.network.parameters()),
-        macs=counter.get_total_flops() // 2,
-        activation_mb=tracker.total / MIB,
-        n_operations=tracker.operations,
-        activations=tracker.activations,
-    )
+    return {
+        "n_parameters": sum(weight.numel() for weight in backbone.network.parameters()),
+        "macs": counter.get_total_flops() // 2,
+        "activation_mb": tracker.total / MIB,
+        "n_operations": tracker.operations,
+        "activations": tracker.activations,
+    }
 
 
 def random_images(backbone: Backbone, batch_size: int, device: str, precision: str) -> Tensor:
@@ -145,7 +131,7 @@ class _MemoryTracker(TorchDispatchMode):
 
 
 def profile_backbone(
-    backbone: Backbone, device: str, settings: ProfileSettings, description: Description | None = None
+    backbone: Backbone, device: str, settings: ProfileSettings, description: Mapping[str, float] | None = None
 ) -> pd.DataFrame:
     """Measure one model at every precision and batch size.
 
@@ -181,21 +167,12 @@ def profile_backbone(
                         continue
                     held = _held(backbone, images)
                     memory = held + (peak_activations(backbone, images) if memory is None else memory)
-                    row: dict[str, Any] = {
-                        **summarise_times(times, batch_size),
-                        "model_id": model_id,
-                        "device": device_id(device),
-                        "precision": precision,
-                        "batch_size": batch_size,
-                        "peak_memory_mb": memory,
-                        **vars(description),
-                        "threads": torch.get_num_threads() if device == "cpu" else 0,
-                        "source": "measured",
-                    }
-                    rows.append(row)
+                    cell = {"precision": precision, "batch_size": batch_size, "peak_memory_mb": memory}
+                    rows.append(summarise_times(times, batch_size) | cell)
     if not rows:
         raise ItemError(model_id, f"nothing could be profiled: {errors[0]}", "Choose other precisions or batch sizes.")
-    return pd.DataFrame(rows)[COLUMNS]
+    told: dict[str, Any] = {"model_id": model_id, "device": device_id(device), "source": "measured", **description}
+    return pd.DataFrame(rows).assign(threads=torch.get_num_threads() if device == "cpu" else 0, **told)[COLUMNS]
 
 
 @contextmanager
