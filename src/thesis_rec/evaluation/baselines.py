@@ -4,8 +4,6 @@
 score, else the mean of all, unless the method has a way of its own (or none at all: learned tokens).
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Sequence
 

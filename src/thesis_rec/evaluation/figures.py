@@ -4,8 +4,6 @@ Tasks of one family resemble each other, so a family (or a base task) is drawn a
 (Davison & Hinkley 1997, §3.8). Methods are compared by the mean of their differences on the same datasets.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any

@@ -5,8 +5,6 @@ attention, and what comes back gives its score. The vector of a model exists onl
 unknown models can't be ranked at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -7,8 +7,6 @@ equal) is NaN. The correlations have a treatment of ties of their own; figures o
 says nothing: its correlations are those of random orders as well, zero but for chance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

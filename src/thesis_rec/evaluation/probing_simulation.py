@@ -3,8 +3,6 @@
 What is believed, what is tried next and what a try's noise is are what a request has.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

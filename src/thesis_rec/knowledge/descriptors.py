@@ -1,7 +1,5 @@
 """Fixed-length descriptions of datasets, by the view of the images that they are made from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np

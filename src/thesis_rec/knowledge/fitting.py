@@ -1,7 +1,5 @@
 """Learning from measured cells: regressions whose widths and penalties are chosen by leaving out whole families."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

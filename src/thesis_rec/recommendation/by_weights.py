@@ -1,7 +1,5 @@
 """What weights alone say of models that were never measured: whether they were trained at all, and what they are of."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Known datasets near a new one: similarity, a map, and what is known of each model there."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

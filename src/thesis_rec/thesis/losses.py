@@ -4,8 +4,6 @@ All take batches of lists: ``score`` and ``truth`` are (B, M), B datasets with M
 True where the truth was measured. A list with fewer than two measured models has no order and doesn't count.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

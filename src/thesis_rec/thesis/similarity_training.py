@@ -3,8 +3,6 @@
 One step sees some whole tasks and some of the models measured on them.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

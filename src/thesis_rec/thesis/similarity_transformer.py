@@ -1,7 +1,5 @@
 """A BERT encoder that reads candidate models and dataset tokens as one sequence, and heads that score what it reads."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """What the earlier thesis code left behind: vectors, embeddings and tokens as NPZ files, and its networks."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The thesis code's ``config.ini`` as parameters of this project."""
 
-from __future__ import annotations
-
 import ast
 import configparser
 from collections.abc import Callable

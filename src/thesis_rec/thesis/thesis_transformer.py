@@ -5,8 +5,6 @@ use: a classifier on the CLS position with one output per model, in the order of
 CLS position with each model's. The layout and all sizes but the number of attention heads are read from the state dict.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The training service: one function that trains any module, resumes it exactly, and leaves its files behind."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

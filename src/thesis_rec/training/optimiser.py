@@ -1,7 +1,5 @@
 """What both ways of training have in common: which weights decay, and how the learning rate rises and falls."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Scores that estimate from one forward pass how well a model transfers to a task, each from its paper."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from concurrent.futures import ThreadPoolExecutor
