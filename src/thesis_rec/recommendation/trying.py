@@ -275,8 +275,6 @@ def score_models(
         load: Builds a model.
         notes: Gets a note on each model that can't be scored.
     """
-    import torch
-
     from thesis_rec.base.progress import track
     from thesis_rec.transferability.estimates import ScoreInput, log_me
     from thesis_rec.truth.image_bank import ImageBank
@@ -290,14 +288,14 @@ def score_models(
         test_images=images.test_images[:0],
         test_labels=images.test_labels[:0],
     )
-    bank, classes = ImageBank({"asked": few}, device), torch.as_tensor(few.train_labels, device=device)
+    bank = ImageBank({"asked": few}, device)
     found: dict[str, float] = {}
     try:
         for model in track(models, "scoring models"):
             try:
                 backbone = load(model)
                 features = bank.features(backbone, _batch_size(backbone, device))[0]
-                value = float(log_me(ScoreInput(features, classes)))
+                value = log_me(ScoreInput(features.cpu().numpy(), few.train_labels))
                 if not np.isfinite(value):
                     raise ItemError(model, "has no finite score.", "Try it instead.")
                 found[model] = value

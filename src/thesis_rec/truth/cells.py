@@ -15,57 +15,54 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability.estimates import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.truth.image_bank import ImageBank
-from thesis_rec.truth.linear_probe import Probe, by_class, plan_probes, probe_accuracies
+from thesis_rec.truth.linear_probe import Probe, Rows, by_class, plan_probes, probe_accuracies
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import reference_subtasks
 from thesis_rec.truth.settings import TruthSettings
 
 
-def score_batch(
-    features: Tensor, probabilities: Tensor | None, labels: Tensor, wanted: Sequence[str], seed: int
-) -> dict[str, tuple[NDArray[np.float64], float]]:
-    """Scores of T tasks.
+def task_scores(
+    features: NDArray[np.float32], probabilities: NDArray[np.float32] | None, labels: Rows, settings: TruthSettings
+) -> dict[str, tuple[float, float]]:
+    """Scores of a task.
 
     Args:
-        features: (T, n, D) float32 features.
-        probabilities: (T, n, Z) probabilities of the source classes, or None for a model without a head, which has no
+        features: (n, D) features.
+        probabilities: (n, Z) probabilities of the source classes, or None for a model without a head, which has no
             LEEP.
-        labels: (T, n) classes, -1 for padding.
-        wanted: Names of scores, of :data:`~thesis_rec.truth.settings.SCORES`.
-        seed: Seed of N-LEEP's mixtures.
+        labels: (n,) classes.
+        settings: Which scores, and the seed of N-LEEP's mixture.
 
     Returns:
-        Values (T,) and seconds of each score; what scores share is counted fully in each.
+        Value and seconds of each score; what scores share is counted fully in each.
     """
-    clocked = partial(timed, device=str(features.device))
-    data, shared = clocked(lambda: ScoreInput(features, labels))
-    raw = clocked(lambda: data.raw_eigen)[1] if "logme" in wanted else 0.0
-    centred = clocked(lambda: data.centred_eigen)[1] if set(wanted) - {"logme", "leep", "nearest_class_mean"} else 0.0
-    absent = torch.full((len(labels),), torch.nan)
-    methods: dict[str, tuple[Callable[[], Tensor], float]] = {
+    wanted = settings.scores
+    data, shared = timed(lambda: ScoreInput(features, labels))
+    raw = timed(lambda: data.raw_eigen)[1] if "logme" in wanted else 0.0
+    centred = timed(lambda: data.centred_eigen)[1] if set(wanted) - {"logme", "leep", "nearest_class_mean"} else 0.0
+    methods: dict[str, tuple[Callable[[], float], float]] = {
         "logme": (lambda: log_me(data), raw),
         "h_score": (lambda: h_score(data), centred),
         "h_score_shrunk": (lambda: h_score(data, shrunk=True), centred),
-        "leep": (lambda: absent if probabilities is None else leep(probabilities, data.one_hot), 0.0),
-        "n_leep": (lambda: n_leep(data, seed=seed), centred),
+        "leep": (lambda: np.nan if probabilities is None else leep(probabilities, data.one_hot), 0.0),
+        "n_leep": (lambda: n_leep(data, seed=settings.seed), centred),
         "gbc": (lambda: gbc(data), centred),
         "nearest_class_mean": (lambda: nearest_class_mean(data), 0.0),
     }
-    found = {}
+    found: dict[str, tuple[float, float]] = {}
     for name in wanted:
         method, extra = methods[name]
-        values, own = clocked(method)
-        found[name] = (values.cpu().numpy(), own + shared + extra)
+        value, own = timed(method)
+        found[name] = (value, own + shared + extra)
     return found
 
 
-def timed(work: Callable[[], Any], device: str) -> tuple[Any, float]:
+def timed(work: Callable[[], Any], device: str = "cpu") -> tuple[Any, float]:
     """What work gives, and how many seconds it takes, what it queues on a GPU included."""
     started = time.perf_counter()
     found = work()
@@ -160,35 +157,15 @@ def _scores(
     settings: TruthSettings,
     forward_seconds: float,
 ) -> pd.DataFrame:
-    most, width, rows = settings.score_images, features.shape[1], []
-    scored = {
-        task.dataset_id: by_class([bank.classes[base][c].train[:most] for base, c in task.members])
-        for task in (tasks if settings.scores else ())
-        if task.draws
-    }
-    counts = {name: len(images) for name, (images, _) in scored.items()}
-    classes = max((int(labels[-1]) + 1 for _, labels in scored.values()), default=0)
-    budget = (4 << 30) if features.is_cuda else (64 << 20)
-    # Tasks of similar size are padded and joined, as many as fit into memory.
-    groups: list[list[str]] = []
-    for name in sorted(scored, key=counts.__getitem__):
-        n = counts[name]
-        cost = 8 * (4 * n * width + 3 * width * min(n, width) + 25 * (n + width) * classes)
-        if not groups or (len(groups[-1]) + 1) * cost > budget:
-            groups.append([])
-        groups[-1].append(name)
-    for names in groups:
-        images, labels = (
-            pad_sequence([torch.from_numpy(scored[name][part]) for name in names], True, -1.0).to(features.device)
-            for part in (0, 1)
-        )
-        images, total = images.clamp(min=0), sum(counts[name] for name in names)
-        source = None if probabilities is None else probabilities[images]
-        found = score_batch(features[images], source, labels, settings.scores, settings.seed)
-        for method, (values, seconds) in found.items():
-            for name, value in zip(names, values.tolist(), strict=True):
-                # The batch's time in proportion to images, and the share of the forward passes of its images.
-                share = counts[name] * (seconds / total + forward_seconds / bank.n_images)
-                rows.append((model_id, name, method, value, share, settings.source))
+    rows = []
+    for task in (task for task in tasks if task.draws):
+        members = [bank.classes[base][c].train[: settings.score_images] for base, c in task.members]
+        images, labels = by_class(members)
+        source = None if probabilities is None else probabilities[images].cpu().numpy()
+        found = task_scores(features[images].cpu().numpy(), source, labels, settings)
+        # Its images' share of the forward passes is a part of each score's cost.
+        forward = len(images) * forward_seconds / bank.n_images
+        for method, (value, seconds) in found.items():
+            rows.append((model_id, task.dataset_id, method, value, seconds + forward, settings.source))
     frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
     return frame.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)
