@@ -32,7 +32,7 @@ from scipy.stats import weightedtau
 from thesis_rec.evaluation.figures import cluster_bootstrap
 from thesis_rec.knowledge.posterior import Cell, Posterior, next_probe
 from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains
-from thesis_rec.models.aliases import read_aliases
+from thesis_rec.models.model_manifest import read_aliases
 from thesis_rec.published.cells import PublishedDataset, read_cells, read_datasets
 from thesis_rec.published.descriptions import HEAD, describe
 from thesis_rec.published.sources import read_sources

@@ -8,8 +8,7 @@ if sys.argv[1:2] == ["recommend"] and not {"-h", "--help"} & set(sys.argv) and s
     sys.stderr.write("reading what is known ...\n")
 
 from thesis_rec.door.configuration import ARGUMENTS, MergedGlobalsConfigLoader
-from thesis_rec.door.tracking import TrackingHooks
-from thesis_rec.hooks import ConfigureProcessHooks, RunReportHooks
+from thesis_rec.hooks import ConfigureProcessHooks, RunReportHooks, TrackingHooks
 from thesis_rec.pipelines.fetch_hooks import FetchHooks
 
 HOOKS = (ConfigureProcessHooks(), FetchHooks(), RunReportHooks(), TrackingHooks())

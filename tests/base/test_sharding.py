@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from thesis_rec.base.sharding import Shard, evenly
+from thesis_rec.base.settings import Shard, evenly
 
 
 @given(st.lists(st.integers(), unique=True), st.integers(1, 9))

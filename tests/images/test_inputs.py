@@ -13,12 +13,11 @@ from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import check_id, nearest_id
 from thesis_rec.images import overview
 from thesis_rec.images.copies import _neighbour_accuracy, content_digest, pixel_notes, sampled_digest
-from thesis_rec.images.decoding import decode_image
+from thesis_rec.images.decoding import Scale, decide_scale, decode_image, value_range
 from thesis_rec.images.labels import make_vocabulary
 from thesis_rec.images.layout import read_layout, split_role
 from thesis_rec.images.loading import load_task_images, open_dataset, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.values import Scale, decide_scale, value_range
 
 
 def row(source, **fields):

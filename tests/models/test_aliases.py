@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.models.aliases import read_aliases, same_weights
-from thesis_rec.models.model_manifest import read_manifest
+from thesis_rec.models.model_manifest import read_aliases, read_manifest, same_weights
 
 HUB = Path(__file__).parents[2] / "data/01_raw/hub"
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.aliases import Aliases
+from thesis_rec.models.model_manifest import Aliases
 from thesis_rec.published.cells import READERS, PublishedDataset, read_cells, read_datasets, simplified, usable
 from thesis_rec.published.sources import Source, read_sources
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from tests.slurm.conftest import call, job_state, wait_until
-from thesis_rec.base.sharding import Shard
+from thesis_rec.base.settings import Shard
 
 pytestmark = pytest.mark.slurm
 

@@ -7,7 +7,7 @@ from tests.images.encoders.tiny import colour_encoder, write_colour_folder
 from tests.images.opening import open_split
 from tests.views.small_tokens import SETTINGS, row, run
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.validators import validate_token_shard
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views import extraction

@@ -1,1 +1,1 @@
-"""What Kedro is told: how configuration is read and how runs are tracked."""
+"""What Kedro is told: how configuration is read."""

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import Floats, ModelTable, TaskTokens
 from thesis_rec.knowledge.fitting import DEFAULT_NOISE, fit_knowledge
 from thesis_rec.knowledge.knowledge import Knowledge

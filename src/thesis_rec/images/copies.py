@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from thesis_rec.base.files import file_state, sha256_file
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import evenly
 
 #: Images of a part that are compared in pairs, at most.
 _MOST = 2000

@@ -15,7 +15,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.files import inside
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import read_csv
 from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import (
@@ -28,8 +28,7 @@ from thesis_rec.images.dataset_source import (
     register_loader,
     unreadable,
 )
-from thesis_rec.images.decoding import SUFFIXES, decode_image, open_image
-from thesis_rec.images.deep import DeepScale
+from thesis_rec.images.decoding import SUFFIXES, DeepScale, decode_image, open_image
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.layout import read_layout, read_splits, split_role
 from thesis_rec.images.manifest import DatasetRow

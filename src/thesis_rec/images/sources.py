@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError, explained
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
-from thesis_rec.images.decoding import to_rgb
+from thesis_rec.images.decoding import Scale, decide_scale, to_rgb, value_range
 from thesis_rec.images.folders import local_source
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.images.values import Scale, decide_scale, value_range
 
 # --- NPZ ---------------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.settings import Settings
-from thesis_rec.models.aliases import Aliases
+from thesis_rec.models.model_manifest import Aliases
 from thesis_rec.published.descriptions import HEAD
 from thesis_rec.published.sources import Source, table_files
 

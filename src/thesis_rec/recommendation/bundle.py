@@ -26,8 +26,7 @@ from thesis_rec.hardware.contexts import COLUMNS
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, strangers, with_strangers
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
-from thesis_rec.models.aliases import read_aliases, same_weights
-from thesis_rec.models.model_manifest import ManifestRow, read_manifest
+from thesis_rec.models.model_manifest import ManifestRow, read_aliases, read_manifest, same_weights
 from thesis_rec.truth.performance_records import error_of_accuracy
 from thesis_rec.truth.responses import ON_SUBTASK, ON_TASK
 

@@ -18,8 +18,7 @@ from pydantic import Field, ValidationError
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
 from thesis_rec.base.files import nearest_id
-from thesis_rec.base.settings import Seed, first_reason
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import Seed, evenly, first_reason
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import Budget
 

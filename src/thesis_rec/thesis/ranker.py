@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import Floats, ModelTable, TaskTokens
 from thesis_rec.thesis.similarity_transformer import SimilarityTransformer
 

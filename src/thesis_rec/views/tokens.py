@@ -19,7 +19,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import Failure, ItemError, listed
 from thesis_rec.base.files import readable, sha256_json
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.copies import Glimpses, content_digest
 from thesis_rec.images.dataset_source import ImageLimits, Tell

@@ -8,7 +8,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import Failure, check_failures, failures_frame, unreached_failures
 from thesis_rec.base.files import sha256_json
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.images.encoders import encoder_id, load_encoder
 from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens, mean_accuracies

@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator
 
-from thesis_rec.base.sharding import Shard
+from thesis_rec.base.settings import Shard
 from thesis_rec.images.encoders.image_encoder import EncoderConfig
 from thesis_rec.views.tokens import TokenSettings
 

@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Seed, Settings, Words
-from thesis_rec.base.sharding import Shard
+from thesis_rec.base.settings import Seed, Settings, Shard, Words
 from thesis_rec.truth.performance_records import Score
 from thesis_rec.truth.settings import FineTuneRecipe, MeasuringSettings, ProbeRecipe
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ConfigurationError, check_failures, failures_frame, unreached_failures
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import evenly
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters

@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Words
-from thesis_rec.base.sharding import Shard
+from thesis_rec.base.settings import Shard, Words
 from thesis_rec.hardware.timing import ProfileSettings
 
 

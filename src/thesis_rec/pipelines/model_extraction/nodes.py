@@ -8,7 +8,7 @@ import pandas as pd
 
 from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
 from thesis_rec.base.files import load_arrays
-from thesis_rec.base.sharding import evenly
+from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.models import model_sources

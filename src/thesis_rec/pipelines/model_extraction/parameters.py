@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Settings
-from thesis_rec.base.sharding import Shard
+from thesis_rec.base.settings import Settings, Shard
 
 
 class ModelExtractionParameters(Settings):

@@ -10,7 +10,7 @@ import pandas as pd
 from thesis_rec import __version__
 from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains
-from thesis_rec.models.aliases import read_aliases
+from thesis_rec.models.model_manifest import read_aliases
 from thesis_rec.pipelines.published.parameters import PublishedParameters
 from thesis_rec.published import sources
 from thesis_rec.published.cells import read_cells, read_datasets

@@ -11,7 +11,7 @@ from kedro.framework.startup import bootstrap_project
 from tests.conftest import PROJECT
 from thesis_rec import settings
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.door.tracking import TrackingHooks, figures
+from thesis_rec.hooks import TrackingHooks, figures
 
 
 def context(tracking):
