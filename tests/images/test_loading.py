@@ -226,8 +226,8 @@ class TestFolder:
         assert not any("memory" in note.error for note in notes)
         monkeypatch.setattr(loading, "LARGEST_SIDE", 200)
         assert load_task_images(row(), tmp_path).train_images.shape[1] == 200
-        monkeypatch.setattr(loading, "MOST_BYTES", 8 * 3 * 100**2)
-        assert load_task_images(row(), tmp_path, warnings=notes).train_images.shape[1] == 100
+        memory = 8 * 3 * 100**2
+        assert load_task_images(row(), tmp_path, warnings=notes, memory=memory).train_images.shape[1] == 100
         assert "images of 200 pixels are reduced to 100, so that all 8 fit into memory." in [n.error for n in notes]
 
 

@@ -299,6 +299,7 @@ def load_task_images(
     limits: ImageLimits | None = None,
     size: int | None = None,
     warnings: list[Failure] | None = None,
+    memory: int = MOST_BYTES,
 ) -> TaskImages:
     """Training and test images of a dataset in memory, all images of one size.
 
@@ -311,6 +312,7 @@ def load_task_images(
         size: Side to which images are resized, in pixels; None keeps a dataset's own size, that of most images where
             they have several, as far as models see that much and all fit into memory.
         warnings: List to which what was skipped is added.
+        memory: Bytes that images of their own size may take, before they are made smaller.
 
     Returns:
         Images (N, size, size, 3) uint8.
@@ -324,7 +326,7 @@ def load_task_images(
     # Both splits tell what is true of the whole source.
     told = dict.fromkeys(note for images in opened for note in images.warnings)
     notes.extend(told)
-    size = size or _common_size(opened, notes)
+    size = size or _common_size(opened, notes, memory)
     arrays, labels, skipped = [], [], list[Failure]()
     for images in opened:
         array, kept = read_images(images, np.arange(len(images)), size, skipped)
@@ -403,7 +405,7 @@ def _check_classes(row: DatasetRow, images: LabelledImages, split: str) -> None:
     raise ItemError(row.dataset_id, error, "Give at least two classes: one folder (or label) for each.")
 
 
-def _common_size(opened: Sequence[LabelledImages], notes: list[Failure]) -> int:
+def _common_size(opened: Sequence[LabelledImages], notes: list[Failure], memory: int) -> int:
     """The median shorter side of a few images, as far as models see that much; less is noted if memory asks for it."""
     sides = []
     for images in opened:
@@ -411,7 +413,7 @@ def _common_size(opened: Sequence[LabelledImages], notes: list[Failure]) -> int:
             with suppress(ItemError):
                 sides.append(min(images.image(int(i)).shape[:2]))
     own = min(int(np.median(sides)), LARGEST_SIDE) if sides else LEAST_SIDE
-    fits = max(LEAST_SIDE, int((MOST_BYTES / (3 * sum(map(len, opened)))) ** 0.5))
+    fits = max(LEAST_SIDE, int((memory / (3 * sum(map(len, opened)))) ** 0.5))
     if own > fits:
         error = f"images of {own} pixels are reduced to {fits}, so that all {sum(map(len, opened))} fit into memory."
         notes.append(Failure(opened[0].dataset_id, error, "With fewer of them models see more."))

@@ -255,3 +255,20 @@ def test_generated_tasks_are_the_images_that_the_starter_zoo_was_measured_on(mon
     assert len(images[name].train_labels) == TRAIN_PER_CLASS * classes
     assert len(images[name].test_labels) == TEST_PER_CLASS * classes
     np.testing.assert_array_equal(images[name].train_images, task_images(name).train_images)
+
+
+def test_datasets_share_the_memory_that_their_images_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are held at once: each of many as large as one alone would fill a laptop's memory."""
+    from thesis_rec.pipelines.ground_truth import nodes
+
+    labels = np.arange(8) % 2
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
+    arrays = {"train_images": pixels, "train_labels": labels, "test_images": pixels, "test_labels": labels}
+    np.savez(tmp_path / "d.npz", **arrays)
+    monkeypatch.setattr(nodes, "MOST_BYTES", 2 * 16 * 3 * 96**2)
+    for count, side in ((1, 128), (4, 128), (8, 96)):
+        manifest = pd.DataFrame([(f"d{i}", "npz", "d.npz", "", "", "") for i in range(count)], columns=DATASETS)
+        knobs = GroundTruthParameters(models_root="", images_root=str(tmp_path), reference="none")
+        images, failures = nodes.load_ground_truth_images(manifest, knobs)
+        assert {task.train_images.shape[1] for task in images.values()} == {side}
+        assert any("are reduced to 96" in text for text in failures["error"]) == (count == 8)

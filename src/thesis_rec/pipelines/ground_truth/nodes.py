@@ -10,7 +10,7 @@ import pandas as pd
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
 from thesis_rec.images.dataset_source import ImageLimits
-from thesis_rec.images.loading import load_task_images
+from thesis_rec.images.loading import MOST_BYTES, load_task_images
 from thesis_rec.images.manifest import read_dataset_manifest
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder, locate, weights_fingerprint
@@ -38,7 +38,10 @@ def load_ground_truth_images(
     from thesis_rec.tasks import task_images
 
     rows, failures = _selected_datasets(dataset_manifest, parameters)
+    root = Path(parameters.images_root)
     limits, size = ImageLimits(**parameters.images.model_dump(exclude={"size"})), parameters.images.size
+    # All are held at once.
+    memory = 4 * MOST_BYTES // max(4, sum(not row.is_subtask for row in rows))
     images: dict[str, Any] = {}
     for row in rows:
         if row.is_subtask:
@@ -48,7 +51,7 @@ def load_ground_truth_images(
             images[row.dataset_id] = task_images(row.source)
             continue
         try:
-            images[row.dataset_id] = load_task_images(row, Path(parameters.images_root), limits, size, failures)
+            images[row.dataset_id] = load_task_images(row, root, limits, size, failures, memory)
         except Exception as error:
             # Image libraries raise anything at all for bad files; one dataset must not stop the others.
             failures.append(Failure.of(row.dataset_id, error, "Check its files and its row in the dataset manifest."))
