@@ -116,6 +116,12 @@ def test_own_measurements_of_the_images_count_as_tries(tmp_path):
     assert measured_before(taken, asked(tmp_path), []) == (
         [], [f"Your own measurements are of other images ({tmp_path.name}): they don't count here."],
     )  # fmt: skip
+    # Other images have come into their folder: those of other classes are other images.
+    for classes, count in ((4, 2), (5, 0)):
+        encoded = replace(learned, tokens=learned.tokens | {"mine": tokens_of("mine", 3, classes=classes)})
+        found, notes = measured_before(encoded, asked(tmp_path), [])
+        assert len(found) == count
+        assert any("mine are of another number of classes than there is now" in note for note in notes) == (not count)
     # A name that the zoo doesn't list isn't passed over in silence.
     mistyped = replace(published, performance=cells.iloc[:1].assign(model_id="mOO"))
     none, (note,) = measured_before(mistyped, asked(tmp_path), [])

@@ -398,12 +398,21 @@ def repeated_cells(rows: pd.DataFrame) -> list[Cell]:
     return [Cell(*row) for row in zip(*columns, strict=True)]
 
 
-def known_as(bundle: Bundle, asked: Asked) -> set[str]:
-    """Datasets that are the images: rows of the manifest with their source, else what has their name and no row."""
+def known_as(bundle: Bundle, asked: Asked, changed: bool = False) -> set[str]:
+    """Datasets that are the images: rows of the manifest with their source, else what has their name and no row.
+
+    Args:
+        bundle: What is known.
+        asked: The images.
+        changed: Give those that were the images and had another number of classes then.
+    """
     rows = bundle.datasets.reindex(columns=["dataset_id", "source", "loader"]).fillna("").astype(str)
     pictures = rows[(rows["loader"] != "generated") & (rows["source"] != "")]
     same = [str(Path(source).expanduser().resolve()) == asked.row.source for source in pictures["source"]]
-    return set(pictures.loc[same, "dataset_id"]) or {asked.row.dataset_id} - {*rows["dataset_id"], *bundle.tokens}
+    found = set(pictures.loc[same, "dataset_id"]) or {asked.row.dataset_id} - {*rows["dataset_id"], *bundle.tokens}
+    now = len(asked.tokens.class_names)
+    others = {name for name in found & set(bundle.tokens) if len(bundle.tokens[name].class_names) != now}
+    return others if changed else found - others
 
 
 def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tuple[list[Cell], list[str]]:
@@ -427,6 +436,10 @@ def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tupl
     if published and len(rows) and not here.any():
         others = listed(sorted(set(rows["dataset_id"])), 3)
         notes = [f"Your own measurements are of other images ({others}): they don't count here."]
+    changed = sorted({*rows["dataset_id"]} & known_as(bundle, asked, changed=True))
+    if changed:
+        text = f"Your own measurements of {listed(changed, 3)} are of another number of classes than there is now"
+        notes.append(f"{text}: they don't count. Measure again.")
     if strange:
         notes.append(f"Measurements of {listed(strange, 3)} don't count: the zoo {bundle.zoo} has no such models.")
     return cells, notes
