@@ -2,7 +2,7 @@
 
 from tests.images.encoders.tiny import colour_encoder
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.views.extraction import TokenSettings, extract_tokens
+from thesis_rec.views.tokens import TokenSettings, extract_tokens
 
 SETTINGS = TokenSettings(batches=5, images_per_shard=6)
 

@@ -10,9 +10,8 @@ from thesis_rec.base.errors import ItemError
 from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.validators import validate_token_shard
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.views import extraction
-from thesis_rec.views.extraction import TokenSettings, outcome, outcome_failures
-from thesis_rec.views.tokens import load_task_tokens, tokens_of_images
+from thesis_rec.views import tokens
+from thesis_rec.views.tokens import TokenSettings, load_task_tokens, outcome, outcome_failures, tokens_of_images
 
 
 def test_shards_hold_the_features_of_one_image_per_class(folder):
@@ -110,7 +109,7 @@ def test_a_class_without_readable_images_fails_its_dataset_only(folder):
 
 
 def test_an_unexpected_exception_fails_its_dataset_only(folder, monkeypatch):
-    monkeypatch.setattr(extraction, "open_dataset", lambda *a: 1 / 0)
+    monkeypatch.setattr(tokens, "open_dataset", lambda *a: 1 / 0)
     _, outcomes = run([row()], folder)
     assert "ZeroDivisionError" in outcomes["d"]["error"]
 
@@ -148,8 +147,8 @@ def test_shard_files_survive_the_catalog(folder, tmp_path):
 
 
 def test_failures_table_is_bounded():
-    notes = [extraction.Failure("d", f"skipped {i}", "remove") for i in range(30)]
-    rows = outcome_failures("d", outcome(extraction.Failure("d", "broken", "mend"), notes))
+    notes = [tokens.Failure("d", f"skipped {i}", "remove") for i in range(30)]
+    rows = outcome_failures("d", outcome(tokens.Failure("d", "broken", "mend"), notes))
     assert len(rows) == 1 + 20 + 1
     assert "10 more" in rows[-1].error
 

@@ -9,8 +9,7 @@ from tests.views.small_tokens import row, run
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.loading import open_dataset
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.views.extraction import TokenSettings
-from thesis_rec.views.tokens import check_one_encoder, load_task_tokens, tokens_of_images
+from thesis_rec.views.tokens import TokenSettings, check_one_encoder, load_task_tokens, tokens_of_images
 
 
 def test_subtasks_select_and_mix(folder):

@@ -1,5 +1,7 @@
 """A dataset as an image encoder sees it: tokens of tasks, made in memory or in shards, which are read again.
 
+Tokens of many datasets are made resumably, shard by shard; one bad dataset doesn't stop the others.
+
 A shard has the features of class-balanced batches of a split: it is a dictionary of arrays: ``features`` (batches,
 classes, D) float16, L2-normalised; ``class_ids`` and ``class_names`` (classes,); ``n_images`` of the split;
 ``encoder_id``; ``settings_hash``; ``shard`` and ``n_shards``; ``notes``, what was left out and why; in the first shard
@@ -9,8 +11,9 @@ classes, D) float16, L2-normalised; ``class_ids`` and ``class_names`` (classes,)
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -18,16 +21,19 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from thesis_rec.base.errors import Failure, ItemError, listed
-from thesis_rec.base.files import readable, sha256_json
+from thesis_rec.base.files import file_state, readable, sha256_json
+from thesis_rec.base.progress import track
 from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.copies import Glimpses, content_digest
 from thesis_rec.images.dataset_source import ImageLimits, Tell
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.encoders.streaming import BatchImages, decoded
-from thesis_rec.images.loading import LabelledImages, read_images, split_fingerprint
+from thesis_rec.images.loading import LabelledImages, open_dataset, read_images, split_fingerprint
 from thesis_rec.images.manifest import DatasetRow, base_rows
 from thesis_rec.views.landmarks import IMAGES, MAX_CLASSES, PER_CLASS, landmark_values
+
+logger = logging.getLogger(__name__)
 
 #: Shards with other landmarks are made again.
 LANDMARKS_VERSION = 2
@@ -223,9 +229,6 @@ def read_shard(partitions: Partitions, key: str) -> Shard:
     return value() if callable(value) else value
 
 
-logger = logging.getLogger(__name__)
-
-
 def load_task_tokens(
     partitions: Partitions,
     dataset_rows: Iterable[DatasetRow],
@@ -339,3 +342,103 @@ def tokens_of_images(
     names, count = made.images.class_names, len(images)
     tokens = TaskTokens(images.dataset_id, features, names, count, encoder.encoder_id, landmarks)
     return tokens, failures + made.notes()
+
+
+#: Rows of the failures table that one dataset's skipped images may take.
+MAX_NOTES = 20
+
+Outcome = dict[str, Any]
+Chunk = tuple[dict[str, Shard], dict[str, Outcome]]
+
+
+def extract_tokens(
+    rows: Sequence[DatasetRow],
+    root: Path,
+    settings: TokenSettings,
+    encoder_id: str,
+    existing: Partitions,
+    encoder: Callable[[], ImageEncoder],
+    outcomes: Mapping[str, Callable[[], Outcome]] = MappingProxyType({}),
+    untouched: Callable[[str, str], bool] = lambda key, dataset_id: False,
+) -> Iterator[Chunk]:
+    """Encode datasets, shard by shard.
+
+    A dataset whose files lie on the disk as at its last outcome isn't read again.
+
+    Args:
+        rows: Rows that have images of their own.
+        root: Folder to which their sources are relative.
+        settings: How tokens are made.
+        encoder_id: Which encoder makes them.
+        existing: Shards that are there; those made with the same settings are kept.
+        encoder: Called once, when the first image must be encoded.
+        outcomes: Outcomes of earlier runs.
+        untouched: Whether a shard is older than its dataset's outcome, so that it is the one of which that tells.
+
+    Yields:
+        New shards by key, and outcomes by dataset: ``error`` and ``hint``, empty after success, ``notes``, a list
+        of errors and hints for what was skipped, and what tells that it is finished: ``made_from``, of files and
+        settings, and ``shards``, how many each split has.
+    """
+    get_encoder, by_split = cache(encoder), keys_by_split(existing)
+
+    def encoded(row: DatasetRow, keys: Mapping[str, list[str]], now: str) -> Iterator[Chunk]:
+        notes: list[Failure] = []
+        counts: dict[str, int] = {}
+        for split in settings.splits:
+            settings_hash = settings.hash_for(row, split, root, encoder_id)
+            done = finished_shards(existing, keys[split], settings_hash)
+            for shard in done.values():
+                notes += shard_notes(row.dataset_id, shard)
+                counts[split] = int(shard["n_shards"])
+            if len(done) == counts.get(split):
+                continue
+            dataset = open_dataset(row, root, settings)
+            images, test = dataset.split(split), dataset.apart() if split == "train" else None
+            made = SplitTokens(get_encoder(), images, settings, test)
+            for key, shard in make_shards(made, split, settings_hash, done):
+                notes += shard_notes(row.dataset_id, shard)
+                counts[split] = int(shard["n_shards"])
+                yield {key: shard}, {}
+        # Both splits tell what is true of the whole source.
+        told = list(dict.fromkeys(notes))
+        yield {}, {row.dataset_id: outcome(Failure(row.dataset_id, ""), told) | {"made_from": now, "shards": counts}}
+
+    for row in track(rows, "encoding datasets"):
+        keys: dict[str, list[str]] = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
+        try:
+            # Before the files are read: what changes while they are is read again by the next run.
+            now = made_from(row, root, settings, encoder_id)
+            known = (row.dataset_id in outcomes and readable(outcomes[row.dataset_id])) or {}
+            if known.get("made_from") == now and all(
+                keys[split][:count] == [shard_key(row.dataset_id, split, number) for number in range(count)]
+                and all(untouched(key, row.dataset_id) for key in keys[split][:count])
+                for split, count in known["shards"].items()
+            ):
+                continue
+            yield from encoded(row, keys, now)
+        except Exception as error:  # a loader of any library may raise anything; the other datasets go on
+            if get_encoder.cache_info().misses and not get_encoder.cache_info().currsize:
+                raise  # without an encoder no dataset can be encoded
+            logger.debug("%s failed", row.dataset_id, exc_info=error)
+            yield {}, {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."))}
+
+
+def made_from(row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> str:
+    """What tells, without reading a dataset's files, that its tokens would be the same as before."""
+    return settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
+
+
+def outcome(failure: Failure, notes: Sequence[Failure] = ()) -> Outcome:
+    """What became of one dataset, as a JSON document; a failure without an error is none."""
+    return {"error": failure.error, "hint": failure.hint, "notes": [[note.error, note.hint] for note in notes]}
+
+
+def outcome_failures(dataset_id: str, document: Outcome) -> list[Failure]:
+    """An outcome as rows of the failures table: its error, and what was skipped, up to a number of rows."""
+    rows = [Failure(dataset_id, document["error"], document["hint"])] if document["error"] else []
+    notes = [Failure(dataset_id, error, hint) for error, hint in document.get("notes", [])]
+    rows += notes[:MAX_NOTES]
+    if (more := len(notes) - MAX_NOTES) > 0:
+        rows.append(Failure(dataset_id, f"{more} more images or classes were skipped.", "See the rows above."))
+    return rows

@@ -15,8 +15,7 @@ from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens, mean_
 from thesis_rec.images.hub import in_cache
 from thesis_rec.images.manifest import base_rows, read_dataset_manifest
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
-from thesis_rec.views.extraction import extract_tokens, made_from, outcome, outcome_failures
-from thesis_rec.views.tokens import keys_by_split, load_task_tokens
+from thesis_rec.views import tokens
 
 
 def encode_datasets(
@@ -34,8 +33,8 @@ def encode_datasets(
     without -= {key.rsplit("/", 2)[0] for key in existing_dataset_tokens}
     hint = "Set hub.fetch.datasets, or fill the cache (HF_HOME) on another machine and copy it here."
     absent = Failure("", "It isn't in the cache, and no dataset may be fetched.", hint)
-    yield {}, {name: outcome(absent) for name in without}
-    yield from extract_tokens(
+    yield {}, {name: tokens.outcome(absent) for name in without}
+    yield from tokens.extract_tokens(
         [row for row in _selected_rows(dataset_manifest, parameters) if row.dataset_id not in without],
         Path(parameters.images_root).expanduser(),
         parameters,
@@ -67,12 +66,12 @@ def join_dataset_failures(
     known = {row.dataset_id for row in rows}
     found = {name: read() for name, read in dataset_outcomes.items() if name in known}
     for name, document in found.items():
-        failures += outcome_failures(name, document)
+        failures += tokens.outcome_failures(name, document)
     if parameters.shard.count == 1:
         asked = {row.dataset_id: row for row in _selected_rows(dataset_manifest, parameters)}
         of_now = Path(parameters.images_root).expanduser(), parameters, encoder_id(parameters.encoder)
         told = ((name, document.get("made_from")) for name, document in found.items())
-        failures += unreached_failures(asked, told, lambda row: made_from(row, *of_now))
+        failures += unreached_failures(asked, told, lambda row: tokens.made_from(row, *of_now))
     return failures_frame(failures, key="dataset_id")
 
 
@@ -86,7 +85,7 @@ def evaluate_encoder(
 
     The entry of a dataset is kept as long as its token files, the encoder and the prompts are those it was made from.
     """
-    selected, keys = _selected_rows(dataset_manifest, parameters), keys_by_split(dataset_tokens)
+    selected, keys = _selected_rows(dataset_manifest, parameters), tokens.keys_by_split(dataset_tokens)
     encoder = encoder_id(parameters.encoder)
     made_from = {}
     for row in selected:
@@ -96,8 +95,8 @@ def evaluate_encoder(
     known = existing_encoder_evaluation
     entries = {name: known[name] for name in made_from if known.get(name, {}).get("made_from") == made_from[name]}
     rows = [row for row in selected if row.dataset_id not in entries]
-    train = load_task_tokens(dataset_tokens, rows, "train")
-    tested = load_task_tokens(dataset_tokens, rows, "test") if "test" in parameters.splits else {}
+    train = tokens.load_task_tokens(dataset_tokens, rows, "train")
+    tested = tokens.load_task_tokens(dataset_tokens, rows, "test") if "test" in parameters.splits else {}
     if train:
         network = load_encoder(parameters.encoder, parameters.device)
         for name, entry in evaluate_tokens(network, train, tested, parameters.prompts).items():
