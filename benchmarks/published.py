@@ -33,9 +33,8 @@ from thesis_rec.evaluation.figures import cluster_bootstrap
 from thesis_rec.knowledge.posterior import Cell, Posterior, next_probe
 from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains
 from thesis_rec.models.model_manifest import read_aliases
-from thesis_rec.published.cells import PublishedDataset, read_cells, read_datasets
+from thesis_rec.published.cells import PublishedDataset, read_cells, read_datasets, read_sources
 from thesis_rec.published.descriptions import HEAD, describe
-from thesis_rec.published.sources import read_sources
 
 TRIES = (3, 5, 10)
 PROTOCOLS = ("linear_probe", "zero_shot", "fine_tune")

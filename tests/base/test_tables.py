@@ -4,7 +4,7 @@ from kedro.io import DatasetError
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.tables import ModelTable, TaskTokens, read_csv
-from thesis_rec.catalog.joined import JoinedFilesDataset
+from thesis_rec.catalog.files import JoinedFilesDataset
 
 
 def tokens(dataset_id, batches, classes):

@@ -6,8 +6,8 @@ import pytest
 
 from tests.models import tiny_models
 from tests.models.states import save_sharded, small_state
-from thesis_rec.models.fetch_plan import announcement, models_here, plan_fetch
 from thesis_rec.models.model_manifest import ManifestRow
+from thesis_rec.models.model_sources import announcement, models_here, plan_fetch
 
 SIZES = {"small": "1000000000", "large": "4000000000", "cached": "9000000000", "middle": "2000000000", "strange": ""}
 WEIGHTS = {"large": 5.0, "middle": 5.0, "small": 1.0, "strange": 9.0}

@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.model_manifest import Aliases
-from thesis_rec.published.cells import READERS, PublishedDataset, read_cells, read_datasets, simplified, usable
-from thesis_rec.published.sources import Source, read_sources
+from thesis_rec.published.cells import (
+    READERS,
+    PublishedDataset,
+    Source,
+    read_cells,
+    read_datasets,
+    read_sources,
+    simplified,
+    usable,
+)
 
 DATASETS = {
     "dtd": PublishedDataset(

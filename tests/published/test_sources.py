@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.published.sources import AT_ONCE, Source, TableFile, checksum, table_files
+from thesis_rec.published.cells import AT_ONCE, Source, TableFile, checksum, table_files
 
 CONTENT = b"a,b\n1,2\n"
 PINNED = hashlib.sha256(CONTENT).hexdigest()

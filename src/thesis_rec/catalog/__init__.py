@@ -3,7 +3,7 @@
 from thesis_rec.catalog.files import AtomicJSONDataset as AtomicJSONDataset
 from thesis_rec.catalog.files import AtomicParquetDataset as AtomicParquetDataset
 from thesis_rec.catalog.files import CheckpointDataset as CheckpointDataset
+from thesis_rec.catalog.files import JoinedFilesDataset as JoinedFilesDataset
 from thesis_rec.catalog.files import NPZDataset as NPZDataset
-from thesis_rec.catalog.joined import JoinedFilesDataset as JoinedFilesDataset
-from thesis_rec.catalog.joined import OverlaidDataset as OverlaidDataset
+from thesis_rec.catalog.files import OverlaidDataset as OverlaidDataset
 from thesis_rec.catalog.partitions import KeyedPartitionDataset as KeyedPartitionDataset

@@ -16,8 +16,14 @@ from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.base.files import atomic_path, decode_id, encode_id, file_state
-from thesis_rec.catalog.files import AtomicJSONDataset, AtomicParquetDataset, FileDataset, NPZDataset, outline
-from thesis_rec.catalog.joined import JoinedFilesDataset
+from thesis_rec.catalog.files import (
+    AtomicJSONDataset,
+    AtomicParquetDataset,
+    FileDataset,
+    JoinedFilesDataset,
+    NPZDataset,
+    outline,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -32,8 +32,7 @@ class FetchHooks:
         names = {node.name for node in pipeline.nodes}
         if not names & {"extract_vectors_node", "encode_datasets_node"}:
             return
-        from thesis_rec.models.fetch_plan import FetchPlan, announcement
-        from thesis_rec.models.model_sources import hub_is_reachable
+        from thesis_rec.models.model_sources import FetchPlan, announcement, hub_is_reachable
         from thesis_rec.pipelines.dataset_features.nodes import outside_the_cache
         from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
         from thesis_rec.pipelines.model_extraction.nodes import fetch_plan

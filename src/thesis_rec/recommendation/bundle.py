@@ -194,8 +194,7 @@ class Bundle:
 
     def on_this_machine(self) -> set[str]:
         """Models whose files are here now: those with a path as source, and those in the hub library's cache."""
-        from thesis_rec.models.fetch_plan import models_here
-        from thesis_rec.models.model_sources import hub_cache_folder
+        from thesis_rec.models.model_sources import hub_cache_folder, models_here
 
         return models_here([*self.rows.values()], hub_cache_folder(self.hub_cache))
 

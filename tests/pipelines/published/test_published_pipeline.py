@@ -17,8 +17,7 @@ from thesis_rec.pipelines.published.nodes import (
     tell_domains_apart,
 )
 from thesis_rec.pipelines.published.parameters import PublishedParameters
-from thesis_rec.published import sources as published_sources
-from thesis_rec.published.sources import Source
+from thesis_rec.published.cells import Source, TableFile
 
 
 def _parameters(folder: Path) -> PublishedParameters:
@@ -43,10 +42,10 @@ def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.Monk
         commit="1234567",
         licence="MIT",
         protocol="zero-shot",
-        files=(published_sources.TableFile(local="table.csv"),),
+        files=(TableFile(local="table.csv"),),
     )
-    gone = one.model_copy(update={"files": (published_sources.TableFile(local="gone.csv"),)})
-    monkeypatch.setattr(published_sources, "read_sources", lambda: {"one": one, "two": gone})
+    gone = one.model_copy(update={"files": (TableFile(local="gone.csv"),)})
+    monkeypatch.setattr("thesis_rec.pipelines.published.nodes.read_sources", lambda: {"one": one, "two": gone})
     parameters = _parameters(tmp_path)
     cells, report = read_published_cells(parameters)
     assert report["unknown_models"] == {"one": 1}

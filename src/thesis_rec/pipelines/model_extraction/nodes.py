@@ -12,8 +12,8 @@ from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.models import model_sources
-from thesis_rec.models.fetch_plan import FetchPlan, left_out_failure, models_here, plan_fetch
 from thesis_rec.models.model_manifest import read_manifest
+from thesis_rec.models.model_sources import FetchPlan, left_out_failure, models_here, plan_fetch
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 
 

@@ -12,8 +12,7 @@ from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains
 from thesis_rec.models.model_manifest import read_aliases
 from thesis_rec.pipelines.published.parameters import PublishedParameters
-from thesis_rec.published import sources
-from thesis_rec.published.cells import read_cells, read_datasets
+from thesis_rec.published.cells import read_cells, read_datasets, read_sources
 from thesis_rec.published.descriptions import describe
 
 logger = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame,
     tables = Path(parameters.tables).expanduser() if parameters.tables else None
     aliases = read_aliases(parameters.aliases)
     cache = Path(parameters.cache).expanduser()
-    cells, report = read_cells(sources.read_sources(), read_datasets(), aliases, tables, cache)
+    cells, report = read_cells(read_sources(), read_datasets(), aliases, tables, cache)
     report["unknown_models"] = {name: len(models) for name, models in report["unknown_models"].items()}
     for error in report["missing"].values():
         logger.warning("%s", error)
