@@ -151,13 +151,13 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """Image ``index`` as uint8 (H, W, 3).
+    def image(self, index: int, size: int | None = None) -> NDArray[np.uint8]:
+        """Image ``index`` as uint8 (H, W, 3), of a large file as few pixels as do for a square of side ``size``.
 
         Raises:
             ItemError: If it can't be decoded.
         """
-        return np.asarray(self._read(index))
+        return np.asarray(self._read(index, size))
 
     def square(self, index: int, size: int) -> NDArray[np.uint8]:
         """Image ``index`` as uint8 (size, size, 3).

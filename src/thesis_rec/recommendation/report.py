@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.hardware.budget import Budget, option_text
+from thesis_rec.recommendation.request import THUMBNAIL
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -267,12 +268,12 @@ def _breakable(name: str) -> Markup:
 
 
 def _data_uri(image: NDArray[np.uint8]) -> str:
-    """A uint8 (H, W, 3) image as a picture within the page of at most 160 pixels; JPEG where it isn't tiny."""
+    """A uint8 (H, W, 3) image as a picture of at most ``THUMBNAIL`` pixels; JPEG where it isn't tiny."""
     from PIL import Image
 
     picture = Image.fromarray(image)
     kind = "PNG" if max(picture.size) <= 64 else "JPEG"
-    picture.thumbnail((160, 160))
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     picture.save(buffer, format=kind)
     return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from thesis_rec.images.loading import LabelledImages
     from thesis_rec.images.manifest import DatasetRow
 
-#: Images in the report.
-SAMPLE = 12
+#: Images in the report, and their longer side there in pixels.
+SAMPLE, THUMBNAIL = 12, 160
 
 #: Domains of the published datasets.
 Domain = Literal[
@@ -207,7 +207,7 @@ def _sample(images: LabelledImages, seed: int, warnings: list[Failure]) -> tuple
         members = rng.permutation(np.flatnonzero(images.labels == c))
         for index in members[: max(1, SAMPLE // len(classes))]:
             try:
-                found.append((images.image(int(index)), images.class_names[c]))
+                found.append((images.image(int(index), THUMBNAIL), images.class_names[c]))
             except ItemError as error:
                 warnings.append(unreadable(images.dataset_id, error))
     return tuple(found[:SAMPLE])
