@@ -17,17 +17,9 @@ from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.files import inside
 from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import read_csv
+from thesis_rec.images import dataset_source
 from thesis_rec.images.copies import file_copies
-from thesis_rec.images.dataset_source import (
-    READING_VERSION,
-    Decode,
-    ImageLimits,
-    RawSplit,
-    Source,
-    Tell,
-    register_loader,
-    unreadable,
-)
+from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import SUFFIXES, DeepScale, decode_image, open_image
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.layout import read_layout, read_splits, split_role
@@ -76,15 +68,15 @@ def local_source(row: DatasetRow, root: Path) -> Path:
     return path
 
 
-def hash_files(folder: Path, paths: Iterator[Path] | Sequence[Path], tell: Tell) -> str:
+def hash_files(folder: Path, paths: Iterator[Path] | Sequence[Path], tell: dataset_source.Tell) -> str:
     """Hash of files' paths and of what tells each: images swapped between classes change it."""
-    digest = hashlib.sha256(READING_VERSION)
+    digest = hashlib.sha256(dataset_source.READING_VERSION)
     for path in paths:
         digest.update(os.fsencode(os.path.relpath(path, folder)) + b"\0" + tell(path))
     return digest.hexdigest()
 
 
-def _fingerprint_folder(row: DatasetRow, root: Path, tell: Tell) -> str:
+def _fingerprint_folder(row: DatasetRow, root: Path, tell: dataset_source.Tell) -> str:
     folder = local_source(row, root)
     tables = [path for path in [*folder.glob(_METADATA), *folder.glob(f"*/{_METADATA}")] if path.is_file()]
     if row.labels:
@@ -140,7 +132,12 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     if row.label_column.startswith(_FILENAME):
         pattern = _compile(row)
         for split, place in read_splits(folder).items():
-            found[split] = _labels_from_names(row, place, folder, pattern, skipped)
+            matches = [(path, pattern.search(path.name)) for path in _images_below(place, folder, skipped)]
+            found[split] = [(path, match[1]) for path, match in matches if match and match[1]]
+            skipped["files whose name holds no label"] += len(matches) - len(found[split])
+            if not found[split]:
+                error = f"no file name in {place.name!r} matches {pattern.pattern!r}."
+                raise ItemError(row.dataset_id, error, "Correct the regular expression in label_column.")
     elif row.label_column or row.labels:
         for split, place in read_splits(folder).items():
             for image, part in _labels_from_table(row, place, folder, skipped, notes):
@@ -149,7 +146,13 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
         layout = read_layout(folder, row.dataset_id)
         names, notes = layout.class_names, list(layout.notes)
         for split, classes in layout.splits.items():
-            found[split] = _labels_from_folders(classes, folder, skipped, notes)
+            # A link to a folder above would make the classes a class.
+            linked = [name for name, place in classes.items() if not inside(place, folder) or inside(folder, place)]
+            own = {name: place for name, place in classes.items() if name not in linked}
+            found[split] = [(path, name) for name in own for path in _images_below(own[name], folder, skipped)]
+            if linked:
+                what = "class folders that are links and lead out of the dataset's folder, or back to it,"
+                notes.append(f"{what} are left out: {listed([repr(name) for name in linked], 5)}.")
         outside = sum(1 for path in layout.base.iterdir() if path.suffix.lower() in SUFFIXES)
         if outside:
             notes.append(f"{outside} images lie outside of the class folders and are left out.")
@@ -196,7 +199,7 @@ def _frames_note(split: str, paths: Sequence[Path]) -> str:
     return f"{which}files with more than one frame{among}: {found}; the first frame is read."
 
 
-def _damaged(dataset_id: str, paths: Sequence[Path], read: Callable[[int], Decode]) -> list[Failure]:
+def _damaged(dataset_id: str, paths: Sequence[Path], read: Callable[[int], dataset_source.Decode]) -> list[Failure]:
     """Files that can't be read; of many some are looked at, and only those that begin or end oddly are decoded."""
     failures = []
     for index in evenly(range(len(paths)), _LOOKED_AT):
@@ -204,7 +207,7 @@ def _damaged(dataset_id: str, paths: Sequence[Path], read: Callable[[int], Decod
             try:
                 read(index)(None)
             except ItemError as error:
-                failures.append(unreadable(dataset_id, error))
+                failures.append(dataset_source.unreadable(dataset_id, error))
     return failures
 
 
@@ -219,39 +222,6 @@ def _begins_and_ends(path: Path) -> bool:
         return False
     end = next((end for start, end in _ENDS.items() if head.startswith(start)), b"")
     return end in tail and (head.startswith(_STARTS) or head[4:8] == b"ftyp")
-
-
-def _labels_from_folders(
-    classes: dict[str, Path], base: Path, skipped: Counter[str], notes: list[str]
-) -> list[Labelled]:
-    images: list[Labelled] = []
-    linked: list[str] = []
-    for name, folder in classes.items():
-        # A link to a folder above would make the classes a class.
-        if not inside(folder, base) or inside(base, folder):
-            linked.append(name)
-            continue
-        images += [(path, name) for path in _images_below(folder, base, skipped)]
-    if linked:
-        which = listed([repr(name) for name in linked], 5)
-        what = "class folders that are links and lead out of the dataset's folder, or back to it,"
-        notes.append(f"{what} are left out: {which}.")
-    return images
-
-
-def _labels_from_names(
-    row: DatasetRow, folder: Path, base: Path, pattern: re.Pattern[str], skipped: Counter[str]
-) -> list[Labelled]:
-    images = []
-    for path in _images_below(folder, base, skipped):
-        if (match := pattern.search(path.name)) and match.group(1):
-            images.append((path, match.group(1)))
-        else:
-            skipped["files whose name holds no label"] += 1
-    if not images:
-        error = f"no file name in {folder.name!r} matches {pattern.pattern!r}."
-        raise ItemError(row.dataset_id, error, "Correct the regular expression in label_column.")
-    return images
 
 
 def _compile(row: DatasetRow) -> re.Pattern[str]:
@@ -352,7 +322,7 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
     return table.loc[:, [column != "" and not column.startswith("Unnamed: ") for column in table.columns]]
 
 
-def _read_file(paths: list[Path], base: Path, max_pixels: int, deep: DeepScale, index: int) -> Decode:
+def _read_file(paths: list[Path], base: Path, max_pixels: int, deep: DeepScale, index: int) -> dataset_source.Decode:
     path = paths[index]
     name = os.fsencode(os.path.relpath(path, base)).decode("utf-8", "backslashreplace")
     if not inside(path, base):
