@@ -309,7 +309,7 @@ def measure_supervised(
         backbone = load_backbone(row, Path(), "cpu", None)
     for dataset in ("mnist", "cifar10", "gtsrb"):
         task = load_task_images(image_row(images / f"{dataset}.npz"), Path(), ImageLimits(n_per_class=60))
-        features = ImageBank({dataset: task}, "cpu").features(backbone, 32)[0].numpy()
+        features = ImageBank({dataset: task}, "cpu").features(backbone, 32)[0]
         labels, rng, values = task.train_labels, np.random.default_rng(0), []
         for _ in range(5):
             of_class = [rng.permutation(np.flatnonzero(labels == c))[:16] for c in np.unique(labels)]

@@ -10,7 +10,6 @@ import torch
 
 from thesis_rec.images.encoders import EncoderConfig, load_encoder
 from thesis_rec.images.loading import LabelledImages
-from thesis_rec.truth.linear_probe import probe_weights
 from thesis_rec.views import landmarks, tokens
 from thesis_rec.views.landmarks import LANDMARKS, landmark_values
 from thesis_rec.views.tokens import SplitTokens, TokenSettings
@@ -144,21 +143,6 @@ def test_pooling_and_convolution_are_those_of_torch(side):
     padded = torch.nn.functional.pad(given, (2,) * 4, mode="replicate")
     around = torch.nn.functional.avg_pool2d(padded, 5, 1).numpy()
     np.testing.assert_allclose(landmarks._box(8, 2) @ x @ landmarks._box(8, 2).T, around, atol=1e-6)
-
-
-@pytest.mark.parametrize("width", [3, 60])
-def test_the_probe_is_that_of_the_measured_truth(width):
-    rng = np.random.default_rng(0)
-    classes = np.repeat(np.arange(4), 10)
-    view = (rng.normal(size=(40, width)) + 0.7 * np.eye(4, width)[np.minimum(classes, width - 1)]).astype(np.float32)
-    view[:, 0] = 5.0  # constant
-    fitted = np.arange(40) % 2 == 0
-    labels = torch.from_numpy(classes[fitted])[None]
-    weights, biases = probe_weights(torch.from_numpy(view[fitted])[None].double(), labels, 4, landmarks._RIDGE)
-    scores = torch.from_numpy(view[~fitted]).double() @ weights[0] + biases[0]
-    expected = (scores.argmax(1).numpy() == classes[~fitted]).mean()
-    assert 0.25 < expected < 1
-    assert landmarks._probe_accuracy(view, classes, *map(np.flatnonzero, (fitted, ~fitted))) == pytest.approx(expected)
 
 
 def test_formulas_by_loops():

@@ -295,7 +295,7 @@ def score_models(
             try:
                 backbone = load(model)
                 features = bank.features(backbone, _batch_size(backbone, device))[0]
-                value = log_me(ScoreInput(features.cpu().numpy(), few.train_labels))
+                value = log_me(ScoreInput(features, few.train_labels))
                 if not np.isfinite(value):
                     raise ItemError(model, "has no finite score.", "Try it instead.")
                 found[model] = value

@@ -7,14 +7,11 @@ bank that holds the images on the device is shared by all models.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.models.backbone import Backbone
@@ -62,13 +59,10 @@ def task_scores(
     return found
 
 
-def timed(work: Callable[[], Any], device: str = "cpu") -> tuple[Any, float]:
-    """What work gives, and how many seconds it takes, what it queues on a GPU included."""
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What work gives, and how many seconds it takes."""
     started = time.perf_counter()
-    found = work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-    return found, time.perf_counter() - started
+    return work(), time.perf_counter() - started
 
 
 #: Seed in the records of tasks whose repeats are averaged.
@@ -115,19 +109,16 @@ def measure_model(
         ItemError: If the features aren't vectors of finite numbers.
         ValueError: If a task can't be measured (fewer than two classes, a class without images).
     """
-    started, clocked = time.perf_counter(), partial(timed, device=bank.device)
+    started = time.perf_counter()
     # Tasks whose repeats count singly come first.
     tasks = sorted(tasks, key=lambda task: not task.draws)
     n_classes = {name: len(bank.classes[name]) for name in reference}
     own = [MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference]
     probed = [*tasks, *own, *reference_subtasks(n_classes, settings.response)]
-    probes = plan_probes(probed, bank.classes, settings.probe, bank.device)
-    (features, probabilities), forward = clocked(lambda: bank.features(backbone, settings.batch_size))
-    with torch.inference_mode():
-        accuracies, probing = clocked(lambda: probe_accuracies(features, settings.probe, probes).cpu().numpy())
-        scores, scoring = clocked(
-            lambda: _scores(backbone.model_id, features, probabilities, bank, tasks, settings, forward)
-        )
+    probes = plan_probes(probed, bank.classes, settings.probe)
+    (features, probabilities), forward = timed(lambda: bank.features(backbone, settings.batch_size))
+    accuracies, probing = timed(lambda: probe_accuracies(features, settings.probe, probes))
+    scores, scoring = timed(lambda: _scores(backbone.model_id, features, probabilities, bank, tasks, settings, forward))
     records = _records(tasks, probes, accuracies, settings.source)
     # All cells of a model share its forward passes.
     records = records.assign(model_id=backbone.model_id, seconds=(forward + probing) / max(1, len(records)))
@@ -150,8 +141,8 @@ def _records(
 
 def _scores(
     model_id: str,
-    features: Tensor,
-    probabilities: Tensor | None,
+    features: NDArray[np.float32],
+    probabilities: NDArray[np.float32] | None,
     bank: ImageBank,
     tasks: Sequence[MeasuredTask],
     settings: TruthSettings,
@@ -161,8 +152,8 @@ def _scores(
     for task in (task for task in tasks if task.draws):
         members = [bank.classes[base][c].train[: settings.score_images] for base, c in task.members]
         images, labels = by_class(members)
-        source = None if probabilities is None else probabilities[images].cpu().numpy()
-        found = task_scores(features[images].cpu().numpy(), source, labels, settings)
+        source = None if probabilities is None else probabilities[images]
+        found = task_scores(features[images], source, labels, settings)
         # Its images' share of the forward passes is a part of each score's cost.
         forward = len(images) * forward_seconds / bank.n_images
         for method, (value, seconds) in found.items():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.tables import TaskImages
+from thesis_rec.base.tables import Floats, TaskImages
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.truth.linear_probe import ClassRows
 
@@ -69,7 +69,7 @@ class ImageBank:
             raise ValueError(f"images of one size are needed, but there are {sizes}")
         return self._groups[0][0].to(self.device)
 
-    def features(self, backbone: Backbone, batch_size: int) -> tuple[Tensor, Tensor | None]:
+    def features(self, backbone: Backbone, batch_size: int) -> tuple[Floats, Floats | None]:
         """A model's features of all images.
 
         Args:
@@ -104,9 +104,9 @@ class ImageBank:
                     start += len(batch)
         found, heads, where = zip(*parts, strict=True)
         order = torch.cat(where).argsort()
-        features = torch.cat(found)[order]
-        probabilities = None if heads[0] is None else torch.cat(heads)[order]
-        if not bool(features.isfinite().all()):
+        features = torch.cat(found)[order].cpu().numpy()
+        probabilities = None if heads[0] is None else torch.cat(heads)[order].cpu().numpy()
+        if not np.isfinite(features).all():
             hint = "Check its weights, or leave it out."
             raise ItemError(backbone.model_id, "gives features that are not finite.", hint)
         return features, probabilities

@@ -1,4 +1,4 @@
-"""Few-shot linear probes in closed form, many tasks at once.
+"""Few-shot linear probes in closed form.
 
 The recipe, the same for every model and task:
 
@@ -9,8 +9,8 @@ The recipe, the same for every model and task:
    that is constant there keeps scale 1, exactly as in ``sklearn.preprocessing.StandardScaler``.
 3. **Solve.** Ridge regression with intercept on one-hot targets, with ``lambda = ridge * n`` for ``n`` drawn images:
    the mean eigenvalue of the standardised Gram matrix is ``n``, so ``ridge`` is relative to it and means the same for
-   every number of images and features. The normal equations are solved by Cholesky in the primal (features) or the
-   dual (images), whichever is smaller; both give the same weights.
+   every number of images and features. The normal equations are solved in the primal (features) or the dual (images),
+   whichever is smaller; both give the same weights.
 4. **Measure.** Accuracy of the argmax on all test images of the task's classes.
 
 A task's classes are gathered by index from the features of the base tasks, so any class-subset or mixture costs a small
@@ -21,22 +21,16 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.truth.settings import ProbeSettings
 
 Rows = NDArray[np.int64]
-
-#: Memory of the largest arrays at one time, in bytes: big enough to fill a GPU, small enough for a CPU's cache levels.
-CHUNK_BYTES = {"cuda": 2 << 30, "cpu": 64 << 20}
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -82,10 +76,10 @@ class Probe(NamedTuple):
         n_classes: Number of classes.
     """
 
-    train_rows: Tensor
-    train_class: Tensor
-    test_rows: Tensor
-    test_class: Tensor
+    train_rows: Rows
+    train_class: Rows
+    test_rows: Rows
+    test_class: Rows
     n_classes: int
 
 
@@ -95,10 +89,7 @@ def by_class(rows: Sequence[Rows]) -> tuple[Rows, Rows]:
 
 
 def plan_probes(
-    tasks: Sequence[MeasuredTask],
-    classes: Mapping[str, Sequence[ClassRows]],
-    settings: ProbeSettings,
-    device: str = "cpu",
+    tasks: Sequence[MeasuredTask], classes: Mapping[str, Sequence[ClassRows]], settings: ProbeSettings
 ) -> list[Probe]:
     """Draw the training images of every task and repeat.
 
@@ -106,7 +97,6 @@ def plan_probes(
         tasks: What is measured.
         classes: For each base dataset, the rows of its classes in order.
         settings: Recipe.
-        device: Torch device of the rows.
 
     Returns:
         The probes of each task.
@@ -131,18 +121,16 @@ def plan_probes(
         if not any(len(rows) for rows in tests):
             raise ValueError(f"{task.dataset_id}: there is no test image")
         train_rows, train_class = by_class([drawn(*member) for member in task.members])
-        arrays = (train_rows.T, train_class, *by_class(tests))
-        rows, labels, tested, expected = (torch.from_numpy(array).to(device) for array in arrays)
-        probes.append(Probe(rows, labels, tested, expected, len(tests)))
+        probes.append(Probe(train_rows.T, train_class, *by_class(tests), len(tests)))
     return probes
 
 
-def probe_weights(x: Tensor, labels: Tensor, n_classes: int, ridge: float) -> tuple[Tensor, Tensor]:
-    """Linear classifiers of probes of one size, acting on unstandardised features.
+def probe_weights(x: Floats, labels: Rows, n_classes: int, ridge: float) -> tuple[Floats, Floats]:
+    """Linear classifiers of a task's probes, acting on unstandardised features.
 
     Args:
-        x: (B, n, D) float64 training features.
-        labels: (B, n) classes.
+        x: (B, n, D) training features.
+        labels: (n,) classes, the same in all.
         n_classes: C.
         ridge: Relative ridge penalty.
 
@@ -150,54 +138,34 @@ def probe_weights(x: Tensor, labels: Tensor, n_classes: int, ridge: float) -> tu
         Weights (B, D, C) and biases (B, 1, C), so that ``x @ weights + biases`` are the class scores.
     """
     _, count, width = x.shape
-    mean = x.mean(1, keepdim=True)  # (B, 1, D)
-    centred = x - mean
-    variance = centred.square().mean(1, keepdim=True)
+    mean, scale = x.mean(1, keepdims=True), x.std(1, keepdims=True)  # (B, 1, D)
     # The rule by which StandardScaler decides that a feature is constant.
-    eps = torch.finfo(x.dtype).eps
-    constant = variance <= count * eps * variance + (count * mean * eps).square()
-    scale = torch.where(constant, 1.0, variance.sqrt())
-    z = centred / scale
-    y = torch.nn.functional.one_hot(labels, n_classes).to(x.dtype)
-    y_mean = y.mean(1, keepdim=True)  # (B, 1, C)
-    primal, y = width <= count, y - y_mean
-    system, right = (z.mT @ z, z.mT @ y) if primal else (z @ z.mT, y)
-    system.diagonal(dim1=1, dim2=2).add_(ridge * count)
-    factor, _ = torch.linalg.cholesky_ex(system)
-    half = torch.linalg.solve_triangular(factor, right, upper=False)
-    solved = torch.linalg.solve_triangular(factor.mT, half, upper=True)
-    weights = (solved if primal else z.mT @ solved) / scale.mT
-    return weights, y_mean - mean @ weights
+    eps = np.finfo(np.float64).eps
+    scale[scale**2 <= count * eps * scale**2 + (count * mean * eps) ** 2] = 1.0
+    z = (x - mean) / scale
+    y = np.eye(n_classes)[labels]  # (n, C)
+    level, turned = y.mean(0), z.mT
+    if width <= count:
+        solved = np.linalg.solve(turned @ z + ridge * count * np.eye(width), turned @ (y - level))
+    else:
+        solved = turned @ np.linalg.solve(z @ turned + ridge * count * np.eye(count), y - level)
+    weights = solved / scale.mT
+    return weights, level - mean @ weights
 
 
-def probe_accuracies(features: Tensor, settings: ProbeSettings, probes: Sequence[Probe]) -> Tensor:
+def probe_accuracies(features: NDArray[np.floating], settings: ProbeSettings, probes: Sequence[Probe]) -> Floats:
     """Test accuracy of every probe for one model.
 
     Args:
         features: (N, D) features of all images of the bank.
         settings: Recipe.
-        probes: Of P tasks, :func:`plan_probes`, on the features' device.
+        probes: Of P tasks, :func:`plan_probes`.
 
     Returns:
-        (P, R) float64 accuracies, a fraction 0..1, on the features' device.
+        (P, R) accuracies, a fraction 0..1.
     """
-    x, width = features.double(), features.shape[1]
-    accuracies = x.new_empty(len(probes), settings.draws)
-    # Of one size, and with tests of similar length.
-    sizes = [(*probe.train_rows.shape, probe.n_classes) for probe in probes]
-    order = sorted(range(len(probes)), key=lambda index: (sizes[index], len(probes[index].test_rows)))
-    for (draws, n, classes), group in groupby(order, key=sizes.__getitem__):
-        left = list(group)
-        longest = len(probes[left[-1]].test_rows)
-        cost = 8 * (draws * (3 * n * width + 2 * longest * classes + 3 * min(n, width) ** 2) + longest * width)
-        at_once = max(1, CHUNK_BYTES["cuda" if x.is_cuda else "cpu"] // cost)
-        for some in (left[start : start + at_once] for start in range(0, len(left), at_once)):
-            train_rows, train_class, test_rows, test_class, _ = zip(*(probes[index] for index in some), strict=True)
-            labels = torch.stack(train_class).repeat_interleave(draws, 0)
-            weights, biases = probe_weights(x[torch.cat(train_rows)], labels, classes, settings.ridge)
-            rows, expected = (pad_sequence(list(part), True, -1) for part in (test_rows, test_class))  # (B, m)
-            scores = x[rows.clamp(min=0)].unsqueeze(1) @ weights.unflatten(0, (-1, draws))  # (B, R, m, C)
-            hits = (scores + biases.unflatten(0, (-1, draws))).argmax(-1) == expected.unsqueeze(1)
-            tested = (expected >= 0).sum(-1, keepdim=True)
-            accuracies[torch.tensor(some, device=x.device)] = hits.sum(-1) / tested.double()
+    x, accuracies = features.astype(np.float64), np.empty((len(probes), settings.draws))
+    for found, (train_rows, train_class, test_rows, test_class, classes) in zip(accuracies, probes, strict=True):
+        weights, biases = probe_weights(x[train_rows], train_class, classes, settings.ridge)
+        found[:] = ((x[test_rows] @ weights + biases).argmax(-1) == test_class).mean(-1)
     return accuracies

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from thesis_rec.base.tables import unit
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
+from thesis_rec.truth.linear_probe import probe_weights
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
@@ -78,16 +79,18 @@ def landmark_values(
     rng = np.random.default_rng(0)
     sides = None if tested is None else tested[kept]
     places = [np.flatnonzero(classes == c) for c in range(len(rows))]
-    draws = []
-    for _ in range(DRAWS):
-        divided = [_divided(place, sides, rng) for place in places]
-        draws.append([np.concatenate(side) for side in zip(*divided, strict=True)])
+    draws = [
+        [np.concatenate(s) for s in zip(*(_divided(p, sides, rng) for p in places), strict=True)] for _ in range(DRAWS)
+    ]
+    fitted, others = (np.stack(side) for side in zip(*draws, strict=True))  # (draws, n), (draws, m)
     chance = 1.0 / len(rows)
     pixels = images[kept].transpose(0, 3, 1, 2).astype(np.float32)  # (N, 3, H, W)
 
     def accuracy(view: Floats) -> float:
-        found = float(np.mean([_probe_accuracy(view, classes, fitted, others) for fitted, others in draws]))
-        return (found - chance) / (1.0 - chance)
+        # As many images of each class in every draw, class by class.
+        weights, biases = probe_weights(view[fitted].astype(np.float64), classes[fitted[0]], len(rows), _RIDGE)
+        hits = (view[others] @ weights + biases).argmax(-1) == classes[others]
+        return (float(hits.mean()) - chance) / (1.0 - chance)
 
     # Hundreds of small systems: threads of theirs would wait for each other more than they compute. Beside these the
     # encoder is busy, which is nearly all of the time.
@@ -104,24 +107,6 @@ def _divided(rows: Rows, tested: NDArray[np.bool_] | None, rng: np.random.Genera
         return rng.permutation(rows[~tested[rows]])[:SHOTS], rows[tested[rows]]
     rows, fitted = rng.permutation(rows), min(SHOTS, len(rows) // 2)
     return rows[:fitted], rows[fitted:]
-
-
-def _probe_accuracy(view: Floats, classes: NDArray[np.integer], fitted: Rows, tested: Rows) -> float:
-    """Accuracy of :mod:`thesis_rec.truth.linear_probe`'s classifier on (N, F) features."""
-    x = view[fitted].astype(np.float64)
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    # The rule by which sklearn's StandardScaler decides that a feature is constant.
-    eps = np.finfo(np.float64).eps
-    scale[scale**2 <= len(x) * eps * scale**2 + (len(x) * mean * eps) ** 2] = 1.0
-    z = (x - mean) / scale
-    targets = np.eye(classes.max() + 1)[classes[fitted]]  # (n, C)
-    level, penalty = targets.mean(axis=0), _RIDGE * len(z)
-    if z.shape[1] <= len(z):
-        weights = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ (targets - level))
-    else:
-        weights = z.T @ np.linalg.solve(z @ z.T + penalty * np.eye(len(z)), targets - level)
-    scores = (view[tested] - mean) / scale @ weights + level
-    return float((scores.argmax(axis=1) == classes[tested]).mean())
 
 
 def _encoded(encoder: ImageEncoder, pixels: Floats) -> Iterator[tuple[str, Floats]]:
