@@ -60,8 +60,6 @@ class Preparation:
 
     def on(self, device: Any) -> Callable[[Tensor], Tensor]:
         """The function itself: (B, 3, H, W) floats 0..255 on ``device`` to (B, 3, size, size) normalised ones."""
-        import torch
-
         mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1) * 255.0
         std = torch.tensor(self.std, device=device).view(1, 3, 1, 1) * 255.0
 
@@ -117,8 +115,6 @@ class Backbone:
     @cached_property
     def n_features(self) -> int:
         """``D``: what a linear head takes, else found by one pass."""
-        import torch
-
         if isinstance(known := getattr(self.head, "in_features", None), int):
             return known
         device = next(self.network.parameters()).device

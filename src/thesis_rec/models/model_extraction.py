@@ -22,7 +22,6 @@ from thesis_rec.base.progress import track
 from thesis_rec.base.tables import VECTOR_LENGTH
 from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo
 from thesis_rec.models.extractors import extractor_name, open_model
-from thesis_rec.models.kmeans import NotFiniteError, kmeans_1d
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import files_signature, locate
 from thesis_rec.models.plain_network import left_out
@@ -53,6 +52,8 @@ def vector_and_spectra(
         ItemError: If a tensor holds NaN or infinite values.
     """
     from threadpoolctl import threadpool_limits
+
+    from thesis_rec.models.kmeans import NotFiniteError, kmeans_1d
 
     each = max(length // len(reader.tensors), 1)
 

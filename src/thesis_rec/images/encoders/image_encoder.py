@@ -45,7 +45,6 @@ class ImageEncoder(Protocol):
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 to (N, D) float32, each of length 1; as many at once as memory holds."""
-        ...
 
     def encode_depths(self, pixels: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], list[Any]]:
         """What the encoder makes of images at several depths.
@@ -58,11 +57,9 @@ class ImageEncoder(Protocol):
         Returns:
             Features (N, D) of length 1, and for each layer its mean activation (N, C), all float32.
         """
-        ...
 
     def encode_text(self, texts: list[str]) -> NDArray[np.float32] | None:
         """(K, D) float32 features of K texts in the same space, or None where there is no text tower."""
-        ...
 
 
 #: Normalisation of CLIP (Radford et al. 2021), which open_clip and transformers use unless a model says otherwise.

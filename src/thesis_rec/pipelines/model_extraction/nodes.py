@@ -11,7 +11,7 @@ from thesis_rec.base.files import load_arrays
 from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
-from thesis_rec.models import model_sources
+from thesis_rec.models import model_extraction, model_sources
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import FetchPlan, left_out_failure, models_here, plan_fetch
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
@@ -29,15 +29,13 @@ def extract_vectors(
         New vectors and outcomes by model, as they come: both are saved at once, so a killed run loses one
         model at most.
     """
-    from thesis_rec.models.model_extraction import extract_models
-
     plan = fetch_plan(model_manifest, parameters)
     without = [left_out_failure(model, model_sources.hub_is_reachable()) for model in plan.left_out]
     yield {}, {failure.item: {"error": failure.error, "hint": failure.hint} for failure in without}
     left_out = set(plan.left_out)
     rows = [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out]
     root, cache = Path(parameters.models_root).expanduser(), model_sources.hub_cache_folder(parameters.hub_cache)
-    yield from extract_models(
+    yield from model_extraction.extract_models(
         rows, root, cache, existing_model_vectors, existing_extraction_outcomes, parameters.threads
     )
 
@@ -72,17 +70,16 @@ def join_extraction_failures(
     A model from whose file something was left out is there too, with the share, though it has a vector.
     A job that isn't a shard also reports the models that no shard has come to since their files changed.
     """
-    from thesis_rec.models.model_extraction import made_from, outcome_failures
-
     _, unusable = read_manifest(model_manifest)
     asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
     found = {name: extraction_outcomes[name]() for name in asked if name in extraction_outcomes}
-    failures = [*unusable, *outcome_failures(found.items())]
+    failures = [*unusable, *model_extraction.outcome_failures(found.items())]
     if parameters.shard.count == 1:
         root = Path(parameters.models_root).expanduser()
         told = ((name, outcome.get("made_from")) for name, outcome in found.items())
         # Files of the hub aren't looked for.
-        failures += unreached_failures(asked, told, lambda row: None if row.hub_id else made_from(row, root))
+        of_now = model_extraction.made_from
+        failures += unreached_failures(asked, told, lambda row: None if row.hub_id else of_now(row, root))
     return failures_frame(failures)
 
 
@@ -90,9 +87,7 @@ def describe_models(
     model_manifest: pd.DataFrame, model_vectors: Partitions, parameters: ModelExtractionParameters
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Family, size and fingerprint of each extracted model; and what its weights show against random ones."""
-    from thesis_rec.models.model_extraction import extracted_tables
-
-    return extracted_tables(_rows(model_manifest, parameters), model_vectors)
+    return model_extraction.extracted_tables(_rows(model_manifest, parameters), model_vectors)
 
 
 def check_extraction(
@@ -104,9 +99,7 @@ def check_extraction(
         Unreached: If jobs of an array are missing; names the models.
         NothingSucceeded: With the first failures.
     """
-    from thesis_rec.models.model_extraction import real_failures
-
-    failures = real_failures(extraction_failures)
+    failures = model_extraction.real_failures(extraction_failures)
     succeeded = set(model_metadata["model_id"]) - set(failures["model_id"])
     check_failures(failures, len(succeeded), parameters.strict, "models")
 
