@@ -6,6 +6,8 @@ from typing import Annotated, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+Item = TypeVar("Item")
+
 
 class Settings(BaseModel):
     """Values that don't change; a name that none of them has is refused, not ignored."""
@@ -21,9 +23,9 @@ def first_reason(error: ValidationError) -> str:
 
 
 def _words(value: object) -> object:
-    if value is None:
-        return ()
-    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return tuple(value.replace(",", " ").split())
+    return () if value is None else (value,) if isinstance(value, int) else value
 
 
 def _paths(value: object) -> object:
@@ -35,14 +37,11 @@ def _paths(value: object) -> object:
 #: Files or folders: one path, which may hold blanks, or a list.
 Paths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
 
-#: Names; on the command line in one string: ``--params ground_truth.models="a b"``.
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+#: Names or numbers; on the command line in one string: ``--params ground_truth.models="a b"``.
+Words = Annotated[tuple[Item, ...], BeforeValidator(_words)]
 
 #: A seed that all generators of random numbers take: scikit-learn's are the narrowest.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-Item = TypeVar("Item")
 
 
 def evenly(items: Sequence[Item], count: int | None) -> list[Item]:

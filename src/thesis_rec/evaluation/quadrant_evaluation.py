@@ -131,8 +131,8 @@ def rankings_table(study: Study, methods: Mapping[str, Scores]) -> pd.DataFrame:
 class EvaluationSettings(Settings):
     """What is evaluated, and how; every field is explained in ``conf/base/parameters/evaluation.yml``."""
 
-    baselines: Words
-    transferability: Words
+    baselines: Words[str]
+    transferability: Words[str]
     draws: int = Field(default=20, ge=1)
     bootstrap: int = Field(default=2000, ge=10)
     probing: ProbingSettings = Field(default_factory=ProbingSettings)

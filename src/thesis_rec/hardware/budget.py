@@ -28,10 +28,10 @@ class Budget(Settings):
     max_parameters: float | None = Field(default=None, gt=0, description="Number of weights, such as 5e6.")
     batch_size: int = Field(default=1, ge=1, description="Images in a call.")
     precision: Literal["fp32", "fp16", "bf16"] = Field(default="fp32", description="Precision of a call.")
-    licences: Words = Field(
+    licences: Words[str] = Field(
         default=(), description="Allowed licence; several times for several.", json_schema_extra={"option": "--licence"}
     )
-    families: Words = Field(
+    families: Words[str] = Field(
         default=(),
         description="Allowed architecture family; several times for several.",
         json_schema_extra={"option": "--family"},

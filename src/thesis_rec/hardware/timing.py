@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Settings, Words
 from thesis_rec.hardware.contexts import MIB
 
 #: Milliseconds of one call.
@@ -30,8 +30,8 @@ class ProfileSettings(Settings):
             takes longer than the limit: then three have to do.
     """
 
-    precisions: tuple[Literal["fp32", "fp16", "bf16"], ...] = ("fp32",)
-    batch_sizes: tuple[int, ...] = (1, 32)
+    precisions: Words[Literal["fp32", "fp16", "bf16"]] = ("fp32",)
+    batch_sizes: Words[int] = (1, 32)
     warmup: int = Field(default=3, ge=0)
     min_repeats: int = Field(default=7, ge=1)
     max_repeats: int = Field(default=200, ge=1)

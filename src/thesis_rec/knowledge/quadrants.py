@@ -44,7 +44,7 @@ class SplitSettings(Settings):
     test_cells: float = Field(default=0.1, ge=0, lt=1)
     validation_cells: float = Field(default=0.03, ge=0, lt=1)
     unknown_share: float = Field(default=0.2, ge=0, lt=1)
-    unknown_groups: Words = ()
+    unknown_groups: Words[str] = ()
 
 
 def parents_of(dataset_info: pd.DataFrame) -> dict[str, tuple[str, ...]]:

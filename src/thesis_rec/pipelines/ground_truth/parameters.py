@@ -30,15 +30,15 @@ class GroundTruthParameters(MeasuringSettings):
     models_root: str
     images_root: str
     hub_cache: str | None = None
-    protocols: tuple[Literal["linear_probe", "fine_tune"], ...] = ("linear_probe",)
-    models: Words = ()
-    datasets: Words = ()
+    protocols: Words[Literal["linear_probe", "fine_tune"]] = ("linear_probe",)
+    models: Words[str] = ()
+    datasets: Words[str] = ()
     subtasks: bool = False
     reference: Literal["starter", "none"] = "starter"
     images: ImageParameters = ImageParameters()
     linear_probe: ProbeRecipe = ProbeRecipe()
     fine_tune: FineTuneParameters = FineTuneParameters()
-    scores: tuple[Score, ...] = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
+    scores: Words[Score] = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
     batch_size: int = Field(default=512, ge=1)
     device: str = "auto"
     shard: Shard = Shard()

@@ -13,7 +13,7 @@ class HardwareProfilingParameters(ProfileSettings):
     hub_cache: str = Field(min_length=1)
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
-    models: Words = ()
+    models: Words[str] = ()
     max_models: int | None = Field(default=None, ge=1)
     strict: bool = False
     shard: Shard = Shard()

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from thesis_rec.base.settings import Words
 from thesis_rec.knowledge.covariance import Shrinkage
 
 
@@ -11,4 +12,4 @@ class PublishedParameters(Shrinkage):
     tables: str = ""
     cache: str = Field(min_length=1)
     aliases: str = Field(min_length=1)
-    protocols: tuple[str, ...] = ("linear_probe", "zero_shot", "fine_tune")
+    protocols: Words[str] = ("linear_probe", "zero_shot", "fine_tune")
