@@ -7,6 +7,7 @@ bank that holds the images on the device is shared by all models.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,27 +37,22 @@ def task_scores(
         settings: Which scores, and the seed of N-LEEP's mixture.
 
     Returns:
-        Value and seconds of each score; what scores share is counted fully in each.
+        Value and seconds of each score, of what it shares with others too.
     """
-    wanted = settings.scores
-    data, shared = timed(lambda: ScoreInput(features, labels))
-    raw = timed(lambda: data.raw_eigen)[1] if "logme" in wanted else 0.0
-    centred = timed(lambda: data.centred_eigen)[1] if set(wanted) - {"logme", "leep", "nearest_class_mean"} else 0.0
-    methods: dict[str, tuple[Callable[[], float], float]] = {
-        "logme": (lambda: log_me(data), raw),
-        "h_score": (lambda: h_score(data), centred),
-        "h_score_shrunk": (lambda: h_score(data, shrunk=True), centred),
-        "leep": (lambda: np.nan if probabilities is None else leep(probabilities, data.one_hot), 0.0),
-        "n_leep": (lambda: n_leep(data, seed=settings.seed), centred),
-        "gbc": (lambda: gbc(data), centred),
-        "nearest_class_mean": (lambda: nearest_class_mean(data), 0.0),
+    methods: dict[str, Callable[[ScoreInput], float]] = {
+        "logme": log_me,
+        "h_score": h_score,
+        "h_score_shrunk": partial(h_score, shrunk=True),
+        "leep": lambda data: np.nan if probabilities is None else leep(probabilities, data.one_hot),
+        "n_leep": partial(n_leep, seed=settings.seed),
+        "gbc": gbc,
+        "nearest_class_mean": nearest_class_mean,
     }
-    found: dict[str, tuple[float, float]] = {}
-    for name in wanted:
-        method, extra = methods[name]
-        value, own = timed(method)
-        found[name] = (value, own + shared + extra)
-    return found
+
+    def scored(name: str) -> float:
+        return methods[name](ScoreInput(features, labels))
+
+    return {name: timed(partial(scored, name)) for name in settings.scores}
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
