@@ -1,16 +1,12 @@
 """``thesis_rec.recommend``: the answer in Python, with the same wishes as on the command line."""
 
-from __future__ import annotations
-
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from thesis_rec.recommendation.answer import Recommendation
+from thesis_rec.recommendation.bundle import Bundle
 from thesis_rec.recommendation.request import Request, asked
-
-if TYPE_CHECKING:
-    from thesis_rec.recommendation.answer import Recommendation
-    from thesis_rec.recommendation.bundle import Bundle
 
 
 def recommend(

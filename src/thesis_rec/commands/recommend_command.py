@@ -1,7 +1,5 @@
 """``kedro recommend``: which model for these images on this hardware."""
 
-from __future__ import annotations
-
 import json
 import logging.config
 import math
@@ -9,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import click
 import yaml
@@ -20,12 +18,10 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.files import atomic_path
 from thesis_rec.base.text import printable, without_formulas
 from thesis_rec.hardware.budget import option_name
+from thesis_rec.recommendation.answer import Recommendation
 from thesis_rec.recommendation.report import PROTOCOLS, next_command, render_report, shown_number
 from thesis_rec.recommendation.request import Request, asked
-
-if TYPE_CHECKING:
-    from thesis_rec.recommendation.answer import Recommendation
-    from thesis_rec.recommendation.trying import ProbeStep
+from thesis_rec.recommendation.trying import ProbeStep
 
 #: Exit status when no model keeps the limits.
 NOTHING_FITS = 2
