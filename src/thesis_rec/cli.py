@@ -11,8 +11,7 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from thesis_rec.base.errors import ConfigurationError, ThesisRecError
-from thesis_rec.base.text import did_you_mean, printable
+from thesis_rec.base.errors import ConfigurationError, ThesisRecError, did_you_mean, printable
 from thesis_rec.pipeline_registry import pipeline_name
 
 COMMANDS = ("bundle", "import-config", "recommend", "submit")

@@ -2,8 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.base.text import did_you_mean
+from thesis_rec.base.errors import ConfigurationError, did_you_mean
 
 #: What ``kedro run`` does: the five steps from weights and images to an evaluated ranking.
 FIVE = ("model_extraction", "autoencoder", "dataset_features", "similarity_training", "evaluation")

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from thesis_rec.base.text import printable, without_formulas
+from thesis_rec.base.errors import printable, without_formulas
 
 
 @pytest.mark.parametrize(

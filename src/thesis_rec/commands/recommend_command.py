@@ -14,9 +14,8 @@ import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.errors import ConfigurationError, printable, without_formulas
 from thesis_rec.base.files import atomic_path
-from thesis_rec.base.text import printable, without_formulas
 from thesis_rec.hardware.budget import option_name
 from thesis_rec.recommendation.answer import Recommendation
 from thesis_rec.recommendation.report import PROTOCOLS, next_command, render_report, shown_number

@@ -13,8 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 from omegaconf.resolvers import oc
 
-from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.base.text import did_you_mean
+from thesis_rec.base.errors import ConfigurationError, did_you_mean
 
 #: What the loader is made with.
 ARGUMENTS = {

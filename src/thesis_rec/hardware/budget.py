@@ -10,9 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 
-from thesis_rec.base.errors import listed
+from thesis_rec.base.errors import did_you_mean, listed
 from thesis_rec.base.settings import Settings, Words
-from thesis_rec.base.text import did_you_mean
 
 
 class Budget(Settings):

@@ -25,8 +25,8 @@ import pandas as pd
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from thesis_rec.base.errors import Failure
-from thesis_rec.base.manifest_rows import Identifier, read_rows
 from thesis_rec.base.settings import Settings
+from thesis_rec.base.tables import Identifier, read_rows
 
 _RULE = re.compile(r"(?P<name>\w+)(?:=(?P<source>[^:@=]+))?(?::(?P<share>[0-9.]+))?(?:@(?P<cap>\d+))?")
 

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from thesis_rec.base.errors import ConfigurationError, Failure
-from thesis_rec.base.manifest_rows import Identifier, read_rows
+from thesis_rec.base.tables import Identifier, read_rows
 
 
 class ManifestRow(BaseModel):
