@@ -83,6 +83,8 @@ def test_long_lists_of_names_are_cut_and_counted() -> None:
         (RuntimeError("two\n  lines"), "two lines"),
         (OSError("image file is truncated"), "it is cut off"),
         (EOFError(), "it is cut off"),
+        (PermissionError(13, "Permission denied", "/data/cats/a.png"), "Permission denied"),
+        (PermissionError(13, "Permission denied", "/b.csv"), "[Errno 13] Permission denied: '/b.csv'"),
         (KeyError(), "KeyError"),
         (KeyError("num_classes"), "there is no 'num_classes'"),
     ],

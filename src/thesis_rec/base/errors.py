@@ -59,6 +59,8 @@ def explained(item: str, error: str, hint: str) -> Iterator[None]:
             reason = "it is cut off"
         elif isinstance(raised, KeyError) and raised.args:
             reason = f"there is no {reason}"
+        elif isinstance(raised, OSError) and raised.strerror and str(raised.filename).endswith(item):
+            reason = raised.strerror  # without the path, which the item says: reasons are counted
         raise ItemError(item, error.replace("{reason}", reason), hint) from raised
 
 

@@ -103,6 +103,9 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
                 f"The weights of {listed(changed, 3)} changed since they were read: what is said of them is of those "
                 "before. Run `kedro run --pipelines=model_extraction` again."
             )
+    if unread := [name for name in here if name not in outcomes and name not in lost]:
+        text = f"The weights of {listed(unread, 3)} weren't read yet, so that nothing is known of them:"
+        artefacts["notes"].append(f"{text} run `kedro run --pipelines=model_extraction`.")
     bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
     tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
     return replace(bundle, tries=tries)
