@@ -10,7 +10,7 @@ import pytest
 
 from tests.fabricated import N_MODELS, fabricated_bundle
 from thesis_rec.models.auto_encoder import AutoEncoder, embed_vectors
-from thesis_rec.recommendation.bundle import add_models, model_table, with_listed, with_spectra
+from thesis_rec.recommendation.bundle import add_models, model_table, with_listed, with_responses, with_spectra
 
 
 def test_models_need_a_row_and_an_embedding():
@@ -18,7 +18,7 @@ def test_models_need_a_row_and_an_embedding():
     embeddings = pd.DataFrame({"model_id": ["a", "b", "c"], "e0": np.float32([1, 2, 3])})
     names = np.array(["s/linear_probe", "t/linear_probe"])
     responses = {"responses": np.ones((1, 2)), "model_ids": np.array(["a"]), "names": names}
-    table = model_table(embeddings, manifest, {"a": 5.0}, responses)
+    table = with_responses(model_table(embeddings, manifest, {"a": 5.0}), responses)
     assert table.model_ids == ["b", "a"]
     assert table.embedding[:, 0].tolist() == [2, 1]
     assert table.n_parameters.tolist() == [0, 5]
@@ -34,7 +34,7 @@ def test_probes_on_subtasks_are_kept_apart():
         "model_ids": np.array(["b"]),
         "names": np.array(["t/linear_probe", "geometry/000", "reference_0000/subtask_probe", "features/sparsity"]),
     }
-    table = model_table(embeddings, manifest, {}, responses)
+    table = with_responses(model_table(embeddings, manifest, {}), responses)
     np.testing.assert_allclose(table.reference[1], [0.1], rtol=1e-6)
     np.testing.assert_allclose(table.subtasks[1], [0.3], rtol=1e-6)
     assert np.isnan(table.subtasks[0]).all()

@@ -17,10 +17,11 @@ def join_candidates(
     model_manifest: pd.DataFrame,
 ) -> Any:
     """The candidates: embeddings, responses, spectra, families and sizes in one table of models."""
-    from thesis_rec.recommendation.bundle import model_table, with_spectra
+    from thesis_rec.recommendation.bundle import model_table, with_responses, with_spectra
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
-    return with_spectra(model_table(model_embeddings, model_manifest, sizes, model_responses), model_spectra)
+    models = model_table(model_embeddings, model_manifest, sizes)
+    return with_spectra(with_responses(models, model_responses), model_spectra)
 
 
 def join_tokens(dataset_tokens: Partitions, dataset_manifest: pd.DataFrame) -> dict[str, Any]:

@@ -271,25 +271,19 @@ def mean_performance(records: pd.DataFrame) -> pd.DataFrame:
     return means.reset_index()
 
 
-def model_table(
-    embeddings: pd.DataFrame,
-    manifest: pd.DataFrame,
-    n_parameters: Mapping[str, float],
-    responses: Mapping[str, NDArray[Any]] | None = None,
-) -> ModelTable:
+def model_table(embeddings: pd.DataFrame, manifest: pd.DataFrame, n_parameters: Mapping[str, float]) -> ModelTable:
     """The models that are in both the manifest and the embeddings, in the manifest's order.
 
     Args:
         embeddings: ``model_id`` and the columns of the code.
         manifest: The model manifest.
         n_parameters: Number of weights by model; 0 where unknown.
-        responses: As for :func:`with_responses`.
     """
     ids = embeddings["model_id"].astype(str).tolist()
     counts = np.array([float(n_parameters.get(model, 0.0)) for model in ids])
     code = embeddings.drop(columns="model_id").to_numpy(dtype=np.float32)
     table, rows = ModelTable(ids, code, [""] * len(ids), counts), manifest[manifest["model_id"].astype(str).isin(ids)]
-    return with_responses(with_listed(table, rows, n_parameters), responses)
+    return with_listed(table, rows, n_parameters)
 
 
 def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | None) -> ModelTable:
