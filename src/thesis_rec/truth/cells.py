@@ -18,7 +18,7 @@ from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability.estimates import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.truth.image_bank import ImageBank
-from thesis_rec.truth.linear_probe import Probe, Rows, by_class, plan_probes, probe_accuracies
+from thesis_rec.truth.linear_probe import Rows, by_class, plan_probes, probe_accuracies
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import reference_subtasks
 from thesis_rec.truth.settings import TruthSettings
@@ -109,50 +109,36 @@ def measure_model(
     # Tasks whose repeats count singly come first.
     tasks = sorted(tasks, key=lambda task: not task.draws)
     n_classes = {name: len(bank.classes[name]) for name in reference}
-    own = [MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference]
-    probed = [*tasks, *own, *reference_subtasks(n_classes, settings.response)]
+    banked = [MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference]
+    probed = [*tasks, *banked, *reference_subtasks(n_classes, settings.response)]
     probes = plan_probes(probed, bank.classes, settings.probe)
     (features, probabilities), forward = timed(lambda: bank.features(backbone, settings.batch_size))
     accuracies, probing = timed(lambda: probe_accuracies(features, settings.probe, probes))
-    scores, scoring = timed(lambda: _scores(backbone.model_id, features, probabilities, bank, tasks, settings, forward))
-    records = _records(tasks, probes, accuracies, settings.source)
-    # All cells of a model share its forward passes.
-    records = records.assign(model_id=backbone.model_id, seconds=(forward + probing) / max(1, len(records)))
-    responses = accuracies[len(tasks) :].mean(1).astype(np.float32)
-    seconds = {"forward": forward, "probes": probing, "scores": scoring, "total": time.perf_counter() - started}
-    return ModelTruth(records[[*RECORD_COLUMNS, "seconds", "n_test"]], scores, responses, seconds)
-
-
-def _records(
-    tasks: Sequence[MeasuredTask], probes: Sequence[Probe], accuracies: NDArray[np.float64], source: str
-) -> pd.DataFrame:
     rows = []
     for task, probe, values in zip(tasks, probes, accuracies, strict=False):
         sizes = len(probe.train_class), len(probe.test_class)
         repeats = list(enumerate(values)) if task.draws else [(AVERAGED, values.mean())]
         rows += [(task.dataset_id, float(value), seed, *sizes) for seed, value in repeats]
-    records = pd.DataFrame(rows, columns=["dataset_id", "value", "seed", "n_train", "n_test"])
-    return records.assign(protocol="linear_probe", metric="accuracy", source=source)
-
-
-def _scores(
-    model_id: str,
-    features: NDArray[np.float32],
-    probabilities: NDArray[np.float32] | None,
-    bank: ImageBank,
-    tasks: Sequence[MeasuredTask],
-    settings: TruthSettings,
-    forward_seconds: float,
-) -> pd.DataFrame:
-    rows = []
+    records = pd.DataFrame(rows, columns=["dataset_id", "value", "seed", "n_train", "n_test"]).assign(
+        model_id=backbone.model_id,
+        protocol="linear_probe",
+        metric="accuracy",
+        source=settings.source,
+        # All cells of a model share its forward passes.
+        seconds=(forward + probing) / max(1, len(rows)),
+    )
+    begun, costed = time.perf_counter(), []
     for task in (task for task in tasks if task.draws):
         members = [bank.classes[base][c].train[: settings.score_images] for base, c in task.members]
         images, labels = by_class(members)
         source = None if probabilities is None else probabilities[images]
-        found = task_scores(features[images], source, labels, settings)
         # Its images' share of the forward passes is a part of each score's cost.
-        forward = len(images) * forward_seconds / bank.n_images
-        for method, (value, seconds) in found.items():
-            rows.append((model_id, task.dataset_id, method, value, seconds + forward, settings.source))
-    frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
-    return frame.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)
+        share = len(images) * forward / bank.n_images
+        for method, (value, own) in task_scores(features[images], source, labels, settings).items():
+            costed.append((backbone.model_id, task.dataset_id, method, value, own + share, settings.source))
+    scores = pd.DataFrame(costed, columns=SCORE_COLUMNS)
+    scores = scores.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)
+    scoring = time.perf_counter() - begun
+    responses = accuracies[len(tasks) :].mean(1).astype(np.float32)
+    seconds = {"forward": forward, "probes": probing, "scores": scoring, "total": time.perf_counter() - started}
+    return ModelTruth(records[[*RECORD_COLUMNS, "seconds", "n_test"]], scores, responses, seconds)
