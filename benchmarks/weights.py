@@ -224,7 +224,7 @@ def code_of(table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray, kind:
 
     from thesis_rec.models.auto_encoder import autoencoder_input, embed_vectors
     from thesis_rec.training.autoencoder import split_known, train_autoencoder
-    from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
+    from thesis_rec.training.settings import AutoEncoderPlan
 
     text = (PROJECT / "conf" / "base" / "parameters" / "autoencoder.yml").read_text(encoding="utf-8")
     chosen = yaml.safe_load(text)["autoencoder"]
@@ -235,16 +235,9 @@ def code_of(table: pd.DataFrame, vectors: np.ndarray, spectra: np.ndarray, kind:
     }
     sides = json.loads((STARTER / "sides.json").read_text(encoding="utf-8"))
     known = split_known(models, sides, dict(zip(models, table["family"], strict=True)))
+    plan = AutoEncoderPlan(seed=0, **{name: chosen[name] for name in ("network", "fit", "validation_share")})
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = train_autoencoder(
-            inputs,
-            known,
-            AutoEncoderSettings(**chosen["network"]),
-            FitSettings(**chosen["fit"]),
-            Path(folder),
-            validation_share=chosen["validation_share"],
-            seed=0,
-        )
+        checkpoint = train_autoencoder(inputs, known, plan, Path(folder))
     return embed_vectors(checkpoint, np.stack([inputs[model] for model in models]))
 
 

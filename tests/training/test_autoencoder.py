@@ -16,7 +16,7 @@ from thesis_rec.training.autoencoder import (
     train_autoencoder,
 )
 from thesis_rec.training.autoencoder import embedding_map as draw_map
-from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
+from thesis_rec.training.settings import AutoEncoderPlan, AutoEncoderSettings, FitSettings
 
 LENGTH = 64
 
@@ -39,15 +39,13 @@ def zoo():
 def trained(zoo, tmp_path_factory):
     vectors, families = zoo
     known = split_known(sorted(vectors), {"model_families": ["vit"]}, families)
-    return train_autoencoder(
-        vectors,
-        known,
-        AutoEncoderSettings(hidden=[16], n_code=8),
-        FitSettings(epochs=60, batch_size=8, learning_rate=0.02, checkpoint_every=20, accelerator="cpu"),
-        tmp_path_factory.mktemp("run"),
+    plan = AutoEncoderPlan(
+        network=AutoEncoderSettings(hidden=[16], n_code=8),
+        fit=FitSettings(epochs=60, batch_size=8, learning_rate=0.02, checkpoint_every=20, accelerator="cpu"),
         validation_share=0.2,
         seed=1,
     )
+    return train_autoencoder(vectors, known, plan, tmp_path_factory.mktemp("run"))
 
 
 def test_unknown_models_are_left_out_by_id_and_by_family():
@@ -103,7 +101,7 @@ def test_a_foreign_checkpoint_is_refused(trained):
 
 def test_too_few_models_say_what_to_do(tmp_path):
     with pytest.raises(NothingSucceeded, match="model_extraction"):
-        train_autoencoder({}, [], AutoEncoderSettings(), FitSettings(), tmp_path)
+        train_autoencoder({}, [], AutoEncoderPlan(), tmp_path)
 
 
 def test_masking_hides_whole_blocks_and_only_in_training():

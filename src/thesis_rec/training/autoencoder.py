@@ -17,7 +17,7 @@ from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.base.tables import unit
 from thesis_rec.models.auto_encoder import AutoEncoder
 from thesis_rec.training.fit import Batch, FitModule, fit
-from thesis_rec.training.settings import AutoEncoderSettings, FitSettings
+from thesis_rec.training.settings import AutoEncoderPlan, AutoEncoderSettings, FitSettings
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -76,25 +76,15 @@ def split_known(model_ids: Sequence[str], sides: Mapping[str, Any], families: Ma
 
 
 def train_autoencoder(
-    vectors: Mapping[str, NDArray[np.float32]],
-    known: Sequence[str],
-    options: AutoEncoderSettings,
-    settings: FitSettings,
-    folder: Path,
-    *,
-    validation_share: float = 0.1,
-    seed: int = 0,
+    vectors: Mapping[str, NDArray[np.float32]], known: Sequence[str], plan: AutoEncoderPlan, folder: Path
 ) -> dict[str, Any]:
     """Train on the known models, of which some are held out for validation.
 
     Args:
         vectors: (n_inputs,) vector of each model.
         known: Models that may be trained on.
-        options: Network and loss.
-        settings: Optimiser and schedule.
+        plan: Network, loss and how it is trained.
         folder: Where the run keeps its files.
-        validation_share: Share of the known models that is held out.
-        seed: Seed of the split, of the first weights and of training.
 
     Returns:
         The checkpoint: ``config``, ``network``, ``train_ids``, ``validation_ids``, ``history`` (one row per epoch) and
@@ -109,23 +99,23 @@ def train_autoencoder(
             "`kedro run --pipelines=model_extraction` first (extraction_failures says why a model has none), or list "
             "fewer models as unknown."
         )
-    order = np.random.default_rng(seed).permutation(len(known))
-    held = min(max(1, round(validation_share * len(known))), len(known) - 1) if validation_share else 0
+    order, share = np.random.default_rng(plan.seed).permutation(len(known)), plan.validation_share
+    held = min(max(1, round(share * len(known))), len(known) - 1) if share else 0
     validation_ids = sorted(known[i] for i in order[:held])
     train_ids = sorted(known[i] for i in order[held:])
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(plan.seed)
         config: dict[str, Any] = {"n_inputs": len(vectors[known[0]])}
-        config |= options.model_dump(include={"hidden", "n_code", "activation", "dropout"})
+        config |= plan.network.model_dump(include={"hidden", "n_code", "activation", "dropout"})
         network = AutoEncoder(**config)
     network.fit_normalisation(_stack(vectors, train_ids))
 
     def table(ids: Sequence[str]) -> Batch:
         return {"vectors": network.normalise(_stack(vectors, ids))}
 
-    module = AutoEncoderModule(network, settings, options)
+    module = AutoEncoderModule(network, plan.fit, plan.network)
     held_out = table(validation_ids) if validation_ids else None
-    result = fit(module, table(train_ids), held_out, folder, seed=seed, description="autoencoder")
+    result = fit(module, table(train_ids), held_out, folder, seed=plan.seed, description="autoencoder")
     return {
         "config": config,
         "network": result.state,

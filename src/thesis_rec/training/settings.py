@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from thesis_rec.base.settings import Settings
+from thesis_rec.base.settings import Seed, Settings
 
 
 class FitSettings(Settings):
@@ -42,6 +42,22 @@ class AutoEncoderSettings(Settings):
     noise: float = Field(default=0.0, ge=0)
     mask: float = Field(default=0.0, ge=0, lt=1)
     mask_block: int = Field(default=64, ge=1)
+
+
+class AutoEncoderPlan(Settings):
+    """How the autoencoder is trained.
+
+    Attributes:
+        network: Network and loss.
+        fit: Optimiser and schedule.
+        validation_share: Share of the known models that is held out.
+        seed: Seed of the split, of the first weights and of training.
+    """
+
+    network: AutoEncoderSettings = Field(default_factory=AutoEncoderSettings)
+    fit: FitSettings = Field(default_factory=FitSettings)
+    validation_share: float = Field(default=0.1, ge=0, lt=1)
+    seed: Seed = 0
 
 
 class RankerLosses(Settings):

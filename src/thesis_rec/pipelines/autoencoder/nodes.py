@@ -26,11 +26,8 @@ def train_autoencoder(
 
     vectors = _inputs(model_vectors, model_manifest, parameters.input)
     known = autoencoder.split_known(sorted(vectors), zoo_sides, _families(model_manifest))
-    network, fit, share = parameters.network, parameters.fit, parameters.validation_share
     runs = Path(parameters.runs_folder) / "autoencoder"
-    checkpoint = autoencoder.train_autoencoder(
-        vectors, known, network, fit, runs, validation_share=share, seed=parameters.seed
-    )
+    checkpoint = autoencoder.train_autoencoder(vectors, known, parameters, runs)
     # Codes of different weights can't be compared.
     told = {"input": parameters.input, "autoencoder_id": fingerprint(checkpoint["network"])[:16]}
     return {**checkpoint, **told}, checkpoint["history"]
