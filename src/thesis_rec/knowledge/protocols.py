@@ -254,7 +254,11 @@ class ProtocolKnowledge:
         return cls(head["model_ids"], covariance, protocols, head["kept"], counts, described)
 
 
-def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> tuple[pd.DataFrame, list[str], Floats, Floats]:
+#: T tasks as a table, K models, (T, K) values and their errors: see :func:`tasks_of`.
+Tasks = tuple[pd.DataFrame, list[str], Floats, Floats]
+
+
+def tasks_of(cells: pd.DataFrame, classes: Mapping[str, int]) -> Tasks:
     """Cells as tasks by models on the scale of accuracies.
 
     Args:
@@ -373,8 +377,8 @@ def learn_domains(
     """
     chosen = cells[cells["protocol"].isin(list(known.protocols)) & cells["model_id"].isin(known.model_ids)]
     classes = {str(name): int(count) for name, count in datasets["classes"].items()}
-    tasks, models, values, errors = tasks_of(chosen, classes)
-    any_images = _of_any_images(known, tasks, models, values, errors, shrinkage)
+    tasks, models, values, errors = told = tasks_of(chosen, classes)
+    any_images = _of_any_images(known, told, shrinkage)
     known = replace(known, domains=any_images)
     rank = known.covariance.factor.shape[1]
     along, left = (np.full((len(tasks), len(known.model_ids)), np.nan) for _ in range(2))
@@ -421,20 +425,13 @@ def _no_doubt(count: int) -> Floats:
     return np.zeros((count, len(NEW_KINDS)))
 
 
-def _of_any_images(
-    known: ProtocolKnowledge,
-    tasks: pd.DataFrame,
-    models: Sequence[str],
-    values: Floats,
-    errors: Floats,
-    shrinkage: Shrinkage | None,
-) -> dict[tuple[str, str], Domain]:
+def _of_any_images(known: ProtocolKnowledge, told: Tasks, shrinkage: Shrinkage | None) -> dict[tuple[str, str], Domain]:
     """What zero-shot models score beyond what is known of them, once values far below the others are drawn in.
 
     Class names or prompts fail a model on some dataset, which says little of it elsewhere, and stretches the dataset's
     spread so that its other models seem alike.
     """
-    protocol = "zero_shot"
+    protocol, (tasks, models, values, errors) = "zero_shot", told
     zero_shot = (tasks["protocol"] == protocol).to_numpy()
     if not zero_shot.any():
         return {}
