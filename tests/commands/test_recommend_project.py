@@ -191,9 +191,9 @@ def test_weights_that_changed_since_they_were_read_are_told(project):
         assert told.startswith("The weights of trained changed since they were read: ")
         assert any(note.startswith("Left out of your own models: gone (") for note in bundle.notes)
         assert bundle.manifest["model_id"].isin(["kept", "trained", "moved", "gone"]).sum() == 3
-        (outcomes / "kept.json").unlink()
+        (outcomes / "moved.json").unlink()
         notes = load_bundle(project, zoo="starter").notes
-        assert any(note.startswith("The weights of kept weren't read yet") for note in notes)
+        assert any(note.startswith("The weights of moved weren't read yet") for note in notes)
     finally:
         failures.unlink()
         shutil.rmtree(outcomes)

@@ -181,6 +181,28 @@ def test_a_resumed_run_has_the_curve_of_an_undisturbed_one(tmp_path, monkeypatch
         assert torch.equal(tensor, resumed.state[name])
 
 
+@pytest.mark.parametrize(("damaged", "begins"), [("run.json", 0), ("best.ckpt", 0), ("epoch=002*", 2), ("epoch=*", 0)])
+def test_files_that_are_cut_off_cost_epochs_and_nothing_else(tmp_path, monkeypatch, damaged, begins):
+    whole = train(tmp_path / "whole")
+    original = fit_room.RunFiles.on_train_batch_start
+    killed_after(3, monkeypatch)
+    with pytest.raises(Killed):
+        train(tmp_path / "cut")
+    monkeypatch.setattr(fit_room.RunFiles, "on_train_batch_start", original)
+    for path in (files := list((tmp_path / "cut").rglob(damaged))):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert files
+    epochs = []
+    watched = fit_room.RunFiles.on_train_epoch_end
+    monkeypatch.setattr(
+        fit_room.RunFiles,
+        "on_train_epoch_end",
+        lambda self, trainer, module: watched(self, trainer, epochs.append(trainer.current_epoch) or module),
+    )
+    assert losses(train(tmp_path / "cut")) == losses(whole)
+    assert epochs[0] == begins
+
+
 def test_a_finished_run_and_one_with_other_settings_start_anew(tmp_path, caplog):
     first = train(tmp_path)
     with caplog.at_level(logging.INFO, logger="thesis_rec"):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, StackDataset
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.base.files import atomic_path, sha256_json, write_json
+from thesis_rec.base.files import atomic_path, readable, sha256_json, write_json
 from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 from thesis_rec.training.settings import FitSettings
 
@@ -382,16 +382,22 @@ def _identity(module: FitModule, train: Batch, validation: Batch | None, seed: i
     )
 
 
+def _is_whole(path: Path) -> bool:
+    return readable(lambda: torch.load(path, map_location="cpu", weights_only=True)) is not None
+
+
 def _prepare(folder: Path, settings: FitSettings, fingerprint: str) -> Path | None:
     """The checkpoint to resume from; None after clearing what another run left."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / RUN_FILE
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    same = before.get("fingerprint") == fingerprint and not before.get("finished")
+    before = readable(lambda: json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    same = before is not None and before.get("fingerprint") == fingerprint and not before.get("finished")
     found = checkpoints(folder)
-    if settings.resume and same and found:
-        logger.info("resuming from %s", found[0].name)
-        return found[0]
+    if settings.resume and same and found and _is_whole(folder / BEST_FILE):
+        # What a machine was writing when it went down may be cut off.
+        for latest in filter(_is_whole, found):
+            logger.info("resuming from %s", latest.name)
+            return latest
     if not _leads(settings):
         return None
     for old in [*found, *folder.glob(".*.tmp"), folder / BEST_FILE, folder / HISTORY_FILE]:
