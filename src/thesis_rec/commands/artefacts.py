@@ -221,13 +221,13 @@ def load_autoencoder(project: str | Path | None = None, environment: str | None 
     return encoder_half(load_context(find_project(project), environment).catalog.load("autoencoder_checkpoint"))
 
 
-def load_context(folder: Path, environment: str | None) -> Any:
+def load_context(folder: Path, environment: str | None, runtime_params: dict[str, Any] | None = None) -> Any:
     """Kedro's context of a project: its parameters and catalog."""
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(folder)
-    with KedroSession.create(project_path=folder, env=environment) as session:
+    with KedroSession.create(project_path=folder, env=environment, runtime_params=runtime_params) as session:
         return session.load_context()  # type: ignore[attr-defined]
 
 

@@ -25,28 +25,24 @@ def submit(
 ) -> None:
     """Submit pipelines to SLURM: arrays over shards, a joining job behind each, and the order between them."""
     from kedro.framework.project import pipelines as registered
-    from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
     from kedro.io import MemoryDataset
     from omegaconf import OmegaConf
 
     from thesis_rec.cluster.plan import JOIN_TAG, Cluster, crossing_datasets, find_problems, plan_jobs
     from thesis_rec.cluster.submission import expected_time, read_reports, sbatch_line, submit_jobs
+    from thesis_rec.commands.artefacts import load_context
     from thesis_rec.pipeline_registry import FIVE, pipeline_name
 
     asked = [pipeline_name(name.strip()) for name in pipelines.split(",") if name.strip()]
     project = Path(metadata.project_path) if metadata else Path.cwd()
-    bootstrap_project(project)
     given, before = _parse(params), after.replace(",", " ").split()
     if bad := [item for item in before if not re.fullmatch(r"\d+(_\d+)?", item)]:
         raise ConfigurationError(f"--after takes ids of jobs as squeue lists them; {bad[0]!r} is none.")
     # As `kedro run` reads them: a name that nothing takes, or a value that can't be, is found now and not in a job.
     runtime: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"{name}={value}" for name, value in given.items()]))
-    with KedroSession.create(project_path=project, env=environment, runtime_params=runtime) as session:
-        context: Any = session.load_context()  # type: ignore[attr-defined]
-        catalog = context.catalog
-        cluster = Cluster(**context.params.get("cluster", {}))
-        data_root = project / context.config_loader["globals"]["data_root"]
+    context = load_context(project, environment, runtime)
+    catalog, cluster = context.catalog, Cluster(**context.params.get("cluster", {}))
+    data_root = project / context.config_loader["globals"]["data_root"]
     names = list(FIVE) if asked == ["__default__"] else asked
     available = {name: registered[name] for name in registered}
     jobs = plan_jobs(available, names, environment, cluster, shards, given)
