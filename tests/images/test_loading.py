@@ -131,6 +131,29 @@ class TestFolder:
         with pytest.raises(ItemError, match="no column 'nope'"):
             open_split(row(label_column="nope"), "train", tmp_path)
 
+    def test_of_one_folder_of_images_a_table_beside_it_is_proposed(self, tmp_path):
+        (tmp_path / "d" / "images").mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "d" / "images" / "1.png")
+        with pytest.raises(ItemError, match=r"one class only, 'images'\. Give at least two classes"):
+            open_split(row(splits="train=all"), "train", tmp_path)
+        (tmp_path / "d" / "train.csv").write_text("id,label\n1,x\n")
+        with pytest.raises(ItemError, match=r"one class only, 'images'\..*\(--labels train\.csv\)"):
+            open_split(row(splits="train=all"), "train", tmp_path)
+
+    def test_a_table_may_name_files_without_their_folder_as_long_as_one_has_the_name(self, tmp_path):
+        for place in ("a/one.png", "a/two.png", "b/three.png", "a/same.png", "b/same.png"):
+            (tmp_path / "d" / "pictures" / place).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4), (len(place), 0, 0)).save(tmp_path / "d" / "pictures" / place)
+        table = tmp_path / "d" / "labels.csv"
+        table.write_text("id,label\none,x\ntwo.png,y\npictures/b/three,y\nsame,x\nnowhere,x\n")
+        images = open_split(row(labels="labels.csv", splits="train=all"), "train", tmp_path)
+        assert images.labels.tolist() == [0, 1, 1]
+        told = " ".join(note.error for note in images.warnings)
+        assert "1 names of the table that several files have" in told
+        assert "1 files of the table that don't exist" in told
+        table.write_text("id,label\none,x\npictures/a/same.png,y\npictures/b/same,x\n")
+        assert len(open_split(row(labels="labels.csv", splits="train=all"), "train", tmp_path)) == 3
+
     def test_label_map_joins_renames_and_drops(self, tmp_path):
         write_colour_folder(tmp_path / "d", per_class=4)
         joined = row(label_map="red=warm;green=cold;blue=cold", splits="train=all")

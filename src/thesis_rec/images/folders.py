@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -156,11 +156,11 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
         outside = sum(1 for path in layout.base.iterdir() if path.suffix.lower() in SUFFIXES)
         if outside:
             notes.append(f"{outside} images lie outside of the class folders and are left out.")
-        if outside and not names:
-            error = f"it holds {outside} images but no class folders."
-            tables = sorted(path.name for path in layout.base.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+        tables = sorted(path.name for path in layout.base.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+        if (outside and not names) or (tables and len(names) == 1):
+            has = f"one class only, {names[0]!r}" if names else f"{outside} images but no class folders"
             hint = f"Make one folder for each class, or name a table of labels (--labels {(*tables, 'labels.csv')[0]})."
-            raise ItemError(row.dataset_id, error, hint)
+            raise ItemError(row.dataset_id, f"it has {has}.", hint)
     found = found or {"all": []}
     files = {split: [path for path, _ in images] for split, images in found.items()}
     told = [skipped_note(skipped, sum(map(len, files.values()))), *(_frames_note(*part) for part in files.items())]
@@ -247,17 +247,23 @@ def _labels_from_table(
     file_column = _column(row, table, row.image_column, _FILE_COLUMNS, table_path.name, "image_column")
     below = _images_below(folder, base, skipped)
     known = {os.path.relpath(path, place): path for path in below for place in (folder, base)}
-    # Tables of identifiers name no ending.
-    bare = {os.path.splitext(name)[0]: path for name, path in known.items()}
+    # Tables of identifiers name no ending, and many of them no folder.
+    short: dict[str, set[Path]] = defaultdict(set)
+    for name, path in known.items():
+        for part in (os.path.splitext(name)[0], path.name, path.stem):
+            short[part].add(path)
     named = set()
     splits, split_columns = _table_splits(table, notes)
     labels = _table_labels(row, table.drop(columns=split_columns), file_column, table_path.name)
     # An image that is listed twice alike is one image: a copy to test on would be one to train on.
     for cell, text, part in dict.fromkeys(zip(table[file_column], labels, splits, strict=True)):
         name = os.path.relpath(os.path.join(base, cell.strip().replace("\\", "/")), base)
-        if image := known.get(name) or bare.get(name):
-            named.add(image)
-            yield (image, text), part
+        meant = {known[name]} if name in known else short.get(name, set())
+        if len(meant) == 1:
+            named |= meant
+            yield (next(iter(meant)), text), part
+        elif meant:
+            skipped["names of the table that several files have"] += 1
         elif not os.path.lexists(os.path.join(base, name)) and not os.path.lexists(os.path.join(folder, name)):
             skipped["files of the table that don't exist"] += text.strip() != ""
         elif name.startswith(".."):
