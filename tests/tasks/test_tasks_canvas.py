@@ -117,7 +117,7 @@ def test_glyphs_exist_in_the_fonts_that_ship():
 @pytest.mark.parametrize("task", glyphs.TASKS, ids=lambda t: t.task_id)
 def test_scripts_characters_differ(task):
     """No two classes of a script's task look alike in the first font, whatever their code points."""
-    drawn = [task.content(k, 1, np.random.default_rng(0)) for k in range(len(task.class_names))]
+    drawn = [task.draw(value, 1, np.random.default_rng(0)) for value in task.classes.values()]
     flat = np.stack(drawn).reshape(len(drawn), -1)
     gaps = np.linalg.norm(flat[:, None] - flat[None], axis=-1)[~np.eye(len(flat), dtype=bool)]
     assert gaps.min() > 0.5

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -114,48 +114,36 @@ TASKS = family(
     "automata",
     "structured",
     [
-        (
-            "rule",
-            "plain",
-            "Which elementary rule made the picture.",
-            [f"rule_{r}" for r in RULES],
-            by_class(_rule, RULES),
-        ),
+        ("rule", "plain", "Which elementary rule made the picture.", _rule, {f"rule_{r}": r for r in RULES}),
         (
             "rule_turned",
             "noise",
             "Which elementary rule made the turned picture.",
-            [f"rule_{r}" for r in RULES],
-            by_class(_rule_turned, RULES),
+            _rule_turned,
+            {f"rule_{r}": r for r in RULES},
         ),
-        (
-            "seeded",
-            "blur",
-            "Which elementary rule grew from one cell.",
-            [f"rule_{r}" for r in SEEDED],
-            by_class(_seeded, SEEDED),
-        ),
-        ("life_like", "invert", "Which life-like rule it is.", list(LIFE), by_class(_evolve, list(LIFE))),
+        ("seeded", "blur", "Which elementary rule grew from one cell.", _seeded, {f"rule_{r}": r for r in SEEDED}),
+        ("life_like", "invert", "Which life-like rule it is.", _evolve, list(LIFE)),
         (
             "cyclic",
             "low_contrast",
             "How many states the cyclic automaton has.",
-            [f"{k}_states" for k in (3, 4, 5, 7, 10, 14)],
-            by_class(_cyclic, [3, 4, 5, 7, 10, 14]),
+            _cyclic,
+            {f"{k}_states": k for k in [3, 4, 5, 7, 10, 14]},
         ),
         (
             "growth",
             "texture",
             "How ragged the cluster grows.",
-            ["stringy", "ragged", "rough", "compact"],
-            by_class(_aggregate, range(4)),
+            _aggregate,
+            numbered(["stringy", "ragged", "rough", "compact"]),
         ),
         (
             "caves",
             "occlusion",
             "How often the majority has voted.",
-            [f"{k}_votes" for k in (0, 1, 2, 4, 9)],
-            by_class(_majority, range(5)),
+            _majority,
+            numbered([f"{k}_votes" for k in (0, 1, 2, 4, 9)]),
         ),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -280,31 +280,19 @@ TASKS = family(
     "cells",
     "natural",
     [
-        ("nucleus", "plain", "Which nucleus the white blood cell has.", NUCLEI, by_class(_blood, NUCLEI)),
-        (
-            "nucleus_blurred",
-            "blur",
-            "Which nucleus the blurred white blood cell has.",
-            NUCLEI,
-            by_class(_blood, NUCLEI),
-        ),
-        ("outline", "lighting", "Which form the red cells have.", OUTLINES, by_class(_outline, OUTLINES)),
-        ("density", "noise", "How many nuclei glow.", [f"density_{k}" for k in range(6)], by_class(_density, range(6))),
-        (
-            "bacteria",
-            "low_contrast",
-            "How the bacteria are arranged.",
-            ARRANGEMENTS,
-            by_class(_arrangement, ARRANGEMENTS),
-        ),
-        ("tissue", "blur", "Which tissue it is.", TISSUES, by_class(_tissue, TISSUES)),
-        ("tissue_grey", "grey", "Which tissue it is, without colour.", TISSUES, by_class(_tissue, TISSUES)),
+        ("nucleus", "plain", "Which nucleus the white blood cell has.", _blood, NUCLEI),
+        ("nucleus_blurred", "blur", "Which nucleus the blurred white blood cell has.", _blood, NUCLEI),
+        ("outline", "lighting", "Which form the red cells have.", _outline, OUTLINES),
+        ("density", "noise", "How many nuclei glow.", _density, {f"density_{k}": k for k in range(6)}),
+        ("bacteria", "low_contrast", "How the bacteria are arranged.", _arrangement, ARRANGEMENTS),
+        ("tissue", "blur", "Which tissue it is.", _tissue, TISSUES),
+        ("tissue_grey", "grey", "Which tissue it is, without colour.", _tissue, TISSUES),
         (
             "stained",
             "occlusion",
             "Which share of the cells is stained.",
-            [f"share_{k}" for k in range(6)],
-            by_class(_ripeness, range(6)),
+            _ripeness,
+            {f"share_{k}": k for k in range(6)},
         ),
     ],
 )

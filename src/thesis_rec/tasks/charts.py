@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -204,31 +204,19 @@ TASKS = family(
     "charts",
     "structured",
     [
-        ("kind", "lighting", "Which kind of chart it is.", KINDS, by_class(_kind, KINDS)),
-        ("trend", "grey", "Which trend the line shows.", TRENDS, by_class(_trend, TRENDS)),
-        (
-            "share",
-            "plain",
-            "Which share the pie's first sector has.",
-            [f"{k}_eighths" for k in range(8)],
-            by_class(_share, range(8)),
-        ),
-        ("highest", "noise", "Which bar is the highest.", [f"bar_{k}" for k in range(6)], by_class(_highest, range(6))),
+        ("kind", "lighting", "Which kind of chart it is.", _kind, KINDS),
+        ("trend", "grey", "Which trend the line shows.", _trend, TRENDS),
+        ("share", "plain", "Which share the pie's first sector has.", _share, {f"{k}_eighths": k for k in range(8)}),
+        ("highest", "noise", "Which bar is the highest.", _highest, {f"bar_{k}": k for k in range(6)}),
         (
             "correlation",
             "blur",
             "How the points correlate.",
-            ["strongly_negative", "negative", "none", "positive", "strongly_positive"],
-            by_class(_correlation, range(5)),
+            _correlation,
+            numbered(["strongly_negative", "negative", "none", "positive", "strongly_positive"]),
         ),
-        (
-            "number",
-            "clutter",
-            "How many bars the chart has.",
-            [f"{k}_bars" for k in range(2, 10)],
-            by_class(_number, range(2, 10)),
-        ),
-        ("distribution", "low_contrast", "Which shape the histogram has.", SHAPES, by_class(_distribution, SHAPES)),
-        ("trend_textured", "texture", "Which trend the line on a texture shows.", TRENDS, by_class(_trend, TRENDS)),
+        ("number", "clutter", "How many bars the chart has.", _number, {f"{k}_bars": k for k in range(2, 10)}),
+        ("distribution", "low_contrast", "Which shape the histogram has.", _distribution, SHAPES),
+        ("trend_textured", "texture", "Which trend the line on a texture shows.", _trend, TRENDS),
     ],
 )

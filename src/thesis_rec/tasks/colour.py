@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 
@@ -127,49 +127,37 @@ TASKS = family(
     "colour",
     "structured",
     [
-        ("hue", "lighting", "Which hue the figure has.", HUES, by_class(_hue, range(12))),
+        ("hue", "lighting", "Which hue the figure has.", _hue, numbered(HUES)),
         (
             "odd",
             "blur",
             "Which hue the odd dot has.",
-            HUES[::3] + [f"{h}_like" for h in HUES[1::3]],
-            by_class(_odd_hue, range(8)),
+            _odd_hue,
+            numbered(HUES[::3] + [f"{h}_like" for h in HUES[1::3]]),
         ),
-        ("harmony", "plain", "How the palette's hues relate.", list(HARMONIES), by_class(_harmony, list(HARMONIES))),
+        ("harmony", "plain", "How the palette's hues relate.", _harmony, list(HARMONIES)),
         (
             "saturation",
             "occlusion",
             "How saturated the colours are.",
-            [f"saturation_{k}" for k in range(6)],
-            by_class(_saturation, range(6)),
+            _saturation,
+            {f"saturation_{k}": k for k in range(6)},
         ),
-        (
-            "dominant",
-            "noise",
-            "Which hue covers most of the picture.",
-            [f"hue_{k}" for k in range(8)],
-            by_class(_dominant, range(8)),
-        ),
+        ("dominant", "noise", "Which hue covers most of the picture.", _dominant, {f"hue_{k}": k for k in range(8)}),
         (
             "ramp",
             "low_contrast",
             "Between which hues the ramp runs.",
-            [f"from_{a}_to_{b}" for a, b in RAMPS],
-            by_class(_ramp, RAMPS),
+            _ramp,
+            {f"from_{a}_to_{b}": (a, b) for (a, b) in RAMPS},
         ),
         (
             "figure_ground",
             "lighting",
             "Which hue lies on which.",
-            [f"hue{i}_on_hue{j}" for i, j in PAIRS],
-            by_class(_two, PAIRS),
+            _two,
+            {f"hue{i}_on_hue{j}": (i, j) for (i, j) in PAIRS},
         ),
-        (
-            "texture_hue",
-            "texture",
-            "Which hue the figure on grey noise has.",
-            HUES[::2],
-            by_class(_hue_on_noise, range(6)),
-        ),
+        ("texture_hue", "texture", "Which hue the figure on grey noise has.", _hue_on_noise, numbered(HUES[::2])),
     ],
 )

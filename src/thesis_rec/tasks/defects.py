@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 SURFACES = ["brushed", "cast", "woven", "tiled", "polished", "wooden", "leather"]
@@ -210,24 +210,18 @@ TASKS = family(
     "defects",
     "natural",
     [
-        ("kind", "plain", "Which flaw the surface has.", DEFECTS, by_class(_kind, DEFECTS)),
-        ("subtle", "lighting", "Which small flaw the surface has.", DEFECTS, by_class(_subtle, DEFECTS)),
-        ("surface", "occlusion", "Which surface it is, flawed or not.", SURFACES, by_class(_surface, SURFACES)),
+        ("kind", "plain", "Which flaw the surface has.", _kind, DEFECTS),
+        ("subtle", "lighting", "Which small flaw the surface has.", _subtle, DEFECTS),
+        ("surface", "occlusion", "Which surface it is, flawed or not.", _surface, SURFACES),
         (
             "cracks",
             "low_contrast",
             "How cracked the surface is.",
-            ["none", "one", "two", "four", "seven"],
-            by_class(_severity, range(5)),
+            _severity,
+            numbered(["none", "one", "two", "four", "seven"]),
         ),
-        ("circuit", "plain", "Which fault the printed circuit has.", FAULTS, by_class(_circuit, FAULTS)),
-        (
-            "circuit_grey",
-            "grey",
-            "Which fault the printed circuit has, without colour.",
-            FAULTS,
-            by_class(_circuit, FAULTS),
-        ),
-        ("fabric", "lighting", "Which fault the fabric has.", WEAVES, by_class(_fabric, WEAVES)),
+        ("circuit", "plain", "Which fault the printed circuit has.", _circuit, FAULTS),
+        ("circuit_grey", "grey", "Which fault the printed circuit has, without colour.", _circuit, FAULTS),
+        ("fabric", "lighting", "Which fault the fabric has.", _fabric, WEAVES),
     ],
 )

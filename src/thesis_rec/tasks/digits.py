@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import BaseTask
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 PARTS = {"pretrain": 0, "train": 1, "test": 2}
@@ -57,9 +57,11 @@ def _wide(k: int, n: int, rng: Rng, split: str = "train") -> Array:
     return _enlarge(_pick(k, n, rng, split), rng, (0.45, 0.75), 0.35, 0.4)
 
 
-def _parity(k: int, n: int, rng: Rng, split: str = "train") -> Array:
-    """Groups of digits: even or odd, small or large."""
-    members = [[0, 2, 4], [1, 3], [6, 8], [5, 7, 9]][k]
+GROUPS = {"small_even": (0, 2, 4), "small_odd": (1, 3), "large_even": (6, 8), "large_odd": (5, 7, 9)}
+
+
+def _group(members: tuple[int, ...], n: int, rng: Rng, split: str = "train") -> Array:
+    """Random digits of a group."""
     which = rng.choice(members, n)
     picks = np.empty((n, 8, 8), dtype=np.float32)
     for digit in members:
@@ -69,24 +71,17 @@ def _parity(k: int, n: int, rng: Rng, split: str = "train") -> Array:
     return _enlarge(picks, rng)
 
 
-NAMES = tuple(f"digit_{k}" for k in range(10))
-TASKS = (
-    BaseTask("digits", "digits", "Which real handwritten digit it is.", NAMES, _digit, "grey", by_split=True),
-    BaseTask(
-        "digits_textured", "digits", "Which real digit lies on a texture.", NAMES, _digit, "texture", by_split=True
-    ),
-    BaseTask("digits_small", "digits", "Which small, turned real digit it is.", NAMES, _wide, "plain", by_split=True),
-    BaseTask("digits_noisy", "digits", "Which real digit lies under noise.", NAMES, _digit, "noise", by_split=True),
-    BaseTask(
-        "digits_occluded", "digits", "Which partly covered real digit it is.", NAMES, _digit, "occlusion", by_split=True
-    ),
-    BaseTask(
-        "digits_groups",
-        "digits",
-        "Of which group the real digit is.",
-        ("small_even", "small_odd", "large_even", "large_odd"),
-        _parity,
-        "lighting",
-        by_split=True,
-    ),
+NAMES = {f"digit_{k}": k for k in range(10)}
+TASKS = family(
+    "digits",
+    "structured",
+    [
+        ("", "grey", "Which real handwritten digit it is.", _digit, NAMES),
+        ("textured", "texture", "Which real digit lies on a texture.", _digit, NAMES),
+        ("small", "plain", "Which small, turned real digit it is.", _wide, NAMES),
+        ("noisy", "noise", "Which real digit lies under noise.", _digit, NAMES),
+        ("occluded", "occlusion", "Which partly covered real digit it is.", _digit, NAMES),
+        ("groups", "lighting", "Of which group the real digit is.", _group, GROUPS),
+    ],
+    by_split=True,
 )

@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 COLOURS = ["red", "yellow", "green", "blue", "white", "black", "orange"]
@@ -131,25 +131,25 @@ TASKS = family(
             "order",
             "lighting",
             "In which order red, white and blue bands follow.",
-            ["_".join(names) for names in ORDERS],
-            by_class(_order, ORDERS),
+            _order,
+            {"_".join(names): names for names in ORDERS},
         ),
-        ("middle", "blur", "Which colour the middle band has.", COLOURS, by_class(_middle, COLOURS)),
-        ("emblem", "occlusion", "Which colour the emblem has.", COLOURS, by_class(_emblem, COLOURS)),
-        ("canton", "noise", "Which colour the corner field has.", COLOURS, by_class(_canton, COLOURS)),
+        ("middle", "blur", "Which colour the middle band has.", _middle, COLOURS),
+        ("emblem", "occlusion", "Which colour the emblem has.", _emblem, COLOURS),
+        ("canton", "noise", "Which colour the corner field has.", _canton, COLOURS),
         (
             "palette",
             "clutter",
             "Which three colours the flag has.",
-            ["_".join(names) for names in PALETTES],
-            by_class(_palette, PALETTES),
+            _palette,
+            {"_".join(names): names for names in PALETTES},
         ),
         (
             "cross",
             "low_contrast",
             "Which colour the cross has on which ground.",
-            [f"{a}_on_{b}" for a, b in CROSSES],
-            by_class(_cross, CROSSES),
+            _cross,
+            {f"{a}_on_{b}": (a, b) for (a, b) in CROSSES},
         ),
     ],
 )

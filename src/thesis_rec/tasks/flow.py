@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 FIELDS = ["uniform", "vortex", "spread", "saddle", "shear", "spiral", "vortex_pair", "dipole", "jet"]
@@ -129,30 +129,18 @@ TASKS = family(
     "flow",
     "natural",
     [
-        ("kind", "plain", "Which flow it is.", FIELDS, by_class(_kind, FIELDS)),
-        ("kind_lit", "lighting", "Which unevenly lit flow it is.", FIELDS, by_class(_kind, FIELDS)),
-        ("needles", "clutter", "Which flow the needles show.", FIELDS, by_class(_arrows, FIELDS)),
+        ("kind", "plain", "Which flow it is.", _kind, FIELDS),
+        ("kind_lit", "lighting", "Which unevenly lit flow it is.", _kind, FIELDS),
+        ("needles", "clutter", "Which flow the needles show.", _arrows, FIELDS),
         (
             "direction",
             "low_contrast",
             "Which way the flow runs.",
-            [f"{k * 30}_degrees" for k in range(6)],
-            by_class(_direction, range(6)),
+            _direction,
+            {f"{k * 30}_degrees": k for k in range(6)},
         ),
-        (
-            "turbulence",
-            "noise",
-            "How turbulent the flow is.",
-            [f"level_{k}" for k in range(5)],
-            by_class(_turbulence, range(5)),
-        ),
-        (
-            "vortices",
-            "grey",
-            "How many whirls there are.",
-            [f"{k}_whirls" for k in range(5)],
-            by_class(_vortices, range(5)),
-        ),
-        ("prints", "occlusion", "Which kind of fingerprint it is.", PRINTS, by_class(_hair, PRINTS)),
+        ("turbulence", "noise", "How turbulent the flow is.", _turbulence, {f"level_{k}": k for k in range(5)}),
+        ("vortices", "grey", "How many whirls there are.", _vortices, {f"{k}_whirls": k for k in range(5)}),
+        ("prints", "occlusion", "Which kind of fingerprint it is.", _hair, PRINTS),
     ],
 )

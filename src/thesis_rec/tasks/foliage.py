@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.tints import Tint
 
@@ -162,17 +162,11 @@ TASKS = family(
     "foliage",
     "natural",
     [
-        ("stain", "occlusion", "Which colour a leaf's spots have.", list(STAINS), by_class(_stain, list(STAINS))),
-        (
-            "extent",
-            "low_contrast",
-            "How much of a leaf has withered.",
-            [f"quarters_{k}" for k in range(5)],
-            by_class(_extent, range(5)),
-        ),
-        ("crown", "lighting", "Which colour the trees have.", list(CROWNS), by_class(_crown, list(CROWNS))),
-        ("blossom", "blur", "Which colour most blossoms have.", BLOSSOMS, by_class(_blossom, BLOSSOMS)),
-        ("pattern", "clutter", "Where a leaf is yellow.", PATTERNS, by_class(_pattern, PATTERNS)),
-        ("lawn", "noise", "Which green the grass has.", list(LAWNS), by_class(_lawn, list(LAWNS))),
+        ("stain", "occlusion", "Which colour a leaf's spots have.", _stain, list(STAINS)),
+        ("extent", "low_contrast", "How much of a leaf has withered.", _extent, {f"quarters_{k}": k for k in range(5)}),
+        ("crown", "lighting", "Which colour the trees have.", _crown, list(CROWNS)),
+        ("blossom", "blur", "Which colour most blossoms have.", _blossom, BLOSSOMS),
+        ("pattern", "clutter", "Where a leaf is yellow.", _pattern, PATTERNS),
+        ("lawn", "noise", "Which green the grass has.", _lawn, list(LAWNS)),
     ],
 )

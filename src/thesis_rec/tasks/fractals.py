@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 CONSTANTS = {
@@ -188,66 +188,51 @@ TASKS = family(
     "fractals",
     "structured",
     [
-        ("julia", "lighting", "Which Julia set is shown.", list(CONSTANTS), by_class(_julia, list(CONSTANTS))),
-        (
-            "julia_power",
-            "noise",
-            "Which power the iteration has.",
-            [f"power_{k}" for k in range(2, 7)],
-            by_class(_power, range(2, 7)),
-        ),
+        ("julia", "lighting", "Which Julia set is shown.", _julia, list(CONSTANTS)),
+        ("julia_power", "noise", "Which power the iteration has.", _power, {f"power_{k}": k for k in range(2, 7)}),
         (
             "mandelbrot",
             "invert",
             "Which part of the Mandelbrot set is shown.",
-            ["whole", "seahorses", "elephants", "minibrot", "antenna", "second_bulb", "top_bulb"],
-            by_class(_mandelbrot, range(7)),
+            _mandelbrot,
+            numbered(["whole", "seahorses", "elephants", "minibrot", "antenna", "second_bulb", "top_bulb"]),
         ),
-        (
-            "attractor",
-            "plain",
-            "Which iterated function system it is.",
-            list(SYSTEMS),
-            by_class(_attractor, list(SYSTEMS)),
-        ),
+        ("attractor", "plain", "Which iterated function system it is.", _attractor, list(SYSTEMS)),
         (
             "tree_angle",
             "texture",
             "How wide the tree's branches spread.",
-            [f"{d}_degrees" for d in (12, 22, 32, 45, 60, 80)],
-            by_class(lambda d, n, rng: _tree(n, rng, np.deg2rad(d)), [12, 22, 32, 45, 60, 80]),
+            lambda d, n, rng: _tree(n, rng, np.deg2rad(d)),
+            {f"{d}_degrees": d for d in [12, 22, 32, 45, 60, 80]},
         ),
         (
             "tree_depth",
             "blur",
             "How often the tree branches.",
-            [f"{d}_times" for d in range(2, 7)],
-            by_class(lambda d, n, rng: _tree(n, rng, rng.uniform(0.35, 0.6), d), range(2, 7)),
+            lambda d, n, rng: _tree(n, rng, rng.uniform(0.35, 0.6), d),
+            {f"{d}_times": d for d in range(2, 7)},
         ),
         (
             "tree_kind",
             "low_contrast",
             "Which way the tree branches.",
-            ["forked", "threefold", "left_bent", "right_bent", "short_twigs", "long_twigs"],
-            by_class(
-                lambda c, n, rng: _tree(n, rng, *c),
-                [
-                    (0.5, 5, 0.72, 2, 0.0),
-                    (0.6, 4, 0.72, 3, 0.0),
-                    (0.45, 5, 0.74, 2, -0.3),
-                    (0.45, 5, 0.74, 2, 0.3),
-                    (0.5, 5, 0.5, 2, 0.0),
-                    (0.5, 4, 0.95, 2, 0.0),
-                ],
-            ),
+            lambda c, n, rng: _tree(n, rng, *c),
+            {
+                "forked": (0.5, 5, 0.72, 2, 0.0),
+                "threefold": (0.6, 4, 0.72, 3, 0.0),
+                "left_bent": (0.45, 5, 0.74, 2, -0.3),
+                "right_bent": (0.45, 5, 0.74, 2, 0.3),
+                "short_twigs": (0.5, 5, 0.5, 2, 0.0),
+                "long_twigs": (0.5, 4, 0.95, 2, 0.0),
+            },
         ),
         (
             "coast",
             "clutter",
             "How rough the coastline is.",
-            [f"slope_{e}" for e in ("1.0", "1.4", "1.8", "2.2", "2.8")],
-            by_class(_coast, [1.0, 1.4, 1.8, 2.2, 2.8]),
+            _coast,
+            {f"slope_{e}": e for e in (1.0, 1.4, 1.8, 2.2, 2.8)},
         ),
-        ("curve", "grey", "Which recursive curve is drawn.", CURVES, by_class(_curve, CURVES)),
+        ("curve", "grey", "Which recursive curve is drawn.", _curve, CURVES),
     ],
 )

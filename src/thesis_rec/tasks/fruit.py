@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.tints import Tint
 
@@ -167,23 +167,11 @@ TASKS = family(
     "fruit",
     "natural",
     [
-        ("ripeness", "lighting", "How ripe the fruit are.", STAGES, by_class(_ripeness, range(6))),
-        (
-            "kind",
-            "clutter",
-            "Which kind of fruit hangs there, told by its colour.",
-            list(KINDS),
-            by_class(_kind, list(KINDS)),
-        ),
-        ("share", "blur", "How many of eight fruit are ripe.", [f"ripe_{k}" for k in SHARES], by_class(_share, SHARES)),
-        ("cut", "occlusion", "Which colours peel and flesh have.", list(CUTS), by_class(_cut, list(CUTS))),
-        (
-            "cheek",
-            "noise",
-            "Which colour blushes on which.",
-            [f"{b}_on_{a}" for a, b in CHEEKS],
-            by_class(_cheek, CHEEKS),
-        ),
-        ("rot", "low_contrast", "Which colour the rot has.", list(ROTS), by_class(_rot, list(ROTS))),
+        ("ripeness", "lighting", "How ripe the fruit are.", _ripeness, numbered(STAGES)),
+        ("kind", "clutter", "Which kind of fruit hangs there, told by its colour.", _kind, list(KINDS)),
+        ("share", "blur", "How many of eight fruit are ripe.", _share, {f"ripe_{k}": k for k in SHARES}),
+        ("cut", "occlusion", "Which colours peel and flesh have.", _cut, list(CUTS)),
+        ("cheek", "noise", "Which colour blushes on which.", _cheek, {f"{b}_on_{a}": (a, b) for (a, b) in CHEEKS}),
+        ("rot", "low_contrast", "Which colour the rot has.", _rot, list(ROTS)),
     ],
 )

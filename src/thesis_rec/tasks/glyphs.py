@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import BaseTask, Content, by_class
+from thesis_rec.tasks.base import BaseTask, family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 FONTS = (
@@ -94,9 +94,8 @@ def draw_texts(
     return np.clip(drawn * (1 + 0.25 * (size < 0.8)), 0, 1)
 
 
-def characters(texts: str | list[str], **options: object) -> Content:
-    """Content whose classes are the given characters."""
-    return by_class(lambda text, n, rng: draw_texts([text] * n, rng, **options), list(texts))  # type: ignore[arg-type]
+def _character(text: str, n: int, rng: Rng) -> Array:
+    return draw_texts([text] * n, rng)
 
 
 def names(texts: str | list[str]) -> tuple[str, ...]:
@@ -128,7 +127,7 @@ def names(texts: str | list[str]) -> tuple[str, ...]:
     return tuple(short)
 
 
-def _any_of(texts: list[str], n: int, rng: Rng) -> Array:
+def _any_of(texts: str, n: int, rng: Rng) -> Array:
     return draw_texts([texts[i] for i in rng.integers(0, len(texts), n)], rng)
 
 
@@ -143,27 +142,26 @@ def _turned(k: int, n: int, rng: Rng) -> Array:
     return np.rot90(drawn, k, axes=(1, 2))
 
 
-def script(
-    family: str, rows: list[tuple[str, str, str, str | list[str]]], extra: tuple[BaseTask, ...] = ()
-) -> tuple[BaseTask, ...]:
+def script(name: str, rows: list[tuple[str, str, str, str]]) -> tuple[BaseTask, ...]:
     """Build a script's tasks from (id suffix, style, description, characters) rows."""
-    return (
-        *(
-            BaseTask(f"{family}_{i}", family, what, names(texts), characters(texts), style)
-            for i, style, what, texts in rows
-        ),
-        *extra,
+    return family(
+        name,
+        "structured",
+        [
+            (suffix, style, what, _character, dict(zip(names(texts), texts, strict=True)))
+            for suffix, style, what, texts in rows
+        ],
     )
 
 
-_GROUPS = [
-    list("aeiou"),
-    list("AEIOU"),
-    list("bcdfghkmnprtvwz"),
-    list("BCDFGHKMNPRTVWZ"),
-    list("0123456789"),
-    list("!?&@#%$*+"),
-]
+_SORTS = {
+    "small_vowel": "aeiou", "capital_vowel": "AEIOU", "small_consonant": "bcdfghkmnprtvwz",
+    "capital_consonant": "BCDFGHKMNPRTVWZ", "digit": "0123456789", "sign": "!?&@#%$*+",
+}  # fmt: skip
+_FONTS = {
+    "sans": "DejaVuSans", "sans_bold": "DejaVuSans-Bold", "serif": "DejaVuSerif", "serif_bold": "DejaVuSerif-Bold",
+    "serif_italic": "DejaVuSerif-Italic", "mono": "DejaVuSansMono",
+}  # fmt: skip
 LATIN = script(
     "glyphs_latin",
     [
@@ -175,42 +173,21 @@ LATIN = script(
         ("accents", "blur", "Which accent the letter e or o carries.", "eéèêëoóòôö"),
         ("look_alikes", "grey", "Which of some similar characters it is.", "Il1|ijt7Z2S5"),
     ],
-    (
-        BaseTask(
-            "glyphs_latin_fonts",
-            "glyphs_latin",
-            "In which typeface a random letter is set.",
-            ("sans", "sans_bold", "serif", "serif_bold", "serif_italic", "mono"),
-            by_class(
-                _font_style,
-                [
-                    "DejaVuSans",
-                    "DejaVuSans-Bold",
-                    "DejaVuSerif",
-                    "DejaVuSerif-Bold",
-                    "DejaVuSerif-Italic",
-                    "DejaVuSansMono",
-                ],
-            ),
-            "low_contrast",
-        ),
-        BaseTask(
-            "glyphs_latin_sorts",
-            "glyphs_latin",
-            "Of which sort a random character is.",
-            ("small_vowel", "capital_vowel", "small_consonant", "capital_consonant", "digit", "sign"),
-            by_class(_any_of, _GROUPS),
-            "occlusion",
-        ),
-        BaseTask(
-            "glyphs_latin_turned",
-            "glyphs_latin",
-            "By how many quarter turns a letter is turned.",
-            ("upright", "left", "upside_down", "right"),
-            by_class(_turned, range(4)),
+)
+LATIN_SORTS = family(
+    "glyphs_latin",
+    "structured",
+    [
+        ("fonts", "low_contrast", "In which typeface a random letter is set.", _font_style, _FONTS),
+        ("sorts", "occlusion", "Of which sort a random character is.", _any_of, _SORTS),
+        (
+            "turned",
             "plain",
+            "By how many quarter turns a letter is turned.",
+            _turned,
+            numbered(["upright", "left", "upside_down", "right"]),
         ),
-    ),
+    ],
 )
 GREEK = script(
     "glyphs_greek",
@@ -273,4 +250,4 @@ HEBREW_ARABIC = script(
         ("persian_digits", "occlusion", "Which Persian digit it is.", "۰۱۲۳۴۵۶۷۸۹"),
     ],
 )
-TASKS = (*LATIN, *GREEK, *CYRILLIC, *CAUCASUS, *SYMBOLS, *HEBREW_ARABIC)
+TASKS = (*LATIN, *LATIN_SORTS, *GREEK, *CYRILLIC, *CAUCASUS, *SYMBOLS, *HEBREW_ARABIC)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -117,39 +117,21 @@ TASKS = family(
             "orientation",
             "noise",
             "Which way the stripes run.",
-            [f"{k * 22.5:g}_degrees" for k in range(8)],
-            by_class(_orientation, range(8)),
+            _orientation,
+            {f"{k * 22.5:g}_degrees": k for k in range(8)},
         ),
-        (
-            "frequency",
-            "lighting",
-            "How fine the stripes are.",
-            [f"spacing_{k}" for k in range(8)],
-            by_class(_frequency, range(8)),
-        ),
+        ("frequency", "lighting", "How fine the stripes are.", _frequency, {f"spacing_{k}": k for k in range(8)}),
         (
             "plaid",
             "plain",
             "At which angle two gratings cross.",
-            [f"{15 * (k + 1)}_degrees" for k in range(6)],
-            by_class(_plaid, range(6)),
+            _plaid,
+            {f"{15 * (k + 1)}_degrees": k for k in range(6)},
         ),
-        (
-            "profile",
-            "blur",
-            "Which brightness profile the stripes have.",
-            list(PROFILES),
-            by_class(_profile, list(PROFILES)),
-        ),
-        ("geometry", "clutter", "Along which curves the stripes run.", GEOMETRIES, by_class(_geometry, GEOMETRIES)),
-        ("gabor", "low_contrast", "Which way a faint patch's stripes run.", SIX, by_class(_gabor, range(6))),
-        (
-            "curvature",
-            "occlusion",
-            "How bent the stripes are.",
-            [f"bend_{k}" for k in range(6)],
-            by_class(_curvature, range(6)),
-        ),
-        ("region", "grey", "Which way the stripes of the inner region run.", SIX, by_class(_contour, range(6))),
+        ("profile", "blur", "Which brightness profile the stripes have.", _profile, list(PROFILES)),
+        ("geometry", "clutter", "Along which curves the stripes run.", _geometry, GEOMETRIES),
+        ("gabor", "low_contrast", "Which way a faint patch's stripes run.", _gabor, numbered(SIX)),
+        ("curvature", "occlusion", "How bent the stripes are.", _curvature, {f"bend_{k}": k for k in range(6)}),
+        ("region", "grey", "Which way the stripes of the inner region run.", _contour, numbered(SIX)),
     ],
 )

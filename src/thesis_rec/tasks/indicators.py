@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.tints import Tint
 
@@ -156,29 +156,11 @@ TASKS = family(
     "indicators",
     "structured",
     [
-        (
-            "scale",
-            "lighting",
-            "Which mark of the scale the pad shows.",
-            [f"mark_{k}" for k in range(8)],
-            by_class(_scale, range(8)),
-        ),
-        (
-            "turned",
-            "blur",
-            "Which of five pads has turned.",
-            [f"pad_{k}" for k in range(5)],
-            by_class(_turned, range(5)),
-        ),
-        ("lamp", "noise", "Which colour the lit lamp has.", list(LAMPS), by_class(_lamp, list(LAMPS))),
-        (
-            "panel",
-            "low_contrast",
-            "Which colour most lamps of a panel have.",
-            list(LAMPS),
-            by_class(_panel, list(LAMPS)),
-        ),
-        ("ring", "occlusion", "Which colour the wide ring has.", RINGS, by_class(_ring, RINGS)),
-        ("flame", "clutter", "Which colour the flame has.", list(FLAMES), by_class(_flame, list(FLAMES))),
+        ("scale", "lighting", "Which mark of the scale the pad shows.", _scale, {f"mark_{k}": k for k in range(8)}),
+        ("turned", "blur", "Which of five pads has turned.", _turned, {f"pad_{k}": k for k in range(5)}),
+        ("lamp", "noise", "Which colour the lit lamp has.", _lamp, list(LAMPS)),
+        ("panel", "low_contrast", "Which colour most lamps of a panel have.", _panel, list(LAMPS)),
+        ("ring", "occlusion", "Which colour the wide ring has.", _ring, RINGS),
+        ("flame", "clutter", "Which colour the flame has.", _flame, list(FLAMES)),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 Basis = tuple[tuple[float, float], tuple[float, float], tuple[tuple[float, float], ...]]
@@ -161,36 +161,36 @@ TASKS = family(
     "lattices",
     "structured",
     [
-        ("kind", "plain", "Which lattice it is.", KINDS, by_class(_kind, KINDS)),
-        ("kind_noisy", "noise", "Which lattice lies under the noise.", KINDS, by_class(_kind, KINDS)),
+        ("kind", "plain", "Which lattice it is.", _kind, KINDS),
+        ("kind_noisy", "noise", "Which lattice lies under the noise.", _kind, KINDS),
         (
             "species",
             "blur",
             "How two kinds of atoms are ordered.",
-            ["one_kind", "checkered", "striped", "sparse", "blocks", "random"],
-            by_class(_species, range(6)),
+            _species,
+            numbered(["one_kind", "checkered", "striped", "sparse", "blocks", "random"]),
         ),
-        ("flaw", "lighting", "Which fault the crystal has.", FLAWS, by_class(_flaw, FLAWS)),
+        ("flaw", "lighting", "Which fault the crystal has.", _flaw, FLAWS),
         (
             "moire",
             "low_contrast",
             "How far two layers are twisted.",
-            [f"twist_{d}" for d in (0, 4, 8, 14, 22)],
-            by_class(_moire, range(5)),
+            _moire,
+            numbered([f"twist_{d}" for d in (0, 4, 8, 14, 22)]),
         ),
         (
             "diffraction",
             "grey",
             "Which lattice scatters like this.",
+            _diffraction,
             ["square", "hexagonal", "rectangular", "oblique", "honeycomb", "kagome"],
-            by_class(_diffraction, ["square", "hexagonal", "rectangular", "oblique", "honeycomb", "kagome"]),
         ),
         (
             "direction",
             "occlusion",
             "Which way the lattice is stretched.",
-            [f"{k * 30}_degrees" for k in range(6)],
-            by_class(_direction, range(6)),
+            _direction,
+            {f"{k * 30}_degrees": k for k in range(6)},
         ),
     ],
 )

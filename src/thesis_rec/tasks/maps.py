@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -255,29 +255,20 @@ def _contours(kind: str, n: int, rng: Rng) -> Array:
     return np.clip(1.2 - lines, 0, 1)
 
 
-MAZES = [(4, 0.0, 0.0), (6, 0.0, 0.0), (8, 0.0, 0.0), (8, 0.35, 0.0), (7, 0.0, 0.6), (7, 0.0, -0.6)]
+MAZES = {
+    "coarse": (4, 0.0, 0.0), "middling": (6, 0.0, 0.0), "fine": (8, 0.0, 0.0), "fine_with_loops": (8, 0.35, 0.0),
+    "long_rows": (7, 0.0, 0.6), "long_columns": (7, 0.0, -0.6),
+}  # fmt: skip
 TASKS = family(
     "maps",
     "natural",
     [
-        ("land_use", "plain", "Which land use the aerial picture shows.", LAND, by_class(_land, LAND)),
-        ("land_use_grey", "grey", "Which land use it is, without colour.", LAND, by_class(_land, LAND)),
-        ("roads", "blur", "Which plan the roads follow.", NETWORKS, by_class(_network, NETWORKS)),
-        ("water", "lighting", "Which form the water has.", WATERS, by_class(_river, WATERS)),
-        (
-            "maze",
-            "low_contrast",
-            "Which kind of maze it is.",
-            ["coarse", "middling", "fine", "fine_with_loops", "long_rows", "long_columns"],
-            by_class(_maze, MAZES),
-        ),
-        ("contours", "noise", "Which landform the contour lines show.", RELIEFS, by_class(_contours, RELIEFS)),
-        (
-            "roads_hidden",
-            "occlusion",
-            "Which plan the partly covered roads follow.",
-            NETWORKS,
-            by_class(_network, NETWORKS),
-        ),
+        ("land_use", "plain", "Which land use the aerial picture shows.", _land, LAND),
+        ("land_use_grey", "grey", "Which land use it is, without colour.", _land, LAND),
+        ("roads", "blur", "Which plan the roads follow.", _network, NETWORKS),
+        ("water", "lighting", "Which form the water has.", _river, WATERS),
+        ("maze", "low_contrast", "Which kind of maze it is.", _maze, MAZES),
+        ("contours", "noise", "Which landform the contour lines show.", _contours, RELIEFS),
+        ("roads_hidden", "occlusion", "Which plan the partly covered roads follow.", _network, NETWORKS),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.tints import Tint
 
@@ -137,17 +137,11 @@ TASKS = family(
     "minerals",
     "natural",
     [
-        ("soil", "lighting", "Which soil it is, told by its colour.", list(SOILS), by_class(_soil, list(SOILS))),
-        ("grains", "blur", "Which colour the grains in the rock have.", GRAINS, by_class(_grains, GRAINS)),
-        (
-            "share",
-            "noise",
-            "How much of the rock is rosy.",
-            [f"sixths_{k}" for k in range(6)],
-            by_class(_share, range(6)),
-        ),
-        ("vein", "occlusion", "Which mineral fills the vein.", list(VEINS), by_class(_vein, list(VEINS))),
-        ("coat", "low_contrast", "What grows over the metal.", list(COATS), by_class(_coat, list(COATS))),
-        ("agate", "clutter", "Which colours the layers have.", ["_".join(a) for a in AGATES], by_class(_agate, AGATES)),
+        ("soil", "lighting", "Which soil it is, told by its colour.", _soil, list(SOILS)),
+        ("grains", "blur", "Which colour the grains in the rock have.", _grains, GRAINS),
+        ("share", "noise", "How much of the rock is rosy.", _share, {f"sixths_{k}": k for k in range(6)}),
+        ("vein", "occlusion", "Which mineral fills the vein.", _vein, list(VEINS)),
+        ("coat", "low_contrast", "What grows over the metal.", _coat, list(COATS)),
+        ("agate", "clutter", "Which colours the layers have.", _agate, {"_".join(a): a for a in AGATES}),
     ],
 )

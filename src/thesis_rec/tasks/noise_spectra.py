@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -112,45 +112,33 @@ TASKS = family(
             "exponent",
             "lighting",
             "How steep the spectrum is.",
-            [f"slope_{e}" for e in ("0", "0.5", "1.0", "1.5", "2.0", "2.6")],
-            by_class(_exponent, [0.0, 0.5, 1.0, 1.5, 2.0, 2.6]),
+            _exponent,
+            {f"slope_{e}": e for e in (0, 0.5, 1.0, 1.5, 2.0, 2.6)},
         ),
-        (
-            "direction",
-            "plain",
-            "Which way the grain runs.",
-            [f"{k * 22.5:g}_degrees" for k in range(8)],
-            by_class(_direction, range(8)),
-        ),
-        (
-            "band",
-            "low_contrast",
-            "Which scale the pattern has.",
-            [f"band_{k}" for k in range(7)],
-            by_class(_band, range(7)),
-        ),
-        ("marginal", "grey", "How brightness is distributed.", list(MARGINALS), by_class(_marginal, list(MARGINALS))),
+        ("direction", "plain", "Which way the grain runs.", _direction, {f"{k * 22.5:g}_degrees": k for k in range(8)}),
+        ("band", "low_contrast", "Which scale the pattern has.", _band, {f"band_{k}": k for k in range(7)}),
+        ("marginal", "grey", "How brightness is distributed.", _marginal, list(MARGINALS)),
         (
             "anisotropy",
             "noise",
             "How strong the grain's direction is.",
-            [f"strength_{k}" for k in range(5)],
-            by_class(_anisotropy, range(5)),
+            _anisotropy,
+            {f"strength_{k}": k for k in range(5)},
         ),
         (
             "channels",
             "occlusion",
             "Which colour channels are coarse.",
-            ["none", "red", "green", "red_green", "blue", "red_blue", "green_blue", "all"],
-            by_class(_channels, range(8)),
+            _channels,
+            numbered(["none", "red", "green", "red_green", "blue", "red_blue", "green_blue", "all"]),
         ),
         (
             "mixture",
             "clutter",
             "How much of the picture is fine grained.",
-            [f"share_{k}" for k in range(6)],
-            by_class(_mixture, range(6)),
+            _mixture,
+            {f"share_{k}": k for k in range(6)},
         ),
-        ("clouds", "blur", "Which kind of clouded sky it is.", CLOUDS, by_class(_clouds, CLOUDS)),
+        ("clouds", "blur", "Which kind of clouded sky it is.", _clouds, CLOUDS),
     ],
 )

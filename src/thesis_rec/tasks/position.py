@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 
@@ -91,45 +91,33 @@ TASKS = family(
             "grid3",
             "clutter",
             "In which of nine cells the figure lies.",
-            [f"column{i}_row{j}" for i, j in CELLS3],
-            by_class(_cell, CELLS3),
+            _cell,
+            {f"column{i}_row{j}": (i, j) for (i, j) in CELLS3},
         ),
         (
             "grid4",
             "plain",
             "In which of sixteen cells the figure lies.",
-            [f"column{i}_row{j}" for i, j in CELLS4],
-            by_class(lambda c, n, rng: _cell(c, n, rng, 4), CELLS4),
+            lambda c, n, rng: _cell(c, n, rng, 4),
+            {f"column{i}_row{j}": (i, j) for (i, j) in CELLS4},
         ),
-        (
-            "bearing",
-            "lighting",
-            "In which direction from the middle the figure lies.",
-            COMPASS,
-            by_class(_bearing, range(8)),
-        ),
-        ("arrow", "texture", "Which way the arrow points.", COMPASS, by_class(_pointing, range(8))),
+        ("bearing", "lighting", "In which direction from the middle the figure lies.", _bearing, numbered(COMPASS)),
+        ("arrow", "texture", "Which way the arrow points.", _pointing, numbered(COMPASS)),
         (
             "triangle",
             "low_contrast",
             "Which way the drop points.",
-            COMPASS,
-            by_class(lambda k, n, rng: _pointing(k, n, rng, "drop"), range(8)),
+            lambda k, n, rng: _pointing(k, n, rng, "drop"),
+            numbered(COMPASS),
         ),
         (
             "distance",
             "noise",
             "How far apart two dots are.",
-            ["touching", "near", "middling", "far", "very_far"],
-            by_class(_distance, range(5)),
+            _distance,
+            numbered(["touching", "near", "middling", "far", "very_far"]),
         ),
-        ("level", "grey", "How high the liquid stands.", [f"level_{k}" for k in range(8)], by_class(_level, range(8))),
-        (
-            "clock",
-            "blur",
-            "Which hour the short thick hand shows.",
-            [f"{k}_oclock" for k in range(12)],
-            by_class(_clock, range(12)),
-        ),
+        ("level", "grey", "How high the liquid stands.", _level, {f"level_{k}": k for k in range(8)}),
+        ("clock", "blur", "Which hour the short thick hand shows.", _clock, {f"{k}_oclock": k for k in range(12)}),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 
@@ -174,30 +174,18 @@ TASKS = family(
     "relation",
     "structured",
     [
-        (
-            "side",
-            "texture",
-            "On which side of the square the disc lies.",
-            ["right", "below", "left", "above"],
-            by_class(_above, ["right", "below", "left", "above"]),
-        ),
-        ("contact", "noise", "How two circles touch.", CONTACTS, by_class(_contact, CONTACTS)),
+        ("side", "texture", "On which side of the square the disc lies.", _above, ["right", "below", "left", "above"]),
+        ("contact", "noise", "How two circles touch.", _contact, CONTACTS),
         (
             "bigger",
             "lighting",
             "How the left figure's size compares.",
-            ["half", "smaller", "equal", "larger", "double"],
-            by_class(_bigger, range(5)),
+            _bigger,
+            numbered(["half", "smaller", "equal", "larger", "double"]),
         ),
-        ("same", "plain", "Whether two blobs are the same.", SAMES, by_class(_same, SAMES)),
-        (
-            "between",
-            "clutter",
-            "Which of three is the star.",
-            ["left", "middle", "right"],
-            by_class(_between, ["left", "middle", "right"]),
-        ),
-        ("aligned", "blur", "How four figures are arranged.", ALIGNMENTS, by_class(_aligned, ALIGNMENTS)),
-        ("front", "low_contrast", "Which figure lies in front of which.", FRONTS, by_class(_front, FRONTS)),
+        ("same", "plain", "Whether two blobs are the same.", _same, SAMES),
+        ("between", "clutter", "Which of three is the star.", _between, ["left", "middle", "right"]),
+        ("aligned", "blur", "How four figures are arranged.", _aligned, ALIGNMENTS),
+        ("front", "low_contrast", "Which figure lies in front of which.", _front, FRONTS),
     ],
 )

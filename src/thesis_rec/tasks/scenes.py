@@ -1,7 +1,7 @@
 """Composed scenes: objects on textured grounds, landscapes, weather, times of day."""
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.grounds import GROUNDS, any_ground, ground
 from thesis_rec.tasks.landscapes import LAND, LIGHTS, WEATHER, landscape, lit_landscape, weathered_landscape
@@ -42,32 +42,20 @@ TASKS = family(
     "scenes",
     "natural",
     [
-        ("object", "plain", "Which object stands on any ground.", OBJECTS, by_class(_object, OBJECTS)),
-        (
-            "object_dim",
-            "lighting",
-            "Which object stands on any unevenly lit ground.",
-            OBJECTS[:10],
-            by_class(_object, OBJECTS[:10]),
-        ),
-        (
-            "object_hidden",
-            "occlusion",
-            "Which partly covered object it is.",
-            OBJECTS[:10],
-            by_class(_object, OBJECTS[:10]),
-        ),
-        ("ground", "noise", "Which ground an object stands on.", GROUNDS, by_class(_with_object, GROUNDS)),
-        ("ground_grey", "grey", "Which ground it is, without colour.", GROUNDS, by_class(_with_object, GROUNDS)),
-        ("landscape", "blur", "Which landscape it is.", LAND, by_class(landscape, LAND)),
-        ("light", "low_contrast", "Which time of day it is.", list(LIGHTS), by_class(lit_landscape, list(LIGHTS))),
-        ("weather", "plain", "Which weather it is.", WEATHER, by_class(weathered_landscape, WEATHER)),
+        ("object", "plain", "Which object stands on any ground.", _object, OBJECTS),
+        ("object_dim", "lighting", "Which object stands on any unevenly lit ground.", _object, OBJECTS[:10]),
+        ("object_hidden", "occlusion", "Which partly covered object it is.", _object, OBJECTS[:10]),
+        ("ground", "noise", "Which ground an object stands on.", _with_object, GROUNDS),
+        ("ground_grey", "grey", "Which ground it is, without colour.", _with_object, GROUNDS),
+        ("landscape", "blur", "Which landscape it is.", landscape, LAND),
+        ("light", "low_contrast", "Which time of day it is.", lit_landscape, list(LIGHTS)),
+        ("weather", "plain", "Which weather it is.", weathered_landscape, WEATHER),
         (
             "companions",
             "clutter",
             "How many objects there are.",
-            ["one", "two", "three", "four"],
-            by_class(_companions, [1, 2, 3, 4]),
+            _companions,
+            {"one": 1, "two": 2, "three": 3, "four": 4},
         ),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 
@@ -125,25 +125,19 @@ TASKS = family(
     "search",
     "structured",
     [
-        ("where_form", "plain", "Where the odd form is.", CELLS, by_class(_where_shape, range(9))),
-        ("where_colour", "noise", "Where the odd colour is.", CELLS, by_class(_where_colour, range(9))),
-        ("where_turned", "blur", "Where the odd direction is.", CELLS, by_class(_where_turned, range(9))),
-        ("feature", "lighting", "By what one element is odd.", FEATURES, by_class(_feature, FEATURES)),
-        ("what", "grey", "Which form the odd element has.", ODD, by_class(_what, ODD)),
-        (
-            "count",
-            "texture",
-            "How often the target occurs.",
-            ["absent", "once", "twice"],
-            by_class(_present, ["absent", "once", "twice"]),
-        ),
+        ("where_form", "plain", "Where the odd form is.", _where_shape, numbered(CELLS)),
+        ("where_colour", "noise", "Where the odd colour is.", _where_colour, numbered(CELLS)),
+        ("where_turned", "blur", "Where the odd direction is.", _where_turned, numbered(CELLS)),
+        ("feature", "lighting", "By what one element is odd.", _feature, FEATURES),
+        ("what", "grey", "Which form the odd element has.", _what, ODD),
+        ("count", "texture", "How often the target occurs.", _present, ["absent", "once", "twice"]),
         (
             "size",
             "clutter",
             "How large the odd disc is.",
-            ["tiny", "smaller", "same", "larger", "huge"],
-            by_class(_size, range(5)),
+            _size,
+            numbered(["tiny", "smaller", "same", "larger", "huge"]),
         ),
-        ("what_noisy", "low_contrast", "Which form the faint odd element has.", ODD, by_class(_what, ODD)),
+        ("what_noisy", "low_contrast", "Which form the faint odd element has.", _what, ODD),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 Solid = Callable[[Array, Array, Array], Array]
@@ -238,37 +238,13 @@ TASKS = family(
     "shading",
     "natural",
     [
-        ("solid", "plain", "Which solid is shown.", list(SOLIDS), by_class(_solid, list(SOLIDS))),
-        (
-            "solid_textured",
-            "clutter",
-            "Which solid is shown among strokes.",
-            list(SOLIDS),
-            by_class(_solid, list(SOLIDS)),
-        ),
-        (
-            "azimuth",
-            "noise",
-            "From which side the light comes.",
-            [f"{45 * k}_degrees" for k in range(8)],
-            by_class(_azimuth, range(8)),
-        ),
-        (
-            "elevation",
-            "blur",
-            "How high the lamp stands.",
-            [f"{18 * k + 9}_degrees" for k in range(5)],
-            by_class(_elevation, range(5)),
-        ),
-        ("material", "lighting", "What the solid is made of.", MATERIALS, by_class(_material, MATERIALS)),
-        ("relief", "low_contrast", "Which relief the surface has.", RELIEFS, by_class(_relief, RELIEFS)),
-        (
-            "balls",
-            "occlusion",
-            "How many balls lie there.",
-            [f"{k}_balls" for k in range(1, 7)],
-            by_class(_count, range(1, 7)),
-        ),
-        ("tilt", "grey", "How far the plate is tilted.", [f"tilt_{k}" for k in range(5)], by_class(_tilt, range(5))),
+        ("solid", "plain", "Which solid is shown.", _solid, list(SOLIDS)),
+        ("solid_textured", "clutter", "Which solid is shown among strokes.", _solid, list(SOLIDS)),
+        ("azimuth", "noise", "From which side the light comes.", _azimuth, {f"{45 * k}_degrees": k for k in range(8)}),
+        ("elevation", "blur", "How high the lamp stands.", _elevation, {f"{18 * k + 9}_degrees": k for k in range(5)}),
+        ("material", "lighting", "What the solid is made of.", _material, MATERIALS),
+        ("relief", "low_contrast", "Which relief the surface has.", _relief, RELIEFS),
+        ("balls", "occlusion", "How many balls lie there.", _count, {f"{k}_balls": k for k in range(1, 7)}),
+        ("tilt", "grey", "How far the plate is tilted.", _tilt, {f"tilt_{k}": k for k in range(5)}),
     ],
 )

@@ -1,11 +1,12 @@
 """Single figures: which one is it, how many corners, how stretched."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import Content, by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 Figure = Callable[[Array, Array], Array]
@@ -72,9 +73,8 @@ def _draw(
     return canvas.cover(distance)
 
 
-def figures(names: list[str], outline: float = 0.0, scale: tuple[float, float] = (0.45, 0.85)) -> Content:
-    """Content whose classes are the named figures."""
-    return by_class(lambda name, n, rng: _draw(FIGURES[name], n, rng, outline, scale), names)
+def _figure(name: str, n: int, rng: Rng, outline: float = 0.0, scale: tuple[float, float] = (0.45, 0.85)) -> Array:
+    return _draw(FIGURES[name], n, rng, outline, scale)
 
 
 def _superellipse(power: float, n: int, rng: Rng) -> Array:
@@ -114,50 +114,38 @@ TASKS = family(
     "shapes",
     "structured",
     [
-        ("filled", "plain", "Which filled figure is shown.", ALL, figures(ALL)),
-        ("outline", "clutter", "Which figure's outline is shown, among strokes.", TEN, figures(TEN, 0.06)),
-        (
-            "sides",
-            "noise",
-            "How many sides the polygon has.",
-            [f"{k}_sides" for k in range(3, 9)],
-            by_class(_sides, [3, 4, 5, 6, 7, 8]),
-        ),
-        (
-            "tips",
-            "blur",
-            "How many tips the star has.",
-            [f"{k}_tips" for k in range(3, 10)],
-            by_class(_tips, [3, 4, 5, 6, 7, 8, 9]),
-        ),
+        ("filled", "plain", "Which filled figure is shown.", _figure, ALL),
+        ("outline", "clutter", "Which figure's outline is shown, among strokes.", partial(_figure, outline=0.06), TEN),
+        ("sides", "noise", "How many sides the polygon has.", _sides, {f"{k}_sides": k for k in range(3, 9)}),
+        ("tips", "blur", "How many tips the star has.", _tips, {f"{k}_tips": k for k in range(3, 10)}),
         (
             "stretch",
             "lighting",
             "How elongated the figure is.",
-            [f"ratio_{r}" for r in ("1.0", "1.4", "1.9", "2.6", "3.6", "5.0")],
-            by_class(_stretched, [1.0, 1.4, 1.9, 2.6, 3.6, 5.0]),
+            _stretched,
+            {f"ratio_{r}": r for r in (1.0, 1.4, 1.9, 2.6, 3.6, 5.0)},
         ),
-        ("small", "texture", "Which small figure lies on a textured ground.", TEN, figures(TEN, scale=(0.28, 0.4))),
+        ("small", "texture", "Which small figure lies on a textured ground.", partial(_figure, scale=(0.28, 0.4)), TEN),
         (
             "occluded",
             "occlusion",
             "Which partly covered figure is shown.",
+            partial(_figure, scale=(0.6, 0.9)),
             ALL[:12],
-            figures(ALL[:12], scale=(0.6, 0.9)),
         ),
         (
             "roundness",
             "low_contrast",
             "How round or square the figure is.",
-            ["astroid", "diamond", "bulged_diamond", "ellipse", "squircle", "square"],
-            by_class(_superellipse, [0.65, 1.0, 1.4, 2.0, 3.2, 9.0]),
+            _superellipse,
+            {"astroid": 0.65, "diamond": 1.0, "bulged_diamond": 1.4, "ellipse": 2.0, "squircle": 3.2, "square": 9.0},
         ),
         (
             "nested",
             "grey",
             "Which figure stands inside which frame.",
-            [f"{b}_in_{a}" for a, b in NESTS],
-            by_class(_pair, NESTS),
+            _pair,
+            {f"{b}_in_{a}": (a, b) for (a, b) in NESTS},
         ),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.glyphs import draw_texts, fonts_of, stamp
 from thesis_rec.tasks.grounds import any_ground
@@ -124,63 +124,52 @@ def _house_number(text: str, n: int, rng: Rng) -> Array:
 
 
 SPEEDS = ["20", "30", "40", "50", "60", "70", "80", "90", "10", "5"]
-WARNINGS = ["!", "?", "↑", "↯", "☠", "❄", "☢", "♿"]
+WARNINGS = {
+    "danger": "!", "question": "?", "ahead": "↑", "lightning": "↯", "poison": "☠", "ice": "❄", "radiation": "☢",
+    "wheelchair": "♿",
+}  # fmt: skip
 PICTURES = ["house", "tree", "fish", "car", "bolt", "mug", "key", "flower"]
-COMBINATIONS = [(p, t) for p in ("red_ring", "blue_square", "diamond", "warning") for t in ("P", "H", "↑", "3")]
+COMBINATIONS = {
+    f"{plate}_{mark}": (plate, text)
+    for plate in ("red_ring", "blue_square", "diamond", "warning")
+    for mark, text in {"p": "P", "h": "H", "u": "↑", "3": "3"}.items()
+}
 DIGITS = [str(k) for k in range(10)]
 TASKS = family(
     "signs",
     "structured",
     [
-        ("plate", "plain", "Which kind of plate it is.", list(PLATES), by_class(_any_plate, list(PLATES))),
-        (
-            "plate_grey",
-            "grey",
-            "Which kind of plate it is, without colour.",
-            list(PLATES),
-            by_class(_any_plate, list(PLATES)),
-        ),
-        (
-            "speed",
-            "blur",
-            "Which speed the red ring allows.",
-            [f"speed_{s}" for s in SPEEDS],
-            by_class(_number, SPEEDS),
-        ),
-        (
-            "warning",
-            "lighting",
-            "What the triangle warns of.",
-            ["danger", "question", "ahead", "lightning", "poison", "ice", "radiation", "wheelchair"],
-            by_class(lambda t, n, rng: _text("warning", t, n, rng), WARNINGS),
-        ),
+        ("plate", "plain", "Which kind of plate it is.", _any_plate, list(PLATES)),
+        ("plate_grey", "grey", "Which kind of plate it is, without colour.", _any_plate, list(PLATES)),
+        ("speed", "blur", "Which speed the red ring allows.", _number, {f"speed_{s}": s for s in SPEEDS}),
+        ("warning", "lighting", "What the triangle warns of.", lambda t, n, rng: _text("warning", t, n, rng), WARNINGS),
         (
             "direction",
             "occlusion",
             "Which way the blue disc sends.",
-            ["right", "down_right", "down", "down_left", "left", "up_left", "up", "up_right"],
-            by_class(_arrow, range(8)),
+            _arrow,
+            numbered(["right", "down_right", "down", "down_left", "left", "up_left", "up", "up_right"]),
         ),
         (
             "picture",
             "noise",
             "Which picture the square shows.",
+            lambda t, n, rng: _doodle("blue_square", t, n, rng),
             PICTURES,
-            by_class(lambda t, n, rng: _doodle("blue_square", t, n, rng), PICTURES),
         ),
         (
             "combination",
             "clutter",
             "Which plate with which mark it is.",
-            [f"{p}_{k}" for p, _, k in [(p, t, "phu3"["PH↑3".index(t)]) for p, t in COMBINATIONS]],
-            by_class(lambda c, n, rng: _text(c[0], c[1], n, rng), COMBINATIONS),
+            lambda c, n, rng: _text(c[0], c[1], n, rng),
+            COMBINATIONS,
         ),
         (
             "house_number",
             "low_contrast",
             "Which digit stands in the middle of the wall's number.",
-            [f"digit_{d}" for d in DIGITS],
-            by_class(_house_number, DIGITS),
+            _house_number,
+            {f"digit_{d}": d for d in DIGITS},
         ),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.tints import Tint
 
@@ -183,11 +183,11 @@ TASKS = family(
     "skies",
     "natural",
     [
-        ("hour", "noise", "Which hour the sky shows.", list(HOURS), by_class(_hour, list(HOURS))),
-        ("sun", "blur", "Which colour the sun or moon has.", list(SUNS), by_class(_sun, list(SUNS))),
-        ("water", "low_contrast", "Which colour the water has.", list(WATERS), by_class(_water, list(WATERS))),
-        ("season", "lighting", "What covers the field.", list(SEASONS), by_class(_season, list(SEASONS))),
-        ("cloud", "occlusion", "Which colour the clouds have.", list(CLOUDS), by_class(_cloud, list(CLOUDS))),
-        ("aurora", "clutter", "Which colour the northern light has.", AURORAS, by_class(_aurora, AURORAS)),
+        ("hour", "noise", "Which hour the sky shows.", _hour, list(HOURS)),
+        ("sun", "blur", "Which colour the sun or moon has.", _sun, list(SUNS)),
+        ("water", "low_contrast", "Which colour the water has.", _water, list(WATERS)),
+        ("season", "lighting", "What covers the field.", _season, list(SEASONS)),
+        ("cloud", "occlusion", "Which colour the clouds have.", _cloud, list(CLOUDS)),
+        ("aurora", "clutter", "Which colour the northern light has.", _aurora, AURORAS),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 HOP, WINDOW = 20, 64
@@ -176,30 +176,18 @@ TASKS = family(
     "spectrograms",
     "structured",
     [
-        ("kind", "plain", "Which signal the spectrogram shows.", KINDS, by_class(_kind, KINDS)),
-        ("faint", "grey", "Which faint signal the spectrogram shows.", KINDS, by_class(_faint, KINDS)),
-        (
-            "rhythm",
-            "lighting",
-            "How many bursts there are.",
-            [f"{k + 1}_bursts" for k in range(6)],
-            by_class(_rhythm, range(6)),
-        ),
+        ("kind", "plain", "Which signal the spectrogram shows.", _kind, KINDS),
+        ("faint", "grey", "Which faint signal the spectrogram shows.", _faint, KINDS),
+        ("rhythm", "lighting", "How many bursts there are.", _rhythm, {f"{k + 1}_bursts": k for k in range(6)}),
         (
             "harmonics",
             "blur",
             "How many harmonics the voice has.",
-            [f"{k}_harmonics" for k in range(1, 7)],
-            by_class(_harmonic_count, range(1, 7)),
+            _harmonic_count,
+            {f"{k}_harmonics": k for k in range(1, 7)},
         ),
-        ("call", "low_contrast", "Which call it is.", CALLS, by_class(_call, CALLS)),
-        ("waveform", "clutter", "Which waveform the trace shows.", WAVES, by_class(_waveform, WAVES)),
-        (
-            "band",
-            "occlusion",
-            "Which band of the noise passes.",
-            [f"band_{k}" for k in range(6)],
-            by_class(_band, range(6)),
-        ),
+        ("call", "low_contrast", "Which call it is.", _call, CALLS),
+        ("waveform", "clutter", "Which waveform the trace shows.", _waveform, WAVES),
+        ("band", "occlusion", "Which band of the noise passes.", _band, {f"band_{k}": k for k in range(6)}),
     ],
 )

@@ -1,11 +1,11 @@
 """Hand-drawn digits, letters and doodles: skeletons, jittered, smoothed and drawn with a pen."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import Content, by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 POINTS = 26
@@ -135,11 +135,6 @@ def write(
     return canvas.cover(best * size - canvas.uniform(rng, *pen, n), canvas.uniform(rng, 1, 1.8, n))
 
 
-def signs(alphabet: str, **options: object) -> Content:
-    """Content whose classes are an alphabet's signs."""
-    return by_class(lambda name, n, rng: write(alphabet, name, n, rng, **options), list(ALPHABETS[alphabet]))  # type: ignore[arg-type]
-
-
 def _pen(k: int, n: int, rng: Rng) -> Array:
     """Random digits; the class is the pen's width."""
     width = 0.025 * 1.55**k
@@ -155,32 +150,38 @@ TASKS = family(
     "strokes",
     "structured",
     [
-        ("digits", "plain", "Which hand-drawn digit it is.", list(DIGITS), signs("digits")),
+        ("digits", "plain", "Which hand-drawn digit it is.", partial(write, "digits"), list(DIGITS)),
         (
             "digits_bold",
             "blur",
             "Which digit is written with a broad pen.",
+            partial(write, "digits", pen=(0.12, 0.2)),
             list(DIGITS),
-            signs("digits", pen=(0.12, 0.2)),
         ),
-        ("digits_textured", "texture", "Which digit is written on a texture.", list(DIGITS), signs("digits")),
-        ("letters", "grey", "Which small letter is written.", list(LETTERS), signs("letters")),
+        ("digits_textured", "texture", "Which digit is written on a texture.", partial(write, "digits"), list(DIGITS)),
+        ("letters", "grey", "Which small letter is written.", partial(write, "letters"), list(LETTERS)),
         (
             "letters_struck",
             "clutter",
             "Which small letter is written, among strokes.",
+            partial(write, "letters", hand=0.16),
             list(LETTERS)[:10],
-            signs("letters", hand=0.16),
         ),
-        ("capitals", "noise", "Which capital is written.", list(CAPITALS), signs("capitals")),
-        ("doodles", "lighting", "Which doodle is drawn.", list(DOODLES), signs("doodles", hand=0.1, scale=(0.6, 0.9))),
+        ("capitals", "noise", "Which capital is written.", partial(write, "capitals"), list(CAPITALS)),
+        (
+            "doodles",
+            "lighting",
+            "Which doodle is drawn.",
+            partial(write, "doodles", hand=0.1, scale=(0.6, 0.9)),
+            list(DOODLES),
+        ),
         (
             "doodles_hidden",
             "occlusion",
             "Which partly covered doodle is drawn.",
+            partial(write, "doodles", hand=0.12, scale=(0.6, 0.9)),
             list(DOODLES),
-            signs("doodles", hand=0.12, scale=(0.6, 0.9)),
         ),
-        ("pen", "low_contrast", "How broad the pen is.", [f"width_{k}" for k in range(5)], by_class(_pen, range(5))),
+        ("pen", "low_contrast", "How broad the pen is.", _pen, {f"width_{k}": k for k in range(5)}),
     ],
 )

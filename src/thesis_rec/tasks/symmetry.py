@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -163,32 +163,32 @@ TASKS = family(
             "mirror_axis",
             "lighting",
             "Along which axis the pattern is mirrored.",
-            [f"{k * 30}_degrees" for k in range(6)],
-            by_class(_mirror, range(6)),
+            _mirror,
+            {f"{k * 30}_degrees": k for k in range(6)},
         ),
         (
             "rotation",
             "plain",
             "Of which order the rotational symmetry is.",
-            [f"order_{k}" for k in ORDERS],
-            by_class(_rotation, ORDERS),
+            _rotation,
+            {f"order_{k}": k for k in ORDERS},
         ),
         (
             "kaleidoscope",
             "noise",
             "Of which order the kaleidoscope is.",
-            [f"order_{k}" for k in ORDERS],
-            by_class(lambda k, n, rng: _rotation(k, n, rng, True), ORDERS),
+            lambda k, n, rng: _rotation(k, n, rng, True),
+            {f"order_{k}": k for k in ORDERS},
         ),
-        ("kind", "grey", "Which symmetry the pattern has.", KINDS, by_class(_kind, KINDS)),
-        ("frieze", "plain", "Which frieze group it is.", FRIEZES, by_class(_frieze, FRIEZES)),
-        ("wallpaper", "blur", "Which wallpaper group it is.", WALLPAPERS, by_class(_wallpaper, WALLPAPERS)),
+        ("kind", "grey", "Which symmetry the pattern has.", _kind, KINDS),
+        ("frieze", "plain", "Which frieze group it is.", _frieze, FRIEZES),
+        ("wallpaper", "blur", "Which wallpaper group it is.", _wallpaper, WALLPAPERS),
         (
             "broken",
             "low_contrast",
             "How far the mirror symmetry is broken.",
-            ["whole", "quarter", "half", "broken"],
-            by_class(_broken, range(4)),
+            _broken,
+            numbered(["whole", "quarter", "half", "broken"]),
         ),
     ],
 )

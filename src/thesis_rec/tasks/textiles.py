@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 from thesis_rec.tasks.tints import Tint
@@ -161,23 +161,17 @@ TASKS = family(
     "textiles",
     "structured",
     [
-        ("stain", "blur", "What has stained the cloth.", list(STAINS), by_class(_stain, list(STAINS))),
-        ("dye", "lighting", "Which colour runs into which.", [f"{a}_to_{b}" for a, b in DYES], by_class(_dye, DYES)),
-        ("plaid", "noise", "Which colours the check has.", ["_".join(p) for p in PLAIDS], by_class(_plaid, PLAIDS)),
-        ("thread", "low_contrast", "Which colour the drawn thread has.", THREADS, by_class(_thread, THREADS)),
+        ("stain", "blur", "What has stained the cloth.", _stain, list(STAINS)),
+        ("dye", "lighting", "Which colour runs into which.", _dye, {f"{a}_to_{b}": (a, b) for (a, b) in DYES}),
+        ("plaid", "noise", "Which colours the check has.", _plaid, {"_".join(p): p for p in PLAIDS}),
+        ("thread", "low_contrast", "Which colour the drawn thread has.", _thread, THREADS),
         (
             "print",
             "occlusion",
             "Which colour is printed on which.",
-            [f"{a}_on_{b}" for a, b in PRINTS],
-            by_class(_print, PRINTS),
+            _print,
+            {f"{a}_on_{b}": (a, b) for (a, b) in PRINTS},
         ),
-        (
-            "faded",
-            "clutter",
-            "How far the colours have faded.",
-            [f"washed_{k}" for k in range(6)],
-            by_class(_faded, range(6)),
-        ),
+        ("faded", "clutter", "How far the colours have faded.", _faded, {f"washed_{k}": k for k in range(6)}),
     ],
 )

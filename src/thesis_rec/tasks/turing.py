@@ -8,7 +8,7 @@ reaction-diffusion model.
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 FIELD = 64
@@ -79,43 +79,43 @@ TASKS = family(
             "regime",
             "plain",
             "Which pattern the reaction forms.",
-            list(REGIMES),
-            by_class(lambda c, n, rng: _evolve(n, rng, c[0], c[1], steps=c[2]), list(REGIMES.values())),
+            lambda c, n, rng: _evolve(n, rng, c[0], c[1], steps=c[2]),
+            REGIMES,
         ),
         (
             "wavelength",
             "lighting",
             "How wide the pattern's waves are.",
-            [f"{w:g}_pixels" for w in LENGTHS],
-            by_class(lambda w, n, rng: _evolve(n, rng, 0.15, wavelength=w), LENGTHS),
+            lambda w, n, rng: _evolve(n, rng, 0.15, wavelength=w),
+            {f"{w:g}_pixels": w for w in LENGTHS},
         ),
         (
             "balance",
             "blur",
             "How far holes turn into spots.",
-            [f"balance_{g:g}" for g in G],
-            by_class(lambda g, n, rng: _evolve(n, rng, g, 0.3, 7.0), G),
+            lambda g, n, rng: _evolve(n, rng, g, 0.3, 7.0),
+            {f"balance_{g:g}": g for g in G},
         ),
         (
             "time",
             "noise",
             "How long the pattern has grown.",
-            [f"after_{s}" for s in (1, 3, 6, 12, 30)],
-            by_class(lambda s, n, rng: _evolve(n, rng, 0.1, 0.35, 7.0, s), [1, 3, 6, 12, 30]),
+            lambda s, n, rng: _evolve(n, rng, 0.1, 0.35, 7.0, s),
+            {f"after_{s}": s for s in [1, 3, 6, 12, 30]},
         ),
         (
             "direction",
             "low_contrast",
             "Which way most stripes run.",
-            [f"{k * 30}_degrees" for k in range(6)],
-            by_class(lambda k, n, rng: _evolve(n, rng, 0.1, 0.3, 7.0, 18, (1.22, k * np.pi / 6)), range(6)),
+            lambda k, n, rng: _evolve(n, rng, 0.1, 0.3, 7.0, 18, (1.22, k * np.pi / 6)),
+            {f"{k * 30}_degrees": k for k in range(6)},
         ),
         (
             "spots_width",
             "occlusion",
             "How wide the spots are.",
-            [f"{w:g}_pixels" for w in LENGTHS],
-            by_class(lambda w, n, rng: _evolve(n, rng, 1.3, 0.25, w), LENGTHS),
+            lambda w, n, rng: _evolve(n, rng, 1.3, 0.25, w),
+            {f"{w:g}_pixels": w for w in LENGTHS},
         ),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import by_class, family
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -141,43 +141,31 @@ TASKS = family(
     "voronoi",
     "natural",
     [
-        ("kind", "plain", "Which cellular texture it is.", KINDS, by_class(_kind, KINDS)),
-        (
-            "count",
-            "noise",
-            "How many cells there are.",
-            [f"{k}_across" for k in range(2, 8)],
-            by_class(_count, range(2, 8)),
-        ),
+        ("kind", "plain", "Which cellular texture it is.", _kind, KINDS),
+        ("count", "noise", "How many cells there are.", _count, {f"{k}_across": k for k in range(2, 8)}),
         (
             "regularity",
             "lighting",
             "How regular the cells are.",
-            [f"jitter_{j}" for j in ("0.05", "0.25", "0.5", "0.75", "1.1")],
-            by_class(_jitter, [0.05, 0.25, 0.5, 0.75, 1.1]),
+            _jitter,
+            {f"jitter_{j}": j for j in (0.05, 0.25, 0.5, 0.75, 1.1)},
         ),
         (
             "metric",
             "lighting",
             "By which metric distance is measured.",
-            ["p0.6", "p1", "p2", "p4", "maximum"],
-            by_class(_metric, [0.6, 1.0, 2.0, 4.0, 10.0]),
+            _metric,
+            {"p0.6": 0.6, "p1": 1.0, "p2": 2.0, "p4": 4.0, "maximum": 10.0},
         ),
-        (
-            "stretch",
-            "blur",
-            "Which way the cells are stretched.",
-            [f"{k * 30}_degrees" for k in range(6)],
-            by_class(_stretch, range(6)),
-        ),
-        ("tiling", "occlusion", "Which tiling covers the wall.", TILINGS, by_class(_tiling, TILINGS)),
+        ("stretch", "blur", "Which way the cells are stretched.", _stretch, {f"{k * 30}_degrees": k for k in range(6)}),
+        ("tiling", "occlusion", "Which tiling covers the wall.", _tiling, TILINGS),
         (
             "colours",
             "lighting",
             "How many colours the mosaic has.",
-            [f"{k}_colours" for k in range(1, 7)],
-            by_class(_coloured, range(1, 7)),
+            _coloured,
+            {f"{k}_colours": k for k in range(1, 7)},
         ),
-        ("tiling_noisy", "noise", "Which tiling lies under the grain.", TILINGS, by_class(_tiling, TILINGS)),
+        ("tiling_noisy", "noise", "Which tiling lies under the grain.", _tiling, TILINGS),
     ],
 )
