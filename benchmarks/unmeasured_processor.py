@@ -56,9 +56,8 @@ def _measure(count: int, max_gmacs: float) -> dict[str, object]:
     import torch
     from measure_hub import architectures, described, random_network
 
-    from thesis_rec.hardware.fingerprint import device_id
+    from thesis_rec.hardware.fingerprint import device_id, processor_rate
     from thesis_rec.hardware.prediction import figures
-    from thesis_rec.hardware.processor_speed import processor_rate
     from thesis_rec.hardware.profiling import profile_backbone
     from thesis_rec.hardware.timing import ProfileSettings
 

@@ -125,14 +125,8 @@ class FriendlyCommand(click.Command):
 
 def friendly(command: click.Command) -> FriendlyCommand:
     """The same command, friendly."""
-    return FriendlyCommand(
-        name=command.name,
-        callback=command.callback,
-        params=command.params,
-        help=command.help,
-        short_help=command.short_help,
-        context_settings=command.context_settings,
-    )
+    kept = ("name", "callback", "params", "help", "short_help", "context_settings")
+    return FriendlyCommand(**{name: getattr(command, name) for name in kept})
 
 
 class ProjectGroup(click.Group):

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from thesis_rec.hardware.fingerprint import FACTOR, MEASURED_RATES, POWER, processor_rate
 from thesis_rec.hardware.prediction import UNKNOWN_CONTEXT_FACTOR, figures
-from thesis_rec.hardware.processor_speed import FACTOR, MEASURED_RATES, POWER, processor_rate
 
 MEASURED = next(iter(MEASURED_RATES))
 

@@ -12,7 +12,7 @@ import pytest
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_posterior, tokens_of
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
-from thesis_rec.hardware.processor_speed import MEASURED_RATES
+from thesis_rec.hardware.fingerprint import MEASURED_RATES
 from thesis_rec.recommendation.answer import COLUMNS, load_line
 from thesis_rec.recommendation.asking import believed, recommend_for
 from thesis_rec.recommendation.candidates import IMAGE_TEXT_TYPES, resolve_device

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.tables import Floats
 from thesis_rec.hardware.contexts import COUNTS, MIB, WEIGHT_BYTES, context_tables, count_table
 from thesis_rec.hardware.device_models import FEATURES, DeviceModel, device_model, outside
-from thesis_rec.hardware.processor_speed import FACTOR, MEASURED_RATES, POWER
+from thesis_rec.hardware.fingerprint import FACTOR, MEASURED_RATES, POWER
 
 #: Ridge penalty, relative to the number of models.
 PENALTY = 1e-2

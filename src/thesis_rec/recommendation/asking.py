@@ -17,8 +17,7 @@ import pandas as pd
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import closest_relaxations, feasible, pareto_front, unknown_figures, unknown_values
-from thesis_rec.hardware.fingerprint import present_device
-from thesis_rec.hardware.processor_speed import FACTOR
+from thesis_rec.hardware.fingerprint import FACTOR, present_device
 from thesis_rec.knowledge.knowledge import Knowledge
 from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior, with_strangers
 from thesis_rec.recommendation import candidates, trying

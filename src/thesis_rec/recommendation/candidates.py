@@ -16,8 +16,8 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import ModelTable
 from thesis_rec.hardware.budget import Budget, feasible
 from thesis_rec.hardware.device_models import device_model, device_models, published_of
+from thesis_rec.hardware.fingerprint import MEASURED_RATES, processor_rate
 from thesis_rec.hardware.prediction import ENOUGH, UNKNOWN_CONTEXT_FACTOR, figures
-from thesis_rec.hardware.processor_speed import MEASURED_RATES, processor_rate
 from thesis_rec.knowledge.posterior import Posterior
 
 if TYPE_CHECKING:
