@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from thesis_rec.base.files import atomic_path, write_json
 
@@ -66,6 +67,15 @@ def test_a_full_disk_loses_nothing(full_disk):
     assert caught.value.errno == errno.ENOSPC
     assert target.read_text() == '{\n  "old": 1\n}\n'
     assert os.listdir(full_disk) == ["answer.json"]
+
+
+def test_torch_on_a_full_disk_is_told_as_others_are(full_disk):
+    with (
+        pytest.raises(OSError, match=r"is the disk full\?: .*weights\.pt"),
+        atomic_path(full_disk / "weights.pt") as path,
+    ):
+        torch.save({"a": torch.zeros(1 << 20)}, path)
+    assert os.listdir(full_disk) == []
 
 
 def test_of_several_files_all_appear_or_none(full_disk):

@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes, safe names and hashes."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -39,6 +40,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if error.errno and error.strerror and not error.filename:
             error.filename = str(target)  # a full disk names no file
         raise
+    except RuntimeError as error:
+        if "inline_container" not in str(error):
+            raise
+        # What torch says of a full disk.
+        raise OSError(errno.EIO, "It can't be written whole; is the disk full?", str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
