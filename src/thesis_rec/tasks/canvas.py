@@ -6,13 +6,14 @@ supersampling is needed.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Rng = np.random.Generator
+Kind = TypeVar("Kind")
 
 SIZE = 32
 PIXEL = 2.0 / SIZE
@@ -152,6 +153,12 @@ def union(n: int, draws: int, one: Callable[[int], Array]) -> Array:
     return best
 
 
+def discs(x: Array, y: Array, spots: Array, radius: Callable[[], Array | float]) -> Array:
+    """Smallest distance over discs around (n, K, 2) spots, each with a radius of its own."""
+    n, count, _ = spots.shape
+    return union(n, count, lambda k: disc(x - column(spots[:, k, 0]), y - column(spots[:, k, 1]), radius()))
+
+
 def parts(n: int, kinds: int, rng: Rng) -> list[NDArray[np.int64]]:
     """Share n images out evenly among `kinds`, in random order; the indices of each kind."""
     labels = rng.permutation(kinds)[np.arange(n) % kinds]
@@ -159,9 +166,11 @@ def parts(n: int, kinds: int, rng: Rng) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(labels == k) for k in range(kinds)]
 
 
-def of_all_kinds(n: int, rng: Rng, kinds: Sequence[str], draw: Callable[[str, int], Array]) -> Array:
-    """Images of all kinds in equal parts and random order, (n, 32, 32, 3); ``draw`` makes some of one kind."""
-    image = np.empty((n, SIZE, SIZE, 3), dtype=np.float32)
+def of_all_kinds(
+    n: int, rng: Rng, kinds: Sequence[Kind], draw: Callable[[Kind, int], Array], channels: tuple[int, ...] = (3,)
+) -> Array:
+    """Images of all kinds in equal parts and random order, (n, 32, 32, *channels); ``draw`` makes some of one kind."""
+    image = np.empty((n, SIZE, SIZE, *channels), dtype=np.float32)
     for kind, part in zip(kinds, parts(n, len(kinds), rng), strict=True):
         if len(part):
             image[part] = draw(kind, len(part))
@@ -274,10 +283,15 @@ def scatter_cells(n: int, rng: Rng, count: int, side: int = 4, jitter: float = 0
 
 
 def colours(
-    n: int, rng: Rng, saturation: tuple[float, float] = (0.0, 1.0), value: tuple[float, float] = (0.1, 1.0)
+    n: int,
+    rng: Rng,
+    saturation: tuple[float, float] = (0.0, 1.0),
+    value: tuple[float, float] = (0.1, 1.0),
+    hue: tuple[float, float] | Array = (0.0, 1.0),
 ) -> Array:
-    """Draw n random colours, (n, 1, 1, 3)."""
-    return hsv(uniform(rng, 0, 1, n), uniform(rng, *saturation, n), uniform(rng, *value, n))
+    """Draw n random colours within limits, (n, 1, 1, 3); hues in turns may be given, (n, 1, 1)."""
+    turns = uniform(rng, *hue, n) if isinstance(hue, tuple) else hue
+    return hsv(turns, uniform(rng, *saturation, n), uniform(rng, *value, n))
 
 
 def contrasting(n: int, rng: Rng, gap: float = 0.35) -> tuple[Array, Array]:

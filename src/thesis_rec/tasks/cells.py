@@ -9,9 +9,7 @@ from thesis_rec.tasks.canvas import Array, Rng
 
 def _ground(n: int, rng: Rng, stain: bool = True) -> Array:
     """Pale tissue grounds (or dark fluorescence), with a soft unevenness."""
-    tint = canvas.hsv(
-        canvas.uniform(rng, 0.75, 1.1, n), canvas.uniform(rng, 0.02, 0.25, n), canvas.uniform(rng, 0.75, 0.95, n)
-    )
+    tint = canvas.colours(n, rng, (0.02, 0.25), (0.75, 0.95), hue=(0.75, 1.1))
     if not stain:
         tint = canvas.colours(n, rng, (0, 0.6), (0.0, 0.15))
     return np.clip(tint + 0.03 * canvas.power_noise(n, rng, 1.3)[..., None], 0, 1)
@@ -31,9 +29,7 @@ def _blood(kind: str, n: int, rng: Rng) -> Array:
     """One blood cell in the middle, told apart by its nucleus, red cells around it."""
     x, y = canvas.grid()
     image = _ground(n, rng)
-    red = canvas.hsv(
-        canvas.uniform(rng, 0.95, 1.04, n), canvas.uniform(rng, 0.25, 0.5, n), canvas.uniform(rng, 0.7, 0.95, n)
-    )
+    red = canvas.colours(n, rng, (0.25, 0.5), (0.7, 0.95), hue=(0.95, 1.04))
     for _ in range(5):
         a = canvas.uniform(rng, 0, 2 * np.pi, n)
         r = canvas.uniform(rng, 0.25, 0.36, n)
@@ -44,13 +40,9 @@ def _blood(kind: str, n: int, rng: Rng) -> Array:
         d = _membrane(u, v, n, rng, 0.03)
         image = canvas.over(image, canvas.cover(d * r) * (0.55 + 0.4 * canvas.smoothstep(np.hypot(u, v))), red)
     u, v, size = canvas.frame(n, rng, (0.42, 0.58), 0.2)
-    plasma = canvas.hsv(
-        canvas.uniform(rng, 0.62, 0.9, n), canvas.uniform(rng, 0.1, 0.3, n), canvas.uniform(rng, 0.75, 0.95, n)
-    )
+    plasma = canvas.colours(n, rng, (0.1, 0.3), (0.75, 0.95), hue=(0.62, 0.9))
     image = canvas.over(image, canvas.cover(_membrane(u, v, n, rng, 0.03) * size), plasma)
-    dark = canvas.hsv(
-        canvas.uniform(rng, 0.68, 0.8, n), canvas.uniform(rng, 0.45, 0.8, n), canvas.uniform(rng, 0.3, 0.55, n)
-    )
+    dark = canvas.colours(n, rng, (0.45, 0.8), (0.3, 0.55), hue=(0.68, 0.8))
     if kind == "none":
         return image
     if kind == "small_round":
@@ -63,13 +55,7 @@ def _blood(kind: str, n: int, rng: Rng) -> Array:
         d = np.abs(np.hypot(u, v) - 0.5) - 0.17
     elif kind == "granules":
         spots = canvas.scatter_cells(n, rng, 9, 4, 0.5) * 0.75
-        d = canvas.union(
-            n,
-            9,
-            lambda i: canvas.disc(
-                u - canvas.column(spots[:, i, 0]), v - canvas.column(spots[:, i, 1]), canvas.uniform(rng, 0.08, 0.16, n)
-            ),
-        )
+        d = canvas.discs(u, v, spots, lambda: canvas.uniform(rng, 0.08, 0.16, n))
     else:
         lobes = 2 if kind == "two_lobes" else 3
         d = np.full(u.shape, 9.0, dtype=np.float32)
@@ -102,9 +88,7 @@ def _outline_distance(kind: str, u: Array, v: Array) -> Array:
 def _outline(kind: str, n: int, rng: Rng) -> Array:
     """Several red cells of one kind."""
     image = _ground(n, rng)
-    tint = canvas.hsv(
-        canvas.uniform(rng, 0.9, 1.08, n), canvas.uniform(rng, 0.3, 0.7, n), canvas.uniform(rng, 0.55, 0.9, n)
-    )
+    tint = canvas.colours(n, rng, (0.3, 0.7), (0.55, 0.9), hue=(0.9, 1.08))
     spots = canvas.scatter_cells(n, rng, 4, 2, 0.45)
     x, y = canvas.grid()
     for i in range(4):
@@ -184,9 +168,7 @@ def _arrangement(kind: str, n: int, rng: Rng) -> Array:
                 d = np.minimum(d, canvas.segment(x, y, cx - dx, cy - dy, cx + dx, cy + dy) - size * 0.7)
             else:
                 d = np.minimum(d, canvas.disc(x - cx, y - cy, size))
-    tint = canvas.hsv(
-        canvas.uniform(rng, 0.6, 1.05, n), canvas.uniform(rng, 0.4, 0.9, n), canvas.uniform(rng, 0.3, 0.7, n)
-    )
+    tint = canvas.colours(n, rng, (0.4, 0.9), (0.3, 0.7), hue=(0.6, 1.05))
     return canvas.over(image, canvas.cover(d), tint)
 
 
@@ -196,12 +178,8 @@ TISSUES = ["epithelium", "muscle", "fat", "cartilage", "gland", "stroma", "debri
 def _tissue(kind: str, n: int, rng: Rng) -> Array:
     """Histology-like textures in haematoxylin and eosin colours."""
     x, y = canvas.grid()
-    pink = canvas.hsv(
-        canvas.uniform(rng, 0.88, 0.97, n), canvas.uniform(rng, 0.25, 0.5, n), canvas.uniform(rng, 0.75, 0.95, n)
-    )
-    violet = canvas.hsv(
-        canvas.uniform(rng, 0.7, 0.8, n), canvas.uniform(rng, 0.45, 0.75, n), canvas.uniform(rng, 0.35, 0.6, n)
-    )
+    pink = canvas.colours(n, rng, (0.25, 0.5), (0.75, 0.95), hue=(0.88, 0.97))
+    violet = canvas.colours(n, rng, (0.45, 0.75), (0.35, 0.6), hue=(0.7, 0.8))
     white = np.full((n, 1, 1, 3), 0.93, dtype=np.float32)
     fx, fy = canvas.frequencies()
     along, across = canvas.rotate(fx, fy, canvas.uniform(rng, 0, np.pi, n))
@@ -256,12 +234,8 @@ def _tissue(kind: str, n: int, rng: Rng) -> Array:
 def _ripeness(k: int, n: int, rng: Rng) -> Array:
     """Share of stained (dark) among ten cells."""
     image = _ground(n, rng)
-    dark = canvas.hsv(
-        canvas.uniform(rng, 0.05, 0.1, n), canvas.uniform(rng, 0.5, 0.8, n), canvas.uniform(rng, 0.35, 0.55, n)
-    )
-    pale = canvas.hsv(
-        canvas.uniform(rng, 0.55, 0.65, n), canvas.uniform(rng, 0.2, 0.45, n), canvas.uniform(rng, 0.6, 0.8, n)
-    )
+    dark = canvas.colours(n, rng, (0.5, 0.8), (0.35, 0.55), hue=(0.05, 0.1))
+    pale = canvas.colours(n, rng, (0.2, 0.45), (0.6, 0.8), hue=(0.55, 0.65))
     spots = canvas.scatter_cells(n, rng, 10, 4, 0.4)
     x, y = canvas.grid()
     for i in range(10):

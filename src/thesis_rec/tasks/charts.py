@@ -70,11 +70,7 @@ KINDS = [
 
 
 def _kind(kind: str, n: int, rng: Rng) -> Array:
-    mask = np.empty((n, canvas.SIZE, canvas.SIZE), dtype=np.float32)
-    for bars, part in zip((4, 5, 6, 7), canvas.parts(n, 4, rng), strict=True):
-        if len(part):
-            mask[part] = _one_kind(kind, bars, len(part), rng)
-    return mask
+    return canvas.of_all_kinds(n, rng, (4, 5, 6, 7), lambda bars, count: _one_kind(kind, bars, count, rng), ())
 
 
 def _one_kind(kind: str, bars: int, n: int, rng: Rng) -> Array:
@@ -100,13 +96,7 @@ def _one_kind(kind: str, bars: int, n: int, rng: Rng) -> Array:
     if kind == "scatter":
         spots = rng.uniform(-0.85, 0.85, (n, 16, 2))
         return _axes(
-            canvas.cover(
-                canvas.union(
-                    n,
-                    16,
-                    lambda i: canvas.disc(x - canvas.column(spots[:, i, 0]), y - canvas.column(spots[:, i, 1]), 0.07),
-                )
-            ),
+            canvas.cover(canvas.discs(x, y, spots, lambda: 0.07)),
             rng,
         )
     if kind == "heat_map":
@@ -162,14 +152,11 @@ def _correlation(k: int, n: int, rng: Rng) -> Array:
     x, y = canvas.grid()
     return _axes(
         canvas.cover(
-            canvas.union(
-                n,
-                20,
-                lambda i: canvas.disc(
-                    x - canvas.column(spots[:, i, 0]),
-                    y - canvas.column(spots[:, i, 1]),
-                    canvas.uniform(rng, 0.05, 0.08, n),
-                ),
+            canvas.discs(
+                x,
+                y,
+                spots,
+                lambda: canvas.uniform(rng, 0.05, 0.08, n),
             )
         ),
         rng,

@@ -23,16 +23,12 @@ def _blob(n: int, rng: Rng, scale: tuple[float, float] = (0.35, 0.8)) -> Array:
 
 
 def _hue(k: int, n: int, rng: Rng) -> Array:
-    tint = canvas.hsv(
-        (k + canvas.uniform(rng, -0.45, 0.45, n)) / 12, canvas.uniform(rng, 0.4, 1, n), canvas.uniform(rng, 0.35, 1, n)
-    )
+    tint = canvas.colours(n, rng, (0.4, 1), (0.35, 1), hue=(k + canvas.uniform(rng, -0.45, 0.45, n)) / 12)
     return canvas.over(_ground(n, rng), _blob(n, rng), tint)
 
 
 def _hue_on_noise(k: int, n: int, rng: Rng) -> Array:
-    tint = canvas.hsv(
-        (k + canvas.uniform(rng, -0.4, 0.4, n)) / 6, canvas.uniform(rng, 0.35, 0.9, n), canvas.uniform(rng, 0.35, 1, n)
-    )
+    tint = canvas.colours(n, rng, (0.35, 0.9), (0.35, 1), hue=(k + canvas.uniform(rng, -0.4, 0.4, n)) / 6)
     grain = [canvas.power_noise(n, rng, 0.9) * 0.16 for _ in range(3)]
     return canvas.over(np.clip(_ground(n, rng, (0, 0.1)) + np.stack(grain, -1), 0, 1), _blob(n, rng, (0.3, 0.55)), tint)
 
@@ -49,9 +45,7 @@ def _odd_hue(k: int, n: int, rng: Rng) -> Array:
                 x - canvas.column(spots[:, i, 0]), y - canvas.column(spots[:, i, 1]), canvas.uniform(rng, 0.18, 0.26, n)
             )
         )
-        image = canvas.over(
-            image, mask, canvas.hsv(hue, canvas.uniform(rng, 0.7, 1, n), canvas.uniform(rng, 0.6, 1, n))
-        )
+        image = canvas.over(image, mask, canvas.colours(n, rng, (0.7, 1), (0.6, 1), hue=hue))
     return image
 
 
@@ -102,20 +96,13 @@ def _ramp(ends: tuple[float, float], n: int, rng: Rng) -> Array:
     t = canvas.smoothstep((np.cos(angle) * x + np.sin(angle) * y) * 0.6 + 0.5 + 0.15 * canvas.smooth_noise(n, rng, 2))[
         ..., None
     ]
-    sides = [
-        canvas.hsv(
-            h + canvas.uniform(rng, -0.04, 0.04, n), canvas.uniform(rng, 0.5, 0.9, n), canvas.uniform(rng, 0.6, 1, n)
-        )
-        for h in ends
-    ]
+    sides = [canvas.colours(n, rng, (0.5, 0.9), (0.6, 1), hue=h + canvas.uniform(rng, -0.04, 0.04, n)) for h in ends]
     return sides[0] * (1 - t) + sides[1] * t
 
 
 def _two(pair: tuple[int, int], n: int, rng: Rng) -> Array:
     def tint(k: int) -> Array:
-        return canvas.hsv(
-            k / 5 + canvas.uniform(rng, -0.05, 0.05, n), canvas.uniform(rng, 0.6, 1, n), canvas.uniform(rng, 0.5, 1, n)
-        )
+        return canvas.colours(n, rng, (0.6, 1), (0.5, 1), hue=k / 5 + canvas.uniform(rng, -0.05, 0.05, n))
 
     image: Array = np.broadcast_to(tint(pair[1]), (n, canvas.SIZE, canvas.SIZE, 3))
     return canvas.over(image, _blob(n, rng, (0.45, 0.75)), tint(pair[0]))

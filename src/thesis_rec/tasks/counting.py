@@ -76,9 +76,7 @@ def _coloured(count: int, n: int, rng: Rng) -> Array:
         size = canvas.uniform(rng, 0.13, 0.2, n)
         mask = canvas.cover(canvas.disc(x - canvas.column(spots[:, k, 0]), y - canvas.column(spots[:, k, 1]), size))
         hue = canvas.uniform(rng, -0.04, 0.04, n) + (0.0 if k < count else canvas.uniform(rng, 0.25, 0.7, n))
-        image = canvas.over(
-            image, mask, canvas.hsv(hue, canvas.uniform(rng, 0.75, 1, n), canvas.uniform(rng, 0.7, 1, n))
-        )
+        image = canvas.over(image, mask, canvas.colours(n, rng, (0.75, 1), (0.7, 1), hue=hue))
     return image
 
 

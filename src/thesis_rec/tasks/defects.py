@@ -68,15 +68,7 @@ def flaw(kind: str, image: Array, rng: Rng, strength: float = 1.0) -> Array:
         return canvas.over(image, canvas.cover(d) * dark, np.where(bright, white, black))
     if kind == "pit":
         spots = np.stack([rng.normal(0, 0.2, (n, 6)), rng.normal(0, 0.2, (n, 6))], -1)
-        d = canvas.union(
-            n,
-            6,
-            lambda i: canvas.disc(
-                u - canvas.column(spots[:, i, 0]),
-                v - canvas.column(spots[:, i, 1]),
-                canvas.uniform(rng, 0.03, 0.07, n) * grow,
-            ),
-        )
+        d = canvas.discs(u, v, spots, lambda: canvas.uniform(rng, 0.03, 0.07, n) * grow)
         return canvas.over(image, canvas.cover(d) * dark, black)
     if kind == "crack":
         path = _crack_path(n, rng, 1.4 * strength)
@@ -104,9 +96,7 @@ def flaw(kind: str, image: Array, rng: Rng, strength: float = 1.0) -> Array:
         return canvas.over(
             image,
             speck * canvas.cover(blob - 0.65 * grow, 6) * 0.8,
-            canvas.hsv(
-                canvas.uniform(rng, 0.03, 0.08, n), canvas.uniform(rng, 0.6, 0.9, n), canvas.uniform(rng, 0.3, 0.6, n)
-            ),
+            canvas.colours(n, rng, (0.6, 0.9), (0.3, 0.6), hue=(0.03, 0.08)),
         )
     d = np.minimum(canvas.box(u, v, 0.2 * grow, 0.08 * grow), canvas.box(u + 0.08, v - 0.1, 0.07 * grow, 0.12 * grow))
     return canvas.over(image, canvas.cover(d) * 0.9, canvas.colours(n, rng, (0, 0.3), (0.7, 1)))
@@ -168,12 +158,8 @@ def _circuit(kind: str, n: int, rng: Rng) -> Array:
     for i in range(2):
         p, q = x - canvas.column(pads[:, i, 0]), y - canvas.column(pads[:, i, 1])
         track = np.minimum(track, np.abs(np.hypot(p, q) - 0.17) - 0.06)
-    board = canvas.hsv(
-        canvas.uniform(rng, 0.25, 0.5, n), canvas.uniform(rng, 0.4, 0.9, n), canvas.uniform(rng, 0.15, 0.45, n)
-    )
-    copper = canvas.hsv(
-        canvas.uniform(rng, 0.08, 0.16, n), canvas.uniform(rng, 0.3, 0.7, n), canvas.uniform(rng, 0.6, 0.95, n)
-    )
+    board = canvas.colours(n, rng, (0.4, 0.9), (0.15, 0.45), hue=(0.25, 0.5))
+    copper = canvas.colours(n, rng, (0.3, 0.7), (0.6, 0.95), hue=(0.08, 0.16))
     return canvas.over(np.broadcast_to(board, (n, canvas.SIZE, canvas.SIZE, 3)), canvas.cover(track), copper)
 
 

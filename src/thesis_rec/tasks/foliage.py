@@ -20,9 +20,7 @@ def _leaf(n: int, rng: Rng) -> tuple[Array, Array, Array, Array]:
 
 
 def _greens(n: int, rng: Rng) -> Array:
-    return canvas.hsv(
-        canvas.uniform(rng, 0.22, 0.38, n), canvas.uniform(rng, 0.4, 0.8, n), canvas.uniform(rng, 0.35, 0.7, n)
-    )
+    return canvas.colours(n, rng, (0.4, 0.8), (0.35, 0.7), hue=(0.22, 0.38))
 
 
 STAINS: dict[str, Tint] = {
@@ -57,9 +55,7 @@ def _extent(k: int, n: int, rng: Rng) -> Array:
     share = np.clip((k + rng.uniform(-0.35, 0.35, n)) / 4, 0, 1)
     level = np.array([np.nanquantile(row, 1 - s) for row, s in zip(inside, share, strict=True)])
     withered = canvas.cover((canvas.column(level) - field) * 0.12) * (canvas.column(share) > 0.02)
-    dry = canvas.hsv(
-        canvas.uniform(rng, 0.06, 0.13, n), canvas.uniform(rng, 0.4, 0.7, n), canvas.uniform(rng, 0.4, 0.75, n)
-    )
+    dry = canvas.colours(n, rng, (0.4, 0.7), (0.4, 0.75), hue=(0.06, 0.13))
     blade = canvas.over(np.broadcast_to(_greens(n, rng), (n, 32, 32, 3)), withered, dry)
     blade = canvas.over(blade, veins * 0.4, dry * 0.7)
     return tints.lit(canvas.over(tints.backdrop(n, rng), leaf, blade), rng)
@@ -78,12 +74,8 @@ CROWNS: dict[str, Tint] = {
 def _crown(name: str, n: int, rng: Rng) -> Array:
     """Trees of one colour on a meadow, before a sky."""
     x, y = canvas.grid()
-    sky = canvas.hsv(
-        canvas.uniform(rng, 0.52, 0.66, n), canvas.uniform(rng, 0.0, 0.6, n), canvas.uniform(rng, 0.5, 0.95, n)
-    )
-    meadow = canvas.hsv(
-        canvas.uniform(rng, 0.12, 0.34, n), canvas.uniform(rng, 0.2, 0.7, n), canvas.uniform(rng, 0.3, 0.7, n)
-    )
+    sky = canvas.colours(n, rng, (0.0, 0.6), (0.5, 0.95), hue=(0.52, 0.66))
+    meadow = canvas.colours(n, rng, (0.2, 0.7), (0.3, 0.7), hue=(0.12, 0.34))
     horizon = canvas.uniform(rng, 0.2, 0.6, n)
     image = np.where((y > horizon)[..., None], meadow, np.broadcast_to(sky, (n, 32, 32, 3)))
     for _ in range(3):
@@ -130,9 +122,7 @@ def _pattern(name: str, n: int, rng: Rng) -> Array:
         "tip": lambda: canvas.smoothstep((u - 0.1 + soft) * 3),
         "half": lambda: canvas.smoothstep(0.5 + (across + soft) * 3),
     }[name]()
-    yellow = canvas.hsv(
-        canvas.uniform(rng, 0.13, 0.18, n), canvas.uniform(rng, 0.5, 0.8, n), canvas.uniform(rng, 0.7, 0.95, n)
-    )
+    yellow = canvas.colours(n, rng, (0.5, 0.8), (0.7, 0.95), hue=(0.13, 0.18))
     blade = canvas.over(np.broadcast_to(_greens(n, rng), (n, 32, 32, 3)), np.clip(pale, 0, 1), yellow)
     return tints.lit(canvas.over(tints.backdrop(n, rng), leaf, blade), rng)
 

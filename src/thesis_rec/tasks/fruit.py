@@ -16,9 +16,7 @@ def _bush(n: int, rng: Rng) -> Array:
         np.clip(canvas.uniform(rng, 0.3, 0.6, n) * (1 + 0.35 * np.tanh(2 * canvas.smooth_noise(n, rng, 5))), 0, 1),
     )
     gaps = canvas.cover(0.09 * (canvas.smooth_noise(n, rng, 3) + canvas.uniform(rng, 0.6, 1.6, n)))
-    sky = canvas.hsv(
-        canvas.uniform(rng, 0.5, 0.66, n), canvas.uniform(rng, 0.0, 0.5, n), canvas.uniform(rng, 0.2, 0.95, n)
-    )
+    sky = canvas.colours(n, rng, (0.0, 0.5), (0.2, 0.95), hue=(0.5, 0.66))
     return canvas.over(leaves, gaps, sky)
 
 
@@ -48,9 +46,7 @@ def _leaf_over(image: Array, rng: Rng, count: int) -> Array:
     for _ in range(count):
         u, v, size = canvas.frame(n, rng, (0.25, 0.45), 0.8)
         leaf = canvas.cover((np.hypot(u, v * 2.2) - 1) * size * 0.5)
-        green = canvas.hsv(
-            canvas.uniform(rng, 0.2, 0.38, n), canvas.uniform(rng, 0.4, 0.8, n), canvas.uniform(rng, 0.25, 0.6, n)
-        )
+        green = canvas.colours(n, rng, (0.4, 0.8), (0.25, 0.6), hue=(0.2, 0.38))
         image = canvas.over(image, leaf, green)
     return image
 

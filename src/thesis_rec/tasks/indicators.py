@@ -23,9 +23,7 @@ SCALE: list[Tint] = [
 def _strip(n: int, rng: Rng, turn: float = 0.5) -> tuple[Array, Array, Array, Array]:
     """A paper strip on a table: coordinates along (-1..1) and across, its size, and the picture without pads."""
     u, v, size = canvas.frame(n, rng, (0.8, 0.95), 0.1, turn)
-    paper = canvas.hsv(
-        canvas.uniform(rng, 0.05, 0.2, n), canvas.uniform(rng, 0.0, 0.15, n), canvas.uniform(rng, 0.75, 1, n)
-    )
+    paper = canvas.colours(n, rng, (0.0, 0.15), (0.75, 1), hue=(0.05, 0.2))
     image = canvas.over(tints.backdrop(n, rng), canvas.cover(canvas.box(u, v, 1, 0.36) * size), paper)
     return u, v, size, image
 
@@ -46,7 +44,7 @@ def _turned(k: int, n: int, rng: Rng) -> Array:
     hue = canvas.uniform(rng, 0, 1, n)
     for i in range(5):
         shift = canvas.uniform(rng, 0.3, 0.7, n) if i == k else canvas.uniform(rng, -0.04, 0.04, n)
-        colour = canvas.hsv(hue + shift, canvas.uniform(rng, 0.45, 0.8, n), canvas.uniform(rng, 0.5, 0.85, n))
+        colour = canvas.colours(n, rng, (0.45, 0.8), (0.5, 0.85), hue=hue + shift)
         image = canvas.over(image, canvas.cover(canvas.box(u - (i - 2) * 0.38, v, 0.17, 0.3) * size), colour)
     return tints.lit(image, rng)
 
@@ -111,9 +109,7 @@ def _ring(name: str, n: int, rng: Rng) -> Array:
     u, v, size = canvas.frame(n, rng, (0.8, 1.0), 0.12, 0.4)
     wire = canvas.cover(canvas.box(u, v, 1.4, 0.04) * size)
     image = canvas.over(tints.backdrop(n, rng), wire, tints.tint("grey", n, rng))
-    shell = canvas.hsv(
-        canvas.uniform(rng, 0.05, 0.6, n), canvas.uniform(rng, 0.15, 0.5, n), canvas.uniform(rng, 0.6, 0.9, n)
-    )
+    shell = canvas.colours(n, rng, (0.15, 0.5), (0.6, 0.9), hue=(0.05, 0.6))
     half = 0.44 + 0.08 * canvas.smoothstep((np.abs(u) - 0.5) * 6)
     body = canvas.cover((np.maximum(np.abs(v) - half, np.abs(u) - 0.9)) * size)
     image = canvas.over(image, body, shell)

@@ -69,9 +69,7 @@ def landscape(kind: str, n: int, rng: Rng, light: tuple[float, float, float] | N
     if kind == "forest":
         for _ in range(7):
             cx, top = canvas.uniform(rng, -1, 1, n), canvas.uniform(rng, -0.8, -0.2, n)
-            green = lit * canvas.hsv(
-                canvas.uniform(rng, 0.25, 0.42, n), canvas.uniform(rng, 0.4, 0.8, n), canvas.uniform(rng, 0.2, 0.5, n)
-            )
+            green = lit * canvas.colours(n, rng, (0.4, 0.8), (0.2, 0.5), hue=(0.25, 0.42))
             image = canvas.over(
                 image, canvas.cover(np.maximum(np.abs(x - cx) - (y - top) * 0.28, y - top - 1.1) * 0.9), green
             )
@@ -144,9 +142,7 @@ def weathered_landscape(kind: str, n: int, rng: Rng) -> Array:
         image = canvas.over(
             image,
             veil,
-            canvas.hsv(
-                canvas.uniform(rng, 0.07, 0.12, n), canvas.uniform(rng, 0.35, 0.6, n), canvas.uniform(rng, 0.55, 0.8, n)
-            ),
+            canvas.colours(n, rng, (0.35, 0.6), (0.55, 0.8), hue=(0.07, 0.12)),
         )
     elif kind == "lens_flare":
         r = np.hypot(x - canvas.uniform(rng, -0.8, 0.8, n), y - canvas.uniform(rng, -0.9, 0, n))

@@ -22,9 +22,7 @@ def _land(kind: str, n: int, rng: Rng) -> Array:
         x - canvas.uniform(rng, -1, 1, n), y - canvas.uniform(rng, -1, 1, n), canvas.uniform(rng, 0, np.pi, n)
     )
     grey = canvas.colours(n, rng, (0, 0.1), (0.35, 0.6))
-    blue = canvas.hsv(
-        canvas.uniform(rng, 0.5, 0.62, n), canvas.uniform(rng, 0.4, 0.8, n), canvas.uniform(rng, 0.25, 0.6, n)
-    )
+    blue = canvas.colours(n, rng, (0.4, 0.8), (0.25, 0.6), hue=(0.5, 0.62))
     if kind == "forest":
         return canvas.over(
             _soil(n, rng, (0.25, 0.4), (0.2, 0.4)),
@@ -53,10 +51,7 @@ def _land(kind: str, n: int, rng: Rng) -> Array:
     if kind == "desert":
         dune = np.sin(u * canvas.uniform(rng, 9, 14, n) + canvas.smooth_noise(n, rng, 1.5) * 1.2)
         return np.clip(
-            canvas.hsv(
-                canvas.uniform(rng, 0.08, 0.13, n), canvas.uniform(rng, 0.3, 0.5, n), canvas.uniform(rng, 0.6, 0.9, n)
-            )
-            * (1 + 0.12 * dune)[..., None],
+            canvas.colours(n, rng, (0.3, 0.5), (0.6, 0.9), hue=(0.08, 0.13)) * (1 + 0.12 * dune)[..., None],
             0,
             1,
         )
@@ -187,9 +182,7 @@ def _river(kind: str, n: int, rng: Rng) -> Array:
     else:
         d = canvas.smooth_noise(n, rng, 3.5) * -0.2 - canvas.uniform(rng, 0.1, 0.2, n)
         d = -(np.abs(d) - 0.12) * 0.8 - 0.1 - rough
-    blue = canvas.hsv(
-        canvas.uniform(rng, 0.5, 0.62, n), canvas.uniform(rng, 0.3, 0.8, n), canvas.uniform(rng, 0.2, 0.6, n)
-    )
+    blue = canvas.colours(n, rng, (0.3, 0.8), (0.2, 0.6), hue=(0.5, 0.62))
     return canvas.over(_soil(n, rng, (0.08, 0.38)), canvas.cover(d), blue)
 
 

@@ -17,12 +17,8 @@ def thing(
     tint = canvas.colours(n, rng, (0.4, 1), (0.4, 1))
     other = canvas.colours(n, rng, (0.2, 1), (0.3, 1))
     dark, pale = canvas.colours(n, rng, (0, 0.4), (0.02, 0.2)), canvas.colours(n, rng, (0, 0.25), (0.8, 1))
-    brown = canvas.hsv(
-        canvas.uniform(rng, 0.05, 0.1, n), canvas.uniform(rng, 0.4, 0.7, n), canvas.uniform(rng, 0.25, 0.5, n)
-    )
-    green = canvas.hsv(
-        canvas.uniform(rng, 0.22, 0.42, n), canvas.uniform(rng, 0.4, 0.9, n), canvas.uniform(rng, 0.25, 0.7, n)
-    )
+    brown = canvas.colours(n, rng, (0.4, 0.7), (0.25, 0.5), hue=(0.05, 0.1))
+    green = canvas.colours(n, rng, (0.4, 0.9), (0.25, 0.7), hue=(0.22, 0.42))
 
     def box(cx: float, cy: float, w: float, h: float) -> Array:
         return canvas.box(u - cx, v - cy, w, h)

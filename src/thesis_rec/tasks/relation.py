@@ -62,12 +62,8 @@ def _bigger(k: int, n: int, rng: Rng) -> Array:
     y1, y2 = canvas.uniform(rng, -0.35, 0.35, n), canvas.uniform(rng, -0.35, 0.35, n)
     sides = []
     for cx, cy, size in ((-0.48, y1, base * np.sqrt(ratio)), (0.48, y2, base / np.sqrt(ratio))):
-        sides.append(
-            np.select(
-                [pick == i for i in range(len(NAMES))],
-                [_at(name, canvas.column(np.full(n, cx)), cy, size, tilt) for name in NAMES],
-            )
-        )
+        drawn = [_at(name, canvas.column(np.full(n, cx)), cy, size, tilt) for name in NAMES]
+        sides.append(np.select([pick == i for i in range(len(NAMES))], drawn))
     return canvas.cover(np.minimum(*sides))
 
 

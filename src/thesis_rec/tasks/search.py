@@ -44,14 +44,8 @@ def _tinted(ordinary: Array, special: Array, rng: Rng, same: bool) -> Array:
     figure, ground = canvas.contrasting(n, rng, 0.4)
     hue = canvas.uniform(rng, 0, 1, n)
     if not same:
-        figure = canvas.hsv(hue, canvas.uniform(rng, 0.5, 1, n), canvas.uniform(rng, 0.5, 1, n))
-    other = (
-        figure
-        if same
-        else canvas.hsv(
-            hue + canvas.uniform(rng, 0.25, 0.75, n), canvas.uniform(rng, 0.5, 1, n), canvas.uniform(rng, 0.5, 1, n)
-        )
-    )
+        figure = canvas.colours(n, rng, (0.5, 1), (0.5, 1), hue=hue)
+    other = figure if same else canvas.colours(n, rng, (0.5, 1), (0.5, 1), hue=hue + canvas.uniform(rng, 0.25, 0.75, n))
     image: Array = np.broadcast_to(ground, (n, canvas.SIZE, canvas.SIZE, 3))
     return canvas.over(canvas.over(image, ordinary, figure), special, other)
 

@@ -18,9 +18,7 @@ def _height(n: int, rng: Rng) -> tuple[Array, Array]:
 
 def _any_sky(n: int, rng: Rng) -> Array:
     """Sky colours of any hour, one per image, (n, 1, 1, 3)."""
-    return canvas.hsv(
-        canvas.uniform(rng, 0.45, 1.15, n), canvas.uniform(rng, 0.0, 0.6, n), canvas.uniform(rng, 0.35, 0.95, n)
-    )
+    return canvas.colours(n, rng, (0.0, 0.6), (0.35, 0.95), hue=(0.45, 1.15))
 
 
 def _land(n: int, rng: Rng) -> Array:

@@ -84,7 +84,17 @@ def _harmonic_count(k: int, n: int, rng: Rng) -> Array:
     return _picture(np.asarray(sound) * _envelope(n, rng, t), rng, rng.uniform(0.05, 0.3, n))
 
 
-CALLS = ["tick_tick", "whistle", "trill", "sweep_pair", "chirrup", "buzz", "hoot", "glide"]
+#: Syllables in a picture, the share of a syllable that sounds, and how far its pitch bends.
+CALLS = {
+    "tick_tick": (4, 0.12, 0.0),
+    "whistle": (1, 0.8, 0.02),
+    "trill": (8, 0.5, 0.06),
+    "sweep_pair": (2, 0.7, 0.2),
+    "chirrup": (3, 0.5, -0.16),
+    "buzz": (1, 0.85, 0.0),
+    "hoot": (2, 0.6, -0.03),
+    "glide": (1, 0.9, -0.18),
+}
 
 
 def _call(kind: str, n: int, rng: Rng) -> Array:
@@ -92,35 +102,8 @@ def _call(kind: str, n: int, rng: Rng) -> Array:
     t = np.linspace(0, 1, SAMPLES)[None]
     base = rng.uniform(0.18, 0.3, (n, 1))
     rate = rng.uniform(0.85, 1.15, (n, 1))
-    phase = np.mod(
-        t
-        * rate
-        * {"tick_tick": 4, "whistle": 1, "trill": 8, "sweep_pair": 2, "chirrup": 3, "buzz": 1, "hoot": 2, "glide": 1}[
-            kind
-        ]
-        + rng.random((n, 1)),
-        1,
-    )
-    gate = {
-        "tick_tick": 0.12,
-        "whistle": 0.8,
-        "trill": 0.5,
-        "sweep_pair": 0.7,
-        "chirrup": 0.5,
-        "buzz": 0.85,
-        "hoot": 0.6,
-        "glide": 0.9,
-    }[kind]
-    bend = {
-        "tick_tick": 0.0,
-        "whistle": 0.02,
-        "trill": 0.06,
-        "sweep_pair": 0.2,
-        "chirrup": -0.16,
-        "buzz": 0.0,
-        "hoot": -0.03,
-        "glide": -0.18,
-    }[kind]
+    syllables, gate, bend = CALLS[kind]
+    phase = np.mod(t * rate * syllables + rng.random((n, 1)), 1)
     frequency = base * (0.4 if kind == "hoot" else 1) + bend * (phase - 0.3)
     sound = _tone(frequency, t)
     if kind == "buzz":
@@ -186,7 +169,7 @@ TASKS = family(
             _harmonic_count,
             {f"{k}_harmonics": k for k in range(1, 7)},
         ),
-        ("call", "low_contrast", "Which call it is.", _call, CALLS),
+        ("call", "low_contrast", "Which call it is.", _call, list(CALLS)),
         ("waveform", "clutter", "Which waveform the trace shows.", _waveform, WAVES),
         ("band", "occlusion", "Which band of the noise passes.", _band, {f"band_{k}": k for k in range(6)}),
     ],

@@ -138,12 +138,8 @@ def write(
 def _pen(k: int, n: int, rng: Rng) -> Array:
     """Random digits; the class is the pen's width."""
     width = 0.025 * 1.55**k
-    names = list(DIGITS)
-    images = np.empty((n, canvas.SIZE, canvas.SIZE), dtype=np.float32)
-    for name, part in zip(names, canvas.parts(n, len(names), rng), strict=True):
-        if len(part):
-            images[part] = write("digits", name, len(part), rng, pen=(width, width * 1.3))
-    return images
+    pen = width, width * 1.3
+    return canvas.of_all_kinds(n, rng, list(DIGITS), lambda name, k: write("digits", name, k, rng, pen=pen), ())
 
 
 TASKS = family(

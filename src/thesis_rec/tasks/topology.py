@@ -37,13 +37,7 @@ def _holes(k: int, n: int, rng: Rng) -> Array:
     body = np.hypot(u, v) - edge
     if k:
         spots = canvas.scatter_cells(n, rng, k, 3, 0.3) * 0.68
-        holes = canvas.union(
-            n,
-            k,
-            lambda i: canvas.disc(
-                u - canvas.column(spots[:, i, 0]), v - canvas.column(spots[:, i, 1]), canvas.uniform(rng, 0.1, 0.17, n)
-            ),
-        )
+        holes = canvas.discs(u, v, spots, lambda: canvas.uniform(rng, 0.1, 0.17, n))
         body = np.maximum(body, -holes)
     return canvas.cover(body * size)
 
