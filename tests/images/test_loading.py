@@ -11,7 +11,6 @@ from PIL import Image
 from tests.images.encoders.tiny import write_colour_folder
 from tests.images.opening import open_split
 from thesis_rec.base.errors import ItemError
-from thesis_rec.images import loading
 from thesis_rec.images.dataset_source import LOADERS, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import decode_image, resize_image
 from thesis_rec.images.loading import load_task_images
@@ -239,7 +238,7 @@ class TestFolder:
         assert load_task_images(row(), tmp_path, size=12).train_images.shape[1:] == (12, 12, 3)
         assert load_task_images(row(), tmp_path, ImageLimits(seed=3)).train_images.shape[1] == 10
 
-    def test_photographs_of_several_sizes_keep_what_models_see_of_them(self, tmp_path, monkeypatch):
+    def test_photographs_of_several_sizes_keep_what_models_see_of_them(self, tmp_path):
         for name in ("a", "b"):
             (tmp_path / "d" / name).mkdir(parents=True)
             for i, shape in enumerate([(320, 240), (240, 320), (300, 240), (2000, 1600)]):
@@ -247,10 +246,11 @@ class TestFolder:
         notes = []
         assert load_task_images(row(), tmp_path, warnings=notes).train_images.shape[1:] == (240, 240, 3)
         assert not any("memory" in note.error for note in notes)
-        monkeypatch.setattr(loading, "LARGEST_SIDE", 200)
-        assert load_task_images(row(), tmp_path).train_images.shape[1] == 200
+        assert load_task_images(row(), tmp_path, largest=200).train_images.shape[1] == 200
         memory = 8 * 3 * 100**2
-        assert load_task_images(row(), tmp_path, warnings=notes, memory=memory).train_images.shape[1] == 100
+        assert (
+            load_task_images(row(), tmp_path, warnings=notes, memory=memory, largest=200).train_images.shape[1] == 100
+        )
         assert "images of 200 pixels are reduced to 100, so that all 8 fit into memory." in [n.error for n in notes]
 
 

@@ -300,6 +300,7 @@ def load_task_images(
     size: int | None = None,
     warnings: list[Failure] | None = None,
     memory: int = MOST_BYTES,
+    largest: int = LARGEST_SIDE,
 ) -> TaskImages:
     """Training and test images of a dataset in memory, all images of one size.
 
@@ -313,6 +314,7 @@ def load_task_images(
             they have several, as far as models see that much and all fit into memory.
         warnings: List to which what was skipped is added.
         memory: Bytes that images of their own size may take, before they are made smaller.
+        largest: Side beyond which they are, in pixels.
 
     Returns:
         Images (N, size, size, 3) uint8.
@@ -326,7 +328,7 @@ def load_task_images(
     # Both splits tell what is true of the whole source.
     told = dict.fromkeys(note for images in opened for note in images.warnings)
     notes.extend(told)
-    size = size or _common_size(opened, notes, memory)
+    size = size or _common_size(opened, notes, memory, largest)
     arrays, labels, skipped = [], [], list[Failure]()
     for images in opened:
         array, kept = read_images(images, np.arange(len(images)), size, skipped)
@@ -405,14 +407,14 @@ def _check_classes(row: DatasetRow, images: LabelledImages, split: str) -> None:
     raise ItemError(row.dataset_id, error, "Give at least two classes: one folder (or label) for each.")
 
 
-def _common_size(opened: Sequence[LabelledImages], notes: list[Failure], memory: int) -> int:
+def _common_size(opened: Sequence[LabelledImages], notes: list[Failure], memory: int, largest: int) -> int:
     """The median shorter side of a few images, as far as models see that much; less is noted if memory asks for it."""
     sides = []
     for images in opened:
         for i in np.linspace(0, len(images) - 1, num=min(len(images), 8)).astype(int):
             with suppress(ItemError):
                 sides.append(min(images.image(int(i)).shape[:2]))
-    own = min(int(np.median(sides)), LARGEST_SIDE) if sides else LEAST_SIDE
+    own = min(int(np.median(sides)), largest) if sides else LEAST_SIDE
     fits = max(LEAST_SIDE, int((memory / (3 * sum(map(len, opened)))) ** 0.5))
     if own > fits:
         error = f"images of {own} pixels are reduced to {fits}, so that all {sum(map(len, opened))} fit into memory."

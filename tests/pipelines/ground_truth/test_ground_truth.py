@@ -272,3 +272,6 @@ def test_datasets_share_the_memory_that_their_images_may_take(tmp_path: Path, mo
         images, failures = nodes.load_ground_truth_images(manifest, knobs)
         assert {task.train_images.shape[1] for task in images.values()} == {side}
         assert any("are reduced to 96" in text for text in failures["error"]) == (count == 8)
+    small = knobs.model_copy(update={"images": knobs.images.model_copy(update={"largest": 64})})
+    images, _ = nodes.load_ground_truth_images(manifest, small)
+    assert {task.train_images.shape[1] for task in images.values()} == {64}

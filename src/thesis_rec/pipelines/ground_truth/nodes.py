@@ -39,7 +39,8 @@ def load_ground_truth_images(
 
     rows, failures = _selected_datasets(dataset_manifest, parameters)
     root = Path(parameters.images_root)
-    limits, size = ImageLimits(**parameters.images.model_dump(exclude={"size"})), parameters.images.size
+    size, largest = parameters.images.size, parameters.images.largest
+    limits = ImageLimits(**parameters.images.model_dump(exclude={"size", "largest"}))
     # All are held at once.
     memory = 4 * MOST_BYTES // max(4, sum(not row.is_subtask for row in rows))
     images: dict[str, Any] = {}
@@ -51,7 +52,7 @@ def load_ground_truth_images(
             images[row.dataset_id] = task_images(row.source)
             continue
         try:
-            images[row.dataset_id] = load_task_images(row, root, limits, size, failures, memory)
+            images[row.dataset_id] = load_task_images(row, root, limits, size, failures, memory, largest)
         except Exception as error:
             # Image libraries raise anything at all for bad files; one dataset must not stop the others.
             failures.append(Failure.of(row.dataset_id, error, "Check its files and its row in the dataset manifest."))

@@ -14,6 +14,7 @@ class ImageParameters(Settings):
 
     n_per_class: int = Field(default=60, ge=1)
     size: int | None = Field(default=None, ge=8)
+    largest: int = Field(default=512, ge=8)
     seed: Seed = 0
 
 
