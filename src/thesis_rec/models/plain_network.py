@@ -6,14 +6,13 @@ one file would give a vector like any other, and a wrong one. They are refused w
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from thesis_rec.base.errors import ItemError, listed
-from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo, open_checkpoint
+from thesis_rec.models.checkpoint_reader import StateReader, open_checkpoint
 from thesis_rec.models.weight_files import find_weights
 
 # Integers of these types are packed or scaled weights when they are matrices; int64 and booleans are indices and masks.
@@ -108,14 +107,16 @@ def _check_quantised(reader: StateReader) -> None:
 def _check_copies(reader: StateReader) -> None:
     """Refuse a network beside a copy of it: two siblings with the same tensors that hold most of the values."""
     total = sum(tensor.size for tensor in reader.tensors)
-    below: dict[str, dict[str, list[TensorInfo]]] = defaultdict(lambda: defaultdict(list))
+    # Sizes of tensors by the parent, the sibling, and what is left of their names below it with their shapes.
+    below: dict[str, dict[str, dict[tuple[object, ...], int]]] = defaultdict(lambda: defaultdict(dict))
     for tensor in reader.tensors:
         parts = tensor.name.split(".")
         for depth in range(min(len(parts) - 1, 3)):
-            below[".".join(parts[:depth])][parts[depth]].append(tensor)
-    for parent, children in below.items():
+            rest = ".".join(parts[depth + 1 :]), tensor.shape
+            below[".".join(parts[:depth])][parts[depth]][rest] = tensor.size
+    for children in below.values():
         # Numbered siblings are the blocks of one network.
-        named = {name: _shapes(tensors, parent, name) for name, tensors in children.items() if not name[-1:].isdigit()}
+        named = {name: shapes for name, shapes in children.items() if not name[-1:].isdigit()}
         names = sorted(named, key=lambda name: -sum(named[name].values()))[:4]
         for first, second in combinations(names, 2):
             shared = 2 * sum(size for key, size in named[first].items() if key in named[second])
@@ -125,12 +126,6 @@ def _check_copies(reader: StateReader) -> None:
                 text = f"The file holds a network twice, as {first} and {second}."
                 hint = f"Write which one is meant in the manifest's column member: {first} or {second}."
                 raise ItemError(reader.item, text, hint)
-
-
-def _shapes(tensors: Sequence[TensorInfo], parent: str, name: str) -> dict[tuple[object, ...], int]:
-    """Sizes of tensors by what is left of their names below a sibling, and shapes."""
-    start = len(f"{parent}.{name}." if parent else f"{name}.")
-    return {(tensor.name[start:], tensor.shape): tensor.size for tensor in tensors}
 
 
 def _without_masks(reader: StateReader) -> StateReader:
