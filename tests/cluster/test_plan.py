@@ -84,10 +84,8 @@ def test_preflight_finds_every_problem(tmp_path):
         jobs,
         cluster,
         tmp_path / "not" / "there" / "yet",
-        crossing,
-        is_persistent=lambda name: name != "dataset_tokens",
-        free_inputs={"model_vectors"},
-        is_there=lambda name: False,
+        lost={"dataset_tokens"} & crossing,
+        absent={"model_vectors"} & crossing,
     )
     text = "\n".join(problems)
     for part in (
@@ -105,16 +103,13 @@ def test_preflight_finds_a_disk_that_cannot_be_written_to(monkeypatch, tmp_path)
     jobs = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))
-    rest = [], lambda name: True, [], lambda name: True, False
-    (problem,) = find_problems(jobs, CLUSTER, tmp_path / "thesis_rec" / "hub", *rest)
+    (problem,) = find_problems(jobs, CLUSTER, tmp_path / "thesis_rec" / "hub", [], [], False)
     assert problem.startswith(f"{tmp_path} can't be written to")
 
 
 def test_preflight_passes_when_all_is_well(tmp_path):
     jobs = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
-    assert not find_problems(
-        jobs, CLUSTER, tmp_path, {"model_vectors"}, lambda name: True, {"model_vectors"}, lambda name: True, False
-    )
+    assert not find_problems(jobs, CLUSTER, tmp_path, [], [], False)
 
 
 def test_what_a_joining_job_reads_crosses_a_border_too():
@@ -165,7 +160,7 @@ def test_jobs_wait_for_what_they_read_and_the_first_for_what_was_asked(monkeypat
 def test_sbatch_is_needed_where_jobs_are_submitted(monkeypatch, tmp_path, where, needed, count):
     monkeypatch.setattr("shutil.which", lambda name: where)
     jobs = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
-    found = find_problems(jobs, CLUSTER, tmp_path, [], lambda _: True, [], lambda _: True, needed)
+    found = find_problems(jobs, CLUSTER, tmp_path, [], [], needed)
     assert [problem.startswith("sbatch is not on PATH") for problem in found] == [True] * count
 
 

@@ -6,7 +6,7 @@ What must hold is checked before anything is submitted: a job that waited a nigh
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,10 +152,8 @@ def find_problems(
     jobs: Sequence[Job],
     cluster: Cluster,
     data_root: Path,
-    crossing: Collection[str],
-    is_persistent: Callable[[str], bool],
-    free_inputs: Collection[str],
-    is_there: Callable[[str], bool],
+    lost: Collection[str],
+    absent: Collection[str],
     needs_sbatch: bool = True,
 ) -> list[str]:
     """All reasons not to submit, each with its remedy; empty when there is none.
@@ -164,10 +162,8 @@ def find_problems(
         jobs: What would be submitted.
         cluster: The environment's ``cluster`` section.
         data_root: Root of everything the jobs write.
-        crossing: Datasets that cross the border between jobs.
-        is_persistent: Whether a dataset lies in a file.
-        free_inputs: Datasets that no job of the plan makes.
-        is_there: Whether a dataset's file is there now, or needn't be.
+        lost: Datasets that cross the border between jobs and lie in no file.
+        absent: Datasets that no job of the plan makes and whose file isn't there, but needs to be.
         needs_sbatch: False for a dry run, which may be made anywhere.
     """
     problems = []
@@ -178,12 +174,10 @@ def find_problems(
             problems.append(f"{job.name}: no partition; set cluster.default.partition in the environment's parameters.")
         if cluster.needs_account and not job.resources.account:
             problems.append(f"{job.name}: no account; set THESIS_REC_ACCOUNT or cluster.default.account.")
-    for name in sorted(crossing):
-        if not is_persistent(name):
-            problems.append(f"{name} would be lost between jobs: give it an entry with a filepath in the catalog.")
-    for name in sorted(free_inputs):
-        if is_persistent(name) and not is_there(name):
-            problems.append(f"{name} does not exist: run the pipeline that makes it first, or provide the file.")
+    for name in sorted(lost):
+        problems.append(f"{name} would be lost between jobs: give it an entry with a filepath in the catalog.")
+    for name in sorted(absent):
+        problems.append(f"{name} does not exist: run the pipeline that makes it first, or provide the file.")
     present = next(folder for folder in (data_root, *data_root.absolute().parents) if folder.exists())
     if not os.access(present, os.W_OK | os.X_OK):
         problems.append(f"{present} can't be written to: set SCRATCH, or data_root in the environment's globals.")

@@ -48,16 +48,10 @@ def submit(
     jobs = plan_jobs(available, names, environment, cluster, shards, given)
     crossing = crossing_datasets(available, names, shards)
     made = {output for name in names for output in available[name].all_outputs()}
-
-    def is_persistent(name: str) -> bool:
-        return name in catalog and not isinstance(catalog.get(name), MemoryDataset)
-
-    def is_there(name: str) -> bool:
-        return bool(catalog.exists(name)) or getattr(catalog.get(name), "may_be_absent", False)
-
-    problems = find_problems(
-        jobs, cluster, data_root, crossing, is_persistent, crossing - made, is_there, needs_sbatch=not dry_run
-    )
+    kept = {name for name in crossing if name in catalog and not isinstance(catalog.get(name), MemoryDataset)}
+    needed = {name for name in kept - made if not getattr(catalog.get(name), "may_be_absent", False)}
+    absent = {name for name in needed if not catalog.exists(name)}
+    problems = find_problems(jobs, cluster, data_root, crossing - kept, absent, needs_sbatch=not dry_run)
     logs, reports = data_root / "logs", read_reports(data_root)
     for job in jobs:
         waits = f" after {', '.join(job.after or before)}" if job.after or before else ""
