@@ -131,7 +131,7 @@ def figures(
         device: Device identifier as in ``profiles``.
         precision: Precision of the call.
         batch_size: Images in the call.
-        rate: :func:`~thesis_rec.hardware.device_models.processor_rate` of the device, None where it isn't known. A
+        rate: :func:`~thesis_rec.hardware.fingerprint.processor_rate` of the device, None where it isn't known. A
             processor that was hardly ever measured is as much faster than measured ones as its rate tells.
 
     Returns:

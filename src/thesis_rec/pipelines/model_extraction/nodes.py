@@ -13,7 +13,6 @@ from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.models import model_extraction, model_sources
 from thesis_rec.models.model_manifest import read_manifest
-from thesis_rec.models.model_sources import FetchPlan, left_out_failure, models_here, plan_fetch
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 
 
@@ -30,7 +29,7 @@ def extract_vectors(
         model at most.
     """
     plan = fetch_plan(model_manifest, parameters)
-    without = [left_out_failure(model, model_sources.hub_is_reachable()) for model in plan.left_out]
+    without = [model_sources.left_out_failure(model, model_sources.hub_is_reachable()) for model in plan.left_out]
     yield {}, {failure.item: {"error": failure.error, "hint": failure.hint} for failure in without}
     left_out = set(plan.left_out)
     rows = [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out]
@@ -40,17 +39,17 @@ def extract_vectors(
     )
 
 
-def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> FetchPlan:
+def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> model_sources.FetchPlan:
     """Which of this shard's models are here, which will be downloaded and which are left out.
 
     Each shard may download its part of the limit.
     """
     rows = parameters.shard.select(_rows(model_manifest, parameters))
-    here = models_here(rows, model_sources.hub_cache_folder(parameters.hub_cache))
+    here = model_sources.models_here(rows, model_sources.hub_cache_folder(parameters.hub_cache))
     online = len(here) == len(rows) or model_sources.hub_is_reachable()
     limit = parameters.fetch_gb / parameters.shard.count
     weights = _published_figures(parameters.bundle) if online and 0 < limit < float("inf") else {}
-    return plan_fetch(rows, here, weights, limit, online)
+    return model_sources.plan_fetch(rows, here, weights, limit, online)
 
 
 def _published_figures(bundle: str) -> dict[str, float]:
