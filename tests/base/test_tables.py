@@ -49,3 +49,14 @@ def test_a_table_in_another_encoding_is_named_with_what_to_do(tmp_path, encoding
     with pytest.raises(DatasetError) as raised:
         JoinedFilesDataset(filepath=path).load()
     assert isinstance(raised.value.__cause__, ItemError)
+
+
+@pytest.mark.parametrize("rows", ["m,0,83,1\n", "m,0.83,1,\nm,0,81,2\n"])
+def test_a_comma_in_a_cell_moves_no_column(tmp_path, rows):
+    """Pandas left out what came last: an accuracy of 0,83 was one of 0, with 83 for its seed."""
+    path = tmp_path / "records.csv"
+    path.write_text("model_id,value,seed\n" + rows)
+    with pytest.raises(ItemError, match=r"records\.csv: .*line [23]: more cells than columns"):
+        read_csv(path)
+    path.write_text("model_id,value,seed\nm,0.83,1,\nm,0.81,2,\n")
+    assert read_csv(path)["value"].tolist() == [0.83, 0.81]

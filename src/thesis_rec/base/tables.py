@@ -1,5 +1,6 @@
 """What several rooms read and give: rows of manifests, a task's images and tokens, and models."""
 
+import csv
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -24,18 +25,27 @@ MEASURED = ("reference", "subtasks", "spectra")
 
 
 def read_csv(path: Path, item: str = "", **options: Any) -> pd.DataFrame:
-    """A CSV table of a user, by pandas and its options; fields beyond those that the header names are left out.
+    """A CSV table of a user, by pandas and its options; empty fields beyond those that the header names are left out.
 
     Where every row has one more, such as an empty one behind a last comma, pandas would take the first column for names
     of rows, and each other one for the column before it.
 
     Raises:
-        ItemError: If it can't be read, such as in another encoding; of ``item``, or of the path.
+        ItemError: If it can't be read, such as in another encoding, or a row has more fields than the header, such as
+            ``0,83``; of ``item``, or of the path.
     """
     error, hint = "can't be read as a table ({reason}).", "Check the path, and that it is CSV in UTF-8."
-    with explained(item or str(path), f"{path.name} {error}" if item else error, hint), warnings.catch_warnings():
-        warnings.simplefilter("ignore", pd.errors.ParserWarning)
-        return pd.read_csv(path, index_col=False, **options)
+    with explained(item or str(path), f"{path.name} {error}" if item else error, hint):
+        with warnings.catch_warnings(record=True) as longer:
+            warnings.simplefilter("always", pd.errors.ParserWarning)
+            table = pd.read_csv(path, index_col=False, **options)
+        if longer:
+            with path.open(encoding=options.get("encoding", "utf-8"), newline="") as file:
+                lines = csv.reader(file, delimiter=options.get("sep", ","))
+                width = len(next(lines))
+                if any(any(cells[width:]) for cells in lines):
+                    raise ValueError(f"line {lines.line_num}: more cells than columns. Quote a comma; 0,83 is 0.83")
+        return table
 
 
 def unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
