@@ -22,10 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -34,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from result import add_save_option, finish
+from result import PROCESSOR, finish, in_own_process, parser_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -250,12 +247,11 @@ def watch_memory(folder: Path, threads: int) -> dict:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--gigabytes", type=float, default=2.0, help="size of the sharded checkpoint")
     parser.add_argument("--folder", type=Path, help="where temporary files go")
-    add_save_option(parser)
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.watch:
@@ -263,7 +259,7 @@ def main() -> None:
         return
     results: dict[str, Any] = {
         "benchmark": "extraction",
-        "device": f"{platform.processor() or platform.machine()}, {arguments.threads} threads",
+        "device": f"{PROCESSOR}, {arguments.threads} threads",
         "reference": "faiss.Kmeans(d=1) at its defaults with the same threads, on the same file",
     }
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
@@ -280,9 +276,7 @@ def main() -> None:
         sharded.mkdir()
         write_sharded(sharded, arguments.gigabytes)
         for threads in dict.fromkeys((1, arguments.threads)):
-            command = [sys.executable, __file__, "--watch", str(sharded), "--threads", str(threads)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            memory = json.loads(done.stdout.strip().splitlines()[-1])
+            memory = in_own_process("--watch", sharded, "--threads", threads)
             results[f"memory_{threads}_threads"] = memory
             print("\nsharded checkpoint, {threads} thread(s): {checkpoint_mb:.0f} MB, largest tensor "
                   "{largest_tensor_mb:.0f} MB, peak {peak_beyond_start_mb:.0f} MB beyond the start, "

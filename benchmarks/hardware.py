@@ -10,7 +10,6 @@ same budgets, and choosing on predictions without the safe side. The last line i
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hardware_choices import held_out_figures, judge_choices, performance_matrix, static_prior
-from result import add_save_option, finish
+from result import finish, parser_of
 
 from thesis_rec.hardware.contexts import context_tables
 from thesis_rec.knowledge.fitting import fit_knowledge
@@ -61,12 +60,11 @@ def without_nan(content: Any) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--root", type=Path, default=Path("data/01_raw/starter"))
     parser.add_argument("--own", type=Path, default=Path("data/03_primary/hardware_profiles.parquet"))
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--precision", default="fp32")
-    add_save_option(parser)
     arguments = parser.parse_args()
     manifest = pd.read_csv(arguments.root / "model_manifest.csv", dtype=str, keep_default_na=False)
     datasets = pd.read_csv(arguments.root / "dataset_manifest.csv", dtype=str, keep_default_na=False)
@@ -95,7 +93,6 @@ def main() -> None:
         }
         part = report["devices"][device] = {"median_error_factor": float(np.exp(np.nanmedian(error)))}
         print(f"\n{device}: predicted from other families, median error factor {part['median_error_factor']:.2f}")
-        print(f"{'figures':16} {'ranked by':14} {'broken':>7} {'first':>7} {'regret@5':>9} {'regret@1':>9} {'none':>5}")
         for name, claimed in claims.items():
             for ranker in ("recommender", "static_prior"):
                 found = judge_choices(claimed, measured, judged[ranker], truth, budgets)
@@ -111,10 +108,6 @@ def main() -> None:
                         "regret@1": found.regret_first,
                         "nothing admitted": found.empty,
                     }
-                )
-                print(
-                    f"{name:16} {ranker:14} {found.violations:7.3f} {found.violations_first:7.3f} "
-                    f"{found.regret:9.4f} {found.regret_first:9.4f} {found.empty:5d}"
                 )
         for quantile, budget in zip(BUDGETS, budgets, strict=True):
             told = []

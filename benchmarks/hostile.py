@@ -16,7 +16,6 @@ The last line is JSON; the exit status is 1 if anything was executed, hung, died
 took 2 GiB.
 """
 
-import argparse
 import io
 import json
 import logging
@@ -40,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from result import add_save_option, finish
+from result import finish, parser_of
 
 #: Seconds after which a file counts as a hang, and bytes that no process may take.
 PATIENCE, MEMORY = 30.0, 2 << 30
@@ -331,11 +330,10 @@ def cases(count: int, seed: int) -> Iterator[tuple[str, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=5, help="bad ends that are shown")
-    add_save_option(parser)
     arguments = parser.parse_args()
     started, ends, slowest, peak, shown = time.monotonic(), {kind: Counter() for kind in KINDS}, 0.0, 0, 0
     reader = Reader()

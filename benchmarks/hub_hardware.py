@@ -6,7 +6,6 @@ Our own measurements are those of ``data/01_raw/hub/hardware_profiles.parquet``;
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from result import PROJECT, add_save_option, finish
+from result import PROJECT, finish, parser_of
 from scipy.stats import spearmanr
 
 from thesis_rec.base.files import write_json
@@ -44,9 +43,8 @@ CONTEXTS = [("cpu", "fp32", 1), ("cuda", "fp32", 1), ("cuda", "fp16", 1), ("cuda
 
 def main() -> None:
     """Measure, print, and on request save or fit."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--fit", action="store_true", help="write the shipped models of timm's devices")
-    add_save_option(parser)
     arguments = parser.parse_args()
     manifest = pd.read_csv(HUB / "model_manifest.csv")
     profiles = pd.read_parquet(HUB / "hardware_profiles.parquet")
@@ -56,10 +54,6 @@ def main() -> None:
         rows += _published(folder, arguments.fit)
     else:
         print("THESIS_REC_BENCHMARKS names no folder with timm's tables: their devices are left out.")
-    for row in rows:
-        print(
-            "  ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{value}" for name, value in row.items())
-        )
     result = {"benchmark": "hub_hardware", "device": "figures of other machines", "rows": rows}
     text = (
         "Cost of real models. Errors are medians over models whose family was left out; a budget is broken when the "
@@ -88,9 +82,6 @@ def _own(profiles: pd.DataFrame, manifest: pd.DataFrame, kind: str, precision: s
     truth = cell.set_index("model_id").reindex(found.index)
     actual = truth["latency_ms_p50"].to_numpy()
     value, safe = found["latency_ms"].to_numpy(float), found["latency_ms_safe"].to_numpy(float)
-    limits = np.quantile(actual, np.linspace(0.05, 0.95, 19))
-    admitted = safe[:, None] <= limits
-    broken = admitted & (actual[:, None] > limits)
     weights = truth["n_parameters"].to_numpy() * {"fp32": 4, "fp16": 2, "bf16": 2}[precision] / 2**20
     context = profiles[here & (profiles["precision"] == precision)]
     fastest = (context["macs"] * context["batch_size"] / context["latency_ms_p50"]).max()
@@ -101,10 +92,19 @@ def _own(profiles: pd.DataFrame, manifest: pd.DataFrame, kind: str, precision: s
         "batch": batch,
         "models": len(found),
         "measured": float(share),
-        "order": float(spearmanr(value, actual)[0]),
-        "error": float(np.median(np.abs(value / actual - 1))),
-        "broken": float(broken.sum() / max(admitted.sum(), 1)),
+        **_judged(value, safe, actual),
         "below floor": int(below.sum()),
+    }
+
+
+def _judged(predicted: Floats, safe: Floats, actual: Floats) -> dict[str, float]:
+    """How well latencies are told: their order, their errors, and limits that only the safe side keeps."""
+    limits = np.quantile(actual, np.linspace(0.05, 0.95, 19))
+    admitted = safe[:, None] <= limits
+    return {
+        "order": float(spearmanr(predicted, actual)[0]),
+        "error": float(np.median(np.abs(predicted / actual - 1))),
+        "broken": float((admitted & (actual[:, None] > limits)).sum() / max(admitted.sum(), 1)),
     }
 
 
@@ -126,9 +126,6 @@ def _published(folder: Path, fit: bool) -> list[dict[str, object]]:
         )
         models.append(model)
         predicted = np.exp(held_out)
-        safe = predicted * np.exp(model.margin)
-        limits = np.quantile(actual, np.linspace(0.05, 0.95, 19))
-        admitted = safe[:, None] <= limits
         rows.append(
             {
                 "device": device,
@@ -136,9 +133,7 @@ def _published(folder: Path, fit: bool) -> list[dict[str, object]]:
                 "batch": batches[0],
                 "models": len(table),
                 "measured": 0.0,
-                "order": float(spearmanr(predicted, actual)[0]),
-                "error": float(np.median(np.abs(predicted / actual - 1))),
-                "broken": float((admitted & (actual[:, None] > limits)).sum() / admitted.sum()),
+                **_judged(predicted, predicted * np.exp(model.margin), actual),
                 "below floor": int((predicted < 0.999 * known[:, 0] / (known[:, 0] / actual).max()).sum()),
             }
         )

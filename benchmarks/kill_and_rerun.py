@@ -12,11 +12,9 @@ The last line is JSON; the exit status is 1 when any rerun failed or differs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
-import platform
 import random
 import re
 import shutil
@@ -30,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from result import PROJECT, add_save_option, finish
+from result import PROCESSOR, PROJECT, finish, parser_of
 
 #: The report of a run is about its time, memory and start; the chart draws seconds.
 TIMING_FILES = re.compile(r"08_reporting/(run_report\.json|evaluation/cost_accuracy\.(json|png))")
@@ -146,13 +144,12 @@ def trial(folder: Path, environment: str, expected: Path, moment: float) -> dict
 
 def main() -> None:
     """Run, kill, run again, compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1, help="moments that are tried at a time")
     parser.add_argument("--env", default="test", help="an environment that writes to THESIS_REC_TEST_ROOT")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keep all files there, for a look at what differs")
-    add_save_option(parser)
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as temporary:
@@ -162,16 +159,11 @@ def main() -> None:
         if status:
             sys.exit(f"the undisturbed run failed:\n{(folder / 'undisturbed.log').read_text()[-2000:]}")
         print(f"undisturbed: {seconds:.1f} s of processor time, {len(files(folder / 'undisturbed'))} files")
-        print(f"{'killed at s':>11} {'files left':>10} {'rerun s':>8} {'status':>6}  differs")
         moments = [seconds * (i + draw.random()) / arguments.moments for i in range(arguments.moments)]
 
         def attempt(number: int) -> dict[str, Any]:
             row = trial(folder / f"{number:02d}", arguments.env, folder / "undisturbed", moments[number])
-            print(
-                f"{row['moment']:>11} {row['files_left']:>10} {row['rerun_seconds']:>8} {row['rerun_status']:>6}  "
-                f"{', '.join(row['differs']) or 'nothing'}",
-                flush=True,
-            )
+            print(row, flush=True)
             return row
 
         with ThreadPoolExecutor(arguments.jobs) as pool:
@@ -180,7 +172,7 @@ def main() -> None:
     finish(
         {
             "benchmark": "kill_and_rerun",
-            "device": f"{platform.processor() or platform.machine()}, 1 thread",
+            "device": f"{PROCESSOR}, 1 thread",
             "reference": "the outputs of an undisturbed run",
             "ratio": good / len(rows),
             "moments": len(rows),

@@ -12,7 +12,6 @@ with images at hand a kind of which nothing was published is measured.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from result import PROJECT, add_save_option, finish
+from result import PROJECT, finish, parser_of
 from scipy.stats import weightedtau
 
 from thesis_rec.evaluation.figures import cluster_bootstrap
@@ -392,8 +391,7 @@ def summary(rows: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Print one line of JSON; ``--save`` writes a section of the results page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_save_option(parser)
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", type=Path, help="also write one line for each table, limit and dataset to this CSV")
     parser.add_argument(
         "--images", type=Path, help="folder of mnist.npz, cifar10.npz and gtsrb.npz: also try a supervised network"
@@ -418,8 +416,6 @@ def main() -> None:
     lines = summary(rows)
     unseen = {column: leave_models_out(cells, datasets, manifest, column) for column in ("family", "corpus")}
     kinds = leave_kinds_out(cells, datasets, manifest)
-    for line in lines:
-        logging.info("%s", {k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()})
     logging.info("unseen: %s", unseen)
     logging.info("kinds: %s", kinds)
     own = measure_supervised(arguments.images, cells, datasets, manifest) if arguments.images else {}

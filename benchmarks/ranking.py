@@ -11,13 +11,12 @@ read. Prints a table, one JSON line per quadrant and method, and a last JSON lin
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import logging
 import platform
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from result import PROJECT, save_section
+from results_page import interval_text
 
-PROJECT = Path(__file__).resolve().parent.parent
 STARTER = PROJECT / "data" / "01_raw" / "starter"
 SHIPPED = PROJECT / "data" / "01_raw" / "real"
 SHOWN = ("weighted_tau", "kendall_tau", "pearson", "regret@1", "regret@5", "recall@5")
@@ -167,6 +167,10 @@ def probe_noise(world: World, seed: int) -> list[list[str]]:
     return rows
 
 
+def _claim(difference: Mapping[str, float], holds: bool) -> dict[str, Any]:
+    return {key: round(difference[key], 4) for key in ("mean", "low", "high")} | {"holds": bool(holds)}
+
+
 def claims(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """What is asked of a ranker, and whether it holds."""
     quadrants, probing = metrics["quadrants"], metrics["probing"]
@@ -175,21 +179,15 @@ def claims(metrics: Mapping[str, Any]) -> dict[str, Any]:
         # The strongest of all others, whether it was trained, scored or counted; a claim against it may be lost.
         rival = max(every, key=lambda name: quadrants[quadrant][name]["weighted_tau"]["mean"] or -1.0)
         difference = every[rival]["weighted_tau"]
-        found[f"{quadrant} against the strongest, {rival}"] = {
-            key: round(difference[key], 4) for key in ("mean", "low", "high")
-        } | {"holds": bool(difference["low"] > 0)}
+        found[f"{quadrant} against the strongest, {rival}"] = _claim(difference, difference["low"] > 0)
     for quadrant, pair in metrics["paired_with_scores"].items():
         difference = pair["logme"]["weighted_tau"]
-        found[f"{quadrant} with LogME of all candidates, against LogME"] = {
-            key: round(difference[key], 4) for key in ("mean", "low", "high")
-        } | {"holds": bool(difference["low"] > 0)}
+        found[f"{quadrant} with LogME of all candidates, against LogME"] = _claim(difference, difference["low"] > 0)
     for rival in ("ridge", "kernel_ridge", "boosted_trees"):
         for quadrant, every in metrics["paired_all"].items():
             if rival in every:
                 difference = every[rival]["weighted_tau"]
-                found[f"{quadrant} against {rival}"] = {
-                    key: round(difference[key], 4) for key in ("mean", "low", "high")
-                } | {"holds": bool(difference["high"] >= 0)}
+                found[f"{quadrant} against {rival}"] = _claim(difference, difference["high"] >= 0)
     q3 = {name: quadrants["Q3"][name]["weighted_tau"]["mean"] for name in quadrants["Q3"]}
     static = max(value for name, value in q3.items() if name.startswith("static_"))
     share = (q3["recommender"] - static) / (q3["logme"] - static)
@@ -254,70 +252,56 @@ def write_results(
     noise: list[list[str]],
 ) -> None:
     """Sections of the results page: the figures, what is asked of a ranker, and what each part adds."""
-    from thesis_rec.base.files import write_json
-
-    common = {
-        "command": "python benchmarks/ranking.py --full",
-        "device": f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
-        "date": datetime.date.today().isoformat(),
-    }
-    title = "The embedded zoo: four quadrants"
-    about = {"title": title, "order": 1, "kind": "evaluation", "text": TEXT}
-    write_json(folder / "ranking.json", about | common | {"data": metrics})
+    save_section(folder / "ranking.json", "The embedded zoo: four quadrants", 1, _device(), TEXT, "evaluation", metrics)
     rows = [
         [name, ", ".join(f"{key} {value}" for key, value in claim.items() if key != "holds"), str(claim["holds"])]
         for name, claim in held.items()
     ]
-    table = {"columns": ["claim", "measured", "holds"], "rows": rows}
     text = "Differences are paired over datasets, in weighted tau, with 95 % bootstrap intervals."
-    title = "What is asked of the recommender"
-    about = {"title": title, "order": 2, "kind": "table", "text": text}
-    write_json(folder / "ranking_claims.json", about | common | {"data": table})
-    title = "What a probe's noise changes"
-    table = {"columns": ["a probe gives", "probes", "policy", "regret@1", "weighted tau"], "rows": noise}
+    columns = ["claim", "measured", "holds"]
+    _write_table(folder / "ranking_claims.json", "What is asked of the recommender", 2, text, columns, rows)
     text = (
         "Probing on unknown datasets; LogME on all candidates is `cheap_score_all`, whose scores have no noise of this "
         "kind. In the last rows the values that judge are drawn anew with the noise of three linear probes, for all."
     )
-    about = {"title": title, "order": 4, "kind": "table", "text": text}
-    write_json(folder / "ranking_probe_noise.json", about | common | {"data": table})
+    columns = ["a probe gives", "probes", "policy", "regret@1", "weighted tau"]
+    _write_table(folder / "ranking_probe_noise.json", "What a probe's noise changes", 4, text, columns, noise)
     if ablation:
         columns = list(ablation[0])
         rows = [[row[c] if isinstance(row[c], str) else f"{row[c]:.3f}" for c in columns] for row in ablation]
-        title = "What each part adds"
         text = (
             "Weighted tau of the recommender with one part taken away, one seed. Responses other than linear probes "
             "(nearest class means, kernel alignment, projected geometry, statistics of features) went on 2026-11-30: "
             "with them Q2 and Q4 were 0.802 and 0.714 (regret@1 0.061 and 0.065), without them 0.801 and 0.714 (0.064 "
             "and 0.068), and by themselves 0.224 and 0.199, as without any."
         )
-        table = {"columns": columns, "rows": rows}
-        about = {"title": title, "order": 3, "kind": "table", "text": text}
-        write_json(folder / "ranking_ablation.json", about | common | {"data": table})
+        _write_table(folder / "ranking_ablation.json", "What each part adds", 3, text, columns, rows)
 
 
 def write_quick(folder: Path, metrics: Mapping[str, Any]) -> None:
     """The section of the results page that says what requests are answered with."""
-    from results_page import interval_text
+    rows = [
+        [quadrant, name, *(interval_text(entry[metric]) for metric in ("weighted_tau", "regret@1"))]
+        for quadrant, methods in metrics["quadrants"].items()
+        for name, entry in methods.items()
+    ]
+    text = (
+        "`recommender` is the posterior that `kedro recommend --zoo starter` asks, without any network; "
+        "`recommender_with_logme` is the same where `--score` asks for LogME of all candidates."
+    )
+    columns = ["quadrant", "method", "weighted tau", "regret@1"]
+    title = "The embedded zoo: what answers requests"
+    _write_table(folder / "ranking_posterior.json", title, 0, text, columns, rows)
 
-    from thesis_rec.base.files import write_json
 
-    rows = []
-    for quadrant, methods in metrics["quadrants"].items():
-        for name, entry in methods.items():
-            rows.append([quadrant, name, *(interval_text(entry[metric]) for metric in ("weighted_tau", "regret@1"))])
-    section = {
-        "title": "The embedded zoo: what answers requests",
-        "order": 0,
-        "command": "python benchmarks/ranking.py --quick",
-        "device": f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
-        "date": datetime.date.today().isoformat(),
-        "kind": "table",
-        "text": "`recommender` is the posterior that `kedro recommend --zoo starter` asks, without any network; "
-        "`recommender_with_logme` is the same where `--score` asks for LogME of all candidates.",
-        "data": {"columns": ["quadrant", "method", "weighted tau", "regret@1"], "rows": rows},
-    }
-    write_json(folder / "ranking_posterior.json", section)
+def _write_table(
+    path: Path, title: str, order: int, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    save_section(path, title, order, _device(), text, "table", {"columns": columns, "rows": rows})
+
+
+def _device() -> str:
+    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
 
 
 def main() -> None:

@@ -12,17 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from result import add_save_option, finish
+from result import PROCESSOR, finish, in_own_process, parser_of
 
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
 FEATURES, KNOWN, DATASETS = 76, 200, 30
@@ -105,10 +102,9 @@ def resident() -> float:
 
 def main() -> None:
     """Measure every size in a process of its own and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--largest", type=int, default=SIZES[-1])
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    add_save_option(parser)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -128,17 +124,9 @@ def main() -> None:
             part[:] = rng.standard_normal(part.shape, dtype=np.float32)
         file.flush()
         del file
-        print(f"{'models':>9} {'seconds':>9} {'us/model':>9} {'own MB':>7} {'dot product s':>14} {'ratio':>6}")
         for size in sizes:
-            command = [sys.executable, __file__, "--one", str(path), str(size), "--threads", str(arguments.threads)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            row = json.loads(done.stdout.splitlines()[-1])
-            rows.append(row)
-            print(
-                f"{size:>9} {row['seconds']:>9.4f} {1e6 * row['seconds'] / size:>9.2f} {row['memory_mb']:>7.1f} "
-                f"{row['reference_seconds']:>14.4f} {row['seconds'] / row['reference_seconds']:>6.1f}",
-                flush=True,
-            )
+            rows.append(in_own_process("--one", path, size, "--threads", arguments.threads))
+            print(rows[-1], flush=True)
     large = [row for row in rows if row["models"] >= 1_000]
     logs = [np.log([row[key] for row in large]) for key in ("models", "cpu_seconds")]
     exponent = float(np.polyfit(*logs, 1)[0]) if len(large) > 1 else None
@@ -146,7 +134,7 @@ def main() -> None:
     finish(
         {
             "benchmark": "ranking_scale",
-            "device": f"{platform.processor() or platform.machine()}, {arguments.threads} threads",
+            "device": f"{PROCESSOR}, {arguments.threads} threads",
             "reference": "numpy dot product and argpartition on the same memory-mapped features",
             "ratio": rows[-1]["seconds"] / rows[-1]["reference_seconds"],
             "growth_exponent": exponent,

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from result import PROJECT, add_save_option, finish
+from result import PROJECT, finish, parser_of
 from results_page import interval_text
 
 from thesis_rec.commands.artefacts import load_bundle
@@ -88,14 +88,13 @@ def told(values: pd.Series, domains: list[str]) -> str:
 
 def main() -> None:
     """Ask about every dataset and compare with the truth."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder of NPZ files")
     parser.add_argument("--truth", type=Path, default=REAL / "performance_records.parquet")
     parser.add_argument("--scores", type=Path, help="transferability scores, as further references")
     parser.add_argument("--datasets", default="held_out", help="names separated by commas, or held_out")
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--project", type=Path, action="append", help="whose runs answer; by default this one's")
-    add_save_option(parser)
     arguments = parser.parse_args()
     held_out = pd.read_csv(REAL / "held_out_datasets.csv", dtype=str)
     about = pd.concat([held_out, pd.read_csv(REAL / "dataset_manifest.csv", dtype=str)])
@@ -178,8 +177,6 @@ def report(table: pd.DataFrame, projects: list[str], arguments: argparse.Namespa
     same = of_ours.groupby("dataset", sort=False)["first"].agg(lambda firsts: firsts.value_counts().iloc[0])
     spread = of_ours.groupby("dataset", sort=False)["tau"].std()
     by_set = ours.assign(same_first=same, tau_sd_over_seeds=spread).reset_index()
-    for shown in (by_set, pd.DataFrame(summary)):
-        print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     each_set = [
         {"by": row["dataset"]}
         | {key: f"{row[key]:.3f}" for key in figures}

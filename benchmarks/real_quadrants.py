@@ -13,14 +13,12 @@ bootstraps over domains. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
-import platform
 import subprocess
 import sys
 from typing import Any
 
 import pandas as pd
-from result import PROJECT, add_save_option, finish
+from result import PROCESSOR, PROJECT, finish, parser_of
 from results_page import interval_text
 
 from thesis_rec.commands.artefacts import load_context
@@ -73,10 +71,9 @@ def compare(figures: pd.DataFrame) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Run, compare, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--drawn", action="store_true", help="learn from drawn images alone")
     parser.add_argument("--no-run", action="store_true", help="compare what the last run left")
-    add_save_option(parser)
     arguments = parser.parse_args()
     if not arguments.no_run:
         run(arguments.drawn)
@@ -90,7 +87,6 @@ def main() -> None:
         }
         for row in rows
     ]
-    print(pd.DataFrame(shown).to_string(index=False))
     chosen = {row["method"]: row for row in rows if row["quadrant"] == "Q3"}
     static = max(
         (name for name in chosen if name.startswith("static_")), key=lambda m: chosen[m]["weighted_tau"]["mean"]
@@ -103,7 +99,7 @@ def main() -> None:
     finish(
         {
             "benchmark": "real_quadrants",
-            "device": f"{platform.processor() or platform.machine()}, CPU",
+            "device": f"{PROCESSOR}, CPU",
             "reference": static,
             "ratio": chosen["recommender"]["weighted_tau"]["mean"] / chosen[static]["weighted_tau"]["mean"],
             "rows": rows,

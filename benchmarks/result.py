@@ -1,10 +1,12 @@
-"""How every benchmark ends: one line of JSON and, when asked for, a section of the results page."""
+"""What every benchmark begins and ends with: its arguments, its last line of JSON and a section of the results page."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +16,22 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "src"))
 
+#: What this machine calls its processor.
+PROCESSOR = platform.processor() or platform.machine()
 
-def add_save_option(parser: argparse.ArgumentParser) -> None:
-    """``--save docs/results/name.json``."""
+
+def parser_of(text: str | None) -> argparse.ArgumentParser:
+    """The parser of a benchmark that is described by ``text``, with ``--save docs/results/name.json``."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", type=Path, help="also write a section of the results page to this file")
+    return parser
+
+
+def in_own_process(*arguments: object) -> Any:
+    """What this benchmark prints last, as JSON, when it runs with other arguments: time and memory are then its own."""
+    command = [sys.executable, sys.argv[0], *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def finish(
@@ -28,7 +42,7 @@ def finish(
     text: str,
     rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    """Print the result as the last line, and save it.
+    """Print the rows and, as the last line, the result; and save it.
 
     Args:
         result: Everything that was measured; ``device`` says on what.
@@ -38,19 +52,29 @@ def finish(
         text: What its figures mean.
         rows: What the section shows as a table; None for all single figures of ``result``.
     """
-    if save is not None:
-        from thesis_rec.base.files import write_json
+    import pandas as pd
 
-        if rows is None:
-            kind, data = "lines", {key: value for key, value in result.items() if key not in ("benchmark", "device")}
-        else:
-            kind, data = "table", {"columns": list(rows[0]), "rows": [[_short(v) for v in r.values()] for r in rows]}
-        script = Path(sys.argv[0]).name
-        arguments = [a for a in sys.argv[1:] if not a.startswith("--save") and a != str(save)]
-        command = shlex.join(["python", f"benchmarks/{script}", *arguments])
-        about = {"command": command, "device": str(result["device"]), "date": time.strftime("%Y-%m-%d")}
-        write_json(save, {"title": title, "order": order, **about, "kind": kind, "text": text, "data": data})
+    if rows is None:
+        kind, data = "lines", {key: value for key, value in result.items() if key not in ("benchmark", "device")}
+    else:
+        kind, data = "table", {"columns": list(rows[0]), "rows": [[_short(v) for v in r.values()] for r in rows]}
+        print(pd.DataFrame(rows).to_string(index=False, float_format="{:.4g}".format))
+    if save is not None:
+        save_section(save, title, order, str(result["device"]), text, kind, data)
     print(json.dumps(result))
+
+
+def save_section(
+    path: Path, title: str, order: int, device: str, text: str, kind: str, data: Mapping[str, Any]
+) -> None:
+    """Write a section of the results page; see ``results_page.py`` for the kinds of data."""
+    from thesis_rec.base.files import write_json
+
+    places = ("--save", "--output", str(path), str(path.parent))
+    arguments = [a for a in sys.argv[1:] if a.partition("=")[0] not in places]
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
+    about = {"command": command, "device": device, "date": time.strftime("%Y-%m-%d")}
+    write_json(path, {"title": title, "order": order, **about, "kind": kind, "text": text, "data": data})
 
 
 def _short(value: Any) -> Any:

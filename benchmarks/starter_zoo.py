@@ -14,14 +14,11 @@ static prior being computed from the other tasks only. The last line is JSON.
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "src"))
+from result import PROJECT
 
 #: Value of the manifest's ``pretraining`` column of models that were never trained.
 UNTRAINED = "random"

@@ -10,7 +10,6 @@ images and its peak memory (proportional set size, worker processes included) is
 The last line is JSON.
 """
 
-import argparse
 import itertools
 import os
 import statistics
@@ -21,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from result import add_save_option, finish
+from result import finish, parser_of
 
 
 def write_images(folder: Path, count: int, side: int) -> list[Path]:
@@ -100,7 +99,7 @@ def rate(loop, count: int, repeats: int) -> float:
 
 def main() -> None:
     """Run the three loops and the memory test."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--encoder", default="ViT-B-32", help="open_clip architecture, random weights")
@@ -113,7 +112,6 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--flat", type=int, nargs="+", default=[500, 5000], help="images of each memory test")
-    add_save_option(parser)
     options = parser.parse_args()
 
     import open_clip

@@ -10,14 +10,13 @@ keeps history, schedule and progress. A second table shows the cost as tasks and
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from result import add_save_option, finish
+from result import PROCESSOR, finish, parser_of
 
 FEATURES, TOKEN_FEATURES, TOKENS = 76, 143, 12
 
@@ -135,7 +134,7 @@ def plain(table, models: int, arguments: argparse.Namespace) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--tasks", type=int, default=512)
     parser.add_argument("--models", type=int, default=200)
@@ -146,7 +145,6 @@ def main() -> None:
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--devices", type=int, default=1, help="also train on so many at once, against one of them")
     parser.add_argument("--no-growth", action="store_true", help="leave the second table out")
-    add_save_option(parser)
     arguments = parser.parse_args()
     import torch
 
@@ -164,14 +162,9 @@ def main() -> None:
             "ratio": loop / seconds,
             "gpu_utilisation": used,
         }
-        print(
-            f"{tasks:>6} {models:>7} {row['samples_per_second']:>10.1f} {row['plain_samples_per_second']:>10.1f} "
-            f"{row['ratio']:>6.2f} {'' if used is None else f'{used:.0f} %':>6}",
-            flush=True,
-        )
+        print(row, flush=True)
         return row
 
-    print(f"{'tasks':>6} {'models':>7} {'samples/s':>10} {'plain':>10} {'ratio':>6} {'GPU':>6}")
     rows = [rate(arguments.tasks, arguments.models)]
     if not arguments.no_growth:
         half = max(arguments.tasks // 2, 1)
@@ -187,10 +180,8 @@ def main() -> None:
             "devices_samples_per_second": arguments.tasks / seconds,
             "devices_gain": arguments.tasks / seconds / rows[0]["samples_per_second"],
         }
-        print(
-            f"on {arguments.devices} devices: {arguments.tasks / seconds:.1f}/s, {several['devices_gain']:.2f} of one"
-        )
-    name = torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor() or platform.machine()
+        print(several)
+    name = torch.cuda.get_device_name() if arguments.device == "cuda" else PROCESSOR
     finish(
         {
             "benchmark": "training",

@@ -12,18 +12,29 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
-import pandas as pd
-from answer_time import draw
+import numpy as np
+from PIL import Image
+from result import in_own_process
 
 #: MiB that a try of a convolutional network at 224 x 224 may take on a CPU.
 LIMIT_MB = 3 * 1024
+
+
+def draw(folder: Path, classes: int, per_class: int, side: int = 224) -> Path:
+    """A folder of images, each class with a pattern of its own under noise."""
+    rng = np.random.default_rng(0)
+    for c in range(classes):
+        pattern = np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((side // 8, side // 8, 1)))
+        (folder / f"class_{c}").mkdir(parents=True)
+        for i in range(per_class):
+            pixels = np.clip(pattern + rng.normal(0, 40, pattern.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"class_{c}" / f"{i}.png")
+    return folder
 
 
 def save_model(folder: Path, architecture: str) -> Path:
@@ -38,16 +49,17 @@ def try_once(model: Path, images: Path, threads: int) -> dict[str, float | str]:
     """Seconds and memory of one try."""
     import torch
 
+    from thesis_rec.models.loaders import load_backbone
+    from thesis_rec.models.model_manifest import ManifestRow
     from thesis_rec.recommendation.request import image_row
-    from thesis_rec.recommendation.trying import _probe_images, linear_prober, model_loader
+    from thesis_rec.recommendation.trying import _probe_images, linear_prober
 
     torch.set_num_threads(threads)
-    row = {"model_id": "it", "loader": "timm", "source": str(model), "revision": "", "family": "", "pretraining": ""}
-    bundle = SimpleNamespace(manifest=pd.DataFrame([row]), models_root=Path(), hub_cache="")
+    row = ManifestRow(model_id="it", loader="timm", source=str(model))
     began = time.monotonic()
-    read, _ = _probe_images(image_row(images))
+    read, _ = _probe_images(image_row(images), len(list(images.iterdir())))
     decoded = time.monotonic()
-    linear_prober(read, "cpu", model_loader(bundle, "cpu"))("it")
+    linear_prober(read, "cpu", lambda _: load_backbone(row, Path(), "cpu"))("it")
     ended = time.monotonic()
     return {
         "images": len(read.train_labels) + len(read.test_labels),
@@ -71,11 +83,10 @@ def main() -> None:
         sys.stdout.write(json.dumps(try_once(*options.one, options.threads)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        images = draw(Path(temporary) / "images", options.classes, options.per_class, side=224)
+        images = draw(Path(temporary) / "images", options.classes, options.per_class)
         model = save_model(Path(temporary) / "model", options.architecture)
-        command = [sys.executable, __file__, "--threads", str(options.threads), "--one", str(model), str(images)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
-    found = {"architecture": options.architecture, **json.loads(done.stdout)}
+        found = {"architecture": options.architecture}
+        found |= in_own_process("--threads", options.threads, "--one", model, images)
     found |= {"limit_mb": LIMIT_MB, "holds": found["peak_mb"] <= LIMIT_MB, "load": os.getloadavg()[0]}
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
 

@@ -7,14 +7,13 @@ the file.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 
 import numpy as np
 import pandas as pd
-from result import PROJECT, add_save_option, finish
+from result import PROJECT, finish, parser_of
 
 HUB = PROJECT / "data/01_raw/hub"
 sys.path.insert(0, str(PROJECT / "scripts"))
@@ -22,17 +21,15 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 
 def main() -> None:
     """Measure, print and on request save."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--cores", default="", help="processors to use, such as 0,1; all by default")
     parser.add_argument("--models", type=int, default=40, help="architectures, evenly by operations")
     parser.add_argument("--max-gmacs", type=float, default=20, help="largest architecture")
-    add_save_option(parser)
     arguments = parser.parse_args()
     if arguments.cores:
         os.sched_setaffinity(0, {int(core) for core in arguments.cores.split(",")})
         os.environ["OMP_NUM_THREADS"] = str(len(arguments.cores.split(",")))
     row = _measure(arguments.models, arguments.max_gmacs)
-    print("  ".join(f"{name} {value:.3g}" if isinstance(value, float) else str(value) for name, value in row.items()))
     rows = [row]
     if arguments.save and arguments.save.is_file():
         data = json.loads(arguments.save.read_text(encoding="utf-8"))["data"]

@@ -9,14 +9,13 @@ dataset.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from result import PROJECT, add_save_option, finish
+from result import PROJECT, finish, parser_of
 
 from thesis_rec import recommend
 from thesis_rec.evaluation.figures import cluster_bootstrap
@@ -30,8 +29,7 @@ UNTRAINED = "beit"
 
 def main() -> None:
     """Order, hold against the accuracies, print and on request save."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_save_option(parser)
+    parser = parser_of(__doc__)
     arguments = parser.parse_args()
     folder = Path(os.environ["THESIS_REC_BENCHMARKS"]) / "transfergraph"
     cells = pd.read_csv(folder / "finetune_accuracy.csv")
@@ -67,10 +65,6 @@ def main() -> None:
                     "regret@1": float(table["regret@1"].mean()),
                 }
             )
-    for row in rows:
-        print(
-            "  ".join(f"{name}={value:.3f}" if isinstance(value, float) else str(value) for name, value in row.items())
-        )
     text = (
         f"Models of Hugging Face users, many of them tuned on small sets, on the {truth.shape[1]} datasets of "
         "TransferGraph where most runs succeeded; intervals over datasets. The recommender knows their architecture, "

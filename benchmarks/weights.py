@@ -19,10 +19,8 @@ The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
-import platform
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,7 +31,7 @@ import numpy as np
 import pandas as pd
 from extraction import ARCHITECTURES as LARGE
 from extraction import make_state, median_seconds, parameter_vector
-from result import PROJECT, add_save_option, finish
+from result import PROCESSOR, PROJECT, finish, parser_of
 
 STARTER = PROJECT / "data" / "01_raw" / "starter"
 WIDTHS = (0.03, 0.1, 0.3)
@@ -423,11 +421,12 @@ def fine_tunes() -> pd.DataFrame:
 
     from thesis_rec.starter.concurrent import train_concurrently
     from thesis_rec.starter.construction import library_module
-    from thesis_rec.starter.pretraining import Bank, pretraining_data, training_job
+    from thesis_rec.starter.painter import Painter
+    from thesis_rec.starter.pretraining import Bank, training_job
     from thesis_rec.starter.recipes import Source, model_recipes
 
     tasks = ["glyphs_hebrew_arabic_arabic_a", "shapes_nested", "signs_warning", "maps_land_use"]
-    bank = Bank.of(pretraining_data(tasks, 40))
+    bank = Bank.of(Painter().pretraining(tasks, 40))
     families: dict[str, list[Any]] = {}
     for recipe in model_recipes():
         if recipe.steps >= 400 and recipe.source.objective == "classify" and len(recipe.source.tasks) == 1:
@@ -545,18 +544,17 @@ def timings(threads: int, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--checkpoints", type=Path, help="folder of trained state dicts to give verdicts on")
     parser.add_argument("--seeds", type=int, default=5, help="random checkpoints of each architecture")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="what is measured")
-    add_save_option(parser)
     arguments = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
     table, vectors, spectra = read_zoo()
     truth, families = read_truth(table["model_id"].tolist()), table["family"].to_numpy()
     results: dict[str, Any] = {
-        "benchmark": "weights", "device": f"{platform.processor() or platform.machine()}, {threads} threads",
+        "benchmark": "weights", "device": f"{PROCESSOR}, {threads} threads",
         "models": len(table), "tasks": truth.shape[1], "architectures": len(np.unique(families)),
     }  # fmt: skip
     codes: dict[str, np.ndarray] = {}
