@@ -32,7 +32,7 @@ class Architecture:
     library: str
     entry: str
     arguments: dict[str, Any] = field(hash=False)
-    learning_rate: float = 1e-2
+    learning_rate: float
 
     @property
     def name(self) -> str:
@@ -56,141 +56,89 @@ def _clip(width: int, layers: int, embed_dim: int) -> dict[str, Any]:
     }
 
 
+def _sizes(
+    family: str, library: str, entry: str, arguments: dict[str, Any], larger: dict[str, Any], rate: float = 1e-2
+) -> tuple[Architecture, Architecture]:
+    """Both sizes of a family: the smaller one's arguments, and those in which the larger one differs."""
+    return (
+        Architecture(family, "a", library, entry, arguments, rate),
+        Architecture(family, "b", library, entry, arguments | larger, rate),
+    )
+
+
 _TABLE: tuple[Architecture, ...] = (
-    Architecture(
-        "resnet", "a", "timm", "resnet18",
+    *_sizes(
+        "resnet", "timm", "resnet18",
         {"layers": [1, 1, 1, 1], "channels": [12, 16, 24, 32], "stem_type": "deep", "stem_width": 6,
          "zero_init_last": False},
+        {"channels": [16, 24, 32, 40], "stem_width": 8},
     ),
-    Architecture(
-        "resnet", "b", "timm", "resnet18",
-        {"layers": [1, 1, 1, 1], "channels": [16, 24, 32, 40], "stem_type": "deep", "stem_width": 8,
-         "zero_init_last": False},
-    ),
-    Architecture(
-        "densenet", "a", "timm", "densenet121",
+    *_sizes(
+        "densenet", "timm", "densenet121",
         {"growth_rate": 8, "block_config": [3, 4, 3], "bn_size": 2, "stem_type": "deep"},
+        {"growth_rate": 10, "block_config": [3, 5, 4]},
     ),
-    Architecture(
-        "densenet", "b", "timm", "densenet121",
-        {"growth_rate": 10, "block_config": [3, 5, 4], "bn_size": 2, "stem_type": "deep"},
+    *_sizes(
+        "convnext", "timm", "convnext_tiny",
+        {"depths": [1, 1, 2, 1], "dims": [16, 20, 28, 40], "kernel_sizes": 3, "patch_size": 2,
+         "ls_init_value": 1.0},
+        {"dims": [16, 28, 40, 56], "kernel_sizes": 5}, 4e-3,
     ),
-    Architecture(
-        "convnext", "a", "timm", "convnext_tiny",
-        {"depths": [1, 1, 2, 1], "dims": [16, 20, 28, 40], "kernel_sizes": 3, "patch_size": 2, "ls_init_value": 1.0},
-        4e-3,
+    *_sizes(
+        "vit", "timm", "vit_tiny_patch16_224",
+        {"img_size": IMAGE_SIZE, "patch_size": 4, "embed_dim": 32, "depth": 3, "num_heads": 2,
+         "mlp_ratio": 2.0, "class_token": False, "global_pool": "avg"},
+        {"embed_dim": 48, "num_heads": 3}, 5e-3,
     ),
-    Architecture(
-        "convnext", "b", "timm", "convnext_tiny",
-        {"depths": [1, 1, 2, 1], "dims": [16, 28, 40, 56], "kernel_sizes": 5, "patch_size": 2, "ls_init_value": 1.0},
-        4e-3,
-    ),
-    Architecture(
-        "vit", "a", "timm", "vit_tiny_patch16_224",
-        {"img_size": IMAGE_SIZE, "patch_size": 4, "embed_dim": 32, "depth": 3, "num_heads": 2, "mlp_ratio": 2.0,
-         "class_token": False, "global_pool": "avg"},
-        5e-3,
-    ),
-    Architecture(
-        "vit", "b", "timm", "vit_tiny_patch16_224",
-        {"img_size": IMAGE_SIZE, "patch_size": 4, "embed_dim": 48, "depth": 3, "num_heads": 3, "mlp_ratio": 2.0,
-         "class_token": False, "global_pool": "avg"},
-        5e-3,
-    ),
-    Architecture(
-        "focalnet", "a", "transformers", "focalnet",
+    *_sizes(
+        "focalnet", "transformers", "focalnet",
         {"patch_size": 4, "embed_dim": 24, "depths": [1, 1], "focal_levels": [2, 2], "focal_windows": [3, 3],
          "mlp_ratio": 2.0, "drop_path_rate": 0.0, "initializer_range": 0.1},
-        4e-3,
+        {"embed_dim": 28}, 4e-3,
     ),
-    Architecture(
-        "focalnet", "b", "transformers", "focalnet",
-        {"patch_size": 4, "embed_dim": 28, "depths": [1, 1], "focal_levels": [2, 2], "focal_windows": [3, 3],
-         "mlp_ratio": 2.0, "drop_path_rate": 0.0, "initializer_range": 0.1},
-        4e-3,
+    *_sizes(
+        "mobilenet", "transformers", "mobilenet_v2",
+        {"depth_multiplier": 0.1, "depth_divisible_by": 4, "min_depth": 8, "expand_ratio": 2.0,
+         "output_stride": 16, "finegrained_output": False, "tf_padding": False,
+         "classifier_dropout_prob": 0.0, "initializer_range": 0.2, "layer_norm_eps": 1e-05},
+        {"depth_multiplier": 0.125, "expand_ratio": 3.0}, 2e-2,
     ),
-    Architecture(
-        "mobilenet", "a", "transformers", "mobilenet_v2",
-        {"depth_multiplier": 0.1, "depth_divisible_by": 4, "min_depth": 8, "expand_ratio": 2.0, "output_stride": 16,
-         "finegrained_output": False, "tf_padding": False, "classifier_dropout_prob": 0.0,
-         "initializer_range": 0.2, "layer_norm_eps": 1e-5},
-        2e-2,
-    ),
-    Architecture(
-        "mobilenet", "b", "transformers", "mobilenet_v2",
-        {"depth_multiplier": 0.125, "depth_divisible_by": 4, "min_depth": 8, "expand_ratio": 3.0, "output_stride": 16,
-         "finegrained_output": False, "tf_padding": False, "classifier_dropout_prob": 0.0,
-         "initializer_range": 0.2, "layer_norm_eps": 1e-5},
-        2e-2,
-    ),
-    Architecture(
-        "efficientnet", "a", "transformers", "efficientnet",
+    *_sizes(
+        "efficientnet", "transformers", "efficientnet",
         {"width_coefficient": 0.125, "depth_coefficient": 1.0, "depth_divisor": 8, "kernel_sizes": [3, 3, 5],
          "in_channels": [64, 64, 128], "out_channels": [64, 128, 192], "strides": [1, 2, 2],
-         "num_block_repeats": [1, 1, 2], "expand_ratios": [1, 4, 4], "hidden_dim": 160,
-         "dropout_rate": 0.0, "drop_connect_rate": 0.0, "batch_norm_momentum": 0.1,
-         "initializer_range": 0.2, "batch_norm_eps": 1e-5},
+         "num_block_repeats": [1, 1, 2], "expand_ratios": [1, 4, 4], "hidden_dim": 160, "dropout_rate": 0.0,
+         "drop_connect_rate": 0.0, "batch_norm_momentum": 0.1, "initializer_range": 0.2,
+         "batch_norm_eps": 1e-05},
+        {"width_coefficient": 0.1875, "in_channels": [43, 64, 128], "out_channels": [64, 128, 170], "hidden_dim": 240},
     ),
-    Architecture(
-        "efficientnet", "b", "transformers", "efficientnet",
-        {"width_coefficient": 0.1875, "depth_coefficient": 1.0, "depth_divisor": 8, "kernel_sizes": [3, 3, 5],
-         "in_channels": [43, 64, 128], "out_channels": [64, 128, 170], "strides": [1, 2, 2],
-         "num_block_repeats": [1, 1, 2], "expand_ratios": [1, 4, 4], "hidden_dim": 240,
-         "dropout_rate": 0.0, "drop_connect_rate": 0.0, "batch_norm_momentum": 0.1,
-         "initializer_range": 0.2, "batch_norm_eps": 1e-5},
+    *_sizes(
+        "swin", "transformers", "swin",
+        {"patch_size": 4, "embed_dim": 24, "depths": [2, 1], "num_heads": [2, 4], "window_size": 4,
+         "mlp_ratio": 2.0, "drop_path_rate": 0.0, "initializer_range": 0.1},
+        {"embed_dim": 32}, 4e-3,
     ),
-    Architecture(
-        "swin", "a", "transformers", "swin",
-        {"patch_size": 4, "embed_dim": 24, "depths": [2, 1], "num_heads": [2, 4], "window_size": 4, "mlp_ratio": 2.0,
-         "drop_path_rate": 0.0, "initializer_range": 0.1},
-        4e-3,
-    ),
-    Architecture(
-        "swin", "b", "transformers", "swin",
-        {"patch_size": 4, "embed_dim": 32, "depths": [2, 1], "num_heads": [2, 4], "window_size": 4, "mlp_ratio": 2.0,
-         "drop_path_rate": 0.0, "initializer_range": 0.1},
-        4e-3,
-    ),
-    Architecture(
-        "pvt", "a", "transformers", "pvt_v2",
+    *_sizes(
+        "pvt", "transformers", "pvt_v2",
         {"num_encoder_blocks": 3, "depths": [1, 1, 1], "sr_ratios": [2, 1, 1], "hidden_sizes": [16, 24, 40],
-         "patch_sizes": [5, 3, 3], "strides": [2, 2, 2], "num_attention_heads": [1, 2, 4], "mlp_ratios": [2, 2, 2],
-         "initializer_range": 0.1},
-        4e-3,
+         "patch_sizes": [5, 3, 3], "strides": [2, 2, 2], "num_attention_heads": [1, 2, 4],
+         "mlp_ratios": [2, 2, 2], "initializer_range": 0.1},
+        {"depths": [1, 1, 2], "hidden_sizes": [16, 32, 40]}, 4e-3,
     ),
-    Architecture(
-        "pvt", "b", "transformers", "pvt_v2",
-        {"num_encoder_blocks": 3, "depths": [1, 1, 2], "sr_ratios": [2, 1, 1], "hidden_sizes": [16, 32, 40],
-         "patch_sizes": [5, 3, 3], "strides": [2, 2, 2], "num_attention_heads": [1, 2, 4], "mlp_ratios": [2, 2, 2],
-         "initializer_range": 0.1},
-        4e-3,
-    ),
-    Architecture(
-        "regnet", "a", "transformers", "regnet",
+    *_sizes(
+        "regnet", "transformers", "regnet",
         {"embedding_size": 16, "hidden_sizes": [16, 24, 32, 48], "depths": [1, 1, 1, 1], "groups_width": 8,
          "layer_type": "y", "downsample_in_first_stage": False},
+        {"hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 2, 1]},
     ),
-    Architecture(
-        "regnet", "b", "transformers", "regnet",
-        {"embedding_size": 16, "hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 2, 1], "groups_width": 8,
-         "layer_type": "y", "downsample_in_first_stage": False},
-    ),
-    Architecture(
-        "poolformer", "a", "transformers", "poolformer",
+    *_sizes(
+        "poolformer", "transformers", "poolformer",
         {"num_encoder_blocks": 3, "depths": [1, 1, 1], "hidden_sizes": [20, 32, 48], "patch_sizes": [5, 3, 3],
          "strides": [2, 2, 2], "padding": [2, 1, 1], "mlp_ratio": 2.0, "layer_scale_init_value": 1.0,
          "initializer_range": 0.1},
-        4e-3,
+        {"depths": [1, 2, 1], "hidden_sizes": [24, 40, 56]}, 4e-3,
     ),
-    Architecture(
-        "poolformer", "b", "transformers", "poolformer",
-        {"num_encoder_blocks": 3, "depths": [1, 2, 1], "hidden_sizes": [24, 40, 56], "patch_sizes": [5, 3, 3],
-         "strides": [2, 2, 2], "padding": [2, 1, 1], "mlp_ratio": 2.0, "layer_scale_init_value": 1.0,
-         "initializer_range": 0.1},
-        4e-3,
-    ),
-    Architecture("clip_vit", "a", "open_clip", "clip", _clip(32, 3, 32), 4e-3),
-    Architecture("clip_vit", "b", "open_clip", "clip", _clip(48, 3, 48), 4e-3),
+    *_sizes("clip_vit", "open_clip", "clip", _clip(32, 3, 32), _clip(48, 3, 48), 4e-3),
 )  # fmt: skip
 
 #: All architectures by name.

@@ -38,7 +38,6 @@ def train_models(plan: ZooPlan, shop: Workshop) -> list[Failure]:
     from thesis_rec.starter.checkpoints import save
     from thesis_rec.starter.construction import parameter_count
     from thesis_rec.starter.pretraining import Bank, head_names, train_recipes
-    from thesis_rec.starter.provenance import empty_bank
 
     there = set(shop.trained(plan))
     missing = [recipe for recipe in plan.recipes if recipe.model_id not in there]
@@ -48,7 +47,7 @@ def train_models(plan: ZooPlan, shop: Workshop) -> list[Failure]:
     data = shop.painter.pretraining(
         (task for recipe in missing for task in recipe.source.tasks), plan.sizes.images_per_class
     )
-    bank = Bank.of(data, shop.device) if data else empty_bank()
+    bank = Bank.of(data, shop.device)
     logger.info("%d pre-training images after %.1f s", len(bank.images), time.perf_counter() - begun)
     failures: list[Failure] = []
     write_json(shop.folder / ENVIRONMENT, environment(shop.device))

@@ -9,7 +9,7 @@ al. 2018); and telling two views of an image from all others, NT-Xent (Chen et a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thesis_rec.starter.architectures import ARCHITECTURES, MEAN, STD
+from thesis_rec.starter.architectures import ARCHITECTURES, IMAGE_SIZE, MEAN, STD
 from thesis_rec.starter.concurrent import TrainingJob, train_concurrently
 from thesis_rec.starter.construction import build
 from thesis_rec.starter.recipes import BATCH, ModelRecipe, Source
@@ -57,40 +57,20 @@ class Bank:
 
     @classmethod
     def of(cls, data: Mapping[str, TaskData], device: str = "cpu") -> Bank:
-        """Put tasks' images together."""
+        """Put tasks' images together; none are enough for models that are not trained."""
         rows: dict[str, tuple[int, int]] = {}
         start = 0
         for task, (images, _, _) in data.items():
             rows[task] = (start, len(images))
             start += len(images)
-        together = np.concatenate([images for images, _, _ in data.values()])
+        none = np.empty((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        together = np.concatenate([none, *(images for images, _, _ in data.values())])
         return cls(
             images=torch.from_numpy(together).to(device),
             rows=rows,
             labels={task: labels for task, (_, labels, _) in data.items()},
             class_names={task: list(names) for task, (_, _, names) in data.items()},
         )
-
-
-def pretraining_data(tasks: Iterable[str], images_per_class: int, workers: int = 1) -> dict[str, TaskData]:
-    """Images of the split ``pretrain`` of base tasks, by a pool of processes when there is more than one worker."""
-    from thesis_rec.tasks import BASE_TASKS, generate_split
-
-    names = list(dict.fromkeys(tasks))
-    arguments = [(task, "pretrain", images_per_class) for task in names]
-    if workers > 1 and len(names) > 1:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        # CUDA and forks don't go together.
-        with ProcessPoolExecutor(min(workers, len(names)), mp_context=get_context("spawn")) as pool:
-            made = list(pool.map(generate_split, *zip(*arguments, strict=True)))
-    else:
-        made = [generate_split(*each) for each in arguments]
-    return {
-        task: (images, labels, list(BASE_TASKS[task].class_names))
-        for task, (images, labels) in zip(names, made, strict=True)
-    }
 
 
 def head_names(source: Source, class_names: Mapping[str, Sequence[str]]) -> list[str]:

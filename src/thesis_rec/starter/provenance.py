@@ -141,19 +141,10 @@ def rebuild_model(model_id: str, provenance: Provenance) -> nn.Module:
         The network, mapping normalised images to source logits, in evaluation mode. Equal to the committed one up to
         the arithmetic of the device: about as near as a repeat with another seed, often nearer.
     """
-    from thesis_rec.starter.pretraining import Bank, pretraining_data, train_recipes
+    from thesis_rec.starter.painter import Painter
+    from thesis_rec.starter.pretraining import Bank, train_recipes
 
     recipe = provenance.recipe(model_id)
-    data = pretraining_data(recipe.source.tasks, recipe.images_per_class)
-    bank = Bank.of(data) if data else empty_bank()
+    bank = Bank.of(Painter().pretraining(recipe.source.tasks, recipe.images_per_class))
     _, module, _ = next(train_recipes([recipe], bank))
     return module
-
-
-def empty_bank() -> Any:
-    """A bank without images, enough for models that are not trained."""
-    import torch
-
-    from thesis_rec.starter.pretraining import Bank
-
-    return Bank(torch.zeros((0, 32, 32, 3), dtype=torch.uint8), {}, {}, {})
