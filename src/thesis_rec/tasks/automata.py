@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -81,10 +81,9 @@ def _cyclic(states: int, n: int, rng: Rng) -> Array:
     return np.asarray(state / (states - 1), dtype=np.float32)
 
 
-def _aggregate(k: int, n: int, rng: Rng) -> Array:
-    """Growth from the middle: a cell joins by chance when it has a neighbour; the class is how ragged it grows."""
-    chance = [0.06, 0.15, 0.35, 0.8][k]
-    need = [1, 1, 1, 2][k]
+def _aggregate(growth: tuple[float, int, int], n: int, rng: Rng) -> Array:
+    """Growth from the middle: a cell with some neighbours joins by chance; the class is how ragged it grows."""
+    chance, fewest, most = growth
     state = np.zeros((n, canvas.SIZE, canvas.SIZE), dtype=np.int8)
     middle = rng.integers(12, 20, (2, n))
     for dx in (0, 1):
@@ -92,17 +91,17 @@ def _aggregate(k: int, n: int, rng: Rng) -> Array:
             state[np.arange(n), middle[0] + dy, middle[1] + dx] = 1
     target = rng.uniform(0.18, 0.4, (n, 1, 1)) * canvas.SIZE**2
     for _ in range(70):
-        free = _neighbours(state) >= need
-        crowded = _neighbours(state) > 3 if k == 0 else np.zeros_like(free)
-        grows = free & ~crowded & (rng.random(state.shape) < chance) & (state.sum((1, 2), keepdims=True) < target)
+        around = _neighbours(state)
+        free = (around >= fewest) & (around <= most)
+        grows = free & (rng.random(state.shape) < chance) & (state.sum((1, 2), keepdims=True) < target)
         state = (state.astype(bool) | grows).astype(np.int8)
     return state.astype(np.float32)
 
 
-def _majority(k: int, n: int, rng: Rng) -> Array:
+def _majority(votes: int, n: int, rng: Rng) -> Array:
     """Caves: how often the majority has voted."""
     state = (rng.random((n, canvas.SIZE, canvas.SIZE)) < 0.5).astype(np.int8)
-    for _ in range([0, 1, 2, 4, 9][k]):
+    for _ in range(votes):
         count = _neighbours(state) + state
         state = (count >= 5).astype(np.int8)
     return state.astype(np.float32)
@@ -114,36 +113,30 @@ TASKS = family(
     "automata",
     "structured",
     [
-        ("rule", "plain", "Which elementary rule made the picture.", _rule, {f"rule_{r}": r for r in RULES}),
+        ("rule", "plain", "Which elementary rule made the picture.", _rule, named("rule_{}", RULES)),
         (
             "rule_turned",
             "noise",
             "Which elementary rule made the turned picture.",
             _rule_turned,
-            {f"rule_{r}": r for r in RULES},
+            named("rule_{}", RULES),
         ),
-        ("seeded", "blur", "Which elementary rule grew from one cell.", _seeded, {f"rule_{r}": r for r in SEEDED}),
+        ("seeded", "blur", "Which elementary rule grew from one cell.", _seeded, named("rule_{}", SEEDED)),
         ("life_like", "invert", "Which life-like rule it is.", _evolve, list(LIFE)),
         (
             "cyclic",
             "low_contrast",
             "How many states the cyclic automaton has.",
             _cyclic,
-            {f"{k}_states": k for k in [3, 4, 5, 7, 10, 14]},
+            named("{}_states", [3, 4, 5, 7, 10, 14]),
         ),
         (
             "growth",
             "texture",
             "How ragged the cluster grows.",
             _aggregate,
-            numbered(["stringy", "ragged", "rough", "compact"]),
+            {"stringy": (0.06, 1, 3), "ragged": (0.15, 1, 8), "rough": (0.35, 1, 8), "compact": (0.8, 2, 8)},
         ),
-        (
-            "caves",
-            "occlusion",
-            "How often the majority has voted.",
-            _majority,
-            numbered([f"{k}_votes" for k in (0, 1, 2, 4, 9)]),
-        ),
+        ("caves", "occlusion", "How often the majority has voted.", _majority, named("{}_votes", (0, 1, 2, 4, 9))),
     ],
 )

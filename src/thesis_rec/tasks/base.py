@@ -1,6 +1,6 @@
 """What a generated image task is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,11 @@ class BaseTask:
 def numbered(names: Sequence[str]) -> dict[str, int]:
     """Classes whose values are their indices."""
     return {name: index for index, name in enumerate(names)}
+
+
+def named(template: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Classes named after their values."""
+    return {template.format(value): value for value in values}
 
 
 def family(

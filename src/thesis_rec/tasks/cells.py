@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -257,16 +257,10 @@ TASKS = family(
         ("nucleus", "plain", "Which nucleus the white blood cell has.", _blood, NUCLEI),
         ("nucleus_blurred", "blur", "Which nucleus the blurred white blood cell has.", _blood, NUCLEI),
         ("outline", "lighting", "Which form the red cells have.", _outline, OUTLINES),
-        ("density", "noise", "How many nuclei glow.", _density, {f"density_{k}": k for k in range(6)}),
+        ("density", "noise", "How many nuclei glow.", _density, named("density_{}", range(6))),
         ("bacteria", "low_contrast", "How the bacteria are arranged.", _arrangement, ARRANGEMENTS),
         ("tissue", "blur", "Which tissue it is.", _tissue, TISSUES),
         ("tissue_grey", "grey", "Which tissue it is, without colour.", _tissue, TISSUES),
-        (
-            "stained",
-            "occlusion",
-            "Which share of the cells is stained.",
-            _ripeness,
-            {f"share_{k}": k for k in range(6)},
-        ),
+        ("stained", "occlusion", "Which share of the cells is stained.", _ripeness, named("share_{}", range(6))),
     ],
 )

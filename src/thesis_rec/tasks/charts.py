@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -145,8 +145,7 @@ def _highest(k: int, n: int, rng: Rng) -> Array:
     return _axes(_bars(heights), rng)
 
 
-def _correlation(k: int, n: int, rng: Rng) -> Array:
-    rho = [-0.97, -0.75, 0.0, 0.75, 0.97][k]
+def _correlation(rho: float, n: int, rng: Rng) -> Array:
     a, b = rng.standard_normal((2, n, 20))
     spots = np.stack([a, -(rho * a + np.sqrt(1 - rho**2) * b)], -1) * 0.36
     x, y = canvas.grid()
@@ -193,16 +192,16 @@ TASKS = family(
     [
         ("kind", "lighting", "Which kind of chart it is.", _kind, KINDS),
         ("trend", "grey", "Which trend the line shows.", _trend, TRENDS),
-        ("share", "plain", "Which share the pie's first sector has.", _share, {f"{k}_eighths": k for k in range(8)}),
-        ("highest", "noise", "Which bar is the highest.", _highest, {f"bar_{k}": k for k in range(6)}),
+        ("share", "plain", "Which share the pie's first sector has.", _share, named("{}_eighths", range(8))),
+        ("highest", "noise", "Which bar is the highest.", _highest, named("bar_{}", range(6))),
         (
             "correlation",
             "blur",
             "How the points correlate.",
             _correlation,
-            numbered(["strongly_negative", "negative", "none", "positive", "strongly_positive"]),
+            {"strongly_negative": -0.97, "negative": -0.75, "none": 0.0, "positive": 0.75, "strongly_positive": 0.97},
         ),
-        ("number", "clutter", "How many bars the chart has.", _number, {f"{k}_bars": k for k in range(2, 10)}),
+        ("number", "clutter", "How many bars the chart has.", _number, named("{}_bars", range(2, 10))),
         ("distribution", "low_contrast", "Which shape the histogram has.", _distribution, SHAPES),
         ("trend_textured", "texture", "Which trend the line on a texture shows.", _trend, TRENDS),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 
@@ -123,27 +123,21 @@ TASKS = family(
             numbered(HUES[::3] + [f"{h}_like" for h in HUES[1::3]]),
         ),
         ("harmony", "plain", "How the palette's hues relate.", _harmony, list(HARMONIES)),
-        (
-            "saturation",
-            "occlusion",
-            "How saturated the colours are.",
-            _saturation,
-            {f"saturation_{k}": k for k in range(6)},
-        ),
-        ("dominant", "noise", "Which hue covers most of the picture.", _dominant, {f"hue_{k}": k for k in range(8)}),
+        ("saturation", "occlusion", "How saturated the colours are.", _saturation, named("saturation_{}", range(6))),
+        ("dominant", "noise", "Which hue covers most of the picture.", _dominant, named("hue_{}", range(8))),
         (
             "ramp",
             "low_contrast",
             "Between which hues the ramp runs.",
             _ramp,
-            {f"from_{a}_to_{b}": (a, b) for (a, b) in RAMPS},
+            {f"from_{a}_to_{b}": (a, b) for a, b in RAMPS},
         ),
         (
             "figure_ground",
             "lighting",
             "Which hue lies on which.",
             _two,
-            {f"hue{i}_on_hue{j}": (i, j) for (i, j) in PAIRS},
+            {f"hue{i}_on_hue{j}": (i, j) for i, j in PAIRS},
         ),
         ("texture_hue", "texture", "Which hue the figure on grey noise has.", _hue_on_noise, numbered(HUES[::2])),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 
@@ -94,43 +94,31 @@ TASKS = family(
     "counting",
     "structured",
     [
-        ("dots", "plain", "How many dots there are.", _things, {f"{k}_dots": k for k in range(1, 10)}),
-        ("bars", "lighting", "How many bars there are.", _bars, {f"{k}_bars": k for k in range(1, 9)}),
+        ("dots", "plain", "How many dots there are.", _things, named("{}_dots", range(1, 10))),
+        ("bars", "lighting", "How many bars there are.", _bars, named("{}_bars", range(1, 9))),
         (
             "stars",
             "texture",
             "How many stars lie on a texture.",
             lambda k, n, rng: _things(k, n, rng, "star", 3, 0.3, (0.22, 0.34)),
-            {f"{k}_stars": k for k in range(1, 7)},
+            named("{}_stars", range(1, 7)),
         ),
         (
             "mixed_sizes",
             "blur",
             "How many blobs of different sizes there are.",
             lambda k, n, rng: _things(k, n, rng, "disc", 3, 0.35, (0.08, 0.28)),
-            {f"{k}_blobs": k for k in range(1, 8)},
+            named("{}_blobs", range(1, 8)),
         ),
-        (
-            "discs_among_squares",
-            "grey",
-            "How many discs are among squares.",
-            _among,
-            numbered([f"{k}_discs" for k in range(0, 9, 1)]),
-        ),
-        (
-            "red_among_colours",
-            "lighting",
-            "How many of eight dots are red.",
-            _coloured,
-            {f"{k}_red": k for k in range(8)},
-        ),
-        ("gaps", "noise", "How many gaps the ring has.", _gaps, {f"{k}_gaps": k for k in range(1, 9)}),
+        ("discs_among_squares", "grey", "How many discs are among squares.", _among, named("{}_discs", range(9))),
+        ("red_among_colours", "lighting", "How many of eight dots are red.", _coloured, named("{}_red", range(8))),
+        ("gaps", "noise", "How many gaps the ring has.", _gaps, named("{}_gaps", range(1, 9))),
         (
             "many",
             "clutter",
             "Roughly how many specks there are.",
             lambda k, n, rng: _things(k, n, rng, "disc", 7, 0.4, (0.06, 0.1)),
-            {f"about_{k}": k for k in [4, 8, 14, 22, 32, 45]},
+            named("about_{}", [4, 8, 14, 22, 32, 45]),
         ),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 
 SURFACES = ["brushed", "cast", "woven", "tiled", "polished", "wooden", "leather"]
@@ -118,10 +118,10 @@ def _surface(kind: str, n: int, rng: Rng) -> Array:
     return image
 
 
-def _severity(k: int, n: int, rng: Rng) -> Array:
+def _severity(cracks: int, n: int, rng: Rng) -> Array:
     """None to many cracks."""
     image = _any_surface(n, rng)
-    for _ in range([0, 1, 2, 4, 7][k]):
+    for _ in range(cracks):
         image = flaw("crack", image, rng, 0.8)
     return image
 
@@ -204,7 +204,7 @@ TASKS = family(
             "low_contrast",
             "How cracked the surface is.",
             _severity,
-            numbered(["none", "one", "two", "four", "seven"]),
+            {"none": 0, "one": 1, "two": 2, "four": 4, "seven": 7},
         ),
         ("circuit", "plain", "Which fault the printed circuit has.", _circuit, FAULTS),
         ("circuit_grey", "grey", "Which fault the printed circuit has, without colour.", _circuit, FAULTS),

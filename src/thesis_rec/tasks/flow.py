@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 FIELDS = ["uniform", "vortex", "spread", "saddle", "shear", "spiral", "vortex_pair", "dipole", "jet"]
@@ -139,8 +139,8 @@ TASKS = family(
             _direction,
             {f"{k * 30}_degrees": k for k in range(6)},
         ),
-        ("turbulence", "noise", "How turbulent the flow is.", _turbulence, {f"level_{k}": k for k in range(5)}),
-        ("vortices", "grey", "How many whirls there are.", _vortices, {f"{k}_whirls": k for k in range(5)}),
+        ("turbulence", "noise", "How turbulent the flow is.", _turbulence, named("level_{}", range(5))),
+        ("vortices", "grey", "How many whirls there are.", _vortices, named("{}_whirls", range(5))),
         ("prints", "occlusion", "Which kind of fingerprint it is.", _hair, PRINTS),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.tints import Tint
 
@@ -153,7 +153,7 @@ TASKS = family(
     "natural",
     [
         ("stain", "occlusion", "Which colour a leaf's spots have.", _stain, list(STAINS)),
-        ("extent", "low_contrast", "How much of a leaf has withered.", _extent, {f"quarters_{k}": k for k in range(5)}),
+        ("extent", "low_contrast", "How much of a leaf has withered.", _extent, named("quarters_{}", range(5))),
         ("crown", "lighting", "Which colour the trees have.", _crown, list(CROWNS)),
         ("blossom", "blur", "Which colour most blossoms have.", _blossom, BLOSSOMS),
         ("pattern", "clutter", "Where a leaf is yellow.", _pattern, PATTERNS),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 CONSTANTS = {
@@ -45,17 +45,20 @@ def _power(power: int, n: int, rng: Rng) -> Array:
     return canvas.normalise(_escape(u * 1.1, v * 1.1, (size * np.exp(1j * angle)).astype(np.complex64), 14, power))
 
 
-def _mandelbrot(k: int, n: int, rng: Rng) -> Array:
-    spots = [
-        (-0.6, 0.0, 1.35),
-        (-0.745, 0.11, 0.06),
-        (0.29, 0.015, 0.05),
-        (-1.755, 0.0, 0.06),
-        (-0.16, 1.035, 0.06),
-        (-1.25, 0.05, 0.18),
-        (0.0, 0.72, 0.22),
-    ]
-    re, im, width = spots[k]
+#: Middle and half the width of parts of the Mandelbrot set.
+PARTS = {
+    "whole": (-0.6, 0.0, 1.35),
+    "seahorses": (-0.745, 0.11, 0.06),
+    "elephants": (0.29, 0.015, 0.05),
+    "minibrot": (-1.755, 0.0, 0.06),
+    "antenna": (-0.16, 1.035, 0.06),
+    "second_bulb": (-1.25, 0.05, 0.18),
+    "top_bulb": (0.0, 0.72, 0.22),
+}
+
+
+def _mandelbrot(part: tuple[float, float, float], n: int, rng: Rng) -> Array:
+    re, im, width = part
     u, v, _ = canvas.frame(n, rng, (0.8, 1.25), 0.15)
     u, v = u * width + re, v * width + im
     z = np.zeros(u.shape, dtype=np.complex64)
@@ -189,28 +192,22 @@ TASKS = family(
     "structured",
     [
         ("julia", "lighting", "Which Julia set is shown.", _julia, list(CONSTANTS)),
-        ("julia_power", "noise", "Which power the iteration has.", _power, {f"power_{k}": k for k in range(2, 7)}),
-        (
-            "mandelbrot",
-            "invert",
-            "Which part of the Mandelbrot set is shown.",
-            _mandelbrot,
-            numbered(["whole", "seahorses", "elephants", "minibrot", "antenna", "second_bulb", "top_bulb"]),
-        ),
+        ("julia_power", "noise", "Which power the iteration has.", _power, named("power_{}", range(2, 7))),
+        ("mandelbrot", "invert", "Which part of the Mandelbrot set is shown.", _mandelbrot, PARTS),
         ("attractor", "plain", "Which iterated function system it is.", _attractor, list(SYSTEMS)),
         (
             "tree_angle",
             "texture",
             "How wide the tree's branches spread.",
             lambda d, n, rng: _tree(n, rng, np.deg2rad(d)),
-            {f"{d}_degrees": d for d in [12, 22, 32, 45, 60, 80]},
+            named("{}_degrees", [12, 22, 32, 45, 60, 80]),
         ),
         (
             "tree_depth",
             "blur",
             "How often the tree branches.",
             lambda d, n, rng: _tree(n, rng, rng.uniform(0.35, 0.6), d),
-            {f"{d}_times": d for d in range(2, 7)},
+            named("{}_times", range(2, 7)),
         ),
         (
             "tree_kind",
@@ -226,13 +223,7 @@ TASKS = family(
                 "long_twigs": (0.5, 4, 0.95, 2, 0.0),
             },
         ),
-        (
-            "coast",
-            "clutter",
-            "How rough the coastline is.",
-            _coast,
-            {f"slope_{e}": e for e in (1.0, 1.4, 1.8, 2.2, 2.8)},
-        ),
+        ("coast", "clutter", "How rough the coastline is.", _coast, named("slope_{}", (1.0, 1.4, 1.8, 2.2, 2.8))),
         ("curve", "grey", "Which recursive curve is drawn.", _curve, CURVES),
     ],
 )

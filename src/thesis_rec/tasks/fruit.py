@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.tints import Tint
 
@@ -165,7 +165,7 @@ TASKS = family(
     [
         ("ripeness", "lighting", "How ripe the fruit are.", _ripeness, numbered(STAGES)),
         ("kind", "clutter", "Which kind of fruit hangs there, told by its colour.", _kind, list(KINDS)),
-        ("share", "blur", "How many of eight fruit are ripe.", _share, {f"ripe_{k}": k for k in SHARES}),
+        ("share", "blur", "How many of eight fruit are ripe.", _share, named("ripe_{}", SHARES)),
         ("cut", "occlusion", "Which colours peel and flesh have.", _cut, list(CUTS)),
         ("cheek", "noise", "Which colour blushes on which.", _cheek, {f"{b}_on_{a}": (a, b) for (a, b) in CHEEKS}),
         ("rot", "low_contrast", "Which colour the rot has.", _rot, list(ROTS)),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -120,7 +120,7 @@ TASKS = family(
             _orientation,
             {f"{k * 22.5:g}_degrees": k for k in range(8)},
         ),
-        ("frequency", "lighting", "How fine the stripes are.", _frequency, {f"spacing_{k}": k for k in range(8)}),
+        ("frequency", "lighting", "How fine the stripes are.", _frequency, named("spacing_{}", range(8))),
         (
             "plaid",
             "plain",
@@ -131,7 +131,7 @@ TASKS = family(
         ("profile", "blur", "Which brightness profile the stripes have.", _profile, list(PROFILES)),
         ("geometry", "clutter", "Along which curves the stripes run.", _geometry, GEOMETRIES),
         ("gabor", "low_contrast", "Which way a faint patch's stripes run.", _gabor, numbered(SIX)),
-        ("curvature", "occlusion", "How bent the stripes are.", _curvature, {f"bend_{k}": k for k in range(6)}),
+        ("curvature", "occlusion", "How bent the stripes are.", _curvature, named("bend_{}", range(6))),
         ("region", "grey", "Which way the stripes of the inner region run.", _contour, numbered(SIX)),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.tints import Tint
 
@@ -152,8 +152,8 @@ TASKS = family(
     "indicators",
     "structured",
     [
-        ("scale", "lighting", "Which mark of the scale the pad shows.", _scale, {f"mark_{k}": k for k in range(8)}),
-        ("turned", "blur", "Which of five pads has turned.", _turned, {f"pad_{k}": k for k in range(5)}),
+        ("scale", "lighting", "Which mark of the scale the pad shows.", _scale, named("mark_{}", range(8))),
+        ("turned", "blur", "Which of five pads has turned.", _turned, named("pad_{}", range(5))),
         ("lamp", "noise", "Which colour the lit lamp has.", _lamp, list(LAMPS)),
         ("panel", "low_contrast", "Which colour most lamps of a panel have.", _panel, list(LAMPS)),
         ("ring", "occlusion", "Which colour the wide ring has.", _ring, RINGS),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 Basis = tuple[tuple[float, float], tuple[float, float], tuple[tuple[float, float], ...]]
@@ -115,11 +115,11 @@ def _flaw(kind: str, n: int, rng: Rng) -> Array:
     return _render(spots, n, rng, weight)
 
 
-def _moire(k: int, n: int, rng: Rng) -> Array:
+def _moire(degrees: int, n: int, rng: Rng) -> Array:
     """Two hexagonal lattices, turned against each other."""
     x, y = canvas.grid()
     angle = canvas.uniform(rng, 0, np.pi, n)
-    twist = np.deg2rad([0, 4, 8, 14, 22][k] + rng.uniform(-1, 1, (n, 1, 1)))
+    twist = np.deg2rad(degrees + rng.uniform(-1, 1, (n, 1, 1)))
     pitch = canvas.uniform(rng, 15, 20, n)
     total = np.zeros((n, canvas.SIZE, canvas.SIZE), dtype=np.float32)
     for turn in (angle, angle + twist):
@@ -171,13 +171,7 @@ TASKS = family(
             numbered(["one_kind", "checkered", "striped", "sparse", "blocks", "random"]),
         ),
         ("flaw", "lighting", "Which fault the crystal has.", _flaw, FLAWS),
-        (
-            "moire",
-            "low_contrast",
-            "How far two layers are twisted.",
-            _moire,
-            numbered([f"twist_{d}" for d in (0, 4, 8, 14, 22)]),
-        ),
+        ("moire", "low_contrast", "How far two layers are twisted.", _moire, named("twist_{}", (0, 4, 8, 14, 22))),
         (
             "diffraction",
             "grey",

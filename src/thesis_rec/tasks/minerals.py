@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.tints import Tint
 
@@ -139,7 +139,7 @@ TASKS = family(
     [
         ("soil", "lighting", "Which soil it is, told by its colour.", _soil, list(SOILS)),
         ("grains", "blur", "Which colour the grains in the rock have.", _grains, GRAINS),
-        ("share", "noise", "How much of the rock is rosy.", _share, {f"sixths_{k}": k for k in range(6)}),
+        ("share", "noise", "How much of the rock is rosy.", _share, named("sixths_{}", range(6))),
         ("vein", "occlusion", "Which mineral fills the vein.", _vein, list(VEINS)),
         ("coat", "low_contrast", "What grows over the metal.", _coat, list(COATS)),
         ("agate", "clutter", "Which colours the layers have.", _agate, {"_".join(a): a for a in AGATES}),

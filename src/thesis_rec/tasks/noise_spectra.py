@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -113,18 +113,12 @@ TASKS = family(
             "lighting",
             "How steep the spectrum is.",
             _exponent,
-            {f"slope_{e}": e for e in (0, 0.5, 1.0, 1.5, 2.0, 2.6)},
+            named("slope_{}", (0, 0.5, 1.0, 1.5, 2.0, 2.6)),
         ),
         ("direction", "plain", "Which way the grain runs.", _direction, {f"{k * 22.5:g}_degrees": k for k in range(8)}),
-        ("band", "low_contrast", "Which scale the pattern has.", _band, {f"band_{k}": k for k in range(7)}),
+        ("band", "low_contrast", "Which scale the pattern has.", _band, named("band_{}", range(7))),
         ("marginal", "grey", "How brightness is distributed.", _marginal, list(MARGINALS)),
-        (
-            "anisotropy",
-            "noise",
-            "How strong the grain's direction is.",
-            _anisotropy,
-            {f"strength_{k}": k for k in range(5)},
-        ),
+        ("anisotropy", "noise", "How strong the grain's direction is.", _anisotropy, named("strength_{}", range(5))),
         (
             "channels",
             "occlusion",
@@ -132,13 +126,7 @@ TASKS = family(
             _channels,
             numbered(["none", "red", "green", "red_green", "blue", "red_blue", "green_blue", "all"]),
         ),
-        (
-            "mixture",
-            "clutter",
-            "How much of the picture is fine grained.",
-            _mixture,
-            {f"share_{k}": k for k in range(6)},
-        ),
+        ("mixture", "clutter", "How much of the picture is fine grained.", _mixture, named("share_{}", range(6))),
         ("clouds", "blur", "Which kind of clouded sky it is.", _clouds, CLOUDS),
     ],
 )

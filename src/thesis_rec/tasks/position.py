@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 
@@ -92,14 +92,14 @@ TASKS = family(
             "clutter",
             "In which of nine cells the figure lies.",
             _cell,
-            {f"column{i}_row{j}": (i, j) for (i, j) in CELLS3},
+            {f"column{i}_row{j}": (i, j) for i, j in CELLS3},
         ),
         (
             "grid4",
             "plain",
             "In which of sixteen cells the figure lies.",
             lambda c, n, rng: _cell(c, n, rng, 4),
-            {f"column{i}_row{j}": (i, j) for (i, j) in CELLS4},
+            {f"column{i}_row{j}": (i, j) for i, j in CELLS4},
         ),
         ("bearing", "lighting", "In which direction from the middle the figure lies.", _bearing, numbered(COMPASS)),
         ("arrow", "texture", "Which way the arrow points.", _pointing, numbered(COMPASS)),
@@ -117,7 +117,7 @@ TASKS = family(
             _distance,
             numbered(["touching", "near", "middling", "far", "very_far"]),
         ),
-        ("level", "grey", "How high the liquid stands.", _level, {f"level_{k}": k for k in range(8)}),
-        ("clock", "blur", "Which hour the short thick hand shows.", _clock, {f"{k}_oclock": k for k in range(12)}),
+        ("level", "grey", "How high the liquid stands.", _level, named("level_{}", range(8))),
+        ("clock", "blur", "Which hour the short thick hand shows.", _clock, named("{}_oclock", range(12))),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 
@@ -53,9 +53,9 @@ def _contact(kind: str, n: int, rng: Rng) -> Array:
     )
 
 
-def _bigger(k: int, n: int, rng: Rng) -> Array:
+def _bigger(times: float, n: int, rng: Rng) -> Array:
     """Size of the left figure against the right."""
-    ratio = [0.5, 0.75, 1.0, 1.33, 2.0][k] * np.exp(canvas.uniform(rng, -0.06, 0.06, n))
+    ratio = times * np.exp(canvas.uniform(rng, -0.06, 0.06, n))
     base = canvas.uniform(rng, 0.24, 0.3, n)
     tilt = canvas.uniform(rng, 0, 6.3, n)
     pick = canvas.column(rng.integers(0, len(NAMES), n))
@@ -177,7 +177,7 @@ TASKS = family(
             "lighting",
             "How the left figure's size compares.",
             _bigger,
-            numbered(["half", "smaller", "equal", "larger", "double"]),
+            {"half": 0.5, "smaller": 0.75, "equal": 1.0, "larger": 1.33, "double": 2.0},
         ),
         ("same", "plain", "Whether two blobs are the same.", _same, SAMES),
         ("between", "clutter", "Which of three is the star.", _between, ["left", "middle", "right"]),

@@ -110,8 +110,8 @@ def _present(kind: str, n: int, rng: Rng) -> Array:
     return np.maximum(ordinary, special)
 
 
-def _size(k: int, n: int, rng: Rng) -> Array:
-    return np.maximum(*_array(n, rng, 4, rng.integers(0, 16, n), "disc", "disc", 0.45, [0.5, 0.75, 1.0, 1.35, 1.8][k]))
+def _size(bigger: float, n: int, rng: Rng) -> Array:
+    return np.maximum(*_array(n, rng, 4, rng.integers(0, 16, n), "disc", "disc", 0.45, bigger))
 
 
 CELLS = [f"column{i}_row{j}" for j in range(3) for i in range(3)]
@@ -130,7 +130,7 @@ TASKS = family(
             "clutter",
             "How large the odd disc is.",
             _size,
-            numbered(["tiny", "smaller", "same", "larger", "huge"]),
+            {"tiny": 0.5, "smaller": 0.75, "same": 1.0, "larger": 1.35, "huge": 1.8},
         ),
         ("what_noisy", "low_contrast", "Which form the faint odd element has.", _what, ODD),
     ],

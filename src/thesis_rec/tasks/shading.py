@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 Solid = Callable[[Array, Array, Array], Array]
@@ -244,7 +244,7 @@ TASKS = family(
         ("elevation", "blur", "How high the lamp stands.", _elevation, {f"{18 * k + 9}_degrees": k for k in range(5)}),
         ("material", "lighting", "What the solid is made of.", _material, MATERIALS),
         ("relief", "low_contrast", "Which relief the surface has.", _relief, RELIEFS),
-        ("balls", "occlusion", "How many balls lie there.", _count, {f"{k}_balls": k for k in range(1, 7)}),
-        ("tilt", "grey", "How far the plate is tilted.", _tilt, {f"tilt_{k}": k for k in range(5)}),
+        ("balls", "occlusion", "How many balls lie there.", _count, named("{}_balls", range(1, 7))),
+        ("tilt", "grey", "How far the plate is tilted.", _tilt, named("tilt_{}", range(5))),
     ],
 )

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 Figure = Callable[[Array, Array], Array]
@@ -116,14 +116,14 @@ TASKS = family(
     [
         ("filled", "plain", "Which filled figure is shown.", _figure, ALL),
         ("outline", "clutter", "Which figure's outline is shown, among strokes.", partial(_figure, outline=0.06), TEN),
-        ("sides", "noise", "How many sides the polygon has.", _sides, {f"{k}_sides": k for k in range(3, 9)}),
-        ("tips", "blur", "How many tips the star has.", _tips, {f"{k}_tips": k for k in range(3, 10)}),
+        ("sides", "noise", "How many sides the polygon has.", _sides, named("{}_sides", range(3, 9))),
+        ("tips", "blur", "How many tips the star has.", _tips, named("{}_tips", range(3, 10))),
         (
             "stretch",
             "lighting",
             "How elongated the figure is.",
             _stretched,
-            {f"ratio_{r}": r for r in (1.0, 1.4, 1.9, 2.6, 3.6, 5.0)},
+            named("ratio_{}", (1.0, 1.4, 1.9, 2.6, 3.6, 5.0)),
         ),
         ("small", "texture", "Which small figure lies on a textured ground.", partial(_figure, scale=(0.28, 0.4)), TEN),
         (
@@ -140,12 +140,6 @@ TASKS = family(
             _superellipse,
             {"astroid": 0.65, "diamond": 1.0, "bulged_diamond": 1.4, "ellipse": 2.0, "squircle": 3.2, "square": 9.0},
         ),
-        (
-            "nested",
-            "grey",
-            "Which figure stands inside which frame.",
-            _pair,
-            {f"{b}_in_{a}": (a, b) for (a, b) in NESTS},
-        ),
+        ("nested", "grey", "Which figure stands inside which frame.", _pair, {f"{b}_in_{a}": (a, b) for a, b in NESTS}),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named, numbered
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.glyphs import draw_texts, fonts_of, stamp
 from thesis_rec.tasks.grounds import any_ground
@@ -141,7 +141,7 @@ TASKS = family(
     [
         ("plate", "plain", "Which kind of plate it is.", _any_plate, list(PLATES)),
         ("plate_grey", "grey", "Which kind of plate it is, without colour.", _any_plate, list(PLATES)),
-        ("speed", "blur", "Which speed the red ring allows.", _number, {f"speed_{s}": s for s in SPEEDS}),
+        ("speed", "blur", "Which speed the red ring allows.", _number, named("speed_{}", SPEEDS)),
         ("warning", "lighting", "What the triangle warns of.", lambda t, n, rng: _text("warning", t, n, rng), WARNINGS),
         (
             "direction",
@@ -169,7 +169,7 @@ TASKS = family(
             "low_contrast",
             "Which digit stands in the middle of the wall's number.",
             _house_number,
-            {f"digit_{d}": d for d in DIGITS},
+            named("digit_{}", DIGITS),
         ),
     ],
 )

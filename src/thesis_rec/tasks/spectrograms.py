@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 HOP, WINDOW = 20, 64
@@ -162,15 +162,9 @@ TASKS = family(
         ("kind", "plain", "Which signal the spectrogram shows.", _kind, KINDS),
         ("faint", "grey", "Which faint signal the spectrogram shows.", _faint, KINDS),
         ("rhythm", "lighting", "How many bursts there are.", _rhythm, {f"{k + 1}_bursts": k for k in range(6)}),
-        (
-            "harmonics",
-            "blur",
-            "How many harmonics the voice has.",
-            _harmonic_count,
-            {f"{k}_harmonics": k for k in range(1, 7)},
-        ),
+        ("harmonics", "blur", "How many harmonics the voice has.", _harmonic_count, named("{}_harmonics", range(1, 7))),
         ("call", "low_contrast", "Which call it is.", _call, list(CALLS)),
         ("waveform", "clutter", "Which waveform the trace shows.", _waveform, WAVES),
-        ("band", "occlusion", "Which band of the noise passes.", _band, {f"band_{k}": k for k in range(6)}),
+        ("band", "occlusion", "Which band of the noise passes.", _band, named("band_{}", range(6))),
     ],
 )

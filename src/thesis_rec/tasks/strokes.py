@@ -5,7 +5,7 @@ from functools import cache, partial
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 POINTS = 26
@@ -178,6 +178,6 @@ TASKS = family(
             partial(write, "doodles", hand=0.12, scale=(0.6, 0.9)),
             list(DOODLES),
         ),
-        ("pen", "low_contrast", "How broad the pen is.", _pen, {f"width_{k}": k for k in range(5)}),
+        ("pen", "low_contrast", "How broad the pen is.", _pen, named("width_{}", range(5))),
     ],
 )

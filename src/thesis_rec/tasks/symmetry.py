@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family, numbered
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -138,14 +138,13 @@ def _wallpaper(group: str, n: int, rng: Rng) -> Array:
     return canvas.smoothstep(canvas.standardise(waves) * 0.6 + 0.5)
 
 
-def _broken(k: int, n: int, rng: Rng) -> Array:
+def _broken(share: float, n: int, rng: Rng) -> Array:
     """A mirror pattern of which a growing share is not mirrored."""
     u, v = _centre(n, rng, 0.08)
     u, v = canvas.rotate(u, v, canvas.uniform(rng, -0.1, 0.1, n))
     motif = _motif(n, rng, 48, 4)
     whole = canvas.sample(motif, np.abs(u) * 0.8, v * 0.8)
     other = canvas.sample(_motif(n, rng, 48, 4), u * 0.8, v * 0.8)
-    share = [0.0, 0.25, 0.5, 1.0][k]
     region = (
         canvas.smoothstep((share * 2 - 1 - v * canvas.column(rng.integers(0, 2, n) * 2 - 1)) * 4 + 0.5)
         if 0 < share < 1
@@ -166,19 +165,13 @@ TASKS = family(
             _mirror,
             {f"{k * 30}_degrees": k for k in range(6)},
         ),
-        (
-            "rotation",
-            "plain",
-            "Of which order the rotational symmetry is.",
-            _rotation,
-            {f"order_{k}": k for k in ORDERS},
-        ),
+        ("rotation", "plain", "Of which order the rotational symmetry is.", _rotation, named("order_{}", ORDERS)),
         (
             "kaleidoscope",
             "noise",
             "Of which order the kaleidoscope is.",
             lambda k, n, rng: _rotation(k, n, rng, True),
-            {f"order_{k}": k for k in ORDERS},
+            named("order_{}", ORDERS),
         ),
         ("kind", "grey", "Which symmetry the pattern has.", _kind, KINDS),
         ("frieze", "plain", "Which frieze group it is.", _frieze, FRIEZES),
@@ -188,7 +181,7 @@ TASKS = family(
             "low_contrast",
             "How far the mirror symmetry is broken.",
             _broken,
-            numbered(["whole", "quarter", "half", "broken"]),
+            {"whole": 0.0, "quarter": 0.25, "half": 0.5, "broken": 1.0},
         ),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thesis_rec.tasks import canvas, tints
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 from thesis_rec.tasks.shapes import FIGURES
 from thesis_rec.tasks.tints import Tint
@@ -165,13 +165,7 @@ TASKS = family(
         ("dye", "lighting", "Which colour runs into which.", _dye, {f"{a}_to_{b}": (a, b) for (a, b) in DYES}),
         ("plaid", "noise", "Which colours the check has.", _plaid, {"_".join(p): p for p in PLAIDS}),
         ("thread", "low_contrast", "Which colour the drawn thread has.", _thread, THREADS),
-        (
-            "print",
-            "occlusion",
-            "Which colour is printed on which.",
-            _print,
-            {f"{a}_on_{b}": (a, b) for (a, b) in PRINTS},
-        ),
-        ("faded", "clutter", "How far the colours have faded.", _faded, {f"washed_{k}": k for k in range(6)}),
+        ("print", "occlusion", "Which colour is printed on which.", _print, {f"{a}_on_{b}": (a, b) for a, b in PRINTS}),
+        ("faded", "clutter", "How far the colours have faded.", _faded, named("washed_{}", range(6))),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -151,20 +151,14 @@ TASKS = family(
     "topology",
     "structured",
     [
-        ("holes", "plain", "How many holes the blob has.", _holes, {f"{k}_holes": k for k in range(6)}),
-        (
-            "holes_noisy",
-            "noise",
-            "How many holes the blob has, under noise.",
-            _holes,
-            {f"{k}_holes": k for k in range(6)},
-        ),
-        ("parts", "texture", "Of how many parts the figure is.", _parts, {f"{k}_parts": k for k in range(1, 7)}),
-        ("loops", "grey", "How many inner loops the curve makes.", _crossings, {f"{k}_loops": k for k in range(6)}),
+        ("holes", "plain", "How many holes the blob has.", _holes, named("{}_holes", range(6))),
+        ("holes_noisy", "noise", "How many holes the blob has, under noise.", _holes, named("{}_holes", range(6))),
+        ("parts", "texture", "Of how many parts the figure is.", _parts, named("{}_parts", range(1, 7))),
+        ("loops", "grey", "How many inner loops the curve makes.", _crossings, named("{}_loops", range(6))),
         ("closed", "clutter", "Whether and how the curve closes.", _closed, OPEN),
         ("inside", "lighting", "Whether the dot lies inside the curve.", _inside, ["inside", "on", "outside"]),
-        ("petals", "blur", "How many petals the rose has.", _petals, {f"{k}_petals": k for k in range(2, 8)}),
+        ("petals", "blur", "How many petals the rose has.", _petals, named("{}_petals", range(2, 8))),
         ("links", "low_contrast", "How the rings hang together.", _links, LINKS),
-        ("branches", "occlusion", "How many arms meet.", _branches, {f"{k}_arms": k for k in range(2, 8)}),
+        ("branches", "occlusion", "How many arms meet.", _branches, named("{}_arms", range(2, 8))),
     ],
 )

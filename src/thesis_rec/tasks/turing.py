@@ -8,7 +8,7 @@ reaction-diffusion model.
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 FIELD = 64
@@ -87,21 +87,21 @@ TASKS = family(
             "lighting",
             "How wide the pattern's waves are.",
             lambda w, n, rng: _evolve(n, rng, 0.15, wavelength=w),
-            {f"{w:g}_pixels": w for w in LENGTHS},
+            named("{:g}_pixels", LENGTHS),
         ),
         (
             "balance",
             "blur",
             "How far holes turn into spots.",
             lambda g, n, rng: _evolve(n, rng, g, 0.3, 7.0),
-            {f"balance_{g:g}": g for g in G},
+            named("balance_{:g}", G),
         ),
         (
             "time",
             "noise",
             "How long the pattern has grown.",
             lambda s, n, rng: _evolve(n, rng, 0.1, 0.35, 7.0, s),
-            {f"after_{s}": s for s in [1, 3, 6, 12, 30]},
+            named("after_{}", [1, 3, 6, 12, 30]),
         ),
         (
             "direction",
@@ -115,7 +115,7 @@ TASKS = family(
             "occlusion",
             "How wide the spots are.",
             lambda w, n, rng: _evolve(n, rng, 1.3, 0.25, w),
-            {f"{w:g}_pixels": w for w in LENGTHS},
+            named("{:g}_pixels", LENGTHS),
         ),
     ],
 )

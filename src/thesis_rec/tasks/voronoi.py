@@ -3,7 +3,7 @@
 import numpy as np
 
 from thesis_rec.tasks import canvas
-from thesis_rec.tasks.base import family
+from thesis_rec.tasks.base import family, named
 from thesis_rec.tasks.canvas import Array, Rng
 
 
@@ -142,13 +142,13 @@ TASKS = family(
     "natural",
     [
         ("kind", "plain", "Which cellular texture it is.", _kind, KINDS),
-        ("count", "noise", "How many cells there are.", _count, {f"{k}_across": k for k in range(2, 8)}),
+        ("count", "noise", "How many cells there are.", _count, named("{}_across", range(2, 8))),
         (
             "regularity",
             "lighting",
             "How regular the cells are.",
             _jitter,
-            {f"jitter_{j}": j for j in (0.05, 0.25, 0.5, 0.75, 1.1)},
+            named("jitter_{}", (0.05, 0.25, 0.5, 0.75, 1.1)),
         ),
         (
             "metric",
@@ -159,13 +159,7 @@ TASKS = family(
         ),
         ("stretch", "blur", "Which way the cells are stretched.", _stretch, {f"{k * 30}_degrees": k for k in range(6)}),
         ("tiling", "occlusion", "Which tiling covers the wall.", _tiling, TILINGS),
-        (
-            "colours",
-            "lighting",
-            "How many colours the mosaic has.",
-            _coloured,
-            {f"{k}_colours": k for k in range(1, 7)},
-        ),
+        ("colours", "lighting", "How many colours the mosaic has.", _coloured, named("{}_colours", range(1, 7))),
         ("tiling_noisy", "noise", "Which tiling lies under the grain.", _tiling, TILINGS),
     ],
 )
