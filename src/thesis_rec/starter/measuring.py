@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +87,7 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
         Models that could not be fine-tuned.
     """
     from thesis_rec.models.loaders import load_backbone
-    from thesis_rec.starter.fine_tuning import FineTuner
+    from thesis_rec.truth.fine_tune import fine_tune
     from thesis_rec.truth.image_bank import ImageBank
 
     names, cells = plan.fine_tuned()
@@ -99,7 +98,6 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
         return []
     tasks = {task.dataset_id: task for task in plan.measured()}
     used = list(dict.fromkeys(task for task, _ in cells))
-    largest = max(len(tasks[name].members) for name in used)
     bank = ImageBank(task_images(plan, shop, used), shop.device)
     failures: list[Failure] = []
     for recipe in track(missing, "fine-tuning models"):
@@ -107,9 +105,8 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
             break
         begun = time.perf_counter()
         try:
-            load = partial(load_backbone, recipe_row(recipe), shop.folder)
-            tuner = FineTuner(load, bank, largest, settings, shop.slots)
-            records = tuner.measure([(tasks[task], seed) for task, seed in cells])
+            backbone = load_backbone(recipe_row(recipe), shop.folder, shop.device)
+            records = fine_tune(backbone, bank, [(tasks[task], seed) for task, seed in cells], settings)
         except Exception as error:
             logger.exception("%s can't be fine-tuned", recipe.model_id)
             failures.append(Failure.of(recipe.model_id, error, "Train the model again."))

@@ -127,8 +127,8 @@ class StepRunner:
             self.restart()
         return self.graph is not None
 
-    def restart(self, inputs: Mapping[str, Tensor] | None = None) -> None:
-        """Initial weights, an empty optimiser state and step zero, with other inputs of the same shapes if given."""
+    def restart(self) -> None:
+        """Initial weights, an empty optimiser state and step zero."""
         with torch.no_grad():
             self.module.load_state_dict(self._initial)
             for entry in self.optimiser.state.values():
@@ -136,8 +136,6 @@ class StepRunner:
                     value.zero_()
             self.step.zero_()
             self.losses.zero_()
-            for key, value in (inputs or {}).items():
-                self.inputs[key].copy_(value, non_blocking=True)
 
     def advance(self, steps: int = 1) -> None:
         """Run some steps; on a GPU they are queued, not waited for."""
