@@ -1,5 +1,7 @@
 """Cellular automata (Wolfram, A New Kind of Science, 2002): which rule made the pattern."""
 
+from functools import partial
+
 import numpy as np
 
 from thesis_rec.tasks import canvas
@@ -27,19 +29,11 @@ def _elementary(rule: int, n: int, rng: Rng, single: bool = False) -> Array:
     return picture[:, :, start : start + cells].astype(np.float32)
 
 
-def _rule(rule: int, n: int, rng: Rng) -> Array:
-    return _elementary(rule, n, rng)
-
-
 def _rule_turned(rule: int, n: int, rng: Rng) -> Array:
     picture = _elementary(rule, n, rng)
     for k, part in enumerate(canvas.parts(n, 4, rng)):
         picture[part] = np.rot90(picture[part], k, axes=(1, 2))
     return picture
-
-
-def _seeded(rule: int, n: int, rng: Rng) -> Array:
-    return _elementary(rule, n, rng, single=True)
 
 
 LIFE = {
@@ -113,7 +107,7 @@ TASKS = family(
     "automata",
     "structured",
     [
-        ("rule", "plain", "Which elementary rule made the picture.", _rule, named("rule_{}", RULES)),
+        ("rule", "plain", "Which elementary rule made the picture.", _elementary, named("rule_{}", RULES)),
         (
             "rule_turned",
             "noise",
@@ -121,7 +115,13 @@ TASKS = family(
             _rule_turned,
             named("rule_{}", RULES),
         ),
-        ("seeded", "blur", "Which elementary rule grew from one cell.", _seeded, named("rule_{}", SEEDED)),
+        (
+            "seeded",
+            "blur",
+            "Which elementary rule grew from one cell.",
+            partial(_elementary, single=True),
+            named("rule_{}", SEEDED),
+        ),
         ("life_like", "invert", "Which life-like rule it is.", _evolve, list(LIFE)),
         (
             "cyclic",

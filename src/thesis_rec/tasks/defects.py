@@ -1,5 +1,7 @@
 """Inspection pictures: scratches, pits, cracks, stains on surfaces; faults of printed circuits."""
 
+from functools import partial
+
 import numpy as np
 
 from thesis_rec.tasks import canvas
@@ -102,12 +104,8 @@ def flaw(kind: str, image: Array, rng: Rng, strength: float = 1.0) -> Array:
     return canvas.over(image, canvas.cover(d) * 0.9, canvas.colours(n, rng, (0, 0.3), (0.7, 1)))
 
 
-def _kind(kind: str, n: int, rng: Rng) -> Array:
-    return flaw(kind, _any_surface(n, rng), rng)
-
-
-def _subtle(kind: str, n: int, rng: Rng) -> Array:
-    return flaw(kind, _any_surface(n, rng), rng, 0.65)
+def _kind(kind: str, n: int, rng: Rng, strength: float = 1.0) -> Array:
+    return flaw(kind, _any_surface(n, rng), rng, strength)
 
 
 def _surface(kind: str, n: int, rng: Rng) -> Array:
@@ -197,7 +195,7 @@ TASKS = family(
     "natural",
     [
         ("kind", "plain", "Which flaw the surface has.", _kind, DEFECTS),
-        ("subtle", "lighting", "Which small flaw the surface has.", _subtle, DEFECTS),
+        ("subtle", "lighting", "Which small flaw the surface has.", partial(_kind, strength=0.65), DEFECTS),
         ("surface", "occlusion", "Which surface it is, flawed or not.", _surface, SURFACES),
         (
             "cracks",

@@ -1,5 +1,7 @@
 """Traffic-sign-like plates with pictograms, on backgrounds, tilted and dirty."""
 
+from functools import partial
+
 import numpy as np
 
 from thesis_rec.tasks import canvas
@@ -106,10 +108,6 @@ def _arrow(k: int, n: int, rng: Rng) -> Array:
     return _on_plate("blue_disc", canvas.cover(FIGURES["arrow"](p, q) * 0.5), image, rng)
 
 
-def _number(text: str, n: int, rng: Rng) -> Array:
-    return _text("red_ring", text, n, rng)
-
-
 def _house_number(text: str, n: int, rng: Rng) -> Array:
     """Numbers painted straight on a wall, neighbours cut off at the sides."""
     image = any_ground(n, rng)
@@ -141,8 +139,8 @@ TASKS = family(
     [
         ("plate", "plain", "Which kind of plate it is.", _any_plate, list(PLATES)),
         ("plate_grey", "grey", "Which kind of plate it is, without colour.", _any_plate, list(PLATES)),
-        ("speed", "blur", "Which speed the red ring allows.", _number, named("speed_{}", SPEEDS)),
-        ("warning", "lighting", "What the triangle warns of.", lambda t, n, rng: _text("warning", t, n, rng), WARNINGS),
+        ("speed", "blur", "Which speed the red ring allows.", partial(_text, "red_ring"), named("speed_{}", SPEEDS)),
+        ("warning", "lighting", "What the triangle warns of.", partial(_text, "warning"), WARNINGS),
         (
             "direction",
             "occlusion",
@@ -150,13 +148,7 @@ TASKS = family(
             _arrow,
             numbered(["right", "down_right", "down", "down_left", "left", "up_left", "up", "up_right"]),
         ),
-        (
-            "picture",
-            "noise",
-            "Which picture the square shows.",
-            lambda t, n, rng: _doodle("blue_square", t, n, rng),
-            PICTURES,
-        ),
+        ("picture", "noise", "Which picture the square shows.", partial(_doodle, "blue_square"), PICTURES),
         (
             "combination",
             "clutter",

@@ -1,5 +1,7 @@
 """Signals as pictures: time-frequency maps and waveforms."""
 
+from functools import partial
+
 import numpy as np
 
 from thesis_rec.tasks import canvas
@@ -58,12 +60,8 @@ def _signal(kind: str, n: int, rng: Rng) -> Array:
 KINDS = ["tone", "rising", "falling", "vibrato", "harmonics", "noise", "clicks", "pulsed", "hyperbola", "siren"]
 
 
-def _kind(kind: str, n: int, rng: Rng) -> Array:
-    return _picture(_signal(kind, n, rng), rng, rng.uniform(0.05, 0.5, n))
-
-
-def _faint(kind: str, n: int, rng: Rng) -> Array:
-    return _picture(_signal(kind, n, rng), rng, rng.uniform(0.6, 1.1, n))
+def _kind(kind: str, n: int, rng: Rng, noise: tuple[float, float] = (0.05, 0.5)) -> Array:
+    return _picture(_signal(kind, n, rng), rng, rng.uniform(*noise, n))
 
 
 def _rhythm(k: int, n: int, rng: Rng) -> Array:
@@ -160,7 +158,7 @@ TASKS = family(
     "structured",
     [
         ("kind", "plain", "Which signal the spectrogram shows.", _kind, KINDS),
-        ("faint", "grey", "Which faint signal the spectrogram shows.", _faint, KINDS),
+        ("faint", "grey", "Which faint signal the spectrogram shows.", partial(_kind, noise=(0.6, 1.1)), KINDS),
         ("rhythm", "lighting", "How many bursts there are.", _rhythm, {f"{k + 1}_bursts": k for k in range(6)}),
         ("harmonics", "blur", "How many harmonics the voice has.", _harmonic_count, named("{}_harmonics", range(1, 7))),
         ("call", "low_contrast", "Which call it is.", _call, list(CALLS)),
