@@ -40,19 +40,23 @@ class Architecture:
         return f"{self.family}_{self.variant}"
 
 
-def _clip(width: int, layers: int, embed_dim: int) -> dict[str, Any]:
+def clip_arguments(
+    width: int,
+    layers: int,
+    embed_dim: int,
+    *,
+    patch: int = 4,
+    head_width: int = 16,
+    mlp_ratio: float = 2.0,
+    text: tuple[int, int, int, int] = (24, 16, 2, 1),
+) -> dict[str, Any]:
+    """Arguments of open_clip's constructor; of its text half the context's length, width, heads and layers."""
+    vision = {"image_size": IMAGE_SIZE, "patch_size": patch, "width": width, "head_width": head_width, "layers": layers}
+    names = ("context_length", "width", "heads", "layers")
     return {
         "embed_dim": embed_dim,
-        "vision_cfg": {
-            "image_size": IMAGE_SIZE,
-            "patch_size": 4,
-            "width": width,
-            "head_width": 16,
-            "layers": layers,
-            "mlp_ratio": 2.0,
-            "pool_type": "avg",
-        },
-        "text_cfg": {"context_length": 24, "width": 16, "heads": 2, "layers": 1, "mlp_ratio": 2.0},
+        "vision_cfg": vision | {"mlp_ratio": mlp_ratio, "pool_type": "avg"},
+        "text_cfg": dict(zip(names, text, strict=True)) | {"mlp_ratio": mlp_ratio},
     }
 
 
@@ -138,7 +142,7 @@ _TABLE: tuple[Architecture, ...] = (
          "initializer_range": 0.1},
         {"depths": [1, 2, 1], "hidden_sizes": [24, 40, 56]}, 4e-3,
     ),
-    *_sizes("clip_vit", "open_clip", "clip", _clip(32, 3, 32), _clip(48, 3, 48), 4e-3),
+    *_sizes("clip_vit", "open_clip", "clip", clip_arguments(32, 3, 32), clip_arguments(48, 3, 48), 4e-3),
 )  # fmt: skip
 
 #: All architectures by name.

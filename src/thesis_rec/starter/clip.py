@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from thesis_rec.starter.architectures import IMAGE_SIZE, MEAN, STD
+from thesis_rec.starter.architectures import MEAN, STD, clip_arguments
 from thesis_rec.starter.modules import caption_tokenizer, clip_configuration, new_clip, tokenize, tokenizer_files
 from thesis_rec.starter.pretraining import BRIGHTNESS, CONTRAST, SHIFT, Bank, normalise, shifted, toned
 from thesis_rec.starter.step_runner import Optimisation, StepRunner, prepare_device
@@ -75,25 +75,10 @@ class ClipSettings:
 
     def arguments(self) -> dict[str, Any]:
         """open_clip's constructor arguments, without what the tokenizer adds."""
-        return {
-            "embed_dim": self.embed_dim,
-            "vision_cfg": {
-                "image_size": IMAGE_SIZE,
-                "patch_size": self.patch,
-                "width": self.width,
-                "head_width": min(32, self.width),
-                "layers": self.layers,
-                "mlp_ratio": 3.0,
-                "pool_type": "avg",
-            },
-            "text_cfg": {
-                "context_length": self.context,
-                "width": self.text_width,
-                "heads": max(1, self.text_width // 32),
-                "layers": self.text_layers,
-                "mlp_ratio": 3.0,
-            },
-        }
+        text = self.context, self.text_width, max(1, self.text_width // 32), self.text_layers
+        sizes = self.width, self.layers, self.embed_dim
+        head_width = min(32, self.width)
+        return clip_arguments(*sizes, patch=self.patch, head_width=head_width, mlp_ratio=3.0, text=text)
 
 
 @dataclass(frozen=True)
