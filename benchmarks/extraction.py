@@ -182,7 +182,7 @@ def compare(name: str, architecture: str, folder: Path, arguments: argparse.Name
         result[f"{half}_difference"] = float(np.linalg.norm(vector - single) / np.linalg.norm(single))
         # Among few values several clusterings are as good as each other, and rounding chooses between them: what must
         # agree is how well the centroids fit the full-precision values.
-        centroids = {t.name: kmeans_1d(halves.values(t), k) for t in halves.tensors}
+        centroids = {t.name: kmeans_1d(t.values(), k) for t in halves.tensors}
         result[f"{half}_error_over_single"] = mean_error(reader, centroids) / result["ours_error"]
     return result
 
