@@ -53,7 +53,7 @@ def full_disk(tmp_path):
     if mounted.returncode:
         pytest.skip("mounting a small file system needs rights")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -101,6 +101,7 @@ def test_odd_globals_are_one_line_that_names_the_file(tmp_path, content, told):
         ),
         ("parameters/mine.yaml", "recommend: {top: 3}\n", "nothing takes 'recommend'."),
         ("recommendation.yml", "recommendation: {top: 3}\n", "Call it parameters_recommendation.yml"),
+        ("global.yml", "seed: 3\n", "global.yml isn't read. Did you mean globals?"),
         ("parameters.yml", "_mine: &mine {top: 3}\nrecommendation: *mine\n", ""),
         ("globals.yaml", "seed: 3\nmy_root: /data\n", ""),
     ],
@@ -117,6 +118,13 @@ def test_an_environments_file_is_read_or_refused(tmp_path, name, content, told, 
     else:
         loader = read_configuration(tmp_path, None, None, **only)
         assert (loader["globals"]["seed"], loader["parameters"]["recommendation"]["top"]) in [(3, 10), (0, 3)]
+
+
+def test_files_of_kedro_s_plugins_may_lie_beside(tmp_path):
+    (tmp_path / "conf" / "local").mkdir(parents=True)
+    (tmp_path / "conf" / "base").symlink_to(PROJECT / "conf" / "base")
+    (tmp_path / "conf" / "local" / "airflow.yml").write_text("dag: {}\n")
+    assert read_configuration(tmp_path, None, None)["globals"]["seed"] == 0
 
 
 @pytest.mark.parametrize(

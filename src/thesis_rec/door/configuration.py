@@ -153,12 +153,16 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
                 yield part
 
     def _files_of_globals(self, environment: str) -> list[str]:
-        """The files of globals in an environment's folder, in which nothing may lie that isn't read."""
+        """The files of globals in an environment's folder, beside which nothing lies that looks read and isn't."""
         paths = sorted(map(str, self._fs.glob(f"{self._get_conf_env_path(environment)}/*.y*ml")))
-        for path in paths:
-            if not Path(path).name.startswith(_READ):
-                hint = f"Call it parameters_{Path(path).stem}.yml if it holds parameters."
-                raise ConfigurationError(f"{path} isn't read: names begin with {', '.join(_READ)}. {hint}")
+        pipelines = {
+            Path(path).stem for path in self._fs.glob(f"{self._get_conf_env_path(self.base_env)}/parameters/*")
+        }
+        for stem, path in ((Path(path).stem, path) for path in paths):
+            # Files of other names are those of Kedro's plugins.
+            if near := "" if stem.startswith(_READ) else did_you_mean(stem, [*_READ, *pipelines], 0.8):
+                hint = f" Call it parameters_{stem}.yml." if stem in pipelines else near
+                raise ConfigurationError(f"{path} isn't read.{hint}")
         return [path for path in paths if Path(path).stem == "globals"]
 
     def _check_runtime_params(self, given: Mapping[str, Any]) -> None:
