@@ -223,7 +223,8 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     failures = project / "data" / "08_reporting" / "extraction_failures.parquet"
     failures.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"model_id": ["broken"], "error": "It is cut off.", "hint": "Save it again."}).to_parquet(failures)
-    pd.concat([listed, own, gone, broken]).to_csv(project / "mine.csv", index=False)
+    other = listed.head(1).assign(source=str(project / "starter" / "models" / "m01"))
+    pd.concat([listed, own, gone, broken, other]).to_csv(project / "mine.csv", index=False)
     local = project / "conf" / "local" / "globals.yml"
     local.parent.mkdir(exist_ok=True)
     local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": str(project / "mine.csv")}}}))
@@ -234,6 +235,7 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     assert "m00" not in table.index
     # With a mistyped path, or weights that can't be read, it would be as good as any other, and stood among the first.
     assert not table.index.isin(["gone", "broken"]).any()
+    assert "Left out of your own models: m00 (others are called so). Rename yours." in found.notes
     (told,) = (note for note in found.notes if note.startswith("Left out of your own models: gone ("))
     assert told.endswith(" isn't there), broken (It is cut off).")
     # Figures of another protocol, or of a network's own head, aren't passed off as linear probes.

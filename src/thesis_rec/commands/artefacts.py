@@ -80,7 +80,12 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
                 artefacts["notes"].append(note)
     except DatasetError as error:
         raise explained(error) from error
-    own_models = [table for table in _own_models(loader, folder) if len(table)]
+    own_models = [*_own_models(loader, folder)]
+    if taken := [model for table in own_models for model in table.attrs["taken"]]:
+        artefacts["notes"].append(
+            f"Left out of your own models: {listed(taken, 3)} (others are called so). Rename yours."
+        )
+    own_models = [table for table in own_models if len(table)]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
     outcomes = artefacts.get("extraction_outcomes", {})
     failed: dict[str, str] = {}
@@ -163,12 +168,15 @@ def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.
         if "model_manifest" not in settings:
             continue
         zoo, shipped = loader["globals"]["zoos"][name], loader.base["zoos"].get(name, {})
-        known = {model for table in _tables(shipped.get("model_manifest", []), folder) for model in table["model_id"]}
+        tables = _tables(shipped.get("model_manifest", []), folder)
+        known = {row.model_id: row.source for table in tables for row in table.itertuples()}
         root = str(zoo.get("models_root", ""))
         whose = f"zoos.{name}.model_manifest in conf/{loader.env or loader.default_run_env}/globals.yml"
         for table in _tables(zoo["model_manifest"], folder, whose):
             _check("model_manifest", table)
             own = table[~table["model_id"].isin(known)].drop_duplicates("model_id")
+            strange = table["model_id"].isin(known) & table["source"].ne(table["model_id"].map(known))
+            own.attrs["taken"] = table.loc[strange, "model_id"].tolist()
             own["source"] = [_from_root(str(source), folder / root) for source in own["source"]]
             yield own
 
