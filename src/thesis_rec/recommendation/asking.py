@@ -58,7 +58,7 @@ def recommend_images(
     earlier, unread = trying.read_tries(bundle.tries, asked, bundle.weights_of)
     own, told_of_own = trying.measured_before(bundle, asked, earlier)
     # What was learned from the images' own cells is left out, as these count by themselves.
-    name = min(trying.known_as(bundle, asked), default=asked.tokens.dataset_id)
+    name = min(trying.known_as(bundle, asked)[0], default=asked.tokens.dataset_id)
     posterior = believed(bundle, replace(asked.tokens, dataset_id=name), [*own, *earlier])
     device, here = present_device(request.runs_models)
     measure = trying.measurer(bundle, request, device)

@@ -398,13 +398,11 @@ def repeated_cells(rows: pd.DataFrame) -> list[Cell]:
     return [Cell(*row) for row in zip(*columns, strict=True)]
 
 
-def known_as(bundle: Bundle, asked: Asked, changed: bool = False) -> set[str]:
+def known_as(bundle: Bundle, asked: Asked) -> tuple[set[str], set[str]]:
     """Datasets that are the images: rows of the manifest with their source, else what has their name and no row.
 
-    Args:
-        bundle: What is known.
-        asked: The images.
-        changed: Give those that were the images and had another number of classes then.
+    Returns:
+        Those that are, and those that were when they had another number of classes.
     """
     rows = bundle.datasets.reindex(columns=["dataset_id", "source", "loader"]).fillna("").astype(str)
     pictures = rows[(rows["loader"] != "generated") & (rows["source"] != "")]
@@ -412,7 +410,7 @@ def known_as(bundle: Bundle, asked: Asked, changed: bool = False) -> set[str]:
     found = set(pictures.loc[same, "dataset_id"]) or {asked.row.dataset_id} - {*rows["dataset_id"], *bundle.tokens}
     now = len(asked.tokens.class_names)
     others = {name for name in found & set(bundle.tokens) if len(bundle.tokens[name].class_names) != now}
-    return others if changed else found - others
+    return found - others, others
 
 
 def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tuple[list[Cell], list[str]]:
@@ -424,7 +422,7 @@ def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tupl
     names = {name: twin for name, twin in twins.items() if name not in there}
     rows = bundle.performance.assign(model_id=bundle.performance["model_id"].replace(names))
     rows = rows.drop_duplicates(["model_id", "dataset_id"])
-    these = known_as(bundle, asked)
+    these, changed = known_as(bundle, asked)
     strange = rows.loc[rows["dataset_id"].isin(these) & ~rows["model_id"].isin(there), "model_id"].tolist()
     rows = rows[rows["model_id"].isin(there)]
     here = rows["dataset_id"].isin(these)
@@ -436,9 +434,9 @@ def measured_before(bundle: Bundle, asked: Asked, tried: Iterable[Cell]) -> tupl
     if published and len(rows) and not here.any():
         others = listed(sorted(set(rows["dataset_id"])), 3)
         notes = [f"Your own measurements are of other images ({others}): they don't count here."]
-    changed = sorted({*rows["dataset_id"]} & known_as(bundle, asked, changed=True))
-    if changed:
-        text = f"Your own measurements of {listed(changed, 3)} are of another number of classes than there is now"
+    if changed := changed & {*rows["dataset_id"]}:
+        few = listed(sorted(changed), 3)
+        text = f"Your own measurements of {few} are of another number of classes than there is now"
         notes.append(f"{text}: they don't count. Measure again.")
     if strange:
         notes.append(f"Measurements of {listed(strange, 3)} don't count: the zoo {bundle.zoo} has no such models.")
