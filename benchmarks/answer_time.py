@@ -18,25 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-PROJECT = Path(__file__).parents[1]
+from result import PROJECT, draw_images
 
 #: Seconds: answers by the command beyond ``kedro --version``, by Python in a fresh process, and with encoding.
 LIMITS = {"command, images not looked at": 1.0, "python, images not looked at": 2.0, "command, images encoded": 5.0}
-
-
-def draw(folder: Path, classes: int = 10, per_class: int = 100, side: int = 64) -> Path:
-    """A folder of images, each class with a pattern of its own under noise."""
-    rng = np.random.default_rng(0)
-    for c in range(classes):
-        pattern = np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((side // 8, side // 8, 1)))
-        (folder / f"class_{c}").mkdir(parents=True)
-        for i in range(per_class):
-            pixels = np.clip(pattern + rng.normal(0, 40, pattern.shape), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"class_{c}" / f"{i}.png")
-    return folder
 
 
 def seconds(command: list[str], repeats: int) -> dict[str, float]:
@@ -58,7 +43,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = str(draw(Path(temporary) / "images"))
+        folder = str(draw_images(Path(temporary) / "images", 10, 100, 64))
         kedro = [sys.executable, "-m", "kedro"]
         ask = f"import thesis_rec; thesis_rec.recommend({folder!r}, zoo='hub')"
         commands = {

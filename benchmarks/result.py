@@ -34,6 +34,21 @@ def in_own_process(*arguments: object) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def draw_images(folder: Path, classes: int, per_class: int, side: int = 224) -> Path:
+    """A folder of images, each class with a pattern of its own under noise."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for c in range(classes):
+        pattern = np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((side // 8, side // 8, 1)))
+        (folder / f"class_{c}").mkdir(parents=True)
+        for i in range(per_class):
+            pixels = np.clip(pattern + rng.normal(0, 40, pattern.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"class_{c}" / f"{i}.png")
+    return folder
+
+
 def finish(
     result: Mapping[str, Any],
     save: Path | None,

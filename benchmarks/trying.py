@@ -17,24 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-from result import in_own_process
+from result import draw_images, in_own_process
 
 #: MiB that a try of a convolutional network at 224 x 224 may take on a CPU.
 LIMIT_MB = 3 * 1024
-
-
-def draw(folder: Path, classes: int, per_class: int, side: int = 224) -> Path:
-    """A folder of images, each class with a pattern of its own under noise."""
-    rng = np.random.default_rng(0)
-    for c in range(classes):
-        pattern = np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((side // 8, side // 8, 1)))
-        (folder / f"class_{c}").mkdir(parents=True)
-        for i in range(per_class):
-            pixels = np.clip(pattern + rng.normal(0, 40, pattern.shape), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"class_{c}" / f"{i}.png")
-    return folder
 
 
 def save_model(folder: Path, architecture: str) -> Path:
@@ -83,7 +69,7 @@ def main() -> None:
         sys.stdout.write(json.dumps(try_once(*options.one, options.threads)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        images = draw(Path(temporary) / "images", options.classes, options.per_class)
+        images = draw_images(Path(temporary) / "images", options.classes, options.per_class)
         model = save_model(Path(temporary) / "model", options.architecture)
         found = {"architecture": options.architecture}
         found |= in_own_process("--threads", options.threads, "--one", model, images)
