@@ -148,13 +148,13 @@ def too_large(table: pd.DataFrame, here: str) -> list[str]:
 def measured_here(
     table: pd.DataFrame, profiles: pd.DataFrame, device: str, request: Request, measure: Measure, rate: float | None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Measure candidates here, best first, until enough of them keep the limits; and what to tell the user.
+    """Measure candidates here, best first, until the best that keep the limits are all measured; and what to tell.
 
     Candidates that break a rule, or whose most favourable prediction breaks a limit, aren't measured; every measurement
     tells more of the others. When nothing fits, the cheapest are measured, so that the advice what to relax rests on
     measurements. The time for measuring begins after the first, which imports the libraries.
     """
-    fitting, until, tried = 0, float("inf"), dict[str, bool]()
+    fitting, until, tried = set[str](), float("inf"), dict[str, bool]()
     rules = request.model_copy(update=dict.fromkeys(("max_latency_ms", "min_throughput", "max_memory_mb")))
 
     def allowed() -> pd.DataFrame:
@@ -162,12 +162,16 @@ def measured_here(
         return costs[feasible(costs, rules)[0]]
 
     def next_of(candidates: pd.DataFrame) -> str | None:
-        left = candidates.loc[~candidates["model_id"].isin(tried), "model_id"]
-        return None if left.empty or fitting >= request.top or time.monotonic() >= until else str(left.iloc[0])
+        left = ~candidates["model_id"].isin(tried)
+        # Measuring one changes what is predicted of others: of those that are shown none is left to a prediction.
+        better = candidates["model_id"].isin(fitting).cumsum() < request.top
+        return next(iter(candidates.loc[left & better, "model_id"]), None)
 
     now = allowed()
     hopeful, cheapest = now[~_hopeless(now, request)], now.nsmallest(3, "latency_ms")
-    while (model_id := next_of(hopeful)) or (not fitting and (model_id := next_of(cheapest))):
+    while model_id := next_of(hopeful) or (None if fitting else next_of(cheapest)):
+        if time.monotonic() >= until:
+            break
         rows = measure(model_id)
         tried[model_id] = rows is not None
         until = min(until, time.monotonic() + request.measure_seconds)
@@ -175,13 +179,14 @@ def measured_here(
             continue
         profiles = pd.concat([profiles, rows], ignore_index=True)
         one = table[table["model_id"] == model_id]
-        fitting += int(feasible(with_costs(one, rows, device, request), request)[0].sum())
+        if feasible(with_costs(one, rows, device, request), request)[0].all():
+            fitting.add(model_id)
         now = allowed()
         hopeful = now[~_hopeless(now, request)]
     measured = sum(tried.values())
     counted = "1 candidate was" if measured == 1 else f"{measured} candidates were"
     notes = [f"{counted} measured on this machine."] if measured else []
-    if fitting < request.top and time.monotonic() >= until:
+    if model_id:
         notes.append("The time for measuring was up: further figures are predictions, on their safe side.")
     return profiles, notes
 
