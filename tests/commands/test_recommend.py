@@ -130,19 +130,19 @@ def test_output_is_a_folder_with_report_table_and_document(folder, tmp_path):
     assert len(pd.read_parquet(tmp_path / "out" / "recommendation.parquet")) == 24
 
 
-def test_a_folder_that_can_t_be_written_is_a_note_and_the_answer_stays(folder, tmp_path):
+def test_a_folder_that_can_t_be_written_is_an_error_and_the_answer_stays(folder, tmp_path):
     (tmp_path / "file").write_text("")
     result = call(folder, "--device", DEVICE, "--output", tmp_path / "file" / "out")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert "best: m" in result.stdout
-    assert "note: nothing was written to" in result.stderr
+    assert "Error: Nothing was written to" in result.stderr
     assert (tmp_path / "file").read_text() == ""
 
 
 def test_a_full_disk_costs_no_answer_and_leaves_no_torn_file(folder, full_disk):
     (full_disk / "ballast").write_bytes(bytes(1_020_000))
     result = call(folder, "--device", DEVICE, "--output", full_disk / "out")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert "best: m" in result.stdout
     assert "No space left" in result.stderr
     assert list((full_disk / "out").iterdir()) == []

@@ -92,15 +92,14 @@ def recommend(
         doing = f"looking at your images with {bundle.encoder_id}" if bundle.tokens else "reading your images"
         click.echo(f"{doing} ...", err=True)
     found = recommend_images(images.expanduser(), bundle, request, on_probe=_show_probe)
-    # The answer first: what fails after it is a note, and never destroys it.
+    # The answer first: what fails after it never destroys it.
     click.echo({"table": as_table, "json": as_json, "csv": as_csv}[shape](found))
     if output is not None:
         try:
             write_answer(found, output.expanduser())
         except Exception as error:
-            click.secho(f"note: nothing was written to {output}: {error}", fg="yellow", err=True)
-        else:
-            click.echo(f"written to {output}", err=True)
+            raise ConfigurationError(f"Nothing was written to {output}: {error}") from error
+        click.echo(f"written to {output}", err=True)
     if found.table.empty:
         context.exit(NOTHING_FITS)
 

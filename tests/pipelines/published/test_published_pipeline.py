@@ -46,7 +46,9 @@ def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.Monk
     )
     gone = one.model_copy(update={"files": (TableFile(local="gone.csv"),)})
     monkeypatch.setattr("thesis_rec.pipelines.published.nodes.read_sources", lambda: {"one": one, "two": gone})
-    parameters = _parameters(tmp_path)
+    with pytest.raises(NothingSucceeded, match=r"1 of the sources.*strict=false.*gone.csv doesn't exist"):
+        read_published_cells(_parameters(tmp_path))
+    parameters = _parameters(tmp_path).model_copy(update={"strict": False})
     cells, report = read_published_cells(parameters)
     assert report["unknown_models"] == {"one": 1}
     assert "gone.csv doesn't exist" in report["missing"]["two"]

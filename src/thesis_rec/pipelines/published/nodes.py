@@ -19,7 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """All sources as cells, and what was read, dropped and missing."""
+    """All sources as cells, and what was read, dropped and missing.
+
+    Raises:
+        NothingSucceeded: If no source could be read, or any couldn't and ``strict`` is set.
+    """
     tables = Path(parameters.tables).expanduser() if parameters.tables else None
     aliases = read_aliases(parameters.aliases)
     cache = Path(parameters.cache).expanduser()
@@ -27,8 +31,14 @@ def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame,
     report["unknown_models"] = {name: len(models) for name, models in report["unknown_models"].items()}
     for error in report["missing"].values():
         logger.warning("%s", error)
+    missing = "; ".join(report["missing"].values())
     if cells.empty:
-        raise NothingSucceeded("No published table could be read: " + "; ".join(report["missing"].values()))
+        raise NothingSucceeded(f"No published table could be read: {missing}")
+    if missing and parameters.strict:
+        raise NothingSucceeded(
+            f"{len(report['missing'])} of the sources can't be read, and what the others say would take the place of "
+            f"what the hub zoo knows; --params=published.strict=false learns without them: {missing}"
+        )
     for source, rules in report["dropped"].items():
         shown = ", ".join(f"{count} {rule}" for rule, count in rules.items() if count) or "none"
         logger.info(

@@ -12,4 +12,5 @@ class PublishedParameters(Shrinkage):
     tables: str = ""
     cache: str = Field(min_length=1)
     aliases: str = Field(min_length=1)
+    strict: bool = True
     protocols: Words[str] = ("linear_probe", "zero_shot", "fine_tune")
