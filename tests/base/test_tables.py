@@ -60,3 +60,11 @@ def test_a_comma_in_a_cell_moves_no_column(tmp_path, rows):
         read_csv(path)
     path.write_text("model_id,value,seed\nm,0.83,1,\nm,0.81,2,\n")
     assert read_csv(path)["value"].tolist() == [0.83, 0.81]
+
+
+def test_blanks_around_names_and_texts_of_a_table_dont_count(tmp_path):
+    path = tmp_path / "models.csv"
+    path.write_text("model_id , loader\nmine/net , timm\n", encoding="utf-8")
+    assert read_csv(path, dtype="string").to_dict("list") == {"model_id": ["mine/net"], "loader": ["timm"]}
+    (tmp_path / "empty.csv").write_text("model_id\n", encoding="utf-8")
+    assert list(read_csv(tmp_path / "empty.csv", dtype=str)) == ["model_id"]

@@ -27,6 +27,8 @@ MEASURED = ("reference", "subtasks", "spectra")
 def read_csv(path: Path, item: str = "", **options: Any) -> pd.DataFrame:
     """A CSV table of a user, by pandas and its options; empty fields beyond those that the header names are left out.
 
+    Blanks around names and values of a table of texts (``dtype=str``) don't count.
+
     Where every row has one more, such as an empty one behind a last comma, pandas would take the first column for names
     of rows, and each other one for the column before it.
 
@@ -45,7 +47,8 @@ def read_csv(path: Path, item: str = "", **options: Any) -> pd.DataFrame:
                 width = len(next(lines))
                 if any(any(cells[width:]) for cells in lines):
                     raise ValueError(f"line {lines.line_num}: more cells than columns. Quote a comma; 0,83 is 0.83")
-        return table
+        texts = options.get("dtype") in (str, "string")
+        return table.rename(columns=str.strip).apply(lambda cells: cells.str.strip()) if texts else table
 
 
 def unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
