@@ -23,9 +23,9 @@ from pydantic import Field
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings
 from thesis_rec.base.tables import Floats, ModelTable, TaskTokens, unit, z_scores
-from thesis_rec.evaluation.baselines import baseline, fill_by_family, row_means, row_means_of_others
+from thesis_rec.evaluation.baselines import baseline, fill_by_family, row_means
 from thesis_rec.evaluation.figures import cluster_bootstrap, compare, figures_per_dataset, intervals, summarise
-from thesis_rec.evaluation.metrics import METRICS, weighted_tau
+from thesis_rec.evaluation.metrics import weighted_tau
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, trials
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, network_scores, posterior_scores
 from thesis_rec.evaluation.study import Study, cell_matrix
@@ -41,12 +41,6 @@ TRANSFERGRAPH_TARGETS = (
 
 #: Runs of these datasets failed: their median accuracy is chance.
 FAILED_DATASETS = ("food101",)
-
-#: Datasets that share images, of which one must not be trained on when the other is the target.
-SHARED_IMAGES = {
-    "smallnorb_label_elevation": ("smallnorb_label_azimuth",),
-    "smallnorb_label_azimuth": ("smallnorb_label_elevation",),
-}
 
 #: Coordinates of a dataset by classical scaling.
 _COORDINATES = 8
@@ -67,7 +61,6 @@ class PublishedTable(Study):
         targets: Datasets that are evaluated, each in turn left out; the others only serve for training.
         distances: (N, N) distances between datasets, None where none are published.
         published: (M, N) published transferability scores and predictions by method.
-        seconds: (M, N) of training one model, for budgets; None where not published.
         sub_zoos: Parts of the zoo that are evaluated apart.
     """
 
@@ -75,7 +68,6 @@ class PublishedTable(Study):
     targets: list[str] = field(default_factory=list)
     distances: Floats | None = None
     published: dict[str, Floats] = field(default_factory=dict)
-    seconds: Floats | None = None
     sub_zoos: dict[str, PublishedTable] = field(default_factory=dict)
 
 
@@ -192,7 +184,6 @@ def _transfergraph(folder: Path) -> PublishedTable:
         pairs.reindex(index=datasets, columns=datasets).to_numpy(dtype=np.float64),
         targets=[name for name in TRANSFERGRAPH_TARGETS if name in datasets],
         published=published,
-        seconds=cell_matrix(_read(root / "finetune_runtime.csv"), "train_runtime_s", models, datasets),
     )
 
 
@@ -240,8 +231,6 @@ class BenchmarkSettings(Settings):
     seeds: int = Field(default=3, ge=1)
     hidden_cells: float = Field(default=0.2, gt=0, lt=1)
     probes: tuple[int, ...] = (3, 5, 10)
-    throughputs: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
-    violations: float = Field(default=0.05, gt=0, lt=1)
 
 
 #: (M, N) scores of all models on all datasets of a table, learned from what it allows.
@@ -253,8 +242,6 @@ def without(
     unknown: Collection[str] = (),
     known: NDArray[np.bool_] | None = None,
     hidden: NDArray[np.bool_] | None = None,
-    *,
-    strict: bool = False,
 ) -> PublishedTable:
     """A table of which some things are left out.
 
@@ -263,13 +250,10 @@ def without(
         unknown: Datasets that are unknown; the others are trained on.
         known: (M,) models that may be learned from; all by default.
         hidden: (M, N) further cells that must not be looked at; none by default.
-        strict: Whether datasets that share images with an unknown one are left out too.
     """
-    shared = [other for name in unknown for other in SHARED_IMAGES.get(name, ())] if strict else []
-    role = dict.fromkeys(shared, "") | dict.fromkeys(unknown, "test")
     split = Split(
         table.known if known is None else known,
-        np.array([role.get(name, "train") for name in table.dataset_ids]),
+        np.array(["test" if name in unknown else "train" for name in table.dataset_ids]),
         table.split.withheld if hidden is None else np.where(hidden, "test", ""),
     )
     return replace(table, split=split)
@@ -338,18 +322,13 @@ def network(table: PublishedTable, epochs: int = 15, width: int = 32) -> Floats:
 
 
 def leave_one_out(
-    table: PublishedTable,
-    found: Mapping[str, Method],
-    *,
-    strict: bool = False,
-    families_too: bool = False,
+    table: PublishedTable, found: Mapping[str, Method], *, families_too: bool = False
 ) -> dict[str, Floats]:
     """(M, N) scores of each method on the targets, each target's column being left out; NaN on other datasets.
 
     Args:
         table: The published table.
         found: Methods.
-        strict: Whether datasets that share images with the target are left out too.
         families_too: Whether each model is scored while its whole family is unknown.
     """
     scores = {name: np.full(table.values.shape, np.nan) for name in found}
@@ -360,7 +339,7 @@ def leave_one_out(
     for target in table.targets:
         j = table.dataset_ids.index(target)
         for rows, known in parts:
-            part = without(table, [target], known, strict=strict)
+            part = without(table, [target], known)
             for name, method in found.items():
                 scores[name][rows, j] = method(part)[rows, j]
     return scores
@@ -393,46 +372,6 @@ def quadrants(table: PublishedTable, found: Mapping[str, Method], settings: Benc
     return {q: {name: entry["weighted_tau"] for name, entry in rows[q].items()} for q in sorted(rows)}
 
 
-def budgets(table: PublishedTable, scores: Mapping[str, Floats], settings: BenchmarkSettings) -> dict[str, Any]:
-    """Choosing under a demanded throughput that is itself predicted: regret among feasible models, violations.
-
-    Speed on the target is predicted from other datasets' run times (the target's own are from the answer): a model's
-    mean distance from the datasets' mean logarithm, made safe by a quantile of its errors on the training datasets.
-
-    Returns:
-        Quantile demanded -> method -> ``regret`` and ``violations``.
-    """
-    assert table.seconds is not None
-    speed = -np.log(table.seconds)
-    rows = []
-    for quantile in settings.throughputs:
-        for target in table.targets:
-            j = table.dataset_ids.index(target)
-            safe = _safe_speed(np.delete(speed, j, axis=1), settings.violations)
-            truth, value = speed[:, j] - np.nanmean(speed[:, j]), table.values[:, j]
-            measured = np.isfinite(truth) & np.isfinite(value)
-            # The demand is stated relative to the dataset, so that it means the same for predicted and true speed.
-            demand = np.nanquantile(truth[measured], quantile)
-            feasible, predicted = measured & (truth >= demand), measured & (safe >= demand)
-            for name, matrix in scores.items():
-                usable = predicted & np.isfinite(matrix[:, j])
-                if not usable.any():
-                    # Nothing is surely fast enough: the surest model is taken.
-                    usable = measured & (safe == safe[measured].max())
-                choice = np.flatnonzero(usable)[int(np.argmax(matrix[usable, j]))]
-                loss = max(float(value[feasible].max() - value[choice]), 0.0)
-                rows.append((f"{quantile:g}", name, loss, float(truth[choice] < demand)))
-    figures = pd.DataFrame(rows, columns=["quantile", "method", "regret", "violations"])
-    return intervals(figures, ("quantile", "method"), ("regret", "violations"), draws=settings.bootstrap)
-
-
-def _safe_speed(speed: Floats, violations: float) -> Floats:
-    """(M,) speeds relative to a dataset's mean that are missed with probability ``violations`` at most."""
-    centred = speed - np.nanmean(speed, axis=0)
-    errors = centred - row_means_of_others(centred, np.arange(speed.shape[1]).astype(str))
-    return row_means(centred) + np.nanquantile(errors, violations)
-
-
 def probes(table: PublishedTable, settings: BenchmarkSettings) -> dict[str, Any]:
     """A few real runs on each dataset, unknown until then: active probing against trying one's own top.
 
@@ -456,8 +395,8 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
     """Figures of each method, means over targets with intervals, and differences to :data:`PRIOR`.
 
     Returns:
-        ``methods`` (method -> figure -> ``mean, low, high, n``), ``per_dataset`` (method -> figure -> target -> value),
-        ``paired`` (method -> figure -> difference), and ``groups`` (natural and other targets apart).
+        ``methods`` (method -> figure -> ``mean, low, high, n``), ``paired`` (method -> figure -> difference), and
+        ``groups`` (natural and other targets apart).
     """
     targets = {"targets": np.isfinite(table.values) & np.isin(table.dataset_ids, table.targets)}
     figures = figures_per_dataset(table, scores, targets, settings.draws)
@@ -466,11 +405,8 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
         return summarise(table, part, bootstrap=settings.bootstrap)["targets"]
 
     group = figures["dataset_id"].map(dict(zip(table.dataset_ids, table.groups, strict=True)))
-    each = figures.set_index("dataset_id")[["method", *METRICS]]
-    methods = each.astype(object).where(each.notna(), None).groupby("method", sort=False)
     return {
         "methods": means(figures),
-        "per_dataset": {name: part.drop(columns="method").to_dict() for name, part in methods},
         "paired": {
             name: compare(table, figures, name, [PRIOR], settings.bootstrap)["targets"][PRIOR]
             for name in scores
@@ -480,16 +416,13 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
     }
 
 
-def run_benchmark(
-    table: PublishedTable, settings: BenchmarkSettings, networks: Mapping[str, Method], folder: Path
-) -> dict[str, Any]:
+def run_benchmark(table: PublishedTable, settings: BenchmarkSettings, networks: Mapping[str, Method]) -> dict[str, Any]:
     """Everything that one table allows, as one document.
 
     Args:
         table: The published table.
         settings: How it is evaluated.
         networks: Further methods, such as a trained ranker; too slow for the quadrants' many fits.
-        folder: Where the single-source table of Model Spider lies, for its own convention.
     """
     simple = simple_methods(table)
     scores = leave_one_out(table, {**simple, **networks})
@@ -505,12 +438,6 @@ def run_benchmark(
         "quadrants": quadrants(table, simple, settings),
         "probes": probes(table, settings),
     }
-    if any(target in SHARED_IMAGES for target in table.targets):
-        result["strict"] = judge(table, leave_one_out(table, simple, strict=True), settings)["methods"]
-    if "logme" in table.published:
-        there = np.isfinite(table.published["logme"])
-        shared = {name: np.where(there, matrix, np.nan) for name, matrix in scores.items()}
-        result["where_logme_exists"] = judge(table, shared, settings)["methods"]
     for name, part in table.sub_zoos.items():
         within = judge(part, leave_one_out(part, simple_methods(part)), settings)["methods"]
         result.setdefault("sub_zoos", {})[name] = within
@@ -524,27 +451,4 @@ def run_benchmark(
             )
             for name, matrix in unknown.items()
         }
-        result["own_convention"] = model_spider_convention(folder)
-    if table.seconds is not None:
-        result["budgets"] = budgets(table, {name: scores[name] for name in simple}, settings)
     return result
-
-
-def model_spider_convention(folder: Path) -> dict[str, float]:
-    """Mean weighted tau on the 10 x 8 table by its authors' convention: weights by the truth's order alone.
-
-    Returns:
-        LogME's, the published scores', and the static mean accuracy's figure (mean over the other datasets).
-    """
-    from scipy.stats import weightedtau
-
-    accuracy = _read(folder / "model_spider" / "single_source_accuracy.csv")
-    wide = _wide(accuracy[accuracy["metric"] == "finetune_accuracy"])
-    tables = {"static_mean_accuracy": pd.DataFrame({d: wide.drop(columns=d).mean(axis=1) for d in wide})}
-    scores = _read(folder / "model_spider" / "single_source_scores.csv")
-    tables |= {str(metric): _wide(part).reindex_like(wide) for metric, part in scores.groupby("metric")}
-    taus = {
-        name: [weightedtau(wide[d], table[d], rank=None).statistic for d in wide if table[d].notna().all()]
-        for name, table in tables.items()
-    }
-    return {name: float(np.mean(found)) for name, found in taus.items() if found}

@@ -5,7 +5,7 @@ import pytest
 from tests.evaluation.external.tables import write_published_tables
 from thesis_rec.evaluation.external import READERS, BenchmarkSettings
 
-QUICK = BenchmarkSettings(draws=2, bootstrap=50, folds=3, seeds=1, probes=(1, 3), throughputs=(0.5,))
+QUICK = BenchmarkSettings(draws=2, bootstrap=50, folds=3, seeds=1, probes=(1, 3))
 
 
 @pytest.fixture(scope="module")

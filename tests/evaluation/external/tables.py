@@ -1,7 +1,5 @@
 """Small fabricated copies of the published tables, in their own formats."""
 
-import json
-
 import numpy as np
 import pandas as pd
 
@@ -23,7 +21,7 @@ def _transfergraph(root, rng, models=24):
     ids = [f"org/model{i}" for i in range(models)]
     kind = np.arange(models) % 3
     quality = rng.normal(size=models) + 0.5 * kind
-    rows, speed = [], []
+    rows = []
     for j, dataset in enumerate(TG_DATASETS):
         value = 1 / (1 + np.exp(-(quality + 0.4 * j + 0.5 * rng.normal(size=models))))
         for i, model in enumerate(ids):
@@ -31,12 +29,8 @@ def _transfergraph(root, rng, models=24):
                 value[i] = 0.01
             if (i + j) % 17:
                 rows.append((model, dataset, "eval_accuracy", value[i], "fabricated"))
-                speed.append((model, dataset, float(np.exp(6 + 0.3 * kind[i] + 0.05 * rng.normal())), 64))
     pd.DataFrame(rows, columns=["model_id", "dataset_id", "metric", "value", "source"]).to_csv(
         root / "finetune_accuracy.csv", index=False
-    )
-    pd.DataFrame(speed, columns=["model_id", "dataset_id", "train_runtime_s", "batch_size"]).to_csv(
-        root / "finetune_runtime.csv", index=False
     )
     pd.DataFrame(
         {
@@ -91,16 +85,3 @@ def _model_spider(root, rng):
     ]  # fmt: skip
     columns = ["model_id", "dataset_id", "metric", "value", "source", "in_42_zoo", "arch", "source_dataset"]
     pd.DataFrame(rows, columns=columns).to_csv(root / "multi_source_accuracy.csv", index=False)
-    single = [
-        (f"net{i}", dataset, "finetune_accuracy", 70 + 2 * i + rng.normal(), "f")
-        for i in range(6)
-        for dataset in ("Aircraft", "DTD")
-    ]
-    pd.DataFrame(single, columns=columns[:5]).to_csv(root / "single_source_accuracy.csv", index=False)
-    scores = [(m, d, "LogME", v + rng.normal(), s) for m, d, _, v, s in single]
-    pd.DataFrame(scores, columns=columns[:5]).to_csv(root / "single_source_scores.csv", index=False)
-
-
-def write_json(path, content):
-    path.write_text(json.dumps(content))
-    return path

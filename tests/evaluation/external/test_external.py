@@ -51,14 +51,13 @@ def test_missing_tables_are_said(tmp_path):
 
 
 def test_the_targets_values_play_no_part(table):
-    """Replace the target's column (values, run times, scores) by noise: no method may notice."""
+    """Replace the target's column by noise: no method may notice."""
     rng = np.random.default_rng(0)
     for target in ("dtd", "svhn"):
         j = table.dataset_ids.index(target)
-        values, seconds = table.values.copy(), table.seconds.copy()
+        values = table.values.copy()
         values[:, j] = rng.random(len(values))
-        seconds[:, j] = rng.random(len(values))
-        other = replace(table, values=values, seconds=seconds)
+        other = replace(table, values=values)
         for name, method in simple_methods(table).items():
             one, two = (method(without(which, [target]))[:, j] for which in (table, other))
             assert one == pytest.approx(two, nan_ok=True), name
@@ -106,28 +105,21 @@ def test_judging_compares_on_the_same_targets(table):
     assert found["paired"]["oracle"]["weighted_tau"]["better"]
     assert found["paired"]["oracle"]["regret@1"]["better"]
     assert set(found["groups"]) == {"natural", "specialised"}
-    assert set(found["per_dataset"]["oracle"]["weighted_tau"]) == set(table.targets)
 
 
 @pytest.mark.parametrize("name", ["transfergraph", "site", "model_spider"])
 def test_whole_documents_are_json_without_nan(folder, name):
     import json
 
-    found = run_benchmark(READERS[name](folder), QUICK, {}, folder)
+    found = run_benchmark(READERS[name](folder), QUICK, {})
     text = json.dumps(found)
     assert "NaN" not in text
     # The smaller tables have fewer than three hidden cells on each dataset.
     assert set(found["quadrants"]) - {"Q1"} == {"Q2", "Q3", "Q4"}
     assert ("Q1" in found["quadrants"]) == (name == "transfergraph")
     assert abs(found["methods"]["random"]["weighted_tau"]["mean"]) < 0.6
-    assert ("strict" in found) == ("budgets" in found) == (name == "transfergraph")
     assert ("sub_zoos" in found) == (name != "transfergraph")
-    assert ("own_convention" in found) == (name == "model_spider")
-    if name == "transfergraph":
-        # All are compared on the cells of the one that doesn't rank all.
-        there = found["where_logme_exists"]
-        assert there["logme"]["weighted_tau"]["mean"] == found["methods"]["logme"]["weighted_tau"]["mean"]
-        assert there["static_mean_rank"]["coverage"] == there["logme"]["coverage"]
+    assert ("source_left_out" in found) == (name == "model_spider")
 
 
 def test_datasets_and_models_have_finite_descriptions(table):

@@ -8,7 +8,6 @@ import pytest
 from thesis_rec.evaluation.external import (
     READERS,
     leave_one_out,
-    model_spider_convention,
     own_baseline,
     simple_methods,
 )
@@ -85,9 +84,3 @@ def test_site_and_model_spider(folder):
     spider = READERS["model_spider"](folder).sub_zoos["zoo_42"]
     found = figures(spider, leave_one_out(spider, {"z": own_baseline("static_mean_z")})["z"])
     assert found == pytest.approx((0.635, 0.620, 0.795, 0.0083, 0.0073, 0.514), abs=0.004)
-
-
-def test_model_spiders_own_convention(folder):
-    found = model_spider_convention(folder)
-    assert found["LogME"] == pytest.approx(0.676, abs=0.002)
-    assert found["static_mean_accuracy"] == pytest.approx(0.765, abs=0.002)

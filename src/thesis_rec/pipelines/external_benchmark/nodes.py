@@ -18,7 +18,7 @@ def evaluate_published_table(published_table: Any, parameters: ExternalBenchmark
     networks: dict[str, Method] = {}
     if parameters.train_ranker:
         networks["similarity_transformer"] = partial(network, epochs=parameters.ranker_epochs)
-    return run_benchmark(published_table, parameters, networks, Path(parameters.tables_dir).expanduser())
+    return run_benchmark(published_table, parameters, networks)
 
 
 def draw_external_metrics(external_metrics: dict[str, Any]) -> Any:
