@@ -19,30 +19,12 @@ if TYPE_CHECKING:
     from thesis_rec.recommendation.request import Request
 
 #: Columns of the answer's table, in order; ``--format csv`` prints them, and so do the ``models`` of ``--format json``.
-COLUMNS = {
-    "rank": "Place, from 1.",
-    "model_id": "Name in the model manifest.",
-    "score": "What the models are ranked by; comparable within one answer only.",
-    "predicted_value": "Expected accuracy on the images, a fraction 0..1.",
-    "predicted_std": "Half of what one standard deviation on either side covers, in units of accuracy.",
-    "value_low": "Lower end of the interval that holds the accuracy with the probability `level`.",
-    "value_high": "Upper end of it.",
-    "latency_ms": "Milliseconds of one call of `batch_size` images on the device.",
-    "latency_ms_safe": "Upper end of it, which limits are held against.",
-    "throughput": "Images per second.",
-    "memory_mb": "MiB of weights and one call's intermediate results.",
-    "memory_mb_safe": "Upper end of it, which limits are held against.",
-    "download_mb": "MiB to download; 0 for a model on this machine, empty where unknown.",
-    "n_parameters": "Number of weights; of an image-text model, those of the half that sees images.",
-    "macs": "Multiply-accumulates of one image.",
-    "basis": "Where cost is from: measured, interpolated (from other batch sizes), predicted or unknown.",
-    "licence": "Licence of the weights, or unknown.",
-    "family": "Architecture family.",
-    "pretraining": "What the model was trained on.",
-    "on_pareto_front": "Whether no other model of the table is both faster and better.",
-    "reason": "Why it has its place, in a sentence.",
-    "probed_value": "What it reached when it was tried on the images; empty where it wasn't.",
-}
+#: ``docs/data-contracts.md`` says what each holds, and in which unit.
+COLUMNS = (
+    "rank", "model_id", "score", "predicted_value", "predicted_std", "value_low", "value_high", "latency_ms",
+    "latency_ms_safe", "throughput", "memory_mb", "memory_mb_safe", "download_mb", "n_parameters", "macs", "basis",
+    "licence", "family", "pretraining", "on_pareto_front", "reason", "probed_value",
+)  # fmt: skip
 
 #: Accuracy that nobody would pay twice the time for: less than two repeats of a measurement differ by.
 NEARLY = 0.01

@@ -152,7 +152,7 @@ def recommend_for(
     first = bundle.manifest[bundle.manifest["model_id"].isin(ids[:1])]
     return Recommendation(
         dataset_id=tokens.dataset_id,
-        table=chosen.reindex(columns=list(COLUMNS)),
+        table=chosen.reindex(columns=COLUMNS),
         excluded=excluded,
         relaxations=relaxations,
         nearest=nearest.head(request.neighbours).reset_index(drop=True),

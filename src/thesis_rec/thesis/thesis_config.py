@@ -6,48 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from thesis_rec.base.errors import ItemError, explained
 
-#: Settings of every trainer, below the parameters ``<pipeline>.fit``.
-_FIT = {
-    "batch_size": "batch_size",
-    "num_epochs": "epochs",
-    "learning_rate": "learning_rate",
-    "weight_decay": "weight_decay",
-    "gradient_clip_norm": "gradient_clip",
-    "early_stopping_patience": "patience",
-    "scheduler_patience": "plateau_patience",
-    "save_checkpoint_every_n_epochs": "checkpoint_every",
-}
-_SIMILARITY = "similarity_training.similarity_transformer"
-
 #: Where each setting goes: by section, key -> path of the parameter.
-RULES: dict[str, dict[str, str]] = {
-    "autoencoder": {
-        "encoder_hidden_layers": "autoencoder.network.hidden",
-        "encoder_output_size": "autoencoder.network.n_code",
-        "activation": "autoencoder.network.activation",
-        "dropout": "autoencoder.network.dropout",
-    },
-    "train_model_autoencoder": {
-        "code_l1_penalty": "autoencoder.network.l1",
-        "reconstruction_loss": "autoencoder.network.loss",
-        "extracted_models_dir": "import_artefacts.arrays",
-        **{key: f"autoencoder.fit.{name}" for key, name in _FIT.items()},
-    },
-    "autoencoder_evaluation": {"weights_path": "import_artefacts.thesis_autoencoder"},
-    "dataset_defaults": {"num_workers": "dataset_features.workers"},
-    "similarity_model": {
-        "hidden_dim": f"{_SIMILARITY}.network.width",
-        "transformer_layers": f"{_SIMILARITY}.network.n_layers",
-        "transformer_heads": f"{_SIMILARITY}.network.n_heads",
-        "dropout": f"{_SIMILARITY}.network.dropout",
-    },
-    "train_similarity_transformer": {
-        "ranking_loss_weight": f"{_SIMILARITY}.training.losses.listwise",
-        **{key: f"{_SIMILARITY}.fit.{name}" for key, name in _FIT.items()},
-    },
-}
+RULES: dict[str, dict[str, str]] = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 
 #: How the values of some parameters change, by their own name.
 _CHANGES: dict[str, Callable[[Any], Any]] = {
@@ -118,8 +82,6 @@ def as_yaml(parameters: dict[str, Any], left_out: list[str], source: str) -> str
         left_out: Those that have no counterpart.
         source: Name of the file that they are from.
     """
-    import yaml
-
     lines = [f"# From {source} of the thesis code; what isn't named here keeps its value of conf/base."]
     lines.append(yaml.safe_dump(parameters, sort_keys=False, default_flow_style=None).rstrip())
     if left_out:
