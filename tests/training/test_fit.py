@@ -149,9 +149,12 @@ class Killed(Exception):
 def killed_after(epochs, monkeypatch):
     """Let training die during the epoch after ``epochs`` complete ones."""
 
+    original = fit_room.RunFiles.on_train_batch_start
+
     def die(self, trainer, pl_module, batch, batch_idx):
         if trainer.current_epoch == epochs:
             raise Killed
+        original(self, trainer, pl_module, batch, batch_idx)
 
     monkeypatch.setattr(fit_room.RunFiles, "on_train_batch_start", die)
 
@@ -168,8 +171,8 @@ def test_a_resumed_run_has_the_curve_of_an_undisturbed_one(tmp_path, monkeypatch
     monkeypatch.setattr(fit_room.RunFiles, "on_train_batch_start", original)
     epochs = []
     monkeypatch.setattr(
-        fit_room.ReseedEveryEpoch,
-        "on_train_epoch_end",
+        fit_room.EarlyStopping,
+        "on_train_epoch_start",
         lambda self, trainer, _: epochs.append(trainer.current_epoch),
         raising=False,
     )
@@ -181,7 +184,7 @@ def test_a_resumed_run_has_the_curve_of_an_undisturbed_one(tmp_path, monkeypatch
         assert torch.equal(tensor, resumed.state[name])
 
 
-@pytest.mark.parametrize(("damaged", "begins"), [("run.json", 0), ("best.ckpt", 0), ("epoch=002*", 2), ("epoch=*", 0)])
+@pytest.mark.parametrize(("damaged", "begins"), [("epoch=002*", 2), ("epoch=*", 0)])
 def test_files_that_are_cut_off_cost_epochs_and_nothing_else(tmp_path, monkeypatch, damaged, begins):
     whole = train(tmp_path / "whole")
     original = fit_room.RunFiles.on_train_batch_start
@@ -229,18 +232,12 @@ def test_early_stopping_ends_a_run_and_is_remembered(tmp_path, monkeypatch):
     assert len(whole.history) < 40
     assert whole.best_epoch == len(whole.history) - 3
 
-    # Killed after the last epoch was saved, before the run was marked as finished.
-    real = fit_room.write_json
-
-    def refuse(path, content):
-        if path.name == "run.json" and content["finished"]:
-            raise Killed
-        real(path, content)
-
-    monkeypatch.setattr(fit_room, "write_json", refuse)
+    # Killed while the third epoch without a better one is computed: that there were two is known.
+    original = fit_room.RunFiles.on_train_batch_start
+    killed_after(len(whole.history) - 1, monkeypatch)
     with pytest.raises(Killed):
         train(tmp_path / "b", **settings)
-    monkeypatch.setattr(fit_room, "write_json", real)
+    monkeypatch.setattr(fit_room.RunFiles, "on_train_batch_start", original)
     assert losses(train(tmp_path / "b", **settings)) == losses(whole)
 
 
@@ -249,14 +246,12 @@ def test_two_processes_resume_exactly(tmp_path, monkeypatch):
     settings = {"epochs": 3, "devices": 2}
     whole = train(tmp_path / "whole", **settings)
     assert len(whole.history) == 3
-    # What a killed run leaves: the checkpoint of its second epoch and no mark of having finished.
+    # What a killed run leaves: the checkpoint of its second epoch.
     run = tmp_path / "whole"
     latest = checkpoints(run)[0]
     latest.unlink()
     saved = torch.load(checkpoints(run)[0], weights_only=True)["callbacks"]["RunFiles"]
     assert [row["epoch"] for row in saved["history"]] == [0, 1]
-    state = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**state, "finished": False}))
     resumed = train(run, **settings)
     assert losses(resumed) == losses(whole)
 

@@ -1,7 +1,6 @@
 """The training service: one function that trains any module, resumes it exactly, and leaves its files behind."""
 
 import hashlib
-import json
 import logging
 import math
 import os
@@ -20,20 +19,20 @@ from typing import Any, Literal
 
 import lightning
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, StackDataset
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.base.files import atomic_path, readable, sha256_json, write_json
+from thesis_rec.base.files import readable, sha256_json, write_json
 from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 from thesis_rec.training.settings import FitSettings
 
 logger = logging.getLogger(__name__)
 
-#: What a run keeps in its folder beside checkpoints: losses, the best weights, and whether it is finished.
-HISTORY_FILE, BEST_FILE, RUN_FILE = "history.json", "best.ckpt", "run.json"
+#: What a run keeps in its folder beside checkpoints.
+HISTORY_FILE = "history.json"
 
 History = list[dict[str, Any]]
 
@@ -156,82 +155,53 @@ class FitModule(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-class ReseedEveryEpoch(Callback):
-    """Random numbers of an epoch depend on seed, epoch and process alone, which makes a resumed run exact.
+class RunFiles(Checkpoint):
+    """What makes a run exact and keeps its files: history after every epoch, checkpoints named by epoch, loss and time.
+
+    Random numbers of an epoch depend on seed, epoch and process alone. A checkpoint is complete when it has its name,
+    and holds all that a run is resumed with or ends with; the one with the highest epoch counts.
 
     Args:
+        folder: Folder of the run.
+        identity: What tells the run from others.
         seed: Seed of the run.
+        description: What is trained, for a log line at every tenth of the run; None where a progress bar shows it.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, folder: Path, identity: str, seed: int, description: str | None = None) -> None:
+        self.folder, self.seed, self.description = folder, seed, description
+        self.state: dict[str, Any] = {"identity": identity, "history": [], "best_epoch": -1, "best_value": math.inf}
+        self._epoch_started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """History and best weights travel in each checkpoint."""
+        return self.state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint was written."""
+        self.state = state_dict
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed the epoch; at its first batch, because Lightning doesn't announce the epoch that a run resumes with."""
         if batch_idx == 0:
             torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 1_009 + trainer.global_rank)
-
-
-class ExactEarlyStopping(EarlyStopping):
-    """Early stopping that a resumed run remembers: Lightning restores its counter, but not that it had decided."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop again where the first run had stopped."""
-        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
-
-
-class RunFiles(Checkpoint):
-    """Keeps the files of a run: history after every epoch, checkpoints named by epoch, loss and time, the best weights.
-
-    A checkpoint is complete when it has its name; the state to resume from is the one with the highest epoch.
-
-    Args:
-        folder: Folder of the run.
-        description: What is trained, for a log line at every tenth of the run; None where a progress bar shows it.
-    """
-
-    def __init__(self, folder: Path, description: str | None = None) -> None:
-        self.folder = folder
-        self.description = description
-        self.history: History = []
-        self.best_epoch = -1
-        self.best_value = math.inf
-        self._epoch_started = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """History and best epoch travel in each checkpoint."""
-        return {"history": self.history, "best_epoch": self.best_epoch, "best_value": self.best_value}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where the checkpoint was written."""
-        self.history = list(state_dict["history"])
-        self.best_epoch, self.best_value = state_dict["best_epoch"], state_dict["best_value"]
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Start the clock."""
-        if batch_idx == 0:
             self._epoch_started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Note the epoch's metrics; save what is due."""
-        epoch, settings = trainer.current_epoch, pl_module.settings
+        epoch, settings, state = trainer.current_epoch, pl_module.settings, self.state
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         rate, seconds = float(trainer.optimizers[0].param_groups[0]["lr"]), time.perf_counter() - self._epoch_started
-        self.history.append({"epoch": epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 4)})
+        state["history"].append({"epoch": epoch, **metrics, "learning_rate": rate, "seconds": round(seconds, 4)})
         value = metrics[pl_module.monitor] if pl_module.mode == "min" else -metrics[pl_module.monitor]
-        better = self.best_epoch < 0 or value < self.best_value
-        if better:
-            self.best_epoch, self.best_value = epoch, value
-        # Before the checkpoint, where processes wait for each other: all of them read these files after the last epoch.
-        # A run that is killed in between repeats some epochs and finds the same best again.
+        if state["best_epoch"] < 0 or value < state["best_value"]:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in pl_module.network.state_dict().items()}
+            state |= {"best_epoch": epoch, "best_value": value, "best": weights}
         if trainer.is_global_zero:
-            write_json(self.folder / HISTORY_FILE, self.history)
-        if trainer.is_global_zero and better:
-            weights = {name: tensor.detach().cpu() for name, tensor in pl_module.network.state_dict().items()}
-            with atomic_path(self.folder / BEST_FILE) as temporary:
-                torch.save({"network": weights, "epoch": epoch}, temporary)
+            write_json(self.folder / HISTORY_FILE, state["history"])
         done, total = epoch + 1, settings.epochs
-        if done % settings.checkpoint_every == 0 or done == total or trainer.should_stop:
+        state["finished"] = done == total or trainer.should_stop
+        if done % settings.checkpoint_every == 0 or state["finished"]:
             self._save(trainer, metrics.get("val_loss", metrics["train_loss"]), epoch, settings.keep_checkpoints)
         if trainer.is_global_zero and self.description and (10 * done) // total > (10 * epoch) // total:
             monitor = pl_module.monitor
@@ -246,6 +216,8 @@ class RunFiles(Checkpoint):
             _, *others = checkpoints(self.folder)
             for old in sorted(others, key=checkpoint_loss)[keep:]:
                 old.unlink()
+        # All processes read the last one when the run ends.
+        trainer.strategy.barrier()
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -317,11 +289,11 @@ def fit(
     if validation is None:
         # Without validation data there is nothing but the training loss to watch.
         module.monitor, module.mode = "train_loss", "min"
-    resume_from = _prepare(folder, settings, _identity(module, train, validation, seed, per_epoch))
-    terminal = sys.stderr.isatty()
-    hooks: list[Any] = [ReseedEveryEpoch(seed), RunFiles(folder, None if terminal else description)]
+    identity, terminal = _identity(module, train, validation, seed, per_epoch), sys.stderr.isatty()
+    resume_from = _prepare(folder, settings, identity)
+    hooks: list[Any] = [RunFiles(folder, identity, seed, None if terminal else description)]
     if settings.patience:
-        hooks.append(ExactEarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
+        hooks.append(EarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
     with _quiet_lightning(), torch.random.fork_rng(devices=[]):
         try:
             trainer = Trainer(
@@ -348,23 +320,21 @@ def fit(
             ckpt_path=resume_from,
             weights_only=True,
         )
-    # From the files, because with several processes the trained weights live in another one.
-    history: History = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8"))
-    best = torch.load(folder / BEST_FILE, map_location="cpu", weights_only=True)
-    module.network.load_state_dict(best["network"])
+    # From the file, because with several processes the trained weights live in another one.
+    run = _run_of(checkpoints(folder)[0])
+    history, best_epoch = run["history"], run["best_epoch"]
+    module.network.load_state_dict(run["best"])
     module.network.to("cpu").eval()
-    if _leads(settings):
-        write_json(folder / RUN_FILE, {**json.loads((folder / RUN_FILE).read_text()), "finished": True})
     logger.info(
         "%s: best epoch %d of %d, %s %.4f, %.1f s",
         description,
-        best["epoch"] + 1,
+        best_epoch + 1,
         len(history),
         module.monitor,
-        next(row[module.monitor] for row in history if row["epoch"] == best["epoch"]),
+        history[best_epoch][module.monitor],
         time.perf_counter() - started,
     )
-    return FitResult(best["network"], history, int(best["epoch"]))
+    return FitResult(run["best"], history, best_epoch)
 
 
 def _identity(module: FitModule, train: Batch, validation: Batch | None, seed: int, per_epoch: int | None) -> str:
@@ -382,27 +352,25 @@ def _identity(module: FitModule, train: Batch, validation: Batch | None, seed: i
     )
 
 
-def _is_whole(path: Path) -> bool:
-    return readable(lambda: torch.load(path, map_location="cpu", weights_only=True)) is not None
+def _run_of(checkpoint: Path) -> dict[str, Any]:
+    """What :class:`RunFiles` kept in a checkpoint."""
+    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"]["RunFiles"]
+    return state
 
 
-def _prepare(folder: Path, settings: FitSettings, fingerprint: str) -> Path | None:
+def _prepare(folder: Path, settings: FitSettings, identity: str) -> Path | None:
     """The checkpoint to resume from; None after clearing what another run left."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / RUN_FILE
-    before = readable(lambda: json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-    same = before is not None and before.get("fingerprint") == fingerprint and not before.get("finished")
     found = checkpoints(folder)
-    if settings.resume and same and found and _is_whole(folder / BEST_FILE):
-        # What a machine was writing when it went down may be cut off.
-        for latest in filter(_is_whole, found):
-            logger.info("resuming from %s", latest.name)
-            return latest
-    if not _leads(settings):
-        return None
-    for old in [*found, *folder.glob(".*.tmp"), folder / BEST_FILE, folder / HISTORY_FILE]:
-        old.unlink(missing_ok=True)
-    write_json(path, {"fingerprint": fingerprint, "finished": False})
+    # What a machine was writing when it went down may be cut off.
+    runs = ((path, readable(partial(_run_of, path))) for path in found)
+    latest, run = next(((path, run) for path, run in runs if run), (None, {}))
+    if settings.resume and latest and run.get("identity") == identity and not run["finished"]:
+        logger.info("resuming from %s", latest.name)
+        return latest
+    if _leads(settings):
+        for old in [*found, *folder.glob(".*.tmp"), folder / HISTORY_FILE]:
+            old.unlink(missing_ok=True)
     return None
 
 
