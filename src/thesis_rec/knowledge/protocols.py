@@ -155,24 +155,6 @@ class ProtocolKnowledge:
         mean, factor, own = part(protocol, 0)
         return Posterior(names, mean, factor, own, scale, views)
 
-    def described_anew(self, fresh: ProtocolKnowledge) -> ProtocolKnowledge:
-        """The knowledge whose models known by description alone are expected where later knowledge expects them.
-
-        What is known of measured models stays: it may have been learned before descriptions were read as they are now.
-
-        Args:
-            fresh: What is learned now from the same cells.
-        """
-        domains = dict(self.domains)
-        for protocol, one in self.protocols.items():
-            now = pd.Series(fresh.covariance.mean + fresh.protocols[protocol].offset, fresh.model_ids)
-            apart = now.reindex(self.model_ids).to_numpy() - self.covariance.mean - one.offset
-            apart = np.where(self.described, np.nan_to_num(apart), 0.0)
-            none = Domain(np.zeros(len(apart)), 0, _no_doubt(len(apart)))
-            any_images = domains.get((protocol, ANY), none)
-            domains[protocol, ANY] = replace(any_images, offset=any_images.offset + apart)
-        return replace(self, domains=domains)
-
     def figures(self, model_id: str, protocol: str | None = None) -> int:
         """Number of published figures of a model, under one protocol or any; 0 where it isn't known."""
         row = self.row_of.get(model_id)

@@ -74,14 +74,8 @@ def tell_domains_apart(
     hub_model_manifest: pd.DataFrame,
     parameters: PublishedParameters,
 ) -> dict[str, Any]:
-    """What sets the datasets of each domain apart, beside the knowledge that was learned from the same cells.
-
-    Models known by description alone are described anew, should the knowledge have been learned earlier.
-    """
+    """What sets the datasets of each domain apart, beside the knowledge that was learned from the same cells."""
     datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
     knowledge = ProtocolKnowledge.from_arrays(hub_knowledge)
-    descriptions = describe(hub_model_manifest, published_cells)
-    classes = {str(name): int(count) for name, count in datasets["classes"].items()}
-    fresh = fit_protocols(published_cells, classes, descriptions, parameters.protocols, parameters)
-    told = learn_domains(knowledge, published_cells, datasets, descriptions["kind"], parameters)
-    return told.described_anew(fresh).domain_arrays()
+    kinds = describe(hub_model_manifest, published_cells)["kind"]
+    return learn_domains(knowledge, published_cells, datasets, kinds, parameters).domain_arrays()
