@@ -185,28 +185,11 @@ class TestKeyedPartitions:
         with pytest.raises(DatasetError, match="unknown partition format"):
             KeyedPartitionDataset(path=tmp_path, format="pickle")
 
-    def test_exists_means_all_expected_and_others_are_left_out(self, tmp_path):
-        manifest = tmp_path / "m.csv"
-        pd.DataFrame({"dataset_id": ["a", "b", "s"], "parent": ["", "", "a"]}).to_csv(manifest, index=False)
-        expected = {"filepath": str(manifest), "column": "dataset_id", "where_empty": "parent"}
-        dataset = KeyedPartitionDataset(path=tmp_path / "p", expected=expected)
-        dataset.save({"a": {"x": [1]}, "gone": {"x": [1]}})
+    def test_exists_means_any_and_optional_ones_always_do(self, tmp_path):
+        dataset = KeyedPartitionDataset(path=tmp_path / "p")
         assert not dataset.exists()
-        assert list(dataset.load()) == ["a"]
-        dataset.save({"b": {"x": [1]}})
-        assert dataset.exists()
-        manifest.unlink()
-        assert dataset.exists()
-        assert "gone" in dataset.load()
-
-    def test_an_item_with_missing_shards_does_not_exist(self, tmp_path):
-        manifest = tmp_path / "m.csv"
-        manifest.write_text("dataset_id\na\n")
-        expected = {"filepath": str(manifest), "column": "dataset_id"}
-        dataset = KeyedPartitionDataset(path=tmp_path / "p", depth=3, expected=expected, count_field="n_shards")
-        dataset.save({"a/train/00000": {"n_shards": 2}})
-        assert not dataset.exists()
-        dataset.save({"a/train/00001": {"n_shards": 2}})
+        assert KeyedPartitionDataset(path=tmp_path / "p", optional=True).exists()
+        dataset.save({"a": {"x": [1]}})
         assert dataset.exists()
 
     def test_validator_at_save_and_load(self, tmp_path):

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from thesis_rec.catalog import JoinedFilesDataset, KeyedPartitionDataset
-from thesis_rec.catalog.validators import validate_performance_records
+from tests.contracts import validate_performance_records
+from thesis_rec.catalog import JoinedFilesDataset
 
 
 def test_tables_are_put_below_each_other(tmp_path):
@@ -67,15 +67,3 @@ def test_what_cannot_be_joined(tmp_path):
         absent.load()
     with pytest.raises(DatasetError, match="never written"):
         absent.save(pd.DataFrame())
-
-
-def test_partitions_are_expected_of_the_items_of_all_tables(tmp_path):
-    (tmp_path / "a.csv").write_text("id\na\n")
-    (tmp_path / "b.csv").write_text("id\nb\n")
-    expected = {"filepath": [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")], "column": "id"}
-    partitions = KeyedPartitionDataset(path=tmp_path / "p", format="json", expected=expected)
-    partitions.save({"a": {"x": 1}})
-    assert not partitions.exists()
-    partitions.save({"b": {"x": 2}, "stranger": {"x": 3}})
-    assert partitions.exists()
-    assert set(partitions.load()) == {"a", "b"}

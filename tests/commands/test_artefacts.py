@@ -23,7 +23,7 @@ def test_what_runs_learned_of_one_zoo_is_nothing_about_another(project_dir, monk
                 raise Asked
 
     monkeypatch.setattr("kedro.io.AbstractDataset.from_config", Dataset)
-    monkeypatch.setattr("thesis_rec.commands.artefacts._check", lambda *_: None)
+    monkeypatch.setattr("thesis_rec.commands.artefacts._checked", lambda *_: None)
     with pytest.raises(Asked):
         load_bundle(project_dir, zoo=zoo)
     own = set(entries["recommendation_artefacts"]["own"])

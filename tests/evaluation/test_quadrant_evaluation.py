@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.contracts import validate_rankings
 from tests.evaluation.conftest import FAST, NO_SCORES, SETTINGS
 from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
+from thesis_rec.catalog.validators import validate_evaluation_metrics
 from thesis_rec.evaluation import quadrant_evaluation
 from thesis_rec.evaluation.metrics import METRICS
 from thesis_rec.evaluation.probing_simulation import ProbingSettings

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
+from tests.contracts import validate_dataset_manifest
 from tests.images.opening import open_split
 from thesis_rec.base.errors import ItemError
-from thesis_rec.catalog.validators import validate_dataset_manifest
 from thesis_rec.images.manifest import read_dataset_manifest
 
 NAMES = {

@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thesis_rec.catalog.validators import validate_splits
+from tests.contracts import validate_splits
 from thesis_rec.knowledge.quadrants import (
     Split,
     SplitSettings,

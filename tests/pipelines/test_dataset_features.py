@@ -10,11 +10,12 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from tests.contracts import columns, validate_dataset_failures
 from tests.images.encoders.tiny import colour_encoder, write_colour_folder
 from thesis_rec.base.errors import NothingSucceeded, Unreached
 from thesis_rec.base.files import load_arrays
 from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset, KeyedPartitionDataset, OverlaidDataset
-from thesis_rec.catalog.validators import DATASET_MANIFEST_COLUMNS, validate_failures, validate_token_shard
+from thesis_rec.catalog.validators import validate_token_shard
 from thesis_rec.pipelines.dataset_features import nodes
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 from thesis_rec.pipelines.dataset_features.pipeline import create_pipeline
@@ -30,7 +31,7 @@ def encoder(monkeypatch):
 
 
 def manifest(*rows):
-    blank = dict.fromkeys(DATASET_MANIFEST_COLUMNS, "")
+    blank = dict.fromkeys(columns("dataset_manifest"), "")
     return pd.DataFrame([blank | {"loader": "folder"} | row for row in rows])
 
 
@@ -91,7 +92,7 @@ def test_every_kind_of_bad_row_is_reported_and_the_rest_completes(root):
     )
     catalog = run(root, table, splits=["train"], batches=4)
     failures = catalog.load("dataset_failures")
-    validate_failures(failures)
+    validate_dataset_failures(failures)
     found = failures.groupby("dataset_id")["error"].agg(" | ".join).to_dict()
     assert "repeats the dataset_id" in found["a"]
     assert "red_0.png" in found["a"]

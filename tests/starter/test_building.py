@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.starter.committed import as_backbone, committed_model, truth_value
-from thesis_rec.base.errors import ItemError
-from thesis_rec.catalog.validators import (
+from tests.contracts import (
     validate_dataset_manifest,
     validate_hardware_profiles,
     validate_model_manifest,
     validate_performance_records,
     validate_transferability_scores,
 )
+from tests.starter.committed import as_backbone, committed_model, truth_value
+from thesis_rec.base.errors import ItemError
 from thesis_rec.models.extractors import open_model
 from thesis_rec.models.loaders import load_backbone
 from thesis_rec.starter import sides

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.contracts import validate_performance_records
 from thesis_rec.base.errors import ItemError
-from thesis_rec.catalog.validators import validate_performance_records
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
 from thesis_rec.thesis import performance_imports
 

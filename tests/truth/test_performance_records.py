@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import weightedtau
 
-from thesis_rec.catalog.validators import validate_performance
+from tests.contracts import validate_performance
 from thesis_rec.truth.performance_records import (
     COLUMNS,
     clean_performance,

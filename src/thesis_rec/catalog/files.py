@@ -13,6 +13,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview, TablePreview
+from pydantic_core import to_json
 
 from thesis_rec.base.errors import explained, first_line
 from thesis_rec.base.files import atomic_path, load_arrays
@@ -22,8 +23,7 @@ from thesis_rec.base.tables import read_csv
 class FileDataset(AbstractDataset[Any, Any]):
     """One local file that is replaced as a whole, never changed in place.
 
-    A run that is killed while it saves leaves the former file, so ``--only-missing-outputs`` and requeued jobs can
-    trust what exists.
+    A run that is killed while it saves leaves the former file, so requeued jobs can trust what exists.
 
     Args:
         filepath: Path of the file; its folder is made when needed.
@@ -181,8 +181,8 @@ class AtomicJSONDataset(FileDataset):
         return json.loads(path.read_bytes())
 
     def write(self, path: Path, data: Any) -> None:
-        """Write a document that any JSON parser reads, not only Python's (which also takes NaN)."""
-        path.write_text(json.dumps(_plain(data), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        """Write a document."""
+        path.write_bytes(as_json(data) + b"\n")
 
     def preview(self) -> JSONPreview:
         """The document, for kedro-viz; of a long one the outline."""
@@ -190,17 +190,15 @@ class AtomicJSONDataset(FileDataset):
         return JSONPreview(text) if len(text) <= 4000 else super().preview()
 
 
-def _plain(value: Any) -> Any:
-    """``value`` in JSON's own types."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if pd.isna(value) or value in (np.inf, -np.inf):
-        return None
-    return value if isinstance(value, bool | int | float | str) else str(value)
+def as_json(data: Any) -> bytes:
+    """A document that any JSON parser reads, not only Python's (which also takes NaN): what isn't finite is null.
+
+    Raises:
+        ValueError: If JSON can't hold it.
+    """
+    return to_json(
+        data, indent=2, inf_nan_mode="null", fallback=lambda value: None if value is pd.NA else value.tolist()
+    )
 
 
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]

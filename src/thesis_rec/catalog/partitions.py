@@ -1,12 +1,10 @@
 """A folder with one file per key, saved and resumed one by one."""
 
 import json
-import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from glob import glob
-from itertools import groupby
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,9 @@ from thesis_rec.catalog.files import (
     AtomicJSONDataset,
     AtomicParquetDataset,
     FileDataset,
-    JoinedFilesDataset,
     NPZDataset,
     outline,
 )
-
-logger = logging.getLogger(__name__)
 
 _FORMATS: dict[str, type[FileDataset]] = {
     "npz": NPZDataset,
@@ -70,11 +65,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         depth: Number of levels of a key. With 1 (the default) a key is one file, slashes included (``timm/resnet18`` is
             ``timm%2Fresnet18.npz``). With 3 the last two slashes are folders: ``org/data/train/00000`` is
             ``org%2Fdata/train/00000.npz``.
-        expected: Which items there ought to be: ``filepath`` of a CSV table or of several, its ``column`` of ids and,
-            optionally, ``where_empty``, a column that must be empty for a row to count. Partitions of other items are
-            left out at loading. Without it the dataset exists when any partition does.
-        count_field: Name of a number in each partition that tells how many partitions its item has; an item with fewer
-            is incomplete.
+        optional: Whether a run can begin without any partition: they are what earlier runs left, if there were some.
         partition_validator: Dotted path of a function that gets each partition when it is saved and when it is loaded,
             and raises when something is wrong with it.
         metadata: Read by kedro-viz.
@@ -89,8 +80,7 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         path: str | PathLike[str],
         format: str = "npz",
         depth: int = 1,
-        expected: dict[str, Any] | None = None,
-        count_field: str | None = None,
+        optional: bool = False,
         partition_validator: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
@@ -99,28 +89,15 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         self._path = Path(path)
         self._format = format
         self._depth = depth
-        self._expected = expected
-        self._count_field = count_field
+        self._optional = optional
         self._partition_validator = partition_validator
         # How one file is read and written.
         self._one: Any = _FORMATS[format](filepath=path)
         self.metadata = metadata
 
-    @property
-    def may_be_absent(self) -> bool:
-        """Whether a run can begin without the folder: no items are expected, it only holds what earlier runs left."""
-        return self._expected is None
-
     def load(self) -> Partitions:
         """All partitions by key, in the order of their keys; none is read before it is called."""
-        found: Partitions = {key: Partition(self, key) for key in sorted(self._keys())}
-        expected = self._expected_items()
-        if expected is None:
-            return found
-        kept = {key: reader for key, reader in found.items() if self._item(key) in expected}
-        if len(kept) < len(found):
-            logger.info("%s: %d partitions of items no longer listed are left out", self._path, len(found) - len(kept))
-        return kept
+        return {key: Partition(self, key) for key in sorted(self._keys())}
 
     def save(self, data: dict[str, Any]) -> None:
         """Write the partitions of ``data``; other partitions stay.
@@ -172,32 +149,9 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
         for file in glob(pattern, root_dir=self._path):
             yield "/".join(map(decode_id, file.removesuffix(f".{self._format}").split(os.sep)))
 
-    def _item(self, key: str) -> str:
-        return key.rsplit("/", self._depth - 1)[0]
-
-    def _expected_items(self) -> set[str] | None:
-        if self._expected is None:
-            return None
-        manifest = JoinedFilesDataset(filepath=self._expected["filepath"])
-        if not manifest.exists():
-            return None
-        table = manifest.load()
-        if (empty := self._expected.get("where_empty")) and empty in table:
-            table = table[table[empty].str.strip() == ""]
-        return set(table[self._expected["column"]])
-
     def _exists(self) -> bool:
-        keys = sorted(self._keys())
-        expected = self._expected_items()
-        if expected is None:
-            return bool(keys)
-        present = [key for key in keys if self._item(key) in expected]
-        if not expected or expected - set(map(self._item, present)):
-            return False
-        folders = [list(members) for _, members in groupby(present, key=lambda key: key.rpartition("/")[0])]
-        return self._count_field is None or all(
-            len(members) >= int(self._one.read_file(self.file(members[0]))[self._count_field]) for members in folders
-        )
+        # Whether those of all items are there is for the steps to say that join them.
+        return self._optional or any(True for _ in self._keys())
 
     def _describe(self) -> dict[str, Any]:
-        return {"path": str(self._path), "format": self._format, "depth": self._depth, "expected": self._expected}
+        return {"path": str(self._path), "format": self._format, "depth": self._depth}

@@ -1,36 +1,26 @@
-"""Validators of the catalog's entries: one per data contract, of a table a list of what holds of it.
+"""Validators of the catalog's entries: what holds of a table is said where its entry stands, in the catalog.
 
-Kedro calls them at each load and save; raising stops the run before a wrong table travels further. They check
-structure (columns, types, ranges, unique keys). What is wrong with a single row of a manifest is not theirs: that
-becomes a row of a failures table, and the rest of the run goes on.
+Kedro calls them at each load and save; raising stops the run before wrong data travel further. They check structure
+(columns, types, ranges, unique keys). What is wrong with a single row of a manifest is not theirs: that becomes a row
+of a failures table, and the rest of the run goes on.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from thesis_rec.base.tables import VECTOR_LENGTH
-from thesis_rec.knowledge.quadrants import QUADRANTS
-from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.catalog.files import as_json
 
-MODEL_MANIFEST_COLUMNS = (
-    "model_id", "loader", "source", "revision", "family", "pretraining", "licence", "extractor",
-)  # fmt: skip
-DATASET_MANIFEST_COLUMNS = (
-    "dataset_id", "loader", "source", "image_column", "label_column", "splits", "domain", "group", "parent",
-    "class_subset",
-)  # fmt: skip
-_MEASURED = ("latency_ms_p50", "latency_ms_p95", "throughput", "peak_memory_mb", "n_parameters", "macs")
-HARDWARE_COLUMNS = ("model_id", "device", "precision", "batch_size", *_MEASURED, "source")
-_PROTOCOL = {"protocol": ("linear_probe", "fine_tune", "proxy", "imported:<source>")}
-# Of errors and losses the lowest would be best, and other scores have other scales.
-_METRIC = {"metric": ("accuracy", "top1", "proxy")}
+_STRICT = ConfigDict(extra="forbid")
 
 
-class Numbers(NamedTuple):
+@dataclass(frozen=True, config=_STRICT)
+class Numbers:
     """What the numbers of a column are: finite and within ``[low, high]``; ``missing`` allows NaN."""
 
     low: float = -np.inf
@@ -38,9 +28,9 @@ class Numbers(NamedTuple):
     missing: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Table:
-    """What holds of a table; called with one it checks that, and raises a ValueError that names what doesn't hold.
+    """What holds of a table.
 
     Attributes:
         columns: Those that it has, none of them twice.
@@ -52,18 +42,18 @@ class Table:
         has_rows: Whether there must be some.
     """
 
-    columns: Sequence[str] = ()
-    key: Sequence[str] = ()
-    filled: Sequence[str] = ()
-    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    numbers: Mapping[str, Numbers] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    numbers: dict[str, Numbers] = field(default_factory=dict)
     has_rows: bool = False
 
-    def __call__(self, data: Any) -> None:
-        """Check a table.
+    def validate(self, data: Any) -> Any:
+        """The table, if it is one and all of that holds of it.
 
         Raises:
-            ValueError: If it isn't one, or something doesn't hold of it.
+            ValueError: If it isn't one, or something doesn't hold of it; says what.
         """
         _expect(data, pd.DataFrame, "a table")
         if missing := [name for name in self.columns if name not in data]:
@@ -90,6 +80,20 @@ class Table:
         for name, numbers in self.numbers.items():
             if name in data and not data.empty:
                 _check_numbers(data[name], numbers)
+        return data
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Splits(Table):
+    """Which models, datasets and cells are known, and what each is used for."""
+
+    def validate(self, data: Any) -> Any:
+        """The table, if nothing unknown is trained on either."""
+        super().validate(data)
+        leaked = data[~data["known"].astype(bool) & (data["role"] == "train")]
+        if len(leaked):
+            raise ValueError(f"{len(leaked)} unknown items are used for training, e.g. {leaked['id'].iloc[0]!r}")
+        return data
 
 
 def _expect(data: Any, kind: type, what: str) -> None:
@@ -124,27 +128,6 @@ def named_array(payload: Any, name: str, ndim: int | None = None) -> np.ndarray:
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name!r} must have {ndim} dimensions, not shape {array.shape}")
     return array
-
-
-# --- 01_raw ------------------------------------------------------------------------------------------------------
-
-#: One row per candidate model, with all columns of the contract.
-validate_model_manifest = Table(MODEL_MANIFEST_COLUMNS, has_rows=True)
-
-#: One row per dataset or sub-task, with all columns of the contract.
-validate_dataset_manifest = Table(DATASET_MANIFEST_COLUMNS, has_rows=True)
-
-#: Measured values, fractions 0..1, one row per repeat.
-validate_performance_records = Table(
-    RECORD_COLUMNS,
-    key=("model_id", "dataset_id", "protocol", "metric", "seed", "source"),
-    filled=("model_id", "dataset_id", "metric"),
-    words={**_PROTOCOL, **_METRIC},
-    numbers={"value": Numbers(0, 1), "seed": Numbers(), "n_train": Numbers(0, missing=True)},
-)
-
-
-# --- 02_intermediate, 04_feature ---------------------------------------------------------------------------------
 
 
 def validate_model_vector(payload: Any) -> None:
@@ -193,7 +176,7 @@ def validate_token_shard(payload: Any) -> None:
 
 def validate_model_embeddings(data: Any) -> None:
     """``model_id`` and float32 columns of the code, finite, one row per model."""
-    Table(("model_id",), key=("model_id",), filled=("model_id",))(data)
+    Table(columns=("model_id",), key=("model_id",), filled=("model_id",)).validate(data)
     columns = [name for name in data if name != "model_id"]
     if not columns:
         raise ValueError("no columns of embeddings")
@@ -201,54 +184,6 @@ def validate_model_embeddings(data: Any) -> None:
         raise ValueError(f"embedding columns must be float32; {wrong[0]!r} is {data[wrong[0]].dtype}")
     if not np.isfinite(data[columns].to_numpy()).all():
         raise ValueError("embeddings have values that aren't finite")
-
-
-# --- 03_primary, 05_model_input ----------------------------------------------------------------------------------
-
-#: One value per model, dataset and protocol.
-validate_performance = Table(
-    ("model_id", "dataset_id", "protocol", "value"),
-    key=("model_id", "dataset_id", "protocol"),
-    filled=("model_id", "dataset_id"),
-    words=_PROTOCOL,
-    numbers={"value": Numbers(0, 1), "std": Numbers(0, missing=True)},
-)
-
-#: Scores with their cost; a score that isn't defined for a model is NaN.
-validate_transferability_scores = Table(
-    SCORE_COLUMNS,
-    key=("model_id", "dataset_id", "method", "source"),
-    filled=("model_id", "dataset_id", "method"),
-    numbers={"value": Numbers(missing=True), "seconds": Numbers(0, missing=True)},
-)
-
-#: Measured or published cost of models on devices.
-validate_hardware_profiles = Table(
-    HARDWARE_COLUMNS,
-    key=("model_id", "device", "precision", "batch_size", "source"),
-    filled=("model_id", "device", "precision"),
-    numbers={"batch_size": Numbers(1), **dict.fromkeys(_MEASURED, Numbers(0, missing=True))},
-)
-
-_SPLITS = Table(
-    ("kind", "id", "id2", "fold", "seed", "known", "role"),
-    key=("kind", "id", "id2", "fold", "seed"),
-    filled=("id",),
-    words={"kind": ("model", "dataset", "cell"), "role": ("train", "validation", "test")},
-)
-
-
-def validate_splits(data: Any) -> None:
-    """Which models, datasets and cells are known, and what each is used for."""
-    _SPLITS(data)
-    if not data["known"].isin([True, False]).all():
-        raise ValueError("column 'known' must be true or false")
-    leaked = data[~data["known"].astype(bool) & (data["role"] == "train")]
-    if len(leaked):
-        raise ValueError(f"{len(leaked)} unknown items are used for training, e.g. {leaked['id'].iloc[0]!r}")
-
-
-# --- 06_models ---------------------------------------------------------------------------------------------------
 
 
 def validate_checkpoint(data: Any) -> None:
@@ -271,30 +206,6 @@ def _finite_tensors(value: Any, path: str) -> None:
         raise ValueError(f"the checkpoint's tensor {path} has values that aren't finite; train again")
 
 
-# --- 07_model_output, 08_reporting -------------------------------------------------------------------------------
-
-#: Every method's ranking of the models of each dataset.
-validate_rankings = Table(
-    (
-        "dataset_id", "model_id", "quadrant", "score", "rank", "predicted_value", "predicted_std", "method", "seed",
-    ),
-    key=("dataset_id", "model_id", "quadrant", "method", "seed"),
-    filled=("dataset_id", "model_id", "method"),
-    words={"quadrant": QUADRANTS},
-    numbers={
-        "rank": Numbers(1), **dict.fromkeys(("score", "predicted_value", "predicted_std"), Numbers(missing=True)),
-    },
-)  # fmt: skip
-
-#: The ranked models of one request.
-validate_recommendation = Table(
-    ("model_id",),
-    key=("model_id",),
-    filled=("model_id",),
-    numbers=dict.fromkeys(("rank", "predicted_value", "predicted_std"), Numbers(missing=True)),
-)
-
-
 def validate_evaluation_metrics(data: Any) -> None:
     """The document of the contract; every mean lies between its bounds."""
     validate_json(data)
@@ -309,47 +220,24 @@ def validate_evaluation_metrics(data: Any) -> None:
                     raise ValueError(f"{quadrant}/{method}/{metric}: the mean lies outside its interval: {value}")
 
 
-def validate_failures(data: Any) -> None:
-    """What failed, ``error`` and ``hint``; empty when nothing did."""
-    validate_table(data)
-    key = next((name for name in ("model_id", "dataset_id", "item") if name in data), "model_id")
-    Table((key, "error", "hint"), filled=(key, "error"))(data)
-
-
 def validate_failure_record(payload: Any) -> None:
     """One item's outcome: ``error`` and ``hint``, both empty when it succeeded."""
     if not isinstance(payload, dict) or not {"error", "hint"} <= set(payload):
         raise ValueError("an outcome has the keys 'error' and 'hint'")
 
 
-# --- anything else -----------------------------------------------------------------------------------------------
-
-#: Any table whose columns are named once.
-validate_table = Table()
-
-
 def validate_json(data: Any) -> None:
-    """Anything that JSON can hold.
+    """Anything that JSON can hold; numpy's numbers are allowed, because the project's JSON dataset writes them.
 
     Raises:
-        ValueError: If it can't; numpy's numbers are allowed, because the project's JSON dataset writes them.
+        ValueError: If it can't.
     """
-    import json
-
-    try:
-        json.dumps(data, default=lambda value: value.tolist())
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"not a JSON document: {error}") from error
+    as_json(data)
 
 
-def validate_arrays(data: Any) -> None:
-    """Named arrays; Python objects among them are refused by the dataset that writes them."""
-    _expect(data, dict, "named arrays")
-
-
-def validate_partitions(data: Any) -> None:
-    """Any dictionary by names, such as of partitions; what is in each is checked when it is read and written."""
-    _expect(data, dict, "a dictionary of partitions")
+def validate_dictionary(data: Any) -> None:
+    """Anything by names, such as arrays or partitions; what is in each is checked when it is read and written."""
+    _expect(data, dict, "a dictionary")
 
 
 def validate_text(data: Any) -> None:

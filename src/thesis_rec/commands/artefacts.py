@@ -1,6 +1,6 @@
 """The bundle of the project: configuration as Kedro reads it, and of the files only those that an answer needs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from os.path import expandvars
 from pathlib import Path
@@ -64,9 +64,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
 
     def load(name: str) -> Any:
         entry = {key: value for key, value in entries[name].items() if key not in ("validator", "metadata")}
-        data = AbstractDataset.from_config(name, entry).load()
-        _check(name, data)
-        return data
+        return _checked(name, AbstractDataset.from_config(name, entry).load(), entries)
 
     try:
         manifest, datasets, artefacts = (load(name) for name in ENTRIES)
@@ -80,7 +78,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
                 artefacts["notes"].append(note)
     except DatasetError as error:
         raise explained(error) from error
-    own_models = [*_own_models(loader, folder)]
+    own_models = [*_own_models(loader, folder, entries)]
     if taken := [model for table in own_models for model in table.attrs["taken"]]:
         artefacts["notes"].append(
             f"Left out of your own models: {listed(taken, 3)} (others are called so). Rename yours."
@@ -132,25 +130,21 @@ def read_configuration(
     return MergedGlobalsConfigLoader(**arguments, zoo=chosen, **only)
 
 
-def _check(name: str, data: Any) -> None:
-    """Refuse what a run would refuse of a table that users write.
+def _checked(name: str, data: Any, entries: Mapping[str, Any]) -> Any:
+    """The data, unless a run would refuse them by what the catalog says of the entry.
 
     Raises:
         ConfigurationError: With the reason.
     """
-    from thesis_rec.catalog import validators
+    from kedro.validation import ValidatorSpec, resolve_validator
 
-    checks: dict[str, Callable[[Any], None]] = {
-        "model_manifest": validators.validate_model_manifest,
-        "dataset_manifest": validators.validate_dataset_manifest,
-        OWN_RECORDS: validators.validate_performance_records,
-    }
-    if name in checks:
-        try:
-            checks[name](data)
-        except ValueError as error:
-            hint = "Correct the file; docs/data-contracts.md says what is in it."
-            raise ConfigurationError(f"Your own {name} can't be used: {error}. {hint}") from error
+    if (said := entries[name].get("validator")) is None:
+        return data
+    try:
+        return resolve_validator(ValidatorSpec.from_dataset_config(name, said)).validate(data)
+    except ValueError as error:
+        hint = "Correct the file; docs/data-contracts.md says what is in it."
+        raise ConfigurationError(f"Your own {name} can't be used: {error}. {hint}") from error
 
 
 def _outcome(outcomes: Mapping[str, Any], model: str) -> dict[str, Any] | None:
@@ -158,37 +152,35 @@ def _outcome(outcomes: Mapping[str, Any], model: str) -> dict[str, Any] | None:
     return readable(outcomes[model]) if model in outcomes else None
 
 
-def _own_models(loader: MergedGlobalsConfigLoader, folder: Path) -> Iterator[pd.DataFrame]:
+def _own_models(loader: MergedGlobalsConfigLoader, folder: Path, entries: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
     """Models that the user's own configuration adds to any zoo's manifest; they are candidates in every zoo.
 
     Raises:
         ConfigurationError: If it names a file that doesn't exist.
     """
+    from thesis_rec.catalog import JoinedFilesDataset
+
     for name, settings in loader.named.get("zoos", {}).items():
         if "model_manifest" not in settings:
             continue
         zoo, shipped = loader["globals"]["zoos"][name], loader.base["zoos"].get(name, {})
-        tables = _tables(shipped.get("model_manifest", []), folder)
-        known = {row.model_id: row.source for table in tables for row in table.itertuples()}
-        root = str(zoo.get("models_root", ""))
-        whose = f"zoos.{name}.model_manifest in conf/{loader.env or loader.default_run_env}/globals.yml"
-        for table in _tables(zoo["model_manifest"], folder, whose):
-            _check("model_manifest", table)
-            own = table[~table["model_id"].isin(known)].drop_duplicates("model_id")
-            strange = table["model_id"].isin(known) & table["source"].ne(table["model_id"].map(known))
-            own.attrs["taken"] = table.loc[strange, "model_id"].tolist()
-            own["source"] = [_from_root(str(source), folder / root) for source in own["source"]]
-            yield own
+        there = [path for path in _paths(shipped.get("model_manifest", []), folder) if path.is_file()]
+        known = JoinedFilesDataset(filepath=there).load().set_index("model_id")["source"].to_dict() if there else {}
+        paths = _paths(zoo["model_manifest"], folder)
+        if absent := [path for path in paths if not path.is_file()]:
+            whose = f"zoos.{name}.model_manifest in conf/{loader.env or loader.default_run_env}/globals.yml"
+            raise ConfigurationError(f"{absent[0]} doesn't exist. Correct {whose}, or make the file.")
+        table = _checked("model_manifest", JoinedFilesDataset(filepath=paths).load(), entries)
+        own = table[~table["model_id"].isin(known)].drop_duplicates("model_id")
+        strange = table["model_id"].isin(known) & table["source"].ne(table["model_id"].map(known))
+        own.attrs["taken"] = table.loc[strange, "model_id"].tolist()
+        root = folder / str(zoo.get("models_root", ""))
+        own["source"] = [_from_root(str(source), root) for source in own["source"]]
+        yield own
 
 
-def _tables(paths: str | list[str], folder: Path, whose: str = "") -> Iterator[pd.DataFrame]:
-    from thesis_rec.base.tables import read_csv
-
-    for path in [paths] if isinstance(paths, str) else paths:
-        if (folder / path).is_file():
-            yield read_csv(folder / path, dtype=str, keep_default_na=False)
-        elif whose:
-            raise ConfigurationError(f"{folder / path} doesn't exist. Correct {whose}, or make the file.")
+def _paths(manifest: str | list[str], folder: Path) -> list[Path]:
+    return [folder / path for path in ([manifest] if isinstance(manifest, str) else manifest)]
 
 
 def _from_root(source: str, root: Path) -> str:

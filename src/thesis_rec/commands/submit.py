@@ -49,8 +49,7 @@ def submit(
     crossing = crossing_datasets(available, names, shards)
     made = {output for name in names for output in available[name].all_outputs()}
     kept = {name for name in crossing if name in catalog and not isinstance(catalog.get(name), MemoryDataset)}
-    needed = {name for name in kept - made if not getattr(catalog.get(name), "may_be_absent", False)}
-    absent = {name for name in needed if not catalog.exists(name)}
+    absent = {name for name in kept - made if not catalog.exists(name)}
     problems = find_problems(jobs, cluster, data_root, crossing - kept, absent, needs_sbatch=not dry_run)
     logs, reports = data_root / "logs", read_reports(data_root)
     for job in jobs:

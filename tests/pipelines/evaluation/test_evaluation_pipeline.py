@@ -6,9 +6,10 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from tests.contracts import validate_rankings
 from tests.world import make_world
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.catalog.validators import validate_evaluation_metrics, validate_rankings
+from thesis_rec.catalog.validators import validate_evaluation_metrics
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.quadrants import assign_splits
 from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters

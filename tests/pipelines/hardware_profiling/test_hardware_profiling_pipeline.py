@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
+from tests.contracts import validate_hardware_profiles
 
 from thesis_rec.base.errors import ConfigurationError, NothingSucceeded, Unreached
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
-from thesis_rec.catalog.validators import validate_hardware_profiles
 from thesis_rec.pipelines.hardware_profiling.nodes import (
     check_hardware_profiles,
     join_hardware_profiles,

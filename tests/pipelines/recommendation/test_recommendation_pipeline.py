@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 from kedro.io import AbstractDataset, DataCatalog, DatasetError, MemoryDataset
 from kedro.runner import SequentialRunner
+from tests.contracts import validate_recommendation
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle
 from tests.recommendation.test_assembly import datasets, own_artefacts
 from tests.recommendation.test_trying import save_images
 
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset, NPZDataset
-from thesis_rec.catalog.validators import validate_json, validate_recommendation, validate_text
+from thesis_rec.catalog.validators import validate_json, validate_text
 from thesis_rec.pipelines.recommendation.artefacts import ArtefactsDataset
 from thesis_rec.pipelines.recommendation.nodes import recommend_models
 from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters

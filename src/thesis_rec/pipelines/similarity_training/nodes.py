@@ -63,7 +63,7 @@ def assign_splits(
     families = dict(zip(model_manifest["model_id"].astype(str), model_manifest["family"].astype(str), strict=True))
     measured = performance[performance["protocol"] == parameters.protocol]
     if parameters.published:
-        datasets = {key.rsplit("/", 2)[0] for key in dataset_tokens}
+        datasets = {key.rsplit("/", 2)[0] for key in dataset_tokens} & set(dataset_manifest["dataset_id"])
         here = measured["model_id"].isin(model_embeddings["model_id"]) & measured["dataset_id"].isin(datasets)
         measured = measured[here]
     if measured.empty:
