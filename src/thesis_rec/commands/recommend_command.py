@@ -5,7 +5,6 @@ import logging.config
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -25,21 +24,17 @@ from thesis_rec.recommendation.trying import ProbeStep
 #: Exit status when no model keeps the limits.
 NOTHING_FITS = 2
 
-# Which end of click's ranges a rule of pydantic's is, and whether it is open.
-_BOUNDS = {"gt": ("min", True), "ge": ("min", False), "lt": ("max", True), "le": ("max", False)}
-
 
 def option_of(name: str, field: FieldInfo) -> click.Option:
-    """One wish as an option of the command line: its name, type, bounds, default and help are the field's."""
+    """One wish as an option of the command line: its name, type, default and help are the field's.
+
+    What a value must be beyond its type is checked where the request is made, for callers in Python too.
+    """
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     flag = str(extra.get("option", f"--{name.replace('_', '-')}"))
     # What may be left open is a union of its type with None.
     kind = get_args(field.annotation)[0] if type(None) in get_args(field.annotation) else field.annotation
     arguments: dict[str, Any] = {"help": field.description, "default": field.default}
-    bounds: dict[str, Any] = {}
-    for rule, (relation, (side, is_open)) in product(field.metadata, _BOUNDS.items()):
-        if (bound := getattr(rule, relation, None)) is not None:
-            bounds |= {side: bound, f"{side}_open": is_open}
     if get_origin(kind) is Literal:
         arguments["type"] = click.Choice(list(get_args(kind)))
     elif get_origin(kind) is tuple:
@@ -48,10 +43,8 @@ def option_of(name: str, field: FieldInfo) -> click.Option:
         # A wish that may be left open has three states; click keeps None when neither form is given.
         flag = f"{flag}/--no-{flag.removeprefix('--')}" if field.default is None else flag
         arguments["is_flag"] = True
-    elif kind is int:
-        arguments["type"] = click.IntRange(**bounds) if bounds else int
-    elif kind is float:
-        arguments["type"] = click.FloatRange(**bounds) if bounds else float
+    else:
+        arguments["type"] = kind
     shown = field.default not in (None, (), False, PydanticUndefined)
     return click.Option([flag, name], show_default=shown, **arguments)
 

@@ -10,7 +10,7 @@ from kedro.runner import SequentialRunner
 from tests.contracts import validate_performance_records
 from thesis_rec.base.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.catalog.validators import validate_model_embeddings
-from thesis_rec.pipelines.import_artefacts.nodes import import_records
+from thesis_rec.pipelines.import_artefacts.nodes import import_artefacts
 from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
 from thesis_rec.pipelines.import_artefacts.pipeline import create_pipeline
 
@@ -96,7 +96,7 @@ def test_nothing_at_all_is_an_error(files):
     with pytest.raises(NothingSucceeded):
         run(wide_tables=(str(files / "wide.csv"), str(files / "absent.csv")), strict=True)
     with pytest.raises(ConfigurationError, match="nothing to import"):
-        import_records(ImportArtefactsParameters())
+        import_artefacts(ImportArtefactsParameters())
 
 
 def test_networks_of_the_thesis_code(files):

@@ -30,3 +30,10 @@ class ImportArtefactsParameters(Settings):
         if given not in (0, needed):
             raise ValueError(f"thesis_similarity names {given} files, thesis_performance {needed}: give one for each")
         return self
+
+    @property
+    def named(self) -> list[str]:
+        """The files and folders to import."""
+        files = (self.thesis_performance, self.thesis_similarity, self.transfergraph, self.timm_results)
+        networks = filter(None, (self.thesis_autoencoder, self.thesis_transformer))
+        return [name for names in (*files, self.wide_tables, self.arrays, networks) for name in names]

@@ -8,16 +8,6 @@ from thesis_rec.pipelines.import_artefacts import nodes
 
 def create_pipeline() -> Pipeline:
     """From existing files to performance records, vectors, embeddings and tokens in the project's forms."""
-    steps = [
-        step(nodes.import_records, ["imported_records", "record_failures"]),
-        step(
-            nodes.import_feature_arrays,
-            ["imported_vectors", "array_embeddings", "imported_tokens", "array_failures"],
-        ),
-        step(
-            nodes.import_networks,
-            ["imported_autoencoder", "imported_embeddings", "imported_scores", "network_failures"],
-        ),
-        step(nodes.check_imports, "import_failures"),
-    ]
+    made = [f"imported_{what}" for what in ("records", "vectors", "embeddings", "tokens", "autoencoder", "scores")]
+    steps = [step(nodes.import_artefacts, [*made, "import_failures"]), step(nodes.check_imports)]
     return Pipeline(steps)
