@@ -277,20 +277,6 @@ def join_part(tables: Tables, models: Sequence[str], part: str, columns: Sequenc
     return pd.concat(found, ignore_index=True).reindex(columns=list(columns))
 
 
-def incomplete_models(records: pd.DataFrame, models: Sequence[str], datasets: Sequence[str]) -> set[str]:
-    """Those of the models that lack a dataset which another of them has.
-
-    Args:
-        records: Performance records of one protocol.
-        models: Models that were to be measured and didn't fail.
-        datasets: Datasets on which they were to be measured.
-    """
-    asked = records["model_id"].isin(models) & records["dataset_id"].isin(datasets)
-    pairs = records.loc[asked, ["model_id", "dataset_id"]].drop_duplicates()
-    counts = pairs["model_id"].value_counts()
-    return {name for name in models if counts.get(name, 0) < pairs["dataset_id"].nunique()}
-
-
 def join_responses(tables: Tables, models: Sequence[str]) -> dict[str, NDArray[np.generic]]:
     """Responses of all models that answered the same reference bank.
 

@@ -160,16 +160,17 @@ def test_a_shard_that_is_missing_is_found_although_an_earlier_array_measured_oth
 
 def test_a_choice_of_models_and_datasets(world: Path, tmp_path: Path) -> None:
     catalog = catalog_of(
-        world, tmp_path, GOOD, SETS, models="m1, nobody", datasets="mix nothing",
+        world, tmp_path, GOOD, SETS, models="m1", datasets="mix",
         linear_probe={"shots": 2, "draws": 1}, scores=[],
     )  # fmt: skip
     SequentialRunner().run(create_pipeline(), catalog)
     records = catalog.load("measured_performance")
     assert set(records["model_id"]) == {"m1"}
     assert "mix" in set(records["dataset_id"])
-    assert catalog.load("ground_truth_failures")["model_id"].tolist() == ["nobody"]
-    assert catalog.load("ground_truth_dataset_failures")["dataset_id"].tolist() == ["nothing"]
     assert catalog.load("measured_model_responses")["responses"].shape == (0, 0)
+    for wrong, told in (({"models": "m1 m3"}, "m3 is no model"), ({"datasets": "rde"}, "rde is no dataset")):
+        with pytest.raises(ConfigurationError, match=told):
+            SequentialRunner().run(create_pipeline(), catalog_of(world, tmp_path, GOOD, SETS, **wrong))
 
 
 def test_nothing_measured_is_an_error(world: Path, tmp_path: Path) -> None:
@@ -187,13 +188,12 @@ def test_strict_forgives_nothing() -> None:
     none = pd.DataFrame(columns=["model_id", "error", "hint"])
     one = pd.DataFrame([("m2", "is broken.", "")], columns=["model_id", "error", "hint"])
     knobs = {"models_root": "", "images_root": ""}
-    manifests = pd.DataFrame(GOOD[:0], columns=MODELS), pd.DataFrame(SETS[:0], columns=DATASETS)
     none_of_data = none.rename(columns={"model_id": "dataset_id"})
-    summary = check_ground_truth(records, one, none_of_data, *manifests, GroundTruthParameters(**knobs))
+    summary = check_ground_truth(records, one, none_of_data, GroundTruthParameters(**knobs))
     assert summary["noise_ceiling"] == summary["variance_components"] == {}
     assert summary["records"] == 1
     with pytest.raises(NothingSucceeded, match="m2"):
-        check_ground_truth(records, one, none_of_data, *manifests, GroundTruthParameters(**knobs, strict=True))
+        check_ground_truth(records, one, none_of_data, GroundTruthParameters(**knobs, strict=True))
 
 
 def test_reference_tasks_describe_models_and_are_never_evaluated(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

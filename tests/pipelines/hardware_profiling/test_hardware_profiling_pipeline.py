@@ -169,5 +169,5 @@ def test_named_models_alone_are_measured_and_earlier_profiles_stay(tmp_path, man
     table, failures = join_hardware_profiles(manifest, outcomes, one)
     assert set(table["model_id"]) == {"other", "tiny"}
     check_hardware_profiles(table, failures, one)
-    with pytest.raises(ConfigurationError, match=r"weights_only: no model .* has a network; those of"):
+    with pytest.raises(ConfigurationError, match=r"weights_only is no model .* has a network .those of"):
         _rows(manifest, chosen.model_copy(update={"models": ("weights_only",)}))

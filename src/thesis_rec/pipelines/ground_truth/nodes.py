@@ -9,12 +9,14 @@ import pandas as pd
 
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
+from thesis_rec.base.files import sha256_json
 from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.loading import MOST_BYTES, load_task_images
 from thesis_rec.images.manifest import read_dataset_manifest
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder, locate, weights_fingerprint
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
+from thesis_rec.pipelines.selection import check_names, networks
 from thesis_rec.truth import measuring, performance_records
 from thesis_rec.truth.settings import FineTuneSettings, MeasuringSettings, ProbeSettings, TruthSettings
 
@@ -83,42 +85,44 @@ def measure_models(
     """
     from thesis_rec.models.loaders import load_backbone
 
-    models, _ = read_manifest(model_manifest)
-    with_network = _selected_models(models, parameters)
     rows, _ = _selected_datasets(dataset_manifest, parameters)
     tasks = measuring.measured_tasks(rows, ground_truth_images)
+    asked = _asked(dataset_manifest, parameters)
     root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
     device = torch_device(parameters.device)
-    yield from measuring.measure_zoo(
-        parameters.shard.select(with_network),
+    for tables in measuring.measure_zoo(
+        parameters.shard.select(networks(model_manifest, parameters.models, "ground_truth.models")),
         load=lambda row: load_backbone(row, root, "cpu", cache),
         fingerprint=lambda row: weights_fingerprint(locate(row, root, cache, build=True)),
         campaign=_campaign(parameters, ground_truth_images, tasks, device),
         existing=existing_ground_truth_cells,
-    )
+    ):
+        done = [key.removesuffix("/outcome") for key in tables if key.endswith("/outcome")]
+        yield tables | {f"{name}/asked": pd.DataFrame({"model_id": [name], "asked": asked}) for name in done}
 
 
 def join_measurements(
-    ground_truth_cells: Tables, model_manifest: pd.DataFrame, parameters: GroundTruthParameters
+    ground_truth_cells: Tables,
+    model_manifest: pd.DataFrame,
+    dataset_manifest: pd.DataFrame,
+    parameters: GroundTruthParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """Join the tables of all models, those measured by other shards and earlier runs included.
 
-    A job that isn't a shard also reports the models that no shard has come to.
+    A job that isn't a shard also reports the models that no shard has come to, or only one that was asked for other
+    datasets.
 
     Args:
         ground_truth_cells: Tables by ``<model id>/<part>``.
         model_manifest: Models that count; tables of others are left out.
-        parameters: Which models were asked for.
+        dataset_manifest: Rows of datasets and sub-tasks.
+        parameters: Which models and datasets were asked for.
 
     Returns:
         Performance records, transferability scores, responses and failures.
     """
     rows, unusable = read_manifest(model_manifest)
     models = [row.model_id for row in rows]
-    hint = "Correct the parameter ground_truth.models or the manifest."
-    known = {row.model_id for row in rows if row.loader != "local"} | {failure.item for failure in unusable}
-    for name in sorted(set(parameters.models) - known):
-        unusable.append(Failure(name, "is no model of the manifest that has a network.", hint))
     columns = [*performance_records.RECORD_COLUMNS, *performance_records.PROVENANCE_COLUMNS]
     parts = [measuring.join_part(ground_truth_cells, models, name, columns) for name in ("linear_probe", "fine_tune")]
     records = pd.concat(parts, ignore_index=True)
@@ -127,9 +131,10 @@ def join_measurements(
     scores = scores.astype({"value": float, "seconds": float})
     failed = measuring.join_part(ground_truth_cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
     if parameters.shard.count == 1:
-        asked = {row.model_id: row for row in _selected_models(rows, parameters)}
-        told = ((key.removesuffix("/outcome"), None) for key in ground_truth_cells if key.endswith("/outcome"))
-        unusable += unreached_failures(asked, told)
+        asked = {row.model_id: row for row in networks(model_manifest, parameters.models, "ground_truth.models")}
+        told = measuring.join_part(ground_truth_cells, models, "asked", ["model_id", "asked"])
+        of_now = _asked(dataset_manifest, parameters)
+        unusable += unreached_failures(asked, told.itertuples(index=False), lambda row: of_now)
     failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
     return records, scores, measuring.join_responses(ground_truth_cells, models), failures
 
@@ -138,8 +143,6 @@ def check_ground_truth(
     measured_performance: pd.DataFrame,
     ground_truth_failures: pd.DataFrame,
     ground_truth_dataset_failures: pd.DataFrame,
-    model_manifest: pd.DataFrame,
-    dataset_manifest: pd.DataFrame,
     parameters: GroundTruthParameters,
 ) -> dict[str, Any]:
     """Raise when nothing was measured (or anything failed, with ``strict``); else summarise the tables.
@@ -148,32 +151,18 @@ def check_ground_truth(
         measured_performance: Records of all models.
         ground_truth_failures: Models that failed.
         ground_truth_dataset_failures: Datasets that failed, and single images that were skipped.
-        model_manifest: Rows of models.
-        dataset_manifest: Rows of datasets and sub-tasks.
-        parameters: Whether a single failure is an error, and what was asked for.
+        parameters: Whether a single failure is an error.
 
     Returns:
         Counts, and the noise ceilings and variance components of protocols with repeats.
 
     Raises:
-        Unreached: If jobs of an array are missing; names the models, also those that only an earlier array, which was
-            asked for other datasets, has come to.
+        Unreached: If jobs of an array are missing; names the models.
         NothingSucceeded: If no cell was measured, or something failed and ``strict`` is set.
     """
     models, datasets = (int(measured_performance[key].nunique()) for key in ("model_id", "dataset_id"))
     check_failures(ground_truth_dataset_failures, datasets, parameters.strict, "datasets")
     check_failures(ground_truth_failures, models, parameters.strict, "models")
-    if parameters.shard.count == 1:
-        failed, broken = set(ground_truth_failures["model_id"]), set(ground_truth_dataset_failures["dataset_id"])
-        asked = {row.model_id: row for row in _selected_models(read_manifest(model_manifest)[0], parameters)}
-        rows = _selected_datasets(dataset_manifest, parameters)[0]
-        whole = [row.dataset_id for row in rows if not broken & {row.dataset_id, *row.parent}]
-        tried = {name: row for name, row in asked.items() if name not in failed}
-        for protocol in parameters.protocols:
-            of_protocol = measured_performance[measured_performance["protocol"] == protocol]
-            incomplete = measuring.incomplete_models(of_protocol, list(tried), whole)
-            lacking = unreached_failures(tried, ((name, None) for name in tried if name not in incomplete))
-            check_failures(failures_frame(lacking), models, parameters.strict, "models")
     components = {}
     for protocol in sorted(measured_performance["protocol"].unique()):
         try:
@@ -190,25 +179,24 @@ def check_ground_truth(
     }
 
 
-def _selected_models(rows: list[Any], parameters: GroundTruthParameters) -> list[Any]:
-    """The rows that have a network, or those of them that are asked for."""
-    wanted = set(parameters.models)
-    return [row for row in rows if row.loader != "local" and (not wanted or row.model_id in wanted)]
-
-
 def _selected_datasets(manifest: pd.DataFrame, parameters: GroundTruthParameters) -> tuple[list[Any], list[Failure]]:
     """Rows to measure and the bases that their sub-tasks need, without reference tasks; and unusable rows."""
     rows, failures = read_dataset_manifest(manifest)
     if wanted := set(parameters.datasets):
         failures = [failure for failure in failures if failure.item in wanted]
-        hint = "Correct the parameter ground_truth.datasets or the manifest."
         known = {row.dataset_id for row in rows} | {failure.item for failure in failures}
-        failures += [Failure(name, "is no dataset of the manifest.", hint) for name in sorted(wanted - known)]
+        check_names(parameters.datasets, known, "ground_truth.datasets", "dataset of the manifest")
         # A sub-task that is asked for by name is measured whatever `subtasks` says.
         chosen = [row for row in rows if row.dataset_id in wanted]
         parents = {base for row in chosen for base in row.parent}
         return [row for row in rows if row.dataset_id in wanted | parents], failures
     return [row for row in rows if parameters.subtasks or not row.is_subtask], failures
+
+
+def _asked(dataset_manifest: pd.DataFrame, parameters: GroundTruthParameters) -> str:
+    """What tells the choice of datasets and protocols that a model was measured for."""
+    rows, _ = _selected_datasets(dataset_manifest, parameters)
+    return sha256_json([sorted(row.dataset_id for row in rows), sorted(parameters.protocols)])
 
 
 def _reference(parameters: GroundTruthParameters) -> list[str]:

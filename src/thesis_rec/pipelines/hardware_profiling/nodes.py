@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.devices import torch_device
-from thesis_rec.base.errors import ConfigurationError, check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
 from thesis_rec.base.settings import evenly
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
+from thesis_rec.pipelines.selection import networks
 
 Partitions = dict[str, Callable[[], Any]]
 
@@ -79,10 +80,5 @@ def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters)
     Raises:
         ConfigurationError: If a named one isn't among them.
     """
-    rows = {row.model_id: row for row in read_manifest(model_manifest)[0] if row.loader != "local"}
-    if unknown := [name for name in parameters.models if name not in rows]:
-        raise ConfigurationError(
-            f"hardware_profiling.models: {', '.join(unknown)}: no model of the manifest that has a network; those of "
-            "the loader local have none. Correct the name or the manifest."
-        )
-    return evenly([rows[name] for name in parameters.models or rows], parameters.max_models)
+    rows = networks(model_manifest, parameters.models, "hardware_profiling.models")
+    return evenly(rows, parameters.max_models)
