@@ -12,7 +12,7 @@ from tests.images.opening import open_split
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import check_id, nearest_id
 from thesis_rec.images import overview
-from thesis_rec.images.copies import _neighbour_accuracy, content_digest, pixel_notes, sampled_digest
+from thesis_rec.images.copies import content_digest, distances, pixel_notes, sampled_digest
 from thesis_rec.images.decoding import Scale, decide_scale, decode_image, value_range
 from thesis_rec.images.labels import make_vocabulary
 from thesis_rec.images.layout import read_layout, split_role
@@ -663,18 +663,11 @@ class TestCopies:
         (note,) = pixel_notes(train, labels, test, labels)
         assert note.startswith("5 of 30 test images are copies or near copies")
 
-    def test_nearest_neighbours_by_loops(self):
+    def test_distances_by_loops(self):
         rng = np.random.default_rng(0)
-        known, asked = (rng.random((count, 9, 9, 3)).astype(np.float32) for count in (40, 30))
-        labels, truth = (rng.choice(["a", "b", "c"], count) for count in (40, 30))
-        for images, names in ((asked, truth), (known, labels)):
-            hits = 0
-            for image, name in zip(images, names, strict=True):
-                distance = [np.inf if other is image else np.square(other - image).sum() for other in known]
-                distance = [np.inf if images is known and d == 0 else d for d in distance]
-                hits += labels[int(np.argmin(distance))] == name
-            found = _neighbour_accuracy(known, labels, images, names, same=images is known)
-            assert found == pytest.approx(hits / len(images))
+        one, other = (rng.uniform(0, 255, (count, 27)).astype(np.float32) for count in (4, 3))
+        expected = [[np.square(first - second).mean() for second in other] for first in one]
+        np.testing.assert_allclose(distances(one, other), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["a" * 240, "é" * 60, "a\x1b[2J\nb", "torn \udce9", "."])

@@ -1,8 +1,7 @@
 """Copies among a dataset's images, and a training part that doesn't stand for the test part.
 
 Copies between the parts make any figure too good, and copies under two labels make it meaningless. Files are compared
-by size, then by content; images by a difference hash whose matches are confirmed on small thumbnails, which are kept
-of the first images of each part as they are read.
+by size, then by content; images by small thumbnails, which are kept of the first images of each part as they are read.
 """
 
 import hashlib
@@ -24,9 +23,9 @@ _MOST = 2000
 #: Side of the thumbnails that are kept, in pixels: 3 KiB an image.
 _SIDE = 32
 
-#: Near copies: largest number of differing bits of their hashes, largest mean difference of their thumbnails in levels,
-#: and of their details as a share of the details' standard deviation.
-_BITS, _LEVELS, _DETAIL = 4, 2.0, 0.15
+#: Near copies: largest difference of their thumbnails' mean colours in levels, and of the thumbnails as a share of the
+#: standard deviation of their details.
+_LEVELS, _DETAIL = 2.0, 0.15
 
 #: Pieces of a large file that are looked at, and their bytes.
 _PIECES, _PIECE = 4, 1 << 15
@@ -125,12 +124,11 @@ class Glimpses:
         parts = [list(self._seen[part].values()) for part in ("train", "test")]
         if not parts[0]:
             return []
-        fine = [np.array([image for _, image in seen], np.float32).reshape(-1, _SIDE, _SIDE, 3) for seen in parts]
+        a, b = (np.array([image for _, image in seen], np.float32).reshape(len(seen), -1, 3) for seen in parts)
         labels, test_labels = (np.array([label for label, _ in seen], dtype=np.str_) for seen in parts)
-        a, b = map(_means, fine)
-        across = _near(a, b, *fine)
-        within = _near(a, a, fine[0], fine[0])
-        np.fill_diagonal(within, False)
+        among, between = distances(a, a), distances(a, b)
+        np.fill_diagonal(among, np.inf)
+        within, across = _near(among, a, a), _near(between, a, b)
         notes = []
         if copied := int(across.any(axis=0).sum()):
             share = f"{copied} of {len(b)} test images{which}"
@@ -140,8 +138,8 @@ class Glimpses:
         if (repeated := int(np.triu(within).any(axis=0).sum())) > 0.01 * len(a):
             notes.append(f"{repeated} of {len(a)} training images{which} are copies or near copies of others.")
         if len(b):
-            inside = _neighbour_accuracy(a, labels, a, labels, same=True)
-            outside = _neighbour_accuracy(a, labels, b, test_labels)
+            inside = float((labels[among.argmin(axis=0)] == labels).mean())
+            outside = float((labels[between.argmin(axis=0)] == test_labels).mean())
             error = np.sqrt(inside * (1 - inside) / len(a) + outside * (1 - outside) / len(b))
             if inside - outside > max(_GAP, _ERRORS * error):
                 found = f"{inside:.0%} of its own images and of {outside:.0%} of the test images"
@@ -175,48 +173,16 @@ def _thumbnail(image: NDArray[np.uint8]) -> Pixels:
     return np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 
-def _means(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 9, 9, 3) means of areas of thumbnails."""
-    edges = np.linspace(0, _SIDE, num=10).astype(int)
-    columns = np.add.reduceat(thumbnails, edges[:-1], axis=2)
-    widths = np.diff(edges).astype(np.float32)
-    return np.add.reduceat(columns, edges[:-1], axis=1) / (widths[:, None] * widths)[..., None]
+def distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, M) mean squared differences of (N, ...) and (M, ...) thumbnails."""
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    squares = np.square(a).mean(axis=1)[:, None] + np.square(b).mean(axis=1) - 2 * a @ b.T / np.float32(a.shape[1])
+    return np.maximum(squares, 0)
 
 
-def _near(
-    a: NDArray[np.float32], b: NDArray[np.float32], fine_a: NDArray[np.float32], fine_b: NDArray[np.float32]
-) -> NDArray[np.bool_]:
-    """(N, M) which images are near copies of one another: alike as hashes, in brightness and in detail."""
-    near = np.zeros((len(a), len(b)), dtype=bool)
-    rows, columns = np.nonzero(np.bitwise_count(_bits(a)[:, None] ^ _bits(b)) <= _BITS)
-    for start in range(0, len(rows), 4096):
-        i, j = rows[start : start + 4096], columns[start : start + 4096]
-        bright = np.abs(a[i] - b[j]).mean(axis=(1, 2, 3)) <= _LEVELS
-        i, j = i[bright], j[bright]
-        x, y = fine_a[i], fine_b[j]
-        spread = np.minimum(x.std(axis=(1, 2, 3)), y.std(axis=(1, 2, 3)))
-        near[i, j] = np.sqrt(np.square(x - y).mean(axis=(1, 2, 3))) <= np.maximum(_DETAIL * spread, 1.0)
-    return near
-
-
-def _bits(thumbnails: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """(N,) difference hashes: whether grey rises from each of 8 x 8 places to the next on the right."""
-    grey = thumbnails.mean(axis=3)
-    # By more than two levels: the noise of compression on an even ground says nothing.
-    rises = (grey[:, :8, 1:] > grey[:, :8, :-1] + 2).reshape(len(grey), 64)
-    return np.packbits(rises, axis=1).view(np.uint64).ravel()
-
-
-def _neighbour_accuracy(
-    known: NDArray[np.float32],
-    labels: NDArray[np.str_],
-    asked: NDArray[np.float32],
-    truth: NDArray[np.str_],
-    same: bool = False,
-) -> float:
-    """Share of images whose nearest known thumbnail, itself left out, has their class."""
-    a, b = known.reshape(len(known), -1), asked.reshape(len(asked), -1)
-    distance = np.square(a).sum(axis=1) - 2 * b @ a.T  # (M, N), up to a constant of each row
-    if same:
-        np.fill_diagonal(distance, np.inf)
-    return float((labels[distance.argmin(axis=1)] == truth).mean())
+def _near(apart: NDArray[np.float32], a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N, M) which thumbnails, (N, P, 3) and (M, P, 3) at these distances, are alike in colour and in detail."""
+    tint = np.abs(a.mean(axis=1)[:, None] - b.mean(axis=1)).max(axis=2) <= _LEVELS
+    details, others = (np.sqrt(some.var(axis=1).mean(axis=1)) for some in (a, b))
+    spread = np.minimum(details[:, None], others)
+    return tint & (np.sqrt(apart) <= np.maximum(_DETAIL * spread, 1.0))

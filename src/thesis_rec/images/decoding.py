@@ -22,12 +22,11 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +47,6 @@ LEAST_GREY = 32.0
 
 #: Floats that stay below this are read as levels, with a note: they may be percents.
 DARK_GREY = 128.0
-
-#: Values converted at a time: bounds the memory of large scans.
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -76,25 +72,21 @@ class Scale:
         if array.dtype == np.uint8 and (self.low, self.high) == (0, 255):
             return array.astype(np.uint8, copy=False)
         slack = TOLERANCE * (self.high - self.low) if array.dtype.kind == "f" else 0.0
-        flat = array.reshape(-1)
-        if array.dtype.kind == "f" and self.high > 1 and _fractions(cast(NDArray[np.floating[Any]], flat)):
-            raise ValueError(f"its values are fractions up to {flat.max():.4g}, where others reach {self.high:g}")
-        out = np.empty(flat.shape, dtype=np.uint8)
-        for start in range(0, flat.size, _CHUNK):
-            values = flat[start : start + _CHUNK].astype(np.float64)
-            least, largest = values.min(), values.max()
-            if not (np.isfinite(least) and np.isfinite(largest)):
-                raise ValueError("it holds values that are not finite (NaN or infinite)")
-            if least < self.low - slack or largest > self.high + slack:
-                found, scale = f"{least:.4g} to {largest:.4g}", f"{self.low:g} to {self.high:g}"
-                raise ValueError(f"its values from {found} lie outside of the dataset's scale, {scale}")
-            values -= self.low
-            values *= 255.0 / (self.high - self.low)
-            out[start : start + _CHUNK] = np.clip(np.rint(values), 0, 255)
-        return out.reshape(array.shape)
+        if array.dtype.kind == "f" and self.high > 1 and _fractions(array):
+            raise ValueError(f"its values are fractions up to {array.max():.4g}, where others reach {self.high:g}")
+        values = array.astype(np.float64)
+        least, largest = values.min(), values.max()
+        if not (np.isfinite(least) and np.isfinite(largest)):
+            raise ValueError("it holds values that are not finite (NaN or infinite)")
+        if least < self.low - slack or largest > self.high + slack:
+            found, scale = f"{least:.4g} to {largest:.4g}", f"{self.low:g} to {self.high:g}"
+            raise ValueError(f"its values from {found} lie outside of the dataset's scale, {scale}")
+        values -= self.low
+        values *= 255.0 / (self.high - self.low)
+        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _fractions(values: NDArray[np.floating[Any]]) -> bool:
+def _fractions(values: NDArray[Any]) -> bool:
     """Whether numbers are fractions of white: none above 1, and not only 0 and 1."""
     return bool(values.max() <= 1 + TOLERANCE and ((values > TOLERANCE) & (values < 1 - TOLERANCE)).any())
 
@@ -135,16 +127,13 @@ def decide_scale(kind: str, low: float, high: float) -> Scale:
     raise ValueError(refused)
 
 
-def value_range(arrays: Iterable[NDArray[np.generic]]) -> tuple[float, float]:
-    """Smallest and largest finite value, in bounded memory; (inf, -inf) if there is none."""
+def value_range(images: Iterable[NDArray[np.generic]]) -> tuple[float, float]:
+    """Smallest and largest finite value of all images; (inf, -inf) if there is none."""
     low, high = np.inf, -np.inf
-    for flat in (array.reshape(-1) for array in arrays):
-        for start in range(0, flat.size, _CHUNK):
-            part = flat[start : start + _CHUNK]
-            if part.dtype.kind == "f":
-                part = part[np.isfinite(part)]
-            if part.size:
-                low, high = min(low, float(part.min())), max(high, float(part.max()))
+    for image in images:
+        finite = image[np.isfinite(image)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     return low, high
 
 
@@ -249,8 +238,7 @@ def _rgb(image: Image.Image, scale: Callable[[str], Scale] | None) -> Image.Imag
         return _on_white(image.convert("RGBA")) if "transparency" in image.info else image
     if is_deep(mode):
         array = np.asarray(image)
-        kind = "f" if array.dtype.kind == "f" else "u"
-        return Image.fromarray(to_rgb(array, scale(kind) if scale is not None else None))
+        return Image.fromarray(to_rgb(array, scale(_kind(array)) if scale is not None else None))
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return _on_white(image.convert("RGBA"))
     return image.convert("RGB")
@@ -321,60 +309,46 @@ def resize_image(image: Image.Image | RGB, size: int, fit: str = "crop") -> RGB:
     return np.array(resize(picture, (size, size), Image.Resampling.BICUBIC))
 
 
-#: Files whose header is read to learn whether any is deep, and headers and files read when some are.
-_GLANCE, _HEADERS, _FILES = 64, 4096, 256
+#: Deep files that are read to learn their range.
+_FILES = 256
 
-#: The range of no values.
-_NOTHING = (np.inf, -np.inf)
+#: Smallest and largest value by kind, a letter of numpy's.
+Ranges = Mapping[str, tuple[float, float]]
 
 
-@dataclass
-class DeepScale:
-    """The scale of the 12-bit, 16-bit and floating-point files among many, decided over files of all splits.
+def deep_ranges(files: Sequence[Path], max_pixels: int) -> Ranges:
+    """What the values of 12-bit, 16-bit and floating-point files of a dataset reach, all its splits together.
 
-    A brighter image than all that were looked at is refused by the scale, not clipped.
-
-    Attributes:
-        files: All files.
+    Args:
+        files: The files with values beyond 8 bits (:func:`is_deep`); of many some are read.
         max_pixels: Largest image that is decoded.
     """
+    found: dict[str, list[NDArray[Any]]] = {}
+    for file in evenly(files, _FILES):
+        # Unreadable images are reported when they are read.
+        with suppress(Exception), open_image(file, "", max_pixels) as image:
+            array = np.asarray(image)
+            found.setdefault(_kind(array), []).append(np.array(value_range([array])))
+    return {kind: value_range(ends) for kind, ends in found.items()}
 
-    files: Sequence[Path]
-    max_pixels: int
 
-    def notes(self) -> list[str]:
-        """What is assumed of the values, if a glance at the files finds deep ones."""
-        if not any(self._is_deep(file) for file in evenly(self.files, _GLANCE)):
-            return []
-        notes = []
-        for kind in sorted(self._ranges):
-            with suppress(ValueError):  # each image says so when it is read
-                notes.append(self.scale(kind).note)
-        return [note for note in notes if note]
+def deep_scale(ranges: Ranges, kind: str) -> Scale:
+    """The scale of a dataset's values of a kind; a brighter image than all that were looked at is refused by it.
 
-    def scale(self, kind: str) -> Scale:
-        """The scale of values of a kind (letter of numpy's kinds).
+    Raises:
+        ValueError: If the values are no colours.
+    """
+    return decide_scale(kind, *ranges.get(kind, value_range([])))
 
-        Raises:
-            ValueError: If the values are no colours.
-        """
-        return decide_scale(kind, *self._ranges.get(kind, _NOTHING))
 
-    @cached_property
-    def _ranges(self) -> dict[str, tuple[float, float]]:
-        """Smallest and largest value by kind."""
-        ranges: dict[str, tuple[float, float]] = {}
-        deep = [file for file in evenly(self.files, _HEADERS) if self._is_deep(file)]
-        for file in evenly(deep, _FILES):
-            # Unreadable images are reported when they are read.
-            with suppress(Exception), open_image(file, "", self.max_pixels) as image:
-                array = np.asarray(image)
-                kind = "f" if array.dtype.kind == "f" else "u"
-                (low, high), before = value_range([array]), ranges.get(kind, _NOTHING)
-                ranges[kind] = (min(low, before[0]), max(high, before[1]))
-        return ranges
+def scale_notes(ranges: Ranges) -> list[str]:
+    """What is assumed of the values."""
+    notes = []
+    for kind in sorted(ranges):
+        with suppress(ValueError):  # each image says so when it is read
+            notes.append(deep_scale(ranges, kind).note)
+    return [note for note in notes if note]
 
-    def _is_deep(self, file: Path) -> bool:
-        with suppress(Exception), open_image(file, "", self.max_pixels) as image:
-            return is_deep(image.mode)
-        return False
+
+def _kind(array: NDArray[Any]) -> str:
+    return "f" if array.dtype.kind == "f" else "u"

@@ -20,7 +20,16 @@ from thesis_rec.base.tables import read_csv
 from thesis_rec.images import dataset_source
 from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, register_loader
-from thesis_rec.images.decoding import SUFFIXES, DeepScale, decode_image, open_image
+from thesis_rec.images.decoding import (
+    SUFFIXES,
+    Scale,
+    decode_image,
+    deep_ranges,
+    deep_scale,
+    is_deep,
+    open_image,
+    scale_notes,
+)
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.layout import read_layout, read_splits, split_role
 from thesis_rec.images.manifest import DatasetRow
@@ -34,8 +43,9 @@ _METADATA = "metadata.csv"
 #: Endings of files that lie beside images and are none: not worth a note.
 _BESIDE = frozenset({".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".ini", ".db", ".py"})
 
-#: Endings of files that may have several frames or pages (those of a JPEG are thumbnails), and how many are opened.
-_MAY_HAVE_FRAMES, _LOOKED_AT = frozenset({".gif", ".png", ".webp", ".tif", ".tiff", ".avif"}), 2048
+#: Endings of files that may have several frames or pages (those of a JPEG are thumbnails) or values beyond 8 bits, and
+#: how many are opened.
+_MAY_BE_SPECIAL, _LOOKED_AT = frozenset({".gif", ".png", ".webp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}), 2048
 
 #: How files of the usual formats begin, and what stands near their end, if that is always so.
 _ENDS = {b"\x89PNG": b"IEND", b"\xff\xd8": b"\xff\xd9"}
@@ -163,40 +173,43 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             raise ItemError(row.dataset_id, f"it has {has}.", hint)
     found = found or {"all": []}
     files = {split: [path for path, _ in images] for split, images in found.items()}
-    told = [skipped_note(skipped, sum(map(len, files.values()))), *(_frames_note(*part) for part in files.items())]
-    notes += [note for note in told if note]
-    deep = DeepScale([path for paths in files.values() for path in paths], limits.max_pixels)
-    notes += deep.notes() + file_copies(found)
+    notes += skipped_notes(skipped, sum(map(len, files.values())))
+    deep: list[Path] = []
+    for split, paths in files.items():
+        notes += _header_notes(split, paths, deep)
+    ranges = deep_ranges(deep, limits.max_pixels)
+    notes += scale_notes(ranges) + file_copies(found)
     splits = {}
     for split, images in found.items():
         labels = np.array([text for _, text in images], dtype=np.str_)
-        read = partial(_read_file, files[split], folder, limits.max_pixels, deep)
+        read = partial(_read_file, files[split], folder, limits.max_pixels, partial(deep_scale, ranges))
         splits[split] = RawSplit(labels, names, read, partial(_damaged, row.dataset_id, files[split], read))
     return Source(splits, tuple(Failure(row.dataset_id, note) for note in notes))
 
 
-def skipped_note(skipped: Counter[str], read: int) -> str:
+def skipped_notes(skipped: Counter[str], read: int) -> list[str]:
     """What was passed over, by kind; empty if nothing was."""
     kinds = [f"{count} {kind}" for kind, count in sorted(skipped.items()) if count]
     total = sum(skipped.values())
-    return f"{read} of {read + total} files can be images; not read: {', '.join(kinds)}." if kinds else ""
+    return [f"{read} of {read + total} files can be images; not read: {', '.join(kinds)}."] if kinds else []
 
 
-def _frames_note(split: str, paths: Sequence[Path]) -> str:
-    """How many animations and documents of several pages there are, by format; of many files some are looked at."""
-    looked_at = evenly([path for path in paths if path.suffix.lower() in _MAY_HAVE_FRAMES], _LOOKED_AT)
+def _header_notes(split: str, paths: Sequence[Path], deep: list[Path]) -> list[str]:
+    """How many animations and documents of several pages there are, by format; those with deep values are added."""
+    looked_at = evenly([path for path in paths if path.suffix.lower() in _MAY_BE_SPECIAL], _LOOKED_AT)
     kinds: Counter[str] = Counter()
     for path in looked_at:
         # Unreadable images are reported when they are read.
         with contextlib.suppress(Exception), open_image(path, "") as image:
-            if getattr(image, "is_animated", False):
-                kinds[str(image.format)] += 1
-    if not kinds:
-        return ""
+            kinds[str(image.format)] += getattr(image, "is_animated", False)
+            if is_deep(image.mode):
+                deep.append(path)
+    if not kinds.total():
+        return []
     among = f" (of {len(looked_at)} looked at)" if len(looked_at) == _LOOKED_AT else ""
-    found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if count)
     which = "" if split == "all" else f"{split}: "
-    return f"{which}files with more than one frame{among}: {found}; the first frame is read."
+    return [f"{which}files with more than one frame{among}: {found}; the first frame is read."]
 
 
 def _damaged(dataset_id: str, paths: Sequence[Path], read: Callable[[int], dataset_source.Decode]) -> list[Failure]:
@@ -328,9 +341,11 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
     return table.loc[:, [column != "" and not column.startswith("Unnamed: ") for column in table.columns]]
 
 
-def _read_file(paths: list[Path], base: Path, max_pixels: int, deep: DeepScale, index: int) -> dataset_source.Decode:
+def _read_file(
+    paths: list[Path], base: Path, max_pixels: int, scale: Callable[[str], Scale], index: int
+) -> dataset_source.Decode:
     path = paths[index]
     name = os.fsencode(os.path.relpath(path, base)).decode("utf-8", "backslashreplace")
     if not inside(path, base):
         raise ItemError(name, "the file leads out of the dataset's folder.", "Copy the image into the folder.")
-    return partial(decode_image, path, name, max_pixels, deep.scale)
+    return partial(decode_image, path, name, max_pixels, scale)

@@ -1,7 +1,7 @@
 """The loaders of arrays and of what is drawn: npz, generated."""
 
 import hashlib
-import math
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError, explained
+from thesis_rec.base.files import load_arrays
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
 from thesis_rec.images.decoding import Scale, decide_scale, to_rgb, value_range
 from thesis_rec.images.folders import local_source
@@ -19,6 +20,11 @@ from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.manifest import DatasetRow
 
 # --- NPZ ---------------------------------------------------------------------------------------------------------
+
+
+def _explained(path: Path, item: str) -> AbstractContextManager[None]:
+    hint = "Write it again with numpy.savez_compressed, numbers and texts only."
+    return explained(item, f"{path.name} is not a readable NPZ file ({{reason}}).", hint)
 
 
 def _members(path: Path, item: str) -> list[ZipInfo]:
@@ -117,17 +123,12 @@ class _ImageFile:
             arrays = (self._read(name)[name] for name in self._images if dtype.kind in "buif")
             hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
             with explained(self._item, "its images can't be read: {reason}.", hint):
-                low, high = value_range(array for array in arrays if array.dtype == dtype)
+                low, high = value_range(image for array in arrays if array.dtype == dtype for image in array)
                 self._scales[dtype] = decide_scale(dtype.kind, low, high)
         return self._scales[dtype]
 
     def _read(self, *names: str) -> dict[str, NDArray[Any]]:
         return read_arrays(self._path, self._item, names)
-
-
-def _explained(path: Path, item: str) -> AbstractContextManager[None]:
-    hint = "Write it again with numpy.savez_compressed."
-    return explained(item, f"{path.name} is not a readable NPZ file ({{reason}}).", hint)
 
 
 #: Largest uncompressed size of the arrays that are read at once.
@@ -137,46 +138,18 @@ MAX_BYTES = 8 << 30
 _BOMB_BYTES, _BOMB_RATIO = 256 << 20, 100
 
 
-def read_arrays(path: Path, item: str, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Some arrays of an NPZ file, after checking what they would take.
-
-    A file's headers are compared with its directory first: an archive that would unpack to more than :data:`MAX_BYTES`,
-    or hundred times its own size, or an array that claims more elements than its member holds, is refused before memory
-    is reserved.
+def read_arrays(path: Path, item: str, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Some arrays of an NPZ file, if what they unpack to is less than :data:`MAX_BYTES` and like images.
 
     Raises:
         ItemError: If it is damaged, too large, lies about its size, or holds pickled objects.
     """
-    with _explained(path, item), ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        wanted = {name: members[name] for name in names if name in members}
-        total = sum(info.file_size for info in wanted.values())
-        if total > MAX_BYTES:
-            error = f"{path.name} unpacks to {total / 2**20:.0f} MiB, more than the {MAX_BYTES / 2**20:.0f} allowed."
-            raise ItemError(item, error, "Split it, or scale the images down.")
-        if total > max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size):
-            error = f"{path.name} of {path.stat().st_size} bytes unpacks to {total / 2**20:.0f} MiB."
-            raise ItemError(item, error, "Images don't compress so well: it would only fill the memory.")
-        found = {}
-        for name, info in wanted.items():
-            with archive.open(info) as file:
-                shape, dtype, header = _header(file)
-                if dtype.hasobject:
-                    error = f"{info.filename} in {path.name} holds pickled objects, which are not read."
-                    raise ItemError(item, error, "Store numbers and strings only.")
-                if math.prod(shape) * dtype.itemsize + header > info.file_size:
-                    error = f"{info.filename} in {path.name} claims the shape {shape} but holds less."
-                    raise ItemError(item, error, "Write the file again.")
-            with archive.open(info) as file:
-                found[name] = np.lib.format.read_array(file, allow_pickle=False)
-        return found
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype, file.tell()
+    total = sum(info.file_size for info in _members(path, item) if info.filename.removesuffix(".npy") in names)
+    if total > min(MAX_BYTES, max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size)):
+        error = f"{path.name} of {path.stat().st_size} bytes unpacks to {total / 2**20:.0f} MiB."
+        raise ItemError(item, error, f"Split it: at most {MAX_BYTES >> 20} MiB are read, and images hardly compress.")
+    with _explained(path, item):
+        return load_arrays(path, *names)
 
 
 # --- generated ---------------------------------------------------------------------------------------------------
