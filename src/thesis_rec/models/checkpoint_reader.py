@@ -17,9 +17,9 @@ type, an index of shards by name. Names are all that every format has, so the or
 embeds the image first, then the body in natural order (``layer2`` before ``layer10``), then final norms, then heads.
 """
 
-import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, takewhile
@@ -70,13 +70,13 @@ def layer_key(name: str) -> tuple[int, tuple[tuple[int, int, str], ...], str]:
 
 _PREFIXES = ("module.", "_orig_mod.")
 
-# Torch's names of floating-point types by those in safetensors, and the other types.
-_FLOATS = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
+# Types' names in safetensors by those in torch.
+_KINDS = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2", "bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16",
+    "int32": "I32", "uint32": "U32", "int64": "I64", "uint64": "U64", "complex64": "C64", "complex128": "C128",
 }  # fmt: skip
-_LEFT_OUT_TORCH = {"bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64"}
-_LEFT_OUT = {*_LEFT_OUT_TORCH.values(), "U16", "U32", "U64", "C64", "C128"}
+_FLOATS = frozenset(kind for name, kind in _KINDS.items() if "float" in name)
 
 # Views of one storage may overlap (a fused matrix and its parts), but not be read many times over.
 _MOST_OVERLAP = 4
@@ -90,73 +90,66 @@ class TensorInfo:
         name: Its name, without wrappers' prefixes.
         shape: Its shape.
         dtype: How it is stored, in safetensors' words (``F32``, ``BF16`` ...).
-        stored: Gives its bytes in row-major order (little-endian), as they are stored.
+        load: Gives the tensor of torch, mapped where it lies in a file.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    stored: Callable[[], NDArray[np.uint8]] = field(repr=False, compare=False)
+    load: Callable[[], Any] = field(repr=False, compare=False)
 
     @property
     def size(self) -> int:
         """Number of values."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     def values(self) -> NDArray[np.float32]:
-        """Its values, flat: ``(size,)``. No copy is made of float32 that lies in a file."""
-        raw = self.stored()
-        if self.dtype == "BF16":
-            # bfloat16 is the upper half of a float32.
-            return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
-        if kind := {"F64": "<f8", "F32": "<f4", "F16": "<f2"}.get(self.dtype):
-            # Out of float32's range becomes infinite, which is reported like any other non-finite value.
-            with np.errstate(over="ignore"):
-                return np.require(raw.view(kind), dtype=np.float32, requirements="A")
+        """Its values, flat: ``(size,)``; no copy is made of float32. Out of float32's range becomes infinite."""
+        return self.load().float().cpu().reshape(-1).numpy()
+
+    def stored(self) -> NDArray[np.uint8]:
+        """Its bytes in row-major order (little-endian), as they are stored."""
         import torch
 
-        eight = torch.float8_e4m3fn if self.dtype == "F8_E4M3" else torch.float8_e5m2
-        return torch.from_numpy(np.array(raw)).view(eight).to(torch.float32).numpy()
+        return self.load().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
+@dataclass
 class StateReader:
     """The floating-point tensors of a checkpoint, from the first layer to the last.
 
-    Args:
+    Attributes:
         item: Name of the model for error messages.
-        tensors: What the checkpoint holds, other types than floating-point ones included.
+        tensors: What the checkpoint holds; tensors of other types than floating-point ones go to ``left_out``.
         n_bytes: Size of its files; 0 when there are none.
         passed_over: Of several networks in the file the one that is read, and the others; empty where there is one.
         absent: Names of tensors that an index lists and no shard holds.
-        left_out: Tensors that it holds but that aren't read, beside those of other types.
+        left_out: Tensors that it holds but that aren't read.
 
     Raises:
         ItemError: If there are no tensors, or two of one name.
     """
 
-    def __init__(
-        self,
-        item: str,
-        tensors: Iterable[TensorInfo],
-        n_bytes: int = 0,
-        passed_over: tuple[str, ...] = (),
-        absent: Iterable[str] = (),
-        left_out: Iterable[TensorInfo] = (),
-    ) -> None:
-        held = list(tensors)
-        found = [tensor for tensor in held if tensor.dtype in _FLOATS and tensor.size > 0]
+    item: str
+    tensors: Sequence[TensorInfo]
+    n_bytes: int = 0
+    passed_over: tuple[str, ...] = ()
+    absent: Sequence[str] = ()
+    left_out: Sequence[TensorInfo] = ()
+
+    def __post_init__(self) -> None:
+        self.left_out = (*self.left_out, *(tensor for tensor in self.tensors if tensor.dtype not in _FLOATS))
+        found = [tensor for tensor in self.tensors if tensor.dtype in _FLOATS and tensor.size > 0]
         for prefix in _PREFIXES:
-            if found and all(tensor.name.startswith(prefix) for tensor in found):
+            if all(tensor.name.startswith(prefix) for tensor in found):
                 found = [replace(tensor, name=tensor.name[len(prefix) :]) for tensor in found]
-        self.item, self.n_bytes, self.passed_over, self.absent = item, n_bytes, passed_over, tuple(absent)
-        self.left_out = (*left_out, *(tensor for tensor in held if tensor.dtype not in _FLOATS))
-        self.tensors: tuple[TensorInfo, ...] = tuple(sorted(found, key=lambda tensor: layer_key(tensor.name)))
-        if not self.tensors:
+        self.tensors = sorted(found, key=lambda tensor: layer_key(tensor.name))
+        if not found:
             others = ", ".join(f"{tensor.name} ({tensor.dtype})" for tensor in self.left_out[:3])
             text = f"The checkpoint holds no floating-point tensors{f', but {others}' if others else ''}."
-            raise ItemError(item, text, "Is it the right file?")
-        if len({tensor.name for tensor in self.tensors}) < len(self.tensors):
-            raise ItemError(item, "The checkpoint holds several tensors of one name.", DOWNLOAD_AGAIN)
+            raise ItemError(self.item, text, "Is it the right file?")
+        if len({tensor.name for tensor in found}) < len(found):
+            raise ItemError(self.item, "The checkpoint holds several tensors of one name.", DOWNLOAD_AGAIN)
 
     @property
     def n_parameters(self) -> int:
@@ -170,7 +163,8 @@ class StateReader:
         Raises:
             ItemError: If it accepts none.
         """
-        return self._of([tensor for tensor in self.tensors if keep(tensor.name)], filter(keep, self.absent))
+        kept = [tensor for tensor in self.tensors if keep(tensor.name)]
+        return replace(self, tensors=kept, absent=list(filter(keep, self.absent)))
 
     def member(self, name: str) -> "StateReader":
         """One network of several: the tensors below ``name``, without it in their names.
@@ -188,10 +182,7 @@ class StateReader:
             heads = ", ".join(dict.fromkeys(tensor.name.split(".")[0] for tensor in self.tensors[:1000]))[:200]
             text = f"The checkpoint has no network {name!r}."
             raise ItemError(self.item, text, f"Correct the manifest's column member; names begin with {heads}.")
-        return self._of(found, filter(below.search, self.absent))
-
-    def _of(self, tensors: Iterable[TensorInfo], absent: Iterable[str]) -> "StateReader":
-        return StateReader(self.item, tensors, self.n_bytes, self.passed_over, absent, self.left_out)
+        return replace(self, tensors=found, absent=list(filter(below.search, self.absent)))
 
 
 def safetensors_of(path: Path, item: str) -> list[TensorInfo]:
@@ -213,22 +204,24 @@ def safetensors_of(path: Path, item: str) -> list[TensorInfo]:
             raise ItemError(item, f"{path.name} is an archive as torch.save writes it.", "Let its name end in .pt.")
     text = f"{path.name} is truncated or unreadable, or its safetensors header doesn't fit the file ({{reason}})."
     # The library checks the header against the file: its length, every offset, shape and type.
-    with explained(item, text, DOWNLOAD_AGAIN), safe_open(path, framework="numpy"), path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    tensors = []
-    for name, entry in header.items():
-        stored = partial(_mapped, path, 8 + length, *entry["data_offsets"])
-        tensors.append(TensorInfo(name, tuple(entry["shape"]), entry["dtype"], stored))
-    if strange := next((tensor for tensor in tensors if tensor.dtype not in (*_FLOATS, *_LEFT_OUT)), None):
+    with explained(item, text, DOWNLOAD_AGAIN), safe_open(path, framework="pt") as opened:
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  # it can't be iterated
+        tensors = [
+            TensorInfo(name, tuple(one.get_shape()), one.get_dtype(), partial(_mapped, path, name))
+            for name, one in slices.items()
+        ]
+    if strange := next((tensor for tensor in tensors if tensor.dtype not in _KINDS.values()), None):
         text = f"{path.name}: tensor {strange.name} has the type {strange.dtype}, which can't be read."
         raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
     return tensors
 
 
-def _mapped(path: Path, start: int, begin: int, end: int) -> NDArray[np.uint8]:
-    return np.asarray(np.memmap(path, np.uint8, "r", start + begin, end - begin))
+def _mapped(path: Path, name: str) -> Any:
+    from safetensors import safe_open
+
+    # Opened anew, so that a tensor is unmapped when it is dropped.
+    with safe_open(path, framework="pt") as opened:
+        return opened.get_tensor(name)
 
 
 def read_state(state: Mapping[str, Any], item: str) -> StateReader:
@@ -248,7 +241,6 @@ def tensors_of(state: Mapping[str, Any], item: str) -> list[TensorInfo]:
     """
     import torch
 
-    names = {getattr(torch, name): kind for kind, name in _FLOATS.items()}
     seen: set[tuple[object, ...]] = set()
     storages: dict[int, int] = {}
     claimed = 0
@@ -258,52 +250,37 @@ def tensors_of(state: Mapping[str, Any], item: str) -> list[TensorInfo]:
         tensor = state[key]
         if not isinstance(tensor, torch.Tensor):
             continue
-        shape, stored = tuple(tensor.shape), partial(_stored, tensor.detach())
-        if not (tensor.is_floating_point() or tensor.is_quantized):
-            kind = _LEFT_OUT_TORCH.get(str(tensor.dtype).removeprefix("torch."), str(tensor.dtype))
-            tensors.append(TensorInfo(key, shape, kind, stored))
-            continue
-        if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in names:
-            text = f"Tensor {key} is quantised, sparse, without data or of an unknown type ({tensor.dtype})."
-            raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
-        held = tensor.untyped_storage().nbytes()
-        if tensor.numel() * tensor.element_size() > held:
-            text = f"Tensor {key} claims {tensor.numel():,} values but the file holds {held:,} bytes of it."
-            raise ItemError(item, text, "Don't use this file: it is damaged, or made to exhaust memory.")
-        identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        if tensor.numel() and identity in seen:
-            shape = (0,)  # it is there, and its values are read under the other name
-        else:
-            seen.add(identity)
-            storages[tensor.untyped_storage().data_ptr()] = held
-            claimed += tensor.numel() * tensor.element_size()
-        tensors.append(TensorInfo(key, shape, names[tensor.dtype], stored))
-    if claimed > _MOST_OVERLAP * sum(storages.values()):
-        held = sum(storages.values())
+        kind, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+        if tensor.is_floating_point() or tensor.is_quantized:
+            if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_meta or kind not in _KINDS:
+                text = f"Tensor {key} is quantised, sparse, without data or of an unknown type ({tensor.dtype})."
+                raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
+            identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+            if tensor.numel() and identity in seen:
+                shape = (0,)  # it is there, and its values are read under the other name
+            else:
+                seen.add(identity)
+                storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+                claimed += tensor.numel() * tensor.element_size()
+        tensors.append(TensorInfo(key, shape, _KINDS.get(kind, kind), tensor.detach))
+    if claimed > _MOST_OVERLAP * (held := sum(storages.values())):
         text = f"{len(seen):,} tensors claim {claimed:,} bytes of the {held:,} that the file holds."
-        raise ItemError(item, text, "Don't use this file: it is made to exhaust time and memory.")
+        raise ItemError(item, text, "Don't use this file: it is damaged, or made to exhaust time and memory.")
     return tensors
 
 
-def _stored(tensor: Any) -> NDArray[np.uint8]:
-    import torch
-
-    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-
-
-def open_checkpoint(path: Path, item: str, prefer: str = "", member: str = "") -> StateReader:
+def open_checkpoint(path: Path, item: str, member: str = "") -> StateReader:
     """Reader of a weight file, or of the best weight file in a folder.
 
     Args:
         path: File or folder.
         item: Name of the model for error messages.
-        prefer: Prefix of file names to be looked at first, such as ``open_clip`` in a folder with several formats.
         member: Which of several networks in the file is meant, such as ``teacher`` or ``encoder_q``.
 
     Raises:
         ItemError: If there is no weight file, or it is damaged, unsafe or of an unknown format.
     """
-    file = weight_files.find_weights(path, item, prefer)
+    file = weight_files.find_weights(path, item)
     files, absent = [file], list[str]()
     passed_over: tuple[str, ...] = ()
     if file.name.endswith(weight_files.INDEX_ENDING):

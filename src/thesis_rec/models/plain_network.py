@@ -6,6 +6,7 @@ one file would give a vector like any other, and a wrong one. They are refused w
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -33,9 +34,15 @@ _MASKED = -100.0
 
 
 def open_network(path: Path, item: str, prefer: str = "", member: str = "") -> StateReader:
-    """Reader of the one network of a checkpoint; arguments as of :func:`~.checkpoint_reader.open_checkpoint`.
+    """Reader of the one network of a checkpoint.
 
     Attention masks (matrices of zeros and one very negative number, or minus infinity) are left out.
+
+    Args:
+        path: File or folder.
+        item: Name of the model for error messages.
+        prefer: Prefix of file names to be looked at first, such as ``open_clip`` in a folder with several formats.
+        member: Which of several networks in the file is meant, such as ``teacher`` or ``encoder_q``.
 
     Raises:
         ItemError: If it can't be read, is quantised or pruned, is an adapter, or holds a network and its copy.
@@ -43,7 +50,7 @@ def open_network(path: Path, item: str, prefer: str = "", member: str = "") -> S
     file = find_weights(path, item, prefer)
     if file.name.startswith("adapter_"):
         raise _adapter(item, file.name)
-    reader = open_checkpoint(path, item, prefer, member)
+    reader = open_checkpoint(file, item, member)
     _check_quantised(reader)
     if adapters := [tensor.name for tensor in reader.tensors if _ADAPTER.search(tensor.name)]:
         raise _adapter(item, adapters[0])
@@ -129,15 +136,12 @@ def _check_copies(reader: StateReader) -> None:
 
 
 def _without_masks(reader: StateReader) -> StateReader:
-    masks = set()
+    masks = []
     for tensor in reader.tensors:
         # What may be one by its shape and name, so that little has to be read.
         if len(tensor.shape) > 1 and tensor.shape[-1] == tensor.shape[-2] and not tensor.name.endswith("weight"):
             kinds = np.unique(tensor.values())
             if kinds.size <= 2 and kinds[0] <= _MASKED and (kinds[1:] == 0).all():
-                masks.add(tensor.name)
-    if not masks:
-        return reader
-    rest = reader.select(lambda name: name not in masks)
-    rest.left_out = (*reader.left_out, *(tensor for tensor in reader.tensors if tensor.name in masks))
-    return rest
+                masks.append(tensor)
+    rest = [tensor for tensor in reader.tensors if tensor not in masks]
+    return replace(reader, tensors=rest, left_out=(*reader.left_out, *masks)) if masks else reader
