@@ -11,7 +11,7 @@ from tests.models import tiny_models
 from tests.models.states import parameter_vector, save_sharded, small_state
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
-from thesis_rec.models.extractors import EXTRACTORS, extractor_name, huggingface, open_model, register
+from thesis_rec.models.extractors import EXTRACTORS, extractor_name, open_model
 from thesis_rec.models.model_extraction import extract_model
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import locate
@@ -124,14 +124,11 @@ def test_unknown_extractors_are_named(tmp_path):
 
 def test_adding_a_kind_takes_one_function_and_one_value(tmp_path, monkeypatch):
     """The walk through the module's own instructions."""
-    monkeypatch.setattr("thesis_rec.models.extractors.EXTRACTORS", dict(EXTRACTORS))
 
-    @register("my_kind")
     def my_kind(row, root, cache):
         return open_checkpoint(locate(row, root, cache), row.model_id).select(lambda name: "layer" in name)
 
+    monkeypatch.setitem(EXTRACTORS, "my_kind", my_kind)
     torch.save(small_state(), tmp_path / "m.pth")
     vector, _ = extract_model(row(source="m.pth", extractor="my_kind"), tmp_path)
     assert vector["n_tensors"] == 6
-    with pytest.raises(ValueError, match="already"):
-        register("my_kind")(huggingface)

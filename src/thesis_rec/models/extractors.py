@@ -1,9 +1,9 @@
 """How the weights of a model are found: one function per kind of source, looked up by the manifest's ``extractor``.
 
 To add a kind, write a function of a row, the zoo's root folder and the folder of hub downloads that returns a
-:class:`~thesis_rec.models.checkpoint_reader.StateReader`, and register it under the value that the manifest will name::
+:class:`~thesis_rec.models.checkpoint_reader.StateReader`, and enter it in :data:`EXTRACTORS` under the value that the
+manifest will name::
 
-    @register("my_kind")
     def my_kind(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
         return open_network(locate(row, root, cache), row.model_id).select(lambda name: "extra" not in name)
 
@@ -22,27 +22,8 @@ from thesis_rec.models.weight_files import find_weights
 
 Extractor = Callable[[ManifestRow, Path, Path | None], StateReader]
 
-#: Extractors by the manifest's ``extractor`` column.
-EXTRACTORS: dict[str, Extractor] = {}
-
 #: What an empty ``extractor`` column means, by loader; ``huggingface`` for any other.
 USUAL = {"timm": "timm", "open_clip": "open_clip", "detector_pack": "detector_pack", "local": "state_dict"}
-
-
-def register(name: str) -> Callable[[Extractor], Extractor]:
-    """Decorator that makes a function known under ``name``.
-
-    Raises:
-        ValueError: If another function has this name.
-    """
-
-    def add(function: Extractor) -> Extractor:
-        if EXTRACTORS.get(name, function) is not function:
-            raise ValueError(f"there is an extractor {name!r} already")
-        EXTRACTORS[name] = function
-        return function
-
-    return add
 
 
 def extractor_name(row: ManifestRow) -> str:
@@ -68,10 +49,6 @@ def open_model(row: ManifestRow, root: Path, cache: Path | None = None) -> State
     return EXTRACTORS[name](row, root, cache)
 
 
-@register("huggingface")
-@register("timm")
-@register("state_dict")
-@register("detector_pack")
 def huggingface(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
     """All tensors of a model: one safetensors or PyTorch file, or shards with an index, as in the layout of the hub.
 
@@ -84,21 +61,18 @@ def huggingface(row: ManifestRow, root: Path, cache: Path | None) -> StateReader
     return open_network(locate(row, root, cache), row.model_id, member=row.member)
 
 
-@register("siglip")
 def siglip(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
     """The image half of a SigLIP or CLIP model of transformers; the text half says nothing about images."""
     reader = huggingface(row, root, cache)
     return reader.select(lambda name: not name.startswith(("text_model.", "text_projection", "logit_")))
 
 
-@register("open_clip")
 def open_clip(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
     """The image half (``visual.``) of an open_clip model."""
     reader = open_network(locate(row, root, cache), row.model_id, prefer="open_clip", member=row.member)
     return reader.select(lambda name: name.startswith("visual."))
 
 
-@register("safetensors")
 def safetensors(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
     """A plain safetensors file or index; for zoos that allow no other format.
 
@@ -109,3 +83,12 @@ def safetensors(row: ManifestRow, root: Path, cache: Path | None) -> StateReader
     if ".safetensors" not in file.suffixes:
         raise ItemError(row.model_id, f"{file.name} is no safetensors file.", "Choose the extractor state_dict.")
     return open_network(file, row.model_id, member=row.member)
+
+
+#: Extractors by the manifest's ``extractor`` column.
+EXTRACTORS: dict[str, Extractor] = {
+    **dict.fromkeys(("huggingface", "timm", "state_dict", "detector_pack"), huggingface),
+    "siglip": siglip,
+    "open_clip": open_clip,
+    "safetensors": safetensors,
+}
