@@ -144,19 +144,19 @@ def compare(name: str, architecture: str, folder: Path, arguments: argparse.Name
     import torch
     from safetensors.torch import save_file
 
-    from thesis_rec.models.checkpoint_reader import open_checkpoint
+    from thesis_rec.models.checkpoint_reader import open_network
     from thesis_rec.models.kmeans import kmeans_1d
 
     torch.set_num_threads(arguments.threads)
     state = make_state(architecture)
     file = folder / f"{name}.safetensors"
     save_file(state, file)
-    reader = open_checkpoint(file, name)
+    reader = open_network(file, name)
     k = LENGTH // len(reader.tensors)
     result = {"tensors": len(reader.tensors), "values": sum(t.size for t in reader.tensors), "clusters": k}
 
     def ours() -> np.ndarray:
-        return parameter_vector(open_checkpoint(file, name), arguments.threads)
+        return parameter_vector(open_network(file, name), arguments.threads)
 
     floor = histogram_floor()
     arrays = [tensor.values() for tensor in reader.tensors]
@@ -177,7 +177,7 @@ def compare(name: str, architecture: str, folder: Path, arguments: argparse.Name
     for half in ("float16", "bfloat16"):
         rounded = folder / f"{name}-{half}.safetensors"
         save_file({key: value.to(getattr(torch, half)) for key, value in state.items()}, rounded)
-        halves = open_checkpoint(rounded, name)
+        halves = open_network(rounded, name)
         vector = parameter_vector(halves, arguments.threads)
         result[f"{half}_difference"] = float(np.linalg.norm(vector - single) / np.linalg.norm(single))
         # Among few values several clusterings are as good as each other, and rounding chooses between them: what must
@@ -211,7 +211,7 @@ def watch_memory(folder: Path, threads: int) -> dict:
     """
     import numpy as np
 
-    from thesis_rec.models.checkpoint_reader import open_checkpoint
+    from thesis_rec.models.checkpoint_reader import open_network
     from thesis_rec.models.kmeans import kmeans_1d
 
     page = os.sysconf("SC_PAGE_SIZE")
@@ -230,7 +230,7 @@ def watch_memory(folder: Path, threads: int) -> dict:
     watcher = threading.Thread(target=poll)
     watcher.start()
     started = time.perf_counter()
-    reader = open_checkpoint(folder, "sharded")
+    reader = open_network(folder, "sharded")
     parameter_vector(reader, threads)
     seconds = time.perf_counter() - started
     done.set()

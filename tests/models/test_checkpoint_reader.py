@@ -14,9 +14,8 @@ from safetensors.torch import save_file
 from tests.models.states import KEPT, parameter_vector, save_sharded, small_state
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models import checkpoint_reader as module
-from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
+from thesis_rec.models.checkpoint_reader import left_out, open_network, read_state
 from thesis_rec.models.model_extraction import weights_hash
-from thesis_rec.models.plain_network import left_out
 from thesis_rec.models.weight_files import find_weights
 
 
@@ -63,7 +62,7 @@ def reference():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_weights_give_the_same_vector_and_hash(kind, tmp_path, reference):
-    reader = open_checkpoint(stored(kind, tmp_path / "m"), "m")
+    reader = open_network(stored(kind, tmp_path / "m"), "m")
     assert {tensor.name for tensor in reader.tensors} == set(KEPT)
     state = small_state()
     for tensor in reader.tensors:
@@ -93,16 +92,16 @@ def test_other_precisions_differ_within_their_precision(dtype, relative, ending,
     state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in small_state().items()}
     path = tmp_path / f"model.{ending}"
     save_file(state, path) if ending == "safetensors" else torch.save(state, path)
-    vector = parameter_vector(open_checkpoint(path, "m"))
+    vector = parameter_vector(open_network(path, "m"))
     # Rounding moves values across the borders of clusters, hence not every centre is as close as the values are.
     assert np.linalg.norm(vector - reference[1]) <= 10 * relative * np.linalg.norm(reference[1])
-    assert weights_hash(open_checkpoint(path, "m")) != reference[0]
+    assert weights_hash(open_network(path, "m")) != reference[0]
 
 
 def test_large_tensors_are_mapped_not_copied(tmp_path):
     values = torch.randn(300_000)
     save_file({"w": values, "b": torch.randn(3)}, tmp_path / "model.safetensors")
-    reader = open_checkpoint(tmp_path, "m")
+    reader = open_network(tmp_path, "m")
     array = (reader.tensors[-1] if reader.tensors[-1].size > 3 else reader.tensors[0]).values()
     maps = Path("/proc/self/maps")
     assert str(tmp_path) in maps.read_text()
@@ -127,10 +126,10 @@ def test_a_selection_reads_only_its_tensors():
 
 def test_a_folder_with_one_file_of_any_name_is_enough(tmp_path):
     torch.save(small_state(), tmp_path / "resnet20-12fca82f.th")
-    assert len(open_checkpoint(tmp_path, "m").tensors) == len(KEPT)
+    assert len(open_network(tmp_path, "m").tensors) == len(KEPT)
     torch.save(small_state(), tmp_path / "other.th")
     with pytest.raises(ItemError, match="several weight files"):
-        open_checkpoint(tmp_path, "m")
+        open_network(tmp_path, "m")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def test_unusable_files_are_named_with_a_remedy(name, prepare, message, tmp_path
     path = tmp_path / name
     prepare(path)
     with pytest.raises(ItemError, match=message) as caught:
-        open_checkpoint(path, "the model")
+        open_network(path, "the model")
     assert caught.value.item == "the model"
     assert caught.value.hint
 
@@ -164,14 +163,14 @@ def test_truncated_checkpoints_are_refused(kind, tmp_path):
     for share in (0.2, 0.5, 0.9):
         path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(ItemError, match=r"truncated|damaged"):
-            open_checkpoint(path, "m")
+            open_network(path, "m")
 
 
 def test_a_missing_shard_is_named(tmp_path):
     folder = save_sharded(small_state(), tmp_path / "m")
     (folder / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(ItemError, match="model-00002-of-00003"):
-        open_checkpoint(folder, "m")
+        open_network(folder, "m")
 
 
 @pytest.mark.parametrize("torch_format", [False, True])
@@ -180,12 +179,12 @@ def test_tensors_that_an_index_lists_and_no_shard_holds_are_told(tmp_path, torch
     tied = torch.rand(5, 5)
     state = small_state() | {"tied_a": tied, "tied_b": tied if torch_format else torch.rand(5, 5)}
     folder = save_sharded(state, tmp_path / "m", torch_format=torch_format, shards=1)
-    assert not open_checkpoint(folder, "m").absent
+    assert not open_network(folder, "m").absent
     (index,) = folder.glob("*.index.json")
     content = json.loads(index.read_text())
     content["weight_map"] |= dict.fromkeys(("head.weight", "head.bias"), next(iter(content["weight_map"].values())))
     index.write_text(json.dumps(content))
-    reader = open_checkpoint(folder, "m")
+    reader = open_network(folder, "m")
     told = "The index lists 2 tensors that no shard holds (head.bias, head.weight): tied, or lost."
     assert left_out(reader).endswith(told)
     assert not reader.select(lambda name: name.startswith("tied")).absent
@@ -194,7 +193,7 @@ def test_tensors_that_an_index_lists_and_no_shard_holds_are_told(tmp_path, torch
 def test_a_tensor_that_claims_more_than_it_holds_is_refused(tmp_path):
     torch.save({"w": torch.zeros(1).expand(1 << 40)}, tmp_path / "model.pth")
     with pytest.raises(ItemError, match="1 tensors claim 4,398,046,511,104 bytes of the 4 that"):
-        open_checkpoint(tmp_path, "m")
+        open_network(tmp_path, "m")
 
 
 def header(content: dict[str, object], body: bytes, length: int | None = None) -> bytes:
@@ -224,23 +223,23 @@ def test_safetensors_headers_that_lie_are_refused(content, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(ItemError, match="header doesn't fit"):
-        open_checkpoint(path, "m")
+        open_network(path, "m")
 
 
 def test_unknown_types_are_named(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(header({"w": {"dtype": "F8_E8M0", "shape": [8], "data_offsets": [0, 8]}}, b"\0" * 8))
     with pytest.raises(ItemError, match="F8_E8M0"):
-        open_checkpoint(path, "m")
+        open_network(path, "m")
 
 
 def test_real_checkpoints_are_read(shared_dir):
     files = sorted(file for file in (shared_dir / "data" / "checkpoints").iterdir() if file.suffix != ".md")
-    sizes = {file.name: open_checkpoint(file, file.name).n_parameters for file in files}
+    sizes = {file.name: open_network(file, file.name).n_parameters for file in files}
     # Counted by their publisher.
     assert sizes["resnet20-12fca82f.th"] == 269_722
     assert sizes["dicenet_s_0.2_pascal_256x256.pth"] == 46_927
-    vector = parameter_vector(open_checkpoint(files[0], "m"))
+    vector = parameter_vector(open_network(files[0], "m"))
     assert np.isfinite(vector).all()
 
 

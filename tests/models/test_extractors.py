@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tests.models import tiny_models
 from tests.models.states import parameter_vector, save_sharded, small_state
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.checkpoint_reader import open_checkpoint, read_state
+from thesis_rec.models.checkpoint_reader import open_network, read_state
 from thesis_rec.models.extractors import EXTRACTORS, extractor_name, open_model
 from thesis_rec.models.model_extraction import extract_model
 from thesis_rec.models.model_manifest import ManifestRow
@@ -126,7 +126,7 @@ def test_adding_a_kind_takes_one_function_and_one_value(tmp_path, monkeypatch):
     """The walk through the module's own instructions."""
 
     def my_kind(row, root, cache):
-        return open_checkpoint(locate(row, root, cache), row.model_id).select(lambda name: "layer" in name)
+        return open_network(locate(row, root, cache), row.model_id).select(lambda name: "layer" in name)
 
     monkeypatch.setitem(EXTRACTORS, "my_kind", my_kind)
     torch.save(small_state(), tmp_path / "m.pth")

@@ -14,7 +14,7 @@ from tests.models import tiny_models
 from tests.models.states import save_sharded, small_state
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models import model_sources
-from thesis_rec.models.checkpoint_reader import open_checkpoint
+from thesis_rec.models.checkpoint_reader import open_network
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import (
     hub_answers,
@@ -72,7 +72,7 @@ def test_the_pinned_revision_is_taken_from_the_cache(tmp_path, offline):
     assert locate(hub_row(), tmp_path, tmp_path / "hub").name == "0" * 40
     assert locate(hub_row("v1"), tmp_path, tmp_path / "hub").name == "1" * 40
     assert locate(hub_row("1" * 40), tmp_path, tmp_path / "hub").name == "1" * 40
-    assert len(open_checkpoint(locate(hub_row(), tmp_path, tmp_path / "hub"), "x").tensors) == 11
+    assert len(open_network(locate(hub_row(), tmp_path, tmp_path / "hub"), "x").tensors) == 11
 
 
 def test_a_model_outside_the_cache_is_offline(tmp_path, offline):

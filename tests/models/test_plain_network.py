@@ -17,8 +17,7 @@ from safetensors.torch import save_file
 
 from tests.models.states import parameter_vector, small_state
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.checkpoint_reader import read_state
-from thesis_rec.models.plain_network import left_out, open_network
+from thesis_rec.models.checkpoint_reader import left_out, open_network, read_state
 
 State = dict[str, torch.Tensor]
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from tests.models.states import KEPT, save_sharded, small_state
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.checkpoint_reader import open_checkpoint
+from thesis_rec.models.checkpoint_reader import open_network
 from thesis_rec.models.weight_files import find_weights
 
 
@@ -39,7 +39,7 @@ def test_folders_prefer_safetensors_and_the_wanted_library(tmp_path):
 def test_bad_indices_are_refused(index, message, tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(index)
     with pytest.raises(ItemError, match=message):
-        open_checkpoint(tmp_path, "m")
+        open_network(tmp_path, "m")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model-00001-of-00003.safetensors"])
@@ -51,7 +51,7 @@ def test_links_out_of_the_folder_are_refused(name, tmp_path):
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(outside)
     with pytest.raises(ItemError, match="link that leads out"):
-        open_checkpoint(folder, "m")
+        open_network(folder, "m")
 
 
 def test_links_within_a_hub_cache_are_followed(tmp_path):
@@ -61,7 +61,7 @@ def test_links_within_a_hub_cache_are_followed(tmp_path):
     (repository / "blobs").mkdir()
     save_file(small_state(), repository / "blobs" / "123")
     (snapshot / "model.safetensors").symlink_to("../../blobs/123")
-    assert len(open_checkpoint(snapshot, "m").tensors) == len(KEPT)
+    assert len(open_network(snapshot, "m").tensors) == len(KEPT)
 
 
 class Malicious:
@@ -83,7 +83,7 @@ def test_pickled_code_never_runs(kind, tmp_path):
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "archive")
     with pytest.raises(ItemError, match="pickled code") as caught:
-        open_checkpoint(path, "m")
+        open_network(path, "m")
     assert not mark.exists()
     assert "state_dict" in caught.value.hint
 
@@ -109,7 +109,7 @@ def test_files_under_another_kind_s_name_are_refused_for_what_they_are(name, con
     elif content == "bytes":
         path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(range(256)))
     with pytest.raises(ItemError, match=reason):
-        open_checkpoint(path, "m")
+        open_network(path, "m")
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path):
@@ -121,18 +121,18 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path):
             content = b"\0" * (1 << 26) if "/data/" in entry.filename else source.read(entry)
             bomb.writestr(entry.filename, content)
     with pytest.raises(ItemError, match="decompression bomb"):
-        open_checkpoint(path, "m")
+        open_network(path, "m")
 
 
 def test_numbers_and_arrays_beside_the_weights_are_plain_data(tmp_path):
     torch.save(
         {"state_dict": {"w": torch.ones(3, 3)}, "best": np.float32(0.5), "curve": np.arange(3.0)}, tmp_path / "m.pt"
     )
-    assert open_checkpoint(tmp_path / "m.pt", "m").n_parameters == 9
+    assert open_network(tmp_path / "m.pt", "m").n_parameters == 9
     objects = np.array([Malicious(tmp_path / "ran")], dtype=object)
     torch.save({"state_dict": {"w": torch.ones(3, 3)}, "trojan": objects}, tmp_path / "m.pt")
     with pytest.raises(ItemError, match="pickled code"):
-        open_checkpoint(tmp_path / "m.pt", "m")
+        open_network(tmp_path / "m.pt", "m")
     assert not (tmp_path / "ran").exists()
 
 
@@ -148,4 +148,4 @@ def test_numbers_and_arrays_beside_the_weights_are_plain_data(tmp_path):
 def test_what_stands_in_a_file_s_place_is_said(name, content, message, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ItemError, match=message):
-        open_checkpoint(tmp_path / name, "m")
+        open_network(tmp_path / name, "m")

@@ -12,6 +12,10 @@ Formats: safetensors (one file, or shards with an index), and everything that ``
 Files come from strangers, so they are checked before a library opens them: links that lead out of the model's folder,
 archives that unpack to much more than they are, and headers that claim more than the file holds are refused.
 
+Nor is everything one plain network, which is all that values can describe. Read number by number, a quantised matrix
+without its scale, an adapter without its base or two copies of a network in one file would give a vector like any
+other, and a wrong one. They are refused with what they are.
+
 A ``.pth`` file keeps the order in which a network's modules were made, a safetensors file sorts its tensors by name and
 type, an index of shards by name. Names are all that every format has, so the order of layers is made of them: what
 embeds the image first, then the body in natural order (``layer2`` before ``layer10``), then final norms, then heads.
@@ -19,17 +23,18 @@ embeds the image first, then the body in natural order (``layer2`` before ``laye
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, takewhile
+from itertools import chain, combinations, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ItemError, explained
+from thesis_rec.base.errors import ItemError, explained, listed
 from thesis_rec.base.files import placeholder
 from thesis_rec.models import weight_files
 from thesis_rec.models.weight_files import DOWNLOAD_AGAIN
@@ -269,39 +274,151 @@ def tensors_of(state: Mapping[str, Any], item: str) -> list[TensorInfo]:
     return tensors
 
 
-def open_checkpoint(path: Path, item: str, member: str = "") -> StateReader:
-    """Reader of a weight file, or of the best weight file in a folder.
+# --- whether that is one plain network ------------------------------------------------------------------------------
+
+# Integers of these types are packed or scaled weights when they are matrices; int64 and booleans are indices and masks.
+_PACKED = {"I8", "U8", "I16", "U16", "I32", "U32"}
+_INDEX = re.compile(r"(mask|index|indices|_ids?$|position|queue|coords|num_batches|g_idx|(^|\.)bias$)")
+_SCALES = re.compile(
+    r"(\bSCB|_?scales?(_inv)?|scale_inv|zero_points?|qzeros|absmax|quant_map|quant_state.*|weight_format|input_scale)$"
+)
+_ADAPTER = re.compile(
+    r"(^|\.|_)(lora_[A-Za-z]+|lora\.(up|down)|hada_w\d\w*|lokr_\w+|ia3_\w+|oft_\w+|vera_\w+|dora_scale|boft_\w+)(\.|$)"
+)
+# Names under which training keeps a network and its copy.
+_COPY = re.compile(r"(teacher|student|ema|momentum|online|target|(encoder|backbone|network|net)_[qk]$|_k$|_q$)")
+_PACKED_SHARE = 0.01
+#: Integers from this share of all values on are worth a line in the failures table; indices have less.
+WORTH_TELLING = 0.01
+_MASKED = -100.0
+
+
+def open_network(path: Path, item: str, prefer: str = "", member: str = "") -> StateReader:
+    """Reader of the one network of a weight file, or of the best weight file in a folder.
+
+    Attention masks (matrices of zeros and one very negative number, or minus infinity) are left out.
 
     Args:
         path: File or folder.
         item: Name of the model for error messages.
+        prefer: Prefix of file names to be looked at first, such as ``open_clip`` in a folder with several formats.
         member: Which of several networks in the file is meant, such as ``teacher`` or ``encoder_q``.
 
     Raises:
-        ItemError: If there is no weight file, or it is damaged, unsafe or of an unknown format.
+        ItemError: If there is no weight file, it is damaged, unsafe or of an unknown format, is quantised or pruned, is
+            an adapter, or holds a network and its copy.
     """
-    file = weight_files.find_weights(path, item)
-    files, absent = [file], list[str]()
-    passed_over: tuple[str, ...] = ()
-    if file.name.endswith(weight_files.INDEX_ENDING):
-        shard_of = weight_files.shard_of_tensors(file, item)
-        files = [weight_files.checked_file(file.parent / name, item) for name in sorted(set(shard_of.values()))]
-        held = {shard.name: _open_file(shard, item)[0] for shard in files}
-        tensors = list(chain(*held.values()))
-        there = {(tensor.name, name) for name, some in held.items() for tensor in some}
-        absent = sorted(key for key, _ in shard_of.items() - there)
-    else:
-        tensors, member, passed_over = _open_file(file, item, member)
-    whole = StateReader(item, tensors, sum(one.stat().st_size for one in files), passed_over, absent)
-    return whole.member(member) if member else whole
+    file = weight_files.find_weights(path, item, prefer)
+    if file.name.startswith("adapter_"):
+        raise _adapter(item, file.name)
+    shard_of = weight_files.shard_of_tensors(file, item) if file.name.endswith(weight_files.INDEX_ENDING) else {}
+    shards = [weight_files.checked_file(file.parent / name, item) for name in sorted(set(shard_of.values()))]
+    held: dict[str, list[TensorInfo]] = {}
+    within, passed_over = member, tuple[str, ...]()
+    for one in shards or [file]:
+        if one.name.endswith(".safetensors"):
+            held[one.name] = safetensors_of(one, item)
+        elif one.name.endswith(weight_files.TORCH_ENDINGS):
+            state, within, passed_over = weight_files.find_state(weight_files.load_torch(one, item), item, member)
+            held[one.name] = tensors_of(state, item)
+        else:
+            known = ", ".join((".safetensors", *weight_files.TORCH_ENDINGS))
+            raise ItemError(item, f"{one.name} has an unknown ending.", f"Known are {known}.")
+    absent = sorted(shard_of.items() - {(tensor.name, name) for name, some in held.items() for tensor in some})
+    size = sum(one.stat().st_size for one in shards or [file])
+    reader = StateReader(item, list(chain(*held.values())), size, passed_over, [name for name, _ in absent])
+    reader = reader.member(within) if within else reader
+    _check_quantised(reader)
+    if adapters := [tensor.name for tensor in reader.tensors if _ADAPTER.search(tensor.name)]:
+        raise _adapter(item, adapters[0])
+    names = {tensor.name for tensor in reader.tensors}
+    if pruned := [name for name in names if name.endswith("_orig") and name.removesuffix("orig") + "mask" in names]:
+        text = f"The weights are pruned and kept beside their masks ({min(pruned)}), which are no weights."
+        raise ItemError(item, text, "Make it permanent (torch.nn.utils.prune.remove) and save the model again.")
+    _check_copies(reader)
+    return _without_masks(reader)
 
 
-def _open_file(file: Path, item: str, member: str = "") -> tuple[list[TensorInfo], str, tuple[str, ...]]:
-    """What a file holds; what of ``member`` is left to be looked for in the tensors' names; what was passed over."""
-    if file.name.endswith(".safetensors"):
-        return safetensors_of(file, item), member, ()
-    if file.name.endswith(weight_files.TORCH_ENDINGS):
-        state, member, passed_over = weight_files.find_state(weight_files.load_torch(file, item), item, member)
-        return tensors_of(state, item), member, passed_over
-    known = ", ".join((".safetensors", *weight_files.TORCH_ENDINGS))
-    raise ItemError(item, f"{file.name} has an unknown ending.", f"Known are {known}.")
+def left_out(reader: StateReader) -> str:
+    """What of a checkpoint isn't read, in words; empty where it is nothing but counters and indices."""
+    notes = []
+    if reader.passed_over:
+        read, *others = reader.passed_over
+        notes.append(f"{read} was read, not {' or '.join(others)} (the manifest's column member says which one).")
+    values = sum(tensor.size for tensor in reader.left_out)
+    share = values / (values + sum(tensor.size for tensor in reader.tensors))
+    masks = [tensor for tensor in reader.left_out if tensor.dtype.startswith(("F", "BF"))]
+    if share >= WORTH_TELLING or masks:
+        largest = sorted(reader.left_out, key=lambda tensor: -tensor.size)[:3]
+        names = ", ".join(f"{tensor.name} ({'mask' if tensor in masks else tensor.dtype})" for tensor in largest)
+        notes.append(f"{share:.2%} of the values were left out, as they are no weights: {names}.")
+    if reader.absent:
+        # Of tied tensors some converters keep one and list both.
+        told = listed(reader.absent, 3)
+        notes.append(f"The index lists {len(reader.absent)} tensors that no shard holds ({told}): tied, or lost.")
+    return " ".join(notes)
+
+
+def _adapter(item: str, name: str) -> ItemError:
+    text = f"The weights are an adapter ({name}), which means nothing without its base model."
+    return ItemError(item, text, "Merge it into its base model (peft: merge_and_unload) and save the whole model.")
+
+
+def _check_quantised(reader: StateReader) -> None:
+    matrices = [tensor for tensor in reader.left_out if tensor.dtype in _PACKED and len(tensor.shape) > 1]
+    packed = [tensor for tensor in matrices if not _INDEX.search(tensor.name)]
+    n_packed, n_all = sum(t.size for t in packed), sum(t.size for t in (*reader.tensors, *reader.left_out))
+    # Weights of eight bits are plain floats, unless a scale lies beside them.
+    eight = {tensor.name.rpartition(".")[0] for tensor in reader.tensors if tensor.dtype.startswith("F8")}
+    scaled = [t for t in reader.tensors if _SCALES.search(t.name) and t.name.rpartition(".")[0] in eight]
+    named = [t for t in packed if re.search(r"(weight|packed|qweight|W_q|_data)$", t.name)]
+    if named or scaled or n_packed > _PACKED_SHARE * n_all:
+        example = (named or scaled or packed)[0]
+        share = (n_packed or sum(t.size for t in reader.tensors if t.dtype.startswith("F8"))) / n_all
+        where = f"{share:.0%} of the values ({example.name}, {example.dtype})"
+        text = f"The weights are quantised: {where} need scales to be read."
+        raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16 (dequantised).")
+    # Masks and indices are no weights, however large: a causal mask can be larger than a small network.
+    unread = [tensor for tensor in reader.left_out if tensor.dtype != "BOOL" and not _INDEX.search(tensor.name)]
+    n_unread, n_read = sum(tensor.size for tensor in unread), sum(tensor.size for tensor in reader.tensors)
+    if n_unread > n_read:
+        largest = max(unread, key=lambda tensor: tensor.size)
+        share = n_unread / (n_unread + n_read)
+        text = f"{share:.0%} of the values are of types that aren't read ({largest.name}, {largest.dtype})."
+        raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16.")
+
+
+def _check_copies(reader: StateReader) -> None:
+    """Refuse a network beside a copy of it: two siblings with the same tensors that hold most of the values."""
+    total = sum(tensor.size for tensor in reader.tensors)
+    # Sizes of tensors by the parent, the sibling, and what is left of their names below it with their shapes.
+    below: dict[str, dict[str, dict[tuple[object, ...], int]]] = defaultdict(lambda: defaultdict(dict))
+    for tensor in reader.tensors:
+        parts = tensor.name.split(".")
+        for depth in range(min(len(parts) - 1, 3)):
+            rest = ".".join(parts[depth + 1 :]), tensor.shape
+            below[".".join(parts[:depth])][parts[depth]][rest] = tensor.size
+    for children in below.values():
+        # Numbered siblings are the blocks of one network.
+        named = {name: shapes for name, shapes in children.items() if not name[-1:].isdigit()}
+        names = sorted(named, key=lambda name: -sum(named[name].values()))[:4]
+        for first, second in combinations(names, 2):
+            shared = 2 * sum(size for key, size in named[first].items() if key in named[second])
+            halves = sum(named[first].values()) + sum(named[second].values())
+            alike = 0.8 if _COPY.search(first) and _COPY.search(second) else 1.0
+            if len(named[first]) > 3 and shared >= alike * halves and shared > 0.5 * total:
+                text = f"The file holds a network twice, as {first} and {second}."
+                hint = f"Write which one is meant in the manifest's column member: {first} or {second}."
+                raise ItemError(reader.item, text, hint)
+
+
+def _without_masks(reader: StateReader) -> StateReader:
+    masks = []
+    for tensor in reader.tensors:
+        # What may be one by its shape and name, so that little has to be read.
+        if len(tensor.shape) > 1 and tensor.shape[-1] == tensor.shape[-2] and not tensor.name.endswith("weight"):
+            kinds = np.unique(tensor.values())
+            if kinds.size <= 2 and kinds[0] <= _MASKED and (kinds[1:] == 0).all():
+                masks.append(tensor)
+    rest = [tensor for tensor in reader.tensors if tensor not in masks]
+    return replace(reader, tensors=rest, left_out=(*reader.left_out, *masks)) if masks else reader

@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.models.checkpoint_reader import StateReader
+from thesis_rec.models.checkpoint_reader import StateReader, open_network
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import locate
-from thesis_rec.models.plain_network import open_network
 from thesis_rec.models.weight_files import find_weights
 
 Extractor = Callable[[ManifestRow, Path, Path | None], StateReader]

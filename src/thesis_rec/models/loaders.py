@@ -1,7 +1,7 @@
 """Pre-trained networks as feature extractors, built by the libraries that published them.
 
 Hub models and folders take one way: the files are located (and downloaded, at the pinned revision), checked by
-:mod:`thesis_rec.models.plain_network`, and the library builds the network from the folder. Checkpoints in half
+:mod:`thesis_rec.models.checkpoint_reader`, and the library builds the network from the folder. Checkpoints in half
 precision become float32.
 """
 
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.models.architectures import ARCHITECTURES, StateNetwork
 from thesis_rec.models.backbone import LUMA, Backbone, Preparation, check_repeatable, preparation_of
+from thesis_rec.models.checkpoint_reader import open_network
 from thesis_rec.models.model_manifest import ManifestRow, open_clip_name
 from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network, read_configuration
-from thesis_rec.models.plain_network import open_network
 from thesis_rec.models.weight_files import check_folder, find_state, find_weights, load_torch
 
 logger = logging.getLogger(__name__)

@@ -20,11 +20,10 @@ from thesis_rec.base.errors import Failure, ItemError, listed
 from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.base.tables import VECTOR_LENGTH
-from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo
+from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo, left_out
 from thesis_rec.models.extractors import extractor_name, open_model
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import files_signature, locate
-from thesis_rec.models.plain_network import left_out
 from thesis_rec.models.spectra import NAMES, Floats, describe, tensor_numbers
 
 
