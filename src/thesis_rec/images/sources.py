@@ -1,7 +1,7 @@
 """The loaders of arrays and of what is drawn: npz, generated."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -55,80 +55,71 @@ def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     if not with_images:
         error = f"{path.name} holds no images; there are {', '.join(names[:20]) or 'no arrays'}."
         raise ItemError(row.dataset_id, error, "Store train_images and train_labels, or images and labels.")
-    file = _ImageFile(row.dataset_id, path, with_images)
-    return Source({name.removesuffix("images").removesuffix("_") or "all": file.split(name) for name in with_images})
+    wanted = ["class_names", *with_images, *(f"{name.removesuffix('images')}labels" for name in with_images)]
+    item, arrays = row.dataset_id, read_arrays(path, row.dataset_id, wanted)
+    notes: list[str] = []
+    images = {name: _channels_last(name, arrays[name], notes) for name in with_images}
+    scales = _scales(item, list(images.values()), notes)
+    class_names = _class_names(item, arrays)
+    splits = {}
+    for name, pixels in images.items():
+        labels = _labels(item, name, arrays, path.name)
+        if pixels.ndim not in (3, 4) or len(pixels) != len(labels) or pixels.shape[3:] not in ((), (1,), (3,), (4,)):
+            error = f"{name} has the shape {arrays[name].shape}, {name.removesuffix('images')}labels {labels.shape}."
+            raise ItemError(item, error, "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,).")
+        if 0 in pixels.shape:
+            raise ItemError(item, f"{name} has the shape {pixels.shape}: no pixels.", "Store the images again.")
+        read = partial(_read_pixels, pixels, scales[pixels.dtype], name)
+        splits[name.removesuffix("images").removesuffix("_") or "all"] = RawSplit(labels, class_names, read)
+    return Source(splits, tuple(Failure(item, note) for note in dict.fromkeys(notes)))
 
 
-class _ImageFile:
-    """An NPZ file with images of one or several splits."""
+def _channels_last(name: str, pixels: NDArray[Any], notes: list[str]) -> NDArray[Any]:
+    if pixels.ndim == 4 and pixels.shape[3] not in (1, 3, 4) and pixels.shape[1] in (1, 3, 4):
+        notes.append(f"{name} has the shape {pixels.shape}: its channels come first.")
+        return pixels.transpose(0, 2, 3, 1)
+    return pixels
 
-    def __init__(self, item: str, path: Path, images: list[str]) -> None:
-        self._item, self._path, self._images = item, path, images
-        self._scales: dict[np.dtype[Any], Scale] = {}
-        self._held: dict[str, tuple[NDArray[Any], Scale, list[Failure]]] = {}
 
-    def split(self, images: str) -> RawSplit:
-        """The split whose images have this name; they are read when the first of them is asked for."""
-        name = f"{images.removesuffix('images')}labels"
-        content = self._read(name, "class_names")
-        if name not in content:
-            raise ItemError(self._item, f"{self._path.name} lacks {name}.", f"Store both {images} and {name}.")
-        labels, names = content[name], content.get("class_names")
-        if labels.ndim == 2 and 1 in labels.shape:
-            labels = labels.reshape(-1)
-        if (classes := one_hot_classes(labels)) is not None:
-            labels = classes
-        if labels.ndim != 1:
-            error = f"{name} has the shape {labels.shape}."
-            raise ItemError(self._item, error, "It must be (N,): one class of each image.")
-        if names is not None and (names.ndim != 1 or names.dtype.kind not in "US"):
-            error = f"class_names has the shape {names.shape} and holds {names.dtype}."
-            raise ItemError(self._item, error, "Store an array of texts, one for each class.")
-        if names is not None and names.dtype.kind == "S":
-            names = np.char.decode(names, "utf-8", "replace")
-        texts = None if names is None else [str(text) for text in names]
-        read = partial(self._image, images, len(labels))
-        return RawSplit(labels, texts, read, lambda: self._opened(images, len(labels))[2])
+def _scales(item: str, images: Sequence[NDArray[Any]], notes: list[str]) -> dict[np.dtype[Any], Scale]:
+    """The scale of each type of numbers, over all splits."""
+    scales = {np.dtype(np.uint8): Scale(0, 255)}
+    hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
+    with explained(item, "its images can't be read: {reason}.", hint):
+        for dtype in {pixels.dtype for pixels in images} - set(scales):
+            numbers = [pixels for pixels in images if pixels.dtype == dtype and dtype.kind in "buif"]
+            scales[dtype] = decide_scale(dtype.kind, *value_range(image for pixels in numbers for image in pixels))
+            notes += [scales[dtype].note] if scales[dtype].note else []
+    return scales
 
-    def _image(self, key: str, n_labels: int, index: int) -> NDArray[np.uint8]:
-        images, scale, _ = self._opened(key, n_labels)
-        with explained(f"{key}[{index}]", "{reason}.", "Correct or remove the image."):
-            return to_rgb(images[index], scale)
 
-    def _opened(self, key: str, n_labels: int) -> tuple[NDArray[Any], Scale, list[Failure]]:
-        """A split's images in memory, their scale, and what is assumed of them."""
-        if key in self._held:
-            return self._held[key]
-        images = self._read(key)[key]
-        shape = images.shape
-        notes = []
-        if images.ndim == 4 and shape[3] not in (1, 3, 4) and shape[1] in (1, 3, 4):
-            images = images.transpose(0, 2, 3, 1)
-            notes.append(f"{key} has the shape {shape}: its channels come first.")
-        if images.ndim not in (3, 4) or len(images) != n_labels or images.shape[3:] not in ((), (1,), (3,), (4,)):
-            error = f"{key} has the shape {shape}, {key.removesuffix('images')}labels ({n_labels},)."
-            raise ItemError(self._item, error, "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,).")
-        if 0 in images.shape:
-            raise ItemError(self._item, f"{key} has the shape {shape}: no pixels.", "Store the images again.")
-        scale = self._scale(images.dtype)
-        notes += [scale.note] if scale.note else []
-        self._held[key] = images, scale, [Failure(self._item, note) for note in notes]
-        return self._held[key]
+def _class_names(item: str, arrays: Mapping[str, NDArray[Any]]) -> list[str] | None:
+    names = arrays.get("class_names")
+    if names is None:
+        return None
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        error = f"class_names has the shape {names.shape} and holds {names.dtype}."
+        raise ItemError(item, error, "Store an array of texts, one for each class.")
+    return (np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names).tolist()
 
-    def _scale(self, dtype: np.dtype[Any]) -> Scale:
-        """The scale of all splits whose images have this type."""
-        if dtype == np.uint8:
-            return Scale(0, 255)
-        if dtype not in self._scales:
-            arrays = (self._read(name)[name] for name in self._images if dtype.kind in "buif")
-            hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
-            with explained(self._item, "its images can't be read: {reason}.", hint):
-                low, high = value_range(image for array in arrays if array.dtype == dtype for image in array)
-                self._scales[dtype] = decide_scale(dtype.kind, low, high)
-        return self._scales[dtype]
 
-    def _read(self, *names: str) -> dict[str, NDArray[Any]]:
-        return read_arrays(self._path, self._item, names)
+def _labels(item: str, images: str, arrays: Mapping[str, NDArray[Any]], file: str) -> NDArray[Any]:
+    name = f"{images.removesuffix('images')}labels"
+    if name not in arrays:
+        raise ItemError(item, f"{file} lacks {name}.", f"Store both {images} and {name}.")
+    labels = arrays[name]
+    if labels.ndim == 2 and 1 in labels.shape:
+        labels = labels.reshape(-1)
+    if (classes := one_hot_classes(labels)) is not None:
+        labels = classes
+    if labels.ndim != 1:
+        raise ItemError(item, f"{name} has the shape {labels.shape}.", "It must be (N,): one class of each image.")
+    return labels
+
+
+def _read_pixels(pixels: NDArray[Any], scale: Scale, name: str, index: int) -> NDArray[np.uint8]:
+    with explained(f"{name}[{index}]", "{reason}.", "Correct or remove the image."):
+        return to_rgb(pixels[index], scale)
 
 
 #: Largest uncompressed size of the arrays that are read at once.
