@@ -5,6 +5,7 @@ by size, then by content; images by small thumbnails, which are kept of the firs
 """
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -124,7 +125,7 @@ class Glimpses:
         parts = [list(self._seen[part].values()) for part in ("train", "test")]
         if not parts[0]:
             return []
-        a, b = (np.array([image for _, image in seen], np.float32).reshape(len(seen), -1, 3) for seen in parts)
+        a, b = (np.array([image for _, image in seen], np.float32).reshape(-1, _SIDE * _SIDE, 3) for seen in parts)
         labels, test_labels = (np.array([label for label, _ in seen], dtype=np.str_) for seen in parts)
         among, between = distances(a, a), distances(a, b)
         np.fill_diagonal(among, np.inf)
@@ -175,9 +176,9 @@ def _thumbnail(image: NDArray[np.uint8]) -> Pixels:
 
 def distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, M) mean squared differences of (N, ...) and (M, ...) thumbnails."""
-    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    squares = np.square(a).mean(axis=1)[:, None] + np.square(b).mean(axis=1) - 2 * a @ b.T / np.float32(a.shape[1])
-    return np.maximum(squares, 0)
+    size = math.prod(a.shape[1:])
+    a, b = a.reshape(-1, size), b.reshape(-1, size)
+    return np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T, 0) / np.float32(size)
 
 
 def _near(apart: NDArray[np.float32], a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -105,23 +105,19 @@ def _values(item: str, labels: NDArray[np.generic], names: Sequence[str]) -> NDA
     kind = labels.dtype.kind
     if kind == "S":
         labels, kind = np.char.decode(labels.astype(np.bytes_), "utf-8", "replace"), "U"
-    if kind == "U":
-        plain = _mapped(labels, lambda text: "" if (name := _plain(text)) in _NO_LABEL and name not in names else name)
-        numbers = pd.to_numeric(pd.Series(plain[plain != ""], dtype=object), errors="coerce").to_numpy(dtype=np.float64)
-        if names or not len(numbers) or not np.isfinite(numbers).all() or not np.char.count(plain, ".").any():
-            return plain
-        labels, kind = np.full(len(plain), np.nan), "f"
-        labels[plain != ""] = numbers
-    if kind == "f":
-        finite = labels[np.isfinite(labels)].astype(np.float64)
-        if not np.array_equal(finite, np.rint(finite)):
-            count, few = len(np.unique(finite)), ", ".join(f"{value:g}" for value in finite[:3])
-            error = f"its {count} different labels are fractions ({few}, ...): a quantity, not classes."
-            raise ItemError(item, error, "Give classes, for instance ranges of it; whole numbers or names.")
-        return _mapped(labels, lambda text: str(int(float(text))) if np.isfinite(float(text)) else "")
-    if kind not in "biu":
+    if kind not in "biufU":
         raise ItemError(item, f"labels of the kind {labels.dtype} are no classes.", "Store whole numbers or names.")
-    return labels.astype(np.str_)
+    plain = _mapped(labels, lambda text: "" if (name := _plain(text)) in _NO_LABEL and name not in names else name)
+    numbers = pd.to_numeric(pd.Series(np.unique(plain[plain != ""]), dtype=object), errors="coerce")
+    decimals = kind == "U" and not names and np.isfinite(numbers).all() and np.char.count(plain, ".").any()
+    if kind != "f" and not decimals:
+        return plain
+    finite = numbers[np.isfinite(numbers)]
+    if (finite % 1 != 0).any():
+        few = ", ".join(f"{value:g}" for value in finite[:3])
+        error = f"its {len(finite)} different labels are fractions ({few}, ...): a quantity, not classes."
+        raise ItemError(item, error, "Give classes, for instance ranges of it; whole numbers or names.")
+    return _mapped(plain, lambda text: str(int(float(text))) if text and np.isfinite(float(text)) else "")
 
 
 def _plain(name: str) -> str:
