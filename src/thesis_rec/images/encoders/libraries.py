@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from thesis_rec.base.errors import ItemError, first_line
-from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, local_folder
+from thesis_rec.images.encoders.image_encoder import EncoderConfig, local_folder
 from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
-from thesis_rec.models.backbone import Backbone, Preparation, preparation_of
-from thesis_rec.models.loaders import open_clip_preparation, pooled_output, transformers_preparation
+from thesis_rec.models.backbone import Backbone
+from thesis_rec.models.loaders import open_clip_preparation, pooled_output, timm_backbone, transformers_preparation
 from thesis_rec.models.model_sources import hub_error, no_network
 
 logger = logging.getLogger(__name__)
@@ -77,18 +77,8 @@ def _transformers(config: EncoderConfig, name: str) -> Towers:
         return _tensor(features(pixel_values=pixels))
 
     text = _transformers_text(model, source) if hasattr(model, "get_text_features") else None
-    return Backbone(name, model, image, None, _preparation(config, model.config)), text
-
-
-def _preparation(config: EncoderConfig, settings: Any) -> Preparation:
-    """How the model's own image processor prepares images; CLIP's way where none can be read."""
-    source = local_folder(config) or config.source
-    try:
-        return transformers_preparation(source, settings, config.source)
-    except (OSError, ValueError, ImportError) as error:
-        logger.warning("%s has no readable image processor (%s); CLIP's normalisation is used", source, error)
-        side = int(getattr(settings, "vision_config", settings).image_size)
-        return Preparation(side, mean=CLIP_COLOURS["mean"], std=CLIP_COLOURS["std"])
+    preparation = transformers_preparation(local_folder(config) or source, model.config, config.source)
+    return Backbone(name, model, image, None, preparation), text
 
 
 def _transformers_text(model: Any, source: str) -> TextTower | None:
@@ -124,9 +114,7 @@ def _tensor(output: Any) -> Tensor:
 
 def _timm(config: EncoderConfig, name: str) -> Towers:
     import timm
-    from timm.data import create_transform, resolve_model_data_config
 
     folder = local_folder(config)
     model = timm.create_model(f"local-dir:{folder}" if folder else config.source, pretrained=True, num_classes=0)
-    transform = create_transform(**resolve_model_data_config(model))
-    return Backbone(name, model, model, None, preparation_of(transform, config.source)), None
+    return timm_backbone(name, model), None
