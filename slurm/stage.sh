@@ -10,6 +10,9 @@
 #SBATCH --open-mode=append
 set -euo pipefail
 export DO_NOT_TRACK=1
+# `kedro submit` names the Python that it runs by.
+kedro=(${THESIS_REC_PYTHON:+"$THESIS_REC_PYTHON" -m kedro})
+[ ${#kedro[@]} -gt 0 ] || kedro=(.venv/bin/kedro)
 options=(--env="$1" --pipelines="$2")
 shift 2
 # `kedro run` heeds the last --params alone: the shard's are added to those that were given.
@@ -37,7 +40,7 @@ fi
 job=${SLURM_ARRAY_TASK_ID:+${SLURM_ARRAY_JOB_ID:-}_$SLURM_ARRAY_TASK_ID}
 trap 'scontrol requeue "${job:-$SLURM_JOB_ID}" || echo "This job could not be requeued: submit it again." >&2' USR1
 # From SLURM 22.05 to 23.02 srun doesn't take over the cores of a job's task: the run would be bound to one.
-srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} .venv/bin/kedro run "${options[@]}" ${params:+--params="${params#,}"} &
+srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} "${kedro[@]}" run "${options[@]}" ${params:+--params="${params#,}"} &
 # The signal interrupts the waiting, not the run.
 while status=0; wait $! || status=$?; kill -0 $! 2>/dev/null; do :; done
 exit "$status"

@@ -1,11 +1,9 @@
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,14 +12,7 @@ import pytest
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.cluster.plan import Cluster, Resources, crossing_datasets, find_problems, plan_jobs
-from thesis_rec.cluster.submission import (
-    RequeuedRun,
-    expected_time,
-    read_reports,
-    sbatch_line,
-    submit_jobs,
-    submitit_options,
-)
+from thesis_rec.cluster.submission import expected_time, read_reports, sbatch_command, submit_jobs
 
 
 def pipeline(inputs, outputs, joins=()):
@@ -49,17 +40,11 @@ PROJECT = Path(__file__).parents[2]
 
 
 def test_arrays_joins_and_their_order():
-    jobs = {job.name: job for job in plan_jobs(PIPELINES, list(PIPELINES), "gautschi", CLUSTER, shards=3)}
-    array = jobs["model_extraction-array"]
-    assert [command[-1] for command in array.commands] == [
-        "--params=shard.index=0,shard.count=3",
-        "--params=shard.index=1,shard.count=3",
-        "--params=shard.index=2,shard.count=3",
-    ]
-    assert array.commands[0][:4] == (sys.executable, "-m", "kedro", "run")
+    jobs = {job.name: job for job in plan_jobs(PIPELINES, list(PIPELINES), CLUSTER, shards=3)}
+    assert (jobs["model_extraction-array"].tasks, jobs["model_extraction-array"].options) == (3, ())
     assert jobs["model_extraction-join"].after == ("model_extraction-array",)
     assert [job.name for job in jobs.values() if job.joins] == ["model_extraction-join", "dataset_features-join"]
-    assert jobs["model_extraction-join"].commands[0][-1] == "--tags=join"
+    assert jobs["model_extraction-join"].options == ("--tags=join",)
     assert jobs["autoencoder"].after == ("model_extraction-join",)
     assert jobs["autoencoder"].resources.gpus == 1
     assert jobs["dataset_features-array"].after == ()
@@ -67,18 +52,18 @@ def test_arrays_joins_and_their_order():
 
 
 def test_one_shard_is_one_ordinary_run():
-    (job,) = plan_jobs(PIPELINES, ["model_extraction"], "anvil", CLUSTER, params={"seed": 2})
-    assert job.commands[0][-2:] == ("--env=anvil", "--params=seed=2")
+    (job,) = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER, params="seed=2")
+    assert (job.tasks, job.options) == (1, ("--params=seed=2",))
 
 
 def test_impossible_plans_are_refused():
     with pytest.raises(ConfigurationError, match="longest job array"):
-        plan_jobs(PIPELINES, ["model_extraction"], "anvil", CLUSTER, shards=5000)
+        plan_jobs(PIPELINES, ["model_extraction"], CLUSTER, shards=5000)
 
 
 def test_preflight_finds_every_problem(tmp_path):
     cluster = Cluster(min_free_gb=1e9)
-    jobs = plan_jobs(PIPELINES, ["autoencoder"], "anvil", cluster)
+    jobs = plan_jobs(PIPELINES, ["autoencoder"], cluster)
     crossing = crossing_datasets(PIPELINES, ["autoencoder", "similarity_training"])
     problems = find_problems(
         jobs,
@@ -100,7 +85,7 @@ def test_preflight_finds_every_problem(tmp_path):
 
 def test_preflight_finds_a_disk_that_cannot_be_written_to(monkeypatch, tmp_path):
     """Also one that is only below the folders that would be made; whoever is root may write wherever the disk can."""
-    jobs = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
+    jobs = plan_jobs(PIPELINES, ["autoencoder"], CLUSTER)
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))
     (problem,) = find_problems(jobs, CLUSTER, tmp_path / "thesis_rec" / "hub", [], [], False)
@@ -108,7 +93,7 @@ def test_preflight_finds_a_disk_that_cannot_be_written_to(monkeypatch, tmp_path)
 
 
 def test_preflight_passes_when_all_is_well(tmp_path):
-    jobs = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
+    jobs = plan_jobs(PIPELINES, ["autoencoder"], CLUSTER)
     assert not find_problems(jobs, CLUSTER, tmp_path, [], [], False)
 
 
@@ -121,37 +106,50 @@ def test_what_a_joining_job_reads_crosses_a_border_too():
     }
 
 
+LOGS = Path("/logs")
+
+
+def options_of(job):
+    return dict(word.split("=", 1) for word in sbatch_command(job, "anvil", LOGS) if word.startswith("--"))
+
+
 def test_joining_jobs_start_however_their_array_ended():
-    array, join = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER, shards=2)
-    assert submitit_options(join, ["7"])["additional_parameters"]["dependency"] == "afterany:7"
+    array, join = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER, shards=2)
+    assert "--dependency=afterany:7" in sbatch_command(join, "gautschi", LOGS, ["7"])
     assert join.resources.memory_gb == 2
     assert array.resources.memory_gb == Resources().memory_gb
 
 
 def test_several_nodes_get_a_process_for_each_gpu():
-    (job,) = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
-    assert submitit_options(job, [])["ntasks_per_node"] == 1
+    (job,) = plan_jobs(PIPELINES, ["autoencoder"], CLUSTER)
+    assert options_of(job)["--ntasks-per-node"] == "1"
     several = replace(job, resources=Resources(partition="ai", gpus=4, nodes=2))
-    assert submitit_options(several, [])["ntasks_per_node"] == 4
+    assert options_of(several)["--ntasks-per-node"] == "4"
     alone = replace(job, resources=Resources(partition="ai", gpus=4))
-    assert submitit_options(alone, [])["ntasks_per_node"] == 1
+    assert options_of(alone)["--ntasks-per-node"] == "1"
+
+
+def stand_in(folder, monkeypatch, script):
+    """``sbatch`` is a script."""
+    (folder / "sbatch").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 
 def test_jobs_wait_for_what_they_read_and_the_first_for_what_was_asked(monkeypatch, tmp_path):
-    given = []
-    executor = SimpleNamespace(
-        update_parameters=lambda **options: given.append(options),
-        batch=nullcontext,
-        submit=lambda run: SimpleNamespace(job_id=f"{len(given)}_0"),
-    )
-    monkeypatch.setattr("submitit.SlurmExecutor", lambda *_: executor)
-    jobs = plan_jobs(PIPELINES, list(PIPELINES), "anvil", CLUSTER, shards=2)
-    identifiers = submit_jobs(jobs, tmp_path, tmp_path / "logs", ["99"])
+    count = f"echo $THESIS_REC_PYTHON $* >> {tmp_path}/given\nwc -l < {tmp_path}/given"
+    stand_in(tmp_path, monkeypatch, count)
+    jobs = plan_jobs(PIPELINES, list(PIPELINES), CLUSTER, shards=2)
+    identifiers = submit_jobs(jobs, "anvil", tmp_path, tmp_path / "logs", ["99"])
     assert [*identifiers.values()] == [str(number + 1) for number in range(len(jobs))]
-    for job, options in zip(jobs, given, strict=True):
+    lines = (tmp_path / "given").read_text().splitlines()
+    for job, line in zip(jobs, lines, strict=True):
         waits = [identifiers[name] for name in job.after] or ["99"]
         how = "afterany" if job.joins else "afterok"
-        assert options["additional_parameters"]["dependency"] == ":".join([how, *waits])
+        words = line.split()
+        assert words[:2] == [sys.executable, "--parsable"]
+        assert f"--dependency={':'.join([how, *waits])}" in words
+        assert words[-len(job.options) - 3 :] == ["slurm/stage.sh", "anvil", job.pipeline, *job.options]
 
 
 @pytest.mark.parametrize(
@@ -159,54 +157,45 @@ def test_jobs_wait_for_what_they_read_and_the_first_for_what_was_asked(monkeypat
 )
 def test_sbatch_is_needed_where_jobs_are_submitted(monkeypatch, tmp_path, where, needed, count):
     monkeypatch.setattr("shutil.which", lambda name: where)
-    jobs = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
+    jobs = plan_jobs(PIPELINES, ["autoencoder"], CLUSTER)
     found = find_problems(jobs, CLUSTER, tmp_path, [], [], needed)
     assert [problem.startswith("sbatch is not on PATH") for problem in found] == [True] * count
 
 
-def test_a_command_survives_the_warning_and_passes_its_failure_on(tmp_path):
-    code = "import os, pathlib, signal; os.kill(os.getpid(), signal.SIGUSR2); pathlib.Path('done').touch()"
-    run = RequeuedRun([sys.executable, "-c", code], tmp_path)
-    run()
-    assert (tmp_path / "done").exists()
-    assert run.checkpoint().function is run
-    with pytest.raises(subprocess.CalledProcessError):
-        RequeuedRun([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)()
-
-
 def test_a_job_that_slurm_refuses_is_named_and_so_are_those_in_the_queue(tmp_path, monkeypatch):
     """``sbatch`` takes the first job and refuses the second; what it says last is the reason."""
-    (tmp_path / "sbatch").write_text(
-        f"#!/bin/sh\nif [ -e {tmp_path}/one ]; then\n"
+    stand_in(
+        tmp_path,
+        monkeypatch,
+        f"if [ -e {tmp_path}/one ]; then\n"
         "  echo 'sbatch: error: invalid account or partition' >&2\n  echo 'sbatch: error: Batch job refused' >&2\n"
-        f"  exit 1\nfi\ntouch {tmp_path}/one\necho Submitted batch job 41\n"
+        f"  exit 1\nfi\ntouch {tmp_path}/one\necho '41;anvil'",
     )
-    (tmp_path / "sbatch").chmod(0o755)
-    (tmp_path / "srun").symlink_to(tmp_path / "sbatch")
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    jobs = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER, shards=2)
+    jobs = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER, shards=2)
     with pytest.raises(ConfigurationError, match=r"take model_extraction-join .*Batch job refused.*scancel 41.*-array"):
-        submit_jobs(jobs, tmp_path, tmp_path / "logs")
+        submit_jobs(jobs, "anvil", tmp_path, tmp_path / "logs")
 
 
-def test_the_line_for_sbatch_says_all_that_a_job_asks_for(tmp_path):
-    jobs = plan_jobs(PIPELINES, ["model_extraction", "autoencoder"], "gautschi", CLUSTER, shards=16)
-    array, join, single = (shlex.split(sbatch_line(job, tmp_path)) for job in jobs)
+def test_the_line_for_sbatch_says_all_that_a_job_asks_for():
+    jobs = plan_jobs(PIPELINES, ["model_extraction", "autoencoder"], CLUSTER, shards=16)
+    array, join, single = (sbatch_command(job, "gautschi", LOGS) for job in jobs)
     assert array[0] == "sbatch"
     assert array[-3:] == ["slurm/stage.sh", "gautschi", "model_extraction"]
     assert {"--partition=ai", "--account=mine", "--cpus-per-task=4", "--mem=16G", "--time=01:00:00"} <= set(array)
     assert "--array=0-15" in array
-    assert f"--output={tmp_path}/%A_%a/%A_%a_0_log.out" in array
-    assert not any(word.startswith("--gpus") for word in array)
+    assert "--output=/logs/%A_%a.out" in array
+    assert not any(word.startswith(("--gpus", "--dependency", "--kill")) for word in array)
     assert join[-1] == "--tags=join"
     assert "--mem=2G" in join
     assert "--gpus-per-node=1" in single
     assert "--ntasks-per-node=1" in single
-    assert f"--output={tmp_path}/%j/%j_0_log.out" in single
+    assert "--output=/logs/%j.out" in single
+    waiting = sbatch_command(jobs[-1], "gautschi", LOGS, ["12", "13"])
+    assert {"--dependency=afterok:12:13", "--kill-on-invalid-dep=yes"} <= set(waiting)
     # What was given is in the line too, but not a task's shard, which the script adds.
-    given = {"seed": "1", "model_extraction.max_models": "6"}
-    for job in plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER, shards=16, params=given):
-        assert shlex.split(sbatch_line(job, tmp_path))[-1] == "--params=seed=1,model_extraction.max_models=6"
+    given = "seed=1,model_extraction.max_models=6"
+    for job in plan_jobs(PIPELINES, ["model_extraction"], CLUSTER, shards=16, params=given):
+        assert sbatch_command(job, "gautschi", LOGS)[-1] == f"--params={given}"
 
 
 @pytest.mark.parametrize("cluster", ["gautschi", "anvil"])
@@ -230,6 +219,8 @@ def test_the_script_runs_any_stage(cluster, tmp_path):
     assert said("--tags=join", SLURM_CPUS_PER_TASK="14") == ["--cpus-per-task=14", *run]
     task = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "16", "SLURM_ARRAY_TASK_MAX": "15"}
     assert said(**task)[-1] == "--params=shard.count=16,shard.index=3"
+    # `kedro submit` names its own Python.
+    assert said("--tags=join", THESIS_REC_PYTHON="/some/python")[:3] == ["/some/python", "-m", "kedro"]
     # One's own parameters stay beside the shard's, and some tasks of an array can run again.
     assert said("--params=a.b=1", "--params", "c=2", **task)[-1] == "--params=a.b=1,c=2,shard.count=16,shard.index=3"
     some = task | {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MAX": "7"}
@@ -281,8 +272,8 @@ def until(holds, seconds=20.0):
 
 
 def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):
-    (single,) = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER)
-    array, join = plan_jobs(PIPELINES, ["model_extraction"], "gautschi", CLUSTER, shards=4)
+    (single,) = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER)
+    array, join = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER, shards=4)
     nodes = ["extract", "collect"]
     assert "no earlier run" in expected_time(single, nodes, read_reports(tmp_path))
     folder = tmp_path / "08_reporting" / "run_reports"
@@ -314,13 +305,3 @@ def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):
     (folder / "model_extraction.json").write_text(json.dumps(joined | {"nodes": [timed[0] | of_array, timed[1]]}))
     told = expected_time(array, nodes, read_reports(tmp_path))
     assert told == "about 4.96 min a task by the run of 2026-06-01T08:00"
-
-
-def test_sbatch_options_carry_dependencies_and_gpus():
-    (job,) = plan_jobs(PIPELINES, ["autoencoder"], "anvil", CLUSTER)
-    options = submitit_options(job, ["12", "13"])
-    assert options["additional_parameters"]["dependency"] == "afterok:12:13"
-    assert options["account"] == "mine"
-    assert options["gpus_per_node"] == 1
-    assert options["srun_args"] == [f"--cpus-per-task={options['cpus_per_task']}"]
-    assert "dependency" not in submitit_options(job, [])["additional_parameters"]

@@ -73,7 +73,7 @@ def disturb(array: str, vectors: Path) -> None:
     actions = {
         REQUEUED: ("scontrol", "requeue"),
         KILLED: ("scancel", "--signal=KILL", "--full"),
-        WARNED: ("scancel", "--signal=USR2"),
+        WARNED: ("scancel", "--batch", "--signal=USR1"),
     }
     files = {
         index: [vectors / f"{model}.npz" for model in Shard(index=index, count=SHARDS).select(MODELS)]
@@ -120,7 +120,7 @@ def test_requeued_killed_and_doubled_tasks_end_as_one_process(slurm, whole, tmp_
 
     # The join says what the killed task didn't deliver, and fails, so that nothing starts that would read half a zoo.
     assert job_state(join) == "FAILED"
-    log = next((root / "logs" / join).glob("*.out")).read_text()
+    log = (root / "logs" / f"{join}.out").read_text()
     count, names = re.search(r"no job has come to (\d+) models: (.*) and \d+ more", log).groups()
     lost = [
         model for model in Shard(index=KILLED, count=SHARDS).select(MODELS) if not (vectors / f"{model}.npz").exists()

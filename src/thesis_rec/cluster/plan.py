@@ -1,11 +1,10 @@
-"""From pipelines to jobs: arrays of ordinary ``kedro run`` calls, and the order in which they must end.
+"""From pipelines to jobs: arrays of ordinary runs of a pipeline, and the order in which they must end.
 
 What must hold is checked before anything is submitted: a job that waited a night must not fail on a typo.
 """
 
 import os
 import shutil
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +67,9 @@ class Job:
     Attributes:
         name: Name shown by ``squeue``.
         pipeline: Which pipeline it runs.
-        commands: One command line per array task; a single one is an ordinary job.
+        options: Further options of ``kedro run``.
         resources: What each task asks for.
+        tasks: Tasks of an array; one is an ordinary job.
         after: Names of the jobs that must have ended before.
         joins: Whether it joins the tasks of an array. It then starts however they ended, because it is what says which
             items are missing; every other job starts only after success.
@@ -77,29 +77,19 @@ class Job:
 
     name: str
     pipeline: str
-    commands: tuple[tuple[str, ...], ...]
+    options: tuple[str, ...]
     resources: Resources
+    tasks: int = 1
     after: tuple[str, ...] = field(default=())
     joins: bool = False
-
-
-def kedro_run(pipeline: str, environment: str, params: Mapping[str, object], tags: str = "") -> tuple[str, ...]:
-    """The command line of one ordinary run, by the Python that plans it."""
-    command = [sys.executable, "-m", "kedro", "run", f"--pipelines={pipeline}", f"--env={environment}"]
-    if tags:
-        command.append(f"--tags={tags}")
-    if params:
-        command.append("--params=" + ",".join(f"{key}={value}" for key, value in params.items()))
-    return tuple(command)
 
 
 def plan_jobs(
     pipelines: Mapping[str, Pipeline],
     names: Sequence[str],
-    environment: str,
     cluster: Cluster,
     shards: int = 1,
-    params: Mapping[str, object] | None = None,
+    params: str = "",
 ) -> list[Job]:
     """The jobs that run the pipelines ``names``, in an order in which each may be submitted.
 
@@ -112,23 +102,18 @@ def plan_jobs(
     if shards > cluster.max_array_size:
         text = f"{shards} shards are more than the cluster's longest job array ({cluster.max_array_size});"
         raise ConfigurationError(f"{text} use fewer shards, each takes several items.")
-    extra = dict(params or {})
+    given = (f"--params={params}",) if params else ()
     jobs: list[Job] = []
     last_of: dict[str, str] = {}
     for name in names:
         makers = [p for p in names if p in last_of and pipelines[p].all_outputs() & pipelines[name].inputs()]
-        after = tuple(last_of[p] for p in makers)
-        resources = cluster.resources(name)
+        after, resources = tuple(last_of[p] for p in makers), cluster.resources(name)
         if is_sharded(name, shards):
-            array = f"{name}-array"
-            parts = ({**extra, "shard.index": index, "shard.count": shards} for index in range(shards))
-            commands = tuple(kedro_run(name, environment, part) for part in parts)
-            jobs.append(Job(array, name, commands, resources, after))
-            command = kedro_run(name, environment, extra, JOIN_TAG)
-            joining = cluster.resources(name, joining=True)
-            jobs.append(Job(f"{name}-join", name, (command,), joining, (array,), joins=True))
+            array, join, joining = f"{name}-array", f"{name}-join", cluster.resources(name, joining=True)
+            jobs.append(Job(array, name, given, resources, shards, after))
+            jobs.append(Job(join, name, (f"--tags={JOIN_TAG}", *given), joining, after=(array,), joins=True))
         else:
-            jobs.append(Job(name, name, (kedro_run(name, environment, extra),), resources, after))
+            jobs.append(Job(name, name, given, resources, after=after))
         last_of[name] = jobs[-1].name
     return jobs
 

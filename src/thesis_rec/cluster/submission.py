@@ -1,106 +1,50 @@
-"""Handing planned jobs to SLURM through submitit."""
+"""Handing planned jobs to SLURM: each is the script ``slurm/stage.sh``, which runs any pipeline and requeues itself."""
 
 import json
 import logging
-import shlex
-import signal
+import os
 import subprocess
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import submitit
-from submitit.core.utils import FailedJobError
-from submitit.helpers import Checkpointable
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.cluster.plan import Job
 
 logger = logging.getLogger(__name__)
 
-#: How often a job that runs out of time is put back into the queue.
-MAX_TIMEOUTS = 10
 
-
-class RequeuedRun(Checkpointable):
-    """A command that may be stopped at any time; submitit, which calls it in a job, starts the same again.
-
-    ``kedro run`` continues by itself where it was: items are files that are whole or absent, and training resumes from
-    its latest checkpoint.
+def sbatch_command(job: Job, environment: str, logs: Path, after: Sequence[str] = ()) -> list[str]:
+    """The command line that submits a job; what isn't asked for is left out.
 
     Args:
-        command: Command line.
-        folder: Where it runs.
+        job: What is submitted.
+        environment: Kedro environment.
+        logs: Folder of the tasks' output; must be on the shared disk.
+        after: SLURM identifiers that must have ended before.
     """
-
-    def __init__(self, command: Sequence[str], folder: Path) -> None:
-        self.command = list(command)
-        self.folder = folder
-
-    def __call__(self) -> None:
-        """Run the command; its output goes to the job's log as it comes.
-
-        Raises:
-            subprocess.CalledProcessError: If it fails, which makes the job fail.
-        """
-        subprocess.run(self.command, cwd=self.folder, check=True, preexec_fn=_ignore_warning)
-
-
-def _ignore_warning() -> None:
-    """SLURM sends its warning to all processes of a job; submitit answers it, the command must not die of it."""
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-
-
-def sbatch_options(job: Job) -> dict[str, Any]:
-    """What a task of a job asks for, by the names of sbatch's options; what isn't asked for is left out."""
     resources = job.resources
+    hours, minutes = divmod(resources.minutes, 60)
     options = {
-        "job_name": job.name,
+        "job-name": job.name,
         "partition": resources.partition,
         "account": resources.account,
         "nodes": resources.nodes,
         # On one node Lightning starts a process for each GPU itself; on several it needs SLURM to do so.
-        "ntasks_per_node": max(resources.gpus, 1) if resources.nodes > 1 else 1,
-        "cpus_per_task": resources.cpus,
+        "ntasks-per-node": max(resources.gpus, 1) if resources.nodes > 1 else 1,
+        "cpus-per-task": resources.cpus,
         "mem": f"{resources.memory_gb}G",
-        "time": resources.minutes,
-        "gpus_per_node": resources.gpus,
-    }
-    return {name: value for name, value in options.items() if value}
-
-
-def submitit_options(job: Job, after: Sequence[str]) -> dict[str, Any]:
-    """A job's options as submitit takes them.
-
-    Args:
-        job: What is submitted.
-        after: SLURM identifiers that must have ended before.
-    """
-    more: dict[str, Any] = {"requeue": True}
-    if after:
-        more["dependency"] = ("afterany:" if job.joins else "afterok:") + ":".join(after)
+        "time": f"{hours:02d}:{minutes:02d}:00",
+        "gpus-per-node": resources.gpus,
+        "array": f"0-{job.tasks - 1}" if job.tasks > 1 else "",
+        "output": logs / ("%A_%a.out" if job.tasks > 1 else "%j.out"),
+        "dependency": ":".join(["afterany" if job.joins else "afterok", *after]) if after else "",
         # Otherwise a job whose predecessor failed would wait for ever.
-        more["kill-on-invalid-dep"] = "yes"
-    # From SLURM 22.05 to 23.02 srun doesn't take over the cores of a job's task: the run would be bound to one.
-    cores = [f"--cpus-per-task={job.resources.cpus}"]
-    return sbatch_options(job) | {"stderr_to_stdout": True, "srun_args": cores, "additional_parameters": more}
-
-
-def sbatch_line(job: Job, log_folder: Path) -> str:
-    """What ``sbatch`` gets for a job, as a command line: each option, the array, and the script of any stage."""
-    hours, minutes = divmod(job.resources.minutes, 60)
-    options = sbatch_options(job) | {"time": f"{hours:02d}:{minutes:02d}:00"}
-    task = "%j"
-    if len(job.commands) > 1:
-        task = "%A_%a"
-        options["array"] = f"0-{len(job.commands) - 1}"
-    options["output"] = log_folder / task / f"{task}_0_log.out"
-    # The environment and parameters stand in every job's command; the script adds a task's shard itself.
-    given = dict(word.split("=", 1) for word in job.commands[0] if word.startswith("--"))
-    params = ",".join(one for one in given.get("--params", "").split(",") if one and not one.startswith("shard."))
-    more = [*(["--tags=join"] if job.joins else []), *([f"--params={params}"] if params else [])]
-    script = ["slurm/stage.sh", given["--env"], job.pipeline, *more]
-    return shlex.join(["sbatch", *(f"--{name.replace('_', '-')}={options[name]}" for name in options), *script])
+        "kill-on-invalid-dep": "yes" if after else "",
+    }
+    script = ["slurm/stage.sh", environment, job.pipeline, *job.options]
+    return ["sbatch", *(f"--{name}={value}" for name, value in options.items() if value), *script]
 
 
 def read_reports(data_root: Path) -> list[dict[str, Any]]:
@@ -132,9 +76,7 @@ def expected_time(job: Job, nodes: Collection[str], reports: Sequence[Mapping[st
         known = {node["name"]: of_run | node for node in report["nodes"]}
         if set(nodes) <= set(known):
             found = [known[name] for name in nodes]
-            each = sum(
-                float(node["seconds"]) * (1 if job.joins else _shards(node) / len(job.commands)) for node in found
-            )
+            each = sum(float(node["seconds"]) * (1 if job.joins else _shards(node) / job.tasks) for node in found)
             told = f"{each:.2g} s" if each < 60 else f"{each / 60:.3g} min"
             return f"about {told} a task by the run of {min(str(node['started']) for node in found)[:16]}"
     return "no earlier run to tell the time by"
@@ -146,13 +88,16 @@ def _shards(node: Mapping[str, Any]) -> int:
     return int(shard.get("count", 1))
 
 
-def submit_jobs(jobs: Sequence[Job], project: Path, log_folder: Path, after: Sequence[str] = ()) -> dict[str, str]:
+def submit_jobs(
+    jobs: Sequence[Job], environment: str, project: Path, logs: Path, after: Sequence[str] = ()
+) -> dict[str, str]:
     """Submit jobs in order, each after those it waits for.
 
     Args:
         jobs: Planned jobs, predecessors first.
-        project: Folder in which every command runs.
-        log_folder: Where each task's output goes, one folder per task; must be on the shared disk.
+        environment: Kedro environment.
+        project: Folder in which every job runs, by this very Python.
+        logs: As of :func:`sbatch_command`.
         after: SLURM identifiers that the first jobs wait for.
 
     Returns:
@@ -161,23 +106,21 @@ def submit_jobs(jobs: Sequence[Job], project: Path, log_folder: Path, after: Seq
     Raises:
         ConfigurationError: If SLURM refuses a job; says which ones are in the queue already.
     """
-    log_folder.mkdir(parents=True, exist_ok=True)
+    logs.mkdir(parents=True, exist_ok=True)
+    settings = os.environ | {"THESIS_REC_PYTHON": sys.executable}
     identifiers: dict[str, str] = {}
     for job in jobs:
-        executor = submitit.SlurmExecutor(log_folder / "%j", MAX_TIMEOUTS)
-        waits = [identifiers[name] for name in job.after] or list(after)
-        executor.update_parameters(**submitit_options(job, waits))
-        try:
-            with executor.batch():  # an array, or of a single command an ordinary job
-                tasks = [executor.submit(RequeuedRun(command, project)) for command in job.commands]
-        except FailedJobError as error:
-            reason = " ".join(str(error).strip().splitlines()[-1:])
+        command = sbatch_command(job, environment, logs, [identifiers[name] for name in job.after] or after)
+        command.insert(1, "--parsable")
+        done = subprocess.run(command, cwd=project, env=settings, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = " ".join(done.stderr.strip().splitlines()[-1:])
             queued = " ".join(identifiers.values())
             already = f" In the queue already, `scancel {queued}` takes it back: {', '.join(identifiers)}."
             raise ConfigurationError(
                 f"SLURM doesn't take {job.name} ({reason}). Correct cluster in the environment's parameters, "
                 f"or what the message names.{already if identifiers else ''}"
-            ) from error
-        identifiers[job.name] = tasks[0].job_id.split("_")[0]
-        logger.info("submitted %s as %s (%d tasks)", job.name, identifiers[job.name], len(tasks))
+            )
+        identifiers[job.name] = done.stdout.strip().partition(";")[0]
+        logger.info("submitted %s as %s (%d tasks)", job.name, identifiers[job.name], job.tasks)
     return identifiers

@@ -29,23 +29,25 @@ def submit(
     from omegaconf import OmegaConf
 
     from thesis_rec.cluster.plan import JOIN_TAG, Cluster, crossing_datasets, find_problems, plan_jobs
-    from thesis_rec.cluster.submission import expected_time, read_reports, sbatch_line, submit_jobs
+    from thesis_rec.cluster.submission import expected_time, read_reports, sbatch_command, submit_jobs
     from thesis_rec.commands.artefacts import load_context
     from thesis_rec.pipeline_registry import FIVE, pipeline_name
 
     asked = [pipeline_name(name.strip()) for name in pipelines.split(",") if name.strip()]
     project = Path(metadata.project_path) if metadata else Path.cwd()
-    given, before = _parse(params), after.replace(",", " ").split()
+    given, before = [item for item in params.split(",") if item], after.replace(",", " ").split()
+    if bad := [item for item in given if "=" not in item]:
+        raise ConfigurationError(f"--params takes a=1,b.c=2; {bad[0]!r} has no '='.")
     if bad := [item for item in before if not re.fullmatch(r"\d+(_\d+)?", item)]:
         raise ConfigurationError(f"--after takes ids of jobs as squeue lists them; {bad[0]!r} is none.")
     # As `kedro run` reads them: a name that nothing takes, or a value that can't be, is found now and not in a job.
-    runtime: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"{name}={value}" for name, value in given.items()]))
+    runtime: Any = OmegaConf.to_container(OmegaConf.from_dotlist(given))
     context = load_context(project, environment, runtime)
     catalog, cluster = context.catalog, Cluster(**context.params.get("cluster", {}))
     data_root = project / context.config_loader["globals"]["data_root"]
     names = list(FIVE) if asked == ["__default__"] else asked
     available = {name: registered[name] for name in registered}
-    jobs = plan_jobs(available, names, environment, cluster, shards, given)
+    jobs = plan_jobs(available, names, cluster, shards, ",".join(given))
     crossing = crossing_datasets(available, names, shards)
     made = {output for name in names for output in available[name].all_outputs()}
     kept = {name for name in crossing if name in catalog and not isinstance(catalog.get(name), MemoryDataset)}
@@ -56,26 +58,13 @@ def submit(
         waits = f" after {', '.join(job.after or before)}" if job.after or before else ""
         part = available[job.pipeline].only_nodes_with_tags(JOIN_TAG) if job.joins else available[job.pipeline]
         time = expected_time(job, [node.name for node in part.nodes], reports)
-        click.echo(f"{job.name}: {len(job.commands)} task(s){waits}; {time}")
-        click.echo(f"  {sbatch_line(job, logs)}")
-        click.echo(f"  {shlex.join(job.commands[0])}")
+        click.echo(f"{job.name}: {job.tasks} task(s){waits}; {time}")
+        click.echo(f"  {shlex.join(sbatch_command(job, environment, logs))}")
     if problems:
         raise ConfigurationError("Nothing was submitted:\n" + "\n".join(f"  {problem}" for problem in problems))
     if dry_run:
         click.echo("Dry run: every check passed, nothing was submitted.")
         return
-    identifiers = submit_jobs(jobs, project, logs, before)
+    identifiers = submit_jobs(jobs, environment, project, logs, before)
     for name, identifier in identifiers.items():
         click.echo(f"submitted {name} as {identifier}")
-
-
-def _parse(params: str) -> dict[str, str]:
-    """``a=1,b.c=2`` as a mapping.
-
-    Raises:
-        ConfigurationError: If an item has no ``=``.
-    """
-    items = [item for item in params.split(",") if item]
-    if bad := [item for item in items if "=" not in item]:
-        raise ConfigurationError(f"--params takes a=1,b.c=2; {bad[0]!r} has no '='.")
-    return dict(item.split("=", 1) for item in items)
