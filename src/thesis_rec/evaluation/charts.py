@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+import yaml
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -133,27 +135,8 @@ def loss_chart(history: list[dict[str, Any]], title: str, window: int = 10) -> C
     return Chart(title, [panel("linear"), panel("logarithmic", y_scale=scale), panel("rolling mean", window)])
 
 
-#: Methods of the overview figures, in this order; the tables hold all of them.
-HEADLINE = (
-    "recommender",
-    "static_mean_z",
-    "nearest_dataset",
-    "matrix_factorisation",
-    "kernel_ridge",
-    "boosted_trees",
-    "learned_token",
-    "logme",
-)
-
-_POLICY_NAMES = {
-    "active": "active probing",
-    "best_observed": "active probing, best of those tried",
-    "own_top": "predicted top k probed",
-    "random_probes": "random probes",
-    "halving": "LogME on some, best half probed, in the same time",
-    "cheap_score_all": "LogME on all, no probe",
-    "successive_halving": "LogME on all, top k probed",
-}
+#: ``headline``: methods of the overview figures, in this order (the tables hold all of them); and names of policies.
+_SHOWN = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 
 Metrics = Mapping[str, Any]
 
@@ -170,13 +153,13 @@ def evaluation_charts(metrics: Metrics) -> dict[str, Chart]:
     charts = {
         "quadrants": Chart(
             "How well the models are ranked",
-            [_bars("", quadrants, "weighted_tau", "weighted tau", ceilings, HEADLINE)],
+            [_bars("", quadrants, "weighted_tau", "weighted tau", ceilings, _SHOWN["headline"])],
         ),
         "regret": Chart(
             "What a choice loses against the best model",
             [
-                _bars("first choice", quadrants, "regret@1", loss, {}, HEADLINE),
-                _bars("best of the first five", quadrants, "regret@5", loss, {}, HEADLINE),
+                _bars("first choice", quadrants, "regret@1", loss, {}, _SHOWN["headline"]),
+                _bars("best of the first five", quadrants, "regret@5", loss, {}, _SHOWN["headline"]),
             ],
         ),
         "calibration": Chart(
@@ -217,7 +200,7 @@ def cost_chart(metrics: Metrics) -> Chart:
 def probing_chart(metrics: Metrics) -> Chart:
     """The frontier of regret and cost: against candidates really run, and against seconds."""
     frontier = {
-        _POLICY_NAMES.get(policy, policy): {int(budget): budgets[budget] for budget in sorted(budgets, key=int)}
+        _SHOWN["policies"].get(policy, policy): {int(budget): budgets[budget] for budget in sorted(budgets, key=int)}
         for policy, budgets in metrics.get("probing", {}).get("frontier", {}).items()
     }
     regret, seconds = (

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -34,22 +35,12 @@ from thesis_rec.knowledge.quadrants import Split
 #: The baseline that published systems fail to beat.
 PRIOR = "static_mean_rank"
 
-#: Whose published predictors are compared with, and on which datasets.
-TRANSFERGRAPH_TARGETS = (
-    "stanfordcars", "svhn", "caltech101", "pets", "cifar100", "flowers", "smallnorb_label_elevation", "dtd",
-)  # fmt: skip
-
-#: Runs of these datasets failed: their median accuracy is chance.
-FAILED_DATASETS = ("food101",)
-
 #: Coordinates of a dataset by classical scaling.
 _COORDINATES = 8
 
-#: Natural images, as opposed to specialised or structured ones.
-NATURAL = {
-    "aircraft", "caltech101", "cars", "cifar10", "cifar100", "flowers", "food101", "imagenet", "pet", "pets",
-    "stanfordcars", "stl10", "sun", "sun397", "voc2007", "cub2011", "nabirds", "dogs", "vlcs", "pacs", "food",
-}  # fmt: skip
+#: ``transfergraph_targets``: on which datasets predictors were published; ``failed``: datasets whose runs failed;
+#: ``natural``: datasets of natural images, as opposed to specialised or structured ones.
+_DATASETS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ def published_table(
         values.to_numpy(dtype=np.float64),
         Split(everyone, np.full(len(datasets), "train"), np.full(values.shape, "")),
         datasets,
-        ["natural" if dataset.lower() in NATURAL else "specialised" for dataset in datasets],
+        ["natural" if dataset.lower() in _DATASETS["natural"] else "specialised" for dataset in datasets],
         name=name,
         distances=distances,
         **{"targets": datasets, **more},
@@ -162,7 +153,7 @@ def _wide(table: pd.DataFrame) -> pd.DataFrame:
 def _transfergraph(folder: Path) -> PublishedTable:
     root = folder / "transfergraph"
     accuracy = _read(root / "finetune_accuracy.csv")
-    values = _wide(accuracy[~accuracy["dataset_id"].isin(FAILED_DATASETS)])
+    values = _wide(accuracy[~accuracy["dataset_id"].isin(_DATASETS["failed"])])
     models, datasets = values.index.tolist(), values.columns.tolist()
     metadata = _read(root / "models.csv").drop_duplicates("model_id").set_index("model_id").reindex(models)
     pairs = _read(root / "dataset_distance.csv").pivot_table(index="dataset_a", columns="dataset_b", values="distance")
@@ -182,7 +173,7 @@ def _transfergraph(folder: Path) -> PublishedTable:
         metadata,
         [family or model for family, model in zip(kind, models, strict=True)],
         pairs.reindex(index=datasets, columns=datasets).to_numpy(dtype=np.float64),
-        targets=[name for name in TRANSFERGRAPH_TARGETS if name in datasets],
+        targets=[name for name in _DATASETS["transfergraph_targets"] if name in datasets],
         published=published,
     )
 
