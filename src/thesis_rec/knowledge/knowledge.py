@@ -39,6 +39,7 @@ FORMAT = 1
 #: Fields that are stored as they are, and as arrays.
 _PLAIN = ("model_ids", "families", "dataset_ids", "noise")
 _TABLES = ("shape", "levels", "total", "factor", "own")
+_OF_KERNEL = ("mean", "scale", "points")
 #: Power of a dataset's spread with which errors of the shape grow. Mean log likelihood of cells of the starter zoo's
 #: left-out families of datasets: .179 with 1, .186 with 3/4, .189 with 1/2 and with 1/4, .185 with 0.
 SPREAD_POWER = 0.25
@@ -240,13 +241,16 @@ class Knowledge:
         plain["datasets"] = [{"view": one.view, "ridges": [one.shape.ridge, one.level.ridge]} for one in self.datasets]
         plain["models"] = [{"parts": {one.field: 1.0}, "ridge": one.ridge, "own": one.own} for one in self.models]
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name).astype(np.float32) for name in _TABLES}
+        kernels: dict[str, Kernel] = {}
         for i, side in enumerate(self.datasets):
             arrays |= {f"datasets/{i}/rows": side.rows, f"datasets/{i}/error": side.error}
-            arrays |= _packed(f"datasets/{i}/shape", side.shape.kernel)
-            arrays |= _packed(f"datasets/{i}/level", side.level.kernel)
+            kernels |= {f"datasets/{i}/shape": side.shape.kernel, f"datasets/{i}/level": side.level.kernel}
         for i, model_side in enumerate(self.models):
-            arrays |= {f"models/{i}/rows": model_side.rows}
-            arrays |= _packed(f"models/{i}/{model_side.field}", model_side.kernel)
+            arrays[f"models/{i}/rows"] = model_side.rows
+            kernels[f"models/{i}/{model_side.field}"] = model_side.kernel
+        for place, kernel in kernels.items():
+            arrays |= {f"{place}/{name}": getattr(kernel, name).astype(np.float32) for name in _OF_KERNEL}
+            arrays[f"{place}/width"] = np.array(kernel.width)
         return arrays | {"plain": np.array(json.dumps(plain))}
 
     @classmethod
@@ -261,41 +265,25 @@ class Knowledge:
         plain = json.loads(str(arrays["plain"]))
         if plain.get("format") != FORMAT:
             raise ValueError(f"knowledge of format {plain.get('format')!r}; this version reads {FORMAT}")
-        datasets = [
-            DatasetSide(
-                item["view"],
-                np.asarray(arrays[f"datasets/{i}/rows"], dtype=np.intp),
-                Regression(_unpacked(f"datasets/{i}/shape", arrays), item["ridges"][0]),
-                Regression(_unpacked(f"datasets/{i}/level", arrays), item["ridges"][1]),
-                # Knowledge that was made before growth was fitted has none.
-                np.vstack([arrays[f"datasets/{i}/error"], np.zeros((2, 3))])[:2].astype(np.float64),
-            )
-            for i, item in enumerate(plain["datasets"])
-        ]
-        models = [
-            ModelSide(
-                field,
-                _unpacked(f"models/{i}/{field}", arrays),
-                np.asarray(arrays[f"models/{i}/rows"], dtype=np.intp),
-                item["ridge"],
-                item["own"],
-            )
-            for i, item in enumerate(plain["models"])
+
+        def kernel(place: str) -> Kernel:
+            mean, scale, points = (arrays[f"{place}/{name}"].astype(np.float64) for name in _OF_KERNEL)
+            return Kernel(mean, scale, points, float(arrays[f"{place}/width"]))
+
+        datasets, models = list[DatasetSide](), list[ModelSide]()
+        for i, item in enumerate(plain["datasets"]):
+            place = f"datasets/{i}"
+            ridges = zip(("shape", "level"), item["ridges"], strict=True)
+            shape, level = (Regression(kernel(f"{place}/{name}"), ridge) for name, ridge in ridges)
+            # Knowledge that was made before growth was fitted has none.
+            error = np.vstack([arrays[f"{place}/error"], np.zeros((2, 3))])[:2]
+            datasets.append(DatasetSide(item["view"], arrays[f"{place}/rows"], shape, level, error))
+        for i, item in enumerate(plain["models"]):
+            fields = list(item["parts"])
             # Earlier knowledge may also read several fields at once, of which models have one by now; of each first
             # field alone it has a side of its own.
-            if len(item["parts"]) == 1
-            for field in item["parts"]
-        ]
+            if len(fields) == 1:
+                of_field = kernel(f"models/{i}/{fields[0]}")
+                models.append(ModelSide(fields[0], of_field, arrays[f"models/{i}/rows"], item["ridge"], item["own"]))
         tables: dict[str, Any] = {name: np.asarray(arrays[name], dtype=np.float64) for name in _TABLES}
         return cls(**{name: plain[name] for name in _PLAIN}, **tables, datasets=datasets, models=models)
-
-
-def _packed(prefix: str, kernel: Kernel) -> dict[str, NDArray[Any]]:
-    arrays = {f"{prefix}/{name}": getattr(kernel, name).astype(np.float32) for name in ("mean", "scale", "points")}
-    return arrays | {f"{prefix}/width": np.array(kernel.width)}
-
-
-def _unpacked(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Kernel:
-    names = ("mean", "scale", "points")
-    mean, scale, points = (np.asarray(arrays[f"{prefix}/{name}"], dtype=np.float64) for name in names)
-    return Kernel(mean, scale, points, float(arrays[f"{prefix}/width"]))
