@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
 from thesis_rec.base.files import nearest_id
@@ -37,37 +37,41 @@ Domain = Literal[
 
 
 class Request(Budget):
-    """Limits, and how the answer is made; each field's description is its help on the command line."""
+    """Limits, and how the answer is made; what stands below each field is its help on the command line."""
 
-    protocol: Literal["linear_probe", "zero_shot", "fine_tune"] = Field(
-        default="linear_probe",
-        description="What the accuracy is of: a linear classifier on few images, none, or the whole network tuned.",
-    )
-    domain: Domain | None = Field(
-        default=None, description="What the images are of: published figures on such images weigh more."
-    )
-    top: int = Field(default=10, ge=1, description="Models to show; all that keep the limits are ranked.")
-    level: float = Field(default=0.9, gt=0, lt=1, description="Probability of the interval of the predicted accuracy.")
-    neighbours: int = Field(default=3, ge=1, description="Known datasets that are named as reasons.")
-    batches: int = Field(default=8, ge=1, description="Batches of one image per class that describe the images.")
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    protocol: Literal["linear_probe", "zero_shot", "fine_tune"] = "linear_probe"
+    """What the accuracy is of: a linear classifier on few images, none, or the whole network tuned."""
+    domain: Domain | None = None
+    """What the images are of: published figures on such images weigh more."""
+    top: int = Field(default=10, ge=1)
+    """Models to show; all that keep the limits are ranked."""
+    level: float = Field(default=0.9, gt=0, lt=1)
+    """Probability of the interval of the predicted accuracy."""
+    neighbours: int = Field(default=3, ge=1)
+    """Known datasets that are named as reasons."""
+    batches: int = Field(default=8, ge=1)
+    """Batches of one image per class that describe the images."""
     measure: bool | None = Field(
         default=None,
         description="Measure the best candidates here where a limit needs it, those of timm and open_clip with random "
         "weights; by default those that need no download.",
     )
-    measure_seconds: float = Field(default=20.0, ge=0, description="Longest time for measuring candidates here.")
-    score: int | None = Field(
-        default=None,
-        ge=1,
-        description="Score this many candidates by LogME on some of your images: a hint, sooner than a try.",
-    )
-    probe: int | None = Field(default=None, ge=1, description="Really try this many candidates on the images.")
-    probe_seconds: float | None = Field(default=None, gt=0, description="Begin tries for so long.")
-    offline: bool = Field(default=False, description="Try and measure only what is on this machine: download nothing.")
-    seed: Seed = Field(default=0, description="Seed of the choice of images.")
-    labels: str | None = Field(
-        default=None, description="CSV file with the columns file_name and label, for images without class folders."
-    )
+    measure_seconds: float = Field(default=20.0, ge=0)
+    """Longest time for measuring candidates here."""
+    score: int | None = Field(default=None, ge=1)
+    """Score this many candidates by LogME on some of your images: a hint, sooner than a try."""
+    probe: int | None = Field(default=None, ge=1)
+    """Really try this many candidates on the images."""
+    probe_seconds: float | None = Field(default=None, gt=0)
+    """Begin tries for so long."""
+    offline: bool = False
+    """Try and measure only what is on this machine: download nothing."""
+    seed: Seed = 0
+    """Seed of the choice of images."""
+    labels: str | None = None
+    """CSV file with the columns file_name and label, for images without class folders."""
 
     @property
     def tries(self) -> bool:
