@@ -11,8 +11,8 @@ import pytest
 from tests.fabricated import DEVICE, fabricated_bundle, fabricated_posterior, tokens_of
 from thesis_rec.recommendation.asking import recommend_for
 from thesis_rec.recommendation.report import (
+    SIZES,
     Axis,
-    map_figure,
     next_command,
     pareto_figure,
     render_report,
@@ -159,29 +159,45 @@ def test_reasons_stand_in_the_table_where_they_differ(found):
     assert (body.count("reason 0 of its own"), body.count("reason 1 of its own")) == (2, 1)
 
 
+def points_of(page, name):
+    """What the circles of the wide figures are, in order: class, place and tip."""
+    figures = re.findall(r'<svg class="plot wide".*?</svg>', page, flags=re.S)
+    figure = next(svg for svg in figures if name in svg)
+    drawn = re.findall(r'<circle class="(.*?)" cx="(.*?)" cy="(.*?)" r="(.*?)" data-tip="(.*?)"/>', figure, flags=re.S)
+    return figure, [(kind.split(), float(x), float(y), float(r), tip) for kind, x, y, r, tip in drawn]
+
+
 def test_figures_hold_what_the_table_holds(found):
-    chart = pareto_figure(found, 720, 440)
-    assert len(chart["points"]) == len(found.table)
-    ranks = [int(re.search(r"place (\d+)", point["tip"])[1]) for point in chart["points"]]
+    chart = pareto_figure(found, *SIZES["wide"])
+    figure, points = points_of(render_report(found), "ms per call")
+    assert len(points) == len(found.table)
+    ranks = [int(re.search(r"place (\d+)", tip)[1]) for *_, tip in points]
     assert ranks == sorted(ranks, reverse=True)
-    drawn = dict(zip(ranks, chart["points"], strict=True))
+    drawn = dict(zip(ranks, points, strict=True))
     for row in found.table.to_dict("records"):
-        point = drawn[row["rank"]]
-        assert point["x"] == chart["x"].place(row["latency_ms"])
-        assert point["y"] == chart["y"].place(row["predicted_value"])
-        assert ("front" in point["kind"].split()) == row["on_pareto_front"]
-        assert ("open" in point["kind"].split()) == (row["basis"] != "measured")
-        assert str(row["model_id"]) in point["tip"]
-    assert len(chart["bars"]) == found.table["on_pareto_front"].sum()
+        kinds, x, y, radius, tip = drawn[row["rank"]]
+        assert (x, y) == (chart["x"].place(row["latency_ms"]), chart["y"].place(row["predicted_value"]))
+        assert ("front" in kinds) == row["on_pareto_front"]
+        assert ("open" in kinds) == (row["basis"] != "measured")
+        assert ("first" in kinds) == (radius == 8) == (row["rank"] == 1)
+        assert tip.split("\n")[0] == row["model_id"]
+        assert f"({row['basis']})" in tip
+    assert figure.count('class="error"') == found.table["on_pareto_front"].sum()
     # A second limit on time is drawn where its throughput is reached: 8 images of 2 per millisecond take 4 ms.
     both = replace(found, options=Request(max_latency_ms=5, min_throughput=2000, batch_size=8, device=DEVICE))
-    chart = pareto_figure(both, 720, 440)
-    assert chart["limits"] == [(chart["x"].place(5), "--max-latency-ms"), (chart["x"].place(4), "--min-throughput")]
-    for point in chart["points"]:
-        assert 42 <= point["x"] <= 706
-        assert 26 <= point["y"] <= 400
-    kinds = [point["kind"] for point in map_figure(found, 360, 380)["points"]]
-    assert [kinds.count(kind) for kind in ("", "front", "new")] == [3, 3, 1]
+    assert pareto_figure(both, 720, 440)["limits"] == [(5, "--max-latency-ms"), (4, "--min-throughput")]
+    figure, points = points_of(render_report(both), "ms per call")
+    assert figure.count('text class="limit"') == 2
+    for _, x, y, *_ in points:
+        assert 42 <= x <= 706
+        assert 26 <= y <= 400
+    tried = replace(found, table=found.table.assign(probed_value=0.25))
+    for kinds, *_, tip in points_of(render_report(tried), "ms per call")[1]:
+        assert "tried" in kinds
+        assert tip.endswith("reached 0.250 when it was tried")
+    _, points = points_of(render_report(found), "first component")
+    assert [kind for kind, *_ in points] == [[]] * 3 + [["front"]] * 3 + [["new"]]
+    assert points[-1][-1].endswith("your dataset")
 
 
 def test_numbers_are_short():

@@ -7,7 +7,7 @@ import io
 import math
 import re
 import shlex
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,7 @@ def pareto_figure(found: Recommendation, width: int, height: int) -> dict[str, A
         height: Pixels.
 
     Returns:
-        What the template draws, in pixels; models without a latency are left out.
+        What the template draws: axes, limits, and the models of the front and of all; without those of no latency.
     """
     table = found.table[found.table["latency_ms"].notna()]
     front = table[table["on_pareto_front"].astype(bool)].sort_values("latency_ms")
@@ -122,28 +122,11 @@ def pareto_figure(found: Recommendation, width: int, height: int) -> dict[str, A
     values = [*shown["predicted_value"], *front["value_low"], *front["value_high"]] or [0.0, 1.0]
     pad = max(0.04 * (max(values) - min(values)), 0.01)
     chart = _chart(width, height, (min(costs) / 1.25, max(costs) * 1.25), (min(values) - pad, max(values) + pad), True)
-    x, y = chart["x"], chart["y"]
-    bends = [(x.place(row.latency_ms), y.place(row.predicted_value)) for row in front.itertuples()]
-    steps = [f"{'M' if i == 0 else 'H'}{cx}{',' if i == 0 else 'V'}{cy}" for i, (cx, cy) in enumerate(bends)]
-    bars = [(x.place(row.latency_ms), y.place(row.value_low), y.place(row.value_high)) for row in front.itertuples()]
     return chart | {
-        "title": "expected accuracy (up is better) against milliseconds per call (left is better)",
-        "x_name": "ms per call",
-        "y_name": "expected accuracy",
-        "path": "".join(steps) + (f"H{x.end}" if steps else ""),
-        "bars": bars,
-        "limits": [(x.place(value), name) for name, value in limits.items()],
-        "points": [
-            {
-                "x": x.place(row["latency_ms"]),
-                "y": y.place(row["predicted_value"]),
-                "r": 8 if row["rank"] == 1 else 4.5,
-                "kind": " ".join(_kinds(row)),
-                "tip": _tip(row),
-            }
-            # The first model is drawn last: nothing hides it.
-            for row in shown.sort_values("rank", ascending=False).to_dict("records")
-        ],
+        "limits": [(value, name) for name, value in limits.items()],
+        "front": front.to_dict("records"),
+        # The first model is drawn last: nothing hides it.
+        "points": shown.sort_values("rank", ascending=False).to_dict("records"),
     }
 
 
@@ -155,24 +138,14 @@ def map_figure(found: Recommendation, width: int, height: int) -> dict[str, Any]
         width: Pixels.
         height: Pixels.
     """
-    near, places = set(found.nearest["dataset_id"]), found.places.tail(POINTS)
+    places = found.places.tail(POINTS)
+    near = places["dataset_id"].isin(found.nearest["dataset_id"])
+    kind = places["kind"].where(places["kind"] == "new", np.where(near, "front", ""))
     low, high = places[["x", "y"]].min(), places[["x", "y"]].max()
     pad = 0.05 * (high - low) + 1e-3
     x, y = zip(low - pad, high + pad, strict=True)
-    chart = _chart(width, height, x, y, False)
-    points = []
-    for row in places.to_dict("records"):
-        new = row["kind"] == "new"
-        kind = "new" if new else "front" if row["dataset_id"] in near else ""
-        words = [str(row["dataset_id"]), "your dataset" if new else str(row["domain"] or "")]
-        place = {"x": chart["x"].place(row["x"]), "y": chart["y"].place(row["y"])}
-        points.append(place | {"r": 8 if new else 4.5, "kind": kind, "tip": "\n".join(words)})
-    return chart | {
-        "title": "your dataset among the known ones",
-        "x_name": "first component",
-        "y_name": "second component",
-        "points": sorted(points, key=lambda point: (point["kind"] == "new", point["kind"])),
-    }
+    points = places.assign(kind=kind).sort_values("kind", kind="stable").to_dict("records")
+    return _chart(width, height, x, y, False) | {"points": points}
 
 
 def next_command(found: Recommendation) -> str:
@@ -219,30 +192,6 @@ def _chart(width: int, height: int, x: tuple[float, float], y: tuple[float, floa
         "x_ticks": [(x_axis.place(value), f"{value:g}") for value in x_axis.ticks(width // 70)],
         "y_ticks": [(y_axis.place(value), f"{value:g}") for value in y_axis.ticks(7)],
     }
-
-
-def _kinds(row: Mapping[Hashable, Any]) -> list[str]:
-    """Classes of a model's point."""
-    kinds = {
-        "open": row["basis"] != "measured",
-        "front": bool(row["on_pareto_front"]),
-        "tried": pd.notna(row["probed_value"]),
-        "first": row["rank"] == 1,
-    }
-    return [name for name, holds in kinds.items() if holds]
-
-
-def _tip(row: Mapping[Hashable, Any]) -> str:
-    """What the pointer shows of a model: name, figures, cost."""
-    lines = [
-        str(row["model_id"]),
-        f"place {row['rank']}, accuracy {row['predicted_value']:.3f} "
-        f"({row['value_low']:.2f} to {row['value_high']:.2f})",
-        f"{shown_number(row['latency_ms'])} ms ({row['basis']}), {shown_number(row['memory_mb'])} MiB",
-    ]
-    if pd.notna(row["probed_value"]):
-        lines.append(f"reached {row['probed_value']:.3f} when it was tried")
-    return "\n".join(lines)
 
 
 def _alike(table: pd.DataFrame) -> int:
