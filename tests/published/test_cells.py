@@ -65,7 +65,7 @@ def test_mieb_json_files_and_its_long_table_are_the_same_cells(tmp_path: Path) -
     }
     shot = {"task_name": "DTDZeroShot", "scores": {"test": [{"accuracy": 0.5, "main_score": 0.5}]}}
     multi = {"task_name": "VOC2007", "scores": {"test": [{"accuracy": 0.5, "main_score": 0.5}]}}
-    source = _source("mieb", revisions={"org/net": "abc"}, local=[{"local": "long.csv"}])
+    source = _source("mieb", revisions={"org/net": "abc"}, files=[{"local": "long.csv"}])
     folder = tmp_path / "cache/mieb/1234567/results/org__net/abc"
     folder.mkdir(parents=True)
     for name, one in (("DTD", content), ("DTDZeroShot", shot), ("PatchCamelyon", multi)):

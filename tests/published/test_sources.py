@@ -135,7 +135,7 @@ def test_files_of_models_and_tasks_that_dont_exist_are_left_out(
     tmp_path: Path, upstream: fsspec.AbstractFileSystem
 ) -> None:
     upstream.pipe("/upstream/results/org__net/r1/DTD.json", b"{}")
-    source = _remote(format="mieb", revisions={"org/net": "r1", "org/other": "r2"}, local=[{"local": "long.csv"}])
+    source = _remote(format="mieb", revisions={"org/net": "r1", "org/other": "r2"}, files=[{"local": "long.csv"}])
     files, _ = table_files("mieb", source, None, tmp_path, ["DTD", "CIFAR10"])
     assert [path.relative_to(tmp_path).as_posix() for path in files] == ["mieb/1234567/results/org__net/r1/DTD.json"]
     with pytest.raises(ItemError, match="none of the files"):

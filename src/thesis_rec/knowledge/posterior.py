@@ -264,22 +264,6 @@ class Posterior:
         )
 
 
-def any_of(mean: Floats, factor: Floats, own: Floats) -> tuple[float, Floats, float]:
-    """What is believed of a model that could be any of those given: mean and variance of their mixture.
-
-    Args:
-        mean: (M,) of the models.
-        factor: (M, R) what they have in common.
-        own: (M,) what each has for itself.
-
-    Returns:
-        Its mean, what it has in common with all (R,), and the variance of what it has for itself.
-    """
-    common = factor.mean(axis=0)
-    apart = own.mean() + np.square(factor - common).sum(axis=1).mean() + mean.var()
-    return float(mean.mean()), common, float(apart)
-
-
 def regression(design: Floats, rest: Floats, noise: Floats) -> tuple[Floats, Floats]:
     """Posterior mean (R,) of standard normal weights and a root (R, R) of their covariance.
 
@@ -373,7 +357,9 @@ def with_strangers(belief: Posterior, strange: NDArray[np.bool_], like: NDArray[
 
     def changed(view: View) -> View:
         mean, factor, own = view.mean.copy(), view.factor.copy(), view.own.copy()
-        middle, common, apart = any_of(mean[others], factor[others], own[others])
+        # Any of the others: mean and variance of their mixture, and what it has in common with all.
+        middle, common = mean[others].mean(), factor[others].mean(axis=0)
+        apart = own[others].mean() + np.square(factor[others] - common).sum(axis=1).mean() + mean[others].var()
         if like is None:
             advantage, together, alone = ADVANTAGE
             middle, apart = middle + advantage, alone**2

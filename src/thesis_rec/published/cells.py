@@ -14,7 +14,6 @@ common and are no candidates.
 """
 
 import ast
-import hashlib
 import json
 import re
 import shutil
@@ -31,7 +30,7 @@ import yaml
 from pydantic import Field
 
 from thesis_rec.base.errors import ItemError, explained
-from thesis_rec.base.files import atomic_path, sha256_file
+from thesis_rec.base.files import atomic_path, sha256_file, sha256_json
 from thesis_rec.base.progress import track
 from thesis_rec.base.settings import Settings
 from thesis_rec.models.model_manifest import Aliases
@@ -48,7 +47,7 @@ class TableFile(Settings):
 
     Attributes:
         path: Its path in the repository; empty where the repository has no such single file.
-        local: Its path below the folder of tables.
+        local: Its path below the folder of tables; empty where that has none.
         sha256: Checksum; empty where none is pinned, in which case the commit alone says what it is.
     """
 
@@ -66,8 +65,7 @@ class Source(Settings):
         commit: Pinned commit.
         licence: Licence of the figures; a table without one is no source.
         protocol: What was measured, in words.
-        files: Its files in the repository.
-        local: The same table as files of the folder of tables, where they differ from ``files``.
+        files: Its files in the repository, in the folder of tables, or in both.
         revisions: Revision by model, where there is one file for each model and task.
     """
 
@@ -77,7 +75,6 @@ class Source(Settings):
     licence: str = Field(min_length=2)
     protocol: str
     files: tuple[TableFile, ...] = ()
-    local: tuple[TableFile, ...] = ()
     revisions: Mapping[str, str] = Field(default_factory=dict)
 
     @property
@@ -107,9 +104,10 @@ def table_files(
     Raises:
         ItemError: If a file is missing and can't be fetched, or its checksum differs.
     """
-    given = tables is not None and bool(source.local or not source.revisions)
+    given = tables is not None and any(one.local for one in source.files)
     root = tables if tables is not None and given else cache / name / source.commit
-    chosen = (source.local or source.files) if given else (*source.files, *_task_files(source, tasks))
+    chosen = [one for one in source.files if (one.local if given else one.path)]
+    chosen += [] if given else _task_files(source, tasks)
 
     def have(one: TableFile) -> Path | None:
         path = root / (one.local if given else one.path)
@@ -132,10 +130,7 @@ def table_files(
 
 def checksum(files: Sequence[Path], root: Path) -> str:
     """SHA-256 over sorted relative paths and the SHA-256 of each file's bytes."""
-    digest = hashlib.sha256()
-    for path in sorted(files, key=lambda one: one.relative_to(root).as_posix()):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_file(path)}\n".encode())
-    return digest.hexdigest()
+    return sha256_json({path.relative_to(root).as_posix(): sha256_file(path) for path in files})
 
 
 def _task_files(source: Source, tasks: Sequence[str]) -> list[TableFile]:

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -30,6 +30,9 @@ from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 from thesis_rec.training.settings import FitSettings
 
 logger = logging.getLogger(__name__)
+# Lightning's remarks on hardware and loaders aren't the user's business here, nor are its warnings.
+for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 #: What a run keeps in its folder beside checkpoints.
 HISTORY_FILE = "history.json"
@@ -294,7 +297,8 @@ def fit(
     hooks: list[Any] = [RunFiles(folder, identity, seed, None if terminal else description)]
     if settings.patience:
         hooks.append(EarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
-    with _quiet_lightning(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", module=r"(lightning|torch)\..*")
         try:
             trainer = Trainer(
                 **settings.model_dump(include={"accelerator", "devices", "num_nodes", "precision"}),
@@ -417,20 +421,3 @@ def _meeting_port() -> int:
             probe.bind(("", port))
             return port
     raise ConfigurationError("There is no free port for the processes of a training: all of 100 are taken.")
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Lightning's remarks on hardware and loaders aren't the user's business here."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        for module in ("lightning", "torch"):
-            warnings.filterwarnings("ignore", module=rf"{module}\..*")
-        try:
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
