@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError, explained
-from thesis_rec.base.files import decode_id
+from thesis_rec.base.files import decode_id, load_arrays, readable
 from thesis_rec.base.tables import VECTOR_LENGTH
 
 
@@ -70,17 +71,10 @@ def embeddings_table(embeddings: Mapping[str, NDArray[np.float32]], where: str) 
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a file that hold numbers or text; pickled objects are left out, and refused where they matter."""
-    arrays = {}
-    with explained(str(path), "can't be read ({reason}).", "Write it anew with numpy.savez."), np.load(path) as content:
-        for key in content.files:
-            try:
-                arrays[key] = content[key]
-            except ValueError:
-                # Class names were saved as pickled objects; nothing else needs to be.
-                if key in ("parameters", "embedding", "features"):
-                    raise
-    return arrays
+    """What a file holds of models and datasets; pickled class names are never unpickled, and left out."""
+    with explained(str(path), "can't be read ({reason}).", "Write it anew with numpy.savez."):
+        arrays = load_arrays(path, "parameters", "embedding", "features", "encoder_id")
+    return arrays | (readable(partial(load_arrays, path), "class_names", "labels") or {})
 
 
 def _vector(values: NDArray[Any], path: Path) -> dict[str, NDArray[Any]]:
