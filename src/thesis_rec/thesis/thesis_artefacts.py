@@ -235,8 +235,7 @@ def import_transformer(
         if tokens.shape[-1] != network.token_dim:
             reason = f"takes tokens of {network.token_dim}, those of {dataset_id} have {tokens.shape[-1]}."
             raise ItemError(item, reason, "Give tokens of the encoder that it was trained with.")
-        with torch.inference_mode():
-            scores = network(codes, tokens).double().numpy()
+        scores = network(codes, tokens).double().numpy()
         tables.append(pd.DataFrame({"dataset_id": dataset_id, "model_id": embeddings["model_id"], "score": scores}))
     table = pd.concat(tables, ignore_index=True)
     ranks = table.groupby("dataset_id")["score"].rank(ascending=False, method="first").astype("int64")

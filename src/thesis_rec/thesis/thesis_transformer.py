@@ -6,14 +6,14 @@ CLS position with each model's. The layout and all sizes but the number of atten
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
 
-class ThesisTransformer(nn.Module):
-    """The network of a state dict.
+class ThesisTransformer:
+    """The network of a state dict, whose tensors are used by their names there.
 
     Args:
         state: Tensors by name.
@@ -21,49 +21,37 @@ class ThesisTransformer(nn.Module):
 
     Raises:
         KeyError: If the state dict is of another network.
+        RuntimeError: If its tensors don't fit each other.
     """
 
     def __init__(self, state: Mapping[str, Tensor], n_heads: int) -> None:
-        super().__init__()
         from transformers import BertConfig, BertModel
 
-        width, model_dim = state["model_proj.weight"].shape
-        token_dim = state["dataset_proj.weight"].shape[1]
-        layers = {name.split(".")[3] for name in state if name.startswith("transformer.encoder.layer.")}
+        self.state = {name: tensor.float() for name, tensor in state.items()}
+        # Buffers of positions come and go with versions of the library; they hold no weights.
+        named = (name.partition("transformer.") for name in state if not name.endswith("_ids"))
+        bert = {name: state[before + part + name] for before, part, name in named if part}
+        width, self.model_dim = map(int, state["model_proj.weight"].shape)
+        self.token_dim = int(state["dataset_proj.weight"].shape[1])
+        self.n_outputs = len(state["classifier.2.bias"]) if "classifier.2.bias" in state else None
         config = BertConfig(
             hidden_size=width,
-            num_hidden_layers=len(layers),
+            num_hidden_layers=len({name.split(".")[2] for name in bert if name.startswith("encoder.layer.")}),
             num_attention_heads=n_heads,
-            intermediate_size=len(state["transformer.encoder.layer.0.intermediate.dense.bias"]),
-            vocab_size=len(state["transformer.embeddings.word_embeddings.weight"]),
-            type_vocab_size=len(state["transformer.embeddings.token_type_embeddings.weight"]),
-            max_position_embeddings=len(state["transformer.embeddings.position_embeddings.weight"]),
+            intermediate_size=len(bert["encoder.layer.0.intermediate.dense.bias"]),
+            vocab_size=len(bert["embeddings.word_embeddings.weight"]),
+            type_vocab_size=len(bert["embeddings.token_type_embeddings.weight"]),
+            max_position_embeddings=len(bert["embeddings.position_embeddings.weight"]),
         )
-        self.n_outputs = len(state["classifier.2.bias"]) if "classifier.2.bias" in state else None
-        self.model_dim, self.token_dim = int(model_dim), int(token_dim)
-        self.transformer = BertModel(config)
-        self.model_proj = nn.Linear(model_dim, width)
-        self.dataset_proj = nn.Linear(token_dim, width)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        if self.n_outputs is not None:
-            self.classifier = nn.Sequential(nn.LayerNorm(width), nn.Dropout(), nn.Linear(width, self.n_outputs))
-        else:
-            self.model_input_norm, self.dataset_input_norm = nn.LayerNorm(model_dim), nn.LayerNorm(token_dim)
-            self.model_hidden_norm, self.dataset_hidden_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-            self.dataset_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
-            self.model_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
-            self.output_norm = nn.LayerNorm(width)
-            self.log_temperature = nn.Parameter(torch.zeros(()))
-        # Buffers of positions come and go with versions of the library; they hold no weights.
-        self.load_state_dict(
-            {name: tensor for name, tensor in state.items() if not name.endswith("_ids")}, strict=False
-        )
-        absent = set(dict(self.named_parameters())) - set(state)
-        if absent:
-            raise KeyError(sorted(absent)[0])
-        self.eval()
+        self.transformer = BertModel(config).eval()
+        self.transformer.load_state_dict(bert, strict=False)
+        if absent := [name for name, _ in self.transformer.named_parameters() if name not in bert]:
+            raise KeyError(absent[0])
+        # Whatever else the state dict lacks is missed at once.
+        self(torch.zeros(1, self.model_dim), torch.zeros(1, 1, self.token_dim))
 
-    def forward(self, models: Tensor, tokens: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def __call__(self, models: Tensor, tokens: Tensor) -> Tensor:
         """Score models for one dataset.
 
         Args:
@@ -73,21 +61,29 @@ class ThesisTransformer(nn.Module):
         Returns:
             (M,) scores, the mean over batches.
         """
-        normalise = nn.functional.normalize
+        unit = functional.normalize
         if self.n_outputs is None:
-            models = normalise(self.model_input_norm(models), dim=-1)
-            tokens = normalise(self.dataset_input_norm(tokens), dim=-1)
-        model, token = self.model_proj(models), self.dataset_proj(tokens)
+            models = unit(self._norm("model_input_norm", models), dim=-1)
+            tokens = unit(self._norm("dataset_input_norm", tokens), dim=-1)
+        model, token = self._linear("model_proj", models), self._linear("dataset_proj", tokens)
         if self.n_outputs is None:
-            model, token = self.model_hidden_norm(model), self.dataset_hidden_norm(token)
-        batches = len(tokens)
-        sequence = torch.cat([self.cls_token.expand(batches, -1, -1), model.expand(batches, -1, -1), token], dim=1)
-        output: Any = self.transformer(inputs_embeds=sequence)
+            model, token = self._norm("model_hidden_norm", model), self._norm("dataset_hidden_norm", token)
+        start, among = (part.expand(len(tokens), -1, -1) for part in (self.state["cls_token"], model))
+        output = self.transformer(inputs_embeds=torch.cat([start, among, token], dim=1))
         if self.n_outputs is not None:
-            scores: Tensor = self.classifier(output.pooler_output)
-            return scores.mean(0)
+            return self._linear("classifier.2", self._norm("classifier.0", output.pooler_output)).mean(0)
         hidden = output.last_hidden_state
-        dataset = normalise(self.dataset_head(hidden[:, 0]), dim=-1)
-        candidates = normalise(self.output_norm(self.model_head(hidden[:, 1 : 1 + len(models)])), dim=-1)
+        dataset = unit(self._head("dataset_head", hidden[:, 0]), dim=-1)
+        head = self._head("model_head", hidden[:, 1 : 1 + len(models)])
+        candidates = unit(self._norm("output_norm", head), dim=-1)
         similarity = torch.einsum("bw,bmw->bm", dataset, candidates)
-        return (similarity / self.log_temperature.exp()).mean(0)
+        return (similarity / self.state["log_temperature"].exp()).mean(0)
+
+    def _linear(self, name: str, rows: Tensor) -> Tensor:
+        return functional.linear(rows, self.state[f"{name}.weight"], self.state[f"{name}.bias"])
+
+    def _norm(self, name: str, rows: Tensor) -> Tensor:
+        return functional.layer_norm(rows, rows.shape[-1:], self.state[f"{name}.weight"], self.state[f"{name}.bias"])
+
+    def _head(self, name: str, rows: Tensor) -> Tensor:
+        return self._linear(f"{name}.1", self._norm(f"{name}.0", rows))
