@@ -15,26 +15,29 @@ from thesis_rec.base.settings import Settings, Words
 
 
 class Budget(Settings):
-    """Limits on a model, None and empty for none; each field's description is its help on the command line."""
+    """Limits on a model, None and empty for none; what stands below each field is its help on the command line."""
 
     # No limit is written as none: infinity fits no JSON document.
-    model_config = ConfigDict(allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False, use_attribute_docstrings=True)
 
-    device: str = Field(default="here", description="This machine, or part of a device's name.")
-    max_latency_ms: float | None = Field(default=None, gt=0, description="Milliseconds of one call.")
-    min_throughput: float | None = Field(default=None, gt=0, description="Images per second.")
-    max_memory_mb: float | None = Field(default=None, gt=0, description="MiB of weights and one call.")
-    max_parameters: float | None = Field(default=None, gt=0, description="Number of weights, such as 5e6.")
-    batch_size: int = Field(default=1, ge=1, description="Images in a call.")
-    precision: Literal["fp32", "fp16", "bf16"] = Field(default="fp32", description="Precision of a call.")
-    licences: Words[str] = Field(
-        default=(), description="Allowed licence; several times for several.", json_schema_extra={"option": "--licence"}
-    )
-    families: Words[str] = Field(
-        default=(),
-        description="Allowed architecture family; several times for several.",
-        json_schema_extra={"option": "--family"},
-    )
+    device: str = "here"
+    """This machine, or part of a device's name."""
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """Milliseconds of one call."""
+    min_throughput: float | None = Field(default=None, gt=0)
+    """Images per second."""
+    max_memory_mb: float | None = Field(default=None, gt=0)
+    """MiB of weights and one call."""
+    max_parameters: float | None = Field(default=None, gt=0)
+    """Number of weights, such as 5e6."""
+    batch_size: int = Field(default=1, ge=1)
+    """Images in a call."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Precision of a call."""
+    licences: Words[str] = Field(default=(), json_schema_extra={"option": "--licence"})
+    """Allowed licence; several times for several."""
+    families: Words[str] = Field(default=(), json_schema_extra={"option": "--family"})
+    """Allowed architecture family; several times for several."""
 
     @property
     def limits(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError
 from thesis_rec.base.files import nearest_id
@@ -38,8 +38,6 @@ Domain = Literal[
 
 class Request(Budget):
     """Limits, and how the answer is made; what stands below each field is its help on the command line."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     protocol: Literal["linear_probe", "zero_shot", "fine_tune"] = "linear_probe"
     """What the accuracy is of: a linear classifier on few images, none, or the whole network tuned."""
