@@ -135,7 +135,7 @@ def loss_chart(history: list[dict[str, Any]], title: str, window: int = 10) -> C
     return Chart(title, [panel("linear"), panel("logarithmic", y_scale=scale), panel("rolling mean", window)])
 
 
-#: ``headline``: methods of the overview figures, in this order (the tables hold all of them); and names of policies.
+#: What the figures of an evaluation show, and how methods and policies are named there.
 _SHOWN = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 
 Metrics = Mapping[str, Any]
@@ -143,43 +143,22 @@ Metrics = Mapping[str, Any]
 
 def evaluation_charts(metrics: Metrics) -> dict[str, Chart]:
     """All figures that the document has data for, by name."""
-    quadrants, trusted = metrics.get("quadrants", {}), metrics.get("calibration", {})
     ceilings = {
         f"noise ceiling ({protocol.replace('_', ' ')})": float(values["mean"])
         for protocol, values in metrics.get("noise_ceiling", {}).items()
         if values.get("mean") is not None
     }
-    loss, coverage = "regret (fraction of accuracy)", "coverage of 90 % intervals"
+
+    def bars(title: str, of: str, figure: str, label: str, marks: Mapping[str, float] | None = None) -> Panel:
+        shown = by_method(metrics.get(of, {}), figure, _SHOWN["headline"] if of == "quadrants" else ())
+        marks = ceilings if figure == "weighted_tau" else marks or {}
+        return Panel(title, "bars", points(shown), "quadrant", label, marks=marks)
+
     charts = {
-        "quadrants": Chart(
-            "How well the models are ranked",
-            [_bars("", quadrants, "weighted_tau", "weighted tau", ceilings, _SHOWN["headline"])],
-        ),
-        "regret": Chart(
-            "What a choice loses against the best model",
-            [
-                _bars("first choice", quadrants, "regret@1", loss, {}, _SHOWN["headline"]),
-                _bars("best of the first five", quadrants, "regret@5", loss, {}, _SHOWN["headline"]),
-            ],
-        ),
-        "calibration": Chart(
-            "How far predicted values can be trusted",
-            [
-                _bars(coverage, trusted, "coverage", coverage, {"nominal": 0.9}),
-                _bars("interval score, lower is better", trusted, "interval_score", "interval score", {}),
-            ],
-        ),
-        "cost_accuracy": cost_chart(metrics),
-        "probing": probing_chart(metrics),
+        name: Chart(title, [bars(**panel) for panel in panels]) for name, (title, panels) in _SHOWN["charts"].items()
     }
+    charts |= {"cost_accuracy": cost_chart(metrics), "probing": probing_chart(metrics)}
     return {name: chart for name, chart in charts.items() if any(len(panel.points) for panel in chart.panels)}
-
-
-def _bars(
-    title: str, found: Metrics, figure: str, label: str, marks: Mapping[str, float], only: Sequence[str] = ()
-) -> Panel:
-    """One figure by quadrant and method."""
-    return Panel(title, "bars", points(by_method(found, figure, only)), "quadrant", label, marks=marks)
 
 
 def cost_chart(metrics: Metrics) -> Chart:
