@@ -8,6 +8,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+#: What tags of weights say: patterns and what each tells, the first that occurs in a tag decides.
+_RULES = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+
 #: Accuracy of a network's own classification head: a description of the network, not a protocol of ours.
 HEAD = "head"
 
@@ -46,10 +49,4 @@ def told_by_tags(what: str, tags: Iterable[str]) -> list[str | None]:
 
 @cache
 def _told(what: str, tag: str) -> str | None:
-    return next((value for pattern, value in _rules()[what] if re.search(pattern, tag)), None)
-
-
-@cache
-def _rules() -> dict[str, list[tuple[str, str]]]:
-    file = Path(__file__).with_name("descriptions.yml")
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    return next((value for pattern, value in _RULES[what] if re.search(pattern, tag)), None)

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, first_line, listed
-from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, sha256_file, write_json
+from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, write_json
 from thesis_rec.base.tables import MEASURED, Floats, ModelTable, TaskTokens, unit
 from thesis_rec.hardware.contexts import COLUMNS
 from thesis_rec.knowledge.knowledge import Knowledge
@@ -433,14 +433,8 @@ def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | Non
     with atomic_path(folder / PERFORMANCE) as temporary:
         table = bundle.performance[known].astype({"value": "float32"})
         table.to_parquet(temporary, index=False, compression="zstd")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != DESCRIPTION)
-    description = {
-        "encoder_id": bundle.encoder_id,
-        "models": len(bundle.models),
-        "datasets": len(bundle.tokens),
-        "sha256": {path.name: sha256_file(path) for path in files if not path.name.startswith(".")},
-    }
-    write_json(folder / DESCRIPTION, description)
+    counts = {"models": len(bundle.models), "datasets": len(bundle.tokens)}
+    write_json(folder / DESCRIPTION, {"encoder_id": bundle.encoder_id, **counts})
 
 
 @dataclass(frozen=True)
