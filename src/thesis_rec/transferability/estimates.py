@@ -50,16 +50,6 @@ class ScoreInput:
         """(N, D) features less their mean."""
         return np.asarray(self.features - self.features.mean(0))
 
-    @cached_property
-    def raw_eigen(self) -> tuple[Floats, Floats]:
-        """As :func:`scatter_eigen`, of the uncentred scatter ``F^T F``."""
-        return scatter_eigen(self.features)
-
-    @cached_property
-    def centred_eigen(self) -> tuple[Floats, Floats]:
-        """As :func:`scatter_eigen`, of the centred scatter."""
-        return scatter_eigen(self.centred)
-
     def principal(self, components: int) -> tuple[Floats, Floats]:
         """Coordinates on the first principal axes, largest variance first, and their variances.
 
@@ -67,7 +57,7 @@ class ScoreInput:
             (N, P) coordinates and (P,) variances, ``P = min(components, N, D)``; both are zero on axes along which
             nothing varies but rounding.
         """
-        values, vectors = (part[..., ::-1][..., :components] for part in self.centred_eigen)
+        values, vectors = (part[..., ::-1][..., :components] for part in scatter_eigen(self.centred))
         return self.centred @ vectors, values / len(self.labels)
 
 
@@ -148,7 +138,7 @@ def h_score(data: ScoreInput, shrunk: bool = False) -> float:
     Returns:
         The score, higher is better; at most C - 1 without shrinkage.
     """
-    values, vectors = data.centred_eigen  # of the scatter, n times the covariance
+    values, vectors = scatter_eigen(data.centred)  # of the scatter, n times the covariance
     n, width = data.features.shape
     between = data.class_count @ np.square(data.means(data.centred) @ vectors)  # (R,): diagonal of the between scatter
     if not shrunk:
@@ -209,7 +199,7 @@ def log_me(data: ScoreInput, iterations: int = 100, tolerance: float = 1e-6) -> 
     Returns:
         The score, higher is better.
     """
-    values, vectors = data.raw_eigen
+    values, vectors = scatter_eigen(data.features)
     n, width = data.features.shape
     projected = vectors.T @ (data.features.T @ data.one_hot)  # (R, C): coordinates of F^T y
     # Squared coordinates of y on the left singular vectors, and the part of y outside their span.
