@@ -26,7 +26,14 @@ from thesis_rec.models.model_extraction import extract_models, extracted_tables
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.pipelines.autoencoder import nodes
 from thesis_rec.pipelines.autoencoder.parameters import AutoencoderParameters
-from thesis_rec.recommendation.bundle import Bundle, model_table, read_bundle, with_spectra, write_bundle
+from thesis_rec.recommendation.bundle import (
+    Bundle,
+    model_table,
+    read_bundle,
+    with_responses,
+    with_spectra,
+    write_bundle,
+)
 from thesis_rec.starter.assembling import RESPONSES, SPECTRA, write_record
 from thesis_rec.starter.provenance import Provenance, hash_tree
 from thesis_rec.truth.performance_records import clean_performance
@@ -66,7 +73,7 @@ def main() -> None:
     half = encoder_half(checkpoint)
     counts = dict(zip(metadata["model_id"], metadata["n_parameters"].astype(float), strict=True))
     embeddings = nodes.embed_models(vectors, manifest, half)
-    models = model_table(embeddings, manifest, counts, load_arrays(STARTER / RESPONSES))
+    models = with_responses(model_table(embeddings, manifest, counts), load_arrays(STARTER / RESPONSES))
     models = with_spectra(models, load_arrays(STARTER / SPECTRA))
     datasets = read_table("dataset_manifest.csv", STARTER, REAL).fillna("")
     records = read_table("performance_records.parquet", STARTER, REAL)
