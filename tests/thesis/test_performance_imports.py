@@ -77,7 +77,7 @@ def test_transfergraph_in_both_layouts(tmp_path):
 def test_timm_results(tmp_path):
     path = put(tmp_path / "results-imagenet-a.csv", "model,top1,top5\nvit,85.1,\nresnet18,,\nswin,-,1\nvit,3,9\n")
     assert cells(performance_imports.import_timm_results(path)) == {("vit", "imagenet-a"): 0.851}
-    with pytest.raises(ItemError, match="no columns"):
+    with pytest.raises(ItemError, match=r"no column for model_id \(model\), value \(top1\)"):
         performance_imports.import_timm_results(put(tmp_path / "x.csv", "a,b\n1,2\n"))
 
 

@@ -90,23 +90,16 @@ def import_wide_csv(path: Path, unit: Unit = "auto") -> pd.DataFrame:
 
 def import_transfergraph(path: Path) -> pd.DataFrame:
     """TransferGraph's records: ``records.csv`` of the repository, or a long table ``model_id, dataset_id, value``."""
-    table = read_csv(path)
     # The repository's own names first, then this project's.
-    columns = {
-        "model_id": _first_of(table, ("model", "model_id", "model_identifier")),
-        "dataset_id": _first_of(table, ("finetuned_dataset", "dataset_id", "dataset")),
-        "value": _first_of(table, ("eval_accuracy", "test_accuracy", "value", "accuracy")),
-    }
-    if missing := [name for name, found in columns.items() if found is None]:
-        raise ItemError(
-            str(path), f"has no column for {', '.join(missing)}.", f"Its columns: {', '.join(table.columns)}."
-        )
-    chosen = pd.DataFrame(columns)
-    chosen["value"] = _numbers(columns["value"], path)
+    cells = _columns(
+        path,
+        model_id=("model", "model_id", "model_identifier"),
+        dataset_id=("finetuned_dataset", "dataset_id", "dataset"),
+        value=("eval_accuracy", "test_accuracy", "value", "accuracy"),
+    )
     # The last of several runs of a cell is the one that its authors kept.
-    chosen = chosen.dropna().drop_duplicates(["model_id", "dataset_id"], keep="last")
-    chosen = chosen.astype({"model_id": str, "dataset_id": str})
-    return records_frame(chosen, "imported:transfergraph", "accuracy", "transfergraph")
+    cells = cells.dropna().drop_duplicates(["model_id", "dataset_id"], keep="last")
+    return records_frame(cells, "imported:transfergraph", "accuracy", "transfergraph")
 
 
 def import_timm_results(path: Path) -> pd.DataFrame:
@@ -114,13 +107,20 @@ def import_timm_results(path: Path) -> pd.DataFrame:
 
     What the models were tested on is what the file's name says.
     """
+    cells = _columns(path, model_id=("model",), value=("top1",)).drop_duplicates("model_id").dropna()
+    cells = cells.assign(dataset_id=path.stem.removeprefix("results-"), value=cells["value"] / 100)
+    return records_frame(cells, "imported:timm", "top1", "timm")
+
+
+def _columns(path: Path, **names: tuple[str, ...]) -> pd.DataFrame:
+    """Columns of a table by our names, each the first of some that the table has; ``value`` as numbers."""
     table = read_csv(path)
-    if not {"model", "top1"} <= set(table.columns):
-        raise ItemError(str(path), "has no columns 'model' and 'top1'.", "Take a results-*.csv file of timm.")
-    dataset = path.stem.removeprefix("results-")
-    value = _numbers(table["top1"], path) / 100
-    cells = pd.DataFrame({"model_id": table["model"].astype(str), "dataset_id": dataset, "value": value})
-    return records_frame(cells.drop_duplicates("model_id").dropna(), "imported:timm", "top1", "timm")
+    columns = {ours: _first_of(table, theirs) for ours, theirs in names.items()}
+    if missing := [f"{ours} ({' or '.join(names[ours])})" for ours, found in columns.items() if found is None]:
+        raise ItemError(
+            str(path), f"has no column for {', '.join(missing)}.", f"Its columns: {', '.join(table.columns)}."
+        )
+    return pd.DataFrame(columns | {"value": _numbers(columns["value"], path)})
 
 
 def _numbers(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
@@ -227,12 +227,12 @@ def _pairs(path: Path) -> Iterable[tuple[str, str, float]]:
     for outer, row in content.items():
         if isinstance(row, list):
             entries = [(_first_of(entry, _MODEL_KEYS), entry) for entry in row]
-            if any(name is None for name, _ in entries):
-                raise ItemError(where, f"has an entry without model_name under {outer!r}.", shape)
         elif isinstance(row, dict):
             entries = list(row.items())
         else:
             raise ItemError(where, f"has {type(row).__name__} under {outer!r}.", shape)
+        if any(name is None for name, _ in entries):
+            raise ItemError(where, f"has an entry without model_name under {outer!r}.", shape)
         for inner, entry in entries:
             value = _first_of(entry, _VALUE_KEYS) if isinstance(entry, dict) else entry
             if isinstance(value, bool) or not isinstance(value, int | float):
