@@ -57,7 +57,7 @@ def test_document():
     assert mean_accuracies(document) == {"nearest_class_mean": 1.0, "zero_shot": 1.0, "chance": 1 / 3}
     assert document["d"]["tested_on"] == "test"
     other = TaskTokens("d", features[:, :2], ["red", "green"], 4, encoder.encoder_id)
-    encoder._layers = ("x",)
+    encoder._text = None
     document = evaluate_tokens(encoder, {"d": train}, {"d": other}, ["{}"])
     assert document["d"]["tested_on"] == "train"
     assert mean_accuracies(document)["zero_shot"] is None

@@ -1,4 +1,4 @@
-"""Encoders of the three libraries: unit features, identity, layers, text, refusals."""
+"""Encoders of the three libraries: unit features, identity, text, refusals."""
 
 from types import SimpleNamespace
 
@@ -79,21 +79,6 @@ class TestOpenClip:
             )
         np.testing.assert_allclose(encoder.encode(square), expected, atol=1e-5)
         np.testing.assert_allclose(encoder.encode_text(["a cat"]), words.numpy(), atol=1e-5)
-
-    def test_layers_are_appended_and_name_the_features(self, open_clip_folder):
-        layers = ("visual.transformer.resblocks.0", "visual.conv1")
-        plain = EncoderConfig(source=str(open_clip_folder))
-        config = plain.model_copy(update={"layers": layers})
-        encoder = load_encoder(config)
-        check(encoder)
-        assert encoder.dim == 24 + 32 + 32
-        square = IMAGES[:, :16, :16]
-        own = load_encoder(plain).encode(square)
-        np.testing.assert_allclose(encoder.encode(square)[:, :24] * np.sqrt(3), own, atol=1e-5)
-        assert encoder.encode_text(["a"]) is None
-        assert encoder.encoder_id != encoder_id(plain)
-        with pytest.raises(ItemError, match="no layer"):
-            load_encoder(plain.model_copy(update={"layers": ("visual.conv9",)}))
 
     def test_identity_follows_the_files_not_their_place(self, open_clip_folder, tmp_path):
         import shutil

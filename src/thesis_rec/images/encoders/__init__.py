@@ -28,8 +28,7 @@ def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "f
     if folder is not None:
         check_folder(folder, config.source)
     device = torch_device(device)
-    as_it_is = config.kind == "open_clip" and not config.layers
-    if folder is not None and as_it_is and (device, precision) == ("cpu", "fp32"):
+    if folder is not None and (config.kind, device, precision) == ("open_clip", "cpu", "fp32"):
         try:
             if is_plain(folder):
                 return SmallClip(folder, encoder_id(config))

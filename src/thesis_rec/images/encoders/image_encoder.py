@@ -20,13 +20,10 @@ class EncoderConfig(Settings):
         kind: Library: ``open_clip``, ``transformers`` or ``timm``.
         source: A local folder in the library's hub format, or its name there: ``hf-hub:org/name`` or
             ``architecture/tag`` for open_clip, ``org/name`` for transformers, a model name for timm.
-        layers: Names of modules (as in ``named_modules``) whose mean activations are appended to the features; empty
-            for the encoder's output alone.
     """
 
     kind: Literal["open_clip", "transformers", "timm"] = "open_clip"
     source: str = Field(min_length=1)
-    layers: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -93,12 +90,8 @@ def encoder_id(config: EncoderConfig) -> str:
         digest = hashlib.sha256()
         for file in sorted(file for file in path.rglob("*") if file.is_file()):
             digest.update(f"{file.relative_to(path)}:{sha256_file(file)}\n".encode())
-        name = f"{config.kind}:{path.name}:{digest.hexdigest()[:12]}"
-    else:
-        name = f"{config.kind}:{config.source.removeprefix('hf-hub:')}"
-    if config.layers:
-        name += ":" + hashlib.sha256("|".join(config.layers).encode()).hexdigest()[:8]
-    return name
+        return f"{config.kind}:{path.name}:{digest.hexdigest()[:12]}"
+    return f"{config.kind}:{config.source.removeprefix('hf-hub:')}"
 
 
 def local_folder(config: EncoderConfig) -> Path | None:

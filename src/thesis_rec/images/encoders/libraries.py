@@ -33,7 +33,7 @@ def load(config: EncoderConfig, name: str, device: str, precision: str) -> Torch
         known = hub_error(config.source, f"encoder {config.source}", error)
         reason = f"the encoder can't be loaded ({first_line(error)})."
         raise known or ItemError(config.source, reason, "Check active.encoder in globals.yml.") from error
-    return TorchEncoder(backbone, text, config.layers, device, precision)
+    return TorchEncoder(backbone, text, device, precision)
 
 
 # --- open_clip ---------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thesis_rec.base.devices import torch_device
-from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import check_features
 from thesis_rec.models.backbone import Backbone
 
@@ -27,7 +26,6 @@ class TorchEncoder:
     Args:
         backbone: The network and its preprocessing; its name identifies features, which don't mix with those of others.
         text: Its text tower, if it has one.
-        layers: Modules whose mean activations are appended, each normalised to length 1 first.
         device: Where it runs.
         precision: ``fp32`` or ``bf16``.
 
@@ -35,16 +33,12 @@ class TorchEncoder:
         encoder_id: Its name.
         dim: D, length of a feature.
         image_size: Side of its input, in pixels.
-
-    Raises:
-        ItemError: If it has no layer of a name that is asked for.
     """
 
     def __init__(
         self,
         backbone: Backbone,
         text: TextTower | None = None,
-        layers: tuple[str, ...] = (),
         device: str = "cpu",
         precision: str = "fp32",
     ) -> None:
@@ -58,12 +52,7 @@ class TorchEncoder:
         size = self.image_size
         one_way = replace(backbone.preparation, resize_to=size, fit="crop", interpolation="bicubic", floor=True)
         self._prepare = one_way.on(self.device)
-        self._layers = layers
         self._modules = dict(module.named_modules())
-        if absent := [layer for layer in layers if layer not in self._modules]:
-            near = [found for found in self._modules if found and absent[0].split(".")[-1] in found][:5]
-            hint = f"Use a name of named_modules(){', such as ' + ', '.join(near) if near else ''}."
-            raise ItemError(self.encoder_id, f"the encoder has no layer {absent[0]!r}.", hint)
         blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
         self.dim = int(self.encode_tensor(blank).shape[1])
 
@@ -91,11 +80,7 @@ class TorchEncoder:
     @torch.inference_mode()
     def encode_tensor(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 on any device to (B, D) float32 on the encoder's, each of length 1."""
-        features, *layers = self._passed(images.to(self.device).permute(0, 3, 1, 2).float(), self._layers)
-        if not layers:
-            return features
-        parts = [features, *(functional.normalize(layer, dim=1) for layer in layers)]
-        return functional.normalize(torch.cat(parts, dim=1), dim=1)
+        return self._passed(images.to(self.device).permute(0, 3, 1, 2).float(), ())[0]
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See :class:`ImageEncoder`.
@@ -137,8 +122,8 @@ class TorchEncoder:
 
     @torch.inference_mode()
     def encode_text(self, texts: list[str]) -> NDArray[np.float32] | None:
-        """(K, D) float32 features of K texts, each of length 1; None without a text tower or with extra layers."""
-        if self._text is None or self._layers:
+        """(K, D) float32 features of K texts, each of length 1; None without a text tower."""
+        if self._text is None:
             return None
         features = self._text(texts, self.device).float()
         return functional.normalize(features, dim=1).cpu().numpy()
