@@ -7,7 +7,7 @@ A new kind of source is a function registered under the name that the manifest's
         return Source({"train": RawSplit(labels, class_names, read), "test": RawSplit(others, class_names, read_other)})
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -60,13 +60,11 @@ class RawSplit:
         labels: (N,) names, or numbers; an image without a label has an empty name, NaN or -1.
         class_names: Names the numbers count, or that may occur; None if the labels say all.
         read: Reads image i.
-        warnings: Tells what was left out or assumed; asked when the split's images are wanted.
     """
 
     labels: NDArray[Any]
     class_names: list[str] | None
     read: Reader
-    warnings: Callable[[], Iterable[Failure]] = tuple
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Source:
 
     Attributes:
         splits: Its splits.
-        warnings: What was left out of the whole dataset.
+        warnings: What was left out or assumed.
     """
 
     splits: Mapping[str, RawSplit]

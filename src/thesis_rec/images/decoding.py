@@ -22,8 +22,8 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,22 +184,29 @@ def decode_image(
         ItemError: If it isn't an image, is damaged, or is too large.
     """
     name = name or (str(source) if isinstance(source, Path) else "image")
-    with explained(name, "the image can't be read ({reason}).", _REPLACE), warnings.catch_warnings():
-        # Libraries warn of odd metadata, which don't matter here; Pillow's limit of pixels is replaced by ours.
-        warnings.simplefilter("ignore")
-        with open_image(source, name, max_pixels) as opened:
-            if size:
-                opened.draft(None, (_PER_PIXEL * size, _PER_PIXEL * size))
-            opened.load()
-            return _turned(_rgb(opened, scale), opened)
+    with open_image(source, name, max_pixels) as opened:
+        if size:
+            opened.draft(None, (_PER_PIXEL * size, _PER_PIXEL * size))
+        opened.load()
+        return _turned(_rgb(opened, scale), opened)
 
 
-def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+@contextmanager
+def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """An image whose header alone was read, in one of the known formats.
 
     Raises:
-        ItemError: If it isn't a regular file, is empty, is no image, or claims too many pixels.
+        ItemError: If it isn't a regular file, is empty, is no image, or claims too many pixels; or whatever is wrong
+            with it within the block.
     """
+    with explained(name, "the image can't be read ({reason}).", _REPLACE), warnings.catch_warnings():
+        # Libraries warn of odd metadata, which don't matter here; Pillow's limit of pixels is replaced by ours.
+        warnings.simplefilter("ignore")
+        with _opened(source, name, max_pixels) as opened:
+            yield opened
+
+
+def _opened(source: bytes | Path, name: str, max_pixels: int) -> Image.Image:
     if isinstance(source, Path):
         found = os.stat(source)
         if not stat.S_ISREG(found.st_mode):
@@ -326,7 +333,7 @@ def deep_ranges(files: Sequence[Path], max_pixels: int) -> Ranges:
     found: dict[str, list[NDArray[Any]]] = {}
     for file in evenly(files, _FILES):
         # Unreadable images are reported when they are read.
-        with suppress(Exception), open_image(file, "", max_pixels) as image:
+        with suppress(ItemError), open_image(file, "", max_pixels) as image:
             array = np.asarray(image)
             found.setdefault(_kind(array), []).append(np.array(value_range([array])))
     return {kind: value_range(ends) for kind, ends in found.items()}

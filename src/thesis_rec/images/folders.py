@@ -1,6 +1,5 @@
 """The loader ``folder``: class folders, or files labelled by a table or by their names."""
 
-import contextlib
 import hashlib
 import os
 import re
@@ -43,16 +42,14 @@ _METADATA = "metadata.csv"
 #: Endings of files that lie beside images and are none: not worth a note.
 _BESIDE = frozenset({".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".ini", ".db", ".py"})
 
-#: Endings of files that may have several frames or pages (those of a JPEG are thumbnails) or values beyond 8 bits, and
-#: how many are opened.
-_MAY_BE_SPECIAL, _LOOKED_AT = frozenset({".gif", ".png", ".webp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"}), 2048
+#: Files of a split that are opened to look at them.
+_LOOKED_AT = 2048
 
-#: How files of the usual formats begin, and what stands near their end, if that is always so.
-_ENDS = {b"\x89PNG": b"IEND", b"\xff\xd8": b"\xff\xd9"}
-_STARTS = (*_ENDS, b"GIF8", b"BM", b"RIFF", b"II", b"MM", b"P")
+#: Formats whose further frames are thumbnails.
+_THUMBNAILS = ("JPEG", "MPO")
 
-#: Bytes at the end of a file that are looked at.
-_TAIL = 4096
+#: What stands near the end of files, by format, and in how many bytes there.
+_ENDS, _TAIL = {"PNG": b"IEND", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9"}, 4096
 
 #: Names of the columns of a table that are tried when none is given.
 _FILE_COLUMNS = ("file_name", "filename", "file", "path", "image_path", "image", "image_id", "id")
@@ -174,17 +171,17 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     found = found or {"all": []}
     files = {split: [path for path, _ in images] for split, images in found.items()}
     notes += skipped_notes(skipped, sum(map(len, files.values())))
-    deep: list[Path] = []
+    deep, failures = list[Path](), list[Failure]()
     for split, paths in files.items():
-        notes += _header_notes(split, paths, deep)
+        failures += _looked_at(row.dataset_id, split, paths, folder, limits.max_pixels, deep)
     ranges = deep_ranges(deep, limits.max_pixels)
     notes += scale_notes(ranges) + file_copies(found)
     splits = {}
     for split, images in found.items():
         labels = np.array([text for _, text in images], dtype=np.str_)
         read = partial(_read_file, files[split], folder, limits.max_pixels, partial(deep_scale, ranges))
-        splits[split] = RawSplit(labels, names, read, partial(_damaged, row.dataset_id, files[split], read))
-    return Source(splits, tuple(Failure(row.dataset_id, note) for note in notes))
+        splits[split] = RawSplit(labels, names, read)
+    return Source(splits, (*(Failure(row.dataset_id, note) for note in notes), *failures))
 
 
 def skipped_notes(skipped: Counter[str], read: int) -> list[str]:
@@ -194,47 +191,46 @@ def skipped_notes(skipped: Counter[str], read: int) -> list[str]:
     return [f"{read} of {read + total} files can be images; not read: {', '.join(kinds)}."] if kinds else []
 
 
-def _header_notes(split: str, paths: Sequence[Path], deep: list[Path]) -> list[str]:
-    """How many animations and documents of several pages there are, by format; those with deep values are added."""
-    looked_at = evenly([path for path in paths if path.suffix.lower() in _MAY_BE_SPECIAL], _LOOKED_AT)
-    kinds: Counter[str] = Counter()
+def _looked_at(
+    item: str, split: str, paths: Sequence[Path], base: Path, max_pixels: int, deep: list[Path]
+) -> list[Failure]:
+    """Which of a split's files can't be read, and how many are animations or documents of several pages, by format.
+
+    Of many some are opened, and only those that seem to be cut off are decoded.
+
+    Args:
+        item: The dataset.
+        split: Name of the split.
+        paths: Its files.
+        base: The dataset's folder.
+        max_pixels: Largest image that is opened.
+        deep: List to which files with values beyond 8 bits are added.
+    """
+    failures, frames, looked_at = list[Failure](), Counter[str](), evenly(paths, _LOOKED_AT)
     for path in looked_at:
-        # Unreadable images are reported when they are read.
-        with contextlib.suppress(Exception), open_image(path, "") as image:
-            kinds[str(image.format)] += getattr(image, "is_animated", False)
-            if is_deep(image.mode):
-                deep.append(path)
-    if not kinds.total():
-        return []
-    among = f" (of {len(looked_at)} looked at)" if len(looked_at) == _LOOKED_AT else ""
-    found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if count)
-    which = "" if split == "all" else f"{split}: "
-    return [f"{which}files with more than one frame{among}: {found}; the first frame is read."]
-
-
-def _damaged(dataset_id: str, paths: Sequence[Path], read: Callable[[int], dataset_source.Decode]) -> list[Failure]:
-    """Files that can't be read; of many some are looked at, and only those that begin or end oddly are decoded."""
-    failures = []
-    for index in evenly(range(len(paths)), _LOOKED_AT):
-        if not _begins_and_ends(paths[index]):
-            try:
-                read(index)(None)
-            except ItemError as error:
-                failures.append(dataset_source.unreadable(dataset_id, error))
+        try:
+            with open_image(path, _name(path, base), max_pixels) as image:
+                frames[str(image.format)] += getattr(image, "is_animated", False) and image.format not in _THUMBNAILS
+                if is_deep(image.mode):
+                    deep.append(path)
+                if _is_cut_off(path, image.format):
+                    image.load()
+        except ItemError as error:
+            failures.append(dataset_source.unreadable(item, error))
+    if frames.total():
+        among = f" (of {len(looked_at)} looked at)" if len(looked_at) == _LOOKED_AT else ""
+        found = ", ".join(f"{count} {kind}" for kind, count in sorted(frames.items()) if count)
+        which = "" if split == "all" else f"{split}: "
+        note = f"{which}files with more than one frame{among}: {found}; the first frame is read."
+        failures.append(Failure(item, note))
     return failures
 
 
-def _begins_and_ends(path: Path) -> bool:
-    """Whether a file begins and ends as images do: neither cut off nor something else under an image's name."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-            file.seek(max(path.stat().st_size - _TAIL, 0))
-            tail = file.read()
-    except OSError:
-        return False
-    end = next((end for start, end in _ENDS.items() if head.startswith(start)), b"")
-    return end in tail and (head.startswith(_STARTS) or head[4:8] == b"ftyp")
+def _is_cut_off(path: Path, kind: str | None) -> bool:
+    """Whether a file lacks what stands at the end of its format."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _TAIL, 0))
+        return _ENDS.get(kind or "", b"") not in file.read()
 
 
 def _compile(row: DatasetRow) -> re.Pattern[str]:
@@ -344,8 +340,9 @@ def read_table(item: str, path: Path) -> pd.DataFrame:
 def _read_file(
     paths: list[Path], base: Path, max_pixels: int, scale: Callable[[str], Scale], index: int
 ) -> dataset_source.Decode:
-    path = paths[index]
-    name = os.fsencode(os.path.relpath(path, base)).decode("utf-8", "backslashreplace")
-    if not inside(path, base):
-        raise ItemError(name, "the file leads out of the dataset's folder.", "Copy the image into the folder.")
-    return partial(decode_image, path, name, max_pixels, scale)
+    return partial(decode_image, paths[index], _name(paths[index], base), max_pixels, scale)
+
+
+def _name(path: Path, base: Path) -> str:
+    """A file's path within the dataset's folder, as text that can be printed."""
+    return os.fsencode(os.path.relpath(path, base)).decode("utf-8", "backslashreplace")

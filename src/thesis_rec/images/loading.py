@@ -245,7 +245,7 @@ class OpenedDataset:
         chosen = np.flatnonzero(codes >= 0)
         chosen = take_share(chosen, codes, part, self.limits.seed)
         chosen = cap_classes(chosen, codes, len(class_names), part.cap, self.limits)
-        notes += [*raw.warnings(), *_absent_classes(self.row, split, codes[chosen], class_names)]
+        notes += _absent_classes(self.row, split, codes[chosen], class_names)
         told, fit = tuple(notes), self.limits.fit
         images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, raw.read, chosen, told, fit)
         _check_classes(self.row, images, split)
