@@ -53,7 +53,7 @@ class SplitRule(Settings):
 
 
 class DatasetRow(Settings):
-    """What is read of a row of the dataset manifest; domains and groups are read off the table itself."""
+    """What is read of a row of the dataset manifest; domains, groups and licences are read off the table itself."""
 
     dataset_id: Identifier
     loader: str = ""
@@ -67,8 +67,6 @@ class DatasetRow(Settings):
     revision: str = ""
     label_map: dict[str, str] = Field(default_factory=dict)
     labels: str = ""
-    licence: str = ""
-    reference: str = ""
 
     @property
     def is_subtask(self) -> bool:

@@ -37,6 +37,8 @@ MOST_JSON_BYTES = 64 << 20
 TORCH_ENDINGS = (".pth", ".th", ".pt", ".pkl", ".bin", ".ckpt", ".tar")
 #: How an archive begins; torch.save writes one.
 ARCHIVE = b"PK\x03\x04"
+#: What is wrong with what is neither a file nor a folder.
+SPECIAL = "is no ordinary file but a pipe, a device or a socket"
 #: What to do about a damaged file.
 DOWNLOAD_AGAIN = "Download or save it again."
 
@@ -97,18 +99,16 @@ def checked_file(file: Path, item: str) -> Path:
     if not inside(file, folder):
         text = f"{file.name} is a link that leads out of {folder}."
         raise ItemError(item, text, "Copy the file into the folder instead of linking to it.")
-    if special := special_kind(file):
-        raise ItemError(item, f"{file} is {special}, no ordinary file.", "Name a file that holds weights.")
+    if is_special(file):
+        raise ItemError(item, f"{file} {SPECIAL}.", "Name a file that holds weights.")
     if not file.is_file():
         raise ItemError(item, f"{file} doesn't exist.", "Download the model again: one of its files is missing.")
     return file
 
 
-def special_kind(path: Path) -> str:
-    """What a path is that is neither a file nor a folder (reading one may never end), in words; empty otherwise."""
-    if path.is_char_device() or path.is_block_device():
-        return "a device"
-    return "a pipe" if path.is_fifo() else "a socket" if path.is_socket() else ""
+def is_special(path: Path) -> bool:
+    """Whether a path is neither a file nor a folder: a pipe, a device or a socket, which may never end."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def check_folder(folder: Path, item: str) -> None:
@@ -118,8 +118,8 @@ def check_folder(folder: Path, item: str) -> None:
         ItemError: Naming the first of them.
     """
     for path in sorted(folder.rglob("*")):
-        if special := special_kind(path):
-            raise ItemError(item, f"{path} is {special}, no ordinary file.", "Remove it from the model's folder.")
+        if is_special(path):
+            raise ItemError(item, f"{path} {SPECIAL}.", "Remove it from the model's folder.")
 
 
 def read_bounded(path: Path) -> str:
@@ -128,8 +128,8 @@ def read_bounded(path: Path) -> str:
     Raises:
         OSError: If it can't be read, is a pipe or device, or is larger than any real one.
     """
-    if special := special_kind(path):
-        raise OSError(f"it is {special}, no ordinary file")
+    if is_special(path):
+        raise OSError(f"it {SPECIAL}")
     if path.stat().st_size > MOST_JSON_BYTES:
         raise OSError(f"it has {path.stat().st_size:,} bytes, more than the {MOST_JSON_BYTES:,} allowed")
     return path.read_text(encoding="utf-8")
@@ -206,9 +206,6 @@ def _check_archive(file: Path, item: str) -> None:
         text = f"{file.name} is a TorchScript archive: a program with weights, which isn't run."
         hint = "Load it with torch.jit.load where you trust it, and save its state_dict() with torch.save."
         raise ItemError(item, text, hint)
-    if not any(name.endswith("data.pkl") for name in names):
-        text = f"{file.name} is an archive, but none that torch.save wrote (it has no data.pkl)."
-        raise ItemError(item, text, "Save model.state_dict() with torch.save, or as safetensors.")
 
 
 def find_state(content: Any, item: str, member: str = "") -> tuple[Mapping[str, Any], str, tuple[str, ...]]:
