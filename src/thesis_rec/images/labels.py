@@ -48,6 +48,16 @@ class Vocabulary:
     codes: dict[str, Codes]
     notes: tuple[str, ...] = ()
 
+    def renamed(self, label_map: Mapping[str, str]) -> "Vocabulary":
+        """The classes after some were renamed and joined; those whose new name is empty are dropped."""
+        new = [label_map.get(name, name) for name in self.names]
+        names = list(dict.fromkeys(filter(None, new)))
+        # The last place is that of images without a label.
+        lookup = np.array([*(names.index(name) if name else -1 for name in new), -1], dtype=np.int64)
+        unknown = ", ".join(repr(name) for name in label_map if name not in self.names)
+        told = (f"label_map names {unknown}, which no image has.",) if unknown else ()
+        return Vocabulary(names, {split: lookup[codes] for split, codes in self.codes.items()}, self.notes + told)
+
 
 def make_vocabulary(
     item: str, labels: Mapping[str, NDArray[np.generic]], names: Mapping[str, list[str] | None]

@@ -106,19 +106,6 @@ def cap_classes(
     return np.sort(np.concatenate(kept)) if kept else chosen
 
 
-def map_labels(
-    codes: NDArray[np.int64], class_names: list[str], label_map: dict[str, str]
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Labels and class names after renaming, joining and dropping; dropped images have the label -1."""
-    if not label_map:
-        return codes, class_names
-    new_names = [label_map.get(name, name) for name in class_names]
-    names = list(dict.fromkeys(name for name in new_names if name))
-    # The last place is that of images without a label.
-    lookup = np.array([names.index(name) if name else -1 for name in new_names] + [-1], dtype=np.int64)
-    return lookup[codes], names
-
-
 #: Largest side of a dataset's images in memory, in pixels, where none was asked for: hardly a model sees more.
 LARGEST_SIDE = 512
 
@@ -236,18 +223,14 @@ class OpenedDataset:
         """
         notes = list(self.source.warnings)
         notes += [Failure(self.row.dataset_id, note) for note in self.vocabulary.notes]
-        if unknown := [name for name in self.row.label_map if name not in self.vocabulary.names]:
-            error = f"label_map names {', '.join(map(repr, unknown[:5]))}, which no image has."
-            notes.append(Failure(self.row.dataset_id, error, "Correct the manifest's column label_map."))
         part = self._part(split)
-        raw = self.source.splits[part.source]
-        codes, class_names = map_labels(self.vocabulary.codes[part.source], self.vocabulary.names, self.row.label_map)
+        codes, class_names = self.vocabulary.codes[part.source], self.vocabulary.names
         chosen = np.flatnonzero(codes >= 0)
         chosen = take_share(chosen, codes, part, self.limits.seed)
         chosen = cap_classes(chosen, codes, len(class_names), part.cap, self.limits)
         notes += _absent_classes(self.row, split, codes[chosen], class_names)
-        told, fit = tuple(notes), self.limits.fit
-        images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, raw.read, chosen, told, fit)
+        told, fit, read = tuple(notes), self.limits.fit, self.source.splits[part.source].read
+        images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, read, chosen, told, fit)
         _check_classes(self.row, images, split)
         return images
 
@@ -264,8 +247,8 @@ class OpenedDataset:
             train, test = (self._part(split).source for split in ("train", "test"))
         except ItemError:
             return []
-        codes, names = map_labels(self.vocabulary.codes[test], self.vocabulary.names, self.row.label_map)
-        return [] if train == test else _absent_classes(self.row, "test", codes[codes >= 0], names)
+        codes = self.vocabulary.codes[test]
+        return [] if train == test else _absent_classes(self.row, "test", codes[codes >= 0], self.vocabulary.names)
 
     def _part(self, split: str) -> SplitPart:
         labelled = tuple(name for name, count in self.counts.items() if count) or tuple(self.source.splits)
@@ -290,7 +273,8 @@ def open_dataset(row: DatasetRow, root: Path, limits: ImageLimits | None = None)
     source = _registered(row)[0](row, root, limits)
     labels = {name: split.labels for name, split in source.splits.items()}
     names = {name: split.class_names for name, split in source.splits.items()}
-    return OpenedDataset(row, source, make_vocabulary(row.dataset_id, labels, names), limits)
+    vocabulary = make_vocabulary(row.dataset_id, labels, names).renamed(row.label_map)
+    return OpenedDataset(row, source, vocabulary, limits)
 
 
 def load_task_images(
