@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -46,22 +47,20 @@ def file_copies(parts: Mapping[str, Sequence[tuple[Path, str]]]) -> list[str]:
     Returns:
         Notes: copies in several splits, under several labels, within a split.
     """
-    by_size: dict[int, list[tuple[str, str, Path]]] = defaultdict(list)
-    for split, images in parts.items():
-        for path, label in images:
-            by_size[path.stat().st_size].append((split, label, path))
-    groups: dict[bytes, list[tuple[str, str, Path]]] = defaultdict(list)
-    for same in by_size.values():
-        for found in same if len(same) > 1 else []:
-            groups[content_digest(found[2])].append(found)
-    copies = [group for group in groups.values() if len(group) > 1]
+    rows = [(split, label, path, path.stat().st_size) for split, images in parts.items() for path, label in images]
+    table = pd.DataFrame(rows, columns=["split", "label", "path", "size"])
+    table = table[table.duplicated("size", keep=False)]
+    table = table.assign(content=[content_digest(path) for path in table["path"]])
+    table = table[table.duplicated("content", keep=False)]
+    copies = table.groupby("content")
+    between, torn = (int((copies[key].transform("nunique") > 1).sum()) for key in ("split", "label"))
     notes = []
-    if between := sum(len(group) for group in copies if len({split for split, _, _ in group}) > 1):
+    if between:
         notes.append(f"{between} images have copies in another split: measured accuracies are too high.")
-    if torn := sum(len(group) for group in copies if len({label for _, label, _ in group}) > 1):
+    if torn:
         notes.append(f"{torn} images have a copy under another label: no model can tell those apart.")
-    if extra := sum(len(group) - 1 for group in copies):
-        notes.append(f"{extra} of {sum(map(len, parts.values()))} images are copies of others.")
+    if extra := len(table) - copies.ngroups:
+        notes.append(f"{extra} of {len(rows)} images are copies of others.")
     return notes
 
 

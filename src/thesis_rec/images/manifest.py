@@ -19,6 +19,7 @@ new name is empty (``unknown=``). **labels**, an optional column, names another 
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 
 import pandas as pd
@@ -102,10 +103,9 @@ class DatasetRow(Settings):
         names = [rule.name for rule in self.splits]
         if len(set(names)) < len(names):
             raise ValueError("splits names a split twice")
-        shares: dict[str, float] = {}
+        shares: dict[str, float] = defaultdict(float)
         for rule in self.splits:
-            if rule.share is not None:
-                shares[rule.source or rule.name] = shares.get(rule.source or rule.name, 0.0) + rule.share
+            shares[rule.source or rule.name] += rule.share or 0.0
         if over := [source for source, share in shares.items() if share > 1.0 + 1e-9]:
             raise ValueError(f"the shares of {over[0]!r} in splits sum to more than 1")
         return self

@@ -1,5 +1,6 @@
 """An image encoder around a network of any library. Imports torch; nothing imports it before an encoder is loaded."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -112,13 +113,9 @@ class TorchEncoder:
         blank = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device, dtype=self.dtype)
         with self._captured(name for name in self._modules if name and name.rpartition(".")[0] in stacks) as fired:
             self._image(blank)
-        by_stack: dict[str, list[str]] = {}
-        for name in fired:
-            by_stack.setdefault(name.rpartition(".")[0], []).append(name)
-        if not by_stack:
-            return []
-        longest = max(by_stack.values(), key=len)
-        return [longest[i] for i in np.linspace(0, len(longest) - 1, count).round().astype(int)]
+        parents = Counter(name.rpartition(".")[0] for name in fired)
+        longest = [name for name in fired if name.rpartition(".")[0] == parents.most_common(1)[0][0]]
+        return [longest[i] for i in np.linspace(0, len(longest) - 1, count).round().astype(int)] if longest else []
 
     @torch.inference_mode()
     def encode_text(self, texts: list[str]) -> NDArray[np.float32] | None:
