@@ -57,8 +57,7 @@ Kernels = Callable[[np.ndarray], list[np.ndarray]]
 
 def read_zoo() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """The manifest, and vectors (M, 8192) and spectra (M, P) of its checkpoints."""
-    from thesis_rec.models.extractors import open_model
-    from thesis_rec.models.model_extraction import vector_and_spectra
+    from thesis_rec.models.model_extraction import open_model, vector_and_spectra
     from thesis_rec.models.model_manifest import read_manifest
 
     table = pd.read_csv(STARTER / "model_manifest.csv", dtype=str, keep_default_na=False)

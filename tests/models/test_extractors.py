@@ -11,8 +11,7 @@ from tests.models import tiny_models
 from tests.models.states import parameter_vector, save_sharded, small_state
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.checkpoint_reader import open_network, read_state
-from thesis_rec.models.extractors import EXTRACTORS, extractor_name, open_model
-from thesis_rec.models.model_extraction import extract_model
+from thesis_rec.models.model_extraction import EXTRACTORS, extract_model, extractor_name, open_model
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.model_sources import locate
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from thesis_rec.models.extractors import EXTRACTORS, extractor_name
 from thesis_rec.models.loaders import LOADERS
+from thesis_rec.models.model_extraction import EXTRACTORS, extractor_name
 from thesis_rec.models.model_manifest import ManifestRow, read_manifest
 
 

@@ -11,11 +11,11 @@ import torch
 from tests.models.states import small_state
 from thesis_rec.base.errors import failures_frame
 from thesis_rec.models import model_extraction
-from thesis_rec.models.extractors import open_model
 from thesis_rec.models.model_extraction import (
     extract_model,
     extract_models,
     extracted_tables,
+    open_model,
     outcome_failures,
     real_failures,
 )

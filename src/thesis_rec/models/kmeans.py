@@ -77,7 +77,9 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     # Few bins hold few numbers, often repeated (quantised weights), or a crowd: sorting tells them apart.
     if support.size > EXACT_UP_TO:
         centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
-        if bin_error(weights, width) <= _COARSE * error:
+        # Lost by taking a bin's values as one, if they lie evenly in it.
+        lost = float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
+        if lost <= _COARSE * error:
             return centres[::-1].astype(np.float32)
     return _sorted_path(values, k)
 
@@ -153,16 +155,6 @@ def count_bins(values: NDArray[np.float32], n_bits: int = 16) -> tuple[Floats, F
         )
         # Within a bin a number grows linearly with its last bits, so the mean of these gives the mean of the values.
         return start + (end - start) / float(last) * (lower / counts), counts, end - start
-
-
-def bin_error(weights: Floats, width: Floats) -> float:
-    """Squared error that is lost by taking a bin's values as one, if they lie evenly in it.
-
-    Args:
-        weights: (B,) numbers in each bin.
-        width: (B,) widths in the unit of the values.
-    """
-    return float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
 
 
 def repeat(support: Floats, weights: Floats, k: int) -> Floats:

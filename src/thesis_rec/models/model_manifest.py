@@ -31,7 +31,7 @@ class ManifestRow(BaseModel):
         family: Architecture family, e.g. ``resnet``.
         pretraining: What the model was trained on.
         licence: Licence of the weights, or ``unknown``.
-        extractor: Name in :data:`thesis_rec.models.extractors.EXTRACTORS`; empty for the loader's usual one.
+        extractor: Name in :data:`thesis_rec.models.model_extraction.EXTRACTORS`; empty for the loader's usual one.
         member: Which network of a file that holds several, such as ``teacher``; empty where there is one.
         trust_remote_code: Whether Python code that comes with the model may run; only transformers' models have any.
     """

@@ -205,8 +205,7 @@ def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], settings
 
 def _write_spectra(output: Path) -> None:
     """What each model's weights show against random ones."""
-    from thesis_rec.models.extractors import open_model
-    from thesis_rec.models.model_extraction import vector_and_spectra
+    from thesis_rec.models.model_extraction import open_model, vector_and_spectra
     from thesis_rec.models.model_manifest import read_manifest
     from thesis_rec.models.spectra import NAMES
 
