@@ -174,18 +174,15 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     # A bar per model would drown the log of a zoo.
     transformers_logging.disable_progress_bar()
 
-    written = read_configuration(folder, "config.json", row.model_id)
-    if written.get("auto_map") and not row.trust_remote_code:
-        logger.info("%s comes with Python code of its own, which isn't run", row.model_id)
-    options = {"local_files_only": True, "trust_remote_code": row.trust_remote_code}
+    read_configuration(folder, "config.json", row.model_id)  # the library's own errors are of the hub
+    options = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(folder, **options)
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
         text = "The model needs Python code that comes with it, which isn't run."
-        hint = "If you trust its origin, write true in the manifest's column trust_remote_code."
-        raise ItemError(row.model_id, text, hint) from error
+        raise ItemError(row.model_id, text, "Choose a model that transformers itself builds.") from error
     # A masked autoencoder hides most of an image at random, in training and, unless told otherwise, always.
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0
@@ -205,18 +202,17 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
         raise ItemError(row.model_id, text, "Correct the architecture in config.json, or choose another checkpoint.")
     has_pooler = not any("pooler" in key for key in found["missing_keys"])
     _image_inputs(network if classifies else getattr(network, "vision_model", network), row.model_id)
-    preparation = transformers_preparation(folder, config, row.model_id, row.trust_remote_code)
+    preparation = transformers_preparation(folder, config, row.model_id)
     return transformers_backbone(row.model_id, network, preparation, classifies=classifies, has_pooler=has_pooler)
 
 
-def transformers_preparation(source: Path | str, config: Any, item: str, trusted: bool = False) -> Preparation:
+def transformers_preparation(source: Path | str, config: Any, item: str) -> Preparation:
     """:func:`preparation_of` a model's image processor; where its files say nothing, the usual one of its architecture.
 
     Args:
         source: The model's folder, or its name on the hub.
         config: Its configuration.
         item: Name of the model for error messages.
-        trusted: Whether Python code that comes with the model may run.
 
     Raises:
         ValueError: If there is none.
@@ -226,7 +222,7 @@ def transformers_preparation(source: Path | str, config: Any, item: str, trusted
 
     local, files = isinstance(source, Path), ", ".join(PROCESSOR_FILES)
     if not local or any(Path(source, name).is_file() for name in PROCESSOR_FILES):
-        processor = AutoImageProcessor.from_pretrained(source, local_files_only=local, trust_remote_code=trusted)
+        processor = AutoImageProcessor.from_pretrained(source, local_files_only=local, trust_remote_code=False)
     elif type(config) not in IMAGE_PROCESSOR_MAPPING:
         raise ValueError(f"there is none of {files}, and {config.model_type} has no usual one")
     else:

@@ -33,7 +33,6 @@ class ManifestRow(BaseModel):
         licence: Licence of the weights, or ``unknown``.
         extractor: Name in :data:`thesis_rec.models.model_extraction.EXTRACTORS`; empty for the loader's usual one.
         member: Which network of a file that holds several, such as ``teacher``; empty where there is one.
-        trust_remote_code: Whether Python code that comes with the model may run; only transformers' models have any.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
@@ -47,7 +46,6 @@ class ManifestRow(BaseModel):
     licence: str = "unknown"
     extractor: str = ""
     member: str = ""
-    trust_remote_code: bool = False
 
     @property
     def hub_id(self) -> str | None:
