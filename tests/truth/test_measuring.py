@@ -19,7 +19,6 @@ from thesis_rec.models.model_sources import weights_fingerprint
 from thesis_rec.truth.measuring import (
     Campaign,
     images_fingerprint,
-    impossible_subtasks,
     join_part,
     join_responses,
     measure_zoo,
@@ -65,7 +64,7 @@ class Zoo:
     def run(self, rows: list[DatasetRow], stop_after: int | None = None, **changes: object) -> list[str]:
         """Measure; returns the keys of the tables that were written."""
         self.loaded = []
-        campaign = Campaign(self.images, measured_tasks(rows, self.images), ["ref"], SETTINGS)
+        campaign = Campaign(self.images, measured_tasks(rows, self.images)[0], ["ref"], SETTINGS)
         campaign = dataclasses.replace(campaign, **changes)
         written: list[str] = []
         steps = measure_zoo(ROWS, self.load, lambda row: self.weights[row.model_id], campaign, self.tables)
@@ -224,12 +223,12 @@ def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch:
 
 def test_subtasks_need_classes_that_exist(images: dict[str, TaskImages]) -> None:
     rows = dataset_rows("a:0;b:3", "a:0;a:3")
-    assert [task.dataset_id for task in measured_tasks(rows, images)] == ["a", "b", "s0"]
-    (failure,) = impossible_subtasks(rows, images)
+    tasks, (failure,) = measured_tasks(rows, images)
+    assert [task.dataset_id for task in tasks] == ["a", "b", "s0"]
     assert failure.item == "s1"
     assert "a:3" in failure.error
     only = {"a": images["a"]}
-    assert [task.dataset_id for task in measured_tasks(rows, only)] == ["a"]
+    assert [task.dataset_id for task in measured_tasks(rows, only)[0]] == ["a"]
 
 
 def test_fingerprints_follow_content_not_place(tmp_path: Path, images: dict[str, TaskImages]) -> None:

@@ -69,7 +69,9 @@ class Campaign:
     device: str = "cpu"
 
 
-def measured_tasks(rows: Sequence[DatasetRow], images: Mapping[str, TaskImages]) -> list[MeasuredTask]:
+def measured_tasks(
+    rows: Sequence[DatasetRow], images: Mapping[str, TaskImages]
+) -> tuple[list[MeasuredTask], list[Failure]]:
     """The tasks that can be measured with the images at hand, in the order of their rows.
 
     Args:
@@ -77,28 +79,18 @@ def measured_tasks(rows: Sequence[DatasetRow], images: Mapping[str, TaskImages])
         images: Base tasks that could be loaded.
 
     Returns:
-        One task for each row all of whose classes have images.
+        One task for each row all of whose classes have images; and sub-tasks with a class that their parent lacks.
     """
-    tasks = []
+    tasks, failures = [], []
     for row in rows:
-        if row.is_subtask:
-            if all(base in images and c < len(images[base].class_names) for base, c in row.class_subset):
-                tasks.append(MeasuredTask(row.dataset_id, tuple(row.class_subset), draws=False))
-        elif row.dataset_id in images:
-            classes = range(len(images[row.dataset_id].class_names))
-            tasks.append(MeasuredTask(row.dataset_id, tuple((row.dataset_id, c) for c in classes)))
-    return tasks
-
-
-def impossible_subtasks(rows: Sequence[DatasetRow], images: Mapping[str, TaskImages]) -> list[Failure]:
-    """Sub-tasks with a class that their parent doesn't have."""
-    failures = []
-    for row in rows:
-        known = [(base, c) for base, c in row.class_subset if base in images]
-        if absent := [f"{base}:{c}" for base, c in known if c >= len(images[base].class_names)]:
+        known = {base: len(images[base].class_names) for base in row.parent or (row.dataset_id,) if base in images}
+        members = row.class_subset or tuple((base, c) for base, count in known.items() for c in range(count))
+        if absent := [f"{base}:{c}" for base, c in members if c >= known.get(base, c + 1)]:
             message = f"its parent has no class {', '.join(absent)}."
             failures.append(Failure(row.dataset_id, message, "Correct class_subset in the dataset manifest."))
-    return failures
+        elif members and all(base in known for base, _ in members):
+            tasks.append(MeasuredTask(row.dataset_id, members, draws=not row.is_subtask))
+    return tasks, failures
 
 
 def validate_task_images(data: object) -> None:

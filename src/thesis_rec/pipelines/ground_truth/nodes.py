@@ -60,7 +60,7 @@ def load_ground_truth_images(
             failures.append(Failure.of(row.dataset_id, error, "Check its files and its row in the dataset manifest."))
     known = {row.dataset_id for row in rows}
     images |= {name: task_images(name) for name in _reference(parameters) if name not in known}
-    failures.extend(measuring.impossible_subtasks(rows, images))
+    failures.extend(measuring.measured_tasks(rows, images)[1])
     return images, failures_frame(failures, "dataset_id")
 
 
@@ -86,7 +86,7 @@ def measure_models(
     from thesis_rec.models.loaders import load_backbone
 
     rows, _ = _selected_datasets(dataset_manifest, parameters)
-    tasks = measuring.measured_tasks(rows, ground_truth_images)
+    tasks, _ = measuring.measured_tasks(rows, ground_truth_images)
     asked = _asked(dataset_manifest, parameters)
     root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
     device = torch_device(parameters.device)
