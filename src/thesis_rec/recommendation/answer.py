@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.hardware.budget import Relaxation
 from thesis_rec.models.model_manifest import open_clip_name
-
-if TYPE_CHECKING:
-    from thesis_rec.recommendation.request import Request
+from thesis_rec.recommendation.request import Request
 
 #: Columns of the answer's table, in order; ``--format csv`` prints them, and so do the ``models`` of ``--format json``.
 #: ``docs/data-contracts.md`` says what each holds, and in which unit.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,14 +26,11 @@ from thesis_rec.recommendation.by_weights import told_by_weights, with_untrained
 from thesis_rec.recommendation.neighbours import dataset_map, far_notes, nearest_datasets, reasons
 from thesis_rec.recommendation.request import Request, read_images
 
-if TYPE_CHECKING:
-    from thesis_rec.recommendation.trying import ProbeStep
-
 __all__ = ["Recommendation", "Request", "believed", "recommend_for", "recommend_images", "recommend_known"]
 
 
 def recommend_images(
-    source: str | Path, bundle: Bundle, request: Request, *, on_probe: Callable[[ProbeStep], None] | None = None
+    source: str | Path, bundle: Bundle, request: Request, *, on_probe: Callable[[trying.ProbeStep], None] | None = None
 ) -> Recommendation:
     """Recommend a model for a folder of labelled images or an NPZ file.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,9 +18,7 @@ from thesis_rec.hardware.device_models import device_model, device_models, publi
 from thesis_rec.hardware.fingerprint import MEASURED_RATES, processor_rate
 from thesis_rec.hardware.prediction import ENOUGH, UNKNOWN_CONTEXT_FACTOR, figures
 from thesis_rec.knowledge.posterior import Posterior
-
-if TYPE_CHECKING:
-    from thesis_rec.recommendation.request import Request
+from thesis_rec.recommendation.request import Request
 
 Measure = Callable[[str], "pd.DataFrame | None"]
 

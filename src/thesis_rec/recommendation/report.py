@@ -16,12 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.hardware.budget import Budget, option_text
+from thesis_rec.recommendation.answer import Recommendation
 from thesis_rec.recommendation.request import THUMBNAIL
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-    from thesis_rec.recommendation.answer import Recommendation
 
 #: Points of a figure: more can't be told apart, and the page stays small.
 POINTS = 1000

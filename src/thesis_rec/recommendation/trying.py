@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from thesis_rec.base.errors import ItemError, listed
+from thesis_rec.base.errors import Failure, ItemError, listed
 from thesis_rec.base.files import atomic_path, one_at_a_time
+from thesis_rec.base.progress import track
+from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior, next_probe
+from thesis_rec.recommendation.answer import Recommendation
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, PublishedBeliefs, protocol_of_tries
 from thesis_rec.recommendation.candidates import Measure
+from thesis_rec.recommendation.request import Asked, Request
 from thesis_rec.truth.performance_records import error_of_accuracy
 
 if TYPE_CHECKING:
-    from thesis_rec.base.errors import Failure
-    from thesis_rec.base.tables import TaskImages
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.models.backbone import Backbone
-    from thesis_rec.recommendation.answer import Recommendation
-    from thesis_rec.recommendation.request import Asked, Request
 
 logger = logging.getLogger(__name__)
 
@@ -275,7 +275,6 @@ def score_models(
         load: Builds a model.
         notes: Gets a note on each model that can't be scored.
     """
-    from thesis_rec.base.progress import track
     from thesis_rec.transferability.estimates import ScoreInput, log_me
     from thesis_rec.truth.image_bank import ImageBank
 
@@ -323,7 +322,6 @@ def linear_prober(images: TaskImages, device: str, load: Callable[[str], Any]) -
         device: Torch device.
         load: Builds a model.
     """
-    from thesis_rec.base.tables import MeasuredTask
     from thesis_rec.truth.cells import measure_model
     from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.settings import ProbeSettings, TruthSettings

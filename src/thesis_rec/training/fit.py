@@ -343,17 +343,9 @@ def fit(
 
 def _identity(module: FitModule, train: Batch, validation: Batch | None, seed: int, per_epoch: int | None) -> str:
     """Everything that the course of a run depends on, but the code."""
-    keep = {"resume", "checkpoint_every", "keep_checkpoints"}
-    return sha256_json(
-        {
-            "settings": module.settings.model_dump(exclude=keep),
-            "initial": fingerprint(module.network.state_dict()),
-            "train": fingerprint(train),
-            "validation": None if validation is None else fingerprint(validation),
-            "seed": seed,
-            "per_epoch": per_epoch,
-        }
-    )
+    settings = module.settings.model_dump(exclude={"resume", "checkpoint_every", "keep_checkpoints"})
+    contents = [fingerprint(part) for part in (module.network.state_dict(), train, validation or {})]
+    return sha256_json([settings, *contents, seed, per_epoch])
 
 
 def _run_of(checkpoint: Path) -> dict[str, Any]:
