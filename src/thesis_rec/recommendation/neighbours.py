@@ -51,7 +51,8 @@ def nearest_datasets(tokens: TaskTokens, known: Mapping[str, TaskTokens], datase
     forward = np.maximum.reduceat(cosine, starts, axis=1).mean(axis=0)
     backward = np.add.reduceat(cosine.max(axis=0), starts) / [len(part) for part in means]
     found = pd.DataFrame({"dataset_id": names, "similarity": (forward + backward) / 2})
-    found = found.merge(_about(datasets), on="dataset_id", how="left")
+    about = datasets.reindex(columns=["dataset_id", "domain", "group"]).drop_duplicates("dataset_id")
+    found = found.merge(about, on="dataset_id", how="left")
     return found.sort_values("similarity", ascending=False, kind="stable").reset_index(drop=True)
 
 
@@ -123,8 +124,3 @@ def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
 
 def _class_means(tokens: TaskTokens) -> Floats:
     return tokens.features.astype(np.float64).mean(axis=0)  # (C, D)
-
-
-def _about(datasets: pd.DataFrame) -> pd.DataFrame:
-    """``domain`` and ``group`` by dataset, once each."""
-    return datasets.reindex(columns=["dataset_id", "domain", "group"]).drop_duplicates("dataset_id")
