@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -112,10 +112,8 @@ def measurer(bundle: Bundle, request: Request, device: str) -> Measure | None:
         from thesis_rec.models.loaders import build_untrained
 
         if model_id in remote and model_id in bundle.rows:
-            try:
+            with suppress(ItemError):  # that of another library is measured with its files, if they are here
                 return build_untrained(bundle.rows[model_id], device)
-            except ItemError as error:
-                logger.debug("measured with its files, if they are here: %s", error)
         return None if model_id in remote and model_id not in there else load(model_id)
 
     @cache
