@@ -38,7 +38,15 @@ fi
 # A job that is told its time is up puts itself back into the queue. Nothing is saved then: a training run resumes from
 # its latest epoch, which lies on disk already, and every other result is a file that is whole or absent.
 job=${SLURM_ARRAY_TASK_ID:+${SLURM_ARRAY_JOB_ID:-}_$SLURM_ARRAY_TASK_ID}
-trap 'scontrol requeue "${job:-$SLURM_JOB_ID}" || echo "This job could not be requeued: submit it again." >&2' USR1
+requeue() {
+    # A run that never gets on, because one item takes longer than the job may, ends some time.
+    if [ "${SLURM_RESTART_COUNT:-0}" -ge 10 ]; then
+        echo "This job ran out of time eleven times: give it more time or more tasks, and submit it again." >&2
+    else
+        scontrol requeue "${job:-$SLURM_JOB_ID}" || echo "This job could not be requeued: submit it again." >&2
+    fi
+}
+trap requeue USR1
 # From SLURM 22.05 to 23.02 srun doesn't take over the cores of a job's task: the run would be bound to one.
 srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} "${kedro[@]}" run "${options[@]}" ${params:+--params="${params#,}"} &
 # The signal interrupts the waiting, not the run.

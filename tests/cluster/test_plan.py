@@ -263,6 +263,22 @@ def test_the_script_requeues_a_job_whose_time_is_up(task, refused, tmp_path):
     assert ("submit it again" in said) == refused
 
 
+def test_the_script_gives_a_job_up_that_never_gets_on(tmp_path):
+    for name, content in {"srun": f"touch {tmp_path}/begun; sleep 1", "scontrol": f"touch {tmp_path}/requeued"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    job = subprocess.Popen(
+        ["bash", str(PROJECT / "slurm" / "stage.sh"), "gautschi", "model_extraction"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": "10"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until((tmp_path / "begun").exists)
+    job.send_signal(signal.SIGUSR1)
+    assert "give it more time" in job.communicate(timeout=20)[1]
+    assert not (tmp_path / "requeued").exists()
+
+
 def until(holds, seconds=20.0):
     """Wait for something to hold."""
     end = time.monotonic() + seconds

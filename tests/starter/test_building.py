@@ -19,6 +19,7 @@ from tests.contracts import (
 from tests.starter.committed import as_backbone, committed_model, truth_value
 from thesis_rec.base.errors import ItemError
 from thesis_rec.models.loaders import load_backbone
+from thesis_rec.models.model_extraction import open_model
 from thesis_rec.starter import sides
 from thesis_rec.starter.adopting import adopt_zoo
 from thesis_rec.starter.archives import export_bundle, import_bundle
@@ -34,7 +35,7 @@ from thesis_rec.starter.provenance import (
     verify_files,
 )
 from thesis_rec.starter.settings import BuildSettings, ProfileRecipe
-from thesis_rec.starter.tables import compact_scores
+from thesis_rec.starter.tables import compact_scores, recipe_row
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, ZooBuild
 from thesis_rec.tasks import BASE_TASKS
 from thesis_rec.truth.settings import FineTuneSettings, ProbeSettings, TruthSettings
@@ -278,7 +279,7 @@ def test_models_of_another_recipe_are_not_adopted(built, tmp_path):
     assert adopt_zoo(zoo, other, shop, SETTINGS) == len(other.recipes) - len(trained)
 
 
-def test_changed_files_are_told_by_their_hashes(built, tmp_path):
+def test_hashes_are_verified_on_load(built, plan, tmp_path):
     import shutil
 
     _, zoo = built
@@ -295,6 +296,11 @@ def test_changed_files_are_told_by_their_hashes(built, tmp_path):
         verify_files(copy)
     with pytest.raises(ItemError, match=name):
         committed_model(victim.parent.name, Provenance.read(copy), copy)
+    row = recipe_row(next(recipe for recipe in plan.recipes if recipe.model_id == victim.parent.name))
+    with pytest.raises(ItemError, match=name):
+        load_backbone(row, copy)
+    with pytest.raises(ItemError, match=name):
+        open_model(row, copy)
     victim.unlink()
     with pytest.raises(ItemError, match="missing"):
         verify_files(copy, [f"models/{victim.parent.name}"])

@@ -208,7 +208,7 @@ def settings_hash(row: ManifestRow) -> str:
 
 def made_from(row: ManifestRow, root: Path, cache: Path | None = None) -> str:
     """What tells, without reading a model's files, that its vector would be the same as before."""
-    return sha256_json([files_signature(locate(row, root, cache)), settings_hash(row)])
+    return sha256_json([files_signature(locate(row, root, cache, verify=False)), settings_hash(row)])
 
 
 def outdated(row: ManifestRow, outcome: Outcome) -> bool:

@@ -44,11 +44,14 @@ CONFIGURATION_FILES = {
     "detector_pack": ("config.json",),
 }
 
+#: Name of the record in the zoo's folder; its ``files`` are SHA-256 by relative path.
+PROVENANCE_FILE = "PROVENANCE.json"
 #: What to do about files of the hub that aren't here.
 CONNECT = "Connect to the internet once, or fill the hub cache (HF_HOME) on another machine and copy it here."
+_RESTORE = "Restore it from the repository (git checkout), or rebuild the zoo."
 
 
-def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool = False) -> Path:
+def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool = False, verify: bool = True) -> Path:
     """Folder or file that holds the weights of a model, downloaded when it is a hub model.
 
     Args:
@@ -56,9 +59,11 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
         root: Folder that relative sources refer to.
         cache: Folder of hub downloads (what ``HF_HUB_CACHE`` is to the hub library); None for the library's own.
         build: Whether the network will be built, which needs configuration files besides weights.
+        verify: Whether files are compared with the zoo's record of them, for which all their bytes are read.
 
     Raises:
-        ItemError: If the files don't exist, lead out of ``root``, or can't be downloaded.
+        ItemError: If the files don't exist, lead out of ``root``, differ from the zoo's record of them, or can't be
+            downloaded.
     """
     if row.hub_id is not None:
         return _download(row, row.hub_id, cache, build)
@@ -70,6 +75,8 @@ def locate(row: ManifestRow, root: Path, cache: Path | None = None, build: bool 
     if not located.exists():
         hint = "Correct the source column of the manifest (hf-hub:owner/name for a model of the hub), or add the files."
         raise ItemError(row.model_id, f"The source {located} doesn't exist.", hint)
+    if verify and not path.is_absolute():
+        check_source(root, path)
     return located
 
 
@@ -82,6 +89,47 @@ def weights_fingerprint(source: Path) -> str:
     files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
     kept = [path for path in files if not path.name.startswith(".")]
     return sha256_json([(path.relative_to(source).as_posix(), sha256_file(path)) for path in kept])
+
+
+def check_file(root: Path, name: str, expected: str) -> None:
+    """Compare a file with its recorded hash.
+
+    Raises:
+        ItemError: Naming the file, if it is absent or changed.
+    """
+    path = root / name
+    if not path.is_file():
+        raise ItemError(name, "The file is missing from the embedded zoo.", _RESTORE)
+    if sha256_file(path) != expected:
+        raise ItemError(name, f"The file's bytes differ from those recorded in {PROVENANCE_FILE}.", _RESTORE)
+
+
+def check_source(root: Path, source: Path) -> None:
+    """Compare the recorded files of a model with their hashes; a folder without a record isn't checked.
+
+    Args:
+        root: Folder of the zoo.
+        source: The model's folder or file, relative to it.
+
+    Raises:
+        ItemError: Naming the first file that is absent or changed.
+    """
+    record = root / PROVENANCE_FILE
+    if not record.is_file():
+        return
+    name = source.as_posix()
+    for recorded, expected in _hashes(record, record.stat().st_mtime_ns).items():
+        if recorded == name or recorded.startswith(name + "/"):
+            check_file(root, recorded, expected)
+
+
+@functools.lru_cache(maxsize=4)
+def _hashes(record: Path, _changed: int) -> dict[str, str]:
+    """The hashes of a record, read again when it was changed; none if it can't be read."""
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError):
+        return {}
 
 
 def files_signature(path: Path) -> str:

@@ -13,9 +13,10 @@ import pandas as pd
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import atomic_path, encode_id, load_arrays, save_arrays, write_json
+from thesis_rec.models.model_sources import PROVENANCE_FILE
 from thesis_rec.starter.archives import export_bundle
 from thesis_rec.starter.measuring import fine_tune_folder, truth_folder
-from thesis_rec.starter.provenance import PROVENANCE_FILE, environment, hash_tree
+from thesis_rec.starter.provenance import environment, hash_tree
 from thesis_rec.starter.sides import GENERATIONS
 from thesis_rec.starter.tables import (
     LICENCE,

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.files import sha256_file
+from thesis_rec.models.model_sources import PROVENANCE_FILE, check_file
 
 if TYPE_CHECKING:
     from torch import nn
 
-#: Name of the record in the zoo's folder; its ``files`` are SHA-256 by relative path.
-PROVENANCE_FILE = "PROVENANCE.json"
-_RESTORE = "Restore it from the repository (git checkout), or rebuild the zoo."
+
 _LIBRARIES = ("torch", "timm", "transformers", "open_clip_torch", "numpy", "scikit-learn", "safetensors")
 
 
@@ -89,10 +88,7 @@ def verify_files(root: Path, names: Iterable[str] | None = None, content: Mappin
     record: Mapping[str, str] = (content or Provenance.read(root).content)["files"]
     wanted = list(record) if names is None else _expand(record, names, root)
     for name in wanted:
-        if not (root / name).is_file():
-            raise ItemError(name, "The file is missing from the embedded zoo.", _RESTORE)
-        if sha256_file(root / name) != record[name]:
-            raise ItemError(name, f"The file's bytes differ from those recorded in {PROVENANCE_FILE}.", _RESTORE)
+        check_file(root, name, record[name])
     return len(wanted)
 
 
