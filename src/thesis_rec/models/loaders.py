@@ -271,8 +271,9 @@ def transformers_backbone(
         patches = network.embeddings.patch_embeddings.num_patches
         return network(pixel_values=x, noise=torch.arange(patches, device=x.device).expand(len(x), -1).float())
 
-    def penultimate(images: Tensor) -> Tensor:
-        assert linear is not None
+    def features(images: Tensor) -> Tensor:
+        if linear is None:
+            return pooled_output(forward(images), has_pooler)
         seen: list[Tensor] = []
         handle = linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         try:
@@ -282,10 +283,6 @@ def transformers_backbone(
         found = seen[-1]
         return found if found.ndim == 2 else found.flatten(1, -2).mean(1)
 
-    def pooled(images: Tensor) -> Tensor:
-        return pooled_output(forward(images), has_pooler)
-
-    features = penultimate if linear is not None else pooled
     return Backbone(model_id, network, features, linear, preparation)
 
 
