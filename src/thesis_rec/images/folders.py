@@ -42,8 +42,8 @@ _METADATA = "metadata.csv"
 #: Endings of files that lie beside images and are none: not worth a note.
 _BESIDE = frozenset({".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".ini", ".db", ".py"})
 
-#: Files of a split that are opened to look at them.
-_LOOKED_AT = 2048
+#: Files of a split that are opened to look at them, at most: a tenth of a second.
+_LOOKED_AT = 1024
 
 #: Formats whose further frames are thumbnails.
 _THUMBNAILS = ("JPEG", "MPO")
