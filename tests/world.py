@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from thesis_rec.base.tables import ModelTable, TaskTokens
+
+
+def selection(classes: list[tuple[TaskTokens, int]], dataset_id: str) -> TaskTokens:
+    """The task of single classes of others: a selection of rows, as many batches as all of them have."""
+    tasks = {task.dataset_id: task for task, _ in classes}
+    taken = Counter(task.dataset_id for task, _ in classes)
+    batches = min(len(task.features) for task in tasks.values())
+    return TaskTokens(
+        dataset_id,
+        np.stack([task.features[:batches, place] for task, place in classes], axis=1),
+        [task.class_names[place] for task, place in classes],
+        sum(round(task.n_images * taken[name] / len(task.class_names)) for name, task in tasks.items()),
+        classes[0][0].encoder_id,
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,7 @@ def make_world(
         parents = rng.choice(bases, size=int(rng.integers(1, 3)), replace=False).tolist()
         chosen = [(p, c) for p in parents for c in rng.permutation(len(tokens[p].class_names))[:2].tolist()]
         name = f"subtask{index}"
-        tokens[name] = TaskTokens.selection([(tokens[p], c) for p, c in chosen], name)
+        tokens[name] = selection([(tokens[p], c) for p, c in chosen], name)
         wants[name] = np.mean([class_wants[p][c] for p, c in chosen], 0)
         domain = next(row[1] for row in manifest if row[0] == parents[0])
         manifest.append((name, domain, ";".join(parents), ";".join(f"{p}:{c}" for p, c in chosen)))

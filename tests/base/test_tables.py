@@ -3,30 +3,8 @@ import pytest
 from kedro.io import DatasetError
 
 from thesis_rec.base.errors import ItemError
-from thesis_rec.base.tables import ModelTable, TaskTokens, read_csv
+from thesis_rec.base.tables import ModelTable, read_csv
 from thesis_rec.catalog.files import JoinedFilesDataset
-
-
-def tokens(dataset_id, batches, classes):
-    features = np.arange(batches * classes * 2, dtype=np.float32).reshape(batches, classes, 2)
-    return TaskTokens(dataset_id, features, [f"{dataset_id}{i}" for i in range(classes)], 10 * classes, "clip")
-
-
-def test_sub_task_is_a_selection_of_rows():
-    parent = tokens("a", 3, 4)
-    task = TaskTokens.selection([(parent, 3), (parent, 1)], "a_31")
-    assert task.class_names == ["a3", "a1"]
-    assert task.n_images == 20
-    np.testing.assert_array_equal(task.features, parent.features[:, [3, 1]])
-
-
-def test_classes_of_several_datasets_keep_their_order_and_common_batches():
-    a, b = tokens("a", 3, 2), tokens("b", 2, 3)
-    mixed = TaskTokens.selection([(b, 2), (a, 0), (b, 0), (a, 1)], "a+b")
-    assert mixed.features.shape == (2, 4, 2)
-    assert mixed.class_names == ["b2", "a0", "b0", "a1"]
-    np.testing.assert_array_equal(mixed.features[:, 2], b.features[:, 0])
-    assert mixed.n_images == 20 + 20
 
 
 def test_model_table_selects_rows():

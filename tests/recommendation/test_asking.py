@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle, fabricated_posterior, tokens_of
+from tests.world import selection
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.fingerprint import MEASURED_RATES
@@ -95,7 +96,7 @@ def test_the_nearest_dataset_is_the_one_it_was_drawn_from():
     assert nearest["similarity"].iloc[0] > 0.95
     assert nearest["similarity"].is_monotonic_decreasing
     assert nearest["domain"].eq("shapes").all()
-    subset = TaskTokens.selection([(source, 0), (source, 2)], "subset")
+    subset = selection([(source, 0), (source, 2)], "subset")
     assert nearest_datasets(subset, bundle.tokens, bundle.datasets)["dataset_id"].iloc[0] == "d3"
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.fabricated import fabricated_bundle
+from tests.world import selection
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.posterior import Cell
@@ -88,7 +89,7 @@ def test_a_truncated_file_is_one_line_that_names_it(tmp_path, name):
 
 def test_tokens_of_different_shapes_are_packed_together():
     bundle = fabricated_bundle()
-    tokens = {"a": bundle.tokens["d0"], "b": TaskTokens.selection([(bundle.tokens["d1"], 1)], "b")}
+    tokens = {"a": bundle.tokens["d0"], "b": selection([(bundle.tokens["d1"], 1)], "b")}
     tokens["a"] = replace(tokens["a"], dataset_id="a")
     found = unpack_tokens(pack_tokens(tokens))
     assert found["b"].features.shape == (3, 1, 16)

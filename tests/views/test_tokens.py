@@ -8,24 +8,7 @@ from tests.images.encoders.tiny import colour_encoder, write_colour_folder
 from tests.views.small_tokens import row, run
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.loading import open_dataset
-from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views.tokens import TokenSettings, check_one_encoder, load_task_tokens, tokens_of_images
-
-
-def test_subtasks_select_and_mix(folder):
-    write_colour_folder(folder / "e")
-    shards, _ = run([row(), row("e")], folder)
-    mixed = DatasetRow(dataset_id="m", parent=("d", "e"), class_subset=(("d", 2), ("e", 0), ("d", 0)))
-    plain = DatasetRow(dataset_id="p", parent=("d", "e"), class_subset=(("d", 2), ("e", 1)))
-    orphan = DatasetRow(dataset_id="o", parent=("x",), class_subset=(("x", 2), ("x", 1)))
-    tasks = load_task_tokens(shards, [mixed, plain, orphan])
-    assert list(tasks) == ["m", "p"]
-    assert tasks["m"].class_names == ["red", "blue", "blue"]
-    d, e = (load_task_tokens(shards, [row(name)])[name] for name in ("d", "e"))
-    expected = np.stack([d.features[:, 2], e.features[:, 0], d.features[:, 0]], axis=1)
-    assert np.array_equal(tasks["m"].features, expected)
-    assert tasks["m"].n_images == 8 + 4
-    assert tasks["p"].class_names == ["red", "green"]
 
 
 def test_incomplete_or_mixed_shards_are_left_out_and_old_ones_ignored(folder):

@@ -2,7 +2,6 @@
 
 import csv
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,20 +126,6 @@ class TaskTokens:
     n_images: int
     encoder_id: str = ""
     landmarks: Floats | None = None
-
-    @staticmethod
-    def selection(classes: "Sequence[tuple[TaskTokens, int]]", dataset_id: str) -> "TaskTokens":
-        """The task of single classes of others: tokens are a selection of rows, as many batches as all of them have."""
-        tasks = {task.dataset_id: task for task, _ in classes}
-        taken = Counter(task.dataset_id for task, _ in classes)
-        batches = min(len(task.features) for task in tasks.values())
-        return TaskTokens(
-            dataset_id,
-            np.stack([task.features[:batches, place] for task, place in classes], axis=1),
-            [task.class_names[place] for task, place in classes],
-            sum(round(task.n_images * taken[name] / len(task.class_names)) for name, task in tasks.items()),
-            classes[0][0].encoder_id,
-        )
 
 
 @dataclass(frozen=True)

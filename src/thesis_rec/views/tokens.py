@@ -1,4 +1,4 @@
-"""A dataset as an image encoder sees it: tokens of tasks, made in memory or in shards, which are read again.
+"""A dataset as an image encoder sees it: its tokens, made in memory or in shards, which are read again.
 
 Tokens of many datasets are made resumably, shard by shard; one bad dataset doesn't stop the others.
 
@@ -30,7 +30,7 @@ from thesis_rec.images.dataset_source import ImageLimits, Tell
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.encoders.streaming import BatchImages, decoded
 from thesis_rec.images.loading import LabelledImages, open_dataset, read_images, split_fingerprint
-from thesis_rec.images.manifest import DatasetRow, base_rows
+from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views.landmarks import IMAGES, MAX_CLASSES, PER_CLASS, landmark_values
 
 logger = logging.getLogger(__name__)
@@ -235,52 +235,32 @@ def load_task_tokens(
     split: str = "train",
     failures: list[Failure] | None = None,
 ) -> dict[str, TaskTokens]:
-    """Tokens of datasets and of the sub-tasks that are selections of them.
+    """Tokens of datasets.
 
     Args:
         partitions: Shards by key, or functions that read them.
-        dataset_rows: Rows of the manifest: datasets, sub-tasks or both. A sub-task's parents needn't be among them.
+        dataset_rows: Rows of the manifest that have images of their own.
         split: Split whose tokens are taken.
         failures: List to which rows that are left out are added, beside the warning that each gets: whose shards
-            aren't all there, can't be read or were made with different settings, and sub-tasks one of whose classes
-            was left out when they were made.
+            aren't all there, can't be read or were made with different settings.
 
     Returns:
         Tokens by id, in the order of the rows.
     """
-    rows = list(dataset_rows)
-    needed = [row.dataset_id for row in base_rows(rows)] + [parent for row in rows for parent in row.parent]
-    keys = keys_by_split(partitions)
-    bases: dict[str, tuple[TaskTokens, dict[int, int]]] = {}
-    absent = [] if failures is None else failures
-
-    def leave_out(name: str, why: str) -> None:
-        absent.append(Failure(name, f"{why}."))
-        logger.warning("%s: %s; it is left out", name, why)
-
-    for dataset_id in dict.fromkeys(needed):
-        if not (shards := keys.get((dataset_id, split))):
-            continue
+    keys, found = keys_by_split(partitions), dict[str, TaskTokens]()
+    for name in (row.dataset_id for row in dataset_rows if (row.dataset_id, split) in keys):
         try:
-            bases[dataset_id] = _base_tokens(partitions, shards, dataset_id)
+            found[name] = _joined(partitions, keys[name, split], name)
         except Exception as error:  # readers of damaged files raise anything at all
-            leave_out(dataset_id, " ".join(str(error).split()).rstrip("."))
-    tasks: dict[str, TaskTokens] = {}
-    for row in rows:
-        if not row.is_subtask:
-            if row.dataset_id in bases:
-                tasks[row.dataset_id] = bases[row.dataset_id][0]
-        elif all(parent in bases for parent, _ in row.class_subset):
-            if any(index not in bases[parent][1] for parent, index in row.class_subset):
-                leave_out(row.dataset_id, "a class of it has no images")
-                continue
-            members = [(bases[parent][0], bases[parent][1][index]) for parent, index in row.class_subset]
-            tasks[row.dataset_id] = TaskTokens.selection(members, row.dataset_id)
-    return tasks
+            why = " ".join(str(error).split()).rstrip(".")
+            logger.warning("%s: %s; it is left out", name, why)
+            if failures is not None:
+                failures.append(Failure(name, f"{why}."))
+    return found
 
 
-def _base_tokens(partitions: Partitions, keys: list[str], dataset_id: str) -> tuple[TaskTokens, dict[int, int]]:
-    """Tokens of a dataset and the row of each class id.
+def _joined(partitions: Partitions, keys: list[str], dataset_id: str) -> TaskTokens:
+    """Tokens of a dataset's shards.
 
     Raises:
         ValueError: If shards are missing or of different settings; whatever reading a damaged one raises passes.
@@ -297,8 +277,7 @@ def _base_tokens(partitions: Partitions, keys: list[str], dataset_id: str) -> tu
     features /= np.linalg.norm(features, axis=-1, keepdims=True)  # float16 rounded it
     names = [str(name) for name in first["class_names"]]
     landmarks = np.asarray(first["landmarks"], dtype=np.float32) if "landmarks" in first else None
-    tokens = TaskTokens(dataset_id, features, names, int(first["n_images"]), str(first["encoder_id"]), landmarks)
-    return tokens, {int(class_id): place for place, class_id in enumerate(first["class_ids"])}
+    return TaskTokens(dataset_id, features, names, int(first["n_images"]), str(first["encoder_id"]), landmarks)
 
 
 def check_one_encoder(tokens: Mapping[str, TaskTokens]) -> None:
