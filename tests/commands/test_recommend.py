@@ -172,7 +172,7 @@ def test_known_errors_are_one_message_without_traceback(folder):
     # Status 2 is of an answer in which nothing fits, and of nothing else.
     assert call(folder, "--max-latency-ms", -1).exit_code == 1
     assert call(folder, "--seed", -1).exit_code == 1
-    assert call(folder, "--level", 1).exit_code == 1
+    assert call(folder, "--level", 1).stderr == "Error: level is 1.0: input should be less than 1.\n"
     assert call(folder, "--max-latency", 5).exit_code == 1
     result = call(folder, "--max-latency-ms", "nan")
     assert result.stderr == "Error: max_latency_ms is nan: input should be a finite number.\n"

@@ -146,58 +146,42 @@ def as_csv(found: Recommendation) -> str:
 
 def as_table(found: Recommendation) -> str:
     """The answer for people: the first choice, how sure, its cost, why, what to do next; then the others."""
-    percent = f"{100 * found.options.level:.6g} %"
+    from jinja2 import Environment, PackageLoader
+
+    # Whatever is filled in stays on its line.
+    environment = Environment(
+        loader=PackageLoader("thesis_rec.recommendation"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(str(value)),
+    )
+    environment.filters |= {"cost": _cost, "download": _download, "option": option_name}
+    percent, top = f"{100 * found.options.level:.6g} %", found.top
     size = f"{found.dataset.get('classes')} classes, {found.dataset.get('images')} images"
-    # How the images were read comes first, so that a misreading is seen.
-    read_as = found.dataset.get("read_as") or [size]
-    lines = [f"{found.dataset_id}: {read_as[0]}", *read_as[1:]]
-    if found.table.empty:
-        lines.append("No model keeps all limits.")
-        changes = [f"  {relaxation}" for relaxation in found.relaxations]
-        lines += ["The smallest changes:", *changes] if changes else ["No change of one limit lets a model in."]
-    else:
-        first = found.top.iloc[0]
-        lines.append(f"best: {first['model_id']}")
-        reached = "" if math.isnan(first["probed_value"]) else f"; {first['probed_value']:.2f} when tried"
-        reached += " by a linear probe" if reached and found.options.protocol != "linear_probe" else ""
-        interval = f"with {percent} between {first['value_low']:.2f} and {first['value_high']:.2f}"
-        value, protocol = f"{first['predicted_value']:.2f}", PROTOCOLS[found.options.protocol]
-        lines.append(f"  accuracy  {value}, {interval}, {protocol}{reached}")
-        call = f"{_cost(first)} a call ({first['basis']})"
-        lines.append(f"  cost      {call}, {_download(first['download_mb'])}; licence {first['licence']}")
-        if cheaper := found.nearly_as_good:
-            loss = first["predicted_value"] - cheaper["predicted_value"]
-            lines.append(f"  cheaper   {cheaper['model_id']}: {loss:.3f} less is expected of it, in {_cost(cheaper)}")
-        lines.append(f"  why       {first['reason']}")
-        if found.load:
-            lines.append(f"  load      {found.load}")
-        if command := next_command(found):
-            lines.append(f"  next      {command}")
-        top = found.top
-        columns = {
-            "#": top["rank"].map(str),
-            "model": top["model_id"],
-            "accuracy": top["predicted_value"].map("{:.2f}".format),
-            percent: top["value_low"].map("{:.2f}-".format) + top["value_high"].map("{:.2f}".format),
-            "ms": top["latency_ms"].map(shown_number),
-            "basis": top["basis"],
-            "MiB": top["memory_mb"].map(shown_number),
-            "download": top["download_mb"].map(_download).str.removesuffix(" to download"),
-            "licence": top["licence"],
-        }
-        if top["probed_value"].notna().any():
-            columns["tried"] = top["probed_value"].map(shown_number)
-        lines += ["", *_aligned(columns), ""]
-    lines.append(found.rests_on)
-    if len(found.nearest):
-        pairs = zip(found.nearest["dataset_id"], found.nearest["similarity"], strict=True)
-        lines.append("nearest known datasets: " + ", ".join(f"{name} ({alike:.2f})" for name, alike in pairs))
-    if len(found.excluded):
-        by = ", ".join(f"{count} by {option_name(name)}" for name, count in found.excluded_by.items())
-        lines.append(f"excluded: {len(found.excluded)} models ({by})")
-    lines.append(f"figures for {found.device}, {found.options.precision}, {found.options.batch_size} per call")
-    lines += [f"note: {note}" for note in found.notes if note not in read_as]
-    return "\n".join(printable(line) for line in lines)
+    columns = {
+        "#": top["rank"].map(str),
+        "model": top["model_id"],
+        "accuracy": top["predicted_value"].map("{:.2f}".format),
+        percent: top["value_low"].map("{:.2f}-".format) + top["value_high"].map("{:.2f}".format),
+        "ms": top["latency_ms"].map(shown_number),
+        "basis": top["basis"],
+        "MiB": top["memory_mb"].map(shown_number),
+        "download": top["download_mb"].map(lambda size: _download(size).removesuffix(" to download")),
+        "licence": top["licence"],
+    }
+    if top["probed_value"].notna().any():
+        columns["tried"] = top["probed_value"].map(shown_number)
+    text = environment.get_template("recommendation.txt").render(
+        found=found,
+        first=next(iter(top.to_dict("records")), None),
+        # How the images were read comes first, so that a misreading is seen.
+        read_as=found.dataset.get("read_as") or [size],
+        percent=percent,
+        protocol=PROTOCOLS[found.options.protocol],
+        command=next_command(found),
+        table=_aligned(columns),
+    )
+    return text.rstrip()
 
 
 def _cost(model: Any) -> str:
