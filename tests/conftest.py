@@ -31,6 +31,17 @@ def shared_dir() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_hub_home(monkeypatch):
+    """A run tells libraries where downloads go; a test's project is another one."""
+    before = os.environ.get("HF_HOME")
+    monkeypatch.setenv("HF_HOME", "")
+    if before is None:
+        monkeypatch.delenv("HF_HOME")
+    else:
+        monkeypatch.setenv("HF_HOME", before)
+
+
 @pytest.fixture
 def one_thread():
     """Torch on one thread: several that wait for a busy processor spin, and count as work."""

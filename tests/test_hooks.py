@@ -82,15 +82,10 @@ def test_process_is_quiet(monkeypatch, tmp_path):
 def test_what_libraries_download_goes_where_the_globals_say(monkeypatch, tmp_path):
     """Image encoders and datasets are loaded from the libraries' own cache, which would be in the home folder."""
     monkeypatch.delenv("HF_HOME", raising=False)
-    hooks = ConfigureProcessHooks()
-    hooks.after_context_created(context(tmp_path))
-    hooks.before_pipeline_run()
+    ConfigureProcessHooks().after_context_created(context(tmp_path))
     assert os.environ["HF_HOME"] == str(tmp_path / "cache")
-    hooks.after_pipeline_run()
-    assert "HF_HOME" not in os.environ
     monkeypatch.setenv("HF_HOME", "mine")
-    hooks.before_pipeline_run()
-    hooks.on_pipeline_error()
+    ConfigureProcessHooks().after_context_created(context(tmp_path))
     assert os.environ["HF_HOME"] == "mine"
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,33 +27,16 @@ _VERSIONED = ("kedro", "torch", "timm", "transformers", "open_clip_torch", "nump
 class ConfigureProcessHooks:
     """Sets what must be set before the first heavy import, frees memory between nodes."""
 
-    def __init__(self) -> None:
-        self._run = ExitStack()
-        self._hub_cache = ""
-
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Quieten libraries that talk to terminals or to the network without being asked."""
+        """Quieten libraries that talk to terminals or to the network without being asked.
+
+        What they download by themselves, image encoders and datasets, goes where the globals say.
+        """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        self._hub_cache = str(context.project_path / Path(context.config_loader["globals"]["hub_cache"]).expanduser())
-
-    @hook_impl(tryfirst=True)
-    def before_pipeline_run(self) -> None:
-        """What libraries download by themselves, image encoders and datasets, goes where the globals say.
-
-        They read ``HF_HOME`` when they are imported.
-        """
-        if "HF_HOME" not in os.environ:
-            os.environ["HF_HOME"] = self._hub_cache
-            self._run.callback(os.environ.pop, "HF_HOME", None)
-
-    @hook_impl
-    def after_pipeline_run(self) -> None:
-        """The run is over: leave the environment as it was."""
-        self._run.close()
-
-    on_pipeline_error = after_pipeline_run
+        cache = context.project_path / Path(context.config_loader["globals"]["hub_cache"]).expanduser()
+        os.environ.setdefault("HF_HOME", str(cache))
 
     @hook_impl
     def after_node_run(self) -> None:

@@ -231,12 +231,10 @@ def test_the_project_is_found_from_its_folders(project_dir, tmp_path):
 
 
 def test_relative_paths_are_the_project_s(tmp_path):
-    from tests.pipelines.recommendation.test_recommendation_pipeline import parameters
-
     (tmp_path / "clip").mkdir()
-    given = parameters(encoder={"kind": "timm", "source": "clip"}, models_root="models")
-    found = artefacts.absolute(given, tmp_path)
-    assert found.encoder.source == str(tmp_path / "clip")
-    assert found.models_root == str(tmp_path / "models")
-    elsewhere = artefacts.absolute(parameters(encoder={"kind": "timm", "source": "hf-hub:x/y"}), tmp_path)
-    assert elsewhere.encoder.source == "hf-hub:x/y"
+    given = {"encoder": {"kind": "timm", "source": "clip"}, "models_root": "models", "top": 3}
+    found = artefacts._absolute(given, tmp_path)
+    assert found["encoder"] == {"kind": "timm", "source": str(tmp_path / "clip")}
+    assert found["models_root"] == str(tmp_path / "models")
+    elsewhere = artefacts._absolute({"encoder": {"kind": "timm", "source": "hf-hub:x/y"}}, tmp_path)
+    assert elsewhere["encoder"]["source"] == "hf-hub:x/y"

@@ -53,7 +53,8 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     folder = find_project(project)
     loader = read_configuration(folder, environment, zoo, **FEW)
     try:
-        parameters = RecommendationParameters.model_validate(loader["parameters"]["recommendation"])
+        given = _absolute(loader["parameters"]["recommendation"], folder)
+        parameters = RecommendationParameters.model_validate(given)
     except ValidationError as error:
         raise ConfigurationError(f"The parameters of recommendation can't be used: {first_reason(error)}") from error
     entries = _absolute(loader["catalog"], folder)
@@ -109,7 +110,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     if unread := [name for name in here if name not in outcomes and name not in lost]:
         text = f"The weights of {listed(unread, 3)} weren't read yet, so that nothing is known of them:"
         artefacts["notes"].append(f"{text} run `kedro run --pipelines=model_extraction`.")
-    bundle = assemble_bundle(manifest, datasets, artefacts, absolute(parameters, folder))
+    bundle = assemble_bundle(manifest, datasets, artefacts, parameters)
     tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
     return replace(bundle, tries=tries)
 
@@ -122,12 +123,8 @@ def read_configuration(
     Raises:
         ConfigurationError: If there is no such environment or zoo.
     """
-
-    def chosen(loader: MergedGlobalsConfigLoader) -> str:
-        return str(zoo or loader.named.get("zoo") or DEFAULT_ZOO)
-
-    arguments: dict[str, Any] = {"conf_source": str(folder / "conf"), "env": environment, **ARGUMENTS}
-    return MergedGlobalsConfigLoader(**arguments, zoo=chosen, **only)
+    arguments: dict[str, Any] = {"conf_source": str(folder / "conf"), "env": environment, **ARGUMENTS, **only}
+    return MergedGlobalsConfigLoader(**arguments, zoo=zoo, default_zoo=DEFAULT_ZOO)
 
 
 def _checked(name: str, data: Any, entries: Mapping[str, Any]) -> Any:
@@ -199,12 +196,15 @@ def _absent(models: pd.DataFrame, failed: Mapping[str, str]) -> list[tuple[str, 
 
 
 def _absolute(entry: Any, folder: Path, key: str = "") -> Any:
-    """A catalog entry whose relative paths are those of the project's folder, as Kedro's context makes them."""
+    """Configuration whose relative paths are those of the project's folder, as Kedro's context makes the catalog's."""
     if isinstance(entry, dict):
         return {name: _absolute(value, folder, name) for name, value in entry.items()}
     if key in ("filepath", "path") and isinstance(entry, list):
         return [_absolute(one, folder, key) for one in entry]
-    if key in ("filepath", "path") and isinstance(entry, str) and "://" not in entry:
+    # A source of an image encoder may be a name of the hub's.
+    if (key in ("filepath", "path", "models_root") and "://" not in entry) or (
+        key == "source" and (folder / entry).is_dir()
+    ):
         return str(folder / entry)
     return entry
 
@@ -244,15 +244,6 @@ def find_project(start: str | Path | None = None) -> Path:
         hint = "give its folder as `project=` or change to it."
         raise ConfigurationError(f"{start or Path.cwd()} is not within a project; {hint}")
     return Path(folder)
-
-
-def absolute(parameters: Any, folder: Path) -> Any:
-    """Parameters whose relative paths are those of the project's folder, wherever the process runs."""
-    source = folder / parameters.encoder.source
-    encoder = parameters.encoder
-    if source.is_dir():
-        encoder = encoder.model_copy(update={"source": str(source)})
-    return parameters.model_copy(update={"encoder": encoder, "models_root": str(folder / parameters.models_root)})
 
 
 def explained(error: Exception) -> ThesisRecError:

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -43,7 +43,8 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             answering. They may refer to entries, which don't refer to others.
         parameters: Names of base's files of parameters that are read where not all are needed, for the same reason. An
             environment's files are read in any case.
-        zoo: Gives the zoo that is read about, of this loader; by default the one that the globals name.
+        zoo: The zoo that is read about; None for the one that the globals name.
+        default_zoo: Where it is given, base's globals name none.
         kwargs: Kedro's loader's own.
 
     Attributes:
@@ -56,7 +57,8 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
         *args: Any,
         entries: Sequence[str] = (),
         parameters: Sequence[str] = (),
-        zoo: "Callable[[MergedGlobalsConfigLoader], str] | None" = None,
+        zoo: str | None = None,
+        default_zoo: str | None = None,
         **kwargs: Any,
     ) -> None:
         self._entries, self._parameters = entries, parameters
@@ -73,8 +75,8 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             merged: Any = OmegaConf.merge(*self._parts)
             self.zoo_of_runs = str(OmegaConf.select(merged, "zoo"))
             self.zoos = [str(name) for name in OmegaConf.select(merged, "zoos")]
-            if zoo:
-                merged.zoo = zoo(self)
+            if default_zoo:
+                merged.zoo = zoo or self.named.get("zoo") or default_zoo
             if str(merged.zoo) not in self.zoos:
                 raise ConfigurationError(f"There is no zoo {str(merged.zoo)!r}; there are {', '.join(self.zoos)}.")
             self["globals"] = OmegaConf.to_container(merged, resolve=True)
