@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -23,7 +22,6 @@ from thesis_rec.truth.measuring import (
     join_responses,
     measure_zoo,
     measured_tasks,
-    validate_task_images,
 )
 from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
 from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSettings
@@ -245,11 +243,3 @@ def test_fingerprints_follow_content_not_place(tmp_path: Path, images: dict[str,
     assert images_fingerprint(copied) == images_fingerprint(task)
     copied.train_images[0, 0, 0, 0] ^= 1
     assert images_fingerprint(copied) != images_fingerprint(task)
-
-
-def test_images_are_checked(images: dict[str, TaskImages]) -> None:
-    validate_task_images(images)
-    short = dataclasses.replace(images["a"], test_labels=np.zeros(1, dtype=np.int64))
-    for wrong, message in (([], "base tasks"), ({"a": 1}, "got int"), ({"a": short}, "differ")):
-        with pytest.raises(ValueError, match=message):
-            validate_task_images(wrong)

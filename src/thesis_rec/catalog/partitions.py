@@ -1,6 +1,5 @@
 """A folder with one file per key, saved and resumed one by one."""
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
-from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.base.files import atomic_path, decode_id, encode_id, file_state
 from thesis_rec.catalog.files import (
@@ -19,7 +17,6 @@ from thesis_rec.catalog.files import (
     AtomicParquetDataset,
     FileDataset,
     NPZDataset,
-    outline,
 )
 
 _FORMATS: dict[str, type[FileDataset]] = {
@@ -111,14 +108,6 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
             self._validate(key, payload)
             with atomic_path(self.file(key)) as temporary:
                 self._one.write(temporary, payload)
-
-    def preview(self) -> JSONPreview:
-        """How many partitions there are and what the first one holds, for kedro-viz."""
-        keys = sorted(self._keys())
-        shown: dict[str, Any] = {"partitions": len(keys), "first keys": keys[:5]}
-        if keys and self._format == "npz":
-            shown["content"] = outline(self._one.read(self.file(keys[0])))
-        return JSONPreview(json.dumps(shown))
 
     def read(self, key: str, *names: str) -> Any:
         """Read a partition, or some arrays of it."""

@@ -93,21 +93,6 @@ def measured_tasks(
     return tasks, failures
 
 
-def validate_task_images(data: object) -> None:
-    """Base tasks in memory, each with images and a label for each of them.
-
-    Raises:
-        ValueError: If something else is given, or numbers of images and labels differ.
-    """
-    if not isinstance(data, Mapping):
-        raise ValueError(f"expected base tasks by identifier, got {type(data).__name__}")
-    for name, task in data.items():
-        if not isinstance(task, TaskImages):
-            raise ValueError(f"{name}: expected a base task's images, got {type(task).__name__}")
-        if len(task.train_images) != len(task.train_labels) or len(task.test_images) != len(task.test_labels):
-            raise ValueError(f"{name}: the numbers of images and labels differ")
-
-
 def images_fingerprint(task: TaskImages) -> str:
     """Hash of a base task's pixels and labels."""
     digest = hashlib.sha256()
