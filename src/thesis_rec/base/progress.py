@@ -31,13 +31,8 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
         yield from tqdm(items, desc=description, total=total, leave=False)
         return
     started = last = time.monotonic()
-    tenth = 0
     for done, item in enumerate(items, start=1):
         yield item
-        now = time.monotonic()
-        reached = (10 * done) // total if total else 0
-        # A line at every tenth, but not more often than once in a few seconds: short steps stay silent.
-        if (reached > tenth and now - last > 3) or now - last > _LINE_EVERY_SECONDS:
+        if (now := time.monotonic()) - last > _LINE_EVERY_SECONDS:
             logger.info("%s: %d of %s after %.0f s", description, done, total or "?", now - started)
             last = now
-        tenth = max(tenth, reached)

@@ -192,18 +192,12 @@ def validate_checkpoint(data: Any) -> None:
         raise ValueError("a checkpoint is a non-empty dictionary")
     if bad := [key for key in data if not isinstance(key, str)]:
         raise ValueError(f"a checkpoint's keys are strings, not {bad[0]!r}")
-    _finite_tensors(data, "")
+    # Whoever loads or saves a checkpoint has imported torch.
+    from torch.utils._pytree import keystr, tree_leaves_with_path
 
-
-def _finite_tensors(value: Any, path: str) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _finite_tensors(item, f"{path}/{key}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _finite_tensors(item, f"{path}/{index}")
-    elif hasattr(value, "isfinite") and not bool(value.isfinite().all()):
-        raise ValueError(f"the checkpoint's tensor {path} has values that aren't finite; train again")
+    for path, leaf in tree_leaves_with_path(data):
+        if hasattr(leaf, "isfinite") and not bool(leaf.isfinite().all()):
+            raise ValueError(f"the checkpoint's tensor {keystr(path)} has values that aren't finite; train again")
 
 
 def validate_evaluation_metrics(data: Any) -> None:
