@@ -16,18 +16,17 @@ from thesis_rec.pipelines.fetch_hooks import FetchHooks
 def begin(tmp_path, monkeypatch):
     def run(online: bool, **changes):
         monkeypatch.setattr("thesis_rec.models.model_sources.hub_is_reachable", lambda: online)
-        hooks = FetchHooks()
         features = {"encoder": {"source": "hf-hub:someone/clip"}, "images_root": str(tmp_path), "fetch": False}
         parameters = {
-            "model_extraction": {"models_root": str(tmp_path), "hub_cache": str(tmp_path), "fetch_gb": 0} | changes,
-            "dataset_features": features,
+            "params:model_extraction": {"models_root": str(tmp_path), "hub_cache": str(tmp_path), "fetch_gb": 0}
+            | changes,
+            "params:dataset_features": features,
         }
-        hooks.after_context_created(SimpleNamespace(params=parameters))
         manifest = pd.DataFrame(
             {"model_id": ["a"], "loader": ["timm"], "source": ["hf-hub:someone/a"], "bytes": ["2000000000"]}
         )
         nodes = [SimpleNamespace(name="extract_vectors_node")]
-        hooks.before_pipeline_run(SimpleNamespace(nodes=nodes), Catalog(model_manifest=manifest))
+        FetchHooks().before_pipeline_run(SimpleNamespace(nodes=nodes), Catalog(parameters, model_manifest=manifest))
 
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     hub_answers.cache_clear()

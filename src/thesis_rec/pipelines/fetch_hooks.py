@@ -14,14 +14,6 @@ logger = logging.getLogger(__name__)
 class FetchHooks:
     """Announces downloads of models, datasets and the image encoder from the Hugging Face hub."""
 
-    def __init__(self) -> None:
-        self._context: Any = None
-
-    @hook_impl
-    def after_context_created(self, context: Any) -> None:
-        """Keep hold of the context, whose parameters are read when a run begins."""
-        self._context = context
-
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: Any) -> None:
         """Say what will be fetched.
@@ -38,9 +30,8 @@ class FetchHooks:
         from thesis_rec.pipelines.model_extraction.nodes import fetch_plan
         from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 
-        given = self._context.params
-        models = ModelExtractionParameters.model_validate(given["model_extraction"])
-        features = DatasetFeaturesParameters.model_validate(given["dataset_features"])
+        models = ModelExtractionParameters.model_validate(catalog.load("params:model_extraction"))
+        features = DatasetFeaturesParameters.model_validate(catalog.load("params:dataset_features"))
         plan, datasets, encoder = FetchPlan([], [], [], {}), [], ""
         if "extract_vectors_node" in names:
             plan = fetch_plan(catalog.load("model_manifest"), models)
