@@ -239,13 +239,7 @@ def pareto_front(cost: ArrayLike, value: ArrayLike) -> NDArray[np.bool_]:
     Returns:
         (N,) mask. Equal points are on the front together or not at all.
     """
-    costs, values = np.asarray(cost, dtype=float), np.asarray(value, dtype=float)
-    front = np.zeros(len(costs), dtype=bool)
-    valid = np.flatnonzero(~(np.isnan(costs) | np.isnan(values)))
-    # By rising cost, the best first among equally cheap ones: the front is as good as the best so far, and as cheap as
-    # the first that was.
-    order = valid[np.lexsort((-values[valid], costs[valid]))]
-    best = np.maximum.accumulate(values[order])
-    first = order[np.searchsorted(best, values[order])]
-    front[order] = (values[order] == best) & (costs[order] == costs[first])
-    return front
+    points = pd.DataFrame({"cost": np.asarray(cost, dtype=float), "value": np.asarray(value, dtype=float)})
+    best = points.dropna().groupby("cost")["value"].max()
+    front = best[best > best.cummax().shift(fill_value=-np.inf)]
+    return np.asarray(points["value"] == points["cost"].map(front))

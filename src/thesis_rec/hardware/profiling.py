@@ -9,7 +9,6 @@ is ``<model id>/<device id>`` and its content a dictionary: ``rows`` (of ``hardw
 how it was measured), ``error`` and ``hint`` (empty when it succeeded).
 """
 
-import json
 import logging
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -233,9 +232,7 @@ def profile_zoo(
             continue
         outcome: Outcome = {"rows": [], "settings_hash": wanted, "error": "", "hint": ""}
         try:
-            table = profile_backbone(load(row), device, settings)
-            # Through JSON, which knows no numpy numbers.
-            outcome["rows"] = json.loads(table.to_json(orient="records", double_precision=12))
+            outcome["rows"] = profile_backbone(load(row), device, settings).to_dict("records")
         except Exception as error:
             # Networks of three libraries can raise anything; one must not stop the others.
             failure = Failure.of(row.model_id, error, "Check the model's loader and source in the manifest.")
