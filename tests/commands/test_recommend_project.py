@@ -175,9 +175,6 @@ def test_weights_that_changed_since_they_were_read_are_told(project):
     for row in read_manifest(pd.concat(rows))[0]:
         outcome = extract_model(row, project)[1] | {"made_from": made_from(row, project)}
         (outcomes / f"{row.model_id}.json").write_text(json.dumps(outcome))
-    # A second row of its name is no reason to leave a model out that was read.
-    failures = outcomes.parent / "extraction_failures.parquet"
-    pd.DataFrame({"model_id": ["kept"], "error": "Line 9 repeats it.", "hint": ""}).to_parquet(failures)
     try:
         assert not [note for note in load_bundle(project, zoo="starter").notes if "weights of" in note]
         shutil.rmtree(trained)
@@ -195,7 +192,6 @@ def test_weights_that_changed_since_they_were_read_are_told(project):
         notes = load_bundle(project, zoo="starter").notes
         assert any(note.startswith("The weights of moved weren't read yet") for note in notes)
     finally:
-        failures.unlink()
         shutil.rmtree(outcomes)
         local.write_text(before)
 
@@ -220,9 +216,9 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     own = listed.head(1).assign(model_id="my_model", source=str(project / "starter" / "models" / "m00"))
     gone = own.assign(model_id="gone", source="my_modle")
     broken = own.assign(model_id="broken")
-    failures = project / "data" / "08_reporting" / "extraction_failures.parquet"
-    failures.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame({"model_id": ["broken"], "error": "It is cut off.", "hint": "Save it again."}).to_parquet(failures)
+    outcomes = project / "data" / "08_reporting" / "extraction_outcomes"
+    outcomes.mkdir(parents=True, exist_ok=True)
+    (outcomes / "broken.json").write_text(json.dumps({"error": "It is cut off.", "hint": "Save it again."}))
     other = listed.head(1).assign(source=str(project / "starter" / "models" / "m01"))
     pd.concat([listed, own, gone, broken, other]).to_csv(project / "mine.csv", index=False)
     local = project / "conf" / "local" / "globals.yml"

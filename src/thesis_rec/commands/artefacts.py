@@ -21,7 +21,7 @@ DEFAULT_ZOO = "hub"
 #: Artefacts of runs that are of use whichever zoo the runs were about: rows of models that the zoo lacks don't matter.
 OF_ANY_ZOO = (
     "performance", "hardware_profiles", "published_hardware_profiles", "model_metadata", "model_spectra",
-    "extraction_failures", "extraction_outcomes",
+    "extraction_outcomes",
 )  # fmt: skip
 
 #: What an answer loads.
@@ -87,12 +87,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     own_models = [table for table in own_models if len(table)]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
     outcomes = artefacts.get("extraction_outcomes", {})
-    failed: dict[str, str] = {}
-    if (failures := artefacts.get("extraction_failures")) is not None:
-        rows = zip(failures["model_id"], failures["error"], strict=True)
-        # What is told of a model that was read is of a part of its file, or of another row of its name.
-        failed = {model: why for model, why in rows if (_outcome(outcomes, model) or {"error": why})["error"]}
-    if lost := dict(one for table in own_models for one in _absent(table, failed)):
+    if lost := dict(one for table in own_models for one in _absent(table, outcomes)):
         # Nothing is known of them, so that they would stand among the first.
         manifest = manifest[~manifest["model_id"].isin(list(lost))].reset_index(drop=True)
         few = listed([f"{model} ({why.rstrip('.')})" for model, why in lost.items()], 3)
@@ -102,7 +97,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
         # What reads weights takes longer to import than the rest of an answer's code.
         from thesis_rec.models.model_extraction import outdated
 
-        if changed := [name for name in read if outdated(here[name], _outcome(outcomes, name) or {})]:
+        if changed := [name for name in read if outdated(here[name], _outcome(outcomes, name))]:
             artefacts["notes"].append(
                 f"The weights of {listed(changed, 3)} changed since they were read: what is said of them is of those "
                 "before. Run `kedro run --pipelines=model_extraction` again."
@@ -144,9 +139,9 @@ def _checked(name: str, data: Any, entries: Mapping[str, Any]) -> Any:
         raise ConfigurationError(f"Your own {name} can't be used: {error}. {hint}") from error
 
 
-def _outcome(outcomes: Mapping[str, Any], model: str) -> dict[str, Any] | None:
-    """What became of a model when it was read last; None where that isn't known."""
-    return readable(outcomes[model]) if model in outcomes else None
+def _outcome(outcomes: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """What became of a model when it was read last; empty where that isn't known."""
+    return (readable(outcomes[model]) if model in outcomes else None) or {}
 
 
 def _own_models(loader: MergedGlobalsConfigLoader, folder: Path, entries: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
@@ -186,13 +181,13 @@ def _from_root(source: str, root: Path) -> str:
     return str(root / Path(source.removeprefix("local-dir:")).expanduser())
 
 
-def _absent(models: pd.DataFrame, failed: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Models of one's own that are neither on the hub nor where their rows say, or ``failed`` to be read, and why."""
-    return [
-        (name, failed.get(name, f"{source} isn't there"))
-        for name, source in zip(models["model_id"], models["source"].map(expandvars), strict=True)
-        if not source.startswith("hf-hub:") and (name in failed or not Path(source).exists())
-    ]
+def _absent(models: pd.DataFrame, outcomes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Models of one's own that are neither on the hub nor where their rows say, or couldn't be read, and why."""
+    for name, source in zip(models["model_id"], models["source"].map(expandvars), strict=True):
+        if source.startswith("hf-hub:"):
+            continue
+        if why := _outcome(outcomes, name).get("error") or ("" if Path(source).exists() else f"{source} isn't there"):
+            yield name, why
 
 
 def _absolute(entry: Any, folder: Path, key: str = "") -> Any:
