@@ -11,11 +11,7 @@ import pytest
 from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.base.files import load_arrays, save_arrays
 from thesis_rec.knowledge.protocols import ANY, ProtocolKnowledge
-from thesis_rec.pipelines.published.nodes import (
-    learn_published_knowledge,
-    read_published_cells,
-    tell_domains_apart,
-)
+from thesis_rec.pipelines.published.nodes import learn_published_knowledge, read_published_cells
 from thesis_rec.pipelines.published.parameters import PublishedParameters
 from thesis_rec.published.cells import Source, TableFile
 
@@ -61,7 +57,7 @@ def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.Monk
             "input_size": 224,
         }
     )
-    arrays, provenance = learn_published_knowledge(manifest, cells, report, parameters)
+    arrays, domains, provenance = learn_published_knowledge(manifest, cells, report, parameters)
     assert provenance["sources"]["one"]["commit"] == "1234567"
     save_arrays(tmp_path / "knowledge.npz", arrays)
     knowledge = ProtocolKnowledge.from_arrays(load_arrays(tmp_path / "knowledge.npz"))
@@ -69,7 +65,7 @@ def test_tables_become_stored_knowledge(tmp_path: Path, monkeypatch: pytest.Monk
     assert prior.best() == "m/net6"
     assert knowledge.figures("m/net6") == 4
     assert knowledge.figures("m/unseen") == 0
-    told = knowledge.with_domains(tell_domains_apart(arrays, cells, manifest, parameters))
+    told = knowledge.with_domains(domains)
     assert {domain: one.n_datasets for (_, domain), one in told.domains.items()} == {
         ANY: 4, "faces": 1, "fine-grained": 1, "objects": 1, "textures": 1,
     }  # fmt: skip

@@ -53,9 +53,14 @@ def learn_published_knowledge(
     published_cells: pd.DataFrame,
     published_report: dict[str, Any],
     parameters: PublishedParameters,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the cells say of every model of the manifest, as plain arrays; and their provenance."""
-    classes = {name: one.classes for name, one in read_datasets().items()}
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What the cells say of every model of the manifest, and what sets the datasets of each domain apart.
+
+    Returns:
+        Both as plain arrays, and their provenance.
+    """
+    datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
+    classes = {str(name): int(count) for name, count in datasets["classes"].items()}
     provenance = {
         **published_report,
         "command": "kedro run --pipelines=published",
@@ -64,18 +69,8 @@ def learn_published_knowledge(
         "cells": len(published_cells),
     }
     descriptions = describe(hub_model_manifest, published_cells)
-    knowledge = fit_protocols(published_cells, classes, descriptions, parameters.protocols, parameters)
-    return knowledge.arrays(), provenance
-
-
-def tell_domains_apart(
-    hub_knowledge: dict[str, Any],
-    published_cells: pd.DataFrame,
-    hub_model_manifest: pd.DataFrame,
-    parameters: PublishedParameters,
-) -> dict[str, Any]:
-    """What sets the datasets of each domain apart, beside the knowledge that was learned from the same cells."""
-    datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
-    knowledge = ProtocolKnowledge.from_arrays(hub_knowledge)
-    kinds = describe(hub_model_manifest, published_cells)["kind"]
-    return learn_domains(knowledge, published_cells, datasets, kinds, parameters).domain_arrays()
+    learned = fit_protocols(published_cells, classes, descriptions, parameters.protocols, parameters).arrays()
+    # Domains lie beside what is stored.
+    stored = ProtocolKnowledge.from_arrays(learned)
+    told = learn_domains(stored, published_cells, datasets, descriptions["kind"], parameters)
+    return learned, told.domain_arrays(), provenance

@@ -10,7 +10,6 @@ def create_pipeline() -> Pipeline:
     """From published tables to what the hub zoo knows of models before anything is tried."""
     steps = [
         step(nodes.read_published_cells, ["published_cells", "published_report"]),
-        step(nodes.learn_published_knowledge, ["hub_knowledge", "hub_provenance"]),
-        step(nodes.tell_domains_apart, "hub_domains"),
+        step(nodes.learn_published_knowledge, ["hub_knowledge", "hub_domains", "hub_provenance"]),
     ]
     return Pipeline(steps)
