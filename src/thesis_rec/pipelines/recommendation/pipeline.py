@@ -4,18 +4,10 @@ from kedro.pipeline import Pipeline
 
 from thesis_rec.pipelines.boxes import step
 from thesis_rec.pipelines.recommendation import nodes
+from thesis_rec.recommendation.bundle import NEEDED
 
 #: What the other pipelines of a run make, by catalog name.
-OWN = (
-    "knowledge",
-    "model_embeddings",
-    "model_metadata",
-    "dataset_tokens",
-    "performance",
-    "hardware_profiles",
-    "model_responses",
-    "model_spectra",
-)
+OWN = (*NEEDED, "model_metadata", "hardware_profiles", "model_responses", "model_spectra")
 
 
 def create_pipeline(own: bool = False) -> Pipeline:
