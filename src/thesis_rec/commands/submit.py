@@ -24,7 +24,7 @@ def submit(
     metadata: Any, pipelines: str, environment: str, shards: int, after: str, params: str, dry_run: bool
 ) -> None:
     """Submit pipelines to SLURM: arrays over shards, a joining job behind each, and the order between them."""
-    from kedro.framework.project import pipelines as registered
+    from kedro.framework.project import pipelines as available
     from kedro.io import MemoryDataset
     from omegaconf import OmegaConf
 
@@ -46,7 +46,6 @@ def submit(
     catalog, cluster = context.catalog, Cluster(**context.params.get("cluster", {}))
     data_root = project / context.config_loader["globals"]["data_root"]
     names = list(FIVE) if asked == ["__default__"] else asked
-    available = {name: registered[name] for name in registered}
     jobs = plan_jobs(available, names, cluster, shards, ",".join(given))
     crossing = crossing_datasets(available, names, shards)
     made = {output for name in names for output in available[name].all_outputs()}
