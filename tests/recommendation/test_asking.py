@@ -17,7 +17,7 @@ from thesis_rec.hardware.fingerprint import MEASURED_RATES
 from thesis_rec.recommendation.answer import COLUMNS, load_line
 from thesis_rec.recommendation.asking import believed, recommend_for
 from thesis_rec.recommendation.candidates import IMAGE_TEXT_TYPES, resolve_device
-from thesis_rec.recommendation.neighbours import nearest_datasets
+from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets
 from thesis_rec.recommendation.request import Request
 
 
@@ -98,6 +98,10 @@ def test_the_nearest_dataset_is_the_one_it_was_drawn_from():
     assert nearest["domain"].eq("shapes").all()
     subset = selection([(source, 0), (source, 2)], "subset")
     assert nearest_datasets(subset, bundle.tokens, bundle.datasets)["dataset_id"].iloc[0] == "d3"
+    places = dataset_map(new, bundle.tokens, bundle.datasets).set_index("dataset_id")
+    distance = np.hypot(*(places[["x", "y"]] - places.loc["mine", ["x", "y"]]).astype(float).to_numpy().T)
+    assert places.index[np.argsort(distance)[1]] == "d3"
+    assert places["kind"].tolist() == ["known"] * 6 + ["new"]
 
 
 def test_similarity_is_the_mean_of_best_matches():

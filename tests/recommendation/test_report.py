@@ -38,7 +38,7 @@ def test_the_page_needs_nothing_else_and_has_every_part(found):
     page = render_report(found)
     body = body_of(page)
     assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]+\"", body)
-    for part in ("expected accuracy", "Nearest known datasets", "data:image/png;base64,", "one note", "max latency ms"):
+    for part in ("expected accuracy", "first component", "data:image/png;base64,", "one note", "max latency ms"):
         assert part in body
     assert found.table["model_id"].iloc[0] in body
     # Names come from users' folders.
@@ -56,7 +56,7 @@ def test_the_answer_comes_before_the_figure_and_the_figure_before_the_table(foun
     body = body_of(render_report(found))
     marks = [
         body.index(mark)
-        for mark in ('class="best', "expected\n", "kedro recommend", "<svg", "<table", "Nearest known datasets")
+        for mark in ('class="best', "expected\n", "kedro recommend", "<svg", "<table", "first component")
     ]
     assert marks == sorted(marks)
 
@@ -159,16 +159,17 @@ def test_reasons_stand_in_the_table_where_they_differ(found):
     assert (body.count("reason 0 of its own"), body.count("reason 1 of its own")) == (2, 1)
 
 
-def points_of(page):
-    """The wide figure, and its circles in order: class, place and tip."""
-    (figure,) = re.findall(r'<svg class="plot wide".*?</svg>', page, flags=re.S)
+def points_of(page, name):
+    """What the circles of the wide figures are, in order: class, place and tip."""
+    figures = re.findall(r'<svg class="plot wide".*?</svg>', page, flags=re.S)
+    figure = next(svg for svg in figures if name in svg)
     drawn = re.findall(r'<circle class="(.*?)" cx="(.*?)" cy="(.*?)" r="(.*?)" data-tip="(.*?)"/>', figure, flags=re.S)
     return figure, [(kind.split(), float(x), float(y), float(r), tip) for kind, x, y, r, tip in drawn]
 
 
 def test_figures_hold_what_the_table_holds(found):
     chart = pareto_figure(found, *SIZES["wide"])
-    figure, points = points_of(render_report(found))
+    figure, points = points_of(render_report(found), "ms per call")
     assert len(points) == len(found.table)
     ranks = [int(re.search(r"place (\d+)", tip)[1]) for *_, tip in points]
     assert ranks == sorted(ranks, reverse=True)
@@ -184,16 +185,19 @@ def test_figures_hold_what_the_table_holds(found):
     assert figure.count('class="error"') == found.table["on_pareto_front"].sum()
     # A second limit on time is drawn where its throughput is reached: 8 images of 2 per millisecond take 4 ms.
     both = replace(found, options=Request(max_latency_ms=5, min_throughput=2000, batch_size=8, device=DEVICE))
-    assert pareto_figure(both, 720, 440)["limits"] == {"--max-latency-ms": 5, "--min-throughput": 4}
-    figure, points = points_of(render_report(both))
+    assert pareto_figure(both, 720, 440)["limits"] == [(5, "--max-latency-ms"), (4, "--min-throughput")]
+    figure, points = points_of(render_report(both), "ms per call")
     assert figure.count('text class="limit"') == 2
     for _, x, y, *_ in points:
         assert 42 <= x <= 706
         assert 26 <= y <= 400
     tried = replace(found, table=found.table.assign(probed_value=0.25))
-    for kinds, *_, tip in points_of(render_report(tried))[1]:
+    for kinds, *_, tip in points_of(render_report(tried), "ms per call")[1]:
         assert "tried" in kinds
         assert tip.endswith("reached 0.250 when it was tried")
+    _, points = points_of(render_report(found), "first component")
+    assert [kind for kind, *_ in points] == [[]] * 3 + [["front"]] * 3 + [["new"]]
+    assert points[-1][-1].endswith("your dataset")
 
 
 def test_numbers_are_short():

@@ -39,6 +39,7 @@ class Recommendation:
         relaxations: What to relax; empty unless nothing fits.
         nearest: ``dataset_id, similarity, domain, group`` of the nearest known datasets; empty where the images were
             not looked at.
+        places: ``dataset_id, x, y, domain, kind``: the dataset on a map of the known ones; empty likewise.
         device: Identifier of the device that the figures are for.
         options: The request.
         dataset: Number of classes and images, and other facts to show.
@@ -55,6 +56,7 @@ class Recommendation:
     excluded: pd.DataFrame
     relaxations: list[Relaxation]
     nearest: pd.DataFrame
+    places: pd.DataFrame
     device: str
     options: Request
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -86,7 +88,7 @@ class Recommendation:
         return {str(name): int(count) for name, count in counts.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the images as JSON's own types; unknown numbers are None."""
+        """All but the map and the images as JSON's own types; unknown numbers are None."""
         return {
             "dataset": {"dataset_id": self.dataset_id, **self.dataset},
             "device": self.device,

@@ -23,7 +23,7 @@ from thesis_rec.recommendation import candidates, trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
 from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, under_protocol
 from thesis_rec.recommendation.by_weights import told_by_weights, with_untrained
-from thesis_rec.recommendation.neighbours import far_notes, nearest_datasets, reasons
+from thesis_rec.recommendation.neighbours import dataset_map, far_notes, nearest_datasets, reasons
 from thesis_rec.recommendation.request import Request, read_images
 
 __all__ = ["Recommendation", "Request", "believed", "recommend_for", "recommend_images", "recommend_known"]
@@ -152,6 +152,7 @@ def recommend_for(
         excluded=excluded,
         relaxations=relaxations,
         nearest=nearest.head(request.neighbours).reset_index(drop=True),
+        places=dataset_map(tokens, bundle.tokens, bundle.datasets),
         device=device,
         options=request,
         dataset={"classes": len(tokens.class_names), "images": tokens.n_images, "class_names": tokens.class_names},
@@ -166,7 +167,7 @@ def recommend_for(
 def recommend_known(dataset_id: str | None, bundle: Bundle, request: Request) -> Recommendation:
     """Recommend for a dataset whose tokens are known: what is believed of it without its cells, given its cells.
 
-    Its measurements give no reasons.
+    Its measurements neither give reasons nor appear on the map.
 
     Args:
         dataset_id: Which dataset; the bundle's last by default.

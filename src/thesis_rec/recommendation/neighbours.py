@@ -1,4 +1,4 @@
-"""Known datasets near a new one, and what is known of each model there."""
+"""Known datasets near a new one: similarity, a map, and what is known of each model there."""
 
 from collections.abc import Mapping, Sequence
 
@@ -54,6 +54,31 @@ def nearest_datasets(tokens: TaskTokens, known: Mapping[str, TaskTokens], datase
     about = datasets.reindex(columns=["dataset_id", "domain", "group"]).drop_duplicates("dataset_id")
     found = found.merge(about, on="dataset_id", how="left")
     return found.sort_values("similarity", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def dataset_map(tokens: TaskTokens, known: Mapping[str, TaskTokens], datasets: pd.DataFrame) -> pd.DataFrame:
+    """All datasets in two dimensions: the first principal components of their mean tokens.
+
+    Returns:
+        ``dataset_id, x, y, domain, kind`` with ``kind`` ``known`` or ``new``; the new one comes last.
+    """
+    items = list(known.values())
+    if not items:
+        return pd.DataFrame(columns=["dataset_id", "x", "y", "domain", "kind"])
+    points = np.stack([_class_means(item).mean(axis=0) for item in [*items, tokens]])
+    reference = points[:-1] if len(items) > 2 else points
+    centred = reference - reference.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    # The sign of a component is arbitrary: the largest coordinate is made positive, so that maps agree.
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    placed = (points - reference.mean(axis=0)) @ axes.T
+    placed = np.pad(placed, ((0, 0), (0, 2 - placed.shape[1])))
+    names = [item.dataset_id for item in [*items, tokens]]
+    kinds = ["known"] * len(items) + ["new"]
+    found = pd.DataFrame({"dataset_id": names, "x": placed[:, 0], "y": placed[:, 1], "kind": kinds})
+    domains = datasets.drop_duplicates("dataset_id").set_index("dataset_id")["domain"]
+    found["domain"] = found["dataset_id"].map(domains).fillna("").where(found["kind"] == "known", "")
+    return found[["dataset_id", "x", "y", "domain", "kind"]]
 
 
 def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> list[str]:

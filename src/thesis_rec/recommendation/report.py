@@ -62,6 +62,7 @@ def render_report(found: Recommendation) -> str:
         span=_span(rows),
         nearest=found.nearest.fillna({"domain": ""}).to_dict("records"),
         pareto={name: pareto_figure(found, *size) for name, size in SIZES.items()} if rows else {},
+        map={name: map_figure(found, *size) for name, size in SIZES.items()} if len(found.places) else {},
         images=[(_data_uri(image), name) for image, name in found.sample],
         percent=f"{100 * found.options.level:.6g}",
         n_points=POINTS,
@@ -107,7 +108,7 @@ def pareto_figure(found: Recommendation, width: int, height: int) -> dict[str, A
         height: Pixels.
 
     Returns:
-        What the template draws: axes, limits, and the models of the front and of all that have a latency.
+        What the template draws: axes, limits, and the models of the front and of all; without those of no latency.
     """
     table = found.table[found.table["latency_ms"].notna()]
     front = table[table["on_pareto_front"].astype(bool)].sort_values("latency_ms")
@@ -119,17 +120,31 @@ def pareto_figure(found: Recommendation, width: int, height: int) -> dict[str, A
     costs = [*shown["latency_ms"], *limits.values()] or [1.0]
     values = [*shown["predicted_value"], *front["value_low"], *front["value_high"]] or [0.0, 1.0]
     pad = max(0.04 * (max(values) - min(values)), 0.01)
-    left, top, right, bottom = MARGINS
-    return {
-        "width": width,
-        "height": height,
-        "x": Axis(min(costs) / 1.25, max(costs) * 1.25, left, width - right, log=True),
-        "y": Axis(min(values) - pad, max(values) + pad, height - bottom, top),
-        "limits": limits,
+    chart = _chart(width, height, (min(costs) / 1.25, max(costs) * 1.25), (min(values) - pad, max(values) + pad), True)
+    return chart | {
+        "limits": [(value, name) for name, value in limits.items()],
         "front": front.to_dict("records"),
         # The first model is drawn last: nothing hides it.
         "points": shown.sort_values("rank", ascending=False).to_dict("records"),
     }
+
+
+def map_figure(found: Recommendation, width: int, height: int) -> dict[str, Any]:
+    """The dataset among the known ones: the first two principal components of their mean features.
+
+    Args:
+        found: The answer, with places.
+        width: Pixels.
+        height: Pixels.
+    """
+    places = found.places.tail(POINTS)
+    near = places["dataset_id"].isin(found.nearest["dataset_id"])
+    kind = places["kind"].where(places["kind"] == "new", np.where(near, "front", ""))
+    low, high = places[["x", "y"]].min(), places[["x", "y"]].max()
+    pad = 0.05 * (high - low) + 1e-3
+    x, y = zip(low - pad, high + pad, strict=True)
+    points = places.assign(kind=kind).sort_values("kind", kind="stable").to_dict("records")
+    return _chart(width, height, x, y, False) | {"points": points}
 
 
 def next_command(found: Recommendation) -> str:
@@ -161,6 +176,21 @@ def shown_number(value: Any) -> str:
         if abs(number) >= limit:
             return f"{number / (1e3 if limit == 1e4 else limit):.3g}{unit}"
     return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"
+
+
+def _chart(width: int, height: int, x: tuple[float, float], y: tuple[float, float], log: bool) -> dict[str, Any]:
+    """The axes of a figure and their ticks."""
+    left, top, right, bottom = MARGINS
+    x_axis = Axis(*x, left, width - right, log)
+    y_axis = Axis(*y, height - bottom, top)
+    return {
+        "width": width,
+        "height": height,
+        "x": x_axis,
+        "y": y_axis,
+        "x_ticks": [(x_axis.place(value), f"{value:g}") for value in x_axis.ticks(width // 70)],
+        "y_ticks": [(y_axis.place(value), f"{value:g}") for value in y_axis.ticks(7)],
+    }
 
 
 def _alike(table: pd.DataFrame) -> int:
