@@ -153,6 +153,7 @@ class TestKeyedPartitions:
         assert list(loaded) == ["b", "timm/resnet18"]
         assert loaded["timm/resnet18"]()["x"].tolist() == [1, 1]
         assert {p.name for p in (tmp_path / "p").iterdir()} == {"b.npz", "timm%2Fresnet18.npz"}
+        assert json.loads(dataset.preview())["partitions"] == 2
         dataset.save({})
         assert len(dataset.load()) == 2
 
@@ -180,6 +181,7 @@ class TestKeyedPartitions:
         dataset = KeyedPartitionDataset(path=tmp_path, format="parquet")
         dataset.save({"a": pd.DataFrame({"v": [1]})})
         assert dataset.load()["a"]()["v"].tolist() == [1]
+        assert json.loads(dataset.preview()) == {"partitions": 1, "first keys": ["a"]}
         with pytest.raises(DatasetError, match="unknown partition format"):
             KeyedPartitionDataset(path=tmp_path, format="pickle")
 

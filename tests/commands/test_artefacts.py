@@ -30,3 +30,20 @@ def test_what_runs_learned_of_one_zoo_is_nothing_about_another(project_dir, monk
     assert {"performance", "model_metadata", "model_spectra", "hardware_profiles"} <= own
     learned = {"knowledge", "model_embeddings", "dataset_tokens", "autoencoder_checkpoint", "model_responses"}
     assert own & learned == (learned if all_of_them else set())
+
+
+def test_models_whose_files_a_shipped_zoo_only_says_where_to_put_are_left_out_without_them(
+    project_dir, monkeypatch, tmp_path
+):
+    monkeypatch.delenv("THESIS_REC_REAL_DATA", raising=False)
+    bundle = load_bundle(project_dir, zoo="real")
+    ids = set(bundle.manifest["model_id"])
+    assert "poolformer_a__mix3__150" in ids
+    assert not {"cifar_resnet20", "cifar_resnet32"} & ids
+    assert any(note.startswith("Left out: cifar_resnet20 ($THESIS_REC_REAL_DATA/") for note in bundle.notes)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "resnet20-12fca82f.th").touch()
+    monkeypatch.setenv("THESIS_REC_REAL_DATA", str(tmp_path))
+    ids = set(load_bundle(project_dir, zoo="real").manifest["model_id"])
+    assert "cifar_resnet20" in ids
+    assert "cifar_resnet32" not in ids

@@ -186,7 +186,7 @@ def test_weights_that_changed_since_they_were_read_are_told(project):
         bundle = load_bundle(project, zoo="starter")
         (told,) = (note for note in bundle.notes if "weights of" in note)
         assert told.startswith("The weights of trained changed since they were read: ")
-        assert any(note.startswith("Left out of your own models: gone (") for note in bundle.notes)
+        assert any(note.startswith("Left out: gone (") for note in bundle.notes)
         assert bundle.manifest["model_id"].isin(["kept", "trained", "moved", "gone"]).sum() == 3
         (outcomes / "moved.json").unlink()
         notes = load_bundle(project, zoo="starter").notes
@@ -232,7 +232,7 @@ def test_a_user_s_own_model_is_a_candidate_in_the_default_zoo(project, project_d
     # With a mistyped path, or weights that can't be read, it would be as good as any other, and stood among the first.
     assert not table.index.isin(["gone", "broken"]).any()
     assert "Left out of your own models: m00 (others are called so). Rename yours." in found.notes
-    (told,) = (note for note in found.notes if note.startswith("Left out of your own models: gone ("))
+    (told,) = (note for note in found.notes if note.startswith("Left out: gone ("))
     assert told.endswith(" isn't there), broken (It is cut off).")
     # Figures of another protocol, or of a network's own head, aren't passed off as linear probes.
     published = ProtocolKnowledge.from_arrays(

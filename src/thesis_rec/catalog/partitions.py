@@ -1,5 +1,6 @@
 """A folder with one file per key, saved and resumed one by one."""
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
+from kedro_datasets._typing import JSONPreview
 
 from thesis_rec.base.files import atomic_path, decode_id, encode_id, file_state
 from thesis_rec.catalog.files import (
@@ -17,6 +19,7 @@ from thesis_rec.catalog.files import (
     AtomicParquetDataset,
     FileDataset,
     NPZDataset,
+    outline,
 )
 
 _FORMATS: dict[str, type[FileDataset]] = {
@@ -141,6 +144,14 @@ class KeyedPartitionDataset(AbstractDataset[dict[str, Any], Partitions]):
     def _exists(self) -> bool:
         # Whether those of all items are there is for the steps to say that join them.
         return self._optional or any(True for _ in self._keys())
+
+    def preview(self) -> JSONPreview:
+        """How many partitions there are and what the first one holds, for kedro-viz."""
+        keys = sorted(self._keys())
+        shown: dict[str, Any] = {"partitions": len(keys), "first keys": keys[:5]}
+        if keys and self._format == "npz":
+            shown["content"] = outline(self._one.read(self.file(keys[0])))
+        return JSONPreview(json.dumps(shown))
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path), "format": self._format, "depth": self._depth}

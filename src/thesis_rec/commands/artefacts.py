@@ -85,13 +85,15 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
             f"Left out of your own models: {listed(taken, 3)} (others are called so). Rename yours."
         )
     own_models = [table for table in own_models if len(table)]
+    # Files of one's own, and those that a shipped zoo only says where to put.
+    files = [manifest[manifest["source"].str.startswith("$")], *own_models]
     manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
     outcomes = artefacts.get("extraction_outcomes", {})
-    if lost := dict(one for table in own_models for one in _absent(table, outcomes)):
+    if lost := dict(one for table in files for one in _absent(table, outcomes)):
         # Nothing is known of them, so that they would stand among the first.
         manifest = manifest[~manifest["model_id"].isin(list(lost))].reset_index(drop=True)
         few = listed([f"{model} ({why.rstrip('.')})" for model, why in lost.items()], 3)
-        artefacts["notes"].append(f"Left out of your own models: {few}.")
+        artefacts["notes"].append(f"Left out: {few}.")
     here = {row.model_id: row for table in own_models for row in read_manifest(table)[0] if row.hub_id is None}
     if read := [name for name in here if name in outcomes and name not in lost]:
         # What reads weights takes longer to import than the rest of an answer's code.
@@ -182,7 +184,7 @@ def _from_root(source: str, root: Path) -> str:
 
 
 def _absent(models: pd.DataFrame, outcomes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Models of one's own that are neither on the hub nor where their rows say, or couldn't be read, and why."""
+    """Models that are neither on the hub nor where their rows say, or couldn't be read, and why."""
     for name, source in zip(models["model_id"], models["source"].map(expandvars), strict=True):
         if source.startswith("hf-hub:"):
             continue
