@@ -196,6 +196,9 @@ def test_the_checksum_is_of_names_and_bytes_in_sorted_order(tmp_path: Path) -> N
     second.write_bytes(b"2")
     before = checksum([first, second], tmp_path)
     assert before == checksum([second, first], tmp_path)
+    # As the shipped record has them: another way to join them couldn't be held against it.
+    lines = [f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n" for path in (first, second)]
+    assert before == hashlib.sha256("".join(lines).encode()).hexdigest()
     first.write_bytes(b"2")
     second.write_bytes(b"1")
     assert before != checksum([first, second], tmp_path)

@@ -14,6 +14,7 @@ common and are no candidates.
 """
 
 import ast
+import hashlib
 import json
 import re
 import shutil
@@ -30,7 +31,7 @@ import yaml
 from pydantic import Field
 
 from thesis_rec.base.errors import ItemError, explained
-from thesis_rec.base.files import atomic_path, sha256_file, sha256_json
+from thesis_rec.base.files import atomic_path, sha256_file
 from thesis_rec.base.progress import track
 from thesis_rec.base.settings import Settings
 from thesis_rec.models.model_manifest import Aliases
@@ -130,7 +131,10 @@ def table_files(
 
 def checksum(files: Sequence[Path], root: Path) -> str:
     """SHA-256 over sorted relative paths and the SHA-256 of each file's bytes."""
-    return sha256_json({path.relative_to(root).as_posix(): sha256_file(path) for path in files})
+    digest = hashlib.sha256()
+    for path in sorted(files, key=lambda one: one.relative_to(root).as_posix()):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_file(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _task_files(source: Source, tasks: Sequence[str]) -> list[TableFile]:
