@@ -26,6 +26,14 @@ def test_shards_in_folders_of_datasets_and_splits(tmp_path):
     assert embeddings["model_id"].tolist() == ["org/a"]
 
 
+def test_labels_name_the_classes_where_class_names_were_pickled(tmp_path):
+    pickled, labels = np.array(list("abcd"), dtype=object), np.array(list("wxyz"))
+    np.savez(tmp_path / "mnist.npz", features=np.ones((3, 4, 8)), class_names=pickled, labels=labels, encoder_id="clip")
+    (shard,) = thesis_artefacts.import_arrays(tmp_path)[2].values()
+    assert shard["class_names"].tolist() == list("wxyz")
+    assert str(shard["encoder_id"]) == "clip"
+
+
 def test_arrays_of_all_three_kinds(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "timm%2Fa.npz", parameters=rng.normal(size=8000), embedding=rng.normal(size=512))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError, explained
-from thesis_rec.base.files import decode_id, load_arrays, readable
+from thesis_rec.base.files import decode_id, load_arrays
 from thesis_rec.base.tables import VECTOR_LENGTH
 
 
@@ -71,10 +71,13 @@ def embeddings_table(embeddings: Mapping[str, NDArray[np.float32]], where: str) 
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """What a file holds of models and datasets; pickled class names are never unpickled, and left out."""
+    """What a file holds of models and datasets; pickled names are never unpickled, and left out."""
     with explained(str(path), "can't be read ({reason}).", "Write it anew with numpy.savez."):
-        arrays = load_arrays(path, "parameters", "embedding", "features", "encoder_id")
-    return arrays | (readable(partial(load_arrays, path), "class_names", "labels") or {})
+        arrays = load_arrays(path, "parameters", "embedding", "features")
+    for name in ("encoder_id", "class_names", "labels"):
+        with suppress(ValueError):  # each for itself: where one is pickled another may say the same
+            arrays |= load_arrays(path, name)
+    return arrays
 
 
 def _vector(values: NDArray[Any], path: Path) -> dict[str, NDArray[Any]]:
