@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from kedro.io import DatasetError
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.cli import cli, known_error, run
+from thesis_rec.cli import COMMANDS, friendly, known_error, load_command, run
 from thesis_rec.pipeline_registry import ALIASES, NAMES, pipeline_name, register_pipelines
 
 
@@ -56,7 +56,7 @@ def test_an_unknown_node_tag_or_runner_is_one_line_with_the_nearest_name(options
 
 
 def test_jobs_are_submitted_by_the_same_names():
-    result = CliRunner().invoke(cli.commands["submit"], ["--env=anvil", "--pipelines=modelautoencoder,nope"])
+    result = CliRunner().invoke(friendly(load_command("submit")), ["--env=anvil", "--pipelines=modelautoencoder,nope"])
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: There is no pipeline 'nope'.")
 
@@ -66,7 +66,7 @@ def test_the_jobs_to_wait_for_are_checked_and_shown(monkeypatch, tmp_path):
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     monkeypatch.setenv("THESIS_REC_ACCOUNT", "mine")
     options = ["--env=anvil", "--pipelines=model_extraction", "--dry-run"]
-    submit = cli.commands["submit"]
+    submit = friendly(load_command("submit"))
     result = CliRunner().invoke(submit, [*options, "--after=12, 7_3"])
     assert "model_extraction: 1 task(s) after 12, 7_3;" in result.output
     result = CliRunner().invoke(submit, [*options, "--after=12:13"])
@@ -87,7 +87,7 @@ def test_parameters_that_no_job_would_take_are_refused_before_one_is_submitted(g
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     monkeypatch.setenv("THESIS_REC_ACCOUNT", "mine")
     options = ["--env=anvil", "--pipelines=ground_truth", "--dry-run", f"--params={given}"]
-    result = CliRunner().invoke(cli.commands["submit"], options)
+    result = CliRunner().invoke(friendly(load_command("submit")), options)
     assert result.exit_code == 1
     assert said in result.output
     assert "Traceback" not in result.output
@@ -135,8 +135,9 @@ fit.epochs
     assert known_error(ValueError("a bug")) is None
 
 
-def test_the_commands_of_the_project():
-    assert sorted(cli.commands) == ["bundle", "import-config", "recommend", "run", "submit"]
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_found_by_its_name(name):
+    assert load_command(name).name == name
 
 
 @pytest.mark.parametrize(
