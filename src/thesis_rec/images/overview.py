@@ -90,7 +90,9 @@ def nameless_notes(names: Sequence[str]) -> list[str]:
 
 def brightness_notes(pixels: Sequence[NDArray[np.uint8]]) -> list[str]:
     """Whether all images looked at are nearly black or nearly white, as after a wrong scaling."""
-    means = [float(image.mean()) for image in pixels] or [128.0]
-    shade = f"black (mean level below {_BLACK}" if max(means) < _BLACK else ""
-    shade = f"white (mean level above {_WHITE}" if min(means) > _WHITE else shade
-    return [f"all {len(means)} images looked at are nearly {shade} of 255): check them."] if shade else []
+    means = [float(image.mean()) for image in pixels]
+    if means and max(means) < _BLACK:
+        return [f"all {len(means)} images looked at are nearly black (mean level below {_BLACK} of 255): check them."]
+    if means and min(means) > _WHITE:
+        return [f"all {len(means)} images looked at are nearly white (mean level above {_WHITE} of 255): check them."]
+    return []
