@@ -1,7 +1,7 @@
 """Nodes of the pipeline ``ground_truth``."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, 
 from thesis_rec.base.files import sha256_json
 from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.loading import MOST_BYTES, load_task_images
-from thesis_rec.images.manifest import read_dataset_manifest
+from thesis_rec.images.manifest import DatasetRow, read_dataset_manifest
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder, locate, weights_fingerprint
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
@@ -87,7 +87,7 @@ def measure_models(
 
     rows, _ = _selected_datasets(dataset_manifest, parameters)
     tasks, _ = measuring.measured_tasks(rows, ground_truth_images)
-    asked = _asked(dataset_manifest, parameters)
+    asked = _asked(rows, parameters)
     root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
     device = torch_device(parameters.device)
     for tables in measuring.measure_zoo(
@@ -133,7 +133,7 @@ def join_measurements(
     if parameters.shard.count == 1:
         asked = {row.model_id: row for row in networks(model_manifest, parameters.models, "ground_truth.models")}
         told = measuring.join_part(ground_truth_cells, models, "asked", ["model_id", "asked"])
-        of_now = _asked(dataset_manifest, parameters)
+        of_now = _asked(_selected_datasets(dataset_manifest, parameters)[0], parameters)
         unusable += unreached_failures(asked, told.itertuples(index=False), lambda row: of_now)
     failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
     return records, scores, measuring.join_responses(ground_truth_cells, models), failures
@@ -193,9 +193,8 @@ def _selected_datasets(manifest: pd.DataFrame, parameters: GroundTruthParameters
     return [row for row in rows if parameters.subtasks or not row.is_subtask], failures
 
 
-def _asked(dataset_manifest: pd.DataFrame, parameters: GroundTruthParameters) -> str:
+def _asked(rows: Iterable[DatasetRow], parameters: GroundTruthParameters) -> str:
     """What tells the choice of datasets and protocols that a model was measured for."""
-    rows, _ = _selected_datasets(dataset_manifest, parameters)
     return sha256_json([sorted(row.dataset_id for row in rows), sorted(parameters.protocols)])
 
 

@@ -59,8 +59,8 @@ def learn_published_knowledge(
     Returns:
         Both as plain arrays, and their provenance.
     """
-    datasets = pd.DataFrame({name: one.model_dump() for name, one in read_datasets().items()}).T
-    classes = {str(name): int(count) for name, count in datasets["classes"].items()}
+    known = read_datasets()
+    classes = {name: one.classes for name, one in known.items()}
     provenance = {
         **published_report,
         "command": "kedro run --pipelines=published",
@@ -72,5 +72,6 @@ def learn_published_knowledge(
     learned = fit_protocols(published_cells, classes, descriptions, parameters.protocols, parameters).arrays()
     # Domains lie beside what is stored.
     stored = ProtocolKnowledge.from_arrays(learned)
+    datasets = pd.DataFrame({name: one.model_dump() for name, one in known.items()}).T
     told = learn_domains(stored, published_cells, datasets, descriptions["kind"], parameters)
     return learned, told.domain_arrays(), provenance
