@@ -4,6 +4,8 @@ import json
 import logging
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -312,3 +314,11 @@ def test_processes_started_by_slurm_are_used_as_they_are(monkeypatch):
     assert type(fit_room._environment(settings)[0]).__name__ == "SLURMEnvironment"
     assert not fit_room._leads(settings)
     assert fit_room._strategy(FitSettings()) == "auto"
+
+
+def test_trainings_of_others_keep_lightnings_remarks():
+    code = (
+        "import lightning.pytorch, logging, thesis_rec.training.fit as f; print(logging.getLogger('lightning').level)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < logging.WARNING

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -30,9 +30,6 @@ from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 from thesis_rec.training.settings import FitSettings
 
 logger = logging.getLogger(__name__)
-# Lightning's remarks on hardware and loaders aren't the user's business here, nor are its warnings.
-for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.ERROR)
 
 #: What a run keeps in its folder beside checkpoints.
 HISTORY_FILE = "history.json"
@@ -297,8 +294,7 @@ def fit(
     hooks: list[Any] = [RunFiles(folder, identity, seed, None if terminal else description)]
     if settings.patience:
         hooks.append(EarlyStopping(module.monitor, patience=settings.patience, mode=module.mode))
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.filterwarnings("ignore", module=r"(lightning|torch)\..*")
+    with _quiet_lightning(), torch.random.fork_rng(devices=[]):
         try:
             trainer = Trainer(
                 **settings.model_dump(include={"accelerator", "devices", "num_nodes", "precision"}),
@@ -359,9 +355,9 @@ def _prepare(folder: Path, settings: FitSettings, identity: str) -> Path | None:
     folder.mkdir(parents=True, exist_ok=True)
     found = checkpoints(folder)
     # What a machine was writing when it went down may be cut off.
-    runs = ((path, readable(partial(_run_of, path))) for path in found)
+    runs = ((path, readable(partial(_run_of, path))) for path in found if settings.resume)
     latest, run = next(((path, run) for path, run in runs if run), (None, {}))
-    if settings.resume and latest and run.get("identity") == identity and not run["finished"]:
+    if latest and run.get("identity") == identity and not run["finished"]:
         logger.info("resuming from %s", latest.name)
         return latest
     if _leads(settings):
@@ -413,3 +409,18 @@ def _meeting_port() -> int:
             probe.bind(("", port))
             return port
     raise ConfigurationError("There is no free port for the processes of a training: all of 100 are taken.")
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning's remarks on hardware and loaders aren't the user's business here; other trainings keep theirs."""
+    levels = {name: logging.getLogger(name).level for name in ("lightning", "lightning.pytorch", "lightning.fabric")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(lightning|torch)\..*")
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
