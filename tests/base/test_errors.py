@@ -6,12 +6,10 @@ from thesis_rec.base.errors import (
     Failure,
     ItemError,
     NothingSucceeded,
-    Unreached,
     check_failures,
     explained,
     failures_frame,
     listed,
-    unreached_failures,
 )
 
 
@@ -44,32 +42,6 @@ def test_check_failures(succeeded, strict, raises):
 
 def test_no_failures_never_raises():
     check_failures(failures_frame([]), 0, True, "models")
-
-
-def test_items_that_no_job_came_to_are_named_and_stop_what_follows():
-    failures = unreached_failures(dict.fromkeys("abc"), [("a", None), ("d", None)])
-    assert [failure.item for failure in failures] == ["b", "c"]
-    with pytest.raises(Unreached, match=r"no job has come to 2 models: b, c\. Run that job"):
-        check_failures(failures_frame(failures), 1, False, "models")
-
-
-def test_an_outcome_made_from_other_files_than_the_present_ones_is_none():
-    def present(row: str) -> str | None:
-        if row == "gone":
-            raise OSError(row)
-        return None if row == "elsewhere" else row
-
-    rows = {"same": "1", "changed": "2", "failed": "3", "lost": "gone", "hub": "elsewhere", "twice": "4"}
-    told = [
-        ("same", "1"),
-        ("changed", "1"),
-        ("failed", None),
-        ("lost", "1"),
-        ("hub", "1"),
-        ("twice", "3"),
-        ("twice", "4"),
-    ]
-    assert [failure.item for failure in unreached_failures(rows, told, present)] == ["changed"]
 
 
 def test_long_lists_of_names_are_cut_and_counted() -> None:

@@ -24,7 +24,7 @@ from thesis_rec.base.files import load_arrays
 from thesis_rec.commands.artefacts import load_bundle, load_context
 from thesis_rec.commands.bundle import bundle
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
-from thesis_rec.models.model_extraction import extract_model, made_from
+from thesis_rec.models.model_extraction import extract_models
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.recommendation.bundle import NEEDED, read_bundle, write_bundle
 
@@ -172,9 +172,9 @@ def test_weights_that_changed_since_they_were_read_are_told(project):
     local.write_text(yaml.safe_dump({"zoos": {"starter": {"model_manifest": str(project / "changing.csv")}}}))
     outcomes = project / "data" / "08_reporting" / "extraction_outcomes"
     outcomes.mkdir(parents=True, exist_ok=True)
-    for row in read_manifest(pd.concat(rows))[0]:
-        outcome = extract_model(row, project)[1] | {"made_from": made_from(row, project)}
-        (outcomes / f"{row.model_id}.json").write_text(json.dumps(outcome))
+    for _, told in extract_models(read_manifest(pd.concat(rows))[0], project, None, {}, {}):
+        for name, outcome in told.items():
+            (outcomes / f"{name}.json").write_text(json.dumps(outcome))
     try:
         assert not [note for note in load_bundle(project, zoo="starter").notes if "weights of" in note]
         shutil.rmtree(trained)

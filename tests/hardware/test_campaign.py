@@ -6,7 +6,7 @@ import pytest
 
 from tests.hardware.small_backbone import FAST, backbone
 from thesis_rec.hardware.fingerprint import device_id
-from thesis_rec.hardware.profiling import join_outcomes, made_from, profile_zoo
+from thesis_rec.hardware.profiling import made_from, profile_zoo
 from thesis_rec.models.model_manifest import ManifestRow
 
 
@@ -21,21 +21,20 @@ def load(row):
 
 
 def run(existing=None, names=("org/a", "broken", "b"), batch_sizes=(1,)):
-    return dict(
-        profile_zoo(rows(*names), load, existing or {}, "cpu", FAST.model_copy(update={"batch_sizes": batch_sizes}))
-    )
+    settings = FAST.model_copy(update={"batch_sizes": batch_sizes})
+    outcomes = {}
+    for made in profile_zoo(rows(*names), load, existing or {}, "cpu", settings):
+        outcomes |= made
+    return outcomes
 
 
-def test_one_broken_model_is_a_row_of_the_failures():
+def test_one_broken_model_fails_alone():
     outcomes = run()
     device = device_id()
     assert set(outcomes) == {f"org/a/{device}", f"broken/{device}", f"b/{device}"}
     assert json.loads(json.dumps(outcomes)) == outcomes
-    readers = {key: (lambda value=value: value) for key, value in outcomes.items()}
-    table, failures = join_outcomes(readers, ["org/a", "broken"])
-    assert table["model_id"].tolist() == ["org/a"]
-    assert [(f.item, f.error) for f in failures] == [("broken", "OSError: no such file")]
-    assert join_outcomes({}, ["a"])[0].empty
+    assert [row["model_id"] for row in outcomes[f"org/a/{device}"]["rows"]] == ["org/a"]
+    assert outcomes[f"broken/{device}"]["error"] == "OSError: no such file"
 
 
 def test_finished_models_are_not_measured_again():
@@ -44,16 +43,6 @@ def test_finished_models_are_not_measured_again():
     again = run(readers)
     assert [key.partition("/")[0] for key in again] == ["broken"]
     assert len(run(readers, batch_sizes=(1, 2))) == 3
-
-
-def test_an_unreadable_partition_is_made_again(caplog):
-    def unreadable():
-        raise ValueError("cut off")
-
-    key = f"b/{device_id()}"
-    caplog.set_level("INFO")
-    assert list(run({key: unreadable}, names=("b",))) == [key]
-    assert "made again" in caplog.text
 
 
 @pytest.mark.parametrize("change", [{"source": "other"}, {"revision": "1"}, {"loader": "transformers"}])

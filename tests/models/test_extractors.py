@@ -47,7 +47,7 @@ def test_transformers_whole_and_sharded_are_equal(tmp_path):
     network.save_pretrained(tmp_path / "whole")
     network.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
     assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
-    whole, sharded = (extract_model(row("transformers", source), tmp_path)[0] for source in ("whole", "sharded"))
+    whole, sharded = (extract_model(row("transformers", source), tmp_path) for source in ("whole", "sharded"))
     np.testing.assert_array_equal(whole["parameters"], sharded["parameters"])
     assert whole["sha256"] == sharded["sha256"]
     assert whole["n_parameters"] == sharded["n_parameters"] == sum(p.numel() for p in network.parameters())
@@ -129,5 +129,5 @@ def test_adding_a_kind_takes_one_function_and_one_value(tmp_path, monkeypatch):
 
     monkeypatch.setitem(EXTRACTORS, "my_kind", my_kind)
     torch.save(small_state(), tmp_path / "m.pth")
-    vector, _ = extract_model(row(source="m.pth", extractor="my_kind"), tmp_path)
+    vector = extract_model(row(source="m.pth", extractor="my_kind"), tmp_path)
     assert vector["n_tensors"] == 6

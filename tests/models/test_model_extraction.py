@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from tests.models.states import small_state
-from thesis_rec.base.errors import failures_frame
+from thesis_rec.base.errors import Failure, failures_frame
+from thesis_rec.base.resuming import outcome_failures
+from thesis_rec.base.settings import Shard
 from thesis_rec.models import model_extraction
 from thesis_rec.models.model_extraction import (
     extract_model,
     extract_models,
     extracted_tables,
     open_model,
-    outcome_failures,
     real_failures,
 )
 from thesis_rec.models.model_manifest import ManifestRow
@@ -43,7 +44,7 @@ def run(rows, zoo, existing=None, threads=None):
 
 
 def test_a_vector_comes_with_all_that_tells_whether_it_is_current(zoo):
-    vector, _ = extract_model(row("a"), zoo)
+    vector = extract_model(row("a"), zoo)
     assert vector["parameters"].shape == (8192,)
     assert vector["parameters"].dtype == np.float32
     state = small_state(0)
@@ -62,8 +63,10 @@ def test_failures_stop_no_other_model(zoo, caplog):
     rows = [row("a"), row("nan"), row("cut"), row("gone"), row("b", extractor="unheard_of"), row("c")]
     vectors, outcomes = run(rows, zoo)
     assert list(vectors) == ["a", "c"]
-    assert (outcomes["a"]["error"], outcomes["a"]["hint"], outcomes["a"]["left_out"]) == ("", "", "")
-    failures = {failure.item: failure for failure in outcome_failures(outcomes.items())}
+    assert (outcomes["a"]["error"], outcomes["a"]["hint"], outcomes["a"]["notes"]) == ("", "", [])
+    failures = {
+        name: Failure(name, found["error"], found["hint"]) for name, found in outcomes.items() if found["error"]
+    }
     assert set(failures) == {"nan", "cut", "gone", "b"}
     for name, words in {"nan": "fc.bias", "cut": "truncated", "gone": "doesn't exist", "b": "unheard_of"}.items():
         assert words in failures[name].error
@@ -97,6 +100,10 @@ class TestFilesThatDidNotChange:
     def test_untouched(self, zoo, first, monkeypatch):
         assert not self.again(zoo, first, monkeypatch)
 
+    def test_an_outcome_of_before_there_were_notes(self, zoo, first, monkeypatch):
+        first[1]["a"].pop("notes")
+        assert self.again(zoo, first, monkeypatch)
+
     def test_another_file_in_its_place_with_its_size_and_time(self, zoo, first, monkeypatch):
         before = (zoo / "a.pth").stat()
         (zoo / "b.pth").replace(zoo / "a.pth")
@@ -120,16 +127,16 @@ class TestFilesThatDidNotChange:
 
         vectors = {"a": lambda *names: first[0]["a"]}
         chunks = extract_models([row("a")], zoo, None, vectors, {"a": damaged})
-        assert [outcome["a"]["sha256"] for _, outcome in chunks] == [first[1]["a"]["sha256"]]
+        assert [outcome["a"]["sha256"] for _, outcome in chunks if outcome] == [first[1]["a"]["sha256"]]
         chunks = extract_models([row("a")], zoo, None, {"a": damaged}, {"a": lambda: first[1]["a"]})
-        assert [list(made) for made, _ in chunks] == [["a"]]
+        assert [name for made, _ in chunks for name in made] == ["a"]
 
 
 def test_what_was_left_out_of_a_model_is_in_the_table_and_no_failure(zoo):
     torch.save(small_state() | {"attn_mask": torch.full((9, 9), float("-inf")).triu(1)}, zoo / "a.pth")
     vectors, outcomes = run([row("a"), row("b")], zoo)
     assert set(vectors) == {"a", "b"}
-    table = failures_frame(outcome_failures(outcomes.items()))
+    table = failures_frame(outcome_failures(dict.fromkeys("ab"), outcomes.items(), lambda row: None, Shard()))
     assert table["model_id"].tolist() == ["a"]
     assert "% of the values were left out, as they are no weights: attn_mask (mask)" in table["error"].iloc[0]
     assert real_failures(table).empty

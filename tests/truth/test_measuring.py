@@ -22,6 +22,7 @@ from thesis_rec.truth.measuring import (
     join_responses,
     measure_zoo,
     measured_tasks,
+    told_outcomes,
 )
 from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
 from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSettings
@@ -65,7 +66,7 @@ class Zoo:
         campaign = Campaign(self.images, measured_tasks(rows, self.images)[0], ["ref"], SETTINGS)
         campaign = dataclasses.replace(campaign, **changes)
         written: list[str] = []
-        steps = measure_zoo(ROWS, self.load, lambda row: self.weights[row.model_id], campaign, self.tables)
+        steps = measure_zoo(ROWS, self.load, lambda row: self.weights[row.model_id], campaign, self.tables, "these")
         for chunk in steps:
             for key, table in chunk.items():
                 self.tables[key] = lambda table=table: table
@@ -168,16 +169,20 @@ def test_changed_weights_images_or_recipe_replace_the_rows_concerned(zoo: Zoo) -
 def test_a_broken_model_fails_alone_and_recovers(zoo: Zoo) -> None:
     zoo.broken = {"one"}
     zoo.run(dataset_rows())
-    outcome = join_part(zoo.tables, ["one", "org/two"], "outcome", ["model_id", "error", "hint"])
-    assert outcome["model_id"].tolist() == ["one"]
-    assert "no such file" in outcome["error"][0]
-    assert outcome["hint"][0]
+    (one, failed), (two, good) = told_outcomes(zoo.tables, ["one", "org/two"])
+    assert (one, two) == ("one", "org/two")
+    assert "no such file" in failed["error"]
+    assert failed["hint"]
+    assert (good["error"], good["made_from"]) == ("", "these")
     assert "org/two/linear_probe" in zoo.tables
     assert "one/linear_probe" not in zoo.tables
     zoo.broken = set()
     zoo.run(dataset_rows())
     assert zoo.loaded == ["one"]
-    assert join_part(zoo.tables, ["one"], "outcome", ["model_id"]).empty
+    assert [outcome["error"] for _, outcome in told_outcomes(zoo.tables, ["one", "org/two"])] == ["", ""]
+    # What succeeded in older versions told nothing.
+    zoo.tables["one/outcome"] = lambda: pd.DataFrame(columns=["model_id", "error", "hint"])
+    assert [name for name, _ in told_outcomes(zoo.tables, ["one", "org/two"])] == ["org/two"]
 
 
 def test_responses_of_one_bank_are_joined(zoo: Zoo) -> None:

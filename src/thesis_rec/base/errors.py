@@ -6,14 +6,12 @@ turns that into a :class:`Failure`, and only a check behind the whole step raise
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Self
 
 import pandas as pd
-
-Row = TypeVar("Row")
 
 
 class ThesisRecError(Exception):
@@ -94,32 +92,6 @@ class Failure:
 
 #: The error of an item whose job never ran, or was killed before it came to it.
 UNREACHED = "No job has come to it."
-
-
-def unreached_failures(
-    asked: Mapping[str, Row],
-    told: Iterable[tuple[str, str | None]],
-    made_from: Callable[[Row], str | None] = lambda row: None,
-) -> list[Failure]:
-    """The items of which no job has said what became of them as they are now.
-
-    Args:
-        asked: Rows by item.
-        told: Items that jobs have told of, and what tells the files and settings that the outcome was made from; None
-            where that doesn't matter, as of one that failed.
-        made_from: What an outcome would be made from now; None, or any error, where that can't be told. Of files that
-            are gone, what was made of them counts.
-    """
-
-    def of_now(row: Row) -> str | None:
-        try:
-            return made_from(row)
-        except Exception:  # as any loader may raise
-            return None
-
-    reached = {name for name, before in told if name in asked and before in (None, of_now(asked[name]) or before)}
-    hint = "Run that job, or the whole pipeline, again: what is done isn't repeated."
-    return [Failure(name, UNREACHED, hint) for name in asked if name not in reached]
 
 
 def failures_frame(failures: Iterable[Failure], key: str = "model_id") -> pd.DataFrame:

@@ -4,14 +4,12 @@ What is timed is one forward pass of a batch to pooled features, the part of a m
 put on top. Every call is timed by itself (CUDA events on a GPU, the performance counter elsewhere) after a warm-up,
 until the interval of the median is tight or the time is up.
 
-A whole zoo has one file per model and device, resumable, one failing model never stopping the others: a partition's key
-is ``<model id>/<device id>`` and its content a dictionary: ``rows`` (of ``hardware_profiles``), ``settings_hash`` (of
-how it was measured), ``error`` and ``hint`` (empty when it succeeded).
+A whole zoo has one outcome per model and device, which holds what was measured.
 """
 
 import logging
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -23,9 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
-from thesis_rec.base.errors import Failure, ItemError, explained
-from thesis_rec.base.files import readable, sha256_json
-from thesis_rec.base.progress import track
+from thesis_rec.base.errors import ItemError, explained
+from thesis_rec.base.files import sha256_json
+from thesis_rec.base.resuming import Outcome, Outcomes, work_on
 from thesis_rec.hardware.contexts import COLUMNS, MIB
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.timing import ProfileSettings, measure_calls, summarise_times
@@ -33,9 +31,6 @@ from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.model_manifest import ManifestRow
 
 logger = logging.getLogger(__name__)
-
-Outcome = dict[str, Any]
-Partitions = Mapping[str, Callable[[], Outcome]]
 
 #: Torch's types of the precisions.
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -208,45 +203,27 @@ def made_from(row: ManifestRow, settings: ProfileSettings) -> str:
 def profile_zoo(
     rows: Sequence[ManifestRow],
     load: Callable[[ManifestRow], Backbone],
-    existing: Partitions,
+    existing: Outcomes,
     device: str,
     settings: ProfileSettings,
-) -> Iterator[tuple[str, Outcome]]:
-    """Measure models one after another; those measured before in the same way are left out.
+) -> Iterator[dict[str, Outcome]]:
+    """Measure models one after another, resumably (:mod:`thesis_rec.base.resuming`).
 
     Args:
         rows: The models.
         load: Builds a model.
-        existing: Partitions of earlier runs.
+        existing: Outcomes of earlier runs.
         device: As of :func:`~thesis_rec.hardware.profiling.profile_backbone`.
         settings: Precisions, batch sizes and how long to measure.
 
     Yields:
-        Key and content of a partition for each model that was tried.
+        Outcomes by ``<model id>/<device id>``. An outcome has ``rows``, those of ``hardware_profiles``.
     """
-    present = device_id(device)
-    for row in track(rows, "profiling"):
-        key, wanted = f"{row.model_id}/{present}", made_from(row, settings)
-        before = readable(existing[key]) if key in existing else None
-        if before is not None and not before["error"] and before.get("settings_hash") == wanted:
-            continue
-        outcome: Outcome = {"rows": [], "settings_hash": wanted, "error": "", "hint": ""}
-        try:
-            outcome["rows"] = profile_backbone(load(row), device, settings).to_dict("records")
-        except Exception as error:
-            # Networks of three libraries can raise anything; one must not stop the others.
-            failure = Failure.of(row.model_id, error, "Check the model's loader and source in the manifest.")
-            outcome |= {"error": failure.error, "hint": failure.hint}
-        yield key, outcome
 
+    def make(row: ManifestRow, outcome: Outcome) -> list[dict[str, Outcome]]:
+        outcome["rows"] = profile_backbone(load(row), device, settings).to_dict("records")
+        return []  # the outcome has all of it
 
-def join_outcomes(outcomes: Partitions, models: Collection[str]) -> tuple[pd.DataFrame, list[Failure]]:
-    """All rows of the models on all devices, and the failures of those that have none.
-
-    Args:
-        outcomes: Partitions of all jobs and earlier runs.
-        models: Models that count; profiles of others are left out.
-    """
-    found = [(name, outcomes[key]()) for key in sorted(outcomes) if (name := key.rpartition("/")[0]) in models]
-    failures = [Failure(name, outcome["error"], outcome["hint"]) for name, outcome in found if outcome["error"]]
-    return pd.DataFrame([row for _, outcome in found for row in outcome["rows"]], columns=COLUMNS), failures
+    items = {f"{row.model_id}/{device_id(device)}": row for row in rows}
+    for _, outcomes in work_on(items, "profiling", partial(made_from, settings=settings), make, existing):
+        yield outcomes

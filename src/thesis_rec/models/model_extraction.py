@@ -26,9 +26,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.devices import processors
-from thesis_rec.base.errors import Failure, ItemError, listed
+from thesis_rec.base.errors import ItemError, listed
 from thesis_rec.base.files import readable, sha256_json
-from thesis_rec.base.progress import track
+from thesis_rec.base.resuming import Outcome, Outcomes, work_on
 from thesis_rec.base.tables import VECTOR_LENGTH
 from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo, left_out, open_network
 from thesis_rec.models.model_manifest import ManifestRow
@@ -190,15 +190,12 @@ logger = logging.getLogger(__name__)
 #: To be raised when the same weights give another vector or other spectra than before.
 METHOD_VERSION = 3
 
-_SHOWN = 10
-
 #: How the row of a model begins in the failures table that was extracted, but not from all its values.
 LEFT_OUT = "Not all of the file was read: "
 
 _NUMBERS = ("n_parameters", "n_tensors", "bytes")
 
 Vector = dict[str, Any]
-Outcome = dict[str, Any]
 
 
 def settings_hash(row: ManifestRow) -> str:
@@ -230,42 +227,35 @@ def outdated(row: ManifestRow, outcome: Outcome) -> bool:
         return True
 
 
-def extract_model(
-    row: ManifestRow,
-    root: Path,
-    cache: Path | None = None,
-    existing: Callable[..., Vector] | None = None,
-    threads: int | None = None,
-) -> tuple[Vector | None, Outcome]:
-    """The vector of one model and what belongs to it, and what is recorded of the model.
+def extract_model(row: ManifestRow, root: Path, cache: Path | None = None, threads: int | None = None) -> Vector:
+    """The vector of one model and what belongs to it.
 
     Args:
         row: The model.
         root: Folder that relative sources refer to.
         cache: Folder of hub downloads; None for the hub library's own.
-        existing: Reads the partition of an earlier run.
         threads: Number of tensors that are worked on at a time; the result doesn't depend on it.
 
     Returns:
         ``parameters`` float32 (8192,), ``spectra`` float32 (P,), ``n_parameters``, ``n_tensors``, ``bytes`` of the
-        weight files, ``sha256`` of the weights and ``settings``, a hash too; or None when ``existing`` is of the same
-        weights and settings. And the outcome, as of :func:`extract_models`.
+        weight files, ``sha256`` of the weights and ``settings``, a hash too.
 
     Raises:
         ItemError: If the weights can't be read, or are all zero.
     """
     reader = open_model(row, root, cache)
-    hashes = {"sha256": weights_hash(reader, threads), "settings": settings_hash(row)}
-    outcome: Outcome = {"error": "", "hint": "", "left_out": left_out(reader), **hashes}
-    if existing is not None and _is_current(existing, hashes):
-        return None, outcome
+    return _summary(row, reader, weights_hash(reader, threads), threads)
+
+
+def _summary(row: ManifestRow, reader: StateReader, sha256: str, threads: int | None) -> Vector:
+    """A model's vector, as of :func:`extract_model`."""
     vector, spectra = vector_and_spectra(reader, threads=threads)
     if not vector.any():
         raise ItemError(row.model_id, "All its values are zero.", "Was it saved before it was trained? Save it again.")
     numbers = (reader.n_parameters, len(reader.tensors), reader.n_bytes)
     counts = {name: np.int64(value) for name, value in zip(_NUMBERS, numbers, strict=True)}
-    texts = {name: np.str_(value) for name, value in hashes.items()}
-    return {"parameters": vector, "spectra": spectra, **counts, **texts}, outcome
+    hashes = {"sha256": np.str_(sha256), "settings": np.str_(settings_hash(row))}
+    return {"parameters": vector, "spectra": spectra, **counts, **hashes}
 
 
 def extract_models(
@@ -273,12 +263,13 @@ def extract_models(
     root: Path,
     cache: Path | None,
     existing: Mapping[str, Callable[..., Vector]],
-    outcomes: Mapping[str, Callable[[], Outcome]],
+    outcomes: Outcomes,
     threads: int | None = None,
 ) -> Iterator[tuple[dict[str, Vector], dict[str, Outcome]]]:
-    """Extract models one by one; a model that fails stops no other.
+    """Extract models one by one, resumably (:mod:`thesis_rec.base.resuming`).
 
-    A model whose last outcome was made from the same files (:func:`made_from`) isn't read again.
+    A model whose last outcome was made from the same files isn't read again; of one that is read, its vector is made
+    only if there is none of the same weights and settings.
 
     Args:
         rows: The models.
@@ -289,52 +280,35 @@ def extract_models(
         threads: As of :func:`extract_model`.
 
     Yields:
-        New vectors by model (none where the existing one is up to date), and outcomes by model: ``error`` and ``hint``,
-        empty after a success, ``left_out`` in words, and what tells that it is up to date (``made_from``,
-        ``settings``, ``sha256``). Nothing for a model that wasn't read again.
+        New vectors and outcomes by model. An outcome has the hashes of the model's weights and settings, ``sha256`` and
+        ``settings``.
     """
-    made = failed = 0
     changed = []
-    for row in track(rows, "model extraction"):
-        name = row.model_id
-        vectors: dict[str, Vector] = {}
-        try:
-            now = made_from(row, root, cache)
-            before = (readable(outcomes[name]) if name in existing and name in outcomes else None) or {}
-            if before.get("made_from") == now and not before["error"] and _is_current(existing[name], before):
-                continue
-            vector, outcome = extract_model(row, root, cache, existing.get(name), threads)
-            outcome["made_from"] = now
-            if vector is not None:
-                vectors[name] = vector
-                made += 1
-                former = readable(existing[name], "sha256") if name in existing else None
-                if former and str(former["sha256"]) != outcome["sha256"]:
-                    changed.append(name)
-        except Exception as error:
-            failure = Failure.of(name, error, "This is unexpected: check the file, and report it if it is good.")
-            # Without network a whole zoo fails alike; the table has them all.
-            level = logging.WARNING if failed < _SHOWN else logging.DEBUG
-            logger.log(level, "%s: %s %s", failure.item, failure.error, failure.hint)
-            outcome = {"error": failure.error, "hint": failure.hint}
-            failed += 1
-        yield vectors, {name: outcome}
+
+    def make(row: ManifestRow, outcome: Outcome) -> Iterator[dict[str, Vector]]:
+        reader, name = open_model(row, root, cache), row.model_id
+        outcome |= {"sha256": weights_hash(reader, threads), "settings": settings_hash(row)}
+        told = left_out(reader)
+        outcome["notes"] = [[LEFT_OUT + told, "Its vector is of what was read."]] if told else []
+        if name in existing and _is_current(existing[name], outcome):
+            return
+        yield {name: _summary(row, reader, outcome["sha256"], threads)}
+        former = readable(existing[name], "sha256") if name in existing else None
+        if former and str(former["sha256"]) != outcome["sha256"]:
+            changed.append(name)
+
+    yield from work_on(
+        {row.model_id: row for row in rows},
+        "model extraction",
+        lambda row: made_from(row, root, cache),
+        make,
+        outcomes,
+        # Outcomes of before there were notes don't say what was left out.
+        lambda row, outcome: "notes" in outcome and _is_current(existing[row.model_id], outcome),
+    )
     if changed:
         told = "The weights of %s changed: what was measured of them counts until the pipeline ground_truth runs again."
         logger.warning(told, listed(changed, 3))
-    kept = len(rows) - made - failed
-    logger.info("Vectors of %d models: %d made, %d kept, %d failed", len(rows), made, kept, failed)
-
-
-def outcome_failures(outcomes: Iterable[tuple[str, Outcome]]) -> list[Failure]:
-    """The outcomes that are failures, and the models of whose values only a part was used."""
-    rows = []
-    for name, outcome in outcomes:
-        if outcome["error"]:
-            rows.append(Failure(name, outcome["error"], outcome["hint"]))
-        elif outcome.get("left_out"):
-            rows.append(Failure(name, LEFT_OUT + outcome["left_out"], "Its vector is of what was read."))
-    return rows
 
 
 def real_failures(failures: pd.DataFrame) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """Measuring a whole zoo, model by model, so that a killed run goes on where it stopped.
 
 What is measured about a model is kept in small tables, one per part: ``linear_probe``, ``transferability``,
-``responses``, ``fine_tune`` and ``outcome`` (why the model failed; empty when it didn't). Every row carries the hash of
-what it depends on (weights, images, recipe) in the column ``cell``: a row with the right hash is never measured again,
-any other is replaced.
+``responses``, ``fine_tune`` and ``outcome`` (one row: why the model failed, or that it didn't). Every row of the others
+carries the hash of what it depends on (weights, images, recipe) in the column ``cell``: a row with the right hash is
+never measured again, any other is replaced.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import Failure, failures_frame
+from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import sha256_json
-from thesis_rec.base.progress import track
+from thesis_rec.base.resuming import Outcome, work_on
 from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.truth.responses import overlay_responses, response_names
 
@@ -108,8 +108,9 @@ def measure_zoo(
     fingerprint: Callable[[ManifestRow], str],
     campaign: Campaign,
     existing: Tables,
+    asked: str = "",
 ) -> Iterator[dict[str, pd.DataFrame]]:
-    """Measure what is missing about every model.
+    """Measure what is missing about every model, resumably (:mod:`thesis_rec.base.resuming`).
 
     Args:
         rows: Models.
@@ -117,28 +118,27 @@ def measure_zoo(
         fingerprint: Hash of a model's weights.
         campaign: What is to be measured.
         existing: Tables of earlier runs by ``<model id>/<part>``, read when needed.
+        asked: What tells the choice of datasets and protocols, which outcomes are said to be made from. No model is
+            passed over by it: its cells tell more exactly what is missing.
 
     Yields:
-        Tables to be saved under ``<model id>/<part>``, as soon as they are complete. A model that fails has the reason
-        in its ``outcome`` and keeps what was measured before; the others go on.
+        Tables to be saved under ``<model id>/<part>``, as soon as they are complete. A model that fails keeps what was
+        measured before.
     """
     from thesis_rec.truth.image_bank import ImageBank
 
     hashes = {dataset_id: images_fingerprint(task) for dataset_id, task in campaign.images.items()}
-    bank: ImageBank | None = None
-    for row in track(rows, "measuring models"):
-        try:
-            cells = _Cells(row.model_id, campaign, hashes, fingerprint(row), existing)
-            if cells.to_probe or cells.to_describe or cells.to_tune:
-                bank = bank or ImageBank(campaign.images, campaign.device)
-                yield from cells.measured(partial(load, row), bank)
-            failures: list[Failure] = []
-        except Exception as error:
-            # Whatever one model's code raises must not stop the others; the reason goes into the failures table.
-            logger.warning("%s: %s", row.model_id, error)
-            logger.debug("", exc_info=True)
-            failures = [Failure.of(row.model_id, error, "Check the model's files and loader, or leave it out.")]
-        yield {f"{row.model_id}/outcome": failures_frame(failures)}
+    bank = cache(lambda: ImageBank(campaign.images, campaign.device))
+
+    def make(row: ManifestRow, outcome: Outcome) -> Iterator[dict[str, pd.DataFrame]]:
+        cells = _Cells(row.model_id, campaign, hashes, fingerprint(row), existing)
+        if cells.to_probe or cells.to_describe or cells.to_tune:
+            yield from cells.measured(partial(load, row), bank())
+
+    items = {row.model_id: row for row in rows}
+    for tables, outcomes in work_on(items, "measuring models", lambda row: asked, make, outcomes={}):
+        told = {name: pd.DataFrame([{"model_id": name, **outcome}]) for name, outcome in outcomes.items()}
+        yield tables | {f"{name}/outcome": table for name, table in told.items()}
 
 
 class _Cells:
@@ -252,6 +252,12 @@ def join_part(tables: Tables, models: Sequence[str], part: str, columns: Sequenc
     if not found:
         return pd.DataFrame(columns=list(columns))
     return pd.concat(found, ignore_index=True).reindex(columns=list(columns))
+
+
+def told_outcomes(tables: Tables, models: Sequence[str]) -> list[tuple[str, Outcome]]:
+    """Models and what became of them; of before outcomes said so, those that succeeded have none."""
+    found = join_part(tables, models, "outcome", ["model_id", "error", "hint", "made_from"])
+    return [(row["model_id"], {str(name): value for name, value in row.items()}) for row in found.to_dict("records")]
 
 
 def join_responses(tables: Tables, models: Sequence[str]) -> dict[str, NDArray[np.generic]]:

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from thesis_rec.base.errors import Failure, ItemError, listed
+from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, listed
 from thesis_rec.base.files import file_state, readable, sha256_json
-from thesis_rec.base.progress import track
+from thesis_rec.base.resuming import Outcome, Outcomes, work_on
 from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.copies import Glimpses, content_digest
@@ -323,10 +323,6 @@ def tokens_of_images(
     return tokens, failures + made.notes()
 
 
-#: Rows of the failures table that one dataset's skipped images may take.
-MAX_NOTES = 20
-
-Outcome = dict[str, Any]
 Chunk = tuple[dict[str, Shard], dict[str, Outcome]]
 
 
@@ -337,36 +333,44 @@ def extract_tokens(
     encoder_id: str,
     existing: Partitions,
     encoder: Callable[[], ImageEncoder],
-    outcomes: Mapping[str, Callable[[], Outcome]] = MappingProxyType({}),
+    outcomes: Outcomes = MappingProxyType({}),
     untouched: Callable[[str, str], bool] = lambda key, dataset_id: False,
 ) -> Iterator[Chunk]:
-    """Encode datasets, shard by shard.
+    """Encode datasets, shard by shard, resumably (:mod:`thesis_rec.base.resuming`).
 
-    A dataset whose files lie on the disk as at its last outcome isn't read again.
+    A dataset whose files lie on the disk as at its last outcome isn't read again; of one that is read, the shards are
+    made that there aren't of the same content and settings.
 
     Args:
         rows: Rows that have images of their own.
         root: Folder to which their sources are relative.
         settings: How tokens are made.
         encoder_id: Which encoder makes them.
-        existing: Shards that are there; those made with the same settings are kept.
+        existing: Shards that are there.
         encoder: Called once, when the first image must be encoded.
         outcomes: Outcomes of earlier runs.
         untouched: Whether a shard is older than its dataset's outcome, so that it is the one of which that tells.
 
     Yields:
-        New shards by key, and outcomes by dataset: ``error`` and ``hint``, empty after success, ``notes``, a list
-        of errors and hints for what was skipped, and what tells that it is finished: ``made_from``, of files and
-        settings, and ``shards``, how many each split has.
-    """
-    get_encoder, by_split = cache(encoder), keys_by_split(existing)
+        New shards by key, and outcomes by dataset. An outcome has ``shards``, how many each split has.
 
-    def encoded(row: DatasetRow, keys: Mapping[str, list[str]], now: str) -> Iterator[Chunk]:
-        notes: list[Failure] = []
-        counts: dict[str, int] = {}
+    Raises:
+        ConfigurationError: If there is no encoder.
+    """
+    by_split = keys_by_split(existing)
+
+    @cache
+    def loaded() -> ImageEncoder:
+        try:
+            return encoder()
+        except Exception as error:
+            raise ConfigurationError(f"No dataset can be encoded. {error}") from error
+
+    def make(row: DatasetRow, outcome: Outcome) -> Iterator[dict[str, Shard]]:
+        notes, counts = list[Failure](), dict[str, int]()
         for split in settings.splits:
             settings_hash = settings.hash_for(row, split, root, encoder_id)
-            done = finished_shards(existing, keys[split], settings_hash)
+            done = finished_shards(existing, by_split.get((row.dataset_id, split), ()), settings_hash)
             for shard in done.values():
                 notes += shard_notes(row.dataset_id, shard)
                 counts[split] = int(shard["n_shards"])
@@ -374,50 +378,25 @@ def extract_tokens(
                 continue
             dataset = open_dataset(row, root, settings)
             images, test = dataset.split(split), dataset.apart() if split == "train" else None
-            made = SplitTokens(get_encoder(), images, settings, test)
+            made = SplitTokens(loaded(), images, settings, test)
             for key, shard in make_shards(made, split, settings_hash, done):
                 notes += shard_notes(row.dataset_id, shard)
                 counts[split] = int(shard["n_shards"])
-                yield {key: shard}, {}
+                yield {key: shard}
         # Both splits tell what is true of the whole source.
-        told = list(dict.fromkeys(notes))
-        yield {}, {row.dataset_id: outcome(Failure(row.dataset_id, ""), told) | {"made_from": now, "shards": counts}}
+        told = [[note.error, note.hint] for note in dict.fromkeys(notes)]
+        outcome |= {"notes": told, "shards": counts}
 
-    for row in track(rows, "encoding datasets"):
-        keys: dict[str, list[str]] = {split: by_split.get((row.dataset_id, split), []) for split in settings.splits}
-        try:
-            # Before the files are read: what changes while they are is read again by the next run.
-            now = made_from(row, root, settings, encoder_id)
-            known = (row.dataset_id in outcomes and readable(outcomes[row.dataset_id])) or {}
-            if known.get("made_from") == now and all(
-                keys[split][:count] == [shard_key(row.dataset_id, split, number) for number in range(count)]
-                and all(untouched(key, row.dataset_id) for key in keys[split][:count])
-                for split, count in known["shards"].items()
-            ):
-                continue
-            yield from encoded(row, keys, now)
-        except Exception as error:  # a loader of any library may raise anything; the other datasets go on
-            if get_encoder.cache_info().misses and not get_encoder.cache_info().currsize:
-                raise  # without an encoder no dataset can be encoded
-            logger.debug("%s failed", row.dataset_id, exc_info=error)
-            yield {}, {row.dataset_id: outcome(Failure.of(row.dataset_id, error, "See the log at level DEBUG."))}
+    def is_there(row: DatasetRow, outcome: Outcome) -> bool:
+        numbers = [(split, number) for split, count in outcome["shards"].items() for number in range(count)]
+        keys = [shard_key(row.dataset_id, *number) for number in numbers]
+        return all(key in existing and untouched(key, row.dataset_id) for key in keys)
+
+    items = {row.dataset_id: row for row in rows}
+    of_now = partial(made_from, root=root, settings=settings, encoder_id=encoder_id)
+    yield from work_on(items, "encoding datasets", of_now, make, outcomes, is_there)
 
 
 def made_from(row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> str:
     """What tells, without reading a dataset's files, that its tokens would be the same as before."""
     return settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
-
-
-def outcome(failure: Failure, notes: Sequence[Failure] = ()) -> Outcome:
-    """What became of one dataset, as a JSON document; a failure without an error is none."""
-    return {"error": failure.error, "hint": failure.hint, "notes": [[note.error, note.hint] for note in notes]}
-
-
-def outcome_failures(dataset_id: str, document: Outcome) -> list[Failure]:
-    """An outcome as rows of the failures table: its error, and what was skipped, up to a number of rows."""
-    rows = [Failure(dataset_id, document["error"], document["hint"])] if document["error"] else []
-    notes = [Failure(dataset_id, error, hint) for error, hint in document.get("notes", [])]
-    rows += notes[:MAX_NOTES]
-    if (more := len(notes) - MAX_NOTES) > 0:
-        rows.append(Failure(dataset_id, f"{more} more images or classes were skipped.", "See the rows above."))
-    return rows

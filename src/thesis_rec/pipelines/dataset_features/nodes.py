@@ -1,13 +1,16 @@
 """Nodes of the pipeline dataset_features."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from thesis_rec.base.errors import Failure, check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import Failure, check_failures, failures_frame
 from thesis_rec.base.files import sha256_json
+from thesis_rec.base.resuming import outcome_failures
 from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.images.encoders import encoder_id, load_encoder
@@ -33,7 +36,7 @@ def encode_datasets(
     without -= {key.rsplit("/", 2)[0] for key in existing_dataset_tokens}
     hint = "Set hub.fetch.datasets, or fill the cache (HF_HOME) on another machine and copy it here."
     absent = Failure("", "It isn't in the cache, and no dataset may be fetched.", hint)
-    yield {}, {name: tokens.outcome(absent) for name in without}
+    yield {}, {name: asdict(absent) for name in without}
     yield from tokens.extract_tokens(
         [row for row in _selected_rows(dataset_manifest, parameters) if row.dataset_id not in without],
         Path(parameters.images_root).expanduser(),
@@ -57,22 +60,13 @@ def outside_the_cache(dataset_manifest: pd.DataFrame, parameters: DatasetFeature
 def join_dataset_failures(
     dataset_manifest: pd.DataFrame, dataset_outcomes: Partitions, parameters: DatasetFeaturesParameters
 ) -> pd.DataFrame:
-    """The failures table: unusable rows of the manifest, failed datasets, skipped images.
-
-    A job that isn't a shard also reports the datasets that no shard has come to since their files or the settings
-    changed.
-    """
-    rows, failures = read_dataset_manifest(dataset_manifest)
-    known = {row.dataset_id for row in rows}
-    found = {name: read() for name, read in dataset_outcomes.items() if name in known}
-    for name, document in found.items():
-        failures += tokens.outcome_failures(name, document)
-    if parameters.shard.count == 1:
-        asked = {row.dataset_id: row for row in _selected_rows(dataset_manifest, parameters)}
-        of_now = Path(parameters.images_root).expanduser(), parameters, encoder_id(parameters.encoder)
-        told = ((name, document.get("made_from")) for name, document in found.items())
-        failures += unreached_failures(asked, told, lambda row: tokens.made_from(row, *of_now))
-    return failures_frame(failures, key="dataset_id")
+    """The failures table: unusable rows of the manifest, failed datasets, skipped images."""
+    _, unusable = read_dataset_manifest(dataset_manifest)
+    asked = {row.dataset_id: row for row in _selected_rows(dataset_manifest, parameters)}
+    told = [(name, dataset_outcomes[name]()) for name in asked if name in dataset_outcomes]
+    root, encoder = Path(parameters.images_root).expanduser(), encoder_id(parameters.encoder)
+    of_now = partial(tokens.made_from, root=root, settings=parameters, encoder_id=encoder)
+    return failures_frame([*unusable, *outcome_failures(asked, told, of_now, parameters.shard)], key="dataset_id")
 
 
 def evaluate_encoder(

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.devices import torch_device
-from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame
 from thesis_rec.base.files import sha256_json
+from thesis_rec.base.resuming import outcome_failures
 from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.loading import MOST_BYTES, load_task_images
 from thesis_rec.images.manifest import DatasetRow, read_dataset_manifest
@@ -87,18 +88,16 @@ def measure_models(
 
     rows, _ = _selected_datasets(dataset_manifest, parameters)
     tasks, _ = measuring.measured_tasks(rows, ground_truth_images)
-    asked = _asked(rows, parameters)
     root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
     device = torch_device(parameters.device)
-    for tables in measuring.measure_zoo(
+    yield from measuring.measure_zoo(
         parameters.shard.select(networks(model_manifest, parameters.models, "ground_truth.models")),
         load=lambda row: load_backbone(row, root, "cpu", cache),
         fingerprint=lambda row: weights_fingerprint(locate(row, root, cache, build=True)),
         campaign=_campaign(parameters, ground_truth_images, tasks, device),
         existing=existing_ground_truth_cells,
-    ):
-        done = [key.removesuffix("/outcome") for key in tables if key.endswith("/outcome")]
-        yield tables | {f"{name}/asked": pd.DataFrame({"model_id": [name], "asked": asked}) for name in done}
+        asked=_asked(rows, parameters),
+    )
 
 
 def join_measurements(
@@ -108,9 +107,6 @@ def join_measurements(
     parameters: GroundTruthParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """Join the tables of all models, those measured by other shards and earlier runs included.
-
-    A job that isn't a shard also reports the models that no shard has come to, or only one that was asked for other
-    datasets.
 
     Args:
         ground_truth_cells: Tables by ``<model id>/<part>``.
@@ -129,13 +125,10 @@ def join_measurements(
     records = records.astype({"value": float, "seed": int, "n_train": int, "seconds": float, "n_test": "Int64"})
     scores = measuring.join_part(ground_truth_cells, models, "transferability", performance_records.SCORE_COLUMNS)
     scores = scores.astype({"value": float, "seconds": float})
-    failed = measuring.join_part(ground_truth_cells, models, "outcome", ["model_id", "error", "hint"]).astype("string")
-    if parameters.shard.count == 1:
-        asked = {row.model_id: row for row in networks(model_manifest, parameters.models, "ground_truth.models")}
-        told = measuring.join_part(ground_truth_cells, models, "asked", ["model_id", "asked"])
-        of_now = _asked(_selected_datasets(dataset_manifest, parameters)[0], parameters)
-        unusable += unreached_failures(asked, told.itertuples(index=False), lambda row: of_now)
-    failures = pd.concat([failures_frame(unusable), failed], ignore_index=True)
+    told = measuring.told_outcomes(ground_truth_cells, models)
+    asked = {row.model_id: row for row in networks(model_manifest, parameters.models, "ground_truth.models")}
+    of_now = _asked(_selected_datasets(dataset_manifest, parameters)[0], parameters)
+    failures = failures_frame([*unusable, *outcome_failures(asked, told, lambda row: of_now, parameters.shard)])
     return records, scores, measuring.join_responses(ground_truth_cells, models), failures
 
 

@@ -1,26 +1,25 @@
 """Nodes of the pipeline hardware_profiling."""
 
-from collections.abc import Callable, Iterator
-from functools import cache, partial
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from thesis_rec.base.devices import torch_device
-from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import check_failures, failures_frame
+from thesis_rec.base.resuming import Outcome, Outcomes, outcome_failures
 from thesis_rec.base.settings import evenly
-from thesis_rec.models.model_manifest import read_manifest
+from thesis_rec.hardware.contexts import COLUMNS
+from thesis_rec.models.model_manifest import ManifestRow, read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 from thesis_rec.pipelines.selection import networks
 
-Partitions = dict[str, Callable[[], Any]]
-
 
 def profile_models(
-    model_manifest: pd.DataFrame, existing_hardware_outcomes: Partitions, parameters: HardwareProfilingParameters
-) -> Iterator[dict[str, Any]]:
+    model_manifest: pd.DataFrame, existing_hardware_outcomes: Outcomes, parameters: HardwareProfilingParameters
+) -> Iterator[dict[str, Outcome]]:
     """Measure this shard's models on the present device; what was measured before is kept.
 
     Yields:
@@ -37,28 +36,23 @@ def profile_models(
     root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)
     rows = parameters.shard.select(_rows(model_manifest, parameters))
     load = partial(load_backbone, root=root, device=device, cache=cache)
-    for key, outcome in profile_zoo(rows, load, existing_hardware_outcomes, device, parameters):
-        yield {key: outcome}
+    yield from profile_zoo(rows, load, existing_hardware_outcomes, device, parameters)
 
 
 def join_hardware_profiles(
-    model_manifest: pd.DataFrame, hardware_outcomes: Partitions, parameters: HardwareProfilingParameters
+    model_manifest: pd.DataFrame, hardware_outcomes: Outcomes, parameters: HardwareProfilingParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The profiles of all shards, earlier runs and devices, and the failures.
-
-    A job that isn't a shard also reports the models that no shard has come to, or only an earlier one that measured
-    them in another way.
-    """
-    from thesis_rec.hardware.profiling import join_outcomes, made_from
+    """The profiles of all shards, earlier runs and devices, and the failures."""
+    from thesis_rec.hardware.profiling import made_from
 
     rows, unusable = read_manifest(model_manifest)
-    outcomes: Partitions = {key: cache(read) for key, read in hardware_outcomes.items()}  # each file is read once
     # What earlier runs measured of other models stays.
-    table, failures = join_outcomes(outcomes, {row.model_id for row in rows})
-    if parameters.shard.count == 1:
-        asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
-        told = ((key.rpartition("/")[0], read().get("settings_hash", "")) for key, read in outcomes.items())
-        failures += unreached_failures(asked, told, lambda row: made_from(row, parameters))
+    models = {row.model_id for row in rows}
+    keys = [(key.rpartition("/")[0], key) for key in sorted(hardware_outcomes)]
+    told = [(name, hardware_outcomes[key]()) for name, key in keys if name in models]
+    table = pd.DataFrame([row for _, outcome in told for row in outcome.get("rows", ())], columns=COLUMNS)
+    asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
+    failures = outcome_failures(asked, told, partial(made_from, settings=parameters), parameters.shard)
     return table, failures_frame([*unusable, *failures])
 
 
@@ -74,7 +68,7 @@ def check_hardware_profiles(
     check_failures(hardware_failures, hardware_profiles["model_id"].nunique(), parameters.strict, "models")
 
 
-def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters) -> list[Any]:
+def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters) -> list[ManifestRow]:
     """The models that have a network: those that are named, or all, thinned evenly where only some are asked for.
 
     Raises:

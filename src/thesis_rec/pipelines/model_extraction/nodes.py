@@ -1,18 +1,20 @@
 """Nodes of the pipeline model_extraction."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from thesis_rec.base.errors import check_failures, failures_frame, unreached_failures
+from thesis_rec.base.errors import check_failures, failures_frame
 from thesis_rec.base.files import load_arrays
+from thesis_rec.base.resuming import outcome_failures
 from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.models import model_extraction, model_sources
-from thesis_rec.models.model_manifest import read_manifest
+from thesis_rec.models.model_manifest import ManifestRow, read_manifest
 from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
 
 
@@ -30,7 +32,7 @@ def extract_vectors(
     """
     plan = fetch_plan(model_manifest, parameters)
     without = [model_sources.left_out_failure(model, model_sources.hub_is_reachable()) for model in plan.left_out]
-    yield {}, {failure.item: {"error": failure.error, "hint": failure.hint} for failure in without}
+    yield {}, {failure.item: asdict(failure) for failure in without}
     left_out = set(plan.left_out)
     rows = [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out]
     root, cache = Path(parameters.models_root).expanduser(), model_sources.hub_cache_folder(parameters.hub_cache)
@@ -67,19 +69,17 @@ def join_extraction_failures(
     """The failures table of all shards: unusable rows of the manifest, and models whose weights can't be read.
 
     A model from whose file something was left out is there too, with the share, though it has a vector.
-    A job that isn't a shard also reports the models that no shard has come to since their files changed.
     """
     _, unusable = read_manifest(model_manifest)
     asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
-    found = {name: extraction_outcomes[name]() for name in asked if name in extraction_outcomes}
-    failures = [*unusable, *model_extraction.outcome_failures(found.items())]
-    if parameters.shard.count == 1:
-        root = Path(parameters.models_root).expanduser()
-        told = ((name, outcome.get("made_from")) for name, outcome in found.items())
+    told = [(name, extraction_outcomes[name]()) for name in asked if name in extraction_outcomes]
+    root = Path(parameters.models_root).expanduser()
+
+    def of_now(row: ManifestRow) -> str | None:
         # Files of the hub aren't looked for.
-        of_now = model_extraction.made_from
-        failures += unreached_failures(asked, told, lambda row: None if row.hub_id else of_now(row, root))
-    return failures_frame(failures)
+        return None if row.hub_id else model_extraction.made_from(row, root)
+
+    return failures_frame([*unusable, *outcome_failures(asked, told, of_now, parameters.shard)])
 
 
 def describe_models(
