@@ -13,6 +13,7 @@ from tests.truth.conftest import SETTINGS, TASKS, make_backbone, make_task
 from thesis_rec.catalog import KeyedPartitionDataset
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.truth.measuring import Campaign, measure_zoo
+from thesis_rec.truth.settings import CampaignSettings
 
 EPOCHS = 25
 TRAIN = f"train(Path(sys.argv[1]), epochs={EPOCHS})"
@@ -24,7 +25,7 @@ def measure(folder):
     images = {name: make_task(name, *sizes) for name, sizes in {"a": (3, 9, 4, 0), "b": (4, 9, 4, 1)}.items()}
     rows = [ManifestRow(model_id=f"m{i}", loader="timm", source=f"m{i}") for i in range(15)]
     cells = KeyedPartitionDataset(path=folder, format="parquet", depth=2)
-    campaign = Campaign(images, TASKS, [], SETTINGS)
+    campaign = Campaign(images, TASKS, [], CampaignSettings(**dict(SETTINGS)))
 
     def load(row):
         return make_backbone(row.model_id, seed=int(row.source[1:]))

@@ -38,7 +38,7 @@ from thesis_rec.starter.settings import BuildSettings, ProfileRecipe
 from thesis_rec.starter.tables import compact_scores, recipe_row
 from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, ZooBuild
 from thesis_rec.tasks import BASE_TASKS
-from thesis_rec.truth.settings import FineTuneSettings, ProbeSettings, TruthSettings
+from thesis_rec.truth.settings import FineTuneRecipe, ProbeRecipe, TruthSettings
 
 SIZES = Sizes(
     models=3, tasks=3, added_tasks=2, references=1, subtasks=300, added_subtasks=60, max_steps=2,
@@ -49,8 +49,8 @@ SETTINGS = BuildSettings(
     clip=ClipSettings(
         embed_dim=16, width=32, layers=1, text_width=16, text_layers=1, steps=2, batch=8, images_per_class=8
     ),
-    truth=TruthSettings(probe=ProbeSettings(shots=4, draws=2), score_images=8, batch_size=64, source="starter"),
-    fine_tune=FineTuneSettings(steps=1, batch=8, source="starter"),
+    truth=TruthSettings(linear_probe=ProbeRecipe(shots=4, draws=2), score_images=8, batch_size=64, source="starter"),
+    fine_tune=FineTuneRecipe(steps=1, batch=8),
     profiles=ProfileRecipe(precisions=("fp32",), batch_sizes=(1,), seconds_per_cell=0.01),
 )
 

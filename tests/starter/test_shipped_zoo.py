@@ -14,7 +14,7 @@ from thesis_rec.starter.provenance import Provenance, rebuild_model, verify_file
 from thesis_rec.tasks import BASE_TASKS, task_images
 from thesis_rec.truth.cells import measure_model
 from thesis_rec.truth.image_bank import ImageBank
-from thesis_rec.truth.settings import ProbeSettings, TruthSettings
+from thesis_rec.truth.settings import ProbeRecipe, TruthSettings
 
 ZOO = PROJECT / "data/01_raw/starter"
 MIB = 1 << 20
@@ -65,11 +65,12 @@ def cheap_models():
 
 def accuracies(module, model_id, names=TASKS):
     """Mean linear-probe accuracy on each of the named tasks."""
-    probe = ProbeSettings(**provenance().content["truth"]["settings"]["probe"])
+    probe = {name: provenance().content["truth"]["settings"]["probe"][name] for name in ProbeRecipe.model_fields}
     images = {task: task_images(task) for task in names}
     tasks = [MeasuredTask(task, tuple((task, i) for i in range(len(BASE_TASKS[task].class_names)))) for task in names]
     backbone = as_backbone(module, model_id, provenance().class_names(model_id))
-    truth = measure_model(backbone, ImageBank(images), tasks, [], TruthSettings(probe=probe, scores=(), batch_size=256))
+    settings = TruthSettings(linear_probe=probe, scores=(), batch_size=256)
+    truth = measure_model(backbone, ImageBank(images), tasks, [], settings)
     return truth.records.groupby("dataset_id")["value"].mean().reindex(names)
 
 

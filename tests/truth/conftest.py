@@ -9,13 +9,14 @@ from torch import nn
 
 from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.models.backbone import Backbone, Preparation
-from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSettings
+from thesis_rec.truth.responses import reference_tasks
+from thesis_rec.truth.settings import ProbeRecipe, TruthSettings
 
 SETTINGS = TruthSettings(
-    probe=ProbeSettings(shots=6, draws=2),
-    response=ResponseSettings(subtasks=3),
+    linear_probe=ProbeRecipe(shots=6, draws=2),
     batch_size=17,
 )
+REFERENCE = reference_tasks({"ref": 3}, subtasks=3)
 TASKS = [
     MeasuredTask("a", tuple(("a", c) for c in range(3))),
     MeasuredTask("b", tuple(("b", c) for c in range(4))),

@@ -8,7 +8,7 @@ from torch import nn
 
 from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.models.backbone import Backbone, Preparation
-from thesis_rec.truth.settings import FineTuneSettings
+from thesis_rec.truth.settings import FineTuneRecipe
 
 
 def task_images(name, classes, per_class=12, size=32, seed=0):
@@ -47,4 +47,4 @@ IMAGES = {"three": task_images("three", 3), "five": task_images("five", 5, seed=
 THREE = MeasuredTask("three", tuple(("three", i) for i in range(3)))
 FIVE = MeasuredTask("five", tuple(("five", i) for i in range(5)))
 MIXED = MeasuredTask("mixed", (("three", 2), ("five", 0), ("five", 4)))
-SETTINGS = FineTuneSettings(shots=8, steps=60, batch=16, learning_rate=1e-2)
+SETTINGS = FineTuneRecipe(shots=8, steps=60, batch=16, learning_rate=1e-2)

@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from tests.truth.conftest import SETTINGS, TASKS, eager_features, make_backbone
+from tests.truth.conftest import REFERENCE, SETTINGS, TASKS, eager_features, make_backbone
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.models.backbone import Backbone
@@ -18,12 +18,12 @@ from thesis_rec.truth.cells import measure_model
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import draw_rows
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
-from thesis_rec.truth.responses import reference_subtasks, response_names
+from thesis_rec.truth.responses import response_names
 from thesis_rec.truth.settings import SCORES
 
 
 def test_a_model_is_measured_on_all_tasks(backbone: Backbone, images: dict[str, TaskImages]) -> None:
-    truth = measure_model(backbone, ImageBank(images), TASKS, ["ref"], SETTINGS)
+    truth = measure_model(backbone, ImageBank(images), TASKS, REFERENCE, SETTINGS)
     assert list(truth.records.columns) == [*RECORD_COLUMNS, "seconds", "n_test"]
     n_test = truth.records.groupby("dataset_id")["n_test"].first()
     assert n_test["a"] == len(images["a"].test_labels)
@@ -41,11 +41,10 @@ def test_a_model_is_measured_on_all_tasks(backbone: Backbone, images: dict[str, 
     }
     assert truth.transferability["value"].notna().all()
     assert (truth.transferability["seconds"] > 0).all()
-    n_classes = {"ref": len(images["ref"].class_names)}
-    names = response_names(n_classes, SETTINGS.response)
+    names = response_names(REFERENCE)
     assert truth.responses.shape == (len(names),)
     # Probes on sub-tasks are those of the same sub-tasks as tasks of their own.
-    mixed = reference_subtasks(n_classes, SETTINGS.response)
+    mixed = [task for task in REFERENCE if not task.draws]
     assert len(mixed) == 3
     alone = measure_model(backbone, ImageBank(images), mixed, [], SETTINGS).records.set_index("dataset_id")["value"]
     on_subtasks = dict(zip(names[-3:], truth.responses[-3:].tolist(), strict=True))
@@ -68,11 +67,14 @@ def test_truth_rows_are_those_of_the_plain_recipe(backbone: Backbone, images: di
     for task in TASKS:
         values = []
         for draw in range(2):
-            train = [draw_rows(bank.classes[d][c], d, c, draw, SETTINGS.probe) for d, c in task.members]
+            train = [
+                draw_rows(bank.classes[d][c], d, c, draw, SETTINGS.linear_probe.shots, SETTINGS.seed)
+                for d, c in task.members
+            ]
             test = [bank.classes[d][c].test for d, c in task.members]
             y = np.repeat(np.arange(len(train)), [len(rows) for rows in train])
             scaler = StandardScaler().fit(every[np.concatenate(train)])
-            model = Ridge(alpha=SETTINGS.probe.ridge * len(y)).fit(
+            model = Ridge(alpha=SETTINGS.linear_probe.ridge * len(y)).fit(
                 scaler.transform(every[np.concatenate(train)]), np.eye(len(train))[y]
             )
             predicted = model.predict(scaler.transform(every[np.concatenate(test)])).argmax(1)

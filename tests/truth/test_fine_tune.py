@@ -9,7 +9,7 @@ import torch
 from tests.truth.small_tasks import FIVE, IMAGES, MIXED, SETTINGS, THREE, backbone, task_images
 from thesis_rec.truth.fine_tune import COLUMNS, draw_batches, fine_tune
 from thesis_rec.truth.image_bank import ImageBank
-from thesis_rec.truth.settings import FineTuneSettings
+from thesis_rec.truth.settings import FineTuneRecipe
 
 
 def tune(factory, cells, images, settings, device="cpu"):
@@ -27,7 +27,7 @@ def test_separable_tasks_are_learned_and_the_table_is_in_form():
 
 
 def test_each_cell_begins_from_the_pretrained_weights_and_repeats_exactly():
-    short = FineTuneSettings(shots=4, steps=2, batch=4)
+    short = FineTuneRecipe(shots=4, steps=2, batch=4)
     together = tune(backbone, [(FIVE, 0), (THREE, 0), (FIVE, 0)], IMAGES, short)
     assert together["value"][0] == together["value"][2]
     one, bank = backbone(), ImageBank(IMAGES)
@@ -51,7 +51,7 @@ def test_images_of_several_sizes_are_refused():
 
 
 def test_at_most_three_quarters_of_the_images_are_trained_on():
-    table = tune(backbone, [(THREE, 0)], IMAGES, FineTuneSettings(shots=50, steps=1, batch=4))
+    table = tune(backbone, [(THREE, 0)], IMAGES, FineTuneRecipe(shots=50, steps=1, batch=4))
     assert table["n_train"][0] == 27
 
 

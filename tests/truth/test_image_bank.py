@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.truth.conftest import SETTINGS, TASKS, make_backbone
+from tests.truth.conftest import REFERENCE, SETTINGS, TASKS, make_backbone
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.truth import image_bank
 from thesis_rec.truth.cells import measure_model
@@ -19,8 +19,8 @@ def test_one_bank_serves_models_of_any_width(images: dict[str, TaskImages]) -> N
     bank = ImageBank(images)
     for width in (3, 12, 40):
         backbone = make_backbone(width=width)
-        shared = measure_model(backbone, bank, TASKS, ["ref"], SETTINGS)
-        alone = measure_model(backbone, ImageBank(images), TASKS, ["ref"], SETTINGS)
+        shared = measure_model(backbone, bank, TASKS, REFERENCE, SETTINGS)
+        alone = measure_model(backbone, ImageBank(images), TASKS, REFERENCE, SETTINGS)
         np.testing.assert_allclose(shared.records["value"], alone.records["value"])
         np.testing.assert_allclose(shared.responses, alone.responses, rtol=1e-5)
 

@@ -17,7 +17,7 @@ from thesis_rec.truth.linear_probe import (
     probe_accuracies,
     probe_weights,
 )
-from thesis_rec.truth.settings import ProbeSettings
+from thesis_rec.truth.settings import ProbeRecipe
 
 
 def make_bank(rng: np.random.Generator, width: int, tasks: dict[str, list[int]]):
@@ -54,7 +54,7 @@ def test_probes_equal_scikit_learn(width: int, seed: int, ridge: float) -> None:
         MeasuredTask("mix", (("a", 2), ("b", 0), ("c", 3), ("c", 0)), draws=False),
         MeasuredTask("pair", (("c", 1), ("c", 2)), draws=False),
     ]
-    recipe = ProbeSettings(shots=8, draws=2, ridge=ridge, seed=seed % 7)
+    recipe = ProbeRecipe(shots=8, draws=2, ridge=ridge)
     plan = plan_probes(tasks, classes, recipe)
     found = probe_accuracies(x, recipe, plan)
     expected = [[reference_accuracy(x, rows, *probe[1:], ridge) for rows in probe.train_rows] for probe in plan]
@@ -77,16 +77,15 @@ def test_weights_equal_scikit_learn(width: int) -> None:
 
 def test_draws_are_fixed_by_seed_class_and_repeat_only() -> None:
     rows = ClassRows(np.arange(100, 140), np.arange(5))
-    recipe = ProbeSettings()
-    first = draw_rows(rows, "a", 2, 0, recipe)
+    first = draw_rows(rows, "a", 2, 0, 16, 0)
     assert len(first) == 16 == len(set(first))
     assert set(first) <= set(rows.train)
-    assert list(first) == list(draw_rows(rows, "a", 2, 0, recipe))
+    assert list(first) == list(draw_rows(rows, "a", 2, 0, 16, 0))
     for other in (
-        draw_rows(rows, "a", 2, 1, recipe),
-        draw_rows(rows, "a", 3, 0, recipe),
-        draw_rows(rows, "b", 2, 0, recipe),
-        draw_rows(rows, "a", 2, 0, ProbeSettings(seed=1)),
+        draw_rows(rows, "a", 2, 1, 16, 0),
+        draw_rows(rows, "a", 3, 0, 16, 0),
+        draw_rows(rows, "b", 2, 0, 16, 0),
+        draw_rows(rows, "a", 2, 0, 16, 1),
     ):
         assert list(first) != list(other)
 
@@ -94,18 +93,18 @@ def test_draws_are_fixed_by_seed_class_and_repeat_only() -> None:
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 1), (8, 6), (21, 15), (22, 16), (500, 16)])
 def test_small_classes_keep_a_quarter_out_of_each_draw(count: int, expected: int) -> None:
     rows = ClassRows(np.arange(count), np.arange(1))
-    assert len(draw_rows(rows, "a", 0, 0, ProbeSettings())) == expected
+    assert len(draw_rows(rows, "a", 0, 0, 16, 0)) == expected
 
 
 def test_impossible_tasks_are_refused() -> None:
     some, none = np.arange(3), np.arange(0)
     classes = {"a": [ClassRows(some, some), ClassRows(some, none), ClassRows(none, some), ClassRows(some, none)]}
     # A class may go untested.
-    assert plan_probes([MeasuredTask("t", (("a", 0), ("a", 1)))], classes, ProbeSettings())[0].n_classes == 2
+    assert plan_probes([MeasuredTask("t", (("a", 0), ("a", 1)))], classes, ProbeRecipe())[0].n_classes == 2
     for members, message in (
         ((("a", 0),), "two classes"),
         ((("a", 1), ("a", 3)), "no test image"),
         ((("a", 0), ("a", 2)), "no training image"),
     ):
         with pytest.raises(ValueError, match=message):
-            plan_probes([MeasuredTask("t", members)], classes, ProbeSettings())
+            plan_probes([MeasuredTask("t", members)], classes, ProbeRecipe())

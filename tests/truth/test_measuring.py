@@ -25,14 +25,12 @@ from thesis_rec.truth.measuring import (
     told_outcomes,
 )
 from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
-from thesis_rec.truth.settings import ProbeSettings, ResponseSettings, TruthSettings
+from thesis_rec.truth.responses import reference_tasks
+from thesis_rec.truth.settings import CampaignSettings, FineTuneSettings, ProbeRecipe
 
 ROWS = [ManifestRow(model_id=name, loader="timm", source=name) for name in ("one", "org/two")]
-SETTINGS = TruthSettings(
-    probe=ProbeSettings(shots=4, draws=2),
-    response=ResponseSettings(subtasks=3),
-    scores=("logme",),
-)
+SETTINGS = CampaignSettings(linear_probe=ProbeRecipe(shots=4, draws=2), scores=("logme",), device="cpu")
+REFERENCE = reference_tasks({"ref": 3}, subtasks=3)
 
 
 def dataset_rows(*subsets: str) -> list[DatasetRow]:
@@ -63,8 +61,8 @@ class Zoo:
     def run(self, rows: list[DatasetRow], stop_after: int | None = None, **changes: object) -> list[str]:
         """Measure; returns the keys of the tables that were written."""
         self.loaded = []
-        campaign = Campaign(self.images, measured_tasks(rows, self.images)[0], ["ref"], SETTINGS)
-        campaign = dataclasses.replace(campaign, **changes)
+        settings = SETTINGS.model_copy(update=changes)
+        campaign = Campaign(self.images, measured_tasks(rows, self.images)[0], REFERENCE, settings)
         written: list[str] = []
         steps = measure_zoo(ROWS, self.load, lambda row: self.weights[row.model_id], campaign, self.tables, "these")
         for chunk in steps:
@@ -161,7 +159,7 @@ def test_changed_weights_images_or_recipe_replace_the_rows_concerned(zoo: Zoo) -
     assert len(new) == 4
     assert list(new["a"]) == list(old["a"])
     assert list(new["b"]) != list(old["b"])
-    zoo.run(dataset_rows(), settings=SETTINGS.model_copy(update={"probe": ProbeSettings(shots=3, draws=2)}))
+    zoo.run(dataset_rows(), linear_probe=ProbeRecipe(shots=3, draws=2))
     records = join_part(zoo.tables, ["one"], "linear_probe", RECORD_COLUMNS)
     assert records["n_train"].tolist() == [9, 9, 12, 12]
 
@@ -200,7 +198,7 @@ def test_responses_of_one_bank_are_joined(zoo: Zoo) -> None:
 def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[tuple[str, int]]] = []
 
-    def fake(backbone, bank, cells, settings):
+    def fake(backbone, bank, cells, settings, source):
         calls.append([(task.dataset_id, seed) for task, seed in cells])
         told = backbone.model_id
         rows = [(told, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1, 4) for t, seed in cells]
@@ -208,12 +206,7 @@ def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch:
 
     module = pytest.importorskip("thesis_rec.truth.fine_tune")
     monkeypatch.setattr(module, "fine_tune", fake)
-    changes = {
-        "protocols": ("fine_tune",),
-        "fine_tune": module.FineTuneSettings(),
-        "fine_tune_seeds": 2,
-        "save_every": 3,
-    }
+    changes = {"protocols": ("fine_tune",), "fine_tune": FineTuneSettings(seeds=2, save_every=3)}
     zoo.run(dataset_rows(), stop_after=1, **changes)
     assert calls == [[("a", 0), ("a", 1), ("b", 0)]]
     zoo.run(dataset_rows(), **changes)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from thesis_rec.truth.responses import overlay_responses, response_names
-from thesis_rec.truth.settings import ResponseSettings
+from thesis_rec.truth.responses import overlay_responses, reference_tasks, response_names
 
 
 def test_names_have_the_documented_order() -> None:
-    names = response_names({"a": 3, "b": 4}, ResponseSettings(subtasks=2))
+    names = response_names(reference_tasks({"a": 3, "b": 4}, subtasks=2))
     mixed = ["reference_0000/subtask_probe", "reference_0001/subtask_probe"]
     assert names == ["a/linear_probe", "b/linear_probe", *mixed]
-    assert response_names({}, ResponseSettings()) == []
+    assert response_names(reference_tasks({})) == []
 
 
 def responses(ids: list[str], value: float, names: list[str]) -> dict[str, np.ndarray]:

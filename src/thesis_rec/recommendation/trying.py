@@ -322,7 +322,7 @@ def linear_prober(images: TaskImages, device: str, load: Callable[[str], Any]) -
     """
     from thesis_rec.truth.cells import measure_model
     from thesis_rec.truth.image_bank import ImageBank
-    from thesis_rec.truth.settings import ProbeSettings, TruthSettings
+    from thesis_rec.truth.settings import ProbeRecipe, TruthSettings
 
     # The draws of a probe depend on its dataset's name: what a folder is called must not change a result.
     bank = ImageBank({"asked": images}, device)
@@ -331,7 +331,7 @@ def linear_prober(images: TaskImages, device: str, load: Callable[[str], Any]) -
     def probe(model_id: str) -> float:
         backbone = load(model_id)
         batch = _batch_size(backbone, device)
-        settings = TruthSettings(probe=ProbeSettings(draws=PROBE_DRAWS), scores=(), batch_size=batch)
+        settings = TruthSettings(linear_probe=ProbeRecipe(draws=PROBE_DRAWS), scores=(), batch_size=batch)
         return float(measure_model(backbone, bank, [task], [], settings).records["value"].mean())
 
     return probe

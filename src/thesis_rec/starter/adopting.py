@@ -97,7 +97,7 @@ def _adopt_truth(root: Path, content: dict[str, Any], plan: ZooPlan, shop: Works
             continue
         tasks = plan.generation(number)
         ids = {task.dataset_id for task in tasks}
-        count = sum(settings.truth.probe.draws if task.draws else 1 for task in tasks)
+        count = sum(settings.truth.linear_probe.draws if task.draws else 1 for task in tasks)
         folder = truth_folder(number, plan, shop, settings.truth)
         if number == 1 and plan.reference_tasks:
             _adopt_responses(root, folder, set(shop.trained(plan)))

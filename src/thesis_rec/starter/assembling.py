@@ -32,7 +32,6 @@ from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, ZooBuild, fresh_f
 if TYPE_CHECKING:
     from thesis_rec.starter.plan import ZooPlan
     from thesis_rec.starter.settings import BuildSettings, ZooSettings
-    from thesis_rec.truth.settings import TruthSettings
 
 #: The zoo's tables.
 RECORDS, SCORES, PROFILES, RESPONSES, SPECTRA = (
@@ -121,7 +120,7 @@ def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Pat
     profiles = [table[table["model_id"].isin(names)] for table in profiles]
     if profiles:
         write_parquet(compact_profiles(pd.concat(profiles, ignore_index=True)), output / PROFILES)
-    _write_responses(plan, generations[0][2], measured[generations[0][0]], settings.truth, output / RESPONSES)
+    _write_responses(plan, generations[0][2], measured[generations[0][0]], output / RESPONSES)
     _write_manifests(plan, names, cards, output)
     _write_spectra(output)
     unknown = unknown_sides(plan, names)
@@ -139,7 +138,7 @@ def assemble(plan: ZooPlan, shop: Workshop, settings: BuildSettings, output: Pat
     ]
     total = sum(part["seconds"].get("total", 0.0) for part in linear)
     probes = sum(
-        part["models"] * (part["base_tasks"] * settings.truth.probe.draws + part["sub_tasks"]) for part in linear
+        part["models"] * (part["base_tasks"] * settings.truth.linear_probe.draws + part["sub_tasks"]) for part in linear
     )
     tuning_costs = _costs(tuned_folder, tuned)
     content = {
@@ -187,10 +186,10 @@ def _write_manifests(plan: ZooPlan, names: Sequence[str], cards: dict[str, dict[
             table.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], settings: TruthSettings, target: Path) -> None:
+def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], target: Path) -> None:
     """All models' responses on the reference bank, if they were measured."""
     from thesis_rec.tasks import BASE_TASKS
-    from thesis_rec.truth.responses import response_names
+    from thesis_rec.truth.responses import reference_tasks, response_names
 
     if not names or not plan.reference_tasks:
         return
@@ -199,7 +198,7 @@ def _write_responses(plan: ZooPlan, folder: Path, names: Sequence[str], settings
     arrays = {
         "responses": np.stack(responses).astype(np.float16),
         "model_ids": np.array(names),
-        "names": np.array(response_names(n_classes, settings.response)),
+        "names": np.array(response_names(reference_tasks(n_classes))),
     }
     save_arrays(target, arrays)
 

@@ -20,7 +20,7 @@ from thesis_rec.starter.workshop import ENVIRONMENT, Workshop, finish, read_json
 
 if TYPE_CHECKING:
     from thesis_rec.starter.plan import ZooPlan
-    from thesis_rec.truth.settings import FineTuneSettings, TruthSettings
+    from thesis_rec.truth.settings import FineTuneRecipe, TruthSettings
 
 logger = logging.getLogger(__name__)
 
@@ -51,15 +51,17 @@ def _measure_generation(
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.truth.cells import measure_model
     from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.responses import reference_tasks
 
     tasks = plan.generation(number)
-    reference = list(plan.reference_tasks) if number == 1 else []
+    references = list(plan.reference_tasks) if number == 1 else []
     folder = truth_folder(number, plan, shop, settings)
     missing = [recipe for recipe in unfinished(plan, shop, folder) if recipe.model_id not in without]
     if not tasks or not missing or shop.late():
         return []
     names = dict.fromkeys(base for task in tasks for base, _ in task.members)
-    bank = ImageBank(task_images(plan, shop, [*names, *reference]), shop.device)
+    bank = ImageBank(task_images(plan, shop, [*names, *references]), shop.device)
+    reference = reference_tasks({name: len(bank.classes[name]) for name in references})
     write_json(folder / ENVIRONMENT, environment(shop.device))
     failures: list[Failure] = []
     for recipe in track(missing, f"measuring models on generation {number}"):
@@ -80,7 +82,7 @@ def _measure_generation(
     return failures
 
 
-def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) -> list[Failure]:
+def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneRecipe) -> list[Failure]:
     """Fine-tune the chosen models on the chosen tasks, where that is missing.
 
     Returns:
@@ -106,7 +108,7 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) 
         begun = time.perf_counter()
         try:
             backbone = load_backbone(recipe_row(recipe), shop.folder, shop.device)
-            records = fine_tune(backbone, bank, [(tasks[task], seed) for task, seed in cells], settings)
+            records = fine_tune(backbone, bank, [(tasks[task], seed) for task, seed in cells], settings, "starter")
         except Exception as error:
             logger.exception("%s can't be fine-tuned", recipe.model_id)
             failures.append(Failure.of(recipe.model_id, error, "Train the model again."))
@@ -157,7 +159,7 @@ def truth_folder(number: int, plan: ZooPlan, shop: Workshop, settings: TruthSett
     return shop.folder / f"truth-{sha256_json([tasks, reference, settings.model_dump(), sizes])[:8]}"
 
 
-def fine_tune_folder(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) -> Path:
+def fine_tune_folder(plan: ZooPlan, shop: Workshop, settings: FineTuneRecipe) -> Path:
     """Folder of fine-tuning results, named after the cells and the settings."""
     _, cells = plan.fine_tuned()
     key = [cells, settings.model_dump(), plan.sizes.train_per_class, plan.sizes.test_per_class]
@@ -177,7 +179,7 @@ def tasks_to_measure(plan: ZooPlan, shop: Workshop, settings: TruthSettings) -> 
     return list(dict.fromkeys(found))
 
 
-def tasks_to_tune(plan: ZooPlan, shop: Workshop, settings: FineTuneSettings) -> list[str]:
+def tasks_to_tune(plan: ZooPlan, shop: Workshop, settings: FineTuneRecipe) -> list[str]:
     """Base tasks whose images are needed, as not all chosen models are fine-tuned."""
     models, cells = plan.fine_tuned()
     folder = fine_tune_folder(plan, shop, settings)

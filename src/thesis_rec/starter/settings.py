@@ -9,7 +9,7 @@ from pydantic import Field
 
 from thesis_rec.base.settings import Seed, Settings
 from thesis_rec.starter.plan import Sizes
-from thesis_rec.truth.settings import FineTuneRecipe, FineTuneSettings, ProbeRecipe, ProbeSettings, TruthSettings
+from thesis_rec.truth.settings import FineTuneRecipe, ProbeRecipe, TruthSettings
 
 if TYPE_CHECKING:
     from thesis_rec.starter.clip import ClipSettings
@@ -57,7 +57,7 @@ class BuildSettings:
 
     clip: ClipSettings
     truth: TruthSettings
-    fine_tune: FineTuneSettings
+    fine_tune: FineTuneRecipe
     profiles: ProfileRecipe
 
 
@@ -86,11 +86,11 @@ class ZooSettings(Settings):
         """What stages depend on, besides the machine."""
         from thesis_rec.starter.clip import ClipSettings
 
-        probe = ProbeSettings(seed=self.seed, **self.truth.model_dump(include=set(ProbeRecipe.model_fields)))
+        probe = ProbeRecipe(**self.truth.model_dump(include=set(ProbeRecipe.model_fields)))
         measured = self.truth.model_dump(include={"score_images", "batch_size"})
         return BuildSettings(
             clip=ClipSettings(seed=self.seed, **self.encoder.model_dump()),
-            truth=TruthSettings(probe=probe, source="starter", seed=self.seed, **measured),
-            fine_tune=FineTuneSettings(source="starter", **self.fine_tune.model_dump()),
+            truth=TruthSettings(linear_probe=probe, source="starter", seed=self.seed, **measured),
+            fine_tune=self.fine_tune,
             profiles=self.hardware,
         )

@@ -20,7 +20,6 @@ from thesis_rec.transferability.estimates import ScoreInput, gbc, h_score, leep,
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import Rows, by_class, plan_probes, probe_accuracies
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
-from thesis_rec.truth.responses import reference_subtasks
 from thesis_rec.truth.settings import TruthSettings
 
 
@@ -72,7 +71,7 @@ class ModelTruth:
     Attributes:
         records: Linear-probe accuracies, columns of ``performance_records``, ``seconds`` and ``n_test``.
         transferability: Scores of the tasks with ``draws``, columns of ``transferability_scores``.
-        responses: (R,) float32, in the order of ``response_names``; empty without reference tasks.
+        responses: (R,) float32, mean accuracies on the reference tasks, in their order.
         seconds: Time of each part: ``forward``, ``probes``, ``scores`` and ``total``.
     """
 
@@ -86,7 +85,7 @@ def measure_model(
     backbone: Backbone,
     bank: ImageBank,
     tasks: Sequence[MeasuredTask],
-    reference: Sequence[str],
+    reference: Sequence[MeasuredTask],
     settings: TruthSettings,
 ) -> ModelTruth:
     """Linear probes, transferability scores and responses of one model.
@@ -95,7 +94,7 @@ def measure_model(
         backbone: The model.
         bank: Images of all base tasks, reference tasks included; one serves many models.
         tasks: What is measured; transferability scores are computed for those with ``draws``.
-        reference: Identifiers of the reference tasks, for the responses.
+        reference: The :func:`~thesis_rec.truth.responses.reference_tasks`, for the responses; empty for none.
         settings: What is measured, and how.
 
     Returns:
@@ -108,12 +107,9 @@ def measure_model(
     started = time.perf_counter()
     # Tasks whose repeats count singly come first.
     tasks = sorted(tasks, key=lambda task: not task.draws)
-    n_classes = {name: len(bank.classes[name]) for name in reference}
-    banked = [MeasuredTask(name, tuple((name, c) for c in range(n_classes[name]))) for name in reference]
-    probed = [*tasks, *banked, *reference_subtasks(n_classes, settings.response)]
-    probes = plan_probes(probed, bank.classes, settings.probe)
+    probes = plan_probes([*tasks, *reference], bank.classes, settings.linear_probe, settings.seed)
     (features, probabilities), forward = timed(lambda: bank.features(backbone, settings.batch_size))
-    accuracies, probing = timed(lambda: probe_accuracies(features, settings.probe, probes))
+    accuracies, probing = timed(lambda: probe_accuracies(features, settings.linear_probe, probes))
     rows = []
     for task, probe, values in zip(tasks, probes, accuracies, strict=False):
         sizes = len(probe.train_class), len(probe.test_class)

@@ -23,7 +23,7 @@ from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import by_class
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
-from thesis_rec.truth.settings import FineTuneSettings
+from thesis_rec.truth.settings import HEAD_RATE, SHIFT, WEIGHT_DECAY, FineTuneRecipe
 
 #: Columns of the result: those of ``performance_records``, the cost, and how many images it was tested on.
 COLUMNS = [*RECORD_COLUMNS, "seconds", "n_test"]
@@ -34,7 +34,11 @@ _WARMUP, _CLIP = 0.1, 1.0
 
 
 def fine_tune(
-    backbone: Backbone, bank: ImageBank, cells: Iterable[tuple[MeasuredTask, int]], settings: FineTuneSettings
+    backbone: Backbone,
+    bank: ImageBank,
+    cells: Iterable[tuple[MeasuredTask, int]],
+    settings: FineTuneRecipe,
+    source: str = "measured",
 ) -> pd.DataFrame:
     """Fine-tune a model on several tasks and seeds, each time from its own weights, and measure each result.
 
@@ -43,6 +47,7 @@ def fine_tune(
         bank: Base tasks' images, all of one size, on the device that is used.
         cells: Tasks and seeds; a seed decides images, batches and shifts.
         settings: The recipe.
+        source: Content of the table's ``source`` column.
 
     Returns:
         One row per cell with the columns :data:`COLUMNS`: accuracy on the test images, numbers of training and test
@@ -61,7 +66,7 @@ def fine_tune(
     for task, seed in cells:
         begun = time.perf_counter()
         members = [bank.classes[base][index] for base, index in task.members]
-        module = TunedNetwork(backbone, len(members), settings.head_rate).to(bank.device).train()
+        module = TunedNetwork(backbone, len(members)).to(bank.device).train()
         n_train, *drawn = draw_batches(task, seed, bank, settings)
         _train(module, ((images(rows, shifts), labels) for rows, labels, shifts in zip(*drawn, strict=True)), settings)
         rows, labels = (torch.from_numpy(part).to(bank.device) for part in by_class([one.test for one in members]))
@@ -72,13 +77,13 @@ def fine_tune(
         found.append((task.dataset_id, value, seed, n_train, time.perf_counter() - begun, len(rows)))
         backbone.network.load_state_dict(initial)
     table = pd.DataFrame(found, columns=["dataset_id", "value", "seed", "n_train", "seconds", "n_test"])
-    told = {"model_id": backbone.model_id, "protocol": "fine_tune", "metric": "accuracy", "source": settings.source}
+    told = {"model_id": backbone.model_id, "protocol": "fine_tune", "metric": "accuracy", "source": source}
     return table.assign(**told)[COLUMNS]
 
 
-def _train(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], settings: FineTuneSettings) -> None:
+def _train(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], settings: FineTuneRecipe) -> None:
     """One update for each batch of images and labels."""
-    groups, rise = parameter_groups(module, settings.weight_decay), max(1, round(_WARMUP * settings.steps))
+    groups, rise = parameter_groups(module, WEIGHT_DECAY), max(1, round(_WARMUP * settings.steps))
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_with_warmup(step, settings.steps, rise))
     for images, labels in batches:
@@ -95,17 +100,16 @@ class TunedNetwork(nn.Module):
     Args:
         backbone: The model.
         n_classes: Outputs of the head.
-        head_rate: How many times faster the head learns.
     """
 
-    def __init__(self, backbone: Backbone, n_classes: int, head_rate: float) -> None:
+    def __init__(self, backbone: Backbone, n_classes: int) -> None:
         super().__init__()
         self.network = backbone.network
         self._features = backbone.features
         # Batch norm without parameters: features of all models come in one scale, as the linear probe has them.
         self.norm = nn.BatchNorm1d(backbone.n_features, affine=False)
         self.head = nn.Linear(backbone.n_features, n_classes)
-        self.scale = head_rate * backbone.n_features**-0.5
+        self.scale = HEAD_RATE * backbone.n_features**-0.5
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -129,7 +133,7 @@ def images_at(
 
 
 def draw_batches(
-    task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTuneSettings
+    task: MeasuredTask, seed: int, bank: ImageBank, settings: FineTuneRecipe
 ) -> tuple[int, Tensor, Tensor, Tensor]:
     """Draw the batches of one cell.
 
@@ -150,6 +154,6 @@ def draw_batches(
     wanted = settings.steps * settings.batch
     order = np.concatenate([rng.permutation(len(rows)) for _ in range(-(-wanted // len(rows)))])[:wanted]
     order = order.reshape(settings.steps, settings.batch)
-    shifts = rng.integers(-settings.shift, settings.shift + 1, (settings.steps, settings.batch, 2))
+    shifts = rng.integers(-SHIFT, SHIFT + 1, (settings.steps, settings.batch, 2))
     own, classes, moved = (torch.from_numpy(part).to(bank.device) for part in (rows[order], labels[order], shifts))
     return len(rows), own, classes, moved

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import MeasuredTask
-from thesis_rec.truth.settings import ProbeSettings
+from thesis_rec.truth.settings import MAX_SHARE, ProbeRecipe
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ class ClassRows:
     test: Rows
 
 
-def draw_rows(rows: ClassRows, dataset_id: str, class_index: int, draw: int, settings: ProbeSettings) -> Rows:
+def draw_rows(rows: ClassRows, dataset_id: str, class_index: int, draw: int, shots: int, seed: int) -> Rows:
     """The training rows of one class in one draw.
 
     Args:
@@ -54,14 +54,15 @@ def draw_rows(rows: ClassRows, dataset_id: str, class_index: int, draw: int, set
         dataset_id: Base dataset of the class.
         class_index: Index of the class there.
         draw: Number of the repeat.
-        settings: Recipe.
+        shots: Images that are wanted.
+        seed: Of all draws.
 
     Returns:
-        (k,) rows, ``k = min(shots, max_share * n)`` but at least one.
+        (k,) rows, ``k = min(shots, 0.75 n)`` but at least one.
     """
     count = len(rows.train)
-    k = min(settings.shots, max(1, int(settings.max_share * count)), count)
-    key = [settings.seed, draw, zlib.crc32(dataset_id.encode()), class_index]
+    k = min(shots, max(1, int(MAX_SHARE * count)), count)
+    key = [seed, draw, zlib.crc32(dataset_id.encode()), class_index]
     return rows.train[np.random.default_rng(key).permutation(count)[:k]]
 
 
@@ -89,14 +90,15 @@ def by_class(rows: Sequence[Rows]) -> tuple[Rows, Rows]:
 
 
 def plan_probes(
-    tasks: Sequence[MeasuredTask], classes: Mapping[str, Sequence[ClassRows]], settings: ProbeSettings
+    tasks: Sequence[MeasuredTask], classes: Mapping[str, Sequence[ClassRows]], recipe: ProbeRecipe, seed: int = 0
 ) -> list[Probe]:
     """Draw the training images of every task and repeat.
 
     Args:
         tasks: What is measured.
         classes: For each base dataset, the rows of its classes in order.
-        settings: Recipe.
+        recipe: How many images, and how often.
+        seed: Of all draws.
 
     Returns:
         The probes of each task.
@@ -111,7 +113,8 @@ def plan_probes(
         rows = classes[dataset_id][c]
         if not len(rows.train):
             raise ValueError(f"class {c} of {dataset_id} has no training image")
-        return np.stack([draw_rows(rows, dataset_id, c, draw, settings) for draw in range(settings.draws)], axis=1)
+        draws = [draw_rows(rows, dataset_id, c, draw, recipe.shots, seed) for draw in range(recipe.draws)]
+        return np.stack(draws, axis=1)
 
     probes = []
     for task in tasks:
@@ -153,19 +156,19 @@ def probe_weights(x: Floats, labels: Rows, n_classes: int, ridge: float) -> tupl
     return weights, level - mean @ weights
 
 
-def probe_accuracies(features: NDArray[np.floating], settings: ProbeSettings, probes: Sequence[Probe]) -> Floats:
+def probe_accuracies(features: NDArray[np.floating], recipe: ProbeRecipe, probes: Sequence[Probe]) -> Floats:
     """Test accuracy of every probe for one model.
 
     Args:
         features: (N, D) features of all images of the bank.
-        settings: Recipe.
+        recipe: Of which the ridge penalty and the number of repeats R matter here.
         probes: Of P tasks, :func:`plan_probes`.
 
     Returns:
         (P, R) accuracies, a fraction 0..1.
     """
-    x, accuracies = features.astype(np.float64), np.empty((len(probes), settings.draws))
+    x, accuracies = features.astype(np.float64), np.empty((len(probes), recipe.draws))
     for found, (train_rows, train_class, test_rows, test_class, classes) in zip(accuracies, probes, strict=True):
-        weights, biases = probe_weights(x[train_rows], train_class, classes, settings.ridge)
+        weights, biases = probe_weights(x[train_rows], train_class, classes, recipe.ridge)
         found[:] = ((x[test_rows] @ weights + biases).argmax(-1) == test_class).mean(-1)
     return accuracies

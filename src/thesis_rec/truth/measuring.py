@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -19,18 +19,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.files import sha256_json
 from thesis_rec.base.resuming import Outcome, work_on
 from thesis_rec.base.tables import MeasuredTask, TaskImages
-from thesis_rec.truth.responses import overlay_responses, response_names
+from thesis_rec.truth.responses import SEED, overlay_responses, response_names
+from thesis_rec.truth.settings import HEAD_RATE, MAX_SHARE, SHIFT, WEIGHT_DECAY
 
 if TYPE_CHECKING:
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.model_manifest import ManifestRow
     from thesis_rec.truth.image_bank import ImageBank
-    from thesis_rec.truth.settings import FineTuneSettings, TruthSettings
+    from thesis_rec.truth.settings import CampaignSettings
 
 logger = logging.getLogger(__name__)
 
@@ -47,26 +49,16 @@ class Campaign:
     """What is to be measured about every model.
 
     Attributes:
-        images: Base tasks by identifier, reference tasks included.
+        images: Base tasks by identifier, those of the reference tasks included.
         tasks: Tasks to measure.
-        reference: Identifiers of the reference tasks.
-        settings: Recipe of probes, scores and responses.
-        protocols: ``linear_probe``, ``fine_tune`` or both.
-        fine_tune: Recipe of fine-tuning, or None where it isn't asked for.
-        fine_tune_seeds: Repeats of each fine-tuned cell.
-        save_every: Fine-tuned cells between two saves.
-        device: Torch device.
+        reference: Tasks that describe models (:func:`~thesis_rec.truth.responses.reference_tasks`).
+        settings: What is measured on them, and how.
     """
 
     images: Mapping[str, TaskImages]
     tasks: Sequence[MeasuredTask]
-    reference: Sequence[str]
-    settings: TruthSettings
-    protocols: Collection[str] = ("linear_probe",)
-    fine_tune: FineTuneSettings | None = None
-    fine_tune_seeds: int = 1
-    save_every: int = 8
-    device: str = "cpu"
+    reference: Sequence[MeasuredTask]
+    settings: CampaignSettings
 
 
 def measured_tasks(
@@ -128,11 +120,11 @@ def measure_zoo(
     from thesis_rec.truth.image_bank import ImageBank
 
     hashes = {dataset_id: images_fingerprint(task) for dataset_id, task in campaign.images.items()}
-    bank = cache(lambda: ImageBank(campaign.images, campaign.device))
+    bank = cache(lambda: ImageBank(campaign.images, torch_device(campaign.settings.device)))
 
     def make(row: ManifestRow, outcome: Outcome) -> Iterator[dict[str, pd.DataFrame]]:
         cells = _Cells(row.model_id, campaign, hashes, fingerprint(row), existing)
-        if cells.to_probe or cells.to_describe or cells.to_tune:
+        if any(cells.missing.values()):
             yield from cells.measured(partial(load, row), bank())
 
     items = {row.model_id: row for row in rows}
@@ -148,78 +140,85 @@ class _Cells:
         self, model_id: str, campaign: Campaign, images: Mapping[str, str], weights: str, existing: Tables
     ) -> None:
         self.model_id, self.campaign, self.weights, self.tables = model_id, campaign, weights, existing
-        settings = campaign.settings
-        probed = "linear_probe" in campaign.protocols
-        probe = [weights, settings.probe.model_dump()]
-        recipe = [*probe, settings.scores, settings.score_images, settings.seed, settings.source]
+        settings, bases = campaign.settings, [task.dataset_id for task in campaign.reference if task.draws]
         tasks = {
             task.dataset_id: [[images[base], c] for base, c in task.members] + [task.draws] for task in campaign.tasks
         }
         self.datasets = {name: sha256_json(members)[:_SHORT] for name, members in tasks.items()}
-        self.probes = {name: sha256_json([recipe, members]) for name, members in tasks.items() if probed}
-        reference = [images[name] for name in campaign.reference]
-        self.responses = sha256_json([probe, settings.response.model_dump(), reference])
-        self.fine_tune: dict[tuple[str, int], str] = {}
-        if campaign.fine_tune is not None:
-            # What was measured by several copies of a model at once counts as well.
-            tuned = [weights, campaign.fine_tune.model_dump() | {"slots": 12}, settings.source]
-            self.fine_tune = {
-                (name, seed): sha256_json([tuned, members, seed])
+        probe = [weights, settings.linear_probe.model_dump() | {"max_share": MAX_SHARE, "seed": settings.seed}]
+        recipe = [*probe, settings.scores, settings.score_images, settings.seed, settings.source]
+        bank = {"subtasks": len(campaign.reference) - len(bases), "seed": SEED}, [images[name] for name in bases]
+        # What was measured by several copies of a model at once counts as well.
+        fixed = {"head_rate": HEAD_RATE, "weight_decay": WEIGHT_DECAY, "shift": SHIFT, "slots": 12}
+        tuned = settings.fine_tune.model_dump(exclude={"seeds", "save_every"}) | fixed | {"source": settings.source}
+        # Hashes by part, and by what tells the cells of a part apart.
+        self.hashes: dict[str, dict[Any, str]] = {"linear_probe": {}, "responses": {}, "fine_tune": {}}
+        if "linear_probe" in settings.protocols:
+            self.hashes["linear_probe"] = {name: sha256_json([recipe, members]) for name, members in tasks.items()}
+            self.hashes["responses"] = {"all": sha256_json([probe, *bank])} if bases else {}
+        if "fine_tune" in settings.protocols:
+            self.hashes["fine_tune"] = {
+                (name, seed): sha256_json([[weights, tuned, settings.source], members, seed])
                 for name, members in tasks.items()
-                for seed in range(campaign.fine_tune_seeds)
+                for seed in range(settings.fine_tune.seeds)
             }
-        have = {part: set(self.existing(part).get("cell", [])) for part in PARTS}
-        self.to_probe = {name for name, cell in self.probes.items() if cell not in have["linear_probe"]}
-        self.to_describe = list(campaign.reference) if probed and self.responses not in have["responses"] else []
-        self.to_tune = [key for key, cell in self.fine_tune.items() if cell not in have["fine_tune"]]
+        self.missing = {part: self._missing(part) for part in self.hashes}
 
-    def existing(self, part: str) -> pd.DataFrame:
+    def _existing(self, part: str) -> pd.DataFrame:
         """The table of an earlier run; empty where there is none."""
         key = f"{self.model_id}/{part}"
         return self.tables[key]() if key in self.tables else pd.DataFrame()
 
-    def provenance(self, table: pd.DataFrame) -> dict[str, Any]:
-        """Columns that tell this measurement from one of other weights, images or libraries."""
-        return {
-            "model_revision": self.weights[:_SHORT],
-            "dataset_revision": table["dataset_id"].map(self.datasets),
-            "versions": library_versions(),
-        }
+    def _missing(self, part: str) -> list[Any]:
+        """What there is no cell of that is made from the same."""
+        there = set(self._existing(part).get("cell", []))
+        return [key for key, cell in self.hashes[part].items() if cell not in there]
+
+    def _merged(self, part: str, new: pd.DataFrame, cells: Sequence[str], keys: list[str]) -> dict[str, pd.DataFrame]:
+        """New rows, with what tells their measurement from others, and those earlier ones that they don't replace."""
+        told = {"model_revision": self.weights[:_SHORT], "versions": library_versions(), "cell": cells}
+        new, old = new.assign(dataset_revision=new["dataset_id"].map(self.datasets), **told), self._existing(part)
+        if not old.empty:
+            old = old[~old.set_index(keys).index.isin(new.set_index(keys).index)]
+        return {f"{self.model_id}/{part}": pd.concat([old, new], ignore_index=True)}
 
     def measured(self, load: Callable[[], Backbone], bank: ImageBank) -> Iterator[dict[str, pd.DataFrame]]:
         """Measure what is missing; tables as of :func:`measure_zoo`."""
-        if self.to_probe or self.to_describe:
+        settings = self.campaign.settings
+        if self.missing["linear_probe"] or self.missing["responses"]:
             yield self._probed(load(), bank)
-        if self.to_tune and self.campaign.fine_tune is not None:
+        if todo := self.missing["fine_tune"]:
             from thesis_rec.truth.fine_tune import fine_tune
 
             by_id = {task.dataset_id: task for task in self.campaign.tasks}
-            todo = [(by_id[dataset_id], seed) for dataset_id, seed in self.to_tune]
-            backbone, table, every = load(), self.existing("fine_tune"), self.campaign.save_every
+            backbone, every, found = load(), settings.fine_tune.save_every, []
             for start in range(0, len(todo), every):
-                new = fine_tune(backbone, bank, todo[start : start + every], self.campaign.fine_tune)
-                hashes = [self.fine_tune[key] for key in zip(new["dataset_id"], new["seed"], strict=True)]
-                table = _merge(table, new.assign(cell=hashes, **self.provenance(new)), ["dataset_id", "seed"])
-                yield {f"{self.model_id}/fine_tune": table}
+                cells = [(by_id[name], seed) for name, seed in todo[start : start + every]]
+                found.append(fine_tune(backbone, bank, cells, settings.fine_tune, settings.source))
+                hashes = [self.hashes["fine_tune"][key] for key in todo[: start + every]]
+                yield self._merged("fine_tune", pd.concat(found), hashes, ["dataset_id", "seed"])
 
     def _probed(self, backbone: Backbone, bank: ImageBank) -> dict[str, pd.DataFrame]:
         from thesis_rec.truth.cells import measure_model
 
         campaign = self.campaign
-        tasks = [task for task in campaign.tasks if task.dataset_id in self.to_probe]
-        truth = measure_model(backbone, bank, tasks, self.to_describe, campaign.settings)
+        tasks = [task for task in campaign.tasks if task.dataset_id in self.missing["linear_probe"]]
+        reference = campaign.reference if self.missing["responses"] else []
+        truth = measure_model(backbone, bank, tasks, reference, campaign.settings)
         found: dict[str, pd.DataFrame] = {}
-        if self.to_describe:
-            n_classes = {task: len(campaign.images[task].class_names) for task in self.to_describe}
-            names = response_names(n_classes, campaign.settings.response)
-            described = {"model_id": self.model_id, "name": names, "value": truth.responses, "cell": self.responses}
-            found["responses"] = pd.DataFrame(described)
+        if reference:
+            told = {
+                "model_id": self.model_id,
+                "name": response_names(reference),
+                "cell": self.hashes["responses"]["all"],
+            }
+            found[f"{self.model_id}/responses"] = pd.DataFrame({**told, "value": truth.responses})
         # Written after the scores: a task counts as done by its probes.
         for part, table in (("transferability", truth.transferability), ("linear_probe", truth.records)):
             if len(table):
-                hashed = table.assign(cell=table["dataset_id"].map(self.probes), **self.provenance(table))
-                found[part] = _merge(self.existing(part), hashed, ["dataset_id"])
-        return {f"{self.model_id}/{part}": table for part, table in found.items()}
+                cells = [self.hashes["linear_probe"][name] for name in table["dataset_id"]]
+                found |= self._merged(part, table, cells, ["dataset_id"])
+        return found
 
 
 @cache
@@ -228,14 +227,6 @@ def library_versions() -> str:
     from importlib.metadata import version
 
     return "; ".join(f"{name} {version(name)}" for name in ("torch", "timm", "transformers", "open_clip_torch"))
-
-
-def _merge(old: pd.DataFrame, new: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """``new`` and those rows of ``old`` whose keys it doesn't have."""
-    if old.empty or new.empty:
-        return new if old.empty else old
-    replaced = old.set_index(keys).index.isin(new.set_index(keys).index)
-    return pd.concat([old[~replaced], new], ignore_index=True)
 
 
 def join_part(tables: Tables, models: Sequence[str], part: str, columns: Sequence[str]) -> pd.DataFrame:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import MeasuredTask
-from thesis_rec.truth.settings import ResponseSettings
 
 Members = tuple[tuple[str, int], ...]
 
@@ -96,32 +95,28 @@ def draw_subtasks(n_classes: Mapping[str, int], count: int, seed: int) -> list[M
 
 logger = logging.getLogger(__name__)
 
+#: Sub-tasks of the reference tasks, and the seed of their draw: responses with another one don't compare.
+SUBTASKS, SEED = 1000, 20240
+
 #: How the names of the responses to reference tasks and to their sub-tasks end.
 ON_TASK, ON_SUBTASK = "/linear_probe", "/subtask_probe"
 
 
-def reference_subtasks(n_classes: Mapping[str, int], settings: ResponseSettings) -> list[MeasuredTask]:
-    """The sub-tasks of the reference tasks on which models are probed.
+def reference_tasks(n_classes: Mapping[str, int], subtasks: int = SUBTASKS) -> list[MeasuredTask]:
+    """What models are probed on to describe them: the reference tasks, then sub-tasks of them.
 
     Args:
         n_classes: Number of classes of each reference task, in order.
-        settings: How many.
+        subtasks: Number of sub-tasks, fewer where there aren't so many different ones.
     """
-    drawn = draw_subtasks(n_classes, settings.subtasks, settings.seed)
-    return [MeasuredTask(f"reference_{number:04d}", members, draws=False) for number, members in enumerate(drawn)]
+    whole = [MeasuredTask(name, tuple((name, c) for c in range(count))) for name, count in n_classes.items()]
+    drawn = draw_subtasks(n_classes, subtasks, SEED)
+    return whole + [MeasuredTask(f"reference_{i:04d}", members, draws=False) for i, members in enumerate(drawn)]
 
 
-def response_names(n_classes: Mapping[str, int], settings: ResponseSettings) -> list[str]:
-    """Names of the responses, in order: of the reference tasks, then of their sub-tasks.
-
-    Args:
-        n_classes: Number of classes of each reference task, in order.
-        settings: Number of sub-tasks.
-    """
-    return [
-        *(f"{dataset_id}{ON_TASK}" for dataset_id in n_classes),
-        *(f"{task.dataset_id}{ON_SUBTASK}" for task in reference_subtasks(n_classes, settings)),
-    ]
+def response_names(reference: Sequence[MeasuredTask]) -> list[str]:
+    """Names of the responses to the :func:`reference_tasks`."""
+    return [f"{task.dataset_id}{ON_TASK if task.draws else ON_SUBTASK}" for task in reference]
 
 
 def overlay_responses(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

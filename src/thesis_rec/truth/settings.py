@@ -1,17 +1,22 @@
-"""Recipes of what is measured about models: linear probes, transferability scores, responses, fine-tuning."""
+"""Recipes of what is measured about models: linear probes, transferability scores, fine-tuning."""
 
-from typing import get_args
+from typing import Literal, get_args
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Seed, Settings
+from thesis_rec.base.settings import Seed, Settings, Words
 from thesis_rec.truth.performance_records import Score
 
 SCORES: tuple[Score, ...] = get_args(Score)
 
+#: Largest share of a class's training images that a draw takes, so that draws differ.
+MAX_SHARE = 0.75
+#: Of fine-tuning: how many times faster the new head learns, AdamW's weight decay, largest shift of an image in pixels.
+HEAD_RATE, WEIGHT_DECAY, SHIFT = 5.0, 1e-4, 2
+
 
 class ProbeRecipe(Settings):
-    """The linear probe's recipe, as far as it is chosen.
+    """The linear probe's recipe.
 
     Attributes:
         shots: Training images of a class in one draw.
@@ -24,62 +29,28 @@ class ProbeRecipe(Settings):
     ridge: float = Field(default=0.2, gt=0)
 
 
-class ProbeSettings(ProbeRecipe):
-    """The linear probe's recipe.
-
-    Attributes:
-        max_share: Largest share of a class's training images that a draw takes, so that draws differ.
-        seed: Seed of the draws.
-    """
-
-    max_share: float = 0.75
-    seed: Seed = 0
-
-
-class ResponseSettings(Settings):
-    """What models are probed on beside the reference tasks.
-
-    Attributes:
-        subtasks: Number of sub-tasks of the reference tasks, fewer where there aren't so many different ones.
-        seed: Seed of the sub-tasks; responses with different seeds don't compare.
-    """
-
-    subtasks: int = 1000
-    seed: Seed = 20240
-
-
-class MeasuringSettings(Settings):
-    """What is measured besides probes and responses, and how.
+class TruthSettings(Settings):
+    """Everything that is measured about a model without training it.
 
     Attributes:
         scores: Transferability scores to compute; empty for none.
         score_images: Training images of a class that the scores use.
         batch_size: Images in one forward pass; lowered by itself when a GPU's memory is full.
         source: Content of the tables' ``source`` column.
-        seed: Seed of N-LEEP's mixtures.
+        seed: Seed of the draws of probes and of N-LEEP's mixtures.
+        linear_probe: The linear probe's recipe.
     """
 
-    scores: tuple[Score, ...] = SCORES
+    scores: Words[Score] = SCORES
     score_images: int = Field(default=48, ge=2)
     batch_size: int = Field(default=4096, ge=1)
     source: str = "measured"
     seed: Seed = 0
-
-
-class TruthSettings(MeasuringSettings):
-    """Everything that is measured about a model without training it.
-
-    Attributes:
-        probe: The linear probe's recipe.
-        response: What the responses are to.
-    """
-
-    probe: ProbeSettings = ProbeSettings()
-    response: ResponseSettings = ResponseSettings()
+    linear_probe: ProbeRecipe = ProbeRecipe()
 
 
 class FineTuneRecipe(Settings):
-    """The recipe of fine-tuning, as far as it is chosen.
+    """The recipe of fine-tuning.
 
     Attributes:
         shots: Training images of each class; at most three quarters of those there are.
@@ -95,16 +66,26 @@ class FineTuneRecipe(Settings):
 
 
 class FineTuneSettings(FineTuneRecipe):
-    """The recipe of fine-tuning.
+    """Fine-tuning of many models.
 
     Attributes:
-        head_rate: How many times faster the new head learns.
-        weight_decay: AdamW's.
-        shift: Largest shift of a training image, in pixels.
-        source: Value of the result's ``source`` column.
+        seeds: Repeats of each cell.
+        save_every: Cells between two saves.
     """
 
-    head_rate: float = 5.0
-    weight_decay: float = 1e-4
-    shift: int = 2
-    source: str = "measured"
+    seeds: int = Field(default=1, ge=1)
+    save_every: int = Field(default=8, ge=1)
+
+
+class CampaignSettings(TruthSettings):
+    """What is measured about every model of a zoo.
+
+    Attributes:
+        protocols: ``linear_probe``, ``fine_tune`` or both.
+        fine_tune: The recipe of fine-tuning.
+        device: Torch device.
+    """
+
+    protocols: Words[Literal["linear_probe", "fine_tune"]] = ("linear_probe",)
+    fine_tune: FineTuneSettings = FineTuneSettings()
+    device: str = "auto"

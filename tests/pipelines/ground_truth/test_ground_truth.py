@@ -197,18 +197,22 @@ def test_strict_forgives_nothing() -> None:
 
 
 def test_reference_tasks_describe_models_and_are_never_evaluated(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from thesis_rec.base.tables import MeasuredTask
+    from thesis_rec.base.tables import MeasuredTask, TaskImages
     from thesis_rec.pipelines.ground_truth import nodes
 
     monkeypatch.setattr(nodes, "_reference", lambda parameters: ["red"])
     tasks = [MeasuredTask(n, ((n, 0), (n, 1))) for n in ("red", "green")]
     tasks.append(MeasuredTask("mix", (("red", 0), ("green", 1)), draws=False))
     parameters = GroundTruthParameters(models_root="", images_root="", linear_probe={"shots": 3}, seed=5)
-    campaign = nodes._campaign(parameters, {}, tasks, "cpu")
+    labels = np.zeros(1, dtype=np.int64)
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    images = {"red": TaskImages("red", *(pixels, labels) * 2, ["a", "b", "c"])}
+    campaign = nodes._campaign(parameters, images, tasks)
     assert [task.dataset_id for task in campaign.tasks] == ["green"]
-    assert campaign.reference == ["red"]
-    assert campaign.settings.probe.shots == 3
-    assert campaign.settings.probe.seed == 5
+    assert campaign.reference[0] == MeasuredTask("red", (("red", 0), ("red", 1), ("red", 2)))
+    assert not any(task.draws for task in campaign.reference[1:])
+    assert campaign.settings.linear_probe.shots == 3
+    assert campaign.settings.seed == 5
 
 
 def test_the_shipped_parameters_are_those_of_the_code(project_dir: Path) -> None:
@@ -234,10 +238,9 @@ def test_fine_tuning_refuses_images_of_several_sizes_before_it_starts() -> None:
     }
     knobs = {"models_root": "", "images_root": "", "reference": "none", "protocols": ["fine_tune"]}
     with pytest.raises(ConfigurationError, match=r"images\.size"):
-        nodes._campaign(GroundTruthParameters(**knobs), images, [], "cpu")
-    campaign = nodes._campaign(GroundTruthParameters(**knobs, fine_tune={"steps": 3}), {"8": images["8"]}, [], "cpu")
-    assert campaign.fine_tune is not None
-    assert campaign.fine_tune.steps == 3
+        nodes._campaign(GroundTruthParameters(**knobs), images, [])
+    campaign = nodes._campaign(GroundTruthParameters(**knobs, fine_tune={"steps": 3}), {"8": images["8"]}, [])
+    assert campaign.settings.fine_tune.steps == 3
 
 
 def test_generated_tasks_are_the_images_that_the_starter_zoo_was_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame
 from thesis_rec.base.files import sha256_json
 from thesis_rec.base.resuming import outcome_failures
@@ -19,7 +18,7 @@ from thesis_rec.models.model_sources import hub_cache_folder, locate, weights_fi
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
 from thesis_rec.pipelines.selection import check_names, networks
 from thesis_rec.truth import measuring, performance_records
-from thesis_rec.truth.settings import FineTuneSettings, MeasuringSettings, ProbeSettings, TruthSettings
+from thesis_rec.truth.responses import reference_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +88,11 @@ def measure_models(
     rows, _ = _selected_datasets(dataset_manifest, parameters)
     tasks, _ = measuring.measured_tasks(rows, ground_truth_images)
     root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
-    device = torch_device(parameters.device)
     yield from measuring.measure_zoo(
         parameters.shard.select(networks(model_manifest, parameters.models, "ground_truth.models")),
         load=lambda row: load_backbone(row, root, "cpu", cache),
         fingerprint=lambda row: weights_fingerprint(locate(row, root, cache, build=True)),
-        campaign=_campaign(parameters, ground_truth_images, tasks, device),
+        campaign=_campaign(parameters, ground_truth_images, tasks),
         existing=existing_ground_truth_cells,
         asked=_asked(rows, parameters),
     )
@@ -199,28 +197,12 @@ def _reference(parameters: GroundTruthParameters) -> list[str]:
     return list(REFERENCE_TASKS)
 
 
-def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: list[Any], device: str) -> Any:
-
-    reference = _reference(parameters)
-    probe = ProbeSettings(seed=parameters.seed, **parameters.linear_probe.model_dump())
-    settings = TruthSettings(probe=probe, **parameters.model_dump(include=set(MeasuringSettings.model_fields)))
-    fine_tune = None
-    if "fine_tune" in parameters.protocols:
-        recipe = parameters.fine_tune.model_dump(exclude={"seeds", "save_every"})
-        fine_tune = FineTuneSettings(source=parameters.source, **recipe)
-        sizes = {task.train_images.shape[1:3] for task in images.values()}
-        if len(sizes) > 1:
-            hint = "set ground_truth.images.size, or choose datasets of one size."
-            raise ConfigurationError(f"fine_tune needs images of one size, but there are {sorted(sizes)}: {hint}")
-    return measuring.Campaign(
-        images=images,
-        # Reference tasks describe models; a model is never evaluated on them.
-        tasks=[task for task in tasks if not {base for base, _ in task.members} & set(reference)],
-        reference=reference,
-        settings=settings,
-        protocols=parameters.protocols,
-        fine_tune=fine_tune,
-        fine_tune_seeds=parameters.fine_tune.seeds,
-        save_every=parameters.fine_tune.save_every,
-        device=device,
-    )
+def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: list[Any]) -> measuring.Campaign:
+    sizes = {task.train_images.shape[1:3] for task in images.values()}
+    if "fine_tune" in parameters.protocols and len(sizes) > 1:
+        hint = "set ground_truth.images.size, or choose datasets of one size."
+        raise ConfigurationError(f"fine_tune needs images of one size, but there are {sorted(sizes)}: {hint}")
+    reference = {name: len(images[name].class_names) for name in _reference(parameters)}
+    # Reference tasks describe models; a model is never evaluated on them.
+    evaluated = [task for task in tasks if not {base for base, _ in task.members} & set(reference)]
+    return measuring.Campaign(images, evaluated, reference_tasks(reference), parameters)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from thesis_rec.base.settings import Seed, Settings, Shard, Words
 from thesis_rec.truth.performance_records import Score
-from thesis_rec.truth.settings import FineTuneRecipe, MeasuringSettings, ProbeRecipe
+from thesis_rec.truth.settings import CampaignSettings
 
 
 class ImageParameters(Settings):
@@ -18,29 +18,18 @@ class ImageParameters(Settings):
     seed: Seed = 0
 
 
-class FineTuneParameters(FineTuneRecipe):
-    """Fine-tuning of one's own models."""
-
-    seeds: int = Field(default=1, ge=1)
-    save_every: int = Field(default=8, ge=1)
-
-
-class GroundTruthParameters(MeasuringSettings):
+class GroundTruthParameters(CampaignSettings):
     """All knobs of ``params:ground_truth``; see ``conf/base/parameters/ground_truth.yml``."""
 
     models_root: str
     images_root: str
     hub_cache: str | None = None
-    protocols: Words[Literal["linear_probe", "fine_tune"]] = ("linear_probe",)
     models: Words[str] = ()
     datasets: Words[str] = ()
     subtasks: bool = False
     reference: Literal["starter", "none"] = "starter"
     images: ImageParameters = ImageParameters()
-    linear_probe: ProbeRecipe = ProbeRecipe()
-    fine_tune: FineTuneParameters = FineTuneParameters()
     scores: Words[Score] = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
     batch_size: int = Field(default=512, ge=1)
-    device: str = "auto"
     shard: Shard = Shard()
     strict: bool = False
