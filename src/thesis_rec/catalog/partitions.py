@@ -13,7 +13,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview
 
-from thesis_rec.base.files import atomic_path, decode_id, encode_id, file_state
+from thesis_rec.base.files import atomic_path, decode_id, encode_id
 from thesis_rec.catalog.files import (
     AtomicJSONDataset,
     AtomicParquetDataset,
@@ -39,10 +39,6 @@ class Partition:
     def __call__(self, *names: str) -> Any:
         """All of it, or the arrays of an NPZ file that have these names."""
         return self.dataset.read(self.key, *names)
-
-    def state(self) -> str:
-        """What tells that its file is the same as before (:func:`~thesis_rec.base.files.file_state`)."""
-        return file_state(self.dataset.file(self.key)).decode()
 
     def changed(self) -> int:
         """When its file was last written, moved here or touched, in nanoseconds; nothing sets that back."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, listed
 from thesis_rec.base.files import file_state, readable, sha256_json
@@ -27,6 +27,7 @@ from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.copies import Glimpses, content_digest
 from thesis_rec.images.dataset_source import ImageLimits, Tell
+from thesis_rec.images.encoders.encoder_evaluation import evaluated
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.encoders.streaming import BatchImages, decoded
 from thesis_rec.images.loading import LabelledImages, open_dataset, read_images, split_fingerprint
@@ -49,6 +50,7 @@ class TokenSettings(ImageLimits):
         batch_size: Images that are encoded at a time.
         workers: Processes that decode.
         precision: Of the encoder.
+        prompts: Of the zero-shot evaluation, with ``{}`` where a class's name goes.
     """
 
     splits: tuple[Literal["pretrain", "train", "test"], ...] = ("train",)
@@ -57,6 +59,14 @@ class TokenSettings(ImageLimits):
     batch_size: int = Field(default=256, ge=1)
     workers: int = Field(default=0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    prompts: tuple[str, ...] = ("a photo of {}.",)
+
+    @field_validator("prompts")
+    @classmethod
+    def _have_a_place_for_the_name(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        if not prompts or any("{}" not in prompt for prompt in prompts):
+            raise ValueError("every prompt needs {} where the class's name goes, and there must be one")
+        return prompts
 
     def hash_for(self, row: DatasetRow, split: str, root: Path, encoder_id: str, tell: Tell = content_digest) -> str:
         """Hash of everything that a row's tokens depend on; batch size and workers aren't among it.
@@ -250,7 +260,7 @@ def load_task_tokens(
     keys, found = keys_by_split(partitions), dict[str, TaskTokens]()
     for name in (row.dataset_id for row in dataset_rows if (row.dataset_id, split) in keys):
         try:
-            found[name] = _joined(partitions, keys[name, split], name)
+            found[name] = joined([read_shard(partitions, key) for key in keys[name, split]], name)
         except Exception as error:  # readers of damaged files raise anything at all
             why = " ".join(str(error).split()).rstrip(".")
             logger.warning("%s: %s; it is left out", name, why)
@@ -259,18 +269,17 @@ def load_task_tokens(
     return found
 
 
-def _joined(partitions: Partitions, keys: list[str], dataset_id: str) -> TaskTokens:
-    """Tokens of a dataset's shards.
+def joined(shards: Sequence[Shard], dataset_id: str) -> TaskTokens:
+    """Tokens of a dataset's shards, in their order.
 
     Raises:
-        ValueError: If shards are missing or of different settings; whatever reading a damaged one raises passes.
+        ValueError: If shards are missing or of different settings.
     """
-    first = read_shard(partitions, keys[0])
-    count = int(first.get("n_shards", len(keys)))
-    if len(keys) < count:
-        raise ValueError(f"{len(keys)} of {count} token shards are there")
+    first, count = shards[0], int(shards[0].get("n_shards", len(shards)))
+    if len(shards) < count:
+        raise ValueError(f"{len(shards)} of {count} token shards are there")
     # More shards than that are left from an earlier run with other settings.
-    shards = [first] + [read_shard(partitions, key) for key in keys[1:count]]
+    shards = shards[:count]
     if len({(str(shard["encoder_id"]), str(shard.get("settings_hash", ""))) for shard in shards}) > 1:
         raise ValueError("its token shards were made with different settings")
     features = np.concatenate([np.asarray(shard["features"], dtype=np.float32) for shard in shards])
@@ -352,7 +361,8 @@ def extract_tokens(
         untouched: Whether a shard is older than its dataset's outcome, so that it is the one of which that tells.
 
     Yields:
-        New shards by key, and outcomes by dataset. An outcome has ``shards``, how many each split has.
+        New shards by key, and outcomes by dataset. An outcome has ``shards``, how many each split has, and ``encoder``,
+        how good that is (:func:`~thesis_rec.images.encoders.encoder_evaluation.evaluated`).
 
     Raises:
         ConfigurationError: If there is no encoder.
@@ -367,25 +377,24 @@ def extract_tokens(
             raise ConfigurationError(f"No dataset can be encoded. {error}") from error
 
     def make(row: DatasetRow, outcome: Outcome) -> Iterator[dict[str, Shard]]:
-        notes, counts = list[Failure](), dict[str, int]()
+        notes, tokens, counts = list[Failure](), dict[str, TaskTokens](), dict[str, int]()
         for split in settings.splits:
             settings_hash = settings.hash_for(row, split, root, encoder_id)
-            done = finished_shards(existing, by_split.get((row.dataset_id, split), ()), settings_hash)
-            for shard in done.values():
-                notes += shard_notes(row.dataset_id, shard)
-                counts[split] = int(shard["n_shards"])
-            if len(done) == counts.get(split):
-                continue
-            dataset = open_dataset(row, root, settings)
-            images, test = dataset.split(split), dataset.apart() if split == "train" else None
-            made = SplitTokens(loaded(), images, settings, test)
-            for key, shard in make_shards(made, split, settings_hash, done):
-                notes += shard_notes(row.dataset_id, shard)
-                counts[split] = int(shard["n_shards"])
-                yield {key: shard}
+            shards = finished_shards(existing, by_split.get((row.dataset_id, split), ()), settings_hash)
+            if not shards or len(shards) < int(next(iter(shards.values()))["n_shards"]):
+                dataset = open_dataset(row, root, settings)
+                images, test = dataset.split(split), dataset.apart() if split == "train" else None
+                made = SplitTokens(loaded(), images, settings, test)
+                for key, shard in make_shards(made, split, settings_hash, tuple(shards)):
+                    shards[int(shard["shard"])] = shard
+                    yield {key: shard}
+            ordered = [shards[number] for number in sorted(shards)]
+            notes += [note for shard in ordered for note in shard_notes(row.dataset_id, shard)]
+            tokens[split], counts[split] = joined(ordered, row.dataset_id), len(ordered)
         # Both splits tell what is true of the whole source.
-        told = [[note.error, note.hint] for note in dict.fromkeys(notes)]
-        outcome |= {"notes": told, "shards": counts}
+        outcome |= {"notes": [[note.error, note.hint] for note in dict.fromkeys(notes)], "shards": counts}
+        if "train" in tokens:
+            outcome["encoder"] = evaluated(loaded(), tokens["train"], tokens.get("test"), settings.prompts)
 
     def is_there(row: DatasetRow, outcome: Outcome) -> bool:
         numbers = [(split, number) for split, count in outcome["shards"].items() for number in range(count)]
@@ -398,5 +407,6 @@ def extract_tokens(
 
 
 def made_from(row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> str:
-    """What tells, without reading a dataset's files, that its tokens would be the same as before."""
-    return settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
+    """What tells, without reading a dataset's files, that its tokens and figures would be the same as before."""
+    tokens = settings.hash_for(row, ",".join(settings.splits), root, encoder_id, file_state)
+    return sha256_json([tokens, settings.prompts])

@@ -8,7 +8,7 @@ from tests.images.encoders.tiny import colour_encoder
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.encoders.encoder_evaluation import (
     class_text_features,
-    evaluate_tokens,
+    evaluated,
     mean_accuracies,
     nearest_class_mean_accuracy,
     zero_shot_accuracy,
@@ -53,12 +53,12 @@ def test_document():
     encoder = colour_encoder()
     features = np.stack([encoder.encode_text(["red", "green", "blue"])] * 2)
     train = TaskTokens("d", features, ["red", "green", "blue"], 6, encoder.encoder_id)
-    document = evaluate_tokens(encoder, {"d": train}, {"d": train}, ["{}"])
+    document = {"d": evaluated(encoder, train, train, ["{}"])}
     assert mean_accuracies(document) == {"nearest_class_mean": 1.0, "zero_shot": 1.0, "chance": 1 / 3}
     assert document["d"]["tested_on"] == "test"
     other = TaskTokens("d", features[:, :2], ["red", "green"], 4, encoder.encoder_id)
     encoder._text = None
-    document = evaluate_tokens(encoder, {"d": train}, {"d": other}, ["{}"])
+    document = {"d": evaluated(encoder, train, other, ["{}"])}
     assert document["d"]["tested_on"] == "train"
     assert mean_accuracies(document)["zero_shot"] is None
 

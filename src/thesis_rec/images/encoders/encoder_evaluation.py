@@ -58,36 +58,29 @@ def class_text_features(encoder: ImageEncoder, class_names: Sequence[str], promp
     return unit(found.reshape(len(names), len(prompts), -1).mean(axis=1))
 
 
-def evaluate_tokens(
-    encoder: ImageEncoder,
-    train: Mapping[str, TaskTokens],
-    tested: Mapping[str, TaskTokens],
-    prompts: Sequence[str],
-) -> dict[str, dict[str, Any]]:
-    """Both accuracies of an encoder on every dataset.
+def evaluated(
+    encoder: ImageEncoder, train: TaskTokens, tested: TaskTokens | None, prompts: Sequence[str]
+) -> dict[str, Any]:
+    """Both accuracies of an encoder on a dataset.
 
     Args:
         encoder: The encoder that made the tokens.
-        train: Tokens of the training splits.
-        tested: Tokens of test splits, where there are any; else training batches are tested on each other.
+        train: Tokens of the training split.
+        tested: Tokens of the test split; None tests training batches on each other.
         prompts: Templates of the class names.
 
     Returns:
-        ``nearest_class_mean``, ``zero_shot`` (None without a text tower), ``chance`` and ``tested_on`` by dataset.
+        ``nearest_class_mean``, ``zero_shot`` (None without a text tower), ``chance`` and ``tested_on``.
     """
-    datasets: dict[str, dict[str, Any]] = {}
-    for dataset_id, tokens in train.items():
-        other = tested.get(dataset_id)
-        held_out = other.features if other and other.class_names == tokens.class_names else None
-        shown = tokens.features if held_out is None else held_out
-        text = class_text_features(encoder, tokens.class_names, prompts)
-        datasets[dataset_id] = {
-            "nearest_class_mean": nearest_class_mean_accuracy(tokens.features, held_out),
-            "zero_shot": None if text is None else zero_shot_accuracy(shown, text),
-            "chance": 1.0 / len(tokens.class_names),
-            "tested_on": "train" if held_out is None else "test",
-        }
-    return datasets
+    held_out = tested.features if tested and tested.class_names == train.class_names else None
+    shown = train.features if held_out is None else held_out
+    text = class_text_features(encoder, train.class_names, prompts)
+    return {
+        "nearest_class_mean": nearest_class_mean_accuracy(train.features, held_out),
+        "zero_shot": None if text is None else zero_shot_accuracy(shown, text),
+        "chance": 1.0 / len(train.class_names),
+        "tested_on": "train" if held_out is None else "test",
+    }
 
 
 def mean_accuracies(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
@@ -98,8 +91,3 @@ def mean_accuracies(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, floa
         values = [entry[name] for entry in datasets.values() if entry[name] is not None and entry[name] == entry[name]]
         mean[name] = float(np.mean(values)) if values else None
     return mean
-
-
-def known_entries(documents: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The entries by dataset of what an earlier run found, if there is such."""
-    return dict(documents[0]["datasets"]) if documents else {}

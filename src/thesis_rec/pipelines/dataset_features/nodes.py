@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.errors import Failure, check_failures, failures_frame
-from thesis_rec.base.files import sha256_json
 from thesis_rec.base.resuming import outcome_failures
 from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.images.encoders import encoder_id, load_encoder
-from thesis_rec.images.encoders.encoder_evaluation import evaluate_tokens, mean_accuracies
+from thesis_rec.images.encoders.encoder_evaluation import mean_accuracies
 from thesis_rec.images.hub import in_cache
 from thesis_rec.images.manifest import base_rows, read_dataset_manifest
 from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
@@ -70,33 +69,14 @@ def join_dataset_failures(
 
 
 def evaluate_encoder(
-    dataset_manifest: pd.DataFrame,
-    dataset_tokens: Partitions,
-    existing_encoder_evaluation: dict[str, dict[str, Any]],
-    parameters: DatasetFeaturesParameters,
+    dataset_manifest: pd.DataFrame, dataset_outcomes: Partitions, parameters: DatasetFeaturesParameters
 ) -> dict[str, Any]:
-    """Nearest-class-mean and zero-shot accuracy of the image encoder on every dataset.
-
-    The entry of a dataset is kept as long as its token files, the encoder and the prompts are those it was made from.
-    """
-    selected, keys = _selected_rows(dataset_manifest, parameters), tokens.keys_by_split(dataset_tokens)
-    encoder = encoder_id(parameters.encoder)
-    made_from = {}
-    for row in selected:
-        files = [key for split in parameters.splits for key in keys.get((row.dataset_id, split), [])]
-        states = [(key, dataset_tokens[key].state()) for key in files]
-        made_from[row.dataset_id] = sha256_json([encoder, parameters.prompts, states])
-    known = existing_encoder_evaluation
-    entries = {name: known[name] for name in made_from if known.get(name, {}).get("made_from") == made_from[name]}
-    rows = [row for row in selected if row.dataset_id not in entries]
-    train = tokens.load_task_tokens(dataset_tokens, rows, "train")
-    tested = tokens.load_task_tokens(dataset_tokens, rows, "test") if "test" in parameters.splits else {}
-    if train:
-        network = load_encoder(parameters.encoder, parameters.device)
-        for name, entry in evaluate_tokens(network, train, tested, parameters.prompts).items():
-            entries[name] = entry | {"made_from": made_from[name]}
-    entries = {name: entries[name] for name in made_from if name in entries}
-    return {"encoder_id": encoder if entries else None, "datasets": entries, "mean": mean_accuracies(entries)}
+    """Nearest-class-mean and zero-shot accuracy of the image encoder on every dataset, as its outcome tells them."""
+    asked = [row.dataset_id for row in _selected_rows(dataset_manifest, parameters)]
+    told = {name: dataset_outcomes[name]() for name in asked if name in dataset_outcomes}
+    entries = {name: outcome["encoder"] for name, outcome in told.items() if "encoder" in outcome}
+    encoder = encoder_id(parameters.encoder) if entries else None
+    return {"encoder_id": encoder, "datasets": entries, "mean": mean_accuracies(entries)}
 
 
 def check_dataset_features(

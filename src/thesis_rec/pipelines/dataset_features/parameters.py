@@ -1,6 +1,6 @@
 """Parameters of the pipeline dataset_features."""
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from thesis_rec.base.settings import Shard
 from thesis_rec.images.encoders.image_encoder import EncoderConfig
@@ -15,13 +15,5 @@ class DatasetFeaturesParameters(TokenSettings):
     images_root: str = Field(min_length=1)
     max_datasets: int | None = Field(default=None, ge=1)
     device: str = "auto"
-    prompts: tuple[str, ...] = ("a photo of {}.",)
     strict: bool = False
     shard: Shard = Shard()
-
-    @field_validator("prompts")
-    @classmethod
-    def _have_a_place_for_the_name(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        if not prompts or any("{}" not in prompt for prompt in prompts):
-            raise ValueError("every prompt needs {} where the class's name goes, and there must be one")
-        return prompts
