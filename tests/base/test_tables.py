@@ -44,5 +44,8 @@ def test_blanks_around_names_and_texts_of_a_table_dont_count(tmp_path):
     path = tmp_path / "models.csv"
     path.write_text("model_id , loader\nmine/net , timm\n", encoding="utf-8")
     assert read_csv(path, dtype="string").to_dict("list") == {"model_id": ["mine/net"], "loader": ["timm"]}
+    path.write_text("\ufeffmodel_id;loader;source\nmine/net;timm;here, there\n", encoding="utf-8")
+    table = {"model_id": ["mine/net"], "loader": ["timm"], "source": ["here, there"]}
+    assert read_csv(path, dtype=str).to_dict("list") == table  # as spreadsheets of many countries write it
     (tmp_path / "empty.csv").write_text("model_id\n", encoding="utf-8")
     assert list(read_csv(tmp_path / "empty.csv", dtype=str)) == ["model_id"]

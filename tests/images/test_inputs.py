@@ -13,6 +13,7 @@ from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import check_id, nearest_id
 from thesis_rec.images import overview
 from thesis_rec.images.copies import content_digest, distances, pixel_notes, sampled_digest
+from thesis_rec.images.dataset_source import FileNote
 from thesis_rec.images.decoding import Scale, decide_scale, decode_image, value_range
 from thesis_rec.images.labels import make_vocabulary
 from thesis_rec.images.layout import read_layout, split_role
@@ -471,16 +472,12 @@ class TestFiles:
             decode_image(tmp_path / "a.png")
 
     def test_failures_are_counted_by_reason(self):
-        failures = [Failure("d", f"skipped {i}.png: the file is empty.", "Replace it.") for i in range(7)]
-        failures += [
-            Failure("d", "skipped x.png: it is cut off."),
-            Failure("d", "a note.", "Act."),
-        ]
-        found = overview.counted(failures)
-        assert found == [
-            "8 images couldn't be read; 7: the file is empty (0.png); 1: it is cut off (x.png).",
-            "a note. Act.",
-        ]
+        errors = [ItemError(f"{i}.png", "the file is empty.", "Replace it.") for i in range(7)]
+        failures = [FileNote.skipped("d", error) for error in [*errors, ItemError("x.png", "it is cut off.", "")]]
+        failures += [Failure("d", "a note.", "Act."), failures[0], FileNote("d", "1 of 2 files.")]
+        of_files, others = overview.told(failures)
+        counts = "8 images couldn't be read; 7: the file is empty (0.png); 1: it is cut off (x.png)."
+        assert (of_files, others) == ([counts, "1 of 2 files."], ["a note. Act."])
 
     def test_a_flat_folder_with_a_table(self, tmp_path):
         for i in range(8):
@@ -694,12 +691,11 @@ class TestFrames:
                 red.save(tmp_path / "d" / part / "red" / name, save_all=True, append_images=[green], lossless=True)
         (tmp_path / "d" / "test" / "red" / "torn.gif").write_bytes(b"GIF89a")
         found = open_dataset(row(tmp_path / "d"), tmp_path).split("train")
-        told = [note.error for note in found.warnings if "frame" in note.error]
+        told = [note.error for note in found.warnings if isinstance(note, FileNote) and "frame" in note.error]
         assert told == [
             "test: files with more than one frame: 1 PNG; the first frame is read.",
             "train: files with more than one frame: 2 GIF, 1 TIFF, 1 WEBP; the first frame is read.",
         ]
-        assert all(overview.is_about_files(note) for note in told)
         reds = [found.image(int(i)) for i in np.flatnonzero(found.labels == found.class_names.index("red"))]
         assert all(image[..., 0].mean() > image[..., 1].mean() for image in reds)
 

@@ -26,7 +26,8 @@ MEASURED = ("reference", "subtasks", "spectra")
 def read_csv(path: Path, item: str = "", **options: Any) -> pd.DataFrame:
     """A CSV table of a user, by pandas and its options; empty fields beyond those that the header names are left out.
 
-    Blanks around names and values of a table of texts (``dtype=str``) don't count.
+    Commas, semicolons, tabs or bars separate its fields, whichever are most in its header. Blanks around names and
+    values of a table of texts (``dtype=str``) don't count.
 
     Where every row has one more, such as an empty one behind a last comma, pandas would take the first column for names
     of rows, and each other one for the column before it.
@@ -37,12 +38,14 @@ def read_csv(path: Path, item: str = "", **options: Any) -> pd.DataFrame:
     """
     error, hint = "can't be read as a table ({reason}).", "Check the path, and that it is CSV in UTF-8."
     with explained(item or str(path), f"{path.name} {error}" if item else error, hint):
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            separator = max(",;\t|", key=file.readline().count)
         with warnings.catch_warnings(record=True) as longer:
             warnings.simplefilter("always", pd.errors.ParserWarning)
-            table = pd.read_csv(path, index_col=False, **options)
+            table = pd.read_csv(path, index_col=False, sep=separator, encoding="utf-8-sig", **options)
         if longer:
-            with path.open(encoding=options.get("encoding", "utf-8"), newline="") as file:
-                lines = csv.reader(file, delimiter=options.get("sep", ","))
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                lines = csv.reader(file, delimiter=separator)
                 width = len(next(lines))
                 if any(any(cells[width:]) for cells in lines):
                     raise ValueError(f"line {lines.line_num}: more cells than columns. Quote a comma; 0,83 is 0.83")

@@ -10,7 +10,7 @@ A new kind of source is a function registered under the name that the manifest's
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from pydantic import Field
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.settings import Seed, Settings
-from thesis_rec.images.decoding import MAX_PIXELS
 from thesis_rec.images.manifest import DatasetRow
 
 #: What was read by other rules (labels, scales, orientation) is encoded again.
@@ -32,7 +31,6 @@ class ImageLimits(Settings):
     Attributes:
         n_per_class: Largest number of images of each class; None for all.
         fit: What happens to images that aren't square.
-        max_pixels: Largest image that is decoded.
         streaming: Whether hub datasets are read from start to end, for those larger than the disk.
         max_streamed: Number of images after which a stream is left.
         seed: Seed of split permutations and caps.
@@ -40,7 +38,6 @@ class ImageLimits(Settings):
 
     n_per_class: int | None = Field(default=None, ge=1)
     fit: Literal["crop", "pad", "stretch"] = "crop"
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     streaming: bool = False
     max_streamed: int = Field(default=1_000_000, ge=1)
     seed: Seed = 0
@@ -65,6 +62,24 @@ class RawSplit:
     labels: NDArray[Any]
     class_names: list[str] | None
     read: Reader
+
+
+@dataclass(frozen=True)
+class FileNote(Failure):
+    """A failure of files, which are passed over or read in part; the rest of their dataset is usable.
+
+    Attributes:
+        image: Name of the only one, or empty.
+        reason: What is wrong with that.
+    """
+
+    image: str = ""
+    reason: str = ""
+
+    @classmethod
+    def skipped(cls, dataset_id: str, error: ItemError) -> Self:
+        """The failure of one image of a dataset."""
+        return cls(dataset_id, f"skipped {error.item}: {error.error}", error.hint, error.item, error.error)
 
 
 @dataclass(frozen=True)
@@ -103,8 +118,3 @@ def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callab
         return loader
 
     return register
-
-
-def unreadable(dataset_id: str, error: ItemError) -> Failure:
-    """The failures row of one image of a dataset that is skipped."""
-    return Failure(dataset_id, f"skipped {error.item}: {error.error}", error.hint)

@@ -22,8 +22,8 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import placeholder
-from thesis_rec.base.settings import evenly
 
 #: Largest values of the depths that cameras and scanners have.
 DEPTHS = {10: 1023, 12: 4095, 14: 16383, 16: 65535}
@@ -128,13 +127,51 @@ def decide_scale(kind: str, low: float, high: float) -> Scale:
 
 
 def value_range(images: Iterable[NDArray[np.generic]]) -> tuple[float, float]:
-    """Smallest and largest finite value of all images; (inf, -inf) if there is none."""
+    """Smallest and largest finite value of all images that hold numbers; (inf, -inf) if there is none."""
     low, high = np.inf, -np.inf
     for image in images:
-        finite = image[np.isfinite(image)]
+        finite = image[np.isfinite(image)] if image.dtype.kind in "buif" else np.empty(0)
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     return low, high
+
+
+class Scales:
+    """One scale for all images of a dataset, of each kind of number in them: integers beyond bytes, and floats.
+
+    Args:
+        images: Those that decide; a brighter one is refused when it is read.
+    """
+
+    def __init__(self, images: Iterable[NDArray[np.generic]]) -> None:
+        self._ends: dict[str, NDArray[np.float64]] = {}
+        for image in images:
+            if image.dtype != np.uint8:
+                kind = _kind(image)
+                self._ends[kind] = np.array(value_range([self._ends.get(kind, np.empty(0)), image]))
+
+    def of(self, image: NDArray[np.generic]) -> Scale:
+        """The scale of an image; bytes are levels.
+
+        Raises:
+            ValueError: If values of its kind are no colours.
+        """
+        return Scale(0, 255) if image.dtype == np.uint8 else self._decided(_kind(image))
+
+    def notes(self) -> list[str]:
+        """What is assumed of the values.
+
+        Raises:
+            ValueError: If those of a kind are no colours.
+        """
+        return [note for kind in sorted(self._ends) if (note := self._decided(kind).note)]
+
+    def _decided(self, kind: str) -> Scale:
+        return decide_scale(kind, *self._ends.get(kind, value_range([])))
+
+
+def _kind(array: NDArray[np.generic]) -> str:
+    return "u" if array.dtype.kind == "i" else array.dtype.kind
 
 
 #: Largest image that is decoded: 64 million pixels, 192 MB as RGB. Scans and photographs are smaller.
@@ -162,8 +199,7 @@ RGB = NDArray[np.uint8]
 def decode_image(
     source: bytes | Path,
     name: str = "",
-    max_pixels: int = MAX_PIXELS,
-    scale: Callable[[str], Scale] | None = None,
+    scales: Scales | None = None,
     size: int | None = None,
 ) -> Image.Image:
     """Decode a file or its bytes.
@@ -171,9 +207,7 @@ def decode_image(
     Args:
         source: Path, or the file's bytes.
         name: What to call the image in an error.
-        max_pixels: Largest number of pixels accepted.
-        scale: Gives the dataset's scale of values beyond 8 bits, integers ``u`` or floats ``f``; by default the
-            image's own values decide.
+        scales: The dataset's scales of values beyond 8 bits; by default the image's own values decide.
         size: Side of the square that is to be made of it: a JPEG much larger is decoded at a half, a quarter or an
             eighth. By default it is decoded as it is.
 
@@ -184,15 +218,15 @@ def decode_image(
         ItemError: If it isn't an image, is damaged, or is too large.
     """
     name = name or (str(source) if isinstance(source, Path) else "image")
-    with open_image(source, name, max_pixels) as opened:
+    with open_image(source, name) as opened:
         if size:
             opened.draft(None, (_PER_PIXEL * size, _PER_PIXEL * size))
         opened.load()
-        return _turned(_rgb(opened, scale), opened)
+        return _turned(_rgb(opened, scales), opened)
 
 
 @contextmanager
-def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def open_image(source: bytes | Path, name: str) -> Iterator[Image.Image]:
     """An image whose header alone was read, in one of the known formats.
 
     Raises:
@@ -202,11 +236,11 @@ def open_image(source: bytes | Path, name: str, max_pixels: int = MAX_PIXELS) ->
     with explained(name, "the image can't be read ({reason}).", _REPLACE), warnings.catch_warnings():
         # Libraries warn of odd metadata, which don't matter here; Pillow's limit of pixels is replaced by ours.
         warnings.simplefilter("ignore")
-        with _opened(source, name, max_pixels) as opened:
+        with _opened(source, name) as opened:
             yield opened
 
 
-def _opened(source: bytes | Path, name: str, max_pixels: int) -> Image.Image:
+def _opened(source: bytes | Path, name: str) -> Image.Image:
     if isinstance(source, Path):
         found = os.stat(source)
         if not stat.S_ISREG(found.st_mode):
@@ -226,9 +260,9 @@ def _opened(source: bytes | Path, name: str, max_pixels: int) -> Image.Image:
         what = instead or "is not an image of a known format"
         raise ItemError(name, f"the file {what}.", f"Store it in one of {', '.join(FORMATS)}.") from error
     width, height = opened.size
-    if width * height > max_pixels:
+    if width * height > MAX_PIXELS:
         opened.close()
-        claim = f"the image claims {width} x {height} pixels, more than the {max_pixels} allowed."
+        claim = f"the image claims {width} x {height} pixels, more than the {MAX_PIXELS} allowed."
         raise ItemError(name, claim, _SHRINK)
     return opened
 
@@ -238,14 +272,13 @@ def is_deep(mode: str) -> bool:
     return mode.startswith("I") or mode == "F"
 
 
-def _rgb(image: Image.Image, scale: Callable[[str], Scale] | None) -> Image.Image:
+def _rgb(image: Image.Image, scales: Scales | None) -> Image.Image:
     mode = image.mode
     if mode == "RGB":
         # A colour that stands for "transparent" is possible in RGB files too.
         return _on_white(image.convert("RGBA")) if "transparency" in image.info else image
     if is_deep(mode):
-        array = np.asarray(image)
-        return Image.fromarray(to_rgb(array, scale(_kind(array)) if scale is not None else None))
+        return Image.fromarray(to_rgb(np.asarray(image), scales))
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return _on_white(image.convert("RGBA"))
     return image.convert("RGB")
@@ -272,12 +305,12 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
-def to_rgb(array: NDArray[np.generic], scale: Scale | None = None) -> RGB:
+def to_rgb(array: NDArray[np.generic], scales: Scales | None = None) -> RGB:
     """An array of any usual kind as uint8 RGB.
 
     Args:
         array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), boolean, integer or floating point.
-        scale: The dataset's scale; by default the array's own values decide (:func:`decide_scale`).
+        scales: The dataset's scales; by default the array's own values decide (:func:`decide_scale`).
 
     Returns:
         (H, W, 3) uint8.
@@ -289,9 +322,7 @@ def to_rgb(array: NDArray[np.generic], scale: Scale | None = None) -> RGB:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise ValueError(f"an image has the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {array.shape}")
-    if scale is None:
-        scale = Scale(0, 255) if array.dtype == np.uint8 else decide_scale(array.dtype.kind, *value_range([array]))
-    eight = scale.apply(array)
+    eight = (scales or Scales([array])).of(array).apply(array)
     if eight.shape[2] == 4:
         return np.asarray(_on_white(Image.fromarray(np.ascontiguousarray(eight), "RGBA")))
     return np.ascontiguousarray(np.broadcast_to(eight, (*eight.shape[:2], 3)))
@@ -314,48 +345,3 @@ def resize_image(image: Image.Image | RGB, size: int, fit: str = "crop") -> RGB:
         return np.array(picture)
     resize: Any = {"crop": ImageOps.fit, "pad": ImageOps.pad, "stretch": Image.Image.resize}[fit]
     return np.array(resize(picture, (size, size), Image.Resampling.BICUBIC))
-
-
-#: Deep files that are read to learn their range.
-_FILES = 256
-
-#: Smallest and largest value by kind, a letter of numpy's.
-Ranges = Mapping[str, tuple[float, float]]
-
-
-def deep_ranges(files: Sequence[Path], max_pixels: int) -> Ranges:
-    """What the values of 12-bit, 16-bit and floating-point files of a dataset reach, all its splits together.
-
-    Args:
-        files: The files with values beyond 8 bits (:func:`is_deep`); of many some are read.
-        max_pixels: Largest image that is decoded.
-    """
-    found: dict[str, list[NDArray[Any]]] = {}
-    for file in evenly(files, _FILES):
-        # Unreadable images are reported when they are read.
-        with suppress(ItemError), open_image(file, "", max_pixels) as image:
-            array = np.asarray(image)
-            found.setdefault(_kind(array), []).append(np.array(value_range([array])))
-    return {kind: value_range(ends) for kind, ends in found.items()}
-
-
-def deep_scale(ranges: Ranges, kind: str) -> Scale:
-    """The scale of a dataset's values of a kind; a brighter image than all that were looked at is refused by it.
-
-    Raises:
-        ValueError: If the values are no colours.
-    """
-    return decide_scale(kind, *ranges.get(kind, value_range([])))
-
-
-def scale_notes(ranges: Ranges) -> list[str]:
-    """What is assumed of the values."""
-    notes = []
-    for kind in sorted(ranges):
-        with suppress(ValueError):  # each image says so when it is read
-            notes.append(deep_scale(ranges, kind).note)
-    return [note for note in notes if note]
-
-
-def _kind(array: NDArray[Any]) -> str:
-    return "f" if array.dtype.kind == "f" else "u"

@@ -5,12 +5,14 @@ import os
 import re
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.files import inside
@@ -18,17 +20,8 @@ from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import read_csv
 from thesis_rec.images import dataset_source
 from thesis_rec.images.copies import file_copies
-from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, register_loader
-from thesis_rec.images.decoding import (
-    SUFFIXES,
-    Scale,
-    decode_image,
-    deep_ranges,
-    deep_scale,
-    is_deep,
-    open_image,
-    scale_notes,
-)
+from thesis_rec.images.dataset_source import FileNote, ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.decoding import SUFFIXES, Scales, decode_image, is_deep, open_image
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.layout import read_layout, read_splits, split_role
 from thesis_rec.images.manifest import DatasetRow
@@ -45,6 +38,9 @@ _BESIDE = frozenset({".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", "
 #: Files of a split that are opened to look at them, at most: a tenth of a second.
 _LOOKED_AT = 1024
 
+#: Files with values beyond 8 bits that are read to learn how far these reach, at most.
+_DEEP = 256
+
 #: Formats whose further frames are thumbnails.
 _THUMBNAILS = ("JPEG", "MPO")
 
@@ -56,9 +52,6 @@ _FILE_COLUMNS = ("file_name", "filename", "file", "path", "image_path", "image",
 _LABEL_COLUMNS = ("label", "class", "class_name", "category", "target")
 
 _SPLIT_COLUMNS = ("split", "set", "subset", "partition")
-
-#: Tables of labels that are larger than this are refused, in bytes.
-_MAX_TABLE = 256 << 20
 
 
 def local_source(row: DatasetRow, root: Path) -> Path:
@@ -170,30 +163,33 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             raise ItemError(row.dataset_id, f"it has {has}.", hint)
     found = found or {"all": []}
     files = {split: [path for path, _ in images] for split, images in found.items()}
-    notes += skipped_notes(skipped, sum(map(len, files.values())))
-    deep, failures = list[Path](), list[Failure]()
+    failures, deep = list[Failure](), list[Path]()
+    if skipped.total():
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()) if count)
+        read = sum(map(len, files.values()))
+        counts = f"{read} of {read + skipped.total()} files can be images; not read: {kinds}."
+        failures.append(FileNote(row.dataset_id, counts))
     for split, paths in files.items():
-        failures += _looked_at(row.dataset_id, split, paths, folder, limits.max_pixels, deep)
-    ranges = deep_ranges(deep, limits.max_pixels)
-    notes += scale_notes(ranges) + file_copies(found)
+        failures += _looked_at(row.dataset_id, split, paths, folder, deep)
+    scales = Scales(_values(deep))
+    with suppress(ValueError):  # each image says so when it is read
+        notes += scales.notes()
+    notes += file_copies(found)
     splits = {}
     for split, images in found.items():
         labels = np.array([text for _, text in images], dtype=np.str_)
-        read = partial(_read_file, files[split], folder, limits.max_pixels, partial(deep_scale, ranges))
-        splits[split] = RawSplit(labels, names, read)
+        splits[split] = RawSplit(labels, names, partial(_read_file, files[split], folder, scales))
     return Source(splits, (*(Failure(row.dataset_id, note) for note in notes), *failures))
 
 
-def skipped_notes(skipped: Counter[str], read: int) -> list[str]:
-    """What was passed over, by kind; empty if nothing was."""
-    kinds = [f"{count} {kind}" for kind, count in sorted(skipped.items()) if count]
-    total = sum(skipped.values())
-    return [f"{read} of {read + total} files can be images; not read: {', '.join(kinds)}."] if kinds else []
+def _values(deep: Sequence[Path]) -> Iterator[NDArray[np.generic]]:
+    """What files with values beyond 8 bits hold; of many some are read."""
+    for path in evenly(deep, _DEEP):
+        with suppress(ItemError), open_image(path, "") as image:  # unreadable ones are reported when they are read
+            yield np.asarray(image)
 
 
-def _looked_at(
-    item: str, split: str, paths: Sequence[Path], base: Path, max_pixels: int, deep: list[Path]
-) -> list[Failure]:
+def _looked_at(item: str, split: str, paths: Sequence[Path], base: Path, deep: list[Path]) -> list[Failure]:
     """Which of a split's files can't be read, and how many are animations or documents of several pages, by format.
 
     Of many some are opened, and only those that seem to be cut off are decoded.
@@ -203,26 +199,25 @@ def _looked_at(
         split: Name of the split.
         paths: Its files.
         base: The dataset's folder.
-        max_pixels: Largest image that is opened.
         deep: List to which files with values beyond 8 bits are added.
     """
     failures, frames, looked_at = list[Failure](), Counter[str](), evenly(paths, _LOOKED_AT)
     for path in looked_at:
         try:
-            with open_image(path, _name(path, base), max_pixels) as image:
+            with open_image(path, _name(path, base)) as image:
                 frames[str(image.format)] += getattr(image, "is_animated", False) and image.format not in _THUMBNAILS
                 if is_deep(image.mode):
                     deep.append(path)
                 if _is_cut_off(path, image.format):
                     image.load()
         except ItemError as error:
-            failures.append(dataset_source.unreadable(item, error))
+            failures.append(FileNote.skipped(item, error))
     if frames.total():
         among = f" (of {len(looked_at)} looked at)" if len(looked_at) == _LOOKED_AT else ""
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(frames.items()) if count)
         which = "" if split == "all" else f"{split}: "
         note = f"{which}files with more than one frame{among}: {found}; the first frame is read."
-        failures.append(Failure(item, note))
+        failures.append(FileNote(item, note))
     return failures
 
 
@@ -252,7 +247,9 @@ def _labels_from_table(
     if table_path is None:
         error = f"there is no table {row.labels or _METADATA} in {folder.name!r}."
         raise ItemError(row.dataset_id, error, "Add it, with the columns file_name and label.")
-    table = read_table(row.dataset_id, table_path)
+    table = read_csv(table_path, row.dataset_id, dtype=str, keep_default_na=False)
+    # Columns without a name are numbers of rows that other programs wrote.
+    table = table.loc[:, ~table.columns.str.match("Unnamed: |$")]
     file_column = _column(row, table, row.image_column, _FILE_COLUMNS, table_path.name, "image_column")
     below = _images_below(folder, base, skipped)
     known = {os.path.relpath(path, place): path for path in below for place in (folder, base)}
@@ -318,29 +315,8 @@ def _column(
     raise ItemError(row.dataset_id, error, f"Call it {usual[0]}, or name it in the manifest's column {field}.")
 
 
-def read_table(item: str, path: Path) -> pd.DataFrame:
-    """A CSV file as text, separated by commas, semicolons, tabs or bars.
-
-    Raises:
-        ItemError: If it can't be read.
-    """
-    with explained(item, f"{path.name} can't be read as a table ({{reason}}).", "Store it as UTF-8 CSV."):
-        if path.stat().st_size > _MAX_TABLE:
-            error = f"{path.name} is larger than {_MAX_TABLE >> 20} MiB."
-            raise ItemError(item, error, "Give file names and labels only.")
-        with path.open(encoding="utf-8-sig") as file:
-            head = file.readline()
-        separator = max(",;\t|", key=head.count)
-        table = read_csv(path, item, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig")
-    table.columns = [str(column).strip() for column in table.columns]
-    # Columns without a name are numbers of rows that other programs wrote.
-    return table.loc[:, [column != "" and not column.startswith("Unnamed: ") for column in table.columns]]
-
-
-def _read_file(
-    paths: list[Path], base: Path, max_pixels: int, scale: Callable[[str], Scale], index: int
-) -> dataset_source.Decode:
-    return partial(decode_image, paths[index], _name(paths[index], base), max_pixels, scale)
+def _read_file(paths: list[Path], base: Path, scales: Scales, index: int) -> dataset_source.Decode:
+    return partial(decode_image, paths[index], _name(paths[index], base), scales)
 
 
 def _name(path: Path, base: Path) -> str:

@@ -50,7 +50,7 @@ def open_hub(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             table, labels = _first_of_each_class(table, label_column, names, limits)
         else:
             labels = table.select_columns([label_column]).with_format("numpy")[:][label_column]
-        read = partial(_read_hub, table, image_column, split, limits.max_pixels)
+        read = partial(_read_hub, table, image_column, split)
         splits[str(split)] = RawSplit(_label_array(labels), names, read)
     return Source(splits)
 
@@ -128,12 +128,12 @@ def _label_array(labels: Any) -> NDArray[Any]:
     return values
 
 
-def _read_hub(table: Any, column: str, split: str, max_pixels: int, index: int) -> Any:
+def _read_hub(table: Any, column: str, split: str, index: int) -> Any:
     cell, name = table[index][column] or {}, f"{split}[{index}]"
     if cell.get("bytes") is not None:
-        return partial(decode_image, cell["bytes"], name, max_pixels, None)
+        return partial(decode_image, cell["bytes"], name, None)
     if cell.get("path") and Path(cell["path"]).is_file():
-        return partial(decode_image, Path(cell["path"]), name, max_pixels, None)
+        return partial(decode_image, Path(cell["path"]), name, None)
     raise ItemError(name, "the image has no content.", "Download the dataset again.")
 
 

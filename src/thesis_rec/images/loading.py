@@ -18,7 +18,7 @@ from PIL import Image
 from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.images.copies import content_digest, pixel_notes
-from thesis_rec.images.dataset_source import LOADERS, Fingerprint, ImageLimits, Loader, Reader, Source, Tell, unreadable
+from thesis_rec.images.dataset_source import LOADERS, FileNote, Fingerprint, ImageLimits, Loader, Reader, Source, Tell
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
 from thesis_rec.images.layout import split_role
@@ -360,7 +360,7 @@ def read_images(
             out[len(kept)] = images.square(int(i), size)
         except ItemError as error:
             if warnings is not None:
-                warnings.append(unreadable(images.dataset_id, error))
+                warnings.append(FileNote.skipped(images.dataset_id, error))
         else:
             kept.append(int(i))
     return out[: len(kept)], np.asarray(kept, dtype=np.int64)

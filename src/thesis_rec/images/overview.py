@@ -1,13 +1,14 @@
 """What a reader of an answer must know of the images: how they were read, what was passed over, where they are thin."""
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, listed
+from thesis_rec.images.dataset_source import FileNote
 from thesis_rec.images.loading import LabelledImages, OpenedDataset
 
 #: Fewer images of a class than this are few; a class with more than this share of the images dominates.
@@ -21,8 +22,6 @@ _BLACK, _WHITE = 16, 245
 
 _NUMBERED = re.compile(r"(?:class|label)?[ _-]?\d+|n\d{8}", re.IGNORECASE)
 
-_SKIPPED = re.compile(r"skipped (?P<item>.*?): (?P<reason>.*)", re.DOTALL)
-
 
 def split_line(dataset: OpenedDataset) -> str:
     """Classes, and images of each split, so that a folder that was misread is seen."""
@@ -32,30 +31,25 @@ def split_line(dataset: OpenedDataset) -> str:
     return f"read as {len(names)} classes ({listed(names, 6)}); images: {', '.join(counts)}."
 
 
-def is_about_files(note: str) -> bool:
-    """Whether a note counts files that were passed over, couldn't be read or have several frames."""
-    return any(words in note for words in ("not read: ", "couldn't be read; ", "more than one frame"))
-
-
-def counted(failures: Iterable[Failure]) -> list[str]:
-    """Notes of which those on single images are counted by reason, with one example each."""
-    notes: list[str] = []
-    reasons: Counter[str] = Counter()
-    example: dict[str, str] = {}
+def told(failures: Iterable[Failure]) -> tuple[list[str], list[str]]:
+    """What failures say of files, single images counted by reason with one example each, and what of anything else."""
+    images: dict[str, list[str]] = defaultdict(list)
+    files: list[str] = []
+    others: list[str] = []
     # A file may be met more than once.
     for failure in dict.fromkeys(failures):
-        match = _SKIPPED.fullmatch(failure.error)
-        if match is None:
-            notes.append(f"{failure.error} {failure.hint}".strip())
+        if isinstance(failure, FileNote) and failure.image:
+            images[failure.reason.rstrip(".")].append(failure.image)
         else:
-            reason = match["reason"].rstrip(".")
-            reasons[reason] += 1
-            example.setdefault(reason, match["item"])
-    if skipped := [f"{count}: {reason} ({example[reason]})" for reason, count in reasons.most_common(5)]:
-        rest = sum(reasons.values()) - sum(count for _, count in reasons.most_common(5))
-        skipped += [f"{rest} for other reasons"] if rest else []
-        notes.insert(0, f"{sum(reasons.values())} images couldn't be read; {'; '.join(skipped)}.")
-    return list(dict.fromkeys(notes))
+            notes = files if isinstance(failure, FileNote) else others
+            notes.append(f"{failure.error} {failure.hint}".strip())
+    if images:
+        reasons = sorted(images, key=lambda reason: -len(images[reason]))
+        counts = [f"{len(images[reason])}: {reason} ({images[reason][0]})" for reason in reasons[:5]]
+        rest = sum(len(images[reason]) for reason in reasons[5:])
+        counts += [f"{rest} for other reasons"] if rest else []
+        files.insert(0, f"{sum(map(len, images.values()))} images couldn't be read; {'; '.join(counts)}.")
+    return list(dict.fromkeys(files)), list(dict.fromkeys(others))
 
 
 def thin_notes(images: LabelledImages) -> list[str]:

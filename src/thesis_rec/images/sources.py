@@ -1,7 +1,7 @@
 """The loaders of arrays and of what is drawn: npz, generated."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import Failure, ItemError, explained
 from thesis_rec.base.files import load_arrays
 from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
-from thesis_rec.images.decoding import Scale, decide_scale, to_rgb, value_range
+from thesis_rec.images.decoding import Scales, to_rgb
 from thesis_rec.images.folders import local_source
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.manifest import DatasetRow
@@ -59,7 +59,10 @@ def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     item, arrays = row.dataset_id, read_arrays(path, row.dataset_id, wanted)
     notes: list[str] = []
     images = {name: _channels_last(name, arrays[name], notes) for name in with_images}
-    scales = _scales(item, list(images.values()), notes)
+    scales = Scales(image for pixels in images.values() if pixels.dtype != np.uint8 for image in pixels)
+    hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
+    with explained(item, "its images can't be read: {reason}.", hint):
+        notes += scales.notes()
     class_names = _class_names(item, arrays)
     splits = {}
     for name, pixels in images.items():
@@ -69,7 +72,7 @@ def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             raise ItemError(item, error, "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,).")
         if 0 in pixels.shape:
             raise ItemError(item, f"{name} has the shape {pixels.shape}: no pixels.", "Store the images again.")
-        read = partial(_read_pixels, pixels, scales[pixels.dtype], name)
+        read = partial(_read_pixels, pixels, scales, name)
         splits[name.removesuffix("images").removesuffix("_") or "all"] = RawSplit(labels, class_names, read)
     return Source(splits, tuple(Failure(item, note) for note in dict.fromkeys(notes)))
 
@@ -79,18 +82,6 @@ def _channels_last(name: str, pixels: NDArray[Any], notes: list[str]) -> NDArray
         notes.append(f"{name} has the shape {pixels.shape}: its channels come first.")
         return pixels.transpose(0, 2, 3, 1)
     return pixels
-
-
-def _scales(item: str, images: Sequence[NDArray[Any]], notes: list[str]) -> dict[np.dtype[Any], Scale]:
-    """The scale of each type of numbers, over all splits."""
-    scales = {np.dtype(np.uint8): Scale(0, 255)}
-    hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
-    with explained(item, "its images can't be read: {reason}.", hint):
-        for dtype in {pixels.dtype for pixels in images} - set(scales):
-            numbers = [pixels for pixels in images if pixels.dtype == dtype and dtype.kind in "buif"]
-            scales[dtype] = decide_scale(dtype.kind, *value_range(image for pixels in numbers for image in pixels))
-            notes += [scales[dtype].note] if scales[dtype].note else []
-    return scales
 
 
 def _class_names(item: str, arrays: Mapping[str, NDArray[Any]]) -> list[str] | None:
@@ -117,9 +108,9 @@ def _labels(item: str, images: str, arrays: Mapping[str, NDArray[Any]], file: st
     return labels
 
 
-def _read_pixels(pixels: NDArray[Any], scale: Scale, name: str, index: int) -> NDArray[np.uint8]:
+def _read_pixels(pixels: NDArray[Any], scales: Scales, name: str, index: int) -> NDArray[np.uint8]:
     with explained(f"{name}[{index}]", "{reason}.", "Correct or remove the image."):
-        return to_rgb(pixels[index], scale)
+        return to_rgb(pixels[index], scales)
 
 
 #: Largest uncompressed size of the arrays that are read at once.

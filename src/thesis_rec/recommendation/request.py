@@ -188,19 +188,19 @@ def read_images(source: Path, encoder: Mapping[str, Any] | None, request: Reques
         warnings += more
     sample = _sample(images, request.seed, warnings)
     if not sample:
-        why = overview.counted(warnings)[0]
+        why = overview.told(warnings)[0][0]
         raise ItemError(row.dataset_id, f"none of the images looked at can be read. {why}", "Replace or convert them.")
-    told = overview.counted(warnings)
-    read_as = (overview.split_line(dataset), *(note for note in told if overview.is_about_files(note)))
+    of_files, others = overview.told(warnings)
+    read_as = (overview.split_line(dataset), *of_files)
     thin = [*overview.thin_notes(images), *overview.brightness_notes([image for image, _ in sample])]
     thin += overview.nameless_notes(present) if request.protocol == "zero_shot" else []
-    notes = dict.fromkeys([*read_as, *told, *thin])
+    notes = dict.fromkeys([*read_as, *others, *thin])
     return Asked(row, tokens, sum(dataset.counts.values()), sample, tuple(notes), read_as)
 
 
 def _sample(images: LabelledImages, seed: int, warnings: list[Failure]) -> tuple[tuple[NDArray[np.uint8], str], ...]:
     """One image each of up to ``SAMPLE`` classes, evenly chosen; further images where there are fewer classes."""
-    from thesis_rec.images.dataset_source import unreadable
+    from thesis_rec.images.dataset_source import FileNote
 
     rng = np.random.default_rng(seed)
     classes = evenly(np.unique(images.labels).tolist(), SAMPLE)
@@ -211,5 +211,5 @@ def _sample(images: LabelledImages, seed: int, warnings: list[Failure]) -> tuple
             try:
                 found.append((images.image(int(index), THUMBNAIL), images.class_names[c]))
             except ItemError as error:
-                warnings.append(unreadable(images.dataset_id, error))
+                warnings.append(FileNote.skipped(images.dataset_id, error))
     return tuple(found[:SAMPLE])

@@ -252,13 +252,14 @@ def _probe_images(row: DatasetRow, n_classes: int) -> tuple[Any, list[str]]:
     """Images to try models on, and what there is to say of them, near copies among it."""
     from thesis_rec.images.dataset_source import ImageLimits
     from thesis_rec.images.loading import MOST_BYTES, load_task_images
-    from thesis_rec.images.overview import counted
+    from thesis_rec.images.overview import told
 
     warnings: list[Failure] = []
     fit = MOST_BYTES // (2 * 3 * SIDE**2 * n_classes)
     limits = ImageLimits(n_per_class=min(max(fit, FEWEST_IMAGES), PROBE_IMAGES))
     images = load_task_images(row, Path(), limits, warnings=warnings)
-    return images, counted(warnings)
+    of_files, others = told(warnings)
+    return images, of_files + others
 
 
 def score_models(

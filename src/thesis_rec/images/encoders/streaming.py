@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
-from thesis_rec.images.dataset_source import unreadable
+from thesis_rec.images.dataset_source import FileNote
 from thesis_rec.images.loading import LabelledImages
 
 #: An image: which one, its pixels, and what is wrong with the one that it stands for.
@@ -54,7 +54,7 @@ class BatchImages:
             try:
                 return index, self.images.square(index, self.size), first
             except ItemError as error:
-                first = first or unreadable(self.images.dataset_id, error)
+                first = first or FileNote.skipped(self.images.dataset_id, error)
         name = self.images.class_names[class_index]
         reason = f"class {name!r} has no image that can be read; {first and first.error}"
         none = Failure(self.images.dataset_id, reason, "Replace its images, or remove the class.")
