@@ -12,7 +12,7 @@ from torch import Tensor
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.tables import Floats, TaskImages
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.truth.linear_probe import ClassRows
+from thesis_rec.truth.linear_probe import ClassRows, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -36,26 +36,23 @@ class ImageBank:
     def __init__(self, images: Mapping[str, TaskImages], device: str = "cpu") -> None:
         self.device = device
         self.classes: dict[str, list[ClassRows]] = {}
-        parts: dict[tuple[int, ...], list[tuple[NDArray[np.uint8], int]]] = {}
         self.n_images = 0
+        parts: list[tuple[NDArray[np.uint8], Rows]] = []
         for dataset_id, task in images.items():
-            parted = []
+            of_classes = []
             for pixels, labels in ((task.train_images, task.train_labels), (task.test_images, task.test_labels)):
-                if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-                    text = f"has images of shape {pixels.shape} and type {pixels.dtype},"
-                    raise ItemError(dataset_id, text, "but uint8 (N, H, W, 3) is needed.")
-                parts.setdefault(pixels.shape[1:3], []).append((pixels, self.n_images))
-                parted.append([np.flatnonzero(labels == c) + self.n_images for c in range(len(task.class_names))])
+                rows = np.arange(self.n_images, self.n_images + len(pixels))
+                parts.append((pixels, rows))
+                of_classes.append([rows[labels == c] for c in range(len(task.class_names))])
                 self.n_images += len(pixels)
-            self.classes[dataset_id] = [ClassRows(*rows) for rows in zip(*parted, strict=True)]
-        size = sum(pixels.nbytes for group in parts.values() for pixels, _ in group)
+            self.classes[dataset_id] = [ClassRows(*rows) for rows in zip(*of_classes, strict=True)]
+        size = sum(pixels.nbytes for pixels, _ in parts)
         resident = not device.startswith("cuda") or size < 0.5 * torch.cuda.mem_get_info(device)[0]
         self._groups: list[tuple[Tensor, Tensor]] = []
-        for group in parts.values():
-            joined = torch.from_numpy(np.concatenate([part for part, _ in group]))
-            rows = np.concatenate([np.arange(start, start + len(part)) for part, start in group])
-            stored = joined.to(device) if resident else joined.pin_memory()
-            self._groups.append((stored, torch.from_numpy(rows).to(device)))
+        for shape in dict.fromkeys(pixels.shape[1:3] for pixels, _ in parts):
+            alike = [part for part in parts if part[0].shape[1:3] == shape]
+            joined, where = (torch.from_numpy(np.concatenate(one)) for one in zip(*alike, strict=True))
+            self._groups.append((joined.to(device) if resident else joined.pin_memory(), where.to(device)))
 
     @property
     def pixels(self) -> Tensor:

@@ -9,7 +9,6 @@ never measured again, any other is replaced.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -34,12 +33,8 @@ if TYPE_CHECKING:
     from thesis_rec.truth.image_bank import ImageBank
     from thesis_rec.truth.settings import CampaignSettings
 
-logger = logging.getLogger(__name__)
-
 Tables = Mapping[str, Callable[[], pd.DataFrame]]
 
-#: Parts of a model's truth that hold rows of the results.
-PARTS = ("linear_probe", "transferability", "responses", "fine_tune")
 #: Digits of the hashes that stand in the results.
 _SHORT = 16
 
@@ -207,12 +202,9 @@ class _Cells:
         truth = measure_model(backbone, bank, tasks, reference, campaign.settings)
         found: dict[str, pd.DataFrame] = {}
         if reference:
-            told = {
-                "model_id": self.model_id,
-                "name": response_names(reference),
-                "cell": self.hashes["responses"]["all"],
-            }
-            found[f"{self.model_id}/responses"] = pd.DataFrame({**told, "value": truth.responses})
+            (cell,) = self.hashes["responses"].values()
+            described = {"name": response_names(reference), "value": truth.responses, "cell": cell}
+            found[f"{self.model_id}/responses"] = pd.DataFrame({"model_id": self.model_id, **described})
         # Written after the scores: a task counts as done by its probes.
         for part, table in (("transferability", truth.transferability), ("linear_probe", truth.records)):
             if len(table):
@@ -258,11 +250,10 @@ def join_responses(tables: Tables, models: Sequence[str]) -> dict[str, NDArray[n
         ``responses`` (M, R) float32, ``model_ids`` (M,) and ``names`` (R,). Models whose responses have other names
         than the first model's are left out.
     """
+    found = join_part(tables, models, "responses", ["model_id", "name", "value"])
     parts = []
-    for model_id in models:
-        key = f"{model_id}/responses"
-        if key in tables and len(table := tables[key]()):
-            names, values = table["name"].to_numpy(dtype=np.str_), table["value"].to_numpy(dtype=np.float32)
-            parts.append({"responses": values[None], "model_ids": np.array([model_id]), "names": names})
+    for model_id, part in found.groupby("model_id", sort=False):
+        names, values = part["name"].to_numpy(dtype=np.str_), part["value"].to_numpy(dtype=np.float32)
+        parts.append({"responses": values[None], "model_ids": np.array([model_id]), "names": names})
     none = np.zeros(0, dtype=np.str_)
     return overlay_responses(parts) or {"responses": np.zeros((0, 0), np.float32), "model_ids": none, "names": none}
