@@ -183,28 +183,26 @@ def closest_relaxations(figures: pd.DataFrame, budget: Budget) -> list[Relaxatio
         Nothing when there is no model that any change would let in.
     """
     excess = excesses(figures, budget)
-    found: list[Relaxation] = []
-    for name in excess.columns:
-        others = (excess.drop(columns=name) <= 1).all(axis=1)
-        if name in RULES and others.any():
-            values = tuple(sorted(set(figures.loc[others, RULES[name]].astype(str))))
-            values = values if len(values) <= MOST_VALUES else ()
-            found.append(Relaxation({name: values}, figures.loc[others, "model_id"].tolist(), np.inf))
-        elif np.isfinite(factor := excess.loc[others, name].min()):
-            fits = figures[others & (excess[name] <= factor)]
-            change = {name: _rounded(float(fits[LIMITS[name][0]].iloc[0]), LIMITS[name][1])}
-            found.append(Relaxation(change, fits["model_id"].tolist(), float(factor)))
-    numeric = [str(name) for name in excess.columns if name in LIMITS]
-    allowed = np.flatnonzero(np.isfinite(excess.to_numpy(float)).all(axis=1))
-    if len(numeric) > 1 and len(allowed):
-        by_limit = excess[numeric].to_numpy(float)
-        best = int(allowed[by_limit[allowed].max(axis=1).argmin()])
-        model = figures.iloc[best]
-        broken = [name for name, factor in zip(numeric, by_limit[best], strict=True) if factor > 1]
-        if len(broken) > 1:
-            changes = {name: _rounded(float(model[LIMITS[name][0]]), LIMITS[name][1]) for name in broken}
-            found.append(Relaxation(changes, [str(model["model_id"])], float(by_limit[best].max())))
-    return sorted(found, key=lambda relaxation: relaxation.factor)
+    limits = list(map(str, excess))
+    numeric = [name for name in limits if name in LIMITS]
+    found: dict[tuple[str, ...], Relaxation] = {}
+    for names in [*([name] for name in limits), *([numeric] if numeric else [])]:
+        group = excess.loc[(excess.drop(columns=names) <= 1).all(axis=1), names]
+        worst = group.max(axis=1)
+        changes: dict[str, Any] = {}
+        if np.isfinite(worst.min()):
+            best = group[worst == worst.min()].iloc[0].clip(lower=1)
+            group = group[(group <= best).all(axis=1)]
+            for name in (name for name in names if best[name] > 1):
+                column, upper = LIMITS[name]
+                changes[name] = _rounded(float(figures.loc[group.index, column].iloc[0]), upper)
+        elif names[0] in RULES and len(group):
+            values = tuple(sorted(set(figures.loc[group.index, RULES[names[0]]].astype(str))))
+            changes[names[0]] = values if len(values) <= MOST_VALUES else ()
+        if changes:
+            fits = figures.loc[group.index, "model_id"].tolist()
+            found.setdefault(tuple(changes), Relaxation(changes, fits, float(worst.min())))
+    return sorted(found.values(), key=lambda relaxation: relaxation.factor)
 
 
 def _rounded(value: float, upper: bool) -> float:

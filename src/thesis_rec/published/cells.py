@@ -18,7 +18,6 @@ import hashlib
 import json
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -175,6 +174,9 @@ def _check(name: str, one: TableFile, path: Path) -> None:
 #: Columns of the table of cells. ``spread`` is the standard error of ``value``, NaN where unknown.
 COLUMNS = ["model_id", "dataset_id", "protocol", "metric", "value", "spread", "source"]
 
+#: What a reader gives of each cell; ``pretrained`` and ``spread`` are absent where its source has none.
+_READ = ["name", "pretrained", "dataset", "protocol", "value", "spread"]
+
 #: Under which source the alias table has the names of another one.
 _ALIAS_SOURCES = {"clip_benchmark_probes": "open_clip", "clip_benchmark": "open_clip"}
 
@@ -234,11 +236,11 @@ def read_cells(
         try:
             files, digest = table_files(name, source, tables, cache, [t for t in tasks if re.fullmatch(r"\w+", t)])
             with explained(name, "it isn't the table it was ({reason}).", "Pin a commit that is."):
-                rows = READERS[source.format](files)
+                rows = READERS[source.format](files).reindex(columns=_READ)
         except ItemError as error:
             report["missing"][name] = str(error)
             continue
-        rows["source"] = name
+        rows = rows.fillna({"pretrained": ""}).assign(metric="accuracy", source=name)
         kept, dropped = usable(rows, names, {key: one.classes for key, one in datasets.items()})
         called = _ALIAS_SOURCES.get(name, name)
         models = list(zip(kept["name"].astype(str), kept["pretrained"].astype(str), strict=True))
@@ -265,21 +267,15 @@ def usable(
         names: ``dataset_id`` by simplified name.
         classes: Number of classes of each dataset.
     """
-    dropped: Counter[str] = Counter()
-    rows = rows.assign(dataset_id=rows["dataset"].map(lambda one: names.get(simplified(str(one)))))
-    unknown = rows["dataset_id"].isna()
-    dropped["unknown dataset"] = int(unknown.sum())
-    rows = rows[~unknown]
-    value = pd.to_numeric(rows["value"], errors="coerce")
-    rows = rows.assign(value=value, spread=pd.to_numeric(rows["spread"], errors="coerce"))
-    bad = ~value.between(0, 1)
-    dropped["no accuracy"] = int(bad.sum())
-    rows = rows[~bad]
+    numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("value", "spread") if name in rows}
+    rows = rows.assign(dataset_id=rows["dataset"].map(lambda one: names.get(simplified(str(one)))), **numbers)
+    known = rows["dataset_id"].notna()
+    sound = known & rows["value"].between(0, 1)
     chance = 1 / rows["dataset_id"].map(classes).astype(float)
-    usual = rows.groupby(["dataset_id", "protocol", "source"])["value"].transform("median")
-    failed = (rows["value"] <= 1.5 * chance) & (usual >= 3 * chance)
-    dropped["at chance"] = int(failed.sum())
-    return rows[~failed].copy(), dict(dropped)
+    usual = rows.where(sound).groupby(["dataset_id", "protocol", "source"])["value"].transform("median")
+    failed = sound & (rows["value"] <= 1.5 * chance) & (usual >= 3 * chance)
+    dropped = {"unknown dataset": ~known, "no accuracy": known & ~sound, "at chance": failed}
+    return rows[sound & ~failed].copy(), {rule: int(broken.sum()) for rule, broken in dropped.items()}
 
 
 def simplified(name: str) -> str:
@@ -297,37 +293,32 @@ def _names(datasets: Mapping[str, PublishedDataset]) -> dict[str, str]:
     return names
 
 
-def _rows(
-    name: Any, dataset: Any, protocol: Any, value: Any, pretrained: Any = "", spread: Any = np.nan
-) -> pd.DataFrame:
-    """Columns or single values as the rows that :func:`usable` takes."""
-    columns = {"name": name, "pretrained": pretrained, "dataset": dataset, "protocol": protocol, "value": value}
-    return pd.DataFrame({**columns, "spread": spread, "metric": "accuracy"})
-
-
 def _mieb(files: Sequence[Path]) -> pd.DataFrame:
     """The long table, or one JSON file for each model and task (TaskResult of the package mteb)."""
+    kinds = {"ImageClassification": "linear_probe", "ZeroShotClassification": "zero_shot"}
     if files[0].suffix == ".csv":
         table = pd.concat([pd.read_csv(file) for file in files])
-        kinds = {"ImageClassification": "linear_probe", "ZeroShotClassification": "zero_shot"}
-        table = table[table["type"].isin(kinds) & (table["task"] != "VOC2007")]
+        table = table[table["type"].isin(kinds)]
         spread = table["acc_std"] / np.sqrt(table["n_exp"].where(table["n_exp"] > 1))
-        datasets = table["task"].str.removesuffix("ZeroShot")
-        frame = _rows(table["model"], datasets, "", table["accuracy"], spread=spread)
-        return frame.assign(protocol=table["type"].map(kinds))
-    rows = []
-    for file in files:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        task = str(content["task_name"])
-        if task == "VOC2007":
-            continue
-        scores = next(iter(content["scores"].values()))[0]
-        draws = [float(one["accuracy"]) for one in scores.get("scores_per_experiment", [])]
-        spread = float(np.std(draws) / np.sqrt(len(draws))) if len(draws) > 1 else np.nan
-        protocol = "zero_shot" if task.endswith("ZeroShot") else "linear_probe"
-        model = file.parent.parent.name.replace("__", "/", 1)
-        rows.append((model, task.removesuffix("ZeroShot"), protocol, scores["accuracy"], spread))
-    return _rows(*zip(*((*row[:4], "", row[4]) for row in rows), strict=True))
+        columns = {"name": table["model"], "protocol": table["type"].map(kinds), "value": table["accuracy"]}
+        found = pd.DataFrame({**columns, "dataset": table["task"].str.removesuffix("ZeroShot"), "spread": spread})
+    else:
+        found = pd.DataFrame([_mieb_row(file) for file in files])
+    return found[found["dataset"] != "VOC2007"]
+
+
+def _mieb_row(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    task = str(content["task_name"])
+    scores = next(iter(content["scores"].values()))[0]
+    draws = [float(one["accuracy"]) for one in scores.get("scores_per_experiment", [])]
+    return {
+        "name": file.parent.parent.name.replace("__", "/", 1),
+        "dataset": task.removesuffix("ZeroShot"),
+        "protocol": "zero_shot" if task.endswith("ZeroShot") else "linear_probe",
+        "value": scores["accuracy"],
+        "spread": float(np.std(draws) / np.sqrt(len(draws))) if len(draws) > 1 else np.nan,
+    }
 
 
 def _open_clip(files: Sequence[Path]) -> pd.DataFrame:
@@ -335,13 +326,13 @@ def _open_clip(files: Sequence[Path]) -> pd.DataFrame:
     described = ("name", "pretrained", "params (M)", "FLOPs (B)")
     wide = [name for name in map(str, table) if name not in described and not name.startswith("Average")]
     long = table.melt(id_vars=["name", "pretrained"], value_vars=wide, var_name="dataset", value_name="value")
-    return _rows(long["name"], long["dataset"], "zero_shot", long["value"], long["pretrained"])
+    return long.assign(protocol="zero_shot")
 
 
 def _clip_benchmark(files: Sequence[Path]) -> pd.DataFrame:
     table = pd.read_csv(files[0])
     table = table[(table["task"] == "zeroshot_classification") & (table["dataset"] != "voc2007_multilabel")]
-    return _rows(table["model"], table["dataset"], "zero_shot", table["acc1"], table["pretrained"])
+    return table.assign(name=table["model"], protocol="zero_shot", value=table["acc1"])
 
 
 def _clip_probes(files: Sequence[Path]) -> pd.DataFrame:
@@ -349,25 +340,25 @@ def _clip_probes(files: Sequence[Path]) -> pd.DataFrame:
     # Probes with all training images stand at another level than those of few shots, which ours are.
     table = table[table["fewshot_k"] > 0]
     best = table.groupby(["model", "pretrained", "dataset", "fewshot_k"], as_index=False)["lp_acc1"].max()
-    datasets = best["dataset"].str.removesuffix("-unverified")
-    return _rows(best["model"], datasets, "linear_probe", best["lp_acc1"], best["pretrained"])
+    dataset = best["dataset"].str.removesuffix("-unverified")
+    return best.assign(name=best["model"], dataset=dataset, protocol="linear_probe", value=best["lp_acc1"])
 
 
 def _model_spider(files: Sequence[Path]) -> pd.DataFrame:
     if files[0].suffix == ".csv":
         table = pd.read_csv(files[0])
         table = table[table["metric"] == "finetune_accuracy"]
-        return _rows(table["model_id"], table["dataset_id"], "fine_tune", table["value"] / 100)
-    text = files[0].read_text(encoding="utf-8")
-    models = ast.literal_eval(_between(text, "BKB_SPECIFIC_RANK = "))
-    values = _between(text, "DATA_SPECIFIC_RANK = ", "\nBKB_SPECIFIC_RANK")
-    rows = []
-    for dataset, numbers in re.findall(r"'(\w+)':\s*{\s*'Finetuning': torch\.tensor\((\[[^\]]*\])\)", values):
-        accuracies = [float(one) for one in ast.literal_eval(numbers)]
-        if min(accuracies) >= 0:  # negative: errors of regression tasks
-            rows += [(model, dataset, value / 100) for model, value in zip(models, accuracies, strict=True)]
-    names, datasets, accuracy = zip(*rows, strict=True)
-    return _rows(names, datasets, "fine_tune", accuracy)
+        columns = {"name": table["model_id"], "dataset": table["dataset_id"], "value": table["value"]}
+        found = pd.DataFrame(columns)
+    else:
+        text = files[0].read_text(encoding="utf-8")
+        models = ast.literal_eval(_between(text, "BKB_SPECIFIC_RANK = "))
+        values = _between(text, "DATA_SPECIFIC_RANK = ", "\nBKB_SPECIFIC_RANK")
+        told = re.findall(r"'(\w+)':\s*{\s*'Finetuning': torch\.tensor\((\[[^\]]*\])\)", values)
+        wide = pd.DataFrame({dataset: ast.literal_eval(numbers) for dataset, numbers in told}, index=models)
+        wide = wide.loc[:, (wide >= 0).all()]  # negative: errors of regression tasks
+        found = wide.rename_axis("name").reset_index().melt("name", var_name="dataset")
+    return found.assign(value=found["value"] / 100, protocol="fine_tune")
 
 
 def _between(text: str, start: str, end: str = "\n") -> str:
@@ -380,8 +371,8 @@ def _timm(files: Sequence[Path]) -> pd.DataFrame:
     parts = []
     for file in files:
         table = pd.read_csv(file)
-        dataset = file.stem.removeprefix("results-")
-        parts.append(_rows(table["model"], [dataset] * len(table), HEAD, pd.to_numeric(table["top1"]) / 100))
+        told = {"name": table["model"], "dataset": file.stem.removeprefix("results-")}
+        parts.append(pd.DataFrame({**told, "protocol": HEAD, "value": pd.to_numeric(table["top1"]) / 100}))
     return pd.concat(parts, ignore_index=True)
 
 
