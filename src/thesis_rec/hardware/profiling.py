@@ -194,10 +194,8 @@ def _held(backbone: Backbone, images: Tensor) -> float:
 
 def made_from(row: ManifestRow, settings: ProfileSettings) -> str:
     """Hash that changes when a model would have to be measured again: another network, or other calls."""
-    network = {"loader": row.loader, "source": row.source, "revision": row.revision}
-    clock = {name: getattr(settings, name) for name in ProfileSettings.model_fields}
-    calls = {name: sorted(clock.pop(name)) for name in ("precisions", "batch_sizes")}
-    return sha256_json({**network, **calls, "settings": clock})
+    network = row.model_dump(include={"loader", "source", "revision"})
+    return sha256_json([network, settings.model_dump(include=set(ProfileSettings.model_fields))])
 
 
 def profile_zoo(

@@ -82,10 +82,10 @@ class TokenSettings(ImageLimits):
             ItemError: If the row's source is absent.
         """
         made_by = self.model_dump(include={"batches", "images_per_shard", "precision", "seed"})
-        limits = self.model_dump(include=set(ImageLimits.model_fields))
-        source = row.model_dump(include={"loader", "source", "image_column", "label_column", "splits", "config"})
-        source |= row.model_dump(include={"revision", "label_map"} | ({"labels"} if row.labels else set()))
         made_by["encoder_id"] = encoder_id
+        limits = self.model_dump(include=set(ImageLimits.model_fields))
+        read_as = {"loader", "source", "image_column", "label_column", "splits", "config", "revision", "label_map"}
+        source = row.model_dump(include=read_as | ({"labels"} if row.labels else set()))
         return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root, tell)])
 
 

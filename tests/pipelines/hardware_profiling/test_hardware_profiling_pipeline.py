@@ -146,21 +146,11 @@ def test_a_missing_shard_is_found_at_the_join(tmp_path, manifest):
         check_hardware_profiles(table, failures, other)
 
 
-def test_models_are_thinned_evenly(tmp_path):
-    from thesis_rec.pipelines.hardware_profiling.nodes import _rows
-
-    table = pd.DataFrame({"model_id": list("abcdef"), "loader": "timm", "source": "s"})
-    found = _rows(table, parameters(tmp_path, max_models=3))
-    assert [row.model_id for row in found] == ["a", "c", "f"]
-
-
 def test_named_models_alone_are_measured_and_earlier_profiles_stay(tmp_path, manifest):
-    from thesis_rec.pipelines.hardware_profiling.nodes import _rows
-
     save_tiny_model(tmp_path / "models" / "other")
     manifest = pd.concat([manifest, pd.DataFrame([{"model_id": "other", "loader": "timm", "source": "models/other"}])])
     chosen = HardwareProfilingParameters.model_validate(parameters(tmp_path).model_dump() | {"models": "other, tiny"})
-    assert [row.model_id for row in _rows(manifest, chosen)] == ["other", "tiny"]
+    assert chosen.models == ("other", "tiny")
     one = chosen.model_copy(update={"models": ("other",)})
     measured = dict(item for chunk in profile_models(manifest, {}, one) for item in chunk.items())
     assert {key.rpartition("/")[0] for key in measured} == {"other"}
@@ -170,4 +160,4 @@ def test_named_models_alone_are_measured_and_earlier_profiles_stay(tmp_path, man
     assert set(table["model_id"]) == {"other", "tiny"}
     check_hardware_profiles(table, failures, one)
     with pytest.raises(ConfigurationError, match=r"weights_only is no model .* has a network .those of"):
-        _rows(manifest, chosen.model_copy(update={"models": ("weights_only",)}))
+        list(profile_models(manifest, {}, chosen.model_copy(update={"models": ("weights_only",)})))

@@ -9,12 +9,14 @@ import pandas as pd
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import check_failures, failures_frame
 from thesis_rec.base.resuming import Outcome, Outcomes, outcome_failures
-from thesis_rec.base.settings import evenly
 from thesis_rec.hardware.contexts import COLUMNS
-from thesis_rec.models.model_manifest import ManifestRow, read_manifest
+from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import hub_cache_folder
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 from thesis_rec.pipelines.selection import networks
+
+#: What names models.
+KNOB = "hardware_profiling.models"
 
 
 def profile_models(
@@ -34,7 +36,7 @@ def profile_models(
         torch.set_num_threads(parameters.threads)
     device = torch_device(parameters.device)
     root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)
-    rows = parameters.shard.select(_rows(model_manifest, parameters))
+    rows = parameters.shard.select(networks(model_manifest, parameters.models, KNOB))
     load = partial(load_backbone, root=root, device=device, cache=cache)
     yield from profile_zoo(rows, load, existing_hardware_outcomes, device, parameters)
 
@@ -51,7 +53,7 @@ def join_hardware_profiles(
     keys = [(key.rpartition("/")[0], key) for key in sorted(hardware_outcomes)]
     told = [(name, hardware_outcomes[key]()) for name, key in keys if name in models]
     table = pd.DataFrame([row for _, outcome in told for row in outcome.get("rows", ())], columns=COLUMNS)
-    asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
+    asked = {row.model_id: row for row in networks(model_manifest, parameters.models, KNOB)}
     failures = outcome_failures(asked, told, partial(made_from, settings=parameters), parameters.shard)
     return table, failures_frame([*unusable, *failures])
 
@@ -66,13 +68,3 @@ def check_hardware_profiles(
         NothingSucceeded: With the first failures.
     """
     check_failures(hardware_failures, hardware_profiles["model_id"].nunique(), parameters.strict, "models")
-
-
-def _rows(model_manifest: pd.DataFrame, parameters: HardwareProfilingParameters) -> list[ManifestRow]:
-    """The models that have a network: those that are named, or all, thinned evenly where only some are asked for.
-
-    Raises:
-        ConfigurationError: If a named one isn't among them.
-    """
-    rows = networks(model_manifest, parameters.models, "hardware_profiling.models")
-    return evenly(rows, parameters.max_models)

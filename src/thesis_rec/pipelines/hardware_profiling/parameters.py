@@ -14,6 +14,5 @@ class HardwareProfilingParameters(ProfileSettings):
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
     models: Words[str] = ()
-    max_models: int | None = Field(default=None, ge=1)
     strict: bool = False
     shard: Shard = Shard()
