@@ -250,7 +250,10 @@ def _labels_from_table(
     table = read_csv(table_path, row.dataset_id, dtype=str, keep_default_na=False)
     # Columns without a name are numbers of rows that other programs wrote.
     table = table.loc[:, ~table.columns.str.match("Unnamed: |$")]
-    file_column = _column(row, table, row.image_column, _FILE_COLUMNS, table_path.name, "image_column")
+    names = table.pop(_column(row, table, "image_column", _FILE_COLUMNS, table_path.name))
+    split_column = _split_column(table, notes)
+    splits = table.pop(split_column) if split_column else [""] * len(table)
+    labels = _table_labels(row, table, table_path.name)
     below = _images_below(folder, base, skipped)
     known = {os.path.relpath(path, place): path for path in below for place in (folder, base)}
     # Tables of identifiers name no ending, and many of them no folder.
@@ -259,11 +262,9 @@ def _labels_from_table(
         for part in (os.path.splitext(name)[0], path.name, path.stem):
             short[part].add(path)
     named = set()
-    splits, split_columns = _table_splits(table, notes)
-    labels = _table_labels(row, table.drop(columns=split_columns), file_column, table_path.name)
     # An image that is listed twice alike is one image: a copy to test on would be one to train on.
-    for cell, text, part in dict.fromkeys(zip(table[file_column], labels, splits, strict=True)):
-        name = os.path.relpath(os.path.join(base, cell.strip().replace("\\", "/")), base)
+    for cell, text, part in dict.fromkeys(zip(names, labels, splits, strict=True)):
+        name = os.path.relpath(os.path.join(base, cell.replace("\\", "/")), base)
         meant = {known[name]} if name in known else short.get(name, set())
         if len(meant) == 1:
             named |= meant
@@ -271,47 +272,41 @@ def _labels_from_table(
         elif meant:
             skipped["names of the table that several files have"] += 1
         elif not os.path.lexists(os.path.join(base, name)) and not os.path.lexists(os.path.join(folder, name)):
-            skipped["files of the table that don't exist"] += text.strip() != ""
+            skipped["files of the table that don't exist"] += text != ""
         elif name.startswith(".."):
             skipped["files of the table that lead outside"] += 1
     skipped["files that the table doesn't list"] += len(set(known.values()) - named)
 
 
-def _table_labels(row: DatasetRow, table: pd.DataFrame, file_column: str, name: str) -> list[str]:
+def _table_labels(row: DatasetRow, table: pd.DataFrame, name: str) -> list[str]:
     """The labels of a table: a column's cells, or the names of the columns that hold a single 1 among zeros."""
-    others = table.drop(columns=file_column)
-    if not row.label_column and not any(str(column).lower() in _LABEL_COLUMNS for column in others):
-        classes = one_hot_classes(others.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64))
+    if not row.label_column and not any(str(column).lower() in _LABEL_COLUMNS for column in table):
+        classes = one_hot_classes(table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64))
         if classes is not None:
-            return [str(others.columns[c]) for c in classes]
-    return list(table[_column(row, table, row.label_column, _LABEL_COLUMNS, name, "label_column", file_column)])
+            return [str(table.columns[c]) for c in classes]
+    return list(table[_column(row, table, "label_column", _LABEL_COLUMNS, name)])
 
 
-def _table_splits(table: pd.DataFrame, notes: list[str]) -> tuple[list[str], list[str]]:
-    """What a column of splits says of each file, and that column; empty texts without one, noted if it isn't used."""
-    for column in table:
-        if str(column).lower() in _SPLIT_COLUMNS:
-            cells = [str(cell).strip() for cell in table[column]]
-            strange = next((cell for cell in cells if not split_role(cell, exact=True)), None)
-            if strange is None:
-                return cells, [str(column)]
-            notes.append(f"the column {column!r} holds {strange!r}, which names no split, and isn't used.")
-    return [""] * len(table), []
+def _split_column(table: pd.DataFrame, notes: list[str]) -> str:
+    """The column that tells each file's split; empty without one, noted if it isn't used."""
+    for column in (str(column) for column in table if str(column).lower() in _SPLIT_COLUMNS):
+        strange = next((cell for cell in table[column] if not split_role(cell, exact=True)), None)
+        if strange is None:
+            return column
+        notes.append(f"the column {column!r} holds {strange!r}, which names no split, and isn't used.")
+    return ""
 
 
-def _column(
-    row: DatasetRow, table: pd.DataFrame, wanted: str, usual: Sequence[str], name: str, field: str, other: str = ""
-) -> str:
-    """The column that is asked for, else the one with a usual name, else the only one left."""
-    if wanted in table:
-        return wanted
-    columns = {column.lower(): column for column in table.columns if column != other}
-    if not wanted:
-        if found := next((columns[one] for one in usual if one in columns), None):
-            return found
-        if other and len(columns) == 1:
-            return next(iter(columns.values()))
-    error = f"{name} has no column {wanted or usual[0]!r}; there are {', '.join(table.columns)}."
+def _column(row: DatasetRow, table: pd.DataFrame, field: str, usual: Sequence[str], name: str) -> str:
+    """The column that a field of the row asks for, else the one with a usual name, else the only one."""
+    wanted, columns = getattr(row, field), [str(column) for column in table]
+    if wanted in columns:
+        return str(wanted)
+    named = {column.lower(): column for column in columns}
+    found = [named[one] for one in usual if one in named] or (columns if len(columns) == 1 else [])
+    if found and not wanted:
+        return found[0]
+    error = f"{name} has no column {wanted or usual[0]!r}; there are {', '.join(columns)}."
     raise ItemError(row.dataset_id, error, f"Call it {usual[0]}, or name it in the manifest's column {field}.")
 
 

@@ -27,8 +27,8 @@ from thesis_rec.images.manifest import DatasetRow, SplitRule
 #: Which roles of a source's splits serve as ours, best first.
 _SERVES = {"pretrain": ("pretrain", "train"), "train": ("train",), "test": ("test", "validation")}
 
-#: Share of a source's only split that is used for training where no rule says otherwise.
-TRAIN_SHARE = 0.75
+#: How a source's only split is divided, in this order and without overlap, where no rule says otherwise.
+SHARES = {"train": 0.75, "test": 0.25}
 
 
 @dataclass(frozen=True)
@@ -36,29 +36,25 @@ class SplitPart:
     """Which part of a source split is one of ours: images whose place in their class is in (start, start + share]."""
 
     source: str
-    start: float = 0.0
-    share: float = 1.0
-    cap: int | None = None
+    start: float
+    share: float
+    cap: int | None
 
 
 def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> SplitPart:
     """The part of the source that makes ``split``."""
-    rules = {rule.name: rule for rule in row.splits}
-    rule = rules.get(split, SplitRule(name=split))
-    if rules and split not in rules:
+    rules = {rule.name: rule for rule in row.splits or (SplitRule(name=name) for name in _SERVES)}
+    if split not in rules:
         hint = f"Name it in the splits column (now: {'; '.join(rules)})."
         raise ItemError(row.dataset_id, f"it has no split {split!r}.", hint)
-    bare = all(not other.source and other.share is None for other in rules.values())
-    if len(available) == 1 and bare and split in ("train", "test") and (not rules or {"train", "test"} <= set(rules)):
-        # One split only: divided, without overlap.
-        start, share = (0.0, TRAIN_SHARE) if split == "train" else (TRAIN_SHARE, 1.0 - TRAIN_SHARE)
-        return SplitPart(available[0], start, share, rule.cap)
+    if len(available) == 1 and set(SHARES) <= set(rules) and not any(r.source or r.share for r in rules.values()):
+        for name, share in SHARES.items():
+            rules[name] = rules.pop(name).model_copy(update={"source": available[0], "share": share})
+    rule = rules[split]
     source = _matching(row, rule.source or split, bool(rule.source), available)
-    if rule.share is None:
-        return SplitPart(source, cap=rule.cap)
-    before = takewhile(lambda other: other.name != split, row.splits)
+    before = takewhile(lambda other: other.name != split, rules.values())
     start = sum(other.share or 0.0 for other in before if (other.source or other.name) == source)
-    return SplitPart(source, start, rule.share, rule.cap)
+    return SplitPart(source, start, rule.share or 1.0, rule.cap)
 
 
 def _matching(row: DatasetRow, wanted: str, named: bool, available: tuple[str, ...]) -> str:

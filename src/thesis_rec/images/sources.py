@@ -67,11 +67,12 @@ def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     splits = {}
     for name, pixels in images.items():
         labels = _labels(item, name, arrays, path.name)
-        if pixels.ndim not in (3, 4) or len(pixels) != len(labels) or pixels.shape[3:] not in ((), (1,), (3,), (4,)):
+        fits = pixels.ndim in (3, 4) and pixels.shape[3:] in ((), (1,), (3,), (4,)) and 0 not in pixels.shape
+        if not fits or labels.shape != pixels.shape[:1]:
             error = f"{name} has the shape {arrays[name].shape}, {name.removesuffix('images')}labels {labels.shape}."
-            raise ItemError(item, error, "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,).")
-        if 0 in pixels.shape:
-            raise ItemError(item, f"{name} has the shape {pixels.shape}: no pixels.", "Store the images again.")
+            raise ItemError(
+                item, error, "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,), none of it 0."
+            )
         read = partial(_read_pixels, pixels, scales, name)
         splits[name.removesuffix("images").removesuffix("_") or "all"] = RawSplit(labels, class_names, read)
     return Source(splits, tuple(Failure(item, note) for note in dict.fromkeys(notes)))
@@ -101,11 +102,8 @@ def _labels(item: str, images: str, arrays: Mapping[str, NDArray[Any]], file: st
     labels = arrays[name]
     if labels.ndim == 2 and 1 in labels.shape:
         labels = labels.reshape(-1)
-    if (classes := one_hot_classes(labels)) is not None:
-        labels = classes
-    if labels.ndim != 1:
-        raise ItemError(item, f"{name} has the shape {labels.shape}.", "It must be (N,): one class of each image.")
-    return labels
+    classes = one_hot_classes(labels)
+    return labels if classes is None else classes
 
 
 def _read_pixels(pixels: NDArray[Any], scales: Scales, name: str, index: int) -> NDArray[np.uint8]:

@@ -146,7 +146,7 @@ class TestTransformers:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(transformers, "AutoTokenizer", Tokenizer)
             config = EncoderConfig(kind="transformers", source=str(transformers_folder))
-            encoder = libraries.load(config, "x", "cpu", "fp32")
+            encoder = libraries.load(config)
         assert encoder.encode_text(["a", "b"]).shape == (2, 12)
 
     def test_an_encoder_without_pooling_is_averaged_over_tokens(self, vit_folder):

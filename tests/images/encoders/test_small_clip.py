@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.images.encoders.tiny import save_open_clip
-from thesis_rec.images.encoders import EncoderConfig, encoder_id, load_encoder
+from thesis_rec.images.encoders import EncoderConfig, load_encoder
 from thesis_rec.images.encoders.libraries import load
 from thesis_rec.images.encoders.small_clip import SmallClip, is_plain
 
@@ -23,7 +23,7 @@ CONFIG = EncoderConfig(source=str(CLIP))
 
 @pytest.fixture(scope="module")
 def reference():
-    return load(CONFIG, encoder_id(CONFIG), "cpu", "fp32")
+    return load(CONFIG)
 
 
 def test_features_and_depths_are_those_of_open_clip(reference):
@@ -43,7 +43,7 @@ def test_a_class_token_may_stand_for_the_image(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
     ours = load_encoder(config)
     assert isinstance(ours, SmallClip)
-    expected = load(config, "reference", "cpu", "fp32").encode(images)
+    expected = load(config).encode(images)
     np.testing.assert_allclose(ours.encode(images), expected, atol=2e-6)
 
 

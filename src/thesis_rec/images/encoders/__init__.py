@@ -36,4 +36,4 @@ def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "f
             logging.getLogger(__name__).debug("%s is left to open_clip", folder, exc_info=error)
     from thesis_rec.images.encoders import libraries
 
-    return libraries.load(config, encoder_id(config), device, precision)
+    return libraries.load(config, device, precision)

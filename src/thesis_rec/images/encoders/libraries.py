@@ -2,13 +2,14 @@
 
 import logging
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from thesis_rec.base.errors import ItemError, first_line
-from thesis_rec.images.encoders.image_encoder import EncoderConfig, local_folder
+from thesis_rec.images.encoders.image_encoder import EncoderConfig, encoder_id, local_folder
 from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.models.loaders import open_clip_preparation, pooled_output, timm_backbone, transformers_preparation
@@ -19,14 +20,14 @@ logger = logging.getLogger(__name__)
 Towers = tuple[Backbone, TextTower | None]
 
 
-def load(config: EncoderConfig, name: str, device: str, precision: str) -> TorchEncoder:
+def load(config: EncoderConfig, device: str = "cpu", precision: str = "fp32") -> TorchEncoder:
     """Load the encoder of a configuration; see :func:`thesis_rec.images.encoders.load_encoder`."""
     build = {"open_clip": _open_clip, "transformers": _transformers, "timm": _timm}[config.kind]
     folder = local_folder(config)
     try:
         # A folder may name other models, such as a text tower's; nothing is fetched for what it names.
         with nullcontext() if folder is None else no_network():
-            backbone, text = build(config, name)
+            backbone, text = build(config.source, folder, encoder_id(config))
     except ItemError:
         raise
     except Exception as error:  # the libraries raise nearly everything
@@ -39,49 +40,45 @@ def load(config: EncoderConfig, name: str, device: str, precision: str) -> Torch
 # --- open_clip ---------------------------------------------------------------------------------------------------
 
 
-def _open_clip(config: EncoderConfig, name: str) -> Towers:
+def _open_clip(source: str, folder: Path | None, name: str) -> Towers:
     import open_clip
 
-    folder = local_folder(config)
-    architecture, tag = config.source, None
-    if folder is not None:
-        architecture = f"local-dir:{folder}"
-    elif not config.source.startswith("hf-hub:"):
-        architecture, _, tag = config.source.partition("/")
+    architecture, tag = f"local-dir:{folder}" if folder else source, None
+    if not folder and not source.startswith("hf-hub:"):
+        architecture, _, tag = source.partition("/")
         if not tag:
             hint = f"Give architecture/tag; tags: {', '.join(open_clip.list_pretrained_tags_by_model(architecture))}."
-            raise ItemError(config.source, "no pretrained weights were named.", hint)
+            raise ItemError(source, "no pretrained weights were named.", hint)
     model = open_clip.create_model(architecture, pretrained=tag, load_weights=True, require_pretrained=True)
     tokenizer = open_clip.get_tokenizer(architecture)
 
     def text(texts: list[str], device: torch.device) -> Tensor:
         return model.encode_text(tokenizer(texts).to(device))
 
-    return Backbone(name, model, model.encode_image, None, open_clip_preparation(model, config.source)), text
+    return Backbone(name, model, model.encode_image, None, open_clip_preparation(model, source)), text
 
 
 # --- transformers ------------------------------------------------------------------------------------------------
 
 
-def _transformers(config: EncoderConfig, name: str) -> Towers:
+def _transformers(source: str, folder: Path | None, name: str) -> Towers:
     from transformers import AutoModel
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    source = str(local_folder(config) or config.source)
-    model = AutoModel.from_pretrained(source, trust_remote_code=False)
+    place = folder or source
+    model = AutoModel.from_pretrained(place, trust_remote_code=False)
     # An image-text model has this beside its text half.
     features = getattr(model, "get_image_features", model)
 
     def image(pixels: Tensor) -> Tensor:
         return _tensor(features(pixel_values=pixels))
 
-    text = _transformers_text(model, source) if hasattr(model, "get_text_features") else None
-    preparation = transformers_preparation(local_folder(config) or source, model.config, config.source)
-    return Backbone(name, model, image, None, preparation), text
+    text = _transformers_text(model, place) if hasattr(model, "get_text_features") else None
+    return Backbone(name, model, image, None, transformers_preparation(place, model.config, source)), text
 
 
-def _transformers_text(model: Any, source: str) -> TextTower | None:
+def _transformers_text(model: Any, source: Path | str) -> TextTower | None:
     from transformers import AutoTokenizer
 
     try:
@@ -112,9 +109,8 @@ def _tensor(output: Any) -> Tensor:
 # --- timm --------------------------------------------------------------------------------------------------------
 
 
-def _timm(config: EncoderConfig, name: str) -> Towers:
+def _timm(source: str, folder: Path | None, name: str) -> Towers:
     import timm
 
-    folder = local_folder(config)
-    model = timm.create_model(f"local-dir:{folder}" if folder else config.source, pretrained=True, num_classes=0)
+    model = timm.create_model(f"local-dir:{folder}" if folder else source, pretrained=True, num_classes=0)
     return timm_backbone(name, model), None

@@ -88,8 +88,7 @@ class SmallClip:
     def _library(self) -> ImageEncoder:
         from thesis_rec.images.encoders import libraries
 
-        config = EncoderConfig(kind="open_clip", source=str(self._folder))
-        return libraries.load(config, self.encoder_id, "cpu", "fp32")
+        return libraries.load(EncoderConfig(kind="open_clip", source=str(self._folder)))
 
     def _forward(self, pixels: Floats) -> tuple[Floats, list[Floats]]:
         """(B, 3, S, S) floats 0..255 to features (B, D) and the mean activation (B, W) after each layer."""
