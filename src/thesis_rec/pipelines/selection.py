@@ -1,11 +1,36 @@
-"""What a pipeline works on: the models that have a network, or those of them that are asked for by name."""
+"""What a pipeline works on: which of the manifest's models, where their files lie, and which slice is this job's."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
+from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError, did_you_mean
+from thesis_rec.base.settings import Settings, Shard
 from thesis_rec.models.model_manifest import ManifestRow, read_manifest
+from thesis_rec.models.model_sources import hub_cache_folder
+
+
+class ModelStep(Settings):
+    """What all steps take that read models.
+
+    Attributes:
+        models_root: Folder to which the manifest's sources are relative.
+        hub_cache: Hugging Face home with downloaded models; None for the library's own.
+        strict: Whether one failed item fails the run.
+        shard: Slice of the models that this job works on.
+    """
+
+    models_root: str = Field(min_length=1)
+    hub_cache: str | None = None
+    strict: bool = False
+    shard: Shard = Shard()
+
+    @property
+    def files(self) -> tuple[Path, Path | None]:
+        """Where models lie: the folder of the manifest's sources, and that of hub downloads."""
+        return Path(self.models_root).expanduser(), hub_cache_folder(self.hub_cache)
 
 
 def networks(model_manifest: pd.DataFrame, names: Sequence[str], knob: str) -> list[ManifestRow]:

@@ -187,7 +187,7 @@ def test_strict_forgives_nothing() -> None:
     )
     none = pd.DataFrame(columns=["model_id", "error", "hint"])
     one = pd.DataFrame([("m2", "is broken.", "")], columns=["model_id", "error", "hint"])
-    knobs = {"models_root": "", "images_root": ""}
+    knobs = {"models_root": ".", "images_root": ""}
     none_of_data = none.rename(columns={"model_id": "dataset_id"})
     summary = check_ground_truth(records, one, none_of_data, GroundTruthParameters(**knobs))
     assert summary["noise_ceiling"] == summary["variance_components"] == {}
@@ -203,7 +203,7 @@ def test_reference_tasks_describe_models_and_are_never_evaluated(world: Path, mo
     monkeypatch.setattr(nodes, "_reference", lambda parameters: ["red"])
     tasks = [MeasuredTask(n, ((n, 0), (n, 1))) for n in ("red", "green")]
     tasks.append(MeasuredTask("mix", (("red", 0), ("green", 1)), draws=False))
-    parameters = GroundTruthParameters(models_root="", images_root="", linear_probe={"shots": 3}, seed=5)
+    parameters = GroundTruthParameters(models_root=".", images_root="", linear_probe={"shots": 3}, seed=5)
     labels = np.zeros(1, dtype=np.int64)
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     images = {"red": TaskImages("red", *(pixels, labels) * 2, ["a", "b", "c"])}
@@ -236,7 +236,7 @@ def test_fine_tuning_refuses_images_of_several_sizes_before_it_starts() -> None:
         str(side): TaskImages(str(side), *(np.zeros((1, side, side, 3), np.uint8), labels) * 2, ["a"])
         for side in (8, 9)
     }
-    knobs = {"models_root": "", "images_root": "", "reference": "none", "protocols": ["fine_tune"]}
+    knobs = {"models_root": ".", "images_root": "", "reference": "none", "protocols": ["fine_tune"]}
     with pytest.raises(ConfigurationError, match=r"images\.size"):
         nodes._campaign(GroundTruthParameters(**knobs), images, [])
     campaign = nodes._campaign(GroundTruthParameters(**knobs, fine_tune={"steps": 3}), {"8": images["8"]}, [])
@@ -251,7 +251,7 @@ def test_generated_tasks_are_the_images_that_the_starter_zoo_was_measured_on(mon
     monkeypatch.setattr(sides, "REFERENCE_TASKS", ("shapes_small",))
     name = sides.known_tasks()[0]
     manifest = pd.DataFrame([(name, "generated", name, "", "", "")], columns=DATASETS)
-    images, failures = load_ground_truth_images(manifest, GroundTruthParameters(models_root="", images_root=""))
+    images, failures = load_ground_truth_images(manifest, GroundTruthParameters(models_root=".", images_root=""))
     assert set(images) == {name, "shapes_small"}
     assert failures.empty
     classes = len(images[name].class_names)
@@ -271,7 +271,7 @@ def test_datasets_share_the_memory_that_their_images_may_take(tmp_path: Path, mo
     monkeypatch.setattr(nodes, "MOST_BYTES", 2 * 16 * 3 * 96**2)
     for count, side in ((1, 128), (4, 128), (8, 96)):
         manifest = pd.DataFrame([(f"d{i}", "npz", "d.npz", "", "", "") for i in range(count)], columns=DATASETS)
-        knobs = GroundTruthParameters(models_root="", images_root=str(tmp_path), reference="none")
+        knobs = GroundTruthParameters(models_root=".", images_root=str(tmp_path), reference="none")
         images, failures = nodes.load_ground_truth_images(manifest, knobs)
         assert {task.train_images.shape[1] for task in images.values()} == {side}
         assert any("are reduced to 96" in text for text in failures["error"]) == (count == 8)

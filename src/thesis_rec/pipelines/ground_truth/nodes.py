@@ -14,7 +14,7 @@ from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.loading import MOST_BYTES, load_task_images
 from thesis_rec.images.manifest import DatasetRow, read_dataset_manifest
 from thesis_rec.models.model_manifest import read_manifest
-from thesis_rec.models.model_sources import hub_cache_folder, locate, weights_fingerprint
+from thesis_rec.models.model_sources import locate, weights_fingerprint
 from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
 from thesis_rec.pipelines.selection import check_names, networks
 from thesis_rec.truth import measuring, performance_records
@@ -40,7 +40,7 @@ def load_ground_truth_images(
     from thesis_rec.tasks import task_images
 
     rows, failures = _selected_datasets(dataset_manifest, parameters)
-    root = Path(parameters.images_root)
+    root = Path(parameters.images_root).expanduser()
     size, largest = parameters.images.size, parameters.images.largest
     limits = ImageLimits(**parameters.images.model_dump(exclude={"size", "largest"}))
     # All are held at once.
@@ -87,7 +87,7 @@ def measure_models(
 
     rows, _ = _selected_datasets(dataset_manifest, parameters)
     tasks, _ = measuring.measured_tasks(rows, ground_truth_images)
-    root, cache = Path(parameters.models_root), hub_cache_folder(parameters.hub_cache)
+    root, cache = parameters.files
     yield from measuring.measure_zoo(
         parameters.shard.select(networks(model_manifest, parameters.models, "ground_truth.models")),
         load=lambda row: load_backbone(row, root, "cpu", cache),

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from thesis_rec.base.settings import Seed, Settings, Shard, Words
+from thesis_rec.base.settings import Seed, Settings, Words
+from thesis_rec.pipelines.selection import ModelStep
 from thesis_rec.truth.performance_records import Score
 from thesis_rec.truth.settings import CampaignSettings
 
@@ -18,12 +19,10 @@ class ImageParameters(Settings):
     seed: Seed = 0
 
 
-class GroundTruthParameters(CampaignSettings):
+class GroundTruthParameters(CampaignSettings, ModelStep):
     """All knobs of ``params:ground_truth``; see ``conf/base/parameters/ground_truth.yml``."""
 
-    models_root: str
     images_root: str
-    hub_cache: str | None = None
     models: Words[str] = ()
     datasets: Words[str] = ()
     subtasks: bool = False
@@ -31,5 +30,3 @@ class GroundTruthParameters(CampaignSettings):
     images: ImageParameters = ImageParameters()
     scores: Words[Score] = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
     batch_size: int = Field(default=512, ge=1)
-    shard: Shard = Shard()
-    strict: bool = False

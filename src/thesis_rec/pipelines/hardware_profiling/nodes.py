@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
@@ -11,7 +10,6 @@ from thesis_rec.base.errors import check_failures, failures_frame
 from thesis_rec.base.resuming import Outcome, Outcomes, outcome_failures
 from thesis_rec.hardware.contexts import COLUMNS
 from thesis_rec.models.model_manifest import read_manifest
-from thesis_rec.models.model_sources import hub_cache_folder
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 from thesis_rec.pipelines.selection import networks
 
@@ -35,7 +33,7 @@ def profile_models(
     if parameters.threads is not None:
         torch.set_num_threads(parameters.threads)
     device = torch_device(parameters.device)
-    root, cache = Path(parameters.models_root).expanduser(), hub_cache_folder(parameters.hub_cache)
+    root, cache = parameters.files
     rows = parameters.shard.select(networks(model_manifest, parameters.models, KNOB))
     load = partial(load_backbone, root=root, device=device, cache=cache)
     yield from profile_zoo(rows, load, existing_hardware_outcomes, device, parameters)

@@ -35,9 +35,8 @@ def extract_vectors(
     yield {}, {failure.item: asdict(failure) for failure in without}
     left_out = set(plan.left_out)
     rows = [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out]
-    root, cache = Path(parameters.models_root).expanduser(), model_sources.hub_cache_folder(parameters.hub_cache)
     yield from model_extraction.extract_models(
-        rows, root, cache, existing_model_vectors, existing_extraction_outcomes, parameters.threads
+        rows, *parameters.files, existing_model_vectors, existing_extraction_outcomes, parameters.threads
     )
 
 
@@ -47,7 +46,7 @@ def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParamete
     Each shard may download its part of the limit.
     """
     rows = parameters.shard.select(_rows(model_manifest, parameters))
-    here = model_sources.models_here(rows, model_sources.hub_cache_folder(parameters.hub_cache))
+    here = model_sources.models_here(rows, parameters.files[1])
     online = len(here) == len(rows) or model_sources.hub_is_reachable()
     limit = parameters.fetch_gb / parameters.shard.count
     weights = _published_figures(parameters.bundle) if online and 0 < limit < float("inf") else {}
@@ -73,11 +72,10 @@ def join_extraction_failures(
     _, unusable = read_manifest(model_manifest)
     asked = {row.model_id: row for row in _rows(model_manifest, parameters)}
     told = [(name, extraction_outcomes[name]()) for name in asked if name in extraction_outcomes]
-    root = Path(parameters.models_root).expanduser()
 
     def of_now(row: ManifestRow) -> str | None:
         # Files of the hub aren't looked for.
-        return None if row.hub_id else model_extraction.made_from(row, root)
+        return None if row.hub_id else model_extraction.made_from(row, *parameters.files)
 
     return failures_frame([*unusable, *outcome_failures(asked, told, of_now, parameters.shard)])
 
