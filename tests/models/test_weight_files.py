@@ -91,25 +91,27 @@ def test_pickled_code_never_runs(kind, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("m.pt", "safetensors", r"m\.pt is a safetensors file\. Let its name end in \.safetensors"),
-        ("m.safetensors", "torch", r"m\.safetensors is an archive as torch\.save writes it\. Let its name end in \.pt"),
         ("m.pt", "gzip", r"m\.pt is compressed by gzip"),
-        ("m.bin", "bytes", r"m\.bin is no PyTorch checkpoint"),
+        ("m.bin", "bytes", r"m\.bin is truncated, or not of the format"),
+        ("m.safetensors", "torch", r"m\.safetensors is truncated, or not of the format .* by torch\.save as \.pt"),
     ],
 )
-def test_files_under_another_kind_s_name_are_refused_for_what_they_are(name, content, reason, tmp_path):
+def test_files_of_another_kind_are_refused_for_what_they_are(name, content, reason, tmp_path):
     """They were said to be damaged, or to hold pickled code."""
-    state, path = {"w": torch.rand(3, 3)}, tmp_path / name
-    if content == "safetensors":
-        save_file(state, path)
-    else:
-        torch.save(state, path)
+    path = tmp_path / name
+    torch.save({"w": torch.rand(3, 3)}, path)
     if content == "gzip":
         path.write_bytes(gzip.compress(path.read_bytes()))
     elif content == "bytes":
         path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(range(256)))
     with pytest.raises(ItemError, match=reason):
         open_network(path, "m")
+
+
+@pytest.mark.parametrize(("name", "save"), [("m.pt", save_file), ("m.onnx", torch.save), ("m", save_file)])
+def test_the_beginning_of_a_file_tells_what_it_is(name, save, tmp_path):
+    save({"w": torch.ones(3, 3)}, tmp_path / name)
+    assert open_network(tmp_path / name, "m").tensors[0].values().tolist() == [1.0] * 9
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path):

@@ -35,7 +35,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError, explained, listed
-from thesis_rec.base.files import placeholder
 from thesis_rec.models import weight_files
 from thesis_rec.models.weight_files import DOWNLOAD_AGAIN
 
@@ -202,11 +201,6 @@ def safetensors_of(path: Path, item: str) -> list[TensorInfo]:
     """
     from safetensors import safe_open
 
-    if instead := placeholder(path):
-        raise ItemError(item, f"{path.name} {instead}.", DOWNLOAD_AGAIN)
-    with path.open("rb") as file:
-        if file.read(len(weight_files.ARCHIVE)) == weight_files.ARCHIVE:
-            raise ItemError(item, f"{path.name} is an archive as torch.save writes it.", "Let its name end in .pt.")
     text = f"{path.name} is truncated or unreadable, or its safetensors header doesn't fit the file ({{reason}})."
     # The library checks the header against the file: its length, every offset, shape and type.
     with explained(item, text, DOWNLOAD_AGAIN), safe_open(path, framework="pt") as opened:
@@ -316,14 +310,11 @@ def open_network(path: Path, item: str, prefer: str = "", member: str = "") -> S
     held: dict[str, list[TensorInfo]] = {}
     within, passed_over = member, tuple[str, ...]()
     for one in shards or [file]:
-        if one.name.endswith(".safetensors"):
+        if weight_files.is_safetensors(one):
             held[one.name] = safetensors_of(one, item)
-        elif one.name.endswith(weight_files.TORCH_ENDINGS):
+        else:
             state, within, passed_over = weight_files.find_state(weight_files.load_torch(one, item), item, member)
             held[one.name] = tensors_of(state, item)
-        else:
-            known = ", ".join((".safetensors", *weight_files.TORCH_ENDINGS))
-            raise ItemError(item, f"{one.name} has an unknown ending.", f"Known are {known}.")
     absent = sorted(shard_of.items() - {(tensor.name, name) for name, some in held.items() for tensor in some})
     size = sum(one.stat().st_size for one in shards or [file])
     reader = StateReader(item, list(chain(*held.values())), size, passed_over, [name for name, _ in absent])

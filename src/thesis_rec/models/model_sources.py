@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,28 +164,19 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
 
     def fetch(name: str) -> Path:
         revision, began, clock = row.revision or None, time.time(), time.monotonic()
-        path = Path(hf_hub_download(hub_id, name, revision=revision, cache_dir=cache, local_files_only=not online))
+        try:
+            path = Path(hf_hub_download(hub_id, name, revision=revision, cache_dir=cache, local_files_only=not online))
+        except LocalEntryNotFoundError as error:
+            if not online:
+                raise
+            hub_answers.cache_clear()  # so that it is asked anew, instead of for every file
+            raise ConnectionError("the network went away") from error
         if path.stat().st_mtime >= began:  # else it was there
             _downloaded.append((path.stat().st_size / 2**20, time.monotonic() - clock))
         return path
 
-    def first(names: tuple[str, ...]) -> Path:
-        for name in names:
-            try:
-                return fetch(name)
-            except EntryNotFoundError as error:
-                if online and isinstance(error, LocalEntryNotFoundError):
-                    # The network went away in between.
-                    hub_answers.cache_clear()
-                    raise
-                missing = error
-        raise missing
-
     try:
-        weights = first(tuple(sorted(WEIGHT_FILES, key=lambda name: not name.startswith(row.loader))))
-        if weights.name.endswith(weight_files.INDEX_ENDING):
-            for name in sorted(set(weight_files.shard_of_tensors(weights, row.model_id).values())):
-                fetch(name)
+        weights = _weights_by(fetch, row.model_id, row.loader)
         for name in CONFIGURATION_FILES.get(row.loader, ()) if build else ():
             try:
                 fetch(name)
@@ -206,6 +197,29 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
     return weights.parent
 
 
+def _weights_by(fetch: Callable[[str], Path], item: str, prefer: str = "") -> Path:
+    """The best weight file that ``fetch`` gives, after all shards where it is their index.
+
+    Raises:
+        EntryNotFoundError: As ``fetch`` does, of each name or of a shard.
+        ItemError: If the index is damaged.
+    """
+    from huggingface_hub.errors import EntryNotFoundError
+
+    for name in weight_files.weight_names(prefer):
+        try:
+            weights = fetch(name)
+            break
+        except EntryNotFoundError as error:
+            missing = error
+    else:
+        raise missing
+    if weights.name.endswith(weight_files.INDEX_ENDING):
+        for shard in sorted(set(weight_files.shard_of_tensors(weights, item).values())):
+            fetch(shard)
+    return weights
+
+
 def measured_bandwidth() -> float | None:
     """MiB per second of this process's downloads from the hub so far; None while they are too few to tell."""
     size, seconds = (sum(values) for values in zip(*_downloaded, strict=True)) if _downloaded else (0.0, 0.0)
@@ -220,22 +234,23 @@ def in_cache(hub_id: str, revision: str = "", cache: Path | None = None) -> bool
         revision: Branch, tag or commit; empty for the default branch.
         cache: Folder of hub downloads; None for the library's own.
     """
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
     # An answer asks this of hundreds of models, few of which have a folder there.
     if not (Path(cache or constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}").is_dir():
         return False
 
-    def here(name: str) -> Path | None:
-        found = try_to_load_from_cache(hub_id, name, cache, revision or None)
-        return Path(found) if isinstance(found, str) else None
+    def fetch(name: str) -> Path:
+        return Path(hf_hub_download(hub_id, name, revision=revision or None, cache_dir=cache, local_files_only=True))
 
     try:
-        weights = next(filter(None, map(here, WEIGHT_FILES)), None)
-        if weights is None or not weights.name.endswith(weight_files.INDEX_ENDING):
-            return weights is not None
-        return all(map(here, set(weight_files.shard_of_tensors(weights, hub_id).values())))
-    except (ValueError, ItemError):  # no name of a hub model, or a damaged index
+        return _weights_by(fetch, hub_id).is_file()
+    except (
+        EntryNotFoundError,
+        ValueError,
+        ItemError,
+    ):  # ValueError: no name of a hub model; ItemError: a damaged index
         return False
 
 

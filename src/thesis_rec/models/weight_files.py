@@ -37,10 +37,13 @@ MOST_JSON_BYTES = 64 << 20
 TORCH_ENDINGS = (".pth", ".th", ".pt", ".pkl", ".bin", ".ckpt", ".tar")
 #: How an archive begins; torch.save writes one.
 ARCHIVE = b"PK\x03\x04"
-#: What is wrong with what is neither a file nor a folder.
-SPECIAL = "is no ordinary file but a pipe, a device or a socket"
 #: What to do about a damaged file.
 DOWNLOAD_AGAIN = "Download or save it again."
+
+
+def weight_names(prefer: str) -> list[str]:
+    """Names of weight files, best first, those that begin with ``prefer`` before all others."""
+    return sorted(WEIGHT_FILES, key=lambda name: not (prefer and name.startswith(prefer)))
 
 
 def find_weights(path: Path, item: str, prefer: str = "") -> Path:
@@ -53,8 +56,7 @@ def find_weights(path: Path, item: str, prefer: str = "") -> Path:
         return checked_file(path, item)
     if not path.is_dir():
         raise ItemError(item, f"{path} doesn't exist.", "Correct the source column of the manifest, or add the file.")
-    known = sorted(WEIGHT_FILES, key=lambda name: not (prefer and name.startswith(prefer)))
-    for name in known:
+    for name in weight_names(prefer):
         if os.path.lexists(path / name):
             return checked_file(path / name, item)
     endings = (".safetensors", *TORCH_ENDINGS)
@@ -99,40 +101,44 @@ def checked_file(file: Path, item: str) -> Path:
     if not inside(file, folder):
         text = f"{file.name} is a link that leads out of {folder}."
         raise ItemError(item, text, "Copy the file into the folder instead of linking to it.")
-    if is_special(file):
-        raise ItemError(item, f"{file} {SPECIAL}.", "Name a file that holds weights.")
+    check_ordinary(file, item)
     if not file.is_file():
         raise ItemError(item, f"{file} doesn't exist.", "Download the model again: one of its files is missing.")
     return file
 
 
-def is_special(path: Path) -> bool:
-    """Whether a path is neither a file nor a folder: a pipe, a device or a socket, which may never end."""
-    return path.exists() and not (path.is_file() or path.is_dir())
+def check_ordinary(path: Path, item: str) -> None:
+    """Refuse what may never end.
+
+    Raises:
+        ItemError: If it is neither a file nor a folder.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        text = f"{path} is no ordinary file but a pipe, a device or a socket."
+        raise ItemError(item, text, "Remove it from the model's folder.")
 
 
 def check_folder(folder: Path, item: str) -> None:
-    """Refuse a folder that a library is to load from if it holds pipes, devices or sockets.
-
-    Raises:
-        ItemError: Naming the first of them.
-    """
+    """:func:`check_ordinary` all that a library may open in a folder, first names first."""
     for path in sorted(folder.rglob("*")):
-        if is_special(path):
-            raise ItemError(item, f"{path} {SPECIAL}.", "Remove it from the model's folder.")
+        check_ordinary(path, item)
 
 
 def read_bounded(path: Path) -> str:
     """The text of a configuration or an index.
 
     Raises:
-        OSError: If it can't be read, is a pipe or device, or is larger than any real one.
+        OSError: If it can't be read, or is larger than any real one.
     """
-    if is_special(path):
-        raise OSError(f"it {SPECIAL}")
     if path.stat().st_size > MOST_JSON_BYTES:
         raise OSError(f"it has {path.stat().st_size:,} bytes, more than the {MOST_JSON_BYTES:,} allowed")
     return path.read_text(encoding="utf-8")
+
+
+def is_safetensors(file: Path) -> bool:
+    """Whether a weight file is one of safetensors, whatever its name: its header begins behind eight bytes."""
+    with file.open("rb") as opened:
+        return opened.read(9)[8:] == b"{"
 
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
@@ -158,9 +164,11 @@ def load_torch(file: Path, item: str) -> Any:
         if instead := placeholder(file):
             raise ItemError(item, f"{file.name} {instead}.", DOWNLOAD_AGAIN)
         with file.open("rb") as opened:
-            head = opened.read(9)
-        if head[8:] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
-            raise ItemError(item, f"{file.name} is a safetensors file.", "Let its name end in .safetensors.")
+            head = opened.read(len(ARCHIVE))
+        # Torch goes by the name, and has no other words for a file of its own that is called .safetensors.
+        if file.suffix == ".safetensors" or not head.startswith((ARCHIVE, pickle.PROTO)):
+            text = f"{file.name} is truncated, or not of the format that its name says."
+            raise ItemError(item, text, "Save it again: as .safetensors, or model.state_dict() by torch.save as .pt.")
         if archive := head.startswith(ARCHIVE):
             _check_archive(file, item)
         try:
@@ -172,9 +180,6 @@ def load_torch(file: Path, item: str) -> Any:
                 raise
             reason = next((line for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line), "")
             reason = textwrap.shorten(reason, 160, placeholder=" ...")
-            if not archive and not head.startswith(pickle.PROTO):
-                text = f"{file.name} is no PyTorch checkpoint: neither an archive nor a pickle."
-                raise ItemError(item, text, "Save model.state_dict() with torch.save, or as safetensors.") from error
             text = f"{file.name} holds pickled code besides weights, and was refused. {reason}".strip()
             hint = "If you trust its origin, load it where it was made and save model.state_dict() alone."
             raise ItemError(item, text, hint) from error
