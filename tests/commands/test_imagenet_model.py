@@ -126,9 +126,7 @@ def test_a_model_from_afar_is_covered_proposed_and_after_a_try_in_its_place(proj
     assert mine["reason"].startswith("Nothing like it is known: it has 4,652,008 weights")
     assert "Trying it tells most." in mine["reason"]
     # It is tried first, or after the toy that is expected to be best.
-    tries = []
-    try_models(found, bundle, asked, belief, probe=probe, on_probe=lambda step: tries.append(step.model_id))
-    assert "my_model" in tries
+    assert "my_model" in try_models(found, bundle, asked, belief, probe=probe)[0].tried
 
     tried = believed(bundle, asked.tokens, [Cell("my_model", truth["my_model"], 0.02)])
     values = pd.Series(tried.value(), index=tried.model_ids)[truth.index]

@@ -108,5 +108,5 @@ def test_in_a_zoo_of_which_nothing_was_published_a_model_could_be_any_published_
     assert belief.model_ids == ["mine/a", "mine/b"]
     np.testing.assert_allclose(belief.mean, everyone.mean.mean())
     assert (belief.std > everyone.std.mean()).all()
-    tried = knowledge.posterior(models, task, [Cell("mine/a", 0.9, 0.01)])
+    tried = knowledge.posterior(models, task).given([Cell("mine/a", 0.9, 0.01)])
     assert tried.value()[0] == pytest.approx(0.9, abs=0.02)

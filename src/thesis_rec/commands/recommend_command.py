@@ -19,7 +19,6 @@ from thesis_rec.hardware.budget import option_name
 from thesis_rec.recommendation.answer import Recommendation
 from thesis_rec.recommendation.report import PROTOCOLS, next_command, render_report, shown_number
 from thesis_rec.recommendation.request import Request, asked
-from thesis_rec.recommendation.trying import ProbeStep
 
 #: Exit status when no model keeps the limits.
 NOTHING_FITS = 2
@@ -84,7 +83,7 @@ def recommend(
     if sys.stderr.isatty():  # standard output belongs to the answer
         doing = f"looking at your images with {bundle.encoder_id}" if bundle.tokens else "reading your images"
         click.echo(f"{doing} ...", err=True)
-    found = recommend_images(images.expanduser(), bundle, request, on_probe=_show_probe)
+    found = recommend_images(images.expanduser(), bundle, request)
     # The answer first: what fails after it never destroys it.
     click.echo({"table": as_table, "json": as_json, "csv": as_csv}[shape](found))
     if output is not None:
@@ -202,9 +201,3 @@ def _aligned(columns: Mapping[str, Iterable[str]]) -> list[str]:
         width, align = max(map(len, lines)), str.ljust if name in ("model", "basis", "licence") else str.rjust
         padded.append([align(line, width) for line in lines])
     return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
-
-
-def _show_probe(step: ProbeStep) -> None:
-    reached = "failed" if step.value != step.value else f"{step.value:.3f}"
-    best = f"best so far {step.best} ({step.best_value:.3f})"
-    click.echo(f"tried {step.model_id}: {reached}; {best}, try {step.tried} after {step.seconds:.1f} s", err=True)

@@ -6,7 +6,7 @@ notebooks all call these; :func:`thesis_rec.recommend` is the door for Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.budget import closest_relaxations, feasible, pareto_front, unknown_figures, unknown_values
 from thesis_rec.hardware.fingerprint import FACTOR, present_device
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior, with_strangers
+from thesis_rec.knowledge.posterior import SCORE, TARGET, Cell, Posterior, with_strangers
 from thesis_rec.recommendation import candidates, trying
 from thesis_rec.recommendation.answer import COLUMNS, Recommendation, load_line
-from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, under_protocol
+from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, PublishedBeliefs, under_protocol
 from thesis_rec.recommendation.by_weights import told_by_weights, with_untrained
 from thesis_rec.recommendation.neighbours import dataset_map, far_notes, nearest_datasets, reasons
 from thesis_rec.recommendation.request import Request, read_images
@@ -29,16 +29,13 @@ from thesis_rec.recommendation.request import Request, read_images
 __all__ = ["Recommendation", "Request", "believed", "recommend_for", "recommend_images", "recommend_known"]
 
 
-def recommend_images(
-    source: str | Path, bundle: Bundle, request: Request, *, on_probe: Callable[[trying.ProbeStep], None] | None = None
-) -> Recommendation:
+def recommend_images(source: str | Path, bundle: Bundle, request: Request) -> Recommendation:
     """Recommend a model for a folder of labelled images or an NPZ file.
 
     Args:
         source: Folder ``class_name/*.png`` (or with ``train`` and ``test`` folders), or NPZ file.
         bundle: What is known.
         request: Limits, and how the answer is made.
-        on_probe: Called after each try.
 
     Returns:
         The answer.
@@ -61,7 +58,7 @@ def recommend_images(
     found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
     told: list[str] = []
     if request.runs_models and len(found.table):
-        posterior, told = trying.try_models(found, bundle, asked, posterior, device=device, on_probe=on_probe)
+        posterior, told = trying.try_models(found, bundle, asked, posterior, device=device)
         # Tries change the order: what is on top then is measured as well.
         found = recommend_for(bundle, asked.tokens, request, posterior=posterior, measure=measure, here=here)
     # The source as it was given: from here the next command finds the images again.
@@ -214,13 +211,15 @@ def believed(bundle: Bundle, tokens: TaskTokens, cells: Iterable[Cell] = ()) -> 
             "Run `kedro run --pipelines=dataset_features` and similarity_training with the present encoder."
         )
     known, measured = bundle.knowledge, set(bundle.knowledge.model_ids)
-    if isinstance(known, Knowledge):
-        belief, unlike = known.posterior(bundle.models, tokens), bundle.unlike_measured
-        of_another_size, otherwise = (np.isin(belief.model_ids, list(which)) for which in unlike)
+    belief, protocol = known.posterior(bundle.models, tokens), TARGET
+    if isinstance(known, PublishedBeliefs):
+        protocol = trying.protocol_of_tries(known.protocol)
+    else:
+        of_another_size, otherwise = (np.isin(belief.model_ids, list(which)) for which in bundle.unlike_measured)
         belief = with_strangers(belief, otherwise & ~of_another_size, np.isin(belief.model_ids, list(measured)))
         belief = with_strangers(belief, of_another_size)
-        return with_untrained(belief, bundle.models, measured).given(cells)
-    return with_untrained(known.posterior(bundle.models, tokens, cells), bundle.models, measured)
+    belief = with_untrained(belief, bundle.models, measured)
+    return belief.given(replace(cell, protocol=protocol) for cell in cells)
 
 
 def _rests_on(known: str, request: Request, cells: Sequence[Cell], tried_is: str) -> str:

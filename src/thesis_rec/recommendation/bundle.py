@@ -24,7 +24,7 @@ from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, write_j
 from thesis_rec.base.tables import MEASURED, Floats, ModelTable, TaskTokens, unit
 from thesis_rec.hardware.contexts import COLUMNS
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.knowledge.posterior import TARGET, Cell, Posterior, strangers, with_strangers
+from thesis_rec.knowledge.posterior import Posterior, strangers, with_strangers
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.models.model_manifest import ManifestRow, read_aliases, read_manifest, same_weights
 from thesis_rec.truth.performance_records import error_of_accuracy
@@ -90,8 +90,8 @@ class PublishedBeliefs:
         """Number of published figures of a model's weights, under one protocol or any; 0 where they aren't known."""
         return self.published.figures(self.twins.get(model_id, model_id), protocol)
 
-    def posterior(self, models: ModelTable, task: TaskTokens, cells: Iterable[Cell] = ()) -> Posterior:
-        """A Gaussian over ``models``, given what was measured; one of which nothing is known could be any known one.
+    def posterior(self, models: ModelTable, task: TaskTokens) -> Posterior:
+        """A Gaussian over ``models``; one of which nothing is known could be any known one.
 
         Raises:
             ConfigurationError: If nothing was published under the protocol.
@@ -110,13 +110,7 @@ class PublishedBeliefs:
         strange = rows >= len(like)
         wider = replace(belief.only(np.where(strange, 0, rows)), model_ids=[*(known or like), *others])
         found = with_strangers(wider, strange, ~strange)
-        found = found if known else found.only(rows[strange])
-        return found.given(replace(cell, protocol=protocol_of_tries(self.protocol)) for cell in cells)
-
-
-def protocol_of_tries(asked: str) -> str:
-    """Under which protocol a posterior that predicts ``asked`` takes tries, which are linear probes."""
-    return TARGET if asked == PROTOCOL else PROTOCOL
+        return found if known else found.only(rows[strange])
 
 
 @dataclass(frozen=True)

@@ -65,13 +65,11 @@ def with_untrained(belief: Posterior, models: ModelTable, measured: set[str]) ->
     chance and the weakest model, as uncertain as before.
 
     Args:
-        belief: Of the models. Where some of the measured ones look untrained, before any cell is given: one
-            row may not stand for another afterwards.
+        belief: Of the models, before any cell is given: one row may not stand for another afterwards.
         models: The models.
         measured: Those that were measured.
     """
-    tried = {cell.model_id for cell in belief.cells}
-    rows = np.isin(belief.model_ids, _untrained(verdicts(models, set(models.model_ids) - measured - tried)))
+    rows = np.isin(belief.model_ids, _untrained(verdicts(models, set(models.model_ids) - measured)))
     if not rows.any() or rows.all():
         return belief
     like = np.isin(belief.model_ids, _untrained(verdicts(models, measured)))

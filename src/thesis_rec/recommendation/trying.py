@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,9 @@ from thesis_rec.base.errors import Failure, ItemError, listed
 from thesis_rec.base.files import atomic_path, one_at_a_time
 from thesis_rec.base.progress import track
 from thesis_rec.base.tables import MeasuredTask, TaskImages
-from thesis_rec.knowledge.posterior import SCORE, Cell, Posterior, next_probe
+from thesis_rec.knowledge.posterior import SCORE, TARGET, Cell, Posterior, next_probe
 from thesis_rec.recommendation.answer import Recommendation
-from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, PublishedBeliefs, protocol_of_tries
+from thesis_rec.recommendation.bundle import PROTOCOL, Bundle, PublishedBeliefs
 from thesis_rec.recommendation.candidates import Measure
 from thesis_rec.recommendation.request import Asked, Request
 from thesis_rec.truth.performance_records import error_of_accuracy
@@ -55,27 +55,6 @@ MB_PER_SECOND = 10.0
 #: Pixels of the images that go through a network at once: a batch of 8 at 224 x 224, so that a convolutional network of
 #: usual size stays below 3 GB on a CPU; small images go in larger batches.
 BATCH_PIXELS = 8 * 224 * 224
-
-
-@dataclass(frozen=True)
-class ProbeStep:
-    """What one try told.
-
-    Attributes:
-        model_id: The candidate that was tried.
-        value: What it reached; NaN if it failed.
-        best: The candidate that is expected to be best now.
-        best_value: What is expected of it.
-        seconds: Time spent so far.
-        tried: Number of candidates tried so far, failed ones included.
-    """
-
-    model_id: str
-    value: float
-    best: str
-    best_value: float
-    seconds: float
-    tried: int
 
 
 def model_loader(bundle: Bundle, device: str, offline: bool = False) -> Callable[[str], Any]:
@@ -144,7 +123,6 @@ def try_models(
     posterior: Posterior,
     *,
     device: str = "cpu",
-    on_probe: Callable[[ProbeStep], None] | None = None,
     probe: Callable[[str], float] | None = None,
 ) -> tuple[Posterior, list[str]]:
     """Score candidates that keep the limits, where that is asked for, and really try some, one after another.
@@ -158,7 +136,6 @@ def try_models(
         asked: The images.
         posterior: What is believed of all models.
         device: Torch device.
-        on_probe: Called after each try.
         probe: Tries a candidate and gives its value; by default a linear probe on the images.
 
     Returns:
@@ -212,20 +189,24 @@ def try_models(
                 value = probe(model_id)
             except Exception as error:
                 notes.append(_not_done(model_id, "tried", error))
-                value = float("nan")
                 failed.add(model_id)
             else:
                 posterior = posterior.given([Cell(model_id, value, noise_of_try(value, n_test), protocol)])
                 seconds = time.monotonic() - began
                 notes += store_try(bundle, content, posterior.cells[-1], n_test, seconds)
-            if on_probe is not None:
-                now, spent = posterior.only(rows), time.monotonic() - started
-                value_of_best = float(now.value()[int(now.mean.argmax())])
-                on_probe(ProbeStep(model_id, value, now.best(), value_of_best, spent, attempts))
+            reached, now = "failed" if model_id in failed else f"{value:.3f}", posterior.only(rows)
+            best = f"best so far {now.best()} ({now.value()[now.mean.argmax()]:.3f})"
+            spent = time.monotonic() - started
+            logger.info("tried %s: %s; %s, try %d after %.1f s", model_id, reached, best, attempts, spent)
     except KeyboardInterrupt:
         notes.append("The trying was interrupted; what was learned until then is used.")
     what = "Trying" if request.tries else "Scoring"
     return posterior, [*notes, f"{what} took {time.monotonic() - started:.1f} s."]
+
+
+def protocol_of_tries(asked: str) -> str:
+    """Under which protocol a posterior that predicts ``asked`` takes tries, which are linear probes."""
+    return TARGET if asked == PROTOCOL else PROTOCOL
 
 
 def noise_of_try(value: float, n_test: int) -> float:
