@@ -14,7 +14,7 @@ of .21 to .27 where all of them and this penalty give .20 to .26.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.tables import Floats
 from thesis_rec.hardware.contexts import COUNTS, MIB, WEIGHT_BYTES, context_tables, count_table
-from thesis_rec.hardware.device_models import FEATURES, DeviceModel, device_model, outside
+from thesis_rec.hardware.device_models import FEATURES, device_model, outside
 from thesis_rec.hardware.fingerprint import FACTOR, MEASURED_RATES, POWER
 
 #: Ridge penalty, relative to the number of models.
@@ -104,6 +104,9 @@ def safe_margin(errors: Floats) -> float:
 #: Device and precision.
 Context = tuple[str, str]
 
+#: (M,) logarithms of a figure, NaN where nothing tells it, and their margins to both sides.
+Prediction = tuple[Floats, Floats]
+
 #: Measured models that a regression needs; below that, figures of the closest context are used with a wide margin.
 ENOUGH = 8
 
@@ -152,23 +155,33 @@ def figures(
     families = models["family"].to_numpy(object) if "family" in models else np.full(len(ids), "", dtype=object)
     target = device, precision
 
-    def estimated(column: str, unknown_factor: float, rate: float | None = None) -> _Estimate:
-        others = {key: table[column].reindex(ids).to_numpy(float) for key, table in contexts.items() if key != target}
-        estimate = _Estimate(features, families, others, of_weights=column == "peak_memory_mb")
-        if target in contexts:
-            estimate.measure(contexts[target].reindex(ids), column)
-        estimate.predict(target, unknown_factor, rate)
-        return estimate
+    def estimated(
+        column: str, factor: float, floor: Floats, rate: float | None = None, published: Prediction | None = None
+    ) -> pd.DataFrame:
+        counted = _Counted(features, families, of_weights=column == "peak_memory_mb")
+        tables = {key: table.reindex(ids) for key, table in contexts.items()}
+        own = tables.pop(target, pd.DataFrame(index=ids, columns=[column, f"{column}_safe", "exact"]))
+        value, others = (
+            own[column].to_numpy(float),
+            {key: table[column].to_numpy(float) for key, table in tables.items()},
+        )
+        if (value > 0).sum() >= ENOUGH:
+            told = counted.from_context(value, [*others.values()])
+        else:
+            told = counted.from_closest(value, others, target, factor, rate)
+        if published is not None:
+            told = _first_of(published, told)
+        return _estimate(own, column, told, floor)
 
-    latency = estimated("latency_ms_p50", UNKNOWN_CONTEXT_FACTOR, rate)
-    memory = estimated("peak_memory_mb", UNKNOWN_MEMORY_FACTOR)
-    if (model := device_model(*target, batch_size)) is not None:
-        latency.predict_from_published(model, counts[list(FEATURES)].to_numpy(float), batch_size)
-    latency.raise_to(counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision, rate))
-    memory.raise_to(counts["n_parameters"].to_numpy(float) * WEIGHT_BYTES.get(precision, 4) / MIB)
+    model = device_model(*target, batch_size)
+    published = None if model is None else model.predict(counts[list(FEATURES)].to_numpy(float), batch_size)
+    least_ms = counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision, rate)
+    least_mb = counts["n_parameters"].to_numpy(float) * WEIGHT_BYTES.get(precision, 4) / MIB
+    latency = estimated("latency_ms_p50", UNKNOWN_CONTEXT_FACTOR, least_ms, rate, published)
+    memory = estimated("peak_memory_mb", UNKNOWN_MEMORY_FACTOR, least_mb)
     for name, figure in (("latency_ms", latency), ("memory_mb", memory)):
-        found[name], found[f"{name}_low"], found[f"{name}_safe"] = figure.value, figure.low, figure.safe
-    found["basis"] = latency.basis
+        found[[name, f"{name}_low", f"{name}_safe"]] = figure[["value", "low", "safe"]]
+    found["basis"] = latency["basis"]
     found["throughput"] = 1000.0 * batch_size / found["latency_ms"]
     found["throughput_safe"] = 1000.0 * batch_size / found["latency_ms_safe"]
     return found
@@ -189,81 +202,68 @@ def _with_own_weights(profiles: pd.DataFrame, models: pd.DataFrame) -> pd.DataFr
     return profiles.assign(n_parameters=weights, peak_memory_mb=memory)
 
 
-class _Estimate:
-    """One figure of (M,) models with both ends and where it is from, and what predictions of it are made from.
+def _estimate(own: pd.DataFrame, column: str, told: Prediction, floor: Floats) -> pd.DataFrame:
+    """A figure of (M,) models, both ends and where it is from: measured, else predicted.
+
+    No prediction lies below what physics allows; measurements stay, and so does what is unknown.
 
     Args:
+        own: Figures in the very context, as :func:`~thesis_rec.hardware.contexts.context_tables` has them.
+        column: Which figure.
+        told: What is predicted.
+        floor: (M,) least that is possible, NaN where unknown.
+    """
+    measured, exact = own[column].notna().to_numpy(), own["exact"].eq(True).to_numpy()
+    known, (log_value, margin) = own[[column, column, f"{column}_safe"]].to_numpy(float).T, told
+    value, low, safe = np.where(measured, known, np.exp([log_value, log_value - margin, log_value + margin]))
+    origins = [measured & exact, measured, np.isfinite(log_value)]
+    basis = np.select(origins, ["measured", "interpolated", "predicted"], "unknown")
+    raised = np.isin(basis, ("predicted", "interpolated")) & np.isfinite(floor)
+    # What was predicted too low is no better known at its floor.
+    apart = safe / value
+    value, low = (np.where(raised, np.maximum(figure, floor), figure) for figure in (value, low))
+    return pd.DataFrame({"value": value, "low": low, "safe": np.where(raised, value * apart, safe), "basis": basis})
+
+
+def _first_of(one: Prediction, other: Prediction) -> Prediction:
+    """One prediction where it has a figure, the other where it hasn't."""
+    known = np.isfinite(one[0])
+    return np.where(known, one[0], other[0]), np.where(known, one[1], other[1])
+
+
+class _Counted(NamedTuple):
+    """What a figure of (M,) models is predicted from, besides figures that were measured.
+
+    Attributes:
         features: (M, F) log counts.
         families: (M,) architecture families.
-        others: (M,) figures in other contexts.
         of_weights: Whether the figure is largely that of the weights, so that their number tells it beyond what was
             measured, too.
     """
 
-    def __init__(
-        self,
-        features: Floats,
-        families: NDArray[np.object_],
-        others: Mapping[Context, Floats],
-        *,
-        of_weights: bool = True,
-    ) -> None:
-        self.features, self.families, self.others, self.of_weights = features, families, others, of_weights
-        self.value, self.low, self.safe = (np.full(len(features), np.nan) for _ in range(3))
-        self.basis = np.full(len(features), "unknown", dtype=object)
+    features: Floats
+    families: NDArray[np.object_]
+    of_weights: bool
 
-    def measure(self, rows: pd.DataFrame, column: str) -> None:
-        """Take what was measured: a table of :func:`~thesis_rec.hardware.contexts.context_tables`, a row per model."""
-        measured = rows[column].notna().to_numpy()
-        self.value[measured] = self.low[measured] = rows[column].to_numpy(float)[measured]
-        self.safe[measured] = rows[f"{column}_safe"].to_numpy(float)[measured]
-        exact = rows["exact"].eq(True).to_numpy()
-        self.basis[measured] = np.where(exact[measured], "measured", "interpolated")
+    def from_context(self, value: Floats, others: Sequence[Floats]) -> Prediction:
+        """Regressions on the models with a figure tell those without one, the best-informed first.
 
-    def predict(self, target: Context, factor: float, rate: float | None) -> None:
-        """Fill what wasn't measured, from what was in the target context or in others, ``factor`` apart at most.
-
-        With a processor's ``rate``, others whose rate is known are apart by what both rates tell.
+        Args:
+            value: (M,) figures in a context.
+            others: (M,) figures in each of some others.
         """
-        if (self.value > 0).sum() >= ENOUGH:
-            self.predict_from_context(np.isnan(self.value))
-        else:
-            self.predict_from_closest(target, factor, rate)
-
-    def fill(self, rows: NDArray[np.bool_], log_value: Floats, margin: float | Floats) -> None:
-        self.value[rows] = np.exp(log_value)
-        self.low[rows], self.safe[rows] = np.exp(log_value - margin), np.exp(log_value + margin)
-        self.basis[rows] = "predicted"
-
-    def raise_to(self, floor: Floats) -> None:
-        """No prediction lies below what physics allows; measurements stay, and so does what is unknown."""
-        rows = np.isin(self.basis, ("predicted", "interpolated")) & np.isfinite(floor)
-        margin = self.safe[rows] / self.value[rows]
-        for values in (self.value, self.low):
-            values[rows] = np.maximum(values[rows], floor[rows])
-        # What was predicted too low is no better known at its floor.
-        self.safe[rows] = self.value[rows] * margin
-
-    def predict_from_published(self, model: DeviceModel, counts: Floats, batch_size: int) -> None:
-        """Replace predictions by those of the device's published figures, of (M, F) counts."""
-        log_value, margin = model.predict(counts, batch_size)
-        new = ~np.isin(self.basis, ("measured", "interpolated")) & np.isfinite(log_value)
-        self.fill(new, log_value[new], margin[new])
-
-    def predict_from_context(self, left: NDArray[np.bool_]) -> None:
-        """Fill the models ``left`` by regressions on those with a figure, the best-informed first."""
-        known = self.value > 0
-        log_value = np.log(np.where(known, self.value, np.nan))
-        left = left & np.isnan(self.value)
+        known = value > 0
+        log_value = np.log(np.where(known, value, np.nan))
+        found, margin = np.full((2, len(value)), np.nan)
         usable = tuple(int(i) for i in np.flatnonzero(np.isfinite(self.features[known]).mean(axis=0) > 0.9))
         # Other contexts with the most models in common first; then the counts alone; then those that a manifest tells.
-        by_overlap = sorted(self.others.values(), key=lambda other: -int((known & (other > 0)).sum()))
+        by_overlap = sorted(others, key=lambda other: -int((known & (other > 0)).sum()))
         plans: list[tuple[Floats | None, tuple[int, ...]]] = [(other, usable) for other in by_overlap]
         for other, columns in [*plans, (None, usable), (None, (0, 1)), (None, (0,))]:
-            offset = np.zeros(len(left)) if other is None else np.log(np.where(other > 0, other, np.nan))
+            offset = np.zeros(len(value)) if other is None else np.log(np.where(other > 0, other, np.nan))
             used = self.features[:, columns]
             complete = np.isfinite(used).all(axis=1) & np.isfinite(offset)
-            train, new = known & complete, left & complete
+            train, new = known & complete, np.isnan(value) & np.isnan(found) & complete
             if train.sum() < ENOUGH or not new.any():
                 continue
             # Beyond what was measured nobody checked the regression: the interval grows with the distance.
@@ -271,33 +271,40 @@ class _Estimate:
             if columns == (0,) and not self.of_weights:
                 # Weights alone hardly tell a time: of a network a hundred times as large, less than nothing.
                 new &= beyond == 0
-            beyond = beyond[new]
             fit = fit_log_figure(used[train], log_value[train], offset[train], self.families[train])
-            margin = fit.margin + max(fit.margin, fit.spread) * beyond
-            self.fill(new, fit.predict(used[new], offset[new]), margin)
-            left = left & ~new
+            found[new] = fit.predict(used[new], offset[new])
+            margin[new] = fit.margin + max(fit.margin, fit.spread) * beyond[new]
+        return found, margin
 
-    def predict_from_closest(self, target: Context, factor: float, rate: float | None) -> None:
-        """Fill from the context that is most like the target, shifted by the few models measured there, if any."""
-        known, left = self.value > 0, np.isnan(self.value)
-        for key in sorted(self.others, key=lambda key: (-_likeness(key, target), key)):
-            there = _Estimate(self.features, self.families, {}, of_weights=self.of_weights)
-            there.value = self.others[key].copy()
-            if (there.value > 0).sum() >= ENOUGH:
-                there.predict_from_context(left)
-            common = known & (there.value > 0)
+    def from_closest(
+        self, value: Floats, others: Mapping[Context, Floats], target: Context, factor: float, rate: float | None
+    ) -> Prediction:
+        """The context that is most like the target tells, shifted by the few models measured in this one, if any.
+
+        Args:
+            value: (M,) figures in the target.
+            others: (M,) figures in each other context.
+            target: Device and precision.
+            factor: How far apart contexts of one precision are at most.
+            rate: Of a processor: those whose rate is known are apart by what both rates tell.
+        """
+        found: Prediction = np.full(len(value), np.nan), np.full(len(value), np.nan)
+        for key in sorted(others, key=lambda key: (-_likeness(key, target), key)):
+            there = others[key]
+            common = (value > 0) & (there > 0)
             # Weights of another precision have another size.
             margin, shift = factor if key[1] == target[1] else UNKNOWN_CONTEXT_FACTOR, 0.0
             if rate and key[1] == target[1] and key[0] in MEASURED_RATES:
                 margin, shift = FACTOR, POWER * math.log(MEASURED_RATES[key[0]] / rate)
             if common.any():
-                shift = float(np.median(np.log(self.value[common] / there.value[common])))
-            new = left & (there.value > 0)
+                shift = float(np.median(np.log(value[common] / there[common])))
+            told: Prediction = np.log(np.where(there > 0, there, np.nan)), np.zeros(len(there))
+            if (there > 0).sum() >= ENOUGH:
+                # One that wasn't measured there either is as uncertain as its prediction there, and this.
+                told = _first_of(told, self.from_context(there, []))
             apart = math.log(margin) / math.sqrt(1 + common.sum())
-            # One that wasn't measured there either is as uncertain as its prediction there, and this.
-            own = np.nan_to_num(np.log(there.safe[new] / there.value[new]))
-            self.fill(new, np.log(there.value[new]) + shift, np.hypot(apart, own))
-            left &= ~new
+            found = _first_of(found, (told[0] + shift, np.hypot(apart, told[1])))
+        return found
 
 
 def _best_rate(profiles: pd.DataFrame, device: str, precision: str, processor: float | None) -> float:
