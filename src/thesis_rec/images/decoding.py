@@ -190,7 +190,6 @@ SUFFIXES = frozenset(
 _PER_PIXEL = 3
 
 _ORIENTATION = 0x0112
-_REPLACE = "Replace or remove the file."
 _SHRINK = "Scale it down, or remove it: such files are used to exhaust memory."
 
 RGB = NDArray[np.uint8]
@@ -233,38 +232,28 @@ def open_image(source: bytes | Path, name: str) -> Iterator[Image.Image]:
         ItemError: If it isn't a regular file, is empty, is no image, or claims too many pixels; or whatever is wrong
             with it within the block.
     """
-    with explained(name, "the image can't be read ({reason}).", _REPLACE), warnings.catch_warnings():
+    hint = "Replace or remove the file."
+    with explained(name, "the image can't be read ({reason}).", hint), warnings.catch_warnings():
         # Libraries warn of odd metadata, which don't matter here; Pillow's limit of pixels is replaced by ours.
         warnings.simplefilter("ignore")
-        with _opened(source, name) as opened:
-            yield opened
-
-
-def _opened(source: bytes | Path, name: str) -> Image.Image:
-    if isinstance(source, Path):
-        found = os.stat(source)
-        if not stat.S_ISREG(found.st_mode):
+        if isinstance(source, Path) and not stat.S_ISREG(os.stat(source).st_mode):
             # Opening a pipe would wait for ever.
             raise ItemError(name, "it is no regular file.", "Remove it.")
-        size = found.st_size
-    else:
-        size = len(source)
-    if not size:
-        raise ItemError(name, "the file is empty (0 bytes).", _REPLACE)
-    try:
-        opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise ItemError(name, "the image claims far more pixels than allowed.", _SHRINK) from error
-    except UnidentifiedImageError as error:
-        instead = placeholder(source) if isinstance(source, Path) else ""
-        what = instead or "is not an image of a known format"
-        raise ItemError(name, f"the file {what}.", f"Store it in one of {', '.join(FORMATS)}.") from error
-    width, height = opened.size
-    if width * height > MAX_PIXELS:
-        opened.close()
-        claim = f"the image claims {width} x {height} pixels, more than the {MAX_PIXELS} allowed."
-        raise ItemError(name, claim, _SHRINK)
-    return opened
+        try:
+            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise ItemError(name, "the image claims far more pixels than allowed.", _SHRINK) from error
+        except UnidentifiedImageError as error:
+            instead = placeholder(source) if isinstance(source, Path) else "" if source else "is empty (0 bytes)"
+            what = instead or "is not an image of a known format"
+            hint = f"Replace it by one of {', '.join(FORMATS)}, or remove it."
+            raise ItemError(name, f"the file {what}.", hint) from error
+        with opened:
+            width, height = opened.size
+            if width * height > MAX_PIXELS:
+                claim = f"the image claims {width} x {height} pixels, more than the {MAX_PIXELS} allowed."
+                raise ItemError(name, claim, _SHRINK)
+            yield opened
 
 
 def is_deep(mode: str) -> bool:

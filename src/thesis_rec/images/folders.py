@@ -23,7 +23,7 @@ from thesis_rec.images.copies import file_copies
 from thesis_rec.images.dataset_source import FileNote, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import SUFFIXES, Scales, decode_image, is_deep, open_image
 from thesis_rec.images.labels import one_hot_classes
-from thesis_rec.images.layout import read_layout, read_splits, split_role
+from thesis_rec.images.layout import path_name, read_layout, read_splits, split_role
 from thesis_rec.images.manifest import DatasetRow
 
 #: A file and its label.
@@ -35,7 +35,7 @@ _METADATA = "metadata.csv"
 #: Endings of files that lie beside images and are none: not worth a note.
 _BESIDE = frozenset({".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".ini", ".db", ".py"})
 
-#: Files of a split that are opened to look at them, at most: a tenth of a second.
+#: Files that are opened to look at them, at most: a tenth of a second.
 _LOOKED_AT = 1024
 
 #: Files with values beyond 8 bits that are read to learn how far these reach, at most.
@@ -163,15 +163,12 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             raise ItemError(row.dataset_id, f"it has {has}.", hint)
     found = found or {"all": []}
     files = {split: [path for path, _ in images] for split, images in found.items()}
-    failures, deep = list[Failure](), list[Path]()
+    everything = [path for paths in files.values() for path in paths]
+    failures, scales = _looked_at(row.dataset_id, everything, folder)
     if skipped.total():
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()) if count)
-        read = sum(map(len, files.values()))
-        counts = f"{read} of {read + skipped.total()} files can be images; not read: {kinds}."
-        failures.append(FileNote(row.dataset_id, counts))
-    for split, paths in files.items():
-        failures += _looked_at(row.dataset_id, split, paths, folder, deep)
-    scales = Scales(_values(deep))
+        counts = f"{len(everything)} of {len(everything) + skipped.total()} files can be images; not read: {kinds}."
+        failures.insert(0, FileNote(row.dataset_id, counts))
     with suppress(ValueError):  # each image says so when it is read
         notes += scales.notes()
     notes += file_copies(found)
@@ -182,29 +179,20 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     return Source(splits, (*(Failure(row.dataset_id, note) for note in notes), *failures))
 
 
-def _values(deep: Sequence[Path]) -> Iterator[NDArray[np.generic]]:
-    """What files with values beyond 8 bits hold; of many some are read."""
-    for path in evenly(deep, _DEEP):
-        with suppress(ItemError), open_image(path, "") as image:  # unreadable ones are reported when they are read
-            yield np.asarray(image)
-
-
-def _looked_at(item: str, split: str, paths: Sequence[Path], base: Path, deep: list[Path]) -> list[Failure]:
-    """Which of a split's files can't be read, and how many are animations or documents of several pages, by format.
+def _looked_at(item: str, paths: Sequence[Path], base: Path) -> tuple[list[Failure], Scales]:
+    """Which files can't be read, how many are animations or documents of several pages, and the scales of deep ones.
 
     Of many some are opened, and only those that seem to be cut off are decoded.
 
     Args:
         item: The dataset.
-        split: Name of the split.
         paths: Its files.
         base: The dataset's folder.
-        deep: List to which files with values beyond 8 bits are added.
     """
-    failures, frames, looked_at = list[Failure](), Counter[str](), evenly(paths, _LOOKED_AT)
+    failures, frames, deep, looked_at = list[Failure](), Counter[str](), list[Path](), evenly(paths, _LOOKED_AT)
     for path in looked_at:
         try:
-            with open_image(path, _name(path, base)) as image:
+            with open_image(path, path_name(path, base)) as image:
                 frames[str(image.format)] += getattr(image, "is_animated", False) and image.format not in _THUMBNAILS
                 if is_deep(image.mode):
                     deep.append(path)
@@ -213,12 +201,17 @@ def _looked_at(item: str, split: str, paths: Sequence[Path], base: Path, deep: l
         except ItemError as error:
             failures.append(FileNote.skipped(item, error))
     if frames.total():
-        among = f" (of {len(looked_at)} looked at)" if len(looked_at) == _LOOKED_AT else ""
+        among = f" (of {len(looked_at)} looked at)" if len(looked_at) < len(paths) else ""
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(frames.items()) if count)
-        which = "" if split == "all" else f"{split}: "
-        note = f"{which}files with more than one frame{among}: {found}; the first frame is read."
-        failures.append(FileNote(item, note))
-    return failures
+        failures.append(FileNote(item, f"files with more than one frame{among}: {found}; the first frame is read."))
+    return failures, Scales(_values(deep))
+
+
+def _values(deep: Sequence[Path]) -> Iterator[NDArray[np.generic]]:
+    """What files with values beyond 8 bits hold; of many some are read."""
+    for path in evenly(deep, _DEEP):
+        with suppress(ItemError), open_image(path, "") as image:  # unreadable ones are reported when they are read
+            yield np.asarray(image)
 
 
 def _is_cut_off(path: Path, kind: str | None) -> bool:
@@ -311,9 +304,4 @@ def _column(row: DatasetRow, table: pd.DataFrame, field: str, usual: Sequence[st
 
 
 def _read_file(paths: list[Path], base: Path, scales: Scales, index: int) -> dataset_source.Decode:
-    return partial(decode_image, paths[index], _name(paths[index], base), scales)
-
-
-def _name(path: Path, base: Path) -> str:
-    """A file's path within the dataset's folder, as text that can be printed."""
-    return os.fsencode(os.path.relpath(path, base)).decode("utf-8", "backslashreplace")
+    return partial(decode_image, paths[index], path_name(paths[index], base), scales)

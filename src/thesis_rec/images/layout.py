@@ -70,9 +70,9 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
 
 
-def path_name(path: Path) -> str:
-    """A file's name as text that can be encoded: bytes that are no UTF-8 are written as escapes."""
-    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+def path_name(path: Path, base: Path | None = None) -> str:
+    """A path within a folder, or its last part, as text: bytes that are no UTF-8 are written as escapes."""
+    return os.fsencode(os.path.relpath(path, base or path.parent)).decode("utf-8", "backslashreplace")
 
 
 def read_layout(folder: Path, item: str) -> Layout:

@@ -378,13 +378,11 @@ def _check_classes(row: DatasetRow, images: LabelledImages, split: str) -> None:
     present = len(np.unique(images.labels))
     if present > 1:
         return
-    why = " ".join(note.error for note in images.warnings)  # what was collected is the reason
-    if len(images) == 0:
-        error = f"there are no images{'' if split == 'train' else f' in the split {split!r}'}. {why}".strip()
-        hint = "Give the folder that holds one folder of images per class, or check label_column and splits of its row."
-        raise ItemError(row.dataset_id, error, "" if why else hint)
-    error = f"it has one class only, {images.class_names[int(images.labels[0])]!r}. {why}".strip()
-    raise ItemError(row.dataset_id, error, "Give at least two classes: one folder (or label) for each.")
+    has = f"one class only, {images.class_names[int(images.labels[0])]!r}" if present else "no images"
+    where = "" if split == "train" else f" in the split {split!r}"
+    why = " ".join(["", *(note.error for note in images.warnings)])  # what was collected is the reason
+    hint = "Give at least two classes: one folder of images (or label) for each; or check label_column and splits."
+    raise ItemError(row.dataset_id, f"it has {has}{where}.{why}", hint)
 
 
 def _common_size(opened: Sequence[LabelledImages], notes: list[Failure], memory: int, largest: int) -> int:
