@@ -128,7 +128,7 @@ def main() -> None:
     image = torch.compile(model.encode_image, dynamic=True) if options.compile else model.encode_image
     preparation = open_clip_preparation(model, options.encoder)
     backbone = Backbone(f"open_clip:{options.encoder}", model, image, None, preparation)
-    encoder = TorchEncoder(backbone, None, (), options.device, options.precision)
+    encoder = TorchEncoder(backbone, None, options.device, options.precision)
     if options.device == "cpu":
         # The encoder and the workers share the cores.
         torch.set_num_threads(max(1, (os.cpu_count() or 1)))

@@ -72,34 +72,37 @@ def _matching(row: DatasetRow, wanted: str, named: bool, available: tuple[str, .
     raise ItemError(row.dataset_id, error, "Correct the splits column, e.g. train=train:0.8;test=train:0.2.")
 
 
-def take_share(chosen: NDArray[np.int64], labels: NDArray[np.int64], part: SplitPart, seed: int) -> NDArray[np.int64]:
-    """The images whose place in the seeded order of their class lies in the part."""
-    if part.share >= 1.0:
-        return chosen
-    rng, classes = np.random.default_rng(seed), labels[chosen]
-    # The share of its class before each image: a cut at s takes a share s of each.
-    place = np.empty(len(chosen))
-    for c in np.unique(classes):
-        members = np.flatnonzero(classes == c)
-        place[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
-    return chosen[(place > part.start - 1e-9) & (place <= part.start + part.share - 1e-9)]
+def by_class(labels: NDArray[np.int64], n_classes: int = 0) -> list[NDArray[np.int64]]:
+    """Positions of each class's images among (N,) labels, of at least so many classes; labels below 0 are of none."""
+    counts = np.bincount(labels[labels >= 0], minlength=n_classes)
+    return np.split(np.argsort(labels, kind="stable")[len(labels) - counts.sum() :], np.cumsum(counts)[:-1])
 
 
-def cap_classes(
-    chosen: NDArray[np.int64], labels: NDArray[np.int64], n_classes: int, cap: int | None, limits: ImageLimits
-) -> NDArray[np.int64]:
-    """At most ``cap`` images, equally many of each class, and at most ``limits.n_per_class`` of each."""
+def part_positions(labels: NDArray[np.int64], n: int, part: SplitPart, limits: ImageLimits) -> NDArray[np.int64]:
+    """The images of a part: those within its share in each class's seeded order, and as many of these as caps allow.
+
+    Args:
+        labels: (N,) of its source's split, 0..n-1, or -1 where an image has none.
+        n: Number of classes.
+        part: The part; its cap allows equally many images of each class.
+        limits: The cap of each class, and the seed.
+    """
     per_class = limits.n_per_class
-    if cap is not None:
-        per_class = min(per_class or cap, max(1, cap // max(n_classes, 1)))
-    if per_class is None:
-        return chosen
-    rng = np.random.default_rng(limits.seed)
-    kept = []
-    for c in range(n_classes):
-        members = chosen[labels[chosen] == c]
-        kept.append(members if len(members) <= per_class else np.sort(rng.permutation(members)[:per_class]))
-    return np.sort(np.concatenate(kept)) if kept else chosen
+    if part.cap is not None:
+        per_class = min(per_class or part.cap, max(1, part.cap // max(n, 1)))
+    dividing, capping = np.random.default_rng(limits.seed), np.random.default_rng(limits.seed)
+    kept = [np.empty(0, dtype=np.int64)]
+    for members in by_class(labels, n):
+        chosen = members
+        if part.share < 1.0:
+            # The share of its class before each image: a cut at s takes a share s of each.
+            place = np.empty(len(members))
+            place[dividing.permutation(len(members))] = (np.arange(len(members)) + 0.5) / len(members)
+            chosen = members[(place > part.start - 1e-9) & (place <= part.start + part.share - 1e-9)]
+        if per_class is not None and len(chosen) > per_class:
+            chosen = capping.permutation(chosen)[:per_class]
+        kept.append(chosen)
+    return np.sort(np.concatenate(kept))
 
 
 #: Largest side of a dataset's images in memory, in pixels, where none was asked for: hardly a model sees more.
@@ -221,9 +224,7 @@ class OpenedDataset:
         notes += [Failure(self.row.dataset_id, note) for note in self.vocabulary.notes]
         part = self._part(split)
         codes, class_names = self.vocabulary.codes[part.source], self.vocabulary.names
-        chosen = np.flatnonzero(codes >= 0)
-        chosen = take_share(chosen, codes, part, self.limits.seed)
-        chosen = cap_classes(chosen, codes, len(class_names), part.cap, self.limits)
+        chosen = part_positions(codes, len(class_names), part, self.limits)
         notes += _absent_classes(self.row, split, codes[chosen], class_names)
         told, fit, read = tuple(notes), self.limits.fit, self.source.splits[part.source].read
         images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, read, chosen, told, fit)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.images.dataset_source import FileNote
-from thesis_rec.images.loading import LabelledImages
+from thesis_rec.images.loading import LabelledImages, by_class
 
 #: An image: which one, its pixels, and what is wrong with the one that it stands for.
 Sample = tuple[int, NDArray[np.uint8], Failure | None]
@@ -37,8 +37,7 @@ class BatchImages:
 
     def __init__(self, images: LabelledImages, numbers: Sequence[int], size: int, seed: int = 0) -> None:
         self.images, self.numbers, self.size, self.seed = images, numbers, size, seed
-        order = np.argsort(images.labels, kind="stable")
-        self._members = np.split(order, np.cumsum(np.bincount(images.labels))[:-1])
+        self._members = by_class(images.labels)
 
     def candidates(self, number: int, class_index: int) -> NDArray[np.int64]:
         """The image of a class in a batch, and then its others, each once, for when that can't be read."""
