@@ -50,7 +50,7 @@ def read_world(root: Path, seed: int) -> World:
     """Read the zoo's tables and its stored embeddings and tokens, and divide them."""
     from thesis_rec.base.files import load_arrays
     from thesis_rec.knowledge.quadrants import assign_splits
-    from thesis_rec.recommendation.bundle import read_bundle, with_listed, with_responses
+    from thesis_rec.recommendation.bundle import read_bundle, with_listed, with_measured
     from thesis_rec.truth.performance_records import clean_performance
 
     stored = read_bundle(root / "bundle")
@@ -69,7 +69,7 @@ def read_world(root: Path, seed: int) -> World:
     families = dict(zip(manifest["model_id"], manifest["family"], strict=True))
     splits = assign_splits(performance, families, datasets, sides, seed=seed)
     scores = pd.concat([pd.read_parquet(folder / "transferability_scores.parquet") for folder in folders])
-    models = with_responses(with_listed(stored.models, manifest, {}), load_arrays(root / "model_responses.npz"))
+    models = with_measured(with_listed(stored.models, manifest, {}), load_arrays(root / "model_responses.npz"))
     return World(models, stored.tokens, performance, records, splits, datasets, scores)
 
 

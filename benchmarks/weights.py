@@ -372,10 +372,10 @@ def quadrants(codes: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     from thesis_rec.evaluation.figures import figures_per_dataset, summarise
     from thesis_rec.evaluation.quadrant_evaluation import network_scores, posterior_scores
     from thesis_rec.evaluation.study import assemble_study
-    from thesis_rec.recommendation.bundle import with_spectra
+    from thesis_rec.recommendation.bundle import with_measured
 
     world = ranking.read_world(STARTER, 0)
-    models = with_spectra(world.models, load_arrays(STARTER / "model_spectra.npz"))
+    models = with_measured(world.models, load_arrays(STARTER / "model_spectra.npz"))
     study = assemble_study(world.performance, world.splits, models, world.tokens, world.datasets, seed=0)
     unrun = {"reference": None, "subtasks": None}
     known = {

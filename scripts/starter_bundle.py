@@ -30,8 +30,7 @@ from thesis_rec.recommendation.bundle import (
     Bundle,
     model_table,
     read_bundle,
-    with_responses,
-    with_spectra,
+    with_measured,
     write_bundle,
 )
 from thesis_rec.starter.assembling import RESPONSES, SPECTRA, write_record
@@ -73,8 +72,8 @@ def main() -> None:
     half = encoder_half(checkpoint)
     counts = dict(zip(metadata["model_id"], metadata["n_parameters"].astype(float), strict=True))
     embeddings = nodes.embed_models(vectors, manifest, half)
-    models = with_responses(model_table(embeddings, manifest, counts), load_arrays(STARTER / RESPONSES))
-    models = with_spectra(models, load_arrays(STARTER / SPECTRA))
+    models = with_measured(model_table(embeddings, manifest, counts), load_arrays(STARTER / RESPONSES))
+    models = with_measured(models, load_arrays(STARTER / SPECTRA))
     datasets = read_table("dataset_manifest.csv", STARTER, REAL).fillna("")
     records = read_table("performance_records.parquet", STARTER, REAL)
     performance = clean_performance([records[records["model_id"].isin(models.model_ids)]])

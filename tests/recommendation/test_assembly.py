@@ -167,7 +167,7 @@ def test_what_is_known_of_weights_counts_whatever_they_are_called(hub):
     mean, known = of_seven_classes(hub), "open_clip/ViT-B-16-SigLIP-512.webli"
     assert mean["mine"] == pytest.approx(mean[known])
     assert mean["timm/vit_base_patch14_dinov2.lvd142m"] == pytest.approx(mean["facebook/dinov2-base"])
-    (reason,) = reasons(["mine"], pd.DataFrame(columns=["dataset_id"]), hub)
+    (reason,) = reasons(["mine"], pd.DataFrame(columns=["dataset_id"]), hub, {})
     assert reason.startswith(f"21 published linear probes of its weights as {known}, against")
     assert "mine" not in hub.from_afar
     assert mean["again"] == pytest.approx(mean["timm/resnet18.a1_in1k"])

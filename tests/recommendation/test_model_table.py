@@ -10,7 +10,7 @@ import pytest
 
 from tests.fabricated import N_MODELS, fabricated_bundle
 from thesis_rec.models.auto_encoder import AutoEncoder, embed_vectors
-from thesis_rec.recommendation.bundle import add_models, model_table, with_listed, with_responses, with_spectra
+from thesis_rec.recommendation.bundle import add_models, model_table, with_listed, with_measured
 
 
 def test_models_need_a_row_and_an_embedding():
@@ -18,7 +18,7 @@ def test_models_need_a_row_and_an_embedding():
     embeddings = pd.DataFrame({"model_id": ["a", "b", "c"], "e0": np.float32([1, 2, 3])})
     names = np.array(["s/linear_probe", "t/linear_probe"])
     responses = {"responses": np.ones((1, 2)), "model_ids": np.array(["a"]), "names": names}
-    table = with_responses(model_table(embeddings, manifest, {"a": 5.0}), responses)
+    table = with_measured(model_table(embeddings, manifest, {"a": 5.0}), responses)
     assert table.model_ids == ["b", "a"]
     assert table.embedding[:, 0].tolist() == [2, 1]
     assert table.n_parameters.tolist() == [0, 5]
@@ -34,7 +34,7 @@ def test_probes_on_subtasks_are_kept_apart():
         "model_ids": np.array(["b"]),
         "names": np.array(["t/linear_probe", "geometry/000", "reference_0000/subtask_probe", "features/sparsity"]),
     }
-    table = with_responses(model_table(embeddings, manifest, {}), responses)
+    table = with_measured(model_table(embeddings, manifest, {}), responses)
     np.testing.assert_allclose(table.reference[1], [0.1], rtol=1e-6)
     np.testing.assert_allclose(table.subtasks[1], [0.3], rtol=1e-6)
     assert np.isnan(table.subtasks[0]).all()
@@ -116,16 +116,16 @@ def test_the_autoencoder_is_read_only_where_a_model_is_new():
 def test_spectra_go_to_their_models_and_missing_numbers_count_as_random(autoencoder):
     bundle = fabricated_bundle()
     given = {"spectra": np.array([[1.0, np.nan], [3.0, 4.0]]), "model_ids": np.array(["m01", "unlisted"])}
-    models = with_spectra(bundle.models, given)
+    models = with_measured(bundle.models, given)
     row = models.model_ids.index("m01")
     assert models.spectra[row].tolist() == [1.0, 0.0]
     assert np.isnan(np.delete(models.spectra, row, axis=0)).all()
     assert models.select([row]).spectra.tolist() == [[1.0, 0.0]]
     # One's own are laid over what came with the zoo.
-    again = with_spectra(models, {"spectra": np.array([[5.0, 6.0]]), "model_ids": np.array(["m00"])})
+    again = with_measured(models, {"spectra": np.array([[5.0, 6.0]]), "model_ids": np.array(["m00"])})
     assert again.spectra[row].tolist() == [1.0, 0.0]
     assert again.spectra[again.model_ids.index("m00")].tolist() == [5.0, 6.0]
-    assert with_spectra(models, {}) is models
+    assert with_measured(models, {}) is models
     joined = add_models(listed(bundle, "new", models=models), {"new": vector}, lambda: autoencoder)[0]
     assert joined.spectra[-1].tolist() == [0.0, 2.0]
     assert joined.spectra[row].tolist() == [1.0, 0.0]

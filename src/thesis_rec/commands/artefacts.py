@@ -1,6 +1,6 @@
 """The bundle of the project: configuration as Kedro reads it, and of the files only those that an answer needs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from os.path import expandvars
 from pathlib import Path
@@ -80,33 +80,8 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     except DatasetError as error:
         raise explained(error) from error
     own_models = [*_own_models(loader, folder, entries)]
-    if taken := [model for table in own_models for model in table.attrs["taken"]]:
-        artefacts["notes"].append(
-            f"Left out of your own models: {listed(taken, 3)} (others are called so). Rename yours."
-        )
-    own_models = [table for table in own_models if len(table)]
-    # Files of one's own, and those that a shipped zoo only says where to put.
-    files = [manifest[manifest["source"].str.startswith("$")], *own_models]
-    manifest = pd.concat([manifest, *own_models], ignore_index=True).drop_duplicates("model_id", ignore_index=True)
-    outcomes = artefacts.get("extraction_outcomes", {})
-    if lost := dict(one for table in files for one in _absent(table, outcomes)):
-        # Nothing is known of them, so that they would stand among the first.
-        manifest = manifest[~manifest["model_id"].isin(list(lost))].reset_index(drop=True)
-        few = listed([f"{model} ({why.rstrip('.')})" for model, why in lost.items()], 3)
-        artefacts["notes"].append(f"Left out: {few}.")
-    here = {row.model_id: row for table in own_models for row in read_manifest(table)[0] if row.hub_id is None}
-    if read := [name for name in here if name in outcomes and name not in lost]:
-        # What reads weights takes longer to import than the rest of an answer's code.
-        from thesis_rec.models.model_extraction import outdated
-
-        if changed := [name for name in read if outdated(here[name], _outcome(outcomes, name))]:
-            artefacts["notes"].append(
-                f"The weights of {listed(changed, 3)} changed since they were read: what is said of them is of those "
-                "before. Run `kedro run --pipelines=model_extraction` again."
-            )
-    if unread := [name for name in here if name not in outcomes and name not in lost]:
-        text = f"The weights of {listed(unread, 3)} weren't read yet, so that nothing is known of them:"
-        artefacts["notes"].append(f"{text} run `kedro run --pipelines=model_extraction`.")
+    manifest, told = _with_own_models(manifest, own_models, artefacts.get("extraction_outcomes", {}))
+    artefacts["notes"] += told
     bundle = assemble_bundle(manifest, datasets, artefacts, parameters)
     tries = folder / loader["globals"]["data_root"] / "07_model_output" / "tries.csv"
     return replace(bundle, tries=tries)
@@ -171,6 +146,45 @@ def _own_models(loader: MergedGlobalsConfigLoader, folder: Path, entries: Mappin
         root = folder / str(zoo.get("models_root", ""))
         own["source"] = [_from_root(str(source), root) for source in own["source"]]
         yield own
+
+
+def _with_own_models(
+    manifest: pd.DataFrame, own_models: Sequence[pd.DataFrame], outcomes: Mapping[str, Any]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The manifest with one's own models, and notes on those that are left out or of which too little is known.
+
+    Args:
+        manifest: The zoo's.
+        own_models: Of :func:`_own_models`.
+        outcomes: Partitions of ``extraction_outcomes``.
+    """
+    own = pd.concat([manifest[:0], *own_models], ignore_index=True).drop_duplicates("model_id")
+    # Files of one's own, and those that a shipped zoo only says where to put.
+    files = pd.concat([manifest[manifest["source"].str.startswith("$")], own])
+    # Nothing is known of those that aren't there, so that they would stand among the first.
+    lost = dict(_absent(files, outcomes))
+    whole = pd.concat([manifest, own], ignore_index=True).drop_duplicates("model_id")
+    here = {row.model_id: row for row in read_manifest(own)[0] if row.hub_id is None and row.model_id not in lost}
+    changed = []
+    if read := [name for name in here if name in outcomes]:
+        # What reads weights takes longer to import than the rest of an answer's code.
+        from thesis_rec.models.model_extraction import outdated
+
+        changed = [name for name in read if outdated(here[name], _outcome(outcomes, name))]
+    command = "`kedro run --pipelines=model_extraction`"
+    told = {
+        "Left out of your own models: {} (others are called so). Rename yours.": [
+            model for table in own_models for model in table.attrs["taken"]
+        ],
+        "Left out: {}.": [f"{model} ({why.rstrip('.')})" for model, why in lost.items()],
+        "The weights of {} changed since they were read: what is said of them is of those before. "
+        f"Run {command} again.": changed,
+        f"The weights of {{}} weren't read yet, so that nothing is known of them: run {command}.": [
+            name for name in here if name not in outcomes
+        ],
+    }
+    notes = [text.format(listed(models, 3)) for text, models in told.items() if models]
+    return whole[~whole["model_id"].isin(list(lost))].reset_index(drop=True), notes
 
 
 def _paths(manifest: str | list[str], folder: Path) -> list[Path]:

@@ -17,11 +17,11 @@ def join_candidates(
     model_manifest: pd.DataFrame,
 ) -> Any:
     """The candidates: embeddings, responses, spectra, families and sizes in one table of models."""
-    from thesis_rec.recommendation.bundle import model_table, with_responses, with_spectra
+    from thesis_rec.recommendation.bundle import model_table, with_measured
 
     sizes = dict(zip(model_metadata["model_id"].astype(str), model_metadata["n_parameters"], strict=True))
     models = model_table(model_embeddings, model_manifest, sizes)
-    return with_spectra(with_responses(models, model_responses), model_spectra)
+    return with_measured(with_measured(models, model_responses), model_spectra)
 
 
 def join_tokens(dataset_tokens: Partitions, dataset_manifest: pd.DataFrame) -> dict[str, Any]:

@@ -134,13 +134,8 @@ def recommend_for(
         notes += candidates.too_large(chosen, here)
     ids = chosen["model_id"].tolist()
     told, strange = told_by_weights(bundle.models, set(bundle.knowledge.model_ids))
-    why = dict(zip(ids, reasons(ids, nearest.head(request.neighbours), bundle), strict=True))
-    for model, value in posterior.tried.items():
-        if model in why:
-            # Of a model that was tried something is known, and trying it tells no more.
-            others = [] if why[model] == bundle.from_afar.get(model) else [why[model]]
-            why[model] = " ".join([f"A linear probe on these images reached {value:.2f}.", *others])
-    chosen["reason"] = [" ".join([reason, *told.get(model, ())]) for model, reason in why.items()]
+    why = reasons(ids, nearest.head(request.neighbours), bundle, posterior.tried)
+    chosen["reason"] = [" ".join([reason, *told.get(model, ())]) for model, reason in zip(ids, why, strict=True)]
     chosen["probed_value"] = chosen["model_id"].map(posterior.tried).astype(float)
     first = bundle.manifest[bundle.manifest["model_id"].isin(ids[:1])]
     return Recommendation(

@@ -132,6 +132,7 @@ class Bundle:
         zoo: Name of the zoo.
         tries: File of what was tried before on users' images; None keeps nothing.
         notes: What was left out of the artefacts, and why.
+        folder: Folder of the stored bundle that it was made from.
     """
 
     manifest: pd.DataFrame
@@ -148,6 +149,7 @@ class Bundle:
     zoo: str = "starter"
     tries: Path | None = None
     notes: tuple[str, ...] = ()
+    folder: Path = Path()
 
     def rests_on(self, looked_at: bool) -> str:
         """A sentence on what predictions for images rest on."""
@@ -222,6 +224,19 @@ class Bundle:
         """Identifier of the encoder that made the tokens."""
         return next((tokens.encoder_id for tokens in self.tokens.values()), "")
 
+    def autoencoder(self) -> dict[str, Any] | None:
+        """Stored checkpoint that embeds new models, or None where none came with it: read only here, as it takes torch.
+
+        Raises:
+            ConfigurationError: If it is damaged.
+        """
+        path = self.folder / ENCODER
+        if not path.is_file():
+            return None
+        import torch
+
+        return dict(_read(path, partial(torch.load, weights_only=True, map_location="cpu")))
+
 
 def under_protocol(bundle: Bundle, protocol: str, domain: str | None = None) -> Bundle:
     """The bundle whose predictions are of another protocol, and of images of a domain.
@@ -280,35 +295,24 @@ def model_table(embeddings: pd.DataFrame, manifest: pd.DataFrame, n_parameters: 
     return with_listed(table, rows, n_parameters)
 
 
-def with_responses(models: ModelTable, responses: Mapping[str, NDArray[Any]] | None) -> ModelTable:
-    """The models with what was measured of them on the reference bank; a model without keeps what it has, or gets NaN.
+def with_measured(models: ModelTable, given: Mapping[str, NDArray[Any]] | None) -> ModelTable:
+    """The models with what was measured of them laid over what they have; a model without keeps that, or gets NaN.
 
     Args:
         models: M models.
-        responses: ``responses`` (K, R), ``model_ids`` (K,) and ``names`` (R,), or None.
+        given: ``model_ids`` (K,) and ``responses`` (K, R) on the reference bank with their ``names`` (R,), or
+            ``spectra`` (K, P) of their weights against random ones, in which a number that a model lacks, for it has no
+            such tensor, becomes 0, as of random weights; or None.
     """
-    if not responses or not len(responses["responses"]):
+    if not given or not len(given["model_ids"]):
         return models
-    given = np.asarray(responses["responses"], dtype=np.float32)
-    names = np.asarray(responses["names"], dtype=str)
+    if "spectra" in given:
+        spectra = np.nan_to_num(np.asarray(given["spectra"], dtype=np.float32))
+        return _with_rows(models, given["model_ids"], {"spectra": spectra})
+    responses, names = np.asarray(given["responses"], dtype=np.float32), np.asarray(given["names"], dtype=str)
     endings = {"reference": ON_TASK, "subtasks": ON_SUBTASK}
-    parts = {field: given[:, np.char.endswith(names, ending)] for field, ending in endings.items()}
-    return _with_rows(models, responses["model_ids"], parts)
-
-
-def with_spectra(models: ModelTable, spectra: Mapping[str, NDArray[Any]] | None) -> ModelTable:
-    """The models with what their weights show against random ones; one without keeps what it has, or gets NaN.
-
-    A number that a model lacks, for it has no such tensor, becomes 0, as of random weights.
-
-    Args:
-        models: M models.
-        spectra: ``spectra`` (K, P) and ``model_ids`` (K,), or None.
-    """
-    if not spectra or not len(spectra["spectra"]):
-        return models
-    given = np.nan_to_num(np.asarray(spectra["spectra"], dtype=np.float32))
-    return _with_rows(models, spectra["model_ids"], {"spectra": given})
+    parts = {field: responses[:, np.char.endswith(names, ending)] for field, ending in endings.items()}
+    return _with_rows(models, given["model_ids"], parts)
 
 
 def _with_rows(models: ModelTable, ids: Iterable[Any], tables: Mapping[str, Floats]) -> ModelTable:
@@ -375,7 +379,7 @@ def add_models(
     models = _with_rows(models, found, {"embedding": embed_vectors(autoencoder, np.stack(inputs))})
     counted = dict(zip(models.model_ids, models.n_parameters, strict=True)) | dict(zip(found, counts, strict=True))
     described = {"model_ids": np.array(list(spectra)), "spectra": np.array([*spectra.values()])}
-    return with_spectra(replace(models, n_parameters=np.array([*counted.values()])), described), list(found), notes
+    return with_measured(replace(models, n_parameters=np.array([*counted.values()])), described), list(found), notes
 
 
 def with_listed(models: ModelTable, manifest: pd.DataFrame, counted: Mapping[str, float]) -> ModelTable:
@@ -431,32 +435,10 @@ def write_bundle(bundle: Bundle, folder: Path, autoencoder: dict[str, Any] | Non
     write_json(folder / DESCRIPTION, {"encoder_id": bundle.encoder_id, **counts})
 
 
-@dataclass(frozen=True)
-class StoredBundle:
-    """What :func:`write_bundle` wrote, before it is joined with the zoo's tables.
-
-    Networks are read only when they are asked for: what is known answers without torch.
-    """
-
-    folder: Path
-    models: ModelTable
-    tokens: dict[str, TaskTokens]
-    performance: pd.DataFrame
-    knowledge: Knowledge | PublishedBeliefs
-    notes: tuple[str, ...] = ()
-
-    def autoencoder(self) -> dict[str, Any] | None:
-        """Checkpoint that embeds new models, or None where none came with it."""
-        path = self.folder / ENCODER
-        if not path.is_file():
-            return None
-        import torch
-
-        return dict(_read(path, partial(torch.load, weights_only=True, map_location="cpu")))
-
-
-def read_bundle(folder: Path) -> StoredBundle:
+def read_bundle(folder: Path) -> Bundle:
     """Read the folder that :func:`write_bundle` wrote, or one that holds what was learned from published figures.
+
+    The zoo's own tables are joined to it by :func:`assemble`.
 
     Raises:
         ConfigurationError: If a file is missing or damaged.
@@ -470,7 +452,7 @@ def read_bundle(folder: Path) -> StoredBundle:
         if isinstance(beliefs, ProtocolKnowledge):
             if domains.is_file():
                 beliefs = _read(domains, lambda path: beliefs.with_domains(load_arrays(path)))
-            return StoredBundle(folder, NO_MODELS, {}, NOTHING_MEASURED, PublishedBeliefs(beliefs), _unread(folder))
+            return _bare(PublishedBeliefs(beliefs), folder=folder, notes=_unread(folder))
     if lacking:
         raise ConfigurationError(
             f"Nothing is known to recommend from: {folder} lacks {', '.join(lacking)}. "
@@ -478,7 +460,15 @@ def read_bundle(folder: Path) -> StoredBundle:
         )
     models = _read(folder / MODELS, _models)
     tokens = _read(folder / TOKENS, lambda path: unpack_tokens(load_arrays(path)))
-    return StoredBundle(folder, models, tokens, _read(folder / PERFORMANCE, pd.read_parquet), beliefs)
+    performance = _read(folder / PERFORMANCE, pd.read_parquet)
+    return _bare(beliefs, models=models, tokens=tokens, performance=performance, folder=folder)
+
+
+def _bare(knowledge: Knowledge | PublishedBeliefs, **more: Any) -> Bundle:
+    """A bundle of knowledge and what else is given, without the zoo's tables."""
+    empty: dict[str, Any] = {"models": NO_MODELS, "tokens": {}, "performance": NOTHING_MEASURED}
+    tables = dict.fromkeys(("manifest", "datasets", "profiles"), pd.DataFrame())
+    return Bundle(knowledge=knowledge, **(empty | tables | more))
 
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
@@ -573,13 +563,13 @@ def assemble(
     Args:
         manifest: The model manifest.
         datasets: The dataset manifest.
-        artefacts: By catalog name; ``stored`` is a :class:`StoredBundle`, or None where embeddings, tokens,
+        artefacts: By catalog name; ``stored`` is what :func:`read_bundle` read, or None where embeddings, tokens,
             knowledge and performance are among the others.
         zoo: Name of the zoo.
     """
     mine: Any = Knowledge.from_arrays(artefacts["knowledge"]) if all(name in artefacts for name in NEEDED) else None
     # Where nothing was shipped, one's own knowledge is all there is.
-    stored = artefacts["stored"] or StoredBundle(Path(), NO_MODELS, {}, NOTHING_MEASURED, mine)
+    stored = artefacts["stored"] or _bare(mine)
     knowledge: Knowledge | PublishedBeliefs = stored.knowledge
     of_published, own = isinstance(knowledge, PublishedBeliefs), False
     notes: list[str] = [*artefacts.get("notes", ()), *stored.notes]
@@ -637,9 +627,8 @@ def assemble(
     if new:
         sources["models added without training"] = listed(new, 3)
         notes.append(f"models added without training: {listed(new, 3)}")
-    models = with_responses(models, artefacts.get("model_responses"))
-    for name in ("published_model_spectra", "model_spectra"):
-        models = with_spectra(models, artefacts.get(name))
+    for name in ("model_responses", "published_model_spectra", "model_spectra"):
+        models = with_measured(models, artefacts.get(name))
     tables = {zoo: artefacts.get("published_hardware_profiles"), "own": artefacts.get("hardware_profiles")}
     key = ["model_id", "device", "precision", "batch_size"]
     profiles, sources["hardware profiles"] = _joined(tables, key, pd.DataFrame(columns=COLUMNS))

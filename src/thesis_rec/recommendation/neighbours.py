@@ -1,6 +1,6 @@
 """Known datasets near a new one: similarity, a map, and what is known of each model there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -81,17 +81,29 @@ def dataset_map(tokens: TaskTokens, known: Mapping[str, TaskTokens], datasets: p
     return found[["dataset_id", "x", "y", "domain", "kind"]]
 
 
-def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> list[str]:
-    """Why each model has its place, in a sentence: what is known of it, or of the model most like it, nearby.
+def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle, tried: Mapping[str, float]) -> list[str]:
+    """Why each model has its place, in sentences: what it reached, and what is known of it or of the one most like it.
 
     Args:
         model_ids: The models.
         nearest: The nearest known datasets, nearest first; empty where the images were not looked at.
         bundle: What is known.
+        tried: What models reached on the images themselves.
     """
     near = nearest[["dataset_id"]].merge(bundle.performance, on="dataset_id")
-    if near.empty:
-        return _reasons_at_large(model_ids, bundle)
+    known, strange = _at_large(bundle) if near.empty else _nearby(near, bundle), bundle.from_afar
+    found = []
+    for model in model_ids:
+        own = [f"A linear probe on these images reached {tried[model]:.2f}."] if model in tried else []
+        told = known(model)
+        # Of a model that was tried something is known, and trying it tells no more.
+        others = [told] if told else [] if own else [strange[model]]
+        found.append(" ".join([*own, *others]))
+    return found
+
+
+def _nearby(near: pd.DataFrame, bundle: Bundle) -> Callable[[str], str]:
+    """What is to be said of a model where some were measured on the nearest datasets; nothing of one from afar."""
     values = near.groupby("dataset_id")["value"]
     near = near.assign(place=values.rank(ascending=False, method="min").astype(int), of=values.transform("count"))
     told: dict[str, list[str]] = {}
@@ -104,47 +116,46 @@ def reasons(model_ids: Sequence[str], nearest: pd.DataFrame, bundle: Bundle) -> 
     codes = unit(embedding - embedding[described].mean(axis=0)) if described.any() else embedding
     measured = [model for model in told if model in row_of and described[row_of[model]]]
     strange = bundle.from_afar
-    found = []
-    for model_id in model_ids:
-        if model_id in told:
-            found.append(f"On what looks most like your images it reached {', '.join(told[model_id])}.")
-        elif model_id in strange:
-            found.append(strange[model_id])
-        elif not measured or not described[row_of[model_id]]:
-            found.append("It was never measured on anything like your images: its interval is wide.")
-        else:
-            cosine = codes[[row_of[model] for model in measured]] @ codes[row_of[model_id]]
-            like = measured[int(cosine.argmax())]
-            text = told[like][0]
-            found.append(f"It was never measured nearby; {like}, whose weights are most like it, reached {text}.")
-    return found
+
+    def known(model: str) -> str:
+        if model in told:
+            return f"On what looks most like your images it reached {', '.join(told[model])}."
+        if model in strange:
+            return ""
+        if not measured or not described[row_of[model]]:
+            return "It was never measured on anything like your images: its interval is wide."
+        cosine = codes[[row_of[other] for other in measured]] @ codes[row_of[model]]
+        like = measured[int(cosine.argmax())]
+        return f"It was never measured nearby; {like}, whose weights are most like it, reached {told[like][0]}."
+
+    return known
 
 
-def _reasons_at_large(model_ids: Sequence[str], bundle: Bundle) -> list[str]:
-    """Reasons where no known dataset is nearer than another: how much was measured of each model."""
-    known = bundle.knowledge
-    if not isinstance(known, PublishedBeliefs):
-        return ["Nothing is measured near these images: the prediction alone puts it here."] * len(model_ids)
+def _at_large(bundle: Bundle) -> Callable[[str], str]:
+    """What is to be said of a model where no known dataset is nearer than another; nothing of one from afar."""
+    published = bundle.knowledge
+    if not isinstance(published, PublishedBeliefs):
+        return lambda model: "Nothing is measured near these images: the prediction alone puts it here."
     strange, (of_another_size, otherwise) = bundle.from_afar, bundle.unlike_measured
-    apart, kind = otherwise | of_another_size, IN_WORDS[known.protocol]
-    found = []
-    for model_id in model_ids:
-        if model_id in strange:
-            found.append(strange[model_id])
-        elif figures := known.figures(model_id, known.protocol):
-            whose = f"its weights as {known.twins[model_id]}" if model_id in known.twins else "it"
-            found.append(f"{figures} published {kind} of {whose}, against those of other models, put it here.")
-        elif others := [f"{n} {words}" for p, words in IN_WORDS.items() if (n := known.figures(model_id, p))]:
-            found.append(f"No {kind} of it were published: its {' and '.join(others)} put it here.")
-        elif known.figures(model_id):
+    apart, kind = otherwise | of_another_size, IN_WORDS[published.protocol]
+
+    def known(model: str) -> str:
+        if model in strange:
+            return ""
+        if figures := published.figures(model, published.protocol):
+            whose = f"its weights as {published.twins[model]}" if model in published.twins else "it"
+            return f"{figures} published {kind} of {whose}, against those of other models, put it here."
+        if others := [f"{n} {words}" for p, words in IN_WORDS.items() if (n := published.figures(model, p))]:
+            return f"No {kind} of it were published: its {' and '.join(others)} put it here."
+        if published.figures(model):
             # Of its own head: they stand in its description.
             what = "its ImageNet accuracy, architecture, data and size put it here"
-            found.append(f"No {kind} of it were published: {what}.")
-        elif model_id in apart:
-            found.append(f"No figure was published of it or of models like it: {apart[model_id]}.")
-        else:
-            found.append("No figure of it was published; its architecture, data and size put it here.")
-    return found
+            return f"No {kind} of it were published: {what}."
+        if model in apart:
+            return f"No figure was published of it or of models like it: {apart[model]}."
+        return "No figure of it was published; its architecture, data and size put it here."
+
+    return known
 
 
 def _class_means(tokens: TaskTokens) -> Floats:
