@@ -10,6 +10,19 @@ from thesis_rec.base.settings import Shard
 ITEMS = {"a": "1", "bad": "2", "c": "3"}
 
 
+class Kept:
+    """What an earlier run left."""
+
+    def __init__(self, value, written=0):
+        self.value, self.written = value, written
+
+    def __call__(self, *names):
+        return self.value
+
+    def changed(self):
+        return self.written
+
+
 class Work:
     """Results and outcomes as a folder would keep them."""
 
@@ -24,15 +37,14 @@ class Work:
         if row == "2":
             raise OSError("no such file")
         yield {f"second {row}": row}
-        outcome["told"] = row
+        outcome["results"] = [f"first {row}", f"second {row}"]
 
-    def run(self, items=ITEMS, **how) -> list[str]:
+    def run(self, items=ITEMS, written=0) -> list[str]:
         """Which rows were worked on."""
         self.made = []
-        steps = work_on(
-            items, "working", str.upper, self.make, {n: lambda o=o: o for n, o in self.outcomes.items()}, **how
-        )
-        for results, outcomes in steps:
+        existing = {key: Kept(result, written) for key, result in self.results.items()}
+        earlier = {name: Kept(outcome) for name, outcome in self.outcomes.items()}
+        for results, outcomes in work_on(items, "working", str.upper, self.make, earlier, existing):
             self.results |= results
             self.outcomes |= outcomes
         return self.made
@@ -42,7 +54,7 @@ def test_an_item_that_fails_stops_no_other_and_is_tried_again(caplog):
     work = Work()
     assert work.run() == ["1", "2", "3"]
     assert set(work.results) == {"first 1", "second 1", "first 2", "first 3", "second 3"}
-    assert work.outcomes["a"] == {"error": "", "hint": "", "made_from": "1", "told": "1"}
+    assert work.outcomes["a"] == {"error": "", "hint": "", "made_from": "1", "results": ["first 1", "second 1"]}
     assert work.outcomes["bad"]["error"] == "OSError: no such file"
     assert work.outcomes["bad"]["hint"]
     assert "bad: OSError: no such file" in caplog.text
@@ -50,7 +62,8 @@ def test_an_item_that_fails_stops_no_other_and_is_tried_again(caplog):
 
 
 @pytest.mark.parametrize(
-    "earlier", [{"error": ""}, {"error": "", "made_from": "0"}, {"error": "broken", "made_from": "1"}, {}, [], "{torn"]
+    "earlier",
+    [{"error": "", "made_from": "1"}, {"error": "", "made_from": "0", "results": []}, {"error": "broken"}, {}, []],
 )
 def test_outcomes_of_other_content_of_failures_and_of_older_versions_are_made_again(earlier):
     work = Work()
@@ -60,14 +73,15 @@ def test_outcomes_of_other_content_of_failures_and_of_older_versions_are_made_ag
     assert work.run({"a": "1"}) == []
 
 
-def test_results_that_are_gone_or_cannot_be_looked_for_are_made_again(caplog):
+def test_results_that_are_gone_or_were_changed_since_are_made_again(caplog):
     work = Work()
     work.run({"a": "1"})
-    assert work.run({"a": "1"}, is_there=lambda row, outcome: outcome["told"] == row) == []
-    assert work.run({"a": "1"}, is_there=lambda row, outcome: False) == ["1"]
+    assert work.run({"a": "1"}) == []
+    assert work.run({"a": "1"}, written=1) == ["1"]
+    del work.results["second 1"]
     caplog.set_level("INFO")
-    assert work.run({"a": "1"}, is_there=lambda row, outcome: outcome["absent"]) == ["1"]
-    assert "made again" in caplog.text
+    assert work.run({"a": "1"}) == ["1"]
+    assert "incomplete ('second 1') and is made again" in caplog.text
 
 
 def test_what_is_the_fault_of_no_single_item_stops_the_step():

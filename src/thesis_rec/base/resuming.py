@@ -4,8 +4,9 @@ The steps ``model_extraction``, ``dataset_features``, ``ground_truth`` and ``har
 
 1. A job works on its items one by one (:func:`work_on`). What becomes of one is its *outcome*, a dictionary with
    ``error`` and ``hint`` (those of its failure, empty after success), ``made_from`` (a hash of all that its results
-   depend on, as far as it can be told without reading much), ``notes`` (pairs of an error and a hint, on what was left
-   out) and what else the step tells of it. Results and outcomes are saved as they come.
+   depend on, as far as it can be told without reading much), ``results`` (the keys of those that are kept beside it),
+   ``notes`` (pairs of an error and a hint, on what was left out) and what else the step tells of it. Results and
+   outcomes are saved as they come.
 2. Once all jobs have ended, their outcomes are joined to the table of failures (:func:`outcome_failures`), to which
    items belong that no job has come to.
 3. :func:`~thesis_rec.base.errors.check_failures` stops the run where that table asks for it.
@@ -17,7 +18,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 from thesis_rec.base.errors import UNREACHED, ConfigurationError, Failure
 from thesis_rec.base.progress import track
@@ -27,8 +29,18 @@ logger = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 Outcome = dict[str, Any]
-Outcomes = Mapping[str, Callable[[], Outcome]]
 Results = dict[str, Any]
+
+
+class Stored(Protocol):
+    """An outcome or a result of an earlier run."""
+
+    def __call__(self, *names: str) -> Any:
+        """All of it, or the arrays of these names."""
+
+    def changed(self) -> int:
+        """When it was last written or put in its place."""
+
 
 #: What to do about an error that no code of this project explains.
 UNEXPECTED = "Check its files and its row in the manifest; the log at level DEBUG says more."
@@ -43,8 +55,8 @@ def work_on(
     what: str,
     made_from: Callable[[Row], str],
     make: Callable[[Row, Outcome], Iterable[Results]],
-    outcomes: Outcomes,
-    is_there: Callable[[Row, Outcome], bool] = lambda row, outcome: True,
+    outcomes: Mapping[str, Stored],
+    existing: Mapping[str, Stored] = MappingProxyType({}),
 ) -> Iterator[tuple[Results, dict[str, Outcome]]]:
     """Make the results of all items that lack them; an item that fails stops no other.
 
@@ -54,8 +66,8 @@ def work_on(
         made_from: What tells, without much work, that the results of a row would be the same as before.
         make: Gives the results of a row, as they are to be saved, and adds to its outcome what the step tells of it.
         outcomes: Those of earlier runs. An item is passed over whose outcome says that it succeeded and was made from
-            the same.
-        is_there: Whether the results that an outcome tells of are still there.
+            the same, and whose results are there.
+        existing: Results of earlier runs. Those that were changed after their outcome aren't the ones that it tells of.
 
     Yields:
         Results and outcomes by their keys: both are to be saved at once. Nothing for an item that was passed over.
@@ -64,15 +76,16 @@ def work_on(
         ConfigurationError: What ``make`` raises of this kind is the fault of no single item.
     """
 
-    def is_done(name: str, row: Row, now: str) -> bool:
+    def is_done(name: str, now: str) -> bool:
         if name not in outcomes:
             return False
         try:
             before = outcomes[name]()
-            return not before["error"] and before.get("made_from") == now and is_there(row, before)
+            same = not before["error"] and before["made_from"] == now
+            return same and all(existing[key].changed() <= outcomes[name].changed() for key in before["results"])
         except Exception as error:
             # Whatever is wrong with what an earlier run left, the remedy is to make it again.
-            logger.info("%s: what an earlier run left can't be read (%s) and is made again", name, error)
+            logger.info("%s: what an earlier run left is incomplete (%s) and is made again", name, error)
             return False
 
     kept = failed = 0
@@ -80,10 +93,10 @@ def work_on(
         try:
             # Before the work: what changes while files are read is read again by the next run.
             now = made_from(row)
-            if is_done(name, row, now):
+            if is_done(name, now):
                 kept += 1
                 continue
-            outcome: Outcome = {"error": "", "hint": "", "made_from": now}
+            outcome: Outcome = {"error": "", "hint": "", "made_from": now, "results": []}
             for results in make(row, outcome):
                 yield results, {}
         except ConfigurationError:

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from thesis_rec.base.errors import ItemError, explained
 from thesis_rec.base.files import sha256_json
-from thesis_rec.base.resuming import Outcome, Outcomes, work_on
+from thesis_rec.base.resuming import Outcome, Stored, work_on
 from thesis_rec.hardware.contexts import COLUMNS, MIB
 from thesis_rec.hardware.fingerprint import device_id
 from thesis_rec.hardware.timing import ProfileSettings, measure_calls, summarise_times
@@ -201,7 +201,7 @@ def made_from(row: ManifestRow, settings: ProfileSettings) -> str:
 def profile_zoo(
     rows: Sequence[ManifestRow],
     load: Callable[[ManifestRow], Backbone],
-    existing: Outcomes,
+    existing: Mapping[str, Stored],
     device: str,
     settings: ProfileSettings,
 ) -> Iterator[dict[str, Outcome]]:

@@ -18,6 +18,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.devices import processors
 from thesis_rec.base.errors import ItemError, listed
 from thesis_rec.base.files import readable, sha256_json
-from thesis_rec.base.resuming import Outcome, Outcomes, work_on
+from thesis_rec.base.resuming import Outcome, Stored, work_on
 from thesis_rec.base.tables import VECTOR_LENGTH
 from thesis_rec.models.checkpoint_reader import StateReader, TensorInfo, left_out, open_network
 from thesis_rec.models.model_manifest import ManifestRow
@@ -262,8 +263,8 @@ def extract_models(
     rows: Sequence[ManifestRow],
     root: Path,
     cache: Path | None,
-    existing: Mapping[str, Callable[..., Vector]],
-    outcomes: Outcomes,
+    existing: Mapping[str, Stored],
+    outcomes: Mapping[str, Stored],
     threads: int | None = None,
 ) -> Iterator[tuple[dict[str, Vector], dict[str, Outcome]]]:
     """Extract models one by one, resumably (:mod:`thesis_rec.base.resuming`).
@@ -287,25 +288,20 @@ def extract_models(
 
     def make(row: ManifestRow, outcome: Outcome) -> Iterator[dict[str, Vector]]:
         reader, name = open_model(row, root, cache), row.model_id
-        outcome |= {"sha256": weights_hash(reader, threads), "settings": settings_hash(row)}
+        hashes = {"sha256": weights_hash(reader, threads), "settings": settings_hash(row)}
         told = left_out(reader)
-        outcome["notes"] = [[LEFT_OUT + told, "Its vector is of what was read."]] if told else []
-        if name in existing and _is_current(existing[name], outcome):
+        notes = [[LEFT_OUT + told, "Its vector is of what was read."]] if told else []
+        outcome |= {**hashes, "notes": notes, "results": [name]}
+        former = (readable(existing[name], *hashes, "spectra") if name in existing else None) or {}
+        if "spectra" in former and hashes == {key: str(former[key]) for key in hashes}:
             return
-        yield {name: _summary(row, reader, outcome["sha256"], threads)}
-        former = readable(existing[name], "sha256") if name in existing else None
-        if former and str(former["sha256"]) != outcome["sha256"]:
+        yield {name: _summary(row, reader, hashes["sha256"], threads)}
+        if str(former.get("sha256", hashes["sha256"])) != hashes["sha256"]:
             changed.append(name)
 
-    yield from work_on(
-        {row.model_id: row for row in rows},
-        "model extraction",
-        lambda row: made_from(row, root, cache),
-        make,
-        outcomes,
-        # Outcomes of before there were notes don't say what was left out.
-        lambda row, outcome: "notes" in outcome and _is_current(existing[row.model_id], outcome),
-    )
+    items = {row.model_id: row for row in rows}
+    of_now = partial(made_from, root=root, cache=cache)
+    yield from work_on(items, "model extraction", of_now, make, outcomes, existing)
     if changed:
         told = "The weights of %s changed: what was measured of them counts until the pipeline ground_truth runs again."
         logger.warning(told, listed(changed, 3))
@@ -341,9 +337,3 @@ def extracted_tables(
     )
     table = np.stack(spectra) if spectra else np.zeros((0, len(NAMES)), np.float32)
     return metadata, {"spectra": table, "model_ids": metadata["model_id"].to_numpy(str), "names": np.array(NAMES)}
-
-
-def _is_current(existing: Callable[..., Vector], hashes: Mapping[str, str]) -> bool:
-    """Whether an existing vector is of these weights and settings, and has spectra."""
-    found = readable(existing, "sha256", "settings", "spectra") or {}
-    return "spectra" in found and all(str(found.get(name)) == hashes[name] for name in ("sha256", "settings"))

@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, listed
 from thesis_rec.base.files import file_state, readable, sha256_json
-from thesis_rec.base.resuming import Outcome, Outcomes, work_on
+from thesis_rec.base.resuming import Outcome, Stored, work_on
 from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.copies import Glimpses, content_digest
@@ -340,10 +340,9 @@ def extract_tokens(
     root: Path,
     settings: TokenSettings,
     encoder_id: str,
-    existing: Partitions,
+    existing: Mapping[str, Stored],
     encoder: Callable[[], ImageEncoder],
-    outcomes: Outcomes = MappingProxyType({}),
-    untouched: Callable[[str, str], bool] = lambda key, dataset_id: False,
+    outcomes: Mapping[str, Stored] = MappingProxyType({}),
 ) -> Iterator[Chunk]:
     """Encode datasets, shard by shard, resumably (:mod:`thesis_rec.base.resuming`).
 
@@ -358,11 +357,10 @@ def extract_tokens(
         existing: Shards that are there.
         encoder: Called once, when the first image must be encoded.
         outcomes: Outcomes of earlier runs.
-        untouched: Whether a shard is older than its dataset's outcome, so that it is the one of which that tells.
 
     Yields:
-        New shards by key, and outcomes by dataset. An outcome has ``shards``, how many each split has, and ``encoder``,
-        how good that is (:func:`~thesis_rec.images.encoders.encoder_evaluation.evaluated`).
+        New shards by key, and outcomes by dataset. An outcome has ``encoder``, how good that is
+        (:func:`~thesis_rec.images.encoders.encoder_evaluation.evaluated`).
 
     Raises:
         ConfigurationError: If there is no encoder.
@@ -377,7 +375,7 @@ def extract_tokens(
             raise ConfigurationError(f"No dataset can be encoded. {error}") from error
 
     def make(row: DatasetRow, outcome: Outcome) -> Iterator[dict[str, Shard]]:
-        notes, tokens, counts = list[Failure](), dict[str, TaskTokens](), dict[str, int]()
+        notes, tokens = list[Failure](), dict[str, TaskTokens]()
         for split in settings.splits:
             settings_hash = settings.hash_for(row, split, root, encoder_id)
             shards = finished_shards(existing, by_split.get((row.dataset_id, split), ()), settings_hash)
@@ -389,21 +387,17 @@ def extract_tokens(
                     shards[int(shard["shard"])] = shard
                     yield {key: shard}
             ordered = [shards[number] for number in sorted(shards)]
+            tokens[split] = joined(ordered, row.dataset_id)
+            outcome["results"] += [shard_key(row.dataset_id, split, number) for number in sorted(shards)]
             notes += [note for shard in ordered for note in shard_notes(row.dataset_id, shard)]
-            tokens[split], counts[split] = joined(ordered, row.dataset_id), len(ordered)
         # Both splits tell what is true of the whole source.
-        outcome |= {"notes": [[note.error, note.hint] for note in dict.fromkeys(notes)], "shards": counts}
+        outcome["notes"] = [[note.error, note.hint] for note in dict.fromkeys(notes)]
         if "train" in tokens:
             outcome["encoder"] = evaluated(loaded(), tokens["train"], tokens.get("test"), settings.prompts)
 
-    def is_there(row: DatasetRow, outcome: Outcome) -> bool:
-        numbers = [(split, number) for split, count in outcome["shards"].items() for number in range(count)]
-        keys = [shard_key(row.dataset_id, *number) for number in numbers]
-        return all(key in existing and untouched(key, row.dataset_id) for key in keys)
-
     items = {row.dataset_id: row for row in rows}
     of_now = partial(made_from, root=root, settings=settings, encoder_id=encoder_id)
-    yield from work_on(items, "encoding datasets", of_now, make, outcomes, is_there)
+    yield from work_on(items, "encoding datasets", of_now, make, outcomes, existing)
 
 
 def made_from(row: DatasetRow, root: Path, settings: TokenSettings, encoder_id: str) -> str:

@@ -44,8 +44,6 @@ def encode_datasets(
         existing_dataset_tokens,
         lambda: load_encoder(parameters.encoder, parameters.device, parameters.precision),
         existing_dataset_outcomes,
-        # A shard is saved before its dataset's outcome.
-        untouched=lambda key, name: existing_dataset_tokens[key].changed() <= existing_dataset_outcomes[name].changed(),
     )
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import check_failures, failures_frame
-from thesis_rec.base.resuming import Outcome, Outcomes, outcome_failures
+from thesis_rec.base.resuming import Outcome, outcome_failures
+from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.hardware.contexts import COLUMNS
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
@@ -18,7 +19,7 @@ KNOB = "hardware_profiling.models"
 
 
 def profile_models(
-    model_manifest: pd.DataFrame, existing_hardware_outcomes: Outcomes, parameters: HardwareProfilingParameters
+    model_manifest: pd.DataFrame, existing_hardware_outcomes: Partitions, parameters: HardwareProfilingParameters
 ) -> Iterator[dict[str, Outcome]]:
     """Measure this shard's models on the present device; what was measured before is kept.
 
@@ -40,7 +41,7 @@ def profile_models(
 
 
 def join_hardware_profiles(
-    model_manifest: pd.DataFrame, hardware_outcomes: Outcomes, parameters: HardwareProfilingParameters
+    model_manifest: pd.DataFrame, hardware_outcomes: Partitions, parameters: HardwareProfilingParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The profiles of all shards, earlier runs and devices, and the failures."""
     from thesis_rec.hardware.profiling import made_from
