@@ -49,7 +49,8 @@ def test_the_announcement_has_all_figures():
     assert "1 datasets" in said
     assert "hf-hub:someone/clip" in said
     offline = announcement(plan_fetch(rows(), {"cached"}, WEIGHTS, 0, online=False), [], "", online=False)
-    assert offline == "1 models are on this machine; offline, 4 others are left out."
+    assert offline.startswith("This machine is offline, and does without: 4 models (7.0 GB, ")
+    assert offline.endswith(". 1 models are on this machine.")
 
 
 def test_a_cache_holds_a_model_only_with_all_its_shards(tmp_path):

@@ -59,8 +59,8 @@ def test_weights_without_a_configuration_have_open_clip_s_own(tmp_path, monkeypa
 
 def test_what_cannot_be_built_is_named(tmp_path):
     cases = [
-        (row("unheard_of"), "loader 'unheard_of' is unknown"),
-        (row("local"), "no network to run"),
+        (row("unheard_of"), "loader 'unheard_of' builds no network"),
+        (row("local"), "loader 'local' builds no network to run"),
         (row("timm", "absent"), "doesn't exist"),
     ]
     tiny_models.save_timm(tmp_path / "m")

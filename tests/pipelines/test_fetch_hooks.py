@@ -50,4 +50,4 @@ def test_an_allowed_or_impossible_download_goes_on(begin, caplog):
     said = [record.getMessage() for record in caplog.records]
     assert "1 are left out" in said[0]
     assert "To be fetched: 1 models (2.0 GB" in said[1]
-    assert "offline, 1 others are left out" in said[2]
+    assert "This machine is offline, and does without: 1 models" in said[2]

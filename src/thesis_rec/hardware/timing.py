@@ -54,32 +54,27 @@ def measure_calls(
         there before (weights, its images, other people's tensors), else None.
     """
     if not device.startswith("cuda"):
-        return _repeat(call, _host_clock, settings, _warm_up(call, _host_clock, settings)), None
+        return _times(call, _host_clock, settings), None
     import torch
 
     # Events, the memory's peak and waiting are those of the present device, which is the first unless it is said.
     with torch.cuda.device(device):
-        started = _warm_up(call, _cuda_clock, settings)
-        # After the warm-up, so that a library's workspace, allocated once, isn't charged to the first model.
+        times = _times(call, _cuda_clock, settings)
+        # In a call behind them, so that a library's workspace, allocated once, isn't charged to the first model.
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        times = _repeat(call, _cuda_clock, settings, started)
+        call()
         return times, (torch.cuda.max_memory_allocated() - before) / MIB
 
 
-def _warm_up(call: Callable[[], Any], clock: Clock, settings: ProfileSettings) -> float:
-    """Calls that aren't counted; when they began."""
+def _times(call: Callable[[], Any], clock: Clock, settings: ProfileSettings) -> NDArray[np.float64]:
+    """(n,) milliseconds of each counted call, until they suffice or the time is up; the first ones aren't counted."""
     started = time.perf_counter()
     for done in range(settings.warmup):
         if done and time.perf_counter() - started > settings.max_seconds:
             break
         clock(call)
-    return started
-
-
-def _repeat(call: Callable[[], Any], clock: Clock, settings: ProfileSettings, started: float) -> NDArray[np.float64]:
-    """(n,) milliseconds of each counted call, until they suffice or the time since ``started`` is up."""
     times: list[float] = []
     while len(times) < settings.max_repeats:
         times.append(clock(call))

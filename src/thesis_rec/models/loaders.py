@@ -38,17 +38,14 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
         cache: Folder of hub downloads; None for the hub library's own.
 
     Raises:
-        ItemError: If the loader is unknown or has no network (``local``), the files are absent, damaged or unsafe, or
-            the library can't build the network from them.
+        ItemError: If the loader is unknown or builds no network (``local`` reads weights only), the files are absent,
+            damaged or unsafe, or the library can't build the network from them.
     """
-    if row.loader == "local":
-        text = "The loader local reads weights only: there is no network to run."
-        hint = "Save the model in the format of timm, transformers or open_clip to use it as a feature extractor."
-        raise ItemError(row.model_id, text, hint)
     loader = LOADERS.get(row.loader)
     if loader is None:
-        known = ", ".join(sorted([*LOADERS, "local"]))
-        raise ItemError(row.model_id, f"The loader {row.loader!r} is unknown.", f"Choose one of {known}.")
+        text = f"The loader {row.loader!r} builds no network to run."
+        hint = f"Save the model in the format of one that does, and name that: {', '.join(sorted(LOADERS))}."
+        raise ItemError(row.model_id, text, hint)
     folder = locate(row, root, cache, build=True)
     if not folder.is_dir() and row.loader not in ARCHITECTURES:
         text = f"{folder} is a file, but the loader {row.loader} builds a network from a folder with its configuration."

@@ -435,18 +435,16 @@ def announcement(plan: FetchPlan, datasets: Sequence[str], encoder: str, online:
         encoder: The image encoder if it must be fetched, else empty.
         online: Whether anything can be downloaded.
     """
-    if not online:
-        parts = [f"{len(plan.here)} models are on this machine; offline, {len(plan.left_out)} others are left out"]
-        parts += [f"{len(datasets)} datasets outside the cache too"] if datasets else []
-        parts += [f"the image encoder {encoder} is missing"] if encoder else []
-        return ", ".join(parts) + "."
-    size = plan.gigabytes(plan.fetched)
+    missing = plan.fetched if online else plan.left_out
+    size = plan.gigabytes(missing)
     hours = size * 8e3 / MEGABIT_PER_SECOND / 3600
-    told = f"{size:.1f} GB, {hours:.1f} hours at {MEGABIT_PER_SECOND:.0f} Mbit/s"
-    text = f"To be fetched: {len(plan.fetched)} models ({told})"
-    unknown = sum(model not in plan.sizes for model in plan.fetched)
-    text += f", {unknown} of them of unknown size" if unknown else ""
-    text += f", {len(datasets)} datasets (sizes aren't known beforehand)" if datasets else ", no dataset"
-    text += f", and the image encoder {encoder}" if encoder else ""
-    text += f". {len(plan.here)} models are on this machine"
-    return text + (f"; {len(plan.left_out)} are left out." if plan.left_out else ".")
+    parts = [f"{len(missing)} models ({size:.1f} GB, {hours:.1f} hours at {MEGABIT_PER_SECOND:.0f} Mbit/s)"]
+    if unknown := sum(model not in plan.sizes for model in missing):
+        parts.append(f"{unknown} of them of unknown size")
+    if datasets:
+        parts.append(f"{len(datasets)} datasets (sizes aren't known beforehand)")
+    if encoder:
+        parts.append(f"the image encoder {encoder}")
+    head = "To be fetched" if online else "This machine is offline, and does without"
+    left = f"; {len(plan.left_out)} are left out" if online and plan.left_out else ""
+    return f"{head}: {', '.join(parts)}. {len(plan.here)} models are on this machine{left}."

@@ -17,7 +17,7 @@ more than 2048 outputs or inputs a seeded sample is compared with a random matri
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -43,14 +43,22 @@ VECTOR = ("size", "spread", "kurtosis", "small")
 #: Kinds of vectors.
 VECTOR_ROLES = ("norm_weight", "norm_shift", "bias", "running_mean", "running_variance")
 _THIRDS = ("first", "middle", "last")
-_BODY = (*_THIRDS, "mean", "median", "least", "greatest")
+#: By role of tensors the numbers that describe a model, and where: over which part of its depth, or ("") of one tensor.
+ROLES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "stem": (MATRIX + SPATIAL + COLOUR, ("",)),
+    "body": (MATRIX + SPATIAL, (*_THIRDS, "mean", "median", "least", "greatest")),
+    "head": (MATRIX, ("",)),
+    **dict.fromkeys(VECTOR_ROLES, (VECTOR, (*_THIRDS, "mean"))),
+}
 
-#: Names of the numbers that describe a model, in the order of :func:`describe`: role, place and number.
+
+def _named(role: str, place: str, number: str) -> str:
+    return ".".join(filter(None, (role, place, number)))
+
+
+#: Names of the numbers, in the order of :func:`describe`: role, place and number.
 NAMES: tuple[str, ...] = (
-    *(f"stem.{name}" for name in MATRIX + SPATIAL + COLOUR),
-    *(f"body.{place}.{name}" for place in _BODY for name in MATRIX + SPATIAL),
-    *(f"head.{name}" for name in MATRIX),
-    *(f"{role}.{place}.{name}" for role in VECTOR_ROLES for place in (*_THIRDS, "mean") for name in VECTOR),
+    *(_named(role, place, name) for role, (names, places) in ROLES.items() for place in places for name in names),
     "size.parameters", "size.tensors", "size.classes",
 )  # fmt: skip
 
@@ -232,26 +240,20 @@ def describe(tensors: Sequence[TensorInfo], numbers: Sequence[Numbers]) -> Float
     """
     of = dict(zip([tensor.name for tensor in tensors], numbers, strict=True))
     matrices = [tensor for tensor in tensors if matrix_shape(tensor.shape) and not _TABLES.search(tensor.name)]
-    stem = next((tensor for tensor in matrices if "grey" in of[tensor.name]), matrices[0] if matrices else None)
-    heads = [tensor for tensor in matrices if layer_rank(tensor.name) == 3 and tensor is not stem]
-    head = heads[-1] if heads else None
-    body = [of[tensor.name] for tensor in matrices if tensor is not stem and tensor is not head]
-    found: Numbers = {}
-    for role, layer in (("stem", stem), ("head", head)):
-        if layer is not None:
-            found |= {f"{role}.{name}": value for name, value in of[layer.name].items()}
-    found |= _places("body", body, MATRIX + SPATIAL, _BODY)
+    stem = ([tensor for tensor in matrices if "grey" in of[tensor.name]] or matrices)[:1]
+    head = [tensor for tensor in matrices if layer_rank(tensor.name) == 3 and tensor not in stem][-1:]
+    members = {"stem": stem, "head": head, "body": [tensor for tensor in matrices if tensor not in stem + head]}
     norms = {t.name.rpartition(".")[0] for t in tensors if t.name.endswith(".weight") and len(t.shape) == 1}
-    vectors: dict[str, list[Numbers]] = {role: [] for role in VECTOR_ROLES}
     for tensor in tensors:
-        if len(tensor.shape) == 1 and (kind := _vector_role(tensor.name, norms)):
-            vectors[kind].append(of[tensor.name])
-    for role, members in vectors.items():
-        found |= _places(role, members, VECTOR, (*_THIRDS, "mean"))
+        if len(tensor.shape) == 1 and (role := _vector_role(tensor.name, norms)):
+            members.setdefault(role, []).append(tensor)
+    found: Numbers = {}
+    for role, layers in members.items():
+        found |= _places(role, [of[layer.name] for layer in layers])
     learned = sum(tensor.size for tensor in tensors if "running_" not in tensor.name)
     found |= {"size.parameters": float(np.log(learned)), "size.tensors": float(np.log(len(tensors)))}
-    if head is not None:
-        found["size.classes"] = float(np.log(head.shape[0]))
+    if head:
+        found["size.classes"] = float(np.log(head[0].shape[0]))
     return np.array([found.get(name, np.nan) for name in NAMES], dtype=np.float32)
 
 
@@ -262,12 +264,13 @@ def _vector_role(name: str, norms: set[str]) -> str:
     return {"running_mean": last, "running_var": "running_variance", "weight": "norm_weight"}.get(last, "")
 
 
-def _places(role: str, members: Sequence[Mapping[str, float]], names: Sequence[str], places: Sequence[str]) -> Numbers:
+def _places(role: str, members: Sequence[Numbers]) -> Numbers:
     """Means of thirds of the depth, and what goes over all of it."""
     overall: dict[str, Callable[[list[float]], Any]] = {
         "mean": np.mean, "median": np.median, "least": np.min, "greatest": np.max,
     }  # fmt: skip
     found: Numbers = {}
+    names, places = ROLES[role]
     for name in names:
         # A number belongs to the third in which its layer lies, whether or not the layers between have it.
         known = [(3 * i // len(members), member[name]) for i, member in enumerate(members) if name in member]
@@ -275,7 +278,7 @@ def _places(role: str, members: Sequence[Mapping[str, float]], names: Sequence[s
         for place in places:
             chosen = [v for third, v in known if _THIRDS[third] == place] if place in _THIRDS else values
             if chosen:
-                found[f"{role}.{place}.{name}"] = float(overall.get(place, np.mean)(chosen))
+                found[_named(role, place, name)] = float(overall.get(place, np.mean)(chosen))
     return found
 
 
