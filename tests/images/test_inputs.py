@@ -630,20 +630,20 @@ class TestCopies:
         assert pixel_notes(train, labels, other, labels) == pixel_notes(train, labels, other[:0], labels[:0]) == []
         mixed = other.copy()
         mixed[:5] = np.clip(base[:5] + rng.integers(-2, 3, base[:5].shape), 0, 255)
-        assert "5 of 60 test images are copies or near copies" in pixel_notes(train, labels, mixed, labels)[0]
+        assert "5 of 60 test images looked at are copies or near copies" in pixel_notes(train, labels, mixed, labels)[0]
         # Videos: ten frames of each of six scenes, and other scenes for testing.
         frames = train[:6].repeat(10, axis=0).astype(int) + rng.integers(-2, 3, (60, 16, 16, 3))
         found = pixel_notes(np.clip(frames, 0, 255).astype(np.uint8), np.repeat(labels[:6], 10), other, labels)
         assert any("much easier than the test part" in note for note in found)
-        assert any("54 of 60 training images are copies" in note for note in found)
+        assert any("54 of 60 training images looked at are copies" in note for note in found)
         assert not any("another label" in note for note in found)
         # A few test images tell no difference.
         few = pixel_notes(np.clip(frames, 0, 255).astype(np.uint8), np.repeat(labels[:6], 10), other[:5], labels[:5])
         assert not any("much easier" in note for note in few)
         torn = pixel_notes(train[[*range(60), 7]], np.r_[labels, 0], other, labels)
         assert torn == [
-            "2 of 61 training images have a near copy under another label.",
-            "1 of 61 training images are copies or near copies of others.",
+            "2 of 61 training images looked at have a near copy under another label.",
+            "1 of 61 training images looked at are copies or near copies of others.",
         ]
 
     def test_what_is_only_alike_is_no_copy(self):
@@ -658,7 +658,7 @@ class TestCopies:
         test = np.concatenate([same[:5], brighter[5:15], finer[15:]])
         train, test = (np.clip(images, 0, 255).astype(np.uint8) for images in (whole, test))
         (note,) = pixel_notes(train, labels, test, labels)
-        assert note.startswith("5 of 30 test images are copies or near copies")
+        assert note.startswith("5 of 30 test images looked at are copies or near copies")
 
     def test_distances_by_loops(self):
         rng = np.random.default_rng(0)

@@ -26,7 +26,7 @@ def subtask(name, parent, classes):
     ],
 )
 def test_split_rules(text, expected):
-    rule = SplitRule.parse(text)
+    rule = SplitRule.model_validate(text)
     assert (rule.name, rule.source, rule.share, rule.cap) == expected
 
 
@@ -38,14 +38,14 @@ def test_split_rules(text, expected):
 )
 def test_split_rules_survive_writing_and_reading(name, source, share, cap):
     text = name + (f"={source}" if source else "") + (f":{share}" if share else "") + (f"@{cap}" if cap else "")
-    rule = SplitRule.parse(text)
+    rule = SplitRule.model_validate(text)
     assert (rule.name, rule.source, rule.share, rule.cap) == (name, source, share, cap)
 
 
 @given(st.text(max_size=12))
 def test_anything_else_is_refused_and_nothing_crashes(text):
     try:
-        rule = SplitRule.parse(text)
+        rule = SplitRule.model_validate(text)
     except ValueError:
         return
     assert rule.name in text
@@ -74,7 +74,7 @@ def test_a_full_row():
         ({"loader": ""}, "loader and source"),
         ({"source": None}, "loader and source"),
         ({"splits": "train=a:b"}, "no split rule"),
-        ({"splits": "train:1.5"}, "less than or equal to 1"),
+        ({"splits": "test;train:1.5"}, "is wrong: splits Input should be less than or equal to 1."),
         ({"splits": "train;train"}, "twice"),
         ({"splits": "train=all:0.8;test=all:0.4"}, "sum to more than 1"),
         ({"label_map": "cat"}, "old=new"),

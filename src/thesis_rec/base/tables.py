@@ -195,7 +195,7 @@ def read_rows(table: pd.DataFrame, kind: type[Row], what: str) -> tuple[list[Row
             row = kind.model_validate(cells)
         except ValidationError as error:
             problems = "; ".join(
-                " ".join([*map(str, e["loc"]), "is empty" if e["type"] == "missing" else e["msg"]])
+                " ".join([*map(str, e["loc"][:1]), "is empty" if e["type"] == "missing" else e["msg"]])
                 for e in error.errors()
             ).replace("Value error, ", "")
             failures.append(Failure(item, f"{where} is wrong: {problems}.", f"Correct the row in the {what} manifest."))

@@ -115,12 +115,8 @@ class Glimpses:
             if len(seen) < _MOST and position not in seen:
                 seen[position] = label, _thumbnail(image)
 
-    def notes(self, which: str = " looked at") -> list[str]:
-        """What near copies, and nearest neighbours, say about the parts.
-
-        Args:
-            which: What is said of the images that were seen.
-        """
+    def notes(self) -> list[str]:
+        """What near copies, and nearest neighbours, say about the parts."""
         parts = [list(self._seen[part].values()) for part in ("train", "test")]
         if not parts[0]:
             return []
@@ -131,12 +127,12 @@ class Glimpses:
         within, across = _near(among, a, a), _near(between, a, b)
         notes = []
         if copied := int(across.any(axis=0).sum()):
-            share = f"{copied} of {len(b)} test images{which}"
+            share = f"{copied} of {len(b)} test images looked at"
             notes.append(f"{share} are copies or near copies of training images: measured accuracies are too high.")
         if conflicts := int((within & (labels[:, None] != labels)).any(axis=1).sum()):
-            notes.append(f"{conflicts} of {len(a)} training images{which} have a near copy under another label.")
+            notes.append(f"{conflicts} of {len(a)} training images looked at have a near copy under another label.")
         if (repeated := int(np.triu(within).any(axis=0).sum())) > 0.01 * len(a):
-            notes.append(f"{repeated} of {len(a)} training images{which} are copies or near copies of others.")
+            notes.append(f"{repeated} of {len(a)} training images looked at are copies or near copies of others.")
         if len(b):
             inside = float((labels[among.argmin(axis=0)] == labels).mean())
             outside = float((labels[between.argmin(axis=0)] == test_labels).mean())
@@ -163,7 +159,7 @@ def pixel_notes(
     for part, images, labels in (("train", train, train_labels), ("test", test, test_labels)):
         some = np.array(evenly(range(len(images)), _MOST), dtype=np.int64)
         glimpses.add(part, some, labels[some].astype(np.str_).tolist(), images[some])
-    return glimpses.notes("")
+    return glimpses.notes()
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> Pixels:

@@ -21,9 +21,10 @@ new name is empty (``unknown=``). **labels**, an optional column, names another 
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Annotated
 
 import pandas as pd
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from thesis_rec.base.errors import Failure
 from thesis_rec.base.settings import Settings
@@ -33,24 +34,48 @@ _RULE = re.compile(r"(?P<name>\w+)(?:=(?P<source>[^:@=]+))?(?::(?P<share>[0-9.]+
 
 
 class SplitRule(Settings):
-    """How one of our splits is taken from a source: ``name[=source][:share][@cap]``."""
+    """How one of our splits is taken from a source, written ``name[=source][:share][@cap]``."""
 
     name: str
     source: str = ""
     share: float | None = Field(default=None, gt=0.0, le=1.0)
     cap: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="before")
     @classmethod
-    def parse(cls, text: str) -> "SplitRule":
-        """Read a rule.
-
-        Raises:
-            ValueError: If it isn't one.
-        """
-        match = _RULE.fullmatch(text.strip())
+    def _read(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        match = _RULE.fullmatch(value.strip())
         if match is None:
-            raise ValueError(f"{text!r} is no split rule; write name, name=source, name=source:0.8 or name@5000")
-        return cls.model_validate({key: value for key, value in match.groupdict().items() if value is not None})
+            raise ValueError(f"{value!r} is no split rule; write name, name=source, name=source:0.8 or name@5000")
+        return {key: found for key, found in match.groupdict().items() if found is not None}
+
+
+def _parts(value: object) -> object:
+    return [part.strip() for part in value.split(";") if part.strip()] if isinstance(value, str) else value
+
+
+def _member(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    base, separator, index = value.rpartition(":")
+    if not separator or not index.isdigit():
+        raise ValueError(f"{value!r} is no member of a class subset; write base_id:class_index")
+    return base, int(index)
+
+
+def _renamings(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    pairs = [part.partition("=") for part in value]
+    if wrong := [old for old, separator, _ in pairs if not separator]:
+        raise ValueError(f"{wrong[0]!r} is no entry of a label map; write old=new, or old= to drop it")
+    return {old.strip(): new.strip() for old, _, new in pairs}
+
+
+#: What stands in one cell, separated by semicolons.
+Parts = BeforeValidator(_parts)
 
 
 class DatasetRow(Settings):
@@ -61,33 +86,18 @@ class DatasetRow(Settings):
     source: str = ""
     image_column: str = ""
     label_column: str = ""
-    splits: tuple[SplitRule, ...] = ()
-    parent: tuple[str, ...] = ()
-    class_subset: tuple[tuple[str, int], ...] = ()
+    splits: Annotated[tuple[SplitRule, ...], Parts] = ()
+    parent: Annotated[tuple[str, ...], Parts] = ()
+    class_subset: Annotated[tuple[Annotated[tuple[str, int], BeforeValidator(_member)], ...], Parts] = ()
     config: str = ""
     revision: str = ""
-    label_map: dict[str, str] = Field(default_factory=dict)
+    label_map: Annotated[dict[str, str], BeforeValidator(_renamings), Parts] = Field(default_factory=dict)
     labels: str = ""
 
     @property
     def is_subtask(self) -> bool:
         """Whether the row is a selection of other rows' classes."""
         return bool(self.parent)
-
-    @field_validator("splits", "parent", "class_subset", "label_map", mode="before")
-    @classmethod
-    def _parse(cls, value: object, info: ValidationInfo) -> object:
-        if not isinstance(value, str):
-            return value
-        parts = [part.strip() for part in value.split(";") if part.strip()]
-        match info.field_name:
-            case "splits":
-                return tuple(SplitRule.parse(part) for part in parts)
-            case "class_subset":
-                return tuple(_member(part) for part in parts)
-            case "label_map":
-                return dict(_renaming(part) for part in parts)
-        return tuple(parts)
 
     @model_validator(mode="after")
     def _is_complete(self) -> "DatasetRow":
@@ -109,20 +119,6 @@ class DatasetRow(Settings):
         if over := [source for source, share in shares.items() if share > 1.0 + 1e-9]:
             raise ValueError(f"the shares of {over[0]!r} in splits sum to more than 1")
         return self
-
-
-def _member(text: str) -> tuple[str, int]:
-    base, separator, index = text.rpartition(":")
-    if not separator or not index.isdigit():
-        raise ValueError(f"{text!r} is no member of a class subset; write base_id:class_index")
-    return base, int(index)
-
-
-def _renaming(text: str) -> tuple[str, str]:
-    old, separator, new = text.partition("=")
-    if not separator:
-        raise ValueError(f"{old!r} is no entry of a label map; write old=new, or old= to drop it")
-    return old.strip(), new.strip()
 
 
 def read_dataset_manifest(table: pd.DataFrame) -> tuple[list[DatasetRow], list[Failure]]:
