@@ -108,7 +108,7 @@ class TestFolder:
         for pattern, message in (
             ("filename:(", "regular expression"),
             ("filename:x", "no group"),
-            ("filename:(zz)", "no file"),
+            ("filename:(zz)", "no images.* 5 files in whose names '\\(zz\\)' finds no label"),
         ):
             with pytest.raises(ItemError, match=message):
                 open_split(row(label_column=pattern), "train", tmp_path)

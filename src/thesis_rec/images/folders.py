@@ -134,10 +134,7 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
         for split, place in read_splits(folder).items():
             matches = [(path, pattern.search(path.name)) for path in _images_below(place, folder, skipped)]
             found[split] = [(path, match[1]) for path, match in matches if match and match[1]]
-            skipped["files whose name holds no label"] += len(matches) - len(found[split])
-            if not found[split]:
-                error = f"no file name in {place.name!r} matches {pattern.pattern!r}."
-                raise ItemError(row.dataset_id, error, "Correct the regular expression in label_column.")
+            skipped[f"files in whose names {pattern.pattern!r} finds no label"] += len(matches) - len(found[split])
     elif row.label_column or row.labels:
         for split, place in read_splits(folder).items():
             for image, part in _labels_from_table(row, place, folder, skipped, notes):
@@ -154,8 +151,7 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
                 what = "class folders that are links and lead out of the dataset's folder, or back to it,"
                 notes.append(f"{what} are left out: {listed([repr(name) for name in linked], 5)}.")
         outside = sum(1 for path in layout.base.iterdir() if path.suffix.lower() in SUFFIXES)
-        if outside:
-            notes.append(f"{outside} images lie outside of the class folders and are left out.")
+        skipped["images outside of the class folders"] += outside
         tables = sorted(path.name for path in layout.base.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
         if (outside and not names) or (tables and len(names) == 1):
             has = f"one class only, {names[0]!r}" if names else f"{outside} images but no class folders"
