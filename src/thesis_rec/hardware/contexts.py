@@ -84,20 +84,20 @@ def _at_batch(by_size: pd.DataFrame, batch_size: int, fixed: Floats) -> tuple[Fl
         fixed: (M,) what of each figure doesn't grow with the batch.
     """
     sizes, values = by_size.columns.to_numpy(float), by_size.to_numpy(float)
-    known, models = np.isfinite(values), np.arange(len(values))
-    count, place = known.sum(axis=1), known.cumsum(axis=1) - 1
-    right = np.clip((known & (sizes < batch_size)).sum(axis=1), 1, np.maximum(count - 1, 1))
-    # Columns of the two measured sizes that the line goes through, and of the largest.
-    upper, lower, last = (
-        (known & (place == at[:, None])).argmax(axis=1) for at in (right, right - 1, np.maximum(count - 1, 0))
-    )
-    apart = np.where(upper > lower, sizes[upper] - sizes[lower], np.nan)
-    slope = (values[models, upper] - values[models, lower]) / apart
-    line = values[models, lower] + slope * (batch_size - sizes[lower])
-    growing = np.maximum(values[models, last] - fixed, 0.0)
-    proportional = values[models, last] + growing * np.maximum(batch_size / sizes[last] - 1.0, 0.0)
-    smallest = np.where(known, values, np.inf).min(axis=1)
-    rooted = np.where(batch_size > sizes[last], np.sqrt(values[models, last] * proportional), -np.inf)
-    value = np.where(count > 1, np.maximum.reduce([line, rooted, 0.05 * smallest]), proportional)
-    largest = np.where(known & (sizes >= batch_size), values, -np.inf).max(axis=1)
-    return value, np.maximum(np.where(np.isfinite(largest), largest, proportional), np.where(count > 1, value, -np.inf))
+    value, safe = np.full((2, len(values)), np.nan)
+    known = np.isfinite(values)
+    # Models that were measured at the same sizes go together; few sets of sizes occur.
+    for pattern in filter(np.any, np.unique(known, axis=0)):
+        rows = (known == pattern).all(axis=1)
+        at, figures = sizes[pattern], values[np.ix_(rows, pattern)]
+        last, beyond = figures[:, -1], max(batch_size / at[-1] - 1.0, 0.0)
+        value[rows] = proportional = last + np.maximum(last - fixed[rows], 0.0) * beyond
+        if len(at) > 1:
+            right = int(np.clip(np.searchsorted(at, batch_size), 1, len(at) - 1))
+            lower, upper = figures[:, right - 1], figures[:, right]
+            line = lower + (upper - lower) / (at[right] - at[right - 1]) * (batch_size - at[right - 1])
+            rooted = np.sqrt(last * proportional) if beyond else line
+            value[rows] = np.maximum.reduce([line, rooted, 0.05 * figures.min(axis=1)])
+        larger = figures[:, at >= batch_size]
+        safe[rows] = np.maximum(value[rows], larger.max(axis=1) if larger.size else proportional)
+    return value, safe

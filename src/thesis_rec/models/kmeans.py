@@ -68,35 +68,27 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     """
     if k < 1:
         raise ValueError(f"k is {k} but must be at least 1")
-    if values.size <= max(k, SORT_UP_TO):
-        return _sorted_path(values, k)
-    n_bits = min(16 + int(np.ceil(np.log2(max(k / _RESOLVED, 1)))), _MOST_BITS)
-    support, weights, width = count_bins(values, n_bits)
-    if not np.isfinite(support[[0, -1]]).all():
-        raise NotFiniteError("NaN or infinite value")
-    # Few bins hold few numbers, often repeated (quantised weights), or a crowd: sorting tells them apart.
-    if support.size > EXACT_UP_TO:
-        centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
-        # Lost by taking a bin's values as one, if they lie evenly in it.
-        lost = float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
-        if lost <= _COARSE * error:
-            return centres[::-1].astype(np.float32)
-    return _sorted_path(values, k)
-
-
-def _sorted_path(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    if not np.isfinite(values).all():
-        raise NotFiniteError("NaN or infinite value")
-    if values.size <= k:
-        return np.sort(values)[::-1].copy()
+    if values.size > max(k, SORT_UP_TO):
+        n_bits = min(16 + int(np.ceil(np.log2(max(k / _RESOLVED, 1)))), _MOST_BITS)
+        support, weights, width = count_bins(values, n_bits)
+        if not np.isfinite(support[[0, -1]]).all():
+            raise NotFiniteError("NaN or infinite value")
+        # Few bins hold few numbers, often repeated (quantised weights), or a crowd: sorting tells them apart.
+        if support.size > EXACT_UP_TO:
+            centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
+            # Lost by taking a bin's values as one, if they lie evenly in it.
+            lost = float((np.maximum(weights - 1, 0) * width**2).sum() / 12)
+            if lost <= _COARSE * error:
+                return centres[::-1].astype(np.float32)
     found, counts = np.unique(values, return_counts=True)
     support, weights = found.astype(np.float64), counts.astype(np.float64)
+    if not np.isfinite(support).all():
+        raise NotFiniteError("NaN or infinite value")
     if support.size <= k:
-        return repeat(support, weights, k)[::-1].astype(np.float32)
+        return repeat(support, weights, min(k, values.size))[::-1].astype(np.float32)
     if support.size > EXACT_UP_TO:
         support, weights = merge(support, weights, SUPPORT_PER_CLUSTER * k)
-    centres, _ = cluster(support, weights, k)
-    return centres[::-1].astype(np.float32)
+    return cluster(support, weights, k)[0][::-1].astype(np.float32)
 
 
 def compiled(function: Function) -> Function:
