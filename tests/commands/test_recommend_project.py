@@ -136,8 +136,7 @@ def test_the_catalog_keeps_the_answer(project, monkeypatch):
     assert len(pd.read_parquet(project / "data" / "07_model_output" / "recommendation.parquet")) == 24
 
 
-def test_what_runs_learned_is_bundled_whatever_zoo_answers_by_default(project, tmp_path, monkeypatch):
-    monkeypatch.setattr("thesis_rec.commands.artefacts.load_autoencoder", lambda *_: None)
+def test_what_runs_learned_is_bundled_whatever_zoo_answers_by_default(project, tmp_path):
     with pytest.raises(ConfigurationError, match="Run `kedro run` first"):
         bundle.main([str(tmp_path / "small")], obj=SimpleNamespace(project_path=project), standalone_mode=False)
     shipped = load_bundle(project, zoo="starter")

@@ -220,18 +220,6 @@ def _absolute(entry: Any, folder: Path, key: str = "") -> Any:
     return entry
 
 
-def load_autoencoder(project: str | Path | None = None, environment: str | None = None) -> dict[str, Any]:
-    """The encoder half of one's own autoencoder, in half precision.
-
-    Args:
-        project: As for :func:`load_bundle`.
-        environment: As for :func:`load_bundle`.
-    """
-    from thesis_rec.models.auto_encoder import encoder_half
-
-    return encoder_half(load_context(find_project(project), environment).catalog.load("autoencoder_checkpoint"))
-
-
 def load_context(folder: Path, environment: str | None, runtime_params: dict[str, Any] | None = None) -> Any:
     """Kedro's context of a project: its parameters and catalog."""
     from kedro.framework.session import KedroSession

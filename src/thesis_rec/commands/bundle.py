@@ -16,7 +16,8 @@ def bundle(context: click.Context, folder: Path, batches: int | None, environmen
     A project whose starter bundle is this folder recommends at once, before anything is run there.
     """
     from thesis_rec.base.errors import ConfigurationError
-    from thesis_rec.commands.artefacts import FEW, find_project, load_autoencoder, load_bundle, read_configuration
+    from thesis_rec.commands.artefacts import FEW, find_project, load_bundle, read_configuration
+    from thesis_rec.models.auto_encoder import encoder_half
     from thesis_rec.recommendation.bundle import thinned, write_bundle
 
     project = find_project(getattr(context.obj, "project_path", None))
@@ -26,6 +27,7 @@ def bundle(context: click.Context, folder: Path, batches: int | None, environmen
     if found.sources.get("knowledge") != "own":
         why = next((note for note in found.notes if note.startswith("Your own runs lack")), "Run `kedro run` first.")
         raise ConfigurationError(f"There is no knowledge of one's own to bundle. {why}")
-    write_bundle(thinned(found, batches), folder, load_autoencoder(project, environment))
+    autoencoder = found.autoencoder()
+    write_bundle(thinned(found, batches), folder, autoencoder and encoder_half(autoencoder))
     size = sum(path.stat().st_size for path in folder.iterdir())
     click.echo(f"{len(found.models)} models and {len(found.tokens)} datasets in {size / 2**20:.1f} MiB: {folder}")

@@ -113,6 +113,10 @@ class PublishedBeliefs:
         return found if known else found.only(rows[strange])
 
 
+def no_autoencoder() -> None:
+    """What gives no checkpoint that embeds new models."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """Everything that one recommendation reads.
@@ -133,6 +137,7 @@ class Bundle:
         tries: File of what was tried before on users' images; None keeps nothing.
         notes: What was left out of the artefacts, and why.
         folder: Folder of the stored bundle that it was made from.
+        autoencoder: Gives the checkpoint that embeds new models, or None where there is none; reading it takes torch.
     """
 
     manifest: pd.DataFrame
@@ -150,6 +155,7 @@ class Bundle:
     tries: Path | None = None
     notes: tuple[str, ...] = ()
     folder: Path = Path()
+    autoencoder: Callable[[], dict[str, Any] | None] = no_autoencoder
 
     def rests_on(self, looked_at: bool) -> str:
         """A sentence on what predictions for images rest on."""
@@ -223,19 +229,6 @@ class Bundle:
     def encoder_id(self) -> str:
         """Identifier of the encoder that made the tokens."""
         return next((tokens.encoder_id for tokens in self.tokens.values()), "")
-
-    def autoencoder(self) -> dict[str, Any] | None:
-        """Stored checkpoint that embeds new models, or None where none came with it: read only here, as it takes torch.
-
-        Raises:
-            ConfigurationError: If it is damaged.
-        """
-        path = self.folder / ENCODER
-        if not path.is_file():
-            return None
-        import torch
-
-        return dict(_read(path, partial(torch.load, weights_only=True, map_location="cpu")))
 
 
 def under_protocol(bundle: Bundle, protocol: str, domain: str | None = None) -> Bundle:
@@ -461,7 +454,8 @@ def read_bundle(folder: Path) -> Bundle:
     models = _read(folder / MODELS, _models)
     tokens = _read(folder / TOKENS, lambda path: unpack_tokens(load_arrays(path)))
     performance = _read(folder / PERFORMANCE, pd.read_parquet)
-    return _bare(beliefs, models=models, tokens=tokens, performance=performance, folder=folder)
+    autoencoder = partial(_autoencoder, folder / ENCODER)
+    return _bare(beliefs, models=models, tokens=tokens, performance=performance, folder=folder, autoencoder=autoencoder)
 
 
 def _bare(knowledge: Knowledge | PublishedBeliefs, **more: Any) -> Bundle:
@@ -479,6 +473,14 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
         raise ConfigurationError(
             f"{path} is damaged ({first_line(error)}). Restore it, as by `git checkout {path}`."
         ) from error
+
+
+def _autoencoder(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    import torch
+
+    return dict(_read(path, partial(torch.load, weights_only=True, map_location="cpu")))
 
 
 def _unread(folder: Path) -> tuple[str, ...]:
@@ -603,7 +605,7 @@ def assemble(
         knowledge = mine
         sources |= {"knowledge": "own", "model embeddings": "own"}
         models = model_table(artefacts["model_embeddings"], manifest, _counted(artefacts))
-        autoencoder = artefacts.get("autoencoder_checkpoint", lambda: None)
+        autoencoder = artefacts.get("autoencoder_checkpoint", no_autoencoder)
         made_by = artefacts["model_embeddings"].attrs.get("autoencoder_id", "")
     else:
         models = stored.models
@@ -643,6 +645,7 @@ def assemble(
         knowledge=knowledge,
         zoo=zoo,
         notes=tuple(notes),
+        autoencoder=autoencoder,
     )
 
 
