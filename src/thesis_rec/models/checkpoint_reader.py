@@ -24,7 +24,7 @@ embeds the image first, then the body in natural order (``layer2`` before ``laye
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, combinations, takewhile
@@ -356,27 +356,27 @@ def _adapter(item: str, name: str) -> ItemError:
 
 
 def _check_quantised(reader: StateReader) -> None:
-    matrices = [tensor for tensor in reader.left_out if tensor.dtype in _PACKED and len(tensor.shape) > 1]
-    packed = [tensor for tensor in matrices if not _INDEX.search(tensor.name)]
-    n_packed, n_all = sum(t.size for t in packed), sum(t.size for t in (*reader.tensors, *reader.left_out))
-    # Weights of eight bits are plain floats, unless a scale lies beside them.
-    eight = {tensor.name.rpartition(".")[0] for tensor in reader.tensors if tensor.dtype.startswith("F8")}
-    scaled = [t for t in reader.tensors if _SCALES.search(t.name) and t.name.rpartition(".")[0] in eight]
-    named = [t for t in packed if re.search(r"(weight|packed|qweight|W_q|_data)$", t.name)]
-    if named or scaled or n_packed > _PACKED_SHARE * n_all:
-        example = (named or scaled or packed)[0]
-        share = (n_packed or sum(t.size for t in reader.tensors if t.dtype.startswith("F8"))) / n_all
-        where = f"{share:.0%} of the values ({example.name}, {example.dtype})"
-        text = f"The weights are quantised: {where} need scales to be read."
-        raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16 (dequantised).")
     # Masks and indices are no weights, however large: a causal mask can be larger than a small network.
     unread = [tensor for tensor in reader.left_out if tensor.dtype != "BOOL" and not _INDEX.search(tensor.name)]
-    n_unread, n_read = sum(tensor.size for tensor in unread), sum(tensor.size for tensor in reader.tensors)
-    if n_unread > n_read:
-        largest = max(unread, key=lambda tensor: tensor.size)
-        share = n_unread / (n_unread + n_read)
-        text = f"{share:.0%} of the values are of types that aren't read ({largest.name}, {largest.dtype})."
-        raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16.")
+    packed = [tensor for tensor in unread if tensor.dtype in _PACKED and len(tensor.shape) > 1]
+    named = [tensor for tensor in packed if re.search(r"(weight|packed|qweight|W_q|_data)$", tensor.name)]
+    # Weights of eight bits are plain floats, unless a scale lies beside them.
+    eight = {tensor.name.rpartition(".")[0]: tensor for tensor in reader.tensors if tensor.dtype.startswith("F8")}
+    scaled = any(_SCALES.search(t.name) and t.name.rpartition(".")[0] in eight for t in reader.tensors)
+
+    def size(tensors: Iterable[TensorInfo]) -> int:
+        return sum(tensor.size for tensor in tensors)
+
+    n_all = size((*reader.tensors, *reader.left_out))
+    if named or scaled or size(packed) > _PACKED_SHARE * n_all:
+        told, what = named or packed or [*eight.values()], "quantised, and need scales to be read"
+    elif size(unread) > size(reader.tensors):
+        told, what = unread, "of types that aren't read"
+    else:
+        return
+    largest = max(told, key=lambda tensor: tensor.size)
+    text = f"{size(told) / n_all:.0%} of the values are {what} ({largest.name}, {largest.dtype})."
+    raise ItemError(reader.item, text, "Save the model in float32, float16 or bfloat16 (dequantised).")
 
 
 def _check_copies(reader: StateReader) -> None:
