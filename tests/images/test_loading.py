@@ -181,7 +181,7 @@ class TestFolder:
         notes = []
         tasks = load_task_images(row(), tmp_path, warnings=notes)
         assert tasks.class_names == ["blue", "green", "red"]
-        assert "class 'yellow' has no image" in notes[0].error
+        assert notes[0].error == "classes without an image in the split 'train' are left out: 'yellow'."
 
     def test_an_unreadable_image_is_skipped_and_counted(self, tmp_path):
         write_colour_folder(tmp_path / "d", splits=("train", "test"))

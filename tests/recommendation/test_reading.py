@@ -34,7 +34,7 @@ def test_classes_splits_and_unread_files_come_first(tmp_path):
     assert "14 of 15 files can be images; not read: 1 .heic files" in told
     assert "1 images couldn't be read" in told
     assert "cut off" in told
-    assert "class 'bird' has no image" in " ".join(asked.notes)
+    assert "classes without an image in the split 'train' are left out: 'bird'." in " ".join(asked.notes)
     assert set(asked.read_as) < set(asked.notes)
     assert any("few images" in note for note in asked.notes)
 
@@ -63,10 +63,10 @@ def test_classes_that_nothing_tests_are_told_although_nothing_is_tried(tmp_path)
         for i in range(count):
             write(tmp_path / "d" / "test" / name / f"{i}.png", 100 + i + count)
     told = read_images(tmp_path / "d", None, Request()).notes
-    assert sum("class 'c' has no image in the split 'test' and is not tested." in note for note in told) == 1
+    assert sum("classes without an image in the split 'test' are not tested: 'c'." in note for note in told) == 1
     shutil.rmtree(tmp_path / "d/test/b")
     told = " ".join(read_images(tmp_path / "d", None, Request()).notes)
-    assert "2 classes, 'b', 'c', have no image in the split 'test'" in told
+    assert "classes without an image in the split 'test' are not tested: 'b', 'c'." in told
 
 
 @pytest.mark.parametrize("name", ["é" * 60, "two\nlines"])

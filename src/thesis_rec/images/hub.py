@@ -130,11 +130,10 @@ def _label_array(labels: Any) -> NDArray[Any]:
 
 def _read_hub(table: Any, column: str, split: str, index: int) -> Any:
     cell, name = table[index][column] or {}, f"{split}[{index}]"
-    if cell.get("bytes") is not None:
-        return partial(decode_image, cell["bytes"], name, None)
-    if cell.get("path") and Path(cell["path"]).is_file():
-        return partial(decode_image, Path(cell["path"]), name, None)
-    raise ItemError(name, "the image has no content.", "Download the dataset again.")
+    content = cell.get("bytes")
+    if content is None and not cell.get("path"):
+        raise ItemError(name, "the image has no content.", "Download the dataset again.")
+    return partial(decode_image, Path(cell["path"]) if content is None else content, name, None)
 
 
 def _first_of_each_class(

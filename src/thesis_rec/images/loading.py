@@ -368,10 +368,9 @@ def _absent_classes(row: DatasetRow, split: str, labels: NDArray[np.int64], clas
     empty = [name for c, name in enumerate(class_names) if c not in present]
     if not empty or not present:
         return []
-    few = listed([repr(name) for name in empty], 5)
-    which = f"class {few} has" if len(empty) == 1 else f"{len(empty)} classes, {few}, have"
     fate = "left out" if split == "train" else "not tested"
-    error = f"{which} no image in the split {split!r} and {'is' if len(empty) == 1 else 'are'} {fate}."
+    which = listed([repr(name) for name in empty], 5)
+    error = f"classes without an image in the split {split!r} are {fate}: {which}."
     return [Failure(row.dataset_id, error, "Add images, or remove the class.")]
 
 
