@@ -7,10 +7,9 @@ import click
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--batches", type=click.IntRange(min=1), help="Batches of tokens kept; all by default.")
 @click.option("--env", "-e", "environment", default=None, help="Kedro environment, such as hub.")
 @click.pass_context
-def bundle(context: click.Context, folder: Path, batches: int | None, environment: str | None) -> None:
+def bundle(context: click.Context, folder: Path, environment: str | None) -> None:
     """Write embeddings, tokens, knowledge and encoder half of one's own runs to FOLDER.
 
     A project whose starter bundle is this folder recommends at once, before anything is run there.
@@ -18,7 +17,7 @@ def bundle(context: click.Context, folder: Path, batches: int | None, environmen
     from thesis_rec.base.errors import ConfigurationError
     from thesis_rec.commands.artefacts import FEW, find_project, load_bundle, read_configuration
     from thesis_rec.models.auto_encoder import encoder_half
-    from thesis_rec.recommendation.bundle import thinned, write_bundle
+    from thesis_rec.recommendation.bundle import write_bundle
 
     project = find_project(getattr(context.obj, "project_path", None))
     # Answers are of real models by default, runs of another zoo.
@@ -28,6 +27,6 @@ def bundle(context: click.Context, folder: Path, batches: int | None, environmen
         why = next((note for note in found.notes if note.startswith("Your own runs lack")), "Run `kedro run` first.")
         raise ConfigurationError(f"There is no knowledge of one's own to bundle. {why}")
     autoencoder = found.autoencoder()
-    write_bundle(thinned(found, batches), folder, autoencoder and encoder_half(autoencoder))
+    write_bundle(found, folder, autoencoder and encoder_half(autoencoder))
     size = sum(path.stat().st_size for path in folder.iterdir())
     click.echo(f"{len(found.models)} models and {len(found.tokens)} datasets in {size / 2**20:.1f} MiB: {folder}")

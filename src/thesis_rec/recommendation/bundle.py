@@ -251,12 +251,6 @@ def under_protocol(bundle: Bundle, protocol: str, domain: str | None = None) -> 
     return bundle
 
 
-def thinned(bundle: Bundle, batches: int | None) -> Bundle:
-    """The bundle with at most ``batches`` tokens of each class, all of them where that is None."""
-    tokens = {name: replace(item, features=item.features[:batches]) for name, item in bundle.tokens.items()}
-    return replace(bundle, tokens=tokens)
-
-
 def mean_performance(records: pd.DataFrame) -> pd.DataFrame:
     """One value of a linear probe per model and dataset, the mean over repeats, and its standard error as ``noise``.
 
