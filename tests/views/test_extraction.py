@@ -9,6 +9,7 @@ from tests.views.small_tokens import SETTINGS, row, run
 from thesis_rec.base.errors import ConfigurationError, ItemError
 from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.validators import validate_token_shard
+from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views import tokens
 from thesis_rec.views.tokens import TokenSettings, load_task_tokens, tokens_of_images
 
@@ -75,6 +76,17 @@ def test_what_was_made_otherwise_is_made_again(folder, change):
 def test_batch_size_and_workers_change_nothing(folder):
     quick = TokenSettings(batches=5, images_per_shard=6, batch_size=1, workers=3)
     assert quick.hash_for(row(), "train", folder, "colour") == SETTINGS.hash_for(row(), "train", folder, "colour")
+
+
+def test_tokens_of_earlier_versions_are_not_made_again(tmp_path):
+    """Where how tokens are made changes on purpose, LANDMARKS_VERSION or READING_VERSION does, and these with it."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(name.encode())
+    drawn = DatasetRow(dataset_id="d", loader="generated", source="digits_bold")
+    files = DatasetRow(dataset_id="d", loader="folder", source=".", splits="train:0.5;test:0.5", label_map="a=c")
+    hashes = [TokenSettings().hash_for(one, "train", tmp_path, "enc")[:16] for one in (drawn, files)]
+    assert hashes == ["8310ff76a416c077", "7cd3582c181c8dc0"]
 
 
 def test_unreadable_images_are_replaced_and_reported_also_after_resumption(folder):

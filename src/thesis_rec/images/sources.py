@@ -148,7 +148,7 @@ def _read_drawn(task_id: str, split: str, n_per_class: int, index: int) -> NDArr
 
 
 # The generators' own code is versioned with the project: the row tells all.
-@register_loader("generated")
+@register_loader("generated", lambda row, root, tell: f"generated:{row.source}")
 def open_generated(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     """A base task of the starter zoo, drawn from its formula; ``source`` is the task's id."""
     from thesis_rec import tasks

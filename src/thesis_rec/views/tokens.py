@@ -27,6 +27,7 @@ from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.images.copies import Glimpses, content_digest
 from thesis_rec.images.dataset_source import ImageLimits, Tell
+from thesis_rec.images.decoding import MAX_PIXELS
 from thesis_rec.images.encoders.encoder_evaluation import evaluated
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
 from thesis_rec.images.encoders.streaming import BatchImages, decoded
@@ -83,7 +84,7 @@ class TokenSettings(ImageLimits):
         """
         made_by = self.model_dump(include={"batches", "images_per_shard", "precision", "seed"})
         made_by["encoder_id"] = encoder_id
-        limits = self.model_dump(include=set(ImageLimits.model_fields))
+        limits = self.model_dump(include=set(ImageLimits.model_fields)) | {"max_pixels": MAX_PIXELS}
         read_as = {"loader", "source", "image_column", "label_column", "splits", "config", "revision", "label_map"}
         source = row.model_dump(include=read_as | ({"labels"} if row.labels else set()))
         return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root, tell)])
