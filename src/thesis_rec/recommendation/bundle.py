@@ -594,27 +594,25 @@ def assemble(
     performance, cells_from = _joined(measured, ["model_id", "dataset_id"], NOTHING_MEASURED)
     own_fit = any(tokens.get(name) is task for name, task in own_tokens.items())
     tokens_from = " and ".join(sorted([zoo] * bool(stored.tokens) + ["own"] * own_fit))
-    sources = {"knowledge": zoo, "model embeddings": zoo, "dataset tokens": tokens_from, "performance": cells_from}
+    whose, embedded = "own" if own else zoo, own or len(stored.models)
+    sources = {"knowledge": whose, "model embeddings": whose if embedded else ""}
+    sources |= {"dataset tokens": tokens_from, "performance": cells_from}
     if own:
         knowledge = mine
-        sources |= {"knowledge": "own", "model embeddings": "own"}
         models = model_table(artefacts["model_embeddings"], manifest, _counted(artefacts))
         autoencoder = artefacts.get("autoencoder_checkpoint", no_autoencoder)
         made_by = artefacts["model_embeddings"].attrs.get("autoencoder_id", "")
     else:
         models = stored.models
-        sources["model embeddings"] = zoo if len(models) else ""
         if isinstance(knowledge, PublishedBeliefs):
             if (names := stored.folder.parent / ALIASES).is_file():
                 knowledge = knowledge.with_twins(same_weights(manifest, read_aliases(names)))
-            if copies := _listed_twice(manifest, knowledge.twins):
-                sources["listed under another name"] = listed(copies, 3)
-                manifest = manifest[~manifest["model_id"].isin(copies)]
+            copies = manifest["model_id"].isin(_listed_twice(manifest, knowledge.twins))
             # Its weights are not looked at, so that what can't be run can be neither tried nor used.
             bare = manifest["loader"].eq("local") & manifest["source"].astype(str).str.startswith("hf-hub:")
-            if bare.any():
-                sources["built by no library"] = listed(manifest.loc[bare, "model_id"].tolist(), 3)
-                manifest = manifest[~bare]
+            for why, rows in (("listed under another name", copies), ("built by no library", bare & ~copies)):
+                sources[why] = listed(manifest.loc[rows, "model_id"].tolist(), 3)
+            manifest = manifest[~(copies | bare)]
         autoencoder, made_by = stored.autoencoder, ""
     notes += left_out
     models = with_listed(models, manifest, _counted(artefacts))
