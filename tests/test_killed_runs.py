@@ -25,7 +25,7 @@ def measure(folder):
     images = {name: make_task(name, *sizes) for name, sizes in {"a": (3, 9, 4, 0), "b": (4, 9, 4, 1)}.items()}
     rows = [ManifestRow(model_id=f"m{i}", loader="timm", source=f"m{i}") for i in range(15)]
     cells = KeyedPartitionDataset(path=folder, format="parquet", depth=2)
-    campaign = Campaign(images, TASKS, [], CampaignSettings(**dict(SETTINGS)))
+    campaign = Campaign(images, TASKS, [], CampaignSettings(**dict(SETTINGS), device="cpu"))
 
     def load(row):
         return make_backbone(row.model_id, seed=int(row.source[1:]))
