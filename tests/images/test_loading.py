@@ -98,6 +98,20 @@ class TestFolder:
         few = open_split(row(), "train", tmp_path, ImageLimits(n_per_class=2))
         assert np.bincount(few.labels).tolist() == [2, 2, 2]
 
+    @pytest.mark.parametrize("rules", ["train=all;test=all:0.3", "train=all@6;test=all@3", "test=all;train=all:0.5"])
+    @pytest.mark.parametrize("split", ["train", "test"])
+    def test_images_for_training_are_no_images_for_testing(self, tmp_path, rules, split):
+        write_colour_folder(tmp_path / "d", per_class=10)
+        with pytest.raises(ItemError, match="take images of its split 'all', some of them the same"):
+            open_split(row(splits=rules), split, tmp_path)
+
+    def test_a_source_s_split_is_divided_by_whatever_name_it_is_called(self, tmp_path):
+        write_colour_folder(tmp_path / "d" / "Training", per_class=10)
+        write_colour_folder(tmp_path / "d" / "val", per_class=1)
+        parts = [open_split(row(splits="train:0.5;test=Training:0.5"), name, tmp_path) for name in ("train", "test")]
+        assert [len(part) for part in parts] == [15, 15]
+        assert not set(parts[0].positions) & set(parts[1].positions)
+
     def test_labels_from_file_names(self, tmp_path):
         (tmp_path / "d").mkdir()
         for name in ("cat_1.png", "cat_2.png", "dog_1.png", "dog_2.jpg", "README.png"):

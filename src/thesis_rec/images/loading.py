@@ -42,7 +42,11 @@ class SplitPart:
 
 
 def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> SplitPart:
-    """The part of the source that makes ``split``."""
+    """The part of the source that makes ``split``.
+
+    Raises:
+        ItemError: If the row names no such split, its source has none, or train and test would hold the same images.
+    """
     rules = {rule.name: rule for rule in row.splits or (SplitRule(name=name) for name in _SERVES)}
     if split not in rules:
         hint = f"Name it in the splits column (now: {'; '.join(rules)})."
@@ -50,18 +54,31 @@ def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> Split
     if len(available) == 1 and set(SHARES) <= set(rules) and not any(r.source or r.share for r in rules.values()):
         for name, share in SHARES.items():
             rules[name] = rules.pop(name).model_copy(update={"source": available[0], "share": share})
-    rule = rules[split]
-    source = _matching(row, rule.source or split, bool(rule.source), available)
-    before = takewhile(lambda other: other.name != split, rules.values())
-    start = sum(other.share or 0.0 for other in before if (other.source or other.name) == source)
+    rule, source = rules[split], _matching(row, rules[split], available)
+    others = {name: other for name, other in rules.items() if name != split and _taken(row, other, available) == source}
+    for name, other in others.items():
+        if {name, split} == set(SHARES) and None in (rule.share, other.share):
+            error = f"both {split!r} and {name!r} take images of its split {source!r}, some of them the same."
+            hint = f"Give each a share in the splits column, e.g. train={source}:0.8;test={source}:0.2."
+            raise ItemError(row.dataset_id, error, hint)
+    before = takewhile(lambda name: name != split, rules)
+    start = sum(others[name].share or 0.0 for name in before if name in others)
     return SplitPart(source, start, rule.share or 1.0, rule.cap)
 
 
-def _matching(row: DatasetRow, wanted: str, named: bool, available: tuple[str, ...]) -> str:
-    """The source split that is called ``wanted``, or, unless the row names it, the one whose name means it."""
+def _taken(row: DatasetRow, rule: SplitRule, available: tuple[str, ...]) -> str | None:
+    """What another split is taken from; what is wrong with that is said where it is asked for."""
+    with suppress(ItemError):
+        return _matching(row, rule, available)
+    return None
+
+
+def _matching(row: DatasetRow, rule: SplitRule, available: tuple[str, ...]) -> str:
+    """The source split that is called as the rule says, or, unless the rule names it, the one whose name means it."""
+    wanted = rule.source or rule.name
     if wanted in available:
         return wanted
-    for role in () if named else _SERVES.get(wanted, (wanted,)):
+    for role in () if rule.source else _SERVES.get(wanted, (wanted,)):
         found = [name for name in available if split_role(name) == role]
         if len(found) > 1:
             error = f"several of its source's splits may be {wanted!r}: {', '.join(found)}."
