@@ -246,11 +246,7 @@ def in_cache(hub_id: str, revision: str = "", cache: Path | None = None) -> bool
 
     try:
         return _weights_by(fetch, hub_id).is_file()
-    except (
-        EntryNotFoundError,
-        ValueError,
-        ItemError,
-    ):  # ValueError: no name of a hub model; ItemError: a damaged index
+    except (EntryNotFoundError, ValueError, ItemError):  # also no name of a hub model, or a damaged index
         return False
 
 
