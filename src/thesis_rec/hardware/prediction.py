@@ -161,10 +161,8 @@ def figures(
         counted = _Counted(features, families, of_weights=column == "peak_memory_mb")
         tables = {key: table.reindex(ids) for key, table in contexts.items()}
         own = tables.pop(target, pd.DataFrame(index=ids, columns=[column, f"{column}_safe", "exact"]))
-        value, others = (
-            own[column].to_numpy(float),
-            {key: table[column].to_numpy(float) for key, table in tables.items()},
-        )
+        value = own[column].to_numpy(float)
+        others = {key: table[column].to_numpy(float) for key, table in tables.items()}
         if (value > 0).sum() >= ENOUGH:
             told = counted.from_context(value, [*others.values()])
         else:

@@ -178,12 +178,19 @@ def _by_distance(squares: Floats, far: Floats) -> Floats:
 
 
 def _choose(
-    scales: Floats, points: Floats, target: Floats, names: NDArray[np.str_], weight: Floats
+    scales: Floats | float,
+    points: Floats,
+    target: Floats,
+    names: NDArray[np.str_],
+    weight: Floats | float = 1.0,
+    *,
+    widths: Sequence[float] = WIDTHS,
+    centre: bool = True,
 ) -> tuple[Regression, Floats]:
     """The regression with the smallest weighted error on families left out, and what it says of these."""
     tried = (
-        (Regression(kernel, ridge), leave_groups_out(kernel.gram, target, names, ridge, centre=True))
-        for kernel in (Kernel.fit(points, width, scales) for width in WIDTHS)
+        (Regression(kernel, ridge), leave_groups_out(kernel.gram, target, names, ridge, centre=centre))
+        for kernel in (Kernel.fit(points, width, scales) for width in widths)
         for ridge in RIDGES
     )
     return min(tried, key=lambda one: float(np.square((target - one[1]) * weight).sum()))
@@ -191,25 +198,17 @@ def _choose(
 
 def _fit_models(models: ModelTable, shape: Floats) -> list[ModelSide]:
     """Regressions on what is known of models: responses, else a description of the weights; those that help."""
-    target = (shape - shape.mean(1, keepdims=True)).T  # (K, N)
-    names = np.asarray(models.families)
+    deviations = (shape - shape.mean(1, keepdims=True)).T  # (K, N)
     found = []
     # The field that says most comes first.
     for field in ("subtasks" if has_field(models, "subtasks").all() else "reference", "spectra"):
         rows = np.flatnonzero(has_field(models, field))
-        if len(rows) < LEAST or len(set(names[rows])) < 2:
+        names, target = np.asarray(models.families)[rows], deviations[rows]
+        if len(rows) < LEAST or len(set(names)) < 2:
             continue
-        # What the family says by itself must be beaten.
-        best = float(np.square(means_of_others(target[rows], names[rows]) - target[rows]).sum())
-        chosen: ModelSide | None = None
-        scales = comparison_scales() if field == "spectra" else 1.0
-        for width in MODEL_WIDTHS:
-            kernel = Kernel.fit(getattr(models, field)[rows], width, scales)
-            for ridge in RIDGES:
-                rest = leave_groups_out(kernel.gram, target[rows], names[rows], ridge) - target[rows]
-                error = float(np.square(rest).sum())
-                if error < best:
-                    best, chosen = error, ModelSide(field, kernel, rows, ridge, error / target[rows].size)
-        if chosen is not None:
-            found.append(chosen)
+        scales, points = comparison_scales() if field == "spectra" else 1.0, getattr(models, field)[rows]
+        chosen, said = _choose(scales, points, target, names, widths=MODEL_WIDTHS, centre=False)
+        error, without = (np.square(one - target).sum() for one in (said, means_of_others(target, names)))
+        if error < without:  # else the family says as much by itself
+            found.append(ModelSide(field, chosen.kernel, rows, chosen.ridge, float(error) / target.size))
     return found
