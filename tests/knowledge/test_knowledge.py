@@ -26,7 +26,7 @@ from thesis_rec.knowledge.fitting import (
     fit_knowledge,
 )
 from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
-from thesis_rec.knowledge.knowledge import Knowledge, ModelSide
+from thesis_rec.knowledge.knowledge import Knowledge, ModelSide, Regression
 from thesis_rec.knowledge.posterior import Cell
 
 
@@ -134,10 +134,10 @@ def test_intervals_are_not_as_much_wider_as_models_differ_more(
 ) -> None:
     """Sixteen times the spread doubles the errors on the scale, while expected differences are sixteen-fold."""
     models, tasks, _, _ = tables(world)
-    shape = knowledge.expected(tasks[-1])[0]
+    shape, errors = knowledge.expected(tasks[-1])[0], np.array([0.0, 0.0, 1.0])
     found = []
     for spread in (0.1, 1.6):
-        monkeypatch.setattr(Knowledge, "expected", lambda *_, s=spread: (shape, 0.0, s, np.array([0.0, 0.0, 1.0])))
+        monkeypatch.setattr(Knowledge, "expected", lambda *_, s=spread: (shape, np.array([0.0, np.log(s)]), errors))
         found.append(knowledge.posterior(models, tasks[-1]))
     np.testing.assert_allclose(found[1].std, 2 * found[0].std)
     np.testing.assert_allclose(found[1].mean, 16 * found[0].mean)
@@ -313,7 +313,7 @@ def test_models_never_measured_follow_those_that_are_alike() -> None:
     rng = np.random.default_rng(8)
     points = rng.normal(size=(4, 3))
     kernel = Kernel.fit(points)
-    side = ModelSide("embedding", kernel, np.arange(4), 0.2, 0.6)
+    side = ModelSide("embedding", np.arange(4), Regression(kernel, 0.2), 0.6)
     knowledge = plain_knowledge(models=[side])
     new = np.vstack([rng.normal(size=(2, 3)), np.full((1, 3), 1e3)])
     belief = knowledge.posterior(some_models(["x", "y", "far"], ["a", "b", "z"], new), NEW_TASK)
@@ -417,7 +417,7 @@ def test_what_all_models_have_in_common_is_no_error_of_the_regression_between_mo
     shape = np.sin(points @ rng.normal(size=(3, 30))).T  # (30, 24)
     plain, moved = _fit_models(models, shape), _fit_models(models, shape + rng.normal(size=(30, 1)))
     assert [side.own for side in moved] == pytest.approx([side.own for side in plain])
-    assert [side.ridge for side in moved] == [side.ridge for side in plain] != []
+    assert [side.shape.ridge for side in moved] == [side.shape.ridge for side in plain] != []
 
 
 def test_a_dataset_on_which_all_models_do_alike_has_no_order_to_learn(world: World) -> None:

@@ -64,7 +64,7 @@ def test_protocols_are_one_gaussian_by_dense_algebra() -> None:
     one = Protocol((0.3, 0.2), (0.7, 0.04), generator.normal(size=4), 9)
     other = Protocol((-0.5, 0.6), (0.4, 0.01), generator.normal(size=4), 9)
     names = [f"m{k}" for k in range(4)]
-    known = ProtocolKnowledge(names, covariance, {"one": one, "other": other}, 0.6, {}, np.zeros(4, dtype=bool))
+    known = ProtocolKnowledge(names, covariance, {"one": one, "other": other}, 0.6, {})
     belief = known.posterior(names, "one", 10)
     view = belief.views["other"]
 
@@ -249,7 +249,7 @@ def test_what_sets_a_domain_apart_is_shrunk_by_the_number_of_its_images() -> Non
     # Level and spread of a task that may be anything are its regression on what is expected of the models.
     wide = Protocol((0.0, 1e9), (1.0, 1e9), known.protocols["linear_probe"].offset, 6)
     counts = {"linear_probe": np.full(24, 6)}
-    plain = ProtocolKnowledge(known.model_ids, flat, {"linear_probe": wide}, 0.0, counts, known.described)
+    plain = ProtocolKnowledge(known.model_ids, flat, {"linear_probe": wide}, 0.0, counts)
     found = learn_domains(plain, cells, datasets, descriptions["kind"]).domains["linear_probe", "a"]
     tasks, _, values, _ = tasks_of(cells, datasets["classes"])
     expected = flat.mean + wide.offset

@@ -210,5 +210,5 @@ def _fit_models(models: ModelTable, shape: Floats) -> list[ModelSide]:
         chosen, said = _choose(scales, points, target, names, widths=MODEL_WIDTHS, centre=False)
         error, without = (np.square(one - target).sum() for one in (said, means_of_others(target, names)))
         if error < without:  # else the family says as much by itself
-            found.append(ModelSide(field, chosen.kernel, rows, chosen.ridge, float(error) / target.size))
+            found.append(ModelSide(field, rows, chosen, float(error) / target.size))
     return found

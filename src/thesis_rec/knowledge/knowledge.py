@@ -110,16 +110,14 @@ class ModelSide:
 
     Attributes:
         field: What it reads of :class:`~thesis_rec.base.tables.ModelTable`.
-        kernel: Similarity with the measured models.
         rows: (n,) the measured models that have it.
-        ridge: Penalty.
+        shape: On what it says of which datasets a model does well on.
         own: Mean squared error of the shape of models whose family was left out, given all others.
     """
 
     field: str
-    kernel: Kernel
     rows: NDArray[np.intp]
-    ridge: float
+    shape: Regression
     own: float
 
 
@@ -169,7 +167,8 @@ class Knowledge:
             task: The dataset; if it is one of those that were learned from, its own part is left out.
             cells: What was measured on it.
         """
-        shape, level, spread, errors = self.expected(task)
+        shape, (level, log_spread), errors = self.expected(task)
+        spread = np.exp(log_spread)
         table = np.column_stack([shape, self.factor])  # (K, 1 + R)
         carried, own = self.carried_over(models, table)
         shape, factor = carried[:, 0], carried[:, 1:]
@@ -188,8 +187,8 @@ class Knowledge:
         belief = Posterior(list(models.model_ids), mean, factor, unit**2 * own, Scale(min(chance, 0.5)))
         return belief.given(cells)
 
-    def expected(self, task: TaskTokens) -> tuple[Floats, float, float, Floats]:
-        """Expected shape (K,), level and spread of a dataset, and (3,) their mean squared errors."""
+    def expected(self, task: TaskTokens) -> tuple[Floats, Floats, Floats]:
+        """Expected shape (K,), level and log spread (2,) of a dataset, and (3,) their mean squared errors."""
         others = np.array([name != task.dataset_id for name in self.dataset_ids], dtype=bool)
         for side in self.datasets:
             described = VIEWS[side.view](task)
@@ -199,12 +198,10 @@ class Knowledge:
             rows = side.rows[use]
             shape, apart = side.shape.at(described[0], use, self.shape[rows])
             levels, far = side.level.at(described[1], use, self.levels[rows])
-            errors = side.errors(np.array([far, far, apart]), self.total)
-            return shape, float(levels[0]), float(np.exp(levels[1])), errors
+            return shape, levels, side.errors(np.array([far, far, apart]), self.total)
         if not others.any():
-            return np.zeros(len(self.model_ids)), 0.0, 1.0, self.total
-        mean, levels = self.shape[others].mean(0), self.levels[others].mean(0)
-        return mean, float(levels[0]), float(np.exp(levels[1])), self.total
+            return np.zeros(len(self.model_ids)), np.zeros(2), self.total
+        return self.shape[others].mean(0), self.levels[others].mean(0), self.total
 
     def carried_over(self, models: ModelTable, table: Floats) -> tuple[Floats, Floats]:
         """Values (K, C) of the measured models to (M, C) of any models, and (M,) what each has for itself."""
@@ -216,13 +213,14 @@ class Knowledge:
         centre = np.zeros(table.shape[1])
         centre[0] = table[:, 0].mean()
         for side in self.models:
-            rows = np.flatnonzero(open_ & has_field(models, side.field, len(side.kernel.mean)))
+            kernel = side.shape.kernel
+            rows = np.flatnonzero(open_ & has_field(models, side.field, len(kernel.mean)))
             if not len(rows):
                 continue
-            dual = np.linalg.solve(side.kernel.gram + side.ridge * np.eye(len(side.rows)), table[side.rows] - centre)
+            dual = np.linalg.solve(kernel.gram + side.shape.ridge * np.eye(len(side.rows)), table[side.rows] - centre)
             for start in range(0, len(rows), _CHUNK):
                 part = rows[start : start + _CHUNK]
-                found[part] = centre + side.kernel(getattr(models, side.field)[part]) @ dual
+                found[part] = centre + kernel(getattr(models, side.field)[part]) @ dual
             own[rows] = side.own + float(self.own.mean())
             open_[rows] = False
         rest = np.flatnonzero(open_)
@@ -239,7 +237,7 @@ class Knowledge:
         """Plain arrays for an NPZ file that is read without pickle."""
         plain: dict[str, Any] = {"format": FORMAT, **{name: getattr(self, name) for name in _PLAIN}}
         plain["datasets"] = [{"view": one.view, "ridges": [one.shape.ridge, one.level.ridge]} for one in self.datasets]
-        plain["models"] = [{"parts": {one.field: 1.0}, "ridge": one.ridge, "own": one.own} for one in self.models]
+        plain["models"] = [{"parts": {one.field: 1.0}, "ridge": one.shape.ridge, "own": one.own} for one in self.models]
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name).astype(np.float32) for name in _TABLES}
         kernels: dict[str, Kernel] = {}
         for i, side in enumerate(self.datasets):
@@ -247,7 +245,7 @@ class Knowledge:
             kernels |= {f"datasets/{i}/shape": side.shape.kernel, f"datasets/{i}/level": side.level.kernel}
         for i, model_side in enumerate(self.models):
             arrays[f"models/{i}/rows"] = model_side.rows
-            kernels[f"models/{i}/{model_side.field}"] = model_side.kernel
+            kernels[f"models/{i}/{model_side.field}"] = model_side.shape.kernel
         for place, kernel in kernels.items():
             arrays |= {f"{place}/{name}": getattr(kernel, name).astype(np.float32) for name in _OF_KERNEL}
             arrays[f"{place}/width"] = np.array(kernel.width)
@@ -266,15 +264,14 @@ class Knowledge:
         if plain.get("format") != FORMAT:
             raise ValueError(f"knowledge of format {plain.get('format')!r}; this version reads {FORMAT}")
 
-        def kernel(place: str) -> Kernel:
+        def regression(place: str, ridge: float) -> Regression:
             mean, scale, points = (arrays[f"{place}/{name}"].astype(np.float64) for name in _OF_KERNEL)
-            return Kernel(mean, scale, points, float(arrays[f"{place}/width"]))
+            return Regression(Kernel(mean, scale, points, float(arrays[f"{place}/width"])), ridge)
 
         datasets, models = list[DatasetSide](), list[ModelSide]()
         for i, item in enumerate(plain["datasets"]):
             place = f"datasets/{i}"
-            ridges = zip(("shape", "level"), item["ridges"], strict=True)
-            shape, level = (Regression(kernel(f"{place}/{name}"), ridge) for name, ridge in ridges)
+            shape, level = map(regression, (f"{place}/shape", f"{place}/level"), item["ridges"])
             # Knowledge that was made before growth was fitted has none.
             error = np.vstack([arrays[f"{place}/error"], np.zeros((2, 3))])[:2]
             datasets.append(DatasetSide(item["view"], arrays[f"{place}/rows"], shape, level, error))
@@ -283,7 +280,8 @@ class Knowledge:
             # Earlier knowledge may also read several fields at once, of which models have one by now; of each first
             # field alone it has a side of its own.
             if len(fields) == 1:
-                of_field = kernel(f"models/{i}/{fields[0]}")
-                models.append(ModelSide(fields[0], of_field, arrays[f"models/{i}/rows"], item["ridge"], item["own"]))
+                place = f"models/{i}"
+                shape = regression(f"{place}/{fields[0]}", item["ridge"])
+                models.append(ModelSide(fields[0], arrays[f"{place}/rows"], shape, item["own"]))
         tables: dict[str, Any] = {name: np.asarray(arrays[name], dtype=np.float64) for name in _TABLES}
         return cls(**{name: plain[name] for name in _PLAIN}, **tables, datasets=datasets, models=models)

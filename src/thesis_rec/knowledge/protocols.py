@@ -101,7 +101,6 @@ class ProtocolKnowledge:
         protocols: By name.
         kept: Correlation of a dataset's factors between two protocols.
         counts: (K,) published figures by protocol.
-        described: (K,) whether a model is known by its description alone.
         domains: By protocol and domain (or :data:`ANY`), those of which datasets are known; see :func:`learn_domains`.
     """
 
@@ -110,7 +109,6 @@ class ProtocolKnowledge:
     protocols: Mapping[str, Protocol]
     kept: float
     counts: Mapping[str, NDArray[np.integer]]
-    described: NDArray[np.bool_]
     domains: Mapping[tuple[str, str], Domain] = field(default_factory=dict)
 
     def posterior(
@@ -182,7 +180,6 @@ class ProtocolKnowledge:
         values = vars(self.covariance) | {f"offset/{name}": one.offset for name, one in self.protocols.items()}
         return {
             "head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
-            "described": self.described,
             **{name: value.astype(np.float32) for name, value in values.items()},
             **{f"counts/{name}": counts for name, counts in self.counts.items()},
         }
@@ -225,15 +222,15 @@ class ProtocolKnowledge:
             KeyError: If one of the arrays is absent.
         """
         head = json.loads(arrays["head"].tobytes().decode())
-        doubles = {name: values.astype(np.float64) for name, values in arrays.items() if name != "head"}
-        covariance = Covariance(*(doubles[name] for name in ("mean", "factor", "own")))
+        covariance = Covariance(*(arrays[name].astype(np.float64) for name in ("mean", "factor", "own")))
         protocols = {
-            name: Protocol(tuple(one["level"]), tuple(one["spread"]), doubles[f"offset/{name}"], one["n_tasks"])
+            name: Protocol(
+                tuple(one["level"]), tuple(one["spread"]), arrays[f"offset/{name}"].astype(np.float64), one["n_tasks"]
+            )
             for name, one in head["protocols"].items()
         }
         counts = {name.split("/", 1)[1]: arrays[name] for name in arrays if name.startswith("counts/")}
-        described = arrays["described"].astype(bool)
-        return cls(head["model_ids"], covariance, protocols, head["kept"], counts, described)
+        return cls(head["model_ids"], covariance, protocols, head["kept"], counts)
 
 
 #: T tasks as a table, K models, (T, K) values and their errors: see :func:`tasks_of`.
@@ -298,7 +295,7 @@ def fit_protocols(
     kept = _kept(tasks.iloc[block.rows], block.scores @ known.factor.T)
     level, spread = np.full(len(tasks), np.nan), np.full(len(tasks), np.nan)
     level[block.rows], spread[block.rows] = block.level, block.spread
-    counts = np.isfinite(block.z).sum(0)
+    counts = block.counts
     columns = np.setdiff1d(np.arange(len(measured)), block.columns)
     rest = np.setdiff1d(np.arange(len(tasks)), block.rows)
     rest = rest[np.isfinite(values[np.ix_(rest, columns)]).sum(1) >= _FEWEST]
@@ -320,21 +317,18 @@ def fit_protocols(
     new = models.index.difference(names, sort=False).tolist()
     total = known.joined(extend(names, known, counts, new, models))
     everything = [*names, *new]
-    described = np.arange(len(everything)) >= len(names)
 
-    found = {}
-    for protocol in dict.fromkeys(tasks["protocol"]):
-        mine = np.flatnonzero((tasks["protocol"] == protocol) & np.isfinite(spread))
-        if not len(mine):
-            continue
+    found, placed = {}, np.isfinite(spread)
+    for protocol in dict.fromkeys(tasks["protocol"][placed]):
+        mine = placed & (tasks["protocol"] == protocol).to_numpy()
         offset = np.zeros(len(everything))
         offset[: len(block.columns)] = block.offsets.get(protocol, 0.0)
-        found[protocol] = Protocol(_moments(level[mine]), _moments(spread[mine]), offset, len(mine))
+        found[protocol] = Protocol(_moments(level[mine]), _moments(spread[mine]), offset, int(mine.sum()))
     figures = {
         str(protocol): group.value_counts().reindex(everything, fill_value=0).to_numpy(dtype=np.int64)
         for protocol, group in cells.groupby("protocol")["model_id"]
     }
-    return ProtocolKnowledge(everything, total, found, kept, figures, described)
+    return ProtocolKnowledge(everything, total, found, kept, figures)
 
 
 def learn_domains(
@@ -374,12 +368,11 @@ def learn_domains(
         left[row, columns] = (rest - design @ weights) / known.protocols[protocol].spread[0]
     keys = [tasks["protocol"], *(tasks["dataset_id"].map(datasets[column]) for column in ("domain", "images"))]
     by_images = [pd.DataFrame(part).groupby(keys).mean().groupby(level=[0, 1]) for part in (along, left)]
-    sums, counts = ([part.agg(how) for part in by_images] for how in ("sum", "count"))
-    offsets = sum((s / (c + _DOMAIN)).to_numpy() for s, c in zip(sums, counts, strict=True))
-    sizes = counts[0].max(axis=1)
+    offsets = pd.concat([part.sum() / (part.count() + _DOMAIN) for part in by_images]).groupby(level=[0, 1]).sum()
+    sizes = by_images[0].count().max(axis=1)
     found = {
         (str(protocol), str(domain)): Domain(offset, int(size), _no_doubt(len(offset)))
-        for (protocol, domain), offset, size in zip(sizes.index, np.asarray(offsets), sizes, strict=True)
+        for (protocol, domain), offset, size in zip(sizes.index, offsets.to_numpy(), sizes, strict=True)
     }
     return replace(known, domains=any_images | _new_kinds(known, kinds) | found)
 
@@ -436,7 +429,7 @@ class _Block:
     Attributes:
         rows: (B,) the tasks.
         columns: (K,) their models.
-        z: (B, K) scaled values, NaN where nothing was measured.
+        counts: (K,) tasks that each model was measured on.
         level: (B,).
         spread: (B,).
         covariance: What the models have in common over these tasks.
@@ -446,7 +439,7 @@ class _Block:
 
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
-    z: Floats
+    counts: NDArray[np.intp]
     level: Floats
     spread: Floats
     covariance: Covariance
@@ -462,7 +455,7 @@ def _fit_block(tasks: pd.DataFrame, values: Floats, errors: Floats, shrinkage: S
     known = fit_covariance(z, noise, shrinkage)
     scores = known.scores(z, noise)
     offsets = _offsets(tasks["protocol"].to_numpy()[rows], z, known, scores)
-    return _Block(rows, columns, z, level, spread, known, scores, offsets)
+    return _Block(rows, columns, np.isfinite(z).sum(0), level, spread, known, scores, offsets)
 
 
 def _moments(values: Floats) -> tuple[float, float]:
@@ -557,9 +550,8 @@ def extend(
     noise = known.own / np.maximum(counts, 1)
     targets = np.column_stack([known.mean - centre, known.factor])
     variance = float(np.average((known.mean - centre) ** 2))
-    among = _covariance(old_table, old_table, old_table)
-    across = _covariance(new_table, old_table, old_table)
-    within = _covariance(new_table, new_table, old_table)
+    pairs = (old_table, old_table), (new_table, old_table), (new_table, new_table)
+    among, across, within = (_covariance(*pair, old_table) for pair in pairs)
     solve = np.linalg.inv(among + np.diag(OWN + _unknown(old_table) + noise / variance))
     expected = across @ solve @ targets
     # What stays open, in units of the prior variance; the mean and every loading share the kernel.
