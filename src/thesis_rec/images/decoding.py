@@ -23,7 +23,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,6 @@ SUFFIXES = frozenset(
 #: in two steps hardly differs from that in one. Photographs are read several times as fast.
 _PER_PIXEL = 3
 
-_ORIENTATION = 0x0112
 _SHRINK = "Scale it down, or remove it: such files are used to exhaust memory."
 
 RGB = NDArray[np.uint8]
@@ -221,7 +220,9 @@ def decode_image(
         if size:
             opened.draft(None, (_PER_PIXEL * size, _PER_PIXEL * size))
         opened.load()
-        return _turned(_rgb(opened, scales), opened)
+        with suppress(Exception):  # metadata may hold anything, and the pixels, which are turned first, are fine
+            ImageOps.exif_transpose(opened, in_place=True)
+        return _rgb(opened, scales)
 
 
 @contextmanager
@@ -262,31 +263,10 @@ def is_deep(mode: str) -> bool:
 
 
 def _rgb(image: Image.Image, scales: Scales | None) -> Image.Image:
-    mode = image.mode
-    if mode == "RGB":
-        # A colour that stands for "transparent" is possible in RGB files too.
-        return _on_white(image.convert("RGBA")) if "transparency" in image.info else image
-    if is_deep(mode):
+    if is_deep(image.mode):
         return Image.fromarray(to_rgb(np.asarray(image), scales))
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        return _on_white(image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _turned(image: Image.Image, opened: Image.Image) -> Image.Image:
-    """The image as its EXIF orientation says; a fault in the metadata leaves it as it is stored."""
-    try:
-        orientation = opened.getexif().get(_ORIENTATION, 1)
-    except Exception:  # metadata may hold anything, and the pixels are fine
-        orientation = 1
-    if orientation == 1:
-        return image
-    # A copy without metadata that could be at fault.
-    image = image.copy()
-    image.info = {}
-    image.getexif()[_ORIENTATION] = orientation
-    ImageOps.exif_transpose(image, in_place=True)
-    return image
+    # A colour that stands for "transparent" is possible in RGB and grey files, too.
+    return _on_white(image.convert("RGBA")) if image.has_transparency_data else image.convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:
