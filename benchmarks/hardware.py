@@ -21,7 +21,7 @@ from hardware_choices import held_out_figures, judge_choices, performance_matrix
 from result import finish, parser_of
 
 from thesis_rec.hardware.contexts import context_tables
-from thesis_rec.knowledge.fitting import fit_knowledge
+from thesis_rec.knowledge.knowledge import fit_knowledge
 from thesis_rec.recommendation.bundle import read_bundle, with_listed
 
 BUDGETS = (0.25, 0.5, 0.75, 0.9)

@@ -31,7 +31,7 @@ def learned(rng: Any) -> tuple[Any, Any]:
     import numpy as np
 
     from thesis_rec.base.tables import ModelTable, TaskTokens
-    from thesis_rec.knowledge.fitting import fit_knowledge
+    from thesis_rec.knowledge.knowledge import fit_knowledge
 
     # Few things in common, as measurements of like models have, so that there is something to follow.
     common = rng.standard_normal((KNOWN, 4))

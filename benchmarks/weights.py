@@ -141,8 +141,8 @@ def plain_kernels(table: np.ndarray, components: int | None = None) -> Kernels:
 
 def group_kernels(spectra: np.ndarray, groups: Sequence[str] | None = None) -> Kernels:
     """The kernel that the knowledge of models uses, on its own or other groups of numbers."""
-    from thesis_rec.knowledge.fitting import MODEL_WIDTHS
     from thesis_rec.knowledge.kernels import Kernel
+    from thesis_rec.knowledge.knowledge import MODEL_WIDTHS
     from thesis_rec.models.spectra import COMPARED, comparison_scales
 
     table = np.nan_to_num(spectra).astype(np.float64)

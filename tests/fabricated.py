@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from thesis_rec.base.tables import ModelTable, TaskTokens
-from thesis_rec.knowledge.fitting import fit_knowledge
-from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.knowledge.knowledge import Knowledge, fit_knowledge
 from thesis_rec.knowledge.posterior import Posterior, Scale
 from thesis_rec.recommendation.bundle import Bundle, model_table
 

@@ -16,17 +16,19 @@ from thesis_rec.base.files import load_arrays
 from thesis_rec.base.tables import ModelTable, TaskTokens
 from thesis_rec.knowledge.covariance import fit_covariance
 from thesis_rec.knowledge.descriptors import N_SCALARS, scales_of
-from thesis_rec.knowledge.fitting import (
+from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
+from thesis_rec.knowledge.knowledge import (
     RIDGES,
     SHRINKAGE,
     WIDTHS,
+    Knowledge,
+    ModelSide,
+    Regression,
     _by_distance,
     _choose,
     _fit_models,
     fit_knowledge,
 )
-from thesis_rec.knowledge.kernels import Kernel, leave_groups_out
-from thesis_rec.knowledge.knowledge import Knowledge, ModelSide, Regression
 from thesis_rec.knowledge.posterior import Cell
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, interval_score, metric_table
 from thesis_rec.evaluation.study import LEAST_MODELS, Floats, Scores, Study
-from thesis_rec.knowledge.fitting import LEVEL
+from thesis_rec.knowledge.knowledge import LEVEL
 
 #: A mean with its bootstrap bounds over ``n`` datasets, as JSON holds it: ``mean, low, high, n``, None where undefined.
 Interval = dict[str, Any]

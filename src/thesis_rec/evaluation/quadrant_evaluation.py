@@ -21,8 +21,7 @@ from thesis_rec.evaluation.baselines import baseline, row_means, row_means_of_ot
 from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
 from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix
-from thesis_rec.knowledge.fitting import LEVEL, Z
-from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.knowledge.knowledge import LEVEL, Knowledge, Z
 from thesis_rec.knowledge.posterior import SCORE, Cell
 
 if TYPE_CHECKING:

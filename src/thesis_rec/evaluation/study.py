@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import Floats, ModelTable, TaskTokens
-from thesis_rec.knowledge.fitting import DEFAULT_NOISE, fit_knowledge
-from thesis_rec.knowledge.knowledge import Knowledge
+from thesis_rec.knowledge.knowledge import DEFAULT_NOISE, Knowledge, fit_knowledge
 from thesis_rec.knowledge.quadrants import Split
 
 #: Fewer measured models than this have no order worth a figure, nor one to learn from.
