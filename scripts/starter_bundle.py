@@ -25,7 +25,7 @@ from thesis_rec.models.auto_encoder import encoder_half
 from thesis_rec.models.model_extraction import extract_models, extracted_tables
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.pipelines.autoencoder import nodes
-from thesis_rec.pipelines.autoencoder.parameters import AutoencoderParameters
+from thesis_rec.pipelines.autoencoder.nodes import AutoencoderParameters
 from thesis_rec.recommendation.bundle import (
     Bundle,
     model_table,

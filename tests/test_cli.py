@@ -6,11 +6,12 @@ import sys
 import warnings
 
 import pytest
+from click import Context
 from click.testing import CliRunner
 from kedro.io import DatasetError
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.cli import COMMANDS, friendly, known_error, load_command, run
+from thesis_rec.cli import cli, known_error, run
 from thesis_rec.pipeline_registry import ALIASES, NAMES, pipeline_name, register_pipelines
 
 
@@ -56,7 +57,7 @@ def test_an_unknown_node_tag_or_runner_is_one_line_with_the_nearest_name(options
 
 
 def test_jobs_are_submitted_by_the_same_names():
-    result = CliRunner().invoke(friendly(load_command("submit")), ["--env=anvil", "--pipelines=modelautoencoder,nope"])
+    result = CliRunner().invoke(cli.commands["submit"], ["--env=anvil", "--pipelines=modelautoencoder,nope"])
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: There is no pipeline 'nope'.")
 
@@ -66,7 +67,7 @@ def test_the_jobs_to_wait_for_are_checked_and_shown(monkeypatch, tmp_path):
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     monkeypatch.setenv("THESIS_REC_ACCOUNT", "mine")
     options = ["--env=anvil", "--pipelines=model_extraction", "--dry-run"]
-    submit = friendly(load_command("submit"))
+    submit = cli.commands["submit"]
     result = CliRunner().invoke(submit, [*options, "--after=12, 7_3"])
     assert "model_extraction: 1 task(s) after 12, 7_3;" in result.output
     result = CliRunner().invoke(submit, [*options, "--after=12:13"])
@@ -87,7 +88,7 @@ def test_parameters_that_no_job_would_take_are_refused_before_one_is_submitted(g
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     monkeypatch.setenv("THESIS_REC_ACCOUNT", "mine")
     options = ["--env=anvil", "--pipelines=ground_truth", "--dry-run", f"--params={given}"]
-    result = CliRunner().invoke(friendly(load_command("submit")), options)
+    result = CliRunner().invoke(cli.commands["submit"], options)
     assert result.exit_code == 1
     assert said in result.output
     assert "Traceback" not in result.output
@@ -135,9 +136,11 @@ fit.epochs
     assert known_error(ValueError("a bug")) is None
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_found_by_its_name(name):
-    assert load_command(name).name == name
+def test_every_command_is_found_by_its_name():
+    with Context(cli) as context:
+        names = cli.list_commands(context)
+        assert names == ["bundle", "import-config", "recommend", "run", "submit"]
+        assert [cli.get_command(context, name).name for name in names] == names
 
 
 @pytest.mark.parametrize(

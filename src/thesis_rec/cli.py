@@ -12,23 +12,10 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 
 from thesis_rec.base.errors import ConfigurationError, ThesisRecError, did_you_mean, printable
+from thesis_rec.commands.bundle import bundle
+from thesis_rec.commands.import_config import import_config
+from thesis_rec.commands.submit import submit
 from thesis_rec.pipeline_registry import pipeline_name
-
-COMMANDS = ("bundle", "import-config", "recommend", "submit")
-
-
-def load_command(name: str) -> click.Command:
-    """One of :data:`COMMANDS`; only its own module is imported."""
-    if name == "bundle":
-        from thesis_rec.commands.bundle import bundle as command
-    elif name == "import-config":
-        from thesis_rec.commands.import_config import import_config as command
-    elif name == "recommend":
-        from thesis_rec.commands.recommend_command import recommend as command
-    else:
-        from thesis_rec.commands.submit import submit as command
-    return command
-
 
 #: A full, read-only or forbidden place says all that there is to say.
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG, errno.EIO})
@@ -130,17 +117,19 @@ def friendly(command: click.Command) -> FriendlyCommand:
 
 
 class ProjectGroup(click.Group):
-    """Commands that are imported when they are asked for."""
+    """Commands of which ``recommend`` is made when it is asked for: its options take their time."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands."""
-        return sorted({*super().list_commands(ctx), *COMMANDS})
+        return sorted([*super().list_commands(ctx), "recommend"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by its name."""
-        if cmd_name in COMMANDS:
-            return friendly(load_command(cmd_name))
-        return super().get_command(ctx, cmd_name)
+        if cmd_name != "recommend":
+            return super().get_command(ctx, cmd_name)
+        from thesis_rec.commands.recommend_command import recommend
+
+        return friendly(recommend)
 
 
 @click.group(cls=ProjectGroup, name="thesis_rec")
@@ -149,4 +138,5 @@ def cli() -> None:
 
 
 run = friendly(kedro_run)
-cli.add_command(run)
+for command in (run, *map(friendly, (bundle, import_config, submit))):
+    cli.add_command(command)

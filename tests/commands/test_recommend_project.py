@@ -116,8 +116,7 @@ def test_the_catalog_keeps_the_answer(project, monkeypatch):
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
-    from thesis_rec.pipelines.recommendation.nodes import recommend_models
-    from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
+    from thesis_rec.pipelines.recommendation.nodes import RecommendationParameters, recommend_models
 
     monkeypatch.chdir(project)
     bundle = load_bundle(project, zoo="starter")

@@ -17,7 +17,7 @@ from thesis_rec.base.files import load_arrays
 from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset, KeyedPartitionDataset
 from thesis_rec.catalog.validators import validate_token_shard
 from thesis_rec.pipelines.dataset_features import nodes
-from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
+from thesis_rec.pipelines.dataset_features.nodes import DatasetFeaturesParameters
 from thesis_rec.pipelines.dataset_features.pipeline import create_pipeline
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tests.contracts import validate_performance_records
 from thesis_rec.base.errors import ItemError
-from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
+from thesis_rec.pipelines.import_artefacts.nodes import ImportArtefactsParameters
 from thesis_rec.thesis import performance_imports
 
 

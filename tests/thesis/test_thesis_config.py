@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from thesis_rec.base.errors import ItemError
 from thesis_rec.commands.import_config import import_config
-from thesis_rec.pipelines.autoencoder.parameters import AutoencoderParameters
-from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
+from thesis_rec.pipelines.autoencoder.nodes import AutoencoderParameters
+from thesis_rec.pipelines.similarity_training.nodes import SimilarityTrainingParameters
 from thesis_rec.thesis.thesis_config import RULES, as_yaml, parse_value, translate
 
 INI = """

@@ -46,8 +46,7 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
     from kedro.io import AbstractDataset, DatasetError
     from pydantic import ValidationError
 
-    from thesis_rec.pipelines.recommendation.nodes import assemble_bundle
-    from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
+    from thesis_rec.pipelines.recommendation.nodes import RecommendationParameters, assemble_bundle
     from thesis_rec.truth.performance_records import clean_performance
 
     folder = find_project(project)

@@ -25,10 +25,8 @@ class FetchHooks:
         if not names & {"extract_vectors_node", "encode_datasets_node"}:
             return
         from thesis_rec.models.model_sources import FetchPlan, announcement, hub_is_reachable
-        from thesis_rec.pipelines.dataset_features.nodes import outside_the_cache
-        from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
-        from thesis_rec.pipelines.model_extraction.nodes import fetch_plan
-        from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
+        from thesis_rec.pipelines.dataset_features.nodes import DatasetFeaturesParameters, outside_the_cache
+        from thesis_rec.pipelines.model_extraction.nodes import ModelExtractionParameters, fetch_plan
 
         models = ModelExtractionParameters.model_validate(catalog.load("params:model_extraction"))
         features = DatasetFeaturesParameters.model_validate(catalog.load("params:dataset_features"))

@@ -9,7 +9,7 @@ from kedro.runner import SequentialRunner
 
 from thesis_rec import settings
 from thesis_rec.catalog import validators
-from thesis_rec.pipelines.autoencoder.parameters import AutoencoderParameters
+from thesis_rec.pipelines.autoencoder.nodes import AutoencoderParameters
 from thesis_rec.pipelines.autoencoder.pipeline import create_pipeline
 from thesis_rec.training.fit import fingerprint
 

@@ -12,7 +12,7 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.catalog.validators import validate_evaluation_metrics
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.quadrants import assign_splits
-from thesis_rec.pipelines.evaluation.parameters import EvaluationParameters
+from thesis_rec.pipelines.evaluation.nodes import EvaluationParameters
 from thesis_rec.pipelines.evaluation.pipeline import create_pipeline
 from thesis_rec.thesis.similarity_training import train_ranker
 from thesis_rec.training.settings import RankerPlan

@@ -6,7 +6,7 @@ from kedro.runner import SequentialRunner
 from pydantic import ValidationError
 
 from tests.evaluation.external.tables import write_published_tables
-from thesis_rec.pipelines.external_benchmark.parameters import ExternalBenchmarkParameters
+from thesis_rec.pipelines.external_benchmark.nodes import ExternalBenchmarkParameters
 from thesis_rec.pipelines.external_benchmark.pipeline import create_pipeline
 
 

@@ -15,8 +15,7 @@ from kedro.runner import SequentialRunner
 from tests.contracts import validate_performance_records, validate_transferability_scores
 from thesis_rec.base.errors import ConfigurationError, NothingSucceeded, Unreached
 from thesis_rec.catalog import KeyedPartitionDataset
-from thesis_rec.pipelines.ground_truth.nodes import check_ground_truth
-from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
+from thesis_rec.pipelines.ground_truth.nodes import GroundTruthParameters, check_ground_truth
 from thesis_rec.pipelines.ground_truth.pipeline import create_pipeline
 
 DATASETS = ["dataset_id", "loader", "source", "splits", "parent", "class_subset"]

@@ -12,11 +12,11 @@ from tests.contracts import validate_hardware_profiles
 from thesis_rec.base.errors import ConfigurationError, NothingSucceeded, Unreached
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset
 from thesis_rec.pipelines.hardware_profiling.nodes import (
+    HardwareProfilingParameters,
     check_hardware_profiles,
     join_hardware_profiles,
     profile_models,
 )
-from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
 from thesis_rec.pipelines.hardware_profiling.pipeline import create_pipeline
 
 

@@ -10,8 +10,7 @@ from kedro.runner import SequentialRunner
 from tests.contracts import validate_performance_records
 from thesis_rec.base.errors import ConfigurationError, NothingSucceeded
 from thesis_rec.catalog.validators import validate_model_embeddings
-from thesis_rec.pipelines.import_artefacts.nodes import import_artefacts
-from thesis_rec.pipelines.import_artefacts.parameters import ImportArtefactsParameters
+from thesis_rec.pipelines.import_artefacts.nodes import ImportArtefactsParameters, import_artefacts
 from thesis_rec.pipelines.import_artefacts.pipeline import create_pipeline
 
 OUTPUTS = (

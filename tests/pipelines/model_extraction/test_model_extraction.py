@@ -26,7 +26,7 @@ from thesis_rec.catalog.validators import validate_model_spectra
 from thesis_rec.models.model_extraction import made_from
 from thesis_rec.models.model_manifest import ManifestRow
 from thesis_rec.models.spectra import NAMES
-from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
+from thesis_rec.pipelines.model_extraction.nodes import ModelExtractionParameters
 from thesis_rec.pipelines.model_extraction.pipeline import create_pipeline
 
 

@@ -11,8 +11,7 @@ import pytest
 from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.base.files import load_arrays, save_arrays
 from thesis_rec.knowledge.protocols import ANY, ProtocolKnowledge
-from thesis_rec.pipelines.published.nodes import learn_published_knowledge, read_published_cells
-from thesis_rec.pipelines.published.parameters import PublishedParameters
+from thesis_rec.pipelines.published.nodes import PublishedParameters, learn_published_knowledge, read_published_cells
 from thesis_rec.published.cells import Source, TableFile
 
 

@@ -14,8 +14,7 @@ from tests.recommendation.test_trying import save_images
 from thesis_rec.catalog import AtomicParquetDataset, KeyedPartitionDataset, NPZDataset
 from thesis_rec.catalog.validators import validate_json, validate_text
 from thesis_rec.pipelines.recommendation.artefacts import ArtefactsDataset
-from thesis_rec.pipelines.recommendation.nodes import recommend_models
-from thesis_rec.pipelines.recommendation.parameters import RecommendationParameters
+from thesis_rec.pipelines.recommendation.nodes import RecommendationParameters, recommend_models
 from thesis_rec.pipelines.recommendation.pipeline import create_pipeline
 from thesis_rec.recommendation.bundle import NEEDED, assemble, write_bundle
 

@@ -14,9 +14,9 @@ from tests.world import make_world
 from thesis_rec import settings
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge.knowledge import Knowledge
-from thesis_rec.pipelines.published.parameters import PublishedParameters
+from thesis_rec.pipelines.published.nodes import PublishedParameters
 from thesis_rec.pipelines.similarity_training import nodes
-from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
+from thesis_rec.pipelines.similarity_training.nodes import SimilarityTrainingParameters
 from thesis_rec.pipelines.similarity_training.pipeline import create_pipeline
 from thesis_rec.recommendation.bundle import Bundle, write_bundle
 from thesis_rec.thesis.ranker import Ranker

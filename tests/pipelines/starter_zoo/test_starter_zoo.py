@@ -11,8 +11,7 @@ from kedro.runner import SequentialRunner
 from tests.conftest import PROJECT
 from thesis_rec.base.errors import NothingSucceeded, failures_frame
 from thesis_rec.catalog import AtomicJSONDataset, AtomicParquetDataset
-from thesis_rec.pipelines.starter_zoo.nodes import check_zoo
-from thesis_rec.pipelines.starter_zoo.parameters import StarterZooParameters
+from thesis_rec.pipelines.starter_zoo.nodes import StarterZooParameters, check_zoo
 from thesis_rec.pipelines.starter_zoo.pipeline import create_pipeline
 
 

@@ -7,17 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import Field
 
 from thesis_rec.base.errors import Failure, check_failures, failures_frame
 from thesis_rec.base.resuming import outcome_failures
-from thesis_rec.base.settings import evenly
+from thesis_rec.base.settings import Shard, evenly
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.images.encoders import encoder_id, load_encoder
 from thesis_rec.images.encoders.encoder_evaluation import mean_accuracies
+from thesis_rec.images.encoders.image_encoder import EncoderConfig
 from thesis_rec.images.hub import in_cache
 from thesis_rec.images.manifest import base_rows, read_dataset_manifest
-from thesis_rec.pipelines.dataset_features.parameters import DatasetFeaturesParameters
 from thesis_rec.views import tokens
+from thesis_rec.views.tokens import TokenSettings
+
+
+class DatasetFeaturesParameters(TokenSettings):
+    """What ``conf/base/parameters/dataset_features.yml`` holds; each knob is explained there."""
+
+    encoder: EncoderConfig
+    fetch: bool = True
+    images_root: str = Field(min_length=1)
+    max_datasets: int | None = Field(default=None, ge=1)
+    device: str = "auto"
+    strict: bool = False
+    shard: Shard = Shard()
 
 
 def encode_datasets(

@@ -2,10 +2,20 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from thesis_rec.evaluation.external import READERS, Method, network, run_benchmark
-from thesis_rec.pipelines.external_benchmark.parameters import ExternalBenchmarkParameters
+from pydantic import Field
+
+from thesis_rec.evaluation.external import READERS, BenchmarkSettings, Method, network, run_benchmark
+
+
+class ExternalBenchmarkParameters(BenchmarkSettings):
+    """What ``conf/base/parameters/external_benchmark.yml`` holds; each knob is explained there."""
+
+    benchmark: Literal["transfergraph", "site", "model_spider"] = "transfergraph"
+    tables_dir: str = Field(min_length=1)
+    train_ranker: bool = True
+    ranker_epochs: int = Field(default=15, ge=1)
 
 
 def read_published_table(parameters: ExternalBenchmarkParameters) -> Any:

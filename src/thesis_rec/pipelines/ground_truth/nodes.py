@@ -3,26 +3,51 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError, Failure, check_failures, failures_frame
 from thesis_rec.base.files import sha256_json
 from thesis_rec.base.resuming import outcome_failures
+from thesis_rec.base.settings import Seed, Settings, Words
 from thesis_rec.images.dataset_source import ImageLimits
 from thesis_rec.images.loading import MOST_BYTES, load_task_images
 from thesis_rec.images.manifest import DatasetRow, read_dataset_manifest
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import locate, weights_fingerprint
-from thesis_rec.pipelines.ground_truth.parameters import GroundTruthParameters
-from thesis_rec.pipelines.selection import check_names, networks
+from thesis_rec.pipelines.selection import ModelStep, check_names, networks
 from thesis_rec.truth import measuring, performance_records
+from thesis_rec.truth.performance_records import Score
 from thesis_rec.truth.responses import reference_tasks
+from thesis_rec.truth.settings import CampaignSettings
 
 logger = logging.getLogger(__name__)
 
 Tables = dict[str, Callable[[], pd.DataFrame]]
+
+
+class ImageParameters(Settings):
+    """How much of each dataset is used."""
+
+    n_per_class: int = Field(default=60, ge=1)
+    size: int | None = Field(default=None, ge=8)
+    largest: int = Field(default=512, ge=8)
+    seed: Seed = 0
+
+
+class GroundTruthParameters(CampaignSettings, ModelStep):
+    """All knobs of ``params:ground_truth``; see ``conf/base/parameters/ground_truth.yml``."""
+
+    images_root: str
+    models: Words[str] = ()
+    datasets: Words[str] = ()
+    subtasks: bool = False
+    reference: Literal["starter", "none"] = "starter"
+    images: ImageParameters = ImageParameters()
+    scores: Words[Score] = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
+    batch_size: int = Field(default=512, ge=1)
 
 
 def load_ground_truth_images(

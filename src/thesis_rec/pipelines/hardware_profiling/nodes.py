@@ -4,18 +4,28 @@ from collections.abc import Iterator
 from functools import partial
 
 import pandas as pd
+from pydantic import Field
 
 from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import check_failures, failures_frame
 from thesis_rec.base.resuming import Outcome, outcome_failures
+from thesis_rec.base.settings import Words
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.hardware.contexts import COLUMNS
+from thesis_rec.hardware.timing import ProfileSettings
 from thesis_rec.models.model_manifest import read_manifest
-from thesis_rec.pipelines.hardware_profiling.parameters import HardwareProfilingParameters
-from thesis_rec.pipelines.selection import networks
+from thesis_rec.pipelines.selection import ModelStep, networks
 
 #: What names models.
 KNOB = "hardware_profiling.models"
+
+
+class HardwareProfilingParameters(ProfileSettings, ModelStep):
+    """What ``conf/base/parameters/hardware_profiling.yml`` holds; each knob is explained there."""
+
+    device: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    models: Words[str] = ()
 
 
 def profile_models(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import Field
 
 from thesis_rec.base.errors import check_failures, failures_frame
 from thesis_rec.base.files import load_arrays
@@ -15,7 +16,16 @@ from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.models import model_extraction, model_sources
 from thesis_rec.models.model_manifest import ManifestRow, read_manifest
-from thesis_rec.pipelines.model_extraction.parameters import ModelExtractionParameters
+from thesis_rec.pipelines.selection import ModelStep
+
+
+class ModelExtractionParameters(ModelStep):
+    """What ``conf/base/parameters/model_extraction.yml`` holds; each knob is explained there."""
+
+    max_models: int | None = Field(default=None, ge=1)
+    fetch_gb: float = Field(default=float("inf"), ge=0)
+    bundle: str = ""
+    threads: int | None = Field(default=None, ge=1)
 
 
 def extract_vectors(

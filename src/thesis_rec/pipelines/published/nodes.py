@@ -6,16 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import Field
 
 from thesis_rec import __version__
 from thesis_rec.base.errors import NothingSucceeded
+from thesis_rec.base.settings import Words
+from thesis_rec.knowledge.covariance import Shrinkage
 from thesis_rec.knowledge.protocols import ProtocolKnowledge, fit_protocols, learn_domains
 from thesis_rec.models.model_manifest import read_aliases
-from thesis_rec.pipelines.published.parameters import PublishedParameters
 from thesis_rec.published.cells import read_cells, read_datasets, read_sources
 from thesis_rec.published.descriptions import describe
 
 logger = logging.getLogger(__name__)
+
+
+class PublishedParameters(Shrinkage):
+    """What ``conf/base/parameters/published.yml`` holds; each knob is explained there."""
+
+    tables: str = ""
+    cache: str = Field(min_length=1)
+    aliases: str = Field(min_length=1)
+    strict: bool = True
+    protocols: Words[str] = ("linear_probe", "zero_shot", "fine_tune")
 
 
 def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame, dict[str, Any]]:

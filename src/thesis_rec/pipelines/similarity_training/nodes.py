@@ -5,15 +5,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from thesis_rec.base.errors import NothingSucceeded
+from thesis_rec.base.settings import Seed, Settings
 from thesis_rec.catalog.partitions import Partitions
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge import quadrants
-from thesis_rec.pipelines.published.nodes import read_published_cells
-from thesis_rec.pipelines.published.parameters import PublishedParameters
-from thesis_rec.pipelines.similarity_training.parameters import SimilarityTrainingParameters
+from thesis_rec.knowledge.quadrants import SplitSettings
+from thesis_rec.pipelines.published.nodes import PublishedParameters, read_published_cells
+from thesis_rec.training.settings import RankerPlan
 from thesis_rec.truth import performance_records as known
+
+
+class SimilarityTrainingParameters(Settings):
+    """What ``conf/base/parameters/similarity_training.yml`` holds; each knob is explained there."""
+
+    protocol: str = "linear_probe"
+    published: bool = False
+    shipped: str | None = None
+    splits: SplitSettings = SplitSettings()
+    similarity_transformer: RankerPlan = Field(default_factory=RankerPlan)
+    rolling_window: int = Field(default=5, ge=1)
+    runs_folder: str = Field(min_length=1)
+    seed: Seed = 0
 
 
 def clean_performance(

@@ -6,10 +6,16 @@ from typing import Any
 import pandas as pd
 
 from thesis_rec.base.errors import check_failures, failures_frame
-from thesis_rec.pipelines.starter_zoo.parameters import StarterZooParameters
 from thesis_rec.starter.building import STAGES, begin_build, run_stage
+from thesis_rec.starter.settings import ZooSettings
 
 logger = logging.getLogger(__name__)
+
+
+class StarterZooParameters(ZooSettings):
+    """All knobs of ``params:starter_zoo``; see ``conf/base/parameters/starter_zoo.yml``."""
+
+    strict: bool = False
 
 
 def plan_zoo(parameters: StarterZooParameters) -> tuple[Any, dict[str, Any]]:
