@@ -15,7 +15,7 @@ import pytest
 from tests.images.encoders.tiny import save_open_clip
 from thesis_rec.images.encoders import EncoderConfig, load_encoder
 from thesis_rec.images.encoders.libraries import load
-from thesis_rec.images.encoders.small_clip import SmallClip, is_plain
+from thesis_rec.images.encoders.small_clip import SmallClip
 
 CLIP = Path(__file__).parents[3] / "data" / "01_raw" / "starter" / "clip"
 CONFIG = EncoderConfig(source=str(CLIP))
@@ -55,11 +55,12 @@ def test_texts_are_those_of_open_clip(reference):
 def test_another_architecture_is_left_to_the_library(tmp_path):
     folder = tmp_path / "clip"
     shutil.copytree(CLIP, folder)
-    assert is_plain(folder)
+    assert isinstance(load_encoder(EncoderConfig(source=str(folder))), SmallClip)
     config = json.loads((folder / "open_clip_config.json").read_text())
     config["model_cfg"]["vision_cfg"]["attentional_pool"] = True
     (folder / "open_clip_config.json").write_text(json.dumps(config))
-    assert not is_plain(folder)
+    with pytest.raises(ValueError, match="no plain transformer"):
+        SmallClip(folder, EncoderConfig(source=str(folder)))
 
 
 def test_encoding_imports_no_heavy_library():

@@ -4,7 +4,7 @@ import logging
 
 from thesis_rec.base.devices import torch_device
 from thesis_rec.images.encoders.image_encoder import EncoderConfig, ImageEncoder, encoder_id, local_folder
-from thesis_rec.images.encoders.small_clip import SmallClip, is_plain
+from thesis_rec.images.encoders.small_clip import SmallClip
 from thesis_rec.models.weight_files import check_folder
 
 __all__ = ["EncoderConfig", "ImageEncoder", "encoder_id", "load_encoder"]
@@ -30,9 +30,8 @@ def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "f
     device = torch_device(device)
     if folder is not None and (config.kind, device, precision) == ("open_clip", "cpu", "fp32"):
         try:
-            if is_plain(folder):
-                return SmallClip(folder, encoder_id(config))
-        except Exception as error:  # damaged files fail in many ways, and the library explains them
+            return SmallClip(folder, config)
+        except Exception as error:  # it's another network, or damaged, which the library explains
             logging.getLogger(__name__).debug("%s is left to open_clip", folder, exc_info=error)
     from thesis_rec.images.encoders import libraries
 

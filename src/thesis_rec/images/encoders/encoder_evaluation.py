@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from thesis_rec.base.tables import Floats, TaskTokens, unit
 from thesis_rec.images.encoders.image_encoder import ImageEncoder
@@ -85,9 +86,5 @@ def evaluated(
 
 def mean_accuracies(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
     """Means over the datasets that have each figure."""
-    mean: dict[str, float | None] = {}
-    for name in ("nearest_class_mean", "zero_shot", "chance"):
-        # NaN is written as null: an entry that was read again has None.
-        values = [entry[name] for entry in datasets.values() if entry[name] is not None and entry[name] == entry[name]]
-        mean[name] = float(np.mean(values)) if values else None
-    return mean
+    table = pd.DataFrame([*datasets.values()], columns=["nearest_class_mean", "zero_shot", "chance"], dtype=float)
+    return {str(name): None if np.isnan(mean) else float(mean) for name, mean in table.mean().items()}

@@ -17,9 +17,16 @@ from numpy.typing import NDArray
 
 from thesis_rec.base.tables import unit
 from thesis_rec.images.decoding import resize_image
-from thesis_rec.images.encoders.image_encoder import CLIP_COLOURS, EncoderConfig, ImageEncoder, check_features
+from thesis_rec.images.encoders.image_encoder import (
+    CLIP_COLOURS,
+    EncoderConfig,
+    ImageEncoder,
+    check_features,
+    encoder_id,
+)
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+_MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
 _IMAGE_KEYS = {"image_size", "patch_size", "width", "head_width", "layers", "mlp_ratio", "pool_type"}
 
 Floats = NDArray[np.float32]
@@ -33,20 +40,27 @@ class SmallClip:
     """An :class:`~thesis_rec.images.encoders.image_encoder.ImageEncoder` of the folder of a plain CLIP, on the CPU.
 
     Args:
-        folder: A folder for which :func:`is_plain` holds.
-        name: Identifier of its features.
+        folder: Its folder.
+        config: What names the folder.
+
+    Raises:
+        ValueError: If its image tower isn't the plain transformer that this module knows; files that are absent or
+            damaged raise other errors.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, config: EncoderConfig) -> None:
         from safetensors.numpy import load_file
 
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        vision, normalisation = config["model_cfg"]["vision_cfg"], config.get("preprocess_cfg", {})
-        self.encoder_id, self.dim = name, int(config["model_cfg"]["embed_dim"])
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        model, normalisation = settings["model_cfg"], settings.get("preprocess_cfg", {})
+        vision = model["vision_cfg"]
+        one_stack = isinstance(vision["layers"], int) and vision.get("pool_type", "tok") in ("avg", "tok")
+        if not (one_stack and set(model) == _MODEL_KEYS and set(vision) <= _IMAGE_KEYS):
+            raise ValueError("its image tower is no plain transformer")
+        self._config, self.encoder_id, self.dim = config, encoder_id(config), int(model["embed_dim"])
         self.image_size, self._patch = int(vision["image_size"]), int(vision["patch_size"])
         self._mean_pool = vision.get("pool_type", "tok") == "avg"
-        self._folder = folder
-        self._layers, self._heads = int(vision["layers"]), int(vision["width"]) // int(vision.get("head_width", 64))
+        self._layers, self._heads = vision["layers"], int(vision["width"]) // int(vision.get("head_width", 64))
         self._weights = {
             name.removeprefix("visual.").replace("in_proj_", "in_proj."): value.astype(np.float32)
             for name, value in load_file(folder / WEIGHTS).items()
@@ -88,7 +102,7 @@ class SmallClip:
     def _library(self) -> ImageEncoder:
         from thesis_rec.images.encoders import libraries
 
-        return libraries.load(EncoderConfig(kind="open_clip", source=str(self._folder)))
+        return libraries.load(self._config)
 
     def _forward(self, pixels: Floats) -> tuple[Floats, list[Floats]]:
         """(B, 3, S, S) floats 0..255 to features (B, D) and the mean activation (B, W) after each layer."""
@@ -159,17 +173,3 @@ def _gelu(x: Floats) -> Floats:
 
 #: Half the coefficients of 1 - erf.
 _TAIL = (0.5307027145, -0.7265760135, 0.7107068705, -0.142248368, 0.127414796)
-
-
-def is_plain(folder: Path) -> bool:
-    """Whether a folder holds a CLIP whose image tower is the plain transformer that this module knows."""
-    if not (folder / WEIGHTS).is_file() or not (folder / CONFIG).is_file():
-        return False
-    model = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
-    vision = model["vision_cfg"]
-    return (
-        set(vision) <= _IMAGE_KEYS
-        and {"embed_dim", "vision_cfg", "text_cfg"} == set(model)
-        and isinstance(vision.get("layers"), int)
-        and vision.get("pool_type", "tok") in ("avg", "tok")
-    )
