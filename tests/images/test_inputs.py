@@ -12,7 +12,7 @@ from tests.images.opening import open_split
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.files import check_id, nearest_id
 from thesis_rec.images import overview
-from thesis_rec.images.copies import content_digest, distances, pixel_notes, sampled_digest
+from thesis_rec.images.copies import Glimpses, content_digest, distances, sampled_digest
 from thesis_rec.images.dataset_source import FileNote
 from thesis_rec.images.decoding import Scale, decide_scale, decode_image, value_range
 from thesis_rec.images.labels import make_vocabulary
@@ -52,6 +52,14 @@ def refused(path):
     except ItemError as error:
         return error
     return None
+
+
+def pixel_notes(train, train_labels, test, test_labels):
+    """What near copies say of two parts of a dataset."""
+    glimpses = Glimpses()
+    for part, pixels, labels in (("train", train, train_labels), ("test", test, test_labels)):
+        glimpses.add(part, np.arange(len(pixels)), labels, pixels)
+    return glimpses.notes()
 
 
 def npz(path, labels, images=None, **more):

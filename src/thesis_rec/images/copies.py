@@ -7,9 +7,10 @@ by size, then by content; images by small thumbnails, which are kept of the firs
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,20 +101,20 @@ class Glimpses:
         self._seen: dict[str, dict[int, tuple[str, Pixels]]] = defaultdict(dict)
 
     def add(
-        self, part: str, positions: NDArray[np.integer], labels: Sequence[str], images: Iterable[NDArray[np.uint8]]
+        self, part: str, positions: NDArray[np.integer], labels: Sequence[Any] | NDArray[Any], images: Pixels
     ) -> None:
-        """Look at some images; those seen before, and those beyond the limit, are passed over.
+        """Look at some images, evenly chosen of many; those seen before or beyond the limit are passed over.
 
         Args:
             part: ``train`` or ``test``.
             positions: (N,) what tells an image of the part from the others.
-            labels: N class names.
-            images: N of (H, W, 3).
+            labels: N class names or numbers.
+            images: (N, H, W, 3).
         """
         seen = self._seen[part]
-        for position, label, image in zip(positions.tolist(), labels, images, strict=True):
-            if len(seen) < _MOST and position not in seen:
-                seen[position] = label, _thumbnail(image)
+        for i in evenly(range(len(images)), _MOST):
+            if len(seen) < _MOST and positions[i] not in seen:
+                seen[int(positions[i])] = str(labels[i]), _thumbnail(images[i])
 
     def notes(self) -> list[str]:
         """What near copies, and nearest neighbours, say about the parts."""
@@ -142,24 +143,6 @@ class Glimpses:
                 text = "the training part is much easier than the test part: nearest neighbours find the class of"
                 notes.append(f"{text} {found}.")
         return notes
-
-
-def pixel_notes(
-    train: Pixels, train_labels: NDArray[np.int64], test: Pixels, test_labels: NDArray[np.int64]
-) -> list[str]:
-    """What near copies, and nearest neighbours, say about two parts of a dataset in memory.
-
-    Args:
-        train: (N, S, S, 3).
-        train_labels: (N,).
-        test: (M, S, S, 3).
-        test_labels: (M,).
-    """
-    glimpses = Glimpses()
-    for part, images, labels in (("train", train, train_labels), ("test", test, test_labels)):
-        some = np.array(evenly(range(len(images)), _MOST), dtype=np.int64)
-        glimpses.add(part, some, labels[some].astype(np.str_).tolist(), images[some])
-    return glimpses.notes()
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> Pixels:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.tables import TaskImages
-from thesis_rec.images.copies import content_digest, pixel_notes
+from thesis_rec.images.copies import Glimpses, content_digest
 from thesis_rec.images.dataset_source import LOADERS, FileNote, Fingerprint, ImageLimits, Loader, Reader, Source, Tell
 from thesis_rec.images.decoding import resize_image
 from thesis_rec.images.labels import Vocabulary, make_vocabulary
@@ -31,18 +31,8 @@ _SERVES = {"pretrain": ("pretrain", "train"), "train": ("train",), "test": ("tes
 SHARES = {"train": 0.75, "test": 0.25}
 
 
-@dataclass(frozen=True)
-class SplitPart:
-    """Which part of a source split is one of ours: images whose place in their class is in (start, start + share]."""
-
-    source: str
-    start: float
-    share: float
-    cap: int | None
-
-
-def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> SplitPart:
-    """The part of the source that makes ``split``.
+def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> tuple[SplitRule, float]:
+    """The rule that makes ``split``, its source a split of the source's, and the share that others take before it.
 
     Raises:
         ItemError: If the row names no such split, its source has none, or train and test would hold the same images.
@@ -63,7 +53,7 @@ def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> Split
             raise ItemError(row.dataset_id, error, hint)
     before = takewhile(lambda name: name != split, rules)
     start = sum(others[name].share or 0.0 for name in before if name in others)
-    return SplitPart(source, start, rule.share or 1.0, rule.cap)
+    return rule.model_copy(update={"source": source}), start
 
 
 def _taken(row: DatasetRow, rule: SplitRule, available: tuple[str, ...]) -> str | None:
@@ -95,27 +85,30 @@ def by_class(labels: NDArray[np.int64], n_classes: int = 0) -> list[NDArray[np.i
     return np.split(np.argsort(labels, kind="stable")[len(labels) - counts.sum() :], np.cumsum(counts)[:-1])
 
 
-def part_positions(labels: NDArray[np.int64], n: int, part: SplitPart, limits: ImageLimits) -> NDArray[np.int64]:
-    """The images of a part: those within its share in each class's seeded order, and as many of these as caps allow.
+def part_positions(
+    labels: NDArray[np.int64], n: int, rule: SplitRule, start: float, limits: ImageLimits
+) -> NDArray[np.int64]:
+    """The images of a split: those within its share in each class's seeded order, and as many of these as caps allow.
 
     Args:
         labels: (N,) of its source's split, 0..n-1, or -1 where an image has none.
         n: Number of classes.
-        part: The part; its cap allows equally many images of each class.
+        rule: Its share of each class, all without one, and its cap, which allows equally many images of each.
+        start: Share of each class before its own.
         limits: The cap of each class, and the seed.
     """
     per_class = limits.n_per_class
-    if part.cap is not None:
-        per_class = min(per_class or part.cap, max(1, part.cap // max(n, 1)))
+    if rule.cap is not None:
+        per_class = min(per_class or rule.cap, max(1, rule.cap // max(n, 1)))
     dividing, capping = np.random.default_rng(limits.seed), np.random.default_rng(limits.seed)
     kept = [np.empty(0, dtype=np.int64)]
     for members in by_class(labels, n):
         chosen = members
-        if part.share < 1.0:
+        if rule.share is not None:
             # The share of its class before each image: a cut at s takes a share s of each.
             place = np.empty(len(members))
             place[dividing.permutation(len(members))] = (np.arange(len(members)) + 0.5) / len(members)
-            chosen = members[(place > part.start - 1e-9) & (place <= part.start + part.share - 1e-9)]
+            chosen = members[(place > start - 1e-9) & (place <= start + rule.share - 1e-9)]
         if per_class is not None and len(chosen) > per_class:
             chosen = capping.permutation(chosen)[:per_class]
         kept.append(chosen)
@@ -239,32 +232,32 @@ class OpenedDataset:
         """
         notes = list(self.source.warnings)
         notes += [Failure(self.row.dataset_id, note) for note in self.vocabulary.notes]
-        part = self._part(split)
-        codes, class_names = self.vocabulary.codes[part.source], self.vocabulary.names
-        chosen = part_positions(codes, len(class_names), part, self.limits)
+        rule, start = self._part(split)
+        codes, class_names = self.vocabulary.codes[rule.source], self.vocabulary.names
+        chosen = part_positions(codes, len(class_names), rule, start, self.limits)
         notes += _absent_classes(self.row, split, codes[chosen], class_names)
-        told, fit, read = tuple(notes), self.limits.fit, self.source.splits[part.source].read
+        told, fit, read = tuple(notes), self.limits.fit, self.source.splits[rule.source].read
         images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, read, chosen, told, fit)
         _check_classes(self.row, images, split)
         return images
 
     def apart(self) -> LabelledImages | None:
         """The images for testing, where the source keeps them apart from those for training."""
-        try:
-            return self.split("test") if self._part("test").source != self._part("train").source else None
-        except ItemError:
-            return None
+        with suppress(ItemError):
+            if self._part("test")[0].source != self._part("train")[0].source:
+                return self.split("test")
+        return None
 
     def untested(self) -> list[Failure]:
         """Classes that have no image for testing, where the source keeps these apart from those for training."""
-        try:
-            train, test = (self._part(split).source for split in ("train", "test"))
-        except ItemError:
-            return []
-        codes = self.vocabulary.codes[test]
-        return [] if train == test else _absent_classes(self.row, "test", codes[codes >= 0], self.vocabulary.names)
+        with suppress(ItemError):
+            train, test = (self._part(split)[0].source for split in ("train", "test"))
+            codes = self.vocabulary.codes[test]
+            if train != test:
+                return _absent_classes(self.row, "test", codes[codes >= 0], self.vocabulary.names)
+        return []
 
-    def _part(self, split: str) -> SplitPart:
+    def _part(self, split: str) -> tuple[SplitRule, float]:
         labelled = tuple(name for name, count in self.counts.items() if count) or tuple(self.source.splits)
         return split_part(self.row, split, labelled)
 
@@ -346,7 +339,10 @@ def load_task_images(
         notes.append(Failure(row.dataset_id, error, "They are left out."))
     train = arrays[0], train_labels
     test = arrays[1][tested], np.searchsorted(classes, labels[1][tested])
-    notes.extend(Failure(row.dataset_id, note) for note in pixel_notes(*train, *test))
+    glimpses = Glimpses()
+    for part, (pixels, numbers) in (("train", train), ("test", test)):
+        glimpses.add(part, np.arange(len(pixels)), numbers, pixels)
+    notes.extend(Failure(row.dataset_id, note) for note in glimpses.notes())
     return TaskImages(row.dataset_id, *train, *test, [opened[0].class_names[c] for c in classes])
 
 

@@ -214,11 +214,6 @@ def make_shards(
         yield shard_key(images.dataset_id, split, number), shard
 
 
-def shard_notes(dataset_id: str, shard: Shard) -> list[Failure]:
-    """What was left out of a shard, as rows of the failures table."""
-    return [Failure(dataset_id, *str(note).split("\t", 1)) for note in shard.get("notes", ())]
-
-
 def keys_by_split(partitions: Partitions) -> dict[tuple[str, str], list[str]]:
     """Keys of the shards of each dataset and split, in order."""
     found: dict[tuple[str, str], list[str]] = {}
@@ -376,7 +371,7 @@ def extract_tokens(
             raise ConfigurationError(f"No dataset can be encoded. {error}") from error
 
     def make(row: DatasetRow, outcome: Outcome) -> Iterator[dict[str, Shard]]:
-        notes, tokens = list[Failure](), dict[str, TaskTokens]()
+        notes, tokens = list[str](), dict[str, TaskTokens]()
         for split in settings.splits:
             settings_hash = settings.hash_for(row, split, root, encoder_id)
             shards = finished_shards(existing, by_split.get((row.dataset_id, split), ()), settings_hash)
@@ -390,9 +385,9 @@ def extract_tokens(
             ordered = [shards[number] for number in sorted(shards)]
             tokens[split] = joined(ordered, row.dataset_id)
             outcome["results"] += [shard_key(row.dataset_id, split, number) for number in sorted(shards)]
-            notes += [note for shard in ordered for note in shard_notes(row.dataset_id, shard)]
+            notes += [str(note) for shard in ordered for note in shard.get("notes", ())]
         # Both splits tell what is true of the whole source.
-        outcome["notes"] = [[note.error, note.hint] for note in dict.fromkeys(notes)]
+        outcome["notes"] = [note.split("\t", 1) for note in dict.fromkeys(notes)]
         if "train" in tokens:
             outcome["encoder"] = evaluated(loaded(), tokens["train"], tokens.get("test"), settings.prompts)
 
