@@ -141,7 +141,7 @@ def test_a_folder_with_one_file_of_any_name_is_enough(tmp_path):
         ("a.pth", lambda p: torch.save([torch.ones(2)], p), "no state dict"),
         ("b.pth", lambda p: torch.save({"epoch": 3}, p), "no state dict"),
         ("c.pth", lambda p: torch.save({"n": torch.tensor(3)}, p), "no floating-point tensors"),
-        ("d.pth", lambda p: p.write_bytes(b"PK\x03\x04 but no archive"), "truncated or damaged"),
+        ("d.pth", lambda p: p.write_bytes(b"PK\x03\x04 but no archive"), "truncated, damaged"),
         ("e.pkl", lambda p: p.write_bytes(bytes(range(1, 200))), "not of the format"),
         ("f.safetensors", lambda p: p.write_bytes(b"short"), "truncated"),
         ("g.pth", lambda p: torch.save({"s": torch.eye(3).to_sparse()}, p), "sparse"),

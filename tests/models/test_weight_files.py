@@ -31,7 +31,7 @@ def test_folders_prefer_safetensors_and_the_wanted_library(tmp_path):
     [
         ("{", "no index"),
         ('{"weight_map": []}', "no index"),
-        ('{"weight_map": {}}', "lists no shards"),
+        ('{"weight_map": {}}', "it lists none"),
         ('{"weight_map": {"a": "../other/model.safetensors"}}', "isn't a file beside it"),
         ('{"weight_map": {"a": "/etc/passwd"}}', "isn't a file beside it"),
     ],

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thesis_rec.base.errors import ItemError, explained
+from thesis_rec.base.errors import ItemError, explained, listed
 from thesis_rec.base.files import inside, placeholder
 
 #: Ending of files that list the shards of a checkpoint.
@@ -52,39 +52,33 @@ def find_weights(path: Path, item: str, prefer: str = "") -> Path:
     Raises:
         ItemError: If there is none, or it is a link that leads out of the model's folder.
     """
-    if os.path.lexists(path) and not path.is_dir():
-        return checked_file(path, item)
     if not path.is_dir():
-        raise ItemError(item, f"{path} doesn't exist.", "Correct the source column of the manifest, or add the file.")
-    for name in weight_names(prefer):
-        if os.path.lexists(path / name):
-            return checked_file(path / name, item)
+        return checked_file(path, item)
+    known = [path / name for name in weight_names(prefer) if os.path.lexists(path / name)]
     endings = (".safetensors", *TORCH_ENDINGS)
-    other = sorted(file for file in path.iterdir() if file.name.endswith(endings))
-    if len(other) == 1:
-        return checked_file(other[0], item)
-    if other:
-        names = ", ".join(file.name for file in other[:5])
+    found = known[:1] or sorted(file for file in path.iterdir() if file.name.endswith(endings))
+    if not found:
+        raise ItemError(item, f"{path} holds no weight file.", f"Add one of {', '.join(WEIGHT_FILES)}.")
+    if len(found) > 1:
+        names = listed([file.name for file in found], 5)
         hint = "Name one of them in the source column of the manifest."
         raise ItemError(item, f"{path} holds several weight files ({names}).", hint)
-    raise ItemError(item, f"{path} holds no weight file.", f"Add one of {', '.join(WEIGHT_FILES)}.")
+    return checked_file(found[0], item)
 
 
 def shard_of_tensors(index: Path, item: str) -> dict[str, str]:
     """The shard in which each tensor is, as an index file says.
 
     Raises:
-        ItemError: If the index is damaged or names a file outside its folder.
+        ItemError: If the index is damaged, lists none, or names a file outside its folder.
     """
     with explained(item, f"{index.name} is no index of shards ({{reason}}).", DOWNLOAD_AGAIN):
         listed_in: dict[str, str] = {**json.loads(read_bounded(index))["weight_map"]}
-        names = set(listed_in.values())
-    if not names:
-        raise ItemError(item, f"{index.name} lists no shards.", DOWNLOAD_AGAIN)
-    for name in names:
-        if not isinstance(name, str) or name != Path(name).name or name in ("", ".", ".."):
-            text = f"{index.name} names {name!r}, which isn't a file beside it."
-            raise ItemError(item, text, "Don't use this model.")
+        if not listed_in:
+            raise ValueError("it lists none")
+        for name in set(listed_in.values()):
+            if name != Path(name).name or name in ("", ".", ".."):
+                raise ValueError(f"it names {name!r}, which isn't a file beside it")
     return listed_in
 
 
@@ -103,7 +97,8 @@ def checked_file(file: Path, item: str) -> Path:
         raise ItemError(item, text, "Copy the file into the folder instead of linking to it.")
     check_ordinary(file, item)
     if not file.is_file():
-        raise ItemError(item, f"{file} doesn't exist.", "Download the model again: one of its files is missing.")
+        hint = "Correct the source column of the manifest, or add the file: download or save the model again."
+        raise ItemError(item, f"{file} doesn't exist.", hint)
     return file
 
 
@@ -201,8 +196,7 @@ def _plain_data() -> list[Any]:
 
 def _check_archive(file: Path, item: str) -> None:
     size = file.stat().st_size
-    damaged = explained(item, f"{file.name} is truncated or damaged ({{reason}}).", DOWNLOAD_AGAIN)
-    with damaged, zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(file) as archive:
         names, unpacked = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
     if unpacked > _MAX_UNPACKED_RATIO * size + _UNPACKED_ALLOWANCE:
         text = f"{file.name} has {size:,} bytes but would unpack to {unpacked:,}: a decompression bomb, refused."
