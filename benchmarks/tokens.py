@@ -119,14 +119,13 @@ def main() -> None:
 
     from thesis_rec.images.encoders.streaming import BatchImages, decoded
     from thesis_rec.images.encoders.torch_encoder import TorchEncoder
-    from thesis_rec.models.backbone import Backbone
-    from thesis_rec.models.loaders import open_clip_preparation
+    from thesis_rec.models.backbone import Backbone, preparation_of
     from thesis_rec.views.tokens import SplitTokens, TokenSettings, make_shards
 
     batch = options.batch or (256 if options.device == "cuda" else 32)
-    model = open_clip.create_model(options.encoder)
+    model, _, prepare = open_clip.create_model_and_transforms(options.encoder)
     image = torch.compile(model.encode_image, dynamic=True) if options.compile else model.encode_image
-    preparation = open_clip_preparation(model, options.encoder)
+    preparation = preparation_of(prepare, options.encoder)
     backbone = Backbone(f"open_clip:{options.encoder}", model, image, None, preparation)
     encoder = TorchEncoder(backbone, None, options.device, options.precision)
     if options.device == "cpu":

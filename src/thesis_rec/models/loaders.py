@@ -292,14 +292,6 @@ def pooled_output(output: Any, has_pooler: bool = True) -> Tensor:
     return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(2)
 
 
-def open_clip_preparation(network: Any, item: str) -> Preparation:
-    """:func:`preparation_of` a model of open_clip, as its configuration has it."""
-    from open_clip import get_model_preprocess_cfg
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    return preparation_of(image_transform_v2(PreprocessCfg(**get_model_preprocess_cfg(network)), is_train=False), item)
-
-
 def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     """The image encoder of an open_clip model from a folder with ``open_clip_config.json``.
 
@@ -311,10 +303,9 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     if not name:
         settled: Any = read_configuration(folder, "open_clip_config.json", row.model_id)
         name, config = f"local-dir:{folder}", settled.get("model_cfg") or {}
-    options |= {"precision": "fp32", "require_pretrained": True, "pretrained_image": False, "pretrained_text": False}
     text_tower = config.get("text_cfg", {}).get("hf_model_name")
     try:
-        network: Any = open_clip.create_model(name, **options).eval()
+        network, prepare = open_clip.create_model_from_pretrained(name, pretrained_text=False, **options)
     except Exception as error:
         if not text_tower:
             raise
@@ -322,7 +313,7 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
         hint = f"Fetch that once (hf download {text_tower} config.json): nothing is fetched for what a folder names."
         raise ItemError(row.model_id, text, hint) from error
     # The text half, often the larger one, is let go.
-    return open_clip_backbone(row.model_id, network.visual, open_clip_preparation(network, row.model_id))
+    return open_clip_backbone(row.model_id, network.visual, preparation_of(prepare, row.model_id))
 
 
 def _listed_by_open_clip(row: ManifestRow, folder: Path) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
@@ -337,7 +328,7 @@ def _listed_by_open_clip(row: ManifestRow, folder: Path) -> tuple[str, dict[str,
     options = {
         "pretrained": str(find_weights(folder, row.model_id, prefer="open_clip")),
         "force_quick_gelu": bool(known.get("quick_gelu")),
-        "force_preprocess_cfg": {key: known[key] for key in ("mean", "std", "interpolation", "resize_mode")},
+        **{f"image_{key}": known[key] for key in ("mean", "std", "interpolation", "resize_mode")},
     }
     return name, options, get_model_config(name)
 

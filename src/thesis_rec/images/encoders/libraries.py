@@ -11,8 +11,8 @@ from torch import Tensor
 from thesis_rec.base.errors import ItemError, first_line
 from thesis_rec.images.encoders.image_encoder import EncoderConfig, encoder_id, local_folder
 from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
-from thesis_rec.models.backbone import Backbone
-from thesis_rec.models.loaders import open_clip_preparation, pooled_output, timm_backbone, transformers_preparation
+from thesis_rec.models.backbone import Backbone, preparation_of
+from thesis_rec.models.loaders import pooled_output, timm_backbone, transformers_preparation
 from thesis_rec.models.model_sources import hub_error, no_network
 
 logger = logging.getLogger(__name__)
@@ -49,13 +49,13 @@ def _open_clip(source: str, folder: Path | None, name: str) -> Towers:
         if not tag:
             hint = f"Give architecture/tag; tags: {', '.join(open_clip.list_pretrained_tags_by_model(architecture))}."
             raise ItemError(source, "no pretrained weights were named.", hint)
-    model = open_clip.create_model(architecture, pretrained=tag, load_weights=True, require_pretrained=True)
+    model, prepare = open_clip.create_model_from_pretrained(architecture, tag)
     tokenizer = open_clip.get_tokenizer(architecture)
 
     def text(texts: list[str], device: torch.device) -> Tensor:
         return model.encode_text(tokenizer(texts).to(device))
 
-    return Backbone(name, model, model.encode_image, None, open_clip_preparation(model, source)), text
+    return Backbone(name, model, model.encode_image, None, preparation_of(prepare, source)), text
 
 
 # --- transformers ------------------------------------------------------------------------------------------------
