@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from itertools import compress
 from typing import Any, Literal
 
@@ -207,12 +208,8 @@ def closest_relaxations(figures: pd.DataFrame, budget: Budget) -> list[Relaxatio
 
 def _rounded(value: float, upper: bool) -> float:
     """Three digits, on the side on which the model still fits."""
-    if value == 0 or not np.isfinite(value):
-        return value
-    digits = 2 - int(np.floor(np.log10(abs(value))))
-    step = 10.0**-digits
-    rounded = np.ceil(value / step * (1 - 1e-9)) if upper else np.floor(value / step * (1 + 1e-9))
-    return float(round(rounded * step, max(digits, 0)))
+    digits = Context(prec=3, rounding=ROUND_CEILING if upper else ROUND_FLOOR)
+    return float(digits.create_decimal(repr(value)))
 
 
 def option_name(limit: str) -> str:

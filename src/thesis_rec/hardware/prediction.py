@@ -37,7 +37,7 @@ class Fit(NamedTuple):
     """A fitted regression of log figures.
 
     Attributes:
-        coefficients: (F + 2,) of the features, of the figure in another context, and the constant.
+        coefficients: (F,) of the columns.
         margin: Logarithm that is added for the safe side.
         spread: Root mean square of the held-out errors.
     """
@@ -46,27 +46,16 @@ class Fit(NamedTuple):
     margin: float
     spread: float
 
-    def predict(self, features: Floats, offset: Floats) -> Floats:
-        """Log figures of (M, F) features and (M,) log figures in another context, or zeros."""
-        return offset + _columns(features, offset) @ self.coefficients
 
-
-def _columns(features: Floats, offset: Floats) -> Floats:
-    # The figure elsewhere is a feature as well: its slope is 1 plus a weight that is shrunk to 0.
-    return np.column_stack([features, offset, np.ones(len(offset))])
-
-
-def fit_log_figure(features: Floats, log_value: Floats, offset: Floats, families: NDArray[np.object_]) -> Fit:
+def fit_log_figure(x: Floats, target: Floats, families: NDArray[np.object_]) -> Fit:
     """Fit the regression of one figure.
 
     Args:
-        features: (n, F) log counts.
-        log_value: (n,) log figures.
-        offset: (n,) log figures in another context, or 0.
+        x: (n, F) what it is told from, and ones in the last column.
+        target: (n,) log figures.
         families: (n,) architecture families; with fewer than three, folds of models take their place.
     """
-    x, target, groups = _columns(features, offset), log_value - offset, fold_groups(families)
-    errors = np.empty(len(target))
+    groups, errors = fold_groups(families), np.empty(len(target))
     for group in np.unique(groups):
         out = groups == group
         errors[out] = target[out] - x[out] @ _ridge(x[~out], target[~out])
@@ -259,8 +248,10 @@ class _Counted(NamedTuple):
         plans: list[tuple[Floats | None, tuple[int, ...]]] = [(other, usable) for other in by_overlap]
         for other, columns in [*plans, (None, usable), (None, (0, 1)), (None, (0,))]:
             offset = np.zeros(len(value)) if other is None else np.log(np.where(other > 0, other, np.nan))
+            # The figure elsewhere is a feature as well: its slope is 1 plus a weight that is shrunk to 0.
             used = self.features[:, columns]
-            complete = np.isfinite(used).all(axis=1) & np.isfinite(offset)
+            x = np.column_stack([used, offset, np.ones(len(value))])
+            complete = np.isfinite(x).all(axis=1)
             train, new = known & complete, np.isnan(value) & np.isnan(found) & complete
             if train.sum() < ENOUGH or not new.any():
                 continue
@@ -269,8 +260,8 @@ class _Counted(NamedTuple):
             if columns == (0,) and not self.of_weights:
                 # Weights alone hardly tell a time: of a network a hundred times as large, less than nothing.
                 new &= beyond == 0
-            fit = fit_log_figure(used[train], log_value[train], offset[train], self.families[train])
-            found[new] = fit.predict(used[new], offset[new])
+            fit = fit_log_figure(x[train], (log_value - offset)[train], self.families[train])
+            found[new] = offset[new] + x[new] @ fit.coefficients
             margin[new] = fit.margin + max(fit.margin, fit.spread) * beyond[new]
         return found, margin
 
