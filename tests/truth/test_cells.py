@@ -25,7 +25,8 @@ def test_a_model_is_measured_on_all_tasks(backbone: Backbone, images: dict[str, 
     assert list(truth.records.columns) == [*RECORD_COLUMNS, "seconds", "n_test"]
     n_test = truth.records.groupby("dataset_id")["n_test"].first()
     assert n_test["a"] == len(images["a"].test_labels)
-    assert truth.records["seconds"].sum() == pytest.approx(truth.seconds["forward"] + truth.seconds["probes"])
+    assert truth.records["seconds"].nunique() == 1
+    assert truth.records["seconds"].gt(0).all()
     seeds = truth.records.groupby("dataset_id")["seed"].apply(list).to_dict()
     assert seeds == {"a": [0, 1], "b": [0, 1], "sub": [-1]}
     assert truth.records["value"].between(0, 1).all()
@@ -49,7 +50,6 @@ def test_a_model_is_measured_on_all_tasks(backbone: Backbone, images: dict[str, 
     assert on_subtasks == pytest.approx({f"{task}/subtask_probe": value for task, value in alone.items()})
     assert np.isfinite(truth.responses).all()
     assert truth.responses.dtype == np.float32
-    assert truth.seconds["total"] >= sum(v for k, v in truth.seconds.items() if k != "total") * 0.99
 
 
 def test_truth_rows_are_those_of_the_plain_recipe(backbone: Backbone, images: dict[str, TaskImages]) -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.truth.small_tasks import FIVE, IMAGES, MIXED, SETTINGS, THREE, backbone, task_images
-from thesis_rec.truth.fine_tune import COLUMNS, draw_batches, fine_tune
+from thesis_rec.truth.fine_tune import draw_batches, fine_tune
 from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth.performance_records import RECORD_COLUMNS
 from thesis_rec.truth.settings import FineTuneRecipe
 
 
@@ -18,7 +19,7 @@ def tune(factory, cells, images, settings, device="cpu"):
 
 def test_separable_tasks_are_learned_and_the_table_is_in_form():
     table = tune(backbone, [(THREE, 0), (FIVE, 0), (MIXED, 1)], IMAGES, SETTINGS)
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == [*RECORD_COLUMNS, "seconds", "n_test"]
     assert (table["value"] > 0.85).all()
     assert table["n_train"].tolist() == [24, 40, 24]
     assert table["seed"].tolist() == [0, 0, 1]

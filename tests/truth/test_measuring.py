@@ -24,7 +24,7 @@ from thesis_rec.truth.measuring import (
     measured_tasks,
     told_outcomes,
 )
-from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS
+from thesis_rec.truth.performance_records import PROVENANCE_COLUMNS, RECORD_COLUMNS, measured_records
 from thesis_rec.truth.responses import reference_tasks
 from thesis_rec.truth.settings import CampaignSettings, FineTuneSettings, ProbeRecipe
 
@@ -200,9 +200,8 @@ def test_fine_tuning_is_saved_every_few_cells_and_resumed(zoo: Zoo, monkeypatch:
 
     def fake(backbone, bank, cells, settings, source):
         calls.append([(task.dataset_id, seed) for task, seed in cells])
-        told = backbone.model_id
-        rows = [(told, t.dataset_id, "fine_tune", "accuracy", 0.5, seed, 8, "x", 0.1, 4) for t, seed in cells]
-        return pd.DataFrame(rows, columns=module.COLUMNS)
+        rows = [(task.dataset_id, 0.5, seed, 8, 0.1, 4) for task, seed in cells]
+        return measured_records(rows, model_id=backbone.model_id, protocol="fine_tune", source="x")
 
     module = pytest.importorskip("thesis_rec.truth.fine_tune")
     monkeypatch.setattr(module, "fine_tune", fake)

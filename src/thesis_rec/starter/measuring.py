@@ -67,7 +67,7 @@ def _measure_generation(
     for recipe in track(missing, f"measuring models on generation {number}"):
         if shop.late():
             break
-        name = encode_id(recipe.model_id)
+        name, begun = encode_id(recipe.model_id), time.perf_counter()
         try:
             backbone = load_backbone(recipe_row(recipe), shop.folder, shop.device)
             truth = measure_model(backbone, bank, tasks, reference, settings)
@@ -78,7 +78,7 @@ def _measure_generation(
         write_parquet(truth.transferability, folder / f"{name}.scores.parquet")
         if reference:
             write_responses(truth.responses, folder, recipe.model_id)
-        finish(shop, folder, recipe.model_id, truth.seconds)
+        finish(shop, folder, recipe.model_id, {"total": time.perf_counter() - begun})
     return failures
 
 

@@ -19,7 +19,7 @@ from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability.estimates import ScoreInput, gbc, h_score, leep, log_me, n_leep, nearest_class_mean
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import Rows, by_class, plan_probes, probe_accuracies
-from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
+from thesis_rec.truth.performance_records import SCORE_COLUMNS, measured_records
 from thesis_rec.truth.settings import TruthSettings
 
 
@@ -72,13 +72,11 @@ class ModelTruth:
         records: Linear-probe accuracies, columns of ``performance_records``, ``seconds`` and ``n_test``.
         transferability: Scores of the tasks with ``draws``, columns of ``transferability_scores``.
         responses: (R,) float32, mean accuracies on the reference tasks, in their order.
-        seconds: Time of each part: ``forward``, ``probes``, ``scores`` and ``total``.
     """
 
     records: pd.DataFrame
     transferability: pd.DataFrame
     responses: NDArray[np.float32]
-    seconds: dict[str, float]
 
 
 def measure_model(
@@ -104,7 +102,6 @@ def measure_model(
         ItemError: If the features aren't vectors of finite numbers.
         ValueError: If a task can't be measured (fewer than two classes, a class without images).
     """
-    started = time.perf_counter()
     # Tasks whose repeats count singly come first.
     tasks = sorted(tasks, key=lambda task: not task.draws)
     probes = plan_probes([*tasks, *reference], bank.classes, settings.linear_probe, settings.seed)
@@ -112,18 +109,13 @@ def measure_model(
     accuracies, probing = timed(lambda: probe_accuracies(features, settings.linear_probe, probes))
     rows = []
     for task, probe, values in zip(tasks, probes, accuracies, strict=False):
-        sizes = len(probe.train_class), len(probe.test_class)
+        sizes = len(probe.train_class), 0.0, len(probe.test_class)
         repeats = list(enumerate(values)) if task.draws else [(AVERAGED, values.mean())]
         rows += [(task.dataset_id, float(value), seed, *sizes) for seed, value in repeats]
-    records = pd.DataFrame(rows, columns=["dataset_id", "value", "seed", "n_train", "n_test"]).assign(
-        model_id=backbone.model_id,
-        protocol="linear_probe",
-        metric="accuracy",
-        source=settings.source,
-        # All cells of a model share its forward passes.
-        seconds=(forward + probing) / max(1, len(rows)),
-    )
-    begun, costed = time.perf_counter(), []
+    records = measured_records(rows, model_id=backbone.model_id, protocol="linear_probe", source=settings.source)
+    # All cells of a model share its forward passes.
+    records["seconds"] = (forward + probing) / max(1, len(rows))
+    costed = []
     for task in (task for task in tasks if task.draws):
         members = [bank.classes[base][c].train[: settings.score_images] for base, c in task.members]
         images, labels = by_class(members)
@@ -134,7 +126,4 @@ def measure_model(
             costed.append((backbone.model_id, task.dataset_id, method, value, own + share, settings.source))
     scores = pd.DataFrame(costed, columns=SCORE_COLUMNS)
     scores = scores.sort_values(["dataset_id", "method"], kind="stable", ignore_index=True)
-    scoring = time.perf_counter() - begun
-    responses = accuracies[len(tasks) :].mean(1).astype(np.float32)
-    seconds = {"forward": forward, "probes": probing, "scores": scoring, "total": time.perf_counter() - started}
-    return ModelTruth(records[[*RECORD_COLUMNS, "seconds", "n_test"]], scores, responses, seconds)
+    return ModelTruth(records, scores, accuracies[len(tasks) :].mean(1).astype(np.float32))

@@ -22,11 +22,9 @@ from thesis_rec.models.backbone import Backbone
 from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
 from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.linear_probe import by_class
-from thesis_rec.truth.performance_records import RECORD_COLUMNS
+from thesis_rec.truth.performance_records import measured_records
 from thesis_rec.truth.settings import HEAD_RATE, SHIFT, WEIGHT_DECAY, FineTuneRecipe
 
-#: Columns of the result: those of ``performance_records``, the cost, and how many images it was tested on.
-COLUMNS = [*RECORD_COLUMNS, "seconds", "n_test"]
 #: Test images of one pass.
 EVALUATION = 256
 #: Share of the updates in which the learning rate rises, and the largest norm of the gradient.
@@ -50,8 +48,8 @@ def fine_tune(
         source: Content of the table's ``source`` column.
 
     Returns:
-        One row per cell with the columns :data:`COLUMNS`: accuracy on the test images, numbers of training and test
-        images, and seconds.
+        One row per cell, as of :func:`~thesis_rec.truth.performance_records.measured_records`: accuracy on the test
+        images, numbers of training and test images, and seconds.
 
     Raises:
         ValueError: If images differ in size.
@@ -76,9 +74,7 @@ def fine_tune(
         value = float((predicted == labels).double().mean())
         found.append((task.dataset_id, value, seed, n_train, time.perf_counter() - begun, len(rows)))
         backbone.network.load_state_dict(initial)
-    table = pd.DataFrame(found, columns=["dataset_id", "value", "seed", "n_train", "seconds", "n_test"])
-    told = {"model_id": backbone.model_id, "protocol": "fine_tune", "metric": "accuracy", "source": source}
-    return table.assign(**told)[COLUMNS]
+    return measured_records(found, model_id=backbone.model_id, protocol="fine_tune", source=source)
 
 
 def _train(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], settings: FineTuneRecipe) -> None:

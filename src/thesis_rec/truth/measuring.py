@@ -128,6 +128,10 @@ def measure_zoo(
         yield tables | {f"{name}/outcome": table for name, table in told.items()}
 
 
+#: What tells the cells of a part apart.
+_KEYS = {"linear_probe": ["dataset_id"], "transferability": ["dataset_id"], "fine_tune": ["dataset_id", "seed"]}
+
+
 class _Cells:
     """The cells of one model: hashes of what they depend on, which of them earlier runs lack, and measuring these."""
 
@@ -150,31 +154,33 @@ class _Cells:
         self.hashes: dict[str, dict[Any, str]] = {"linear_probe": {}, "responses": {}, "fine_tune": {}}
         if "linear_probe" in settings.protocols:
             self.hashes["linear_probe"] = {name: sha256_json([recipe, members]) for name, members in tasks.items()}
-            self.hashes["responses"] = {"all": sha256_json([probe, *bank])} if bases else {}
+            self.hashes["responses"] = {"cell": sha256_json([probe, *bank])} if bases else {}
         if "fine_tune" in settings.protocols:
             self.hashes["fine_tune"] = {
                 (name, seed): sha256_json([[weights, tuned, settings.source], members, seed])
                 for name, members in tasks.items()
                 for seed in range(settings.fine_tune.seeds)
             }
-        self.missing = {part: self._missing(part) for part in self.hashes}
+        # What there is no cell of that is made from the same.
+        self.missing = dict[str, list[Any]]()
+        for part, hashes in self.hashes.items():
+            there = set(self._existing(part).get("cell", []))
+            self.missing[part] = [key for key, cell in hashes.items() if cell not in there]
 
     def _existing(self, part: str) -> pd.DataFrame:
         """The table of an earlier run; empty where there is none."""
         key = f"{self.model_id}/{part}"
         return self.tables[key]() if key in self.tables else pd.DataFrame()
 
-    def _missing(self, part: str) -> list[Any]:
-        """What there is no cell of that is made from the same."""
-        there = set(self._existing(part).get("cell", []))
-        return [key for key, cell in self.hashes[part].items() if cell not in there]
-
-    def _merged(self, part: str, new: pd.DataFrame, cells: Sequence[str], keys: list[str]) -> dict[str, pd.DataFrame]:
+    def _merged(self, part: str, new: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """New rows, with what tells their measurement from others, and those earlier ones that they don't replace."""
-        told = {"model_revision": self.weights[:_SHORT], "versions": library_versions(), "cell": cells}
-        new, old = new.assign(dataset_revision=new["dataset_id"].map(self.datasets), **told), self._existing(part)
+        old, keys = self._existing(part), new.set_index(_KEYS[part]).index
         if not old.empty:
-            old = old[~old.set_index(keys).index.isin(new.set_index(keys).index)]
+            old = old[~old.set_index(_KEYS[part]).index.isin(keys)]
+        told = {"model_revision": self.weights[:_SHORT], "versions": library_versions()}
+        # Scores are made with the probes.
+        hashes = self.hashes["fine_tune" if part == "fine_tune" else "linear_probe"]
+        new = new.assign(dataset_revision=new["dataset_id"].map(self.datasets), **told, cell=keys.map(hashes))
         return {f"{self.model_id}/{part}": pd.concat([old, new], ignore_index=True)}
 
     def measured(self, load: Callable[[], Backbone], bank: ImageBank) -> Iterator[dict[str, pd.DataFrame]]:
@@ -190,8 +196,7 @@ class _Cells:
             for start in range(0, len(todo), every):
                 cells = [(by_id[name], seed) for name, seed in todo[start : start + every]]
                 found.append(fine_tune(backbone, bank, cells, settings.fine_tune, settings.source))
-                hashes = [self.hashes["fine_tune"][key] for key in todo[: start + every]]
-                yield self._merged("fine_tune", pd.concat(found), hashes, ["dataset_id", "seed"])
+                yield self._merged("fine_tune", pd.concat(found))
 
     def _probed(self, backbone: Backbone, bank: ImageBank) -> dict[str, pd.DataFrame]:
         from thesis_rec.truth.cells import measure_model
@@ -202,14 +207,12 @@ class _Cells:
         truth = measure_model(backbone, bank, tasks, reference, campaign.settings)
         found: dict[str, pd.DataFrame] = {}
         if reference:
-            (cell,) = self.hashes["responses"].values()
-            described = {"name": response_names(reference), "value": truth.responses, "cell": cell}
+            described = {"name": response_names(reference), "value": truth.responses, **self.hashes["responses"]}
             found[f"{self.model_id}/responses"] = pd.DataFrame({"model_id": self.model_id, **described})
         # Written after the scores: a task counts as done by its probes.
         for part, table in (("transferability", truth.transferability), ("linear_probe", truth.records)):
             if len(table):
-                cells = [self.hashes["linear_probe"][name] for name in table["dataset_id"]]
-                found |= self._merged(part, table, cells, ["dataset_id"])
+                found |= self._merged(part, table)
         return found
 
 

@@ -29,6 +29,20 @@ Score = Literal["logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc", "
 COLUMNS = [*KEY, "value", "std", "n_repeats", "n_train", "n_test", "metric", "source"]
 
 
+def measured_records(cells: Sequence[tuple[Any, ...]], **told: str) -> pd.DataFrame:
+    """Accuracies that were measured here as records.
+
+    Args:
+        cells: ``dataset_id, value, seed, n_train, seconds, n_test`` of each.
+        told: Their ``model_id``, ``protocol`` and ``source``.
+
+    Returns:
+        :data:`RECORD_COLUMNS`, ``seconds`` and ``n_test``.
+    """
+    table = pd.DataFrame(cells, columns=["dataset_id", "value", "seed", "n_train", "seconds", "n_test"])
+    return table.assign(metric="accuracy", **told)[[*RECORD_COLUMNS, "seconds", "n_test"]]
+
+
 def clean_performance(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Join tables of records and average their repeats.
 
