@@ -311,12 +311,8 @@ class TestNPZ:
         path = tmp_path / "d.npz"
         write_npz(path)
         path.write_bytes(path.read_bytes()[:200])
-        for call in (
-            lambda: open_split(row("npz", "d.npz"), "train", tmp_path),
-            lambda: fingerprint(row("npz", "d.npz"), tmp_path),
-        ):
-            with pytest.raises(ItemError, match="not a readable NPZ"):
-                call()
+        with pytest.raises(ItemError, match="not a readable NPZ"):
+            open_split(row("npz", "d.npz"), "train", tmp_path)
         np.savez(path, x=np.zeros(3))
         with pytest.raises(ItemError, match="no images; there are x"):
             open_split(row("npz", "d.npz"), "train", tmp_path)

@@ -7,6 +7,8 @@ A new kind of source is a function registered under the name that the manifest's
         return Source({"train": RawSplit(labels, class_names, read), "test": RawSplit(others, class_names, read_other)})
 """
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.settings import Seed, Settings
+from thesis_rec.images.layout import files_below
 from thesis_rec.images.manifest import DatasetRow
 
 #: What was read by other rules (labels, scales, orientation) is encoded again.
@@ -99,6 +102,35 @@ Loader = Callable[[DatasetRow, Path, ImageLimits], Source]
 #: What tells one file from another: its content, or how it lies on the disk.
 Tell = Callable[[Path], bytes]
 Fingerprint = Callable[[DatasetRow, Path, Tell], str]
+
+
+def local_source(row: DatasetRow, root: Path) -> Path:
+    """The row's source on disk.
+
+    Raises:
+        ItemError: If it isn't there.
+    """
+    path = root / Path(row.source).expanduser()
+    if not path.exists():
+        hint = "Correct the manifest's source column, or put the data there."
+        raise ItemError(row.dataset_id, f"{path} doesn't exist.", hint)
+    return path
+
+
+def hash_files(row: DatasetRow, root: Path, tell: Tell) -> str:
+    """Fingerprint of a source on disk: of its files' paths and of what tells each, so that images may not swap classes.
+
+    Raises:
+        ItemError: If it isn't there.
+    """
+    source, digest = local_source(row, root), hashlib.sha256(READING_VERSION)
+    # Opening a pipe would wait for ever.
+    files = [path for path in files_below(source) if path.is_file()] if source.is_dir() else [source]
+    for path in [*files, *([source / row.labels] if row.labels else [])]:
+        digest.update(os.fsencode(os.path.relpath(path, source)) + b"\0" + tell(path))
+    return digest.hexdigest()
+
+
 #: What is registered, by the name of the loader.
 LOADERS: dict[str, tuple[Loader, Fingerprint]] = {}
 
@@ -109,8 +141,8 @@ def register_loader(name: str, fingerprint: Fingerprint | None = None) -> Callab
     Args:
         name: Value of the manifest's ``loader`` column.
         fingerprint: Function of the row, the folder that sources are relative to, and of what tells one file; its text
-            changes when the images do, and tokens are kept as long as it doesn't. Without one they are kept as long as
-            the row stays the same.
+            changes when the images do, and tokens are kept as long as it doesn't; :func:`hash_files` does for a source
+            on disk. Without one they are kept as long as the row stays the same.
     """
 
     def register(loader: Loader) -> Loader:

@@ -1,6 +1,5 @@
 """The loader ``folder``: class folders, or files labelled by a table or by their names."""
 
-import hashlib
 import os
 import re
 import stat
@@ -18,12 +17,20 @@ from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.files import inside
 from thesis_rec.base.settings import evenly
 from thesis_rec.base.tables import read_csv
-from thesis_rec.images import dataset_source
 from thesis_rec.images.copies import file_copies
-from thesis_rec.images.dataset_source import FileNote, ImageLimits, RawSplit, Source, register_loader
+from thesis_rec.images.dataset_source import (
+    Decode,
+    FileNote,
+    ImageLimits,
+    RawSplit,
+    Source,
+    hash_files,
+    local_source,
+    register_loader,
+)
 from thesis_rec.images.decoding import SUFFIXES, Scales, decode_image, is_deep, open_image
 from thesis_rec.images.labels import one_hot_classes
-from thesis_rec.images.layout import path_name, read_layout, read_splits, split_role
+from thesis_rec.images.layout import files_below, path_name, read_layout, read_splits, split_role
 from thesis_rec.images.manifest import DatasetRow
 
 #: A file and its label.
@@ -54,69 +61,37 @@ _LABEL_COLUMNS = ("label", "class", "class_name", "category", "target")
 _SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 
 
-def local_source(row: DatasetRow, root: Path) -> Path:
-    """The row's source on disk.
-
-    Raises:
-        ItemError: If it isn't there.
-    """
-    path = Path(row.source).expanduser()
-    path = path if path.is_absolute() else root / path
-    if not path.exists():
-        hint = "Correct the manifest's source column, or put the data there."
-        raise ItemError(row.dataset_id, f"{path} doesn't exist.", hint)
-    return path
-
-
-def hash_files(folder: Path, paths: Iterator[Path] | Sequence[Path], tell: dataset_source.Tell) -> str:
-    """Hash of files' paths and of what tells each: images swapped between classes change it."""
-    digest = hashlib.sha256(dataset_source.READING_VERSION)
-    for path in paths:
-        digest.update(os.fsencode(os.path.relpath(path, folder)) + b"\0" + tell(path))
-    return digest.hexdigest()
-
-
-def _fingerprint_folder(row: DatasetRow, root: Path, tell: dataset_source.Tell) -> str:
-    folder = local_source(row, root)
-    tables = [path for path in [*folder.glob(_METADATA), *folder.glob(f"*/{_METADATA}")] if path.is_file()]
-    if row.labels:
-        tables.append(folder / row.labels)
-    return hash_files(folder, [*sorted(tables), *_images_below(folder, folder, Counter())], tell)
-
-
 def _images_below(folder: Path, base: Path, skipped: Counter[str]) -> Iterator[Path]:
     """All image files below a folder in a fixed order, hidden ones left out; what can't be read is counted by kind."""
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        skipped["folders that are links"] += sum(os.path.islink(os.path.join(place, name)) for name in folders)
-        for path in (Path(place, name) for name in sorted(names)):
-            if path.name.startswith(".") or path.suffix.lower() in _BESIDE:
-                continue
-            if reason := _unusable(path, base):
-                skipped[reason] += 1
-            else:
-                yield path
+    for path in files_below(folder):
+        if path.suffix.lower() in _BESIDE:
+            continue
+        if reason := _unusable(path, base):
+            skipped[reason] += 1
+        else:
+            yield path
 
 
 def _unusable(path: Path, base: Path) -> str:
     """Why a file is no image that may be read, as a plural noun; empty if it is one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "links that lead nowhere"
+    if stat.S_ISDIR(found.st_mode):
+        return "folders that are links"
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         usual = suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8
         return f"{suffix} files" if usual else "files of no known kind"
-    try:
-        found = path.stat()
-        if path.is_symlink() and not inside(path, base):
-            return "links that lead outside"
-    except OSError:
-        return "links that lead nowhere"
+    if path.is_symlink() and not inside(path, base):
+        return "links that lead outside"
     if not stat.S_ISREG(found.st_mode):
         return "pipes or devices"
     return "" if found.st_size else "empty files (0 bytes)"
 
 
-@register_loader("folder", _fingerprint_folder)
+@register_loader("folder", hash_files)
 def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     """An image folder: ``[split/]class_name/*.png``; or files labelled by a table or by their names.
 
@@ -299,5 +274,5 @@ def _column(row: DatasetRow, table: pd.DataFrame, field: str, usual: Sequence[st
     raise ItemError(row.dataset_id, error, f"Call it {usual[0]}, or name it in the manifest's column {field}.")
 
 
-def _read_file(paths: list[Path], base: Path, scales: Scales, index: int) -> dataset_source.Decode:
+def _read_file(paths: list[Path], base: Path, scales: Scales, index: int) -> Decode:
     return partial(decode_image, paths[index], path_name(paths[index], base), scales)

@@ -9,18 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError, first_line
-from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, Tell, register_loader
+from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, Tell, hash_files, register_loader
 from thesis_rec.images.decoding import decode_image
-from thesis_rec.images.folders import hash_files
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.models.model_sources import hub_error
 
 
 def _fingerprint_hub(row: DatasetRow, root: Path, tell: Tell) -> str:
-    local = _local_hub_folder(row, root)
-    if local is None:
-        return f"hub:{row.source}:{row.config}:{row.revision}"
-    return hash_files(local, sorted(path for path in local.rglob("*") if path.is_file()), tell)
+    named = f"hub:{row.source}:{row.config}:{row.revision}"
+    return hash_files(row, root, tell) if _local_hub_folder(row, root) else named
 
 
 def _local_hub_folder(row: DatasetRow, root: Path) -> Path | None:

@@ -6,6 +6,7 @@ refused with both readings, because nothing in the answer would tell that the wr
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words}
 
 #: Words that may stand beside them.
 _FILLERS = frozenset({"", "set", "data", "dataset", "images", "imgs", "image", "img", "split", "folder", "all"})
+
+#: How the names of files and folders begin that users don't see.
+_HIDDEN = (".", "__MACOSX")
 
 _HINT = (
     "Call split folders train and test; put the images of one class into one folder; or name a table with "
@@ -67,7 +71,15 @@ def split_role(name: str, exact: bool = False) -> str:
 
 def subfolders(folder: Path) -> list[Path]:
     """Folders within a folder, hidden ones left out, in order."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(_HIDDEN))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder in a fixed order, hidden ones left out; links to folders are as files."""
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        folders[:] = sorted(name for name in folders if not name.startswith(_HIDDEN))
+        yield from (Path(place, name) for name in sorted([*names, *links]) if not name.startswith(_HIDDEN))
 
 
 def path_name(path: Path, base: Path | None = None) -> str:

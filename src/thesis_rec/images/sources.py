@@ -1,81 +1,91 @@
 """The loaders of arrays and of what is drawn: npz, generated."""
 
-import hashlib
-from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
+import re
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile, ZipInfo
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import Failure, ItemError, explained
+from thesis_rec.base.errors import Failure, ItemError, explained, listed
 from thesis_rec.base.files import load_arrays
-from thesis_rec.images.dataset_source import READING_VERSION, ImageLimits, RawSplit, Source, Tell, register_loader
+from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, hash_files, local_source, register_loader
 from thesis_rec.images.decoding import Scales, to_rgb
-from thesis_rec.images.folders import local_source
 from thesis_rec.images.labels import one_hot_classes
 from thesis_rec.images.manifest import DatasetRow
 
 # --- NPZ ---------------------------------------------------------------------------------------------------------
 
 
-def _explained(path: Path, item: str) -> AbstractContextManager[None]:
-    hint = "Write it again with numpy.savez_compressed, numbers and texts only."
-    return explained(item, f"{path.name} is not a readable NPZ file ({{reason}}).", hint)
+#: Largest uncompressed size of the arrays that are read at once.
+MAX_BYTES = 8 << 30
+
+#: An archive that unpacks to more than this, and to more than this many times its own size, only fills the memory.
+_BOMB_BYTES, _BOMB_RATIO = 256 << 20, 100
+
+_ARRAY = re.compile(r"((.+_)?(images|labels)|class_names)\.npy")
 
 
-def _members(path: Path, item: str) -> list[ZipInfo]:
-    with _explained(path, item), ZipFile(path) as archive:
-        return archive.infolist()
-
-
-def _fingerprint_npz(row: DatasetRow, root: Path, tell: Tell) -> str:
-    # The checksums of a zip's directory say whether the content changed without reading it.
-    found = _members(local_source(row, root), row.dataset_id)
-    members = [(info.filename, info.file_size, info.CRC) for info in found]
-    return hashlib.sha256(READING_VERSION + repr(members).encode()).hexdigest()
-
-
-@register_loader("npz", _fingerprint_npz)
+@register_loader("npz", hash_files)
 def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     """Arrays ``train_images, train_labels, test_images, test_labels`` (any split names), or ``images, labels``.
 
     Images are (N, H, W), (N, H, W, 3) or (N, 3, H, W); ``class_names`` is optional. Pickled objects are refused.
     Numbers other than bytes get one scale for all splits.
     """
-    path = local_source(row, root)
+    path, item = local_source(row, root), row.dataset_id
     if not path.is_file():
-        raise ItemError(row.dataset_id, f"{path} is no file.", "Use the loader folder for folders.")
-    found = [info.filename for info in _members(path, row.dataset_id)]
-    names = [name.removesuffix(".npy") for name in found if name.endswith(".npy")]
-    with_images = [name for name in names if name == "images" or name.endswith("_images")]
-    if not with_images:
-        error = f"{path.name} holds no images; there are {', '.join(names[:20]) or 'no arrays'}."
-        raise ItemError(row.dataset_id, error, "Store train_images and train_labels, or images and labels.")
-    wanted = ["class_names", *with_images, *(f"{name.removesuffix('images')}labels" for name in with_images)]
-    item, arrays = row.dataset_id, read_arrays(path, row.dataset_id, wanted)
-    notes: list[str] = []
-    images = {name: _channels_last(name, arrays[name], notes) for name in with_images}
+        raise ItemError(item, f"{path} is no file.", "Use the loader folder for folders.")
+    arrays, notes = read_arrays(path, item), list[str]()
+    images = {name: _channels_last(name, array, notes) for name, array in arrays.items() if name.endswith("images")}
     scales = Scales(image for pixels in images.values() if pixels.dtype != np.uint8 for image in pixels)
     hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
     with explained(item, "its images can't be read: {reason}.", hint):
         notes += scales.notes()
-    class_names = _class_names(item, arrays)
-    splits = {}
+    class_names, splits = _class_names(item, arrays), {}
     for name, pixels in images.items():
-        labels = _labels(item, name, arrays, path.name)
+        split = name.removesuffix("images")
+        if f"{split}labels" not in arrays:
+            raise ItemError(item, f"{path.name} lacks {split}labels.", f"Store both {name} and {split}labels.")
+        labels = arrays[f"{split}labels"]
+        if labels.ndim == 2 and 1 in labels.shape:
+            labels = labels.reshape(-1)
+        elif (classes := one_hot_classes(labels)) is not None:
+            labels = classes
         fits = pixels.ndim in (3, 4) and pixels.shape[3:] in ((), (1,), (3,), (4,)) and 0 not in pixels.shape
         if not fits or labels.shape != pixels.shape[:1]:
-            error = f"{name} has the shape {arrays[name].shape}, {name.removesuffix('images')}labels {labels.shape}."
-            raise ItemError(
-                item, error, "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,), none of it 0."
-            )
+            error = f"{name} has the shape {arrays[name].shape}, {split}labels {labels.shape}."
+            hint = "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,), none of it 0."
+            raise ItemError(item, error, hint)
         read = partial(_read_pixels, pixels, scales, name)
-        splits[name.removesuffix("images").removesuffix("_") or "all"] = RawSplit(labels, class_names, read)
+        splits[split.removesuffix("_") or "all"] = RawSplit(labels, class_names, read)
     return Source(splits, tuple(Failure(item, note) for note in dict.fromkeys(notes)))
+
+
+def read_arrays(path: Path, item: str) -> dict[str, NDArray[Any]]:
+    """The images, labels and class names of an NPZ file, if what they unpack to is like images.
+
+    Raises:
+        ItemError: If it holds no images, is damaged, too large, lies about its size, or holds pickled objects.
+    """
+    hint = "Write it again with numpy.savez_compressed, numbers and texts only."
+    with explained(item, f"{path.name} is not a readable NPZ file ({{reason}}).", hint):
+        with ZipFile(path) as archive:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+        wanted = [name for name in sizes if _ARRAY.fullmatch(name)]
+        if not any(name.endswith("images.npy") for name in wanted):
+            there = listed([name.removesuffix(".npy") for name in sizes if name.endswith(".npy")], 20) or "no arrays"
+            error = f"{path.name} holds no images; there are {there}."
+            raise ItemError(item, error, "Store train_images and train_labels, or images and labels.")
+        total, packed = sum(sizes[name] for name in wanted), path.stat().st_size
+        if total > min(MAX_BYTES, max(_BOMB_BYTES, _BOMB_RATIO * packed)):
+            error = f"{path.name} of {packed} bytes unpacks to {total / 2**20:.0f} MiB."
+            hint = f"Split it: at most {MAX_BYTES >> 20} MiB are read, and images hardly compress."
+            raise ItemError(item, error, hint)
+        return load_arrays(path, *(name.removesuffix(".npy") for name in wanted))
 
 
 def _channels_last(name: str, pixels: NDArray[Any], notes: list[str]) -> NDArray[Any]:
@@ -95,41 +105,9 @@ def _class_names(item: str, arrays: Mapping[str, NDArray[Any]]) -> list[str] | N
     return (np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names).tolist()
 
 
-def _labels(item: str, images: str, arrays: Mapping[str, NDArray[Any]], file: str) -> NDArray[Any]:
-    name = f"{images.removesuffix('images')}labels"
-    if name not in arrays:
-        raise ItemError(item, f"{file} lacks {name}.", f"Store both {images} and {name}.")
-    labels = arrays[name]
-    if labels.ndim == 2 and 1 in labels.shape:
-        labels = labels.reshape(-1)
-    classes = one_hot_classes(labels)
-    return labels if classes is None else classes
-
-
 def _read_pixels(pixels: NDArray[Any], scales: Scales, name: str, index: int) -> NDArray[np.uint8]:
     with explained(f"{name}[{index}]", "{reason}.", "Correct or remove the image."):
         return to_rgb(pixels[index], scales)
-
-
-#: Largest uncompressed size of the arrays that are read at once.
-MAX_BYTES = 8 << 30
-
-#: An archive that unpacks to more than this, and to more than this many times its own size, only fills the memory.
-_BOMB_BYTES, _BOMB_RATIO = 256 << 20, 100
-
-
-def read_arrays(path: Path, item: str, names: Collection[str]) -> dict[str, NDArray[Any]]:
-    """Some arrays of an NPZ file, if what they unpack to is less than :data:`MAX_BYTES` and like images.
-
-    Raises:
-        ItemError: If it is damaged, too large, lies about its size, or holds pickled objects.
-    """
-    total = sum(info.file_size for info in _members(path, item) if info.filename.removesuffix(".npy") in names)
-    if total > min(MAX_BYTES, max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size)):
-        error = f"{path.name} of {path.stat().st_size} bytes unpacks to {total / 2**20:.0f} MiB."
-        raise ItemError(item, error, f"Split it: at most {MAX_BYTES >> 20} MiB are read, and images hardly compress.")
-    with _explained(path, item):
-        return load_arrays(path, *names)
 
 
 # --- generated ---------------------------------------------------------------------------------------------------
