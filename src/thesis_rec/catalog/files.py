@@ -3,7 +3,6 @@
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -204,7 +203,19 @@ def as_json(data: Any) -> bytes:
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
-class JoinedFilesDataset(AbstractDataset[Any, Any]):
+class ReadDataset(AbstractDataset[Any, Any]):
+    """What others have made: it is read, never written."""
+
+    def save(self, data: Any) -> None:
+        """Refuse.
+
+        Raises:
+            DatasetError: Always.
+        """
+        raise DatasetError(f"{self} is read, never written.")
+
+
+class JoinedFilesDataset(ReadDataset):
     """One file, or several of a kind that are joined when they are read: a zoo that builds upon another.
 
     CSV (cells as text) and Parquet tables are put one below the other; of JSON objects the lists under one key are put
@@ -227,7 +238,9 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
         self._kind = next(iter({path.suffix for path in self._paths}), "")
         if {path.suffix for path in self._paths} not in ({".csv"}, {".parquet"}, {".json"}):
-            raise DatasetError(f"{self._names()}: give .csv, .parquet or .json files, all of one kind")
+            raise DatasetError(
+                f"{', '.join(map(str, self._paths))}: give .csv, .parquet or .json files, all of one kind"
+            )
 
     def load(self) -> Any:
         """Read and join the files.
@@ -236,32 +249,30 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
             DatasetError: If one of them doesn't exist, a cell of CSV is no number where one should be, or JSON isn't an
                 object of lists.
         """
-        if absent := [path for path in self._paths if not path.is_file()]:
-            raise DatasetError(f"{absent[0]} doesn't exist.")
+        parts = [self._part(path) for path in self._paths]
         if self._kind == ".json":
-            return self._objects()
-        read: Any = pd.read_parquet
-        if self._kind == ".csv":
-            read = partial(read_csv, dtype="string", keep_default_na=False)
-        tables = [read(path) for path in self._paths]
-        for path, table in zip(self._paths, tables, strict=True):
-            for name in {*self._numbers} & {*table} if self._kind == ".csv" else ():
-                with explained(str(path), f"The column {name} isn't all numbers ({{reason}}).", "Write numbers there."):
-                    table[name] = pd.to_numeric(table[name].replace("", None))
-        if len(tables) == 1:
-            return tables[0]
-        joined = pd.concat(tables, ignore_index=True)
+            keys = dict.fromkeys(key for part in parts for key in part)
+            return {key: [item for part in parts for item in part.get(key, ())] for key in keys}
+        joined = pd.concat(parts, ignore_index=True)
         # A column that only one of the files has is empty for the rows of the others.
-        texts = joined.columns.difference(self._numbers)
-        return joined.fillna(dict.fromkeys(texts, "")) if self._kind == ".csv" else joined
+        texts = joined.columns.difference(self._numbers) if self._kind == ".csv" else ()
+        return joined.fillna(dict.fromkeys(texts, "")) if len(texts) else joined
 
-    def save(self, data: Any) -> None:
-        """Refuse: these files are what others have made.
-
-        Raises:
-            DatasetError: Always.
-        """
-        raise DatasetError(f"{self._names()} is read, never written.")
+    def _part(self, path: Path) -> Any:
+        if not path.is_file():
+            raise DatasetError(f"{path} doesn't exist.")
+        if self._kind == ".json":
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
+                raise DatasetError(f"{path} is no object of lists.")
+            return content
+        if self._kind == ".parquet":
+            return pd.read_parquet(path)
+        table = read_csv(path, dtype="string", keep_default_na=False)
+        for name in {*self._numbers} & {*table}:
+            with explained(str(path), f"The column {name} isn't all numbers ({{reason}}).", "Write numbers there."):
+                table[name] = pd.to_numeric(table[name].replace("", None))
+        return table
 
     def preview(self, nrows: int = 10) -> TablePreview:
         """The first rows, for kedro-viz."""
@@ -270,19 +281,6 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
             found = pd.DataFrame([(key, len(items)) for key, items in found.items()], columns=["key", "items"])
         return table_preview(found, nrows)
 
-    def _objects(self) -> dict[str, list[Any]]:
-        joined: dict[str, list[Any]] = {}
-        for path in self._paths:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
-                raise DatasetError(f"{path} is no object of lists.")
-            for key, items in content.items():
-                joined.setdefault(key, []).extend(items)
-        return joined
-
-    def _names(self) -> str:
-        return ", ".join(map(str, self._paths))
-
     def _exists(self) -> bool:
         return all(path.is_file() for path in self._paths)
 
@@ -290,7 +288,7 @@ class JoinedFilesDataset(AbstractDataset[Any, Any]):
         return {"filepath": [str(path) for path in self._paths]}
 
 
-class OverlaidDataset(AbstractDataset[Any, Any]):
+class OverlaidDataset(ReadDataset):
     """What came with a zoo with one's own measurements laid over it, as far as either exists.
 
     Example:
@@ -325,20 +323,9 @@ class OverlaidDataset(AbstractDataset[Any, Any]):
         """Load what exists and combine it."""
         return load_obj(self._combine)([dataset.load() for dataset in self._datasets.values() if dataset.exists()])
 
-    def save(self, data: Any) -> None:
-        """Refuse: its parts are written under their own names.
-
-        Raises:
-            DatasetError: Always.
-        """
-        raise DatasetError(f"{', '.join(self._datasets)}: this is read, never written.")
-
     def _exists(self) -> bool:
         # Nothing at all is an answer too: the zoo has no such measurements.
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return {
-            "datasets": {name: dataset._describe() for name, dataset in self._datasets.items()},
-            "combine": self._combine,
-        }
+        return {"datasets": {name: str(dataset) for name, dataset in self._datasets.items()}, "combine": self._combine}

@@ -108,7 +108,7 @@ def test_artefacts_are_one_s_own_and_the_shipped_ones(bundle, tmp_path):
     found = dataset.load()
     assert "model_embeddings" not in found
     assert "hardware_profiles" in found
-    with pytest.raises(DatasetError, match="written by the pipelines"):
+    with pytest.raises(DatasetError, match="never written"):
         dataset.save({})
     assert "starter" in str(dataset)
 

@@ -7,11 +7,11 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.catalog import CheckpointDataset
+from thesis_rec.catalog.files import CheckpointDataset, ReadDataset
 from thesis_rec.recommendation.bundle import NEEDED, read_bundle
 
 
-class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
+class ArtefactsDataset(ReadDataset):
     """The artefacts that a recommendation reads, as a dictionary by name.
 
     Which of both counts is decided item by item where they are joined,
@@ -69,14 +69,6 @@ class ArtefactsDataset(AbstractDataset[Any, dict[str, Any]]):
             if not isinstance(data, dict) or data:
                 found[name] = data
         return found, notes
-
-    def save(self, data: Any) -> None:
-        """Nothing saves to it.
-
-        Raises:
-            DatasetError: Always.
-        """
-        raise DatasetError("artefacts are written by the pipelines that make them")
 
     def _describe(self) -> dict[str, Any]:
         return {"own": {name: str(dataset) for name, dataset in self._own.items()}, "starter": str(self._starter)}
