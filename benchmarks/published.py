@@ -292,7 +292,7 @@ def measure_supervised(
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_manifest import ManifestRow
     from thesis_rec.recommendation.request import image_row
-    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.cells import ImageBank
 
     model_id = "timm/tf_efficientnet_lite0.in1k"
     own = manifest[manifest["model_id"] == model_id]

@@ -173,8 +173,7 @@ def spread_on_real_images(
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.models.loaders import load_backbone
     from thesis_rec.models.model_manifest import read_manifest
-    from thesis_rec.truth.cells import measure_model
-    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.cells import ImageBank, measure_model
     from thesis_rec.truth.settings import TruthSettings
 
     limits = ImageLimits(n_per_class=40)

@@ -59,8 +59,7 @@ def truth_value(
         tasks: ``MeasuredTask`` by identifier.
         settings: ``thesis_rec.truth.cells.TruthSettings`` of the zoo.
     """
-    from thesis_rec.truth.cells import measure_model
-    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.cells import ImageBank, measure_model
 
     task = tasks[dataset_id]
     bases = {base for base, _ in task.members}

@@ -12,8 +12,7 @@ from tests.starter.committed import as_backbone, committed_model
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.starter.provenance import Provenance, rebuild_model, verify_files
 from thesis_rec.tasks import BASE_TASKS, task_images
-from thesis_rec.truth.cells import measure_model
-from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth.cells import ImageBank, measure_model
 from thesis_rec.truth.settings import ProbeRecipe, TruthSettings
 
 ZOO = PROJECT / "data/01_raw/starter"

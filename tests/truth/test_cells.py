@@ -12,8 +12,7 @@ from tests.truth.conftest import REFERENCE, SETTINGS, TASKS, eager_features, mak
 from thesis_rec.base.errors import ItemError
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.models.backbone import Backbone
-from thesis_rec.truth.cells import measure_model
-from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth.cells import ImageBank, measure_model
 from thesis_rec.truth.linear_probe import draw_rows
 from thesis_rec.truth.performance_records import RECORD_COLUMNS, SCORE_COLUMNS
 from thesis_rec.truth.responses import response_names

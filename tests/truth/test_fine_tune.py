@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.truth.small_tasks import FIVE, IMAGES, MIXED, SETTINGS, THREE, backbone, task_images
+from thesis_rec.truth.cells import ImageBank
 from thesis_rec.truth.fine_tune import draw_batches, fine_tune
-from thesis_rec.truth.image_bank import ImageBank
 from thesis_rec.truth.performance_records import RECORD_COLUMNS
 from thesis_rec.truth.settings import FineTuneRecipe
 

@@ -10,9 +10,8 @@ import torch
 
 from tests.truth.conftest import REFERENCE, SETTINGS, TASKS, make_backbone
 from thesis_rec.base.tables import TaskImages
-from thesis_rec.truth import image_bank
-from thesis_rec.truth.cells import measure_model
-from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth import cells
+from thesis_rec.truth.cells import ImageBank, measure_model
 
 
 def test_one_bank_serves_models_of_any_width(images: dict[str, TaskImages]) -> None:
@@ -49,7 +48,7 @@ def test_large_images_come_in_batches_of_as_many_pixels_whatever_the_network(
 ) -> None:
     backbone, sizes = make_backbone(), list[int]()
     side = next(iter(images.values())).train_images.shape[1]
-    monkeypatch.setattr(image_bank, "_FLOAT_PIXELS", 7 * side**2)
+    monkeypatch.setattr(cells, "_FLOAT_PIXELS", 7 * side**2)
     watched = dataclasses.replace(backbone, features=lambda x: sizes.append(len(x)) or backbone.network(x))
     found, _ = ImageBank(images).features(watched, 100)
     assert max(sizes) == 7

@@ -9,8 +9,7 @@ from tests.truth.conftest import SETTINGS, TASKS, eager_features, make_backbone
 from thesis_rec.base.tables import TaskImages
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.transferability.estimates import ScoreInput, log_me
-from thesis_rec.truth.cells import measure_model
-from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth.cells import ImageBank, measure_model
 from thesis_rec.truth.performance_records import SCORE_COLUMNS
 
 

@@ -256,7 +256,7 @@ def score_models(
         notes: Gets a note on each model that can't be scored.
     """
     from thesis_rec.transferability.estimates import ScoreInput, log_me
-    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.cells import ImageBank
 
     labels = images.train_labels
     rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:SCORE_IMAGES] for c in np.unique(labels)]))
@@ -302,8 +302,7 @@ def linear_prober(images: TaskImages, device: str, load: Callable[[str], Any]) -
         device: Torch device.
         load: Builds a model.
     """
-    from thesis_rec.truth.cells import measure_model
-    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.cells import ImageBank, measure_model
     from thesis_rec.truth.settings import ProbeRecipe, TruthSettings
 
     # The draws of a probe depend on its dataset's name: what a folder is called must not change a result.

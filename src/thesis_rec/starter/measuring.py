@@ -49,8 +49,7 @@ def _measure_generation(
 ) -> list[Failure]:
     """Measure what is missing of one generation of tasks; responses belong to the first."""
     from thesis_rec.models.loaders import load_backbone
-    from thesis_rec.truth.cells import measure_model
-    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.cells import ImageBank, measure_model
     from thesis_rec.truth.responses import reference_tasks
 
     tasks = plan.generation(number)
@@ -89,8 +88,8 @@ def fine_tune_models(plan: ZooPlan, shop: Workshop, settings: FineTuneRecipe) ->
         Models that could not be fine-tuned.
     """
     from thesis_rec.models.loaders import load_backbone
+    from thesis_rec.truth.cells import ImageBank
     from thesis_rec.truth.fine_tune import fine_tune
-    from thesis_rec.truth.image_bank import ImageBank
 
     names, cells = plan.fine_tuned()
     folder = fine_tune_folder(plan, shop, settings)

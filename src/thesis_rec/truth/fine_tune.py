@@ -20,7 +20,7 @@ from torch.nn import functional
 from thesis_rec.base.tables import MeasuredTask
 from thesis_rec.models.backbone import Backbone
 from thesis_rec.training.optimiser import cosine_with_warmup, parameter_groups
-from thesis_rec.truth.image_bank import ImageBank
+from thesis_rec.truth.cells import ImageBank
 from thesis_rec.truth.linear_probe import by_class
 from thesis_rec.truth.performance_records import measured_records
 from thesis_rec.truth.settings import HEAD_RATE, SHIFT, WEIGHT_DECAY, FineTuneRecipe

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.model_manifest import ManifestRow
-    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.cells import ImageBank
     from thesis_rec.truth.settings import CampaignSettings
 
 Tables = Mapping[str, Callable[[], pd.DataFrame]]
@@ -112,7 +112,7 @@ def measure_zoo(
         Tables to be saved under ``<model id>/<part>``, as soon as they are complete. A model that fails keeps what was
         measured before.
     """
-    from thesis_rec.truth.image_bank import ImageBank
+    from thesis_rec.truth.cells import ImageBank
 
     hashes = {dataset_id: images_fingerprint(task) for dataset_id, task in campaign.images.items()}
     bank = cache(lambda: ImageBank(campaign.images, torch_device(campaign.settings.device)))

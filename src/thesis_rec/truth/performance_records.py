@@ -170,12 +170,10 @@ def noise_ceiling(records: pd.DataFrame, protocol: str, seed: int = 0) -> dict[s
         values = values[np.isfinite(values).sum(1) >= 2]
         if len(values) >= 5 and np.isfinite(tau := dataset_agreement(values)):
             taus.append(tau)
-    if not taus:
-        return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0}
-    array = np.asarray(taus)
+    array = np.asarray(taus or [np.nan])
     index = np.random.default_rng(seed).integers(0, len(array), (1000, len(array)))
     low, high = np.percentile(array[index].mean(1), [2.5, 97.5])
-    return {"mean": float(array.mean()), "low": float(low), "high": float(high), "n": len(array)}
+    return {"mean": float(array.mean()), "low": float(low), "high": float(high), "n": len(taus)}
 
 
 def noise_ceilings(records: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, float]]:
