@@ -125,7 +125,7 @@ def main() -> None:
     batch = options.batch or (256 if options.device == "cuda" else 32)
     model, _, prepare = open_clip.create_model_and_transforms(options.encoder)
     image = torch.compile(model.encode_image, dynamic=True) if options.compile else model.encode_image
-    preparation = preparation_of(prepare, options.encoder)
+    preparation = preparation_of(prepare)
     backbone = Backbone(f"open_clip:{options.encoder}", model, image, None, preparation)
     encoder = TorchEncoder(backbone, None, options.device, options.precision)
     if options.device == "cpu":

@@ -208,7 +208,7 @@ def test_open_clip_features_are_not_normalised(tmp_path):
         torch.testing.assert_close(backbone.features(images(32)), network.encode_image(images(32)))
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "can't be read"), ("[]", "no JSON object")])
+@pytest.mark.parametrize(("content", "message"), [("{", "can't be read"), ("[]", "can't be read")])
 def test_damaged_configurations_are_named(content, message, tmp_path):
     tiny_models.save_transformers(tmp_path / "m", tiny_models.tiny_vit())
     (tmp_path / "m" / "config.json").write_text(content)

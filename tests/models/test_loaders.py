@@ -53,7 +53,7 @@ def test_weights_without_a_configuration_have_open_clip_s_own(tmp_path, monkeypa
     assert found.preparation.std == pytest.approx(means["std"])
     image = torch.rand(1, 3, 32, 32)
     torch.testing.assert_close(found.features(image), model.encode_image(image))
-    with pytest.raises(ItemError, match="has no open_clip_config"):
+    with pytest.raises(ItemError, match="there is no open_clip_config"):
         load_backbone(listed.model_copy(update={"model_id": "mine"}), tmp_path, cache=tmp_path / "hub")
 
 
@@ -68,8 +68,8 @@ def test_what_cannot_be_built_is_named(tmp_path):
     save_file({"w": torch.ones(3)}, tmp_path / "broken" / "model.safetensors")
     save_file({"w": torch.ones(3)}, tmp_path / "file.safetensors")
     cases += [
-        (row("transformers", "broken"), "has no config.json"),
-        (row("open_clip", "broken"), "has no open_clip_config.json"),
+        (row("transformers", "broken"), "there is no config.json"),
+        (row("open_clip", "broken"), "there is no open_clip_config.json"),
         (row("timm", "broken"), "timm can't build the network"),
         (row("timm", "file.safetensors"), "is a file"),
         (row("transformers", "m"), "transformers can't build the network"),

@@ -221,7 +221,7 @@ def test_what_draws_at_random_is_refused(tmp_path: Path) -> None:
         return network(torch.nn.functional.dropout(images.flatten(1), training=True))
 
     backbone = Backbone("the model", network, features, None, Preparation(8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
-    with pytest.raises(ItemError, match=r"Two passes .* draws at random"):
+    with pytest.raises(ValueError, match=r"two passes .* drop-out"):
         check_repeatable(backbone)
 
 
@@ -246,16 +246,16 @@ def test_another_way_of_preparing_is_refused() -> None:
         pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
         return Preparation(32, 32).on("cpu")(pixels[None].roll(pixels.shape[1] // 3, dims=2))
 
-    with pytest.raises(ItemError, match="isn't supported"):
-        preparation_of(library, "the model")
+    with pytest.raises(ValueError, match="isn't supported"):
+        preparation_of(library)
 
 
 def test_what_keeps_the_size_of_pictures_is_refused() -> None:
     def library(picture: Image.Image) -> torch.Tensor:
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
 
-    with pytest.raises(ItemError, match="isn't supported"):
-        preparation_of(library, "the model")
+    with pytest.raises(ValueError, match="isn't supported"):
+        preparation_of(library)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_preparation_is_told_by_what_it_makes_of_pictures(preparation: Prepara
         pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
         return preparation.on("cpu")(pixels)
 
-    found = preparation_of(library, "the model")
+    found = preparation_of(library)
     assert found.mean == pytest.approx(preparation.mean, abs=1e-6)
     assert found.std == pytest.approx(preparation.std, rel=1e-6)
     same = {name: getattr(preparation, name) for name in ("size", "resize_to", "fit", "interpolation", "bgr")}

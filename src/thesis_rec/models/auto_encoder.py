@@ -29,9 +29,6 @@ class AutoEncoder(nn.Module):
         n_code: Length of the code.
         activation: ``gelu``, ``relu`` or ``leaky_relu``.
         dropout: Probability of dropping a hidden unit in training.
-
-    Raises:
-        ValueError: If the activation is unknown.
     """
 
     mean: Tensor
@@ -46,8 +43,6 @@ class AutoEncoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
         widths = [n_inputs, *hidden, n_code]
         self.encoder = _layers(widths, activation, dropout)
         self.decoder = _layers(widths[::-1], activation, dropout)

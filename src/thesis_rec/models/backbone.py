@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from thesis_rec.base.errors import ItemError
-
 Triple = tuple[float, float, float]
 Fit = Literal["crop", "stretch", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest-exact"]
@@ -126,29 +124,27 @@ def check_repeatable(backbone: Backbone) -> None:
     """Pass an image twice.
 
     Raises:
-        ItemError: If the features differ: something in the network is drawn at random.
+        ValueError: If the features differ: something in the network is drawn at random.
     """
     size = backbone.input_size
     image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         first, second = backbone.features(image), backbone.features(image)
     if not torch.allclose(first, second, rtol=1e-4, atol=1e-5 * float(first.abs().amax()), equal_nan=True):
-        text = f"Two passes of one image differ by up to {float((first - second).abs().max()):.2g}: it draws at random."
-        hint = "Switch that off in its configuration (masking, drop-out, noise), or leave the model out."
-        raise ItemError(backbone.model_id, text, hint)
+        gap = float((first - second).abs().max())
+        raise ValueError(f"two passes of one image differ by up to {gap:.2g}: masking, drop-out or noise is on")
 
 
-def preparation_of(library: Callable[[Image.Image], Tensor], item: str) -> Preparation:
+def preparation_of(library: Callable[[Image.Image], Tensor]) -> Preparation:
     """What a library does, told by what it makes of pictures.
 
     Plain ones tell the colours, a ramp the size before cropping. Of what remains that is taken which comes nearest.
 
     Args:
         library: A picture to the network's input, (3, H, W) or (1, 3, H, W).
-        item: Name of the model for error messages.
 
     Raises:
-        ItemError: If the input isn't square, or no preparation makes nearly the same of a smooth picture.
+        ValueError: If the input isn't square, or no preparation makes nearly the same of a smooth picture.
     """
 
     def given(pixels: NDArray[Any]) -> Tensor:
@@ -169,8 +165,7 @@ def preparation_of(library: Callable[[Image.Image], Tensor], item: str) -> Prepa
     plain = [given(np.full((64, 64, 3), colour)) for colour in ((0, 0, 0), (255, 255, 255), (255, 0, 0))]
     height, width = plain[0].shape[1:]
     if height != width:
-        text = f"Its input is not square ({height} x {width} pixels), and only square ones are supported."
-        raise ItemError(item, text, "Choose another model, or save it with a square input size.")
+        raise ValueError(f"its input is not square ({height} x {width} pixels), and only square ones are supported")
     size = int(width)
     black, white, red = (image[:, size // 2, size // 2].double() for image in plain)
     std = 1 / (white - black)
@@ -190,8 +185,7 @@ def preparation_of(library: Callable[[Image.Image], Tensor], item: str) -> Prepa
     expected = given(smooth)
     if not (difference := off(found, smooth, expected)) <= _DISAGREE:
         how = f"input {' x '.join(map(str, expected.shape))}, off by {difference:.2g} deviations"
-        text = f"Its library prepares images in a way that isn't supported ({how})."
-        raise ItemError(item, text, "Choose another model.")
+        raise ValueError(f"its library prepares images in a way that isn't supported: {how}")
     return found
 
 

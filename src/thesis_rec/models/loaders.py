@@ -6,6 +6,7 @@ precision become float32.
 """
 
 import inspect
+import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -15,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thesis_rec.base.errors import ItemError, explained
+from thesis_rec.base.errors import ItemError, explained, listed
 from thesis_rec.models.architectures import ARCHITECTURES, StateNetwork
 from thesis_rec.models.backbone import LUMA, Backbone, Preparation, check_repeatable, preparation_of
 from thesis_rec.models.checkpoint_reader import open_network
 from thesis_rec.models.model_manifest import ManifestRow, open_clip_name
-from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network, read_configuration
-from thesis_rec.models.weight_files import check_folder, find_state, find_weights, load_torch
+from thesis_rec.models.model_sources import PROCESSOR_FILES, locate, no_network
+from thesis_rec.models.weight_files import check_folder, find_state, find_weights, load_torch, read_bounded
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
     if folder.is_dir():
         check_folder(folder, row.model_id)
     # Three libraries raise anything at all for a configuration that they can't use, and fetch what a folder names.
-    hint = "Check that the configuration belongs to the weights and that the loader column is right."
+    hint = "Correct its configuration or the loader column (the loader local reads weights alone), or leave it out."
     with explained(row.model_id, f"{row.loader} can't build the network ({{reason}}).", hint), no_network():
         backbone = loader(row, folder)
         check_repeatable(backbone)
@@ -67,7 +68,8 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
     """A network of this project's own :mod:`~thesis_rec.models.architectures` from a bare state dict.
 
     Raises:
-        ItemError: If the state dict is of another architecture.
+        ItemError: If the weights can't be read.
+        ValueError: If they are of another architecture.
     """
     architecture = ARCHITECTURES[row.loader]
     reader = open_network(path, row.model_id, member=row.member)
@@ -76,10 +78,9 @@ def load_bare(row: ManifestRow, path: Path) -> Backbone:
         for tensor in reader.tensors
         if tensor.name.startswith(architecture.prefix)
     }
-    text = f"The weights are not those of a {row.loader} network ({{reason}})."
     network = StateNetwork(state, architecture.compute).eval()
     classify = partial(network.linear, architecture.head) if architecture.head else None
-    with explained(row.model_id, text, "Correct the loader column, or choose local."), torch.inference_mode():
+    with torch.inference_mode():
         size = architecture.input_size(state)
         features = network.features(torch.zeros(1, 3, size, size))
         if classify is not None:
@@ -106,17 +107,17 @@ def timm_backbone(model_id: str, network: Any) -> Backbone:
         network: As ``timm.create_model`` gives it, on the CPU or the meta device.
 
     Raises:
-        ItemError: If its input isn't square, or has neither one nor three channels.
+        ValueError: If its input isn't square, or has neither one nor three channels.
     """
     from timm.data import create_transform, resolve_model_data_config
 
     network.eval()
     settings = resolve_model_data_config(network)
     channels, *sides = settings["input_size"]
-    colours = _colours(channels, model_id)
+    colours = _colours(channels)
     # A grey network's pictures are made grey by the network's side here.
     with torch.device("cpu"):
-        preparation = preparation_of(create_transform(**settings | {"input_size": (3, *sides)}), model_id)
+        preparation = preparation_of(create_transform(**settings | {"input_size": (3, *sides)}))
 
     def features(images: Tensor) -> Tensor:
         return network.forward_head(network.forward_features(colours(images)), pre_logits=True).flatten(1)
@@ -133,17 +134,17 @@ def load_detector_pack(row: ManifestRow, folder: Path) -> Backbone:
     without stride, and no pooling behind it.
 
     Raises:
-        ItemError: If the architecture isn't a ResNet.
+        ItemError: If the weights can't be read.
+        ValueError: If the architecture isn't a ResNet.
     """
     import timm
 
-    config: dict[str, Any] = read_configuration(folder, "config.json", row.model_id)
+    config = read_configuration(folder, "config.json")
     settings = config.get("pretrained_cfg", config)
     architecture = str(config.get("architecture", ""))
     network: Any = timm.create_model(architecture, num_classes=int(config["num_classes"]))
     if not hasattr(network, "maxpool") or not hasattr(network, "conv1"):
-        text = f"{architecture or 'The model'} has no stem to make small."
-        raise ItemError(row.model_id, text, "Choose the loader local.")
+        raise ValueError(f"{architecture or 'the model'} has no stem to make small")
     make_stem_small(network)
     content = load_torch(find_weights(folder, row.model_id), row.model_id)
     state, *_ = find_state(content, row.model_id, row.member)
@@ -171,15 +172,14 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     # A bar per model would drown the log of a zoo.
     transformers_logging.disable_progress_bar()
 
-    read_configuration(folder, "config.json", row.model_id)  # the library's own errors are of the hub
+    read_configuration(folder, "config.json")  # the library's own errors are of the hub
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(folder, **options)
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
-        text = "The model needs Python code that comes with it, which isn't run."
-        raise ItemError(row.model_id, text, "Choose a model that transformers itself builds.") from error
+        raise ValueError("the model needs Python code that comes with it, which isn't run") from error
     # A masked autoencoder hides most of an image at random, in training and, unless told otherwise, always.
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0
@@ -195,24 +195,22 @@ def load_transformers(row: ManifestRow, folder: Path) -> Backbone:
     half = "vision_model." if not classifies and hasattr(network, "vision_model") else ""
     absent = sorted(key for key in found["missing_keys"] if "pooler" not in key and key.startswith(half))
     if absent or found["mismatched_keys"]:
-        text = f"The checkpoint lacks weights that its configuration asks for ({', '.join(absent[:3])} ...)."
-        raise ItemError(row.model_id, text, "Correct the architecture in config.json, or choose another checkpoint.")
+        raise ValueError(f"the checkpoint lacks weights that its configuration asks for: {listed(absent, 3)}")
     has_pooler = not any("pooler" in key for key in found["missing_keys"])
-    _image_inputs(network if classifies else getattr(network, "vision_model", network), row.model_id)
-    preparation = transformers_preparation(folder, config, row.model_id)
+    _image_inputs(network if classifies else getattr(network, "vision_model", network))
+    preparation = transformers_preparation(folder, config)
     return transformers_backbone(row.model_id, network, preparation, classifies=classifies, has_pooler=has_pooler)
 
 
-def transformers_preparation(source: Path | str, config: Any, item: str) -> Preparation:
+def transformers_preparation(source: Path | str, config: Any) -> Preparation:
     """:func:`preparation_of` a model's image processor; where its files say nothing, the usual one of its architecture.
 
     Args:
         source: The model's folder, or its name on the hub.
         config: Its configuration.
-        item: Name of the model for error messages.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or it isn't supported.
     """
     from transformers import AutoImageProcessor
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
@@ -232,7 +230,7 @@ def transformers_preparation(source: Path | str, config: Any, item: str) -> Prep
             shortest = getattr(processor.size, "shortest_edge", None) is not None
             processor = kind(size={"shortest_edge": min(sides.values())} if shortest else sides, crop_size=sides)
         logger.warning("%s has none of %s: prepared as usual for a %s", source, files, config.model_type)
-    return preparation_of(lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"], item)
+    return preparation_of(lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"])
 
 
 def transformers_backbone(
@@ -248,7 +246,7 @@ def transformers_backbone(
         has_pooler: Whether its pooled output is of trained weights.
 
     Raises:
-        ItemError: If it takes patches instead of images, or neither one nor three channels.
+        ValueError: If it takes patches instead of images, or neither one nor three channels.
     """
     config = network.config
     if not classifies:
@@ -256,8 +254,8 @@ def transformers_backbone(
         network = getattr(network, "vision_model", network)
     network.eval()
     image_config = getattr(config, "vision_config", config)
-    colours = _colours(int(getattr(image_config, "num_channels", 3)), model_id)
-    takes = _image_inputs(network, model_id)
+    colours = _colours(int(getattr(image_config, "num_channels", 3)))
+    takes = _image_inputs(network)
     linear = _last_linear(network, int(config.num_labels)) if classifies else None
 
     def forward(images: Tensor) -> Any:
@@ -301,8 +299,7 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
 
     name, options, config = _listed_by_open_clip(row, folder)
     if not name:
-        settled: Any = read_configuration(folder, "open_clip_config.json", row.model_id)
-        name, config = f"local-dir:{folder}", settled.get("model_cfg") or {}
+        name, config = f"local-dir:{folder}", read_configuration(folder, "open_clip_config.json").get("model_cfg") or {}
     text_tower = config.get("text_cfg", {}).get("hf_model_name")
     try:
         network, prepare = open_clip.create_model_from_pretrained(name, pretrained_text=False, **options)
@@ -313,7 +310,7 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
         hint = f"Fetch that once (hf download {text_tower} config.json): nothing is fetched for what a folder names."
         raise ItemError(row.model_id, text, hint) from error
     # The text half, often the larger one, is let go.
-    return open_clip_backbone(row.model_id, network.visual, preparation_of(prepare, row.model_id))
+    return open_clip_backbone(row.model_id, network.visual, preparation_of(prepare))
 
 
 def _listed_by_open_clip(row: ManifestRow, folder: Path) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
@@ -408,20 +405,32 @@ def build_untrained(
         return builders[row.loader](row)
 
 
-def _image_inputs(network: Any, model_id: str) -> Collection[str]:
+def read_configuration(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON configuration file of a model.
+
+    Raises:
+        ValueError: If it is absent or no JSON object.
+    """
+    if not (folder / name).is_file():
+        raise ValueError(f"there is no {name}")
+    try:
+        return {**json.loads(read_bounded(folder / name))}
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} can't be read: {error}") from error
+
+
+def _image_inputs(network: Any) -> Collection[str]:
     """Names of what a network of transformers takes, if these are images."""
     takes = inspect.signature(network.forward).parameters
     if "spatial_shapes" in takes or "pixel_attention_mask" in takes:
-        text = "The model takes patches with their places and a mask, not images of one size."
-        raise ItemError(model_id, text, "Choose a variant with a fixed image size.")
+        raise ValueError("it takes patches with their places and a mask; choose a variant with a fixed image size")
     return takes
 
 
-def _colours(channels: int, model_id: str) -> Callable[[Tensor], Tensor]:
+def _colours(channels: int) -> Callable[[Tensor], Tensor]:
     """What a network of so many channels is given of images; of a grey picture what Pillow makes of the colours."""
     if channels not in (1, 3):
-        text = f"The network takes {channels} channels, and pictures have the three colours."
-        raise ItemError(model_id, text, "Choose a model for colour or grey images.")
+        raise ValueError(f"it takes {channels} channels, and pictures have the three colours")
     if channels == 3:
         return lambda images: images
     return lambda images: (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from thesis_rec.base.errors import Failure, ItemError, causes, explained, first_line
+from thesis_rec.base.errors import Failure, ItemError, causes, first_line
 from thesis_rec.base.files import file_state, inside, sha256_file, sha256_json
 from thesis_rec.models import weight_files
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.weight_files import DOWNLOAD_AGAIN, WEIGHT_FILES
+from thesis_rec.models.weight_files import WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 
@@ -114,22 +114,14 @@ def check_source(root: Path, source: Path) -> None:
     Raises:
         ItemError: Naming the first file that is absent or changed.
     """
-    record = root / PROVENANCE_FILE
-    if not record.is_file():
+    try:
+        recorded: dict[str, str] = json.loads((root / PROVENANCE_FILE).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
         return
     name = source.as_posix()
-    for recorded, expected in _hashes(record, record.stat().st_mtime_ns).items():
-        if recorded == name or recorded.startswith(name + "/"):
-            check_file(root, recorded, expected)
-
-
-@functools.lru_cache(maxsize=4)
-def _hashes(record: Path, _changed: int) -> dict[str, str]:
-    """The hashes of a record, read again when it was changed; none if it can't be read."""
-    try:
-        return json.loads(record.read_text(encoding="utf-8"))["files"]
-    except (ValueError, KeyError):
-        return {}
+    for file, expected in recorded.items():
+        if file == name or file.startswith(name + "/"):
+            check_file(root, file, expected)
 
 
 def files_signature(path: Path) -> str:
@@ -329,22 +321,6 @@ def hub_cache_folder(home: str | os.PathLike[str] | None) -> Path | None:
     if not home or os.environ.get("HF_HUB_CACHE"):
         return None
     return Path(home).expanduser() / "hub"
-
-
-def read_configuration(folder: Path, name: str, model_id: str) -> dict[str, object]:
-    """A JSON configuration file of a model.
-
-    Raises:
-        ItemError: If it is absent or no JSON object.
-    """
-    if not (folder / name).is_file():
-        hint = "Save the model in its library's own format, configuration included."
-        raise ItemError(model_id, f"{folder} has no {name}.", hint)
-    with explained(model_id, f"{folder / name} can't be read ({{reason}}).", DOWNLOAD_AGAIN):
-        content = json.loads(weight_files.read_bounded(folder / name))
-    if not isinstance(content, dict):
-        raise ItemError(model_id, f"{folder / name} is no JSON object.", DOWNLOAD_AGAIN)
-    return content
 
 
 GB = 1e9

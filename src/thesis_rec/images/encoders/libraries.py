@@ -55,7 +55,7 @@ def _open_clip(source: str, folder: Path | None, name: str) -> Towers:
     def text(texts: list[str], device: torch.device) -> Tensor:
         return model.encode_text(tokenizer(texts).to(device))
 
-    return Backbone(name, model, model.encode_image, None, preparation_of(prepare, source)), text
+    return Backbone(name, model, model.encode_image, None, preparation_of(prepare)), text
 
 
 # --- transformers ------------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def _transformers(source: str, folder: Path | None, name: str) -> Towers:
         return _tensor(features(pixel_values=pixels))
 
     text = _transformers_text(model, place) if hasattr(model, "get_text_features") else None
-    return Backbone(name, model, image, None, transformers_preparation(place, model.config, source)), text
+    return Backbone(name, model, image, None, transformers_preparation(place, model.config)), text
 
 
 def _transformers_text(model: Any, source: Path | str) -> TextTower | None:
