@@ -45,10 +45,6 @@ SUPPORT_PER_CLUSTER = 12
 _RESOLVED, _MOST_BITS = 64, 20
 
 
-class NotFiniteError(ValueError):
-    """There is a NaN or an infinite value among those to be clustered."""
-
-
 def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     """The centres of the best ``k`` clusters, largest first.
 
@@ -63,8 +59,7 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         ``(min(n, k),)`` in descending order.
 
     Raises:
-        NotFiniteError: If a value is NaN or infinite.
-        ValueError: If ``k`` is less than 1.
+        ValueError: If a value is NaN or infinite, or ``k`` is less than 1.
     """
     if k < 1:
         raise ValueError(f"k is {k} but must be at least 1")
@@ -72,7 +67,7 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         n_bits = min(16 + int(np.ceil(np.log2(max(k / _RESOLVED, 1)))), _MOST_BITS)
         support, weights, width = count_bins(values, n_bits)
         if not np.isfinite(support[[0, -1]]).all():
-            raise NotFiniteError("NaN or infinite value")
+            raise ValueError("holds NaN or infinite values")
         # Few bins hold few numbers, often repeated (quantised weights), or a crowd: sorting tells them apart.
         if support.size > EXACT_UP_TO:
             centres, error = cluster(*merge(support, weights, SUPPORT_PER_CLUSTER * k), k)
@@ -83,7 +78,7 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     found, counts = np.unique(values, return_counts=True)
     support, weights = found.astype(np.float64), counts.astype(np.float64)
     if not np.isfinite(support).all():
-        raise NotFiniteError("NaN or infinite value")
+        raise ValueError("holds NaN or infinite values")
     if support.size <= k:
         return repeat(support, weights, min(k, values.size))[::-1].astype(np.float32)
     if support.size > EXACT_UP_TO:

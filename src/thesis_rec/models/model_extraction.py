@@ -27,7 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.devices import processors
-from thesis_rec.base.errors import ItemError, listed
+from thesis_rec.base.errors import ItemError, explained, listed
 from thesis_rec.base.files import readable, sha256_json
 from thesis_rec.base.resuming import Outcome, Stored, work_on
 from thesis_rec.base.tables import VECTOR_LENGTH
@@ -69,13 +69,15 @@ def open_model(row: ManifestRow, root: Path, cache: Path | None = None) -> State
 def huggingface(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
     """All tensors of a model: one safetensors or PyTorch file, or shards with an index, as in the layout of the hub.
 
+    Of several formats in a folder that counts which the row's loader builds the network from.
+
     A state dict may be bare or lie within a training checkpoint, and a file may hold several networks, as the ``.pt``
     packs of out-of-distribution detectors do; the manifest's column ``member`` says which one is meant.
 
     Raises:
         ItemError: If the file has several networks and ``member`` names none of them.
     """
-    return open_network(locate(row, root, cache), row.model_id, member=row.member)
+    return open_network(locate(row, root, cache), row.model_id, prefer=row.loader, member=row.member)
 
 
 def siglip(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
@@ -86,8 +88,7 @@ def siglip(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
 
 def open_clip(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
     """The image half (``visual.``) of an open_clip model."""
-    reader = open_network(locate(row, root, cache), row.model_id, prefer="open_clip", member=row.member)
-    return reader.select(lambda name: name.startswith("visual."))
+    return huggingface(row, root, cache).select(lambda name: name.startswith("visual."))
 
 
 def safetensors(row: ManifestRow, root: Path, cache: Path | None) -> StateReader:
@@ -136,18 +137,14 @@ def vector_and_spectra(
     """
     from threadpoolctl import threadpool_limits
 
-    from thesis_rec.models.kmeans import NotFiniteError, kmeans_1d
+    from thesis_rec.models.kmeans import kmeans_1d
 
     each = max(length // len(reader.tensors), 1)
 
     def both(tensor: TensorInfo) -> tuple[Floats, dict[str, float]]:
-        values = tensor.values()
-        try:
+        values, hint = tensor.values(), "The checkpoint is broken: download it again, or leave the model out."
+        with explained(reader.item, f"The tensor {tensor.name} {{reason}}.", hint):
             centres = kmeans_1d(values, each)
-        except NotFiniteError as error:
-            text = f"The tensor {tensor.name} holds NaN or infinite values."
-            hint = "The checkpoint is broken: download it again, or leave the model out."
-            raise ItemError(reader.item, text, hint) from error
         # What a tensor of zeros, or one near the end of float32's range, doesn't tell is NaN.
         with np.errstate(all="ignore"):
             return centres, tensor_numbers(tensor, values)
