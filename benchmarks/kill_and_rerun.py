@@ -31,7 +31,7 @@ from typing import Any
 from result import PROCESSOR, PROJECT, finish, parser_of
 
 #: The report of a run is about its time, memory and start; the chart draws seconds.
-TIMING_FILES = re.compile(r"08_reporting/(run_report\.json|evaluation/cost_accuracy\.(json|png))")
+TIMING_FILES = re.compile(r"08_reporting/(run_report\.json|node_times/.*|evaluation/cost_accuracy\.(json|png))")
 TIME_STAMP = re.compile(r"-time=\d{8}T\d{6}")
 
 

@@ -52,23 +52,16 @@ def test_report_of_a_failed_run(tmp_path, monkeypatch):
     assert made["seed"] == 3
 
 
-def test_a_run_of_some_nodes_keeps_what_earlier_ones_told_of_the_others(tmp_path):
+def test_the_newest_times_of_each_node_are_kept(tmp_path):
     """Of an array and its joining job, or of a pipeline of which a part was run again."""
     run(RunReportHooks(), tmp_path, {"extract_node": {"extraction_failures": [1]}, "join_node": {}}, shards=4)
-    whole = report(tmp_path, "run_reports/__default__")
+    first = report(tmp_path)
     run(RunReportHooks(), tmp_path, {"join_node": {"join_failures": [2, 3]}})
-    kept, last = report(tmp_path, "run_reports/__default__"), report(tmp_path)
+    last = report(tmp_path)
     assert [node["name"] for node in last["nodes"]] == ["join_node"]
-    of_run = {"started": whole["started"], "runtime_params": {"seed": 7, "shard": {"count": 4}}}
-    assert kept["nodes"] == [whole["nodes"][0] | of_run, last["nodes"][0]]
-    assert kept["failures"] == {"extraction_failures": 1, "join_failures": 2}
-    assert kept["started"] == last["started"]
-    # Nothing is lost by one more, whose time the first nodes keep; a damaged report is replaced.
-    run(RunReportHooks(), tmp_path, {"join_node": {}})
-    assert report(tmp_path, "run_reports/__default__")["nodes"][0] == kept["nodes"][0]
-    (tmp_path / "data" / "08_reporting" / "run_reports" / "__default__.json").write_text("[1, 2]")
-    run(RunReportHooks(), tmp_path, {"join_node": {}})
-    assert len(report(tmp_path, "run_reports/__default__")["nodes"]) == 1
+    for name, told, shards in (("extract_node", first, 4), ("join_node", last, 1)):
+        times = {"seconds": told["nodes"][0]["seconds"], "started": told["started"], "shards": shards}
+        assert report(tmp_path, f"node_times/{name}") == times
 
 
 def test_process_is_quiet(monkeypatch, tmp_path):

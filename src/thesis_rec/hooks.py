@@ -49,8 +49,9 @@ class ConfigureProcessHooks:
 class RunReportHooks:
     """Writes ``08_reporting/run_report.json`` and prints a short summary of what a run made, and what failed."""
 
+    _path: Path
+
     def __init__(self) -> None:
-        self._path: Path | None = None
         self._started = 0.0
         self._node_started: dict[str, float] = {}
         self._nodes: list[dict[str, Any]] = []
@@ -97,8 +98,9 @@ class RunReportHooks:
 
     def _finish(self, run_params: dict[str, Any], outputs: list[str], error: str | None) -> None:
         seconds = time.time() - self._started
-        runtime = run_params.get("runtime_params") or {}
-        report = {
+        runtime = json.loads(json.dumps(run_params.get("runtime_params") or {}, default=str))
+        shards = runtime.get("shard", {}).get("count", 1)
+        report: dict[str, Any] = {
             "pipeline": ",".join(run_params.get("pipeline_names") or []) or "__default__",
             "environment": run_params.get("env") or "local",
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._started)),
@@ -115,20 +117,18 @@ class RunReportHooks:
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
             "slurm_task": os.environ.get("SLURM_ARRAY_TASK_ID"),
         }
-        if self._path is not None:
-            plain = json.loads(json.dumps(report, default=str))
-            # One report a task of a pipeline's array: arrays and tasks that end at once must not replace each other's.
-            task, name = report["slurm_task"], encode_id(plain["pipeline"])
-            path = self._path if task is None else self._path.with_stem(f"run_report_{name}_{task}")
-            try:
-                write_json(path, plain)
-                if error is None:
-                    # The newest of each pipeline stays, so that `kedro submit` can tell how long a job takes.
-                    kept = self._path.parent / "run_reports" / f"{name}.json"
-                    write_json(kept, with_earlier(plain, kept))
-            except OSError as reason:
-                # A full or read-only disk must not hide why the run itself failed.
-                logger.warning("the run report can't be written: %s", reason)
+        # One report a task of a pipeline's array: arrays and tasks that end at once must not replace each other's.
+        task, name = report["slurm_task"], encode_id(report["pipeline"])
+        path = self._path if task is None else self._path.with_stem(f"run_report_{name}_{task}")
+        try:
+            write_json(path, report)
+            for node in self._nodes:
+                # The newest run of each node, so that `kedro submit` can tell how long a job takes.
+                times = {"seconds": node["seconds"], "started": report["started"], "shards": shards}
+                write_json(path.with_name("node_times") / f"{encode_id(node['name'])}.json", times)
+        except OSError as reason:
+            # A full or read-only disk must not hide why the run itself failed.
+            logger.warning("the run report can't be written: %s", reason)
         failed = ", ".join(f"{count} in {name}" for name, count in self._failures.items() if count)
         logger.info(
             "%s: %d steps in %.1f s, peak memory %.0f MB; %s",
@@ -138,23 +138,6 @@ class RunReportHooks:
             report["peak_memory_mb"],
             f"FAILURES AND NOTES: {failed}" if failed else "no item failed",
         )
-
-
-def with_earlier(report: dict[str, Any], kept: Path) -> dict[str, Any]:
-    """The report of a run with what the one before it told of other nodes: of a run of some nodes, or a joining job.
-
-    Args:
-        report: The run's report.
-        kept: File of the earlier one, if there is any; its nodes bear when and with which parameters they ran.
-    """
-    try:
-        earlier = json.loads(kept.read_text(encoding="utf-8"))
-        of_run = {name: earlier[name] for name in ("started", "runtime_params")}
-        names = {node["name"] for node in report["nodes"]}
-        nodes = [of_run | node for node in earlier["nodes"] if node["name"] not in names]
-        return report | {"failures": earlier["failures"] | report["failures"], "nodes": nodes + report["nodes"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return report  # there is none, or no longer
 
 
 def peak_memory_mb() -> float:

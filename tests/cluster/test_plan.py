@@ -12,7 +12,7 @@ import pytest
 
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.cluster.plan import Cluster, Resources, crossing_datasets, find_problems, plan_jobs
-from thesis_rec.cluster.submission import expected_time, read_reports, sbatch_command, submit_jobs
+from thesis_rec.cluster.submission import expected_time, sbatch_command, submit_jobs
 
 
 def pipeline(inputs, outputs, joins=()):
@@ -287,37 +287,26 @@ def until(holds, seconds=20.0):
         time.sleep(0.02)
 
 
-def test_how_long_a_job_takes_is_told_by_earlier_reports(tmp_path):
+def test_how_long_a_job_takes_is_told_by_earlier_runs_of_its_nodes(tmp_path):
     (single,) = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER)
     array, join = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER, shards=4)
     nodes = ["extract", "collect"]
-    assert "no earlier run" in expected_time(single, nodes, read_reports(tmp_path))
-    folder = tmp_path / "08_reporting" / "run_reports"
+    assert "no earlier run" in expected_time(single, nodes, tmp_path)
+    folder = tmp_path / "08_reporting" / "node_times"
     folder.mkdir(parents=True)
-    timed = [{"name": "extract", "seconds": 590.0}, {"name": "collect", "seconds": 10.0}]
-    # A plain run of all pipelines has further nodes; what they took is not this job's.
-    report = {"runtime_params": {}, "started": "2026-05-04T10:12:00+0000"}
-    plain = {**report, "nodes": [*timed, {"name": "train", "seconds": 5000.0}]}
-    (folder / "__default__.json").write_text(json.dumps(plain))
-    (folder / "torn.json").write_text("{")
-    reports = read_reports(tmp_path)
-    assert expected_time(single, nodes, reports) == "about 10 min a task by the run of 2026-05-04T10:12"
-    assert expected_time(array, nodes, reports).startswith("about 2.5 min")
-    assert expected_time(join, ["collect"], reports).startswith("about 10 s")
-    assert "no earlier run" in expected_time(single, ["never_run"], reports)
-    # A newer run of two shards, and one that only ran another pipeline, which has not all nodes.
-    newer = {
-        "nodes": timed,
-        "runtime_params": {"shard": {"index": 0, "count": 2}},
-        "started": "2026-06-01T08:00:00+0000",
-    }
-    joined = {"nodes": timed[1:], "runtime_params": {}, "started": "2026-06-01T09:00:00+0000"}
-    (folder / "model_extraction.json").write_text(json.dumps(newer))
-    (folder / "collecting.json").write_text(json.dumps(joined))
-    told = expected_time(array, nodes, read_reports(tmp_path))
-    assert told == "about 5 min a task by the run of 2026-06-01T08:00"
-    # Of a joining job's report, the array's nodes count as the shares that they were.
-    of_array = {name: newer[name] for name in ("started", "runtime_params")}
-    (folder / "model_extraction.json").write_text(json.dumps(joined | {"nodes": [timed[0] | of_array, timed[1]]}))
-    told = expected_time(array, nodes, read_reports(tmp_path))
-    assert told == "about 4.96 min a task by the run of 2026-06-01T08:00"
+
+    def ran(node, seconds, started, shards=1):
+        (folder / f"{node}.json").write_text(json.dumps({"seconds": seconds, "started": started, "shards": shards}))
+
+    ran("extract", 590.0, "2026-05-04T10:12:00+0000")
+    ran("collect", 10.0, "2026-05-04T10:12:00+0000")
+    assert expected_time(single, nodes, tmp_path) == "about 10 min a task by the run of 2026-05-04T10:12"
+    assert expected_time(array, nodes, tmp_path).startswith("about 2.5 min")
+    assert expected_time(join, ["collect"], tmp_path).startswith("about 10 s")
+    assert "no earlier run" in expected_time(single, ["extract", "never_run"], tmp_path)
+    # A newer run of two shards, and of the job that joined them.
+    ran("extract", 590.0, "2026-06-01T08:00:00+0000", shards=2)
+    ran("collect", 10.0, "2026-06-01T09:00:00+0000")
+    assert expected_time(array, nodes, tmp_path) == "about 4.96 min a task by the run of 2026-06-01T08:00"
+    (folder / "extract.json").write_text("{")
+    assert "no earlier run" in expected_time(array, nodes, tmp_path)

@@ -47,7 +47,7 @@ def submit(scratch: Path, after: str) -> tuple[str, str]:
 def outputs(root: Path) -> dict[str, bytes]:
     """All files a run made, but its report and logs, and the hidden ones that a killed process was writing."""
     found = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith((".", "run_report"))]
-    hidden = {"logs", "run_reports"}
+    hidden = {"logs", "node_times"}
     return {str(path.relative_to(root)): path.read_bytes() for path in found if not hidden & set(path.parts)}
 
 

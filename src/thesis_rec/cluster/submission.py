@@ -5,11 +5,11 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from thesis_rec.base.errors import ConfigurationError
+from thesis_rec.base.files import encode_id
 from thesis_rec.cluster.plan import Job
 
 logger = logging.getLogger(__name__)
@@ -47,20 +47,8 @@ def sbatch_command(job: Job, environment: str, logs: Path, after: Sequence[str] 
     return ["sbatch", *(f"--{name}={value}" for name, value in options.items() if value), *script]
 
 
-def read_reports(data_root: Path) -> list[dict[str, Any]]:
-    """The kept run reports, newest first; reports that can't be read are left out."""
-    found: list[dict[str, Any]] = []
-    for path in sorted((data_root / "08_reporting" / "run_reports").glob("*.json")):
-        try:
-            report = json.loads(path.read_text(encoding="utf-8"))
-            found.append({key: report[key] for key in ("started", "runtime_params", "nodes")})
-        except (OSError, ValueError, KeyError, TypeError):
-            logger.warning("%s is no run report and is left out", path)
-    return sorted(found, key=lambda report: str(report["started"]), reverse=True)
-
-
-def expected_time(job: Job, nodes: Collection[str], reports: Sequence[Mapping[str, Any]]) -> str:
-    """How long a task of a job would take by the newest report that tells of all its nodes, in words.
+def expected_time(job: Job, nodes: Collection[str], data_root: Path) -> str:
+    """How long a task of a job would take by the newest run of each of its nodes, in words.
 
     A task of an array has its share of the items, so that the time falls with the number of tasks; a joining job reads
     what all of them made.
@@ -68,24 +56,17 @@ def expected_time(job: Job, nodes: Collection[str], reports: Sequence[Mapping[st
     Args:
         job: The job.
         nodes: Names of the nodes that it runs.
-        reports: Of :func:`read_reports`.
+        data_root: Root of what runs wrote, among it how long each node took, as one of how many tasks.
     """
-    for report in reports:
-        # A node that a later run left out bears its own time and parameters.
-        of_run = {name: report[name] for name in ("started", "runtime_params")}
-        known = {node["name"]: of_run | node for node in report["nodes"]}
-        if set(nodes) <= set(known):
-            found = [known[name] for name in nodes]
-            each = sum(float(node["seconds"]) * (1 if job.joins else _shards(node) / job.tasks) for node in found)
-            told = f"{each:.2g} s" if each < 60 else f"{each / 60:.3g} min"
-            return f"about {told} a task by the run of {min(str(node['started']) for node in found)[:16]}"
-    return "no earlier run to tell the time by"
-
-
-def _shards(node: Mapping[str, Any]) -> int:
-    """Among how many tasks the run of a node was divided."""
-    shard = (node["runtime_params"] or {}).get("shard") or {}
-    return int(shard.get("count", 1))
+    folder = data_root / "08_reporting" / "node_times"
+    try:
+        found = [json.loads((folder / f"{encode_id(node)}.json").read_text(encoding="utf-8")) for node in nodes]
+        each = sum(node["seconds"] * (1 if job.joins else node["shards"] / job.tasks) for node in found)
+        since = min(node["started"] for node in found)
+    except (OSError, ValueError, KeyError, TypeError):  # some never ran, or their times are of another version
+        return "no earlier run to tell the time by"
+    told = f"{each:.2g} s" if each < 60 else f"{each / 60:.3g} min"
+    return f"about {told} a task by the run of {since[:16]}"
 
 
 def submit_jobs(

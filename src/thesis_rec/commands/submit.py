@@ -29,7 +29,7 @@ def submit(
     from omegaconf import OmegaConf
 
     from thesis_rec.cluster.plan import JOIN_TAG, Cluster, crossing_datasets, find_problems, plan_jobs
-    from thesis_rec.cluster.submission import expected_time, read_reports, sbatch_command, submit_jobs
+    from thesis_rec.cluster.submission import expected_time, sbatch_command, submit_jobs
     from thesis_rec.commands.artefacts import load_context
     from thesis_rec.pipeline_registry import FIVE, pipeline_name
 
@@ -52,11 +52,11 @@ def submit(
     kept = {name for name in crossing if name in catalog and not isinstance(catalog.get(name), MemoryDataset)}
     absent = {name for name in kept - made if not catalog.exists(name)}
     problems = find_problems(jobs, cluster, data_root, crossing - kept, absent, needs_sbatch=not dry_run)
-    logs, reports = data_root / "logs", read_reports(data_root)
+    logs = data_root / "logs"
     for job in jobs:
         waits = f" after {', '.join(job.after or before)}" if job.after or before else ""
         part = available[job.pipeline].only_nodes_with_tags(JOIN_TAG) if job.joins else available[job.pipeline]
-        time = expected_time(job, [node.name for node in part.nodes], reports)
+        time = expected_time(job, [node.name for node in part.nodes], data_root)
         click.echo(f"{job.name}: {job.tasks} task(s){waits}; {time}")
         click.echo(f"  {shlex.join(sbatch_command(job, environment, logs))}")
     if problems:
