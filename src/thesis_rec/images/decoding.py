@@ -126,14 +126,10 @@ def decide_scale(kind: str, low: float, high: float) -> Scale:
     raise ValueError(refused)
 
 
-def value_range(images: Iterable[NDArray[np.generic]]) -> tuple[float, float]:
-    """Smallest and largest finite value of all images that hold numbers; (inf, -inf) if there is none."""
-    low, high = np.inf, -np.inf
-    for image in images:
-        finite = image[np.isfinite(image)] if image.dtype.kind in "buif" else np.empty(0)
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    return low, high
+def value_range(image: NDArray[np.generic]) -> tuple[float, float]:
+    """Smallest and largest finite value of an image that holds numbers; (inf, -inf) if there is none."""
+    finite = image[np.isfinite(image)] if image.dtype.kind in "buif" else np.empty(0)
+    return (float(finite.min()), float(finite.max())) if finite.size else (np.inf, -np.inf)
 
 
 class Scales:
@@ -144,11 +140,11 @@ class Scales:
     """
 
     def __init__(self, images: Iterable[NDArray[np.generic]]) -> None:
-        self._ends: dict[str, NDArray[np.float64]] = {}
+        self._ends: dict[str, tuple[float, float]] = {}
         for image in images:
             if image.dtype != np.uint8:
-                kind = _kind(image)
-                self._ends[kind] = np.array(value_range([self._ends.get(kind, np.empty(0)), image]))
+                (low, high), (least, largest) = self._of(_kind(image)), value_range(image)
+                self._ends[_kind(image)] = min(low, least), max(high, largest)
 
     def of(self, image: NDArray[np.generic]) -> Scale:
         """The scale of an image; bytes are levels.
@@ -156,7 +152,7 @@ class Scales:
         Raises:
             ValueError: If values of its kind are no colours.
         """
-        return Scale(0, 255) if image.dtype == np.uint8 else self._decided(_kind(image))
+        return Scale(0, 255) if image.dtype == np.uint8 else decide_scale(_kind(image), *self._of(_kind(image)))
 
     def notes(self) -> list[str]:
         """What is assumed of the values.
@@ -164,10 +160,10 @@ class Scales:
         Raises:
             ValueError: If those of a kind are no colours.
         """
-        return [note for kind in sorted(self._ends) if (note := self._decided(kind).note)]
+        return [note for kind, ends in sorted(self._ends.items()) if (note := decide_scale(kind, *ends).note)]
 
-    def _decided(self, kind: str) -> Scale:
-        return decide_scale(kind, *self._ends.get(kind, value_range([])))
+    def _of(self, kind: str) -> tuple[float, float]:
+        return self._ends.get(kind, (np.inf, -np.inf))
 
 
 def _kind(array: NDArray[np.generic]) -> str:

@@ -214,7 +214,7 @@ def _labels_from_table(
     table = read_csv(table_path, row.dataset_id, dtype=str, keep_default_na=False)
     # Columns without a name are numbers of rows that other programs wrote.
     table = table.loc[:, ~table.columns.str.match("Unnamed: |$")]
-    names = table.pop(_column(row, table, "image_column", _FILE_COLUMNS, table_path.name))
+    names = table.pop(row.column("image_column", [*table], _FILE_COLUMNS, table_path.name))
     split_column = _split_column(table, notes)
     splits = table.pop(split_column) if split_column else [""] * len(table)
     labels = _table_labels(row, table, table_path.name)
@@ -248,7 +248,7 @@ def _table_labels(row: DatasetRow, table: pd.DataFrame, name: str) -> list[str]:
         classes = one_hot_classes(table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64))
         if classes is not None:
             return [str(table.columns[c]) for c in classes]
-    return list(table[_column(row, table, "label_column", _LABEL_COLUMNS, name)])
+    return list(table[row.column("label_column", [*table], _LABEL_COLUMNS, name)])
 
 
 def _split_column(table: pd.DataFrame, notes: list[str]) -> str:
@@ -259,19 +259,6 @@ def _split_column(table: pd.DataFrame, notes: list[str]) -> str:
             return column
         notes.append(f"the column {column!r} holds {strange!r}, which names no split, and isn't used.")
     return ""
-
-
-def _column(row: DatasetRow, table: pd.DataFrame, field: str, usual: Sequence[str], name: str) -> str:
-    """The column that a field of the row asks for, else the one with a usual name, else the only one."""
-    wanted, columns = getattr(row, field), [str(column) for column in table]
-    if wanted in columns:
-        return str(wanted)
-    named = {column.lower(): column for column in columns}
-    found = [named[one] for one in usual if one in named] or (columns if len(columns) == 1 else [])
-    if found and not wanted:
-        return found[0]
-    error = f"{name} has no column {wanted or usual[0]!r}; there are {', '.join(columns)}."
-    raise ItemError(row.dataset_id, error, f"Call it {usual[0]}, or name it in the manifest's column {field}.")
 
 
 def _read_file(paths: list[Path], base: Path, scales: Scales, index: int) -> Decode:

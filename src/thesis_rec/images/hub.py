@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ItemError, first_line
+from thesis_rec.base.errors import ItemError
 from thesis_rec.images.dataset_source import ImageLimits, RawSplit, Source, Tell, hash_files, register_loader
 from thesis_rec.images.decoding import decode_image
 from thesis_rec.images.manifest import DatasetRow
-from thesis_rec.models.model_sources import hub_error
+from thesis_rec.models.model_sources import of_the_hub
 
 
 def _fingerprint_hub(row: DatasetRow, root: Path, tell: Tell) -> str:
@@ -83,24 +83,17 @@ def _is_saved(path: Path) -> bool:
 
 def _load_hub(row: DatasetRow, local: Path | None, streaming: bool) -> Any:
     import datasets
-    from datasets.exceptions import DatasetsError
 
     if not streaming:
         datasets.disable_progress_bars()
-    try:
+    # Many datasets of the hub that come with a script have a branch that the hub itself converted.
+    hint = "Check source, config and revision; where scripts aren't supported set revision to refs/convert/parquet."
+    error = f"{row.source!r} can't be loaded ({{reason}})."
+    with of_the_hub(row.dataset_id, f"dataset {row.source}", error, hint):
         if local is not None and _is_saved(local):
             return datasets.load_from_disk(str(local))
         source, name, revision = str(local or row.source), row.config or None, row.revision or None
         return datasets.load_dataset(source, name=name, revision=revision, streaming=streaming)
-    except (DatasetsError, ValueError, OSError, RuntimeError) as error:
-        if known := hub_error(row.dataset_id, f"dataset {row.source}", error):
-            raise known from error
-        first = first_line(error)
-        hint = "Check source, config and revision."
-        if "scripts are no longer supported" in first:
-            # Many hub datasets have a branch that the hub itself converted.
-            hint = "Set revision to refs/convert/parquet."
-        raise ItemError(row.dataset_id, f"{row.source!r} can't be loaded ({first}).", hint) from error
 
 
 def _hub_columns(row: DatasetRow, features: Any) -> tuple[str, str, list[str] | None]:
@@ -108,13 +101,12 @@ def _hub_columns(row: DatasetRow, features: Any) -> tuple[str, str, list[str] | 
     import datasets
 
     features = features or {}
-    image = row.image_column or next((n for n, f in features.items() if isinstance(f, datasets.Image)), "image")
-    labels = [n for n, f in features.items() if isinstance(f, datasets.ClassLabel)]
-    label = row.label_column or next(iter(labels), "") or ("label" if "label" in features else "labels")
-    if absent := [name for name in (image, label) if name not in features]:
-        error = f"it has no column {absent[0]!r}; there are {', '.join(features)}."
-        raise ItemError(row.dataset_id, error, "Correct image_column or label_column.")
-    return image, label, list(features[label].names) if label in labels else None
+    pictures = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    image = row.column("image_column", [*features], (*pictures, "image"), "it")
+    others = [name for name in features if name != image]
+    label = row.column("label_column", others, (*classes, "label", "labels"), "it")
+    return image, label, list(features[label].names) if label in classes else None
 
 
 def _label_array(labels: Any) -> NDArray[Any]:

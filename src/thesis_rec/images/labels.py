@@ -9,6 +9,7 @@ identifiers and are refused.
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -178,14 +179,9 @@ def _check_shared(item: str, texts: NDArray[np.str_]) -> None:
 
 def _alike(names: list[str]) -> list[str]:
     """Notes on names that only differ in the case of letters."""
-    by_letters: dict[str, list[str]] = {}
-    for name in names:
-        by_letters.setdefault(name.casefold(), []).append(name)
-    return [
-        f"classes {' and '.join(map(repr, some))} differ only in the case of letters; label_map can join them."
-        for some in by_letters.values()
-        if len(some) > 1
-    ]
+    by_letters = (list(some) for _, some in groupby(sorted(names, key=str.casefold), key=str.casefold))
+    text = "classes {} differ only in the case of letters; label_map can join them."
+    return [text.format(" and ".join(map(repr, some))) for some in by_letters if len(some) > 1]
 
 
 def _is_number(text: str) -> bool:

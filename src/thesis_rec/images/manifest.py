@@ -20,13 +20,13 @@ new name is empty (``unknown=``). **labels**, an optional column, names another 
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import pandas as pd
 from pydantic import BeforeValidator, Field, model_validator
 
-from thesis_rec.base.errors import Failure
+from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.settings import Settings
 from thesis_rec.base.tables import Identifier, read_rows
 
@@ -98,6 +98,29 @@ class DatasetRow(Settings):
     def is_subtask(self) -> bool:
         """Whether the row is a selection of other rows' classes."""
         return bool(self.parent)
+
+    def column(self, field: str, columns: Sequence[str], usual: Sequence[str], whose: str) -> str:
+        """The column that a field of the row asks for, else the first that is called as usual, else the only one.
+
+        Args:
+            field: ``image_column`` or ``label_column``.
+            columns: Those that there are.
+            usual: Names, in any case of letters, the likeliest first.
+            whose: What has the columns, for the message.
+
+        Raises:
+            ItemError: If there is no such column.
+        """
+        wanted = getattr(self, field)
+        if wanted in columns:
+            return str(wanted)
+        named = {column.lower(): column for column in columns}
+        found = [named[name.lower()] for name in usual if name.lower() in named]
+        found = found or [*columns] * (len(columns) == 1)
+        if found and not wanted:
+            return found[0]
+        error = f"{whose} has no column {wanted or usual[0]!r}; there are {', '.join(columns)}."
+        raise ItemError(self.dataset_id, error, f"Call it {usual[0]}, or name it in the manifest's column {field}.")
 
     @model_validator(mode="after")
     def _is_complete(self) -> "DatasetRow":

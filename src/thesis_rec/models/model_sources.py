@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from thesis_rec.base.errors import Failure, ItemError, causes, first_line
+from thesis_rec.base.errors import Failure, ItemError, causes, explained, first_line
 from thesis_rec.base.files import file_state, inside, sha256_file, sha256_json
 from thesis_rec.models import weight_files
 from thesis_rec.models.model_manifest import ManifestRow
@@ -311,6 +311,27 @@ def hub_error(item: str, what: str, error: Exception) -> ItemError | None:
         mode = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
         return ItemError(item, f"The {what} isn't in the hub cache and this machine is offline{mode}.", CONNECT)
     return None
+
+
+@contextmanager
+def of_the_hub(item: str, what: str, error: str, hint: str) -> Iterator[None]:
+    """As :func:`~thesis_rec.base.errors.explained`; what befalls a request to the hub is told by :func:`hub_error`.
+
+    Args:
+        item: Name of the model, dataset or encoder.
+        what: What is asked for, as of :func:`hub_error`.
+        error: What else is wrong, with ``{reason}`` where the library's words go.
+        hint: What the user can do about that.
+    """
+    with explained(item, error, hint):
+        try:
+            yield
+        except ItemError:
+            raise
+        except Exception as raised:
+            if known := hub_error(item, what, raised):
+                raise known from raised
+            raise
 
 
 def hub_cache_folder(home: str | os.PathLike[str] | None) -> Path | None:

@@ -183,7 +183,7 @@ class TestRefusals:
             (ConnectionError("max retries"), "offline"),
             (GatedRepoError("401", response=SimpleNamespace(status_code=401, headers={}, request=None)), "gated"),
             (OSError("We couldn't connect to 'https://huggingface.co'"), "offline"),
-            (RuntimeError("odd\nsecond line"), r"\(odd\)"),
+            (RuntimeError("odd\nsecond line"), r"\(odd second line\)"),
             (RuntimeError("size mismatch for connector.weight"), "can't be loaded"),
         ],
     )

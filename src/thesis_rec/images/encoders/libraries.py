@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thesis_rec.base.errors import ItemError, first_line
+from thesis_rec.base.errors import ItemError
 from thesis_rec.images.encoders.image_encoder import EncoderConfig, encoder_id, local_folder
 from thesis_rec.images.encoders.torch_encoder import TextTower, TorchEncoder
 from thesis_rec.models.backbone import Backbone, preparation_of
 from thesis_rec.models.loaders import pooled_output, timm_backbone, transformers_preparation
-from thesis_rec.models.model_sources import hub_error, no_network
+from thesis_rec.models.model_sources import no_network, of_the_hub
 
 logger = logging.getLogger(__name__)
 
@@ -23,17 +23,13 @@ Towers = tuple[Backbone, TextTower | None]
 def load(config: EncoderConfig, device: str = "cpu", precision: str = "fp32") -> TorchEncoder:
     """Load the encoder of a configuration; see :func:`thesis_rec.images.encoders.load_encoder`."""
     build = {"open_clip": _open_clip, "transformers": _transformers, "timm": _timm}[config.kind]
-    folder = local_folder(config)
-    try:
-        # A folder may name other models, such as a text tower's; nothing is fetched for what it names.
-        with nullcontext() if folder is None else no_network():
-            backbone, text = build(config.source, folder, encoder_id(config))
-    except ItemError:
-        raise
-    except Exception as error:  # the libraries raise nearly everything
-        known = hub_error(config.source, f"encoder {config.source}", error)
-        reason = f"the encoder can't be loaded ({first_line(error)})."
-        raise known or ItemError(config.source, reason, "Check active.encoder in globals.yml.") from error
+    folder, source, hint = local_folder(config), config.source, "Check active.encoder in globals.yml."
+    # A folder may name other models, such as a text tower's; nothing is fetched for what it names.
+    with (
+        of_the_hub(source, f"encoder {source}", "the encoder can't be loaded ({reason}).", hint),
+        nullcontext() if folder is None else no_network(),
+    ):
+        backbone, text = build(source, folder, encoder_id(config))
     return TorchEncoder(backbone, text, device, precision)
 
 
