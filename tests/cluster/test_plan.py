@@ -6,30 +6,48 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
 
 from thesis_rec.base.errors import ConfigurationError
-from thesis_rec.cluster.plan import Cluster, Resources, crossing_datasets, find_problems, plan_jobs
+from thesis_rec.catalog import AtomicJSONDataset
+from thesis_rec.cluster.plan import Cluster, Resources, find_problems, plan_jobs
 from thesis_rec.cluster.submission import expected_time, sbatch_command, submit_jobs
 
 
-def pipeline(inputs, outputs, joins=()):
-    part = SimpleNamespace(inputs=lambda: set(joins))
-    return SimpleNamespace(
-        inputs=lambda: set(inputs), all_outputs=lambda: set(outputs), only_nodes_with_tags=lambda *tags: part
-    )
+def work(*given):
+    """What nodes do."""
+
+
+def pipeline(name, inputs, outputs, joins=()):
+    nodes = [Node(work, inputs, outputs, name=f"make_{name}")]
+    nodes += [Node(work, joins, f"{name}_failures", name=f"join_{name}", tags="join")] if joins else []
+    return Pipeline(nodes)
 
 
 PIPELINES = {
     "model_extraction": pipeline(
-        {"model_manifest", "params:model_extraction"}, {"model_vectors"}, {"model_vectors", "extraction_outcomes"}
+        "vectors",
+        ["model_manifest", "params:model_extraction"],
+        ["model_vectors", "extraction_outcomes"],
+        ["model_vectors", "extraction_outcomes"],
     ),
-    "autoencoder": pipeline({"model_vectors"}, {"model_embeddings"}),
-    "dataset_features": pipeline({"dataset_manifest"}, {"dataset_tokens"}),
-    "similarity_training": pipeline({"model_embeddings", "dataset_tokens"}, {"similarity_checkpoint"}),
+    "autoencoder": pipeline("embeddings", ["model_vectors"], ["model_embeddings"]),
+    "dataset_features": pipeline("tokens", ["dataset_manifest"], ["dataset_tokens"], ["dataset_tokens"]),
+    "similarity_training": pipeline("ranker", ["model_embeddings", "dataset_tokens"], ["similarity_checkpoint"]),
 }
+
+
+def files(folder, *names):
+    """A catalog of files, of which those exist that are called like these names."""
+    for name in names:
+        (folder / name).touch()
+    read = ("model_manifest", "model_vectors", "extraction_outcomes", "dataset_manifest", "model_embeddings")
+    return DataCatalog({name: AtomicJSONDataset(filepath=folder / name) for name in read})
+
+
 CLUSTER = Cluster(
     default={"partition": "ai", "account": "mine"},
     join={"memory_gb": 2},
@@ -63,15 +81,8 @@ def test_impossible_plans_are_refused():
 
 def test_preflight_finds_every_problem(tmp_path):
     cluster = Cluster(min_free_gb=1e9)
-    jobs = plan_jobs(PIPELINES, ["autoencoder"], cluster)
-    crossing = crossing_datasets(PIPELINES, ["autoencoder", "similarity_training"])
-    problems = find_problems(
-        jobs,
-        cluster,
-        tmp_path / "not" / "there" / "yet",
-        lost={"dataset_tokens"} & crossing,
-        absent={"model_vectors"} & crossing,
-    )
+    jobs = plan_jobs(PIPELINES, ["autoencoder", "similarity_training"], cluster)
+    problems = find_problems(jobs, cluster, tmp_path / "not" / "there" / "yet", files(tmp_path))
     text = "\n".join(problems)
     for part in (
         "no partition",
@@ -88,22 +99,25 @@ def test_preflight_finds_a_disk_that_cannot_be_written_to(monkeypatch, tmp_path)
     jobs = plan_jobs(PIPELINES, ["autoencoder"], CLUSTER)
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))
-    (problem,) = find_problems(jobs, CLUSTER, tmp_path / "thesis_rec" / "hub", [], [], False)
+    catalog = files(tmp_path, "model_vectors")
+    (problem,) = find_problems(jobs, CLUSTER, tmp_path / "thesis_rec" / "hub", catalog, False)
     assert problem.startswith(f"{tmp_path} can't be written to")
 
 
 def test_preflight_passes_when_all_is_well(tmp_path):
     jobs = plan_jobs(PIPELINES, ["autoencoder"], CLUSTER)
-    assert not find_problems(jobs, CLUSTER, tmp_path, [], [], False)
+    assert not find_problems(jobs, CLUSTER, tmp_path, files(tmp_path, "model_vectors"), False)
 
 
-def test_what_a_joining_job_reads_crosses_a_border_too():
-    assert crossing_datasets(PIPELINES, ["model_extraction"]) == {"model_manifest"}
-    assert crossing_datasets(PIPELINES, ["model_extraction"], shards=2) == {
-        "model_manifest",
-        "model_vectors",
-        "extraction_outcomes",
-    }
+def test_what_a_joining_job_reads_crosses_a_border_too(tmp_path):
+    """What its array makes isn't there yet, but must lie in files."""
+    catalog = files(tmp_path, "model_manifest")
+    jobs = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER, shards=2)
+    assert not find_problems(jobs, CLUSTER, tmp_path, catalog, False)
+    catalog["extraction_outcomes"] = MemoryDataset()
+    (problem,) = find_problems(jobs, CLUSTER, tmp_path, catalog, False)
+    assert problem.startswith("extraction_outcomes would be lost between jobs")
+    assert not find_problems(plan_jobs(PIPELINES, ["model_extraction"], CLUSTER), CLUSTER, tmp_path, catalog, False)
 
 
 LOGS = Path("/logs")
@@ -158,7 +172,7 @@ def test_jobs_wait_for_what_they_read_and_the_first_for_what_was_asked(monkeypat
 def test_sbatch_is_needed_where_jobs_are_submitted(monkeypatch, tmp_path, where, needed, count):
     monkeypatch.setattr("shutil.which", lambda name: where)
     jobs = plan_jobs(PIPELINES, ["autoencoder"], CLUSTER)
-    found = find_problems(jobs, CLUSTER, tmp_path, [], [], needed)
+    found = find_problems(jobs, CLUSTER, tmp_path, files(tmp_path, "model_vectors"), needed)
     assert [problem.startswith("sbatch is not on PATH") for problem in found] == [True] * count
 
 
@@ -290,23 +304,22 @@ def until(holds, seconds=20.0):
 def test_how_long_a_job_takes_is_told_by_earlier_runs_of_its_nodes(tmp_path):
     (single,) = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER)
     array, join = plan_jobs(PIPELINES, ["model_extraction"], CLUSTER, shards=4)
-    nodes = ["extract", "collect"]
-    assert "no earlier run" in expected_time(single, nodes, tmp_path)
+    assert "no earlier run" in expected_time(single, tmp_path)
     folder = tmp_path / "08_reporting" / "node_times"
     folder.mkdir(parents=True)
 
     def ran(node, seconds, started, shards=1):
         (folder / f"{node}.json").write_text(json.dumps({"seconds": seconds, "started": started, "shards": shards}))
 
-    ran("extract", 590.0, "2026-05-04T10:12:00+0000")
-    ran("collect", 10.0, "2026-05-04T10:12:00+0000")
-    assert expected_time(single, nodes, tmp_path) == "about 10 min a task by the run of 2026-05-04T10:12"
-    assert expected_time(array, nodes, tmp_path).startswith("about 2.5 min")
-    assert expected_time(join, ["collect"], tmp_path).startswith("about 10 s")
-    assert "no earlier run" in expected_time(single, ["extract", "never_run"], tmp_path)
+    ran("make_vectors", 590.0, "2026-05-04T10:12:00+0000")
+    assert "no earlier run" in expected_time(single, tmp_path)
+    ran("join_vectors", 10.0, "2026-05-04T10:12:00+0000")
+    assert expected_time(single, tmp_path) == "about 10 min a task by the run of 2026-05-04T10:12"
+    assert expected_time(array, tmp_path).startswith("about 2.5 min")
+    assert expected_time(join, tmp_path).startswith("about 10 s")
     # A newer run of two shards, and of the job that joined them.
-    ran("extract", 590.0, "2026-06-01T08:00:00+0000", shards=2)
-    ran("collect", 10.0, "2026-06-01T09:00:00+0000")
-    assert expected_time(array, nodes, tmp_path) == "about 4.96 min a task by the run of 2026-06-01T08:00"
-    (folder / "extract.json").write_text("{")
-    assert "no earlier run" in expected_time(array, nodes, tmp_path)
+    ran("make_vectors", 590.0, "2026-06-01T08:00:00+0000", shards=2)
+    ran("join_vectors", 10.0, "2026-06-01T09:00:00+0000")
+    assert expected_time(array, tmp_path) == "about 4.96 min a task by the run of 2026-06-01T08:00"
+    (folder / "join_vectors.json").write_text("{")
+    assert "no earlier run" in expected_time(array, tmp_path)

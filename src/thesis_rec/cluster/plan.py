@@ -5,10 +5,11 @@ What must hold is checked before anything is submitted: a job that waited a nigh
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from pydantic import Field
 
@@ -66,7 +67,8 @@ class Job:
 
     Attributes:
         name: Name shown by ``squeue``.
-        pipeline: Which pipeline it runs.
+        pipeline: Name of the pipeline that it runs.
+        work: That pipeline, or the part of it that it runs.
         options: Further options of ``kedro run``.
         resources: What each task asks for.
         tasks: Tasks of an array; one is an ordinary job.
@@ -77,6 +79,7 @@ class Job:
 
     name: str
     pipeline: str
+    work: Pipeline
     options: tuple[str, ...]
     resources: Resources
     tasks: int = 1
@@ -106,49 +109,31 @@ def plan_jobs(
     jobs: list[Job] = []
     last_of: dict[str, str] = {}
     for name in names:
-        makers = [p for p in names if p in last_of and pipelines[p].all_outputs() & pipelines[name].inputs()]
-        after, resources = tuple(last_of[p] for p in makers), cluster.resources(name)
-        if is_sharded(name, shards):
+        work, resources = pipelines[name], cluster.resources(name)
+        after = tuple(last_of[p] for p in names if p in last_of and pipelines[p].all_outputs() & work.inputs())
+        if name in SHARDED and shards > 1:
             array, join, joining = f"{name}-array", f"{name}-join", cluster.resources(name, joining=True)
-            jobs.append(Job(array, name, given, resources, shards, after))
-            jobs.append(Job(join, name, (f"--tags={JOIN_TAG}", *given), joining, after=(array,), joins=True))
+            collecting, tag = work.only_nodes_with_tags(JOIN_TAG), f"--tags={JOIN_TAG}"
+            jobs.append(Job(array, name, work, given, resources, shards, after))
+            jobs.append(Job(join, name, collecting, (tag, *given), joining, after=(array,), joins=True))
         else:
-            jobs.append(Job(name, name, given, resources, after=after))
+            jobs.append(Job(name, name, work, given, resources, after=after))
         last_of[name] = jobs[-1].name
     return jobs
 
 
-def is_sharded(pipeline: str, shards: int) -> bool:
-    """Whether a pipeline becomes a job array."""
-    return pipeline in SHARDED and shards > 1
-
-
-def crossing_datasets(pipelines: Mapping[str, Pipeline], names: Iterable[str], shards: int = 1) -> set[str]:
-    """Datasets that one job reads and another one, or a file, provides: each must lie on the shared disk.
-
-    Joining jobs read what the tasks of their array have made.
-    """
-    parts = [pipelines[name] for name in names]
-    parts += [pipelines[name].only_nodes_with_tags(JOIN_TAG) for name in names if is_sharded(name, shards)]
-    return {dataset for part in parts for dataset in part.inputs() if not dataset.startswith(("params:", "parameters"))}
-
-
 def find_problems(
-    jobs: Sequence[Job],
-    cluster: Cluster,
-    data_root: Path,
-    lost: Collection[str],
-    absent: Collection[str],
-    needs_sbatch: bool = True,
+    jobs: Sequence[Job], cluster: Cluster, data_root: Path, catalog: DataCatalog, needs_sbatch: bool = True
 ) -> list[str]:
     """All reasons not to submit, each with its remedy; empty when there is none.
+
+    What a job reads, another one or a file provides: either must lie on the shared disk.
 
     Args:
         jobs: What would be submitted.
         cluster: The environment's ``cluster`` section.
         data_root: Root of everything the jobs write.
-        lost: Datasets that cross the border between jobs and lie in no file.
-        absent: Datasets that no job of the plan makes and whose file isn't there, but needs to be.
+        catalog: Where everything lies.
         needs_sbatch: False for a dry run, which may be made anywhere.
     """
     problems = []
@@ -159,10 +144,12 @@ def find_problems(
             problems.append(f"{job.name}: no partition; set cluster.default.partition in the environment's parameters.")
         if cluster.needs_account and not job.resources.account:
             problems.append(f"{job.name}: no account; set THESIS_REC_ACCOUNT or cluster.default.account.")
-    for name in sorted(lost):
-        problems.append(f"{name} would be lost between jobs: give it an entry with a filepath in the catalog.")
-    for name in sorted(absent):
-        problems.append(f"{name} does not exist: run the pipeline that makes it first, or provide the file.")
+    made = {name for job in jobs for name in job.work.all_outputs()}
+    for name in sorted({name for job in jobs for name in job.work.inputs() if not name.startswith("params:")}):
+        if name not in catalog or isinstance(catalog.get(name), MemoryDataset):
+            problems.append(f"{name} would be lost between jobs: give it an entry with a filepath in the catalog.")
+        elif name not in made and not catalog.exists(name):
+            problems.append(f"{name} does not exist: run the pipeline that makes it first, or provide the file.")
     present = next(folder for folder in (data_root, *data_root.absolute().parents) if folder.exists())
     if not os.access(present, os.W_OK | os.X_OK):
         problems.append(f"{present} can't be written to: set SCRATCH, or data_root in the environment's globals.")

@@ -5,7 +5,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from thesis_rec.base.errors import ConfigurationError
@@ -47,7 +47,7 @@ def sbatch_command(job: Job, environment: str, logs: Path, after: Sequence[str] 
     return ["sbatch", *(f"--{name}={value}" for name, value in options.items() if value), *script]
 
 
-def expected_time(job: Job, nodes: Collection[str], data_root: Path) -> str:
+def expected_time(job: Job, data_root: Path) -> str:
     """How long a task of a job would take by the newest run of each of its nodes, in words.
 
     A task of an array has its share of the items, so that the time falls with the number of tasks; a joining job reads
@@ -55,12 +55,12 @@ def expected_time(job: Job, nodes: Collection[str], data_root: Path) -> str:
 
     Args:
         job: The job.
-        nodes: Names of the nodes that it runs.
         data_root: Root of what runs wrote, among it how long each node took, as one of how many tasks.
     """
     folder = data_root / "08_reporting" / "node_times"
     try:
-        found = [json.loads((folder / f"{encode_id(node)}.json").read_text(encoding="utf-8")) for node in nodes]
+        files = [folder / f"{encode_id(node.name)}.json" for node in job.work.nodes]
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
         each = sum(node["seconds"] * (1 if job.joins else node["shards"] / job.tasks) for node in found)
         since = min(node["started"] for node in found)
     except (OSError, ValueError, KeyError, TypeError):  # some never ran, or their times are of another version

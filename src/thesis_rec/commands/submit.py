@@ -25,10 +25,9 @@ def submit(
 ) -> None:
     """Submit pipelines to SLURM: arrays over shards, a joining job behind each, and the order between them."""
     from kedro.framework.project import pipelines as available
-    from kedro.io import MemoryDataset
     from omegaconf import OmegaConf
 
-    from thesis_rec.cluster.plan import JOIN_TAG, Cluster, crossing_datasets, find_problems, plan_jobs
+    from thesis_rec.cluster.plan import Cluster, find_problems, plan_jobs
     from thesis_rec.cluster.submission import expected_time, sbatch_command, submit_jobs
     from thesis_rec.commands.artefacts import load_context
     from thesis_rec.pipeline_registry import FIVE, pipeline_name
@@ -43,21 +42,15 @@ def submit(
     # As `kedro run` reads them: a name that nothing takes, or a value that can't be, is found now and not in a job.
     runtime: Any = OmegaConf.to_container(OmegaConf.from_dotlist(given))
     context = load_context(project, environment, runtime)
-    catalog, cluster = context.catalog, Cluster(**context.params.get("cluster", {}))
+    cluster = Cluster(**context.params.get("cluster", {}))
     data_root = project / context.config_loader["globals"]["data_root"]
     names = list(FIVE) if asked == ["__default__"] else asked
     jobs = plan_jobs(available, names, cluster, shards, ",".join(given))
-    crossing = crossing_datasets(available, names, shards)
-    made = {output for name in names for output in available[name].all_outputs()}
-    kept = {name for name in crossing if name in catalog and not isinstance(catalog.get(name), MemoryDataset)}
-    absent = {name for name in kept - made if not catalog.exists(name)}
-    problems = find_problems(jobs, cluster, data_root, crossing - kept, absent, needs_sbatch=not dry_run)
+    problems = find_problems(jobs, cluster, data_root, context.catalog, needs_sbatch=not dry_run)
     logs = data_root / "logs"
     for job in jobs:
         waits = f" after {', '.join(job.after or before)}" if job.after or before else ""
-        part = available[job.pipeline].only_nodes_with_tags(JOIN_TAG) if job.joins else available[job.pipeline]
-        time = expected_time(job, [node.name for node in part.nodes], data_root)
-        click.echo(f"{job.name}: {job.tasks} task(s){waits}; {time}")
+        click.echo(f"{job.name}: {job.tasks} task(s){waits}; {expected_time(job, data_root)}")
         click.echo(f"  {shlex.join(sbatch_command(job, environment, logs))}")
     if problems:
         raise ConfigurationError("Nothing was submitted:\n" + "\n".join(f"  {problem}" for problem in problems))
