@@ -121,8 +121,7 @@ def embed_vectors(checkpoint: Mapping[str, Any], vectors: NDArray[np.floating]) 
         (K, n_code) float32.
     """
     network = AutoEncoder(**checkpoint["config"])
-    state = {name: tensor.float() for name, tensor in checkpoint["network"].items()}
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    if wrong := [name for name in missing if not name.startswith("decoder")] + list(unexpected):
-        raise ValueError(f"the checkpoint is not one of this autoencoder: {wrong[0]!r} doesn't fit")
+    network.decoder = nn.Sequential()
+    kept = {name: tensor.float() for name, tensor in checkpoint["network"].items() if not name.startswith("decoder")}
+    network.load_state_dict(kept)
     return network.eval().encode(torch.from_numpy(np.asarray(vectors, np.float32))).numpy()

@@ -59,10 +59,8 @@ def kmeans_1d(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
         ``(min(n, k),)`` in descending order.
 
     Raises:
-        ValueError: If a value is NaN or infinite, or ``k`` is less than 1.
+        ValueError: If a value is NaN or infinite.
     """
-    if k < 1:
-        raise ValueError(f"k is {k} but must be at least 1")
     if values.size > max(k, SORT_UP_TO):
         n_bits = min(16 + int(np.ceil(np.log2(max(k / _RESOLVED, 1)))), _MOST_BITS)
         support, weights, width = count_bins(values, n_bits)

@@ -297,9 +297,18 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
     """
     import open_clip
 
-    name, options, config = _listed_by_open_clip(row, folder)
-    if not name:
-        name, config = f"local-dir:{folder}", read_configuration(folder, "open_clip_config.json").get("model_cfg") or {}
+    file, (name, tag) = "open_clip_config.json", open_clip_name(row.model_id)
+    known: Any = open_clip.pretrained.get_pretrained_cfg(name, tag) or {}
+    if str(known.get("hf_hub", "")).rstrip("/") == row.hub_id and not (folder / file).exists():
+        config: Any = open_clip.get_model_config(name)
+        options = {
+            "pretrained": str(find_weights(folder, row.model_id, prefer="open_clip")),
+            "force_quick_gelu": bool(known.get("quick_gelu")),
+            **{f"image_{key}": known[key] for key in ("mean", "std", "interpolation", "resize_mode")},
+        }
+    else:
+        name, options = f"local-dir:{folder}", {}
+        config = read_configuration(folder, file).get("model_cfg") or {}
     text_tower = config.get("text_cfg", {}).get("hf_model_name")
     try:
         network, prepare = open_clip.create_model_from_pretrained(name, pretrained_text=False, **options)
@@ -311,23 +320,6 @@ def load_open_clip(row: ManifestRow, folder: Path) -> Backbone:
         raise ItemError(row.model_id, text, hint) from error
     # The text half, often the larger one, is let go.
     return open_clip_backbone(row.model_id, network.visual, preparation_of(prepare))
-
-
-def _listed_by_open_clip(row: ManifestRow, folder: Path) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
-    """Name, options and configuration of weights that come without one and that open_clip lists; empty for others."""
-    from open_clip import get_model_config
-    from open_clip.pretrained import get_pretrained_cfg
-
-    name, tag = open_clip_name(row.model_id)
-    known: Any = get_pretrained_cfg(name, tag) or {}
-    if (folder / "open_clip_config.json").exists() or str(known.get("hf_hub", "")).rstrip("/") != row.hub_id:
-        return "", {}, {}
-    options = {
-        "pretrained": str(find_weights(folder, row.model_id, prefer="open_clip")),
-        "force_quick_gelu": bool(known.get("quick_gelu")),
-        **{f"image_{key}": known[key] for key in ("mean", "std", "interpolation", "resize_mode")},
-    }
-    return name, options, get_model_config(name)
 
 
 def open_clip_backbone(model_id: str, visual: Any, preparation: Preparation) -> Backbone:
