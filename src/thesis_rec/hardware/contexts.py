@@ -24,6 +24,9 @@ COUNTS = ("n_parameters", "macs", "activation_mb", "n_operations")
 #: Bytes of a weight.
 WEIGHT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
+#: Columns of a context's table (:func:`context_tables`).
+CONTEXT_COLUMNS = ["latency_ms_p50", "peak_memory_mb", "latency_ms_p50_safe", "peak_memory_mb_safe", "exact"]
+
 #: A machine is never quite as quiet again: measured latencies have this margin against a limit.
 REPEATABILITY = 1.05
 

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import Floats
-from thesis_rec.hardware.contexts import COUNTS, MIB, WEIGHT_BYTES, context_tables, count_table
+from thesis_rec.hardware.contexts import CONTEXT_COLUMNS, COUNTS, MIB, WEIGHT_BYTES, context_tables, count_table
 from thesis_rec.hardware.device_models import FEATURES, device_model, outside
 from thesis_rec.hardware.fingerprint import FACTOR, MEASURED_RATES, POWER
 
@@ -135,37 +135,33 @@ def figures(
     found = models[["model_id"]].astype(str).reset_index(drop=True)
     # By number: comparing thousands of names takes longer than predicting.
     rows, ids = {name: row for row, name in enumerate(found["model_id"])}, found.index
+    models = models.assign(model_id=ids)
+    # Published tables lack counts.
+    profiles = profiles.reindex(columns=list(dict.fromkeys([*profiles, *COUNTS])))
     own = profiles.assign(model_id=profiles["model_id"].map(rows)).dropna(subset="model_id")
-    own = _with_own_weights(own, models.assign(model_id=ids))
-    counts = count_table(own, models.assign(model_id=ids))
+    own = _with_own_weights(own, models)
+    counts = count_table(own, models)
     found[["n_parameters", "macs"]] = counts[["n_parameters", "macs"]]
-    contexts = context_tables(own, batch_size)
+    tables = {key: table.reindex(ids) for key, table in context_tables(own, batch_size).items()}
+    here = tables.pop((device, precision), pd.DataFrame(index=ids, columns=CONTEXT_COLUMNS))
     features = np.log(np.maximum(counts[list(COUNTS)].to_numpy(float), 1e-6))
     families = models["family"].to_numpy(object) if "family" in models else np.full(len(ids), "", dtype=object)
-    target = device, precision
 
-    def estimated(
-        column: str, factor: float, floor: Floats, rate: float | None = None, published: Prediction | None = None
-    ) -> pd.DataFrame:
+    def predicted(column: str, factor: float, rate: float | None) -> Prediction:
         counted = _Counted(features, families, of_weights=column == "peak_memory_mb")
-        tables = {key: table.reindex(ids) for key, table in contexts.items()}
-        own = tables.pop(target, pd.DataFrame(index=ids, columns=[column, f"{column}_safe", "exact"]))
-        value = own[column].to_numpy(float)
+        value = here[column].to_numpy(float)
         others = {key: table[column].to_numpy(float) for key, table in tables.items()}
         if (value > 0).sum() >= ENOUGH:
-            told = counted.from_context(value, [*others.values()])
-        else:
-            told = counted.from_closest(value, others, target, factor, rate)
-        if published is not None:
-            told = _first_of(published, told)
-        return _estimate(own, column, told, floor)
+            return counted.from_context(value, [*others.values()])
+        return counted.from_closest(value, others, (device, precision), factor, rate)
 
-    model = device_model(*target, batch_size)
-    published = None if model is None else model.predict(counts[list(FEATURES)].to_numpy(float), batch_size)
+    time = predicted("latency_ms_p50", UNKNOWN_CONTEXT_FACTOR, rate)
+    if model := device_model(device, precision, batch_size):
+        time = _first_of(model.predict(counts[list(FEATURES)].to_numpy(float), batch_size), time)
     least_ms = counts["macs"].to_numpy(float) * batch_size / _best_rate(profiles, device, precision, rate)
     least_mb = counts["n_parameters"].to_numpy(float) * WEIGHT_BYTES.get(precision, 4) / MIB
-    latency = estimated("latency_ms_p50", UNKNOWN_CONTEXT_FACTOR, least_ms, rate, published)
-    memory = estimated("peak_memory_mb", UNKNOWN_MEMORY_FACTOR, least_mb)
+    latency = _estimate(here, "latency_ms_p50", time, least_ms)
+    memory = _estimate(here, "peak_memory_mb", predicted("peak_memory_mb", UNKNOWN_MEMORY_FACTOR, None), least_mb)
     for name, figure in (("latency_ms", latency), ("memory_mb", memory)):
         found[[name, f"{name}_low", f"{name}_safe"]] = figure[["value", "low", "safe"]]
     found["basis"] = latency["basis"]
@@ -180,11 +176,10 @@ def _with_own_weights(profiles: pd.DataFrame, models: pd.DataFrame) -> pd.DataFr
     An architecture is measured once for all its checkpoints; one whose classifier knows 21,000 classes is 60 MiB larger
     than one that knows 1000.
     """
-    if profiles.empty or "n_parameters" not in profiles or "n_parameters" not in models:
-        return profiles
-    counts = pd.to_numeric(models.set_index("model_id")["n_parameters"], errors="coerce")
+    told = models.set_index("model_id").reindex(columns=["n_parameters"])["n_parameters"]
+    counts = pd.to_numeric(told, errors="coerce")
     weights = profiles["model_id"].map(counts).fillna(profiles["n_parameters"]).astype(float)
-    more = (weights - profiles["n_parameters"]) * profiles["precision"].map(WEIGHT_BYTES).fillna(4) / MIB
+    more = (weights - profiles["n_parameters"]) * profiles["precision"].map(WEIGHT_BYTES).astype(float).fillna(4) / MIB
     memory = profiles["peak_memory_mb"] + more.fillna(0.0)
     return profiles.assign(n_parameters=weights, peak_memory_mb=memory)
 
@@ -301,8 +296,6 @@ def _best_rate(profiles: pd.DataFrame, device: str, precision: str, processor: f
 
     Of a processor whose rate of matrix products is known, that of others is brought to it where theirs is known too.
     """
-    if not {"macs", "batch_size", "latency_ms_p50"} <= set(profiles.columns) or profiles.empty:
-        return math.inf
     rate = profiles["macs"] * profiles["batch_size"] / profiles["latency_ms_p50"]
     same = (profiles["device"] == device) & (profiles["precision"] == precision)
     kind = profiles["device"].astype(str).str.startswith(device.split("_", maxsplit=1)[0])
@@ -310,7 +303,7 @@ def _best_rate(profiles: pd.DataFrame, device: str, precision: str, processor: f
     if rate[same].count() >= ENOUGH:
         best = rate[same].max()
     else:
-        scale = profiles["device"].map(MEASURED_RATES).rdiv(processor or np.nan).fillna(1.0)
+        scale = profiles["device"].map(MEASURED_RATES).astype(float).rdiv(processor or np.nan).fillna(1.0)
         best = (rate * scale)[kind].max()
     return float(best) if best > 0 else math.inf
 
