@@ -120,7 +120,7 @@ class TestVocabulary:
         ],
     )
     def test_what_is_no_label_is_left_out(self, labels, names, expected, count):
-        found = make_vocabulary("d", {"all": np.array(labels)}, {"all": names})
+        found = make_vocabulary("d", {"all": np.array(labels)}, names)
         assert found.names == expected
         assert (found.codes["all"] >= 0).sum() == count
         if count < 12:
@@ -139,22 +139,22 @@ class TestVocabulary:
     )
     def test_quantities_identifiers_and_strangers_are_refused(self, labels, names, message):
         with pytest.raises(ItemError, match=message) as caught:
-            make_vocabulary("d", {"all": np.array(labels)}, {"all": names})
+            make_vocabulary("d", {"all": np.array(labels)}, names)
         assert caught.value.hint
 
     def test_class_names_that_repeat_are_told(self):
-        found = make_vocabulary("d", {"all": np.array([0, 1, 2])}, {"all": ["cat", "dog", "cat"]})
+        found = make_vocabulary("d", {"all": np.array([0, 1, 2])}, ["cat", "dog", "cat"])
         assert (found.names, found.codes["all"].tolist()) == (["cat", "dog"], [0, 1, 0])
         assert found.notes == ("the class names hold 'cat' more than once: those classes are read as one.",)
 
     def test_marks_of_absent_labels_are_named(self):
         texts = np.array(["cat", "n/a", "dog", "NULL", " ", "cat"])
-        found = make_vocabulary("d", {"all": texts}, {"all": None})
+        found = make_vocabulary("d", {"all": texts}, None)
         assert found.names == ["cat", "dog"]
         assert found.codes["all"].tolist() == [0, -1, 1, -1, -1, 0]
         assert found.notes == ("3 of 6 images in 'all' have no label (NULL, n/a) and are left out.",)
         # A folder of that name is a class.
-        found = make_vocabulary("d", {"all": np.array(["nan", "pita"])}, {"all": ["nan", "pita"]})
+        found = make_vocabulary("d", {"all": np.array(["nan", "pita"])}, ["nan", "pita"])
         assert found.codes["all"].tolist() == [0, 1]
 
     @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ class TestVocabulary:
         ],
     )
     def test_one_class_written_in_several_ways(self, labels, names):
-        found = make_vocabulary("d", {"all": labels}, {"all": None})
+        found = make_vocabulary("d", {"all": labels}, None)
         assert found.names == names
         codes = found.codes["all"]
         assert codes[0] == codes[1]
@@ -174,7 +174,7 @@ class TestVocabulary:
 
     def test_fractions_in_a_table_are_a_quantity_even_if_they_repeat(self):
         with pytest.raises(ItemError, match=r"its 2 different labels are fractions \(1.5, 2.5"):
-            make_vocabulary("d", {"all": np.array(["1.5", "2.5"] * 20)}, {"all": None})
+            make_vocabulary("d", {"all": np.array(["1.5", "2.5"] * 20)}, None)
 
     def test_rows_of_zeros_and_a_one_are_classes(self, tmp_path):
         path = npz(tmp_path / "d.npz", np.eye(3)[[0, 1, 2, 1] * 3])

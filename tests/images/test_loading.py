@@ -446,8 +446,8 @@ def test_a_loader_of_ones_own(tmp_path, monkeypatch):
     @register_loader("sketches")
     def open_sketches(r, root, limits):
         pictures = np.zeros((4, 5, 5, 3), np.uint8)
-        split = RawSplit(np.array([0, 1, 0, 1]), ["a", "b"], pictures.__getitem__)
-        return Source({"train": split, "test": split})
+        split = RawSplit(np.array([0, 1, 0, 1]), pictures.__getitem__)
+        return Source({"train": split, "test": split}, ["a", "b"])
 
     images = open_split(row("sketches"), "train", tmp_path)
     assert len(images) == 4

@@ -4,12 +4,12 @@ A new kind of source is a function registered under the name that the manifest's
 
     @register_loader("sketches")
     def open_sketches(row, root, limits):
-        return Source({"train": RawSplit(labels, class_names, read), "test": RawSplit(others, class_names, read_other)})
+        return Source({"train": RawSplit(labels, read), "test": RawSplit(others, read_other)}, class_names)
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -58,12 +58,10 @@ class RawSplit:
 
     Attributes:
         labels: (N,) names, or numbers; an image without a label has an empty name, NaN or -1.
-        class_names: Names the numbers count, or that may occur; None if the labels say all.
         read: Reads image i.
     """
 
     labels: NDArray[Any]
-    class_names: list[str] | None
     read: Reader
 
 
@@ -91,10 +89,12 @@ class Source:
 
     Attributes:
         splits: Its splits.
+        class_names: Names that the numbers of all splits count, or that may occur; None if the labels say all.
         warnings: What was left out or assumed.
     """
 
     splits: Mapping[str, RawSplit]
+    class_names: Sequence[str] | None = None
     warnings: tuple[Failure, ...] = ()
 
 

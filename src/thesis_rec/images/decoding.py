@@ -185,7 +185,6 @@ SUFFIXES = frozenset(
 #: in two steps hardly differs from that in one. Photographs are read several times as fast.
 _PER_PIXEL = 3
 
-_SHRINK = "Scale it down, or remove it: such files are used to exhaust memory."
 
 RGB = NDArray[np.uint8]
 
@@ -238,8 +237,6 @@ def open_image(source: bytes | Path, name: str) -> Iterator[Image.Image]:
             raise ItemError(name, "it is no regular file.", "Remove it.")
         try:
             opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-        except Image.DecompressionBombError as error:
-            raise ItemError(name, "the image claims far more pixels than allowed.", _SHRINK) from error
         except UnidentifiedImageError as error:
             instead = placeholder(source) if isinstance(source, Path) else "" if source else "is empty (0 bytes)"
             what = instead or "is not an image of a known format"
@@ -249,7 +246,7 @@ def open_image(source: bytes | Path, name: str) -> Iterator[Image.Image]:
             width, height = opened.size
             if width * height > MAX_PIXELS:
                 claim = f"the image claims {width} x {height} pixels, more than the {MAX_PIXELS} allowed."
-                raise ItemError(name, claim, _SHRINK)
+                raise ItemError(name, claim, "Scale it down, or remove it: such files are used to exhaust memory.")
             yield opened
 
 

@@ -146,8 +146,8 @@ def open_folder(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     splits = {}
     for split, images in found.items():
         labels = np.array([text for _, text in images], dtype=np.str_)
-        splits[split] = RawSplit(labels, names, partial(_read_file, files[split], folder, scales))
-    return Source(splits, (*(Failure(row.dataset_id, note) for note in notes), *failures))
+        splits[split] = RawSplit(labels, partial(_read_file, files[split], folder, scales))
+    return Source(splits, names, (*(Failure(row.dataset_id, note) for note in notes), *failures))
 
 
 def _looked_at(item: str, paths: Sequence[Path], base: Path) -> tuple[list[Failure], Scales]:

@@ -40,16 +40,15 @@ def open_hub(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     content = _load_hub(row, local, streamed)
     tables = dict(content) if isinstance(content, dict) else {str(getattr(content, "split", None) or "train"): content}
     splits = {}
+    image_column, label_column, names = _hub_columns(row, next(iter(tables.values())).features)
     for split, whole in tables.items():
-        image_column, label_column, names = _hub_columns(row, whole.features)
         table = whole.select_columns([image_column, label_column]).cast_column(image_column, Image(decode=False))
         if streamed:
             table, labels = _first_of_each_class(table, label_column, names, limits)
         else:
             labels = table.select_columns([label_column]).with_format("numpy")[:][label_column]
-        read = partial(_read_hub, table, image_column, split)
-        splits[str(split)] = RawSplit(_label_array(labels), names, read)
-    return Source(splits)
+        splits[str(split)] = RawSplit(_label_array(labels), partial(_read_hub, table, image_column, split))
+    return Source(splits, names)
 
 
 def in_cache(row: DatasetRow, root: Path) -> bool:

@@ -60,32 +60,29 @@ class Vocabulary:
         return Vocabulary(names, {split: lookup[codes] for split, codes in self.codes.items()}, self.notes + told)
 
 
-def make_vocabulary(
-    item: str, labels: Mapping[str, NDArray[np.generic]], names: Mapping[str, list[str] | None]
-) -> Vocabulary:
+def make_vocabulary(item: str, labels: Mapping[str, NDArray[np.generic]], names: Sequence[str] | None) -> Vocabulary:
     """Number the classes of all splits alike.
 
     Args:
         item: What to call the dataset in an error.
         labels: (N,) of each split: names, or numbers.
-        names: The class names that a split's source gives, if it does. Numbers are positions in them.
+        names: The class names that the source gives, if it does. Numbers are positions in them.
 
     Raises:
         ItemError: If the labels are no classes, or don't fit the names.
     """
     notes: list[str] = []
-    given = {split: [_plain(name) for name in some] for split, some in names.items() if some is not None}
-    for name in dict.fromkeys(name for some in given.values() for name in some if some.count(name) > 1):
+    given = [_plain(name) for name in names or ()]
+    for name in dict.fromkeys(name for name in given if given.count(name) > 1):
         notes.append(f"the class names hold {name!r} more than once: those classes are read as one.")
-    values = {split: _values(item, array, given.get(split, ())) for split, array in labels.items()}
-    if given:
-        values |= {split: _named(item, split, values[split], some, notes) for split, some in given.items()}
-    else:
+    values = {split: _values(item, array, given) for split, array in labels.items()}
+    if names is None:
         values = _without_marks(values)
+    else:
+        values = {split: _named(item, split, array, given, notes) for split, array in values.items()}
     everything = np.concatenate([array[array != ""] for array in values.values()]) if values else np.empty(0, "U1")
     _check_shared(item, everything)
-    known = list(dict.fromkeys(name for some in given.values() for name in some))
-    all_names = known + _sorted(set(everything.tolist()) - set(known))
+    all_names = _sorted(set(everything.tolist())) if names is None else list(dict.fromkeys(given))
     notes += _alike(all_names)
     codes = {}
     for split, array in values.items():

@@ -44,8 +44,15 @@ def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> tuple
     if len(available) == 1 and set(SHARES) <= set(rules) and not any(r.source or r.share for r in rules.values()):
         for name, share in SHARES.items():
             rules[name] = rules.pop(name).model_copy(update={"source": available[0], "share": share})
-    rule, source = rules[split], _matching(row, rules[split], available)
-    others = {name: other for name, other in rules.items() if name != split and _taken(row, other, available) == source}
+    rule, found = rules[split], _meant(rules[split], available)
+    if len(found) != 1:
+        error = f"its source has no split {rule.source or split!r}; there are {', '.join(available)}."
+        if found:
+            error = f"several of its source's splits may be {split!r}: {', '.join(found)}."
+        example = f"{split}={found[0]}" if found else "train=train:0.8;test=train:0.2"
+        raise ItemError(row.dataset_id, error, f"Correct the splits column, e.g. {example}.")
+    (source,) = found
+    others = {name: other for name, other in rules.items() if name != split and _meant(other, available) == found}
     for name, other in others.items():
         if {name, split} == set(SHARES) and None in (rule.share, other.share):
             error = f"both {split!r} and {name!r} take images of its split {source!r}, some of them the same."
@@ -56,27 +63,14 @@ def split_part(row: DatasetRow, split: str, available: tuple[str, ...]) -> tuple
     return rule.model_copy(update={"source": source}), start
 
 
-def _taken(row: DatasetRow, rule: SplitRule, available: tuple[str, ...]) -> str | None:
-    """What another split is taken from; what is wrong with that is said where it is asked for."""
-    with suppress(ItemError):
-        return _matching(row, rule, available)
-    return None
-
-
-def _matching(row: DatasetRow, rule: SplitRule, available: tuple[str, ...]) -> str:
-    """The source split that is called as the rule says, or, unless the rule names it, the one whose name means it."""
+def _meant(rule: SplitRule, available: tuple[str, ...]) -> list[str]:
+    """The source splits that a rule may mean: that which it names or is called, else all whose names say the same."""
     wanted = rule.source or rule.name
     if wanted in available:
-        return wanted
-    for role in () if rule.source else _SERVES.get(wanted, (wanted,)):
-        found = [name for name in available if split_role(name) == role]
-        if len(found) > 1:
-            error = f"several of its source's splits may be {wanted!r}: {', '.join(found)}."
-            raise ItemError(row.dataset_id, error, f"Name one in the splits column, e.g. {wanted}={found[0]}.")
-        if found:
-            return found[0]
-    error = f"its source has no split {wanted!r}; there are {', '.join(available)}."
-    raise ItemError(row.dataset_id, error, "Correct the splits column, e.g. train=train:0.8;test=train:0.2.")
+        return [wanted]
+    roles = () if rule.source else _SERVES.get(wanted, (wanted,))
+    by_role = ([name for name in available if split_role(name) == role] for role in roles)
+    return next(filter(None, by_role), [])
 
 
 def by_class(labels: NDArray[np.int64], n_classes: int = 0) -> list[NDArray[np.int64]]:
@@ -279,8 +273,7 @@ def open_dataset(row: DatasetRow, root: Path, limits: ImageLimits | None = None)
         raise ItemError(row.dataset_id, "a sub-task has no images of its own.", hint)
     source = _registered(row)[0](row, root, limits)
     labels = {name: split.labels for name, split in source.splits.items()}
-    names = {name: split.class_names for name, split in source.splits.items()}
-    vocabulary = make_vocabulary(row.dataset_id, labels, names).renamed(row.label_map)
+    vocabulary = make_vocabulary(row.dataset_id, labels, source.class_names).renamed(row.label_map)
     return OpenedDataset(row, source, vocabulary, limits)
 
 

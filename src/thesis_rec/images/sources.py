@@ -45,7 +45,7 @@ def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     hint = "Store bytes from 0 to 255, or fractions from 0 to 1, before any standardisation."
     with explained(item, "its images can't be read: {reason}.", hint):
         notes += scales.notes()
-    class_names, splits = _class_names(item, arrays), {}
+    splits = {}
     for name, pixels in images.items():
         split = name.removesuffix("images")
         if f"{split}labels" not in arrays:
@@ -60,9 +60,9 @@ def open_npz(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
             error = f"{name} has the shape {arrays[name].shape}, {split}labels {labels.shape}."
             hint = "They must be (N, H, W), (N, H, W, 3) or (N, 3, H, W), and (N,), none of it 0."
             raise ItemError(item, error, hint)
-        read = partial(_read_pixels, pixels, scales, name)
-        splits[split.removesuffix("_") or "all"] = RawSplit(labels, class_names, read)
-    return Source(splits, tuple(Failure(item, note) for note in dict.fromkeys(notes)))
+        splits[split.removesuffix("_") or "all"] = RawSplit(labels, partial(_read_pixels, pixels, scales, name))
+    told = tuple(Failure(item, note) for note in dict.fromkeys(notes))
+    return Source(splits, _class_names(item, arrays), told)
 
 
 def read_arrays(path: Path, item: str) -> dict[str, NDArray[Any]]:
@@ -136,10 +136,8 @@ def open_generated(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
         raise ItemError(row.dataset_id, error, "Use a task id of thesis_rec.tasks.BASE_TASKS.")
     task = tasks.BASE_TASKS[row.source]
     sizes = {"pretrain": tasks.PRETRAIN_PER_CLASS, "train": tasks.TRAIN_PER_CLASS, "test": tasks.TEST_PER_CLASS}
-
     classes = np.arange(len(task.class_names), dtype=np.int64)
-
-    def drawn(split: str, n: int) -> RawSplit:
-        return RawSplit(np.repeat(classes, n), list(task.class_names), partial(_read_drawn, row.source, split, n))
-
-    return Source({split: drawn(split, n) for split, n in sizes.items()})
+    splits = {
+        split: RawSplit(np.repeat(classes, n), partial(_read_drawn, row.source, split, n)) for split, n in sizes.items()
+    }
+    return Source(splits, task.class_names)
