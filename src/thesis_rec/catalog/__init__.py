@@ -4,6 +4,6 @@ from thesis_rec.catalog.files import AtomicJSONDataset as AtomicJSONDataset
 from thesis_rec.catalog.files import AtomicParquetDataset as AtomicParquetDataset
 from thesis_rec.catalog.files import CheckpointDataset as CheckpointDataset
 from thesis_rec.catalog.files import JoinedFilesDataset as JoinedFilesDataset
+from thesis_rec.catalog.files import KeyedPartitionDataset as KeyedPartitionDataset
 from thesis_rec.catalog.files import NPZDataset as NPZDataset
 from thesis_rec.catalog.files import OverlaidDataset as OverlaidDataset
-from thesis_rec.catalog.partitions import KeyedPartitionDataset as KeyedPartitionDataset

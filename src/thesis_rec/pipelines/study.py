@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from thesis_rec.catalog.partitions import Partitions
+from thesis_rec.catalog.files import Partitions
 from thesis_rec.pipelines.boxes import step
 
 

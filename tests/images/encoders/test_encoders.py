@@ -127,7 +127,7 @@ class TestTransformers:
         np.testing.assert_allclose(encoder.encode(square), expected, atol=1e-5)
 
     def test_text(self, transformers_folder):
-        from thesis_rec.images.encoders import libraries
+        from thesis_rec.images.encoders import torch_encoder
 
         class Tokenizer:
             @classmethod
@@ -146,7 +146,7 @@ class TestTransformers:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(transformers, "AutoTokenizer", Tokenizer)
             config = EncoderConfig(kind="transformers", source=str(transformers_folder))
-            encoder = libraries.load(config)
+            encoder = torch_encoder.load(config)
         assert encoder.encode_text(["a", "b"]).shape == (2, 12)
 
     def test_an_encoder_without_pooling_is_averaged_over_tokens(self, vit_folder):
@@ -188,9 +188,9 @@ class TestRefusals:
         ],
     )
     def test_errors_of_the_libraries_are_explained(self, monkeypatch, error, message):
-        from thesis_rec.images.encoders import libraries
+        from thesis_rec.images.encoders import torch_encoder
 
-        monkeypatch.setattr(libraries, "_timm", lambda *_: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(torch_encoder, "_timm", lambda *_: (_ for _ in ()).throw(error))
         with pytest.raises(ItemError, match=message) as caught:
             load_encoder(EncoderConfig(kind="timm", source="resnet18"))
         assert caught.value.hint

@@ -14,8 +14,8 @@ import pytest
 
 from tests.images.encoders.tiny import save_open_clip
 from thesis_rec.images.encoders import EncoderConfig, load_encoder
-from thesis_rec.images.encoders.libraries import load
 from thesis_rec.images.encoders.small_clip import SmallClip
+from thesis_rec.images.encoders.torch_encoder import load
 
 CLIP = Path(__file__).parents[3] / "data" / "01_raw" / "starter" / "clip"
 CONFIG = EncoderConfig(source=str(CLIP))

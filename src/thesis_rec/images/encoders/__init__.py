@@ -33,6 +33,6 @@ def load_encoder(config: EncoderConfig, device: str = "cpu", precision: str = "f
             return SmallClip(folder, config)
         except Exception as error:  # it's another network, or damaged, which the library explains
             logging.getLogger(__name__).debug("%s is left to open_clip", folder, exc_info=error)
-    from thesis_rec.images.encoders import libraries
+    from thesis_rec.images.encoders import torch_encoder
 
-    return libraries.load(config, device, precision)
+    return torch_encoder.load(config, device, precision)

@@ -100,9 +100,9 @@ class SmallClip:
 
     @cached_property
     def _library(self) -> ImageEncoder:
-        from thesis_rec.images.encoders import libraries
+        from thesis_rec.images.encoders import torch_encoder
 
-        return libraries.load(self._config)
+        return torch_encoder.load(self._config)
 
     def _forward(self, pixels: Floats) -> tuple[Floats, list[Floats]]:
         """(B, 3, S, S) floats 0..255 to features (B, D) and the mean activation (B, W) after each layer."""

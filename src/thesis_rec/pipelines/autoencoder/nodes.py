@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from thesis_rec.catalog.partitions import Partitions
+from thesis_rec.catalog.files import Partitions
 from thesis_rec.training.settings import AutoEncoderPlan
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from thesis_rec.base.errors import Failure, check_failures, failures_frame
 from thesis_rec.base.resuming import outcome_failures
 from thesis_rec.base.settings import Shard, evenly
-from thesis_rec.catalog.partitions import Partitions
+from thesis_rec.catalog.files import Partitions
 from thesis_rec.images.encoders import encoder_id, load_encoder
 from thesis_rec.images.encoders.encoder_evaluation import mean_accuracies
 from thesis_rec.images.encoders.image_encoder import EncoderConfig

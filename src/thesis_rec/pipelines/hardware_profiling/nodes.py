@@ -10,7 +10,7 @@ from thesis_rec.base.devices import torch_device
 from thesis_rec.base.errors import check_failures, failures_frame
 from thesis_rec.base.resuming import Outcome, outcome_failures
 from thesis_rec.base.settings import Words
-from thesis_rec.catalog.partitions import Partitions
+from thesis_rec.catalog.files import Partitions
 from thesis_rec.hardware.contexts import COLUMNS
 from thesis_rec.hardware.timing import ProfileSettings
 from thesis_rec.models.model_manifest import read_manifest

@@ -12,7 +12,7 @@ from thesis_rec.base.errors import check_failures, failures_frame
 from thesis_rec.base.files import load_arrays
 from thesis_rec.base.resuming import outcome_failures
 from thesis_rec.base.settings import evenly
-from thesis_rec.catalog.partitions import Partitions
+from thesis_rec.catalog.files import Partitions
 from thesis_rec.knowledge.protocols import ProtocolKnowledge
 from thesis_rec.models import model_extraction, model_sources
 from thesis_rec.models.model_manifest import ManifestRow, read_manifest

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import NothingSucceeded
 from thesis_rec.base.settings import Seed, Settings
-from thesis_rec.catalog.partitions import Partitions
+from thesis_rec.catalog.files import Partitions
 from thesis_rec.evaluation.study import assemble_study
 from thesis_rec.knowledge import quadrants
 from thesis_rec.knowledge.quadrants import SplitSettings
