@@ -71,7 +71,7 @@ def test_a_row_that_does_not_tell_its_network():
     assert architecture_key(stranger) == ""
     with pytest.raises(ItemError, match="doesn't tell its architecture"):
         build_untrained(stranger, "meta")
-    with pytest.raises(ItemError, match="builds no network without its files"):
+    with pytest.raises(ItemError, match="it needs the model's files"):
         build_untrained(row("x", "local"), "meta")
     with pytest.raises(ItemError, match="can't build the network without weights"):
         build_untrained(row("timm/no_such_network", "timm"), "meta")

@@ -131,7 +131,7 @@ class StateReader:
         left_out: Tensors that it holds but that aren't read.
 
     Raises:
-        ItemError: If there are no tensors, or two of one name.
+        ItemError: If there are no tensors, two of one name, or one of a kind that can't be read.
     """
 
     item: str
@@ -142,6 +142,9 @@ class StateReader:
     left_out: Sequence[TensorInfo] = ()
 
     def __post_init__(self) -> None:
+        if strange := next((tensor for tensor in self.tensors if tensor.dtype not in _KINDS.values()), None):
+            text = f"Tensor {strange.name} is quantised, sparse, without data or of an unknown type ({strange.dtype})."
+            raise ItemError(self.item, text, "Save the model in float32, float16 or bfloat16.")
         self.left_out = (*self.left_out, *(tensor for tensor in self.tensors if tensor.dtype not in _FLOATS))
         found = [tensor for tensor in self.tensors if tensor.dtype in _FLOATS and tensor.size > 0]
         for prefix in _PREFIXES:
@@ -205,14 +208,10 @@ def safetensors_of(path: Path, item: str) -> list[TensorInfo]:
     # The library checks the header against the file: its length, every offset, shape and type.
     with explained(item, text, DOWNLOAD_AGAIN), safe_open(path, framework="pt") as opened:
         slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  # it can't be iterated
-        tensors = [
+        return [
             TensorInfo(name, tuple(one.get_shape()), one.get_dtype(), partial(_mapped, path, name))
             for name, one in slices.items()
         ]
-    if strange := next((tensor for tensor in tensors if tensor.dtype not in _KINDS.values()), None):
-        text = f"{path.name}: tensor {strange.name} has the type {strange.dtype}, which can't be read."
-        raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
-    return tensors
 
 
 def _mapped(path: Path, name: str) -> Any:
@@ -236,7 +235,7 @@ def tensors_of(state: Mapping[str, Any], item: str) -> list[TensorInfo]:
         item: Name of the model for error messages.
 
     Raises:
-        ItemError: If a tensor is of a kind that can't be read.
+        ItemError: If tensors overlap so much that reading them would take far longer than reading the file.
     """
     import torch
 
@@ -249,11 +248,9 @@ def tensors_of(state: Mapping[str, Any], item: str) -> list[TensorInfo]:
         tensor = state[key]
         if not isinstance(tensor, torch.Tensor):
             continue
-        kind, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
-        if tensor.is_floating_point() or tensor.is_quantized:
-            if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_meta or kind not in _KINDS:
-                text = f"Tensor {key} is quantised, sparse, without data or of an unknown type ({tensor.dtype})."
-                raise ItemError(item, text, "Save the model in float32, float16 or bfloat16.")
+        shape, plain = tuple(tensor.shape), tensor.layout == torch.strided and not tensor.is_meta
+        kind = str(tensor.dtype).removeprefix("torch.") if plain else f"{tensor.layout} on {tensor.device}"
+        if tensor.is_floating_point() and kind in _KINDS:
             identity = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
             if tensor.numel() and identity in seen:
                 shape = (0,)  # it is there, and its values are read under the other name

@@ -389,11 +389,10 @@ def build_untrained(
     Raises:
         ItemError: If the row doesn't tell the architecture, or the library doesn't know it.
     """
-    hint = "Profile it with its weights."
-    if row.loader not in builders:
-        raise ItemError(row.model_id, f"The loader {row.loader} builds no network without its files.", hint)
     text = f"{row.loader} can't build the network without weights ({{reason}})."
-    with explained(row.model_id, text, hint), torch.device(device):
+    with explained(row.model_id, text, "Profile it with its weights."), torch.device(device):
+        if row.loader not in builders:
+            raise ValueError("it needs the model's files")
         return builders[row.loader](row)
 
 

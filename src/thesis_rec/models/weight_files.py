@@ -225,9 +225,7 @@ def find_state(content: Any, item: str, member: str = "") -> tuple[Mapping[str, 
     import torch
 
     passed_over: tuple[str, ...] = ()
-    for _ in range(len(_NESTED)):
-        if not isinstance(content, Mapping):
-            break
+    while isinstance(content, Mapping):
         inside = {
             str(key): size
             for key, value in content.items()
@@ -238,26 +236,24 @@ def find_state(content: Any, item: str, member: str = "") -> tuple[Mapping[str, 
             content, member = content[first], rest
             continue
         usual = next((key for key in _NESTED if key in inside), None)
-        if usual is None and sum(isinstance(value, torch.Tensor) for value in content.values()) > len(inside):
-            return content, member, passed_over
-        if usual is None and len(inside) == 1:
-            usual = next(iter(inside))
-        if usual is None and inside:
-            names = ", ".join(sorted(inside)[:8])
-            named = f"has no network {member!r}" if member else "holds several networks"
-            text = f"The file {named}; it has {names}."
-            raise ItemError(item, text, f"Write one of them in the manifest's column member: {names}.")
         if usual is None:
-            break
+            if sum(isinstance(value, torch.Tensor) for value in content.values()) > len(inside):
+                return content, member, passed_over
+            if len(inside) != 1:
+                break
+            (usual,) = inside
         # A loss or a schedule may keep a tensor or two.
         others = tuple(key for key, size in inside.items() if key != usual and size >= inside[usual] / 2)
         passed_over = passed_over or ((usual, *others) if others else ())
         content = content[usual]
-    if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
-        found = ", ".join(sorted(map(str, content))[:8]) if isinstance(content, Mapping) else type(content).__name__
-        text = f"The file holds no state dict (tensors by name), but {found or 'nothing'}."
-        raise ItemError(item, text, "Save model.state_dict() instead.")
-    return content, member, passed_over
+    if isinstance(content, Mapping) and inside:
+        names = ", ".join(sorted(inside)[:8])
+        named = f"has no network {member!r}" if member else "holds several networks"
+        hint = f"Write one of them in the manifest's column member: {names}."
+        raise ItemError(item, f"The file {named}; it has {names}.", hint)
+    found = ", ".join(sorted(map(str, content))[:8]) if isinstance(content, Mapping) else type(content).__name__
+    text = f"The file holds no state dict (tensors by name), but {found or 'nothing'}."
+    raise ItemError(item, text, "Save model.state_dict() instead.")
 
 
 def _n_values(content: Any) -> int:
