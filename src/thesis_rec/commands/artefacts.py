@@ -209,14 +209,11 @@ def _absolute(entry: Any, folder: Path, key: str = "") -> Any:
     """Configuration whose relative paths are those of the project's folder, as Kedro's context makes the catalog's."""
     if isinstance(entry, dict):
         return {name: _absolute(value, folder, name) for name, value in entry.items()}
-    if key in ("filepath", "path") and isinstance(entry, list):
+    if isinstance(entry, list):
         return [_absolute(one, folder, key) for one in entry]
+    is_path = key in ("filepath", "path", "models_root") and "://" not in entry
     # A source of an image encoder may be a name of the hub's.
-    if (key in ("filepath", "path", "models_root") and "://" not in entry) or (
-        key == "source" and (folder / entry).is_dir()
-    ):
-        return str(folder / entry)
-    return entry
+    return str(folder / entry) if is_path or (key == "source" and (folder / entry).is_dir()) else entry
 
 
 def load_context(folder: Path, environment: str | None, runtime_params: dict[str, Any] | None = None) -> Any:

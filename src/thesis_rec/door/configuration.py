@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -115,12 +116,15 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
             patterns = [f"{key}/{name}.yml" for name in self._parameters]
         found = super()._read_dir_configs(conf_path, patterns, key, *others)
         if key == "parameters" and not of_base:
-            known = {Path(path).stem for path in self._fs.glob(f"{self._get_conf_env_path(self.base_env)}/{key}/*.yml")}
-            for path, part in found.items():
-                for name in part:
-                    if not str(name).startswith("_") and name not in known:
-                        raise ConfigurationError(f"{path}: nothing takes {_unknown(str(name), known)}")
+            for path, name in ((path, str(name)) for path, part in found.items() for name in part):
+                if not name.startswith("_") and name not in self._pipelines:
+                    raise ConfigurationError(f"{path}: nothing takes {_unknown(name, self._pipelines)}")
         return found
+
+    @cached_property
+    def _pipelines(self) -> set[str]:
+        """Names of pipelines, and of what else has parameters: those of base's files."""
+        return {Path(path).stem for path in self._fs.glob(f"{self._get_conf_env_path(self.base_env)}/parameters/*.yml")}
 
     def _few_entries(self, conf_path: str) -> Any:
         """The entries asked for and those they refer to: all of them take OmegaConf longer than answering."""
@@ -157,26 +161,21 @@ class MergedGlobalsConfigLoader(OmegaConfigLoader):
     def _files_of_globals(self, environment: str) -> list[str]:
         """The files of globals in an environment's folder, beside which nothing lies that looks read and isn't."""
         paths = sorted(map(str, self._fs.glob(f"{self._get_conf_env_path(environment)}/*.y*ml")))
-        pipelines = {
-            Path(path).stem for path in self._fs.glob(f"{self._get_conf_env_path(self.base_env)}/parameters/*")
-        }
         for stem, path in ((Path(path).stem, path) for path in paths):
             # Files of other names are those of Kedro's plugins.
-            if near := "" if stem.startswith(_READ) else did_you_mean(stem, [*_READ, *pipelines], 0.8):
-                hint = f" Call it parameters_{stem}.yml." if stem in pipelines else near
+            if near := "" if stem.startswith(_READ) else did_you_mean(stem, [*_READ, *self._pipelines], 0.8):
+                hint = f" Call it parameters_{stem}.yml." if stem in self._pipelines else near
                 raise ConfigurationError(f"{path} isn't read.{hint}")
         return [path for path in paths if Path(path).stem == "globals"]
 
     def _check_runtime_params(self, given: Mapping[str, Any]) -> None:
         """Refuse what ``--params`` gives to nobody: neither to a pipeline nor where the configuration asks for it."""
-        read = {key: [*self._read_raw_config(key)[:2]] for key in ("parameters", "catalog")}
-        pipelines = {str(name) for files in read["parameters"] for part in files.values() for name in part}
-        pipelines = {name for name in pipelines if not name.startswith("_")}  # anchors, which are read before
+        read = [self._read_raw_config(key)[:2] for key in ("parameters", "catalog")]
         asked = set(re.findall(r"runtime_params:\s*([\w.]+)", str(read)))
-        first_names = pipelines | {name.partition(".")[0] for name in asked}
+        first_names = self._pipelines | {name.partition(".")[0] for name in asked}
         for name in _dotted(given):
             first = name.partition(".")[0]
-            if first in pipelines or name in asked:
+            if first in self._pipelines or name in asked:
                 continue
             wrong, known = (name, asked) if first in first_names else (first, first_names)
             raise ConfigurationError(f"--params: nothing takes {_unknown(wrong, known)}")

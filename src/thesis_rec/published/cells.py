@@ -225,7 +225,7 @@ def read_cells(
 
     Returns:
         Rows with :data:`COLUMNS`, and by source: ``sources``, where they are from (commit, licence, checksum);
-        ``dropped``, numbers of rows by rule; ``unknown_models``, those that the manifest doesn't have; and ``missing``,
+        ``dropped``, numbers of rows by rule; ``unknown_models``, how many the manifest doesn't have; and ``missing``,
         why a source can't be had.
     """
     names = _names(datasets)
@@ -247,7 +247,7 @@ def read_cells(
         found = [aliases.get((called, *model)) for model in models]
         own = [f"{called}/{model}{'.' if tag else ''}{tag}" for model, tag in models]
         kept["model_id"] = [known or fallback for known, fallback in zip(found, own, strict=True)]
-        report["unknown_models"][name] = sorted({o for o, known in zip(own, found, strict=True) if known is None})
+        report["unknown_models"][name] = len({o for o, known in zip(own, found, strict=True) if known is None})
         keys = ["model_id", "dataset_id", "protocol", "metric", "source"]
         merged = kept.groupby(keys, as_index=False, sort=True)[["value", "spread"]].mean()
         dropped["repeated"] = len(kept) - len(merged)

@@ -1,7 +1,7 @@
 """Nodes of the pipeline ``ground_truth``."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +22,6 @@ from thesis_rec.truth import measuring, performance_records
 from thesis_rec.truth.performance_records import Score
 from thesis_rec.truth.responses import reference_tasks
 from thesis_rec.truth.settings import CampaignSettings
-
-logger = logging.getLogger(__name__)
 
 Tables = dict[str, Callable[[], pd.DataFrame]]
 
@@ -181,10 +179,8 @@ def check_ground_truth(
     check_failures(ground_truth_failures, models, parameters.strict, "models")
     components = {}
     for protocol in sorted(measured_performance["protocol"].unique()):
-        try:
+        with suppress(ValueError):  # too few models, tasks or repeats
             components[protocol] = performance_records.variance_components(measured_performance, protocol)
-        except ValueError as error:
-            logger.info("no variance components: %s", error)
     return {
         "models": models,
         "datasets": datasets,

@@ -1,6 +1,6 @@
 """Nodes of the pipeline import_artefacts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ class ImportArtefactsParameters(Settings):
     timm_results: Paths = ()
     wide_tables: Paths = ()
     unit: Literal["auto", "fraction", "percent"] = "auto"
-    strict: bool = Field(default=False)
+    strict: bool = False
 
     @model_validator(mode="after")
     def _similarities_belong_to_performance(self) -> Self:
@@ -43,9 +43,9 @@ class ImportArtefactsParameters(Settings):
     @property
     def named(self) -> list[str]:
         """The files and folders to import."""
-        files = (self.thesis_performance, self.thesis_similarity, self.transfergraph, self.timm_results)
+        files = self.thesis_performance + self.thesis_similarity + self.transfergraph + self.timm_results
         networks = filter(None, (self.thesis_autoencoder, self.thesis_transformer))
-        return [name for names in (*files, self.wide_tables, self.arrays, networks) for name in names]
+        return [*files, *self.wide_tables, *self.arrays, *networks]
 
 
 def import_artefacts(
@@ -99,27 +99,23 @@ def _noted(failures: list[Failure], item: str) -> Iterator[None]:
 
 def _records(parameters: ImportArtefactsParameters, failures: list[Failure]) -> pd.DataFrame:
     """Performance records of every named file."""
-    read_wide = partial(performance_imports.import_wide_csv, unit=parameters.unit)
     read_thesis = partial(performance_imports.import_thesis_performance, unit=parameters.unit)
-
-    def proxy(similarity: Path, performance: str) -> pd.DataFrame:
-        values = performance_imports.read_similarity(similarity)
-        return performance_imports.proxy_performance(read_thesis(Path(performance)), values)
-
-    readers: list[tuple[tuple[str, ...], Callable[[Path], pd.DataFrame]]] = [
-        (parameters.thesis_performance, read_thesis),
-        (parameters.transfergraph, performance_imports.import_transfergraph),
-        (parameters.timm_results, performance_imports.import_timm_results),
-        (parameters.wide_tables, read_wide),
-    ]
-    jobs = [(name, read) for names, read in readers for name in names]
-    similar = zip(parameters.thesis_similarity, parameters.thesis_performance, strict=False)
-    jobs += [(similarity, partial(proxy, performance=performance)) for similarity, performance in similar]
+    readers = (
+        (read_thesis, parameters.thesis_performance),
+        (performance_imports.import_transfergraph, parameters.transfergraph),
+        (performance_imports.import_timm_results, parameters.timm_results),
+        (partial(performance_imports.import_wide_csv, unit=parameters.unit), parameters.wide_tables),
+    )
     empty = pd.DataFrame({column: pd.Series(dtype="string") for column in performance_imports.RECORD_COLUMNS})
     tables = [empty.astype({"value": "float64", "seed": "int64", "n_train": "float64"})]
-    for name, read in jobs:
+    for read, names in readers:
+        for name in names:
+            with _noted(failures, name):
+                tables.append(read(Path(name)))
+    for name, performance in zip(parameters.thesis_similarity, parameters.thesis_performance, strict=False):
         with _noted(failures, name):
-            tables.append(read(Path(name)))
+            similarity = performance_imports.read_similarity(Path(name))
+            tables.append(performance_imports.proxy_performance(read_thesis(Path(performance)), similarity))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -40,7 +40,6 @@ def read_published_cells(parameters: PublishedParameters) -> tuple[pd.DataFrame,
     aliases = read_aliases(parameters.aliases)
     cache = Path(parameters.cache).expanduser()
     cells, report = read_cells(read_sources(), read_datasets(), aliases, tables, cache)
-    report["unknown_models"] = {name: len(models) for name, models in report["unknown_models"].items()}
     for error in report["missing"].values():
         logger.warning("%s", error)
     missing = "; ".join(report["missing"].values())

@@ -42,21 +42,16 @@ def clean_performance(
     The most trusted first: one's own measurements, the zoo's, what was imported, and, where they count as truth,
     published figures.
     """
-    own, imported = (
-        [own_measurements[name]()] if name in own_measurements else []
-        for name in ("measured_performance", "imported_records")
-    )
-    figures = _published(own_measurements, published) if parameters.published else []
-    return known.clean_performance([*own, performance_records, *imported, *map(known.records_of_cells, figures)])
 
+    def stored(name: str) -> list[pd.DataFrame]:
+        return [own_measurements[name]()] if name in own_measurements else []
 
-def _published(own_measurements: Partitions, published: PublishedParameters) -> list[pd.DataFrame]:
-    """The published cells: those that the pipeline published left here, else those of the folder of tables, if any."""
-    if "published_cells" in own_measurements:
-        return [own_measurements["published_cells"]()]
-    if not published.tables:
-        return []
-    return [read_published_cells(published)[0]]
+    tables = [*stored("measured_performance"), performance_records, *stored("imported_records")]
+    if parameters.published:
+        # Those that the pipeline published left here, else those of the folder of tables, if any.
+        figures = stored("published_cells") or ([read_published_cells(published)[0]] if published.tables else [])
+        tables += map(known.records_of_cells, figures)
+    return known.clean_performance(tables)
 
 
 def assign_splits(
