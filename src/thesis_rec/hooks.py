@@ -49,15 +49,6 @@ class ConfigureProcessHooks:
 class RunReportHooks:
     """Writes ``08_reporting/run_report.json`` and prints a short summary of what a run made, and what failed."""
 
-    _path: Path
-
-    def __init__(self) -> None:
-        self._started = 0.0
-        self._node_started: dict[str, float] = {}
-        self._nodes: list[dict[str, Any]] = []
-        self._failures: dict[str, int] = {}
-        self._seed: Any = None
-
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Learn where reports go."""
@@ -70,7 +61,9 @@ class RunReportHooks:
     def before_pipeline_run(self) -> None:
         """Start the clock."""
         self._started = time.time()
-        self._nodes, self._failures = [], {}
+        self._node_started: dict[str, float] = {}
+        self._nodes: list[dict[str, Any]] = []
+        self._failures: dict[str, int] = {}
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -167,9 +160,6 @@ class TrackingHooks:
 
     The plugin's own hooks are disabled in the settings: they would act whenever the plugin is installed.
     """
-
-    def __init__(self) -> None:
-        self._on = False
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:

@@ -194,8 +194,6 @@ def test_errors_behind_other_errors_are_known():
     outer.__cause__ = inner
     assert known_error(outer) == str(inner)
     assert known_error(ValueError("x")) is None
-    assert artefacts.explained(outer) is inner
-    assert isinstance(artefacts.explained(ValueError("x")), ConfigurationError)
 
 
 def test_a_part_of_a_pipeline_whose_inputs_no_file_keeps_is_one_message():

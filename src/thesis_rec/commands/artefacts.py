@@ -77,7 +77,8 @@ def load_bundle(project: str | Path | None = None, environment: str | None = Non
                 note = f"Your own {OWN_RECORDS} of {listed(others, 3)} don't count: tries are of {PROTOCOL}."
                 artefacts["notes"].append(note)
     except DatasetError as error:
-        raise explained(error) from error
+        ours = (cause for cause in causes(error) if isinstance(cause, ThesisRecError))
+        raise next(ours, ConfigurationError(str(error).strip())) from error
     own_models = [*_own_models(loader, folder, entries)]
     manifest, told = _with_own_models(manifest, own_models, artefacts.get("extraction_outcomes", {}))
     artefacts["notes"] += told
@@ -239,9 +240,3 @@ def find_project(start: str | Path | None = None) -> Path:
         hint = "give its folder as `project=` or change to it."
         raise ConfigurationError(f"{start or Path.cwd()} is not within a project; {hint}")
     return Path(folder)
-
-
-def explained(error: Exception) -> ThesisRecError:
-    """The project's own error behind one of Kedro's, or its message as one."""
-    own = (cause for cause in causes(error) if isinstance(cause, ThesisRecError))
-    return next(own, ConfigurationError(str(error).strip()))

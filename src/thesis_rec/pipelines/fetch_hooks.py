@@ -24,18 +24,18 @@ class FetchHooks:
         names = {node.name for node in pipeline.nodes}
         if not names & {"extract_vectors_node", "encode_datasets_node"}:
             return
-        from thesis_rec.models.model_sources import FetchPlan, announcement, hub_is_reachable
+        from thesis_rec.models.model_sources import FetchPlan, announcement, hub_is_reachable, in_cache
         from thesis_rec.pipelines.dataset_features.nodes import DatasetFeaturesParameters, outside_the_cache
         from thesis_rec.pipelines.model_extraction.nodes import ModelExtractionParameters, fetch_plan
 
         models = ModelExtractionParameters.model_validate(catalog.load("params:model_extraction"))
         features = DatasetFeaturesParameters.model_validate(catalog.load("params:dataset_features"))
-        plan, datasets, encoder = FetchPlan([], [], [], {}), [], ""
-        if "extract_vectors_node" in names:
-            plan = fetch_plan(catalog.load("model_manifest"), models)
-        if "encode_datasets_node" in names:
-            datasets = outside_the_cache(catalog.load("dataset_manifest"), features)
-            encoder = _missing_encoder(features, models.hub_cache)
+        extracts, encodes = (f"{name}_node" in names for name in ("extract_vectors", "encode_datasets"))
+        plan = fetch_plan(catalog.load("model_manifest"), models) if extracts else FetchPlan([], [], [], {})
+        datasets = outside_the_cache(catalog.load("dataset_manifest"), features) if encodes else []
+        # Encoders are loaded from the library's own cache.
+        source, name = features.encoder.source, features.encoder.source.removeprefix("hf-hub:")
+        encoder = source if encodes and name != source and not in_cache(name) else ""
         if not (plan.fetched or plan.left_out or datasets or encoder):
             return
         online = hub_is_reachable()
@@ -48,14 +48,3 @@ class FetchHooks:
             )
         fetched = datasets if features.fetch or not online else []
         logger.info("%s", announcement(plan, fetched, encoder, online))
-
-
-def _missing_encoder(features: Any, cache: str | None) -> str:
-    """The image encoder's source if it is of the hub and not in the cache, else nothing."""
-    from thesis_rec.models.model_sources import hub_cache_folder, in_cache
-
-    source = str(features.encoder.source)
-    # Encoders are loaded from the library's own cache.
-    folders = (None, hub_cache_folder(cache)) if source.startswith("hf-hub:") else ()
-    here = any(in_cache(source.removeprefix("hf-hub:"), cache=folder) for folder in folders)
-    return source if folders and not here else ""

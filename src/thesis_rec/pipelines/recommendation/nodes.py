@@ -35,13 +35,13 @@ def collect_artefacts(**made: Any) -> dict[str, Any]:
 def assemble_bundle(
     model_manifest: pd.DataFrame,
     dataset_manifest: pd.DataFrame,
-    artefacts: dict[str, Any],
+    recommendation_artefacts: dict[str, Any],
     parameters: RecommendationParameters,
 ) -> Any:
     """Join manifests and artefacts to the bundle that a recommendation reads."""
     from thesis_rec.recommendation.bundle import assemble
 
-    bundle = assemble(model_manifest, dataset_manifest, artefacts, parameters.zoo)
+    bundle = assemble(model_manifest, dataset_manifest, recommendation_artefacts, parameters.zoo)
     encoder, root = parameters.encoder.model_dump(), Path(parameters.models_root).expanduser()
     return replace(bundle, encoder=encoder, models_root=root, hub_cache=parameters.hub_cache)
 

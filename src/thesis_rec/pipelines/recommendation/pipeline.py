@@ -17,15 +17,11 @@ def create_pipeline(own: bool = False) -> Pipeline:
         own: Whether the artefacts are those that other pipelines of the same run make; otherwise they are one's own of
             earlier runs, or those that came with the project.
     """
-    artefacts = "artefacts_of_this_run" if own else "recommendation_artefacts"
     steps = [
-        step(
-            nodes.assemble_bundle,
-            "recommendation_bundle",
-            ["model_manifest", "dataset_manifest", artefacts, "params:recommendation"],
-        ),
+        step(nodes.assemble_bundle, "recommendation_bundle"),
         step(nodes.recommend_models, ["recommendation", "recommendation_answer", "recommendation_report"]),
     ]
-    if own:
-        steps.insert(0, step(nodes.collect_artefacts, artefacts, {name: name for name in OWN}))
-    return Pipeline(steps)
+    if not own:
+        return Pipeline(steps)
+    collect = step(nodes.collect_artefacts, "artefacts_of_this_run", {name: name for name in OWN})
+    return Pipeline([collect]) + Pipeline(steps, inputs={"recommendation_artefacts": "artefacts_of_this_run"})
