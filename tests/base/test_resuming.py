@@ -126,8 +126,20 @@ def test_an_outcome_made_from_other_files_than_the_present_ones_is_none():
     assert failures[0] == Failure("failed", "broken", "mend")
 
 
+def test_what_was_made_kept_and_failed_is_counted(caplog):
+    caplog.set_level("INFO")
+    work = Work()
+    work.run()
+    assert caplog.messages[-1] == "working: 2 made, 0 kept, 1 failed"
+    work.run()
+    assert caplog.messages[-1] == "working: 0 made, 2 kept, 1 failed"
+
+
 def test_notes_are_rows_up_to_a_number():
     notes = [[f"skipped {i}", "remove"] for i in range(30)]
+    few = outcome_failures({"d": ""}, [("d", {"error": "", "hint": "", "notes": notes[:20]})], str, Shard())
+    assert [failure.error for failure in few[:20]] == [error for error, _ in notes[:20]]
+    assert not any("more" in failure.error for failure in few)
     told = [("d", {"error": "broken", "hint": "mend", "notes": notes})]
     rows = outcome_failures({"d": ""}, told, str, Shard())
     assert len(rows) == 1 + 20 + 1

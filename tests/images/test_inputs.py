@@ -3,6 +3,7 @@
 import os
 import struct
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -738,3 +739,55 @@ def test_large_files_are_told_apart_by_size_and_pieces_and_small_ones_by_all_tha
     assert sampled_digest(path) == content_digest(path)
     path.unlink()
     assert sampled_digest(path) == content_digest(path)
+
+    @pytest.mark.parametrize(
+        ("counts", "said"),
+        [
+            ((10, 10), []),
+            ((9, 10), ["few images: c0 have less than 10"]),
+            ((40, 10), []),
+            ((41, 10), ["c0 makes up 80% of the images"]),
+            ((0, 41), []),
+            ((10,) * 100, []),
+            ((10,) * 101, ["101 classes are many"]),
+        ],
+    )
+    def test_each_bound_is_where_it_is_said_to_be(self, counts, said):
+        names = [f"c{i}" for i in range(len(counts))]
+        images = SimpleNamespace(labels=np.repeat(np.arange(len(counts)), counts), class_names=names)
+        found = overview.thin_notes(images)
+        assert [note[: len(start)] for note, start in zip(found, said, strict=True)] == said
+
+    def test_nearly_black_or_white_are_all_or_none(self):
+        level = [np.full((2, 2, 3), value, np.uint8) for value in (15, 16, 245, 246)]
+        for shown, said in (([0, 0], "black"), ([0, 1], ""), ([3, 3], "white"), ([2, 3], ""), ([], "")):
+            found = overview.brightness_notes([level[i] for i in shown])
+            assert len(found) == bool(said)
+            assert all(said in note for note in found)
+
+    def test_classes_that_are_only_numbered_have_no_names(self):
+        for names in (["1", "2"], ["class 3", "Label-4"], ["n01440764", "n01443537"]):
+            assert f"The classes are called {names[0]}, {names[1]}" in overview.nameless_notes(names)[0]
+        assert overview.nameless_notes(["1", "cat"]) == []
+
+
+class TestNumbers:
+    def test_labels_that_count_from_one_are_positions_from_there(self):
+        given = {"train": np.array([1, 2, 3, 1])}
+        found = make_vocabulary("d", given, ["a", "b", "c"])
+        assert [found.names[code] for code in found.codes["train"]] == ["a", "b", "c", "a"]
+        assert found.notes == ("labels in 'train' count from 1: 1 is 'a'.",)
+        with pytest.raises(ItemError, match="labels from 0 to 3 in 'train' don't fit 3 class names"):
+            make_vocabulary("d", {"train": np.array([0, 1, 3])}, ["a", "b", "c"])
+
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    def test_pixels_of_one_three_and_four_channels_are_read(self, tmp_path, channels):
+        pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 6, channels)).astype(np.uint8)
+        pixels[..., 3:] = 255
+        path = npz(tmp_path / "d.npz", [0, 1, 0, 1], pixels)
+        images = open_split(row(path, splits="train=all"), "train", tmp_path)
+        np.testing.assert_array_equal(images.image(1), np.broadcast_to(pixels[1, ..., :3], (6, 6, 3)))
+
+    @pytest.mark.parametrize("names", [np.array([["a", "b"]]), np.array([1, 2])])
+    def test_names_that_are_no_row_of_texts_are_refused(self, tmp_path, names):
+        assert "class_names has the shape" in refused(npz(tmp_path / "d.npz", [0, 1], class_names=names)).error

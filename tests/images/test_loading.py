@@ -13,7 +13,8 @@ from tests.images.opening import open_split
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.dataset_source import LOADERS, ImageLimits, RawSplit, Source, register_loader
 from thesis_rec.images.decoding import decode_image, resize_image
-from thesis_rec.images.loading import load_task_images
+from thesis_rec.images.hub import holds_tables
+from thesis_rec.images.loading import load_task_images, open_dataset
 from thesis_rec.images.loading import split_fingerprint as fingerprint
 from thesis_rec.images.manifest import DatasetRow
 
@@ -365,6 +366,18 @@ class TestGenerated:
             open_split(row("generated", "nope"), "train", tmp_path)
 
 
+def test_classes_that_only_training_images_have_are_told(tmp_path):
+    """Where the source keeps the images for testing apart; a share of the same ones has each class that has two."""
+    for split, names in (("train", "abc"), ("test", "ab")):
+        for name in names:
+            (tmp_path / "d" / split / name).mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (6, 6), (40 * i, 0, 0)).save(tmp_path / "d" / split / name / f"{i}.png")
+    (told,) = open_dataset(row(), tmp_path).untested()
+    assert "c" in told.error
+    assert open_dataset(row(splits="train:0.5;test=train:0.5"), tmp_path).untested() == []
+
+
 class TestHub:
     @pytest.fixture
     def saved(self, tmp_path):
@@ -384,6 +397,37 @@ class TestHub:
         assert fingerprint(row("huggingface"), saved) == fingerprint(row("huggingface"), saved)
         with pytest.raises(ItemError, match="no column 'nope'"):
             open_split(row("huggingface", label_column="nope"), "train", saved)
+
+    def test_images_without_a_label_are_left_out_and_counted(self, tmp_path):
+        datasets = pytest.importorskip("datasets")
+        pictures = [Image.new("RGB", (6, 6), (i * 20, 0, 0)) for i in range(4)]
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+        content = {"image": pictures, "label": ["a", None, "b", "a"]}
+        datasets.Dataset.from_dict(content, features=features).save_to_disk(tmp_path / "d")
+        images = open_split(row("huggingface", splits="train"), "train", tmp_path)
+        assert images.class_names == ["a", "b"]
+        assert images.labels.tolist() == [0, 1, 0]
+        assert [images.image(i)[0, 0, 0] for i in range(3)] == [0, 40, 60]
+        assert "1 of 4 images in 'train' have no label" in images.warnings[0].error
+
+    @pytest.mark.parametrize(
+        ("files", "holds"),
+        [
+            (["a.parquet"], True),
+            (["data/a.parquet"], True),
+            (["data/a.parquet", ".cache/x"], True),
+            (["data/a.parquet", "cat/1.png"], False),
+            (["cat/1.png", "dog/1.png"], False),
+            (["data/1.png"], False),
+            (["dataset_info.json", "cat/1.png"], True),
+            (["dataset_dict.json"], True),
+        ],
+    )
+    def test_which_folders_are_the_library_s(self, tmp_path, files, holds):
+        for name in files:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        assert holds_tables(tmp_path) is holds
 
     def test_folder_of_images_and_streaming(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))

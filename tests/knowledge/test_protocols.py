@@ -17,9 +17,11 @@ from thesis_rec.knowledge.protocols import (
     ANY,
     COLUMNS,
     NEW_KINDS,
+    OWN,
     Domain,
     Protocol,
     ProtocolKnowledge,
+    extend,
     fit_protocols,
     learn_domains,
     tasks_of,
@@ -178,6 +180,67 @@ def test_models_that_share_nothing_with_others_are_set_against_their_description
     assert knowledge.covariance.mean[rows_of].mean() < 0
     prior = knowledge.posterior(["x0", "x5", "m00"], "fine_tune", 10)
     assert prior.value()[1] > prior.value()[0] > 0.6
+    # What their cells spread, over what their descriptions and each model alone make expected.
+    described = knowledge.covariance.own[:24].mean()
+    values = Scale(0.1).latent(0.8 + 0.02 * np.arange(6))
+    assert knowledge.protocols["fine_tune"].spread[0] == pytest.approx(values.std() / np.sqrt(described), rel=0.1)
+
+
+def test_what_a_model_scores_beyond_the_mean_under_a_protocol_is_its_offset_there() -> None:
+    """In spreads of a task, nearly all of it after fourteen datasets."""
+    cells, descriptions, _ = _world()
+    plain = fit_protocols(cells, CLASSES, descriptions)
+    zero_shot, lifted = cells["protocol"] == "zero_shot", cells["model_id"] == "m03"
+    scale = Scale(0.1)
+    cells.loc[zero_shot & lifted, "value"] = scale.value(scale.latent(cells["value"][zero_shot & lifted]) + 0.8)
+    known = fit_protocols(cells, CLASSES, descriptions)
+    offsets = {
+        name: known.protocols[name].offset[known.row_of["m03"]] - plain.protocols[name].offset[plain.row_of["m03"]]
+        for name in known.protocols
+    }
+    lift = 0.8 / known.protocols["zero_shot"].spread[0]
+    assert offsets["zero_shot"] - offsets["linear_probe"] == pytest.approx(lift * 14 / (14 + 4), rel=0.1)
+    # The mean of both protocols takes up some of it.
+    assert offsets["zero_shot"] > 0.1 > -0.1 > offsets["linear_probe"]
+
+
+def test_domains_are_told_in_spreads_of_a_task() -> None:
+    """Half the spread of all tasks leaves what sets a domain apart as it is."""
+    cells, descriptions, datasets = _two_domains()
+    scale = Scale(0.1)
+    closer = cells.assign(value=scale.value(0.5 + (scale.latent(cells["value"]) - 0.5) / 2))
+    one, other = (
+        learn_domains(fit_protocols(table, datasets["classes"], descriptions), table, datasets, descriptions["kind"])
+        for table in (cells, closer)
+    )
+    assert other.protocols["linear_probe"].spread[0] == pytest.approx(0.5 * one.protocols["linear_probe"].spread[0])
+    for domain in "ab":
+        offsets = (known.domains["linear_probe", domain].offset for known in (one, other))
+        np.testing.assert_allclose(*offsets, atol=1e-6)
+
+
+def test_higher_imagenet_accuracy_is_expected_to_do_better_on_either_side_of_a_half() -> None:
+    accuracy = np.array([0.2, 0.3, 0.4, 0.6, 0.7, 0.8])
+    logit = np.log(accuracy / (1 - accuracy))
+    names, new = [f"m{k}" for k in range(6)], ["low", "high"]
+    table = pd.DataFrame({"kind": "k", "imagenet": [*accuracy, 0.35, 0.65]}, index=[*names, *new])
+    known = Covariance(logit, np.zeros((6, 1)), np.full(6, 0.01))
+    low, high = extend(names, known, np.full(6, 20), new, table).mean
+    assert low < -0.3 < 0.3 < high
+
+
+def test_models_that_are_described_alike_err_together() -> None:
+    """What stays open of two models of one description is common to both but for what a model has for itself."""
+    names, new = [f"m{k}" for k in range(6)], ["one", "twin"]
+    table = pd.DataFrame({"kind": "k", "family": [*names, "new", "new"], "corpus": "c"}, index=[*names, *new])
+    table = table.assign(n_parameters=1e8, resolution=224, imagenet=0.7)
+    mean = np.linspace(-1, 1, 6)
+    known = Covariance(mean, np.full((6, 1), 0.5), np.full(6, 0.01))
+    found = extend(names, known, np.full(6, 20), new, table)
+    variance = mean.var() + 0.25
+    shared = found.factor[:, 1:] @ found.factor[:, 1:].T
+    np.testing.assert_allclose(shared, found.open.mean() - OWN * variance, rtol=1e-6)
+    np.testing.assert_allclose(found.own, 0.01 + OWN * variance, rtol=1e-6)
 
 
 def test_stored_knowledge_answers_the_same(tmp_path: Path) -> None:

@@ -111,6 +111,33 @@ def test_rules_drop_and_count() -> None:
     assert dropped == {"unknown dataset": 1, "no accuracy": 1, "at chance": 1}
 
 
+@pytest.mark.parametrize(("middle", "left"), [(0.75, ["b", "c", "d", "e"]), (0.74, ["a", "b", "c", "d", "e"])])
+def test_a_run_failed_at_chance_where_the_middle_one_is_far_above(middle: float, left: list[str]) -> None:
+    """At most one and a half times chance, where the middle one reaches three times chance: both ends count."""
+    rows = pd.DataFrame({"name": list("abcde"), "value": ["0.375", "0.38", str(middle), "0.8", "0.9"]})
+    rows = rows.assign(dataset="four", protocol="linear_probe", source="s", spread="0.01")
+    kept, dropped = usable(rows, {"four": "four"}, {"four": 4})
+    assert kept["name"].tolist() == left
+    assert dropped["at chance"] == 5 - len(left)
+    assert kept["spread"].tolist() == [0.01] * len(left)
+
+
+def test_the_error_of_a_mean_takes_two_draws_at_least(tmp_path: Path) -> None:
+    rows = "".join(f"m{n},r,DTD,ImageClassification,test,s,.5,.5,{n},.02\n" for n in (1, 2, 4))
+    (tmp_path / "long.csv").write_text(LONG + rows)
+    found = READERS["mieb"]([tmp_path / "long.csv"])["spread"]
+    np.testing.assert_allclose(found, [np.nan, 0.02 / np.sqrt(2), 0.01])
+
+
+def test_every_source_gives_its_cells(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_text("name,pretrained,DTD\nViT,openai,.4\n")
+    (tmp_path / "p.csv").write_text("name,pretrained,PatchCamelyon\nViT,openai,.6\n")
+    sources = {name: _source("open_clip", files=[{"local": f"{name}.csv"}]) for name in "op"}
+    cells, report = read_cells(sources, DATASETS, {}, tmp_path, tmp_path)
+    assert cells["dataset_id"].tolist() == ["dtd", "pcam"]
+    assert list(report["sources"]) == ["o", "p"]
+
+
 @given(st.lists(st.tuples(st.floats(allow_nan=True), st.sampled_from(["DTD", "x"])), min_size=1, max_size=30))
 def test_every_row_is_kept_or_counted(rows: list[tuple[float, str]]) -> None:
     frame = pd.DataFrame(rows, columns=["value", "dataset"]).assign(
@@ -144,7 +171,7 @@ def test_the_same_weights_of_two_sources_are_one_model_and_repeats_are_averaged(
 def test_numbers_of_a_python_file_are_read_and_not_run(tmp_path: Path) -> None:
     text = (
         "raise SystemExit('run')\nDATA_SPECIFIC_RANK = {\n"
-        "    'DTD': {\n        'Finetuning': torch.tensor([70.0, 75.5]),\n    },\n"
+        "    'DTD': {\n        'Finetuning': torch.tensor([0.5, 0.7]),\n    },\n"
         "    'UTKFace': {\n        'Finetuning': torch.tensor([-1.0,\n  -2.0]),\n    },\n}\n"
         "\nBKB_SPECIFIC_RANK = ['a', 'b']\n"
     )
@@ -152,7 +179,7 @@ def test_numbers_of_a_python_file_are_read_and_not_run(tmp_path: Path) -> None:
     source = _source("model_spider", files=[{"local": "info.py"}])
     cells, report = read_cells({"model_spider": source}, DATASETS, {}, tmp_path, tmp_path)
     assert not report["missing"]
-    assert cells["value"].tolist() == [0.7, 0.755]
+    assert cells["value"].tolist() == pytest.approx([0.005, 0.007])
     assert set(cells["protocol"]) == {"fine_tune"}
 
 
