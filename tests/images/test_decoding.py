@@ -185,11 +185,9 @@ def test_a_large_jpeg_is_decoded_as_small_as_its_square_allows():
         assert np.sqrt(np.square(pair[0] - pair[1]).mean()) < 0.06 * pair[0].std()
 
 
-@pytest.mark.parametrize(("fit", "edge", "middle"), [("crop", 255, 255), ("pad", 0, 255), ("stretch", 255, 255)])
-def test_resizing(fit, edge, middle):
+def test_resizing():
     wide = np.full((10, 30, 3), 255, np.uint8)
-    out = resize_image(wide, 12, fit)
+    out = resize_image(wide, 12)
     assert out.shape == (12, 12, 3)
-    assert out[0, 6, 0] == edge
-    assert out[6, 6, 0] == middle
+    assert (out == 255).all()
     assert np.array_equal(resize_image(out, 12), out)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +33,12 @@ class ImageLimits(Settings):
 
     Attributes:
         n_per_class: Largest number of images of each class; None for all.
-        fit: What happens to images that aren't square.
         streaming: Whether hub datasets are read from start to end, for those larger than the disk.
         max_streamed: Number of images after which a stream is left.
         seed: Seed of split permutations and caps.
     """
 
     n_per_class: int | None = Field(default=None, ge=1)
-    fit: Literal["crop", "pad", "stretch"] = "crop"
     streaming: bool = False
     max_streamed: int = Field(default=1_000_000, ge=1)
     seed: Seed = 0

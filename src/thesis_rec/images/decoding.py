@@ -290,20 +290,9 @@ def to_rgb(array: NDArray[np.generic], scales: Scales | None = None) -> RGB:
     return np.ascontiguousarray(np.broadcast_to(eight, (*eight.shape[:2], 3)))
 
 
-def resize_image(image: Image.Image | RGB, size: int, fit: str = "crop") -> RGB:
-    """A square of ``size`` pixels.
-
-    Args:
-        image: An RGB image.
-        size: Side, in pixels.
-        fit: ``crop`` keeps the middle (CLIP's way), ``pad`` adds black borders, ``stretch`` keeps everything and
-            changes the proportions.
-
-    Returns:
-        (size, size, 3) uint8.
-    """
+def resize_image(image: Image.Image | RGB, size: int) -> RGB:
+    """The middle of an RGB image as a square of ``size`` pixels, CLIP's way: (size, size, 3) uint8."""
     picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     if picture.size == (size, size):
         return np.array(picture)
-    resize: Any = {"crop": ImageOps.fit, "pad": ImageOps.pad, "stretch": Image.Image.resize}[fit]
-    return np.array(resize(picture, (size, size), Image.Resampling.BICUBIC))
+    return np.array(ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC))

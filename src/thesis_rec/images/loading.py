@@ -7,7 +7,7 @@ and registered is :mod:`thesis_rec.images.dataset_source`.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -127,7 +127,6 @@ class LabelledImages:
         reader: Reads an image by its position in the source.
         positions: (N,) position of each image in the source.
         warnings: What is wrong with single images or classes; the rest is usable.
-        fit: What :meth:`square` does to images that aren't: ``crop``, ``pad`` or ``stretch``.
     """
 
     dataset_id: str
@@ -135,8 +134,7 @@ class LabelledImages:
     class_names: list[str]
     reader: Reader
     positions: NDArray[np.int64]
-    warnings: tuple[Failure, ...] = field(default=())
-    fit: str = "crop"
+    warnings: tuple[Failure, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -150,12 +148,12 @@ class LabelledImages:
         return np.asarray(self._read(index, size))
 
     def square(self, index: int, size: int) -> NDArray[np.uint8]:
-        """Image ``index`` as uint8 (size, size, 3).
+        """The middle of image ``index`` as uint8 (size, size, 3).
 
         Raises:
             ItemError: If it can't be decoded.
         """
-        return resize_image(self._read(index, size), size, self.fit)
+        return resize_image(self._read(index, size), size)
 
     def _read(self, index: int, size: int | None = None) -> NDArray[np.uint8] | Image.Image:
         with explained(f"image {index}", "it can't be read ({reason}).", "Replace or remove it."):
@@ -230,8 +228,8 @@ class OpenedDataset:
         codes, class_names = self.vocabulary.codes[rule.source], self.vocabulary.names
         chosen = part_positions(codes, len(class_names), rule, start, self.limits)
         notes += _absent_classes(self.row, split, codes[chosen], class_names)
-        told, fit, read = tuple(notes), self.limits.fit, self.source.splits[rule.source].read
-        images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, read, chosen, told, fit)
+        read = self.source.splits[rule.source].read
+        images = LabelledImages(self.row.dataset_id, codes[chosen], class_names, read, chosen, tuple(notes))
         _check_classes(self.row, images, split)
         return images
 

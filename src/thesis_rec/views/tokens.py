@@ -84,7 +84,7 @@ class TokenSettings(ImageLimits):
         """
         made_by = self.model_dump(include={"batches", "images_per_shard", "precision", "seed"})
         made_by["encoder_id"] = encoder_id
-        limits = self.model_dump(include=set(ImageLimits.model_fields)) | {"max_pixels": MAX_PIXELS}
+        limits = self.model_dump(include=set(ImageLimits.model_fields)) | {"max_pixels": MAX_PIXELS, "fit": "crop"}
         read_as = {"loader", "source", "image_column", "label_column", "splits", "config", "revision", "label_map"}
         source = row.model_dump(include=read_as | ({"labels"} if row.labels else set()))
         return sha256_json([made_by, LANDMARKS_VERSION, limits, source, split, split_fingerprint(row, root, tell)])
