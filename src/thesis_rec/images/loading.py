@@ -313,7 +313,8 @@ def load_task_images(
     size = size or _common_size(opened, notes, memory, largest)
     arrays, labels, skipped = [], [], list[Failure]()
     for images in opened:
-        array, kept = read_images(images, np.arange(len(images)), size, skipped)
+        array, kept, unreadable = read_images(images, np.arange(len(images)), size)
+        skipped += unreadable
         arrays.append(array)
         labels.append(images.labels[kept])
     notes.extend(note for note in skipped if note not in told)
@@ -338,33 +339,28 @@ def load_task_images(
 
 
 def read_images(
-    images: LabelledImages,
-    index: NDArray[np.integer],
-    size: int,
-    warnings: list[Failure] | None = None,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    images: LabelledImages, index: NDArray[np.integer], size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[Failure]]:
     """Decode and resize images; those that can't be read are skipped and noted.
 
     Args:
         images: Where they come from.
         index: (N,) which ones.
         size: Side, in pixels.
-        warnings: List to which a failure for each unreadable image is added.
 
     Returns:
-        (K, size, size, 3) uint8 and the (K,) indices that could be read.
+        (K, size, size, 3) uint8, the (K,) indices that could be read, and a failure for each other one.
     """
     out = np.empty((len(index), size, size, 3), dtype=np.uint8)
-    kept: list[int] = []
+    kept, skipped = list[int](), list[Failure]()
     for i in index:
         try:
             out[len(kept)] = images.square(int(i), size)
         except ItemError as error:
-            if warnings is not None:
-                warnings.append(FileNote.skipped(images.dataset_id, error))
+            skipped.append(FileNote.skipped(images.dataset_id, error))
         else:
             kept.append(int(i))
-    return out[: len(kept)], np.asarray(kept, dtype=np.int64)
+    return out[: len(kept)], np.asarray(kept, dtype=np.int64), skipped
 
 
 def _absent_classes(row: DatasetRow, split: str, labels: NDArray[np.int64], class_names: list[str]) -> list[Failure]:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, listed
 from thesis_rec.base.files import file_state, readable, sha256_json
@@ -60,14 +60,7 @@ class TokenSettings(ImageLimits):
     batch_size: int = Field(default=256, ge=1)
     workers: int = Field(default=0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
-    prompts: tuple[str, ...] = ("a photo of {}.",)
-
-    @field_validator("prompts")
-    @classmethod
-    def _have_a_place_for_the_name(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        if not prompts or any("{}" not in prompt for prompt in prompts):
-            raise ValueError("every prompt needs {} where the class's name goes, and there must be one")
-        return prompts
+    prompts: tuple[Annotated[str, Field(pattern=r"\{\}")], ...] = Field(default=("a photo of {}.",), min_length=1)
 
     def hash_for(self, row: DatasetRow, split: str, root: Path, encoder_id: str, tell: Tell = content_digest) -> str:
         """Hash of everything that a row's tokens depend on; batch size and workers aren't among it.
@@ -163,7 +156,7 @@ class SplitTokens:
         for split, part in zip(splits, ("train", "test"), strict=False):
             drawn = [np.random.default_rng([seed, c]).permutation(np.flatnonzero(split.labels == c)) for c in classes]
             index = np.concatenate([members[:count] for members in drawn])
-            read, kept = read_images(split, index, self.encoder.image_size)
+            read, kept, _ = read_images(split, index, self.encoder.image_size)
             self._glimpses.add(part, split.positions[kept], split.names_of(kept), read)
             pixels.append(read)
             labels.append(split.labels[kept])

@@ -208,15 +208,14 @@ def _transformers(source: str, folder: Path | None, name: str) -> Towers:
 def _transformers_text(model: Any, source: Path | str) -> TextTower | None:
     from transformers import AutoTokenizer
 
+    settings = getattr(model.config, "text_config", None)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        if len(tokenizer) < getattr(settings, "vocab_size", 0) // 2:
+            # The library makes up an empty one without a word.
+            raise ValueError("its files are absent")
     except (OSError, ValueError, ImportError, KeyError, AttributeError) as error:
         logger.warning("%s has no readable tokenizer (%s): no zero-shot figures", source, error)
-        return None
-    settings = getattr(model.config, "text_config", None)
-    if len(tokenizer) < getattr(settings, "vocab_size", 0) // 2:
-        # Where there are no tokenizer files the library makes up an empty tokenizer without a word.
-        logger.warning("%s came without its tokenizer: no zero-shot figures", source)
         return None
     longest = getattr(settings, "max_position_embeddings", None)
 
