@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from thesis_rec.evaluation.figures import calibration, cluster_bootstrap, compare, figures_per_dataset, summarise
-from thesis_rec.evaluation.metrics import METRICS, metric_table
+from thesis_rec.evaluation.metrics import LOWER_IS_BETTER, METRICS, metric_table
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER
 from thesis_rec.evaluation.study import Scores
 
@@ -63,6 +64,26 @@ def test_paired_difference_is_of_the_same_datasets(study, whole):
         index="dataset_id", columns="method", values="weighted_tau"
     )
     assert found["mean"] == pytest.approx((part[RECOMMENDER] - part["leep"]).mean())
+
+
+@pytest.mark.parametrize(
+    ("gains", "better"), [((0.2, 0.3), True), ((-0.2, -0.3), False), ((0.0, 0.0), False), ((0.3, -0.3), False)]
+)
+def test_better_is_a_gain_whose_interval_excludes_zero(study, gains, better):
+    """Of regret, of which less is better, the other way round."""
+    signs = {name: -1 if name in LOWER_IS_BETTER else 1 for name in METRICS}
+    rows = [
+        {
+            "quadrant": "Q1",
+            "method": method,
+            "dataset_id": name,
+            **{key: 0.5 + sign * gain for key, sign in signs.items()},
+        }
+        for number, name in enumerate(study.dataset_ids)
+        for method, gain in (("ours", gains[number % 2]), ("other", 0.0))
+    ]
+    found = compare(study, pd.DataFrame(rows), "ours", ["other"], 100)["Q1"]["other"]
+    assert {name: entry["better"] for name, entry in found.items()} == dict.fromkeys(METRICS, better)
 
 
 @pytest.mark.parametrize("quadrant", ["Q1", "Q3"])

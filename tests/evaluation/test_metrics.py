@@ -79,6 +79,12 @@ def test_missing_cells_are_left_out():
 def test_what_has_no_order_is_nan(function):
     assert np.isnan(function([0.5], [1.0]))
     assert np.isnan(function([0.5, 0.5, 0.5], [1.0, 2.0, 3.0]))
+    assert function([0.4, 0.6], [1.0, 2.0]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("function", [metrics.weighted_tau, metrics.kendall_tau_b, metrics.pearson])
+def test_equal_scores_have_no_correlation(function):
+    assert np.isnan(function([0.4, 0.5, 0.6], [1.0, 1.0, 1.0]))
 
 
 def test_empty_input():

@@ -12,6 +12,7 @@ from thesis_rec.truth.performance_records import (
     COLUMNS,
     clean_performance,
     dataset_agreement,
+    error_of_accuracy,
     noise_ceiling,
     repeats,
     variance_components,
@@ -113,6 +114,34 @@ def test_components_are_recovered() -> None:
     one = estimates[0]
     assert one["model_share"] + one["task_share"] + one["interaction_share"] == pytest.approx(1.0)
     assert one["interaction_among_models"] == pytest.approx(one["interaction"] / (one["interaction"] + one["model"]))
+
+
+def test_each_effect_alone_is_its_own_variance() -> None:
+    """Without noise the method of moments is exact: sample variances of the effects."""
+    rng = np.random.default_rng(4)
+    a, b, r = 5, 4, 3
+    drawn = {"model": (a, 1, 1), "task": (1, b, 1), "interaction": (a, b, 1), "draw": (1, b, r)}
+    for name, shape in drawn.items():
+        effect = rng.normal(size=shape)
+        if name == "interaction":
+            effect -= effect.mean(0, keepdims=True) + effect.mean(1, keepdims=True) - effect.mean()
+            expected = np.square(effect).sum() / ((a - 1) * (b - 1))
+        elif name == "draw":
+            effect -= effect.mean(2, keepdims=True)
+            expected = np.square(effect).sum() / (b * (r - 1))
+        else:
+            expected = effect.var(ddof=1)
+        records = simulate(a, b, r, {})
+        records["value"] = 0.5 + np.broadcast_to(effect, (a, b, r)).ravel()
+        found = variance_components(records)
+        parts = {part: found[part] for part in (*drawn, "noise")}
+        assert parts == pytest.approx(dict.fromkeys(parts, 0.0) | {name: expected}, abs=1e-12), name
+
+
+def test_the_error_of_an_accuracy_is_the_binomial_one_but_never_none() -> None:
+    """Near 0 and 1 that of an accuracy of .053: of twenty images all right isn't a certainty."""
+    found = error_of_accuracy(np.array([0.5, 0.2, 1.0, 0.0]), np.array([100, 64, 20, 20]))
+    np.testing.assert_allclose(found, [0.05, 0.05, 0.05, 0.05])
 
 
 def test_noise_is_not_taken_for_interaction() -> None:
