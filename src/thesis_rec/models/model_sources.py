@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from thesis_rec.base.errors import Failure, ItemError, causes, explained, first_line
+from thesis_rec.base.errors import Failure, ItemError, causes, explained
 from thesis_rec.base.files import file_state, inside, sha256_file, sha256_json
 from thesis_rec.models import weight_files
 from thesis_rec.models.model_manifest import ManifestRow
@@ -167,7 +167,8 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
             _downloaded.append((path.stat().st_size / 2**20, time.monotonic() - clock))
         return path
 
-    try:
+    what = f"model {hub_id}" + (f" at revision {row.revision}" if row.revision else "")
+    with of_the_hub(row.model_id, what, f"Downloading the {what} failed ({{reason}}).", "Try again later."):
         weights = _weights_by(fetch, row.model_id, row.loader)
         for name in CONFIGURATION_FILES.get(row.loader, ()) if build else ():
             try:
@@ -176,16 +177,6 @@ def _download(row: ManifestRow, hub_id: str, cache: Path | None, build: bool) ->
                 # Some repositories of open_clip's weights have no configuration: the library has it itself.
                 if name not in (*PROCESSOR_FILES, "open_clip_config.json"):
                     raise
-    except ItemError:
-        raise
-    except Exception as error:
-        what = f"model {hub_id}" + (f" at revision {row.revision}" if row.revision else "")
-        known = hub_error(row.model_id, what, error)
-        if known is None and isinstance(error, EntryNotFoundError):
-            text = f"The hub has no weights of the {what} in a known file: {', '.join(WEIGHT_FILES)}."
-            known = ItemError(row.model_id, text, "Choose another extractor, or another model.")
-        text = f"Downloading the {what} failed ({type(error).__name__}: {first_line(error)})."
-        raise known or ItemError(row.model_id, text, "Try again later.") from error
     return weights.parent
 
 
@@ -193,10 +184,10 @@ def _weights_by(fetch: Callable[[str], Path], item: str, prefer: str = "") -> Pa
     """The best weight file that ``fetch`` gives, after all shards where it is their index.
 
     Raises:
-        EntryNotFoundError: As ``fetch`` does, of each name or of a shard.
-        ItemError: If the index is damaged.
+        EntryNotFoundError: As ``fetch`` does, of a shard, or where only the cache is looked into.
+        ItemError: If the hub has none, or the index is damaged.
     """
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for name in weight_files.weight_names(prefer):
         try:
@@ -205,7 +196,10 @@ def _weights_by(fetch: Callable[[str], Path], item: str, prefer: str = "") -> Pa
         except EntryNotFoundError as error:
             missing = error
     else:
-        raise missing
+        if isinstance(missing, LocalEntryNotFoundError):
+            raise missing
+        text = f"The hub has no weights of it in a known file: {', '.join(WEIGHT_FILES)}."
+        raise ItemError(item, text, "Choose another extractor, or another model.") from missing
     if weights.name.endswith(weight_files.INDEX_ENDING):
         for shard in sorted(set(weight_files.shard_of_tensors(weights, item).values())):
             fetch(shard)
