@@ -322,15 +322,9 @@ def extracted_tables(
         A table ``model_id, family, n_parameters, n_tensors, bytes, sha256``; and the spectra: ``spectra`` float32
         (K, P), ``model_ids`` (K,) and ``names`` (P,).
     """
-    records, spectra = [], []
-    for row in rows:
-        if row.model_id in vectors:
-            known = vectors[row.model_id](*_NUMBERS, "sha256", "spectra")
-            spectra.append(known["spectra"])
-            numbers = {field: int(known[field]) for field in _NUMBERS}
-            records.append({"model_id": row.model_id, "family": row.family, **numbers, "sha256": str(known["sha256"])})
-    metadata = pd.DataFrame(records, columns=["model_id", "family", *_NUMBERS, "sha256"]).astype(
-        {"model_id": "string", "family": "string", "sha256": "string"} | dict.fromkeys(_NUMBERS, "int64")
-    )
-    table = np.stack(spectra) if spectra else np.zeros((0, len(NAMES)), np.float32)
-    return metadata, {"spectra": table, "model_ids": metadata["model_id"].to_numpy(str), "names": np.array(NAMES)}
+    found = [(row, vectors[row.model_id](*_NUMBERS, "sha256", "spectra")) for row in rows if row.model_id in vectors]
+    types = {"model_id": "string", "family": "string", **dict.fromkeys(_NUMBERS, "int64"), "sha256": "string"}
+    records = [(row.model_id, row.family, *(known[name].item() for name in list(types)[2:])) for row, known in found]
+    metadata = pd.DataFrame(records, columns=list(types)).astype(types)
+    spectra = np.stack([known["spectra"] for _, known in found]) if found else np.zeros((0, len(NAMES)), np.float32)
+    return metadata, {"spectra": spectra, "model_ids": metadata["model_id"].to_numpy(str), "names": np.array(NAMES)}
