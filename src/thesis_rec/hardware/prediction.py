@@ -33,33 +33,22 @@ PENALTY = 1e-2
 ALPHA = 0.05
 
 
-class Fit(NamedTuple):
-    """A fitted regression of log figures.
-
-    Attributes:
-        coefficients: (F,) of the columns.
-        margin: Logarithm that is added for the safe side.
-        spread: Root mean square of the held-out errors.
-    """
-
-    coefficients: Floats
-    margin: float
-    spread: float
-
-
-def fit_log_figure(x: Floats, target: Floats, families: NDArray[np.object_]) -> Fit:
+def fit_log_figure(x: Floats, target: Floats, families: NDArray[np.object_]) -> tuple[Floats, float, float]:
     """Fit the regression of one figure.
 
     Args:
         x: (n, F) what it is told from, and ones in the last column.
         target: (n,) log figures.
         families: (n,) architecture families; with fewer than three, folds of models take their place.
+
+    Returns:
+        (F,) coefficients; the logarithm that is added for the safe side; and the root mean square of held-out errors.
     """
     groups, errors = fold_groups(families), np.empty(len(target))
     for group in np.unique(groups):
         out = groups == group
         errors[out] = target[out] - x[out] @ _ridge(x[~out], target[~out])
-    return Fit(_ridge(x, target), safe_margin(errors), float(np.sqrt(np.mean(np.square(errors)))))
+    return _ridge(x, target), safe_margin(errors), float(np.sqrt(np.mean(np.square(errors))))
 
 
 def _ridge(x: Floats, target: Floats) -> Floats:
@@ -255,9 +244,9 @@ class _Counted(NamedTuple):
             if columns == (0,) and not self.of_weights:
                 # Weights alone hardly tell a time: of a network a hundred times as large, less than nothing.
                 new &= beyond == 0
-            fit = fit_log_figure(x[train], (log_value - offset)[train], self.families[train])
-            found[new] = offset[new] + x[new] @ fit.coefficients
-            margin[new] = fit.margin + max(fit.margin, fit.spread) * beyond[new]
+            weights, safe, spread = fit_log_figure(x[train], (log_value - offset)[train], self.families[train])
+            found[new] = offset[new] + x[new] @ weights
+            margin[new] = safe + max(safe, spread) * beyond[new]
         return found, margin
 
     def from_closest(
