@@ -1,4 +1,4 @@
-"""Figures by device and precision, brought to one batch size, and what is known of a model without a clock."""
+"""Figures by device and precision, brought to one batch size."""
 
 from typing import Any
 
@@ -29,17 +29,6 @@ CONTEXT_COLUMNS = ["latency_ms_p50", "peak_memory_mb", "latency_ms_p50_safe", "p
 
 #: A machine is never quite as quiet again: measured latencies have this margin against a limit.
 REPEATABILITY = 1.05
-
-
-def count_table(profiles: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
-    """What is known without a clock of each of the (M,) models, from any row of ``profiles``; NaN where unknown.
-
-    Columns of the same names in ``models`` fill gaps.
-    """
-    first = profiles.reindex(columns=["model_id", *COUNTS]).groupby("model_id").first()
-    table = first.reindex(models["model_id"]).astype(float).reset_index(drop=True)
-    given = models.reindex(columns=list(COUNTS)).apply(pd.to_numeric, errors="coerce")
-    return table.fillna(given.astype(float).reset_index(drop=True))
 
 
 def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, str], pd.DataFrame]:

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.tables import Floats
-from thesis_rec.hardware.contexts import CONTEXT_COLUMNS, COUNTS, MIB, WEIGHT_BYTES, context_tables, count_table
+from thesis_rec.hardware.contexts import CONTEXT_COLUMNS, COUNTS, MIB, WEIGHT_BYTES, context_tables
 from thesis_rec.hardware.device_models import FEATURES, device_model, outside
 from thesis_rec.hardware.fingerprint import FACTOR, MEASURED_RATES, POWER
 
@@ -124,12 +124,13 @@ def figures(
     found = models[["model_id"]].astype(str).reset_index(drop=True)
     # By number: comparing thousands of names takes longer than predicting.
     rows, ids = {name: row for row, name in enumerate(found["model_id"])}, found.index
-    models = models.assign(model_id=ids)
+    given = models.reindex(columns=list(COUNTS)).apply(pd.to_numeric, errors="coerce").astype(float).set_axis(ids)
     # Published tables lack counts.
     profiles = profiles.reindex(columns=list(dict.fromkeys([*profiles, *COUNTS])))
     own = profiles.assign(model_id=profiles["model_id"].map(rows)).dropna(subset="model_id")
-    own = _with_own_weights(own, models)
-    counts = count_table(own, models)
+    own = _with_own_weights(own, given["n_parameters"])
+    # Of any row, else as the manifest has them.
+    counts = own.groupby("model_id")[list(COUNTS)].first().reindex(ids).astype(float).fillna(given)
     found[["n_parameters", "macs"]] = counts[["n_parameters", "macs"]]
     tables = {key: table.reindex(ids) for key, table in context_tables(own, batch_size).items()}
     here = tables.pop((device, precision), pd.DataFrame(index=ids, columns=CONTEXT_COLUMNS))
@@ -159,14 +160,12 @@ def figures(
     return found
 
 
-def _with_own_weights(profiles: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
+def _with_own_weights(profiles: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
     """Profiles whose memory holds as many weights as the model has.
 
     An architecture is measured once for all its checkpoints; one whose classifier knows 21,000 classes is 60 MiB larger
     than one that knows 1000.
     """
-    told = models.set_index("model_id").reindex(columns=["n_parameters"])["n_parameters"]
-    counts = pd.to_numeric(told, errors="coerce")
     weights = profiles["model_id"].map(counts).fillna(profiles["n_parameters"]).astype(float)
     more = (weights - profiles["n_parameters"]) * profiles["precision"].map(WEIGHT_BYTES).astype(float).fillna(4) / MIB
     memory = profiles["peak_memory_mb"] + more.fillna(0.0)

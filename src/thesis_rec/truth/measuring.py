@@ -24,14 +24,13 @@ from thesis_rec.base.files import sha256_json
 from thesis_rec.base.resuming import Outcome, work_on
 from thesis_rec.base.tables import MeasuredTask, TaskImages
 from thesis_rec.truth.responses import SEED, overlay_responses, response_names
-from thesis_rec.truth.settings import HEAD_RATE, MAX_SHARE, SHIFT, WEIGHT_DECAY
+from thesis_rec.truth.settings import HEAD_RATE, MAX_SHARE, SHIFT, WEIGHT_DECAY, CampaignSettings
 
 if TYPE_CHECKING:
     from thesis_rec.images.manifest import DatasetRow
     from thesis_rec.models.backbone import Backbone
     from thesis_rec.models.model_manifest import ManifestRow
     from thesis_rec.truth.cells import ImageBank
-    from thesis_rec.truth.settings import CampaignSettings
 
 Tables = Mapping[str, Callable[[], pd.DataFrame]]
 
