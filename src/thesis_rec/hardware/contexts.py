@@ -55,12 +55,12 @@ def context_tables(profiles: pd.DataFrame, batch_size: int) -> dict[tuple[str, s
         by_size = rows.pivot_table(columns, "model_id", "batch_size", aggfunc="last", dropna=False)
         by_size = by_size[~by_size.index.isin(exact.index)]
         if len(by_size):
-            made: dict[str, NDArray[Any]] = {"exact": np.zeros(len(by_size), dtype=bool)}
+            made: dict[str, Any] = {"exact": False}
             counts = rows.reindex(columns=["model_id", "n_parameters"]).groupby("model_id")["n_parameters"].first()
             weights = counts.reindex(by_size.index).fillna(0.0).to_numpy(float)
-            held = {"peak_memory_mb": weights * WEIGHT_BYTES.get(str(precision), 4) / MIB}
-            for column in columns:
-                measured, fixed = by_size[[column]].droplevel(0, axis=1), held.get(column, np.zeros(len(weights)))
+            held = weights * WEIGHT_BYTES.get(str(precision), 4) / MIB
+            for column, fixed in (("latency_ms_p50", np.zeros_like(held)), ("peak_memory_mb", held)):
+                measured = by_size[[column]].droplevel(0, axis=1)
                 made[column], made[f"{column}_safe"] = _at_batch(measured, batch_size, fixed)
             table = pd.concat([table, pd.DataFrame(made, index=by_size.index)])
         found[str(device), str(precision)] = table
