@@ -104,23 +104,17 @@ class _MemoryTracker(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func._schema.name in ("aten::convolution", "aten::addmm", "aten::mm"):
             self.activations += result.numel()
-        new = False
         given = {t.untyped_storage()._cdata for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)}
-        for tensor in tree_iter(result):
-            if not isinstance(tensor, Tensor):
-                continue
-            storage = tensor.untyped_storage()
-            # Views and in-place operations share their input's storage: no new memory, often no kernel.
-            size = storage.nbytes()
-            if not size or storage._cdata in given or storage in self.known:
-                continue
-            new = True
+        there = {t.untyped_storage() for t in tree_iter(result) if isinstance(t, Tensor)}
+        # Views and in-place operations share their input's storage: no new memory, often no kernel.
+        new = [one for one in there if one.nbytes() and one._cdata not in given and one not in self.known]
+        for storage in new:
             self.known.add(storage)
-            weakref.finalize(storage, self.released, size)
-            self.total += size
-            self.alive += size
-            self.peak = max(self.peak, self.alive)
-        self.operations += new
+            weakref.finalize(storage, self.released, storage.nbytes())
+            self.total += storage.nbytes()
+            self.alive += storage.nbytes()
+        self.peak = max(self.peak, self.alive)
+        self.operations += bool(new)
         return result
 
 
