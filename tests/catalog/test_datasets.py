@@ -195,10 +195,10 @@ class TestKeyedPartitions:
     def test_validator_at_save_and_load(self, tmp_path):
         validator = "thesis_rec.catalog.validators.validate_model_vector"
         dataset = KeyedPartitionDataset(path=tmp_path, partition_validator=validator)
-        with pytest.raises(DatasetError, match=r"'m'.*no array 'parameters'"):
+        with pytest.raises(DatasetError, match=r"'m'.*missing keys: parameters"):
             dataset.save({"m": {"x": [1]}})
         KeyedPartitionDataset(path=tmp_path).save({"m": {"x": [1]}})
-        with pytest.raises(DatasetError, match="no array 'parameters'"):
+        with pytest.raises(DatasetError, match="missing keys: parameters"):
             dataset.load()["m"]()
 
     def test_files_being_written_are_not_partitions(self, tmp_path):

@@ -43,6 +43,9 @@ def test_document_has_the_form_of_the_contract(whole):
     assert set(metrics["quadrants"]) == {"Q1", "Q2", "Q3", "Q4"}
     for quadrant in metrics["quadrants"].values():
         assert {RECOMMENDER, "similarity_transformer", *FAST} <= set(quadrant)
+        values = [value for figures in quadrant.values() for value in figures.values() if value["low"] is not None]
+        assert values
+        assert all(value["low"] - 1e-9 <= value["mean"] <= value["high"] + 1e-9 for value in values)
         for figures in quadrant.values():
             assert set(figures) - {"coverage"} == set(METRICS)
             assert set(figures["weighted_tau"]) == {"mean", "low", "high", "n"}

@@ -20,7 +20,7 @@ new name is empty (``unknown=``). **labels**, an optional column, names another 
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
 import pandas as pd
@@ -52,30 +52,31 @@ class SplitRule(Settings):
         return {key: found for key, found in match.groupdict().items() if found is not None}
 
 
-def _parts(value: object) -> object:
-    return [part.strip() for part in value.split(";") if part.strip()] if isinstance(value, str) else value
+def _written(read: Callable[[str], object]) -> BeforeValidator:
+    """A value that may stand in a cell as text."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 
-def _member(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    base, separator, index = value.rpartition(":")
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(";") if part.strip()]
+
+
+def _member(text: str) -> tuple[str, int]:
+    base, separator, index = text.rpartition(":")
     if not separator or not index.isdigit():
-        raise ValueError(f"{value!r} is no member of a class subset; write base_id:class_index")
+        raise ValueError(f"{text!r} is no member of a class subset; write base_id:class_index")
     return base, int(index)
 
 
-def _renamings(value: object) -> object:
-    if not isinstance(value, list):
-        return value
-    pairs = [part.partition("=") for part in value]
+def _renamings(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in _parts(text)]
     if wrong := [old for old, separator, _ in pairs if not separator]:
         raise ValueError(f"{wrong[0]!r} is no entry of a label map; write old=new, or old= to drop it")
     return {old.strip(): new.strip() for old, _, new in pairs}
 
 
 #: What stands in one cell, separated by semicolons.
-Parts = BeforeValidator(_parts)
+Parts = _written(_parts)
 
 
 class DatasetRow(Settings):
@@ -88,10 +89,10 @@ class DatasetRow(Settings):
     label_column: str = ""
     splits: Annotated[tuple[SplitRule, ...], Parts] = ()
     parent: Annotated[tuple[str, ...], Parts] = ()
-    class_subset: Annotated[tuple[Annotated[tuple[str, int], BeforeValidator(_member)], ...], Parts] = ()
+    class_subset: Annotated[tuple[Annotated[tuple[str, int], _written(_member)], ...], Parts] = ()
     config: str = ""
     revision: str = ""
-    label_map: Annotated[dict[str, str], BeforeValidator(_renamings), Parts] = Field(default_factory=dict)
+    label_map: Annotated[dict[str, str], _written(_renamings)] = Field(default_factory=dict)
     labels: str = ""
 
     @property
