@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.fabricated import DEVICE, N_MODELS, fabricated_bundle
+from tests.views.small_tokens import Kept
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.models.auto_encoder import AutoEncoder
 from thesis_rec.recommendation.asking import believed, recommend_known
@@ -25,11 +26,11 @@ def own_artefacts(bundle, **changes):
     embeddings.insert(0, "model_id", bundle.models.model_ids)
     shards = {}
     for name, tokens in bundle.tokens.items():
-        shards[f"{name}/train/00000"] = {
+        shards[f"{name}/train/00000"] = Kept({
             "features": tokens.features.astype(np.float16), "class_ids": np.arange(4), "n_shards": np.int64(1),
             "class_names": np.array(tokens.class_names), "n_images": np.int64(40), "shard": np.int64(0),
             "encoder_id": np.array("fabricated"), "settings_hash": np.array("x"),
-        }  # fmt: skip
+        })  # fmt: skip
     metadata = pd.DataFrame({"model_id": bundle.models.model_ids, "n_parameters": bundle.models.n_parameters})
     found = {
         "stored": None, "knowledge": bundle.knowledge.to_arrays(), "model_embeddings": embeddings,

@@ -60,7 +60,7 @@ def test_imported_tokens_are_read_by_the_loader(tmp_path):
     np.savez(tmp_path / "mnist.npz", features=np.random.default_rng(0).normal(size=(4, 10, 16)))
     _, _, shards = thesis_artefacts.import_arrays(tmp_path)
     row = DatasetRow(dataset_id="mnist", loader="npz", source="x")
-    tokens = load_task_tokens(shards, [row])
+    tokens, _ = load_task_tokens({key: lambda shard=shard: shard for key, shard in shards.items()}, [row])
     assert tokens["mnist"].features.shape == (4, 10, 16)
 
 

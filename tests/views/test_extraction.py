@@ -5,13 +5,13 @@ import pytest
 
 from tests.images.encoders.tiny import colour_encoder, write_colour_folder
 from tests.images.opening import open_split
-from tests.views.small_tokens import SETTINGS, row, run
+from tests.views.small_tokens import SETTINGS, row, run, tokens_of
 from thesis_rec.base.errors import ConfigurationError, ItemError
 from thesis_rec.base.settings import evenly
 from thesis_rec.catalog.validators import validate_token_shard
 from thesis_rec.images.manifest import DatasetRow
 from thesis_rec.views import tokens
-from thesis_rec.views.tokens import TokenSettings, load_task_tokens, tokens_of_images
+from thesis_rec.views.tokens import TokenSettings, tokens_of_images
 
 
 def test_shards_hold_the_features_of_one_image_per_class(folder):
@@ -22,7 +22,7 @@ def test_shards_hold_the_features_of_one_image_per_class(folder):
     assert outcomes["d"]["notes"] == []
     assert outcomes["d"]["error"] == outcomes["d"]["hint"] == ""
     assert outcomes["d"]["results"] == list(shards)
-    tokens = load_task_tokens(shards, [row()])["d"]
+    tokens = tokens_of(shards, [row()])["d"]
     assert tokens.features.shape == (5, 3, 4)
     assert tokens.class_names == ["blue", "green", "red"]
     assert tokens.n_images == 12
@@ -35,8 +35,8 @@ def test_shards_hold_the_features_of_one_image_per_class(folder):
 
 
 def test_shards_do_not_depend_on_how_they_are_cut_nor_on_workers(folder):
-    whole = load_task_tokens(run([row()], folder, TokenSettings(batches=5))[0], [row()])["d"]
-    cut = load_task_tokens(run([row()], folder)[0], [row()])["d"]
+    whole = tokens_of(run([row()], folder, TokenSettings(batches=5))[0], [row()])["d"]
+    cut = tokens_of(run([row()], folder)[0], [row()])["d"]
     assert np.array_equal(whole.features, cut.features)
     images = open_split(row(), "train", folder)
     with_workers, _ = tokens_of_images(colour_encoder(), images, TokenSettings(batches=5, workers=1))
@@ -95,7 +95,7 @@ def test_unreadable_images_are_replaced_and_reported_also_after_resumption(folde
     notes = outcomes["d"]["notes"]
     assert 1 <= len(notes) <= 2
     assert all("red/red_0.png" in error for error, _ in notes)
-    tokens = load_task_tokens(shards, [row()])["d"]
+    tokens = tokens_of(shards, [row()])["d"]
     assert (tokens.features[:, :, :3].argmax(-1) == [2, 1, 0]).all()
     last = {"d/train/00002": shards.pop("d/train/00002")}
     _, resumed = run([row()], folder, existing=shards)
@@ -137,7 +137,7 @@ def test_an_empty_class_is_left_out_and_keeps_the_others_ids(folder):
     shards, outcomes = run([row()], folder)
     assert "'azure'" in outcomes["d"]["notes"][0][0]
     assert shards["d/train/00000"]["class_ids"].tolist() == [1, 2, 3]
-    assert load_task_tokens(shards, [row()])["d"].class_names == ["blue", "green", "red"]
+    assert tokens_of(shards, [row()])["d"].class_names == ["blue", "green", "red"]
 
 
 def test_shard_files_survive_the_catalog(folder, tmp_path):

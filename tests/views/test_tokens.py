@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.images.encoders.tiny import colour_encoder, write_colour_folder
-from tests.views.small_tokens import row, run
+from tests.views.small_tokens import Kept, row, run, tokens_of
 from thesis_rec.base.errors import ItemError
 from thesis_rec.images.loading import open_dataset
 from thesis_rec.views.tokens import TokenSettings, check_one_encoder, load_task_tokens, tokens_of_images
@@ -13,11 +13,10 @@ from thesis_rec.views.tokens import TokenSettings, check_one_encoder, load_task_
 
 def test_incomplete_or_mixed_shards_are_left_out_and_old_ones_ignored(folder):
     shards, _ = run([row()], folder)
-    assert load_task_tokens({k: s for k, s in shards.items() if not k.endswith("0")}, [row()]) == {}
+    assert tokens_of({k: s for k, s in shards.items() if not k.endswith("0")}, [row()]) == {}
     other, _ = run([row()], folder, TokenSettings(batches=5, images_per_shard=6, seed=1))
-    assert load_task_tokens(shards | {"d/train/00001": other["d/train/00001"]}, [row()]) == {}
-    assert len(load_task_tokens(shards | {"d/train/00003": other["d/train/00002"]}, [row()])["d"].features) == 5
-    assert load_task_tokens(shards, [row()], split="test") == {}
+    assert tokens_of(shards | {"d/train/00001": other["d/train/00001"]}, [row()]) == {}
+    assert len(tokens_of(shards | {"d/train/00003": other["d/train/00002"]}, [row()])["d"].features) == 5
 
 
 def test_tokens_of_two_encoders_are_refused_with_the_odd_one_named(folder):
@@ -25,12 +24,12 @@ def test_tokens_of_two_encoders_are_refused_with_the_odd_one_named(folder):
         write_colour_folder(folder / name)
     rows = [row(), row("e"), row("f")]
     shards, _ = run(rows, folder)
-    check_one_encoder(load_task_tokens(shards, rows))
+    check_one_encoder(tokens_of(shards, rows))
     check_one_encoder({})
     for key in (key for key in shards if key.startswith("e/")):
-        shards[key] = {**shards[key], "encoder_id": np.array("another")}
+        shards[key] = Kept(shards[key] | {"encoder_id": np.array("another")})
     with pytest.raises(ItemError, match=r"e: its tokens were made by another, those of 2 others by \w+"):
-        check_one_encoder(load_task_tokens(shards, rows))
+        check_one_encoder(tokens_of(shards, rows))
 
 
 def test_a_damaged_shard_leaves_out_its_dataset_alone(folder):
@@ -40,8 +39,8 @@ def test_a_damaged_shard_leaves_out_its_dataset_alone(folder):
     def damaged():
         raise OSError("e/train/00001.npz is cut off")
 
-    told = []
-    assert [*load_task_tokens(shards | {"e/train/00001": damaged}, [row(), row("e")], failures=told)] == ["d"]
+    found, told = load_task_tokens(shards | {"e/train/00001": damaged}, [row(), row("e")])
+    assert [*found] == ["d"]
     assert [(one.item, one.error) for one in told] == [("e", "e/train/00001.npz is cut off.")]
 
 

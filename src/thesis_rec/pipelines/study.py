@@ -29,7 +29,7 @@ def join_tokens(dataset_tokens: Partitions, dataset_manifest: pd.DataFrame) -> d
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.views.tokens import check_one_encoder, load_task_tokens
 
-    tokens = load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]), "train")
+    tokens, _ = load_task_tokens(dataset_tokens, base_rows(read_dataset_manifest(dataset_manifest)[0]))
     check_one_encoder(tokens)
     return tokens
 

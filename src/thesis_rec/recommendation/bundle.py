@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesis_rec.base.errors import ConfigurationError, Failure, ItemError, first_line, listed
+from thesis_rec.base.errors import ConfigurationError, ItemError, first_line, listed
 from thesis_rec.base.files import atomic_path, load_arrays, save_arrays, write_json
 from thesis_rec.base.tables import MEASURED, Floats, ModelTable, TaskTokens, unit
 from thesis_rec.hardware.contexts import COLUMNS
@@ -697,7 +697,6 @@ def _own_tokens(datasets: pd.DataFrame, shards: Mapping[str, Any], notes: list[s
     from thesis_rec.images.manifest import base_rows, read_dataset_manifest
     from thesis_rec.views.tokens import load_task_tokens
 
-    failures: list[Failure] = []
-    found = load_task_tokens(shards, base_rows(read_dataset_manifest(datasets)[0]), failures=failures)
+    found, failures = load_task_tokens(shards, base_rows(read_dataset_manifest(datasets)[0]))
     notes += [f"Your dataset {one.item} was left out: {one.error}" for one in failures]
     return found

@@ -84,7 +84,6 @@ class TokenSettings(ImageLimits):
 
 
 Shard = dict[str, Any]
-Partitions = Mapping[str, Callable[[], Shard] | Shard]
 
 
 def shard_key(dataset_id: str, split: str, number: int) -> str:
@@ -207,55 +206,43 @@ def make_shards(
         yield shard_key(images.dataset_id, split, number), shard
 
 
-def keys_by_split(partitions: Partitions) -> dict[tuple[str, str], list[str]]:
-    """Keys of the shards of each dataset and split, in order."""
-    found: dict[tuple[str, str], list[str]] = {}
+def shards_by_split(partitions: Mapping[str, Stored]) -> dict[tuple[str, str], list[Stored]]:
+    """The shards of each dataset and split, in order."""
+    found: dict[tuple[str, str], list[Stored]] = {}
     for key in sorted(partitions):
         dataset_id, split, _ = key.rsplit("/", 2)
-        found.setdefault((dataset_id, split), []).append(key)
+        found.setdefault((dataset_id, split), []).append(partitions[key])
     return found
 
 
-def finished_shards(partitions: Partitions, keys: Iterable[str], settings_hash: str) -> dict[int, Shard]:
+def finished_shards(stored: Iterable[Stored], settings_hash: str) -> dict[int, Shard]:
     """Those of some shards that were made with the same settings, by number."""
-    there = filter(None, (readable(partial(read_shard, partitions, key)) for key in keys))
+    there = filter(None, map(readable, stored))
     return {int(shard["shard"]): shard for shard in there if str(shard.get("settings_hash", "")) == settings_hash}
 
 
-def read_shard(partitions: Partitions, key: str) -> Shard:
-    """One shard, read if it wasn't yet."""
-    value = partitions[key]
-    return value() if callable(value) else value
-
-
 def load_task_tokens(
-    partitions: Partitions,
-    dataset_rows: Iterable[DatasetRow],
-    split: str = "train",
-    failures: list[Failure] | None = None,
-) -> dict[str, TaskTokens]:
-    """Tokens of datasets.
+    partitions: Mapping[str, Stored], dataset_rows: Iterable[DatasetRow]
+) -> tuple[dict[str, TaskTokens], list[Failure]]:
+    """Tokens of datasets' training images.
 
     Args:
-        partitions: Shards by key, or functions that read them.
+        partitions: Shards by key.
         dataset_rows: Rows of the manifest that have images of their own.
-        split: Split whose tokens are taken.
-        failures: List to which rows that are left out are added, beside the warning that each gets: whose shards
-            aren't all there, can't be read or were made with different settings.
 
     Returns:
-        Tokens by id, in the order of the rows.
+        Tokens by id, in the order of the rows; and the rows that are left out, with a warning each: whose shards aren't
+        all there, can't be read or were made with different settings.
     """
-    keys, found = keys_by_split(partitions), dict[str, TaskTokens]()
-    for name in (row.dataset_id for row in dataset_rows if (row.dataset_id, split) in keys):
+    by_split, found, failures = shards_by_split(partitions), dict[str, TaskTokens](), list[Failure]()
+    for name in (row.dataset_id for row in dataset_rows if (row.dataset_id, "train") in by_split):
         try:
-            found[name] = joined([read_shard(partitions, key) for key in keys[name, split]], name)
+            found[name] = joined([shard() for shard in by_split[name, "train"]], name)
         except Exception as error:  # readers of damaged files raise anything at all
             why = " ".join(str(error).split()).rstrip(".")
             logger.warning("%s: %s; it is left out", name, why)
-            if failures is not None:
-                failures.append(Failure(name, f"{why}."))
-    return found
+            failures.append(Failure(name, f"{why}."))
+    return found, failures
 
 
 def joined(shards: Sequence[Shard], dataset_id: str) -> TaskTokens:
@@ -354,7 +341,7 @@ def extract_tokens(
     Raises:
         ConfigurationError: If there is no encoder.
     """
-    by_split = keys_by_split(existing)
+    by_split = shards_by_split(existing)
 
     @cache
     def loaded() -> ImageEncoder:
@@ -367,7 +354,7 @@ def extract_tokens(
         notes, tokens = list[str](), dict[str, TaskTokens]()
         for split in settings.splits:
             settings_hash = settings.hash_for(row, split, root, encoder_id)
-            shards = finished_shards(existing, by_split.get((row.dataset_id, split), ()), settings_hash)
+            shards = finished_shards(by_split.get((row.dataset_id, split), ()), settings_hash)
             if not shards or len(shards) < int(next(iter(shards.values()))["n_shards"]):
                 dataset = open_dataset(row, root, settings)
                 images, test = dataset.split(split), dataset.apart() if split == "train" else None

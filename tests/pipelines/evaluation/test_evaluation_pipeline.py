@@ -46,7 +46,7 @@ def outputs(tmp_path_factory):
     embeddings = pd.DataFrame(world.models.embedding, columns=[f"e{i}" for i in range(world.models.embedding.shape[1])])
     embeddings.insert(0, "model_id", world.models.model_ids)
     shards = {
-        f"{name}/train/00000": {
+        f"{name}/train/00000": lambda task=task: {
             "features": task.features,
             "class_ids": np.arange(len(task.class_names)),
             "class_names": np.array(task.class_names),
