@@ -199,7 +199,7 @@ def test_reference_tasks_describe_models_and_are_never_evaluated(world: Path, mo
     from thesis_rec.base.tables import MeasuredTask, TaskImages
     from thesis_rec.pipelines.ground_truth import nodes
 
-    monkeypatch.setattr(nodes, "_reference", lambda parameters: ["red"])
+    monkeypatch.setattr(nodes, "REFERENCE_TASKS", ("red",))
     tasks = [MeasuredTask(n, ((n, 0), (n, 1))) for n in ("red", "green")]
     tasks.append(MeasuredTask("mix", (("red", 0), ("green", 1)), draws=False))
     parameters = GroundTruthParameters(models_root=".", images_root="", linear_probe={"shots": 3}, seed=5)
@@ -247,7 +247,7 @@ def test_generated_tasks_are_the_images_that_the_starter_zoo_was_measured_on(mon
     from thesis_rec.starter import sides
     from thesis_rec.tasks import TEST_PER_CLASS, TRAIN_PER_CLASS, task_images
 
-    monkeypatch.setattr(sides, "REFERENCE_TASKS", ("shapes_small",))
+    monkeypatch.setattr("thesis_rec.pipelines.ground_truth.nodes.REFERENCE_TASKS", ("shapes_small",))
     name = sides.known_tasks()[0]
     manifest = pd.DataFrame([(name, "generated", name, "", "", "")], columns=DATASETS)
     images, failures = load_ground_truth_images(manifest, GroundTruthParameters(models_root=".", images_root=""))

@@ -18,6 +18,8 @@ from thesis_rec.images.manifest import DatasetRow, read_dataset_manifest
 from thesis_rec.models.model_manifest import read_manifest
 from thesis_rec.models.model_sources import locate, weights_fingerprint
 from thesis_rec.pipelines.selection import ModelStep, check_names, networks
+from thesis_rec.starter.sides import REFERENCE_TASKS
+from thesis_rec.tasks import task_images
 from thesis_rec.truth import measuring, performance_records
 from thesis_rec.truth.performance_records import Score
 from thesis_rec.truth.responses import reference_tasks
@@ -47,6 +49,11 @@ class GroundTruthParameters(CampaignSettings, ModelStep):
     scores: Words[Score] = ("logme", "h_score", "h_score_shrunk", "leep", "n_leep", "gbc")
     batch_size: int = Field(default=512, ge=1)
 
+    @property
+    def reference_tasks(self) -> tuple[str, ...]:
+        """Tasks that describe models, on which none is evaluated."""
+        return REFERENCE_TASKS if self.reference == "starter" else ()
+
 
 def load_ground_truth_images(
     dataset_manifest: pd.DataFrame, parameters: GroundTruthParameters
@@ -60,29 +67,25 @@ def load_ground_truth_images(
     Returns:
         ``TaskImages`` by dataset id, and the datasets that could not be used.
     """
-    from thesis_rec.tasks import task_images
-
     rows, failures = _selected_datasets(dataset_manifest, parameters)
+    bases = [row for row in rows if not row.is_subtask]
     root = Path(parameters.images_root).expanduser()
     size, largest = parameters.images.size, parameters.images.largest
     limits = ImageLimits(**parameters.images.model_dump(exclude={"size", "largest"}))
-    # All are held at once.
-    memory = 4 * MOST_BYTES // max(4, sum(not row.is_subtask for row in rows))
+    memory = 4 * MOST_BYTES // max(4, len(bases))  # all are held at once
     images: dict[str, Any] = {}
-    for row in rows:
-        if row.is_subtask:
-            continue
-        if row.loader == "generated" and size is None:
-            # The very images on which the embedded zoo was measured, so that its rows can be reproduced.
-            images[row.dataset_id] = task_images(row.source)
-            continue
+    for row in bases:
+        # Generated ones are the very images on which the embedded zoo was measured, so that its rows can be reproduced.
+        drawn = row.loader == "generated" and size is None
         try:
-            images[row.dataset_id] = load_task_images(row, root, limits, size, failures, memory, largest)
+            if drawn:
+                images[row.dataset_id] = task_images(row.source)
+            else:
+                images[row.dataset_id] = load_task_images(row, root, limits, size, failures, memory, largest)
         except Exception as error:
             # Image libraries raise anything at all for bad files; one dataset must not stop the others.
             failures.append(Failure.of(row.dataset_id, error, "Check its files and its row in the dataset manifest."))
-    known = {row.dataset_id for row in rows}
-    images |= {name: task_images(name) for name in _reference(parameters) if name not in known}
+    images |= {name: task_images(name) for name in parameters.reference_tasks if name not in images}
     failures.extend(measuring.measured_tasks(rows, images)[1])
     return images, failures_frame(failures, "dataset_id")
 
@@ -210,20 +213,11 @@ def _asked(rows: Iterable[DatasetRow], parameters: GroundTruthParameters) -> str
     return sha256_json([sorted(row.dataset_id for row in rows), sorted(parameters.protocols)])
 
 
-def _reference(parameters: GroundTruthParameters) -> list[str]:
-    if parameters.reference == "none":
-        return []
-    from thesis_rec.starter.sides import REFERENCE_TASKS
-
-    return list(REFERENCE_TASKS)
-
-
 def _campaign(parameters: GroundTruthParameters, images: dict[str, Any], tasks: list[Any]) -> measuring.Campaign:
     sizes = {task.train_images.shape[1:3] for task in images.values()}
     if "fine_tune" in parameters.protocols and len(sizes) > 1:
         hint = "set ground_truth.images.size, or choose datasets of one size."
         raise ConfigurationError(f"fine_tune needs images of one size, but there are {sorted(sizes)}: {hint}")
-    reference = {name: len(images[name].class_names) for name in _reference(parameters)}
-    # Reference tasks describe models; a model is never evaluated on them.
+    reference = {name: len(images[name].class_names) for name in parameters.reference_tasks}
     evaluated = [task for task in tasks if not {base for base, _ in task.members} & set(reference)]
     return measuring.Campaign(images, evaluated, reference_tasks(reference), parameters)
