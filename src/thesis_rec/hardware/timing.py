@@ -78,13 +78,10 @@ def _times(call: Callable[[], Any], clock: Clock, settings: ProfileSettings) -> 
     times: list[float] = []
     while len(times) < settings.max_repeats:
         times.append(clock(call))
-        slow = times[-1] > 1000 * settings.max_seconds
-        if len(times) < (min(3, settings.min_repeats) if slow else settings.min_repeats):
-            continue
-        if time.perf_counter() - started > settings.max_seconds:
-            break
+        slow, late = (seconds > settings.max_seconds for seconds in (times[-1] / 1000, time.perf_counter() - started))
         low, high = median_interval(np.asarray(times))
-        if high - low <= 2 * settings.tolerance * float(np.median(times)):
+        tight = high - low <= 2 * settings.tolerance * float(np.median(times))
+        if len(times) >= (min(3, settings.min_repeats) if slow else settings.min_repeats) and (late or tight):
             break
     return np.asarray(times)
 

@@ -184,35 +184,31 @@ class _Cells:
 
     def measured(self, load: Callable[[], Backbone], bank: ImageBank) -> Iterator[dict[str, pd.DataFrame]]:
         """Measure what is missing; tables as of :func:`measure_zoo`."""
-        settings = self.campaign.settings
-        if self.missing["linear_probe"] or self.missing["responses"]:
-            yield self._probed(load(), bank)
+        campaign, settings = self.campaign, self.campaign.settings
+        reference = campaign.reference if self.missing["responses"] else []
+        if self.missing["linear_probe"] or reference:
+            from thesis_rec.truth.cells import measure_model
+
+            tasks = [task for task in campaign.tasks if task.dataset_id in self.missing["linear_probe"]]
+            truth = measure_model(load(), bank, tasks, reference, settings)
+            found: dict[str, pd.DataFrame] = {}
+            if reference:
+                described = {"name": response_names(reference), "value": truth.responses, **self.hashes["responses"]}
+                found[f"{self.model_id}/responses"] = pd.DataFrame({"model_id": self.model_id, **described})
+            # Written after the scores: a task counts as done by its probes.
+            for part, table in (("transferability", truth.transferability), ("linear_probe", truth.records)):
+                if len(table):
+                    found |= self._merged(part, table)
+            yield found
         if todo := self.missing["fine_tune"]:
             from thesis_rec.truth.fine_tune import fine_tune
 
-            by_id = {task.dataset_id: task for task in self.campaign.tasks}
-            backbone, every, found = load(), settings.fine_tune.save_every, []
+            by_id = {task.dataset_id: task for task in campaign.tasks}
+            backbone, every, tuned = load(), settings.fine_tune.save_every, []
             for start in range(0, len(todo), every):
                 cells = [(by_id[name], seed) for name, seed in todo[start : start + every]]
-                found.append(fine_tune(backbone, bank, cells, settings.fine_tune, settings.source))
-                yield self._merged("fine_tune", pd.concat(found))
-
-    def _probed(self, backbone: Backbone, bank: ImageBank) -> dict[str, pd.DataFrame]:
-        from thesis_rec.truth.cells import measure_model
-
-        campaign = self.campaign
-        tasks = [task for task in campaign.tasks if task.dataset_id in self.missing["linear_probe"]]
-        reference = campaign.reference if self.missing["responses"] else []
-        truth = measure_model(backbone, bank, tasks, reference, campaign.settings)
-        found: dict[str, pd.DataFrame] = {}
-        if reference:
-            described = {"name": response_names(reference), "value": truth.responses, **self.hashes["responses"]}
-            found[f"{self.model_id}/responses"] = pd.DataFrame({"model_id": self.model_id, **described})
-        # Written after the scores: a task counts as done by its probes.
-        for part, table in (("transferability", truth.transferability), ("linear_probe", truth.records)):
-            if len(table):
-                found |= self._merged(part, table)
-        return found
+                tuned.append(fine_tune(backbone, bank, cells, settings.fine_tune, settings.source))
+                yield self._merged("fine_tune", pd.concat(tuned))
 
 
 @cache
