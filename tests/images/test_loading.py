@@ -450,7 +450,7 @@ class TestHub:
         for error, message in (
             (ConnectionError("Couldn't reach"), "offline"),
             (DatasetNotFoundError("Dataset 'x' is gated"), "gated"),
-            (DatasetNotFoundError("Dataset 'x' doesn't exist"), "has no dataset org/name, or it is private"),
+            (DatasetNotFoundError("Dataset 'x' doesn't exist"), "dataset org/name isn't on the hub, or is private"),
             (ValueError("Unknown config"), "can't be loaded"),
         ):
             if isinstance(error, DatasetNotFoundError):  # as the library raises it

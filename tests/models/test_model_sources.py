@@ -195,7 +195,7 @@ class ConnectTimeout(Exception):
     ("error", "message", "remedy"),
     [
         (errors.GatedRepoError("no", response=response(403)), "gated", "HF_TOKEN"),
-        (errors.RepositoryNotFoundError("no", response=response(404)), "no model", "source"),
+        (errors.RepositoryNotFoundError("no", response=response(404)), "isn't on the hub, or is private", "source"),
         (errors.RevisionNotFoundError("no", response=response(404)), "at revision v9", "revision"),
         (errors.RemoteEntryNotFoundError("no", response=response(404)), "no weights", "another"),
         (errors.LocalEntryNotFoundError("no"), "offline", "cache"),

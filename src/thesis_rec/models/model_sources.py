@@ -273,47 +273,15 @@ def hub_answers() -> bool:
     return True
 
 
-def hub_error(item: str, what: str, error: Exception) -> ItemError | None:
-    """What befell a request to the hub, as one sentence and a remedy; None of an error of another kind.
+@contextmanager
+def of_the_hub(item: str, what: str, error: str, hint: str) -> Iterator[None]:
+    """As :func:`~thesis_rec.base.errors.explained`; what befalls a request to the hub is one sentence and a remedy.
 
     Libraries wrap the hub library's many exceptions in their own, so what they come from counts as well.
 
     Args:
-        item: Name of the model, dataset or encoder for the message.
-        what: What was asked for, such as ``model openai/clip-vit-base-patch32``.
-        error: What was raised.
-    """
-    from huggingface_hub import constants, errors
-
-    chain = causes(error)
-
-    def befell(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(one, kinds) for one in chain)
-
-    if befell(errors.GatedRepoError):
-        hint = "Accept its terms on its page, then log in with `hf auth login` or set HF_TOKEN."
-        return ItemError(item, f"The {what} is gated.", hint)
-    if befell(errors.RevisionNotFoundError):
-        return ItemError(item, f"The hub has no {what}.", "Correct the revision, or leave it empty.")
-    if befell(errors.RepositoryNotFoundError):
-        return ItemError(item, f"The hub has no {what}, or it is private.", "Correct the source, or set HF_TOKEN.")
-    if befell(errors.HFValidationError):
-        return ItemError(item, f"The {what} has no name of the hub's.", "Write owner/name as its source.")
-    # What it is that can't connect changes with the HTTP library.
-    unconnected = any(type(one).__name__.startswith("Connect") or "couldn't connect" in str(one) for one in chain)
-    if unconnected or befell(errors.LocalEntryNotFoundError, ConnectionError):
-        mode = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
-        return ItemError(item, f"The {what} isn't in the hub cache and this machine is offline{mode}.", CONNECT)
-    return None
-
-
-@contextmanager
-def of_the_hub(item: str, what: str, error: str, hint: str) -> Iterator[None]:
-    """As :func:`~thesis_rec.base.errors.explained`; what befalls a request to the hub is told by :func:`hub_error`.
-
-    Args:
         item: Name of the model, dataset or encoder.
-        what: What is asked for, as of :func:`hub_error`.
+        what: What is asked for, such as ``model openai/clip-vit-base-patch32``.
         error: What else is wrong, with ``{reason}`` where the library's words go.
         hint: What the user can do about that.
     """
@@ -323,8 +291,28 @@ def of_the_hub(item: str, what: str, error: str, hint: str) -> Iterator[None]:
         except ItemError:
             raise
         except Exception as raised:
-            if known := hub_error(item, what, raised):
-                raise known from raised
+            from huggingface_hub import constants, errors
+
+            chain = causes(raised)
+            # What it is that can't connect changes with the HTTP library.
+            if any(type(one).__name__.startswith("Connect") or "couldn't connect" in str(one) for one in chain):
+                chain.append(ConnectionError())
+            mode = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+            offline = f"isn't in the hub cache and this machine is offline{mode}.", CONNECT
+            correct = "Correct the source, or set HF_TOKEN."
+            log_in = "Accept its terms on its page, then log in with `hf auth login` or set HF_TOKEN."
+            # Kinds of errors stand before those that they are kinds of.
+            known: dict[type[Exception], tuple[str, str]] = {
+                errors.GatedRepoError: ("is gated.", log_in),
+                errors.RevisionNotFoundError: ("isn't on the hub.", "Correct the revision, or leave it empty."),
+                errors.RepositoryNotFoundError: ("isn't on the hub, or is private.", correct),
+                errors.HFValidationError: ("has no name of the hub's.", "Write owner/name as its source."),
+                errors.LocalEntryNotFoundError: offline,
+                ConnectionError: offline,
+            }
+            for kind, (text, remedy) in known.items():
+                if any(isinstance(one, kind) for one in chain):
+                    raise ItemError(item, f"The {what} {text}", remedy) from raised
             raise
 
 

@@ -141,10 +141,8 @@ def dataset_agreement(values: Floats) -> float:
     """
     from scipy.stats import weightedtau
 
-    def tau(first: Floats, second: Floats) -> float:
-        return float(weightedtau(first, second).statistic)
-
-    taus = pd.DataFrame(values).corr(tau, min_periods=2)  # type: ignore[arg-type]  # its stubs know no functions
+    # Its stubs know no functions.
+    taus = pd.DataFrame(values).corr(lambda *pair: weightedtau(*pair).statistic, min_periods=2)  # type: ignore[arg-type]
     pairs = taus.to_numpy()[np.triu_indices(len(taus), 1)]
     return float(np.nanmean(pairs)) if np.isfinite(pairs).any() else float("nan")
 
