@@ -244,10 +244,11 @@ def read_cells(
         kept, dropped = usable(rows, names, {key: one.classes for key, one in datasets.items()})
         called = _ALIAS_SOURCES.get(name, name)
         models = list(zip(kept["name"].astype(str), kept["pretrained"].astype(str), strict=True))
-        found = [aliases.get((called, *model)) for model in models]
-        own = [f"{called}/{model}{'.' if tag else ''}{tag}" for model, tag in models]
-        kept["model_id"] = [known or fallback for known, fallback in zip(found, own, strict=True)]
-        report["unknown_models"][name] = len({o for o, known in zip(own, found, strict=True) if known is None})
+        own = {
+            model: f"{called}/{'.'.join(filter(None, model))}" for model in models if (called, *model) not in aliases
+        }
+        kept["model_id"] = [own.get(model) or aliases[called, *model] for model in models]
+        report["unknown_models"][name] = len(own)
         keys = ["model_id", "dataset_id", "protocol", "metric", "source"]
         merged = kept.groupby(keys, as_index=False, sort=True)[["value", "spread"]].mean()
         dropped["repeated"] = len(kept) - len(merged)
@@ -298,10 +299,10 @@ def _mieb(files: Sequence[Path]) -> pd.DataFrame:
     kinds = {"ImageClassification": "linear_probe", "ZeroShotClassification": "zero_shot"}
     if files[0].suffix == ".csv":
         table = pd.concat([pd.read_csv(file) for file in files])
-        table = table[table["type"].isin(kinds)]
+        table = table[table["type"].isin(kinds)].rename(columns={"model": "name", "accuracy": "value"})
         spread = table["acc_std"] / np.sqrt(table["n_exp"].where(table["n_exp"] > 1))
-        columns = {"name": table["model"], "protocol": table["type"].map(kinds), "value": table["accuracy"]}
-        found = pd.DataFrame({**columns, "dataset": table["task"].str.removesuffix("ZeroShot"), "spread": spread})
+        dataset = table["task"].str.removesuffix("ZeroShot")
+        found = table.assign(dataset=dataset, protocol=table["type"].map(kinds), spread=spread)
     else:
         found = pd.DataFrame([_mieb_row(file) for file in files])
     return found[found["dataset"] != "VOC2007"]
@@ -348,8 +349,7 @@ def _model_spider(files: Sequence[Path]) -> pd.DataFrame:
     if files[0].suffix == ".csv":
         table = pd.read_csv(files[0])
         table = table[table["metric"] == "finetune_accuracy"]
-        columns = {"name": table["model_id"], "dataset": table["dataset_id"], "value": table["value"]}
-        found = pd.DataFrame(columns)
+        found = table.rename(columns={"model_id": "name", "dataset_id": "dataset"})
     else:
         text = files[0].read_text(encoding="utf-8")
         models = ast.literal_eval(_between(text, "BKB_SPECIFIC_RANK = "))
@@ -368,12 +368,9 @@ def _between(text: str, start: str, end: str = "\n") -> str:
 
 
 def _timm(files: Sequence[Path]) -> pd.DataFrame:
-    parts = []
-    for file in files:
-        table = pd.read_csv(file)
-        told = {"name": table["model"], "dataset": file.stem.removeprefix("results-")}
-        parts.append(pd.DataFrame({**told, "protocol": HEAD, "value": pd.to_numeric(table["top1"]) / 100}))
-    return pd.concat(parts, ignore_index=True)
+    tables = [pd.read_csv(file).assign(dataset=file.stem.removeprefix("results-")) for file in files]
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(name=table["model"], protocol=HEAD, value=pd.to_numeric(table["top1"]) / 100)
 
 
 READERS: dict[str, Callable[[Sequence[Path]], pd.DataFrame]] = {
