@@ -479,7 +479,7 @@ class TestHub:
 
 def test_a_subtask_has_no_images(tmp_path):
     sub = DatasetRow(dataset_id="s", parent=("d",), class_subset=(("d", 0), ("d", 1)))
-    with pytest.raises(ItemError, match="no images of its own"):
+    with pytest.raises(ItemError, match="no loader"):
         open_split(sub, "train", tmp_path)
 
 

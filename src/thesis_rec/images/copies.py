@@ -147,8 +147,6 @@ class Glimpses:
 
 def _thumbnail(image: NDArray[np.uint8]) -> Pixels:
     """(32, 32, 3) means of areas."""
-    if image.shape == (_SIDE, _SIDE, 3):
-        return image.copy()  # not a view, which would keep its whole batch
     return np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
 

@@ -266,9 +266,6 @@ def open_dataset(row: DatasetRow, root: Path, limits: ImageLimits | None = None)
         ItemError: If the source is absent or unreadable, or its labels are no classes.
     """
     limits = limits or ImageLimits()
-    if row.is_subtask:
-        hint = "Open its parents and select their classes."
-        raise ItemError(row.dataset_id, "a sub-task has no images of its own.", hint)
     source = _registered(row)[0](row, root, limits)
     labels = {name: split.labels for name, split in source.splits.items()}
     vocabulary = make_vocabulary(row.dataset_id, labels, source.class_names).renamed(row.label_map)
