@@ -105,25 +105,21 @@ def decide_scale(kind: str, low: float, high: float) -> Scale:
         return Scale(0, 1)
     if kind not in "uif":
         raise ValueError(f"numbers of the kind {kind!r} are no colours")
-    refused = f"values from {low:.4g} to {high:.4g} are no colours"
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("no value is finite")
-    if kind == "f":
-        if low >= -TOLERANCE and high <= 1 + TOLERANCE:
-            return Scale(0, 1)
-        if -1 - TOLERANCE <= low <= -0.9 and 0.9 <= high <= 1 + TOLERANCE:
-            return Scale(-1, 1, f"values from {low:.3g} to {high:.3g} are read as -1 (black) to 1 (white).")
-        if low < -TOLERANCE or high < LEAST_GREY:
-            raise ValueError(f"{refused} (standardised?)" if low < -TOLERANCE else refused)
-    elif low < 0:
-        raise ValueError(refused)
-    if high <= 255 * (1 + TOLERANCE if kind == "f" else 1):
-        dark = kind == "f" and high < DARK_GREY
+    floats, slack = kind == "f", TOLERANCE if kind == "f" else 0.0
+    if floats and low >= -slack and high <= 1 + slack:
+        return Scale(0, 1)
+    if floats and -1 - slack <= low <= -0.9 and 0.9 <= high <= 1 + slack:
+        return Scale(-1, 1, f"values from {low:.3g} to {high:.3g} are read as -1 (black) to 1 (white).")
+    if low >= -slack and high <= 255 * (1 + slack) and not (floats and high < LEAST_GREY):
+        dark = floats and high < DARK_GREY
         return Scale(0, 255, f"values up to {high:.4g} are read as levels of which 255 is white." if dark else "")
     for bits, top in DEPTHS.items():
-        if high <= top:
+        if low >= -slack and 255 < high <= top:
             return Scale(0, top, f"values up to {high:g} are read as {bits} bits: {top} is white.")
-    raise ValueError(refused)
+    guess = " (standardised?)" if floats and low < 0 else ""
+    raise ValueError(f"values from {low:.4g} to {high:.4g} are no colours{guess}")
 
 
 def value_range(image: NDArray[np.generic]) -> tuple[float, float]:
