@@ -53,8 +53,7 @@ def load_backbone(row: ManifestRow, root: Path, device: str = "cpu", cache: Path
         raise ItemError(row.model_id, text, "Name the folder in the source column, or choose the loader local.")
     # Opening checks the weights before a library meets them; hardly more than headers is read.
     open_network(folder, row.model_id, prefer=row.loader, member=row.member)
-    if folder.is_dir():
-        check_folder(folder, row.model_id)
+    check_folder(folder, row.model_id)
     # Three libraries raise anything at all for a configuration that they can't use, and fetch what a folder names.
     hint = "Correct its configuration or the loader column (the loader local reads weights alone), or leave it out."
     with explained(row.model_id, f"{row.loader} can't build the network ({{reason}}).", hint), no_network():
