@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from thesis_rec.hardware.contexts import REPEATABILITY, context_tables
-from thesis_rec.hardware.prediction import UNKNOWN_CONTEXT_FACTOR, UNKNOWN_MEMORY_FACTOR, figures
+from thesis_rec.hardware.prediction import ENOUGH, UNKNOWN_CONTEXT_FACTOR, UNKNOWN_MEMORY_FACTOR, _best_rate, figures
 
 
 def fabricate(n_families: int = 8, each: int = 10, noise: float = 0.05, seed: int = 0):
@@ -227,3 +227,14 @@ def test_operations_that_only_the_manifest_tells_are_used():
     assert found["latency_ms"]["heavy"] > 5 * found["latency_ms"]["light"]
     # Those of a profile were counted with the network: they come first.
     assert found["macs"]["f0_0"] == profiles.loc[profiles["model_id"] == "f0_0", "macs"].iloc[0]
+
+
+def test_the_best_rate_is_of_calls_of_the_same_precision_where_enough_were_measured():
+    """Of few calls the best says little: then it is that of any device of the kind."""
+    one = {"device": "cuda_a", "precision": "fp32", "macs": 1e9, "batch_size": 2, "latency_ms_p50": 4.0}
+    faster = {**one, "precision": "fp16", "latency_ms_p50": 1.0}
+    other = {**one, "device": "cuda_b", "latency_ms_p50": 2.0}
+    processor = {**one, "device": "cpu_c", "latency_ms_p50": 0.1}
+    for count, best in ((ENOUGH, 0.5e9), (ENOUGH - 1, 2e9)):
+        profiles = pd.DataFrame([*[one] * count, *[faster] * ENOUGH, other, processor])
+        assert _best_rate(profiles, "cuda_a", "fp32", None) == pytest.approx(best)

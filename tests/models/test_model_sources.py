@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from types import SimpleNamespace
 
@@ -55,6 +57,31 @@ def test_relative_sources_may_not_leave_the_root(source, tmp_path):
     (tmp_path / "zoo" / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(ItemError, match="leads out of the zoo"):
         locate(ManifestRow(model_id="x", loader="timm", source=source), tmp_path / "zoo")
+
+
+def test_files_of_a_zoo_are_those_that_it_recorded(tmp_path):
+    """A byte that changed or a file that is gone is told; what isn't recorded, or lies elsewhere, isn't looked into."""
+    for name in ("a/weights.bin", "a/config.json", "ab/weights.bin", "free/weights.bin"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    names = ("a/weights.bin", "a/config.json", "ab/weights.bin")
+    recorded = {"files": {name: hashlib.sha256(name.encode()).hexdigest() for name in names}}
+    (tmp_path / model_sources.PROVENANCE_FILE).write_text(json.dumps(recorded))
+
+    def found(source, **how):
+        return locate(ManifestRow(model_id="x", loader="timm", source=str(source)), tmp_path, **how)
+
+    (tmp_path / "ab/weights.bin").write_text("changed")
+    (tmp_path / "free/weights.bin").write_text("changed")
+    assert found("a") == tmp_path / "a"
+    assert found("free") == tmp_path / "free"
+    assert found(tmp_path / "ab") == found("ab", verify=False) == tmp_path / "ab"
+    with pytest.raises(ItemError, match=r"ab/weights\.bin: The file's bytes differ from those recorded") as caught:
+        found("ab")
+    assert "git checkout" in caught.value.hint
+    (tmp_path / "a/config.json").unlink()
+    with pytest.raises(ItemError, match=r"a/config\.json: The file is missing from the embedded zoo"):
+        found("a")
 
 
 def test_a_root_that_is_a_link_itself_is_fine(tmp_path):

@@ -14,8 +14,9 @@ from tests.world import selection
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.tables import TaskTokens
 from thesis_rec.hardware.fingerprint import MEASURED_RATES
+from thesis_rec.knowledge.posterior import SCORE, Cell
 from thesis_rec.recommendation.answer import COLUMNS, load_line
-from thesis_rec.recommendation.asking import believed, recommend_for
+from thesis_rec.recommendation.asking import _rests_on, believed, recommend_for
 from thesis_rec.recommendation.candidates import IMAGE_TEXT_TYPES, resolve_device
 from thesis_rec.recommendation.neighbours import dataset_map, nearest_datasets
 from thesis_rec.recommendation.request import Request
@@ -453,3 +454,9 @@ def test_a_much_cheaper_model_that_is_nearly_as_good_is_named(losses, times, exp
 
 def test_where_nothing_fits_nothing_is_nearly_as_good():
     assert ask(Request(max_latency_ms=0.001, device=DEVICE)).nearly_as_good is None
+
+
+def test_what_was_tried_and_what_was_scored_is_counted_apart():
+    cells = [Cell("a", 0.5), Cell("b", 1.2, 0.1, SCORE), Cell("a", 0.6), Cell("c", 0.2, 0.1, SCORE), Cell("d", 0.4)]
+    assert _rests_on("Known.", Request(), cells, "tried") == "Known. 2 candidates were tried. 2 were scored by LogME."
+    assert _rests_on("Known.", Request(), cells[:1], "tried") == "Known. 1 candidate was tried."
