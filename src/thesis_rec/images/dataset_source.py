@@ -21,6 +21,7 @@ from pydantic import Field
 
 from thesis_rec.base.errors import Failure, ItemError
 from thesis_rec.base.settings import Seed, Settings
+from thesis_rec.images.decoding import SUFFIXES
 from thesis_rec.images.layout import files_below
 from thesis_rec.images.manifest import DatasetRow
 
@@ -122,8 +123,13 @@ def hash_files(row: DatasetRow, root: Path, tell: Tell) -> str:
         ItemError: If it isn't there.
     """
     source, digest = local_source(row, root), hashlib.sha256(READING_VERSION)
-    # Opening a pipe would wait for ever.
-    files = [path for path in files_below(source) if path.is_file()] if source.is_dir() else [source]
+
+    def counts(path: Path) -> bool:
+        # Beside images lies what has nothing to do with them, such as answers about them.
+        read = row.loader != "folder" or path.suffix.lower() in SUFFIXES or path.stem == "metadata"
+        return read and path.is_file()  # opening a pipe would wait for ever
+
+    files = filter(counts, files_below(source)) if source.is_dir() else [source]
     for path in [*files, *([source / row.labels] if row.labels else [])]:
         digest.update(os.fsencode(os.path.relpath(path, source)) + b"\0" + tell(path))
     return digest.hexdigest()
