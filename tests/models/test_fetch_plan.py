@@ -7,7 +7,7 @@ import pytest
 from tests.models import tiny_models
 from tests.models.states import save_sharded, small_state
 from thesis_rec.models.model_manifest import ManifestRow
-from thesis_rec.models.model_sources import announcement, models_here, plan_fetch
+from thesis_rec.models.model_sources import FETCHED, HERE, announcement, models_here, plan_fetch
 
 SIZES = {"small": "1000000000", "large": "4000000000", "cached": "9000000000", "middle": "2000000000", "strange": ""}
 WEIGHTS = {"large": 5.0, "middle": 5.0, "small": 1.0, "strange": 9.0}
@@ -34,11 +34,11 @@ def rows():
 )
 def test_the_models_that_matter_most_are_fetched(limit, online, fetched):
     plan = plan_fetch(rows(), {"cached"}, WEIGHTS, limit, online)
-    assert plan.here == ["cached"]
-    assert plan.fetched == fetched
-    assert sorted([*plan.here, *plan.fetched, *plan.left_out]) == sorted(SIZES)
+    assert plan.index.tolist() == list(SIZES)
+    assert plan.index[plan["fate"] == HERE].tolist() == ["cached"]
+    assert plan.index[plan["fate"] == FETCHED].tolist() == fetched
     if limit < float("inf"):
-        assert plan.gigabytes(plan.fetched) <= limit
+        assert plan.loc[plan["fate"] == FETCHED, "bytes"].sum() <= 1e9 * limit
 
 
 def test_the_announcement_has_all_figures():

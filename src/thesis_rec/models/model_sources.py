@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -331,30 +330,13 @@ GB = 1e9
 MEGABIT_PER_SECOND = 100.0
 
 
-@dataclass(frozen=True)
-class FetchPlan:
-    """The models of a manifest by what becomes of them, in its order.
-
-    Attributes:
-        here: Those that are on this machine.
-        fetched: Those to be downloaded.
-        left_out: Those that are neither.
-        sizes: Bytes by model, where known.
-    """
-
-    here: list[str]
-    fetched: list[str]
-    left_out: list[str]
-    sizes: Mapping[str, float]
-
-    def gigabytes(self, models: Sequence[str]) -> float:
-        """Size of some models in GB; those of unknown size count nothing."""
-        return sum(self.sizes.get(model, 0.0) for model in models) / GB
+#: What becomes of a model in a plan: it is on this machine, will be downloaded, or neither.
+HERE, FETCHED, LEFT_OUT = "here", "fetched", "left out"
 
 
 def plan_fetch(
     rows: Sequence[ManifestRow], here: Collection[str], weights: Mapping[str, float], max_gb: float, online: bool = True
-) -> FetchPlan:
+) -> pd.DataFrame:
     """Which models are downloaded: those of most weight, of equal ones the smaller, until the limit is reached.
 
     A model that doesn't fit any more is passed over for smaller ones behind it. Under a limit, a model of unknown size
@@ -366,21 +348,22 @@ def plan_fetch(
         weights: How much each matters, 0 where absent.
         max_gb: Gigabytes (10^9 bytes) that may be downloaded, infinite for no limit.
         online: Whether anything can be downloaded at all.
+
+    Returns:
+        By model, in the order of the rows: ``bytes``, NaN where unknown, and ``fate``, one of :data:`HERE`,
+        :data:`FETCHED` and :data:`LEFT_OUT`.
     """
     told = pd.Series({row.model_id: (row.model_extra or {}).get("bytes") for row in rows}, dtype=object)
-    sizes = {str(name): float(size) for name, size in pd.to_numeric(told, errors="coerce").dropna().items()}
-    missing = [row.model_id for row in rows if row.model_id not in here]
+    plan = pd.DataFrame({"bytes": pd.to_numeric(told, errors="coerce"), "fate": LEFT_OUT})
+    plan.loc[plan.index.isin(here), "fate"] = HERE
     free = max_gb * GB if online else 0.0
     unknown = 0.0 if online and max_gb == float("inf") else float("inf")
-    chosen: set[str] = set()
-    for model in sorted(missing, key=lambda name: (-weights.get(name, 0.0), sizes.get(name, float("inf")))):
-        size = sizes.get(model, unknown)
-        if size <= free:
-            chosen.add(model)
-            free -= size
-    there = [row.model_id for row in rows if row.model_id in here]
-    left_out = [model for model in missing if model not in chosen]
-    return FetchPlan(there, [model for model in missing if model in chosen], left_out, sizes)
+    sizes = plan.loc[plan["fate"] == LEFT_OUT, "bytes"].fillna(unknown)
+    for model in sorted(sizes.index, key=lambda name: (-weights.get(name, 0.0), sizes[name])):
+        if sizes[model] <= free:
+            plan.loc[model, "fate"] = FETCHED
+            free -= sizes[model]
+    return plan
 
 
 def models_here(rows: Sequence[ManifestRow], cache: Path | None) -> set[str]:
@@ -401,25 +384,26 @@ def left_out_failure(model_id: str, online: bool) -> Failure:
     return Failure(model_id, "It isn't in the hub cache and this machine is offline.", CONNECT)
 
 
-def announcement(plan: FetchPlan, datasets: Sequence[str], encoder: str, online: bool) -> str:
+def announcement(plan: pd.DataFrame, datasets: Sequence[str], encoder: str, online: bool) -> str:
     """What a run is about to fetch, or would if it were allowed to, in one paragraph.
 
     Args:
-        plan: The models.
+        plan: The models, as :func:`plan_fetch` has them.
         datasets: Datasets outside the cache that will be fetched.
         encoder: The image encoder if it must be fetched, else empty.
         online: Whether anything can be downloaded.
     """
-    missing = plan.fetched if online else plan.left_out
-    size = plan.gigabytes(missing)
+    count = plan["fate"].value_counts().reindex([HERE, FETCHED, LEFT_OUT], fill_value=0)
+    missing = plan.loc[plan["fate"] == (FETCHED if online else LEFT_OUT), "bytes"]
+    size = missing.sum() / GB
     hours = size * 8e3 / MEGABIT_PER_SECOND / 3600
     parts = [f"{len(missing)} models ({size:.1f} GB, {hours:.1f} hours at {MEGABIT_PER_SECOND:.0f} Mbit/s)"]
-    if unknown := sum(model not in plan.sizes for model in missing):
+    if unknown := missing.isna().sum():
         parts.append(f"{unknown} of them of unknown size")
     if datasets:
         parts.append(f"{len(datasets)} datasets (sizes aren't known beforehand)")
     if encoder:
         parts.append(f"the image encoder {encoder}")
     head = "To be fetched" if online else "This machine is offline, and does without"
-    left = f"; {len(plan.left_out)} are left out" if online and plan.left_out else ""
-    return f"{head}: {', '.join(parts)}. {len(plan.here)} models are on this machine{left}."
+    left = f"; {count[LEFT_OUT]} are left out" if online and count[LEFT_OUT] else ""
+    return f"{head}: {', '.join(parts)}. {count[HERE]} models are on this machine{left}."

@@ -24,27 +24,27 @@ class FetchHooks:
         names = {node.name for node in pipeline.nodes}
         if not names & {"extract_vectors_node", "encode_datasets_node"}:
             return
-        from thesis_rec.models.model_sources import FetchPlan, announcement, hub_is_reachable, in_cache
+        from thesis_rec.models import model_sources as hub
         from thesis_rec.pipelines.dataset_features.nodes import DatasetFeaturesParameters, outside_the_cache
         from thesis_rec.pipelines.model_extraction.nodes import ModelExtractionParameters, fetch_plan
 
         models = ModelExtractionParameters.model_validate(catalog.load("params:model_extraction"))
         features = DatasetFeaturesParameters.model_validate(catalog.load("params:dataset_features"))
         extracts, encodes = (f"{name}_node" in names for name in ("extract_vectors", "encode_datasets"))
-        plan = fetch_plan(catalog.load("model_manifest"), models) if extracts else FetchPlan([], [], [], {})
+        plan = fetch_plan(catalog.load("model_manifest"), models) if extracts else hub.plan_fetch([], (), {}, 0)
         datasets = outside_the_cache(catalog.load("dataset_manifest"), features) if encodes else []
         # Encoders are loaded from the library's own cache.
         source, name = features.encoder.source, features.encoder.source.removeprefix("hf-hub:")
-        encoder = source if encodes and name != source and not in_cache(name) else ""
-        if not (plan.fetched or plan.left_out or datasets or encoder):
+        encoder = source if encodes and name != source and not hub.in_cache(name) else ""
+        if plan["fate"].eq(hub.HERE).all() and not datasets and not encoder:
             return
-        online = hub_is_reachable()
+        online = hub.hub_is_reachable()
         allowed = models.fetch_gb > 0 or features.fetch
         if online and not allowed:
-            whole = FetchPlan(plan.here, plan.left_out, [], plan.sizes)
+            whole = plan.replace({"fate": {hub.LEFT_OUT: hub.FETCHED}})
             raise ConfigurationError(
-                f"{announcement(whole, datasets, encoder, online)} Nothing of it is allowed: give "
+                f"{hub.announcement(whole, datasets, encoder, online)} Nothing of it is allowed: give "
                 "--params=hub.fetch.max_gb=20,hub.fetch.datasets=true, or set HF_HUB_OFFLINE=1 to use what is here."
             )
         fetched = datasets if features.fetch or not online else []
-        logger.info("%s", announcement(plan, fetched, encoder, online))
+        logger.info("%s", hub.announcement(plan, fetched, encoder, online))

@@ -41,16 +41,16 @@ def extract_vectors(
         model at most.
     """
     plan = fetch_plan(model_manifest, parameters)
-    without = [model_sources.left_out_failure(model, model_sources.hub_is_reachable()) for model in plan.left_out]
+    left_out = set(plan.index[plan["fate"] == model_sources.LEFT_OUT])
+    without = [model_sources.left_out_failure(model, model_sources.hub_is_reachable()) for model in left_out]
     yield {}, {failure.item: asdict(failure) for failure in without}
-    left_out = set(plan.left_out)
     rows = [row for row in parameters.shard.select(_rows(model_manifest, parameters)) if row.model_id not in left_out]
     yield from model_extraction.extract_models(
         rows, *parameters.files, existing_model_vectors, existing_extraction_outcomes, parameters.threads
     )
 
 
-def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> model_sources.FetchPlan:
+def fetch_plan(model_manifest: pd.DataFrame, parameters: ModelExtractionParameters) -> pd.DataFrame:
     """Which of this shard's models are here, which will be downloaded and which are left out.
 
     Each shard may download its part of the limit.
