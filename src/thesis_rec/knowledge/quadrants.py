@@ -119,13 +119,11 @@ def assign_splits(
     known_models = [model for model in models if model not in unknown_models]
     training_bases = [base for base in bases if base_role[base] == "train"]
     withheld = _withhold(known_models, training_bases, chosen, rng)
-    pairs = performance[["model_id", "dataset_id"]].drop_duplicates().astype(str)
-    training = [dataset for dataset, known_role in role.items() if known_role == "train"]
-    pairs = pairs[pairs["model_id"].isin(known_models) & pairs["dataset_id"].isin(training)]
-    for model, dataset in sorted(zip(pairs["model_id"].tolist(), pairs["dataset_id"].tolist(), strict=True)):
+    ids = (performance[column].astype(str) for column in ("model_id", "dataset_id"))
+    for model, dataset in sorted(set(zip(*ids, strict=True))):
         # A sub-task of a withheld cell is withheld as well; test wins where its parents differ.
-        cells = {withheld.get((model, base)) for base in parents[dataset]} - {None}
-        if cells:
+        cells = {withheld.get((model, base)) for base in parents[dataset]} if role.get(dataset) == "train" else set()
+        if cells - {None}:
             rows.append(("cell", model, dataset, "test" if "test" in cells else "validation"))
     table = pd.DataFrame(rows, columns=["kind", "id", "id2", "role"], dtype="string")
     known = (table["role"] != "test") | (table["kind"] == "cell")
@@ -186,19 +184,13 @@ def _draw_families(family: Mapping[str, str], share: float, rng: np.random.Gener
     """
     if share <= 0 or len(family) < 2:
         return set()
-    groups: dict[str, list[str]] = {}
-    for item in sorted(family):
-        groups.setdefault(family[item], []).append(item)
-    if len(groups) < 4:
-        groups = {item: [item] for item in sorted(family)}
-    wanted = max(1, round(share * len(family)))
+    group = family if len({*family.values()}) >= 4 else {item: item for item in family}
+    wanted, most = max(1, round(share * len(family))), max(1, len(family) // 2)
     drawn: set[str] = set()
-    for name in rng.permutation(sorted(groups)):
-        members = groups[name]
-        if len(drawn) >= wanted:
-            break
-        if len(drawn) + len(members) <= max(1, len(family) // 2):
-            drawn.update(members)
+    for name in rng.permutation(sorted({*group.values()})):
+        members = {item for item in family if group[item] == name}
+        if len(drawn) < wanted and len(drawn) + len(members) <= most:
+            drawn |= members
     return drawn
 
 
