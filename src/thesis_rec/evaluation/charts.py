@@ -69,11 +69,9 @@ def points(found: Mapping[str, Mapping[Any, Mapping[str, Any] | None]]) -> pd.Da
 
 def draw(chart: Chart) -> Figure:
     """The chart as a picture; made without pyplot, so that nothing stays open."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(max(5.2 * len(chart.panels), 6.4), 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(1, len(chart.panels)))
     names = dict.fromkeys(name for panel in chart.panels for name in panel.points["series"])
     looks = dict(zip(names, cycle(product(_MARKERS, _COLOURS)), strict=False))

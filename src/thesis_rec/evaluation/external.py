@@ -25,8 +25,7 @@ from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings
 from thesis_rec.base.tables import Floats, ModelTable, TaskTokens, unit, z_scores
 from thesis_rec.evaluation.baselines import baseline, fill_by_family, row_means
-from thesis_rec.evaluation.figures import cluster_bootstrap, compare, figures_per_dataset, intervals, summarise
-from thesis_rec.evaluation.metrics import weighted_tau
+from thesis_rec.evaluation.figures import compare, figures_per_dataset, intervals, summarise, summarise_groups
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, trials
 from thesis_rec.evaluation.quadrant_evaluation import RECOMMENDER, network_scores, posterior_scores
 from thesis_rec.evaluation.study import Study, cell_matrix
@@ -391,19 +390,15 @@ def judge(table: PublishedTable, scores: Mapping[str, Floats], settings: Benchma
     """
     targets = {"targets": np.isfinite(table.values) & np.isin(table.dataset_ids, table.targets)}
     figures = figures_per_dataset(table, scores, targets, settings.draws)
-
-    def means(part: pd.DataFrame) -> dict[str, Any]:
-        return summarise(table, part, bootstrap=settings.bootstrap)["targets"]
-
-    group = figures["dataset_id"].map(dict(zip(table.dataset_ids, table.groups, strict=True)))
+    groups = summarise_groups(table, figures, bootstrap=settings.bootstrap)
     return {
-        "methods": means(figures),
+        "methods": summarise(table, figures, bootstrap=settings.bootstrap)["targets"],
         "paired": {
             name: compare(table, figures, name, [PRIOR], settings.bootstrap)["targets"][PRIOR]
             for name in scores
             if name != PRIOR and PRIOR in scores
         },
-        "groups": {str(name): means(part) for name, part in figures.groupby(group)},
+        "groups": {name: found["targets"] for name, found in groups.items()},
     }
 
 
@@ -434,12 +429,6 @@ def run_benchmark(table: PublishedTable, settings: BenchmarkSettings, networks: 
         result.setdefault("sub_zoos", {})[name] = within
     if table.name == "model_spider":
         tried = {name: simple[name] for name in ("metadata_ridge", PRIOR, RECOMMENDER)}
-        unknown = leave_one_out(table, tried, families_too=True)
-        result["source_left_out"] = {
-            name: cluster_bootstrap(
-                [weighted_tau(table.values[:, j], matrix[:, j]) for j in map(table.dataset_ids.index, table.targets)],
-                draws=settings.bootstrap,
-            )
-            for name, matrix in unknown.items()
-        }
+        unknown = judge(table, leave_one_out(table, tried, families_too=True), settings)["methods"]
+        result["source_left_out"] = {name: entry["weighted_tau"] for name, entry in unknown.items()}
     return result

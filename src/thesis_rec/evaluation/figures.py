@@ -135,8 +135,16 @@ def summarise(study: Study, figures: pd.DataFrame, *, bootstrap: int = 2000) -> 
     return found
 
 
+def summarise_groups(study: Study, figures: pd.DataFrame, *, bootstrap: int = 2000) -> dict[str, Intervals]:
+    """:func:`summarise` of each group of datasets apart."""
+    group = figures["dataset_id"].map(dict(zip(study.dataset_ids, study.groups, strict=True)))
+    return {str(name): summarise(study, part, bootstrap=bootstrap) for name, part in figures.groupby(group) if name}
+
+
 def _intervals(study: Study, table: pd.DataFrame, columns: Iterable[str], bootstrap: int) -> Intervals:
-    clusters = [study.clusters(q)[d] for q, d in zip(table["quadrant"], table["dataset_id"], strict=True)]
+    # A dataset is a cluster of its own, or its family where datasets are unknown.
+    families = table["dataset_id"].map(dict(zip(study.dataset_ids, study.families, strict=True)))
+    clusters = families.where(table["quadrant"].isin(["Q3", "Q4"]), table["dataset_id"])
     by = ("quadrant", "method")
     return intervals(table.assign(cluster=clusters), by, columns, "cluster", draws=bootstrap, seed=study.seed)
 

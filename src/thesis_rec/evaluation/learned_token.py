@@ -41,8 +41,13 @@ def train(training: Study, epochs: int = 25, max_classes: int = 16) -> Callable[
     for _ in range(epochs):
         order = torch.randperm(len(classes), generator=generator)
         for rows in order.split(_BATCH):
-            tokens, mask = _pad([classes[i] for i in rows], max_classes, generator)
-            loss = list_mle(network(tokens, mask), target[rows], present[rows])
+            shown = [
+                means[torch.randperm(len(means), generator=generator)[:max_classes]]
+                if len(means) > max_classes
+                else means
+                for means in (classes[i] for i in rows)
+            ]
+            loss = list_mle(network(*pad_tokens(shown)), target[rows], present[rows])
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -61,15 +66,6 @@ def train(training: Study, epochs: int = 25, max_classes: int = 16) -> Callable[
 
 def _class_means(task: TaskTokens) -> Tensor:
     return nn.functional.normalize(torch.tensor(np.asarray(task.features, dtype=np.float32).mean(axis=0)), eps=1e-6)
-
-
-def _pad(classes: Sequence[Tensor], limit: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(B, C, D) tokens and (B, C) validity of datasets with different numbers of classes, at most ``limit`` of each."""
-    parts = [
-        tokens[torch.randperm(len(tokens), generator=generator)[:limit]] if len(tokens) > limit else tokens
-        for tokens in classes
-    ]
-    return pad_tokens(parts)
 
 
 class Network(nn.Module):

@@ -18,7 +18,7 @@ from pydantic import Field
 from thesis_rec.base.errors import ConfigurationError
 from thesis_rec.base.settings import Settings, Words
 from thesis_rec.evaluation.baselines import baseline, row_means, row_means_of_others
-from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise
+from thesis_rec.evaluation.figures import calibration, compare, figures_per_dataset, summarise, summarise_groups
 from thesis_rec.evaluation.probing_simulation import ProbingSettings, probing
 from thesis_rec.evaluation.study import Floats, Scores, Study, cell_matrix
 from thesis_rec.knowledge.knowledge import LEVEL, Knowledge, Z
@@ -205,12 +205,10 @@ def evaluate(
     others = [name for name in methods if name not in (RECOMMENDER, SCORED)]
     every = compare(study, figures, RECOMMENDER, others, how)
     means = figures.groupby(["quadrant", "method"])["weighted_tau"].mean().fillna(-2.0)
-    group = figures["dataset_id"].map(dict(zip(study.dataset_ids, study.groups, strict=True)))
-    named = sorted(set(study.groups) - {""})
     metrics = {
         "quadrants": summarise(study, figures, bootstrap=how),
         "paired": {q: found[max(found, key=dict(means[q]).__getitem__)] for q, found in every.items()},
-        "groups": {name: summarise(study, figures[group == name], bootstrap=how) for name in named},
+        "groups": summarise_groups(study, figures, bootstrap=how),
         "noise_ceiling": dict(ceiling or {}),
         "cost_seconds": {name: s.seconds if np.isfinite(s.seconds) else None for name, s in methods.items()},
         "paired_all": every,

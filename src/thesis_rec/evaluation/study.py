@@ -139,11 +139,6 @@ class Study:
             groups=self.groups + [""] * len(names),
         )
 
-    def clusters(self, quadrant: object) -> dict[str, str]:
-        """Bootstrap cluster of each dataset: itself, or its family where datasets are unknown."""
-        names = self.families if quadrant in ("Q3", "Q4") else self.dataset_ids
-        return dict(zip(self.dataset_ids, names, strict=True))
-
 
 def assemble_study(
     performance: pd.DataFrame,
