@@ -80,7 +80,8 @@ def main() -> None:
     families = dict(zip(manifest["model_id"], manifest["family"], strict=True))
     probes = performance[performance["protocol"] == "linear_probe"]
     splits = assign_splits(probes, families, datasets, sides)
-    knowledge = assemble_study(performance, splits, models, stored.tokens, datasets).knowledge(everything=True)
+    study = assemble_study(performance, splits, models, stored.tokens, datasets)
+    knowledge = study.knowledge_of_all({}, performance, {})
     bundle = Bundle(manifest, models, stored.tokens, stored.performance, datasets, pd.DataFrame(), knowledge)
     # Spectra lie beside the bundle.
     write_bundle(replace(bundle, models=replace(models, spectra=None)), STARTER / "bundle", half)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -99,45 +99,37 @@ class Study:
         """
         return self.split.allowed() & np.isfinite(self.values)
 
-    def knowledge(self, *, everything: bool = False) -> Knowledge:
-        """What is learned from the cells that may be learned from.
+    def knowledge(self) -> Knowledge:
+        """What is learned from the cells that may be learned from."""
+        values, spread = (np.where(self.allowed(), held, np.nan) for held in (self.values, self.spread))
+        return fit_knowledge(self.models, self.tasks, values.T, self.families, noise=_noise(spread))
+
+    def knowledge_of_all(
+        self, tokens: Mapping[str, TaskTokens], cells: pd.DataFrame, domains: Mapping[str, str]
+    ) -> Knowledge:
+        """What is learned from all cells, also those withheld for figures, and further datasets: for use, not figures.
 
         Args:
-            everything: Whether cells that are withheld for figures count as well: for use, not for figures.
-        """
-        use = np.isfinite(self.values) if everything else self.allowed()
-        spread = np.where(use, self.spread, np.nan)
-        positive = spread[spread > 0]
-        noise = float(np.sqrt(np.square(positive).mean())) if len(positive) else DEFAULT_NOISE
-        return fit_knowledge(self.models, self.tasks, np.where(use, self.values, np.nan).T, self.families, noise=noise)
-
-    def with_tasks(self, tokens: Mapping[str, TaskTokens], cells: pd.DataFrame, families: Mapping[str, str]) -> Study:
-        """The study and the datasets that it lacks of some, of the same encoder, to learn from.
-
-        Args:
-            tokens: Tokens by dataset.
-            cells: ``model_id, dataset_id, value, std``.
-            families: Families of datasets; one that isn't among them is its own.
+            tokens: Tokens by dataset; those that the study lacks, of its own encoder, are learned from as well.
+            cells: ``model_id, dataset_id, value, std`` of these.
+            domains: Families of datasets; one that isn't among them is its own.
         """
         encoders, here = {task.encoder_id for task in self.tasks}, set(self.dataset_ids)
         tasks = [task for name, task in tokens.items() if name not in here and {task.encoder_id} == encoders]
         names = [task.dataset_id for task in tasks]
-
-        def joined(held: Floats | float, column: str) -> Floats:
-            more = cell_matrix(cells, column, self.models.model_ids, names)
-            return np.hstack([np.broadcast_to(held, self.values.shape), more])
-
-        roles = np.array([*self.split.roles, *["train"] * len(names)])
-        withheld = np.pad(self.split.withheld, ((0, 0), (0, len(names))), constant_values="")
-        return replace(
-            self,
-            tasks=self.tasks + tasks,
-            values=joined(self.values, "value"),
-            spread=joined(self.spread, "std"),
-            split=Split(self.known, roles, withheld),
-            families=self.families + [families.get(name, "") or name for name in names],
-            groups=self.groups + [""] * len(names),
+        values, spread = (
+            np.hstack([np.broadcast_to(held, self.values.shape), cell_matrix(cells, of, self.models.model_ids, names)])
+            for held, of in ((self.values, "value"), (self.spread, "std"))
         )
+        noise = _noise(spread[np.isfinite(values)])
+        families = self.families + [domains.get(name, "") or name for name in names]
+        return fit_knowledge(self.models, self.tasks + tasks, values.T, families, noise=noise)
+
+
+def _noise(spread: Floats) -> float:
+    """Standard deviation of one measurement, of what repeats of some spread; NaN or 0 where there are none."""
+    positive = spread[spread > 0]
+    return float(np.sqrt(np.square(positive).mean())) if len(positive) else DEFAULT_NOISE
 
 
 def assemble_study(

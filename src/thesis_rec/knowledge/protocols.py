@@ -69,8 +69,8 @@ class Protocol:
         n_tasks: Tasks it was learned from.
     """
 
-    level: tuple[float, float]
-    spread: tuple[float, float]
+    level: Sequence[float]
+    spread: Sequence[float]
     offset: Floats
     n_tasks: int
 
@@ -224,9 +224,7 @@ class ProtocolKnowledge:
         head = json.loads(arrays["head"].tobytes().decode())
         covariance = Covariance(*(arrays[name].astype(np.float64) for name in ("mean", "factor", "own")))
         protocols = {
-            name: Protocol(
-                tuple(one["level"]), tuple(one["spread"]), arrays[f"offset/{name}"].astype(np.float64), one["n_tasks"]
-            )
+            name: Protocol(**one, offset=arrays[f"offset/{name}"].astype(np.float64))
             for name, one in head["protocols"].items()
         }
         counts = {name.split("/", 1)[1]: arrays[name] for name in arrays if name.startswith("counts/")}
@@ -371,7 +369,7 @@ def learn_domains(
     offsets = pd.concat([part.sum() / (part.count() + _DOMAIN) for part in by_images]).groupby(level=[0, 1]).sum()
     sizes = by_images[0].count().max(axis=1)
     found = {
-        (str(protocol), str(domain)): Domain(offset, int(size), _no_doubt(len(offset)))
+        (str(protocol), str(domain)): Domain(offset, int(size), np.zeros((len(offset), len(NEW_KINDS))))
         for (protocol, domain), offset, size in zip(sizes.index, offsets.to_numpy(), sizes, strict=True)
     }
     return replace(known, domains=any_images | _new_kinds(known, kinds) | found)
@@ -390,14 +388,10 @@ def _new_kinds(known: ProtocolKnowledge, kinds: pd.Series) -> dict[tuple[str, st
         return {}
     names = [str(one) if str(one) in NEW_KINDS else "" for one in kind]
     beyond, deviation = np.array([NEW_KINDS[name] for name in names]).T * new
-    doubt = _no_doubt(len(names))
+    doubt = np.zeros((len(names), len(NEW_KINDS)))
     # What one kind is worth tells nothing of another.
     doubt[np.arange(len(names)), [[*NEW_KINDS].index(name) for name in names]] = deviation
     return {(protocol, ANY): Domain(beyond, 0, doubt)}
-
-
-def _no_doubt(count: int) -> Floats:
-    return np.zeros((count, len(NEW_KINDS)))
 
 
 def _of_any_images(known: ProtocolKnowledge, told: Tasks, shrinkage: Shrinkage | None) -> dict[tuple[str, str], Domain]:
@@ -419,7 +413,7 @@ def _of_any_images(known: ProtocolKnowledge, told: Tasks, shrinkage: Shrinkage |
     score = pd.Series(block.covariance.mean + block.offsets[protocol], [models[column] for column in block.columns])
     before = known.covariance.mean + known.protocols[protocol].offset
     offset = np.nan_to_num(score.reindex(known.model_ids).to_numpy() - before)
-    return {(protocol, ANY): Domain(offset, int(zero_shot[block.rows].sum()), _no_doubt(len(offset)))}
+    return {(protocol, ANY): Domain(offset, int(zero_shot[block.rows].sum()), np.zeros((len(offset), len(NEW_KINDS))))}
 
 
 @dataclass(frozen=True)

@@ -114,14 +114,14 @@ def fit_knowledge(
     """
     from thesis_rec.recommendation.bundle import PROTOCOL, read_bundle
 
-    study = training_study
+    tokens, cells = {}, performance[performance["protocol"] == parameters.protocol]
     if parameters.shipped and Path(parameters.shipped).is_dir() and parameters.protocol == PROTOCOL:
         shipped = read_bundle(Path(parameters.shipped))
-        measured = performance[performance["protocol"] == PROTOCOL]
-        cells = pd.concat([shipped.performance, measured]).drop_duplicates(["model_id", "dataset_id"], keep="last")
-        families = dict(zip(dataset_manifest["dataset_id"], dataset_manifest["domain"].fillna(""), strict=True))
-        study = study.with_tasks(shipped.tokens, cells, families)
-    return study.knowledge(everything=True).to_arrays(), training_study.knowledge().to_arrays()
+        tokens, cells = shipped.tokens, pd.concat([shipped.performance, cells])
+        cells = cells.drop_duplicates(["model_id", "dataset_id"], keep="last")
+    families = dict(zip(dataset_manifest["dataset_id"], dataset_manifest["domain"].fillna(""), strict=True))
+    of_all = training_study.knowledge_of_all(tokens, cells, families)
+    return of_all.to_arrays(), training_study.knowledge().to_arrays()
 
 
 def train_ranker(
