@@ -70,11 +70,8 @@ def dataset_space(training: Sequence[TaskTokens]) -> Scorer:
 
 def recognise(scores: Floats, tasks: Sequence[TaskTokens], fitted: Floats, training: Study) -> Floats:
     """(M, n) scores, of training datasets those that were fitted there, the columns of (M, N)."""
-    column = {dataset: j for j, dataset in enumerate(training.dataset_ids)}
-    for i, task in enumerate(tasks):
-        if task.dataset_id in column:
-            scores[:, i] = fitted[:, column[task.dataset_id]]
-    return scores
+    places = pd.Index(training.dataset_ids).get_indexer(pd.Index([task.dataset_id for task in tasks]))
+    return np.where(places >= 0, fitted[:, places], scores)
 
 
 def model_coordinates(models: ModelTable, known: NDArray[np.bool_], components: int = 24) -> Floats:
