@@ -740,35 +740,38 @@ def test_large_files_are_told_apart_by_size_and_pieces_and_small_ones_by_all_tha
     path.unlink()
     assert sampled_digest(path) == content_digest(path)
 
-    @pytest.mark.parametrize(
-        ("counts", "said"),
-        [
-            ((10, 10), []),
-            ((9, 10), ["few images: c0 have less than 10"]),
-            ((40, 10), []),
-            ((41, 10), ["c0 makes up 80% of the images"]),
-            ((0, 41), []),
-            ((10,) * 100, []),
-            ((10,) * 101, ["101 classes are many"]),
-        ],
-    )
-    def test_each_bound_is_where_it_is_said_to_be(self, counts, said):
-        names = [f"c{i}" for i in range(len(counts))]
-        images = SimpleNamespace(labels=np.repeat(np.arange(len(counts)), counts), class_names=names)
-        found = overview.thin_notes(images)
-        assert [note[: len(start)] for note, start in zip(found, said, strict=True)] == said
 
-    def test_nearly_black_or_white_are_all_or_none(self):
-        level = [np.full((2, 2, 3), value, np.uint8) for value in (15, 16, 245, 246)]
-        for shown, said in (([0, 0], "black"), ([0, 1], ""), ([3, 3], "white"), ([2, 3], ""), ([], "")):
-            found = overview.brightness_notes([level[i] for i in shown])
-            assert len(found) == bool(said)
-            assert all(said in note for note in found)
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((10, 10), []),
+        ((9, 10), ["few images: c0 have less than 10"]),
+        ((40, 10), []),
+        ((41, 10), ["c0 makes up 80% of the images"]),
+        ((0, 41), []),
+        ((10,) * 100, []),
+        ((10,) * 101, ["101 classes are many"]),
+    ],
+)
+def test_each_bound_is_where_it_is_said_to_be(counts, said):
+    names = [f"c{i}" for i in range(len(counts))]
+    images = SimpleNamespace(labels=np.repeat(np.arange(len(counts)), counts), class_names=names)
+    found = overview.thin_notes(images)
+    assert [note[: len(start)] for note, start in zip(found, said, strict=True)] == said
 
-    def test_classes_that_are_only_numbered_have_no_names(self):
-        for names in (["1", "2"], ["class 3", "Label-4"], ["n01440764", "n01443537"]):
-            assert f"The classes are called {names[0]}, {names[1]}" in overview.nameless_notes(names)[0]
-        assert overview.nameless_notes(["1", "cat"]) == []
+
+def test_nearly_black_or_white_are_all_or_none():
+    level = [np.full((2, 2, 3), value, np.uint8) for value in (15, 16, 245, 246)]
+    for shown, said in (([0, 0], "black"), ([0, 1], ""), ([3, 3], "white"), ([2, 3], ""), ([], "")):
+        found = overview.brightness_notes([level[i] for i in shown])
+        assert len(found) == bool(said)
+        assert all(said in note for note in found)
+
+
+def test_classes_that_are_only_numbered_have_no_names():
+    for names in (["1", "2"], ["class 3", "Label-4"], ["n01440764", "n01443537"]):
+        assert f"The classes are called {names[0]}, {names[1]}" in overview.nameless_notes(names)[0]
+    assert overview.nameless_notes(["1", "cat"]) == []
 
 
 class TestNumbers:

@@ -397,6 +397,21 @@ class TestHub:
         with pytest.raises(ItemError, match="no column 'nope'"):
             open_split(row("huggingface", label_column="nope"), "train", saved)
 
+    def test_splits_may_count_the_same_classes_in_another_order(self, tmp_path):
+        datasets = pytest.importorskip("datasets")
+        content, shades = {}, {"a": 40, "b": 90, "c": 140}
+        for split, names in (("train", ["a", "b"]), ("test", ["b", "c", "a"])):
+            features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+            pictures = [Image.new("RGB", (6, 6), (shades[name], 0, 0)) for name in names]
+            table = {"image": [*pictures, pictures[0]], "label": [*range(len(names)), -1]}
+            content[split] = datasets.Dataset.from_dict(table, features=features)
+        datasets.DatasetDict(content).save_to_disk(tmp_path / "d")
+        for split, labels in (("train", ["a", "b"]), ("test", ["b", "c", "a"])):
+            images = open_split(row("huggingface"), split, tmp_path)
+            assert images.class_names == ["a", "b", "c"]
+            assert [images.class_names[c] for c in images.labels] == labels
+            assert [images.image(i)[0, 0, 0] for i in range(len(labels))] == [shades[name] for name in labels]
+
     def test_images_without_a_label_are_left_out_and_counted(self, tmp_path):
         datasets = pytest.importorskip("datasets")
         pictures = [Image.new("RGB", (6, 6), (i * 20, 0, 0)) for i in range(4)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from thesis_rec.base.errors import ItemError
@@ -39,16 +40,23 @@ def open_hub(row: DatasetRow, root: Path, limits: ImageLimits) -> Source:
     streamed = limits.streaming and not (local and _is_saved(local))
     content = _load_hub(row, local, streamed)
     tables = dict(content) if isinstance(content, dict) else {str(getattr(content, "split", None) or "train"): content}
+    columns = {split: _hub_columns(row, whole.features) for split, whole in tables.items()}
+    class_names = [*dict.fromkeys(name for *_, names in columns.values() for name in names or ())]
     splits = {}
-    image_column, label_column, names = _hub_columns(row, next(iter(tables.values())).features)
     for split, whole in tables.items():
+        image_column, label_column, names = columns[split]
         table = whole.select_columns([image_column, label_column]).cast_column(image_column, Image(decode=False))
         if streamed:
             table, labels = _first_of_each_class(table, label_column, names, limits)
         else:
             labels = table.select_columns([label_column]).with_format("numpy")[:][label_column]
-        splits[str(split)] = RawSplit(_label_array(labels), partial(_read_hub, table, image_column, split))
-    return Source(splits, names)
+        codes = _label_array(labels)
+        if names is not None and names != class_names:
+            # It counts the classes otherwise than another split; an image without a label takes the last place.
+            numbers = pd.to_numeric(pd.Series(codes, dtype=object), errors="coerce").fillna(-1).astype(int)
+            codes = np.array([*names, ""])[numbers]
+        splits[str(split)] = RawSplit(codes, partial(_read_hub, table, image_column, split))
+    return Source(splits, class_names or None)
 
 
 def in_cache(row: DatasetRow, root: Path) -> bool:

@@ -85,7 +85,7 @@ def nameless_notes(names: Sequence[str]) -> list[str]:
 def brightness_notes(pixels: Sequence[NDArray[np.uint8]]) -> list[str]:
     """Whether all images looked at are nearly black or nearly white, as after a wrong scaling."""
     means = [float(image.mean()) for image in pixels]
-    if max(means) >= _BLACK and min(means) <= _WHITE:
+    if not means or (max(means) >= _BLACK and min(means) <= _WHITE):
         return []
     nearly = f"{'black' if max(means) < _BLACK else 'white'} (mean levels {min(means):.0f} to {max(means):.0f} of 255)"
     return [f"all {len(means)} images looked at are nearly {nearly}: check them."]
